@@ -1,0 +1,262 @@
+"""A group of sketches as one Python function: its signature, its head, its statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+from dlc.emit.body import Special, Step, Uses, Writer
+from dlc.emit.grouping import Group
+from dlc.emit.layout import INDENT, WIDTH, layout
+from dlc.emit.names import identifier
+from dlc.emit.python import docstring
+from dlc.emit.sizes import Source, readable, shape_of, solved
+from dlc.emit.tree import At, Call, Expr, Keyword, Make, Pairs, Path, Size, Splat, Text, Word, text, transform, walk
+from dlc.ir.nodes import Function, Value
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc_jax.sketch import Key, Traits
+
+RESERVED = ("jax", "jnp", "lax", "math", "params", "key", "keys", "Array", "Params")
+
+
+@dataclass
+class Scope:
+    """What names stand for in a function, or in the body of a scan: `parts` are paths with the variable that holds
+    what lies below them; `keys` the expressions of draws' keys; `updates` the new values of buffers, by path."""
+
+    parts: tuple[tuple[str, Expr], ...] = (("", Word("params")),)
+    keys: dict[int, Expr] = field(default_factory=dict)
+    updates: list[tuple[Expr, Expr]] = field(default_factory=list)
+    renewed: dict[str, Expr] = field(default_factory=dict)
+
+    def read(self, path: str) -> Expr:
+        """`params["attn"]["weight"]`; an instance whose buffers were updated before comes with their new values."""
+        base, rest = next((base, path[len(part) :].lstrip(".")) for part, base in self.parts if _below(path, part))
+        for name in rest.split(".") if rest else ():
+            base = At(base, (Text(name),))
+        if path in self.renewed:
+            flat = (Splat(Splat(Call(Word("flatten"), (each,)))) for each in (base, self.renewed[path]))
+            return Call(Word("nest"), (Word("{" + ", ".join(map(text, flat)) + "}"),))
+        return base
+
+
+def _below(path: str, part: str) -> bool:
+    return not part or path == part or path.startswith(part + ".")
+
+
+@dataclass
+class Emission:
+    """One emitted function in the making: `traits` say what it takes besides its inputs."""
+
+    group: Group
+    name: str
+    traits: Traits
+    entry: bool = False
+    used: set[str] = field(default_factory=set)  # names that the statements read
+    sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
+
+    @property
+    def function(self) -> Function:
+        return self.group.sketch.function
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.group.parameters)
+
+    def lines(self) -> list[str]:
+        scope = Scope()
+        steps = self.group.sketch.steps
+        results = [value for _, value in self.function.outputs]
+        writer = self.writer(steps, results, scope)
+        inputs = [writer.argument(value, shape_text(value.type)) for value in self.function.inputs]
+        split = self.split_keys(writer, steps, scope)
+        writer.write(steps)
+        self._return(writer, results, scope)
+        nested = [f"{INDENT}params = nest(params)"] if self.entry and self.traits.params else []
+        head = [*self._signature(inputs), *self._docstring(), *nested, *self._size_lines(inputs), *split]
+        return [*head, *writer.lines]
+
+    def writer(self, steps: Sequence[Step], results: Sequence[str], scope: Scope, indent: int = 1) -> Writer:
+        """A writer of statements in `scope`."""
+        names = frozenset(self.function.types())
+        uses = Uses.of(steps, results)
+        finish = partial(self.finish, scope)
+        writer = Writer(uses, names, partial(self._special, scope), finish, indent=indent)
+        called = (node.function for node in nodes(self.group.sketch.steps) if isinstance(node, Make))
+        sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
+        writer.variables.reserve((*RESERVED, *self.parameters, *called, *map(identifier, sizes)))
+        return writer
+
+    def split_keys(self, writer: Writer, steps: Sequence[Step], scope: Scope) -> list[str]:
+        """Split `key` into one for every draw of these steps, and one for every repeat that draws."""
+        wanted = [index for step in steps if id(step) in writer.uses.live for index in draws(step)]
+        if len(wanted) == 1:
+            scope.keys[wanted[0]] = Word("key")
+        if len(wanted) < 2:
+            return []
+        scope.keys.update((index, At(Word("keys"), (Word(str(i)),))) for i, index in enumerate(wanted))
+        return layout(f"keys = jax.random.split(key, {len(wanted)})", writer.indent)
+
+    # Expressions
+
+    def finish(self, scope: Scope, expr: Expr) -> Expr:
+        """An expression as it stands in the source."""
+
+        def settle(node: Expr) -> Expr:
+            match node:
+                case Size(symbol):
+                    self.sizes.setdefault(symbol)
+                    return Word(identifier(symbol))
+                case Path(path):
+                    return scope.read(path)
+                case Key(index):
+                    return scope.keys[index]
+                case Make(function, args):
+                    return Call(Word(function), tuple(arg for arg in args if not _is_default(arg)))
+                case Word(name):
+                    self.used.add(name)
+            return node
+
+        return transform(expr, settle)
+
+    # Statements of their own
+
+    def _special(self, scope: Scope, step: Step) -> Special | None:
+        if step.op.region is not None:
+            from dlc_jax.scan import write_scan
+
+            return lambda writer, each: write_scan(self, scope, writer, each)
+        if step.op.op == "update":
+            return partial(self._update, scope)
+        return partial(self._updating_call, scope) if isinstance(step.value, Updating) else None
+
+    def _update(self, scope: Scope, writer: Writer, step: Step) -> None:
+        path = str(step.op.attr("path"))
+        value = writer.settled(step.value, len(path) + 8)
+        if not isinstance(value, Word):
+            name = writer.variables.hold(f"update {path}", (path.rpartition(".")[2],))
+            writer.variables.reserve((name,))
+            writer.line(f"{name} = {text(value)}")
+            value = Word(name)
+        else:
+            writer.variables.reserve((value.text,))
+        writer.release(step)
+        scope.updates = [(key, old) for key, old in scope.updates if key != Text(path)]
+        scope.updates.append((Text(path), value))
+
+    def _updating_call(self, scope: Scope, writer: Writer, step: Step) -> None:
+        """`x, bn1 = batch_norm(params["bn1"], x)`."""
+        value = writer.value(step)
+        path = step.op.path
+        writer.release(step)
+        names = [writer.target(step, target) for target in step.targets]
+        new = writer.variables.hold(f"update {path}", (path.rpartition(".")[2] or "new",))
+        writer.variables.reserve((new,))
+        writer.line(f"{', '.join((*names, new))} = {text(value)}", writer.comment(step, names))
+        scope.updates = [(key, old) for key, old in scope.updates if key != Text(path)]
+        scope.updates.append((Text(path), Word(new)))
+        scope.renewed[path] = Word(new)
+
+    def _return(self, writer: Writer, results: Sequence[str], scope: Scope) -> None:
+        found = writer.results(results, room=12 * len(scope.updates))
+        if self.traits.updates:
+            new: Expr = updates_of(scope)
+            found.append(Call(Word("flatten"), (new,)) if self.entry else new)
+        writer.line(f"return {', '.join(map(text, found))}")
+
+    # Signature and head
+
+    def _signature(self, inputs: Sequence[str]) -> list[str]:
+        arguments = [f"{name}: Array" for name in inputs]
+        if self.traits.params or self.entry:
+            arguments.insert(0, "params: Params")
+        if self.traits.key:
+            arguments.append("key: Array")
+        keywords = [f"{name}: {_kind(vector)}" for name, vector in self.group.parameters if name in self.used]
+        arguments += ["*", *keywords] if keywords else []
+        return layout(f"def {self.name}({', '.join(arguments)}) -> {self._result_type()}:")
+
+    def _result_type(self) -> str:
+        types = ["Array"] * len(self.function.outputs) + ["Params"] * self.traits.updates
+        return types[0] if len(types) == 1 else f"tuple[{', '.join(types)}]"
+
+    def _docstring(self) -> list[str]:
+        doc, shapes = self.function.doc.strip(), self._shapes()
+        if not doc:
+            return docstring(shapes, 4)
+        one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"
+        if "\n" not in doc and len(one) + len(INDENT) + 6 <= WIDTH:
+            return docstring(one, 4)
+        lines = (line.strip() for line in (*doc.splitlines(), "", shapes))
+        return docstring("\n".join(lines), 4)
+
+    def _shapes(self) -> str:
+        """`x: [B, T, 64] -> [B, T, 64]`."""
+        inputs = ", ".join(f"{identifier(value.name)}: {shape_text(value.type)}" for value in self.function.inputs)
+        types = self.function.output_types
+        named = zip(self.function.outputs, types, strict=True)
+        outputs = ", ".join((f"{name}: " if name else "") + shape_text(type) for (name, _), type in named)
+        return f"{inputs} -> {outputs}".strip()
+
+    def _size_lines(self, inputs: Sequence[str]) -> list[str]:
+        """`B, T, _ = x.shape` for the sizes that the statements read."""
+        sources = readable(self.function)
+        lines: list[str] = []
+        for number, name in enumerate(inputs):
+            wanted = {each: sources[each] for each in self.sizes if sources[each].input == number}
+            lines += _reads(name, self.function.inputs[number].type.rank, wanted)
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Updating(Expr):
+    """A call that also gives its instance's new buffers."""
+
+    call: Expr
+
+
+def _reads(name: str, rank: int, wanted: Mapping[str, Source]) -> Iterator[str]:
+    plain = {source.axis: symbol for symbol, source in wanted.items() if source.size == Dim.symbol(symbol)}
+    if len(plain) > 1:
+        names = [identifier(plain[axis]) if axis in plain else "_" for axis in range(rank)]
+        yield f"{INDENT}{', '.join(names)} = {name}.shape"
+    for symbol, source in wanted.items():
+        if len(plain) < 2 or symbol not in plain.values():
+            yield f"{INDENT}{identifier(symbol)} = {text(solved(source, symbol, shape_of(name, source.axis)))}"
+
+
+def nodes(steps: Iterable[Step]) -> Iterator[Expr]:
+    """Every node of the steps' expressions."""
+    for step in steps:
+        yield from walk(step.value)
+        yield from nodes(step.inner)
+
+
+def draws(step: Step) -> list[int]:
+    """The keys that a step takes in its own scope; a repeat takes one for all of its turns."""
+    found = [node.index for node in walk(step.value) if isinstance(node, Key)]
+    inner = [index for each in step.inner for index in draws(each)]
+    return found + inner[:1]
+
+
+def updates_of(scope: Scope) -> Expr:
+    """The new values of buffers as a dict display."""
+    return Pairs(tuple(scope.updates))
+
+
+def shape_text(type: TensorType) -> str:
+    """`[B, T, 64]`, with the dtype in front where it is no float."""
+    return ("" if type.is_float else type.dtype) + f"[{', '.join(map(str, type.axes))}]"
+
+
+def _kind(vector: Sequence[int | float]) -> str:
+    return "float" if any(isinstance(each, float) for each in vector) else "int"
+
+
+def _is_default(node: Expr) -> bool:
+    return isinstance(node, Keyword) and node.default is not None and text(node.value) == text(node.default)
+
+
+__all__ = ["Emission", "Scope", "Updating", "Value"]

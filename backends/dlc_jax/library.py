@@ -1,0 +1,229 @@
+"""Functions that emitted modules copy: each module holds the ones that it uses, as they stand here.
+
+This file is read as text; it runs only inside of emitted modules and in tests. Parameters have PyTorch's names and
+layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear maps [out, in].
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Params = dict[str, Any]
+
+
+def nest(params: Params) -> Params:
+    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
+    tree: Params = {}
+    for path, value in params.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def flatten(tree: Params, prefix: str = "") -> Params:
+    """The inverse of `nest`."""
+    flat: Params = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def stack_layers(layers: Iterable[Params]) -> Params:
+    """The parameters of equal layers as one tree, for `lax.scan`: every leaf has the layers as its first axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+
+
+def unstack_layers(layers: Params, paths: Iterable[str]) -> Params:
+    """What `lax.scan` has stacked, by the layers' paths."""
+    return {path: jax.tree.map(lambda leaf: leaf[i], layers) for i, path in enumerate(paths)}
+
+
+def linear(params: Params, x: Array) -> Array:
+    """x @ weight.T + bias."""
+    y = x @ params["weight"].T
+    return y + params["bias"] if "bias" in params else y
+
+
+def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """x with mean 0 and variance 1 over its last axis, scaled and shifted."""
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.var(x, axis=-1, keepdims=True)
+    y = (x - mean) * lax.rsqrt(variance + eps) * params["weight"]
+    return y + params["bias"] if "bias" in params else y
+
+
+def rms_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """x over its root mean square along the last axis, scaled."""
+    return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
+
+
+def batch_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """x: [B, c, ...], each channel normalised with its running mean and variance, scaled and shifted."""
+    shape = (-1,) + (1,) * (x.ndim - 2)
+    scale = params["weight"] * lax.rsqrt(params["running_var"] + eps)
+    shift = params["bias"] - params["running_mean"] * scale
+    return x * scale.reshape(shape) + shift.reshape(shape)
+
+
+def conv1d(
+    params: Params, x: Array, *, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> Array:
+    """Convolution of x: [B, c, L] with weight: [out, c / groups, l]."""
+    y = lax.conv_general_dilated(
+        x,
+        params["weight"],
+        window_strides=(stride,),
+        padding=((padding, padding),),
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NCH", "OIH", "NCH"),
+        feature_group_count=groups,
+    )
+    return y + params["bias"][:, None] if "bias" in params else y
+
+
+def conv2d(
+    params: Params, x: Array, *, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+) -> Array:
+    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w]."""
+    y = lax.conv_general_dilated(
+        x,
+        params["weight"],
+        window_strides=(stride, stride),
+        padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        feature_group_count=groups,
+    )
+    return y + params["bias"][:, None, None] if "bias" in params else y
+
+
+def conv_transpose(
+    x: Array,
+    w: Array,
+    *,
+    stride: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    output_padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> Array:
+    """The transpose of convolution as a linear map. x: [B, in, ...], w: [in, out / groups, ...]."""
+    inputs, outputs, *kernel = w.shape
+    w = w.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
+    w = jnp.flip(w.reshape(groups * outputs, inputs // groups, *kernel), range(2, w.ndim - 1))
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel)]
+    borders = [(r - a, r - b + o) for r, (a, b), o in zip(reach, padding, output_padding)]
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=(1,) * len(kernel),
+        padding=borders,
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+    )
+
+
+def max_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array:
+    """The greatest element of each window of x: [B, c, H, W]."""
+    return lax.reduce_window(
+        x,
+        -jnp.inf,
+        lax.max,
+        window_dimensions=(1, 1, kernel, kernel),
+        window_strides=(1, 1, stride, stride),
+        padding=((0, 0), (0, 0), (padding, padding), (padding, padding)),
+    )
+
+
+def avg_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array:
+    """The mean of each window of x: [B, c, H, W]; the border counts as zeros."""
+    total = lax.reduce_window(
+        x,
+        0.0,
+        lax.add,
+        window_dimensions=(1, 1, kernel, kernel),
+        window_strides=(1, 1, stride, stride),
+        padding=((0, 0), (0, 0), (padding, padding), (padding, padding)),
+    )
+    return total / kernel**2
+
+
+def pool_borders(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    ceil: bool,
+) -> list[tuple[int, int]]:
+    """Zeros that pooling needs around the axes after [B, c]. With `ceil` a last window may hang over the end if it
+    starts inside of x or the border before it."""
+    borders = []
+    for size, k, s, (before, after) in zip(sizes, kernel, stride, padding, strict=True):
+        room = size + before + after - k
+        last = min(-(-room // s), (size + before - 1) // s) if ceil else room // s
+        borders.append((before, max(after, last * s + k - size - before)))
+    return borders
+
+
+def max_pool(
+    x: Array,
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    ceil: bool = False,
+) -> Array:
+    """The greatest element of each window over the axes after [B, c]."""
+    borders = pool_borders(x.shape[2:], kernel, stride, padding, ceil)
+    window = (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *borders)
+    return lax.reduce_window(x, -jnp.inf, lax.max, *window)
+
+
+def avg_pool(
+    x: Array,
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    ceil: bool = False,
+    count_padding: bool = True,
+) -> Array:
+    """The mean of each window over the axes after [B, c]; with `count_padding`, padding counts as zeros."""
+    borders = pool_borders(x.shape[2:], kernel, stride, padding, ceil)
+    window = (1, 1, *kernel), (1, 1, *stride)
+    total = lax.reduce_window(x, 0.0, lax.add, *window, ((0, 0), (0, 0), *borders))
+    counted = jnp.ones((1, 1, *x.shape[2:]), x.dtype)
+    if count_padding:
+        counted = jnp.pad(counted, ((0, 0), (0, 0), *padding), constant_values=1.0)
+        borders = [(0, b - after) for (_, b), (_, after) in zip(borders, padding, strict=True)]
+    return total / lax.reduce_window(counted, 0.0, lax.add, *window, ((0, 0), (0, 0), *borders))
+
+
+def along(index: Array, axis: int) -> tuple[Array, ...]:
+    """The full coordinates of every element of `index`, its values standing for those along `axis`."""
+    places = list(jnp.indices(index.shape, sparse=True))
+    places[axis] = index
+    return tuple(places)
+
+
+def attention(
+    q: Array, k: Array, v: Array, mask: Array | None = None, *, causal: bool = False
+) -> Array:
+    """softmax(q k^T / sqrt(e)) v for q: [..., T, e] and k, v: [..., S, e]; `mask` is true where q may look."""
+    scores = q @ k.mT / math.sqrt(q.shape[-1])  # [..., T, S]
+    if causal:
+        mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ v

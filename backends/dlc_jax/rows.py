@@ -1,0 +1,142 @@
+"""How JAX says each op: tables of rows, whose slots are the op's operands and attributes by name.
+
+What a row can't say is a method in `methods.py`; layers and windows that are worth a function of their own are written
+out in `library.py`, from which emitted modules copy what they use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for either way.
+DTYPES: Mapping[str, str] = {
+    "f64": "jnp.float64", "f32": "jnp.float32", "f16": "jnp.float16", "bf16": "jnp.bfloat16",
+    "f8e4m3": "jnp.float8_e4m3fn", "f8e5m2": "jnp.float8_e5m2", "i64": "int", "i32": "jnp.int32",
+    "i16": "jnp.int16", "i8": "jnp.int8", "i4": "jnp.int4", "u8": "jnp.uint8", "bool": "bool",
+}  # fmt: skip
+
+# Primitive ops. Elementwise ones take Python numbers as operands too.
+ROWS: Mapping[str, str] = {
+    # elementwise
+    "exp": "jnp.exp({x})",
+    "expm1": "jnp.expm1({x})",
+    "log": "jnp.log({x})",
+    "log1p": "jnp.log1p({x})",
+    "sqrt": "jnp.sqrt({x})",
+    "rsqrt": "lax.rsqrt({x})",
+    "sin": "jnp.sin({x})",
+    "cos": "jnp.cos({x})",
+    "tan": "jnp.tan({x})",
+    "tanh": "jnp.tanh({x})",
+    "sigmoid": "jax.nn.sigmoid({x})",
+    "erf": "lax.erf({x})",
+    "floor": "jnp.floor({x})",
+    "ceil": "jnp.ceil({x})",
+    "round": "jnp.round({x})",
+    "neg": "-{x}",
+    "abs": "jnp.abs({x})",
+    "sign": "jnp.sign({x})",
+    "isnan": "jnp.isnan({x})",
+    "isfinite": "jnp.isfinite({x})",
+    "add": "{a} + {b}",
+    "sub": "{a} - {b}",
+    "mul": "{a} * {b}",
+    "div": "{a} / {b}",
+    "floordiv": "{a} // {b}",
+    "mod": "{a} % {b}",
+    "pow": "{a} ** {b}",
+    "minimum": "jnp.minimum({a}, {b})",
+    "maximum": "jnp.maximum({a}, {b})",
+    "eq": "{a} == {b}",
+    "ne": "{a} != {b}",
+    "lt": "{a} < {b}",
+    "le": "{a} <= {b}",
+    "gt": "{a} > {b}",
+    "ge": "{a} >= {b}",
+    "logical_and": "{a} & {b}",
+    "logical_or": "{a} | {b}",
+    "logical_not": "~{x}",
+    "where": "jnp.where({condition}, {a}, {b})",
+    # reduction
+    "sum": "jnp.sum({x}, axis={axis}, keepdims={keepdims})",
+    "max": "jnp.max({x}, axis={axis}, keepdims={keepdims})",
+    "min": "jnp.min({x}, axis={axis}, keepdims={keepdims})",
+    "prod": "jnp.prod({x}, axis={axis}, keepdims={keepdims})",
+    "any": "jnp.any({x}, axis={axis}, keepdims={keepdims})",
+    "all": "jnp.all({x}, axis={axis}, keepdims={keepdims})",
+    "argmax": "jnp.argmax({x}, axis={axis}, keepdims={keepdims})",
+    "argmin": "jnp.argmin({x}, axis={axis}, keepdims={keepdims})",
+    "cumsum": "jnp.cumsum({x}, axis={axis})",
+    "cumprod": "jnp.cumprod({x}, axis={axis})",
+    # contraction
+    "matmul": "{a} @ {b}",
+    # shape
+    "flip": "jnp.flip({x}, {axes})",
+    # indexing
+    "take_along": "jnp.take_along_axis({x}, {index}, axis={axis})",
+    "update_slice": "lax.dynamic_update_slice_in_dim({x}, {values}, {start}, {axis})",
+    "argsort": "jnp.argsort({x}, axis={axis}, descending={descending})",
+    "top_k": "lax.top_k({x}, {k}, axis={axis})",
+    # random; `{key}` is a key of its own
+    "normal": "jax.random.normal({key}, {shape}, {dtype})",
+    "uniform": "jax.random.uniform({key}, {shape}, {dtype})",
+    "truncated_normal": "jax.random.truncated_normal({key}, {low}, {high}, {shape}, {dtype})",
+    "randint": "jax.random.randint({key}, {shape}, {low}, {high})",
+    "orthogonal": "jax.nn.initializers.orthogonal()({key}, {shape}, {dtype})",
+    # neural
+    "conv": "conv({x}, {w}, stride={stride}, padding={padding}, dilation={dilation}, groups={groups})",
+    "conv_transpose": (
+        "conv_transpose({x}, {w}, stride={stride}, padding={padding}, output_padding={output_padding}, "
+        "dilation={dilation}, groups={groups})"
+    ),
+    "max_pool": "max_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil})",
+    "avg_pool": (
+        "avg_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil}, count_padding={count_padding})"
+    ),
+    # gradient
+    "stop_gradient": "lax.stop_gradient({x})",
+}
+
+# The same on Python numbers: sizes, constants, and what is computed from them before any array is.
+HOST: Mapping[str, str] = {
+    **{name: ROWS[name] for name in ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "neg")},
+    **{name: ROWS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    "logical_and": "{a} and {b}",
+    "logical_or": "{a} or {b}",
+    "logical_not": "not {x}",
+    "exp": "math.exp({x})",
+    "log": "math.log({x})",
+    "sqrt": "math.sqrt({x})",
+    "rsqrt": "1 / math.sqrt({x})",
+    "sin": "math.sin({x})",
+    "cos": "math.cos({x})",
+    "tanh": "math.tanh({x})",
+    "abs": "abs({x})",
+    "minimum": "min({a}, {b})",
+    "maximum": "max({a}, {b})",
+}
+
+# Composites of the standard library that JAX has a name for. Their operands are those of the definition in `dlc/std`;
+# an attribute's slot is its value.
+COMPOSITES: Mapping[str, str] = {
+    "relu": "jax.nn.relu({x})",
+    "relu6": "jax.nn.relu6({x})",
+    "leaky_relu": "jax.nn.leaky_relu({x}, {slope})",
+    "elu": "jax.nn.elu({x})",
+    "selu": "jax.nn.selu({x})",
+    "silu": "jax.nn.silu({x})",
+    "mish": "jax.nn.mish({x})",
+    "softplus": "jax.nn.softplus({x})",
+    "hardswish": "jax.nn.hard_swish({x})",
+    "hardsigmoid": "jax.nn.hard_sigmoid({x})",
+    "log_sigmoid": "jax.nn.log_sigmoid({x})",
+    "glu": "jax.nn.glu({x}, axis={axis})",
+    "softmax": "jax.nn.softmax({x}, axis={axis})",
+    "log_softmax": "jax.nn.log_softmax({x}, axis={axis})",
+    "logsumexp": "jax.nn.logsumexp({x}, axis={axis}, keepdims={keepdims})",
+    "mean": "jnp.mean({x}, axis={axis}, keepdims={keepdims})",
+    "square": "jnp.square({x})",
+}
+
+# Keyword arguments that are left out where they have these values.
+DEFAULTS: Mapping[str, str] = {"keepdims": "False", "descending": "False", "ceil": "False"}

@@ -1,0 +1,180 @@
+"""`repeat` as `lax.scan` over the stacked parameters of its layers.
+
+    layers = stack_layers(params["h"][str(i)] for i in range(12))
+    x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, layers)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dlc.emit.body import Step, Writer
+from dlc.emit.layout import INDENT, fits
+from dlc.emit.python import quoted
+from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Splat, Text, Word, text
+from dlc_jax.functions import Emission, Scope, draws, nodes, shape_text, updates_of
+
+HOLE = "{i}"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The body of a scan: the variables that it carries, those of one turn, what it gives."""
+
+    carried: tuple[str, ...]
+    slices: tuple[str, ...]
+    lines: tuple[str, ...]
+    results: tuple[str, ...]
+    updates: str
+
+
+def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> None:
+    count, start, by = (int(str(step.op.attr(name, default))) for name, default in _RANGE)
+    indices = _indices(count, start, by)
+    stems = stems_of(step)
+    inner = Scope(_parts(stems, scope))
+    turn = _turn(emission, inner, writer, step)
+    carried = writer.settled(step.value, room=50)
+    xs = _stacked(scope, writer, stems, indices) if stems else []
+    xs += _keys(emission, scope, step, count)
+    writer.release(step)
+    function = _inline(turn, writer) or _defined(turn, writer)
+    names = [writer.target(step, target) for target in step.targets]
+    new = "_"
+    if inner.updates:
+        new = writer.variables.hold(f"update {id(step)}", ("new",))
+        writer.variables.reserve((new,))
+        scope.updates += _unstacked(stems, new, indices)
+    first = text(carried.items[0]) if len(names) == 1 else text(carried)  # type: ignore[attr-defined]
+    over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(count)]
+    target = names[0] if len(names) == 1 else f"({', '.join(names)})"
+    statement = f"{target}, {new} = lax.scan({', '.join((function, first, *over))})"
+    writer.line(statement, writer.comment(step, names))
+
+
+_RANGE = (("count", 0), ("start", 0), ("step", 1))
+
+
+def _indices(count: int, start: int, by: int) -> str:
+    stop = start + by * count
+    if by != 1:
+        return f"range({start}, {stop}, {by})"
+    return f"range({start}, {stop})" if start else f"range({stop})"
+
+
+# Parameters of the layers
+
+
+def stems_of(step: Step) -> tuple[str, ...]:
+    """The paths up to the part that holds the index: `h.{i}` for `h.{i}.attn` and `h.{i}.mlp`."""
+    stems: dict[str, None] = {}
+    for node in nodes(step.inner):
+        if isinstance(node, Path) and HOLE in node.path:
+            parts = node.path.split(".")
+            last = next(i for i, part in enumerate(parts) if HOLE in part)
+            stems.setdefault(".".join(parts[: last + 1]))
+    return tuple(stems)
+
+
+def _parts(stems: Sequence[str], outer: Scope) -> tuple[tuple[str, Expr], ...]:
+    layer = Word("layer")
+    if len(stems) == 1:
+        return ((stems[0], layer), *outer.parts)
+    return (*((stem, At(layer, (Text(_key(stem)),))) for stem in stems), *outer.parts)
+
+
+def _key(stem: str) -> str:
+    return stem.replace(f".{HOLE}", "").replace(HOLE, "")
+
+
+def _stacked(scope: Scope, writer: Writer, stems: Sequence[str], indices: str) -> list[str]:
+    """A statement that stacks the layers' parameters."""
+    elements = [_element(scope, stem) for stem in stems]
+    keyed = Pairs(tuple((Text(_key(stem)), each) for stem, each in zip(stems, elements, strict=True)))
+    element = elements[0] if len(stems) == 1 else keyed
+    stacked = Call(Word("stack_layers"), (Gen(element, "i", Word(indices)),))
+    writer.line(f"layers = {text(stacked)}")
+    return ["layers"]
+
+
+def _element(scope: Scope, stem: str) -> Expr:
+    """`params["h"][str(i)]`, or `params[f"down{i}"]`."""
+    parent, _, name = stem.rpartition(".")
+    index = Word("str(i)") if name == HOLE else Word(_formatted(name))
+    return At(scope.read(parent) if parent else scope.read(""), (index,))
+
+
+def _formatted(name: str) -> str:
+    """A label with the index in it as an f-string."""
+    before, _, after = name.partition(HOLE)
+    return "f" + quoted(_escaped(before) + HOLE + _escaped(after))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _unstacked(stems: Sequence[str], new: str, indices: str) -> list[tuple[Expr, Expr]]:
+    """The layers' new buffers, by their paths."""
+    found: list[tuple[Expr, Expr]] = []
+    for stem in stems:
+        part = new if len(stems) == 1 else f"{new}[{quoted(_key(stem))}]"
+        paths = f"[{_formatted(stem)} for i in {indices}]"
+        found.append((Splat(Word("*")), Word(f"unstack_layers({part}, {paths})")))
+    return found
+
+
+def _keys(emission: Emission, scope: Scope, step: Step, count: int) -> list[str]:
+    wanted = draws(step)
+    return [f"jax.random.split({text(scope.keys[wanted[0]])}, {count})"] if wanted else []
+
+
+# The body
+
+
+def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step) -> Turn:
+    region = step.region
+    writer = emission.writer(step.inner, region.results, scope, outer.indent + 1)
+    writer.variables.reserve(("layer", "layers", "turn", "carry"))
+    for name in step.captured():
+        if name in outer.pending:
+            writer.pending[name] = outer.pending[name]
+        else:
+            writer.variables.names[name] = outer.variables.names[name]
+            writer.variables.reserve((outer.variables.names[name],))
+    carried = tuple(writer.argument(arg, shape_text(arg.type)) for arg in region.args)
+    split = emission.split_keys(writer, step.inner, scope)
+    writer.write(step.inner)
+    results = tuple(map(text, writer.results(region.results, room=20)))
+    slices = ("layer",) * bool(stems_of(step)) + ("key",) * bool(draws(step))
+    new = text(updates_of(scope)) if scope.updates else "None"
+    return Turn(carried, slices, (*split, *writer.lines), results, new)
+
+
+def _inline(turn: Turn, writer: Writer) -> str:
+    """The body as a lambda, where it is one short expression."""
+    if turn.lines or len(turn.carried) != 1 or len(turn.slices) > 1:
+        return ""
+    function = f"lambda {turn.carried[0]}, {(*turn.slices, '_')[0]}: ({turn.results[0]}, {turn.updates})"
+    return function if fits(function, writer.indent + 5) else ""
+
+
+def _defined(turn: Turn, writer: Writer) -> str:
+    """The body as a function of its own, written here."""
+    margin = INDENT * (writer.indent + 1)
+    slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
+    carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
+    kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
+    taken = {"layer": "Params", "key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}[slices]
+    given = "None" if turn.updates == "None" else "Params"
+    writer.lines.append("") if writer.lines else None
+    writer.line(f"def turn({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
+    if len(turn.carried) > 1:
+        writer.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
+    if slices == "inputs":
+        writer.lines.append(f"{margin}{', '.join(turn.slices)} = inputs")
+    writer.lines += turn.lines
+    results = turn.results[0] if len(turn.results) == 1 else f"({', '.join(turn.results)})"
+    writer.lines += [f"{margin}return {results}, {turn.updates}", ""]
+    return "turn"

@@ -1,0 +1,312 @@
+"""A function of the IR as steps: every operation as an expression over other values, before anything is nested or named.
+
+Values that Python computes (constants, sizes and arithmetic on them) are `host` values: they are written as numbers
+where arrays take them, and become arrays only where an array is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dlc.emit.body import Step
+from dlc.emit.grouping import Sketch
+from dlc.emit.tree import (
+    Call,
+    Cut,
+    Expr,
+    Keyword,
+    Make,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Text,
+    Word,
+    size,
+    template,
+    transform,
+)
+from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.types.dims import Dim
+from dlc.types.tensor import FLOATS, TensorType
+from dlc_jax import rows
+
+
+@dataclass(frozen=True, slots=True)
+class Key(Expr):
+    """The key of one draw of randomness, or of a call that draws: `index` numbers them within a function."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a call of a function has to give and gets: parameters, a key, buffers' new values."""
+
+    params: bool
+    key: bool
+    updates: bool
+
+    @staticmethod
+    def of(function: Function, known: Mapping[str, Traits]) -> Traits:
+        callees = [(op, known[op.callee]) for op in walk(function.body) if op.callee in known]
+        return Traits(
+            params=any(op.op in ("param", "update") for op in walk(function.body))
+            or any(traits.params for _, traits in callees),
+            key=any(is_draw(op) for op in walk(function.body)) or any(traits.key for _, traits in callees),
+            updates=any(op.op == "update" for op in walk(function.body))
+            or any(t.updates for _, t in callees),
+        )
+
+
+def is_draw(op: Op) -> bool:
+    return isinstance(op.attr("draw"), int)
+
+
+@dataclass(frozen=True, slots=True)
+class Callee:
+    """How an emitted function is called: its name and the keyword arguments that this member of its group needs."""
+
+    name: str
+    traits: Traits
+    arguments: tuple[tuple[str, int | float], ...] = ()
+
+
+Say = Callable[["Sketcher", Op], "Expr | None"]
+
+
+@dataclass
+class Sketcher:
+    """Sketches one function. `callees` are the functions emitted before it; `say` the methods for ops without a row."""
+
+    program: Program
+    function: Function
+    callees: Mapping[str, Callee]
+    say: Mapping[str, Say]
+    native: Callable[[Op], bool]
+    precision: str = "f32"
+    host: dict[str, Expr] = field(default_factory=dict)
+    types: dict[str, TensorType] = field(init=False)
+    producers: dict[str, Op] = field(init=False)
+    readers: dict[str, list[Op]] = field(init=False)
+    buffers: dict[str, str] = field(default_factory=dict)
+    """Buffers that have been updated, with the value that they have now."""
+    keys: int = 0
+
+    def __post_init__(self) -> None:
+        self.types = self.function.types()
+        self.producers = {}
+        self.readers = {}
+        for op in walk(self.function.body):
+            self.producers.update((value.name, op) for value in op.outputs)
+            for name in op.inputs:
+                self.readers.setdefault(name, []).append(op)
+
+    def sketch(self) -> Sketch:
+        return Sketch(self.function, tuple(self.steps(self.function.body)))
+
+    def steps(self, body: Iterable[Op]) -> Iterator[Step]:
+        for op in body:
+            if not self._on_host(op):
+                yield self.step(op)
+
+    def step(self, op: Op) -> Step:
+        comments = tuple(comment_of(value.type) for value in op.outputs)
+        if op.region is None:
+            return Step(op, self.expression(op), comments)
+        inner = tuple(self.steps(op.region.body))
+        missing = [name for name in op.region.results if name in self.host]
+        if missing:  # a carried value must be an array
+            raise NotImplementedError(f"the loop carries the number {missing[0]}")
+        carried = Seq(tuple(self.array(name) for name in op.inputs))
+        return Step(op, carried, comments, inner)
+
+    def expression(self, op: Op) -> Expr:
+        say = self.say.get(op.op)
+        found = say(self, op) if say is not None else None
+        if found is not None:
+            return found
+        if op.op in rows.ROWS:
+            return self.row(rows.ROWS[op.op], op)
+        if op.op in rows.COMPOSITES and self.native(op):
+            return self.row(rows.COMPOSITES[op.op], op)
+        if op.callee:
+            return self.call(op)
+        raise NotImplementedError(f"the jax backend does not know the op `{op.op}`")
+
+    # Operands
+
+    def value(self, name: str) -> Expr:
+        """A value as it is read; a host value as a number."""
+        return self.host.get(name, Ref(name))
+
+    def array(self, name: str) -> Expr:
+        """A value that must be an array."""
+        if name not in self.host:
+            return Ref(name)
+        return Call(Word("jnp.asarray"), (self.host[name], *self.dtype_argument(self.types[name].dtype)))
+
+    def dtype(self, name: str) -> str:
+        return self.precision if name == "float" else name
+
+    def dtype_word(self, name: str) -> Word:
+        return Word(rows.DTYPES[self.dtype(name)])
+
+    def dtype_argument(self, name: str) -> tuple[Expr, ...]:
+        """The dtype of a new array; JAX's own integers and booleans need none."""
+        return () if self.dtype(name) in ("i64", "bool") else (self.dtype_word(name),)
+
+    def operands(self, op: Op) -> dict[str, str]:
+        """The operands that are there, by their names in the op's definition."""
+        if op.callee:
+            names = [value.name for value in self.program.functions[op.callee].inputs]
+            return dict(zip(names, (name for name in op.inputs if name), strict=True))
+        from dlc.ops import get
+
+        names = [operand.name for operand in get(op.op).signature.operands]
+        return {name: value for name, value in zip(names, op.inputs, strict=False) if value}
+
+    def key(self) -> Key:
+        self.keys += 1
+        return Key(self.keys - 1)
+
+    # Rows
+
+    def row(self, text: str, op: Op) -> Expr:
+        """A row filled with the op's operands and attributes."""
+        slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
+        operands = self.operands(op)
+        loose = any(name not in self.host for name in operands.values())
+        for name, value in operands.items():
+            slots[name] = self.value(value) if loose else self.array(value)
+        if is_draw(op):
+            slots["key"] = self.key()
+        return without_defaults(template(text, slots))
+
+    def attribute(self, op: Op, name: str, value: Attr) -> Expr:
+        if name == "dtype":
+            return self.dtype_word(str(value))
+        if isinstance(value, bool) or value is None:
+            return Word(repr(value))
+        if isinstance(value, str):
+            return Text(value)
+        if name in ("axis", "axes") and op.inputs:
+            return self.axes(value, self.types[op.inputs[0]].rank)
+        if isinstance(value, tuple):
+            return Seq(tuple(self.attribute(op, name, each) for each in value))
+        return size(value, name) if isinstance(value, Dim) else number(value, name)
+
+    def axes(self, value: Attr, rank: int) -> Expr:
+        """Axes as a person counts them: the last one is -1, one axis is no tuple, all of them are None."""
+        if isinstance(value, tuple):
+            if len(value) == rank:
+                return Word("None")
+            axes = tuple(self.axes(each, rank) for each in value)
+            return axes[0] if len(axes) == 1 else Seq(axes)
+        assert isinstance(value, int)
+        return Num(-1 if value % max(rank, 1) == rank - 1 else value, "axis")
+
+    # Calls
+
+    def call(self, op: Op) -> Expr:
+        """A call of another emitted function."""
+        callee = self.callees[op.callee]
+        arguments: list[Expr] = [self.array(name) for name in op.inputs if name]
+        if callee.traits.params:
+            arguments.insert(0, Path(op.path))
+        if callee.traits.key:
+            arguments.append(self.key())
+        arguments += (Keyword(name, number(value, name)) for name, value in callee.arguments)
+        return Make(callee.name, tuple(arguments))
+
+    # What Python computes
+
+    def _on_host(self, op: Op) -> bool:
+        """Whether Python computes the operation: constants, sizes, and arithmetic on them."""
+        value = self._host_value(op)
+        if value is None:
+            return False
+        self.host[op.out.name] = value
+        return True
+
+    def _host_value(self, op: Op) -> Expr | None:
+        if op.op == "const" and not op.out.type.rank:
+            return constant(op.attr("value"), self.dtype(op.out.type.dtype))
+        if op.op == "size":
+            return size(_dim(op.attr("dim")))
+        if op.op not in (*rows.HOST, "cast") or any(name not in self.host for name in op.inputs):
+            return None
+        slots = {name: self.host[value] for name, value in self.operands(op).items()}
+        if op.op == "cast":
+            return _converted(slots["x"], self.dtype(op.out.type.dtype))
+        return template(rows.HOST[op.op], slots)
+
+
+def number(value: Attr, role: str = "value") -> Expr:
+    """A number's expression. Infinities and nan have names."""
+    assert isinstance(value, int | float)
+    if value != value:
+        return Word("jnp.nan")
+    if value in (float("inf"), float("-inf")):
+        return Word("jnp.inf" if value > 0 else "-jnp.inf")
+    return Num(value, role)
+
+
+def constant(value: Attr, dtype: str) -> Expr:
+    """A constant as Python writes it for an array of that dtype."""
+    assert isinstance(value, int | float)
+    if dtype == "bool":
+        return Word(repr(bool(value)))
+    return number(float(value) if dtype in FLOATS else int(value))
+
+
+def _converted(value: Expr, dtype: str) -> Expr:
+    if isinstance(value, Num):
+        return constant(value.value, dtype)
+    # An int stands for a float wherever one is asked for.
+    return value if dtype in FLOATS else Call(Word("bool" if dtype == "bool" else "int"), (value,))
+
+
+def _dim(value: Attr) -> Dim | int:
+    assert isinstance(value, int | Dim)
+    return value
+
+
+def comment_of(type: TensorType) -> Expr | None:
+    """`[B, T, 64]`, or `int[B, T]`: what a result's shape comment says. None for scalars."""
+    if not type.rank:
+        return None
+    axes = tuple(soft(size(axis)) for axis in type.axes)
+    return Seq(axes, "[]")
+
+
+def soft(expr: Expr) -> Expr:
+    """A size of a comment: never worth a parameter of its own."""
+    return transform(expr, lambda node: Num(node.value, node.role, True) if isinstance(node, Num) else node)
+
+
+def without_defaults(expr: Expr) -> Expr:
+    """Keyword arguments that say what the function does anyhow are left out."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Call):
+            return node
+        return Call(node.function, tuple(arg for arg in node.args if not _is_default(arg)))
+
+    return transform(expr, change)
+
+
+def _is_default(node: Expr) -> bool:
+    if not isinstance(node, Keyword):
+        return False
+    value = node.value
+    return isinstance(value, Word) and rows.DEFAULTS.get(node.name) == value.text
+
+
+def cut(items: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The items of an index without trailing `:`."""
+    kept = list(items)
+    while len(kept) > 1 and kept[-1] == Cut():
+        kept.pop()
+    return tuple(kept)

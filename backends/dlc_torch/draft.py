@@ -1,0 +1,413 @@
+"""A function of the IR as statements over trees: first draft of a method, before anything is nested or named.
+
+Values that Python computes (constants, sizes and arithmetic on them) are written where they are used; every other
+operation is a statement of its own. What is native, and how it is said, stands in the tables of `rows.py` and in the
+functions of `shapes.py`, `neural.py` and `methods.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dlc.emit.tree import Call, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Text, Word, size, template, transform, walk
+from dlc.ir.nodes import Attr, Function, Op, Program, Value
+from dlc.types.dims import Dim
+from dlc.types.tensor import FLOATS, INTS, TensorType
+from dlc_torch import rows
+
+
+@dataclass(frozen=True, slots=True)
+class Device(Expr):
+    """The device that the function's inputs are on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training(Expr):
+    """Whether the module is in training mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value that a statement computes; `axes` are its sizes, for the comment behind it."""
+
+    name: str
+    dtype: str
+    axes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """`layer` is the same as a layer for `nn.Sequential`, if there is one; it would be applied to `through`. A value
+    without a name of its own in the spec (`temporary`) may be nested where it is used."""
+
+    targets: tuple[Target, ...]
+    expr: Expr
+    temporary: bool = False
+    layer: Expr | None = None
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
+    `outputs` after the last."""
+
+    count: Num
+    start: int
+    step: int
+    args: tuple[Target, ...]
+    inputs: tuple[Expr, ...]
+    body: tuple[Stmt, ...]
+    results: tuple[Expr, ...]
+    outputs: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Raise ValueError with `message` unless `condition` holds."""
+
+    condition: Expr
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A buffer's new value."""
+
+    path: Path
+    value: Expr
+
+
+Stmt = Assign | Loop | Check | Store
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    function: Function
+    inputs: tuple[Target, ...]
+    body: tuple[Stmt, ...]
+    results: tuple[Expr, ...]
+    needs: frozenset[str] = frozenset()
+    """What a plain function is passed besides its operands: "device", "training", and dims that no input has."""
+
+
+Say = Callable[["Drafter", Op], "Expr | None"]
+
+
+def expressions(body: Iterable[Stmt]) -> Iterable[Expr]:
+    """Every expression of the statements, in order."""
+    for stmt in body:
+        match stmt:
+            case Assign(expr=expr) | Check(condition=expr) | Store(value=expr):
+                yield expr
+            case Loop():
+                yield stmt.count
+                yield from stmt.inputs
+                yield from expressions(stmt.body)
+                yield from stmt.results
+
+
+def stateful(function: Function) -> bool:
+    """Whether instances have parameters or buffers: a class then, else a plain function."""
+    return function.kind in ("module", "model") and bool(function.params or function.children)
+
+
+@dataclass
+class Drafter:
+    """Drafts one function. `needs` holds what plain functions that were drafted before are passed."""
+
+    program: Program
+    function: Function
+    say: Mapping[str, Say]
+    precision: str = "f32"
+    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    body: list[Stmt] = field(default_factory=list)
+    inline: dict[str, Expr] = field(default_factory=dict)
+    """Values that are written wherever they are read: what Python computes, parameters, other names for a value."""
+    host: set[str] = field(default_factory=set)
+    """Those of them that are Python numbers."""
+    skip: set[str] = field(default_factory=set)
+    """Results that a statement for several operations has computed already."""
+
+    def __post_init__(self) -> None:
+        self.types: dict[str, TensorType] = self.function.types()
+        self.producers: dict[str, Op] = {}
+        self.readers: dict[str, list[Op]] = {}
+        self.count_uses(self.function.body)
+        self.uses.update(value for _, value in self.function.outputs)
+
+    def count_uses(self, body: Sequence[Op]) -> None:
+        self.uses: Counter[str] = Counter()
+        stack = list(body)
+        while stack:
+            op = stack.pop()
+            self.uses.update(name for name in op.inputs if name)
+            self.producers.update((value.name, op) for value in op.outputs)
+            for name in op.inputs:
+                self.readers.setdefault(name, []).append(op)
+            if op.region is not None:
+                self.uses.update(op.region.results)
+                stack.extend(op.region.body)
+
+    # --- the whole -----------------------------------------------------------------------------------------------
+
+    def draft(self) -> Draft:
+        for op in self.function.body:
+            self.operation(op)
+        inputs = tuple(self.target(value) for value in self.function.inputs)
+        results = tuple(self.tensor(value) for _, value in self.function.outputs)
+        body = without_dead(self.body, results)
+        return Draft(self.function, inputs, body, results, self._needs(body, results))
+
+    def _needs(self, body: tuple[Stmt, ...], results: tuple[Expr, ...]) -> frozenset[str]:
+        """What the statements read that a plain function has to be given."""
+        from dlc_torch.sizes import readable
+
+        known = readable(self.function)
+        needs: set[str] = set()
+        for node in (node for expr in (*expressions(body), *results) for node in walk(expr)):
+            match node:
+                case Device() if not self.function.inputs:
+                    needs.add("device")
+                case Training():
+                    needs.add("training")
+                case _ if type(node).__name__ == "Size" and node.symbol not in known:  # type: ignore[attr-defined]
+                    needs.add(node.symbol)  # type: ignore[attr-defined]
+        return frozenset(needs)
+
+    def operation(self, op: Op) -> None:
+        """Append the statements of one operation."""
+        if op.outputs and all(value.name in self.skip for value in op.outputs):
+            return
+        if self.on_host(op):
+            return
+        expr = self.expression(op)
+        if expr is not None:
+            self.assign(op, expr)
+
+    def expression(self, op: Op) -> Expr | None:
+        """The operation as an expression; None where it has become statements, or a name for another value."""
+        say = self.say.get(op.op)
+        found = say(self, op) if say is not None else None
+        if found is not None or op.outputs == () or self.settled(op):
+            return found
+        if op.callee:
+            return self.call(op)
+        if op.op in rows.ROWS:
+            return self.row(rows.ROWS[op.op], op)
+        raise NotImplementedError(f"the torch backend does not know the op `{op.op}`")
+
+    def settled(self, op: Op) -> bool:
+        return any(value.name in self.inline or value.name in self.skip for value in op.outputs)
+
+    def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
+        values = tuple(outputs or op.outputs)
+        temporary = len(values) == 1 and is_temporary(values[0].name, op)
+        first = expr.args[0] if isinstance(expr, Call) and expr.args else None
+        through = first.value if isinstance(first, Ref) else ""
+        self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
+
+    def target(self, value: Value) -> Target:
+        axes = tuple(_soft(size(axis)) for axis in value.type.axes)
+        return Target(value.name, self.dtype(value.type.dtype), axes)
+
+    # --- operands ------------------------------------------------------------------------------------------------
+
+    def dtype(self, name: str) -> str:
+        return self.precision if name == "float" else name
+
+    def dtype_of(self, value: str) -> str:
+        return self.dtype(self.types[value].dtype)
+
+    def value(self, name: str) -> Expr:
+        """A value as it is read: a variable, or what it is written as."""
+        return self.inline.get(name, Ref(name))
+
+    def tensor(self, name: str) -> Expr:
+        """A value that must be a tensor."""
+        if name not in self.host:
+            return self.value(name)
+        return self.create("torch.tensor", (self.inline[name],), self.dtype_of(name))
+
+    def create(self, function: str, args: Sequence[Expr], dtype: str, natural: str = "") -> Expr:
+        """A call that makes a tensor of `dtype` on the inputs' device; `natural` is the dtype that it has by itself."""
+        keywords: list[Expr] = []
+        if dtype != natural:
+            keywords.append(Keyword("dtype", Word(rows.DTYPES[dtype])))
+        if self.function.kind not in ("init", "prepare"):
+            keywords.append(Keyword("device", Device()))
+        return Call(Word(function), (*args, *keywords))
+
+    def axis(self, axis: int, rank: int) -> Expr:
+        """An axis as a person counts it: the last one is -1."""
+        axis = axis % rank if rank else axis
+        return Word("-1" if axis == rank - 1 and rank > 1 else str(axis))
+
+    def attribute(self, op: Op, name: str, value: Attr) -> Expr:
+        if isinstance(value, bool) or value is None:
+            return Word(repr(value))
+        if isinstance(value, str):
+            return Word(rows.DTYPES[self.dtype(value)]) if name == "dtype" else Text(value)
+        if isinstance(value, tuple):
+            return Seq(tuple(self.attribute(op, name, each) for each in value))
+        if name in ("axis", "axes") and isinstance(value, int):
+            rank = self.types[op.inputs[0]].rank
+            return self.axis(value, rank)
+        return size(value, name) if isinstance(value, Dim) else Num(value, name)
+
+    def operands(self, op: Op) -> dict[str, str]:
+        """The operands that are there, by their names in the op's definition."""
+        present = [name for name in op.inputs if name]
+        if op.callee:
+            named = [value.name for value in self.program.functions[op.callee].inputs]
+            return dict(zip(named, present, strict=True))
+        from dlc.ops import get
+
+        named = [operand.name for operand in get(op.op).signature.operands]
+        return {name: value for name, value in zip(named, op.inputs, strict=False) if value}
+
+    def row(self, text: str, op: Op) -> Expr:
+        """A row filled with the op's operands and attributes."""
+        slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
+        operands = self.operands(op)
+        values = list(operands.values())
+        binary = set(operands) == {"a", "b"}
+        for name, value in operands.items():
+            loose = binary and (value not in self.host or any(each not in self.host for each in values))
+            slots[name] = self.value(value) if loose else self.tensor(value)
+        return without_defaults(template(text, slots))
+
+    # --- what Python computes ------------------------------------------------------------------------------------
+
+    def on_host(self, op: Op) -> bool:
+        """Settle an operation on numbers that Python knows; False if a tensor is involved."""
+        if op.op not in rows.HOST and op.op not in ("cast", "const", "size") or not op.outputs:
+            return False
+        if op.op == "const":
+            return self._constant(op)
+        if op.op == "size":
+            return self.number(op.out.name, size(_dim(op.attr("dim")), "size"))
+        if any(name not in self.host for name in op.inputs):
+            return False
+        slots = {key: self.inline[name] for key, name in self.operands(op).items()}
+        if op.op == "cast":
+            return self.number(op.out.name, self._cast(slots["x"], self.dtype_of(op.inputs[0]), self.dtype_of(op.out.name)))
+        return self.number(op.out.name, template(rows.HOST[op.op], slots))
+
+    def number(self, name: str, expr: Expr) -> bool:
+        self.inline[name] = expr
+        self.host.add(name)
+        return True
+
+    def _constant(self, op: Op) -> bool:
+        value = op.attr("value")
+        if isinstance(value, tuple) or op.out.type.rank:
+            return False
+        assert isinstance(value, int | float)
+        dtype = self.dtype_of(op.out.name)
+        if dtype == "bool":
+            return self.number(op.out.name, Word(repr(bool(value))))
+        return self.number(op.out.name, Num(plain(value, dtype)))
+
+    def _cast(self, expr: Expr, source: str, to: str) -> Expr:
+        if isinstance(expr, Num):
+            return Num(plain(expr.value, to), expr.role)
+        if to in FLOATS and source != "bool" or source == to:
+            return expr  # an int stands for a float wherever one is asked for
+        function = "bool" if to == "bool" else "int" if to in INTS else "float"
+        return Call(Word(function), (expr,))
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    def call(self, op: Op) -> Expr:
+        """A call of another emitted function: an instance, a further entry of one, or a plain function."""
+        callee = self.program.functions[op.callee]
+        args = tuple(self.tensor(name) for name in op.inputs if name)
+        if not stateful(callee):
+            return Make(op.callee, (*args, *self._passed(op)))
+        instance: Expr = Path(op.path) if op.path else Word("self")
+        return Call(Dot(instance, callee.entry) if callee.entry else instance, args)
+
+    def _passed(self, op: Op) -> Iterable[Expr]:
+        special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
+        dims = dict(op.dims)
+        for name in sorted(self.needs.get(op.callee, ())):
+            yield Keyword(name, special[name] if name in special else size(dims.get(name, Dim.symbol(name))))
+
+    def layer(self, expr: Expr) -> Expr | None:
+        """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a layer too."""
+        if not isinstance(expr, Call) or not expr.args or not isinstance(expr.args[0], Ref):
+            return None
+        if isinstance(expr.function, Path):
+            return expr.function if len(expr.args) == 1 else None
+        name = rows.MODULES.get(expr.function.text) if isinstance(expr.function, Word) else None
+        rest = tuple(arg for arg in expr.args[1:] if not (isinstance(arg, Keyword) and isinstance(arg.value, Training)))
+        return Call(Word(name), rest) if name else None
+
+
+def plain(value: int | float, dtype: str) -> int | float:
+    """A constant as Python writes it for a tensor of that dtype."""
+    if dtype in FLOATS:
+        return float(value)
+    return bool(value) if dtype == "bool" else int(value)
+
+
+def is_temporary(name: str, op: Op) -> bool:
+    """Whether a value is only named after the operation that computes it."""
+    base = name.rstrip("0123456789").rstrip("_") if name[-1:].isdigit() and "_" in name else name
+    return base in (op.op, op.op.strip("_"), "call", "") or base == op.path.rpartition(".")[2]
+
+
+def without_defaults(expr: Expr) -> Expr:
+    """Keyword arguments that say what the function does anyhow are left out."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Call):
+            return node
+        kept = tuple(arg for arg in node.args if not _is_default(arg))
+        return node if len(kept) == len(node.args) else Call(node.function, kept)
+
+    return transform(expr, change)
+
+
+def _is_default(node: Expr) -> bool:
+    if not isinstance(node, Keyword):
+        return False
+    value = node.value
+    found = value.text if isinstance(value, Word) else value.value if isinstance(value, Text) else None
+    return rows.KEYWORD_DEFAULTS.get(node.name, "?") == found
+
+
+def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, ...]:
+    """The statements that matter for the results, or have an effect."""
+    live = {name for expr in results for name in _reads(expr)}
+    kept: list[Stmt] = []
+    for stmt in reversed(body):
+        if isinstance(stmt, Assign) and not any(target.name in live for target in stmt.targets):
+            continue
+        if isinstance(stmt, Loop):
+            stmt = _pruned(stmt, live)
+        live.update(name for expr in expressions((stmt,)) for name in _reads(expr))
+        kept.append(stmt)
+    return tuple(reversed(kept))
+
+
+def _pruned(loop: Loop, live: set[str]) -> Loop:
+    from dataclasses import replace
+
+    return replace(loop, body=without_dead(loop.body, loop.results))
+
+
+def _reads(expr: Expr) -> Iterable[str]:
+    return (node.value for node in walk(expr) if isinstance(node, Ref))
+
+
+def _soft(expr: Expr) -> Expr:
+    return transform(expr, lambda node: Num(node.value, node.role, True) if isinstance(node, Num) else node)
+
+
+def _dim(value: Attr) -> Dim | int:
+    assert isinstance(value, int | Dim)
+    return value

@@ -1,0 +1,195 @@
+"""Chains of layers under numbered paths become an `nn.Sequential`, as a person would have written them.
+
+    x = self.features["0"](x)                     self.features = nn.Sequential(
+    x = F.relu(x)                         ->          nn.Conv2d(3, 64, ...), nn.ReLU(), nn.MaxPool2d(3), nn.Conv2d(...), ...
+    x = F.max_pool2d(x, 3)                        )
+    x = self.features["3"](x)                     x = self.features(x)
+
+The numbers have to fit: what stands between two layers must be as many functions that are layers too as numbers are
+left out. So the paths of parameters stay what the spec says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from dlc.emit.tree import Call, Expr, Gen, Path, Ref, Splat, Word, refs
+from dlc_torch.draft import Assign, Draft, Loop, Stmt, expressions
+from dlc_torch.structure import Node, turns_of
+
+# What may follow the last numbered layer inside the same container.
+TRAILING = ("nn.ReLU", "nn.ReLU6", "nn.GELU", "nn.SiLU", "nn.Tanh", "nn.Sigmoid", "nn.LeakyReLU", "nn.Hardswish",
+            "nn.MaxPool1d", "nn.MaxPool2d", "nn.MaxPool3d", "nn.Dropout")  # fmt: skip
+
+Instance = Callable[[str], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A statement that applies one layer, or a loop of layers, to one value: `labels` is the path of the instance,
+    `()` for a function."""
+
+    index: int
+    source: str
+    result: str
+    labels: tuple[str, ...]
+    layer: Expr
+    turns: tuple[int, int, int] | None = None
+
+
+def fold(draft: Draft, root: Node, instance: Instance) -> Draft:
+    """The draft with its chains folded; the tree's containers are told what they hold."""
+    while True:
+        chains = list(_chains(draft))
+        found = next(filter(None, (_fit(chain, root) for chain in chains)), None)
+        if found is None:
+            return draft
+        node, labels, links = found
+        node.layers = tuple(_layer(link, root, instance) for link in links)
+        draft = _replaced(draft, links, ".".join(labels))
+
+
+def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...] | None:
+    """The layers of a class that is nothing but a chain of numbered layers, from its input to its output."""
+    if len(draft.inputs) != 1 or len(draft.results) != 1 or not root.items or root.kind != "dict" and root.kind != "list":
+        return None
+    chain = next(iter(_chains(draft)), [])
+    spans = chain and chain[0].source == draft.inputs[0].name and draft.results[0] == Ref(chain[-1].result)
+    if not spans or len(chain) != len(draft.body) or not _numbered(root):
+        return None
+    if [link.labels for link in _between(chain, (), root) or ()] != [link.labels for link in chain]:
+        return None
+    return tuple(_layer(link, root, instance) for link in chain)
+
+
+# --- chains ----------------------------------------------------------------------------------------------------
+
+
+def _chains(draft: Draft) -> Iterator[list[Link]]:
+    """The longest runs of statements that each apply a layer to the result of the one before, read nowhere else."""
+    reads = Counter(name for expr in (*expressions(draft.body), *draft.results) for name in refs(expr))
+    links = {link.source: link for link in (_link(i, stmt) for i, stmt in enumerate(draft.body)) if link}
+    inner = {link.result for link in links.values() if reads[link.result] == 1 and link.result in links}
+    for link in sorted(links.values(), key=lambda each: each.index):
+        if link.source in inner or (reads[link.source] != 1 and link.source in links and False):
+            continue
+        chain = [link]
+        while chain[-1].result in inner:
+            chain.append(links[chain[-1].result])
+        yield chain
+
+
+def _link(index: int, stmt: Stmt) -> Link | None:
+    match stmt:
+        case Assign(targets=(target,), layer=Path(path), through=through):
+            return Link(index, through, target.name, tuple(path.split(".")), Path(path))
+        case Assign(targets=(target,), layer=Expr() as layer, through=through):
+            return Link(index, through, target.name, (), layer)
+        case Loop(inputs=(Ref(source),), outputs=(target,), args=(arg,), results=(result,), body=(Assign() as only,)):
+            if isinstance(only.layer, Path) and only.through == arg.name and result == Ref(only.targets[0].name):
+                turns = (int(stmt.count.value), stmt.start, stmt.step)
+                return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
+    return None
+
+
+# --- fitting numbers -------------------------------------------------------------------------------------------
+
+
+def _fit(chain: Sequence[Link], root: Node) -> tuple[Node, tuple[str, ...], list[Link]] | None:
+    """A container whose layers are links of the chain, in order and in number."""
+    for link in chain:
+        labels = link.labels[:-1]
+        node = _container(root, labels) if labels else None
+        if node is None or node.layers is not None or not _numbered(node):
+            continue
+        links = _between(chain, labels, node)
+        if links is not None and len(links) > 1 - bool(link.turns):
+            return node, labels, links
+    return None
+
+
+def _container(root: Node, labels: Sequence[str]) -> Node | None:
+    node = root
+    for label in labels:
+        if label not in node.items:
+            return None
+        node = node.items[label]
+    return node if node.is_container else None
+
+
+def _numbered(node: Node) -> bool:
+    return -1 not in node.indices() and all(each.function and not each.items for each in node.items.values())
+
+
+def _between(chain: Sequence[Link], labels: tuple[str, ...], node: Node) -> list[Link] | None:
+    """The stretch of the chain that fills the container; None if the numbers do not fit."""
+    own = [i for i, link in enumerate(chain) if link.labels and link.labels[:-1] == labels]
+    if len(own) != len(node.items):
+        return None
+    first, last = own[0] - _first(chain[own[0]]), own[-1]
+    if first < 0:
+        return None
+    while last + 1 < len(chain) and _may_trail(chain, last + 1, whole=not labels):
+        last += 1
+    place = 0
+    for i in range(first, last + 1):
+        if i in own and _first(chain[i]) != place or i not in own and chain[i].labels:
+            return None
+        place += _length(chain[i])
+    return list(chain[first : last + 1])
+
+
+def _first(link: Link) -> int:
+    return link.turns[1] if link.turns else int(link.labels[-1])
+
+
+def _length(link: Link) -> int:
+    if link.turns and link.turns[2] != 1:
+        return -1_000_000  # turns that leave numbers out fit nowhere
+    return link.turns[0] if link.turns else 1
+
+
+def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
+    """Whether a function after the last layer belongs to the container: not if the next container begins with it."""
+    layer = chain[at].layer
+    if chain[at].labels or not isinstance(layer, Call) or not isinstance(layer.function, Word):
+        return False
+    if whole:
+        return True
+    following = next((i for i in range(at, len(chain)) if chain[i].labels), None)
+    if following is not None and len(chain[following].labels) > 1:
+        label = chain[following].labels[-1]
+        if label.isdigit() and at >= following - int(label):
+            return False
+    return layer.function.text in TRAILING
+
+
+# --- replacing -------------------------------------------------------------------------------------------------
+
+
+def _layer(link: Link, root: Node, instance: Instance) -> Expr:
+    if not link.labels:
+        return link.layer
+    node = root
+    for label in link.labels:
+        key = f"{label}@{link.turns}" if "{i}" in label and link.turns else label
+        node = node.items[key]
+    made = instance(node.function)
+    if link.turns is None:
+        return made
+    from dlc.emit.tree import Num
+
+    return Splat(Gen(made, "_", Call(Word("range"), (Num(link.turns[0], "count"),))))
+
+
+def _replaced(draft: Draft, links: Sequence[Link], path: str) -> Draft:
+    gone = {link.index for link in links}
+    last = draft.body[links[-1].index]
+    assert isinstance(last, Assign | Loop)
+    target = last.targets[0] if isinstance(last, Assign) else last.outputs[0]
+    call = Call(Path(path), (Ref(links[0].source),))
+    merged = Assign((target,), call, last.temporary if isinstance(last, Assign) else True, Path(path), links[0].source)
+    body = [merged if i == links[-1].index else stmt for i, stmt in enumerate(draft.body) if i not in gone or i == links[-1].index]
+    return replace(draft, body=tuple(body))

@@ -1,0 +1,305 @@
+"""Ops that a row can't say, other than those on shapes (`shapes.py`) and windows (`neural.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
+from dlc.ir.nodes import Op
+from dlc.types.tensor import INTS
+from dlc_torch import neural, rows, shapes
+from dlc_torch.draft import Check, Device, Drafter, Loop, Say, Store, Training, without_defaults
+from dlc_torch.shapes import alias, method, sizes
+
+
+# --- structure -------------------------------------------------------------------------------------------------
+
+
+def param(d: Drafter, op: Op) -> None:
+    d.inline[op.out.name] = Path(str(op.attr("path")), tensor=True)
+
+
+def const(d: Drafter, op: Op) -> Expr:
+    """Nested numbers; single ones are written where they are used."""
+    dtype = d.dtype_of(op.out.name)
+    natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
+    return d.create("torch.tensor", (_table(op.attr("value"), dtype),), dtype, natural)
+
+
+def _table(value: object, dtype: str) -> Expr:
+    from dlc_torch.draft import plain
+
+    if isinstance(value, tuple):
+        return Seq(tuple(_table(each, dtype) for each in value), "[]")
+    assert isinstance(value, int | float)
+    number = plain(value, dtype)
+    return Word(repr(number)) if isinstance(number, bool) else Num(number)
+
+
+def update(d: Drafter, op: Op) -> None:
+    d.body.append(Store(Path(str(op.attr("path")), tensor=True), method(d.tensor(op.inputs[0]), "detach")))
+
+
+def require(d: Drafter, op: Op) -> None:
+    d.body.append(Check(d.value(op.inputs[0]), str(op.attr("message") or "a requirement does not hold")))
+
+
+def repeat(d: Drafter, op: Op) -> None:
+    """A loop; its body is drafted as the function's is."""
+    assert op.region is not None
+    inputs = tuple(map(d.tensor, op.inputs))
+    outside, d.body = d.body, []
+    for each in op.region.body:
+        d.operation(each)
+    results = tuple(map(d.tensor, op.region.results))
+    inside, d.body = d.body, outside
+    count, start, step = (int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1)))
+    args = tuple(map(d.target, op.region.args))
+    outputs = tuple(map(d.target, op.outputs))
+    d.body.append(Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs))
+
+
+# --- elementwise -----------------------------------------------------------------------------------------------
+
+
+def cast(d: Drafter, op: Op) -> Expr | None:
+    (name,) = op.inputs
+    source, to = d.dtype_of(name), d.dtype_of(op.out.name)
+    if source == to:
+        return alias(d, op, name)
+    x = d.tensor(name)
+    if to in rows.CASTS:
+        return template(rows.CASTS[to], {"x": x})
+    return method(x, "to", Word(rows.DTYPES[to]))
+
+
+def extremum(d: Drafter, op: Op) -> Expr:
+    """`torch.maximum` takes no Python number; `clamp` does."""
+    a, b = op.inputs
+    if a in d.host or b in d.host:
+        bound, x = (a, b) if a in d.host else (b, a)
+        return method(d.tensor(x), "clamp", Keyword("min" if op.op == "maximum" else "max", d.value(bound)))
+    return Call(Word(f"torch.{op.op}"), (d.value(a), d.value(b)))
+
+
+def where(d: Drafter, op: Op) -> Expr:
+    condition, a, b = op.inputs
+    both = a in d.host and b in d.host
+    chosen = Call(Word("torch.where"), (d.tensor(condition), d.value(a), d.tensor(b) if both else d.value(b)))
+    return chosen
+
+
+def power(d: Drafter, op: Op) -> Expr:
+    """`x**2`: a whole exponent needs no point."""
+    a, b = map(d.value, op.inputs)
+    if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and abs(b.value) < 100:
+        b = Num(int(b.value), b.role)
+    return Binary("**", a, b)
+
+
+def clamp(d: Drafter, op: Op) -> Expr | None:
+    if len(op.inputs) != 1:
+        return None
+    low, high = op.attr("min"), op.attr("max")
+    bounds = [Keyword(key, d.attribute(op, key, value)) for key, value in (("min", low), ("max", high)) if value is not None]
+    if len(bounds) == 2:
+        return method(d.tensor(op.inputs[0]), "clamp", *(each.value for each in bounds))
+    return method(d.tensor(op.inputs[0]), "clamp", *bounds)
+
+
+# --- reductions ------------------------------------------------------------------------------------------------
+
+REDUCTIONS: Mapping[str, str] = {
+    "sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all", "mean": "mean", "var": "var", "std": "std",
+    "logsumexp": "logsumexp",
+}  # fmt: skip
+
+
+def reduction(d: Drafter, op: Op) -> Expr | None:
+    """`x.sum(dim=(1, 2))`, and without `dim` over everything."""
+    if len(op.inputs) != 1:
+        return None
+    (name,) = op.inputs
+    rank = d.types[name].rank
+    axes = reduced(op, rank)
+    if not axes:
+        return alias(d, op, name) if op.op in ("sum", "max", "min", "mean") else None
+    keywords: list[Expr] = []
+    keepdims = bool(op.attr("keepdims"))
+    if len(axes) < rank or keepdims or op.op == "logsumexp":
+        dims = tuple(d.axis(axis, rank) for axis in axes)
+        keywords.append(Keyword("dim", dims[0] if len(dims) == 1 else Seq(dims)))
+    if op.op in ("var", "std"):
+        keywords.append(Keyword("correction", d.attribute(op, "correction", op.attr("correction", 0))))
+    if keepdims:
+        keywords.append(Keyword("keepdim", Word("True")))
+    if op.op == "sum" and d.dtype_of(name) in INTS and d.dtype_of(name) != "i64":
+        keywords.append(Keyword("dtype", Word(rows.DTYPES[d.dtype_of(name)])))
+    return method(d.tensor(name), REDUCTIONS[op.op], *keywords)
+
+
+def reduced(op: Op, rank: int) -> tuple[int, ...]:
+    """The axes that are reduced, as non-negative numbers."""
+    axis = op.attr("axis")
+    if axis is None:
+        return tuple(range(rank))
+    return tuple(int(str(each)) % rank for each in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def prod(d: Drafter, op: Op) -> Expr | None:
+    (name,) = op.inputs
+    rank = d.types[name].rank
+    axes, keepdims = reduced(op, rank), bool(op.attr("keepdims"))
+    if not axes:
+        return alias(d, op, name)
+    if len(axes) == rank and not keepdims:
+        return method(d.tensor(name), "prod")
+    x = d.tensor(name)
+    for axis in sorted(axes, reverse=True):  # one axis at a time, the last first
+        x = without_defaults(method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims)))))
+    return x
+
+
+def running(d: Drafter, op: Op) -> Expr:
+    (name,) = op.inputs
+    axis = d.axis(int(str(op.attr("axis"))), d.types[name].rank)
+    dtype = d.dtype_of(name)
+    more = (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
+    return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
+
+
+def flip(d: Drafter, op: Op) -> Expr | None:
+    axes = op.attr("axes")
+    assert isinstance(axes, tuple)
+    rank = d.types[op.inputs[0]].rank
+    if not axes:
+        return alias(d, op, op.inputs[0])
+    return method(d.tensor(op.inputs[0]), "flip", *(d.axis(int(str(axis)), rank) for axis in axes))
+
+
+def einsum(d: Drafter, op: Op) -> Expr:
+    return Call(Word("torch.einsum"), (Text(str(op.attr("pattern"))), *map(d.tensor, op.inputs)))
+
+
+# --- random ----------------------------------------------------------------------------------------------------
+
+
+def normal(d: Drafter, op: Op) -> Expr:
+    return _drawn(d, op, "torch.randn")
+
+
+def uniform(d: Drafter, op: Op) -> Expr:
+    return _drawn(d, op, "torch.rand")
+
+
+def _drawn(d: Drafter, op: Op, function: str) -> Expr:
+    shape = sizes(op.out.type.axes)
+    return d.create(function, shape or (Seq(()),), d.dtype_of(op.out.name), "f32")
+
+
+def randint(d: Drafter, op: Op) -> Expr:
+    low, high = (size(op.attr(name)) for name in ("low", "high"))  # type: ignore[arg-type]
+    return d.create("torch.randint", (low, high, Seq(sizes(op.out.type.axes))), "i64", "i64")
+
+
+def truncated_normal(d: Drafter, op: Op) -> Expr:
+    low, high = (d.attribute(op, name, op.attr(name)) for name in ("low", "high"))
+    empty = d.create("torch.empty", sizes(op.out.type.axes), d.dtype_of(op.out.name), "f32")
+    return Call(Word("nn.init.trunc_normal_"), (empty, Keyword("a", low), Keyword("b", high)))
+
+
+def orthogonal(d: Drafter, op: Op) -> Expr:
+    empty = d.create("torch.empty", sizes(op.out.type.axes), d.dtype_of(op.out.name), "f32")
+    return Call(Word("nn.init.orthogonal_"), (empty,))
+
+
+# --- composites ------------------------------------------------------------------------------------------------
+
+
+def composite(d: Drafter, op: Op) -> Expr | None:
+    """A composite of the library by its row; None where the row does not cover this form."""
+    if not op.callee or len([name for name in op.inputs if name]) != 1 or not native(op):
+        return None
+    return d.row(rows.COMPOSITES[op.op], op)
+
+
+def dropout(d: Drafter, op: Op) -> Expr:
+    p = d.attribute(op, "p", op.attr("p"))
+    return Call(Word("F.dropout"), (d.tensor(op.inputs[0]), p, Keyword("training", Training())))
+
+
+def attention(d: Drafter, op: Op) -> Expr | None:
+    """PyTorch's fused attention. It knows no window or softcap, and no mask beside `is_causal`."""
+    given = d.operands(op)
+    if not native(op) or (op.attr("causal") and ("mask" in given or "bias" in given)):
+        return None
+    q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
+    keywords: list[Expr] = []
+    if "mask" in given or "bias" in given:
+        keywords.append(Keyword("attn_mask", _mask(d, given)))
+    if op.attr("causal"):
+        if q.axes[-2] != k.axes[-2]:
+            return None
+        keywords.append(Keyword("is_causal", Word("True")))
+    if op.attr("scale") is not None:
+        keywords.append(Keyword("scale", d.attribute(op, "scale", op.attr("scale"))))
+    if q.rank > 2 and q.axes[:-2] != k.axes[:-2]:
+        if q.rank < 3 or q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2]:
+            return None
+        keywords.append(Keyword("enable_gqa", Word("True")))
+    operands = (d.tensor(given[name]) for name in ("q", "k", "v"))
+    return Call(Word("F.scaled_dot_product_attention"), (*operands, *keywords))
+
+
+def _mask(d: Drafter, given: Mapping[str, str]) -> Expr:
+    if "bias" not in given:
+        return d.tensor(given["mask"])
+    bias = d.tensor(given["bias"])
+    if "mask" not in given:
+        return bias
+    return method(bias, "masked_fill", Unary("~", d.tensor(given["mask"])), Num(float("-inf")))
+
+
+def native(op: Op) -> bool:
+    """Whether PyTorch's function covers the op's static arguments."""
+    allowed = FORMS.get(op.op)
+    return allowed is None or all(op.attr(name, values[0]) in values for name, values in allowed.items())
+
+
+# The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as the first.
+FORMS: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+    "gelu": {"approximate": ("none", "tanh")},
+    "attention": {"window": (None,), "softcap": (None,)},
+}
+
+SAY: Mapping[str, Say] = {
+    **shapes.SAY,
+    **neural.SAY,
+    **{name: composite for name in rows.COMPOSITES},
+    **{name: reduction for name in REDUCTIONS},
+    "param": param,
+    "const": const,
+    "update": update,
+    "require": require,
+    "repeat": repeat,
+    "cast": cast,
+    "minimum": extremum,
+    "maximum": extremum,
+    "where": where,
+    "pow": power,
+    "clamp": clamp,
+    "prod": prod,
+    "cumsum": running,
+    "cumprod": running,
+    "flip": flip,
+    "einsum": einsum,
+    "normal": normal,
+    "uniform": uniform,
+    "randint": randint,
+    "truncated_normal": truncated_normal,
+    "orthogonal": orthogonal,
+    "dropout": dropout,
+    "attention": attention,
+}
+
+__all__ = ["SAY", "Device", "Ref", "native"]

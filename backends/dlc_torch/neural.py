@@ -1,0 +1,312 @@
+"""Convolution, pooling and layers with parameters: as functions of `torch.nn.functional` and as native layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from dlc.emit.tree import At, Call, Cut, Expr, Keyword, Num, Path, Seq, Text, Word
+from dlc.ir.nodes import Function, Op
+from dlc.types.dims import Dim
+from dlc_torch.draft import Drafter, Say
+from dlc_torch.shapes import padded, sizes
+
+Pairs = tuple[tuple[int, int], ...]
+ZERO = Num(0)
+ONE = Num(1)
+
+
+# --- windows ---------------------------------------------------------------------------------------------------
+
+
+def ints(op: Op, name: str) -> tuple[int, ...]:
+    value = op.attr(name)
+    assert isinstance(value, tuple)
+    return tuple(int(str(each)) for each in value)
+
+
+def pairs(op: Op, name: str = "padding") -> Pairs:
+    value = op.attr(name)
+    assert isinstance(value, tuple)
+    return tuple((int(str(a)), int(str(b))) for a, b in value)  # type: ignore[misc, has-type]
+
+
+def even(padding: Pairs) -> bool:
+    """Whether both ends get the same, which is all that PyTorch's own argument can say."""
+    return all(before == after for before, after in padding)
+
+
+def per_axis(values: Sequence[int], role: str) -> Expr:
+    """One number where all axes have the same."""
+    if len(set(values)) == 1:
+        return Num(values[0], role)
+    return Seq(tuple(Num(value, role) for value in values))
+
+
+def ahead(padding: Pairs) -> tuple[int, ...]:
+    return tuple(before for before, _ in padding)
+
+
+def geometry(op: Op, padding: Pairs) -> list[Expr]:
+    """The keyword arguments that convolutions share, each left out where it says nothing."""
+    found = [("stride", ints(op, "stride"), 1), ("padding", ahead(padding), 0), ("dilation", ints(op, "dilation"), 1)]
+    keywords: list[Expr] = [Keyword(name, per_axis(values, name), Num(default)) for name, values, default in found]
+    groups = op.attr("groups")
+    assert isinstance(groups, int)
+    return [*keywords, Keyword("groups", Num(groups, "groups"), ONE)]
+
+
+def bordered(d: Drafter, op: Op, padding: Pairs, value: float) -> Expr:
+    """The first operand with uneven padding put on beforehand."""
+    return padded(d, op, ((0, 0), (0, 0), *padding), value)
+
+
+def conv(d: Drafter, op: Op) -> Expr:
+    padding = pairs(op)
+    x, weight = op.inputs
+    first = d.tensor(x) if even(padding) else bordered(d, op, padding, 0.0)
+    own = padding if even(padding) else tuple((0, 0) for _ in padding)
+    return Call(Word(f"F.conv{len(padding)}d"), (first, d.tensor(weight), *geometry(op, own)))
+
+
+def conv_transpose(d: Drafter, op: Op) -> Expr:
+    padding, extra = pairs(op), ints(op, "output_padding")
+    x, weight = op.inputs
+    keywords = geometry(op, tuple((min(pair), min(pair)) for pair in padding))
+    keywords.insert(2, Keyword("output_padding", per_axis(extra, "output_padding"), ZERO))
+    whole = Call(Word(f"F.conv_transpose{len(padding)}d"), (d.tensor(x), d.tensor(weight), *keywords))
+    return whole if even(padding) else _cropped(whole, padding)
+
+
+def _cropped(whole: Expr, padding: Pairs) -> Expr:
+    """Uneven padding of a transposed convolution is cut off the result."""
+    items: list[Expr] = [Cut(), Cut()]
+    for before, after in padding:
+        low, high = before - min(before, after), after - min(before, after)
+        items.append(Cut(Num(low, "padding") if low else None, Num(-high, "padding") if high else None))
+    return At(whole, tuple(items))
+
+
+def max_pool(d: Drafter, op: Op) -> Expr:
+    padding, kernel = pairs(op), ints(op, "kernel")
+    native = even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
+    first = d.tensor(op.inputs[0]) if native else bordered(d, op, padding, float("-inf"))
+    return Call(Word(f"F.max_pool{len(kernel)}d"), (first, *_window(op, padding if native else ())))
+
+
+def _window(op: Op, padding: Pairs) -> list[Expr]:
+    kernel, stride = ints(op, "kernel"), ints(op, "stride")
+    args: list[Expr] = [per_axis(kernel, "kernel_size"), Keyword("stride", per_axis(stride, "stride"))]
+    if stride == kernel:
+        args.pop()
+    if padding:
+        args.append(Keyword("padding", per_axis(ahead(padding), "padding"), ZERO))
+    if op.attr("ceil"):
+        args.append(Keyword("ceil_mode", Word("True")))
+    return args
+
+
+def avg_pool(d: Drafter, op: Op) -> Expr:
+    padding, kernel = pairs(op), ints(op, "kernel")
+    native = even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
+    function = Word(f"F.avg_pool{len(kernel)}d")
+    if native:
+        uncounted = not op.attr("count_padding") and any(map(any, padding))
+        more = (Keyword("count_include_pad", Word("False")),) if uncounted else ()
+        return Call(function, (d.tensor(op.inputs[0]), *_window(op, padding), *more))
+    if op.attr("count_padding") and not op.attr("ceil"):
+        return Call(function, (bordered(d, op, padding, 0.0), *_window(op, ())))
+    raise NotImplementedError("the torch backend has no avg_pool with this padding")
+
+
+# --- layers ----------------------------------------------------------------------------------------------------
+
+
+def _shape(function: Function, name: str) -> tuple[int, ...]:
+    found = next(param.type.shape for param in function.params if param.name == name)
+    assert found is not None
+    return found
+
+
+def _has(function: Function, name: str) -> bool:
+    return any(param.name == name for param in function.params)
+
+
+def _flag(name: str, value: bool, default: bool = True) -> tuple[Expr, ...]:
+    return () if value == default else (Keyword(name, Word(str(value))),)
+
+
+def _number(function: Function, name: str, default: float) -> Expr:
+    """A static argument as a keyword, left out where it is PyTorch's default."""
+    value = dict(function.static).get(name, default)
+    assert isinstance(value, int | float)
+    return Keyword(name, Num(value, name), Num(default))
+
+
+def inner(function: Function, name: str) -> Op:
+    """The operation of that name in a layer's definition, which has the attributes in their normal form."""
+    return next(op for op in function.body if op.op == name)
+
+
+def linear(f: Function) -> Expr:
+    out, features = _shape(f, "weight")
+    args = (Num(features, "in_features"), Num(out, "out_features"), *_flag("bias", _has(f, "bias")))
+    return Call(Word("nn.Linear"), args)
+
+
+def embedding(f: Function) -> Expr:
+    count, d = _shape(f, "weight")
+    return Call(Word("nn.Embedding"), (Num(count, "num_embeddings"), Num(d, "embedding_dim")))
+
+
+def convolution(f: Function) -> Expr:
+    op = inner(f, "conv")
+    padding = pairs(op)
+    out, per_group, *kernel = _shape(f, "weight")
+    groups = op.attr("groups")
+    assert isinstance(groups, int)
+    own = padding if even(padding) else tuple((0, 0) for _ in padding)
+    return Call(
+        Word(f"nn.Conv{len(kernel)}d"),
+        (
+            Num(per_group * groups, "in_channels"),
+            Num(out, "out_channels"),
+            Keyword("kernel_size", per_axis(kernel, "kernel_size")),
+            *geometry(op, own),
+            *_flag("bias", _has(f, "bias")),
+        ),
+    )
+
+
+def transposed_convolution(f: Function) -> Expr | None:
+    op = inner(f, "conv_transpose")
+    padding = pairs(op)
+    if not even(padding):
+        return None
+    channels, per_group, *kernel = _shape(f, "weight")
+    groups = op.attr("groups")
+    assert isinstance(groups, int)
+    keywords = geometry(op, padding)
+    keywords.insert(2, Keyword("output_padding", per_axis(ints(op, "output_padding"), "output_padding"), ZERO))
+    return Call(
+        Word(f"nn.ConvTranspose{len(kernel)}d"),
+        (
+            Num(channels, "in_channels"),
+            Num(per_group * groups, "out_channels"),
+            Keyword("kernel_size", per_axis(kernel, "kernel_size")),
+            *keywords,
+            *_flag("bias", _has(f, "bias")),
+        ),
+    )
+
+
+def batch_norm(f: Function) -> Expr:
+    (features,) = _shape(f, "running_mean")
+    rank = f.inputs[0].type.rank
+    name = "nn.BatchNorm1d" if rank <= 3 else f"nn.BatchNorm{rank - 2}d"
+    options = (_number(f, "eps", 1e-5), _number(f, "momentum", 0.1), *_flag("affine", _has(f, "weight")))
+    return Call(Word(name), (Num(features, "num_features"), *options))
+
+
+def layer_norm(f: Function) -> Expr:
+    shape = _shape(f, "weight")
+    first = Num(shape[0], "dim") if len(shape) == 1 else Seq(tuple(Num(size, "dim") for size in shape))
+    return Call(Word("nn.LayerNorm"), (first, _number(f, "eps", 1e-5), *_flag("bias", _has(f, "bias"))))
+
+
+def rms_norm(f: Function) -> Expr:
+    (features,) = _shape(f, "weight")
+    # PyTorch's own default is the dtype's machine epsilon.
+    eps = dict(f.static).get("eps", 1e-6)
+    assert isinstance(eps, int | float)
+    return Call(Word("nn.RMSNorm"), (Num(features, "dim"), Keyword("eps", Num(eps, "eps"))))
+
+
+def group_norm(f: Function) -> Expr:
+    (channels,) = _shape(f, "weight")
+    groups = dict(f.static)["groups"]
+    assert isinstance(groups, int)
+    return Call(Word("nn.GroupNorm"), (Num(groups, "groups"), Num(channels, "channels"), _number(f, "eps", 1e-5)))
+
+
+def instance_norm(f: Function) -> Expr:
+    (channels,) = _shape(f, "weight")
+    name = f"nn.InstanceNorm{f.inputs[0].type.rank - 2}d"
+    return Call(Word(name), (Num(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False)))
+
+
+def multihead_attention(f: Function) -> Expr | None:
+    """Only called with one tensor three times or so; the mask is said at the call."""
+    d = _shape(f, "out_proj.weight")[0] if _has(f, "out_proj.weight") else _shape(f, "in_proj_weight")[1]
+    heads = dict(f.static)["heads"]
+    assert isinstance(heads, int)
+    first = (Num(d, "dim"), Num(heads, "heads"), *_flag("bias", _has(f, "in_proj_bias")))
+    return Call(Word("nn.MultiheadAttention"), (*first, Keyword("batch_first", Word("True"))))
+
+
+Layer = Callable[[Function], "Expr | None"]
+
+# Layers of the standard library that PyTorch has; None from a row: not in this form.
+LAYERS: Mapping[str, Layer] = {
+    "linear": linear,
+    "embedding": embedding,
+    "conv1d": convolution,
+    "conv2d": convolution,
+    "conv3d": convolution,
+    "conv_transpose1d": transposed_convolution,
+    "conv_transpose2d": transposed_convolution,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+}
+
+
+def native_layer(function: Function) -> Expr | None:
+    """The constructor of PyTorch's own layer; None where the layer is written out as a class of its own."""
+    make = LAYERS.get(function.source)
+    return make(function) if make is not None and function.library and function.params else None
+
+
+def layer_call(d: Drafter, op: Op) -> Expr | None:
+    """A call of a native layer; None where the op is none."""
+    callee = d.program.functions[op.callee]
+    if not op.path or native_layer(callee) is None:
+        return None
+    first: Expr = d.tensor(op.inputs[0])
+    if op.op.startswith("conv") and not even(pairs(inner(callee, "conv" if "transpose" not in op.op else op.op[:14]))):
+        first = bordered(d, op, pairs(inner(callee, "conv")), 0.0)
+    return Call(Path(op.path), (first,))
+
+
+def like(op: Op, **attrs: object) -> Op:
+    """The op with other attributes."""
+    return replace(op, attrs=tuple({**dict(op.attrs), **attrs}.items()))  # type: ignore[arg-type]
+
+
+def global_avg_pool(d: Drafter, op: Op) -> Expr:
+    rank = d.types[op.inputs[0]].rank
+    dims = Seq(tuple(Word(str(axis)) for axis in range(2, rank)))
+    from dlc_torch.shapes import method
+
+    return method(d.tensor(op.inputs[0]), "mean", Keyword("dim", dims if rank > 3 else Word("2")))
+
+
+def adaptive_avg_pool(d: Drafter, op: Op) -> Expr:
+    out = op.out.type.axes[2:]
+    shape = Seq(sizes(out, "output_size")) if len(set(out)) > 1 else sizes(out[:1], "output_size")[0]
+    return Call(Word(f"F.adaptive_avg_pool{len(out)}d"), (d.tensor(op.inputs[0]), shape))
+
+
+SAY: Mapping[str, Say] = {
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+    "global_avg_pool": global_avg_pool,
+    "adaptive_avg_pool": adaptive_avg_pool,
+    **{name: layer_call for name in LAYERS},
+}
+
+__all__ = ["LAYERS", "SAY", "Dim", "Text", "native_layer"]

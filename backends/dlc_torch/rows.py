@@ -1,0 +1,153 @@
+"""How PyTorch says each op: tables of rows, whose slots are the op's operands and attributes by name.
+
+What a row can't say is a function in `shapes.py`, `neural.py` or `methods.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DTYPES: Mapping[str, str] = {
+    "f64": "torch.float64", "f32": "torch.float32", "f16": "torch.float16", "bf16": "torch.bfloat16",
+    "f8e4m3": "torch.float8_e4m3fn", "f8e5m2": "torch.float8_e5m2", "i64": "torch.int64", "i32": "torch.int32",
+    "i16": "torch.int16", "i8": "torch.int8", "i4": "torch.int8", "u8": "torch.uint8", "bool": "torch.bool",
+}  # fmt: skip
+
+# Conversions that have a method of their own.
+CASTS: Mapping[str, str] = {
+    "f32": "{x}.float()", "f64": "{x}.double()", "f16": "{x}.half()", "bf16": "{x}.bfloat16()", "i64": "{x}.long()",
+    "bool": "{x}.bool()",
+}  # fmt: skip
+
+# Primitive ops on tensors. Elementwise ones take Python numbers as operands too.
+ROWS: Mapping[str, str] = {
+    # elementwise
+    "exp": "torch.exp({x})",
+    "expm1": "torch.expm1({x})",
+    "log": "torch.log({x})",
+    "log1p": "torch.log1p({x})",
+    "sqrt": "torch.sqrt({x})",
+    "rsqrt": "torch.rsqrt({x})",
+    "sin": "torch.sin({x})",
+    "cos": "torch.cos({x})",
+    "tan": "torch.tan({x})",
+    "tanh": "torch.tanh({x})",
+    "sigmoid": "torch.sigmoid({x})",
+    "erf": "torch.erf({x})",
+    "floor": "torch.floor({x})",
+    "ceil": "torch.ceil({x})",
+    "round": "torch.round({x})",
+    "neg": "-{x}",
+    "abs": "{x}.abs()",
+    "sign": "{x}.sign()",
+    "isnan": "{x}.isnan()",
+    "isfinite": "{x}.isfinite()",
+    "add": "{a} + {b}",
+    "sub": "{a} - {b}",
+    "mul": "{a} * {b}",
+    "div": "{a} / {b}",
+    "floordiv": "{a} // {b}",
+    "mod": "{a} % {b}",
+    "pow": "{a}**{b}",
+    "eq": "{a} == {b}",
+    "ne": "{a} != {b}",
+    "lt": "{a} < {b}",
+    "le": "{a} <= {b}",
+    "gt": "{a} > {b}",
+    "ge": "{a} >= {b}",
+    "logical_and": "{a} & {b}",
+    "logical_or": "{a} | {b}",
+    "logical_not": "~{x}",
+    # reduction
+    "argmax": "{x}.argmax(dim={axis}, keepdim={keepdims})",
+    "argmin": "{x}.argmin(dim={axis}, keepdim={keepdims})",
+    "cumsum": "{x}.cumsum(dim={axis})",
+    "cumprod": "{x}.cumprod(dim={axis})",
+    # contraction
+    "matmul": "{a} @ {b}",
+    # indexing
+    "take_along": "{x}.gather({axis}, {index})",
+    "scatter": "{x}.scatter({axis}, {index}, {values})",
+    "scatter_add": "{x}.scatter_add({axis}, {index}, {values})",
+    "argsort": "{x}.argsort(dim={axis}, descending={descending}, stable=True)",
+    "flip": "{x}.flip({axes})",
+    # gradient
+    "stop_gradient": "{x}.detach()",
+}
+
+# The same on Python numbers: sizes, constants, and what is computed from them before any tensor is.
+HOST: Mapping[str, str] = {
+    **{name: ROWS[name] for name in ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "neg")},
+    **{name: ROWS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    "logical_and": "{a} and {b}",
+    "logical_or": "{a} or {b}",
+    "logical_not": "not {x}",
+    "exp": "math.exp({x})",
+    "expm1": "math.expm1({x})",
+    "log": "math.log({x})",
+    "log1p": "math.log1p({x})",
+    "sqrt": "math.sqrt({x})",
+    "rsqrt": "1 / math.sqrt({x})",
+    "sin": "math.sin({x})",
+    "cos": "math.cos({x})",
+    "tan": "math.tan({x})",
+    "tanh": "math.tanh({x})",
+    "erf": "math.erf({x})",
+    "abs": "abs({x})",
+    "minimum": "min({a}, {b})",
+    "maximum": "max({a}, {b})",
+}
+
+# Composites of the standard library that PyTorch has a name for. Their operands are those of the definition in
+# `dlc/std`; an attribute's slot is its value.
+COMPOSITES: Mapping[str, str] = {
+    "relu": "F.relu({x})",
+    "relu6": "F.relu6({x})",
+    "leaky_relu": "F.leaky_relu({x}, {slope})",
+    "elu": "F.elu({x})",
+    "selu": "F.selu({x})",
+    "gelu": "F.gelu({x}, approximate={approximate})",
+    "silu": "F.silu({x})",
+    "mish": "F.mish({x})",
+    "softplus": "F.softplus({x})",
+    "hardswish": "F.hardswish({x})",
+    "hardsigmoid": "F.hardsigmoid({x})",
+    "log_sigmoid": "F.logsigmoid({x})",
+    "glu": "F.glu({x}, dim={axis})",
+    "softmax": "F.softmax({x}, dim={axis})",
+    "log_softmax": "F.log_softmax({x}, dim={axis})",
+    "square": "{x}.square()",
+    "lerp": "torch.lerp({a}, {b}, {weight})",
+    "logsumexp": "{x}.logsumexp(dim={axis}, keepdim={keepdims})",
+    "dropout": "F.dropout({x}, {p}, training=self.training)",
+}
+
+# Functions that are layers as well, for `nn.Sequential`.
+MODULES: Mapping[str, str] = {
+    "F.relu": "nn.ReLU",
+    "F.relu6": "nn.ReLU6",
+    "F.leaky_relu": "nn.LeakyReLU",
+    "F.elu": "nn.ELU",
+    "F.selu": "nn.SELU",
+    "F.gelu": "nn.GELU",
+    "F.silu": "nn.SiLU",
+    "F.mish": "nn.Mish",
+    "F.softplus": "nn.Softplus",
+    "F.hardswish": "nn.Hardswish",
+    "F.hardsigmoid": "nn.Hardsigmoid",
+    "F.logsigmoid": "nn.LogSigmoid",
+    "F.softmax": "nn.Softmax",
+    "F.log_softmax": "nn.LogSoftmax",
+    "torch.tanh": "nn.Tanh",
+    "torch.sigmoid": "nn.Sigmoid",
+    "F.dropout": "nn.Dropout",
+    "F.max_pool1d": "nn.MaxPool1d",
+    "F.max_pool2d": "nn.MaxPool2d",
+    "F.max_pool3d": "nn.MaxPool3d",
+    "F.avg_pool1d": "nn.AvgPool1d",
+    "F.avg_pool2d": "nn.AvgPool2d",
+    "F.avg_pool3d": "nn.AvgPool3d",
+}
+
+# Keyword arguments that are left out where they have these values, whatever the function.
+KEYWORD_DEFAULTS: Mapping[str, str] = {"keepdim": "False", "descending": "False", "approximate": "none"}

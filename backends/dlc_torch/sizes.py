@@ -1,0 +1,51 @@
+"""Where a function's dims are read: `B, T, _ = x.shape`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dlc.emit.tree import At, Binary, Dot, Expr, Num, Word
+from dlc.ir.nodes import Function
+from dlc.types.dims import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dim stands in axis `axis` of input number `input`; `size` is that axis in terms of the dim."""
+
+    input: int
+    axis: int
+    size: Dim
+
+
+def readable(function: Function) -> Mapping[str, Source]:
+    """For each dim that can be read from an input's shape, where: an axis that is the dim alone is preferred to one
+    that is linear in it."""
+    plain: dict[str, Source] = {}
+    linear: dict[str, Source] = {}
+    for i, value in enumerate(function.inputs):
+        for j, axis in enumerate(value.type.axes):
+            if len(axis.symbols) != 1:
+                continue
+            (symbol,) = axis.symbols
+            if axis == Dim.symbol(symbol):
+                plain.setdefault(symbol, Source(i, j, axis))
+            elif axis.linear_in(symbol) is not None:
+                linear.setdefault(symbol, Source(i, j, axis))
+    return {**linear, **plain}
+
+
+def solved(source: Source, symbol: str, read: Expr) -> Expr:
+    """The dim, where `read` is the size of the axis: `(x.shape[1] - 1) // 2` for an axis of `2*n + 1`."""
+    found = source.size.linear_in(symbol)
+    assert found is not None
+    factor, rest = (Dim.of(each).constant for each in found)
+    assert factor is not None and rest is not None
+    if rest:
+        read = Binary("-", read, Num(rest)) if rest > 0 else Binary("+", read, Num(-rest))
+    return Binary("//", read, Num(factor)) if factor != 1 else read
+
+
+def shape_of(variable: str, axis: int) -> Expr:
+    return At(Dot(Word(variable), "shape"), (Word(str(axis)),))

@@ -1,0 +1,326 @@
+"""A class's parameters and instances as a tree of paths: how its constructor makes them, how its methods reach them.
+
+    "h.{i}"                   self.h = nn.ModuleList(Block(d, heads) for _ in range(layers))     self.h[3]
+    "embeddings.words"        self.embeddings = nn.ModuleDict({"words": nn.Embedding(v, d)})     self.embeddings["words"]
+    "encoder.positions"       self.encoder.register_parameter("positions", nn.Parameter(...))    self.encoder.get_parameter("positions")
+
+Names in checkpoints are the spec's paths in every case.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dlc.emit.tree import At, Call, Dot, DictGen, Expr, Gen, Keyword, Make, Num, Pairs, Seq, Splat, Text, Word
+from dlc.ir.nodes import Child, Function, Param
+
+# Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
+TAKEN = frozenset(
+    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory
+    state_dict to to_empty train training type xpu zero_grad init_weights""".split()
+)
+# What nn.ModuleDict has besides.
+TAKEN_IN_DICT = TAKEN | {"clear", "items", "keys", "pop", "popitem", "setdefault", "update", "values"}
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+
+
+def is_attribute(label: str) -> bool:
+    """Whether `self.label` can be written and is not one of nn.Module's own attributes."""
+    return bool(_NAME.match(label)) and label not in TAKEN and not keyword.iskeyword(label)
+
+
+@dataclass
+class Node:
+    """A place in the tree: an instance of `function`, a parameter, or a container of `items`. `turns` are (count,
+    start, step) where the label holds the index of a loop; `layers` is what an `nn.Sequential` here holds."""
+
+    label: str = ""
+    function: str = ""
+    param: Param | None = None
+    turns: tuple[int, int, int] | None = None
+    items: dict[str, Node] = field(default_factory=dict)
+    layers: tuple[Expr, ...] | None = None
+
+    @property
+    def is_container(self) -> bool:
+        return not self.function and self.param is None
+
+    @property
+    def kind(self) -> str:
+        """What the container is made as: "sequential", "list", "parameters" or "dict"."""
+        if self.layers is not None:
+            return "sequential"
+        nodes, indices = list(self.items.values()), self.indices()
+        if indices and sorted(indices) == list(range(len(indices))):
+            if all(node.param is not None for node in nodes):
+                return "parameters" if all(node.param.kind == "param" for node in nodes if node.param) else "dict"
+            if not any(node.param is not None for node in nodes):
+                return "list"
+        return "dict"
+
+    def indices(self) -> list[int]:
+        """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
+        found: list[int] = []
+        for node in self.items.values():
+            if node.label == "{i}" and node.turns:
+                found += turns_of(node.turns)
+            elif node.label.isdigit() and str(int(node.label)) == node.label:
+                found.append(int(node.label))
+            else:
+                return [-1]
+        return found
+
+
+def turns_of(turns: tuple[int, int, int]) -> list[int]:
+    count, start, step = turns
+    return [start + step * turn for turn in range(count)]
+
+
+def tree(children: Iterable[Child], params: Iterable[tuple[Param, tuple[int, int, int] | None]]) -> Node:
+    """The tree of a class's paths."""
+    root = Node()
+    for param, turns in params:
+        _place(root, param.name, turns).param = param
+    for child in children:
+        node = _place(root, child.path, (child.count, child.start, child.step) if child.count else None)
+        node.function = node.function or child.function
+    return root
+
+
+def _place(root: Node, path: str, turns: tuple[int, int, int] | None) -> Node:
+    node = root
+    for label in path.split("."):
+        turned = turns if "{i}" in label else None
+        key = f"{label}@{turned}" if turned else label
+        node = node.items.setdefault(key, Node(label, turns=turned))
+    return node
+
+
+def find(root: Node, labels: Iterable[str]) -> Node | None:
+    """The node at a path without indices of loops, or with the first that has the label."""
+    node = root
+    for label in labels:
+        found = node.items.get(label) or next((each for each in node.items.values() if each.label == label), None)
+        found = found or next((each for each in node.items.values() if _covers(each, label)), None)
+        if found is None:
+            return None
+        node = found
+    return node
+
+
+def _covers(node: Node, label: str) -> bool:
+    if not node.turns or not label.isdigit():
+        return False
+    return node.label == "{i}" and int(label) in turns_of(node.turns)
+
+
+# --- constructor -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """A statement of the constructor: `self.label = expr`, or `expr` alone where `label` is empty."""
+
+    label: str
+    expr: Expr
+    annotation: str = ""
+
+
+@dataclass
+class Builder:
+    """Writes the constructor of a class. `instance` says an instance of a function, `tensor` a parameter's or
+    buffer's initial tensor."""
+
+    instance: Callable[[str], Expr]
+    tensor: Callable[[Param], Expr]
+
+    def statements(self, root: Node) -> Iterator[Init]:
+        for node in root.items.values():
+            yield from self._top(node)
+
+    def _top(self, node: Node) -> Iterator[Init]:
+        if node.param is not None:
+            yield self._own(node.param, node.label)
+            return
+        if node.turns and not is_attribute(node.label):
+            yield from self._pattern(node)
+            return
+        made = self._made(node)
+        if is_attribute(node.label):
+            yield Init(node.label, made)
+            yield from self._late(node, Word(f"self.{node.label}"))
+        else:
+            yield Init("", registered(Word("self"), "module", node.label, made))
+            yield from self._late(node, Call(Word("self.get_submodule"), (Text(node.label),)))
+
+    def _pattern(self, node: Node) -> Iterator[Init]:
+        """`down{i}` directly below the class: one attribute per turn."""
+        assert node.turns is not None
+        for index in turns_of(node.turns):
+            label = node.label.replace("{i}", str(index))
+            made = self._made(Node(label, node.function, node.param, None, node.items, node.layers))
+            yield Init(label, made) if is_attribute(label) else Init("", registered(Word("self"), "module", label, made))
+
+    def _own(self, param: Param, label: str) -> Init:
+        value = self.tensor(param)
+        if param.kind != "param":
+            return Init("", Call(Word("self.register_buffer"), (Text(label), value)), label if is_attribute(label) else "")
+        if is_attribute(label):
+            return Init(label, parameter(param, value))
+        return Init("", registered(Word("self"), "parameter", label, parameter(param, value)))
+
+    def _made(self, node: Node) -> Expr:
+        """The expression that makes an instance or a container."""
+        if node.function:
+            return self.instance(node.function)
+        if node.param is not None:
+            return parameter(node.param, self.tensor(node.param))
+        match node.kind:
+            case "sequential":
+                return Call(Word("nn.Sequential"), node.layers or ())
+            case "list":
+                return Call(Word("nn.ModuleList"), self._list(node))
+            case "parameters":
+                return Call(Word("nn.ParameterList"), self._list(node))
+        return Call(Word("nn.ModuleDict"), self._dict(node))
+
+    def _list(self, node: Node) -> tuple[Expr, ...]:
+        """The elements in order; a run of turns is a generator."""
+        items = sorted(node.items.values(), key=lambda each: each.turns[1] if each.turns else int(each.label))
+        if any(each.turns and each.turns[2] != 1 for each in items):
+            return (Seq(tuple(self._made(each) for _, each in sorted(_spread(items))), "[]"),)
+        parts = [self._turns(each) if each.turns else self._made(each) for each in items]
+        if len(parts) == 1 and isinstance(parts[0], Gen):
+            return (parts[0],)
+        return (Seq(tuple(Splat(part) if isinstance(part, Gen) else part for part in parts), "[]"),)
+
+    def _turns(self, node: Node) -> Gen:
+        assert node.turns is not None
+        return Gen(self._made(node), "_", Call(Word("range"), (Num(node.turns[0], "count"),)))
+
+    def _dict(self, node: Node) -> tuple[Expr, ...]:
+        modules = [each for each in node.items.values() if each.param is None and each.label not in TAKEN_IN_DICT]
+        if not modules:
+            return ()
+        if len(modules) == 1 and modules[0].turns:
+            (only,) = modules
+            assert only.turns is not None
+            key = Word('f"' + only.label + '"')
+            count, start, step = only.turns
+            return (DictGen(key, self._made(only), "i", over(Num(count, "count"), start, step)),)
+        pairs: list[tuple[Expr, Expr]] = []
+        for each in modules:
+            labels = [each.label]
+            if each.turns:
+                labels = [each.label.replace("{i}", str(index)) for index in turns_of(each.turns)]
+            pairs += ((Text(label), self._made(each)) for label in labels)
+        return (Pairs(tuple(pairs)),)
+
+    def _late(self, node: Node, base: Expr) -> Iterator[Init]:
+        """What is put into a container or instance after it has been made: parameters, parts of a foreign path."""
+        if node.layers is not None or (node.is_container and node.kind in ("list", "parameters")):
+            return
+        for each in node.items.values():
+            if each.param is not None:
+                value = self.tensor(each.param)
+                kind = "parameter" if each.param.kind == "param" else "buffer"
+                yield Init("", registered(base, kind, each.label, parameter(each.param, value) if kind == "parameter" else value))
+            elif node.function or each.label in TAKEN_IN_DICT:
+                yield Init("", registered(base, "module", each.label, self._made(each)))
+                yield from self._late(each, Call(Dot(base, "get_submodule"), (Text(each.label),)))
+            elif not each.turns:
+                yield from self._late(each, At(base, (Text(each.label),)))
+
+
+def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:
+    for each in items:
+        yield from ((index, each) for index in (turns_of(each.turns) if each.turns else [int(each.label)]))
+
+
+def registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
+    """A part put into `base` by hand, also under a name that nn.Module would refuse."""
+    if label in TAKEN:
+        table = {"module": "_modules", "parameter": "_parameters", "buffer": "_buffers"}[kind]
+        return Call(Dot(Dot(base, table), "__setitem__"), (Text(label), value))
+    method = {"module": "add_module", "parameter": "register_parameter", "buffer": "register_buffer"}[kind]
+    return Call(Dot(base, method), (Text(label), value))
+
+
+def parameter(param: Param, value: Expr) -> Expr:
+    more = (Keyword("requires_grad", Word("False")),) if param.frozen else ()
+    return Call(Word("nn.Parameter"), (value, *more))
+
+
+def over(count: Expr, start: int, step: int) -> Expr:
+    """`range` over the indices of a loop."""
+    if start == 0 and step == 1:
+        return Call(Word("range"), (count,))
+    if isinstance(count, Num):
+        bounds: tuple[Expr, ...] = (Word(str(start)), Word(str(start + step * int(count.value))))
+        return Call(Word("range"), (*bounds, *(() if step == 1 else (Word(str(step)),))))
+    raise ValueError("a loop that does not begin at 0 has a fixed count")
+
+
+# --- access ----------------------------------------------------------------------------------------------------
+
+Roots = Mapping[str, Node]
+"""The trees of the classes, by IR function."""
+
+
+def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[str], bool]) -> Expr:
+    """How a method reads the parameter, buffer or instance at a path of its class.
+
+    Attributes are followed as far as their types are known to a type checker; the rest is looked up by name."""
+    labels = path.split(".")
+    expr: Expr = Word("self")
+    node = root
+    for i, label in enumerate(labels):
+        rest, last = labels[i:], i == len(labels) - 1
+        below = find(node, [label])
+        if node is root or (node.function and below is not None and node.function in roots):
+            if below is None or not is_attribute(label) or below.turns:
+                return looked_up(expr, rest, tensor, below)
+            expr, node = Dot(expr, label), _entered(below, roots)
+        elif node.function:
+            known = native(node.function) and last and tensor
+            return Dot(expr, label) if known else looked_up(expr, rest, tensor, below)
+        elif last and not tensor and label not in TAKEN_IN_DICT:
+            return At(expr, (Word(label) if node.kind in ("list", "sequential") else Text(label),))
+        elif last and node.kind == "parameters":
+            return At(expr, (Word(label),))
+        else:
+            return looked_up(expr, rest, tensor, below)
+    return expr
+
+
+def _entered(node: Node, roots: Roots) -> Node:
+    """An instance's own tree, with its function."""
+    if node.function not in roots:
+        return node
+    inside = roots[node.function]
+    return Node(node.label, node.function, items=inside.items, layers=inside.layers)
+
+
+def looked_up(base: Expr, labels: list[str], tensor: bool, node: Node | None = None) -> Expr:
+    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`."""
+    if len(labels) == 1 and labels[0] in TAKEN:
+        table = "_parameters" if tensor else "_modules"
+        return At(Dot(base, table), (Text(labels[0]),))
+    buffer = tensor and node is not None and node.param is not None and node.param.kind != "param"
+    method = "get_buffer" if buffer else "get_parameter" if tensor else "get_submodule"
+    return Call(Dot(base, method), (Text(".".join(labels)),))
+
+
+def attribute_names(function: Function) -> frozenset[str]:
+    """The first labels of all paths: names that `self` has already."""
+    paths = [*(child.path for child in function.children), *(param.name for param in function.params)]
+    return frozenset(path.split(".")[0] for path in paths)

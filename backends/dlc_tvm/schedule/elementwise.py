@@ -1,0 +1,97 @@
+"""Kernels without reductions: everything inlined into one loop nest, spread over threads and vector lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.s_tir.dlight.analysis import SBlockInfo
+from tvm.s_tir.schedule import ScheduleError
+
+from dlc_tvm.schedule.nest import Kernel, NotApplicable, constant, extent, fuse, in_step, loads, nodes, same
+
+INLINE_LIMIT = 400  # nodes in an expression; beyond it, inlining what is used twice can grow without bound
+
+
+def elementwise(kernel: Kernel) -> None:
+    if any(not block.is_injective() for block in kernel.blocks):
+        raise NotApplicable("has reductions")
+    *inner, last = kernel.blocks
+    for block in [*inline(kernel, inner), last]:
+        spread(kernel, block)
+
+
+def inline(kernel: Kernel, blocks: Sequence[SBlockInfo]) -> list[SBlockInfo]:
+    """Inline what can be, as long as the code stays small; returns the rest."""
+    return [block for block in blocks if not _inlined(kernel, block)]
+
+
+def _inlined(kernel: Kernel, block: SBlockInfo) -> bool:
+    body = kernel.stmt(block).body
+    uses = _uses(kernel, block)
+    if uses > 1 and nodes(body) * uses > INLINE_LIMIT:
+        return False
+    try:
+        kernel.sch.compute_inline(block.block_rv)
+    except ScheduleError:  # it is an output, or its consumers read it in a way that can't be turned round
+        return False
+    return True
+
+
+def _uses(kernel: Kernel, block: SBlockInfo) -> int:
+    """How often the consumers of `block` read it: that many copies of it, inlining makes."""
+    buffer = kernel.stmt(block).writes[0].source
+    consumers = kernel.sch.get_consumers(block.block_rv)
+    reads = (load for consumer in consumers for load in loads(kernel.sch.get(consumer).body))
+    return sum(load.source.same_as(buffer) for load in reads)
+
+
+def spread(kernel: Kernel, block: SBlockInfo) -> None:
+    """Give `block`, in loops of its own, to all threads and to vector lanes."""
+    sch, loops = kernel.sch, kernel.sch.get_loops(block.block_rv)
+    if not loops:
+        return
+    if _is_flat(kernel, block):
+        loops = [fuse(sch, loops)]
+    *outer, row = loops
+    chunk = vectorize_tail(sch, row, kernel.lanes(block))
+    if outer:
+        sch.parallel(fuse(sch, outer))
+    elif chunk is not None:
+        sch.parallel(chunk)
+
+
+def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:
+    """Cut `loop` into vectors; a last part that fills no vector runs as plain code. Returns the outer loop, if any.
+
+    The hint makes TVM split the outer loop where the last full vector ends; without it, the guard of the last
+    vector would turn all of them into scalar code.
+    """
+    size = extent(sch, loop)
+    if size is not None and size < lanes:
+        if size > 1 and size & (size - 1) == 0:
+            sch.vectorize(loop)
+        return None
+    outer, inner = sch.split(loop, [None, lanes])
+    sch.vectorize(inner)
+    if size is None or size % lanes:
+        sch.annotate(outer, "pragma_loop_partition_hint", 1)
+    return outer
+
+
+def _is_flat(kernel: Kernel, block: SBlockInfo) -> bool:
+    """Whether every access is in step with the output (or constant), so that all axes may become one."""
+    stmt = kernel.stmt(block)
+    axes = [axis.var for axis in stmt.iter_vars]
+    shape = [axis.dom.extent for axis in stmt.iter_vars]
+    accesses = [(region.source, [r.min for r in region.region]) for region in (*stmt.reads, *stmt.writes)]
+    return all(_covers(buffer, index, axes, shape) or _fixed(index) for buffer, index in accesses)
+
+
+def _covers(buffer: Any, index: Sequence[Any], axes: Sequence[Any], shape: Sequence[Any]) -> bool:
+    sizes = [size for size in buffer.shape if constant(size) != 1]
+    return same(sizes, shape) and in_step(buffer.shape, index, axes)
+
+
+def _fixed(index: Sequence[Any]) -> bool:
+    return all(constant(i) is not None for i in index)

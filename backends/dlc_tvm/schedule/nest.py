@@ -1,0 +1,108 @@
+"""Reading a kernel before scheduling it: its blocks, their axes, who uses which; and the few moves all rules share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tvm_ffi
+from tvm import s_tir, sym, tirx
+from tvm.error import InternalError
+from tvm.ir import TensorLoad
+from tvm.s_tir.dlight.analysis import SBlockInfo, normalize_prim_func
+from tvm.s_tir.schedule import ScheduleError
+
+from dlc_tvm.schedule.machine import Machine
+
+log = logging.getLogger(__name__)
+
+
+class NotApplicable(Exception):
+    """A rule doesn't fit this kernel; the next rule is asked."""
+
+
+# What a schedule primitive raises when it would change the meaning of a kernel, or can't read it.
+REFUSALS = (NotApplicable, ScheduleError, InternalError)
+
+
+@dataclass
+class Kernel:
+    """A schedule in the making: the schedule, its blocks in order, and the processor it is for."""
+
+    sch: Any
+    blocks: list[SBlockInfo]
+    machine: Machine
+
+    @staticmethod
+    def of(func: Any, machine: Machine) -> Kernel:
+        sch = s_tir.Schedule(func)
+        blocks = normalize_prim_func(sch)
+        if not blocks:
+            raise NotApplicable("no blocks, or none that can be read")
+        return Kernel(sch, blocks, machine)
+
+    def stmt(self, block: SBlockInfo) -> Any:
+        return self.sch.get(block.block_rv)
+
+    def lanes(self, block: SBlockInfo) -> int:
+        """How many elements of what `block` writes fill a vector."""
+        return self.machine.lanes(self.stmt(block).writes[0].source.dtype)
+
+
+Rule = Callable[[Kernel], None]
+
+
+def constant(value: Any) -> int | None:
+    return int(value) if isinstance(value, (int, tirx.IntImm)) else None
+
+
+def extent(sch: Any, loop: Any) -> int | None:
+    return constant(sch.get(loop).extent)
+
+
+def same(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Whether two shapes or index lists are provably equal."""
+    analyzer = sym.Analyzer()
+    return len(a) == len(b) and all(analyzer.can_prove_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def in_step(shape: Sequence[Any], indices: Sequence[Any], axes: Sequence[Any]) -> bool:
+    """Whether a buffer of `shape` is indexed by `axes` in order; dimensions of size 1 have no axis."""
+    return same([i for i, size in zip(indices, shape, strict=True) if constant(size) != 1], axes)
+
+
+def variables(expressions: Sequence[Any]) -> set[Any]:
+    """The variables in some index expressions."""
+    found: set[Any] = set()
+    for expression in expressions:
+        tvm_ffi.structural_walk(expression, (tirx.Var, found.add))
+    return found
+
+
+def loads(expression: Any) -> list[Any]:
+    """The buffer loads in an expression or statement, outer before inner."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expression, (TensorLoad, found.append), order="pre")
+    return found
+
+
+def nodes(stmt: Any) -> int:
+    """The size of a statement, as a measure of the code that inlining it makes."""
+    count = 0
+
+    def tick(_: Any) -> None:
+        nonlocal count
+        count += 1
+
+    tvm_ffi.structural_walk(stmt, (tirx.Expr, tick))
+    return count
+
+
+def fuse(sch: Any, loops: Sequence[Any]) -> Any:
+    return sch.fuse(*loops) if len(loops) > 1 else loops[0]
+
+
+def reduction_blocks(kernel: Kernel) -> list[SBlockInfo]:
+    return [block for block in kernel.blocks if not block.is_injective()]

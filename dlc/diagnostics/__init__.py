@@ -1,0 +1,187 @@
+"""What dlc says about a wrong spec: spans, diagnostics, and how they are shown.
+
+A problem is declared once in `dlc.diagnostics.catalogue` (its code, texts, a wrong and a right spec); where it is
+found, only its facts are filled in.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A stretch of a file: lines and columns count from 1, `end_column` is one past the last character."""
+
+    file: str
+    line: int
+    column: int
+    end_line: int = 0
+    end_column: int = 0
+
+    def to(self, other: Span) -> Span:
+        """The stretch from the start of this span to the end of `other`."""
+        return Span(self.file, self.line, self.column, other.end_line, other.end_column)
+
+    def inside(self, start: int, end: int) -> Span:
+        """The stretch of characters `start` to `end` counted from this span's start, on its first line."""
+        return Span(self.file, self.line, self.column + start, self.line, self.column + end)
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A replacement of the text at `span` that would solve the problem."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One kind of problem: `message` has named slots; `explanation`, `wrong` and `right` make its documentation."""
+
+    code: str
+    title: str
+    message: str
+    explanation: str
+    wrong: str = ""
+    right: str = ""
+    severity: str = "error"
+
+    def at(
+        self,
+        span: Span,
+        *,
+        notes: Iterable[str] = (),
+        help: str = "",
+        chain: Iterable[str] = (),
+        fixes: Iterable[Fix] = (),
+        **slots: Any,
+    ) -> Diagnostic:
+        """The diagnostic of this problem at `span`, its message filled from `slots`."""
+        return Diagnostic(
+            code=self.code,
+            severity=self.severity,
+            message=self.message.format(**slots),
+            span=span,
+            notes=tuple(notes),
+            help=help,
+            chain=tuple(chain),
+            fixes=tuple(fixes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One problem found. `notes` are lines such as `q: [B, 12, T, 64]`; `chain` is the calls that led there,
+    innermost first, each like `Attention(d=768, heads=12)` or `Block(d=768) at 27:51`."""
+
+    code: str
+    severity: str
+    message: str
+    span: Span
+    notes: tuple[str, ...] = ()
+    help: str = ""
+    chain: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--format json` prints (interface: Diagnostics)."""
+        at = self.span
+        notes = list(self.notes)
+        if self.chain:
+            notes.append(chain_text(self.chain))
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "file": at.file,
+            "line": at.line,
+            "column": at.column,
+            "end_line": at.end_line or at.line,
+            "end_column": at.end_column or at.column,
+            "notes": notes,
+            "help": self.help,
+            "fixes": [
+                {
+                    "line": fix.span.line,
+                    "column": fix.span.column,
+                    "end_line": fix.span.end_line,
+                    "end_column": fix.span.end_column,
+                    "text": fix.text,
+                }
+                for fix in self.fixes
+            ],
+        }
+
+    def with_chain(self, chain: Iterable[str]) -> Diagnostic:
+        """The same diagnostic, reached through `chain`."""
+        return replace(self, chain=tuple(chain))
+
+
+class SpecError(Exception):
+    """A spec, its data or a check on it is wrong. Carries every diagnostic, and the texts they point into."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
+        self.diagnostics = tuple(diagnostics)
+        self.sources = dict(sources or {})
+        super().__init__(render_all(self.diagnostics, self.sources))
+
+
+def chain_text(chain: tuple[str, ...]) -> str:
+    return "in " + ", from ".join(chain)
+
+
+def render(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
+    """The diagnostic as text for people: header, place, source line with the span underlined, notes, help."""
+    at = diagnostic.span
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+    gutter = " " * max(3, len(str(at.line)) + 1)
+    if at.line:
+        lines.append(f"{gutter}--> {at.file}:{at.line}:{at.column}")
+        lines += _excerpt(at, sources.get(at.file, ""), gutter)
+    lines += [f"{gutter} |   {note}" for note in diagnostic.notes]
+    if diagnostic.chain:
+        lines.append(f"{gutter} = {chain_text(diagnostic.chain)}")
+    if diagnostic.help:
+        lines.append(f"{gutter} = help: {diagnostic.help}")
+    return "\n".join(lines)
+
+
+def _excerpt(at: Span, text: str, gutter: str) -> list[str]:
+    source = text.split("\n")
+    if not text or at.line > len(source):
+        return []
+    line = source[at.line - 1].replace("\t", " ").rstrip("\r")
+    if len(line) > 200:
+        line = line[:200] + "…"
+    end = at.end_column if at.end_line in (0, at.line) else len(line) + 1
+    width = max(1, min(end, len(line) + 1) - at.column)
+    number = str(at.line).rjust(len(gutter) - 1)
+    return [f"{gutter} |", f"{number}  | {line}", f"{gutter} | {' ' * (at.column - 1)}{'^' * width}"]
+
+
+def render_all(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> str:
+    return "\n\n".join(render(each, sources) for each in diagnostics)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The known name that `name` is most likely a slip of, or the empty string."""
+    known = sorted(set(known))
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return close[0]
+    folded = {each.lower().replace("_", ""): each for each in known}
+    return folded.get(name.lower().replace("_", ""), "")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Help text with a near miss of `name`, or the empty string."""
+    found = suggestion(name, known)
+    return f"did you mean `{found}`?" if found else ""

@@ -1,0 +1,354 @@
+"""Calls: of modules (which make instances), instances, fns, ops, and through pipes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlc.diagnostics import Span, did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate import names
+from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.values import (
+    Builtin,
+    Definition,
+    Dtype,
+    GroupValue,
+    Instance,
+    Method,
+    Poison,
+    PresetRef,
+    Tensor,
+    show,
+    type_name,
+)
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+
+
+@dataclass(slots=True)
+class Given:
+    """Evaluated arguments: (value, span) by position and by name. `rest` is true for `f(...)`."""
+
+    positional: list[tuple[Any, Span]] = field(default_factory=list)
+    named: dict[str, tuple[Any, Span]] = field(default_factory=dict)
+    rest: bool = False
+
+    def values(self) -> Iterable[tuple[Any, Span]]:
+        return [*self.positional, *self.named.values()]
+
+
+def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
+    from dlc.elaborate.expressions import evaluate
+
+    result = Given()
+    broken = False
+    for arg in args:
+        if isinstance(arg.value, ast.Ellipsis_) and arg.name is None:
+            result.rest = True
+            continue
+        if arg.name in result.named:
+            frame.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
+        value = frame.guarded(lambda node=arg.value: (evaluate(frame, node),))
+        if value is None:
+            broken = True
+            continue
+        if arg.name is None:
+            result.positional.append((value[0], arg.value.span))
+        else:
+            result.named[arg.name] = (value[0], arg.span)
+    if broken:
+        raise Silent
+    return result
+
+
+# --- the three ways in: a call, a pipe, a label ------------------------------------------------------------------
+
+
+def call(frame: Frame, node: ast.Call, label: ast.Label | None = None) -> Any:
+    callee = _callee(frame, node.callee)
+    return apply(frame, callee, given(frame, _name_of(node.callee, callee), node.args), node, label)
+
+
+def _callee(frame: Frame, node: ast.Expr) -> Any:
+    from dlc.elaborate.expressions import evaluate
+
+    if isinstance(node, ast.Name):
+        value = names.callable_named(frame, node.id, node.span)
+    else:
+        value = evaluate(frame, node)
+    if isinstance(value, Poison):
+        raise Silent
+    return value
+
+
+def _name_of(node: ast.Expr, callee: Any) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(callee, Instance):
+        return callee.definition.name
+    return str(getattr(callee, "name", "this"))
+
+
+def apply(frame: Frame, callee: Any, args: Given, node: ast.Node, label: ast.Label | None = None) -> Any:
+    """Call a value with evaluated arguments."""
+    from dlc.elaborate import functions
+
+    match callee:
+        case Builtin():
+            return callee.expand(frame, node, args)
+        case Definition(node=ast.FnDef()):
+            return functions.call_fn(frame, callee, args, node)
+        case Definition(node=ast.ModuleDef()):
+            return make_instance(frame, callee, args, node, label)
+        case Definition(node=ast.GroupDef()):
+            return _make_group(frame, callee, args, node)
+        case PresetRef():
+            return _settle(frame, callee, args, node, label)
+        case Instance():
+            return functions.apply_instance(frame, callee, args, node, label)
+        case Method(instance, entry):
+            return functions.apply_instance(frame, instance, args, node, label, entry)
+        case Poison():
+            raise Silent
+    frame.fail(problems.NOT_CALLABLE, node.span, name=_text(node), what=type_name(callee))
+
+
+def _text(node: ast.Node) -> str:
+    match node:
+        case ast.Call(callee=ast.Name(id)) | ast.Name(id):
+            return id
+        case ast.Call(callee=ast.Attribute(name=name)) | ast.Attribute(name=name):
+            return name
+    return "this"
+
+
+def labeled(frame: Frame, node: ast.Labeled) -> Any:
+    """`value as label`: names the instance that the call makes."""
+    from dlc.elaborate.expressions import evaluate
+
+    inner = node.value
+    if isinstance(inner, ast.Call):
+        if isinstance(inner.callee, ast.Call):  # Attention(d)(x) as attn: the label belongs to the instance
+            callee = _callee(frame, inner.callee)
+            if isinstance(callee, Instance) and callee.path is None:
+                callee.label = node.label
+            return apply(frame, callee, given(frame, _name_of(inner.callee, callee), inner.args), inner, node.label)
+        return call(frame, inner, node.label)
+    if isinstance(inner, ast.Pipe):
+        return pipe(frame, inner, node.label)
+    value = evaluate(frame, inner)
+    if isinstance(value, Instance) and value.path is None:
+        value.label = node.label
+    return value
+
+
+def pipe(frame: Frame, node: ast.Pipe, label: ast.Label | None = None) -> Any:
+    """`x |> stage`."""
+    from dlc.elaborate.expressions import evaluate
+
+    stage = node.stage
+    if isinstance(stage, ast.Labeled):
+        stage, label = stage.value, stage.label
+    value = evaluate(frame, node.value)
+    first = (value, node.value.span)
+    if not isinstance(stage, ast.Call):
+        callee = _callee(frame, stage)
+        return _into(frame, callee, first, Given(), stage, label)
+    callee = _callee(frame, stage.callee)
+    args = given(frame, _name_of(stage.callee, callee), stage.args)
+    return _into(frame, callee, first, args, stage, label)
+
+
+def _into(
+    frame: Frame, callee: Any, first: tuple[Any, Span], args: Given, node: ast.Expr, label: ast.Label | None
+) -> Any:
+    is_module = isinstance(callee, PresetRef) or (
+        isinstance(callee, Definition) and isinstance(callee.node, ast.ModuleDef)
+    )
+    if is_module:
+        tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
+        if tensor is not None and not args.rest:
+            help = f"further tensors come in a second call: `x |> {callee.name}(…)(y)`"
+            frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=callee.name, help=help)
+        instance = apply(frame, callee, args, node, label)
+        return apply(frame, instance, Given([first]), node, label)
+    if not isinstance(callee, Builtin | Definition | Instance | Method):
+        frame.fail(problems.BAD_PIPE, node.span, what=f"`{_text(node)}` is {type_name(callee)}")
+    return apply(frame, callee, Given([first, *args.positional], args.named, args.rest), node, label)
+
+
+# --- instances and static arguments ------------------------------------------------------------------------------
+
+
+def make_instance(
+    frame: Frame, definition: Definition, args: Given, node: ast.Node, label: ast.Label | None
+) -> Instance:
+    module = definition.node
+    assert isinstance(module, ast.ModuleDef)
+    tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
+    if tensor is not None:
+        help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
+        frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
+    static = bind_static_arguments(frame, definition, module.static, args, node.span)
+    return Instance(definition, static, node.span, label, frame=frame, loops=tuple(frame.loops))
+
+
+def _settle(frame: Frame, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:
+    """A preset is called like its model; further arguments override its settings."""
+    for name, value in preset.static:
+        if name not in args.named:
+            args.named[name] = (value, node.span)
+    return make_instance(frame, preset.definition, args, node, label)
+
+
+def bind_static_arguments(
+    frame: Frame, definition: Definition, fields: tuple[ast.Field, ...], args: Given, span: Span
+) -> dict[str, Any]:
+    """Static arguments by parameter name, in declared order, defaults evaluated."""
+    parameters = [str(each.name) for each in fields]
+    bound = match_arguments(frame, definition.name, parameters, args, span)
+    inner = frame.elaborator.static_frame(definition.unit, definition.library, chain=frame.chain)
+    static: dict[str, Any] = {}
+    for item in fields:
+        name = str(item.name)
+        if name in bound:
+            value, where = bound[name]
+        elif args.rest and name in frame.env:
+            value, where = frame.env[name], span
+        elif item.default is not None:
+            value, where = _default(inner, item), item.span
+        else:
+            help = "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
+            frame.fail(problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help)
+        if isinstance(value, Poison):
+            raise Silent
+        static[name] = inner.env[name] = check_static(frame, definition.name, item, value, where)
+    return static
+
+
+def _default(inner: Frame, item: ast.Field) -> Any:
+    from dlc.elaborate.expressions import evaluate
+
+    assert item.default is not None
+    return evaluate(inner, item.default)
+
+
+def match_arguments(
+    frame: Frame, callee: str, parameters: list[str], args: Given, span: Span
+) -> dict[str, tuple[Any, Span]]:
+    """Arguments by parameter name; unknown, doubled and surplus ones are errors."""
+    if len(args.positional) > len(parameters):
+        expected = f"{len(parameters)} argument" + ("" if len(parameters) == 1 else "s")
+        extra = args.positional[len(parameters)][1]
+        frame.fail(
+            problems.TOO_MANY_ARGUMENTS,
+            extra,
+            callee=callee,
+            expected=expected if parameters else "no arguments",
+            found=len(args.positional),
+            notes=[f"{callee}({', '.join(parameters)})"],
+        )
+    bound = dict(zip(parameters, args.positional, strict=False))
+    for name, value in args.named.items():
+        if name not in parameters:
+            help = _torch_name(name, parameters) or did_you_mean(name, parameters)
+            note = [f"{callee}({', '.join(parameters)})"]
+            frame.fail(problems.UNKNOWN_ARGUMENT, value[1], callee=callee, name=name, help=help, notes=note)
+        if name in bound:
+            frame.fail(problems.GIVEN_TWICE, value[1], callee=callee, name=name)
+        bound[name] = value
+    return bound
+
+
+def _torch_name(name: str, parameters: list[str]) -> str:
+    other = {"dim": "axis", "keepdim": "keepdims", "out_features": "out", "out_channels": "out", "kernel_size": "kernel",
+             "num_heads": "heads", "num_embeddings": "count", "embedding_dim": "d", "num_groups": "groups"}.get(name)  # fmt: skip
+    return f"did you mean `{other}`?" if other in parameters else ""
+
+
+_CHECKS: dict[str, Any] = {
+    "int": lambda v: isinstance(v, int | Dim) and not isinstance(v, bool),
+    "dim": lambda v: isinstance(v, int | Dim) and not isinstance(v, bool),
+    "float": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "bool": lambda v: isinstance(v, bool),
+    "str": lambda v: isinstance(v, str),
+    "dtype": lambda v: isinstance(v, Dtype),
+    "module": lambda v: isinstance(v, Instance | PresetRef) or _is_definition(v, ast.ModuleDef),
+    "fn": lambda v: isinstance(v, Builtin | Instance | Method) or _is_definition(v, ast.FnDef),
+    "sizes": lambda v: isinstance(v, int | Dim | list | tuple) and not isinstance(v, bool),
+    "any": lambda v: True,
+}
+
+
+def _is_definition(value: Any, kind: type) -> bool:
+    return isinstance(value, Definition) and isinstance(value.node, kind)
+
+
+def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: Span) -> Any:
+    """The value, if it is of the parameter's static type (an int is also a float)."""
+    if value is None and (isinstance(item.default, ast.NoneLit) or item.default is None and item.type is None):
+        return value
+    if isinstance(value, Dim) and value.constant is not None:
+        value = value.constant
+    if not fits(item.type, value):
+        expected = type_text(item.type)
+        if isinstance(value, Tensor):
+            what = f"`{item.name}` of `{callee}`"
+            frame.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
+        found = f"{type_name(value)} ({show(value)})" if isinstance(value, int | float | str) else type_name(value)
+        frame.fail(problems.STATIC_TYPE, span, callee=callee, name=item.name, expected=expected, found=found)
+    wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
+    return float(value) if wants_float and isinstance(value, int) else value
+
+
+def fits(node: ast.TypeExpr | None, value: Any) -> bool:
+    match node:
+        case ast.NamedTypeExpr("list", args):
+            return isinstance(value, list | tuple) and all(fits(args[0], each) for each in value) if args else True
+        case ast.NamedTypeExpr("tuple", args):
+            if not isinstance(value, list | tuple):
+                return False
+            return not args or (len(args) == len(value) and all(map(fits, args, value)))
+        case ast.NamedTypeExpr(name, ()):
+            check = _CHECKS.get(name)
+            return bool(check is None or check(value))
+    return True
+
+
+def type_text(node: ast.TypeExpr | None) -> str:
+    match node:
+        case ast.NamedTypeExpr("sizes"):
+            return "an int or a list of ints"
+        case ast.NamedTypeExpr(name, args):
+            return f"{name}[{', '.join(map(type_text, args))}]" if args else name
+    return "a value"
+
+
+STATIC_TYPES = ("int", "float", "bool", "str", "dtype", "dim", "module", "fn", "list", "tuple", "sizes", "any")
+
+
+def entries(definition: Definition) -> dict[str, ast.Entry]:
+    """The further ways into a module."""
+    body = definition.node.body if isinstance(definition.node, ast.ModuleDef) else ()
+    return {item.name: item for item in body if isinstance(item, ast.Entry)}
+
+
+def _make_group(frame: Frame, definition: Definition, args: Given, node: ast.Node) -> GroupValue:
+    group = definition.node
+    assert isinstance(group, ast.GroupDef)
+    members = [str(each.name) for each in group.fields]
+    bound = match_arguments(frame, definition.name, members, args, node.span)
+    for name in members:
+        if name not in bound:
+            frame.fail(problems.MISSING_ARGUMENT, node.span, callee=definition.name, name=name)
+    return GroupValue(definition, tuple((name, bound[name][0]) for name in members))
+
+
+def snake_case(name: str) -> str:
+    """`SwiGLU` -> `swi_glu`, `MLP` -> `mlp`."""
+    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", spaced)
+    return spaced.lower()

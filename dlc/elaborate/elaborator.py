@@ -1,0 +1,323 @@
+"""AST -> IR: the state that all functions of a program share, and the elaboration of one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dlc.diagnostics import Diagnostic, Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate import conditions, parameters
+
+from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
+from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
+from dlc.elaborate.project import Project, Unit
+from dlc.elaborate.values import (
+    POISON,
+    Definition,
+    GroupValue,
+    Instance,
+    Poison,
+    PresetRef,
+    Tensor,
+    attribute,
+    settings,
+    show,
+)
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Param, Value
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+STEP_LIMIT = 5_000_000
+DEPTH_LIMIT = 60
+
+
+class Elaborator:
+    """Elaborates definitions of a project into functions of one program, for training or for inference.
+
+    `functions` grows with each instantiation, callees before callers; `diagnostics` collects what is wrong."""
+
+    def __init__(self, project: Project, *, training: bool = False) -> None:
+        self.project = project
+        self.training = training
+        self.functions: dict[str, Function] = {}
+        self.rules: dict[str, list[InitRuleClosure]] = {}
+        self.diagnostics: list[Diagnostic] = []
+        self.made: dict[Any, Instantiation] = {}
+        self._seen: set[tuple[str, Span]] = set()
+        self._names: dict[str, int] = {}
+        self._lets: dict[tuple[int, str], Any] = {}
+        self._open: list[tuple[Any, str]] = []
+        self._steps = 0
+        self.initials: dict[str, str] = {}
+        self.paths: dict[str, list[tuple[str, Param]]] = {}
+
+    # --- what is wrong, and how much may be computed -------------------------------------------------------------
+
+    def report(self, diagnostic: Diagnostic) -> None:
+        """Keep a diagnostic; the same problem at the same place is told once, however often a body is elaborated."""
+        key = (diagnostic.code, diagnostic.span)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.diagnostics.append(diagnostic)
+
+    def spend(self, steps: int, span: Span, frame: Frame) -> None:
+        self._steps += steps
+        if self._steps > STEP_LIMIT:
+            self._steps = 0
+            frame.fail(
+                problems.BUDGET,
+                span,
+                what="what this spec computes while compiling",
+                found=f"over {STEP_LIMIT:,} steps",
+                limit=f"{STEP_LIMIT:,}",
+            )
+
+    # --- static values of files ----------------------------------------------------------------------------------
+
+    def static_frame(self, unit: Unit, library: bool = False, chain: tuple[str, ...] = ()) -> Frame:
+        """A frame for expressions that stand in no body: defaults, `let`, presets."""
+        builder = Builder(Facts())
+        return Frame(self, unit, "", "static", builder, chain=chain, library=library, training=self.training)
+
+    def let(self, unit: Unit, item: ast.Let) -> Any:
+        """The value of a `let`. Constants from files are read by the handler of `npz`."""
+        key = (id(unit), item.name)
+        if key not in self._lets:
+            self._lets[key] = POISON
+            frame = self.static_frame(unit)
+            from dlc.elaborate.expressions import evaluate
+
+            self._lets[key] = frame.guarded(lambda: evaluate(frame, item.value), POISON)
+        value = self._lets[key]
+        if isinstance(value, Poison):
+            raise Silent
+        return value
+
+    def let_dims(self, unit: Unit) -> Callable[[str], Dim | tuple[Dim, ...] | None]:
+        """What a name in a type of this file means besides parameters and dims: an int given by `let`."""
+
+        def find(name: str) -> Dim | None:
+            item = unit.names.get(name)
+            if not isinstance(item, ast.Let):
+                return None
+            value = self.let(unit.own(name), item)
+            return Dim.of(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+        return find
+
+    def preset(self, unit: Unit, item: ast.Preset) -> PresetRef:
+        """A preset: its model, and the settings that it gives."""
+        from dlc.elaborate.expressions import evaluate
+
+        frame = self.static_frame(unit)
+        value = evaluate(frame, item.value)
+        if isinstance(value, PresetRef):
+            return PresetRef(value.definition, value.static, item.name)
+        if not isinstance(value, Instance):
+            frame.fail(
+                problems.STATIC_TYPE,
+                item.span,
+                callee=item.name,
+                name="the value",
+                expected="a model at given settings",
+                found=show(value),
+            )
+        return PresetRef(value.definition, tuple(value.static.items()), item.name)
+
+    # --- functions -------------------------------------------------------------------------------------------------
+
+    def instantiate(self, caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
+        """The function for this callee with these static values and sizes, elaborated at its first use."""
+        key = key_of(callee, bound, self.training)
+        found = self.made.get(key)
+        if found is not None:
+            return found
+        self._check_depth(caller, callee, node)
+        self._open.append(((callee.definition, callee.entry), callee.name))
+        # Facts of the body hold for all its callers, so the chain of the first call stands for all.
+        call = f"{callee.name}({settings(_shown(callee.static))})" if callee.static else callee.name
+        chain = (f"{call} at {node.span}", *caller.chain) if node.span.line else (call, *caller.chain)
+        try:
+            made = self._elaborate(callee, bound, chain, caller)
+        finally:
+            self._open.pop()
+        self.made[key] = made
+        return made
+
+    def _check_depth(self, caller: Frame, callee: Callee, node: ast.Node) -> None:
+        names = [name for _, name in self._open]
+        same = [key for key, _ in self._open].count((callee.definition, callee.entry))
+        if same >= 12 or len(self._open) > DEPTH_LIMIT:
+            cycle = " -> ".join([*names[-3:], callee.name])
+            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle=cycle)
+
+    def _elaborate(self, callee: Callee, bound: Bound, chain: tuple[str, ...], caller: Frame) -> Instantiation:
+        from dlc.elaborate.statements import run_body
+
+        frame = self._frame(callee, bound, chain)
+        inputs = self._enter_inputs(frame, callee, bound)
+        frame.where = []
+        for condition in callee.where:
+            frame.guarded(lambda node=condition: conditions.assume(frame, node))
+        before = len(self.diagnostics)
+        if callee.entry:
+            self._enter_main(frame, callee)
+        run_body(frame, callee.body)
+        broken = len(self.diagnostics) > before
+        if not callee.is_module and _is_static(frame.returned) and frame.has_returned:
+            return Instantiation("", None, broken, frame.returned)
+        results, outputs = parameters.finish_outputs(frame, callee)
+        if isinstance(results, Poison):
+            return Instantiation("", None, True)
+        function = self._close(frame, callee, inputs, outputs)
+        return Instantiation(function.name, results, broken)
+
+    def _frame(self, callee: Callee, bound: Bound, chain: tuple[str, ...]) -> Frame:
+        definition = callee.definition
+        frame = Frame(
+            self,
+            definition.unit,
+            callee.name,
+            "module" if callee.is_module else "fn",
+            Builder(Facts()),
+            env=dict(callee.static),
+            dims=dict(bound.inner),
+            static=dict(callee.static),
+            chain=chain,
+            outputs=callee.outputs,
+            training=self.training,
+            library=definition.library,
+            float_dtype=bound.float_dtype,
+            definition=definition,
+        )
+        for name, value in callee.static.items():
+            frame.env[name] = own_instances(frame, name, value)
+        return frame
+
+    def _enter_inputs(self, frame: Frame, callee: Callee, bound: Bound) -> tuple[Value, ...]:
+        """Bind the inputs' names to values of the callee's own types."""
+        values: list[Value] = []
+        types = bound.types or inner_types(bound)
+        for name, given in bound.values.items():
+            pending = iter(types.get(name, ()))
+            frame.env[name] = _parameter(frame, name, given, pending, values)
+        return tuple(values)
+
+    def _enter_main(self, frame: Frame, callee: Callee) -> None:
+        """An entry sees the parameters, buffers and bound instances of the main body."""
+        parameters.enter_main(self, frame, callee)
+
+    def _close(
+        self, frame: Frame, callee: Callee, inputs: tuple[Value, ...], outputs: tuple[tuple[str, str], ...]
+    ) -> Function:
+        node = callee.definition.node
+        function = Function(
+            name=self.unique(callee.definition.name + (f"_{callee.entry}" if callee.entry else "")),
+            source=callee.definition.name,
+            kind="module" if callee.is_module else "fn",
+            inputs=inputs,
+            outputs=outputs,
+            body=tuple(frame.builder.body),
+            params=tuple(frame.params.values()),
+            children=tuple(frame.children.values()),
+            static=tuple((name, attribute(value)) for name, value in callee.static.items()),
+            facts=tuple(frame.where),
+            entry=callee.entry,
+            library=callee.definition.library,
+            training=self.training,
+            doc=node.doc,
+            span=node.span,
+        )
+        self.functions[function.name] = function
+        if frame.rules:
+            self.rules[function.name] = frame.rules
+        parameters.check_paths(self, frame, function)
+        return function
+
+    def unique(self, name: str) -> str:
+        """A function name that is not taken: `Block`, `Block_2`, …"""
+        count = self._names.get(name, 0) + 1
+        self._names[name] = count
+        return name if count == 1 else f"{name}_{count}"
+
+    # --- parameters --------------------------------------------------------------------------------------------------
+
+    def local_paths(self, function: str) -> list[tuple[str, Param]]:
+        """Every parameter below a function, by its path relative to it."""
+        return parameters.local_paths(self.functions, function, self.paths)
+
+    def has_parameters(self, function: str) -> bool:
+        found = self.functions[function]
+        return bool(found.params or found.children)
+
+    def claim(self, owner: Frame, instance: Instance, path: str, function: str) -> None:
+        """Note who owns the parameters at `path`, so that two parameters at one path are found out."""
+        for local, _ in self.local_paths(function):
+            full = f"{path}.{local}" if local else path
+            other = owner.taken.setdefault(full, instance)
+            if other is not instance and not _alternatives(owner, other, instance):
+                owner.fail(
+                    problems.SAME_PATH,
+                    instance.span,
+                    path=full,
+                    notes=[f"the first is made at {other.span}"],
+                    help="give one of the two another label: `… as NAME`",
+                )
+
+    def make_known(self, frame: Frame, instance: Instance) -> bool:
+        """Whether the parameters of an instance that was not applied yet can be known; none can, so far."""
+        return False
+
+
+def _alternatives(owner: Frame, a: Any, b: Any) -> bool:
+    """Two branches of `if training` may declare the same parameter."""
+    return bool(owner.dead)
+
+
+def _shown(static: dict[str, Any]) -> dict[str, Any]:
+    """The static arguments worth showing in a chain."""
+    return dict(list(static.items())[:6])
+
+
+def _is_static(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return bool(value) and all(_is_static(each) for each in value)
+    return not isinstance(value, Tensor | GroupValue | Poison)
+
+
+def _parameter(
+    frame: Frame, name: str, given: Any, types: Iterator[TensorType], values: list[Value]
+) -> Tensor | GroupValue | None | tuple[Any, ...]:
+    """A callee's input, of the structure of what the caller gave."""
+    match given:
+        case Tensor():
+            value = Value(frame.builder.fresh(name), next(types))
+            values.append(value)
+            return Tensor(value, frame.definition.node.span, "the input")
+        case GroupValue(definition, members):
+            made = [(key, _parameter(frame, f"{name}.{key}", each, types, values)) for key, each in members]
+            return GroupValue(definition, tuple(made))
+        case tuple():
+            return tuple(_parameter(frame, f"{name}_{i}", each, types, values) for i, each in enumerate(given))
+    return None
+
+
+def own_instances(frame: Frame, name: str, value: Any) -> Any:
+    """A module given inline as an argument is owned by the callee, under the parameter's name."""
+    if isinstance(value, Instance):
+        return Instance(value.definition, value.static, value.span, name=name, frame=frame)
+    if isinstance(value, list):
+        return [own_instances(frame, f"{name}.{i}", each) for i, each in enumerate(value)]
+    return value
+
+
+def model_definition(unit: Unit, name: str) -> Definition | None:
+    found = unit.names.get(name)
+    return found if isinstance(found, Definition) else None
+
+
+__all__ = ["ElabError", "Elaborator", "Function", "model_definition"]

@@ -1,0 +1,264 @@
+"""Initial values of parameters: creation ops without their shape, numbers, or tensor expressions without inputs.
+
+Each becomes a function of the program without inputs, so that the same values can be computed for every backend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.calls import Given, match_arguments
+from dlc.elaborate.frame import ElabError, Frame
+from dlc.elaborate.operators import cast, emit, emit_all, lift, tensor_binary
+from dlc.elaborate.values import Builtin, Tensor, show, type_name
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function
+from dlc.syntax import ast
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+# sqrt(2 / (1 + a**2)) and the like: torch.nn.init.calculate_gain.
+_GAINS: dict[str, Callable[[float], float]] = {
+    "linear": lambda a: 1.0,
+    "conv2d": lambda a: 1.0,
+    "sigmoid": lambda a: 1.0,
+    "tanh": lambda a: 5.0 / 3.0,
+    "relu": lambda a: math.sqrt(2.0),
+    "leaky_relu": lambda a: math.sqrt(2.0 / (1.0 + a * a)),
+    "selu": lambda a: 0.75,
+}
+
+
+def initial_function(frame: Frame, node: ast.Expr, type: TensorType, span: Span, env: dict[str, Any]) -> str:
+    """The name of a function that computes the initial value `node` for a parameter of `type`."""
+    elaborator = frame.elaborator
+    inner = Frame(
+        elaborator,
+        frame.unit,
+        frame.name,
+        "init",
+        Builder(Facts()),
+        env={**env, **_fans(type)},
+        dims=dict(frame.dims),
+        static=frame.static,
+        chain=frame.chain,
+        library=frame.library,
+        float_dtype=type.dtype if type.is_float else "float",
+        init_shape=type.axes,
+    )
+    value = _value(inner, node, type, span)
+    function = Function(
+        name="",
+        source="init",
+        kind="init",
+        inputs=(),
+        outputs=(("value", value.name),),
+        body=tuple(inner.builder.body),
+        span=span,
+    )
+    key = repr((function.body, function.outputs, str(type)))
+    name = elaborator.initials.get(key)
+    if name is None:
+        name = elaborator.unique("init")
+        elaborator.initials[key] = name
+        from dataclasses import replace
+
+        elaborator.functions[name] = replace(function, name=name)
+    return name
+
+
+def _value(inner: Frame, node: ast.Expr, type: TensorType, span: Span) -> Tensor:
+    from dlc.elaborate.expressions import evaluate
+
+    value = evaluate(inner, node)
+    if isinstance(value, Builtin):
+        value = value.expand(inner, node, Given())
+    if isinstance(value, int | float) and not isinstance(value, bool) or value is True or value is False:
+        return _full(inner, node, value, type)
+    if not isinstance(value, Tensor):
+        inner.fail(problems.BAD_INITIAL, span, message=f"this is {type_name(value)}, no initial value")
+    value = cast(inner, node, value, type.dtype)
+    if value.type.axes == type.axes:
+        return value
+    try:
+        return emit(inner, node, "broadcast", value, shape=type.axes)
+    except ElabError as error:
+        message = f"the initial value is {value.type}, the parameter {type}"
+        raise ElabError(problems.BAD_INITIAL.at(span, message=message, chain=inner.chain)) from error
+
+
+def _full(frame: Frame, node: ast.Node, value: Any, type: TensorType) -> Tensor:
+    return emit(frame, node, "full", shape=type.axes, value=value, dtype=type.dtype)
+
+
+def _fans(type: TensorType) -> dict[str, int]:
+    """PyTorch's fan_in and fan_out: axes 1 and 0 times the receptive field."""
+    shape = [axis.constant or 0 for axis in type.axes]
+    if len(shape) < 2:
+        size = shape[0] if shape else 1
+        return {"fan_in": size, "fan_out": size}
+    field = math.prod(shape[2:])
+    return {"fan_in": shape[1] * field, "fan_out": shape[0] * field}
+
+
+def _parameters(frame: Frame, node: ast.Node, name: str, args: Given, defaults: dict[str, Any]) -> dict[str, Any]:
+    bound = match_arguments(frame, name, list(defaults), args, node.span)
+    values = {key: bound[key][0] if key in bound else default for key, default in defaults.items()}
+    for key, value in values.items():
+        if value is _REQUIRED:
+            frame.fail(problems.MISSING_ARGUMENT, node.span, callee=name, name=key)
+        wanted = str if isinstance(defaults[key], str) else (int, float)
+        if not isinstance(value, wanted):
+            frame.fail(
+                problems.BAD_INITIAL, node.span, message=f"`{key}` of `{name}` can't be {show(value)} here"
+            )
+    return values
+
+
+_REQUIRED = object()
+
+
+def _dtype(frame: Frame) -> str:
+    return frame.float_dtype
+
+
+def _shape(frame: Frame) -> Any:
+    return frame.init_shape
+
+
+def _number(value: float) -> Callable[[Frame, ast.Node, Given], Tensor]:
+    def expand(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+        if args.positional or args.named:
+            frame.fail(problems.BAD_INITIAL, node.span, message="an initial value leaves the shape out")
+        return emit(frame, node, "full", shape=_shape(frame), value=value, dtype=_dtype(frame))
+
+    return expand
+
+
+def _constant(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    value = _parameters(frame, node, "constant", args, {"value": _REQUIRED})["value"]
+    return emit(frame, node, "full", shape=_shape(frame), value=float(value), dtype=_dtype(frame))
+
+
+def _scaled(frame: Frame, node: ast.Node, draw: Tensor, scale: float, shift: float) -> Tensor:
+    """draw * scale + shift, without the steps that change nothing."""
+    if scale != 1.0:
+        draw = emit(frame, node, "mul", draw, lift(frame, node, float(scale), draw.type.dtype))
+    if shift != 0.0:
+        draw = emit(frame, node, "add", draw, lift(frame, node, float(shift), draw.type.dtype))
+    return draw
+
+
+def _normal(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    given = _parameters(frame, node, "normal", args, {"std": 1.0, "mean": 0.0})
+    draw = emit_all(frame, node, "normal", shape=_shape(frame), dtype=_dtype(frame))[0]
+    return _scaled(frame, node, draw, given["std"], given["mean"])
+
+
+def _uniform(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    given = _parameters(frame, node, "uniform", args, {"low": 0.0, "high": 1.0})
+    return _between(frame, node, given["low"], given["high"])
+
+
+def _between(frame: Frame, node: ast.Node, low: float, high: float) -> Tensor:
+    draw = emit_all(frame, node, "uniform", shape=_shape(frame), dtype=_dtype(frame))[0]
+    return _scaled(frame, node, draw, high - low, low)
+
+
+def _truncated_normal(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    given = _parameters(
+        frame, node, "truncated_normal", args, {"std": 1.0, "mean": 0.0, "low": -2.0, "high": 2.0}
+    )
+    draw = emit_all(
+        frame,
+        node,
+        "truncated_normal",
+        shape=_shape(frame),
+        low=float(given["low"]),
+        high=float(given["high"]),
+        dtype=_dtype(frame),
+    )[0]
+    return _scaled(frame, node, draw, given["std"], given["mean"])
+
+
+def _fan(frame: Frame, mode: str = "fan_in") -> float:
+    return float(max(frame.env[mode], 1))
+
+
+def _xavier(frame: Frame, node: ast.Node, args: Given, name: str) -> float:
+    """Glorot and Bengio (2010): variance 2 / (fan_in + fan_out)."""
+    gain = _parameters(frame, node, name, args, {"gain": 1.0})["gain"]
+    return float(gain * math.sqrt(2.0 / (_fan(frame) + _fan(frame, "fan_out"))))
+
+
+def _xavier_uniform(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    bound = math.sqrt(3.0) * _xavier(frame, node, args, "xavier_uniform")
+    return _between(frame, node, -bound, bound)
+
+
+def _xavier_normal(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    std = _xavier(frame, node, args, "xavier_normal")
+    draw = emit_all(frame, node, "normal", shape=_shape(frame), dtype=_dtype(frame))[0]
+    return _scaled(frame, node, draw, std, 0.0)
+
+
+def _kaiming(frame: Frame, node: ast.Node, args: Given, name: str) -> float:
+    """He et al. (2015): gain / sqrt(fan)."""
+    defaults = {"a": 0.0, "mode": "fan_in", "nonlinearity": "leaky_relu"}
+    given = _parameters(frame, node, name, args, defaults)
+    if given["mode"] not in ("fan_in", "fan_out"):
+        frame.fail(problems.BAD_INITIAL, node.span, message="`mode` is `fan_in` or `fan_out`")
+    gain = _GAINS.get(given["nonlinearity"])
+    if gain is None:
+        known = ", ".join(_GAINS)
+        frame.fail(problems.BAD_INITIAL, node.span, message=f"`nonlinearity` is one of {known}")
+    return gain(float(given["a"])) / math.sqrt(_fan(frame, given["mode"]))
+
+
+def _kaiming_uniform(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    bound = math.sqrt(3.0) * _kaiming(frame, node, args, "kaiming_uniform")
+    return _between(frame, node, -bound, bound)
+
+
+def _kaiming_normal(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    std = _kaiming(frame, node, args, "kaiming_normal")
+    draw = emit_all(frame, node, "normal", shape=_shape(frame), dtype=_dtype(frame))[0]
+    return _scaled(frame, node, draw, std, 0.0)
+
+
+def _orthogonal(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    gain = _parameters(frame, node, "orthogonal", args, {"gain": 1.0})["gain"]
+    draw = emit_all(frame, node, "orthogonal", shape=_shape(frame), dtype=_dtype(frame))[0]
+    return _scaled(frame, node, draw, gain, 0.0)
+
+
+def _identity(frame: Frame, node: ast.Node, args: Given) -> Tensor:
+    shape = frame.init_shape or ()
+    if len(shape) != 2:
+        frame.fail(problems.BAD_INITIAL, node.span, message="`identity` needs a matrix")
+    rows = emit(frame, node, "arange", start=0, stop=shape[0])
+    rows = emit(frame, node, "reshape", rows, shape=(shape[0], 1))
+    columns = emit(frame, node, "arange", start=0, stop=shape[1])
+    return cast(frame, node, tensor_binary(frame, ast.Name("=="), "==", rows, columns), _dtype(frame))
+
+
+INITIALS: dict[str, Builtin] = {
+    name: Builtin(name, expand)
+    for name, expand in {
+        "zeros": _number(0.0),
+        "ones": _number(1.0),
+        "constant": _constant,
+        "normal": _normal,
+        "uniform": _uniform,
+        "truncated_normal": _truncated_normal,
+        "xavier_uniform": _xavier_uniform,
+        "xavier_normal": _xavier_normal,
+        "kaiming_uniform": _kaiming_uniform,
+        "kaiming_normal": _kaiming_normal,
+        "orthogonal": _orthogonal,
+        "identity": _identity,
+    }.items()
+}

@@ -1,0 +1,517 @@
+"""`for`: turns that do the same become one `repeat`.
+
+A turn is elaborated into operations of its own. Two turns are the same if their operations are, up to the names of
+values, the values carried from turn to turn, and the index in the paths. A loop whose body does not read its variable
+needs two turns (and the last, to see that the paths go on as they began); then cost does not grow with the count. Other loops
+are elaborated turn by turn, and runs of equal turns are rolled up afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate import paths
+from dlc.elaborate.frame import Frame, LoopContext
+from dlc.elaborate.values import GroupValue, Instance, Poison, Tensor, frozen
+from dlc.ir.nodes import Child, Op, Region, Value, walk
+from dlc.syntax import ast
+
+TURN_LIMIT = 100_000
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(slots=True)
+class Turn:
+    """One elaborated turn: the names before and after it, its operations, and the parts it made."""
+
+    index: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    ops: list[Op]
+    children: dict[str, Child]
+    params: bool
+    key: Any = None
+
+
+def run_for(frame: Frame, node: ast.For) -> None:
+    from dlc.elaborate.expressions import evaluate, iterate
+
+    items = evaluate(frame, node.iterable)
+    frame.cached["before", id(node)] = dict(frame.env)
+    if isinstance(items, range | list | tuple) and len(items) > TURN_LIMIT:
+        frame.fail(problems.BUDGET, node.iterable.span, what="this loop", found=f"{len(items):,} turns", limit=f"{TURN_LIMIT:,}")
+    iterate(frame, items, node.iterable)
+    if not items:
+        return
+    if not _rollable(node, items):
+        for k, item in enumerate(items):
+            _append(frame, _turn(frame, node, item, _index(items, k)))
+            if frame.has_returned:
+                return
+        return
+    turns, remaining = _elaborate_turns(frame, node, items)
+    if frame.has_returned:
+        for turn in turns:
+            _append(frame, turn)
+        return
+    _emit(frame, node, turns, remaining)
+
+
+def _index(items: Sequence[Any], k: int) -> int:
+    """The index in paths: the value for a range, the position otherwise."""
+    return items[k] if isinstance(items, range) else k
+
+
+def _rollable(node: ast.For, items: Sequence[Any]) -> bool:
+    return len(items) > 1
+
+
+def _elaborate_turns(frame: Frame, node: ast.For, items: Sequence[Any]) -> tuple[list[Turn], int]:
+    """The turns, and how many more like the last one follow."""
+    names = _target_names(node.target)
+    used = any(paths.mentioned(_without_labels(statement), names) for statement in node.body)
+    used = used or _read_later(frame, node)
+    turns: list[Turn] = []
+    for k, item in enumerate(items):
+        turns.append(_turn(frame, node, item, _index(items, k)))
+        if frame.has_returned:
+            return turns, 0
+        rest = len(items) - k - 1
+        if not used and rest > 0 and len(turns) > 1 and isinstance(items, range):
+            a, b = turns[-2:]
+            run = Run(len(turns) - 2, 1, 2)
+            alike = _same(a, b) and _fixpoint(a) and _fixpoint(b) and _affine(frame, node, items, k)
+            if alike and _plan(turns, run) is not None:
+                return turns, rest
+    return turns, 0
+
+
+def _affine(frame: Frame, node: ast.For, items: Sequence[Any], k: int) -> bool:
+    """Whether labels go on as the first turns begin: true unless one computes with the variable."""
+    names = _target_names(node.target)
+    labels = [node.label, *_labels(node.body)]
+    computed = [
+        part
+        for label in labels
+        if label is not None
+        for part in label.parts
+        if not isinstance(part, str) and paths.mentioned(part, names) and not isinstance(part, ast.Name)
+    ]
+    return not computed
+
+
+def _labels(body: Sequence[ast.Stmt]) -> list[ast.Label]:
+    found: list[ast.Label] = []
+    stack: list[Any] = list(body)
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Label):
+            found.append(each)
+        elif isinstance(each, ast.Node):
+            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name != "span"]
+        elif isinstance(each, tuple):
+            stack += each
+    return found
+
+
+def _without_labels(node: Any) -> Any:
+    """The tree without its labels: what a turn computes, not what it is called."""
+    if isinstance(node, ast.Label):
+        return ()
+    if isinstance(node, ast.Node):
+        return tuple(
+            _without_labels(getattr(node, name)) if not isinstance(node, ast.Name) else node
+            for name in node.__dataclass_fields__
+            if name not in ("span", "name_span")
+        )
+    if isinstance(node, tuple):
+        return tuple(_without_labels(each) for each in node)
+    return node
+
+
+def _target_names(target: ast.Target) -> frozenset[str]:
+    match target:
+        case ast.NameTarget(id):
+            return frozenset({id})
+        case ast.TupleTarget(items):
+            return frozenset().union(*map(_target_names, items))
+    return frozenset()
+
+
+# --- one turn --------------------------------------------------------------------------------------------------
+
+
+def _turn(frame: Frame, node: ast.For, item: Any, index: int) -> Turn:
+    from dlc.elaborate.expressions import bind_static
+    from dlc.elaborate.statements import run_body
+
+    saved_body, saved_children = frame.builder.body, dict(frame.children)
+    unnamed, params = dict(frame.unnamed), len(frame.params)
+    frame.builder.body = []
+    bind_static(frame, node.target, item)
+    before = dict(frame.env)
+    frame.loops.append(LoopContext(_target_names(node.target), index, node.label))
+    try:
+        run_body(frame, node.body)
+    finally:
+        frame.loops.pop()
+        ops, frame.builder.body = frame.builder.body, saved_body
+        frame.unnamed = unnamed
+    made = {key: child for key, child in frame.children.items() if key not in saved_children}
+    turn = Turn(index, before, dict(frame.env), ops, made, len(frame.params) > params)
+    for name in _target_names(node.target):
+        turn.before.pop(name, None)
+    turn.key = _key(turn)
+    return turn
+
+
+def _carried(turn: Turn) -> list[str]:
+    """The names of tensors (or groups) that the turn changes."""
+    return [name for name, value in turn.before.items() if _handle(value) and value is not turn.after.get(name)]
+
+
+def _handle(value: Any) -> bool:
+    return isinstance(value, Tensor | GroupValue)
+
+
+def _key(turn: Turn) -> Any:
+    """What a turn does, free of the names of its values and of numbers in its paths."""
+    carried: dict[str, list[str]] = {}
+    for name in _carried(turn):
+        value = turn.before[name]
+        if isinstance(value, Tensor):
+            carried.setdefault(value.name, []).append(name)
+    names: dict[str, Any] = {value: ("carry", tuple(which)) for value, which in carried.items()}
+    return tuple(_op_key(op, names) for op in turn.ops), tuple(_exits(turn, names))
+
+
+def _op_key(op: Op, names: dict[str, Any]) -> Any:
+    key = (
+        op.op,
+        tuple(names.get(name, ("outer", name)) for name in op.inputs),
+        tuple(
+            (name, _NUMBER.sub("#", value) if name == "path" and isinstance(value, str) else value)
+            for name, value in op.attrs
+            if name != "draw"
+        ),
+        op.callee,
+        _NUMBER.sub("#", op.path),
+        op.dims,
+        tuple(value.type for value in op.outputs),
+    )
+    for i, value in enumerate(op.outputs):
+        names[value.name] = ("local", len(names), i)
+    if op.region is not None:
+        for i, value in enumerate(op.region.args):
+            names[value.name] = ("argument", len(names), i)
+        inner = tuple(_op_key(each, names) for each in op.region.body)
+        return (key, inner, tuple(names.get(name, name) for name in op.region.results))
+    return key
+
+
+def _exits(turn: Turn, names: dict[str, Any]) -> list[Any]:
+    """What each carried name holds at the end of the turn, and which static values it changed."""
+    exits: list[Any] = []
+    for name in _carried(turn):
+        value = turn.after.get(name)
+        exits.append((name, names.get(value.name, value.name) if isinstance(value, Tensor) else "?"))
+    return exits
+
+
+def _same(a: Turn, b: Turn) -> bool:
+    return bool(a.key == b.key) and not a.params and not b.params
+
+
+def _fixpoint(turn: Turn) -> bool:
+    """Whether the next turn starts in the same state: carried tensors of the same types, static values unchanged."""
+    for name, before in turn.before.items():
+        after = turn.after.get(name)
+        if isinstance(before, Tensor):
+            if not isinstance(after, Tensor) or after.type != before.type:
+                return False
+        elif isinstance(before, GroupValue):
+            if after is not before:
+                return False
+        elif not _unchanged(before, after):
+            return False
+    return True
+
+
+def _unchanged(before: Any, after: Any) -> bool:
+    if before is after:
+        return True
+    if isinstance(before, Poison) or isinstance(after, Poison):
+        return False
+    try:
+        return bool(frozen(before) == frozen(after))
+    except TypeError:
+        return False
+
+
+# --- rolling up ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Run:
+    """`count` repetitions of `period` turns, the first of which is number `first` of the elaborated ones."""
+
+    first: int
+    period: int
+    count: int
+
+
+def _emit(frame: Frame, node: ast.For, turns: list[Turn], remaining: int) -> None:
+    """Append the turns, runs of equal ones as a `repeat`."""
+    names: dict[str, str] = {}  # a value of a turn that was dropped -> what stands for it now
+    k, rolled = 0, False
+    while k < len(turns):
+        run = _longest(turns, k, remaining)
+        rolled = run is not None and _roll(frame, node, turns, run, names)
+        if rolled and run is not None:
+            k += run.period * min(run.count, (len(turns) - k) // run.period)
+            continue
+        _append(frame, turns[k], names)
+        k += 1
+    _rename_env(frame, names)
+
+
+def _longest(turns: list[Turn], k: int, remaining: int) -> Run | None:
+    best: Run | None = None
+    for period in range(1, min(8, len(turns) - k) + 1):
+        count = _repetitions(turns, k, period)
+        if period == 1 and k + count == len(turns):
+            count += remaining
+        if count >= 2 and (best is None or count * period > best.count * best.period):
+            best = Run(k, period, count)
+    return best
+
+
+def _repetitions(turns: list[Turn], k: int, period: int) -> int:
+    """How often the `period` turns from `k` on occur one after another, each time in the same state."""
+    if not _steady(turns[k : k + period]):
+        return 1
+    count = 1
+    while k + (count + 1) * period <= len(turns):
+        start = k + count * period
+        if not all(_same(turns[k + j], turns[start + j]) for j in range(period)):
+            break
+        if not _steady(turns[start : start + period]):
+            break
+        count += 1
+    return count
+
+
+def _steady(turns: list[Turn]) -> bool:
+    first, last = turns[0], turns[-1]
+    return _fixpoint(Turn(0, first.before, last.after, [], {}, False))
+
+
+@dataclass(slots=True)
+class Plan:
+    """A run as a repeat: two of its rounds, the form of its paths, its parts, and what it carries."""
+
+    first: list[Turn]
+    second: list[Turn]
+    template: _PathTemplate
+    children: list[Child]
+    carried: list[str]
+
+
+def _plan(turns: list[Turn], run: Run) -> Plan | None:
+    """How a run is rolled up; None if its paths have no common form or it carries nothing."""
+    first, second = (turns[run.first + i * run.period : run.first + (i + 1) * run.period] for i in range(2))
+    template = _PathTemplate(first[0].index, second[0].index - first[0].index)
+    made = [[child for turn in body for child in turn.children.values()] for body in (first, second)]
+    ops = [[op for turn in body for op in turn.ops] for body in (first, second)]
+    if len(made[0]) != len(made[1]):
+        return None
+    children = [template.child(a, b, run.count) for a, b in zip(*made, strict=True)]
+    body = [template.op(a, b) for a, b in zip(*ops, strict=True)]
+    carried = [name for name in _carried_of(second) if isinstance(second[0].before[name], Tensor)]
+    if not carried or None in children or None in body:
+        return None
+    return Plan(first, second, template, [child for child in children if child is not None], carried)
+
+
+def _roll(frame: Frame, node: ast.For, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
+    """Append a `repeat` for a run. False if it can't be one, or a value inside is needed outside."""
+    plan = _plan(turns, run)
+    if plan is None or (run.first + run.period * run.count >= len(turns) and _read_later(frame, node)):
+        return False
+    _append_repeat(frame, plan, run, names, turns)
+    for turn in turns[run.first : run.first + run.period * run.count]:
+        for key in turn.children:
+            frame.children.pop(key, None)
+    for child in plan.children:
+        frame.children[f"{child.path}:{child.function}:{plan.template.start}"] = child
+    return True
+
+
+def _carried_of(body: list[Turn]) -> list[str]:
+    joined = Turn(0, body[0].before, body[-1].after, [], {}, False)
+    return _carried(joined)
+
+
+def _read_later(frame: Frame, node: ast.For) -> bool:
+    """Whether a name that only the loop's body binds is read behind the loop: then the last turn's value is needed."""
+    from dlc.elaborate.statements import assigned
+
+    fresh = {name for statement in node.body for name in assigned(statement) if not _handle(frame.cached.get(("before", id(node)), frame.env).get(name))}
+    if not fresh or frame.definition is None:
+        return False
+    later = [each for each in _names_in(frame.definition.node.body) if each.span.line > node.span.end_line]
+    return any(each.id in fresh for each in later)
+
+
+def _names_in(body: Any) -> list[ast.Name]:
+    found: list[ast.Name] = []
+    stack: list[Any] = [body]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Name):
+            found.append(each)
+        elif isinstance(each, ast.Node):
+            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")]
+        elif isinstance(each, tuple):
+            stack += each
+    return found
+
+
+def _holds(value: Any, names: set[str]) -> bool:
+    match value:
+        case Tensor():
+            return value.name in names
+        case list() | tuple():
+            return any(_holds(each, names) for each in value)
+        case GroupValue(_, members):
+            return any(_holds(each, names) for _, each in members)
+    return False
+
+
+def _append_repeat(frame: Frame, plan: Plan, run: Run, names: dict[str, str], turns: list[Turn]) -> None:
+    first, second, template = plan.first, plan.second, plan.template
+    unique = _first_by_value(plan.carried, second[0].before)
+    inner: dict[str, str] = {}
+    args: list[Value] = []
+    for name in unique:
+        entering: Tensor = second[0].before[name]
+        inner[entering.name] = frame.builder.fresh(name)
+        args.append(Value(inner[entering.name], entering.type))
+    ops = [op for turn in second for op in turn.ops]
+    others = [op for turn in first for op in turn.ops]
+    body = tuple(
+        template.applied(op.renamed({**names, **inner}), other) for op, other in zip(ops, others, strict=True)
+    )
+    exits = [second[-1].after[name].name for name in unique]
+    entering_names = tuple(_resolved(first[0].before[name].name, names) for name in unique)
+    outputs = tuple(Value(frame.builder.fresh(name), second[0].before[name].type) for name in unique)
+    attrs = (("count", run.count), ("start", template.start), ("step", template.step))
+    region = Region(tuple(args), body, tuple(inner.get(name, name) for name in exits))
+    frame.builder.append(Op("repeat", entering_names, outputs, attrs, region=region, span=ops[0].span))
+    last = turns[min(run.first + run.period * run.count, len(turns)) - 1]
+    for name, out in zip(unique, outputs, strict=True):
+        names[last.after[name].name] = out.name
+
+
+def _resolved(name: str, names: dict[str, str]) -> str:
+    return names.get(name, name)
+
+
+def _first_by_value(names: list[str], before: dict[str, Any]) -> list[str]:
+    seen: dict[str, str] = {}
+    for name in names:
+        seen.setdefault(before[name].name, name)
+    return list(seen.values())
+
+
+def _append(frame: Frame, turn: Turn, names: dict[str, str] | None = None) -> None:
+    for op in turn.ops:
+        frame.builder.append(op.renamed(names) if names else op)
+
+
+def _rename_env(frame: Frame, names: dict[str, str]) -> None:
+    """Let names bound in the body mean the values that stand for them now."""
+    if names:
+        frame.env = {key: _renamed(value, names) for key, value in frame.env.items()}
+        frame.returned = _renamed(frame.returned, names)
+
+
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    match value:
+        case Tensor() if value.name in names:
+            return replace(value, value=Value(names[value.name], value.type))
+        case list() if any(_holds(each, set(names)) for each in value):
+            return [_renamed(each, names) for each in value]
+        case tuple() if any(_holds(each, set(names)) for each in value):
+            return tuple(_renamed(each, names) for each in value)
+    return value
+
+
+@dataclass(slots=True)
+class _PathTemplate:
+    """Finds the form that a path has in every turn: "{i}" where two turns differ by the step of the index."""
+
+    start: int
+    step: int
+
+    def path(self, a: str, b: str) -> str | None:
+        """The common form of the paths of one operation in two turns that follow each other."""
+        if a == b:
+            return a
+        first, second = _NUMBER.findall(a), _NUMBER.findall(b)
+        texts = _NUMBER.split(a)
+        if texts != _NUMBER.split(b):
+            return None
+        out, found = texts[0], 0
+        for number, other, text in zip(first, second, texts[1:], strict=True):
+            if number == other:
+                out += number + text
+                continue
+            if int(number) != self.start or int(other) != self.start + self.step:
+                return self._shifted(a, b)
+            found += 1
+            out += "{i}" + text
+        return out if found == 1 else None
+
+    def _shifted(self, a: str, b: str) -> str | None:
+        return None
+
+    def op(self, a: Op, b: Op) -> Op | None:
+        """The operation with its paths in their common form, or None if there is none."""
+        path = self.path(a.path, b.path)
+        own = self.path(str(a.attr("path") or ""), str(b.attr("path") or ""))
+        if path is None or own is None:
+            return None
+        if a.region is not None and b.region is not None:
+            inner = [self.op(x, y) for x, y in zip(a.region.body, b.region.body, strict=True)]
+            if any(each is None for each in inner) or any(x != y.path for x, y in zip(_paths(a), walk(a.region.body), strict=False)):
+                return None
+            if any("{i}" in each for each in _paths(a) + _paths(b)):
+                return None  # a loop in a loop, both with an index in one path: the outer one stays unrolled
+        return self.applied(b, a)
+
+    def applied(self, op: Op, other: Op) -> Op:
+        path = self.path(other.path, op.path)
+        attrs = tuple(
+            (key, self.path(str(other.attr("path")), str(value)) if key == "path" else value) for key, value in op.attrs
+        )
+        return replace(op, path=path or "", attrs=attrs)
+
+    def child(self, a: Child, b: Child, count: int) -> Child | None:
+        path = self.path(a.path, b.path)
+        if path is None or a.function != b.function or a.count or b.count:
+            return None
+        if "{i}" not in path:
+            return Child(path, a.function)
+        return Child(path, a.function, count, self.start, self.step)
+
+
+def _paths(op: Op) -> list[str]:
+    assert op.region is not None
+    return [each.path for each in walk(op.region.body)]
+
+
+__all__ = ["Instance", "run_for"]

@@ -1,0 +1,175 @@
+"""What a name means: in the body, in the file, in the standard library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from dlc.diagnostics import Span, did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.project import Unit, library_definition, library_index
+from dlc.elaborate.values import DTYPE_VALUES, Definition, is_callable
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+
+CONSTANTS: dict[str, Any] = {"pi": math.pi, "inf": math.inf}
+_MISSING = object()
+
+
+def lookup(frame: Frame, name: str, span: Span) -> Any:
+    """The value of a name. Raises ElabError with near misses for an unknown one."""
+    found = frame.env.get(name, _MISSING)
+    if found is _MISSING:
+        found = frame.dims.get(name, _MISSING)
+    if found is _MISSING:
+        found = outer(frame, name, span)
+    if isinstance(found, tuple) and name in frame.dims and name not in frame.env:
+        frame.fail(problems.STATIC_ERROR, span, message=f"`{name}` stands for several axes; write `*{name}`")
+    if found is _MISSING:
+        unknown(frame, name, span)
+    return found
+
+
+def callable_named(frame: Frame, name: str, span: Span) -> Any:
+    """The value of a name that is called: one that can't be called does not hide one that can."""
+    found = frame.env.get(name, _MISSING)
+    if found is not _MISSING and is_callable(found):
+        return found
+    wider = outer(frame, name, span)
+    if wider is not _MISSING and not is_callable(wider):
+        wider = library(name)
+    if wider is not _MISSING:
+        return wider
+    return found if found is not _MISSING else lookup(frame, name, span)
+
+
+def outer(frame: Frame, name: str, span: Span) -> Any:
+    """A name's meaning outside the body: in an initial value, in the file, in the library."""
+    if frame.init_shape is not None:
+        from dlc.elaborate.initial import INITIALS
+
+        if name in INITIALS:
+            return INITIALS[name]
+        if name in ("fan_in", "fan_out"):
+            return frame.env.get(name, _MISSING)
+    found = named(frame, frame.unit, name, span)
+    if found is not None:
+        return found
+    if name == "training":
+        return frame.training
+    if name in CONSTANTS:
+        return CONSTANTS[name]
+    if name in DTYPE_VALUES:
+        return DTYPE_VALUES[name]
+    return library(name)
+
+
+def library(name: str) -> Any:
+    from dlc.elaborate.builtins import BUILTINS
+
+    builtin = BUILTINS.get(name)
+    if builtin is not None:
+        return builtin
+    definition = library_definition(name)
+    return definition if definition is not None else _MISSING
+
+
+def named(frame: Frame, unit: Unit, name: str, span: Span) -> Any:
+    """What a name of a file is worth, or None."""
+    item = unit.names.get(name)
+    match item:
+        case None:
+            return None
+        case Unit(path=""):
+            raise Silent
+        case Unit() | Definition():
+            return item
+        case ast.Let():
+            return frame.elaborator.let(unit.own(name), item)
+        case ast.Preset():
+            return frame.elaborator.preset(unit.own(name), item)
+    what = {"Weights": "a weights block", "Train": "a train block"}[type(item).__name__]
+    frame.fail(
+        problems.STATIC_ERROR, span, message=f"`{name}` is {what}, which has no value in an expression"
+    )
+
+
+def unit_member(frame: Frame, value: Any, name: str, span: Span) -> Any:
+    """`blocks.Block` where `blocks` is an imported file."""
+    if not isinstance(value, Unit):
+        return None
+    found = named(frame, value, name, span)
+    if found is None:
+        what = f"`{value.path}`"
+        frame.fail(problems.NO_ATTRIBUTE, span, what=what, name=name, help=did_you_mean(name, value.names))
+    return found
+
+
+def star(frame: Frame, node: ast.Star) -> list[Dim]:
+    """The sizes that `*S` stands for."""
+    found = frame.dims.get(node.name)
+    if not isinstance(found, tuple):
+        frame.fail(
+            problems.UNKNOWN_NAME,
+            node.span,
+            name=f"*{node.name}",
+            help="`*S` stands in the type of an input first",
+        )
+    return list(found)
+
+
+def visible(frame: Frame) -> set[str]:
+    """Every name that could have been meant."""
+    from dlc.elaborate.builtins import BUILTINS
+
+    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *CONSTANTS}
+
+
+def unknown(frame: Frame, name: str, span: Span) -> Any:
+    help = _FOREIGN.get(name) or did_you_mean(name, visible(frame))
+    frame.fail(problems.UNKNOWN_NAME, span, name=name, help=help)
+
+
+def is_op(name: str) -> bool:
+    from dlc.elaborate.builtins import BUILTINS
+
+    return name in BUILTINS or name in library_index()
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    return did_you_mean(name, known)
+
+
+# What people bring from elsewhere.
+_FOREIGN = {
+    "True": "the language writes `true`",
+    "False": "the language writes `false`",
+    "None": "the language writes `none`",
+    "self": "a module's parts are its own names; there is no `self` before them",
+    "torch": "ops have no prefix: `relu(x)`, `x |> softmax`",
+    "nn": "layers have no prefix: `linear(10)`, `conv2d(64, 3)`",
+    "F": "ops have no prefix: `relu(x)`",
+    "Linear": "did you mean `linear`?",
+    "Conv2d": "did you mean `conv2d`?",
+    "dense": "did you mean `linear`?",
+    "Dense": "did you mean `linear`?",
+    "fc": "did you mean `linear`?",
+    "conv": "did you mean `conv2d`?",
+    "batchnorm": "did you mean `batch_norm`?",
+    "layernorm": "did you mean `layer_norm`?",
+    "view": "did you mean `reshape`?",
+    "cat": "did you mean `concat`?",
+    "maxpool": "did you mean `max_pool`?",
+    "max_pool2d": "did you mean `max_pool`?",
+    "avg_pool2d": "did you mean `avg_pool`?",
+    "matmul": "write `a @ b`",
+    "bmm": "write `a @ b`",
+    "masked_fill": "write `where(mask, value, x)`",
+    "gather": "did you mean `take_along`?",
+    "index_select": "did you mean `take`?",
+    "expand": "did you mean `broadcast`?",
+    "unsqueeze": "index with `none`: `x[:, none]`",
+    "swish": "did you mean `silu`?",
+}

@@ -1,0 +1,284 @@
+"""Operators on static values, dims and tensors; and appending an op with its errors turned into diagnostics."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.frame import Frame
+from dlc.elaborate.values import Dtype, Tensor, show, type_name
+from dlc.ir.nodes import Value
+from dlc.ops.definition import OpError
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.facts import Relation
+
+Number = bool | int | float
+
+_TENSOR_OPS = {
+    "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow",
+    "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
+    "and": "logical_and", "or": "logical_or",
+}  # fmt: skip
+_STATIC_OPS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow,
+}  # fmt: skip
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_PROBLEM = {"shape": problems.SHAPE, "dtype": problems.DTYPE, "fact": problems.UNPROVED_SHAPE, "value": problems.AXIS}
+_POWER_BITS = 4096
+
+
+def plain(value: Any) -> Any:
+    """A dim that is a number, as that number."""
+    if isinstance(value, Dim) and value.constant is not None:
+        return value.constant
+    return value
+
+
+# --- appending ops ---------------------------------------------------------------------------------------------
+
+
+def emit(frame: Frame, node: ast.Node, name: str, *operands: Any, **attrs: Any) -> Tensor:
+    """Append an op and give its only result; operands are tensors, numbers or None."""
+    return emit_all(frame, node, name, *operands, **attrs)[0]
+
+
+def emit_all(frame: Frame, node: ast.Node, name: str, *operands: Any, **attrs: Any) -> tuple[Tensor, ...]:
+    values = [each.value if isinstance(each, Tensor) else each for each in operands]
+    frame.builder.span = node.span
+    try:
+        results = frame.builder.ops(name, *values, **attrs)
+    except OpError as error:
+        op_failed(frame, node, error, operands)
+    return tuple(Tensor(value, node.span, name) for value in results)
+
+
+def op_failed(frame: Frame, node: ast.Node, error: OpError, operands: tuple[Any, ...]) -> Any:
+    """Report an op's refusal of its operands, each shown with its type and where it was made."""
+    notes = [f"{_shown(each)}" for each in operands if isinstance(each, Tensor)]
+    frame.fail(_PROBLEM[error.kind], node.span, message=error.message, notes=(*notes, *error.notes), help=error.help)
+
+
+def _shown(tensor: Tensor) -> str:
+    where = f"   (made at {tensor.made_at} by {tensor.made_by})" if tensor.made_by and tensor.made_at.line else ""
+    return f"{tensor.name}: {tensor.type}{where}"
+
+
+def constant(frame: Frame, node: ast.Node, value: Number, dtype: str) -> Tensor:
+    frame.builder.span = node.span
+    return Tensor(frame.builder.const(value, dtype), node.span, show(value))
+
+
+def lift(frame: Frame, node: ast.Node, value: Any, dtype: str) -> Tensor:
+    """A number or dim as a scalar tensor of a dtype."""
+    frame.builder.span = node.span
+    if isinstance(value, Dim):
+        return Tensor(frame.builder.size(value, dtype), node.span, str(value))
+    floating = dtype not in ("bool",) and not dtype.startswith(("i", "u"))
+    return constant(frame, node, float(value) if floating else value, dtype)
+
+
+def cast(frame: Frame, node: ast.Node, tensor: Tensor, dtype: str) -> Tensor:
+    if tensor.type.dtype == dtype:
+        return tensor
+    return emit(frame, node, "cast", tensor, dtype=dtype)
+
+
+# --- unary -----------------------------------------------------------------------------------------------------
+
+
+def unary(frame: Frame, node: ast.Unary, value: Any) -> Any:
+    value = plain(value)
+    if isinstance(value, Tensor):
+        if node.op == "not":
+            return emit(frame, node, "logical_not", value)
+        return emit(frame, node, "neg", value) if node.op == "-" else value
+    if node.op == "not":
+        return not value
+    if isinstance(value, Dim):
+        return Dim.of(0) - value if node.op == "-" else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return -value if node.op == "-" else value
+    frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left="a number, but", right=f"not {type_name(value)}")
+
+
+# --- binary ----------------------------------------------------------------------------------------------------
+
+
+def binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
+    left, right = plain(left), plain(right)
+    if node.op == "@":
+        return _matmul(frame, node, left, right)
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        return tensor_binary(frame, node, node.op, left, right)
+    if node.op in ("and", "or"):
+        return right
+    if isinstance(left, Dim) or isinstance(right, Dim):
+        return _dim_binary(frame, node, left, right)
+    return _static_binary(frame, node, left, right)
+
+
+def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
+    _check_power(frame, node, left, right)
+    try:
+        result = _STATIC_OPS[node.op](left, right)
+    except ZeroDivisionError:
+        frame.fail(problems.STATIC_ERROR, node.span, message=f"division by zero: {show(left)} {node.op} 0")
+    except (TypeError, ValueError, OverflowError):
+        frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
+    if isinstance(result, str | list | tuple) and len(result) > 100_000:
+        frame.fail(problems.BUDGET, node.span, what="this list", found=len(result), limit=100_000)
+    if isinstance(result, complex):
+        frame.fail(problems.STATIC_ERROR, node.span, message="the root of a negative number")
+    return result
+
+
+def _check_power(frame: Frame, node: ast.Binary, left: Any, right: Any) -> None:
+    """Huge numbers and lists are refused before they are made."""
+    if node.op == "**" and isinstance(left, int) and isinstance(right, int):
+        if abs(left).bit_length() * abs(right) > _POWER_BITS:
+            frame.fail(problems.BUDGET, node.span, what="this number", found="too many bits", limit=_POWER_BITS)
+    sizes = {type(left), type(right)}
+    if node.op == "*" and int in sizes and sizes & {list, tuple, str}:
+        number, items = (left, right) if isinstance(left, int) else (right, left)
+        if number * len(items) > 100_000:
+            frame.fail(problems.BUDGET, node.span, what="this list", found=number * len(items), limit=100_000)
+
+
+def _dim_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
+    integers = all(isinstance(each, Dim | int) and not isinstance(each, bool) for each in (left, right))
+    if integers and node.op in ("+", "-", "*", "//", "%"):
+        if node.op in ("//", "%") and plain(right) == 0:
+            frame.fail(problems.STATIC_ERROR, node.span, message="division by zero")
+        return plain(frame.facts.simplify(Dim.of(_STATIC_OPS[node.op](left, right))))
+    if integers and node.op == "**" and isinstance(right, int) and right >= 0:
+        return Dim.of(left) ** right
+    if node.op in ("/", "**", "+", "-", "*") and all(isinstance(each, Dim | int | float) for each in (left, right)):
+        a, b = (lift(frame, node, each, frame.float_dtype) for each in (left, right))
+        return emit(frame, node, _TENSOR_OPS[node.op], a, b)
+    frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
+
+
+def tensor_binary(frame: Frame, node: ast.Expr, op: str, left: Any, right: Any) -> Tensor:
+    """An elementwise operator where at least one side is a tensor."""
+    for each in (left, right):
+        if not isinstance(each, Tensor | bool | int | float | Dim):
+            frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+    left, right = meet(frame, node, op, left, right)
+    if op == "**" and isinstance(node, ast.Binary):
+        pass
+    return emit(frame, node, _TENSOR_OPS[op], left, right)
+
+
+def meet(frame: Frame, node: ast.Node, op: str, left: Any, right: Any) -> tuple[Tensor, Tensor]:
+    """Bring two operands to one dtype: numbers adapt to the tensor, `float` to an explicit float dtype."""
+    if isinstance(left, Tensor) and isinstance(right, Tensor):
+        return _common(frame, node, left, right)
+    if isinstance(left, Tensor):
+        return left, _adapt(frame, node, op, right, left)
+    return _adapt(frame, node, op, left, right), right
+
+
+def _common(frame: Frame, node: ast.Node, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = left.type.dtype, right.type.dtype
+    if a == b or not (left.type.is_float and right.type.is_float):
+        return left, right
+    if a == "float":
+        return cast(frame, node, left, b), right
+    if b == "float":
+        return left, cast(frame, node, right, a)
+    return left, right
+
+
+def _adapt(frame: Frame, node: ast.Node, op: str, number: Any, tensor: Tensor) -> Tensor:
+    dtype = tensor.type.dtype
+    if isinstance(number, float) and not tensor.type.is_float:
+        frame.fail(
+            problems.DTYPE,
+            node.span,
+            message=f"`{op}` can't bring the float {number} to a tensor of {dtype}",
+            notes=[f"{tensor.name}: {tensor.type}"],
+            help="convert the tensor first: `cast(x, float)`",
+        )
+    if isinstance(number, bool) != (dtype == "bool"):
+        found = "a bool" if isinstance(number, bool) else show(number)
+        frame.fail(problems.DTYPE, node.span, message=f"`{op}` can't bring {found} to a tensor of {dtype}")
+    return lift(frame, node, number, dtype)
+
+
+def compare_tensors(frame: Frame, node: ast.Compare, left: Any, right: Any) -> Tensor:
+    return tensor_binary(frame, node, node.ops[0], plain(left), plain(right))
+
+
+def compare_static(frame: Frame, node: ast.Compare, op: str, left: Any, right: Any) -> bool:
+    left, right = plain(left), plain(right)
+    if op in ("in", "not in"):
+        if not isinstance(right, list | tuple | str | range):
+            frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+        found = left in right if not isinstance(right, str) or isinstance(left, str) else False
+        return found == (op == "in")
+    if isinstance(left, Dim) or isinstance(right, Dim):
+        return _compare_dims(frame, node, op, left, right)
+    if op in ("==", "!="):
+        same = left == right and isinstance(left, bool) == isinstance(right, bool)
+        return bool(same == (op == "=="))
+    try:
+        return bool(_COMPARISONS[op](left, right))
+    except TypeError:
+        frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+
+
+def _compare_dims(frame: Frame, node: ast.Compare, op: str, left: Any, right: Any) -> bool:
+    if left is None or right is None or isinstance(left, str | list | Dtype) or isinstance(right, str | list | Dtype):
+        return op == "!="
+    if not all(isinstance(each, Dim | int) or (isinstance(each, float) and each == int(each)) for each in (left, right)):
+        frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+    left, right = (int(each) if isinstance(each, float) else each for each in (left, right))
+    relation = Relation(Dim.of(left), op, Dim.of(right))
+    decided = frame.facts.decide(relation)
+    if decided is None:
+        frame.fail(
+            problems.UNDECIDED,
+            node.span,
+            condition=relation,
+            help=f"state what holds, such as `where {relation}`, or choose by data with `where(cond, a, b)`",
+        )
+    return decided
+
+
+# --- contraction -----------------------------------------------------------------------------------------------
+
+
+def _matmul(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Tensor:
+    if not isinstance(left, Tensor) or not isinstance(right, Tensor):
+        frame.fail(problems.BAD_OPERANDS, node.span, op="@", left=type_name(left), right=type_name(right))
+    left, right = _common(frame, node, left, right)
+    a, b = left.type.rank, right.type.rank
+    if a == 0 or b == 0:
+        frame.fail(
+            problems.SHAPE,
+            node.span,
+            message="`@` needs tensors with axes; use `*` for a scalar",
+            notes=[_shown(left), _shown(right)],
+        )
+    # A vector stands for a matrix with one row (left) or one column (right), which is dropped again, as in NumPy.
+    if a == 1:
+        left = emit(frame, node, "reshape", left, shape=(Dim.of(1), *left.type.axes))
+    if b == 1:
+        right = emit(frame, node, "reshape", right, shape=(*right.type.axes, Dim.of(1)))
+    result = emit(frame, node, "matmul", left, right)
+    axes = list(result.type.axes)
+    if b == 1:
+        axes.pop()
+    if a == 1:
+        axes.pop(-1 if b == 1 else -2)
+    return result if a > 1 and b > 1 else emit(frame, node, "reshape", result, shape=tuple(axes))
+
+
+def value_of(tensor: Tensor) -> Value:
+    return tensor.value

@@ -1,0 +1,188 @@
+"""Outputs, parameters and their paths: what a function has when its body is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.functions import Callee, flat
+from dlc.elaborate.operators import cast, lift
+from dlc.elaborate.types import axes_text, declared_dtype, written_type
+from dlc.elaborate.values import POISON, GroupValue, Instance, Poison, Tensor, type_name
+from dlc.ir.nodes import Function, Param
+from dlc.syntax import ast
+from dlc.types.axes import AxisError, Binding
+from dlc.types.dims import Dim
+
+if TYPE_CHECKING:
+    from dlc.elaborate.elaborator import Elaborator
+
+
+# --- outputs ---------------------------------------------------------------------------------------------------
+
+
+def finish_outputs(frame: Frame, callee: Callee) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """Check what was returned against the header; give the structure of the results and the named output values."""
+    done = frame.guarded(lambda: _finish(frame, callee))
+    return done if done is not None else (POISON, ())
+
+
+def _finish(frame: Frame, callee: Callee) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    if not frame.has_returned:
+        if any(frame.elaborator.diagnostics):
+            raise Silent
+        outputs = ", ".join(_field_text(item) for item in callee.outputs)
+        frame.fail(
+            problems.NO_RETURN, _header_span(callee), name=callee.name, outputs=outputs, help="end it with `return …`"
+        )
+    if isinstance(frame.returned, Poison):
+        raise Silent
+    returned = _as_outputs(frame, callee)
+    binding = Binding(lambda name: _known(frame, name), frame.facts)
+    values: list[Any] = []
+    for item, value in zip(callee.outputs, returned, strict=True):
+        values.append(_check_output(frame, callee, item, value, binding))
+    named: list[tuple[str, str]] = []
+    for i, (item, value) in enumerate(zip(callee.outputs, values, strict=True)):
+        base = item.name or ("output" if len(values) == 1 else f"output_{i}")
+        named += _output_names(base, value)
+    results = tuple(_structure(value) for value in values)
+    return (results[0] if len(results) == 1 else results), tuple(named)
+
+
+def _known(frame: Frame, name: str) -> Dim | tuple[Dim, ...] | None:
+    value = frame.static.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Dim.of(value)
+    found: Dim | tuple[Dim, ...] | None = frame.dims.get(name)
+    return found if found is not None else frame.elaborator.let_dims(frame.unit)(name)
+
+
+def _as_outputs(frame: Frame, callee: Callee) -> list[Any]:
+    value, count = frame.returned, len(callee.outputs)
+    values = list(value) if isinstance(value, tuple) and count != 1 else [value]
+    missing = [item for item in callee.outputs[len(values) :] if item.default is not None]
+    values += [None] * len(missing)
+    if len(values) != count:
+        expected = f"{count} output" + ("" if count == 1 else "s")
+        frame.fail(
+            problems.OUTPUT_COUNT,
+            frame.cached.get("return", _header_span(callee)),
+            name=callee.name,
+            expected=expected,
+            found=f"{len(values)} value" + ("" if len(values) == 1 else "s"),
+        )
+    return values
+
+
+def _header_span(callee: Callee) -> Any:
+    node = callee.definition.node
+    return getattr(node, "name_span", None) or node.span
+
+
+def _check_output(frame: Frame, callee: Callee, item: ast.Field, value: Any, binding: Binding) -> Any:
+    span = frame.cached.get("return", _header_span(callee))
+    if value is None and item.default is not None:
+        return None
+    if isinstance(value, int | float | Dim) and not isinstance(value, bool):
+        value = lift(frame, ast.Node(span=span), value, frame.float_dtype)
+    written = written_type(frame, frame.unit, item.type, span)
+    if written is None or written.group is not None:
+        return value
+    if not isinstance(value, Tensor):
+        frame.fail(
+            problems.RESULT, span, name=callee.name, expected=_field_text(item), found=type_name(value)
+        )
+    expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
+    wanted = declared_dtype(written, frame.float_dtype)
+    if wanted == frame.float_dtype and value.type.is_float:
+        value = cast(frame, ast.Node(span=span), value, wanted)
+    elif wanted not in (value.type.dtype, "any"):
+        help = f"convert it: `cast(…, {wanted})`, or declare {value.type.dtype}"
+        frame.fail(
+            problems.RESULT, span, name=callee.name, expected=expected, found=str(value.type), help=help
+        )
+    try:
+        binding.match(written.axes, value.type.axes)
+    except AxisError as error:
+        frame.fail(
+            problems.RESULT,
+            span,
+            name=callee.name,
+            expected=expected,
+            found=str(value.type),
+            notes=[error.message],
+            help=error.help,
+        )
+    return value
+
+
+def _field_text(item: ast.Field) -> str:
+    if isinstance(item.type, ast.TensorTypeExpr):
+        return f"{item.type.dtype or ''}[{axes_text(item.type.axes)}]"
+    return item.name or "a value"
+
+
+def _output_names(base: str, value: Any) -> list[tuple[str, str]]:
+    match value:
+        case Tensor():
+            return [(base, value.name)]
+        case GroupValue(_, members):
+            return [pair for name, each in members for pair in _output_names(f"{base}.{name}", each)]
+        case tuple() | list():
+            return [pair for i, each in enumerate(value) for pair in _output_names(f"{base}_{i}", each)]
+    return []
+
+
+def _structure(value: Any) -> Any:
+    match value:
+        case Tensor():
+            return value.type
+        case GroupValue(definition, members):
+            return GroupValue(definition, tuple((name, _structure(each)) for name, each in members))
+        case tuple() | list():
+            return tuple(_structure(each) for each in value)
+    return None
+
+
+# --- paths -----------------------------------------------------------------------------------------------------
+
+
+def local_paths(
+    functions: dict[str, Function], name: str, memo: dict[str, list[tuple[str, Param]]]
+) -> list[tuple[str, Param]]:
+    """(path relative to the function, parameter) for every parameter of a function and its children."""
+    found = memo.get(name)
+    if found is not None:
+        return found
+    function = functions[name]
+    paths: dict[str, Param] = {param.name: param for param in function.params}
+    for child in function.children:
+        below = local_paths(functions, child.function, memo)
+        for prefix in child.paths():
+            for local, param in below:
+                paths.setdefault(f"{prefix}.{local}" if prefix else local, param)
+    memo[name] = list(paths.items())
+    return memo[name]
+
+
+def check_paths(elaborator: Elaborator, frame: Frame, function: Function) -> None:
+    """A parameter of the function itself and one of a part must not share a path."""
+    own = {param.name for param in function.params}
+    for path, instance in frame.taken.items():
+        if path in own and isinstance(instance, Instance):
+            frame.report(problems.SAME_PATH, instance.span, path=path)
+
+
+def enter_main(elaborator: Elaborator, frame: Frame, callee: Callee) -> None:
+    """Let an entry see what the main body declares: parameters, buffers, and instances bound at its top level."""
+    from dlc.elaborate.statements import declare_only
+
+    module = callee.definition.node
+    assert isinstance(module, ast.ModuleDef)
+    declare_only(frame, module.body)
+
+
+def tensors(value: Any) -> list[Tensor]:
+    return flat(value)

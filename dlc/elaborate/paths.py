@@ -1,0 +1,95 @@
+"""Paths: the names that parameters have in checkpoints, made of labels and the loops around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.calls import snake_case
+from dlc.elaborate.frame import Frame, LoopContext
+from dlc.elaborate.values import Instance, show
+from dlc.syntax import ast
+
+
+def label_text(frame: Frame, label: ast.Label) -> str:
+    """A label with its interpolations evaluated."""
+    from dlc.elaborate.expressions import evaluate
+
+    return "".join(part if isinstance(part, str) else show_plain(evaluate(frame, part)) for part in label.parts)
+
+
+def show_plain(value: Any) -> str:
+    return value if isinstance(value, str) else show(value)
+
+
+def mentions(label: ast.Label, names: frozenset[str]) -> bool:
+    """Whether a label interpolates one of the names."""
+    return any(not isinstance(part, str) and mentioned(part, names) for part in label.parts)
+
+
+def mentioned(node: Any, names: frozenset[str]) -> bool:
+    """Whether a tree contains one of the names as a Name."""
+    stack: list[Any] = [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Name):
+            if each.id in names:
+                return True
+        elif isinstance(each, ast.Node):
+            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "name_span")]
+        elif isinstance(each, tuple):
+            stack += each
+    return False
+
+
+def instance_path(frame: Frame, instance: Instance) -> str:
+    """The path of an instance within its function, decided when it is bound or first applied."""
+    if instance.path is None:
+        owner = instance.frame if instance.frame is not None else frame
+        instance.path = _path(owner, instance)
+    return instance.path
+
+
+def _path(frame: Frame, instance: Instance) -> str:
+    loops = list(instance.loops)
+    if instance.label is not None:
+        return _in_loops(frame, label_text(frame, instance.label), instance.label, loops)
+    if instance.name:
+        return _in_loops(frame, instance.name, None, loops)
+    inner = loops[-1] if loops else None
+    if inner is not None and inner.label is not None:
+        if inner.unnamed is not None and inner.unnamed is not instance:
+            frame.fail(
+                problems.SECOND_UNNAMED,
+                instance.span,
+                label=label_text(frame, inner.label),
+                help="give both a label: `… as attn`, `… as mlp`",
+            )
+        inner.unnamed = instance
+        return _in_loops(frame, "", None, loops)
+    base = snake_case(instance.definition.name)
+    count = frame.unnamed.get(base, 0) + 1
+    frame.unnamed[base] = count
+    return _in_loops(frame, base if count == 1 else f"{base}_{count}", None, loops)
+
+
+def local_path(frame: Frame, name: str, label: ast.Label | None) -> str:
+    """The path of a parameter declared here."""
+    text = label_text(frame, label) if label is not None else name
+    return _in_loops(frame, text, label, list(frame.loops))
+
+
+def _in_loops(frame: Frame, text: str, label: ast.Label | None, loops: list[LoopContext]) -> str:
+    """The label with what the loops around it add: a prefix for a labelled loop, an index behind it otherwise."""
+    prefixes: list[str] = []
+    suffixes: list[str] = []
+    for loop in loops:
+        covered = label is not None and mentions(label, loop.names)
+        if loop.label is not None:
+            prefix = label_text(frame, loop.label)
+            if not mentions(loop.label, loop.names) and not covered:
+                prefix = f"{prefix}.{loop.index}"
+            prefixes.append(prefix)
+        elif not covered:
+            suffixes.append(str(loop.index))
+    return ".".join(part for part in (*prefixes, text, *suffixes) if part)

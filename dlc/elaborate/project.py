@@ -1,0 +1,213 @@
+"""The files of a spec: reading, imports, and the names that each file defines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.values import Definition
+from dlc.resources import specs_path
+from dlc.syntax import ast
+from dlc.syntax.parser import parse
+from dlc.syntax.source import read_source
+
+Named = Definition | ast.Let | ast.Preset | ast.Weights | ast.Train
+
+
+@dataclass(eq=False)
+class Unit:
+    """A parsed file: its tree and what its names stand for. `names` holds imported names too."""
+
+    path: str
+    text: str
+    file: ast.File
+    library: bool = False
+    names: dict[str, Named | Unit] = field(default_factory=dict)
+    owners: dict[str, Unit] = field(default_factory=dict)
+
+    def own(self, name: str) -> Unit:
+        """The unit in which a name visible here is defined."""
+        return self.owners.get(name, self)
+
+
+def define_names(unit: Unit) -> Iterator[Diagnostic]:
+    """Enter every item of the file under its name; a name defined twice is reported."""
+    for item in unit.file.items:
+        if not isinstance(
+            item, ast.ModuleDef | ast.FnDef | ast.GroupDef | ast.Let | ast.Preset | ast.Weights | ast.Train
+        ):
+            continue
+        first = unit.names.get(item.name)
+        if first is not None:
+            yield problems.DEFINED_TWICE.at(
+                getattr(item, "name_span", None) or item.span,
+                name=item.name,
+                help=f"rename one of the two; the first is in line {_line(first)}",
+            )
+            continue
+        if isinstance(item, ast.ModuleDef | ast.FnDef | ast.GroupDef):
+            unit.names[item.name] = Definition(item.name, item, unit, unit.library)
+        else:
+            unit.names[item.name] = item
+
+
+def _line(named: Named | Unit) -> int:
+    node = named.node if isinstance(named, Definition) else named
+    return node.file.span.line if isinstance(node, Unit) else node.span.line
+
+
+class Project:
+    """The file that a command was given, and all that it imports.
+
+    `diagnostics` collects what is wrong with texts, imports and doubled names. Raises SpecError from `load` if the first
+    file can't be read."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root.resolve() if root else None
+        self.units: dict[str, Unit] = {}
+        self.diagnostics: list[Diagnostic] = []
+        self._open: list[str] = []
+
+    @property
+    def sources(self) -> dict[str, str]:
+        return {unit.path: unit.text for unit in self.units.values()}
+
+    def load(self, path: str | Path) -> Unit:
+        """Read the main file and what it imports."""
+        place = Path(path)
+        text = read_source(place)
+        if self.root is None:
+            self.root = place.resolve().parent
+        return self._add(str(place.resolve()), str(path), text)
+
+    def loads(self, text: str, name: str) -> Unit:
+        """Take the main file from memory; its imports are relative to the root, or to the working directory."""
+        if self.root is None:
+            self.root = Path.cwd()
+        return self._add(str((self.root / name).resolve()), name, text)
+
+    def _add(self, key: str, shown: str, text: str, library: bool = False) -> Unit:
+        result = parse(text, shown)
+        unit = Unit(shown, text, result.file, library)
+        self.units[key] = unit
+        self.diagnostics += result.diagnostics
+        self._open.append(key)
+        for item in result.file.items:
+            if isinstance(item, ast.ImportModule | ast.ImportFrom):
+                self._import(unit, key, item)
+        self._open.pop()
+        self.diagnostics += define_names(unit)
+        return unit
+
+    def _import(self, unit: Unit, key: str, item: ast.ImportModule | ast.ImportFrom) -> None:
+        other = self._unit(key, item)
+        if other is None:
+            names = [here for _, here in item.names] if isinstance(item, ast.ImportFrom) else [item.name]
+            for name in names:
+                unit.names.setdefault(name, Unit("", "", ast.File(())))  # known, but broken: nothing more is said of it
+            return
+        if isinstance(item, ast.ImportModule):
+            unit.names[item.name] = other
+            return
+        for index, (there, here) in enumerate(item.names):
+            named = other.names.get(there)
+            if named is None:
+                span = item.name_spans[index] if index < len(item.name_spans) else item.span
+                help = did_you_mean(there, other.names)
+                self.diagnostics.append(
+                    problems.NOT_EXPORTED.at(span, name=there, file=item.path.value, help=help)
+                )
+                unit.names.setdefault(here, Unit("", "", ast.File(())))
+                continue
+            unit.names[here] = named
+            unit.owners[here] = other.own(there)
+
+    def _unit(self, importer: str, item: ast.ImportModule | ast.ImportFrom) -> Unit | None:
+        written = item.path.value
+        found = self._locate(importer, written)
+        if isinstance(found, str):
+            self.diagnostics.append(problems.BAD_IMPORT.at(item.path.span, path=written, reason=found))
+            return None
+        key = str(found)
+        if key in self._open:
+            cycle = [*self._open[self._open.index(key) :], key]
+            names = " -> ".join(Path(each).name for each in cycle)
+            self.diagnostics.append(problems.IMPORT_CYCLE.at(item.path.span, cycle=names))
+            return None
+        if key in self.units:
+            return self.units[key]
+        shown = written if written.startswith("dlc:") else self._shown(found)
+        try:
+            text = read_source(found)
+        except SpecError as error:
+            reason = error.diagnostics[0].message
+            self.diagnostics.append(problems.BAD_IMPORT.at(item.path.span, path=written, reason=reason))
+            return None
+        return self._add(key, shown, text)
+
+    def _locate(self, importer: str, written: str) -> Path | str:
+        """The file that an import means, or what is wrong with it."""
+        if written.startswith("dlc:"):
+            place = (specs_path() / (written.removeprefix("dlc:").removesuffix(".dl") + ".dl")).resolve()
+            base = specs_path().resolve()
+        else:
+            place = (Path(importer).parent / written).resolve()
+            inside = specs_path().resolve()
+            base = inside if Path(importer).is_relative_to(inside) else (self.root or Path.cwd())
+        if not place.is_relative_to(base):
+            return "it lies outside the project's root (see --root)"
+        if not place.is_file():
+            near = did_you_mean(place.name, [each.name for each in place.parent.glob("*.dl")])
+            return "there is no such file" + (f"; {near}" if near else "")
+        return place
+
+    def _shown(self, path: Path) -> str:
+        try:
+            return str(path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(path)
+
+
+# --- the standard library --------------------------------------------------------------------------------------
+
+_HEADER = re.compile(r"^(?:fn|module) (\w+)", re.MULTILINE)
+
+
+@cache
+def library_index() -> dict[str, str]:
+    """Which file of the standard library defines a name: found without parsing them all."""
+    index: dict[str, str] = {}
+    for file in sorted(files("dlc").joinpath("std").iterdir(), key=lambda each: each.name):
+        if file.name.endswith(".dl"):
+            for name in _HEADER.findall(file.read_text(encoding="utf-8")):
+                index.setdefault(name, file.name)
+    return index
+
+
+@cache
+def library_unit(file: str) -> Unit:
+    """A parsed file of the standard library."""
+    text = files("dlc").joinpath("std", file).read_text(encoding="utf-8")
+    shown = f"dlc:std/{file}"
+    result = parse(text, shown)
+    unit = Unit(shown, text, result.file, library=True)
+    wrong = [*result.diagnostics, *define_names(unit)]
+    if wrong:
+        raise SpecError(wrong, {shown: text})
+    return unit
+
+
+def library_definition(name: str) -> Definition | None:
+    """The standard `fn` or `module` of that name."""
+    file = library_index().get(name)
+    if file is None:
+        return None
+    found = library_unit(file).names[name]
+    assert isinstance(found, Definition)
+    return found

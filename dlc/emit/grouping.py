@@ -1,0 +1,202 @@
+"""Instantiations of one module that differ only in numbers, as one function with parameters.
+
+The numbers that differ are looked for among the module's static parameters and simple terms of them; a number that
+is none of these becomes a parameter of its own, named after its role:
+
+    Block(d=64, heads=4):   x.reshape(B, T, 4, 16)
+    Block(d=128, heads=4):  x.reshape(B, T, 4, 32)      ->      x.reshape(B, T, 4, d // 4)   with d
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.body import Step
+from dlc.emit.names import identifier, unique
+from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Word, transform, walk
+from dlc.ir.nodes import Function
+
+Number = int | float
+Vector = tuple[Number, ...]
+"""One number's value in each member of a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A function of the IR with its operations as steps."""
+
+    function: Function
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Functions that become one. `sketch` is the first of them, with the numbers that differ replaced; `parameters`
+    are the names that these read, in the order of the module's static parameters, with their values by member."""
+
+    members: tuple[str, ...]
+    sketch: Sketch
+    parameters: tuple[tuple[str, Vector], ...] = ()
+
+    def arguments(self, member: str) -> tuple[tuple[str, Number], ...]:
+        """What a call of `member` passes."""
+        at = self.members.index(member)
+        return tuple((name, vector[at]) for name, vector in self.parameters)
+
+
+def group(sketches: Iterable[Sketch]) -> list[Group]:
+    """The sketches as few groups as possible, in order of their first members."""
+    classes: dict[object, list[Sketch]] = {}
+    for sketch in sketches:
+        classes.setdefault(_key(sketch), []).append(sketch)
+    return [_merge(members) for members in classes.values()]
+
+
+def _key(sketch: Sketch) -> object:
+    """What the members of a group share: all but numbers and the names of values."""
+    function = sketch.function
+    names = {value.name: str(i) for i, value in enumerate(function.inputs)}
+    steps = tuple(_mask(step, names) for step in sketch.steps)
+    outputs = tuple((name, names.get(value, value)) for name, value in function.outputs)
+    return function.source, function.kind, function.entry, function.library, len(function.inputs), steps, outputs
+
+
+def _mask(step: Step, names: dict[str, str]) -> object:
+    def mask(node: Expr) -> Expr:
+        match node:
+            case Num(value, role):
+                return Num(type(value)(0), role)
+            case Ref(value):
+                return Ref(names.get(value, value))
+        return node
+
+    region = step.op.region
+    for arg in region.args if region else ():
+        names[arg.name] = str(len(names))
+    inner = tuple(_mask(each, names) for each in step.inner)
+    results = tuple(names.get(each, each) for each in region.results) if region else ()
+    value = transform(step.value, mask)
+    for target in step.targets:
+        names[target.name] = str(len(names))
+    return step.op.op, value, len(step.targets), inner, results
+
+
+def _merge(members: list[Sketch]) -> Group:
+    names = tuple(member.function.name for member in members)
+    if len(members) == 1:
+        return Group(names, members[0])
+    terms = Terms([member.function for member in members])
+    steps = tuple(_merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True))
+    steps = tuple(_commented(step, parallel, terms) for step, parallel in _parallel(steps, members))
+    return Group(names, replace(members[0], steps=steps), terms.parameters())
+
+
+def _parallel(steps: Sequence[Step], members: list[Sketch]) -> Iterator[tuple[Step, tuple[Step, ...]]]:
+    yield from zip(steps, zip(*(each.steps for each in members), strict=True), strict=True)
+
+
+def _merged(steps: Sequence[Step], terms: Terms) -> Step:
+    """The same step of every member as one."""
+    numbers = [[node.value for node in walk(step.value) if isinstance(node, Num)] for step in steps]
+    roles = [node.role for node in walk(steps[0].value) if isinstance(node, Num)]
+    found = iter([terms.find(vector, role) for vector, role in zip(zip(*numbers, strict=True), roles, strict=True)])
+    value = transform(steps[0].value, lambda node: next(found) if isinstance(node, Num) else node)
+    inner = tuple(_merged(each, terms) for each in zip(*(step.inner for step in steps), strict=True))
+    return replace(steps[0], value=value, inner=inner)
+
+
+def _commented(step: Step, steps: Sequence[Step], terms: Terms) -> Step:
+    """`step` with comments that hold for every member: axes that differ are named or left open."""
+    comments = tuple(_comment(each, terms) for each in zip(*(other.comments for other in steps), strict=True))
+    inner = tuple(
+        _commented(mine, others, terms)
+        for mine, others in zip(step.inner, zip(*(other.inner for other in steps), strict=True), strict=True)
+    )
+    return replace(step, comments=comments, inner=inner)
+
+
+def _comment(comments: Sequence[Expr | None], terms: Terms) -> Expr | None:
+    first = comments[0]
+    if all(each == first for each in comments):
+        return first
+    axes = [each.items for each in comments if isinstance(each, Seq) and isinstance(first, Seq)]
+    if len(axes) != len(comments) or len(set(map(len, axes))) > 1 or not isinstance(first, Seq):
+        return None
+    return Seq(tuple(_axis(sizes, terms) for sizes in zip(*axes, strict=True)), first.brackets)
+
+
+def _axis(sizes: Sequence[Expr], terms: Terms) -> Expr:
+    if all(each == sizes[0] for each in sizes):
+        return sizes[0]
+    numbers = tuple(each.value for each in sizes if isinstance(each, Num))
+    return (terms.known(numbers) if len(numbers) == len(sizes) else None) or Word("_")
+
+
+@dataclass
+class Terms:
+    """Names for numbers that differ between `functions`."""
+
+    functions: Sequence[Function]
+    used: set[str] = field(default_factory=set)
+    own: dict[str, Vector] = field(default_factory=dict)
+    statics: dict[str, Vector] = field(init=False)
+
+    def __post_init__(self) -> None:
+        columns = [dict(function.static) for function in self.functions]
+        shared = [name for name in columns[0] if all(_is_number(column.get(name)) for column in columns)]
+        self.statics = {name: tuple(column[name] for column in columns) for name in shared}  # type: ignore[misc]
+
+    def find(self, vector: Vector, role: str) -> Expr:
+        """An expression with these values, which may make a parameter of its own of them."""
+        return self.known(vector, use=True) or self._new(vector, role)
+
+    def known(self, vector: Vector, *, use: bool = False) -> Expr | None:
+        """An expression over static parameters and parameters found so far; `use` makes them parameters."""
+        if len(set(vector)) == 1:
+            return Num(vector[0])
+        for names, expression in self._candidates(vector):
+            if use:
+                self.used.update(names)
+            if use or self.used.issuperset(names):
+                return expression
+        return None
+
+    def parameters(self) -> tuple[tuple[str, Vector], ...]:
+        """The parameters that are used, static ones in their own order first."""
+        statics = ((identifier(name), vector) for name, vector in self.statics.items() if name in self.used)
+        return (*statics, *self.own.items())
+
+    def _candidates(self, vector: Vector) -> Iterator[tuple[tuple[str, ...], Expr]]:
+        varying = {name: values for name, values in self.statics.items() if len(set(values)) > 1}
+        for name, values in varying.items():
+            if values == vector:
+                yield (name,), Word(identifier(name))
+        for name, values in self.own.items():
+            if values == vector:
+                yield (), Word(name)
+        for name, values in varying.items():
+            if found := _scaled(Word(identifier(name)), values, vector):
+                yield (name,), found
+
+    def _new(self, vector: Vector, role: str) -> Expr:
+        taken = {identifier(name) for name in self.statics} | set(self.own)
+        taken.update(value.name for value in self.functions[0].inputs)
+        name = unique(identifier(role), taken)
+        self.own[name] = vector
+        return Word(name)
+
+
+def _scaled(name: Expr, values: Vector, vector: Vector) -> Expr | None:
+    """`k * name` or `name // k`."""
+    if not all(isinstance(each, int) and each > 0 for each in (*values, *vector)):
+        return None
+    for a, b, operator in ((vector, values, "*"), (values, vector, "//")):
+        factors = {x // y if x % y == 0 else 0 for x, y in zip(a, b, strict=True)}
+        if len(factors) == 1 and (factor := int(factors.pop())) > 1:
+            return Binary("*", Num(factor), name) if operator == "*" else Binary("//", name, Num(factor))
+    return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,174 @@
+"""Line breaks as `ruff format` (and Black) would choose them, for the statements that emitters write.
+
+A statement comes as one line of text. Where it is too long, it is split inside its last brackets: first with all that
+stands between them on one line, then item by item with a comma behind each. Emitters keep expressions short (body.py),
+so no more than this is needed. Tests run `ruff format --check` on everything that is emitted.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+WIDTH = 100
+INDENT = "    "
+
+
+def layout(text: str, indent: int = 0, *, comment: str = "", width: int = WIDTH) -> list[str]:
+    """The lines of one statement, `indent` levels in. A trailing `comment` that does not fit is left out."""
+    margin = INDENT * indent
+    note = f"  # {comment}" if comment else ""
+    if len(margin + text) <= width:
+        return [margin + text + (note if len(margin + text + note) <= width else "")]
+    lines = _split(text, margin, width)
+    if len(lines[-1] + note) <= width:
+        lines[-1] += note
+    return lines
+
+
+def fits(text: str, indent: int = 0, width: int = WIDTH) -> bool:
+    return 4 * indent + len(text) <= width
+
+
+def _split(text: str, margin: str, width: int) -> list[str]:
+    head, value, tail = _parts(text)
+    bounds = _brackets(value, width - len(margin + head))
+    if bounds is None:
+        return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
+    start, end = bounds
+    opening, inside, closing = value[: start + 1], value[start + 1 : end], value[end:]
+    return [
+        margin + head + opening,
+        *_inside(inside, opening, margin + INDENT, width),
+        margin + closing + tail,
+    ]
+
+
+def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
+    """What stands between brackets: on one line if that fits, else an item a line."""
+    if len(margin + inside) <= width and not inside.endswith(","):
+        return [margin + inside]
+    lines: list[str] = []
+    loop = next((i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)), None)
+    if loop is not None:
+        return [margin + inside[:loop], margin + inside[loop + 1 :]]
+    items = list(_items(inside))
+    comma = "" if opening.endswith("[") and len(items) == 1 and len(opening) > 1 else ","
+    for item in items:
+        if len(margin + item) + 1 > width:
+            lines += _split(item, margin, width)
+        else:
+            lines.append(margin + item)
+        lines[-1] += comma
+    return lines
+
+
+def _operands(value: str, margin: str, width: int) -> list[str]:
+    """An operator's operands: on one line if that fits, else one a line with the operator in front."""
+    if len(margin + value) <= width:
+        return [margin + value]
+    lines: list[str] = []
+    for part in _operator_parts(value):
+        lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
+    return lines
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    """Head (`x = `, `return `, `key=`), the expression, and tail (`:`)."""
+    if text.startswith(("def ", "class ")):
+        end = _closing(text, text.index("("))
+        return "", text[: end + 1], text[end + 1 :]
+    if text.startswith("return "):
+        return "return ", text[7:], ""
+    for head, value in _assignments(text):
+        return head, value, ""
+    return "", text, ""
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    """The text behind each `=` that assigns or names an argument, from the left."""
+    for i, char, depth in _scan(text):
+        if char == "=" and depth == 0 and text[i - 1] not in "=!<>:" and text[i + 1] != "=":
+            cut = i + 2 if text[i + 1] == " " else i + 1
+            yield text[:cut], text[cut:]
+
+
+def _brackets(value: str, room: int) -> tuple[int, int] | None:
+    """The last brackets of an expression, if that is where it is split: it ends with them, and outside of brackets it
+    has no operator, or one whose left side fits in front."""
+    if not value.endswith((")", "]", "}")):
+        return None
+    if value.startswith(("def ", "class ")):
+        return value.index("("), len(value) - 1
+    start = next(i for i, char, _ in _scan(value) if char in "([{" and _closing(value, i) == len(value) - 1)
+    node = ast.parse(value.removeprefix("*"), mode="eval").body
+    if isinstance(node, ast.BinOp):
+        alone = not any(
+            isinstance(side, ast.BinOp) and _same(side.op, node.op) for side in (node.left, node.right)
+        )
+        return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
+    return (start, len(value) - 1) if isinstance(node, _BRACKETED) else None
+
+
+_BRACKETED = ast.Call | ast.Subscript | ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp
+
+
+def _same(a: ast.operator, b: ast.operator) -> bool:
+    """Whether two operators bind alike."""
+    return isinstance(a, ast.Add | ast.Sub) == isinstance(b, ast.Add | ast.Sub)
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the bracket that opens at `start` closes."""
+    return start + next(i for i, char, depth in _scan(text[start:]) if char in ")]}" and depth == 0)
+
+
+def _items(inside: str) -> Iterator[str]:
+    """What stands between the outermost commas."""
+    last = 0
+    for i, char, depth in _scan(inside):
+        names = inside[last:].lstrip().startswith("lambda ") and ":" not in inside[last:i]
+        if char == "," and depth == 0 and not names:
+            yield inside[last:i].strip()
+            last = i + 1
+    if inside[last:].strip():
+        yield inside[last:].strip()
+
+
+def _operator_parts(value: str) -> list[str]:
+    node = ast.parse(value, mode="eval").body
+    cuts: list[int] = []
+    if isinstance(node, ast.BinOp):
+        level = type(node.op) in (ast.Add, ast.Sub)
+        while isinstance(node, ast.BinOp) and (type(node.op) in (ast.Add, ast.Sub)) == level:
+            assert node.left.end_col_offset is not None
+            cuts.append(_outside(value, node.left.end_col_offset))
+            node = node.left
+    bounds = [0, *reversed(cuts), len(value)]
+    return [value[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _outside(value: str, at: int) -> int:
+    """Past the brackets that close at `at`."""
+    while value[at] == ")":
+        at += 1
+    return at
+
+
+def _scan(text: str) -> Iterator[tuple[int, str, int]]:
+    """Every character outside of strings, with the depth of brackets outside of it (a bracket: outside its pair)."""
+    depth = 0
+    quote = ""
+    skip = False
+    for i, char in enumerate(text):
+        if skip:
+            skip = False
+        elif quote:
+            skip = char == "\\"
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        else:
+            depth -= char in ")]}"
+            yield i, char, depth
+            depth += char in "([{"

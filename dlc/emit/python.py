@@ -1,0 +1,46 @@
+"""Text that is safe to stand in Python source: numbers, strings, comments, docstrings."""
+
+from __future__ import annotations
+
+
+def number(value: int | float | bool) -> str:
+    """A number's literal, exact."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f'float("{value}")'
+    text = repr(value)
+    return _plain_exponent(text) if isinstance(value, float) else text
+
+
+def _plain_exponent(text: str) -> str:
+    """1e-05 as a person writes it, 1e-5."""
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else text
+
+
+def quoted(text: str) -> str:
+    """A string literal in ASCII, in double quotes unless single ones need fewer escapes (the formatter's choice)."""
+    quote = "'" if text.count('"') > text.count("'") else '"'
+    body = "".join("\\" + char if char in (quote, "\\") else ascii(char)[1:-1] for char in text)
+    return quote + body + quote
+
+
+def comment(text: str) -> str:
+    """Text from a spec as one line of a comment: what can't be printed is left out."""
+    return "".join(char for char in " ".join(text.split()) if char.isprintable())
+
+
+def docstring(text: str, indent: int = 0) -> list[str]:
+    """The lines of a docstring, first line to last; nothing in `text` can end it early."""
+    lines = [
+        "".join(char for char in line if char.isprintable()).rstrip() for line in text.strip().splitlines()
+    ]
+    safe = [line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') for line in lines]
+    if not safe:
+        return []
+    if safe[-1].endswith('"'):
+        safe[-1] = safe[-1][:-1] + '\\"'
+    margin = " " * indent
+    safe[0] = '"""' + safe[0]
+    if len(safe) == 1:
+        return [margin + safe[0] + '"""']
+    return [margin + line if line else "" for line in (*safe, '"""')]

@@ -1,0 +1,430 @@
+"""Expressions of the emitted source as trees, so that two instantiations of a module can be compared number by number.
+
+Leaves that are settled later: `Ref` (a value of the IR; which variable holds it is decided per class), `Path` (a
+parameter or instance; how it is reached depends on the class's containers), `Size` (a dim; read from a shape), `Num`
+(a number, which may become a constructor's argument) and `Make` (an instance or call of another emitted function).
+
+    template("{a} + {b}", {"a": Ref("x"), "b": Num(2.0)})  ->  Binary("+", Ref("x"), Num(2.0))
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from dlc.emit.python import number, quoted
+from dlc.types.dims import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """An expression of Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word(Expr):
+    """A name, dotted name or literal that stands as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Expr):
+    """A string literal."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Num(Expr):
+    """A number that may differ between instances of a module. `role` says what it is (`out_features`); `soft` ones,
+    in comments, never become an argument of their own."""
+
+    value: int | float
+    role: str = "value"
+    soft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ref(Expr):
+    """The value of that name in the function's IR."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Path(Expr):
+    """The parameter, buffer or instance at a path relative to the class; `{i}` is the turn of the loop around it.
+    `tensor` is true for parameters and buffers."""
+
+    path: str
+    tensor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Size(Expr):
+    """The size that a dim of the function stands for."""
+
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Make(Expr):
+    """A new instance of the class of an IR function, or a call of an `fn` on `args`."""
+
+    function: str
+    args: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Keyword(Expr):
+    """`name=value` in a call; left out where the value turns out to be `default`."""
+
+    name: str
+    value: Expr
+    default: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expr):
+    function: Expr
+    args: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dot(Expr):
+    base: Expr
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class At(Expr):
+    """`base[items]`."""
+
+    base: Expr
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Expr):
+    """`start:stop:step` between the brackets of `At`."""
+
+    start: Expr | None = None
+    stop: Expr | None = None
+    step: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expr):
+    operator: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    operator: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Seq(Expr):
+    """A tuple `()`, a list `[]`, or `""` for a tuple without brackets."""
+
+    items: tuple[Expr, ...]
+    brackets: str = "()"
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs(Expr):
+    """A dict display."""
+
+    items: tuple[tuple[Expr, Expr], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Splat(Expr):
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Gen(Expr):
+    """`element for variable in source`, in a call's brackets or its own."""
+
+    element: Expr
+    variable: str
+    source: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class DictGen(Expr):
+    """`{key: element for variable in source}`."""
+
+    key: Expr
+    element: Expr
+    variable: str
+    source: Expr
+
+
+# --- walking ---------------------------------------------------------------------------------------------------
+
+
+def _rebuilt(value: Any, change: Callable[[Expr], Expr]) -> Any:
+    if isinstance(value, Expr):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_rebuilt(each, change) for each in value)
+    return value
+
+
+def transform(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The tree with `change` applied to every node, leaves first."""
+    new: dict[str, Any] = {}
+    for name in _field_names(type(root)):
+        old = getattr(root, name)
+        value = _rebuilt(old, lambda child: transform(child, change))
+        if value != old:
+            new[name] = value
+    return change(replace(root, **new) if new else root)
+
+
+@lru_cache(maxsize=None)
+def _field_names(kind: type[Expr]) -> tuple[str, ...]:
+    assert is_dataclass(kind)
+    return tuple(each.name for each in fields(kind))
+
+
+def children(node: Expr) -> list[Expr]:
+    """The nodes right below."""
+    found: list[Expr] = []
+    stack: list[Any] = [getattr(node, name) for name in reversed(_field_names(type(node)))]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Expr):
+            found.append(value)
+        elif isinstance(value, tuple):
+            stack.extend(reversed(value))
+    return found
+
+
+def walk(root: Any) -> Iterator[Expr]:
+    """Every node, in the order in which the source shows them."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, tuple):
+            stack.extend(reversed(node))
+        elif isinstance(node, Expr):
+            yield node
+            stack.extend(getattr(node, name) for name in reversed(_field_names(type(node))))
+
+
+def refs(root: Expr) -> Iterator[str]:
+    """The IR values that an expression reads, as often as it reads them."""
+    return (node.value for node in walk(root) if isinstance(node, Ref))
+
+
+# --- templates -------------------------------------------------------------------------------------------------
+
+_SLOT = re.compile(r"\{(\w+)\}")
+_MARK = "slot__"
+
+_OPERATORS: Mapping[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@",
+    ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.USub: "-", ast.Invert: "~", ast.Not: "not ",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.And: "and",
+    ast.Or: "or",
+}  # fmt: skip
+
+
+def template(text: str, slots: Mapping[str, Expr]) -> Expr:
+    """The expression that `text` says, `{name}` standing for `slots["name"]`. Raises KeyError for a missing slot."""
+
+    def fill(node: Expr) -> Expr:
+        if isinstance(node, Word) and node.text.startswith(_MARK):
+            return slots[node.text.removeprefix(_MARK)]
+        return node
+
+    return transform(parse(_SLOT.sub(rf"{_MARK}\1", text)), fill)
+
+
+def slots_of(text: str) -> frozenset[str]:
+    return frozenset(_SLOT.findall(text))
+
+
+@lru_cache(maxsize=None)
+def parse(text: str) -> Expr:
+    """Python source as a tree."""
+    return _from_python(ast.parse(text, mode="eval").body)
+
+
+def _from_python(node: ast.AST) -> Expr:
+    match node:
+        case ast.Name(id):
+            return Word(id)
+        case ast.Constant(value):
+            return Text(value) if isinstance(value, str) else Word("..." if value is ... else repr(value))
+        case ast.Attribute(value, name):
+            base = _from_python(value)
+            plain = isinstance(base, Word) and not base.text.startswith(_MARK)
+            return Word(f"{base.text}.{name}") if plain and isinstance(base, Word) else Dot(base, name)
+        case ast.Call(function, args, keywords):
+            named = (Keyword(each.arg or "", _from_python(each.value)) for each in keywords)
+            return Call(_from_python(function), (*map(_from_python, args), *named))
+        case ast.BinOp(left, op, right):
+            return Binary(_OPERATORS[type(op)], _from_python(left), _from_python(right))
+        case ast.Compare(left, [op], [right]):
+            return Binary(_OPERATORS[type(op)], _from_python(left), _from_python(right))
+        case ast.UnaryOp(op, operand):
+            return Unary(_OPERATORS[type(op)], _from_python(operand))
+        case ast.Tuple(items):
+            return Seq(tuple(map(_from_python, items)))
+        case ast.List(items):
+            return Seq(tuple(map(_from_python, items)), "[]")
+        case ast.Starred(value):
+            return Splat(_from_python(value))
+        case ast.Subscript(value, ast.Tuple(items)):
+            return At(_from_python(value), tuple(map(_from_python, items)))
+        case ast.Subscript(value, item):
+            return At(_from_python(value), (_from_python(item),))
+        case ast.Slice(start, stop, step):
+            return Cut(*(each and _from_python(each) for each in (start, stop, step)))
+    raise ValueError(f"no expression of a row: {ast.dump(node)}")
+
+
+def size(dim: Dim | int, role: str = "size") -> Expr:
+    """A size as an expression: a number, a dim, or arithmetic on them."""
+    dim = Dim.of(dim)
+    if dim.constant is not None:
+        return Num(dim.constant, role)
+    symbols = {symbol.replace("'", _PRIME): symbol for symbol in dim.symbols}
+
+    def settle(node: Expr) -> Expr:
+        if isinstance(node, Word) and node.text in symbols:
+            return Size(symbols[node.text])
+        return Num(int(node.text), role) if isinstance(node, Word) and node.text.isdigit() else node
+
+    return transform(parse(str(dim).replace("'", _PRIME)), settle)
+
+
+_PRIME = "__prime"  # dims may be called n'
+
+
+# --- text ------------------------------------------------------------------------------------------------------
+
+# How tightly an expression binds, loosest first (Python's grammar).
+_LEVELS: Mapping[str, int] = {
+    "or": 1, "and": 2, "not ": 3, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
+    "+": 9, "-": 9, "*": 10, "/": 10, "//": 10, "%": 10, "@": 10, "**": 12,
+}  # fmt: skip
+_UNARY, _POWER, _ATOM = 11, 12, 13
+
+
+def text(node: Expr) -> str:
+    """The expression on one line, as the formatter spaces it. `Ref`, `Path`, `Size` and `Make` print their names,
+    which suits comparing and debugging; they are replaced before emission."""
+    return _text(node)[0]
+
+
+def _at(node: Expr, level: int) -> str:
+    found, binds = _text(node)
+    return found if binds >= level else f"({found})"
+
+
+def _text(node: Expr) -> tuple[str, int]:
+    """The text, and how tightly it binds."""
+    match node:
+        case Word(found):
+            return found, _UNARY if found.startswith("-") else _ATOM
+        case Text(value):
+            return quoted(value), _ATOM
+        case Num(value):
+            found = str(number(value))
+            return found, _UNARY if found.startswith("-") else _ATOM
+        case Ref(found) | Path(found) | Size(found):
+            return found, _ATOM
+        case Make(function, args):
+            return f"{function}({_joined(args)})", _ATOM
+        case Keyword(name, value):
+            return (f"{name}={_at(value, 0)}" if name else f"**{_at(value, _ATOM)}"), 0
+        case Call(function, args):
+            return f"{_base(function)}({_joined(args, alone=len(args) == 1)})", _ATOM
+        case Dot(base, name):
+            return f"{_base(base)}.{name}", _ATOM
+        case At(base, items):
+            return f"{_base(base)}[{_joined(items)}]", _ATOM
+    return _compound(node)
+
+
+def _base(node: Expr) -> str:
+    """What stands before `.`, `(` or `[`: `2 .sum()` is no attribute of a number."""
+    return f"({_text(node)[0]})" if isinstance(node, Num) else _at(node, _ATOM)
+
+
+def _compound(node: Expr) -> tuple[str, int]:
+    match node:
+        case Unary(operator, operand):
+            level = _LEVELS["not "] if operator == "not " else _UNARY
+            return f"{operator}{_at(operand, level)}", level
+        case Binary("**", left, right):
+            return _power(left, right), _POWER
+        case Binary(operator, left, right):
+            level = _LEVELS[operator]
+            # Comparisons do not chain here, so both sides need brackets.
+            return f"{_at(left, level + (level == 4))} {operator} {_at(right, level + 1)}", level
+        case Seq(items, brackets):
+            joined = _joined(items)
+            if not brackets:
+                return joined, 0
+            comma = "," if brackets == "()" and len(items) == 1 else ""
+            return brackets[0] + joined + comma + brackets[1], _ATOM
+        case Pairs(items):
+            return "{" + ", ".join(f"{_at(key, 0)}: {_at(value, 0)}" for key, value in items) + "}", _ATOM
+        case Splat(value):
+            return f"*{_at(value, _LEVELS['|'])}", 0
+        case Gen(element, variable, source):
+            return f"({_gen(element, variable, source)})", _ATOM
+        case DictGen(key, element, variable, source):
+            return "{" + f"{_at(key, 0)}: {_gen(element, variable, source)}" + "}", _ATOM
+        case Cut(start, stop, step):
+            return _cut(start, stop, step), 0
+    raise TypeError(f"no expression: {node!r}")
+
+
+def _joined(items: tuple[Expr, ...], alone: bool = False) -> str:
+    if alone and isinstance(items[0], Gen):
+        return _gen(items[0].element, items[0].variable, items[0].source)
+    return ", ".join(_text(item)[0] for item in items)
+
+
+def _gen(element: Expr, variable: str, source: Expr) -> str:
+    return f"{_at(element, 0)} for {variable} in {_at(source, 1)}"
+
+
+def _power(left: Expr, right: Expr) -> str:
+    """The formatter writes simple operands without spaces: `x**2`, but `f(x) ** 2`."""
+    a, b = _at(left, _ATOM), _at(right, _UNARY)
+    return f"{a}**{b}" if _SIMPLE.fullmatch(a) and _SIMPLE.fullmatch(b.lstrip("-")) else f"{a} ** {b}"
+
+
+_SIMPLE = re.compile(r"[A-Za-z_][\w.]*|\d[\w.]*(e-\d+)?")
+
+
+def _cut(start: Expr | None, stop: Expr | None, step: Expr | None) -> str:
+    """A slice: the formatter puts spaces around the colon where a bound is more than a name or number."""
+    bounds = [_text(each)[0] if each is not None else "" for each in (start, stop)]
+    complex = any(not _PLAIN.fullmatch(bound) for bound in bounds)
+    left = bounds[0] + (" " if complex and bounds[0] else "")
+    right = (" " if complex and bounds[1] else "") + bounds[1]
+    if step is None:
+        return f"{left}:{right}"
+    last = _text(step)[0]
+    spaced = complex or not _PLAIN.fullmatch(last)
+    return f"{left}:{right}{' ' if spaced else ''}:{' ' if spaced else ''}{last}"
+
+
+_PLAIN = re.compile(r"-?\w*")

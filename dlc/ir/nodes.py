@@ -1,0 +1,246 @@
+"""The IR: a program of functions in SSA form.
+
+Flat: operands are value names, never nested nodes, and every walk is a loop. Immutable: a pass returns a new
+program. The grammar:
+
+    program  = functions by name, the entry function's name, parameters (every path, with its type and initial value)
+    function = inputs, outputs, local parameters, children (instances and their functions), operations, facts
+    op       = name, operand names, results with types, attributes
+             | call: `callee` names a function; `path` the instance, relative to this function's own path
+             | repeat: `region` is a body run `count` times on carried values; "{i}" in its paths is the index
+
+Composite operations of the standard library (`softmax`, `linear`) are calls whose `op` is their name: a backend that
+says them natively uses that, any other follows the callee's body.
+
+A function's types speak of its own dims. A call carries `dims`, the callee's dims in terms of the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Union
+
+from dlc.diagnostics import Span
+from dlc.types.dims import Dim
+from dlc.types.facts import Relation
+from dlc.types.tensor import TensorType
+
+Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]
+
+NO_SPAN = Span("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A result or input: `name` is unique within its function, regions included."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The body of a `repeat`: `args` are the carried values inside, `results` their names after one turn. It may read
+    any value of the enclosing function that stands before it."""
+
+    args: tuple[Value, ...]
+    body: tuple[Op, ...]
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation. `inputs` are value names, "" for an optional operand that is absent.
+
+    Structural ops, besides the library's:
+      param    attrs path: reads the parameter or buffer at a path relative to the function; no inputs, one output
+      const    attrs value (a number, or nested tuples of numbers)
+      call     callee, path ("" for an `fn`), dims
+      update   attrs path: the buffer's new value is input 0; no outputs
+      require  attrs message: input 0 is a bool scalar that must be true at run time; no outputs
+      repeat   region, attrs count, start, step: turn k has index start + step*k; inputs -> carried -> outputs
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Value, ...]
+    attrs: tuple[tuple[str, Attr], ...] = ()
+    callee: str = ""
+    path: str = ""
+    dims: tuple[tuple[str, Dim], ...] = ()
+    region: Region | None = None
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+    def attr(self, name: str, default: Attr = None) -> Attr:
+        for key, value in self.attrs:
+            if key == name:
+                return value
+        return default
+
+    @property
+    def attributes(self) -> dict[str, Attr]:
+        return dict(self.attrs)
+
+    @property
+    def out(self) -> Value:
+        """The only result."""
+        return self.outputs[0]
+
+    def renamed(self, names: Mapping[str, str]) -> Op:
+        """The same operation on renamed operands (results and regions' own values keep their names)."""
+        region = self.region
+        if region is not None:
+            region = Region(
+                region.args,
+                tuple(op.renamed(names) for op in region.body),
+                tuple(names.get(name, name) for name in region.results),
+            )
+        return replace(self, inputs=tuple(names.get(name, name) for name in self.inputs), region=region)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter (`kind` "param"), a saved tensor that is not trained ("buffer"), or a tensor that a pass computes
+    once from the others ("prepared"), local to a function: `name` is the path relative to an instance of it.
+
+    `init` names a function without inputs that gives the initial value where no rule of an outer module overrides it.
+    For "prepared", `init` names the function that computes it and `sources` the local paths of that function's
+    inputs, in order."""
+
+    name: str
+    type: TensorType
+    kind: str = "param"
+    frozen: bool = False
+    init: str = ""
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """An instance inside a function: the path relative to it ("{i}" for the index of a repeat, whose index values
+    are `start + step*k` for k < `count`; count 0 where the path has no index) and the name of its function."""
+
+    path: str
+    function: str
+    count: int = 0
+    start: int = 0
+    step: int = 1
+
+    def paths(self) -> Iterator[str]:
+        if not self.count:
+            yield self.path
+        for turn in range(self.count):
+            yield self.path.replace("{i}", str(self.start + self.step * turn))
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the program.
+
+    `kind` is "model", "module", "fn" (no parameters), "init" (an initial value), or "prepare". `source` is the name in
+    the spec (`Block`) and `static` its static arguments as text, for documentation and names; `library` is true for
+    definitions of the standard library. `entry` names the way in for `entry` blocks ("" for the main computation).
+    """
+
+    name: str
+    source: str
+    kind: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[tuple[str, str], ...]  # (output name, value name)
+    body: tuple[Op, ...]
+    params: tuple[Param, ...] = ()
+    children: tuple[Child, ...] = ()
+    static: tuple[tuple[str, Attr], ...] = ()
+    facts: tuple[Relation, ...] = ()
+    entry: str = ""
+    library: bool = False
+    training: bool = False
+    doc: str = field(default="", compare=False)
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The dim names of the inputs' types, in order of appearance."""
+        seen: dict[str, None] = {}
+        for value in self.inputs:
+            for axis in value.type.axes:
+                for symbol in sorted(axis.symbols):
+                    seen.setdefault(symbol)
+        return tuple(seen)
+
+    def types(self) -> dict[str, TensorType]:
+        """The type of every value, regions included."""
+        table = {value.name: value.type for value in self.inputs}
+        for op in walk(self.body):
+            table.update((value.name, value.type) for value in op.outputs)
+            if op.region:
+                table.update((value.name, value.type) for value in op.region.args)
+        return table
+
+    @property
+    def output_types(self) -> tuple[TensorType, ...]:
+        table = self.types()
+        return tuple(table[value] for _, value in self.outputs)
+
+
+def walk(body: Iterable[Op]) -> Iterator[Op]:
+    """Every operation of a body, those of regions included, a `repeat` before its body."""
+    stack = [iter(tuple(body))]
+    while stack:
+        op = next(stack[-1], None)
+        if op is None:
+            stack.pop()
+            continue
+        yield op
+        if op.region is not None:
+            stack.append(iter(op.region.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the whole program. `path` is its name in checkpoints. `kind` is "param" or "buffer"; `init` names
+    the function that gives its initial value; `owner` is the kind of the instance that it belongs to (`linear`)."""
+
+    path: str
+    type: TensorType
+    kind: str
+    frozen: bool
+    init: str
+    owner: str = ""
+
+    @property
+    def trainable(self) -> bool:
+        return self.kind == "param" and not self.frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Functions by name, in an order in which callees stand before callers; `entry` is the one that runs."""
+
+    functions: Mapping[str, Function]
+    entry: str
+    parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def main(self) -> Function:
+        return self.functions[self.entry]
+
+    def with_functions(self, functions: Mapping[str, Function]) -> Program:
+        return replace(self, functions=dict(functions))
+
+    def reachable(self) -> tuple[str, ...]:
+        """Names of the functions that running the entry needs, callees first."""
+        order: dict[str, None] = {}
+        stack: list[tuple[str, bool]] = [(self.entry, False)]
+        while stack:
+            name, done = stack.pop()
+            if name in order:
+                continue
+            if done:
+                order[name] = None
+                continue
+            stack.append((name, True))
+            callees = [op.callee for op in walk(self.functions[name].body) if op.callee]
+            stack.extend((callee, False) for callee in reversed(callees) if callee not in order)
+        return tuple(order)

@@ -1,0 +1,82 @@
+"""What a path names: the parameter or instance of a function, also deep inside its children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dlc.ir.nodes import Function, Op, Param
+from dlc.ir.splice import at_turn, prefixed
+
+_REPEAT = (("count", 0), ("start", 0), ("step", 1))
+
+
+def indices(repeat: Op) -> tuple[int, ...]:
+    """The index of every turn of a repeat."""
+    count, start, step = (int(str(repeat.attr(key, default))) for key, default in _REPEAT)
+    return tuple(start + step * turn for turn in range(count))
+
+
+def turn_paths(path: str, repeat: Op | None) -> tuple[str, ...]:
+    """The path in every turn of the repeat around it."""
+    if repeat is None or "{i}" not in path:
+        return (path,)
+    return tuple(at_turn(path, index) for index in indices(repeat))
+
+
+class Paths:
+    """Parameters and instances of a program's functions by path. What has been looked at is kept."""
+
+    def __init__(self, functions: Mapping[str, Function]) -> None:
+        self.functions = functions
+        self._children: dict[str, dict[str, str]] = {}
+        self._params: dict[str, dict[str, Param]] = {}
+
+    def children(self, function: str) -> Mapping[str, str]:
+        """The functions of a function's own instances, by path."""
+        if function not in self._children:
+            owner = self.functions[function]
+            self._children[function] = {path: child.function for child in owner.children for path in child.paths()}
+        return self._children[function]
+
+    def params(self, function: str) -> Mapping[str, Param]:
+        """A function's own parameters by name."""
+        if function not in self._params:
+            self._params[function] = {param.name: param for param in self.functions[function].params}
+        return self._params[function]
+
+    def param(self, function: str, path: str) -> Param | None:
+        """The parameter at a path relative to `function`, or None."""
+        for owner, rest in self._owners(function, path):
+            found = self.params(owner).get(rest)
+            if found is not None:
+                return found
+        return None
+
+    def instance(self, function: str, path: str) -> str | None:
+        """The function of the instance at a path relative to `function`, or None."""
+        for owner, rest in self._owners(function, path):
+            found = self.children(owner).get(rest)
+            if found is not None:
+                return found
+        return None
+
+    def _owners(self, function: str, path: str) -> Iterator[tuple[str, str]]:
+        """Every (function, rest of the path) that following children leads to. Labels may hold dots themselves."""
+        stack = [(function, path)]
+        while stack:
+            owner, rest = stack.pop()
+            yield owner, rest
+            children = self.children(owner)
+            for i, character in enumerate(rest):
+                if character == "." and rest[:i] in children:
+                    stack.append((children[rest[:i]], rest[i + 1 :]))
+
+    def expand(self, function: str) -> Iterator[tuple[str, Param]]:
+        """Every parameter below a function with its full path, own ones first, children in order."""
+        stack = [(function, "")]
+        while stack:
+            name, prefix = stack.pop()
+            for param in self.functions[name].params:
+                yield prefixed(prefix, param.name), param
+            children = self.children(name).items()
+            stack += [(callee, prefixed(prefix, path)) for path, callee in reversed(children)]

@@ -1,0 +1,159 @@
+"""Copying operations from one body into another: fresh names, substituted dims, prefixed paths, own draws."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
+from dlc.types.dims import Dim
+
+# Ops whose attribute `path` names a parameter or buffer.
+PATH_OPS = frozenset({"param", "update"})
+
+_NUMBERED = re.compile(r"(.*?)_([0-9]+)$")
+
+
+class Names:
+    """Value names of one function. `fresh("e")` gives `e`, then `e_2`, `e_3`, …; a copy of `e_2` is numbered on from
+    `e` as well, so that names stay short however often a body is copied."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._last: dict[str, int] = {}
+
+    @staticmethod
+    def of(function: Function) -> Names:
+        return Names(defined_names(function))
+
+    def fresh(self, hint: str) -> str:
+        if hint not in self._taken:
+            self._taken.add(hint)
+            return hint
+        match = _NUMBERED.match(hint)
+        base = match[1] if match and match[1] else hint
+        number = self._last.get(base, 1) + 1
+        while f"{base}_{number}" in self._taken:
+            number += 1
+        self._last[base] = number
+        name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+
+class Draws:
+    """Identities of one function's draws of randomness; a copy of a draw is another draw."""
+
+    def __init__(self, taken: Iterable[int] = ()) -> None:
+        self._taken = set(taken)
+        self._next = max(self._taken, default=0) + 1
+
+    @staticmethod
+    def of(function: Function) -> Draws:
+        return Draws(draw for op in walk(function.body) if isinstance(draw := op.attr("draw"), int))
+
+    def fresh(self, draw: int) -> int:
+        if draw in self._taken:
+            draw, self._next = self._next, self._next + 1
+        self._taken.add(draw)
+        self._next = max(self._next, draw + 1)
+        return draw
+
+
+def defined_names(function: Function) -> Iterable[str]:
+    """Every value name that the function defines, regions included."""
+    for value in function.inputs:
+        yield value.name
+    for op in walk(function.body):
+        for value in (*op.outputs, *(op.region.args if op.region else ())):
+            yield value.name
+
+
+def prefixed(prefix: str, path: str) -> str:
+    """`path` as seen from the function that holds the instance `prefix`."""
+    return f"{prefix}.{path}" if prefix and path else prefix or path
+
+
+def at_turn(path: str, index: int) -> str:
+    return path.replace("{i}", str(index))
+
+
+def substitute(value: Attr, dims: Mapping[str, Dim]) -> Attr:
+    """An attribute with the dims in it replaced."""
+    if isinstance(value, Dim):
+        return value.substitute(dims)
+    if isinstance(value, tuple):
+        return tuple(substitute(each, dims) for each in value)
+    return value
+
+
+def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = ()) -> Op:
+    """The op with its path rewritten: the instance of a call, or the parameter that it reads or updates. Its region,
+    if any, is left alone. A call without a path keeps none, unless its callee is in `stateful`: then the callee's
+    parameters are the caller's own."""
+    if op.op in PATH_OPS:
+        return replace(op, attrs=tuple((k, rename(str(v)) if k == "path" else v) for k, v in op.attrs))
+    if op.callee and (op.path or op.callee in stateful):
+        return replace(op, path=rename(op.path))
+    return op
+
+
+def path_of(op: Op) -> str:
+    """The path that the op speaks of, "" where it speaks of none."""
+    return str(op.attr("path")) if op.op in PATH_OPS else op.path
+
+
+def has_paths(body: Iterable[Op]) -> bool:
+    return any(path_of(op) for op in walk(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """One copy of a body into the function that owns `names` and `draws`.
+
+    `values` maps names of the body to names of the function; what the body defines is added as it is copied. `dims`
+    substitutes the body's dims, `path` rewrites its paths (`stateful`: see `with_path`)."""
+
+    names: Names
+    draws: Draws
+    values: dict[str, str]
+    dims: Mapping[str, Dim]
+    path: Callable[[str], str]
+    stateful: Container[str] = ()
+
+    def body(self, body: Iterable[Op]) -> list[Op]:
+        return [self.op(op) for op in body]
+
+    def op(self, op: Op) -> Op:
+        inputs = tuple(self.values.get(name, name) for name in op.inputs)
+        outputs = tuple(map(self._value, op.outputs))
+        return with_path(
+            replace(
+                op,
+                inputs=inputs,
+                outputs=outputs,
+                attrs=self._attrs(op),
+                dims=tuple((name, dim.substitute(self.dims)) for name, dim in op.dims),
+                region=self._region(op.region) if op.region else None,
+            ),
+            self.path,
+            self.stateful,
+        )
+
+    def _value(self, value: Value) -> Value:
+        name = self.values.get(value.name)
+        if name is None:
+            name = self.values[value.name] = self.names.fresh(value.name)
+        return Value(name, value.type.substitute(self.dims))
+
+    def _attrs(self, op: Op) -> tuple[tuple[str, Attr], ...]:
+        attrs = tuple((key, substitute(value, self.dims)) for key, value in op.attrs)
+        if isinstance(op.attr("draw"), int):
+            attrs = tuple((k, self.draws.fresh(v) if k == "draw" and isinstance(v, int) else v) for k, v in attrs)
+        return attrs
+
+    def _region(self, region: Region) -> Region:
+        args = tuple(map(self._value, region.args))
+        body = tuple(self.body(region.body))
+        return Region(args, body, tuple(self.values.get(name, name) for name in region.results))

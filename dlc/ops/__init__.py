@@ -1,0 +1,60 @@
+"""The primitive ops: every one defined once, in the file of its family.
+
+`get(name)` finds an op; `define(op)` adds one from outside. A family's file is read when one of its ops is needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from dlc.ops.definition import OpDef
+
+FAMILIES = (
+    "elementwise",
+    "reduction",
+    "contraction",
+    "shape",
+    "indexing",
+    "creation",
+    "random",
+    "neural",
+    "gradient",
+)
+
+_defined: dict[str, OpDef] = {}
+_loaded = False
+
+
+def _load() -> dict[str, OpDef]:
+    global _loaded
+    if not _loaded:
+        _loaded = True
+        for family in FAMILIES:
+            for each in importlib.import_module(f"dlc.ops.{family}").OPS:
+                _defined.setdefault(each.name, each)
+    return _defined
+
+
+def get(name: str) -> OpDef:
+    """The definition of a primitive op. Raises KeyError for an unknown name."""
+    return _load()[name]
+
+
+def known(name: str) -> bool:
+    return name in _load()
+
+
+def all_ops() -> Iterator[OpDef]:
+    """Every primitive op, family by family."""
+    yield from _load().values()
+
+
+def define(op: OpDef) -> OpDef:
+    """Add an op from outside this project. It must be defined before a spec that uses it is loaded.
+
+    Raises ValueError if an op of that name exists."""
+    if op.name in _load():
+        raise ValueError(f"there is an op `{op.name}` already")
+    _defined[op.name] = op
+    return op

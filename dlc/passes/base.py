@@ -1,0 +1,58 @@
+"""What passes share: their form, walking functions, and which operations do more than compute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.passes.randomness import is_random
+
+# Ops that act on something besides their results.
+ACTING = frozenset({"update", "require"})
+
+
+class Pass(Protocol):
+    """A small frozen value: options are its fields."""
+
+    @property
+    def name(self) -> str:
+        """What `--after` calls it."""
+        ...
+
+    def run(self, program: Program) -> Program: ...
+
+
+def each_function(program: Program, change: Callable[[Function], Function]) -> Program:
+    """The program with `change` applied to every function that runs; those of initial values are left alone."""
+    return program.with_functions(
+        {name: each if each.kind == "init" else change(each) for name, each in program.functions.items()}
+    )
+
+
+def functions_with(program: Program, has: Callable[[Op], bool]) -> frozenset[str]:
+    """The functions that hold such an op, or call one that does."""
+    found: set[str] = set()
+    for name, function in program.functions.items():
+        if any(has(op) or op.callee in found for op in walk(function.body)):
+            found.add(name)
+    return frozenset(found)
+
+
+def is_acting(op: Op) -> bool:
+    return op.op in ACTING
+
+
+def is_acting_or_random(op: Op) -> bool:
+    return op.op in ACTING or is_random(op)
+
+
+def use_counts(function: Function) -> Counter[str]:
+    """How often each value is read, as an output of the function or a region's result too."""
+    counts = Counter(value for _, value in function.outputs)
+    for op in walk(function.body):
+        counts.update(op.inputs)
+        if op.region is not None:
+            counts.update(op.region.results)
+    return counts

@@ -1,0 +1,79 @@
+"""What nothing reads is not computed; functions that nothing refers to any more go.
+
+Before:
+
+    model Net(%x: [B, 4]) -> (y: %y) {
+        %unused: [B, 4] = exp(%x)
+        %y: [B, 4] = neg(%x)
+    }
+
+After:
+
+    model Net(%x: [B, 4]) -> (y: %y) {
+        %y: [B, 4] = neg(%x)
+    }
+
+Updates of buffers and run-time checks stay, and calls of functions that hold some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from dlc.ir.nodes import Function, Op, Program, Region, walk
+from dlc.passes.base import ACTING, each_function, functions_with, is_acting
+from dlc.passes.lower import drop_orphans
+
+
+@dataclass(frozen=True, slots=True)
+class DeadCode:
+    """Needs nothing; keeps parameters, instances and the interface of every function."""
+
+    name: str = "dead-code"
+
+    def run(self, program: Program) -> Program:
+        acting = functions_with(program, is_acting)
+        cleaned = each_function(program, lambda function: _clean(function, acting))
+        return drop_orphans(program, cleaned)
+
+
+def _clean(function: Function, acting: frozenset[str]) -> Function:
+    live = {value for _, value in function.outputs}
+    body = _live(function.body, live, acting)
+    return function if len(body) == len(function.body) and body == function.body else replace(function, body=body)
+
+
+def _live(body: Iterable[Op], live: set[str], acting: frozenset[str]) -> tuple[Op, ...]:
+    """The ops that `live` values need; what they read in turn is added to `live`."""
+    kept: list[Op] = []
+    for op in reversed(tuple(body)):
+        if not (_acts(op, acting) or any(value.name in live for value in op.outputs)):
+            continue
+        if op.region is not None:
+            op = _trimmed(op, op.region, live, acting)
+        live.update(op.inputs)
+        kept.append(op)
+    return tuple(reversed(kept))
+
+
+def _trimmed(op: Op, region: Region, live: set[str], acting: frozenset[str]) -> Op:
+    """A repeat without the carried values that neither its live results nor its checks and updates need."""
+    slots = range(len(op.outputs))
+    kept = {slot for slot in slots if op.outputs[slot].name in live}
+    while True:
+        inner = {region.results[slot] for slot in kept}
+        body = _live(region.body, inner, acting)
+        needed = {slot for slot in slots if region.args[slot].name in inner}
+        if needed <= kept:
+            break
+        kept |= needed
+    live |= inner
+    order = sorted(kept)
+    args, results = (tuple(each[slot] for slot in order) for each in (region.args, region.results))
+    inputs, outputs = (tuple(each[slot] for slot in order) for each in (op.inputs, op.outputs))
+    return replace(op, inputs=inputs, outputs=outputs, region=Region(args, body, results))
+
+
+def _acts(op: Op, acting: frozenset[str]) -> bool:
+    return any(each.op in ACTING or each.callee in acting for each in walk((op,)))

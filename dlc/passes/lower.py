@@ -1,0 +1,319 @@
+"""Taking structure away: calls replaced by bodies, repeats by their turns, draws by inputs, `float` by a dtype.
+
+Inlining, before and after:
+
+    module Attention_1(%x: [B, 8]) -> (y: %y)
+        param weight: [8, 8] = zeros_1
+    {
+        %w: [8, 8] = param {path="weight"}
+        %y: [B, 8] = matmul(%x, %w)
+    }
+    model Net(%x: [B, 8]) -> (out: %out)
+        child attn: Attention_1
+    {
+        %out: [B, 8] = call(%x) @ attn -> Attention_1 [B=B]
+    }
+
+    model Net(%x: [B, 8]) -> (out: %out)
+        param attn.weight: [8, 8] = zeros_1
+    {
+        %w: [8, 8] = param {path="attn.weight"}
+        %out: [B, 8] = matmul(%x, %w)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
+from dlc.ir.paths import indices, turn_paths
+from dlc.ir.splice import Draws, Names, Splice, at_turn, has_paths, prefixed
+from dlc.passes.randomness import Draw, hoist_randomness
+from dlc.types.facts import Facts, Relation
+from dlc.types.tensor import TensorType
+
+__all__ = ["Draw", "decompose", "flatten", "hoist_randomness", "inline", "resolve_float", "unroll"]
+
+Keep = Callable[[Op], bool]
+
+
+def inline(program: Program, keep: Keep) -> Program:
+    """Calls for which `keep` is false are replaced by their callee's body; instances that are then no longer called
+    become parameters and children of the function that called them. Functions that nothing refers to any more go.
+
+    `{i}` of an enclosing repeat stays in paths; a callee's own repeat over parameters is unrolled where it would come
+    to lie inside another repeat."""
+    done: dict[str, Function] = {}
+    for name, function in program.functions.items():
+        done[name] = _Inliner(function, done, keep).run()
+    return drop_orphans(program, program.with_functions(done))
+
+
+def decompose(program: Program, is_native: Keep) -> Program:
+    """Inline the library's composites that a backend does not say itself; the spec's own functions stay."""
+
+    def keep(op: Op) -> bool:
+        return not program.functions[op.callee].library or is_native(op)
+
+    return inline(program, keep)
+
+
+def unroll(program: Program) -> Program:
+    """Every repeat becomes straight-line operations, its index substituted in paths."""
+    return program.with_functions({name: unroll_function(each) for name, each in program.functions.items()})
+
+
+def flatten(program: Program) -> Program:
+    """A single function: everything inlined and unrolled. (Functions of initial and prepared values stay.)"""
+    return inline(unroll(program), lambda op: False)
+
+
+def references(function: Function) -> Iterator[str]:
+    """Names of the functions that a function refers to: called, instances', and those of its parameters' values."""
+    yield from (op.callee for op in walk(function.body) if op.callee)
+    yield from (child.function for child in function.children)
+    yield from (param.init for param in function.params if param.init)
+
+
+def drop_orphans(before: Program, after: Program) -> Program:
+    """`after` without the functions that something in `before` referred to and nothing does any more."""
+    referred = {name for each in before.functions.values() for name in references(each)}
+    inits = {parameter.init for parameter in after.parameters}
+    stack = [name for name in after.functions if name not in referred or name in inits or name == after.entry]
+    live: set[str] = set()
+    while stack:
+        name = stack.pop()
+        if name not in live and name in after.functions:
+            live.add(name)
+            stack.extend(references(after.functions[name]))
+    return after.with_functions({name: each for name, each in after.functions.items() if name in live})
+
+
+@dataclass
+class _Inliner:
+    """Inlines into one function; `done` are the functions before it, which are inlined already."""
+
+    function: Function
+    done: dict[str, Function]
+    keep: Keep
+    alias: dict[str, str] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)  # paths that some call still names
+    gone: set[str] = field(default_factory=set)  # paths of calls that were replaced
+    facts: dict[Relation, None] = field(default_factory=dict)
+    changed: bool = False
+
+    def run(self) -> Function:
+        body = tuple(self._body(self.function.body, None))
+        hoisted = [self._hoisted(child) for child in self.function.children]
+        if not self.changed and not any(hoisted):
+            return self.function
+        params, children = self._state(hoisted)
+        return replace(
+            self.function,
+            body=body,
+            outputs=tuple((name, self._now(value)) for name, value in self.function.outputs),
+            params=params,
+            children=children,
+            facts=(*self.function.facts, *self._new_facts()),
+        )
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.function)
+
+    @cached_property
+    def draws(self) -> Draws:
+        return Draws.of(self.function)
+
+    @cached_property
+    def stateful(self) -> set[str]:
+        return {name for name, each in self.done.items() if each.params or each.children}
+
+    def _now(self, name: str) -> str:
+        return self.alias.get(name, name)
+
+    def _body(self, body: Iterable[Op], repeat: Op | None) -> list[Op]:
+        result: list[Op] = []
+        for op in body:
+            op = replace(op, inputs=tuple(map(self._now, op.inputs)))
+            if op.region is not None:
+                result.append(replace(op, region=self._region(op, op.region)))
+            elif not op.callee:
+                result.append(op)
+            elif self.keep(op):
+                self.kept.update(turn_paths(op.path, repeat))
+                result.append(op)
+            else:
+                self.gone.update(turn_paths(op.path, repeat))
+                result += self._splice(op, in_region=repeat is not None)
+        return result
+
+    def _region(self, op: Op, region: Region) -> Region:
+        body = tuple(self._body(region.body, op))
+        return Region(region.args, body, tuple(map(self._now, region.results)))
+
+    def _splice(self, op: Op, *, in_region: bool) -> list[Op]:
+        self.changed = True
+        callee = self.done[op.callee]
+        # Two repeats around one path would both claim its "{i}".
+        if in_region and has_paths(callee.body):
+            callee = unroll_function(callee)
+        operands = [name for name in op.inputs if name]
+        values = {value.name: name for value, name in zip(callee.inputs, operands, strict=True)}
+        for (_, inner), out in zip(callee.outputs, op.outputs, strict=True):
+            self.alias[out.name] = values.setdefault(inner, out.name)
+        dims = dict(op.dims)
+        self.facts.update((fact.substitute(dims), None) for fact in callee.facts)
+        path = partial(prefixed, op.path)
+        return Splice(self.names, self.draws, values, dims, path, self.stateful).body(callee.body)
+
+    def _new_facts(self) -> Iterator[Relation]:
+        """What the callees assumed, as far as it does not follow from what this function assumes."""
+        known = Facts(self.function.facts)
+        return (fact for fact in self.facts if known.decide(fact) is None)
+
+    def _hoisted(self, child: Child) -> bool:
+        paths = set(child.paths())
+        if paths & self.kept:
+            return False
+        return bool(paths & self.gone) or not self.keep(mention(child, self.done[child.function]))
+
+    def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
+        params = list(self.function.params)
+        children: list[Child] = []
+        for child, gone in zip(self.function.children, hoisted, strict=True):
+            if gone:
+                owner = self.done[child.function]
+                params += (under(path, param) for path in child.paths() for param in owner.params)
+                children += (each for inner in owner.children for each in nested(child, inner))
+            else:
+                children.append(child)
+        return tuple(params), tuple(children)
+
+
+def mention(child: Child, function: Function) -> Op:
+    """A call of an instance that no call in the body names, to ask whether such calls are kept."""
+    name = function.source if function.library else "call"
+    inputs = tuple(value.name for value in function.inputs)
+    return Op(name, inputs, (), function.static, callee=function.name, path=child.path)
+
+
+def under(path: str, param: Param) -> Param:
+    """A parameter of the instance at `path` as a parameter of the function that holds it."""
+    sources = tuple(prefixed(path, source) for source in param.sources)
+    return replace(param, name=prefixed(path, param.name), sources=sources)
+
+
+def nested(outer: Child, inner: Child) -> Iterator[Child]:
+    """An instance within an instance, as children of the function that holds the outer one."""
+    if not (outer.count and inner.count):
+        counted = outer if outer.count else inner
+        yield replace(counted, path=prefixed(outer.path, inner.path), function=inner.function)
+        return
+    for path in outer.paths():
+        yield replace(inner, path=prefixed(path, inner.path))
+
+
+def every_repeat(repeat: Op) -> bool:
+    return True
+
+
+def unroll_function(function: Function, wanted: Callable[[Op], bool] = every_repeat) -> Function:
+    """The function without the repeats that are `wanted`; the instances in those are listed one by one."""
+    if not any(op.op == "repeat" and wanted(op) for op in walk(function.body)):
+        return function
+    unroller = _Unroller(wanted, Names(_names_that_stay(function, wanted)), Draws.of(function))
+    body = tuple(unroller.body(function.body))
+    rolled = {op.path for op in walk(body) if op.callee}
+    children = (
+        (child,) if child.path in rolled else tuple(Child(path, child.function) for path in child.paths())
+        for child in function.children
+    )
+    return replace(
+        function,
+        body=body,
+        outputs=tuple((name, unroller.alias.get(value, value)) for name, value in function.outputs),
+        children=tuple(each for group in children for each in group),
+    )
+
+
+def _names_that_stay(function: Function, wanted: Callable[[Op], bool]) -> Iterator[str]:
+    """All names but those inside simple repeats that go: their first turn may take those over."""
+    yield from (value.name for value in function.inputs)
+    for op in function.body:
+        simple = op.op == "repeat" and op.region and not any(inner.region for inner in op.region.body)
+        goes = simple and wanted(op)
+        for each in (op,) if goes else walk((op,)):
+            yield from (value.name for value in each.outputs)
+            yield from (value.name for value in (each.region.args if each.region and not goes else ()))
+
+
+@dataclass
+class _Unroller:
+    wanted: Callable[[Op], bool]
+    names: Names
+    draws: Draws
+    alias: dict[str, str] = field(default_factory=dict)
+
+    def body(self, body: Iterable[Op], *, inside: bool = False) -> Iterator[Op]:
+        """`inside` a repeat that goes, all do: "{i}" has one meaning in a turn."""
+        for op in body:
+            op = replace(op, inputs=tuple(self._now(name) for name in op.inputs))
+            if op.region is None:
+                yield op
+                continue
+            goes = op.op == "repeat" and (inside or self.wanted(op))
+            inner = tuple(self.body(op.region.body, inside=inside or goes))
+            region = Region(op.region.args, inner, tuple(map(self._now, op.region.results)))
+            if goes:
+                yield from self._turns(op, region)
+            else:
+                yield replace(op, region=region)
+
+    def _now(self, name: str) -> str:
+        return self.alias.get(name, name)
+
+    def _turns(self, op: Op, region: Region) -> Iterator[Op]:
+        carried = op.inputs
+        for index in indices(op):
+            values = {arg.name: name for arg, name in zip(region.args, carried, strict=True)}
+            yield from Splice(self.names, self.draws, values, {}, partial(at_turn, index=index)).body(region.body)
+            carried = tuple(values.get(name, name) for name in region.results)
+        self.alias.update((out.name, name) for out, name in zip(op.outputs, carried, strict=True))
+
+
+def resolve_float(program: Program, precision: str) -> Program:
+    """The working precision `float` becomes the dtype `precision` everywhere: values, attributes, parameters."""
+    functions = {name: _resolve_function(each, precision) for name, each in program.functions.items()}
+    parameters = tuple(replace(each, type=_resolved(each.type, precision)) for each in program.parameters)
+    return replace(program, functions=functions, parameters=parameters)
+
+
+def _resolve_function(function: Function, precision: str) -> Function:
+    return replace(
+        function,
+        inputs=_resolve_values(function.inputs, precision),
+        body=tuple(_resolve_op(op, precision) for op in function.body),
+        params=tuple(replace(each, type=_resolved(each.type, precision)) for each in function.params),
+    )
+
+
+def _resolve_op(op: Op, precision: str) -> Op:
+    region = op.region and Region(
+        _resolve_values(op.region.args, precision),
+        tuple(_resolve_op(each, precision) for each in op.region.body),
+        op.region.results,
+    )
+    attrs = tuple((k, precision if k == "dtype" and v == "float" else v) for k, v in op.attrs)
+    return replace(op, outputs=_resolve_values(op.outputs, precision), attrs=attrs, region=region)
+
+
+def _resolve_values(values: Iterable[Value], precision: str) -> tuple[Value, ...]:
+    return tuple(Value(each.name, _resolved(each.type, precision)) for each in values)
+
+
+def _resolved(type: TensorType, precision: str) -> TensorType:
+    return type.with_dtype(precision) if type.dtype == "float" else type

@@ -1,0 +1,105 @@
+"""Draws of randomness become inputs, for backends that have no generator and for comparing results.
+
+    model Net(%x: [B, 8]) -> (y: %y) {
+        %noise: [B, 8] = normal() {shape=[B, 8], dtype="float", draw=1}
+        %y: [B, 8] = add(%x, %noise)
+    }
+
+    model Net(%x: [B, 8], %noise: [B, 8]) -> (y: %y) {
+        %y: [B, 8] = add(%x, %noise)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
+from dlc.ir.splice import Names, substitute
+from dlc.types.dims import Dim
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """An input of the entry function that a draw became: what to fill it with is the op and its attributes."""
+
+    input: Value
+    op: str
+    attrs: tuple[tuple[str, Attr], ...]
+
+    def renamed(self, name: str, dims: dict[str, Dim]) -> Draw:
+        """The same draw as the caller's input `name`, in the caller's dims."""
+        attrs = tuple((key, substitute(value, dims)) for key, value in self.attrs)
+        return Draw(Value(name, self.input.type.substitute(dims)), self.op, attrs)
+
+
+def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
+    """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
+
+    Library composites that draw are inlined, repeats that draw are unrolled: each turn has draws of its own."""
+    from dlc.passes.lower import inline, unroll_function
+
+    drawing = drawing_functions(program)
+    if not drawing:
+        return program, ()
+    program = inline(program, lambda op: not (op.callee in drawing and program.functions[op.callee].library))
+    draws: dict[str, tuple[Draw, ...]] = {}
+    functions = dict(program.functions)
+    for name in program.reachable():
+        if name in drawing:
+            function = unroll_function(functions[name], lambda op: _draws_inside(op, drawing))
+            functions[name], draws[name] = _Hoister(function, draws).run()
+    return program.with_functions(functions), draws.get(program.entry, ())
+
+
+def is_random(op: Op) -> bool:
+    return isinstance(op.attr("draw"), int)
+
+
+def drawing_functions(program: Program) -> set[str]:
+    """The functions that draw, or call one that does, among those that the entry reaches."""
+    found: set[str] = set()
+    for name in program.reachable():
+        if any(is_random(op) or op.callee in found for op in walk(program.functions[name].body)):
+            found.add(name)
+    return found
+
+
+def _draws_inside(repeat: Op, drawing: set[str]) -> bool:
+    return any(is_random(op) or op.callee in drawing for op in walk((repeat,)))
+
+
+@dataclass
+class _Hoister:
+    """Hoists within one function; `hoisted` are the draws of the functions before it."""
+
+    function: Function
+    hoisted: dict[str, tuple[Draw, ...]]
+    found: list[Draw] = field(default_factory=list)
+
+    def run(self) -> tuple[Function, tuple[Draw, ...]]:
+        self.names = Names.of(self.function)
+        body = self._body(self.function.body)
+        inputs = (*self.function.inputs, *(draw.input for draw in self.found))
+        return replace(self.function, inputs=inputs, body=body), tuple(self.found)
+
+    def _body(self, body: Iterable[Op]) -> tuple[Op, ...]:
+        result: list[Op] = []
+        for op in body:
+            if is_random(op):
+                attrs = tuple((key, value) for key, value in op.attrs if key != "draw")
+                self.found.append(Draw(op.out, op.op, attrs))
+            else:
+                result.append(self._op(op))
+        return tuple(result)
+
+    def _op(self, op: Op) -> Op:
+        if op.region is not None:
+            region = Region(op.region.args, self._body(op.region.body), op.region.results)
+            return replace(op, region=region)
+        inner = self.hoisted.get(op.callee, ())
+        dims = dict(op.dims)
+        passed = [draw.renamed(self.names.fresh(draw.input.name), dims) for draw in inner]
+        self.found += passed
+        return replace(op, inputs=(*op.inputs, *(draw.input.name for draw in passed))) if passed else op

@@ -1,0 +1,312 @@
+"""Rewrites as data: a pattern, what replaces it, and when.
+
+    Rule("permute(permute(x, axes=p), axes=q)", "permute(x, axes=r)", let={"r": lambda m: compose(m["p"], m["q"])})
+
+Patterns are written like calls. A name stands for any value (the same value, where it occurs twice), a number for a
+constant with that value in every element, a call for the op that computes a value; a keyword for an attribute, with a
+name that binds it or a literal that it must equal. Operands of commutative ops match in either order. A replacement is
+a name, a call, or a function that builds it. It applies only where its type is that of what it replaces.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+
+from dlc.ir.builder import Builder, Operand
+from dlc.ir.nodes import Attr, Function, Op, Region, Value
+from dlc.ir.splice import Names
+from dlc.ops.definition import OpError
+from dlc.passes.base import use_counts
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+COMMUTATIVE = frozenset({"add", "mul", "minimum", "maximum", "logical_and", "logical_or", "eq", "ne"})
+
+# Rewrites that follow from one op; a set of rules that goes round in circles stops here.
+BUDGET = 64
+
+
+class Match:
+    """What a pattern's names stand for: values and attributes, and the ops that matched, the root first."""
+
+    def __init__(self, function: Function, facts: Facts) -> None:
+        self.function = function
+        self.facts = facts
+        self.values: dict[str, Value] = {}
+        self.attrs: dict[str, Attr] = {}
+        self.ops: list[Op] = []
+
+    def __getitem__(self, name: str) -> Attr:
+        return self.attrs[name]
+
+    def ints(self, name: str) -> tuple[int, ...]:
+        """An attribute that is a list of ints."""
+        value = self.attrs[name]
+        assert isinstance(value, tuple)
+        return tuple(each for each in value if isinstance(each, int))
+
+    def type(self, name: str) -> TensorType:
+        return self.values[name].type
+
+    @property
+    def root(self) -> Op:
+        return self.ops[0]
+
+
+Build = Callable[[Builder, Match], "Value | None"]
+Condition = Callable[[Match], bool]
+
+
+def always(match: Match) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rewrite. `let` computes attributes that the replacement names. With `single_use`, what the pattern's inner ops
+    compute has no other reader. `example` gives the pattern's names types ("f32[2, 3]") and attributes: a test runs
+    both sides on them."""
+
+    pattern: str
+    replacement: str | Build
+    when: Condition = always
+    let: Mapping[str, Callable[[Match], Attr]] = field(default_factory=dict)
+    single_use: bool = False
+    example: Mapping[str, Attr] = field(default_factory=dict)
+
+    @cached_property
+    def tree(self) -> ast.Call:
+        tree = parse_pattern(self.pattern)
+        assert isinstance(tree, ast.Call), f"a pattern is a call: {self.pattern}"
+        return tree
+
+    @property
+    def root(self) -> str:
+        return op_name(self.tree)
+
+    def build(self, builder: Builder, match: Match) -> Value | None:
+        """The replacement, its ops appended to `builder`. None where it does not apply after all."""
+        if not isinstance(self.replacement, str):
+            return self.replacement(builder, match)
+        match.attrs.update({name: compute(match) for name, compute in self.let.items()})
+        result = _construct(parse_pattern(self.replacement), builder, match)
+        return result if isinstance(result, Value) else None
+
+
+@lru_cache(maxsize=1024)
+def parse_pattern(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def op_name(call: ast.Call) -> str:
+    assert isinstance(call.func, ast.Name)
+    return call.func.id
+
+
+def rewrite(function: Function, rules: Sequence[Rule]) -> Function:
+    """The function with the rules applied, from top to bottom, until none applies. What is left unread stays: the pass
+    of dead code takes it away."""
+    rewriter = _Rewriter(function, rules)
+    body = rewriter.body(function.body)
+    if not rewriter.applied:
+        return function
+    outputs = tuple((name, rewriter.now(value)) for name, value in function.outputs)
+    return replace(function, body=body, outputs=outputs)
+
+
+class _Rewriter:
+    def __init__(self, function: Function, rules: Iterable[Rule]) -> None:
+        self.function = function
+        self.facts = Facts(function.facts)
+        self.rules: dict[str, list[Rule]] = {}
+        for rule in rules:
+            self.rules.setdefault(rule.root, []).append(rule)
+        self.producers: dict[str, Op] = {}
+        self.types: dict[str, TensorType] = {value.name: value.type for value in function.inputs}
+        self.alias: dict[str, str] = {}
+        self.applied = 0
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.function)
+
+    @cached_property
+    def uses(self) -> Mapping[str, int]:
+        return use_counts(self.function)
+
+    def now(self, name: str) -> str:
+        return self.alias.get(name, name)
+
+    def body(self, body: Iterable[Op]) -> tuple[Op, ...]:
+        result: list[Op] = []
+        for op in body:
+            if op.region is not None:
+                op = self.region(op, op.region)
+            result += self.settled(op)
+        return tuple(result)
+
+    def region(self, op: Op, region: Region) -> Op:
+        self.types.update((value.name, value.type) for value in region.args)
+        body = self.body(region.body)
+        return replace(op, region=Region(region.args, body, tuple(map(self.now, region.results))))
+
+    def settled(self, op: Op) -> Iterator[Op]:
+        """The op, or what comes of it once no rule applies any more."""
+        waiting = deque([op])
+        budget = BUDGET
+        while waiting:
+            op = waiting.popleft()
+            op = replace(op, inputs=tuple(map(self.now, op.inputs)))
+            new = self.rewritten(op) if budget else None
+            if new is None:
+                self.producers.update((value.name, op) for value in op.outputs)
+                self.types.update((value.name, value.type) for value in op.outputs)
+                yield op
+            else:
+                budget -= 1
+                waiting.extendleft(reversed(new))
+
+    def rewritten(self, op: Op) -> list[Op] | None:
+        """The ops that replace this one, or None where no rule applies."""
+        for rule in self.rules.get(op.op, ()):
+            for match in self.matches(rule, op):
+                new = self.replaced(rule, match)
+                if new is not None:
+                    self.applied += 1
+                    return new
+        return None
+
+    def replaced(self, rule: Rule, match: Match) -> list[Op] | None:
+        out = match.root.out
+        builder = Builder(self.facts, names=self.names.fresh)
+        builder.span = match.root.span
+        try:
+            result = rule.build(builder, match)
+        except OpError:
+            return None
+        if result is None or not self.same(result.type, out.type):
+            return None
+        if not any(value.name == result.name for op in builder.body for value in op.outputs):
+            self.alias[out.name] = result.name
+            return builder.body
+        # What computes the replacement takes over the name, so that no reader changes.
+        return [_renamed(op, result.name, out) for op in builder.body]
+
+    def same(self, a: TensorType, b: TensorType) -> bool:
+        if a.dtype != b.dtype or a.rank != b.rank:
+            return False
+        return all(x == y or self.facts.prove_eq(x, y) for x, y in zip(a.axes, b.axes, strict=True))
+
+    # Matching
+
+    def matches(self, rule: Rule, op: Op) -> Iterator[Match]:
+        """Every way in which the rule matches at this op (commutative operands may match twice)."""
+        if len(op.outputs) != 1:
+            return
+        for state in self.call(rule.tree, op, _State({}, {}, ())):
+            match = Match(self.function, self.facts)
+            match.values = {name: Value(value, self.types[value]) for name, value in state.values.items()}
+            match.attrs = dict(state.attrs)
+            match.ops = list(state.ops)
+            if rule.single_use and any(self.uses[each.out.name] > 1 for each in match.ops[1:]):
+                continue
+            if rule.when(match):
+                yield match
+
+    def call(self, pattern: ast.Call, op: Op, state: _State) -> Iterator[_State]:
+        if op.op != op_name(pattern) or len(op.inputs) != len(pattern.args) or len(op.outputs) != 1:
+            return
+        bound = _match_attrs(pattern, op, state)
+        if bound is None:
+            return
+        bound = replace(bound, ops=(*bound.ops, op))
+        yield from self.operands(pattern.args, op.inputs, bound)
+        if op.op in COMMUTATIVE and op.inputs[0] != op.inputs[1]:
+            yield from self.operands(pattern.args, op.inputs[::-1], bound)
+
+    def operands(self, patterns: Sequence[ast.expr], names: Sequence[str], state: _State) -> Iterator[_State]:
+        if not patterns:
+            yield state
+            return
+        for after in self.operand(patterns[0], names[0], state):
+            yield from self.operands(patterns[1:], names[1:], after)
+
+    def operand(self, pattern: ast.expr, name: str, state: _State) -> Iterator[_State]:
+        if isinstance(pattern, ast.Name):
+            if name and state.values.get(pattern.id, name) == name:
+                yield replace(state, values={**state.values, pattern.id: name})
+        elif isinstance(pattern, ast.Call):
+            if name in self.producers:
+                yield from self.call(pattern, self.producers[name], state)
+        elif name in self.producers and _same_number(literal(pattern), uniform(self.producers[name])):
+            yield state
+
+
+@dataclass(frozen=True)
+class _State:
+    """What has been bound so far; values by name only."""
+
+    values: Mapping[str, str]
+    attrs: Mapping[str, Attr]
+    ops: tuple[Op, ...]
+
+
+def _match_attrs(pattern: ast.Call, op: Op, state: _State) -> _State | None:
+    attrs = dict(state.attrs)
+    for keyword in pattern.keywords:
+        assert keyword.arg is not None
+        value = op.attr(keyword.arg)
+        wanted = keyword.value
+        if not isinstance(wanted, ast.Name):
+            if value != literal(wanted):
+                return None
+        elif attrs.setdefault(wanted.id, value) != value:
+            return None
+    return replace(state, attrs=attrs)
+
+
+def literal(node: ast.expr) -> Attr:
+    value: Attr = ast.literal_eval(node)
+    return value
+
+
+def uniform(op: Op) -> Attr:
+    """The number that is every element of a constant, or None."""
+    value = op.attr("value") if op.op in ("const", "full") else None
+    while isinstance(value, tuple) and value and all(each == value[0] for each in value):
+        value = value[0]
+    return None if isinstance(value, tuple) else value
+
+
+def _same_number(wanted: Attr, found: Attr) -> bool:
+    """Equal numbers, with equal signs: 0.0 is not -0.0."""
+    if not isinstance(wanted, int | float) or not isinstance(found, int | float) or isinstance(found, bool):
+        return False
+    return wanted == found and math.copysign(1, wanted) == math.copysign(1, found)
+
+
+def _construct(node: ast.expr, builder: Builder, match: Match) -> Operand:
+    if isinstance(node, ast.Name):
+        return match.values[node.id]
+    if not isinstance(node, ast.Call):
+        number = literal(node)
+        assert isinstance(number, int | float)
+        return number
+    operands = [_construct(arg, builder, match) for arg in node.args]
+    attrs = {str(each.arg): _attribute(each.value, match) for each in node.keywords}
+    return builder.op(op_name(node), *operands, **attrs)
+
+
+def _attribute(node: ast.expr, match: Match) -> Attr:
+    return match.attrs[node.id] if isinstance(node, ast.Name) else literal(node)
+
+
+def _renamed(op: Op, old: str, new: Value) -> Op:
+    """The op where the value `old`, its own result or an operand, is `new`."""
+    outputs = tuple(new if value.name == old else value for value in op.outputs)
+    return replace(op.renamed({old: new.name}), outputs=outputs)

@@ -1,0 +1,273 @@
+"""The meaning of a program: its ops' NumPy references, executed one after another.
+
+`float` is computed as the given precision. Dtypes that NumPy does not compute in (bf16, f16, f8, i4) are computed in a
+wider one and rounded after every op.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc import ops
+from dlc.ir.nodes import Attr, Function, Op, Program
+from dlc.ir.paths import indices
+from dlc.ir.splice import at_turn, prefixed
+from dlc.ops.arrays import numpy_dtype
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+
+Array = NDArray[Any]
+
+# What is computed in another dtype, and in which.
+_WIDER = {"float16": "f32", "bfloat16": "f32", "float8_e4m3fn": "f32", "float8_e5m2": "f32", "int4": "i8"}
+
+_RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class CheckFailed(Exception):
+    """A `require` or a `where` that the data does not meet."""
+
+
+class InputError(ValueError):
+    """Inputs that are missing, unknown, or not of their types."""
+
+
+def run(
+    program: Program,
+    weights: Mapping[str, Array],
+    inputs: Mapping[str, Any],
+    *,
+    rng: np.random.Generator | None = None,
+    precision: str = "f32",
+    updates: dict[str, Array] | None = None,
+) -> dict[str, Array]:
+    """The outputs of the program's entry function, by name.
+
+    `weights` holds every parameter and buffer by its path. New values of buffers go into `updates`, where one is
+    given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the `require`), and
+    KeyError for a path without a value."""
+    main = program.main
+    machine = _Machine(program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates)
+    arrays = _entry_inputs(main, inputs, precision)
+    dims = bind_dims(main, arrays)
+    _check_facts(main, dims)
+    return machine.call(main, "", arrays, dims)
+
+
+def run_function(
+    program: Program,
+    name: str,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    rng: np.random.Generator | None = None,
+    precision: str = "f32",
+) -> dict[str, Array]:
+    """The outputs of one function without parameters, such as one of kind "init" or "prepare"."""
+    function = program.functions[name]
+    machine = _Machine(program, {}, rng or np.random.default_rng(0), precision, {})
+    arrays = _entry_inputs(function, inputs or {}, precision)
+    return machine.call(function, "", arrays, bind_dims(function, arrays))
+
+
+# --- the way in --------------------------------------------------------------------------------------------------
+
+
+def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str) -> list[Array]:
+    names = [value.name for value in function.inputs]
+    missing, unknown = set(names) - set(inputs), set(inputs) - set(names)
+    if missing or unknown:
+        wrong = [*(f"{name} is missing" for name in sorted(missing)), *(f"{name} is unknown" for name in sorted(unknown))]
+        raise InputError(f"inputs of {function.source}: {', '.join(wrong)}")
+    return [_as_type(np.asarray(inputs[value.name]), value.type, precision, value.name) for value in function.inputs]
+
+
+def _as_type(array: Array, type: TensorType, precision: str, name: str) -> Array:
+    dtype = numpy_dtype(type.dtype, precision)
+    low_precision = dtype.name in _WIDER or array.dtype.name in _WIDER
+    if array.dtype != dtype and not low_precision and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise InputError(f"{name} must be {type}, not {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
+    """The function's dims from the shapes of its inputs. Raises InputError where a shape does not fit."""
+    dims: dict[str, int] = {}
+    for value, array in zip(function.inputs, arrays, strict=True):
+        if array.ndim != value.type.rank:
+            raise InputError(f"{value.name} must be {value.type}, not of shape {array.shape}")
+        for axis, size in zip(value.type.axes, array.shape, strict=True):
+            _bind_axis(dims, axis, size)
+    for value, array in zip(function.inputs, arrays, strict=True):
+        expected = tuple(axis.evaluate(dims) for axis in value.type.axes)
+        if expected != array.shape:
+            known = ", ".join(f"{name} = {size}" for name, size in dims.items())
+            raise InputError(f"{value.name} must be {value.type}, not of shape {array.shape} ({known})")
+    return dims
+
+
+def _bind_axis(dims: dict[str, int], axis: Dim, size: int) -> None:
+    """Solve an axis that is linear in one symbol; what does not divide shows when the shapes are compared."""
+    unknown = sorted(axis.symbols - dims.keys())
+    if len(unknown) != 1:
+        return
+    linear = axis.linear_in(unknown[0])
+    if linear is not None and linear[0].symbols <= dims.keys() and linear[1].symbols <= dims.keys():
+        factor, rest = (part.evaluate(dims) for part in linear)
+        dims[unknown[0]] = (size - rest) // factor
+
+
+def _check_facts(function: Function, dims: Mapping[str, int]) -> None:
+    for fact in function.facts:
+        if fact.left.symbols | fact.right.symbols <= dims.keys():
+            left, right = fact.left.evaluate(dims), fact.right.evaluate(dims)
+            if not _RELATIONS[fact.op](left, right):
+                raise CheckFailed(f"{function.source} needs {fact}: {left} {fact.op} {right} does not hold")
+
+
+# --- execution ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Frame:
+    """One call in progress: values by name, sizes by dim, and the path of the instance."""
+
+    prefix: str
+    dims: Mapping[str, int]
+    values: dict[str, Array]
+    index: int | None = None
+
+    def path(self, local: str) -> str:
+        """The full path of one relative to the function, the index of the repeat put in."""
+        local = local if self.index is None else at_turn(local, self.index)
+        return prefixed(self.prefix, local)
+
+
+@dataclass
+class _Machine:
+    program: Program
+    weights: Mapping[str, Array]
+    rng: np.random.Generator
+    precision: str
+    updates: dict[str, Array]
+    _dtypes: dict[str, np.dtype[Any]] = field(default_factory=dict)
+
+    def call(
+        self, function: Function, prefix: str, arrays: Sequence[Array], dims: Mapping[str, int]
+    ) -> dict[str, Array]:
+        names = (value.name for value in function.inputs)
+        frame = _Frame(prefix, dims, dict(zip(names, arrays, strict=True)))
+        self.execute(function.body, frame)
+        return {name: frame.values[value] for name, value in function.outputs}
+
+    def execute(self, body: Iterable[Op], frame: _Frame) -> None:
+        for op in body:
+            operands = [frame.values[name] if name else None for name in op.inputs]
+            step = _CALL if op.callee else _STRUCTURAL.get(op.op, _Machine._primitive)
+            try:
+                results = step(self, op, operands, frame)
+            except Exception as error:
+                error.add_note(f"in `{op.op}` at {op.span.file}:{op.span}" if op.span.line else f"in `{op.op}`")
+                raise
+            for value, result in zip(op.outputs, results, strict=True):
+                frame.values[value.name] = self._typed(result, value.type)
+
+    def _typed(self, result: Array, type: TensorType) -> Array:
+        dtype = numpy_dtype(type.dtype, self.precision)
+        return np.asarray(result).astype(dtype, copy=False)
+
+    def _primitive(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        definition = ops.get(op.op)
+        attrs = {name: self._static(name, value, frame) for name, value in op.attrs if name != "draw"}
+        if definition.random:
+            attrs["rng"] = self.rng
+        result = definition.reference(*map(_computable, operands), **attrs)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _static(self, name: str, value: Attr, frame: _Frame) -> Any:
+        """An attribute's value with its dims as ints, and `float` as the precision."""
+        if name == "dtype" and value == "float":
+            return self.precision
+        return _evaluated(value, frame.dims)
+
+    def _param(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        path = frame.path(str(op.attr("path")))
+        if path in self.updates:
+            return (self.updates[path],)
+        if path not in self.weights:
+            raise KeyError(f"no value is given for the parameter {path}")
+        array, type = self.weights[path], op.out.type
+        expected = tuple(axis.evaluate(frame.dims) for axis in type.axes)
+        if tuple(array.shape) != expected:
+            raise InputError(f"the parameter {path} must be of shape {expected}, not {tuple(array.shape)}")
+        return (np.asarray(array),)
+
+    def _const(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        type = op.out.type
+        shape = tuple(axis.evaluate(frame.dims) for axis in type.axes)
+        return (np.array(op.attr("value"), numpy_dtype(type.dtype, self.precision)).reshape(shape),)
+
+    def _update(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        (value,) = operands
+        assert value is not None
+        self.updates[frame.path(str(op.attr("path")))] = value
+        return ()
+
+    def _require(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        if not np.all(operands[0]):
+            raise CheckFailed(str(op.attr("message")))
+        return ()
+
+    def _repeat(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        assert op.region is not None
+        carried = [each for each in operands if each is not None]
+        for index in indices(op):
+            values = dict(frame.values)
+            values.update((arg.name, each) for arg, each in zip(op.region.args, carried, strict=True))
+            inner = _Frame(frame.prefix, frame.dims, values, index)
+            self.execute(op.region.body, inner)
+            carried = [inner.values[name] for name in op.region.results]
+        return carried
+
+    def _call(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        callee = self.program.functions[op.callee]
+        arrays = [each for each in operands if each is not None]
+        dims = {name: dim.evaluate(frame.dims) for name, dim in op.dims}
+        prefix = frame.path(op.path) if op.path else frame.prefix
+        return list(self.call(callee, prefix, arrays, dims).values())
+
+
+_Step = Callable[[_Machine, Op, "list[Array | None]", _Frame], Sequence[Array]]
+_CALL: _Step = _Machine._call
+_STRUCTURAL: Mapping[str, _Step] = {
+    "param": _Machine._param,
+    "const": _Machine._const,
+    "update": _Machine._update,
+    "require": _Machine._require,
+    "repeat": _Machine._repeat,
+}
+
+
+def _computable(array: Array | None) -> Array | None:
+    """The array in a dtype that NumPy computes in."""
+    if array is None or array.dtype.name not in _WIDER:
+        return array
+    return array.astype(numpy_dtype(_WIDER[array.dtype.name]))
+
+
+def _evaluated(value: Attr, dims: Mapping[str, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_evaluated(each, dims) for each in value)
+    return value.evaluate(dims) if isinstance(value, Dim) else value

@@ -1,0 +1,580 @@
+"""The syntax tree of a `.dl` file.
+
+Nodes are immutable and carry the span of the text they came from. Spans do not take part in equality, so
+`parse(format(x)) == parse(x)` can be tested. Nothing here knows names, types or shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dlc.diagnostics import Span
+
+NO_SPAN = Span("", 0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Base of every node: `span` says where the text stands."""
+
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+# --- expressions ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expr(Node):
+    """Base of every expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Int(Expr):
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Float(Expr):
+    """`text` keeps how the number was written (`6e-4`)."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bool(Expr):
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoneLit(Expr):
+    """`none`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Str(Expr):
+    """A string literal. `raw` is the text between the quotes as written (escapes unresolved); `value` has escapes
+    resolved; `parts` is the value split at `{expr}` interpolations (text and Expr), used in labels and messages only."""
+
+    value: str
+    raw: str
+    parts: tuple[str | Expr, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Expr):
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsis_(Expr):
+    """`...` as a call argument or an index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard(Expr):
+    """`_` as an axis or a binding target."""
+
+
+@dataclass(frozen=True, slots=True)
+class Star(Expr):
+    """`*S` in a list of sizes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListExpr(Expr):
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListComp(Expr):
+    """`[element for target in iterable if condition]`."""
+
+    element: Expr
+    target: Target
+    iterable: Expr
+    condition: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class TupleExpr(Expr):
+    """`a, b` or `(a, b)`; `()` is the empty one."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expr):
+    """`op` is `-`, `+` or `not`."""
+
+    op: str
+    operand: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expr):
+    """`op` is one of `** * / // % @ + - and or`."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Expr):
+    """`a < b <= c`: `ops` has one fewer element than `operands`; each is one of `== != < <= > >= in`, `not in`."""
+
+    operands: tuple[Expr, ...]
+    ops: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional(Expr):
+    """`then if condition else otherwise`."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Node):
+    """An argument of a call: positional if `name` is None. `Block(...)` has a positional Arg whose value is Ellipsis_."""
+
+    value: Expr
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expr):
+    callee: Expr
+    args: tuple[Arg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Expr):
+    """`start:stop:step` inside an index."""
+
+    start: Expr | None
+    stop: Expr | None
+    step: Expr | None
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Expr):
+    value: Expr
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute(Expr):
+    value: Expr
+    name: str
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe(Expr):
+    """`value |> stage`. `stage` is a Name, Attribute, Call or Index, possibly wrapped in Labeled."""
+
+    value: Expr
+    stage: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Node):
+    """A path label: a bare dotted one, or a string whose `{expr}` interpolate. A bare label has one text part."""
+
+    parts: tuple[str | Expr, ...]
+    quoted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Labeled(Expr):
+    """`value as label`."""
+
+    value: Expr
+    label: Label
+
+
+# --- binding targets -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Node):
+    """Base of what stands left of `=` or after `for`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameTarget(Target):
+    """A name; `_` binds nothing. `type` is given in `y: [B, d] = expr`. Names may not be dotted."""
+
+    id: str
+    type: TypeExpr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TupleTarget(Target):
+    items: tuple[Target, ...]
+
+
+# --- types ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TypeExpr(Node):
+    """Base of every type."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorTypeExpr(TypeExpr):
+    """`f32[B, 3]`; `dtype` is None where none was written. Axes: Int, Name, arithmetic, Wildcard, Star, Call(min/max)."""
+
+    dtype: str | None
+    axes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTypeExpr(TypeExpr):
+    """`int`, `module`, `list[int]`, `tuple[int, int]`: `args` are the bracketed types, if any.
+
+    `Frame[B, N]` cannot be told from a dtype by the grammar; a name followed by brackets that is not a dtype and not
+    `list`/`tuple` is a GroupTypeExpr."""
+
+    name: str
+    args: tuple[TypeExpr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTypeExpr(TypeExpr):
+    """`Frame[B, N]`."""
+
+    name: str
+    axes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Node):
+    """A named type, with a default where the language allows one: a static parameter, a tensor input, an output, a
+    member of a group. `type` is None for an untyped `fn` parameter; `name` is None for an anonymous output."""
+
+    name: str | None
+    type: TypeExpr | None
+    default: Expr | None = None
+
+
+# --- statements ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stmt(Node):
+    """Base of every statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Stmt):
+    """`target = value`."""
+
+    target: Target
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class ExprStmt(Stmt):
+    """An expression alone: reported later as having no effect."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Stmt):
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class If(Stmt):
+    """`else if` is an If alone in `otherwise`."""
+
+    condition: Expr
+    then: tuple[Stmt, ...]
+    otherwise: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class For(Stmt):
+    target: Target
+    iterable: Expr
+    label: Label | None
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ParamStmt(Stmt):
+    """`param NAME: type = initial`, with `frozen` and `as label` where written. `kind` is `param` or `buffer`.
+    In a train block a buffer's type may be None."""
+
+    kind: str
+    name: str
+    type: TypeExpr | None
+    initial: Expr | None
+    frozen: bool = False
+    label: Label | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Stmt):
+    """`update NAME = expr`; `target` is a Name or, in a train block, an Attribute."""
+
+    target: Expr
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class InitSelector(Node):
+    """`linear.weight` (kind rule: `kind="linear"`, `param="weight"`) or `"h.*.weight"` (`pattern`)."""
+
+    kind: str | None
+    param: str | None
+    pattern: Str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InitRule(Stmt):
+    """`init a.weight, "pattern" = expr`."""
+
+    selectors: tuple[InitSelector, ...]
+    initial: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Require(Stmt):
+    """`require condition, "message"`."""
+
+    condition: Expr
+    message: Str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Stmt):
+    """`entry NAME(inputs) -> outputs where … { body }` in a module's body."""
+
+    name: str
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    where: tuple[Expr, ...]
+    body: tuple[Stmt, ...]
+    doc: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSource(Node):
+    """`targets in sequences` of a scan."""
+
+    targets: tuple[Target, ...]
+    sequences: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Stmt):
+    """`scan xt in x along T backwards with h = … { … }`. `along` is None for `range`."""
+
+    source: ScanSource
+    along: Expr | None
+    backwards: bool
+    carried: tuple[Assign, ...]
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Yield(Stmt):
+    """`yield NAME = expr` in a scan."""
+
+    target: Target
+    value: Expr
+
+
+# --- items ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Node):
+    """Base of what may stand at the top of a file. `doc` is the comment block directly above."""
+
+    doc: str = field(default="", compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportModule(Item):
+    """`import "path" as name`."""
+
+    path: Str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFrom(Item):
+    """`from "path" import A, B as C`: pairs of (name there, name here)."""
+
+    path: Str
+    names: tuple[tuple[str, str], ...]
+    name_spans: tuple[Span, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Let(Item):
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDef(Item):
+    """`type Frame[*S] = (rotation: …, translation: …)`."""
+
+    name: str
+    axes: tuple[Expr, ...]
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FnDef(Item):
+    name: str
+    params: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    where: tuple[Expr, ...]
+    body: tuple[Stmt, ...]
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleDef(Item):
+    """A `module`, or a `model` where `is_model`."""
+
+    name: str
+    static: tuple[Field, ...]
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    where: tuple[Expr, ...]
+    body: tuple[Stmt, ...]
+    is_model: bool = False
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset(Item):
+    name: str
+    value: Expr
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightRule(Node):
+    """One statement of a `weights` block.
+
+    `action` is `strip rename transpose ignore concat split stack rearrange`; `sources` and `targets` are the strings left
+    and right of `->`; for `rearrange` the pattern is the second source. `options` are the `name=value` arguments."""
+
+    action: str
+    sources: tuple[Str, ...]
+    targets: tuple[Str, ...] = ()
+    options: tuple[Arg, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights(Item):
+    name: str
+    model: Expr
+    rules: tuple[WeightRule, ...]
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStmt(Stmt):
+    """`batch (fields) from source(…)`."""
+
+    fields: tuple[Field, ...]
+    source: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Minimize(Stmt):
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Metric(Stmt):
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate(Stmt):
+    """`evaluate from …` (no fields) or `evaluate (…) from …`."""
+
+    fields: tuple[Field, ...]
+    source: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Optimizer(Stmt):
+    """`optimizer = …`, or for some parameters with selectors: `layer_norm`, `linear.bias`, `"pattern"`."""
+
+    selectors: tuple[InitSelector, ...]
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class LoadStmt(Stmt):
+    """`load TARGET from "file" with MAP except "pattern", …`."""
+
+    target: Expr
+    path: Str
+    weights: str | None
+    excluded: tuple[Str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze(Stmt):
+    patterns: tuple[Str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(Stmt):
+    items: tuple[Arg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepStmt(Stmt):
+    """`step NAME updates A, B with optimizer every n repeat m { … }`."""
+
+    name: str
+    updates: tuple[Expr, ...]
+    optimizer: Expr
+    every: Expr | None
+    repeat: Expr | None
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Train(Item):
+    name: str
+    static: tuple[Field, ...]
+    body: tuple[Stmt, ...]
+    name_span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Test(Item):
+    """`test "name" { … }`."""
+
+    name: Str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File(Node):
+    """A whole file. `comments` are kept for the formatter: (line, text, whether alone on its line)."""
+
+    items: tuple[Item, ...]
+    comments: tuple[tuple[int, str, bool], ...] = field(default=(), compare=False)

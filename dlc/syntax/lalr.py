@@ -1,0 +1,243 @@
+"""Drives the generated LALR(1) table: shifts tokens, calls the builder at each reduction, recovers from errors.
+
+The table's rows are decoded when first met: a spec meets half of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dlc.diagnostics import Span
+from dlc.syntax import _table
+from dlc.syntax.tokens import END, ERROR, Token
+
+MAX_DEPTH = 200
+
+# What nests: one reduction of these is one level more.
+_NESTING = frozenset(
+    "pipe conditional binary unary compare call index attribute labeled tuple list comprehension star slice "
+    "target_tuple if for scan step entry tensor_type indexed_type dotted".split()
+)
+
+_symbols = _table.SYMBOLS.split("\n")
+_rows: list[str | dict[str, int]] = list(_table.STATES.split("\n"))
+_rules: list[Any] = list(_table.RULES.split("\n"))
+
+
+@dataclass(slots=True)
+class Rule:
+    """A rule: its symbol, the builder's method (`_` for a list that its parent takes over), the number of symbols, which
+    are kept, and whether a single child stands for itself."""
+
+    symbol: str
+    action: str
+    length: int
+    single: bool
+    kept: tuple[tuple[int, bool], ...]
+    nests: bool
+
+
+def row(state: int) -> dict[str, int]:
+    """What follows in `state` on each symbol: a state, or -1 minus a rule."""
+    found = _rows[state]
+    if isinstance(found, str):
+        cells = found.split()
+        found = {_symbols[int(cells[i])]: int(cells[i + 1]) for i in range(0, len(cells), 2)}
+        _rows[state] = found
+    return found
+
+
+def rule(number: int) -> Rule:
+    found = _rules[number]
+    if isinstance(found, str):
+        found = _rules[number] = _decode_rule(found)
+    assert isinstance(found, Rule)
+    return found
+
+
+def _decode_rule(text: str) -> Rule:
+    symbol, action, length, single, *kept = text.split()
+    children = tuple((-1 if each == "n" else int(each.lstrip("*")), each[0] == "*") for each in kept)
+    return Rule(_symbols[int(symbol)], action, int(length), single == "?", children, action in _NESTING)
+
+
+class Builder(Protocol):
+    """Makes the value of a reduction. `action(name)` is a function of the span and the children."""
+
+    def action(self, name: str) -> Callable[..., Any]: ...
+
+
+class Inline(list[Any]):
+    """The children of a rule that its parent takes over."""
+
+
+@dataclass(slots=True)
+class Failure:
+    """Where the parser could not go on: the token, the one before, the states then, and whether nesting was the reason."""
+
+    token: Token
+    before: Token | None
+    after: Token | None
+    states: list[int]
+    too_deep: bool = False
+
+    def expected(self) -> set[str]:
+        """The kinds of token that could have stood there."""
+        return {kind for kind in row(self.states[-1]) if self.fits(kind)}
+
+    def fits(self, kind: str) -> bool:
+        """Whether `kind` can be shifted, after the reductions that it calls for."""
+        if kind.startswith("<") and kind.endswith(">"):
+            return False  # a rule
+        states = list(self.states)
+        while True:
+            action = row(states[-1]).get(kind)
+            if action is None or action >= 0:
+                return action is not None
+            reduced = rule(-1 - action)
+            if reduced.length:
+                del states[-reduced.length :]
+            states.append(row(states[-1])[reduced.symbol])
+
+
+class Parser:
+    """One run over a list of tokens."""
+
+    def __init__(
+        self,
+        tokens: list[Token],
+        file: str,
+        builder: Builder,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self.tokens = tokens
+        self.file = file
+        self.builder = builder
+        self.on_failure = on_failure
+        self.index = 0
+        self.states: list[int] = []
+        self.values: list[Any] = []
+        self.firsts: list[int] = []  # per symbol on the stack: its first and last token, and how deeply it nests
+        self.lasts: list[int] = []
+        self.depths: list[int] = []
+
+    def parse(self, start: str) -> Any:
+        """The value of the start symbol, or None if an error could not be recovered from."""
+        self.states.append(_table.STARTS[start])
+        snapshot = list(self.states)
+        tokens, states = self.tokens, self.states
+        while True:
+            token = tokens[self.index]
+            action = row(states[-1]).get(token.kind)
+            if action is None or token.depth > MAX_DEPTH:
+                if not self._fail(snapshot, action is not None):
+                    return None
+                snapshot = list(states)
+            elif action < 0:
+                if self._reduce(rule(-1 - action)) > MAX_DEPTH:
+                    if not self._fail(snapshot, True):
+                        return None
+                    snapshot = list(states)
+            elif token.kind == END:
+                return self.values[-1]
+            else:
+                self._push(action, token, self.index, self.index, 0)
+                self.index += 1
+                snapshot = list(states)
+
+    def _push(self, state: int, value: Any, first: int, last: int, depth: int) -> None:
+        self.states.append(state)
+        self.values.append(value)
+        self.firsts.append(first)
+        self.lasts.append(last)
+        self.depths.append(depth)
+
+    def _reduce(self, reduced: Rule) -> int:
+        """Replaces the symbols of a rule on the stack by its value; returns how deeply that nests."""
+        length = reduced.length
+        base = len(self.values) - length
+        first = self.firsts[base] if length else self.index
+        last = self.lasts[-1] if length else self.index - 1
+        depth = (max(self.depths[base:]) if length else 0) + reduced.nests
+        value = self._value(reduced, self.values[base:], first, last)
+        self._pop(base)
+        self._push(row(self.states[-1])[reduced.symbol], value, first, last, depth)
+        return depth
+
+    def _pop(self, height: int) -> None:
+        del self.states[height + 1 :]
+        for stack in (self.values, self.firsts, self.lasts, self.depths):
+            del stack[height:]
+
+    def _value(self, reduced: Rule, parts: list[Any], first: int, last: int) -> Any:
+        children = self._children(reduced, parts)
+        if reduced.action == "_":
+            return children
+        if reduced.single and len(children) == 1:
+            return children[0]
+        return self.builder.action(reduced.action)(self._span(first, last), *children)
+
+    def _children(self, reduced: Rule, parts: list[Any]) -> Inline:
+        """The kept children. A list that grows by one item at a time is extended in place."""
+        children = Inline()
+        for index, splice in reduced.kept:
+            if index < 0:
+                children.append(None)
+            elif not splice:
+                children.append(parts[index])
+            elif index == 0 and isinstance(parts[0], Inline):
+                children = parts[0]
+            else:
+                children.extend(parts[index])
+        return children
+
+    def _span(self, first: int, last: int) -> Span:
+        start = self.tokens[first]
+        if last < first:
+            return Span(self.file, start.line, start.column, start.line, start.column)
+        end = self.tokens[last]
+        return Span(self.file, start.line, start.column, end.line, end.end)
+
+    def _fail(self, snapshot: list[int], too_deep: bool) -> bool:
+        """Reports, then puts ERROR in the place of what is wrong and skips to where the next statement or item begins."""
+        index = self.index
+        before = self.tokens[index - 1] if index else None
+        after = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
+        self.on_failure(Failure(self.tokens[index], before, after, snapshot, too_deep))
+        height = len(self.values)
+        while not self._recovers(height):
+            height -= 1
+            if height < 0:
+                return False
+        self._pop(height)
+        first = self.lasts[-1] + 1 if self.lasts else 0
+        self._skip(self._block_level(height))
+        self._push(row(self.states[-1])[ERROR], self.tokens[index], first, max(first, self.index - 1), 0)
+        return True
+
+    def _recovers(self, height: int) -> bool:
+        """Whether a wrong statement or item can be replaced where the stack is `height` high."""
+        if row(self.states[height]).get(ERROR, -1) < 0:
+            return False
+        return not height or self.tokens[self.lasts[height - 1]].depth < MAX_DEPTH
+
+    def _block_level(self, height: int) -> int:
+        """How many blocks are open where the stack is `height` high: a `{` or NEWLINE is on top, if any."""
+        last = self.values[height - 1] if height else None
+        if not isinstance(last, Token):
+            return 0
+        return last.level + (last.kind == "{")
+
+    def _skip(self, level: int) -> None:
+        while not self._resumes(self.tokens[self.index], level):
+            self.index += 1
+
+    def _resumes(self, token: Token, level: int) -> bool:
+        """Whether the parser can go on at `token` after an error in a block (`level` > 0) or an item."""
+        if token.kind == END:
+            return True
+        if level == 0:
+            return token.starts_item and token.level == 0
+        return token.level <= level and token.kind == "NEWLINE" or token.level < level and token.kind == "}"

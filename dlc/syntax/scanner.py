@@ -1,0 +1,267 @@
+"""Cuts the text of a spec into words, numbers, strings, operators and comments. What a word means is decided later."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from dlc.diagnostics import Diagnostic, Fix, Span
+from dlc.diagnostics.catalogue import BAD_CHARACTER, SYNTAX, UNTERMINATED_STRING
+from dlc.syntax.tokens import RESERVED, Token
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>[ \t\r\f]+)
+  | (?P<newline>\n)
+  | (?P<comment>\#[^\n]*)
+  | (?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
+  | (?P<number>[0-9])
+  | (?P<STRING>"(?:[^"\\\n]|\\[^\n])*(?P<close>"?))
+  | (?P<single>'(?:[^'\\\n]|\\[^\n])*'?)
+  | (?P<foreign>===|!==|&&|\|\|(?!>)|[+\-*/%@]=(?!=)|=>|:=|<>|\+\+(?=\s)|--(?=\s))
+  | (?P<op>\*\*|//|->|\|>|==|!=|<=|>=|\.\.\.|[-+*/%@<>=.,:()\[\]{}])
+  | (?P<other>[^\W\d]\w*|.)
+    """,
+    re.VERBOSE,
+)
+_NUMBER = re.compile(
+    r"(?P<INT>0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+)(?![A-Za-z0-9_])"
+    r"|(?P<digits>[0-9](?:_?[0-9])*)(?P<FLOAT>(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?)(?![A-Za-z0-9_])"
+)
+_NUMBER_LIKE = re.compile(r"[0-9][A-Za-z0-9_]*(?:\.[0-9][A-Za-z0-9_]*)*")
+_LABEL = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*")
+_LABEL_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
+
+# What other languages write: (what to read it as, help).
+_FOREIGN = {
+    "===": ("==", "equality is written `==`"),
+    "!==": ("!=", "inequality is written `!=`"),
+    "&&": ("and", "write `and`"),
+    "||": ("or", "write `or`"),
+    "<>": ("!=", "inequality is written `!=`"),
+    "=>": ("->", "write `->`"),
+    ":=": ("=", "a name is bound with `=`"),
+}
+_CHARACTER_HELP = {
+    ";": "a new line ends a statement",
+    "!": "write `not`, or `!=` for inequality",
+    "&": "write `and`: it works on bool tensors element by element",
+    "|": "write `or`, or `|>` to pipe",
+    "~": "write `not`: it works on bool tensors element by element",
+    "^": "a power is written `**`",
+    "`": "names stand without quotes",
+    "\\": "a line continues after an operator or inside brackets; a string stands in double quotes",
+    "\u00a0": "this is a no-break space: write a plain one",
+    "\ufeff": "this is a byte-order mark: delete it",
+    "“": "a string stands in straight double quotes",
+    "”": "a string stands in straight double quotes",
+    "−": "write a plain `-`",
+    "×": "write `*`",
+    "→": "write `->`",
+    "≤": "write `<=`",
+    "≥": "write `>=`",
+    "≠": "write `!=`",
+    "…": "write three dots `...`",
+}
+
+
+@dataclass(slots=True)
+class Scanned:
+    """The tokens of a text, its comments (line, text, whether alone on its line) and what was wrong."""
+
+    tokens: list[Token] = field(default_factory=list)
+    comments: list[tuple[int, str, bool]] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+def scan(text: str, file: str, line: int = 1, column: int = 1) -> Scanned:
+    """The tokens of `text`, whose first character stands at `line`, `column` of `file`."""
+    return _Scanner(text, file, line, column).run()
+
+
+class _Scanner:
+    def __init__(self, text: str, file: str, line: int, column: int) -> None:
+        self.text = text
+        self.file = file
+        self.line = line
+        self.start_of_line = 1 - column
+        self.newline = True
+        self.result = Scanned()
+
+    def run(self) -> Scanned:
+        position = 1 if self.text.startswith("\ufeff") else 0
+        self.start_of_line += position
+        end = len(self.text)
+        match = _TOKEN.match
+        while position < end:
+            found = match(self.text, position)
+            assert found is not None and found.lastgroup is not None
+            position = self._take(found.lastgroup, found)
+        return self.result
+
+    def _take(self, group: str, found: re.Match[str]) -> int:
+        """Acts on one match and returns where the next begins."""
+        start, end = found.span()
+        if group == "space":
+            return end
+        if group == "newline":
+            self.line += 1
+            self.start_of_line = end
+            self.newline = True
+            return end
+        if group in ("NAME", "number") and self._after_as():
+            return self._label(start)
+        if group == "NAME":
+            word = found.group()
+            self._add(word if word in RESERVED else "NAME", start, end)
+            return end
+        if group == "op":
+            return self._operator(found.group(), start, end)
+        return self._rare(group, found, start, end)
+
+    def _rare(self, group: str, found: re.Match[str], start: int, end: int) -> int:
+        if group == "number":
+            return self._number(start)
+        if group == "comment":
+            self.result.comments.append((self.line, found.group().rstrip(), self.newline))
+        elif group == "STRING":
+            self._string(found, start, end)
+        elif group == "single":
+            self._single_quoted(found.group(), start, end)
+        elif group == "foreign":
+            self._foreign(found.group(), start, end)
+        else:
+            self._bad_character(found.group(), start, end)
+        return end
+
+    def _after_as(self) -> bool:
+        tokens = self.result.tokens
+        return bool(tokens) and tokens[-1].kind == "as"
+
+    def _add(self, kind: str, start: int, end: int, text: str | None = None) -> Token:
+        first = self.start_of_line - 1
+        token = Token(
+            kind,
+            self.text[start:end] if text is None else text,
+            self.line,
+            start - first,
+            end - first,
+            self.newline,
+        )
+        self.newline = False
+        self.result.tokens.append(token)
+        return token
+
+    def _span(self, start: int, end: int) -> Span:
+        first = self.start_of_line - 1
+        return Span(self.file, self.line, start - first, self.line, end - first)
+
+    def _syntax(self, start: int, end: int, message: str, replacement: str = "", help: str = "") -> None:
+        span = self._span(start, end)
+        fixes = [Fix(span, replacement)] if replacement else []
+        self.result.diagnostics.append(SYNTAX.at(span, message=message, help=help, fixes=fixes))
+
+    def _label(self, start: int) -> int:
+        found = _LABEL.match(self.text, start)
+        assert found is not None
+        label, end = found.group(), found.end()
+        if not all(_LABEL_PART.fullmatch(part) for part in label.split(".")):
+            self._syntax(start, end, f"`{label}` is no label", f'"{label}"', "put it in double quotes")
+        self._add("LABEL", start, end)
+        return end
+
+    def _operator(self, text: str, start: int, end: int) -> int:
+        if text == "." and self.text[end : end + 1].isdecimal() and not self._after_operand():
+            return self._bare_fraction(start)
+        self._add(text, start, end)
+        return end
+
+    def _after_operand(self) -> bool:
+        tokens = self.result.tokens
+        return bool(tokens) and tokens[-1].kind in ("NAME", ")", "]", "INT", "FLOAT")
+
+    def _bare_fraction(self, start: int) -> int:
+        found = _NUMBER_LIKE.match(self.text, start + 1)
+        if found is None:  # a digit of another script
+            self._add(".", start, start + 1)
+            return start + 1
+        text = self.text[start : found.end()]
+        self._syntax(start, found.end(), "a float has digits on both sides of its point", f"0{text}")
+        self._add("FLOAT", start, found.end(), text="0.0").broken = True
+        return found.end()
+
+    def _number(self, start: int) -> int:
+        found = _NUMBER.match(self.text, start)
+        if found is None:
+            return self._bad_number(start)
+        end = found.end()
+        if found["INT"]:
+            self._add("INT", start, end)
+        elif found["FLOAT"]:
+            self._add("FLOAT", start, end)
+        elif self._open_point(end):
+            text = self.text[start : end + 1]
+            self._syntax(start, end + 1, "a float has digits on both sides of its point", f"{text}0")
+            end += 1
+            self._add("FLOAT", start, end, text="0.0").broken = True
+        else:
+            self._integer(start, end)
+        return end
+
+    def _open_point(self, at: int) -> bool:
+        """Whether a point stands at `at` that belongs to nothing else: neither `...` nor `.name`."""
+        after = self.text[at + 1 : at + 2]
+        return self.text[at : at + 1] == "." and not (after == "." or after.isalpha() or after == "_")
+
+    def _integer(self, start: int, end: int) -> None:
+        text = self.text[start:end]
+        plain = text.replace("_", "")
+        if plain[0] == "0" and plain.strip("0"):
+            self._syntax(start, end, "an integer does not begin with 0", plain.lstrip("0"))
+        self._add("INT", start, end)
+
+    def _bad_number(self, start: int) -> int:
+        found = _NUMBER_LIKE.match(self.text, start)
+        assert found is not None
+        self._syntax(start, found.end(), f"`{found.group()}` is neither a number nor a name")
+        self._add("INT", start, found.end(), text="0").broken = True
+        return found.end()
+
+    def _string(self, found: re.Match[str], start: int, end: int) -> None:
+        if found["close"]:
+            self._add("STRING", start, end)
+            return
+        self.result.diagnostics.append(
+            UNTERMINATED_STRING.at(self._span(start, end), help="a string ends on the line that it begins on")
+        )
+        self._add("STRING", start, end, text='""').broken = True
+
+    def _single_quoted(self, text: str, start: int, end: int) -> None:
+        inner = text[1:].removesuffix("'").replace('"', '\\"')
+        self._syntax(start, end, "a string stands in double quotes", f'"{inner}"', f'write `"{inner}"`')
+        self._add("STRING", start, end, text='""').broken = True
+
+    def _foreign(self, text: str, start: int, end: int) -> None:
+        if text in _FOREIGN:
+            kind, help = _FOREIGN[text]
+            self._syntax(start, end, f"`{text}` is no operator of this language", kind, help)
+            self._add(kind, start, end).broken = True
+        elif text in ("++", "--"):
+            self._add(text[0], start, start + 1)
+            self._add(text[1], start + 1, end)
+        else:
+            self._syntax(
+                start, end, f"`{text}` is no operator of this language", help=f"write `x = x {text[0]} …`"
+            )
+            self._add("=", start, end).broken = True
+
+    def _bad_character(self, text: str, start: int, end: int) -> None:
+        shown = f"`{text}`" if text.isprintable() and not text.isspace() else f"U+{ord(text[0]):04X}"
+        help = _CHARACTER_HELP.get(text, "")
+        if text[0].isalpha():
+            help = "names are made of the letters a to z, digits and `_`"
+        self.result.diagnostics.append(BAD_CHARACTER.at(self._span(start, end), character=shown, help=help))
+        if text == ";":
+            self._add(";", start, end)
+        elif text[0].isalpha():
+            self._add("NAME", start, end).broken = True

@@ -1,0 +1,40 @@
+"""Reads the text of a spec from a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dlc.diagnostics import SpecError, Span
+from dlc.diagnostics.catalogue import NO_FILE, NOT_UTF8
+
+
+def read_source(path: str | Path) -> str:
+    """The text of the file at `path`, without byte-order mark, its lines ended by `\\n` alone."""
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError([NO_FILE.at(Span(str(path), 0, 0), path=path, reason=reason)]) from None
+    return decode(data, str(path))
+
+
+def decode(data: bytes, file: str) -> str:
+    """`data` as text; bytes that are no UTF-8 are a SpecError at the place of the first of them."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError([NOT_UTF8.at(_place(data, error.start, file), reason=_reason(data, error))]) from None
+    return text.replace("\r\n", "\n")
+
+
+def _place(data: bytes, offset: int, file: str) -> Span:
+    before = data[:offset].decode("utf-8", "replace").removeprefix("\ufeff")
+    line = before.count("\n") + 1
+    column = len(before) - (before.rfind("\n") + 1) + 1
+    return Span(file, line, column, line, column + 1)
+
+
+def _reason(data: bytes, error: UnicodeDecodeError) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it looks like UTF-16"
+    return f"byte 0x{data[error.start]:02x} at offset {error.start}"

@@ -1,0 +1,506 @@
+"""What facts say about sizes, ready for use: a substitution, lower bounds, and what is left of them.
+
+`System.add` takes a fact apart as far as it can. An equation with a lone symbol replaces that symbol
+(`d == heads*e`), a congruence replaces it by a multiple of a fresh one (`H % 32 == 0`: `H = 32*H'`), a bound
+on one symbol is kept as that. What resists stays as an equation (also used as a rewriting rule from its
+leading term), an inequality or an inequation. Internally `x % k` is `x - k*(x//k)`.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from math import gcd
+
+from dlc.types.dim_linear import Bounds, bounds_of, infeasible
+from dlc.types.dims import (
+    ONE,
+    Atom,
+    Dim,
+    DimTooLarge,
+    Monomial,
+    Terms,
+    common_monomial,
+    divide_monomials,
+    multiply_monomials,
+    reduce_by,
+    sole_atom,
+)
+
+STEP_LIMIT = 200  # facts taken up again after a substitution, per added fact
+PRODUCT_LIMIT = 40  # inequalities multiplied by a monomial, per proof
+LIFTED_LIMIT = 400  # terms of a size after every symbol is written as bound + rest
+
+Fact = tuple[str, Dim]  # "==", ">=" or "!=", and what is compared with 0
+Binding = tuple[str, Dim]
+
+
+def without_remainders(dim: Dim) -> Dim:
+    """`x % k` as `x - k*(x//k)` everywhere."""
+
+    def change(atom: str | Atom) -> Dim | None:
+        if isinstance(atom, str):
+            return None
+        if atom.op != "%":
+            return atom.rebuilt(without_remainders)
+        number, divisor = (without_remainders(arg) for arg in atom.args)
+        return number - divisor * (number // divisor)
+
+    return dim.replace(change)
+
+
+class System:
+    """Facts in solved form. `add` changes it; whoever shares one works on a `copy`."""
+
+    def __init__(self, nonnegative: frozenset[str] = frozenset()) -> None:
+        self.forward: dict[str, Dim] = {}  # a symbol that facts determine, in terms of the others
+        self.lower: dict[str, int] = dict.fromkeys(nonnegative, 0)  # 1 for those not in it
+        self.origin: dict[str, tuple[Dim, Dim]] = {}  # a fresh symbol as an exact quotient of stated sizes
+        self.inequalities: list[Dim] = []
+        self.equations: list[Dim] = []
+        self.inequations: list[Dim] = []
+        self.contradictory = False
+        self._forget()
+
+    def copy(self) -> System:
+        other = System()
+        other.forward, other.lower, other.origin = dict(self.forward), dict(self.lower), dict(self.origin)
+        other.inequalities, other.equations = list(self.inequalities), list(self.equations)
+        other.inequations, other.contradictory = list(self.inequations), self.contradictory
+        return other
+
+    def _forget(self) -> None:
+        self._lifted: dict[Monomial, Terms] = {}
+        self._atom_lower: dict[Atom, int | None] = {}
+
+    # Adding facts
+
+    def add(self, op: str, dim: Dim) -> None:
+        pending: list[Fact] = [(op, dim)]
+        self._forget()
+        for _ in range(STEP_LIMIT):
+            if not pending or self.contradictory:
+                return
+            op, dim = pending.pop()
+            binding, more = self._take_apart(op, self.normal(dim))
+            pending += more
+            if binding is not None:
+                pending += self._bind(*binding)
+        self._keep(pending)
+
+    def _keep(self, pending: list[Fact]) -> None:
+        kept = {"==": self.equations, ">=": self.inequalities, "!=": self.inequations}
+        for op, dim in pending:
+            kept[op].append(self.normal(dim))
+
+    def split(self, name: str, period: int, rest: int) -> None:
+        """Assumes that `name % period == rest`; the caller knows that `name` is free here."""
+        pending = self._bind(name, self._multiple(name, Dim.of(period), Dim.of(rest), period))
+        for fact in pending:
+            self.add(*fact)
+
+    def _take_apart(self, op: str, dim: Dim) -> tuple[Binding | None, list[Fact]]:
+        if op == "==":
+            return self._equation(dim)
+        return None, self._inequality(dim) if op == ">=" else self._inequation(dim)
+
+    def _bind(self, name: str, value: Dim) -> list[Fact]:
+        """Replaces a symbol for good; facts that mention it are returned, to be taken up again."""
+        replaced = {name: value}
+        self.forward = {n: old.substitute(replaced) for n, old in self.forward.items()}
+        self.forward[name] = value
+        self._forget()
+        pending: list[Fact] = [(">=", value - self.lower.get(name, 1))]
+        for op, kept in (("!=", self.inequations), (">=", self.inequalities), ("==", self.equations)):
+            pending += [(op, fact) for fact in kept if name in fact.symbols]
+            kept[:] = [fact for fact in kept if name not in fact.symbols]
+        return pending
+
+    def normal(self, dim: Dim) -> Dim:
+        """With what facts determine replaced, and free of `%`."""
+        return self._rewritten(without_remainders(dim.substitute(self.forward)))
+
+    def _rewritten(self, dim: Dim) -> Dim:
+        if not self.equations or dim.is_constant:
+            return dim
+        dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self._rewritten))
+        for equation in self.equations:
+            if abs(equation.ordered()[0][1]) == 1:
+                dim = reduce_by(dim, equation)[1]
+        return dim
+
+    # Inequalities and inequations
+
+    def _inequality(self, dim: Dim) -> list[Fact]:
+        dim = _tightened(dim)
+        constant = dim.terms.get(ONE, 0)
+        if dim.is_constant:
+            self.contradictory |= constant < 0
+            return []
+        name = sole_atom(dim - constant)
+        if isinstance(name, str):
+            return self._raise_lower(name, -constant)
+        below = sole_atom(constant - dim)
+        if isinstance(below, str) and constant <= self.lower.get(below, 1):
+            self.contradictory |= constant < self.lower.get(below, 1)
+            return [("==", dim)]
+        if -dim in self.inequalities:
+            return [("==", dim)]
+        if not self.at_least_zero(dim):
+            self.inequalities.append(dim)
+        return []
+
+    def _raise_lower(self, name: str, least: int) -> list[Fact]:
+        if least <= self.lower.get(name, 1):
+            return []
+        self.lower[name] = least
+        self._forget()
+        again = [fact for fact in self.inequalities if name in fact.symbols]
+        self.inequalities = [fact for fact in self.inequalities if name not in fact.symbols]
+        return [(">=", fact) for fact in again]
+
+    def _inequation(self, dim: Dim) -> list[Fact]:
+        if not dim.terms:
+            self.contradictory = True
+        elif not dim.is_constant:
+            self.inequations.append(dim)
+        return []
+
+    # Equations
+
+    def _equation(self, dim: Dim) -> tuple[Binding | None, list[Fact]]:
+        if not dim.terms:
+            return None, []
+        content = _content(dim)
+        if dim.terms.get(ONE, 0) % content if content else True:
+            self.contradictory = True
+            return None, []
+        dim = self._without_factor(Dim({m: c // content for m, c in dim.terms.items()}))
+        found = self._as_remainder(dim)
+        if found is not None:
+            return found
+        binding = self._solved(dim)
+        if binding is not None:
+            return binding, []
+        binding = self._parity(dim)
+        if binding is not None:
+            return binding, [("==", dim)]
+        self.equations.append(dim)
+        return None, []
+
+    def _without_factor(self, dim: Dim) -> Dim:
+        shared = common_monomial(list(dim.terms))
+        positive = tuple((a, e) for a, e in shared if isinstance(a, str) and self.lower.get(a, 1) > 0)
+        return Dim({divide_monomials(m, positive) or ONE: c for m, c in dim.terms.items()}) if positive else dim
+
+    def _as_remainder(self, dim: Dim) -> tuple[Binding | None, list[Fact]] | None:
+        """`n - k*(n//k) == r` says that k divides n - r, and 0 <= r < k."""
+        for atom in sorted((a for a in dim.atoms() if isinstance(a, Atom) and a.op == "//"), key=lambda a: a.key):
+            number, divisor = atom.args
+            exact = Dim({((atom, 1),): 1}) * divisor
+            for sign in (1, -1):
+                rest = number - exact - sign * dim
+                if atom in rest.atoms() or not self.is_divisor(divisor):
+                    continue
+                limits: list[Fact] = [(">=", rest), (">=", divisor - 1 - rest)]
+                binding = self._congruence(number - rest, divisor)
+                if binding is None:
+                    self.equations.append(dim)
+                return binding, [*limits, *([("==", dim)] if binding else [])]
+        return None
+
+    def _solved(self, dim: Dim) -> Binding | None:
+        """A symbol that the equation determines; rather one whose value is visibly in its range."""
+        found: list[tuple[bool, int, str, Dim]] = []
+        for name in (atom for atom in dim.atoms() if isinstance(atom, str)):
+            slope = dim.terms.get(((name, 1),), 0)
+            parts = dim.linear_in(name) if abs(slope) == 1 else None
+            if parts is not None and parts[0].is_constant:
+                value = parts[1] * -slope
+                fits = self.at_least_zero(value - self.lower.get(name, 1))
+                compound = sum(isinstance(a, Atom) for a in value.atoms())
+                found.append((fits, -compound, name, value))
+        return max(found, key=lambda c: c[:3])[2:] if found else None
+
+    def _parity(self, dim: Dim) -> Binding | None:
+        """From `2*x == 3*y`: y is even."""
+        slopes = {abs(c) for m, c in dim.terms.items() if len(m) == 1 and m[0][1] == 1 and abs(c) > 1}
+        for slope in sorted(slopes):
+            binding = self._congruence(dim, Dim.of(slope))
+            if binding is not None:
+                return binding
+        return None
+
+    # Congruences
+
+    def _congruence(self, number: Dim, divisor: Dim) -> Binding | None:
+        """A binding that makes the divisor divide the number, or None; contradictions are noted."""
+        rest = number % divisor
+        if rest.is_constant:
+            self.contradictory |= bool(rest.terms)
+            return None
+        offset = rest.terms.get(ONE, 0)
+        remainders = [a for a in rest.atoms() if isinstance(a, Atom) and a.op == "%"]
+        if len(remainders) != 1 or len(rest.terms) != 1 + bool(offset):
+            return None
+        if offset:
+            self.contradictory = True
+            return None
+        number, divisor = remainders[0].args
+        if divisor.constant is None:
+            return self._symbolic_congruence(number, divisor)
+        return self._constant_congruence(number, divisor.constant)
+
+    def _constant_congruence(self, number: Dim, period: int) -> Binding | None:
+        candidates = [a for a in number.atoms() if isinstance(a, str) and number.linear_in(a) is not None]
+        for name in sorted(candidates):
+            slope = number.terms.get(((name, 1),), 0)
+            parts = number.linear_in(name)
+            if parts is None or not parts[0].is_constant or gcd(slope, period) != 1:
+                continue
+            inverse = pow(slope, -1, period)
+            others = Dim({m: c * inverse % period for m, c in parts[1].terms.items() if c * inverse % period})
+            if others.constant is not None:
+                rest = Dim.of(-others.constant % period)
+            elif self.at_least_zero(others):
+                rest = -others
+            else:
+                continue
+            return name, self._multiple(name, Dim.of(period), rest, period)
+        prime = next((p for p in range(2, min(period, 1000)) if period % p == 0), None)
+        if prime is None:
+            return None
+        return self._congruence(number, Dim.of(prime)) or self._congruence(number, Dim.of(period // prime))
+
+    def _symbolic_congruence(self, number: Dim, divisor: Dim) -> Binding | None:
+        if not self.is_divisor(divisor) or not self.at_least_zero(number):
+            return None
+        for name in sorted(a for a in number.atoms() if isinstance(a, str) and a not in divisor.symbols):
+            parts = number.linear_in(name)
+            if parts is not None and parts[0] == 1:
+                return name, self._multiple(name, divisor, -parts[1], None)
+        return None
+
+    def _multiple(self, name: str, divisor: Dim, rest: Dim, period: int | None) -> Dim:
+        """`divisor*fresh + rest` for a fresh symbol >= 0; the caller knows that `name - rest` is >= 0."""
+        fresh = name + "'"
+        while fresh in self.lower or fresh in self.origin or fresh in self.forward:
+            fresh += "'"
+        number, scale = self.origin.get(name, (Dim.symbol(name), Dim.of(1)))
+        self.origin[fresh] = (number - self.stated(rest) * scale, self.stated(divisor) * scale)
+        least = self.least(Dim.symbol(name) - rest)
+        if period is None:
+            self.lower[fresh] = 1 if least is not None and least > 0 else 0
+        else:
+            self.lower[fresh] = max(0, -(-(least or 0) // period))
+        return divisor * Dim.symbol(fresh) + rest
+
+    # Lower bounds: every symbol, and every atom that has a least value, is that value and something >= 0
+
+    def least(self, dim: Dim) -> int | None:
+        """A lower bound that is visible once every symbol is written as its bound and the rest."""
+        terms = self.lifted(dim)
+        if all(c > 0 and self._signed(m) for m, c in terms.items() if m):
+            return terms.get(ONE, 0)
+        return None
+
+    def at_least_zero(self, dim: Dim) -> bool:
+        least = self.least(dim)
+        return least is not None and least >= 0
+
+    def is_divisor(self, dim: Dim) -> bool:
+        """Whether it is positive wherever a division by it has a value."""
+        return dim.nonnegative or self.at_least_zero(dim)
+
+    def lifted(self, dim: Dim) -> Terms:
+        terms: Terms = {}
+        for monomial, coefficient in dim.terms.items():
+            for lifted, c in self._lift(monomial).items():
+                terms[lifted] = terms.get(lifted, 0) + c * coefficient
+        return {m: c for m, c in terms.items() if c}
+
+    def _lift(self, monomial: Monomial) -> Terms:
+        found = self._lifted.get(monomial)
+        if found is not None:
+            return found
+        product = Dim.of(1)
+        for atom, power in monomial:
+            least = self._least_of(atom)
+            product = product * (Dim({((atom, 1),): 1}) + (least or 0)) ** power
+            if len(product.terms) > LIFTED_LIMIT:
+                raise DimTooLarge("too many terms to compare")
+        self._lifted[monomial] = product.terms
+        return product.terms
+
+    def _signed(self, monomial: Monomial) -> bool:
+        """Whether a monomial of a lifted size is >= 0."""
+        return all(e % 2 == 0 or self._least_of(a) is not None for a, e in monomial)
+
+    def _least_of(self, atom: str | Atom) -> int | None:
+        if isinstance(atom, str):
+            return self.lower.get(atom, 1)
+        if atom not in self._atom_lower:
+            self._atom_lower[atom] = None
+            least = self._atom_least(atom)
+            if least is not None:
+                self._atom_lower[atom] = least
+                self._lifted = {m: t for m, t in self._lifted.items() if all(a != atom for a, _ in m)}
+        return self._atom_lower[atom]
+
+    def _atom_least(self, atom: Atom) -> int | None:
+        found = [self.least(arg) for arg in atom.args]
+        known = [least for least in found if least is not None]
+        if atom.op == "max":
+            return max(known, default=None)
+        if atom.op == "min":
+            return min(known) if len(known) == len(found) else None
+        number, divisor = atom.args
+        if not self.is_divisor(divisor):
+            return None
+        if found[0] is None:
+            return 0 if self.entails(number) else None
+        return found[0] // divisor.constant if divisor.constant else min(found[0], 0)
+
+    # Proofs
+
+    def entails(self, dim: Dim) -> bool:
+        """Whether it is proved to be >= 0."""
+        if self.at_least_zero(dim):
+            return True
+        if dim + 1 in self.inequations or -dim - 1 in self.inequations:
+            dim = dim + 1
+        rows = self._rows(dim)
+        if not rows:
+            return self.at_least_zero(dim)
+        rows.insert(0, self.lifted(-dim - 1))
+        return infeasible([*rows, *self._products(rows)], self._signed)
+
+    def bounds(self, dim: Dim) -> Bounds:
+        """Constants between which it is proved to lie."""
+        value: Monomial = (("=", 1),)
+        terms, least = self.lifted(dim), self.least(dim)
+        rows = [{**terms, value: -1}, {**{m: -c for m, c in terms.items()}, value: 1}, *self._rows(dim)]
+        rows += self._products(rows)
+        low, high = bounds_of(value, rows, lambda m: value[0] not in m and self._signed(m))
+        return (low if least is None or (low is not None and low > least) else least), high
+
+    def _rows(self, dim: Dim) -> list[Terms]:
+        """The facts that have to do with it, and what defines the atoms in it and in them."""
+        facts = self._related(dim)
+        atoms: dict[Atom, None] = {}
+        for fact in (dim, *facts):
+            _collect_atoms(fact, atoms)
+        facts += [row for atom in atoms for row in self._definition(atom)]
+        return [self.lifted(fact) for fact in facts]
+
+    def _related(self, dim: Dim) -> list[Dim]:
+        left = self.inequalities + self.equations + [-e for e in self.equations]
+        names, found = set(dim.symbols), list[Dim]()
+        while True:
+            near = [fact for fact in left if not names.isdisjoint(fact.symbols)]
+            if not near or len(found) + len(near) > PRODUCT_LIMIT:
+                return found
+            found += near
+            left = [fact for fact in left if names.isdisjoint(fact.symbols)]
+            names.update(*(fact.symbols for fact in near))
+
+    def _definition(self, atom: Atom) -> list[Dim]:
+        value = Dim({((atom, 1),): 1})
+        if atom.op == "min":
+            return [arg - value for arg in atom.args]
+        if atom.op == "max":
+            return [value - arg for arg in atom.args]
+        number, divisor = atom.args
+        if not self.is_divisor(divisor):
+            return []
+        rest = number - divisor * value
+        return [rest, divisor - 1 - rest]
+
+    def _products(self, rows: list[Terms]) -> list[Terms]:
+        """Rows times a monomial >= 0, where that gives a product that occurs."""
+        wanted = {m for row in rows for m in row if sum(e for _, e in m) > 1}
+        found: list[Terms] = []
+        for row in rows:
+            factors = {divide_monomials(w, m): None for w in wanted for m in row if m and m != w}
+            for factor in factors:
+                if factor and self._signed(factor) and len(found) < PRODUCT_LIMIT:
+                    found.append({multiply_monomials(m, factor): c for m, c in row.items()})
+        return found
+
+    # Back to the symbols that were stated
+
+    def stated(self, dim: Dim) -> Dim:
+        """Without fresh symbols: `16*H'` for `H == 32*H'` is `H//2`."""
+        if dim.symbols.isdisjoint(self.origin):
+            return dim
+        dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self.stated))
+        total = Dim({})
+        for monomial, coefficient in dim.terms.items():
+            total = total + self._stated_term(monomial, coefficient)
+        return total
+
+    def _stated_term(self, monomial: Monomial, coefficient: int) -> Dim:
+        shares: list[_Share] = []
+        for name in [name for name in reversed(self.origin) if any(a == name for a, _ in monomial)]:
+            factor: Monomial = ((name, 1),)
+            while (rest := divide_monomials(monomial, factor)) is not None:
+                share = self._share(name, rest)
+                shares.append(share)
+                monomial = divide_monomials(rest, share.taken) or ONE
+        coefficient = _distribute(coefficient, shares)
+        result = Dim({monomial: coefficient})
+        for share in shares:
+            result = result * share.value()
+        return result
+
+    def _share(self, name: str, rest: Monomial) -> _Share:
+        number, scale = self.origin[name]
+        inner = self.normal(scale)
+        if len(inner.terms) == 1:
+            ((monomial, content),) = inner.terms.items()
+            taken = common_monomial([monomial, rest])
+            left = divide_monomials(monomial, taken) or ONE
+            if not any(a in self.origin for a, _ in left):
+                return _Share(number, Dim({left: 1}), content, taken)
+        return _Share(number, scale, 1, ONE)
+
+
+class _Share:
+    """A factor of a term that was a fresh symbol: `number // (scale*content)`, exact."""
+
+    def __init__(self, number: Dim, scale: Dim, content: int, taken: Monomial) -> None:
+        self.number, self.scale, self.content, self.taken = number, scale, content, taken
+        self.cancelled = 1
+
+    def value(self) -> Dim:
+        return self.number // (self.scale * self.content)
+
+
+def _distribute(coefficient: int, shares: list[_Share]) -> int:
+    """Cancels the coefficient against the divisors, evenly: `16*H'*W'` is `(H//8)*(W//8)`, not `(H//2)*(W//32)`."""
+    while True:
+        open_shares = [share for share in shares if gcd(coefficient, share.content) > 1]
+        if not open_shares:
+            return coefficient
+        share = min(open_shares, key=lambda s: s.cancelled)
+        common = gcd(coefficient, share.content)
+        prime = next((p for p in range(2, min(common, 100)) if common % p == 0), common)
+        share.content //= prime
+        share.cancelled *= prime
+        coefficient //= prime
+
+
+def _tightened(dim: Dim) -> Dim:
+    content = _content(dim)
+    return Dim({m: q for m, c in dim.terms.items() if (q := c // content)}) if content > 1 else dim
+
+
+def _content(dim: Dim) -> int:
+    return reduce(gcd, (c for m, c in dim.terms.items() if m), 0)
+
+
+def _collect_atoms(dim: Dim, found: dict[Atom, None]) -> None:
+    for atom in dim.atoms():
+        if isinstance(atom, Atom) and atom not in found:
+            found[atom] = None
+            for arg in atom.args:
+                _collect_atoms(arg, found)

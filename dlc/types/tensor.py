@@ -1,0 +1,75 @@
+"""Tensor types: a dtype and a list of symbolic axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlc.types.dims import Dim
+
+FLOATS = ("float", "f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2")
+INTS = ("i64", "i32", "i16", "i8", "i4", "u8")
+DTYPES = (*FLOATS, *INTS, "bool")
+
+# Bytes of one element; `float` counts as f32, the working precision where none is chosen.
+ITEM_BYTES: Mapping[str, float] = {
+    "float": 4, "f64": 8, "f32": 4, "f16": 2, "bf16": 2, "f8e4m3": 1, "f8e5m2": 1,
+    "i64": 8, "i32": 4, "i16": 2, "i8": 1, "i4": 0.5, "u8": 1, "bool": 1,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """`f32[B, T, 64]`. The dtype `float` is the model's working precision, chosen when a backend compiles."""
+
+    dtype: str
+    axes: tuple[Dim, ...]
+
+    @staticmethod
+    def of(dtype: str, axes: tuple[int | Dim, ...] | list[int | Dim]) -> TensorType:
+        return TensorType(dtype, tuple(Dim.of(axis) for axis in axes))
+
+    @property
+    def rank(self) -> int:
+        return len(self.axes)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in FLOATS
+
+    @property
+    def size(self) -> Dim:
+        """The number of elements."""
+        total = Dim.of(1)
+        for axis in self.axes:
+            total = total * axis
+        return total
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset().union(*(axis.symbols for axis in self.axes))
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sizes as ints, or None if one is symbolic."""
+        sizes = tuple(axis.constant for axis in self.axes)
+        return None if None in sizes else sizes  # type: ignore[return-value]
+
+    def with_axes(self, axes: tuple[Dim, ...]) -> TensorType:
+        return TensorType(self.dtype, axes)
+
+    def with_dtype(self, dtype: str) -> TensorType:
+        return TensorType(dtype, self.axes)
+
+    def substitute(self, values: Mapping[str, int | Dim]) -> TensorType:
+        if not values:
+            return self
+        return TensorType(self.dtype, tuple(axis.substitute(values) for axis in self.axes))
+
+    def __str__(self) -> str:
+        prefix = "" if self.dtype == "float" else self.dtype
+        return f"{prefix}[{', '.join(map(str, self.axes))}]"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"dtype": self.dtype, "axes": [str(axis) for axis in self.axes]}
