@@ -10,9 +10,9 @@ from dlc.emit.body import Special, Step, Uses, Writer
 from dlc.emit.grouping import Group
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
-from dlc.emit.python import docstring
+from dlc.emit.python import docstring, quoted
 from dlc.emit.sizes import Source, readable, shape_of, solved
-from dlc.emit.tree import At, Call, Expr, Keyword, Make, Pairs, Path, Size, Splat, Text, Word, text, transform, walk
+from dlc.emit.tree import At, Binary, Call, Expr, Keyword, Make, Path, Size, Text, Word, text, transform, walk
 from dlc.ir.nodes import Function, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -24,21 +24,20 @@ RESERVED = ("jax", "jnp", "lax", "math", "params", "key", "keys", "Array", "Para
 @dataclass
 class Scope:
     """What names stand for in a function, or in the body of a scan: `parts` are paths with the variable that holds
-    what lies below them; `keys` the expressions of draws' keys; `updates` the new values of buffers, by path."""
+    what lies below them; `keys` the expressions of draws' keys; `updates` the new values of buffers, by path ("**" for those of a dict)."""
 
     parts: tuple[tuple[str, Expr], ...] = (("", Word("params")),)
     keys: dict[int, Expr] = field(default_factory=dict)
-    updates: list[tuple[Expr, Expr]] = field(default_factory=list)
-    renewed: dict[str, Expr] = field(default_factory=dict)
+    updates: dict[str, Expr] = field(default_factory=dict)
 
     def read(self, path: str) -> Expr:
         """`params["attn"]["weight"]`; an instance whose buffers were updated before comes with their new values."""
         base, rest = next((base, path[len(part) :].lstrip(".")) for part, base in self.parts if _below(path, part))
         for name in rest.split(".") if rest else ():
             base = At(base, (Text(name),))
-        if path in self.renewed:
-            flat = (Splat(Splat(Call(Word("flatten"), (each,)))) for each in (base, self.renewed[path]))
-            return Call(Word("nest"), (Word("{" + ", ".join(map(text, flat)) + "}"),))
+        if path in self.updates:
+            old, new = (Call(Word("flatten"), (each,)) for each in (base, self.updates[path]))
+            return Call(Word("nest"), (Binary("|", old, new),))
         return base
 
 
@@ -143,8 +142,7 @@ class Emission:
         else:
             writer.variables.reserve((value.text,))
         writer.release(step)
-        scope.updates = [(key, old) for key, old in scope.updates if key != Text(path)]
-        scope.updates.append((Text(path), value))
+        scope.updates[path] = value
 
     def _updating_call(self, scope: Scope, writer: Writer, step: Step) -> None:
         """`x, bn1 = batch_norm(params["bn1"], x)`."""
@@ -155,14 +153,16 @@ class Emission:
         new = writer.variables.hold(f"update {path}", (path.rpartition(".")[2] or "new",))
         writer.variables.reserve((new,))
         writer.line(f"{', '.join((*names, new))} = {text(value)}", writer.comment(step, names))
-        scope.updates = [(key, old) for key, old in scope.updates if key != Text(path)]
-        scope.updates.append((Text(path), Word(new)))
-        scope.renewed[path] = Word(new)
+        scope.updates[path] = Word(new)
 
     def _return(self, writer: Writer, results: Sequence[str], scope: Scope) -> None:
         found = writer.results(results, room=12 * len(scope.updates))
         if self.traits.updates:
-            new: Expr = updates_of(scope)
+            new = updates_of(scope)
+            if len(text(new)) > 40:
+                name = writer.variables.hold("updates", ("updates",))
+                writer.line(f"{name} = {text(new)}")
+                new = Word(name)
             found.append(Call(Word("flatten"), (new,)) if self.entry else new)
         writer.line(f"return {', '.join(map(text, found))}")
 
@@ -243,7 +243,8 @@ def draws(step: Step) -> list[int]:
 
 def updates_of(scope: Scope) -> Expr:
     """The new values of buffers as a dict display."""
-    return Pairs(tuple(scope.updates))
+    items = ((f"**{text(value)}" if path == "**" else f"{quoted(path)}: {text(value)}") for path, value in scope.updates.items())
+    return Word("{" + ", ".join(items) + "}")
 
 
 def shape_text(type: TensorType) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dlc.emit.body import Step, Writer
 from dlc.emit.layout import INDENT, fits
 from dlc.emit.python import quoted
-from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Splat, Text, Word, text
+from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Text, Word, text
 from dlc_jax.functions import Emission, Scope, draws, nodes, shape_text, updates_of
 
 HOLE = "{i}"
@@ -45,7 +45,7 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
     if inner.updates:
         new = writer.variables.hold(f"update {id(step)}", ("new",))
         writer.variables.reserve((new,))
-        scope.updates += _unstacked(stems, new, indices)
+        scope.updates["**"] = _unstacked(stems, new, indices)
     first = text(carried.items[0]) if len(names) == 1 else text(carried)  # type: ignore[attr-defined]
     over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(count)]
     target = names[0] if len(names) == 1 else f"({', '.join(names)})"
@@ -115,14 +115,13 @@ def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _unstacked(stems: Sequence[str], new: str, indices: str) -> list[tuple[Expr, Expr]]:
+def _unstacked(stems: Sequence[str], new: str, indices: str) -> Expr:
     """The layers' new buffers, by their paths."""
-    found: list[tuple[Expr, Expr]] = []
+    found = []
     for stem in stems:
         part = new if len(stems) == 1 else f"{new}[{quoted(_key(stem))}]"
-        paths = f"[{_formatted(stem)} for i in {indices}]"
-        found.append((Splat(Word("*")), Word(f"unstack_layers({part}, {paths})")))
-    return found
+        found.append(f"unstack_layers({part}, [{_formatted(stem)} for i in {indices}])")
+    return Word(" | ".join(found))
 
 
 def _keys(emission: Emission, scope: Scope, step: Step, count: int) -> list[str]:

@@ -372,19 +372,14 @@ def _fit_group(
 
 
 def _rename(callee: Callee, bound: Bound) -> None:
-    """The callee's own dims: numbers stay numbers, names become its own symbols."""
-    taken = {name for name, size in bound.outer.items() if isinstance(size, Dim)}
+    """The callee's own dims: numbers stay numbers, names become its own symbols. An axis of a `*S` that has the size of a named
+    dim at the call is that dim."""
+    stars = {name: size for name, size in bound.outer.items() if isinstance(size, tuple)}
     for name, size in bound.outer.items():
         if isinstance(size, Dim):
             bound.inner[name] = _own(name, size, bound.names)
-            continue
-        axes: list[Dim] = []
-        for i, axis in enumerate(size):
-            plain = str(axis) if len(axis.symbols) == 1 and axis == Dim.symbol(next(iter(axis.symbols))) else ""
-            clash = plain in taken and bound.names.get(plain, axis) != axis
-            own = plain if plain and not clash and (plain not in taken) else f"{name}{i}"
-            axes.append(_own(own, axis, bound.names))
-        bound.inner[name] = tuple(axes)
+    for name, axes in stars.items():
+        bound.inner[name] = _free_axes(bound, axes, name)
 
 
 def _own(name: str, size: Dim, names: dict[str, Dim]) -> Dim:
@@ -467,7 +462,7 @@ def _written_axes(bound: Bound, written: WrittenType, tensor: Tensor) -> tuple[D
     return tuple(axes)
 
 
-def _free_axes(bound: Bound, axes: tuple[Dim, ...]) -> tuple[Dim, ...]:
+def _free_axes(bound: Bound, axes: tuple[Dim, ...], star: str = "n") -> tuple[Dim, ...]:
     """Axes that the callee gives no name: a known number stays, anything else becomes a dim of its own."""
     result = []
     for axis in axes:
@@ -477,8 +472,9 @@ def _free_axes(bound: Bound, axes: tuple[Dim, ...]) -> tuple[Dim, ...]:
         same = next((name for name, size in bound.names.items() if size == axis), None)
         if same is None:
             symbol = next(iter(axis.symbols))
-            plain = symbol if axis == Dim.symbol(symbol) and symbol not in bound.names else ""
-            same = plain or next(f"n{i}" for i in range(1000) if f"n{i}" not in bound.names)
+            taken = symbol in bound.names or isinstance(bound.outer.get(symbol), Dim)
+            plain = symbol if axis == Dim.symbol(symbol) and not taken else ""
+            same = plain or next(f"{star}{i}" for i in range(1000) if f"{star}{i}" not in bound.names)
             bound.names[same] = axis
         result.append(Dim.symbol(same))
     return tuple(result)

@@ -109,7 +109,9 @@ def unit_member(frame: Frame, value: Any, name: str, span: Span) -> Any:
 
 def star(frame: Frame, node: ast.Star) -> list[Dim]:
     """The sizes that `*S` stands for."""
-    found = frame.dims.get(node.name)
+    found = frame.env.get(node.name, frame.dims.get(node.name))
+    if isinstance(found, list):
+        return [Dim.of(each) for each in found]
     if not isinstance(found, tuple):
         frame.fail(
             problems.UNKNOWN_NAME,

@@ -176,12 +176,18 @@ def check_paths(elaborator: Elaborator, frame: Frame, function: Function) -> Non
 
 
 def enter_main(elaborator: Elaborator, frame: Frame, callee: Callee) -> None:
-    """Let an entry see what the main body declares: parameters, buffers, and instances bound at its top level."""
+    """Let an entry see what the main body declares: parameters, buffers, and instances bound at its top level.
+
+    The main body runs on inputs of symbolic sizes, for what it declares alone."""
+    from dlc.elaborate.programs import main_inputs
     from dlc.elaborate.statements import declare_only
 
     module = callee.definition.node
     assert isinstance(module, ast.ModuleDef)
-    declare_only(frame, module.body)
+    own = dict(frame.env), dict(frame.dims)
+    frame.env.update(frame.guarded(lambda: main_inputs(frame, callee), {}))
+    declare_only(frame, module.body, own)
+    frame.env["self"] = Instance(callee.definition, callee.static, module.span, path="", frame=frame)
 
 
 def tensors(value: Any) -> list[Tensor]:

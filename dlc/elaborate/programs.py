@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -129,6 +128,16 @@ def _inputs(frame: Frame, callee: Callee, wanted: tuple[str, ...]) -> Bound:
     bound.outer = dict(bound.inner)
     bound.types = {name: [each.type for each in _tensors(value)] for name, value in bound.values.items()}
     return bound
+
+
+def main_inputs(frame: Frame, callee: Callee) -> dict[str, Any]:
+    """The inputs of a module's main body with symbolic sizes."""
+    node = callee.definition.node
+    assert isinstance(node, ast.ModuleDef)
+    main = Callee(callee.definition, callee.static, node.inputs, node.outputs, node.where, node.body)
+    bound = _inputs(frame, main, ())
+    frame.dims.update(bound.inner)
+    return bound.values
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -308,4 +317,4 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return found
 
 
-__all__ = ["EntryPoint", "build", "fnmatch", "inner_types", "point_of", "ElabError", "Silent"]
+__all__ = ["EntryPoint", "build", "inner_types", "point_of", "ElabError", "Silent"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import conditions, loops, paths
+from dlc.elaborate import conditions, loops, names, paths
 from dlc.elaborate.calls import Given, apply
 from dlc.elaborate.expressions import evaluate, truth
 from dlc.elaborate.frame import Frame, InitRuleClosure, Silent
@@ -204,28 +204,34 @@ def _declare(frame: Frame, body: tuple[ast.Stmt, ...]) -> None:
     frame.builder.body, frame.env, frame.returned, frame.has_returned, frame.dead, frame.facts = saved
 
 
-def declare_only(frame: Frame, body: tuple[ast.Stmt, ...]) -> None:
-    """Run a main body for what an entry sees of it: parameters, buffers, bound instances, static values."""
-    saved, inputs = frame.builder.body, dict(frame.env)
-    frame.builder.body = []
-    silent = frame.elaborator.diagnostics
-    frame.elaborator.diagnostics = []
+def declare_only(frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Run a main body for what an entry sees of it: parameters, buffers, bound instances, static values. `own` are the names
+    and dims that the frame had before."""
+    saved, silent = frame.builder.body, frame.elaborator.diagnostics
+    frame.builder.body, frame.elaborator.diagnostics = [], []
     for statement in body:
-        if isinstance(statement, ast.Return):
-            continue
-        run(frame, statement)
+        if not isinstance(statement, ast.Return) or not isinstance(statement.value, ast.Name):
+            run(frame, statement)
+        frame.returned, frame.has_returned = None, False
     frame.elaborator.diagnostics = silent
     kept = {name: value for name, value in frame.env.items() if not isinstance(value, Tensor | GroupValue | Poison)}
-    params = {name: frame.env[name] for name in frame.params if name in frame.env}
     frame.builder.body = saved
-    frame.env = {**kept, **inputs}
-    frame.cached["main_params"] = params
-    frame.returned, frame.has_returned = None, False
+    declared = {name: _read_again(frame, statement) for name, statement in _declarations(frame, body).items()}
+    frame.env, frame.dims = {**kept, **declared, **own[0]}, own[1]
+
+
+def _declarations(frame: Frame, body: tuple[ast.Stmt, ...]) -> dict[str, ast.ParamStmt]:
+    return {each.name: each for each in body if isinstance(each, ast.ParamStmt) and each.name in frame.params}
+
+
+def _read_again(frame: Frame, node: ast.ParamStmt) -> Tensor:
+    path = node.name
+    value = Value(frame.builder.fresh(node.name), frame.params[path].type)
+    frame.builder.append(Op("param", (), (value,), (("path", path),), span=node.span))
+    return Tensor(value, node.span, f"param {node.name}")
 
 
 def _require(frame: Frame, node: ast.Require) -> None:
-    values = [] if not isinstance(node.condition, ast.Compare) else [None]
-    del values
     value = _require_value(frame, node)
     if isinstance(value, Tensor):
         _require_data(frame, node, value)
@@ -313,8 +319,7 @@ def _param_type(frame: Frame, node: ast.ParamStmt) -> TensorType:
     axes: list[Dim] = []
     for item in written.axes:
         if isinstance(item, ast.Star):
-            found = size_of(frame, item.name)
-            axes += found if isinstance(found, tuple) else ()
+            axes += names.star(frame, item)
             continue
         if isinstance(item, ast.Call | ast.Index | ast.Attribute | ast.Conditional):
             axes.append(_static_axis(frame, item))

@@ -61,6 +61,11 @@ class Step:
         return [name for name in read if name not in own]
 
 
+def pure(step: Step) -> bool:
+    """Whether a step does no more than give its results."""
+    return step.op.op != "update" and all(map(pure, step.inner))
+
+
 @dataclass(frozen=True, slots=True)
 class Uses:
     """Which steps matter for the results, and how often each value is read. `inner` values are read by a region: they
@@ -91,11 +96,6 @@ class Uses:
 
 
 Special = Callable[["Writer", Step], None]
-
-
-def pure(step: Step) -> bool:
-    """Whether a step does no more than give its results."""
-    return step.op.op != "update" and all(map(pure, step.inner))
 
 
 @dataclass

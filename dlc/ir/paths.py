@@ -72,11 +72,12 @@ class Paths:
                     stack.append((children[rest[:i]], rest[i + 1 :]))
 
     def expand(self, function: str) -> Iterator[tuple[str, Param]]:
-        """Every parameter below a function with its full path, own ones first, children in order."""
+        """Every parameter below a function, with the path of the instance that holds it; own ones first, children in
+        order."""
         stack = [(function, "")]
         while stack:
             name, prefix = stack.pop()
             for param in self.functions[name].params:
-                yield prefixed(prefix, param.name), param
+                yield prefix, param
             children = self.children(name).items()
             stack += [(callee, prefixed(prefix, path)) for path, callee in reversed(children)]

@@ -9,6 +9,7 @@ from dlc import ops
 from dlc.diagnostics import Span
 from dlc.ir.nodes import NO_SPAN, Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.paths import Paths, turn_paths
+from dlc.ir.splice import prefixed
 from dlc.ops.definition import OpDef, OpError
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -88,7 +89,8 @@ def _parameters(program: Program) -> Iterable[IRProblem]:
         if each.init not in program.functions:
             yield IRProblem(program.entry, f"`{each.path}` has no initial value: no function `{each.init}`")
     if program.parameters:
-        for path, param in Paths(program.functions).expand(program.entry):
+        for prefix, param in Paths(program.functions).expand(program.entry):
+            path = prefixed(prefix, param.name)
             if param.kind != "prepared" and path not in listed:
                 yield IRProblem(program.entry, f"the program does not list the {param.kind} `{path}`")
 

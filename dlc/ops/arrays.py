@@ -29,7 +29,8 @@ def numpy_dtype(dtype: str, precision: str = "f32") -> np.dtype[Any]:
     if name in _ML_DTYPES:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, _ML_DTYPES[name]))
+        wide: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[name]))
+        return wide
     return np.dtype(_NUMPY[name])
 
 

@@ -27,7 +27,8 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- matmul ------------------------------------------------------------------------------------------------------
+# --- matmul
+# ------------------------------------------------------------------------------------------------------
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -66,11 +67,13 @@ def _matmul_vjp(
     return [unbroadcast(b, dx, x), unbroadcast(b, dz, y)]
 
 
-# --- einsum ------------------------------------------------------------------------------------------------------
+# --- einsum
+# ------------------------------------------------------------------------------------------------------
 
 
 def split_pattern(pattern: str) -> tuple[list[str], str]:
-    """The letters of each operand and of the result of `bij,bjk->bik`. Raises OpError where the pattern is none."""
+    """The letters of each operand and of the result of `bij,bjk->bik`. Raises OpError where the pattern is
+    none."""
     left, arrow, right = pattern.replace(" ", "").partition("->")
     terms = left.split(",")
     if not arrow or not all(term.isalpha() or not term for term in (*terms, right)):
@@ -115,7 +118,9 @@ def _einsum_vjp(
     return [_einsum_dx(b, i, terms, right, operands, dy) for i in range(len(operands))]
 
 
-def _einsum_dx(b: Builder, i: int, terms: list[str], right: str, operands: Sequence[Value], dy: Value) -> Value:
+def _einsum_dx(
+    b: Builder, i: int, terms: list[str], right: str, operands: Sequence[Value], dy: Value
+) -> Value:
     """The gradient of operand `i`: the result's gradient contracted with every other operand."""
     x = operands[i]
     others = [(term, value) for k, (term, value) in enumerate(zip(terms, operands, strict=True)) if k != i]
@@ -135,9 +140,11 @@ def _einsum_dx(b: Builder, i: int, terms: list[str], right: str, operands: Seque
 
 
 def _distinct(b: Builder, term: str, x: Value, used: set[str]) -> tuple[str, list[tuple[str, Value]]]:
-    """`term` with repeated letters renamed, and for each an identity matrix that ties it to the first: the gradient
-    of a diagonal stands on the diagonal."""
-    spare = (letter for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in used)
+    """`term` with repeated letters renamed, and for each an identity matrix that ties it to the first: the
+    gradient of a diagonal stands on the diagonal."""
+    spare = (
+        letter for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in used
+    )
     target, diagonals = "", []
     for letter, size in zip(term, x.type.axes, strict=True):
         if letter in target:
@@ -165,18 +172,39 @@ def _einsum_samples() -> tuple[Sample, ...]:
         ("bhqd,bhkd->bhqk", "f32[1, 2, 3, 4]", "f32[1, 2, 5, 4]"),
         ("ij,jk->ik", "f32[2, 0]", "f32[0, 3]"),
     )
-    return tuple(Sample(shapes, {"pattern": pattern}) for pattern, *shapes_ in cases for shapes in (tuple(shapes_),))
+    return tuple(
+        Sample(shapes, {"pattern": pattern}) for pattern, *shapes_ in cases for shapes in (tuple(shapes_),)
+    )
 
 
 OPS: tuple[OpDef, ...] = (
-    op("matmul(a: [*S, m, k], b: [*R, k, n]) -> [*B, m, n]",
-       "The matrix product over the last two axes; the axes before them broadcast.", _matmul, infer=_infer_matmul,
-       flops="2 * size() * k", vjp=_matmul_vjp, dtypes="number",
-       samples=(Sample(("f32[2, 3]", "f32[3, 4]")), Sample(("f32[2, 1, 2, 3]", "f32[5, 3, 1]")),
-                Sample(("f32[1, 1]", "f32[1, 1]")), Sample(("f32[2, 0]", "f32[0, 3]")),
-                Sample(("f32[3, 2, 3]", "f32[3, 2]")), Sample(("i64[2, 3]", "i64[3, 2]")))),
-    op("einsum(xs, pattern: str) -> [*R]",
-       'Products summed as Einstein\'s notation says: "bij,bjk->bik". One letter per axis; a letter that the result lacks'
-       " is summed over; a letter twice in one operand is its diagonal.", _einsum, infer=_infer_einsum,
-       flops="2 * space()", vjp=_einsum_vjp, dtypes="number", variadic=True, samples=_einsum_samples()),
-)  # fmt: skip
+    op(
+        "matmul(a: [*S, m, k], b: [*R, k, n]) -> [*B, m, n]",
+        "The matrix product over the last two axes; the axes before them broadcast.",
+        _matmul,
+        infer=_infer_matmul,
+        flops="2 * size() * k",
+        vjp=_matmul_vjp,
+        dtypes="number",
+        samples=(
+            Sample(("f32[2, 3]", "f32[3, 4]")),
+            Sample(("f32[2, 1, 2, 3]", "f32[5, 3, 1]")),
+            Sample(("f32[1, 1]", "f32[1, 1]")),
+            Sample(("f32[2, 0]", "f32[0, 3]")),
+            Sample(("f32[3, 2, 3]", "f32[3, 2]")),
+            Sample(("i64[2, 3]", "i64[3, 2]")),
+        ),
+    ),
+    op(
+        "einsum(xs, pattern: str) -> [*R]",
+        'Products summed as Einstein\'s notation says: "bij,bjk->bik". One letter per axis; a letter that the'
+        " result lacks is summed over; a letter twice in one operand is its diagonal.",
+        _einsum,
+        infer=_infer_einsum,
+        flops="2 * space()",
+        vjp=_einsum_vjp,
+        dtypes="number",
+        variadic=True,
+        samples=_einsum_samples(),
+    ),
+)

@@ -67,16 +67,42 @@ def _at(**attrs: Any) -> Sample:
 
 
 OPS: tuple[OpDef, ...] = (
-    op('arange(start: dim, stop: dim, step: int = 1, dtype: str = "i64") -> [n]',
-       "The numbers from `start` to before `stop`, `step` apart.", _arange, infer=_infer_arange, flops="size()",
-       dtypes="any", differentiable=False,
-       samples=(_at(start=0, stop=5, step=1, dtype="i64"), _at(start=7, stop=-2, step=-3, dtype="f32"),
-                _at(start=2, stop=2, step=1, dtype="i64"), _at(start=1, stop=8, step=3, dtype="i32"))),
-    op('full(shape: list[dim], value: float, dtype: str = "float") -> [*S]', "A tensor of one value.", _full,
-       infer=infer_shape("full", (*FLOATS, *INTS, "bool")), dtypes="any", differentiable=False,
-       samples=(_at(shape=(2, 3), value=1.5, dtype="f32"), _at(shape=(), value=-3, dtype="i64"),
-                _at(shape=(0, 2), value=0.0, dtype="f64"), _at(shape=(2,), value=True, dtype="bool"),
-                _at(shape=(1,), value=float("-inf"), dtype="f32"))),
-    op("size(dim: dim) -> i64[]", "A size as a number in the computation.", _size, differentiable=False, dtypes="any",
-       samples=(_at(dim=5), _at(dim=0))),
-)  # fmt: skip
+    op(
+        'arange(start: dim, stop: dim, step: int = 1, dtype: str = "i64") -> [n]',
+        "The numbers from `start` to before `stop`, `step` apart.",
+        _arange,
+        infer=_infer_arange,
+        flops="size()",
+        dtypes="any",
+        differentiable=False,
+        samples=(
+            _at(start=0, stop=5, step=1, dtype="i64"),
+            _at(start=7, stop=-2, step=-3, dtype="f32"),
+            _at(start=2, stop=2, step=1, dtype="i64"),
+            _at(start=1, stop=8, step=3, dtype="i32"),
+        ),
+    ),
+    op(
+        'full(shape: list[dim], value: float, dtype: str = "float") -> [*S]',
+        "A tensor of one value.",
+        _full,
+        infer=infer_shape("full", (*FLOATS, *INTS, "bool")),
+        dtypes="any",
+        differentiable=False,
+        samples=(
+            _at(shape=(2, 3), value=1.5, dtype="f32"),
+            _at(shape=(), value=-3, dtype="i64"),
+            _at(shape=(0, 2), value=0.0, dtype="f64"),
+            _at(shape=(2,), value=True, dtype="bool"),
+            _at(shape=(1,), value=float("-inf"), dtype="f32"),
+        ),
+    ),
+    op(
+        "size(dim: dim) -> i64[]",
+        "A size as a number in the computation.",
+        _size,
+        differentiable=False,
+        dtypes="any",
+        samples=(_at(dim=5), _at(dim=0)),
+    ),
+)

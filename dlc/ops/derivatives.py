@@ -1,5 +1,6 @@
-"""What derivative rules share. A rule is called as `vjp(b, op, gradients, operands, outputs)` and gives one gradient per
-operand, None where it is zero. The helpers here make such rules from the short ones that most ops need."""
+"""What derivative rules share. A rule is called as `vjp(b, op, gradients, operands, outputs)` and gives one
+gradient per operand, None where it is zero. The helpers here make such rules from the short ones that most
+ops need."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     Gradients = Sequence[Value | None]
     # (builder, gradient of the result, operand, result) -> gradient of the operand
     Unary = Callable[[Builder, Value, Value, Value], Value]
-    # (builder, gradient of the result, first operand, second operand, result) -> gradient, before unbroadcasting
+    # (builder, gradient of the result, first operand, second operand, result) -> gradient, before
+    # unbroadcasting
     Binary = Callable[[Builder, Value, Value, Value, Value], Value]
 
 
-def no_gradient(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def no_gradient(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     """The rule of a function that is flat wherever it has a derivative (`floor`, `sign`)."""
     return [None] * len(operands)
 

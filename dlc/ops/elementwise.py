@@ -1,4 +1,5 @@
-"""Elementwise ops: each result element depends on one element of every operand. Operands broadcast as in NumPy."""
+"""Elementwise ops: each result element depends on one element of every operand. Operands broadcast as in
+NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ else:
     np = LazyModule("numpy")
 
 
-# --- references that NumPy has no name for ---------------------------------------------------------------------
+# --- references that NumPy has no name for
+# ---------------------------------------------------------------------
 
 
 def _quiet(function: str) -> Any:
@@ -60,7 +62,8 @@ def _cast(x: Array, *, dtype: str) -> Array:
         return x.astype(numpy_dtype(dtype))
 
 
-# --- families ----------------------------------------------------------------------------------------------------
+# --- families
+# ----------------------------------------------------------------------------------------------------
 
 _SHAPES = (
     Sample(("f32[2, 3]",)),
@@ -93,27 +96,31 @@ _EXTREME = _at(-1e30, -90.0, -1e-30, 0.0, 1e-30, 90.0, 1e30, grad=False)
 _INFINITE = _at(math.inf, -math.inf, math.nan, 0.0, -0.0, grad=False)
 _HALVES = _at(-2.5, -1.5, -0.5, -0.2, 0.0, 0.2, 0.5, 1.5, 2.5, 1e20, grad=False)
 _OFF_STEPS = Sample(([-1.7, -0.3, 0.4, 2.2],))
+_STEPS = (_OFF_STEPS, _HALVES, *_SHAPES[1:3])
 
 # Costs count a transcendental function as the 10 or so operations that its polynomial takes.
 UNARY = (
     _unary("exp", "e to the power x.", _quiet("exp"), lambda b, dy, x, y: b.mul(dy, y), 10, *_SHAPES,
            _at(-1e30, -90.0, 0.0, 80.0, 1e30, grad=False)),
     _unary("expm1", "e to the power x, less 1; exact near 0.", _quiet("expm1"),
-           lambda b, dy, x, y: b.mul(dy, b.add(y, 1.0)), 10, *_SHAPES, _at(-1e30, -1e-7, 0.0, 1e-7, 80.0, grad=False)),
+           lambda b, dy, x, y: b.mul(dy, b.add(y, 1.0)), 10, *_SHAPES,
+           _at(-1e30, -1e-7, 0.0, 1e-7, 80.0, grad=False)),
     _unary("log", "The natural logarithm; -inf at 0, nan below.", _quiet("log"),
            lambda b, dy, x, y: b.div(dy, x), 10, *_between(0.3, 4.0), _at(0.0, 1e-30, 1.0, 1e30, grad=False)),
     _unary("log1p", "The natural logarithm of 1 + x; exact near 0.", _quiet("log1p"),
            lambda b, dy, x, y: b.div(dy, b.add(x, 1.0)), 10, *_between(-0.6, 4.0),
            _at(-1.0, -1e-7, 0.0, 1e-7, 1e30, grad=False)),
     _unary("sqrt", "The square root; nan below 0.", _quiet("sqrt"),
-           lambda b, dy, x, y: b.div(b.mul(dy, 0.5), y), 4, *_between(0.3, 4.0), _at(0.0, 1e-30, 1e30, grad=False)),
+           lambda b, dy, x, y: b.div(b.mul(dy, 0.5), y), 4, *_between(0.3, 4.0),
+           _at(0.0, 1e-30, 1e30, grad=False)),
     _unary("rsqrt", "One over the square root; inf at 0.", _rsqrt,
            lambda b, dy, x, y: b.mul(b.mul(dy, -0.5), b.div(y, x)), 5, *_between(0.3, 4.0),
            _at(1e-30, 1.0, 1e30, grad=False)),
     _unary("sin", "The sine of x in radians.", _quiet("sin"),
            lambda b, dy, x, y: b.mul(dy, b.op("cos", x)), 10, *_SHAPES, _at(-100.0, 0.0, 1e3, grad=False)),
     _unary("cos", "The cosine of x in radians.", _quiet("cos"),
-           lambda b, dy, x, y: b.neg(b.mul(dy, b.op("sin", x))), 10, *_SHAPES, _at(-100.0, 0.0, 1e3, grad=False)),
+           lambda b, dy, x, y: b.neg(b.mul(dy, b.op("sin", x))), 10, *_SHAPES,
+           _at(-100.0, 0.0, 1e3, grad=False)),
     _unary("tan", "The tangent of x in radians.", _quiet("tan"),
            lambda b, dy, x, y: b.mul(dy, b.add(b.mul(y, y), 1.0)), 10, *_between(-1.2, 1.2)),
     _unary("tanh", "The hyperbolic tangent.", _quiet("tanh"),
@@ -121,23 +128,24 @@ UNARY = (
     _unary("sigmoid", "The logistic function 1 / (1 + e**-x).", _sigmoid,
            lambda b, dy, x, y: b.mul(dy, b.mul(y, b.sub(1.0, y))), 12, *_SHAPES, _EXTREME),
     _unary("erf", "The error function 2/sqrt(pi) times the integral of e**-t**2 from 0 to x.", _erf,
-           lambda b, dy, x, y: b.mul(b.mul(dy, 2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(x, x)))), 15, *_SHAPES,
-           _EXTREME),
-    _unary("floor", "The greatest whole number <= x.", _quiet("floor"), None, 1, _OFF_STEPS, _HALVES, *_SHAPES[1:3]),
-    _unary("ceil", "The least whole number >= x.", _quiet("ceil"), None, 1, _OFF_STEPS, _HALVES, *_SHAPES[1:3]),
-    _unary("round", "The nearest whole number; halves go to the even one (IEEE 754).", _quiet("round"), None, 1,
-           _OFF_STEPS, _HALVES, *_SHAPES[1:3]),
+           lambda b, dy, x, y: b.mul(b.mul(dy, 2 / math.sqrt(math.pi)), b.exp(b.neg(b.mul(x, x)))), 15,
+           *_SHAPES, _EXTREME),
+    _unary("floor", "The greatest whole number <= x.", _quiet("floor"), None, 1, *_STEPS),
+    _unary("ceil", "The least whole number >= x.", _quiet("ceil"), None, 1, *_STEPS),
+    _unary("round", "The nearest whole number; halves go to the even one (IEEE 754).", _quiet("round"), None,
+           1, *_STEPS),
     _unary("neg", "-x.", _quiet("negative"), lambda b, dy, x, y: b.neg(dy), 1, *_SHAPES, Sample(("i64[3]",)),
            dtypes="number"),
     _unary("abs", "x without its sign.", _quiet("abs"), lambda b, dy, x, y: b.mul(dy, b.op("sign", x)), 1,
-           Sample(([-2.0, -0.1, 0.3, 1e30],)), _INFINITE, Sample(("i64[3]",)), dtypes="number"),
+           Sample(([-2.0, -0.1, 0.3, 7.0],)), _EXTREME, _INFINITE, Sample(("i64[3]",)), dtypes="number"),
     _unary("sign", "-1, 0 or 1: the sign of x.", _quiet("sign"), None, 1, _OFF_STEPS,
            _at(-1e30, -0.0, 0.0, 1e-30, grad=False), Sample(("i64[3]",)), dtypes="number"),
 )  # fmt: skip
 
 
 def _dx_minmax(op_name: str, mine: int) -> Any:
-    """The gradient of `minimum`/`maximum` to one side; equal operands get half each, so that they sum to dy."""
+    """The gradient of `minimum`/`maximum` to one side; equal operands get half each, so that they sum to
+    dy."""
     strictly = {"minimum": "lt", "maximum": "gt"}[op_name]
 
     def rule(b: Builder, dy: Value, x: Value, y: Value, out: Value) -> Value:
@@ -175,7 +183,6 @@ _PAIRS = (
     Sample(("f32[]", "f32[1, 2]")),
     Sample(("f32[0, 3]", "f32[1, 3]")),
 )
-_INTS = Sample(([[7, -7, 0], [5, -5, 1]], [[2, 2, 3], [-3, -3, 4]]), {"dtype": "i64"})
 
 
 def _int_pair(a: list[int], b: list[int]) -> Sample:
@@ -183,7 +190,9 @@ def _int_pair(a: list[int], b: list[int]) -> Sample:
     return Sample((a, b), grad=False)
 
 
-def _binary(name: str, doc: str, reference: Any, first: Any, second: Any, *samples: Sample, **facts: Any) -> OpDef:
+def _binary(
+    name: str, doc: str, reference: Any, first: Any, second: Any, *samples: Sample, **facts: Any
+) -> OpDef:
     return op(
         f"{name}(a: [*S], b: [*S]) -> [*S]",
         doc,
@@ -218,14 +227,15 @@ BINARY = (
             _dx_pow, _dy_pow, *_NONZERO, cost=20,
             more=(Sample(([0.0, 0.0, -2.0, 2.0], [0.0, 2.0, 3.0, -1.0]), grad=False),
                   _int_pair([2, -3, 0], [5, 3, 0]))),
-    _binary("minimum", "The lesser of a and b; nan if either is.", _quiet("minimum"), _dx_minmax("minimum", 0),
-            _dx_minmax("minimum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
-    _binary("maximum", "The greater of a and b; nan if either is.", _quiet("maximum"), _dx_minmax("maximum", 0),
-            _dx_minmax("maximum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
+    _binary("minimum", "The lesser of a and b; nan if either is.", _quiet("minimum"),
+            _dx_minmax("minimum", 0), _dx_minmax("minimum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
+    _binary("maximum", "The greater of a and b; nan if either is.", _quiet("maximum"),
+            _dx_minmax("maximum", 0), _dx_minmax("maximum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
 )  # fmt: skip
 
 
-# --- comparisons and logic ---------------------------------------------------------------------------------------
+# --- comparisons and logic
+# ---------------------------------------------------------------------------------------
 
 _COMPARED = (
     Sample(([[1.0, 2.0, 2.0], [0.0, -0.0, 3.0]], [[1.0, 3.0, 1.0], [0.0, 0.0, -3.0]]), grad=False),
@@ -296,10 +306,13 @@ LOGIC = (
 )  # fmt: skip
 
 
-# --- choice and conversion ---------------------------------------------------------------------------------------
+# --- choice and conversion
+# ---------------------------------------------------------------------------------------
 
 
-def _where_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _where_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy, (condition, x, y) = grads[0], operands
     if dy is None:
         return [None, None, None]
@@ -314,7 +327,9 @@ def _cast_infer(
     return (x.with_dtype(check_dtype("cast", attrs["dtype"])),)
 
 
-def _cast_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _cast_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy = grads[0]
     if dy is None or not outputs[0].type.is_float or not operands[0].type.is_float:
         return [None]
@@ -323,17 +338,21 @@ def _cast_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], o
 
 CHOICE = (
     op("where(condition: bool[*S], a: [*S], b: [*S]) -> [*S]", "a where the condition is true, b elsewhere.",
-       lambda condition, a, b: np.where(condition, a, b), flops="size()", vjp=_where_vjp, dtypes="any", broadcast=True,
+       lambda condition, a, b: np.where(condition, a, b), flops="size()", vjp=_where_vjp, dtypes="any",
+       broadcast=True,
        samples=(Sample(("bool[2, 3]", "f32[2, 3]", "f32[2, 3]")), Sample(("bool[2, 1]", "f32[3]", "f32[]")),
                 Sample(([True, False], [1.0, 2.0], [math.nan, math.inf]), grad=False),
                 Sample(("bool[3]", "i64[3]", "i64[1]")))),
     op("cast(x: [*S], dtype: str) -> [*S]",
-       "x converted to another dtype. Floats become integers by cutting off the fraction; bool becomes 0 or 1, and a"
-       " number becomes true unless it is 0. What the dtype can't hold (300 in i8, nan in i64) becomes anything.",
+       "x converted to another dtype. Floats become integers by cutting off the fraction; bool becomes 0 or"
+       " 1, and a number becomes true unless it is 0. What the dtype can't hold (300 in i8, nan in i64)"
+       " becomes anything.",
        _cast, infer=_cast_infer, flops="size(x)", vjp=_cast_vjp, dtypes="any",
-       samples=(Sample(("f32[2, 3]",), {"dtype": "f64"}), Sample(([-1.7, -0.2, 0.0, 1.7],), {"dtype": "i64"}, grad=False),
+       samples=(Sample(("f32[2, 3]",), {"dtype": "f64"}),
+                Sample(([-1.7, -0.2, 0.0, 1.7],), {"dtype": "i64"}, grad=False),
                 Sample(([0.0, 0.5, -1.0, math.nan],), {"dtype": "bool"}, grad=False),
-                Sample(("bool[2, 3]",), {"dtype": "f32"}, grad=False), Sample(("i64[3]",), {"dtype": "i32"}, grad=False))),
+                Sample(("bool[2, 3]",), {"dtype": "f32"}, grad=False),
+                Sample(("i64[3]",), {"dtype": "i32"}, grad=False))),
 )  # fmt: skip
 
 OPS: tuple[OpDef, ...] = (*UNARY, *BINARY, *COMPARISONS, *LOGIC, *CHOICE)

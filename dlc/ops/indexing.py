@@ -1,8 +1,7 @@
 """Ops that read or write at places given by integers, and ops that find an order.
 
-An index counts from 0 and must be in range: 0 <= index < size of the axis. The reference raises IndexError where it is
-not; backends may do anything.
-"""
+An index counts from 0 and must be in range: 0 <= index < size of the axis. The reference raises IndexError
+where it is not; backends may do anything."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.derivatives import zeros
-from dlc.ops.rules import check_at_least, check_axis, check_equal, count, present, product
+from dlc.ops.rules import check_at_least, check_axis, check_equal, present, product
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -30,7 +29,8 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- references --------------------------------------------------------------------------------------------------
+# --- references
+# --------------------------------------------------------------------------------------------------
 
 
 def _checked(index: Array, size: int) -> Array:
@@ -85,10 +85,12 @@ def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
 
 def _top_k(x: Array, *, k: int, axis: int) -> tuple[Array, Array]:
     places = np.take(_argsort(x, axis=axis, descending=True), np.arange(k), axis=axis)
-    return np.take_along_axis(x, places, axis=axis), places
+    values: Array = np.take_along_axis(x, places, axis=axis)
+    return values, places
 
 
-# --- types -------------------------------------------------------------------------------------------------------
+# --- types
+# -------------------------------------------------------------------------------------------------------
 
 
 def _infer_take(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -101,7 +103,9 @@ def _check_alike(name: str, facts: Facts, x: TensorType, other: TensorType, axis
     """Raise unless `other` has the shape of `x`, except along `axis`."""
     check_axis(name, axis, x)
     if other.rank != x.rank:
-        raise OpError(f"`{name}` needs `{operand}` to have as many axes as `x`: {other.rank} are not {x.rank}")
+        raise OpError(
+            f"`{name}` needs `{operand}` to have as many axes as `x`: {other.rank} are not {x.rank}"
+        )
     for i, (a, b) in enumerate(zip(x.axes, other.axes, strict=True)):
         if i != axis:
             check_equal(facts, a, b, f"`{name}` needs axis {i} of `x` and `{operand}` to agree")
@@ -129,7 +133,9 @@ def _infer_update_slice(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[Tens
     x, values, _ = present(inputs)
     axis = attrs["axis"]
     _check_alike("update_slice", facts, x, values, axis, "values")
-    check_at_least(facts, x.axes[axis], values.axes[axis], f"`update_slice` needs `values` to fit along axis {axis}")
+    check_at_least(
+        facts, x.axes[axis], values.axes[axis], f"`update_slice` needs `values` to fit along axis {axis}"
+    )
     return (x,)
 
 
@@ -148,7 +154,8 @@ def _infer_argsort(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorTyp
     return (x.with_dtype("i64"),)
 
 
-# --- derivatives -------------------------------------------------------------------------------------------------
+# --- derivatives
+# -------------------------------------------------------------------------------------------------
 
 
 def _axis(op: Op) -> int:
@@ -157,7 +164,9 @@ def _axis(op: Op) -> int:
     return axis
 
 
-def _take_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _take_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     # Seen as [before, n, after], row i of x gets the sum of the gradients of all places that took it.
     dy, (x, index), axis = grads[0], operands, _axis(op)
     if dy is None:
@@ -209,14 +218,17 @@ def _update_slice_vjp(
     return [dx, b.op("take", dy, places, axis=axis), None]
 
 
-def _top_k_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _top_k_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
     return [b.op("scatter_add", zeros(b, x), outputs[1], dy, axis=_axis(op))]
 
 
-# --- the ops -----------------------------------------------------------------------------------------------------
+# --- the ops
+# -----------------------------------------------------------------------------------------------------
 
 _AXIS0 = {"axis": 0}
 _AXIS1 = {"axis": 1}
@@ -228,39 +240,99 @@ _UNIQUE = (
 _REPEATED = Sample(("f32[3, 2]", [[0, 1], [0, 1], [0, 0]], "f32[3, 2]"), _AXIS0)
 
 OPS: tuple[OpDef, ...] = (
-    op("take(x: [*S], index: i64[*I], axis: int) -> [*R]",
-       "The parts of x at the given places of an axis: that axis becomes the axes of `index`.", _take,
-       infer=_infer_take, vjp=_take_vjp, dtypes="any",
-       samples=(Sample(("f32[5, 2]", [[0, 4, 4], [1, 0, 2]]), _AXIS0), Sample(("f32[2, 3, 4]", [1]), _AXIS1),
-                Sample(("f32[3]", 2), _AXIS0), Sample(("i64[2, 3]", [2, 2, 0]), _AXIS1))),
-    op("take_along(x: [*S], index: i64[*I], axis: int) -> [*I]",
-       "Along an axis, the element of x at each index: y[i, j] is x[index[i, j], j] for axis 0. `index` has the shape of"
-       " x except along that axis.", _take_along, infer=_infer_take_along, vjp=_take_along_vjp, dtypes="any",
-       samples=(Sample(("f32[3, 2]", [[0, 2], [2, 2]]), _AXIS0), Sample(("f32[2, 1, 3]", [[[2]], [[0]]]), {"axis": 2}),
-                Sample(("i64[2]", [1, 1, 0]), _AXIS0))),
-    op("scatter(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
-       "x with `values` at the given places along an axis: y[index[i, j], j] is values[i, j] for axis 0. `index` and"
-       " `values` have the shape of x except along that axis. Places must differ, or any of their values may stay.",
-       _scatter, infer=_infer_scatter("scatter"), flops="size(values)", vjp=_scatter_vjp, dtypes="any", samples=_UNIQUE),
-    op("scatter_add(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
-       "x with `values` added at the given places along an axis; places may repeat. Shapes as for `scatter`.",
-       _scatter_add, infer=_infer_scatter("scatter_add"), flops="size(values)", vjp=_scatter_add_vjp, dtypes="number",
-       samples=(*_UNIQUE, _REPEATED)),
-    op("update_slice(x: [*S], values: [*V], start: i64[], axis: int) -> [*S]",
-       "x with `values` in the place of as many elements from `start` on along an axis; they must fit in.",
-       _update_slice, infer=_infer_update_slice, vjp=_update_slice_vjp, dtypes="any",
-       samples=(Sample(("f32[5, 2]", "f32[2, 2]", 3), _AXIS0), Sample(("f32[2, 3]", "f32[2, 3]", 0), _AXIS1),
-                Sample(("i64[4]", "i64[1]", 1), _AXIS0))),
-    op("top_k(x: [*S], k: int, axis: int) -> (values: [*R], indices: i64[*R])",
-       "The k greatest elements along an axis, greatest first, and their places; of equal ones, the first comes first.",
-       _top_k, infer=_infer_top_k, flops="size(x)", vjp=_top_k_vjp, dtypes="number",
-       samples=(Sample(([[3.0, 1.0, 2.0], [-1.0, 5.0, 0.0]],), {"k": 2, "axis": 1}),
-                Sample(([[1.0, 1.0, 1.0], [0.0, 2.0, 2.0]],), {"k": 2, "axis": 1}, grad=False),
-                Sample(("f32[4, 1]",), {"k": 4, "axis": 0}), Sample(([4, 9, 9, -1],), {"k": 1, "axis": 0}))),
-    op("argsort(x: [*S], axis: int, descending: bool = false) -> i64[*S]",
-       "The places of the elements along an axis in ascending order; equal ones keep their order.", _argsort,
-       infer=_infer_argsort, flops="size(x)", dtypes="number", differentiable=False,
-       samples=(Sample(([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0]],), {"axis": 1, "descending": False}),
-                Sample(([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0]],), {"axis": 1, "descending": True}),
-                Sample(([2, 1, 2],), {"axis": 0, "descending": True}), Sample(("f32[2, 0]",), {"axis": 1, "descending": False}))),
-)  # fmt: skip
+    op(
+        "take(x: [*S], index: i64[*I], axis: int) -> [*R]",
+        "The parts of x at the given places of an axis: that axis becomes the axes of `index`.",
+        _take,
+        infer=_infer_take,
+        vjp=_take_vjp,
+        dtypes="any",
+        samples=(
+            Sample(("f32[5, 2]", [[0, 4, 4], [1, 0, 2]]), _AXIS0),
+            Sample(("f32[2, 3, 4]", [1]), _AXIS1),
+            Sample(("f32[3]", 2), _AXIS0),
+            Sample(("i64[2, 3]", [2, 2, 0]), _AXIS1),
+        ),
+    ),
+    op(
+        "take_along(x: [*S], index: i64[*I], axis: int) -> [*I]",
+        "Along an axis, the element of x at each index: y[i, j] is x[index[i, j], j] for axis 0. `index`"
+        " has the shape of x except along that axis.",
+        _take_along,
+        infer=_infer_take_along,
+        vjp=_take_along_vjp,
+        dtypes="any",
+        samples=(
+            Sample(("f32[3, 2]", [[0, 2], [2, 2]]), _AXIS0),
+            Sample(("f32[2, 1, 3]", [[[2]], [[0]]]), {"axis": 2}),
+            Sample(("i64[2]", [1, 1, 0]), _AXIS0),
+        ),
+    ),
+    op(
+        "scatter(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
+        "x with `values` at the given places along an axis: y[index[i, j], j] is values[i, j] for axis 0."
+        " `index` and `values` have the shape of x except along that axis. Places must differ, or any of"
+        " their values may stay.",
+        _scatter,
+        infer=_infer_scatter("scatter"),
+        flops="size(values)",
+        vjp=_scatter_vjp,
+        dtypes="any",
+        samples=_UNIQUE,
+    ),
+    op(
+        "scatter_add(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
+        "x with `values` added at the given places along an axis; places may repeat. Shapes as for"
+        " `scatter`.",
+        _scatter_add,
+        infer=_infer_scatter("scatter_add"),
+        flops="size(values)",
+        vjp=_scatter_add_vjp,
+        dtypes="number",
+        samples=(*_UNIQUE, _REPEATED),
+    ),
+    op(
+        "update_slice(x: [*S], values: [*V], start: i64[], axis: int) -> [*S]",
+        "x with `values` in the place of as many elements from `start` on along an axis; they must fit in.",
+        _update_slice,
+        infer=_infer_update_slice,
+        vjp=_update_slice_vjp,
+        dtypes="any",
+        samples=(
+            Sample(("f32[5, 2]", "f32[2, 2]", 3), _AXIS0),
+            Sample(("f32[2, 3]", "f32[2, 3]", 0), _AXIS1),
+            Sample(("i64[4]", "i64[1]", 1), _AXIS0),
+        ),
+    ),
+    op(
+        "top_k(x: [*S], k: int, axis: int) -> (values: [*R], indices: i64[*R])",
+        "The k greatest elements along an axis, greatest first, and their places; of equal ones, the first"
+        " comes first.",
+        _top_k,
+        infer=_infer_top_k,
+        flops="size(x)",
+        vjp=_top_k_vjp,
+        dtypes="number",
+        samples=(
+            Sample(([[3.0, 1.0, 2.0], [-1.0, 5.0, 0.0]],), {"k": 2, "axis": 1}),
+            Sample(([[1.0, 1.0, 1.0], [0.0, 2.0, 2.0]],), {"k": 2, "axis": 1}, grad=False),
+            Sample(("f32[4, 1]",), {"k": 4, "axis": 0}),
+            Sample(([4, 9, 9, -1],), {"k": 1, "axis": 0}),
+        ),
+    ),
+    op(
+        "argsort(x: [*S], axis: int, descending: bool = false) -> i64[*S]",
+        "The places of the elements along an axis in ascending order; equal ones keep their order.",
+        _argsort,
+        infer=_infer_argsort,
+        flops="size(x)",
+        dtypes="number",
+        differentiable=False,
+        samples=(
+            Sample(([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0]],), {"axis": 1, "descending": False}),
+            Sample(([[3.0, 1.0, 2.0], [2.0, 2.0, 1.0]],), {"axis": 1, "descending": True}),
+            Sample(([2, 1, 2],), {"axis": 0, "descending": True}),
+            Sample(("f32[2, 0]",), {"axis": 1, "descending": False}),
+        ),
+    ),
+)

@@ -11,7 +11,7 @@ from typing import Any
 from dlc.ops import neural_reference as reference
 from dlc.ops.definition import OpDef, OpError, Sample, op
 from dlc.ops.neural_derivative import avg_pool_vjp, conv_transpose_vjp, conv_vjp, max_pool_vjp
-from dlc.ops.rules import check_at_least, check_equal, check_length, count, missing_equality, present
+from dlc.ops.rules import check_at_least, check_equal, check_length, count, present
 from dlc.types.dims import Dim, dim_min
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -20,7 +20,8 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- types -------------------------------------------------------------------------------------------------------
+# --- types
+# -------------------------------------------------------------------------------------------------------
 
 
 def _check_space(name: str, x: TensorType, attrs: Attrs, *lists: str, low: int = 1) -> int:
@@ -50,7 +51,9 @@ def _check_divisible(facts: Facts, value: Dim, groups: int, told: str) -> None:
     if divisible is not True:
         help = "" if divisible is False else f"state it: `where {value} % {groups} == 0`"
         verb = "is not" if divisible is False else "is not known to be"
-        raise OpError(f"{told}: {value} {verb} a multiple of {groups}", help=help, kind="fact" if help else "shape")
+        raise OpError(
+            f"{told}: {value} {verb} a multiple of {groups}", help=help, kind="fact" if help else "shape"
+        )
 
 
 def _room(name: str, facts: Facts, axis: int, size: Dim, border: int, reach: Dim | int) -> Dim:
@@ -79,7 +82,13 @@ def _infer_conv(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, 
     _check_divisible(facts, x.axes[1], groups, f"{told} needs channels in equal parts")
     _check_divisible(facts, w.axes[0], groups, f"{told} needs kernels in equal parts")
     channels = facts.simplify(x.axes[1] // groups)
-    check_equal(facts, w.axes[1], channels, f"{told} needs kernels over {channels} channels", notes=(f"x: {x}", f"w: {w}"))
+    check_equal(
+        facts,
+        w.axes[1],
+        channels,
+        f"{told} needs kernels over {channels} channels",
+        notes=(f"x: {x}", f"w: {w}"),
+    )
     space = []
     for i in range(rank):
         size, kernel = x.axes[2 + i], w.axes[2 + i]
@@ -97,11 +106,17 @@ def _infer_conv_transpose(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[Te
     told = "`conv_transpose` needs one kernel per channel of `x`"
     check_equal(facts, x.axes[1], w.axes[0], told, notes=notes)
     groups = attrs["groups"]
-    _check_divisible(facts, x.axes[1], groups, f"`conv_transpose` in {groups} groups needs channels in equal parts")
+    _check_divisible(
+        facts, x.axes[1], groups, f"`conv_transpose` in {groups} groups needs channels in equal parts"
+    )
     space = []
     for i in range(rank):
         reach = (w.axes[2 + i] - 1) * attrs["dilation"][i] + 1
-        size = (x.axes[2 + i] - 1) * attrs["stride"][i] + reach + (attrs["output_padding"][i] - sum(attrs["padding"][i]))
+        size = (
+            (x.axes[2 + i] - 1) * attrs["stride"][i]
+            + reach
+            + (attrs["output_padding"][i] - sum(attrs["padding"][i]))
+        )
         check_at_least(facts, size, Dim.of(1), f"`conv_transpose` cuts off all of spatial axis {i}")
         space.append(facts.simplify(size))
     return (x.with_axes((x.axes[0], facts.simplify(w.axes[1] * groups), *space)),)
@@ -122,8 +137,8 @@ def _pooled(name: str, facts: Facts, i: int, size: Dim, attrs: Attrs) -> Dim:
     kernel, stride, (before, after) = attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]
     if not 0 <= max(before, after) < kernel or min(before, after) < 0:
         raise OpError(
-            f"`{name}` needs padding smaller than the kernel, so that no window lies outside: {before} and {after} for a"
-            f" kernel of {kernel}",
+            f"`{name}` needs padding smaller than the kernel, so that no window lies outside: {before} and"
+            f" {after} for a kernel of {kernel}",
             kind="value",
         )
     room = _room(name, facts, i, size, before + after, kernel)
@@ -132,7 +147,8 @@ def _pooled(name: str, facts: Facts, i: int, size: Dim, attrs: Attrs) -> Dim:
     return facts.simplify(dim_min((room + (stride - 1)) // stride + 1, (size + (before - 1)) // stride + 1))
 
 
-# --- the ops -----------------------------------------------------------------------------------------------------
+# --- the ops
+# -----------------------------------------------------------------------------------------------------
 
 
 def _conv_attrs(
@@ -153,18 +169,27 @@ _CONVS = (
     Sample(("f32[2, 4, 6]", "f32[6, 2, 3]"), _conv_attrs([2], [[2, 2]], [1], 2)),
     Sample(("f32[1, 4, 5, 5]", "f32[4, 1, 3, 3]"), _conv_attrs([1, 1], [[1, 1], [1, 1]], [1, 1], 4)),
     Sample(("f32[1, 1, 1, 1]", "f32[2, 1, 1, 1]"), _conv_attrs([1, 1], [[0, 0], [0, 0]], [1, 1])),
-    Sample(("f32[1, 2, 3, 4, 5]", "f32[2, 2, 2, 1, 3]"), _conv_attrs([1, 2, 2], [[0, 1], [0, 0], [1, 1]], [1, 1, 1])),
+    Sample(
+        ("f32[1, 2, 3, 4, 5]", "f32[2, 2, 2, 1, 3]"),
+        _conv_attrs([1, 2, 2], [[0, 1], [0, 0], [1, 1]], [1, 1, 1]),
+    ),
     Sample(("f32[2, 1, 9]", "f32[1, 1, 3]"), _conv_attrs([4], [[0, 0]], [3])),
 )
 _TRANSPOSED = (
-    Sample(("f32[2, 3, 4, 3]", "f32[3, 2, 3, 2]"),
-           _conv_attrs([1, 1], [[1, 1], [0, 0]], [1, 1], output_padding=[0, 0])),
-    Sample(("f32[1, 4, 3, 2]", "f32[4, 1, 3, 4]"),
-           _conv_attrs([2, 3], [[1, 0], [2, 1]], [1, 2], 2, output_padding=[1, 0])),
+    Sample(
+        ("f32[2, 3, 4, 3]", "f32[3, 2, 3, 2]"),
+        _conv_attrs([1, 1], [[1, 1], [0, 0]], [1, 1], output_padding=[0, 0]),
+    ),
+    Sample(
+        ("f32[1, 4, 3, 2]", "f32[4, 1, 3, 4]"),
+        _conv_attrs([2, 3], [[1, 0], [2, 1]], [1, 2], 2, output_padding=[1, 0]),
+    ),
     Sample(("f32[1, 2, 1]", "f32[2, 3, 1]"), _conv_attrs([2], [[0, 0]], [1], output_padding=[1])),
-    Sample(("f32[1, 2, 2, 2, 2]", "f32[2, 1, 2, 1, 2]"),
-           _conv_attrs([2, 1, 2], [[0, 0], [0, 0], [1, 0]], [1, 1, 1], output_padding=[0, 0, 1])),
-)  # fmt: skip
+    Sample(
+        ("f32[1, 2, 2, 2, 2]", "f32[2, 1, 2, 1, 2]"),
+        _conv_attrs([2, 1, 2], [[0, 0], [0, 0], [1, 0]], [1, 1, 1], output_padding=[0, 0, 1]),
+    ),
+)
 _POOLS = (
     Sample(("f32[2, 3, 4, 6]",), _pool_attrs([2, 3], [2, 3], [[0, 0], [0, 0]])),
     Sample(("f32[1, 2, 7, 5]",), _pool_attrs([3, 3], [2, 2], [[1, 1], [1, 0]])),
@@ -184,22 +209,48 @@ _KERNELS = "stride: list[int], padding: list[list[int]]"
 _CONV_FLOPS = "2 * size() * j * prod(K)"
 
 OPS: tuple[OpDef, ...] = (
-    op(f"conv(x: [B, i, *D], w: [o, j, *K], {_KERNELS}, dilation: list[int], groups: int) -> [B, o, *R]",
-       "Slides kernels over the spatial axes (without turning them round) and sums over channels. `padding` is of zeros;"
-       " `dilation` spreads the kernel; each of `groups` equal parts of the channels meets its own part of the kernels.",
-       reference.conv, infer=_infer_conv, flops=_CONV_FLOPS, vjp=conv_vjp, samples=_CONVS),
-    op(f"conv_transpose(x: [B, i, *D], w: [i, j, *K], {_KERNELS}, output_padding: list[int], dilation: list[int],"
-       " groups: int) -> [B, o, *R]",
-       "The transpose of `conv` as a linear map: every element of x adds its kernel, `stride` apart; `padding` is cut off,"
-       " `output_padding` added at the end. j is the number of output channels of one group.", reference.conv_transpose,
-       infer=_infer_conv_transpose, flops="2 * size(x) * j * prod(K)", vjp=conv_transpose_vjp, samples=_TRANSPOSED),
-    op(f"max_pool(x: [B, c, *D], kernel: list[int], {_KERNELS}, ceil: bool) -> [B, c, *R]",
-       "The greatest element of each window; padding never wins. With `ceil` a last window may hang over the end if it"
-       " starts inside x or its front padding (PyTorch's rule).", reference.max_pool, infer=_infer_pool("max_pool"),
-       flops="size() * product(kernel)", vjp=max_pool_vjp, samples=(*_POOLS, _TIED)),
-    op(f"avg_pool(x: [B, c, *D], kernel: list[int], {_KERNELS}, ceil: bool, count_padding: bool) -> [B, c, *R]",
-       "The mean of each window. With `count_padding`, padding counts as zeros (what hangs over it by `ceil` does not);"
-       " without, only elements of x count. Windows as for `max_pool`.", reference.avg_pool,
-       infer=_infer_pool("avg_pool"), flops="size() * product(kernel)", vjp=avg_pool_vjp,
-       samples=(*(_counted(each, True) for each in _POOLS), *(_counted(each, False) for each in _POOLS))),
-)  # fmt: skip
+    op(
+        f"conv(x: [B, i, *D], w: [o, j, *K], {_KERNELS}, dilation: list[int], groups: int) -> [B, o, *R]",
+        "Slides kernels over the spatial axes (without turning them round) and sums over channels."
+        " `padding` is of zeros; `dilation` spreads the kernel; each of `groups` equal parts of the channels"
+        " meets its own part of the kernels.",
+        reference.conv,
+        infer=_infer_conv,
+        flops=_CONV_FLOPS,
+        vjp=conv_vjp,
+        samples=_CONVS,
+    ),
+    op(
+        f"conv_transpose(x: [B, i, *D], w: [i, j, *K], {_KERNELS}, output_padding: list[int],"
+        " dilation: list[int], groups: int) -> [B, o, *R]",
+        "The transpose of `conv` as a linear map: every element of x adds its kernel, `stride` apart;"
+        " `padding` is cut off, `output_padding` added at the end. j is the number of output channels of one"
+        " group.",
+        reference.conv_transpose,
+        infer=_infer_conv_transpose,
+        flops="2 * size(x) * j * prod(K)",
+        vjp=conv_transpose_vjp,
+        samples=_TRANSPOSED,
+    ),
+    op(
+        f"max_pool(x: [B, c, *D], kernel: list[int], {_KERNELS}, ceil: bool) -> [B, c, *R]",
+        "The greatest element of each window; padding never wins. With `ceil` a last window may hang over"
+        " the end if it starts inside x or its front padding (PyTorch's rule).",
+        reference.max_pool,
+        infer=_infer_pool("max_pool"),
+        flops="size() * product(kernel)",
+        vjp=max_pool_vjp,
+        samples=(*_POOLS, _TIED),
+    ),
+    op(
+        f"avg_pool(x: [B, c, *D], kernel: list[int], {_KERNELS}, ceil: bool, count_padding: bool)"
+        " -> [B, c, *R]",
+        "The mean of each window. With `count_padding`, padding counts as zeros (what hangs over it by"
+        " `ceil` does not); without, only elements of x count. Windows as for `max_pool`.",
+        reference.avg_pool,
+        infer=_infer_pool("avg_pool"),
+        flops="size() * product(kernel)",
+        vjp=avg_pool_vjp,
+        samples=(*(_counted(each, True) for each in _POOLS), *(_counted(each, False) for each in _POOLS)),
+    ),
+)

@@ -1,13 +1,13 @@
 """Derivatives of convolutions and pooling, as IR.
 
-They need no division of sizes to be exact: where a stride leaves a rest of unknown size, the gradient is made a little
-longer than needed and cut to the operand's size.
-"""
+They need no division of sizes to be exact: where a stride leaves a rest of unknown size, the gradient is made
+a little longer than needed and cut to the operand's size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dlc.ops.shape import ints_of, part
@@ -27,69 +27,77 @@ def _pairs(op: Op) -> Pairs:
     return tuple(ints_of(pair) for pair in padding)
 
 
-def _groups(op: Op) -> int:
-    groups = op.attr("groups")
-    assert isinstance(groups, int)
-    return groups
+# --- convolutions ------------------------------------------------------------------------------------------
 
 
-# --- convolutions ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Conv:
+    """The attributes that a convolution and its transpose share."""
+
+    stride: tuple[int, ...]
+    padding: Pairs
+    dilation: tuple[int, ...]
+    groups: int
+
+    @staticmethod
+    def of(op: Op) -> _Conv:
+        groups = op.attr("groups")
+        assert isinstance(groups, int)
+        return _Conv(ints_of(op.attr("stride")), _pairs(op), ints_of(op.attr("dilation")), groups)
+
+    def forward(self, b: Builder, x: Value, w: Value) -> Value:
+        return b.op(
+            "conv", x, w, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=self.groups
+        )
+
+    def transpose(self, b: Builder, x: Value, w: Value, extra: Sequence[int]) -> Value:
+        return b.op(
+            "conv_transpose",
+            x,
+            w,
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=tuple(extra),
+            dilation=self.dilation,
+            groups=self.groups,
+        )
 
 
-def conv_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
-    dy, (x, w) = grads[0], operands
+def conv_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
+    dy, (x, w), conv = grads[0], operands, _Conv.of(op)
     if dy is None:
         return [None, None]
-    stride, dilation = ints_of(op.attr("stride")), ints_of(op.attr("dilation"))
-    dx = _spread_back(b, dy, w, x, stride, _pairs(op), dilation, _groups(op))
-    dw = _kernel_gradient(b, x, dy, w, stride, _pairs(op), dilation, _groups(op))
-    return [dx, dw]
+    return [_image_gradient(b, conv, dy, w, x), _kernel_gradient(b, conv, x, dy, w)]
 
 
 def conv_transpose_vjp(
     b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
 ) -> Gradients:
     # The transpose of the transpose; the kernels see x and dy in each other's place.
-    dy, (x, w) = grads[0], operands
+    dy, (x, w), conv = grads[0], operands, _Conv.of(op)
     if dy is None:
         return [None, None]
-    stride, dilation = ints_of(op.attr("stride")), ints_of(op.attr("dilation"))
-    padding, groups = _pairs(op), _groups(op)
-    dx = b.op("conv", dy, w, stride=stride, padding=padding, dilation=dilation, groups=groups)
-    dx = _cut(b, dx, (0,) * len(stride), x.type.axes[2:])
-    dw = _kernel_gradient(b, dy, x, w, stride, padding, dilation, groups)
-    return [dx, dw]
+    dx = _cut(b, conv.forward(b, dy, w), (0,) * len(conv.stride), x.type.axes[2:])
+    return [dx, _kernel_gradient(b, conv, dy, x, w)]
 
 
-def _spread_back(
-    b: Builder,
-    dy: Value,
-    w: Value,
-    x: Value,
-    stride: Sequence[int],
-    padding: Pairs,
-    dilation: Sequence[int],
-    groups: int,
-) -> Value:
-    """The gradient of x: each window's gradient goes back to its window. [B, o, *places] -> the shape of x."""
-    rest = [_rest(b, x.type.axes[i], w.type.axes[i], s, p, d) for i, s, p, d in _axes(stride, padding, dilation)]
-    none = tuple((0, 0) for _ in stride)
-    exact = [size for size in rest if size is not None]
-    if len(exact) == len(rest):
-        attrs = {"padding": padding, "output_padding": tuple(exact)}
-        return b.op("conv_transpose", dy, w, stride=tuple(stride), dilation=tuple(dilation), groups=groups, **attrs)
-    attrs = {"padding": none, "output_padding": tuple(s - 1 for s in stride)}
-    full = b.op("conv_transpose", dy, w, stride=tuple(stride), dilation=tuple(dilation), groups=groups, **attrs)
-    return _cut(b, full, tuple(before for before, _ in padding), x.type.axes[2:])
+def _image_gradient(b: Builder, conv: _Conv, dy: Value, w: Value, x: Value) -> Value:
+    """The gradient of x: each window's gradient goes back to its window. [B, o, *places] -> as x."""
+    sizes = zip(x.type.axes[2:], w.type.axes[2:], conv.stride, conv.padding, conv.dilation, strict=True)
+    rests = [_rest(b, *each) for each in sizes]
+    exact = [rest for rest in rests if rest is not None]
+    if len(exact) == len(rests):
+        return conv.transpose(b, dy, w, exact)
+    uncut = replace(conv, padding=tuple((0, 0) for _ in conv.padding))
+    full = uncut.transpose(b, dy, w, [s - 1 for s in conv.stride])
+    return _cut(b, full, [before for before, _ in conv.padding], x.type.axes[2:])
 
 
-def _axes(
-    stride: Sequence[int], padding: Pairs, dilation: Sequence[int]
-) -> list[tuple[int, int, tuple[int, ...], int]]:
-    return list(zip(range(2, 2 + len(stride)), stride, padding, dilation, strict=True))
-
-
-def _rest(b: Builder, size: Dim, kernel: Dim, stride: int, padding: Sequence[int], dilation: int) -> int | None:
+def _rest(
+    b: Builder, size: Dim, kernel: Dim, stride: int, padding: Sequence[int], dilation: int
+) -> int | None:
     """How many elements at the end no window reaches, where that is known."""
     room = size + sum(padding) - (kernel - 1) * dilation - 1
     return b.facts.simplify(room % stride).constant
@@ -103,41 +111,34 @@ def _cut(b: Builder, x: Value, starts: Sequence[int], sizes: Sequence[Dim]) -> V
     return x
 
 
-def _kernel_gradient(
-    b: Builder,
-    x: Value,
-    dy: Value,
-    w: Value,
-    stride: Sequence[int],
-    padding: Pairs,
-    dilation: Sequence[int],
-    groups: int,
-) -> Value:
-    """The gradient of the kernels: x convolved with dy, batch and channels changing places, strides and dilations too.
+def _kernel_gradient(b: Builder, conv: _Conv, x: Value, dy: Value, w: Value) -> Value:
+    """The gradient of the kernels: x convolved with dy, batch and channels changing places, strides and
+    dilations too.
 
     Per group, channels of x stand as the batch and the batch as channels to be summed over."""
-    images = _batch_as_channels(b, x, groups)  # [i/g, g * B, *space]
-    images = b.reshape(images, (images.type.axes[0], product_of(images.type.axes[1:3]), *x.type.axes[2:]))
+    images = _batch_as_channels(b, x, conv.groups)  # [i/g, g * B, *space]
     kernels = b.permute(dy, (1, 0, *range(2, dy.type.rank)))  # [o, B, *places]
-    conv = b.op(
-        "conv", images, kernels, stride=tuple(dilation), padding=padding, dilation=tuple(stride), groups=groups
-    )  # [i/g, o, *K or more]
-    found = _cut(b, conv, (0,) * len(stride), w.type.axes[2:])
+    swapped = replace(conv, stride=conv.dilation, dilation=conv.stride)
+    found = swapped.forward(b, images, kernels)  # [i/g, o, *K or more]
+    found = _cut(b, found, (0,) * len(conv.stride), w.type.axes[2:])
     return b.permute(found, (1, 0, *range(2, w.type.rank)))
 
 
 def _batch_as_channels(b: Builder, x: Value, groups: int) -> Value:
-    """[B, g * c, *space] -> [c, g, B, *space]."""
+    """[B, g * c, *space] -> [c, g * B, *space]."""
     batch, channels, *space = x.type.axes
-    split = b.reshape(x, (batch, groups, b.facts.simplify(channels // groups), *space))
-    return b.permute(split, (2, 1, 0, *range(3, split.type.rank)))
+    share = b.facts.simplify(channels // groups)
+    split = b.reshape(x, (batch, groups, share, *space))
+    turned = b.permute(split, (2, 1, 0, *range(3, split.type.rank)))
+    return b.reshape(turned, (share, batch * groups, *space))
 
 
 def product_of(sizes: Sequence[Dim]) -> Dim:
     return math.prod(sizes, start=Dim.of(1))
 
 
-# --- pooling -----------------------------------------------------------------------------------------------------
+# --- pooling
+# -----------------------------------------------------------------------------------------------------
 
 
 def _border(b: Builder, x: Value, op: Op, value: float) -> Value:
@@ -180,7 +181,8 @@ def max_pool_vjp(
 def _flat_places(
     b: Builder, winner: Value, places: Sequence[Value], kernel: Sequence[int], space: Sequence[Dim]
 ) -> Value:
-    """i64[B, c, *places]: the row-major place in the padded input of each window's element number `winner`."""
+    """i64[B, c, *places]: the row-major place in the padded input of each window's element number
+    `winner`."""
     total: Value | None = None
     rank = len(kernel)
     for i, place in enumerate(places):
@@ -206,7 +208,8 @@ def _scatter_space(b: Builder, dy: Value, places: Value, like: Value) -> Value:
 def avg_pool_vjp(
     b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
 ) -> Gradients:
-    """Each window's gradient, over its count, goes to all of its elements: a convolution with ones, transposed."""
+    """Each window's gradient, over its count, goes to all of its elements: a convolution with ones,
+    transposed."""
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import LazyModule
 
@@ -30,10 +30,13 @@ def _border(x: Array, pairs: Pairs, value: float = 0.0) -> Array:
 def _windows(x: Array, kernel: Ints, stride: Ints, dilation: Ints) -> Array:
     """[B, c, *space] -> [B, c, *places, *kernel], a view. `space` has its border already."""
     sizes = [
-        (size - d * (k - 1) - 1) // s + 1 for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
+        (size - d * (k - 1) - 1) // s + 1
+        for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True)
     ]
     steps = x.strides[2:]
-    strides = [a * s for a, s in zip(steps, stride, strict=True)] + [a * d for a, d in zip(steps, dilation, strict=True)]
+    strides = [a * s for a, s in zip(steps, stride, strict=True)] + [
+        a * d for a, d in zip(steps, dilation, strict=True)
+    ]
     shape = (*x.shape[:2], *sizes, *kernel)
     return np.lib.stride_tricks.as_strided(x, shape, (*x.strides[:2], *strides), writeable=False)
 
@@ -73,21 +76,24 @@ def _scatter_kernel(result: Array, x: Array, w: Array, stride: Ints, dilation: I
     for place in product(*map(range, w.shape[2:])):
         starts = [p * d for p, d in zip(place, dilation, strict=True)]
         ends = [a + (n - 1) * s + 1 for a, n, s in zip(starts, x.shape[2:], stride, strict=True)]
-        where = tuple(map(slice, starts, ends, stride))
-        tap = np.tensordot(x, w[(slice(None), slice(None), *place)], axes=([1], [0]))
-        result[(slice(None), slice(None), *where)] += np.moveaxis(tap, -1, 1)
+        where: Any = (slice(None), slice(None), *map(slice, starts, ends, stride))
+        at: Any = (slice(None), slice(None), *place)
+        tap = np.tensordot(x, w[at], axes=([1], [0]))
+        result[where] += np.moveaxis(tap, -1, 1)
 
 
 def pooled_size(size: int, kernel: int, stride: int, before: int, after: int, ceil: bool) -> int:
-    """The number of windows along an axis. With `ceil` the last may hang over the end, but it must start inside the
-    input or the border before it (PyTorch's rule)."""
+    """The number of windows along an axis. With `ceil` the last may hang over the end, but it must start
+    inside the input or the border before it (PyTorch's rule)."""
     room = size + before + after - kernel
     if not ceil:
         return room // stride + 1
     return min(-(-room // stride) + 1, (size + before - 1) // stride + 1)
 
 
-def _overhang(x: Array, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool) -> tuple[list[int], list[list[int]]]:
+def _overhang(
+    x: Array, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool
+) -> tuple[list[int], list[list[int]]]:
     """The number of windows along each spatial axis, and the border that they need."""
     axes = list(zip(x.shape[2:], kernel, stride, padding, strict=True))
     sizes = [pooled_size(n, k, s, a, b, ceil) for n, k, s, (a, b) in axes]
@@ -110,7 +116,9 @@ def max_pool(x: Array, *, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool
     return result
 
 
-def avg_pool(x: Array, *, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool, count_padding: bool) -> Array:
+def avg_pool(
+    x: Array, *, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool, count_padding: bool
+) -> Array:
     views = _pool_windows(x, kernel, stride, padding, ceil, 0.0)
     total = views.sum(axis=tuple(range(x.ndim, views.ndim)))
     sizes, _ = _overhang(x, kernel, stride, padding, ceil)

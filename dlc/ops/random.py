@@ -1,5 +1,6 @@
-"""Ops that draw. Each carries `draw`, an identity that keeps two draws apart; the reference takes `rng`, a NumPy
-Generator. Draws are made in f64 and rounded, so that a seed gives the same numbers at every precision."""
+"""Ops that draw. Each carries `draw`, an identity that keeps two draws apart; the reference takes `rng`, a
+NumPy Generator. Draws are made in f64 and rounded, so that a seed gives the same numbers at every
+precision."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def _truncated_normal(
 
 
 def _propose(size: int, low: float, high: float, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Candidates, and which of them to keep: normal ones where most fall inside, else uniform ones thinned out."""
+    """Candidates, and which of them to keep: normal ones where most fall inside, else uniform ones thinned
+    out."""
     inside = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
     if inside > 0.2:
         drawn = rng.standard_normal(size)
@@ -97,7 +99,9 @@ def _infer_orthogonal(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[Tensor
     return result
 
 
-def _draw(signature: str, doc: str, reference: Any, infer: Any, *attrs: dict[str, Any], **facts: Any) -> OpDef:
+def _draw(
+    signature: str, doc: str, reference: Any, infer: Any, *attrs: dict[str, Any], **facts: Any
+) -> OpDef:
     samples = tuple(Sample((), each, grad=False) for each in attrs)
     return op(
         signature,
@@ -114,20 +118,48 @@ def _draw(signature: str, doc: str, reference: Any, infer: Any, *attrs: dict[str
 
 
 OPS: tuple[OpDef, ...] = (
-    _draw('normal(shape: list[dim], dtype: str = "float") -> [*S]', "Draws of the standard normal distribution.",
-          _normal, infer_shape("normal", FLOATS), {"shape": (2, 3), "dtype": "f32"}, {"shape": (), "dtype": "f64"},
-          {"shape": (0,), "dtype": "f32"}),
-    _draw('uniform(shape: list[dim], dtype: str = "float") -> [*S]', "Uniform draws from [0, 1).", _uniform,
-          infer_shape("uniform", FLOATS), {"shape": (2, 3), "dtype": "f32"}, {"shape": (1,), "dtype": "f64"}),
-    _draw('truncated_normal(shape: list[dim], low: float = -2.0, high: float = 2.0, dtype: str = "float") -> [*S]',
-          "Draws of the standard normal distribution restricted to [low, high].", _truncated_normal,
-          _infer_between("truncated_normal", FLOATS), {"shape": (4, 3), "low": -2.0, "high": 2.0, "dtype": "f32"},
-          {"shape": (5,), "low": 3.0, "high": 4.0, "dtype": "f32"}),
-    _draw("randint(shape: list[dim], low: int, high: int) -> i64[*S]", "Uniform draws of the integers low <= n < high.",
-          _randint, _infer_between("randint", ("i64",)), {"shape": (2, 3), "low": 0, "high": 5},
-          {"shape": (), "low": -3, "high": -2}),
-    _draw('orthogonal(shape: list[dim], dtype: str = "float") -> [*S]',
-          "A random matrix with orthonormal rows or columns, whichever are fewer; axes after the first count as columns."
-          " For initial values only.", _orthogonal, _infer_orthogonal, {"shape": (3, 5), "dtype": "f32"},
-          {"shape": (4, 1, 2), "dtype": "f64"}, source="Saxe, McClelland and Ganguli, 2013"),
-)  # fmt: skip
+    _draw(
+        'normal(shape: list[dim], dtype: str = "float") -> [*S]',
+        "Draws of the standard normal distribution.",
+        _normal,
+        infer_shape("normal", FLOATS),
+        {"shape": (2, 3), "dtype": "f32"},
+        {"shape": (), "dtype": "f64"},
+        {"shape": (0,), "dtype": "f32"},
+    ),
+    _draw(
+        'uniform(shape: list[dim], dtype: str = "float") -> [*S]',
+        "Uniform draws from [0, 1).",
+        _uniform,
+        infer_shape("uniform", FLOATS),
+        {"shape": (2, 3), "dtype": "f32"},
+        {"shape": (1,), "dtype": "f64"},
+    ),
+    _draw(
+        'truncated_normal(shape: list[dim], low: float = -2.0, high: float = 2.0, dtype: str = "float") ->'
+        " [*S]",
+        "Draws of the standard normal distribution restricted to [low, high].",
+        _truncated_normal,
+        _infer_between("truncated_normal", FLOATS),
+        {"shape": (4, 3), "low": -2.0, "high": 2.0, "dtype": "f32"},
+        {"shape": (5,), "low": 3.0, "high": 4.0, "dtype": "f32"},
+    ),
+    _draw(
+        "randint(shape: list[dim], low: int, high: int) -> i64[*S]",
+        "Uniform draws of the integers low <= n < high.",
+        _randint,
+        _infer_between("randint", ("i64",)),
+        {"shape": (2, 3), "low": 0, "high": 5},
+        {"shape": (), "low": -3, "high": -2},
+    ),
+    _draw(
+        'orthogonal(shape: list[dim], dtype: str = "float") -> [*S]',
+        "A random matrix with orthonormal rows or columns, whichever are fewer; axes after the first count as"
+        " columns. For initial values only.",
+        _orthogonal,
+        _infer_orthogonal,
+        {"shape": (3, 5), "dtype": "f32"},
+        {"shape": (4, 1, 2), "dtype": "f64"},
+        source="Saxe, McClelland and Ganguli, 2013",
+    ),
+)

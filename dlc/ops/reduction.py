@@ -1,7 +1,7 @@
 """Ops that combine the elements along axes: reductions and running totals.
 
-`axis` lists the reduced axes, none twice; the empty list reduces nothing. With `keepdims` they stay, at size 1.
-"""
+`axis` lists the reduced axes, none twice; the empty list reduces nothing. With `keepdims` they stay, at size
+1."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- references --------------------------------------------------------------------------------------------------
+# --- references
+# --------------------------------------------------------------------------------------------------
 
 
 def _reducing(function: str) -> Any:
@@ -59,7 +60,8 @@ def _running(function: str) -> Any:
     return reference
 
 
-# --- types -------------------------------------------------------------------------------------------------------
+# --- types
+# -------------------------------------------------------------------------------------------------------
 
 
 def _reduced(x: TensorType, axes: Sequence[int], keepdims: bool) -> TensorType:
@@ -114,7 +116,8 @@ def _infer_running(name: str) -> Any:
     return infer
 
 
-# --- derivatives -------------------------------------------------------------------------------------------------
+# --- derivatives
+# -------------------------------------------------------------------------------------------------
 
 
 def _axes(op: Op) -> tuple[int, ...]:
@@ -129,7 +132,9 @@ def _axis(op: Op) -> int:
     return axis
 
 
-def _sum_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _sum_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
@@ -148,8 +153,11 @@ def _extreme_vjp(
     return [b.mul(chosen, share)]
 
 
-def _prod_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
-    # The product of all others, without a division, so that zeros are no exception: one reduced axis at a time.
+def _prod_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
+    # The product of all others, without a division, so that zeros are no exception: one reduced axis at a
+    # time.
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
@@ -219,9 +227,10 @@ def _suffix_by_doubling(b: Builder, x: Value, dy: Value, axis: int) -> Value:
 
 
 def _suffix_by_pairs(b: Builder, x: Value, dy: Value, axis: int) -> Value:
-    """The same for an axis of unknown size n, over n*n pairs: s[k] = sum of dy[i] * x[k+1] * … * x[i] over i >= k."""
+    """The same for an axis of unknown size n, over n*n pairs: s[k] = sum of dy[i] * x[k+1] * … * x[i] over i
+    >= k."""
     rank, size = x.type.rank, x.type.axes[axis]
-    order = tuple(i for i in range(rank) if i != axis) + (axis,)
+    order = (*(i for i in range(rank) if i != axis), axis)
     places = b.op("arange", start=0, stop=size, dtype="i64")
     k, i = b.reshape(places, (size, 1)), b.reshape(places, (1, size))
     moved, weight = b.permute(x, order), b.permute(dy, order)
@@ -233,7 +242,8 @@ def _suffix_by_pairs(b: Builder, x: Value, dy: Value, axis: int) -> Value:
     return b.permute(total, tuple(order.index(i) for i in range(rank)))
 
 
-# --- the ops -----------------------------------------------------------------------------------------------------
+# --- the ops
+# -----------------------------------------------------------------------------------------------------
 
 
 def _shapes(**facts: Any) -> tuple[Sample, ...]:
@@ -270,7 +280,9 @@ _RUNS = (
 )
 
 
-def _reduce(name: str, doc: str, reference: Any, infer: Any, samples: tuple[Sample, ...], **facts: Any) -> OpDef:
+def _reduce(
+    name: str, doc: str, reference: Any, infer: Any, samples: tuple[Sample, ...], **facts: Any
+) -> OpDef:
     signature = f"{name}(x: [*S], axis: list[int], keepdims: bool = false) -> [*R]"
     return op(signature, doc, reference, infer=infer, flops="size(x)", samples=samples, **facts)
 
@@ -302,20 +314,62 @@ def _run(name: str, doc: str, vjp: Any) -> OpDef:
 
 
 OPS: tuple[OpDef, ...] = (
-    _reduce("sum", "The sum; 0 over nothing.", _reducing("sum"), _infer_reduce("sum"),
-            (*_shapes(), _EMPTY, _INTEGERS), dtypes="number", vjp=_sum_vjp),
-    _reduce("max", "The greatest element; nan if there is one.", _reducing("max"), _infer_extreme("max"),
-            (*_shapes(), _TIES, _INTEGERS), dtypes="number", vjp=_extreme_vjp),
-    _reduce("min", "The least element; nan if there is one.", _reducing("min"), _infer_extreme("min"),
-            (*_shapes(), _TIES, _INTEGERS), dtypes="number", vjp=_extreme_vjp),
-    _reduce("prod", "The product; 1 over nothing.", _reducing("prod"), _infer_reduce("prod"),
-            (*_shapes(), _EMPTY, _ZEROS, _INTEGERS), dtypes="number", vjp=_prod_vjp),
-    _reduce("any", "Whether any element is true; false over nothing.", _reducing("any"), _infer_reduce("any"), _BOOLS,
-            dtypes="bool", differentiable=False),
-    _reduce("all", "Whether all elements are true; true over nothing.", _reducing("all"), _infer_reduce("all"), _BOOLS,
-            dtypes="bool", differentiable=False),
+    _reduce(
+        "sum",
+        "The sum; 0 over nothing.",
+        _reducing("sum"),
+        _infer_reduce("sum"),
+        (*_shapes(), _EMPTY, _INTEGERS),
+        dtypes="number",
+        vjp=_sum_vjp,
+    ),
+    _reduce(
+        "max",
+        "The greatest element; nan if there is one.",
+        _reducing("max"),
+        _infer_extreme("max"),
+        (*_shapes(), _TIES, _INTEGERS),
+        dtypes="number",
+        vjp=_extreme_vjp,
+    ),
+    _reduce(
+        "min",
+        "The least element; nan if there is one.",
+        _reducing("min"),
+        _infer_extreme("min"),
+        (*_shapes(), _TIES, _INTEGERS),
+        dtypes="number",
+        vjp=_extreme_vjp,
+    ),
+    _reduce(
+        "prod",
+        "The product; 1 over nothing.",
+        _reducing("prod"),
+        _infer_reduce("prod"),
+        (*_shapes(), _EMPTY, _ZEROS, _INTEGERS),
+        dtypes="number",
+        vjp=_prod_vjp,
+    ),
+    _reduce(
+        "any",
+        "Whether any element is true; false over nothing.",
+        _reducing("any"),
+        _infer_reduce("any"),
+        _BOOLS,
+        dtypes="bool",
+        differentiable=False,
+    ),
+    _reduce(
+        "all",
+        "Whether all elements are true; true over nothing.",
+        _reducing("all"),
+        _infer_reduce("all"),
+        _BOOLS,
+        dtypes="bool",
+        differentiable=False,
+    ),
     _choose("argmax", "The place of the greatest element along an axis; of equal ones, the first."),
     _choose("argmin", "The place of the least element along an axis; of equal ones, the first."),
     _run("cumsum", "The sum of the elements up to and with each one.", _cumsum_vjp),
     _run("cumprod", "The product of the elements up to and with each one.", _cumprod_vjp),
-)  # fmt: skip
+)

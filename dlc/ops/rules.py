@@ -1,4 +1,5 @@
-"""What type rules share: axes that exist, lists with one entry per axis, sizes that are provably equal or in range.
+"""What type rules share: axes that exist, lists with one entry per axis, sizes that are provably equal or in
+range.
 
 Every helper raises OpError with the op's name, what it needs, and, where a stated fact would help, that fact.
 """
@@ -29,7 +30,9 @@ def count(number: int, noun: str = "axis", plural: str = "axes") -> str:
 def check_axis(name: str, axis: int, type: TensorType, operand: str = "x") -> int:
     """The axis itself, if `type` has it."""
     if not 0 <= axis < type.rank:
-        raise OpError(f"`{name}` has no axis {axis} to work on: `{operand}` has {count(type.rank)}", kind="value")
+        raise OpError(
+            f"`{name}` has no axis {axis} to work on: `{operand}` has {count(type.rank)}", kind="value"
+        )
     return axis
 
 
@@ -100,7 +103,8 @@ _QUOTIENT = re.compile(r"(\w+|\([^()]*\)) // (\w+)")
 
 
 def missing_equality(facts: Facts, a: Dim, b: Dim) -> str:
-    """Help for an equality that can't be proved: the divisibility that would prove it, else the equality itself."""
+    """Help for an equality that can't be proved: the divisibility that would prove it, else the equality
+    itself."""
     for value, divisor in dict.fromkeys(_QUOTIENT.findall(f"{a} {b}")):
         top, bottom = parse_dim(value), parse_dim(divisor)
         if bottom.constant == 0:
@@ -112,8 +116,8 @@ def missing_equality(facts: Facts, a: Dim, b: Dim) -> str:
 
 
 def _equal_if_exact(facts: Facts, a: Dim, b: Dim, exact: Mapping[str, Dim], divisor: Dim) -> bool:
-    """Whether `a == b` would follow if the quotients in `exact` left no rest: each is replaced by a fresh symbol q
-    and its numerator by q * divisor, where that numerator is a single symbol."""
+    """Whether `a == b` would follow if the quotients in `exact` left no rest: each is replaced by a fresh
+    symbol q and its numerator by q * divisor, where that numerator is a single symbol."""
     (_, top), *_ = exact.items()
     if len(top.symbols) != 1:
         return False

@@ -1,4 +1,5 @@
-"""Samples made concrete: arrays, attributes, types, and a program of the one op; what tests of an op start from."""
+"""Samples made concrete: arrays, attributes, types, and a program of the one op; what tests of an op start
+from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ops that move elements without computing: other shapes, other orders, parts, and borders.
 
-Attributes give one entry per axis. A size may be symbolic; what a shape needs must be provable from the facts.
-"""
+Attributes give one entry per axis. A size may be symbolic; what a shape needs must be provable from the
+facts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def ints_of(values: Sequence[Attr] | Attr) -> tuple[int, ...]:
     return tuple(value for value in values if isinstance(value, int))
 
 
-# --- references --------------------------------------------------------------------------------------------------
+# --- references
+# --------------------------------------------------------------------------------------------------
 
 
 def _reshape(x: Array, *, shape: Sequence[int]) -> Array:
@@ -88,7 +89,8 @@ def _flip(x: Array, *, axes: Sequence[int]) -> Array:
     return np.flip(x, tuple(axes))
 
 
-# --- types -------------------------------------------------------------------------------------------------------
+# --- types
+# -------------------------------------------------------------------------------------------------------
 
 
 def _infer_reshape(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -167,7 +169,9 @@ def _sliced(facts: Facts, axis: int, size: Dim, start: Dim, stop: Dim, step: int
     if start == ZERO and stop == size and step == 1:
         return size
     if step < 1:
-        raise OpError(f"`slice` needs steps of 1 or more, not {step}", help="`flip` reverses an axis", kind="value")
+        raise OpError(
+            f"`slice` needs steps of 1 or more, not {step}", help="`flip` reverses an axis", kind="value"
+        )
     told = f"`slice` {start}:{stop} of axis {axis}, of size {size},"
     check_at_least(facts, start, ZERO, f"{told} begins before the axis")
     check_at_least(facts, stop, start, f"{told} ends before it begins")
@@ -182,7 +186,9 @@ def _infer_pad(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, .
         check_length("pad", name, values, x.rank)
         for size in values:
             check_at_least(facts, size, ZERO, f"`pad` needs `{name}` to be 0 or more")
-    return (simplified(facts, x.dtype, [a + size + b for a, size, b in zip(before, x.axes, after, strict=True)]),)
+    return (
+        simplified(facts, x.dtype, [a + size + b for a, size, b in zip(before, x.axes, after, strict=True)]),
+    )
 
 
 def _infer_flip(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -191,7 +197,8 @@ def _infer_flip(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, 
     return (x,)
 
 
-# --- derivatives -------------------------------------------------------------------------------------------------
+# --- derivatives
+# -------------------------------------------------------------------------------------------------
 
 
 def _reshape_vjp(
@@ -235,7 +242,9 @@ def part(b: Builder, x: Value, axis: int, start: int | Dim, stop: int | Dim) -> 
     return b.op("slice", x, start=tuple(starts), stop=tuple(stops), step=(1,) * x.type.rank)
 
 
-def _slice_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _slice_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
@@ -248,8 +257,8 @@ def _slice_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], 
 
 
 def _spread(b: Builder, x: Value, axis: int, step: int, length: Dim) -> Value:
-    """x with its elements `step` apart along `axis`, zeros between, cut or filled to `length` (n elements of x stand
-    for (n-1)*step < length <= n*step)."""
+    """x with its elements `step` apart along `axis`, zeros between, cut or filled to `length` (n elements of
+    x stand for (n-1)*step < length <= n*step)."""
     size, axes = x.type.axes[axis], x.type.axes
     apart = b.reshape(x, (*axes[: axis + 1], 1, *axes[axis + 1 :]))
     gap = [ZERO] * apart.type.rank
@@ -259,7 +268,9 @@ def _spread(b: Builder, x: Value, axis: int, step: int, length: Dim) -> Value:
     return part(b, flat, axis, 0, length)
 
 
-def _pad_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _pad_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
@@ -268,11 +279,14 @@ def _pad_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], ou
     return [b.op("slice", dy, start=before, stop=stop, step=(1,) * x.type.rank)]
 
 
-def _flip_vjp(b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]) -> Gradients:
+def _flip_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
     return [None if grads[0] is None else b.op("flip", grads[0], axes=ints_of(op.attr("axes")))]
 
 
-# --- the ops -----------------------------------------------------------------------------------------------------
+# --- the ops
+# -----------------------------------------------------------------------------------------------------
 
 
 def _samples(*cases: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[Sample, ...]:
@@ -280,40 +294,107 @@ def _samples(*cases: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[Sample, ..
 
 
 OPS: tuple[OpDef, ...] = (
-    op("reshape(x: [*S], shape: list[dim]) -> [*R]", "The same elements, in row-major order, under another shape.",
-       _reshape, infer=_infer_reshape, vjp=_reshape_vjp, dtypes="any",
-       samples=_samples((("f32[2, 6]",), {"shape": (3, 4)}), (("f32[1]",), {"shape": ()}), (("f32[]",), {"shape": (1, 1)}),
-                        (("f32[0, 3]",), {"shape": (2, 0)}), (("i64[4]",), {"shape": (2, 1, 2)}))),
-    op("permute(x: [*S], axes: list[int]) -> [*R]", "The axes in another order: axis i of the result is axis axes[i] of x.",
-       _permute, infer=_infer_permute, vjp=_permute_vjp, dtypes="any",
-       samples=_samples((("f32[2, 3]",), {"axes": (1, 0)}), (("f32[2, 1, 3, 4]",), {"axes": (2, 0, 3, 1)}),
-                        (("f32[]",), {"axes": ()}), (("bool[0, 2]",), {"axes": (1, 0)}))),
-    op("broadcast(x: [*S], shape: list[dim]) -> [*R]",
-       "x repeated to `shape`: axes of size 1 are stretched, new ones come in front, as NumPy broadcasts.", _broadcast,
-       infer=_infer_broadcast, vjp=_broadcast_vjp, dtypes="any",
-       samples=_samples((("f32[3]",), {"shape": (2, 3)}), (("f32[2, 1, 3]",), {"shape": (4, 2, 5, 3)}),
-                        (("f32[]",), {"shape": (2,)}), (("f32[1]",), {"shape": (0,)}), (("i64[2]",), {"shape": (2,)}))),
-    op("concat(xs, axis: int) -> [*R]", "Tensors one after another along an axis.", _concat, infer=_infer_concat,
-       vjp=_concat_vjp, dtypes="any", variadic=True,
-       samples=_samples((("f32[2, 3]", "f32[2, 1]", "f32[2, 2]"), {"axis": 1}), (("f32[2]",), {"axis": 0}),
-                        (("f32[0, 2]", "f32[3, 2]"), {"axis": 0}), (("i64[1, 2, 1]", "i64[1, 2, 1]"), {"axis": 2}))),
-    op("slice(x: [*S], start: list[dim], stop: list[dim], step: list[int]) -> [*R]",
-       "The elements from `start` to before `stop`, every `step`-th: one entry per axis, 0 <= start <= stop <= size.",
-       _slice, infer=_infer_slice, vjp=_slice_vjp, dtypes="any",
-       samples=_samples((("f32[4, 5]",), {"start": (1, 0), "stop": (3, 5), "step": (1, 1)}),
-                        (("f32[7, 4]",), {"start": (1, 0), "stop": (7, 4), "step": (3, 2)}),
-                        (("f32[5]",), {"start": (0,), "stop": (4,), "step": (4,)}),
-                        (("f32[3]",), {"start": (2,), "stop": (2,), "step": (1,)}),
-                        (("i64[2, 1, 3]",), {"start": (0, 0, 1), "stop": (2, 1, 2), "step": (1, 1, 1)}))),
-    op("pad(x: [*S], before: list[dim], after: list[dim], value: float = 0.0) -> [*R]",
-       "x with a border of `value`: so many elements before and after it, one entry per axis.", _pad, infer=_infer_pad,
-       vjp=_pad_vjp, dtypes="any",
-       samples=_samples((("f32[2, 3]",), {"before": (1, 0), "after": (0, 2), "value": 0.0}),
-                        (("f32[2]",), {"before": (0,), "after": (1,), "value": float("-inf")}),
-                        (("f32[0]",), {"before": (1,), "after": (1,), "value": 2.5}),
-                        (("i64[2]",), {"before": (1,), "after": (1,), "value": 7}))),
-    op("flip(x: [*S], axes: list[int]) -> [*S]", "x with the order of its elements reversed along `axes`.", _flip,
-       infer=_infer_flip, vjp=_flip_vjp, dtypes="any",
-       samples=_samples((("f32[2, 3]",), {"axes": (1,)}), (("f32[2, 1, 3]",), {"axes": (0, 2)}),
-                        (("f32[2]",), {"axes": ()}), (("bool[3]",), {"axes": (0,)}))),
-)  # fmt: skip
+    op(
+        "reshape(x: [*S], shape: list[dim]) -> [*R]",
+        "The same elements, in row-major order, under another shape.",
+        _reshape,
+        infer=_infer_reshape,
+        vjp=_reshape_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[2, 6]",), {"shape": (3, 4)}),
+            (("f32[1]",), {"shape": ()}),
+            (("f32[]",), {"shape": (1, 1)}),
+            (("f32[0, 3]",), {"shape": (2, 0)}),
+            (("i64[4]",), {"shape": (2, 1, 2)}),
+        ),
+    ),
+    op(
+        "permute(x: [*S], axes: list[int]) -> [*R]",
+        "The axes in another order: axis i of the result is axis axes[i] of x.",
+        _permute,
+        infer=_infer_permute,
+        vjp=_permute_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[2, 3]",), {"axes": (1, 0)}),
+            (("f32[2, 1, 3, 4]",), {"axes": (2, 0, 3, 1)}),
+            (("f32[]",), {"axes": ()}),
+            (("bool[0, 2]",), {"axes": (1, 0)}),
+        ),
+    ),
+    op(
+        "broadcast(x: [*S], shape: list[dim]) -> [*R]",
+        "x repeated to `shape`: axes of size 1 are stretched, new ones come in front, as NumPy broadcasts.",
+        _broadcast,
+        infer=_infer_broadcast,
+        vjp=_broadcast_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[3]",), {"shape": (2, 3)}),
+            (("f32[2, 1, 3]",), {"shape": (4, 2, 5, 3)}),
+            (("f32[]",), {"shape": (2,)}),
+            (("f32[1]",), {"shape": (0,)}),
+            (("i64[2]",), {"shape": (2,)}),
+        ),
+    ),
+    op(
+        "concat(xs, axis: int) -> [*R]",
+        "Tensors one after another along an axis.",
+        _concat,
+        infer=_infer_concat,
+        vjp=_concat_vjp,
+        dtypes="any",
+        variadic=True,
+        samples=_samples(
+            (("f32[2, 3]", "f32[2, 1]", "f32[2, 2]"), {"axis": 1}),
+            (("f32[2]",), {"axis": 0}),
+            (("f32[0, 2]", "f32[3, 2]"), {"axis": 0}),
+            (("i64[1, 2, 1]", "i64[1, 2, 1]"), {"axis": 2}),
+        ),
+    ),
+    op(
+        "slice(x: [*S], start: list[dim], stop: list[dim], step: list[int]) -> [*R]",
+        "The elements from `start` to before `stop`, every `step`-th: one entry per axis,"
+        " 0 <= start <= stop <= size.",
+        _slice,
+        infer=_infer_slice,
+        vjp=_slice_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[4, 5]",), {"start": (1, 0), "stop": (3, 5), "step": (1, 1)}),
+            (("f32[7, 4]",), {"start": (1, 0), "stop": (7, 4), "step": (3, 2)}),
+            (("f32[5]",), {"start": (0,), "stop": (4,), "step": (4,)}),
+            (("f32[3]",), {"start": (2,), "stop": (2,), "step": (1,)}),
+            (("i64[2, 1, 3]",), {"start": (0, 0, 1), "stop": (2, 1, 2), "step": (1, 1, 1)}),
+        ),
+    ),
+    op(
+        "pad(x: [*S], before: list[dim], after: list[dim], value: float = 0.0) -> [*R]",
+        "x with a border of `value`: so many elements before and after it, one entry per axis.",
+        _pad,
+        infer=_infer_pad,
+        vjp=_pad_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[2, 3]",), {"before": (1, 0), "after": (0, 2), "value": 0.0}),
+            (("f32[2]",), {"before": (0,), "after": (1,), "value": -1.0}),
+            (("f32[0]",), {"before": (1,), "after": (1,), "value": 2.5}),
+            (("i64[2]",), {"before": (1,), "after": (1,), "value": 7}),
+        ),
+    ),
+    op(
+        "flip(x: [*S], axes: list[int]) -> [*S]",
+        "x with the order of its elements reversed along `axes`.",
+        _flip,
+        infer=_infer_flip,
+        vjp=_flip_vjp,
+        dtypes="any",
+        samples=_samples(
+            (("f32[2, 3]",), {"axes": (1,)}),
+            (("f32[2, 1, 3]",), {"axes": (0, 2)}),
+            (("f32[2]",), {"axes": ()}),
+            (("bool[3]",), {"axes": (0,)}),
+        ),
+    ),
+)

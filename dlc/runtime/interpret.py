@@ -1,14 +1,13 @@
 """The meaning of a program: its ops' NumPy references, executed one after another.
 
-`float` is computed as the given precision. Dtypes that NumPy does not compute in (bf16, f16, f8, i4) are computed in a
-wider one and rounded after every op.
-"""
+`float` is computed as the given precision. Dtypes that NumPy does not compute in (bf16, f16, f8, i4) are
+computed in a wider one and rounded after every op."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,15 +55,17 @@ def run(
 ) -> dict[str, Array]:
     """The outputs of the program's entry function, by name.
 
-    `weights` holds every parameter and buffer by its path. New values of buffers go into `updates`, where one is
-    given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the `require`), and
-    KeyError for a path without a value."""
+    `weights` holds every parameter and buffer by its path. New values of buffers go into `updates`, where one
+    is given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the
+    `require`), and KeyError for a path without a value."""
     main = program.main
-    machine = _Machine(program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates)
+    machine = _Machine(
+        program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates
+    )
     arrays = _entry_inputs(main, inputs, precision)
     dims = bind_dims(main, arrays)
     _check_facts(main, dims)
-    return machine.call(main, "", arrays, dims)
+    return _named(main, machine.call(main, "", arrays, dims))
 
 
 def run_function(
@@ -79,19 +80,30 @@ def run_function(
     function = program.functions[name]
     machine = _Machine(program, {}, rng or np.random.default_rng(0), precision, {})
     arrays = _entry_inputs(function, inputs or {}, precision)
-    return machine.call(function, "", arrays, bind_dims(function, arrays))
+    return _named(function, machine.call(function, "", arrays, bind_dims(function, arrays)))
 
 
-# --- the way in --------------------------------------------------------------------------------------------------
+def _named(function: Function, results: Sequence[Array]) -> dict[str, Array]:
+    return dict(zip((name for name, _ in function.outputs), results, strict=True))
+
+
+# --- the way in
+# --------------------------------------------------------------------------------------------------
 
 
 def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str) -> list[Array]:
     names = [value.name for value in function.inputs]
     missing, unknown = set(names) - set(inputs), set(inputs) - set(names)
     if missing or unknown:
-        wrong = [*(f"{name} is missing" for name in sorted(missing)), *(f"{name} is unknown" for name in sorted(unknown))]
+        wrong = [
+            *(f"{name} is missing" for name in sorted(missing)),
+            *(f"{name} is unknown" for name in sorted(unknown)),
+        ]
         raise InputError(f"inputs of {function.source}: {', '.join(wrong)}")
-    return [_as_type(np.asarray(inputs[value.name]), value.type, precision, value.name) for value in function.inputs]
+    return [
+        _as_type(np.asarray(inputs[value.name]), value.type, precision, value.name)
+        for value in function.inputs
+    ]
 
 
 def _as_type(array: Array, type: TensorType, precision: str, name: str) -> Array:
@@ -137,7 +149,8 @@ def _check_facts(function: Function, dims: Mapping[str, int]) -> None:
                 raise CheckFailed(f"{function.source} needs {fact}: {left} {fact.op} {right} does not hold")
 
 
-# --- execution ---------------------------------------------------------------------------------------------------
+# --- execution
+# ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -162,15 +175,14 @@ class _Machine:
     rng: np.random.Generator
     precision: str
     updates: dict[str, Array]
-    _dtypes: dict[str, np.dtype[Any]] = field(default_factory=dict)
 
     def call(
         self, function: Function, prefix: str, arrays: Sequence[Array], dims: Mapping[str, int]
-    ) -> dict[str, Array]:
+    ) -> list[Array]:
         names = (value.name for value in function.inputs)
         frame = _Frame(prefix, dims, dict(zip(names, arrays, strict=True)))
         self.execute(function.body, frame)
-        return {name: frame.values[value] for name, value in function.outputs}
+        return [frame.values[value] for _, value in function.outputs]
 
     def execute(self, body: Iterable[Op], frame: _Frame) -> None:
         for op in body:
@@ -179,7 +191,9 @@ class _Machine:
             try:
                 results = step(self, op, operands, frame)
             except Exception as error:
-                error.add_note(f"in `{op.op}` at {op.span.file}:{op.span}" if op.span.line else f"in `{op.op}`")
+                error.add_note(
+                    f"in `{op.op}` at {op.span.file}:{op.span}" if op.span.line else f"in `{op.op}`"
+                )
                 raise
             for value, result in zip(op.outputs, results, strict=True):
                 frame.values[value.name] = self._typed(result, value.type)
@@ -246,7 +260,7 @@ class _Machine:
         arrays = [each for each in operands if each is not None]
         dims = {name: dim.evaluate(frame.dims) for name, dim in op.dims}
         prefix = frame.path(op.path) if op.path else frame.prefix
-        return list(self.call(callee, prefix, arrays, dims).values())
+        return self.call(callee, prefix, arrays, dims)
 
 
 _Step = Callable[[_Machine, Op, "list[Array | None]", _Frame], Sequence[Array]]

@@ -1,4 +1,4 @@
-"""What facts say about sizes, ready for use: a substitution, lower bounds, and what is left of them.
+"""What facts say about sizes, in solved form: a substitution, lower bounds, and what is left of them.
 
 `System.add` takes a fact apart as far as it can. An equation with a lone symbol replaces that symbol
 (`d == heads*e`), a congruence replaces it by a multiple of a fresh one (`H % 32 == 0`: `H = 32*H'`), a bound
@@ -11,24 +11,10 @@ from __future__ import annotations
 from functools import reduce
 from math import gcd
 
-from dlc.types.dim_linear import Bounds, bounds_of, infeasible
-from dlc.types.dims import (
-    ONE,
-    Atom,
-    Dim,
-    DimTooLarge,
-    Monomial,
-    Terms,
-    common_monomial,
-    divide_monomials,
-    multiply_monomials,
-    reduce_by,
-    sole_atom,
-)
+from dlc.types.dim_prover import Prover
+from dlc.types.dims import ONE, Atom, Dim, Monomial, common_monomial, divide_monomials, reduce_by, sole_atom
 
 STEP_LIMIT = 200  # facts taken up again after a substitution, per added fact
-PRODUCT_LIMIT = 40  # inequalities multiplied by a monomial, per proof
-LIFTED_LIMIT = 400  # terms of a size after every symbol is written as bound + rest
 
 Fact = tuple[str, Dim]  # "==", ">=" or "!=", and what is compared with 0
 Binding = tuple[str, Dim]
@@ -48,18 +34,15 @@ def without_remainders(dim: Dim) -> Dim:
     return dim.replace(change)
 
 
-class System:
+class System(Prover):
     """Facts in solved form. `add` changes it; whoever shares one works on a `copy`."""
 
     def __init__(self, nonnegative: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.lower = dict.fromkeys(nonnegative, 0)
         self.forward: dict[str, Dim] = {}  # a symbol that facts determine, in terms of the others
-        self.lower: dict[str, int] = dict.fromkeys(nonnegative, 0)  # 1 for those not in it
         self.origin: dict[str, tuple[Dim, Dim]] = {}  # a fresh symbol as an exact quotient of stated sizes
-        self.inequalities: list[Dim] = []
-        self.equations: list[Dim] = []
-        self.inequations: list[Dim] = []
         self.contradictory = False
-        self._forget()
 
     def copy(self) -> System:
         other = System()
@@ -68,15 +51,11 @@ class System:
         other.inequations, other.contradictory = list(self.inequations), self.contradictory
         return other
 
-    def _forget(self) -> None:
-        self._lifted: dict[Monomial, Terms] = {}
-        self._atom_lower: dict[Atom, int | None] = {}
-
     # Adding facts
 
     def add(self, op: str, dim: Dim) -> None:
         pending: list[Fact] = [(op, dim)]
-        self._forget()
+        self.forget()
         for _ in range(STEP_LIMIT):
             if not pending or self.contradictory:
                 return
@@ -108,7 +87,7 @@ class System:
         replaced = {name: value}
         self.forward = {n: old.substitute(replaced) for n, old in self.forward.items()}
         self.forward[name] = value
-        self._forget()
+        self.forget()
         pending: list[Fact] = [(">=", value - self.lower.get(name, 1))]
         for op, kept in (("!=", self.inequations), (">=", self.inequalities), ("==", self.equations)):
             pending += [(op, fact) for fact in kept if name in fact.symbols]
@@ -117,12 +96,12 @@ class System:
 
     def normal(self, dim: Dim) -> Dim:
         """With what facts determine replaced, and free of `%`."""
-        return self._rewritten(without_remainders(dim.substitute(self.forward)))
+        return self.rewritten(without_remainders(dim.substitute(self.forward)))
 
-    def _rewritten(self, dim: Dim) -> Dim:
+    def rewritten(self, dim: Dim) -> Dim:
         if not self.equations or dim.is_constant:
             return dim
-        dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self._rewritten))
+        dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self.rewritten))
         for equation in self.equations:
             if abs(equation.ordered()[0][1]) == 1:
                 dim = reduce_by(dim, equation)[1]
@@ -153,7 +132,7 @@ class System:
         if least <= self.lower.get(name, 1):
             return []
         self.lower[name] = least
-        self._forget()
+        self.forget()
         again = [fact for fact in self.inequalities if name in fact.symbols]
         self.inequalities = [fact for fact in self.inequalities if name not in fact.symbols]
         return [(">=", fact) for fact in again]
@@ -294,138 +273,6 @@ class System:
             self.lower[fresh] = max(0, -(-(least or 0) // period))
         return divisor * Dim.symbol(fresh) + rest
 
-    # Lower bounds: every symbol, and every atom that has a least value, is that value and something >= 0
-
-    def least(self, dim: Dim) -> int | None:
-        """A lower bound that is visible once every symbol is written as its bound and the rest."""
-        terms = self.lifted(dim)
-        if all(c > 0 and self._signed(m) for m, c in terms.items() if m):
-            return terms.get(ONE, 0)
-        return None
-
-    def at_least_zero(self, dim: Dim) -> bool:
-        least = self.least(dim)
-        return least is not None and least >= 0
-
-    def is_divisor(self, dim: Dim) -> bool:
-        """Whether it is positive wherever a division by it has a value."""
-        return dim.nonnegative or self.at_least_zero(dim)
-
-    def lifted(self, dim: Dim) -> Terms:
-        terms: Terms = {}
-        for monomial, coefficient in dim.terms.items():
-            for lifted, c in self._lift(monomial).items():
-                terms[lifted] = terms.get(lifted, 0) + c * coefficient
-        return {m: c for m, c in terms.items() if c}
-
-    def _lift(self, monomial: Monomial) -> Terms:
-        found = self._lifted.get(monomial)
-        if found is not None:
-            return found
-        product = Dim.of(1)
-        for atom, power in monomial:
-            least = self._least_of(atom)
-            product = product * (Dim({((atom, 1),): 1}) + (least or 0)) ** power
-            if len(product.terms) > LIFTED_LIMIT:
-                raise DimTooLarge("too many terms to compare")
-        self._lifted[monomial] = product.terms
-        return product.terms
-
-    def _signed(self, monomial: Monomial) -> bool:
-        """Whether a monomial of a lifted size is >= 0."""
-        return all(e % 2 == 0 or self._least_of(a) is not None for a, e in monomial)
-
-    def _least_of(self, atom: str | Atom) -> int | None:
-        if isinstance(atom, str):
-            return self.lower.get(atom, 1)
-        if atom not in self._atom_lower:
-            self._atom_lower[atom] = None
-            least = self._atom_least(atom)
-            if least is not None:
-                self._atom_lower[atom] = least
-                self._lifted = {m: t for m, t in self._lifted.items() if all(a != atom for a, _ in m)}
-        return self._atom_lower[atom]
-
-    def _atom_least(self, atom: Atom) -> int | None:
-        found = [self.least(arg) for arg in atom.args]
-        known = [least for least in found if least is not None]
-        if atom.op == "max":
-            return max(known, default=None)
-        if atom.op == "min":
-            return min(known) if len(known) == len(found) else None
-        number, divisor = atom.args
-        if not self.is_divisor(divisor):
-            return None
-        if found[0] is None:
-            return 0 if self.entails(number) else None
-        return found[0] // divisor.constant if divisor.constant else min(found[0], 0)
-
-    # Proofs
-
-    def entails(self, dim: Dim) -> bool:
-        """Whether it is proved to be >= 0."""
-        if self.at_least_zero(dim):
-            return True
-        if dim + 1 in self.inequations or -dim - 1 in self.inequations:
-            dim = dim + 1
-        rows = self._rows(dim)
-        if not rows:
-            return self.at_least_zero(dim)
-        rows.insert(0, self.lifted(-dim - 1))
-        return infeasible([*rows, *self._products(rows)], self._signed)
-
-    def bounds(self, dim: Dim) -> Bounds:
-        """Constants between which it is proved to lie."""
-        value: Monomial = (("=", 1),)
-        terms, least = self.lifted(dim), self.least(dim)
-        rows = [{**terms, value: -1}, {**{m: -c for m, c in terms.items()}, value: 1}, *self._rows(dim)]
-        rows += self._products(rows)
-        low, high = bounds_of(value, rows, lambda m: value[0] not in m and self._signed(m))
-        return (low if least is None or (low is not None and low > least) else least), high
-
-    def _rows(self, dim: Dim) -> list[Terms]:
-        """The facts that have to do with it, and what defines the atoms in it and in them."""
-        facts = self._related(dim)
-        atoms: dict[Atom, None] = {}
-        for fact in (dim, *facts):
-            _collect_atoms(fact, atoms)
-        facts += [row for atom in atoms for row in self._definition(atom)]
-        return [self.lifted(fact) for fact in facts]
-
-    def _related(self, dim: Dim) -> list[Dim]:
-        left = self.inequalities + self.equations + [-e for e in self.equations]
-        names, found = set(dim.symbols), list[Dim]()
-        while True:
-            near = [fact for fact in left if not names.isdisjoint(fact.symbols)]
-            if not near or len(found) + len(near) > PRODUCT_LIMIT:
-                return found
-            found += near
-            left = [fact for fact in left if names.isdisjoint(fact.symbols)]
-            names.update(*(fact.symbols for fact in near))
-
-    def _definition(self, atom: Atom) -> list[Dim]:
-        value = Dim({((atom, 1),): 1})
-        if atom.op == "min":
-            return [arg - value for arg in atom.args]
-        if atom.op == "max":
-            return [value - arg for arg in atom.args]
-        number, divisor = atom.args
-        if not self.is_divisor(divisor):
-            return []
-        rest = number - divisor * value
-        return [rest, divisor - 1 - rest]
-
-    def _products(self, rows: list[Terms]) -> list[Terms]:
-        """Rows times a monomial >= 0, where that gives a product that occurs."""
-        wanted = {m for row in rows for m in row if sum(e for _, e in m) > 1}
-        found: list[Terms] = []
-        for row in rows:
-            factors = {divide_monomials(w, m): None for w in wanted for m in row if m and m != w}
-            for factor in factors:
-                if factor and self._signed(factor) and len(found) < PRODUCT_LIMIT:
-                    found.append({multiply_monomials(m, factor): c for m, c in row.items()})
-        return found
-
     # Back to the symbols that were stated
 
     def stated(self, dim: Dim) -> Dim:
@@ -496,11 +343,3 @@ def _tightened(dim: Dim) -> Dim:
 
 def _content(dim: Dim) -> int:
     return reduce(gcd, (c for m, c in dim.terms.items() if m), 0)
-
-
-def _collect_atoms(dim: Dim, found: dict[Atom, None]) -> None:
-    for atom in dim.atoms():
-        if isinstance(atom, Atom) and atom not in found:
-            found[atom] = None
-            for arg in atom.args:
-                _collect_atoms(arg, found)

@@ -1,8 +1,8 @@
 """Small public networks with generic weights and inputs: what the specs are compared with.
 
-`build(name)` gives a `Reference`: its weights under their public names, its inputs, and what it makes of them.
-Importing this module needs torch only; a builder that needs more imports it when it is called. Dropout is off
-everywhere, so that training mode is deterministic too.
+`build(name)` gives a `Reference`: its weights under their public names, its inputs, and what it makes of
+them. Importing this module needs torch only; a builder that needs more imports it when it is called. Dropout
+is off everywhere, so that training mode is deterministic too.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def flat(output: Any) -> dict[str, Tensor]:
 def reinit_(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give every parameter and running statistic a generic value that depends on its name and shape only.
 
-    The libraries' own initial values hide faults: zero biases, unit scales, zero-initialised heads. Matrices keep
-    the variance of what passes through them, scales spread around what they were, biases are small.
+    The libraries' own initial values hide faults: zero biases, unit scales, zero-initialised heads. Matrices
+    keep the variance of what passes through them, scales spread around what they were, biases are small.
     """
     for name, parameter in model.named_parameters():
         noise = _noise(name, parameter, seed)

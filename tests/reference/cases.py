@@ -11,12 +11,13 @@ from typing import Any
 class Case:
     """One comparison at a small size, and the published sizes of the same spec.
 
-    `spec` is relative to `specs/`. `reference` is a name in `builders.REFERENCES`, which needs `package`. `inputs`
-    maps the spec's inputs to the reference's, `outputs` the spec's outputs to the reference's (`out`, or the
-    position in a tuple). `weights` names the spec's `weights` block for the reference's names; None where the names
-    are the same. `training` says that training mode differs and is worth comparing, with `training_outputs` where
-    there are more of them, and a wider `training_tolerance` where batch statistics amplify rounding (there the
-    reference itself is that far from float64). `full` holds (model or preset, its exact number of parameters).
+    `spec` is relative to `specs/`. `reference` is a name in `builders.REFERENCES`, which needs `package`.
+    `inputs` maps the spec's inputs to the reference's, `outputs` the spec's outputs to the reference's
+    (`out`, or the position in a tuple). `weights` names the spec's `weights` block for the reference's names;
+    None where the names are the same. `training` says that training mode differs and is worth comparing, with
+    `training_outputs` where there are more of them, and a wider `training_tolerance` where batch statistics
+    amplify rounding (there the reference itself is that far from float64). `full` holds (model or preset, its
+    exact number of parameters).
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Lets `import torchvision` work beside a torch without CUDA.
 
-Import this before torchvision or transformers (which imports torchvision where it is installed). torchvision's
-compiled operators do not load into a CPU torch, yet it registers shapes for two of them when it is imported, which
-fails if nobody has declared them. Declaring them is enough: the networks here use neither.
+Import this before torchvision or transformers (which imports torchvision where it is installed). The compiled
+operators of torchvision do not load into a CPU torch, yet it registers shapes for two of them when it is
+imported, which fails if nobody has declared them. Declaring them is enough: the networks here use neither.
 """
 
 from __future__ import annotations

@@ -39,9 +39,10 @@ class Gain(nn.Module):
 
 
 class LeNet5Of1998(nn.Module):
-    """Section II.B of the paper. C3 is one dense convolution whose kernel has zeros where table I has gaps."""
+    """Section II.B of the paper. C3 is a dense convolution whose kernel has zeros where table I has gaps."""
 
-    SEEN = tuple("012 123 234 345 045 015 0123 1234 2345 0345 0145 0125 0134 1245 0235 012345".split())
+    SEEN = ("012", "123", "234", "345", "045", "015", "0123", "1234", "2345", "0345", "0145", "0125", "0134")
+    SEEN += ("1245", "0235", "012345")
 
     def __init__(self) -> None:
         super().__init__()

@@ -183,7 +183,8 @@ def _even(size: int, most: int) -> int:
 
 def _tile_output(kernel: Kernel, last: SBlockInfo, roles: Roles, rows: int, vectors: int) -> Any:
     """Cut the output's loops into tiles and spread them over threads; returns the loop around one tile."""
-    sch, loops, lanes = kernel.sch, kernel.sch.get_loops(last.block_rv), kernel.lanes(last)
+    sch, lanes = kernel.sch, kernel.lanes(last)
+    loops = [loop for loop in sch.get_loops(last.block_rv) if extent(sch, loop) != 1]
     batch, outer = [loops[i] for i in roles.batch], [loops[i] for i in roles.outer]
     column, vector, lane = sch.split(loops[roles.column], [None, vectors, lanes])
     row, in_row = ([x] for x in sch.split(loops[roles.row], [None, rows])) if roles.row is not None else ([], [])

@@ -1,0 +1,200 @@
+"""A program as one module of pure functions.
+
+The module holds, in this order: the functions of `library.py` that it uses, one function per module of the spec,
+`apply` and `init`. Emission imports no JAX.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path as FilePath
+
+from dlc.backend import Artifact, EmitOptions
+from dlc.emit.grouping import Group, Sketch, group
+from dlc.emit.names import snake, unique
+from dlc.emit.python import comment, docstring
+from dlc.emit.tree import Make
+from dlc.ir.nodes import Function, Op, Program
+from dlc_jax import rows
+from dlc_jax.functions import RESERVED, Emission, nodes
+from dlc_jax.layers import LAYERS
+from dlc_jax.methods import SAY
+from dlc_jax.sketch import Callee, Sketcher, Traits
+
+METHODS = {**SAY, **LAYERS}
+
+
+def is_native(op: Op) -> bool:
+    """Whether JAX says a composite itself, by a row or a function of the library."""
+    return op.op in rows.COMPOSITES or op.op in LAYERS
+
+
+def emit(program: Program, options: EmitOptions) -> Artifact:
+    """The program as `NAME.py`."""
+    module = Module(program, options)
+    source = module.source()
+    main = program.main
+    meta = {
+        "entry": "apply",
+        "inputs": [[value.name, value.type.to_json()] for value in main.inputs],
+        "outputs": [
+            [name, type.to_json()] for (name, _), type in zip(main.outputs, main.output_types, strict=True)
+        ],
+        "key": module.traits.key,
+        "updates": module.traits.updates,
+        "precision": options.precision,
+        "trainable": [each.path for each in program.parameters if each.trainable],
+    }
+    return Artifact("jax", {f"{options.name}.py": source}, meta)
+
+
+@dataclass
+class Module:
+    """The source of one program."""
+
+    program: Program
+    options: EmitOptions
+    callees: dict[str, Callee] = field(default_factory=dict)
+    traits: Traits = field(init=False)
+
+    def source(self) -> str:
+        emissions = self._reached(self._emissions())
+        self.traits = emissions[-1].traits
+        functions = [emission.lines() for emission in emissions]
+        from dlc_jax.init import init_function
+
+        helpers, init = init_function(self)
+        body = [*functions[:-1], *helpers, init, functions[-1]]
+        library = _copied("\n".join(line for lines in body for line in lines))
+        return _joined(self._head(), library, ["\n".join(lines) for lines in body])
+
+    # Functions
+
+    def _emissions(self) -> list[Emission]:
+        """All functions that the entry may need, callees first."""
+        found: list[Emission] = []
+        for functions in _levels(self.program):
+            sketches = [self.sketch(function) for function in functions]
+            groups = group(sketches)
+            found += [self._emission(each, i) for i, each in enumerate(groups)]
+        return found
+
+    def sketch(self, function: Function) -> Sketch:
+        return Sketcher(
+            self.program, function, self.callees, METHODS, is_native, self.options.precision
+        ).sketch()
+
+    def _emission(self, group: Group, number: int) -> Emission:
+        function = group.sketch.function
+        entry = function.name == self.program.entry
+        known = {name: callee.traits for name, callee in self.callees.items()}
+        traits = Traits.of(function, known)
+        name = "apply" if entry else self.fresh(_name(group, number))
+        for member in group.members:
+            self.callees[member] = Callee(name, traits, group.arguments(member))
+        return Emission(group, name, traits, entry)
+
+    def fresh(self, name: str) -> str:
+        taken = {callee.name for callee in self.callees.values()}
+        return unique(name, taken | {*RESERVED, "apply", "init", *_library()})
+
+    def _reached(self, emissions: Sequence[Emission]) -> list[Emission]:
+        """Those that the entry calls, directly or not, in order."""
+        by_name = {emission.name: emission for emission in emissions}
+        wanted = {"apply"}
+        for emission in reversed(emissions):
+            if emission.name in wanted:
+                called = (node.function for node in nodes(emission.group.sketch.steps) if isinstance(node, Make))
+                wanted.update(called)
+        return [each for name, each in by_name.items() if name in wanted]
+
+    # Head
+
+    def _head(self) -> list[str]:
+        lines = [f"# {comment(line)}" for line in self.options.header]
+        doc = self.program.main.doc.strip() or self.program.main.source
+        about = "\n".join((*doc.splitlines(), "", *_ABOUT))
+        return [*lines, *docstring(about)]
+
+
+_ABOUT = (
+    "Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",
+)
+
+
+def _levels(program: Program) -> Iterator[list[Function]]:
+    """The functions that the entry reaches, callees first; those of one source together, after all that they call."""
+    height: dict[str, int] = {}
+    names = program.reachable()
+    for name in names:
+        function = program.functions[name]
+        from dlc.ir.nodes import walk
+
+        below = (height[op.callee] for op in walk(function.body) if op.callee)
+        height[name] = 1 + max(below, default=0)
+    sources: dict[tuple[str, int], list[Function]] = {}
+    for name in names:
+        sources.setdefault((program.functions[name].source, height[name]), []).append(program.functions[name])
+    yield from (sources[key] for key in sorted(sources, key=lambda key: key[1]))
+
+
+def _name(group: Group, number: int) -> str:
+    return snake(group.sketch.function.source.strip("_"))
+
+
+# The library
+
+
+@cache
+def _library() -> Mapping[str, str]:
+    """The functions of `library.py`, by name, as text."""
+    text = FilePath(__file__).with_name("library.py").read_text()
+    lines = text.splitlines()
+    functions = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in functions}
+
+
+def _copied(source: str) -> list[str]:
+    """The library's functions that `source` uses, and those that these use, in the library's order."""
+    wanted: set[str] = set()
+    stack = [source]
+    while stack:
+        new = (_names(stack.pop()) & _library().keys()) - wanted
+        wanted |= new
+        stack += (_library()[name] for name in new)
+    return [text for name, text in _library().items() if name in wanted]
+
+
+def _names(source: str) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+
+
+def _joined(head: Iterable[str], library: Sequence[str], functions: Sequence[str]) -> str:
+    body = "\n\n\n".join((*library, *functions))
+    used = _names(body)
+    params = ["Params = dict[str, Any]"] if "Params" in used else []
+    return "\n".join((*head, "", *_imports(used | ({"Any"} if params else set())), "")) + "\n" + "\n\n\n".join(
+        (*params, body)
+    ) + "\n"
+
+
+def _imports(used: set[str]) -> list[str]:
+    typed = sorted(used & {"Iterable", "Sequence"})
+    standard = [
+        *(["import math"] if "math" in used else []),
+        *([f"from collections.abc import {', '.join(typed)}"] if typed else []),
+        *(["from typing import Any"] if "Any" in used else []),
+    ]
+    names = sorted(used & {"Array", "lax"})
+    own = [
+        *(["import jax"] if "jax" in used else []),
+        *(["import jax.numpy as jnp"] if "jnp" in used else []),
+        *([f"from jax import {', '.join(names)}"] if names else []),
+    ]
+    return [*standard, *([""] if standard and own else []), *own]
+
+
+

@@ -1,0 +1,40 @@
+"""Gradients of emitted programs by JAX's own differentiation, for comparing backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dlc.backend import Artifact
+from dlc_jax.load import _array, _in_order, _key, module, settings
+
+
+def gradients(
+    artifact: Artifact,
+    weights: Mapping[str, np.ndarray],
+    inputs: Mapping[str, Any],
+    cotangents: Mapping[str, np.ndarray],
+    key: Any = None,
+) -> dict[str, np.ndarray]:
+    """The gradient of sum(output * cotangent) over all outputs, by every trainable parameter's path."""
+    import jax
+    import jax.numpy as jnp
+
+    meta = artifact.meta
+    apply = module(artifact).apply
+    with settings(meta):
+        trained = {path: jnp.asarray(weights[path]) for path in meta["trainable"]}
+        fixed = {path: jnp.asarray(value) for path, value in weights.items() if path not in trained}
+        arguments = [_array(value, dtype) for value, dtype in _in_order(meta["inputs"], inputs)]
+        arguments += [_key(key)] if meta["key"] else []
+
+        def total(params: dict[str, Any]) -> Any:
+            results = apply({**fixed, **params}, *arguments)
+            outputs = results if isinstance(results, tuple) else (results,)
+            named = zip((name for name, _ in meta["outputs"]), outputs, strict=False)
+            return sum(jnp.sum(value * cotangents[name]) for name, value in named if name in cotangents)
+
+        found = jax.jit(jax.grad(total))(trained)
+        return {path: np.asarray(value) for path, value in found.items()}

@@ -1,0 +1,135 @@
+"""Emitted modules at work: NumPy (or DLPack) in and out, by name."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dlc.backend import Artifact
+
+
+@dataclass
+class JaxRunnable:
+    """A loaded program. `native` is the pair (params, apply): the flat dict of arrays and the compiled function.
+
+    On a GPU, float32 products are computed in full precision, so that results agree with other backends; programs
+    of f64 run with JAX's x64 switched on for the length of a call. Nothing global changes."""
+
+    params: dict[str, Any]
+    module: types.ModuleType
+    meta: Mapping[str, Any]
+    updates: dict[str, np.ndarray] = field(default_factory=dict)
+    """The new values of buffers of the last call, by path."""
+    _compiled: Callable[..., Any] | None = None
+
+    @property
+    def native(self) -> tuple[dict[str, Any], Callable[..., Any]]:
+        return self.params, self._apply
+
+    @property
+    def _apply(self) -> Callable[..., Any]:
+        import jax
+
+        if self._compiled is None:
+            self._compiled = jax.jit(self.module.apply)
+        return self._compiled
+
+    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, np.ndarray]:
+        """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for inputs that
+        are missing or unknown."""
+        with settings(self.meta):
+            arguments = [_array(value, dtype) for value, dtype in _in_order(self.meta["inputs"], inputs)]
+            if self.meta["key"]:
+                arguments.append(_key(key))
+            results = self._apply(self.params, *arguments)
+            return self._named(results)
+
+    def _named(self, results: Any) -> dict[str, np.ndarray]:
+        outputs = self.meta["outputs"]
+        found = results if isinstance(results, tuple) else (results,)
+        if self.meta["updates"]:
+            *found, updates = found
+            self.updates = {path: np.asarray(value) for path, value in updates.items()}
+        precision = self.meta["precision"]
+        return {
+            name: numpy_array(value, type["dtype"], precision)
+            for (name, type), value in zip(outputs, found, strict=True)
+        }
+
+
+def load(artifact: Artifact, weights: Mapping[str, np.ndarray]) -> JaxRunnable:
+    """The emitted module with its parameters as JAX arrays."""
+    import jax.numpy as jnp
+
+    with settings(artifact.meta):
+        params = {path: jnp.asarray(value) for path, value in weights.items()}
+    return JaxRunnable(params, module(artifact), artifact.meta)
+
+
+def module(artifact: Artifact) -> types.ModuleType:
+    """The emitted source as a fresh module, which is not entered into `sys.modules`."""
+    ((name, source),) = artifact.files.items()
+    found = types.ModuleType(name.removesuffix(".py"))
+    exec(compile(source, name, "exec"), found.__dict__)
+    return found
+
+
+@contextlib.contextmanager
+def settings(meta: Mapping[str, Any]) -> Iterator[None]:
+    """JAX's settings for one call: full float32 precision, and x64 for programs that need it."""
+    import jax
+
+    dtypes = {type["dtype"] for _, type in (*meta["inputs"], *meta["outputs"])} | {meta["precision"]}
+    with jax.default_matmul_precision("highest"), contextlib.ExitStack() as stack:
+        if "f64" in dtypes:
+            stack.enter_context(_x64())
+        yield
+
+
+def _x64() -> Any:
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
+
+
+def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
+    names = [name for name, _ in inputs]
+    missing, unknown = set(names) - given.keys(), given.keys() - set(names)
+    if missing or unknown:
+        raise TypeError(f"inputs missing: {sorted(missing)}; unknown: {sorted(unknown)}; expected: {names}")
+    return ((given[name], type["dtype"]) for name, type in inputs)
+
+
+def _array(value: Any, dtype: str) -> Any:
+    """An input as a JAX array. Integers become JAX's own width here, where a warning would tell nothing."""
+    import jax
+    import jax.numpy as jnp
+
+    if not isinstance(value, np.ndarray | jax.Array) and hasattr(value, "__dlpack__"):
+        value = jnp.from_dlpack(value)
+    if dtype == "i64" and not isinstance(value, jax.Array):
+        return jnp.asarray(np.asarray(value).astype(jax.dtypes.canonicalize_dtype(np.int64)))
+    return jnp.asarray(value)
+
+
+def _key(key: Any) -> Any:
+    import jax
+
+    return jax.random.key(key or 0) if key is None or isinstance(key, int) else key
+
+
+def numpy_array(value: Any, dtype: str, precision: str) -> np.ndarray:
+    """An output as NumPy, in the dtype that the program declares."""
+    from dlc.ops.arrays import numpy_dtype
+
+    found: np.ndarray = np.asarray(value)
+    return found.astype(numpy_dtype(precision if dtype == "float" else dtype))

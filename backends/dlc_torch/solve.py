@@ -1,0 +1,220 @@
+"""Which numbers of a class are arguments of its constructor, and what they are called.
+
+The members of a class are its instantiations: the same but for numbers. Each number is a column with one value per
+member. A number that differs between members becomes an argument: a static parameter of the spec's module where the
+values coincide, a simple term of them (`4 * d`, `d // heads`), or else an argument named after what it is
+(`in_features`). A number that is the same everywhere may still stand for a static parameter; there it takes more than
+a coincidence of values to be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dlc.emit.names import identifier, unique
+from dlc.emit.tree import Binary, Expr, Num
+from dlc.ir.nodes import Attr
+
+Value = int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Expr):
+    """An argument of the constructor: `d` there, `self.d` in methods."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    role: str
+    values: tuple[Value, ...]
+
+    @property
+    def varies(self) -> bool:
+        return len(set(self.values)) > 1
+
+
+@dataclass
+class Solution:
+    """Expressions for the columns, and the arguments with their values by member."""
+
+    found: list[Expr]
+    arguments: dict[str, tuple[Value, ...]]
+
+
+# Roles that name a size of a layer, for which an equal static parameter is believed.
+SIZES = frozenset(
+    """in_features out_features in_channels out_channels num_features num_embeddings embedding_dim dim channels size part
+    count heads output_size""".split()
+)
+# Roles whose numbers are mostly small and equal a static parameter by chance.
+WEAK = frozenset(
+    """kernel_size stride padding output_padding dilation groups index eps value k slope step momentum correction low high
+    min max scale""".split()
+)
+# Static parameters that a role is believed to mean first, by name.
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "count": ("layers", "depth", "n_layers", "num_layers", "blocks", "n", "steps"),
+    "num_embeddings": ("vocab", "vocab_size", "context"),
+    "embedding_dim": ("d", "dim", "d_model", "hidden"),
+    "kernel_size": ("kernel", "kernel_size", "k", "patch", "patch_size"),
+    "stride": ("stride", "patch", "patch_size"),
+    "p": ("p", "dropout", "drop", "rate"),
+    "part": ("heads", "kv_heads", "groups"),
+    "dim": ("d", "dim"),
+}
+# Numbers below are too common for an equal static parameter to mean anything, by how the number would be made of it.
+LEAST_EQUAL, LEAST_FACTOR = 2, 16
+FACTORS = (2, 3, 4, 6, 8)
+
+
+def solve(columns: Sequence[Column], statics: Sequence[Mapping[str, Attr]], spatial: Sequence[int] = ()) -> Solution:
+    """`statics` are the members' static arguments; `spatial` are sizes of images, which channels may equal by chance."""
+    return _Solver(statics, frozenset(spatial)).run(columns)
+
+
+@dataclass
+class _Solver:
+    members: Sequence[Mapping[str, Attr]]
+    spatial: frozenset[int]
+    known: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    own: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        for name in self.members[0] if self.members else ():
+            values = tuple(member.get(name) for member in self.members)
+            if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+                self.known[identifier(name)] = values  # type: ignore[assignment]
+
+    def run(self, columns: Sequence[Column]) -> Solution:
+        found: dict[int, Expr] = {}
+        for i, column in enumerate(columns):
+            expr = self._from_statics(column) if column.varies else self._believed(column)
+            if expr is not None:
+                found[i] = expr
+        for i, column in enumerate(columns):
+            if i not in found:
+                found[i] = self._own(column) if column.varies else Num(column.values[0], column.role)
+        names = [name for name in self.known if name in self.used]
+        first = [name for name in self.own if name.startswith(("in_", "num_"))]
+        order = [*first, *names, *(name for name in self.own if name not in first)]
+        values = {**self.known, **self.own}
+        return Solution([found[i] for i in range(len(columns))], {name: values[name] for name in order})
+
+    # --- numbers that differ between members ---------------------------------------------------------------------
+
+    def _from_statics(self, column: Column) -> Expr | None:
+        varying = {name: values for name, values in self.known.items() if len(set(values)) > 1}
+        names = sorted(varying, key=lambda name: name != column.role)
+        for name in names:
+            if varying[name] == column.values:
+                return self._use(name)
+        return self._term(column.values, varying)
+
+    def _term(self, values: tuple[Value, ...], among: Mapping[str, tuple[Value, ...]]) -> Expr | None:
+        """`4 * d`, `d // 2`, `d // heads`, `heads * e`."""
+        if not all(isinstance(value, int) and value > 0 for value in values):
+            return None
+        positive = {
+            name: known for name, known in among.items() if all(isinstance(each, int) and each > 0 for each in known)
+        }
+        for name, known in positive.items():
+            if factor := _ratio(values, known):
+                return Binary("*", Num(factor), self._use(name))
+        for name, known in positive.items():
+            if factor := _ratio(known, values):
+                return Binary("//", self._use(name), Num(factor))
+        everything = {name: known for name, known in {**self.known, **self.own}.items() if name not in positive} | positive
+        for operator, a, b in _pairs(values, everything):
+            if a in positive or b in positive:
+                return Binary(operator, self._use(a), self._use(b))
+        return None
+
+    def _own(self, column: Column) -> Expr:
+        """An argument of its own, shared with other columns of the same values or a multiple of them."""
+        for name, values in self.own.items():
+            if values == column.values:
+                return Arg(name)
+        found = self._term(column.values, self.own)
+        if found is not None:
+            return found
+        taken = {*self.known, *self.own, "self", "torch", "nn", "math", "F"}
+        name = unique(identifier(column.role), taken)
+        self.own[name] = column.values
+        return Arg(name)
+
+    def _use(self, name: str) -> Expr:
+        self.used.add(name)
+        return Arg(name)
+
+    # --- numbers that are the same in all members ----------------------------------------------------------------
+
+    def _believed(self, column: Column) -> Expr | None:
+        """A static parameter that the number most likely stands for."""
+        value = column.values[0]
+        same = [name for name, values in self.known.items() if set(values) == {value}]
+        named = [name for name in (column.role, *SYNONYMS.get(column.role, ())) if name in same]
+        if named:
+            return self._use(named[0])
+        if column.role in WEAK or not isinstance(value, int):
+            return None
+        least = LEAST_EQUAL if column.role in SIZES else LEAST_FACTOR
+        if value >= least and len(same) == 1 and not self._ambiguous(value):
+            return self._use(same[0])
+        if value >= 2 * LEAST_FACTOR and not same:
+            return self._believed_term(value)
+        return None
+
+    def _believed_term(self, value: int) -> Expr | None:
+        sure = {
+            name: int(values[0])
+            for name, values in self.known.items()
+            if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
+        }
+        large = {name: known for name, known in sure.items() if known >= LEAST_FACTOR}
+        multiples = [(factor, name) for name, known in large.items() for factor in FACTORS if factor * known == value]
+        if len(multiples) == 1:
+            ((factor, name),) = multiples
+            return Binary("*", Num(factor), self._use(name))
+        return None
+
+    def _ambiguous(self, value: Value) -> bool:
+        """Whether the number may stand for something else: it is in a list of sizes, in two parameters, or is the size
+        of an image."""
+        if value in self.spatial:
+            return True
+        holders = [name for name, values in self.members[0].items() if value in _numbers(values)]
+        return len(holders) > 1
+
+
+def _ratio(a: Sequence[Value], b: Sequence[Value]) -> int:
+    """The whole number above 1 that every a is of its b; 0 if there is none."""
+    factors = {int(x) // int(y) if int(x) % int(y) == 0 else 0 for x, y in zip(a, b, strict=True)}
+    only = factors.pop() if len(factors) == 1 else 0
+    return only if only > 1 else 0
+
+
+def _pairs(
+    values: Sequence[Value], among: Mapping[str, tuple[Value, ...]]
+) -> Iterator[tuple[str, str, str]]:
+    whole = {name: known for name, known in among.items() if all(isinstance(each, int) and each > 1 for each in known)}
+    for a, first in whole.items():
+        for b, second in whole.items():
+            rows = list(zip(values, first, second, strict=True))
+            if a != b and all(int(x) % int(y) == 0 and int(x) // int(y) == value for value, x, y in rows):
+                yield "//", a, b
+            if a < b and all(int(x) * int(y) == value for value, x, y in rows):
+                yield "*", a, b
+
+
+def _numbers(value: Attr) -> Iterator[Value]:
+    stack: list[Attr] = [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, tuple):
+            stack.extend(each)
+        elif isinstance(each, int | float) and not isinstance(each, bool):
+            yield each

@@ -1,0 +1,387 @@
+"""The statements of one method or function as lines of source: what is nested where it is used, what gets a variable.
+
+A value that the spec has named keeps its name and its statement. One that it has not stands where it is read, as long as
+the line stays short and calls do not nest deeply; otherwise it takes a variable: the one that it is computed from, if
+that is read for the last time, else the name of the operand that it becomes. So `x = x + self.attn(self.ln_1(x))` comes
+out as it was written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.names import base, identifier, unique
+from dlc.emit.python import quoted
+from dlc.emit.tree import At, Binary, Call, Dot, Expr, Num, Ref, Seq, Size, Unary, Word, refs, text, transform, walk
+from dlc_torch.draft import Assign, Check, Device, Loop, Stmt, Store, Target, Training, expressions
+
+WIDTH = 88  # of a line with nested calls; the formatter allows 100
+MAX_DEPTH = 3  # calls within calls
+END = 1_000_000_000
+
+RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_"})
+
+
+# --- nesting ---------------------------------------------------------------------------------------------------
+
+
+def depth(expr: Expr) -> int:
+    """How deep calls nest. A chain of methods counts as one call."""
+    match expr:
+        case Call(Dot(inner), args):
+            return max(depth(inner), 1 + max((depth(arg) for arg in args), default=0))
+        case Call(_, args):
+            return 1 + max((depth(arg) for arg in args), default=0)
+    return max((depth(child) for child in _children(expr)), default=0)
+
+
+def _children(expr: Expr) -> Iterator[Expr]:
+    stack = [getattr(expr, name) for name in expr.__dataclass_fields__]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Expr):
+            yield each
+        elif isinstance(each, tuple):
+            stack.extend(each)
+
+
+def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+    return transform(expr, lambda node: values.get(node.value, node) if isinstance(node, Ref) else node)
+
+
+def _plain(expr: Expr) -> str:
+    """The text with short names for variables, to see how long it gets."""
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Ref():
+                return Word("x")
+            case Device():
+                return Word("x.device")
+            case Training():
+                return Word("self.training")
+        return node
+
+    return text(transform(expr, change))
+
+
+def _fits(expr: Expr, indent: int) -> bool:
+    return depth(expr) <= MAX_DEPTH and len(INDENT) * indent + len("x = ") + len(_plain(expr)) <= WIDTH
+
+
+@dataclass
+class Nesting:
+    """Puts temporaries where they are read. `reads` counts how often each value is read in the whole function."""
+
+    reads: Counter[str]
+
+    def block(self, body: Sequence[Stmt], results: Sequence[Expr], indent: int) -> tuple[list[Stmt], list[Expr]]:
+        here = Counter(name for stmt in body for expr in _direct(stmt) for name in refs(expr))
+        here.update(name for expr in results for name in refs(expr))
+        pending: dict[str, Assign] = {}
+        done: list[Stmt] = []
+        for stmt in body:
+            if isinstance(stmt, Store | Check | Loop):
+                self._flush(pending, done, stmt)
+            stmt = self._settled(stmt, pending, done, indent)
+            if isinstance(stmt, Assign) and self._may_wait(stmt, here):
+                pending[stmt.targets[0].name] = stmt
+            else:
+                done.append(stmt)
+        return done, self._returned(results, pending, done, indent)
+
+    def _may_wait(self, stmt: Assign, here: Counter[str]) -> bool:
+        name = stmt.targets[0].name
+        return stmt.temporary and len(stmt.targets) == 1 and self.reads[name] == 1 and here[name] == 1
+
+    def _flush(self, pending: dict[str, Assign], done: list[Stmt], stmt: Stmt) -> None:
+        """Statements with an effect keep their place: what is read only after them is computed before."""
+        read = {name for expr in _direct(stmt) for name in refs(expr)}
+        for name in [name for name in pending if name not in read]:
+            done.append(pending.pop(name))
+
+    def _settled(self, stmt: Stmt, pending: dict[str, Assign], done: list[Stmt], indent: int) -> Stmt:
+        """The statement with the temporaries that it reads put in."""
+        match stmt:
+            case Assign(expr=expr):
+                return replace(stmt, expr=self._filled(expr, pending, done, indent))
+            case Check(condition=expr):
+                return replace(stmt, condition=self._filled(expr, pending, done, indent))
+            case Store(value=expr):
+                return replace(stmt, value=self._filled(expr, pending, done, indent))
+            case Loop():
+                inputs = tuple(self._filled(expr, pending, done, indent) for expr in stmt.inputs)
+                inside, results = self.block(stmt.body, stmt.results, indent + 1)
+                return replace(stmt, inputs=inputs, body=tuple(inside), results=tuple(results))
+
+    def _filled(self, expr: Expr, pending: dict[str, Assign], done: list[Stmt], indent: int) -> Expr:
+        nested = [name for name in refs(expr) if name in pending]
+        while nested:
+            whole = substitute(expr, {name: pending[name].expr for name in nested})
+            if _fits(whole, indent):
+                break
+            # The one that makes it longest becomes a statement; those read before it go first.
+            worst = max(nested, key=lambda name: (depth(pending[name].expr), len(_plain(pending[name].expr))))
+            nested.remove(worst)
+            done.append(pending.pop(worst))
+        found = {name: pending.pop(name).expr for name in nested}
+        return substitute(expr, found)
+
+    def _returned(
+        self, results: Sequence[Expr], pending: dict[str, Assign], done: list[Stmt], indent: int
+    ) -> list[Expr]:
+        found = [self._filled(expr, pending, done, indent + 1) for expr in results]
+        done.extend(pending.values())
+        return found
+
+
+def _direct(stmt: Stmt) -> Iterable[Expr]:
+    """The expressions that a statement evaluates itself, not those inside a loop."""
+    return stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
+
+
+# --- variables -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Variables:
+    """Gives every value a variable. `last` is where each value is read for the last time; a variable is free for
+    another value from there on."""
+
+    last: dict[str, int]
+    hints: Mapping[str, Sequence[str]]
+    names: dict[str, str] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    reserved: set[str] = field(default_factory=lambda: set(RESERVED))
+
+    def free(self, name: str, at: int) -> bool:
+        if name in self.reserved:
+            return False
+        holder = self.holders.get(name)
+        return holder is None or self.last.get(holder, -1) <= at
+
+    def give(self, value: str, hints: Iterable[str], at: int) -> str:
+        name = hint = "y"
+        for hint in hints:
+            name = safe(hint)
+            if self.free(name, at):
+                break
+        else:
+            taken = {each for each in self.holders if not self.free(each, at)} | self.reserved
+            name = unique(safe(hint), taken)
+        self.holders[name] = value
+        self.names[value] = name
+        return name
+
+
+def safe(hint: str) -> str:
+    name = identifier(hint)
+    if name in ("l", "O", "I"):  # read as digits
+        name += "_"
+    return name if name not in RESERVED else f"{name}_"
+
+
+def last_reads(body: Sequence[Stmt], results: Iterable[Expr]) -> dict[str, int]:
+    """Where each value is read for the last time: statements are counted, a loop counts again at its end, and what it
+    reads from outside is read until there."""
+    last: dict[str, int] = {}
+    _Positions(last).count(body, 0)
+    last.update((name, END) for expr in results for name in refs(expr))
+    return last
+
+
+@dataclass
+class _Positions:
+    last: dict[str, int]
+
+    def count(self, body: Sequence[Stmt], at: int) -> int:
+        for stmt in body:
+            at += 1
+            for expr in _direct(stmt):
+                self.last.update((name, at) for name in refs(expr))
+            if isinstance(stmt, Loop):
+                at = self._loop(stmt, at)
+        return at
+
+    def _loop(self, loop: Loop, at: int) -> int:
+        own = {target.name for target in loop.args} | set(_defined(loop.body))
+        inside: dict[str, int] = {}
+        end = _Positions(inside).count(loop.body, at) + 1
+        inside.update((name, end) for expr in loop.results for name in refs(expr))
+        self.last.update((name, at if name in own else end) for name, at in inside.items())
+        return end
+
+
+def _defined(body: Iterable[Stmt]) -> Iterator[str]:
+    for stmt in body:
+        match stmt:
+            case Assign(targets=targets):
+                yield from (target.name for target in targets)
+            case Loop():
+                yield from (target.name for target in (*stmt.args, *stmt.outputs))
+                yield from _defined(stmt.body)
+
+
+# --- lines -----------------------------------------------------------------------------------------------------
+
+Header = Callable[[Loop], tuple[str, str]]
+"""The variable and the iterable of a loop: ("block", "self.h")."""
+
+
+@dataclass
+class Writer:
+    """Writes the body of one method or function, `indent` levels in."""
+
+    variables: Variables
+    headers: Mapping[int, tuple[str, str]]
+    indent: int
+    device: str = ""
+    sizes: Mapping[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    shapes: dict[str, str] = field(default_factory=dict)
+    at: int = 0
+
+    def line(self, line: str, comment: str = "") -> None:
+        self.lines += layout(line, self.indent, comment=comment)
+
+    def text(self, expr: Expr) -> str:
+        return text(self.final(expr))
+
+    def final(self, expr: Expr) -> Expr:
+        def change(node: Expr) -> Expr:
+            match node:
+                case Ref(value):
+                    return Word(self.variables.names[value])
+                case Device():
+                    return Word(self.device)
+                case Size(symbol):
+                    return Word(self.sizes.get(symbol, symbol))
+            return node
+
+        return transform(expr, change)
+
+    def write(self, body: Sequence[Stmt], goals: Mapping[str, str] | None = None) -> None:
+        """`goals` are the variables that values of a loop's body are to end up in."""
+        for stmt in body:
+            self.at += 1
+            match stmt:
+                case Assign():
+                    self._assign(stmt, goals or {})
+                case Check(condition, message):
+                    self.line(f"if {self.text(opposite(condition))}:")
+                    self.lines += layout(f"raise ValueError({quoted(message)})", self.indent + 1)
+                case Store(path, value):
+                    self._store(path, value)
+                case Loop():
+                    self._loop(stmt)
+
+    def _store(self, path: Expr, value: Expr) -> None:
+        if isinstance(path, Call):  # self.get_buffer("a.b.mean")
+            where = text(path.args[0])[1:-1].rpartition(".")
+            owner = f'self.get_submodule("{where[0]}")' if where[0] else "self"
+            self.line(f'{owner}.register_buffer("{where[2]}", {self.text(value)})')
+        else:
+            self.line(f"{text(path)} = {self.text(value)}")
+
+    def _assign(self, stmt: Assign, goals: Mapping[str, str]) -> None:
+        read = self.text(stmt.expr)
+        names = [self._target(target, stmt, goals) for target in stmt.targets]
+        if len(names) == 1 and names[0] == read:
+            return
+        self.line(f"{', '.join(names)} = {read}", self._comment(stmt.targets, names))
+
+    def _target(self, target: Target, stmt: Assign, goals: Mapping[str, str]) -> str:
+        if target.name not in self.variables.last:
+            return "_"
+        hints = [goals[target.name]] if target.name in goals else []
+        hints += self._hints(target, stmt)
+        return self.variables.give(target.name, hints, self.at)
+
+    def _hints(self, target: Target, stmt: Assign) -> list[str]:
+        own = list(self.variables.hints.get(target.name, ()))
+        if not stmt.temporary:
+            return own
+        operand = [hint for hint in own[:-1]]
+        first = next(iter(refs(stmt.expr)), None)
+        reused = [self.variables.names[first]] if first and target.dtype not in ("bool",) else []
+        return [*operand, *reused, "mask" if target.dtype == "bool" else "y"]
+
+    def _comment(self, targets: Sequence[Target], names: Sequence[str]) -> str:
+        shown = [shape_text(target) for target, name in zip(targets, names, strict=True) if name != "_"]
+        known = [self.shapes.get(name) for name in names if name != "_"]
+        self.shapes.update((name, shape_text(target)) for target, name in zip(targets, names, strict=True))
+        if shown == known or max(map(len, shown), default=0) > 48:
+            return ""
+        return ", ".join(shown[:1] if len(set(shown)) == 1 else shown)
+
+    # --- loops ---------------------------------------------------------------------------------------------------
+
+    def _loop(self, loop: Loop) -> None:
+        carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
+        variable, source = self.headers[id(loop.count)]
+        self.line(f"for {variable} in {source}:")
+        goals = {expr.value: name for expr, name in zip(loop.results, carried, strict=True) if isinstance(expr, Ref)}
+        self.indent += 1
+        before = len(self.lines)
+        self.write(loop.body, goals)
+        self._turn_over(carried, [self.text(expr) for expr in loop.results])
+        if len(self.lines) == before:
+            self.line("pass")
+        self.indent -= 1
+        self.at += 1
+        for target, name in zip(loop.outputs, carried, strict=True):
+            self.variables.holders[name] = target.name
+            self.variables.names[target.name] = name
+
+    def _carry(self, arg: Target, expr: Expr) -> str:
+        """The variable of a carried value, which holds its first value when the loop begins."""
+        read = self.text(expr)
+        hints = list(self.variables.hints.get(arg.name, ("y",)))
+        if isinstance(expr, Ref) and self.variables.free(read, self.at):
+            hints.insert(0, read)
+        self.variables.last[arg.name] = max(self.variables.last.get(arg.name, 0), self.at + 1)
+        name = self.variables.give(arg.name, hints, self.at)
+        if name != read:
+            self.line(f"{name} = {read}", "" if self.shapes.get(name) == shape_text(arg) else shape_text(arg))
+        self.shapes[name] = shape_text(arg)
+        return name
+
+    def _turn_over(self, carried: Sequence[str], results: Sequence[str]) -> None:
+        moved = [(name, result) for name, result in zip(carried, results, strict=True) if name != result]
+        if moved:
+            self.line(f"{', '.join(name for name, _ in moved)} = {', '.join(result for _, result in moved)}")
+
+
+def shape_text(target: Target) -> str:
+    """`[B, T, d]`, with the dtype in front where it is no float."""
+    axes = [text(_named(axis)) for axis in target.axes]
+    whole = target.dtype.startswith(("f", "bf"))
+    return ("" if whole else target.dtype) + f"[{', '.join(axes)}]"
+
+
+def _named(expr: Expr) -> Expr:
+    return transform(expr, lambda node: Word(node.symbol) if isinstance(node, Size) else node)
+
+
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
+
+
+def opposite(condition: Expr) -> Expr:
+    """The negation of a condition on numbers or a bool tensor."""
+    if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
+        return Binary(_OPPOSITE[condition.operator], condition.left, condition.right)
+    return Unary("not ", condition)
+
+
+def needed_sizes(exprs: Iterable[Expr]) -> list[str]:
+    """The dims that expressions read, in order."""
+    seen: dict[str, None] = {}
+    for expr in exprs:
+        seen.update((node.symbol, None) for node in walk(expr) if isinstance(node, Size))
+    return list(seen)
+
+
+__all__ = ["At", "Nesting", "Num", "Seq", "Variables", "Writer", "base", "last_reads", "needed_sizes", "safe", "shape_text"]

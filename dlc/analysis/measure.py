@@ -1,0 +1,47 @@
+"""Counts of a program: parameters, FLOPs. Nothing is allocated; sizes that are not given stay symbolic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dlc.ir.nodes import Function, Program
+from dlc.ops.cost import op_flops
+from dlc.types.dims import Dim
+
+
+def count(program: Program, kind: str = "param", *, trainable: bool = False) -> int:
+    """The number of elements of all parameters (or buffers); tied ones count once, since a path names one tensor."""
+    return sum(
+        each.type.size.constant or 0
+        for each in program.parameters
+        if each.kind == kind and (each.trainable or not trainable)
+    )
+
+
+def active(program: Program) -> int:
+    """Parameters used for one position: all of them, where no experts are chosen."""
+    return count(program)
+
+
+def flops(program: Program, sizes: Mapping[str, int] | None = None) -> Dim:
+    """Floating-point operations of one run, in the dims that `sizes` does not give."""
+    memo: dict[str, Dim] = {}
+    for name in program.reachable():
+        memo[name] = _function_flops(program.functions[name], memo)
+    return memo[program.entry].substitute(dict(sizes or {}))
+
+
+def _function_flops(function: Function, memo: Mapping[str, Dim]) -> Dim:
+    types = function.types()
+    total = Dim.of(0)
+    stack = [(op, Dim.of(1)) for op in function.body]
+    while stack:
+        op, times = stack.pop()
+        if op.region is not None:
+            inner = times * int(op.attr("count") or 0)  # type: ignore[call-overload]
+            stack += [(each, inner) for each in op.region.body]
+        elif op.callee:
+            total = total + times * memo[op.callee].substitute(dict(op.dims))
+        else:
+            total = total + times * op_flops(op, types)
+    return total

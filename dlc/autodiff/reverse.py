@@ -1,0 +1,167 @@
+"""Reverse mode: a body is followed from its end, each op's rule turning gradients of results into those of
+operands.
+
+Before:
+
+    model Net(%x: [3]) -> (loss: %loss) {
+        %y: [3] = exp(%x)
+        %loss: [] = sum(%y) {axis=[0], keepdims=false}
+    }
+
+After `gradient(program, ["x"])`:
+
+    model Net(%x: [3]) -> (loss: %loss, x.grad: %mul) {
+        %y: [3] = exp(%x)
+        %loss: [] = sum(%y) {axis=[0], keepdims=false}
+        %one: [] = const {value=1.0}
+        %broadcast: [3] = broadcast(%reshape) {shape=[3]}       (and a reshape of %one to [1] before it)
+        %mul: [3] = mul(%broadcast, %y)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from dlc import ops
+from dlc.diagnostics import Span
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.splice import Names
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+# Ops without results of their own that a derivative could pass through.
+_SILENT = frozenset({"update", "require", "const", "param"})
+
+
+class NotDifferentiable(Exception):
+    """A gradient that does not exist or that no rule gives; `span` is the place of the op at fault."""
+
+    def __init__(self, message: str, span: Span) -> None:
+        super().__init__(message)
+        self.message = message
+        self.span = span
+
+
+def gradient_name(name: str) -> str:
+    """What the output with the gradient of a parameter or input is called."""
+    return f"{name}.grad"
+
+
+def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None = None) -> Program:
+    """The program with further outputs: the gradients of the output `of` (the first if None), a float scalar.
+
+    `wrt` are paths of parameters or names of inputs; every trainable parameter if None. Each gradient, named
+    by `gradient_name`, has the type of what it belongs to, zeros where `of` does not depend on it. The result
+    is one function: calls are inlined and repeats unrolled. Raises NotDifferentiable, KeyError for an unknown
+    name."""
+    from dlc.passes.dead_code import DeadCode
+    from dlc.passes.lower import flatten
+
+    names = list(wrt) if wrt is not None else [each.path for each in program.parameters if each.trainable]
+    flat = DeadCode().run(flatten(program))
+    main = flat.main
+    loss = _loss(main, of)
+    sources = {name: _sources(flat, main, name) for name in names}
+    b = Builder(Facts(main.facts), names=Names.of(main).fresh)
+    one = b.const(1.0, loss.type.dtype, hint="one")
+    leaves = [value for values in sources.values() for value in values]
+    found = dict(
+        zip((leaf.name for leaf in leaves), backward(b, main, {loss.name: one}, leaves), strict=True)
+    )
+    outputs = list(main.outputs)
+    for name in names:
+        grads = [grad for leaf in sources[name] if (grad := found[leaf.name]) is not None]
+        outputs.append((gradient_name(name), _total(b, grads, _type_of(flat, main, name)).name))
+    derived = replace(main, body=(*main.body, *b.body), outputs=tuple(outputs))
+    return DeadCode().run(flat.with_functions({**flat.functions, main.name: derived}))
+
+
+def _loss(main: Function, of: str | None) -> Value:
+    """The value of the output to be differentiated."""
+    outputs = dict(main.outputs)
+    value = outputs[of] if of is not None else main.outputs[0][1]
+    type = main.types()[value]
+    if type.rank or not type.is_float:
+        raise NotDifferentiable(f"a gradient is one of a float scalar, not of {type}", main.span)
+    return Value(value, type)
+
+
+def _sources(program: Program, main: Function, name: str) -> list[Value]:
+    """The values that stand for an input or for the reads of a parameter. Raises KeyError for an unknown
+    name."""
+    inputs = [value for value in main.inputs if value.name == name]
+    reads = [op.out for op in main.body if op.op == "param" and op.attr("path") == name]
+    if not inputs and not reads:
+        _type_of(program, main, name)
+    return inputs or reads
+
+
+def _type_of(program: Program, main: Function, name: str) -> TensorType:
+    known = {each.path: each.type for each in program.parameters}
+    known.update((param.name, param.type) for param in main.params)
+    known.update((op.attr("path"), op.out.type) for op in main.body if op.op == "param")  # type: ignore[misc]
+    known.update((value.name, value.type) for value in main.inputs)
+    return known[name]
+
+
+def _total(b: Builder, grads: Sequence[Value], type: TensorType) -> Value:
+    if not grads:
+        return b.op("full", shape=type.axes, value=0.0, dtype=type.dtype, hint="zeros")
+    total = grads[0]
+    for grad in grads[1:]:
+        total = b.add(total, grad)
+    return total
+
+
+def backward(
+    b: Builder, function: Function, seeds: Mapping[str, Value], wrt: Sequence[Value]
+) -> list[Value | None]:
+    """Append to `b` the gradients of `wrt` and give them, None where one is zero.
+
+    `seeds` are the gradients of some of the function's values. Its body must be flat: no calls, no repeats.
+    `b` must know the function's facts and use fresh names."""
+    types = function.types()
+    active = _active(function.body, {value.name for value in wrt})
+    grads: dict[str, Value] = {name: seed for name, seed in seeds.items() if name in active}
+    for op in reversed(function.body):
+        incoming = [grads.get(value.name) for value in op.outputs]
+        wanted = [name in active for name in op.inputs]
+        if any(wanted) and any(grad is not None for grad in incoming):
+            b.span = op.span
+            for name, grad in _apply(b, op, incoming, types):
+                if name in active:
+                    grads[name] = b.add(grads[name], grad) if name in grads else grad
+    return [grads.get(value.name) for value in wrt]
+
+
+def _active(body: Iterable[Op], wrt: Collection[str]) -> set[str]:
+    """The float values that depend on `wrt` in a way that has a derivative."""
+    active = set(wrt)
+    for op in body:
+        if not _is_constant(op) and any(name in active for name in op.inputs):
+            active.update(value.name for value in op.outputs if value.type.is_float)
+    return active
+
+
+def _is_constant(op: Op) -> bool:
+    """Whether an op's results count as constants, whatever its operands are."""
+    return op.op == "stop_gradient" or (ops.known(op.op) and not ops.get(op.op).differentiable)
+
+
+def _apply(
+    b: Builder, op: Op, incoming: Sequence[Value | None], types: Mapping[str, TensorType]
+) -> list[tuple[str, Value]]:
+    """The gradients that an op's rule gives to its operands, by name."""
+    if op.op in _SILENT:
+        return []
+    if op.callee or op.region is not None or not ops.known(op.op):
+        raise NotDifferentiable(f"`{op.op}` must be inlined before derivatives are taken", op.span)
+    rule = ops.get(op.op).vjp
+    if rule is None:
+        raise NotDifferentiable(f"`{op.op}` has no derivative", op.span)
+    operands = [Value(name, types[name]) for name in op.inputs]
+    found = rule(b, op, incoming, operands, op.outputs)
+    return [(name, grad) for name, grad in zip(op.inputs, found, strict=True) if grad is not None]

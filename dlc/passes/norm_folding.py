@@ -1,0 +1,258 @@
+"""Batch norm after a convolution or linear layer becomes part of its weights, in inference.
+
+Before:
+
+    module linear_1(%x: [B, 3]) -> (y: %y)
+        source linear
+        library
+        param weight: [4, 3]
+    {
+        %weight: [4, 3] = param() {path="weight"}
+        %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
+        %y: [B, 4] = matmul(%x, %turned)
+    }
+    module batch_norm_1(%x: [B, 4]) -> (y: %y)
+        source batch_norm
+        library
+        buffer running_mean: [4]
+        buffer running_var: [4]
+    {
+        %mean: [4] = param() {path="running_mean"}
+        %centred: [B, 4] = sub(%x, %mean)
+        %var: [4] = param() {path="running_var"}
+        %eps: [] = const() {value=1e-05}
+        %padded: [4] = add(%var, %eps)
+        %scale: [4] = rsqrt(%padded)
+        %y: [B, 4] = mul(%centred, %scale)
+    }
+    model Net(%x: [B, 3]) -> (y: %y)
+        child fc: linear_1
+        child norm: batch_norm_1
+    {
+        %h: [B, 4] = linear(%x) {out=4, bias=false} @ fc -> linear_1 [B=B]
+        %y: [B, 4] = batch_norm(%h) {eps=1e-05, momentum=0.1, affine=false} @ norm -> batch_norm_1 [B=B]
+    }
+
+After, where nothing but the entry function is shown and dead code has gone:
+
+    prepare folded_weight_1(%weight: [4, 3], %running_var: [4]) -> (result: %mul)
+        source folded_weight
+    {
+        %const: [] = const() {value=1e-05}
+        %add: [4] = add(%running_var, %const)
+        %rsqrt: [4] = rsqrt(%add)
+        %reshape: [4, 1] = reshape(%rsqrt) {shape=[4, 1]}
+        %mul: [4, 3] = mul(%weight, %reshape)
+    }
+    prepare folded_bias_1(%running_var: [4], %running_mean: [4]) -> (result: %neg)
+        source folded_bias
+    {
+        %const: [] = const() {value=1e-05}
+        %add: [4] = add(%running_var, %const)
+        %rsqrt: [4] = rsqrt(%add)
+        %mul: [4] = mul(%running_mean, %rsqrt)
+        %neg: [4] = neg(%mul)
+    }
+    model Net(%x: [B, 3]) -> (y: %y)
+        prepared fc_folded_weight: [4, 3] = folded_weight_1(fc.weight, norm.running_var)
+        prepared fc_folded_bias: [4] = folded_bias_1(norm.running_var, norm.running_mean)
+        child fc: linear_1
+        child norm: batch_norm_1
+    {
+        %weight: [4, 3] = param() {path="fc_folded_weight"}
+        %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
+        %y_2: [B, 4] = matmul(%x, %turned)
+        %bias: [4] = param() {path="fc_folded_bias"}
+        %y: [B, 4] = add(%y_2, %bias)
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
+from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
+from dlc.passes.base import use_counts
+from dlc.passes.prepared import Inputs, PrepareFunctions, prepared_params, read, sibling, with_params
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+# Layers that are linear in their weights, whose first axis is the output's channels.
+LAYERS = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
+
+
+@dataclass(frozen=True, slots=True)
+class NormFolding:
+    """Needs library calls (before `decompose`); leaves functions of training alone. A layer is folded where nothing but
+    the batch norm reads it. Adds `prepared` parameters; the layer's and the norm's own stay."""
+
+    name: str = "norm-folding"
+
+    def run(self, program: Program) -> Program:
+        prepare = PrepareFunctions(program)
+        functions = {
+            name: each if each.training or each.library else _Folder(each, prepare).run()
+            for name, each in program.functions.items()
+        }
+        return prepare.joined(functions) if prepare.added else program
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A layer's call and the batch norm that reads it."""
+
+    layer: Op
+    norm: Op
+    inside: Function
+    norm_function: Function
+
+    @property
+    def eps(self) -> float:
+        return float(str(self.norm.attr("eps")))
+
+    @cached_property
+    def weight(self) -> Param:
+        return next(param for param in self.inside.params if param.name == "weight")
+
+    @property
+    def channels(self) -> TensorType:
+        return self.weight.type.with_axes(self.weight.type.axes[:1])
+
+    @cached_property
+    def has_bias(self) -> bool:
+        return any(param.name == "bias" for param in self.inside.params)
+
+    @cached_property
+    def affine(self) -> bool:
+        return any(param.name == "weight" for param in self.norm_function.params)
+
+    def sources(self, names: Iterable[str]) -> tuple[list[str], Inputs]:
+        """Paths and types of what a prepared tensor is computed from."""
+        path = {"weight": self.layer.path, "bias": self.layer.path}
+        types = {"weight": self.weight.type}
+        paths = [prefixed(path.get(name, self.norm.path), _LOCAL.get(name, name)) for name in names]
+        return paths, [(name, types.get(name, self.channels)) for name in names]
+
+
+# Names of a prepare function's inputs that are called otherwise in the norm.
+_LOCAL = {"gamma": "weight", "beta": "bias"}
+
+
+@dataclass
+class _Folder:
+    function: Function
+    prepare: PrepareFunctions
+    params: list[Param] = field(default_factory=list)
+    taken: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def run(self) -> Function:
+        body = self._body(self.function.body, None)
+        return with_params(self.function, body, self.params) if self.params else self.function
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.function)
+
+    @cached_property
+    def uses(self) -> Mapping[str, int]:
+        return use_counts(self.function)
+
+    def _body(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+        result: list[Op] = []
+        layers: dict[str, Op] = {}
+        folded: set[str] = set()
+        for op in body:
+            if op.region is not None:
+                region = Region(op.region.args, self._body(op.region.body, op), op.region.results)
+                op = replace(op, region=region)
+            pair = self._pair(layers, op)
+            if pair is not None:
+                folded.add(pair.layer.out.name)
+                result += self._folded(pair, repeat)
+                continue
+            if op.op in LAYERS and op.callee:
+                layers[op.out.name] = op
+            result.append(op)
+        return tuple(op for op in result if not (op.outputs and op.out.name in folded))
+
+    def _pair(self, layers: Mapping[str, Op], op: Op) -> _Pair | None:
+        """The layer that this batch norm can be folded into."""
+        layer = layers.get(op.inputs[0]) if op.op == "batch_norm" and op.callee else None
+        if layer is None or self.uses[layer.out.name] != 1:
+            return None
+        functions = self.prepare.program.functions
+        pair = _Pair(layer, op, functions[layer.callee], functions[op.callee])
+        # A norm's channels are axis 1, a linear layer's the last one; a prepared tensor belongs to one turn of a repeat.
+        same_axis = layer.op != "linear" or layer.out.type.rank == 2
+        same_turn = ("{i}" in layer.path) == ("{i}" in op.path)
+        own_paths = not any(each.callee and has_paths((each,)) for each in pair.inside.body)
+        return pair if same_axis and same_turn and own_paths else None
+
+    def _folded(self, pair: _Pair, repeat: Op | None) -> list[Op]:
+        """The layer's body on prepared weights, and the prepared bias added where the layer had none."""
+        paths = self._prepared(pair, repeat)
+        layer, inside, out = pair.layer, pair.inside, pair.norm.out
+        values = {inside.inputs[0].name: layer.inputs[0]}
+        dims = dict(layer.dims)
+        result = inside.outputs[0][1]
+        if pair.has_bias:
+            values[result] = out.name
+        splice = Splice(self.names, Draws(), values, dims, lambda path: paths.get(path, prefixed(layer.path, path)))
+        ops = splice.body(inside.body)
+        if pair.has_bias:
+            return ops
+        builder = Builder(Facts(self.function.facts), names=self.names.fresh)
+        builder.span = pair.norm.span
+        bias = read(builder, paths["bias"], pair.channels)
+        column = (pair.channels.axes[0], *(1 for _ in out.type.axes[2:]))
+        shaped = builder.reshape(bias, column) if len(column) > 1 else bias
+        ops += builder.body
+        return [*ops, Op("add", (values[result], shaped.name), (out,), span=pair.norm.span)]
+
+    def _prepared(self, pair: _Pair, repeat: Op | None) -> dict[str, str]:
+        """Paths of the prepared weight and bias."""
+        base = self._base(pair)
+        paths = {name: sibling(base, f"folded_{name}") for name in ("weight", "bias")}
+        scaled = ["running_var", *(["gamma"] if pair.affine else [])]
+        shifted = ["running_mean", *(["bias"] if pair.has_bias else []), *(["beta"] if pair.affine else [])]
+        for name, needed in (("weight", ["weight", *scaled]), ("bias", [*scaled, *shifted])):
+            sources, inputs = pair.sources(needed)
+            make = _MAKE[name]
+            function = self.prepare.get(
+                f"folded_{name}", inputs, lambda b, *values, n=needed, m=make: m(b, pair.eps, dict(zip(n, values)))
+            )
+            self.params += prepared_params(paths[name], sources, function, repeat)
+        return paths
+
+    def _base(self, pair: _Pair) -> str:
+        """What prepared tensors are named after: the layer, and the norm where the layer has several."""
+        paths = (pair.layer.path, pair.norm.path)
+        base = pair.layer.path
+        if self.taken.setdefault(base, paths) != paths:
+            base = sibling(base, pair.norm.path.rsplit(".", 1)[-1])
+        return base
+
+
+def _scale(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:
+    scale = b.op("rsqrt", b.add(values["running_var"], eps))
+    return b.mul(scale, values["gamma"]) if "gamma" in values else scale
+
+
+def _weight(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:
+    weight, scale = values["weight"], _scale(b, eps, values)
+    return b.mul(weight, b.reshape(scale, (scale.type.axes[0], *(1 for _ in weight.type.axes[1:]))))
+
+
+def _bias(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:
+    centre = values["running_mean"]
+    if "bias" in values:
+        centre = b.sub(centre, values["bias"])
+    moved = b.mul(centre, _scale(b, eps, values))
+    return b.sub(values["beta"], moved) if "beta" in values else b.neg(moved)
+
+
+_MAKE = {"weight": _weight, "bias": _bias}

@@ -1,0 +1,169 @@
+"""Linear layers that read the same value become one product, in inference: queries, keys and values; gate and up.
+
+Before:
+
+    module linear_1(%x: [B, 3]) -> (y: %y)
+        source linear
+        library
+        param weight: [4, 3]
+    {
+        %weight: [4, 3] = param() {path="weight"}
+        %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
+        %y: [B, 4] = matmul(%x, %turned)
+    }
+    model Net(%x: [B, 3]) -> (q: %q, k: %k)
+        child q: linear_1
+        child k: linear_1
+    {
+        %q: [B, 4] = linear(%x) {out=4, bias=false} @ q -> linear_1 [B=B]
+        %k: [B, 4] = linear(%x) {out=4, bias=false} @ k -> linear_1 [B=B]
+    }
+
+After:
+
+    prepare merged_weight_1(%weight: [4, 3], %weight_2: [4, 3]) -> (result: %concat)
+        source merged_weight
+    {
+        %concat: [8, 3] = concat(%weight, %weight_2) {axis=0}
+    }
+    module linear_1(%x: [B, 3]) -> (y: %y)
+        source linear
+        library
+        param weight: [4, 3]
+    {
+        %weight: [4, 3] = param() {path="weight"}
+        %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
+        %y: [B, 4] = matmul(%x, %turned)
+    }
+    model Net(%x: [B, 3]) -> (q: %q, k: %k)
+        prepared q_k_weight: [8, 3] = merged_weight_1(q.weight, k.weight)
+        child q: linear_1
+        child k: linear_1
+    {
+        %q_k_weight: [8, 3] = param() {path="q_k_weight"}
+        %permute: [3, 8] = permute(%q_k_weight) {axes=[1, 0]}
+        %matmul: [B, 8] = matmul(%x, %permute)
+        %q: [B, 4] = slice(%matmul) {start=[0, 0], stop=[B, 4], step=[1, 1]}
+        %k: [B, 4] = slice(%matmul) {start=[0, 4], stop=[B, 8], step=[1, 1]}
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
+from dlc.ir.splice import Names, prefixed
+from dlc.passes.prepared import PrepareFunctions, prepared_params, read, with_params
+from dlc.types.dims import Dim
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelLinears:
+    """Needs library calls (before `decompose`); leaves functions of training alone. Merges layers of one parent with
+    the same operand that all have a bias, or all none. Adds `prepared` parameters; the layers' own stay."""
+
+    name: str = "parallel-linears"
+
+    def run(self, program: Program) -> Program:
+        prepare = PrepareFunctions(program)
+        functions = {
+            name: each if each.training or each.library else _Joiner(each, prepare).run()
+            for name, each in program.functions.items()
+        }
+        return prepare.joined(functions) if prepare.added else program
+
+
+@dataclass
+class _Joiner:
+    function: Function
+    prepare: PrepareFunctions
+    params: list[Param] = field(default_factory=list)
+
+    def run(self) -> Function:
+        body = self._body(self.function.body, None)
+        return with_params(self.function, body, self.params) if self.params else self.function
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.function)
+
+    def _body(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+        body = tuple(body)
+        groups = _groups(body)
+        merged = {op.out.name for group in groups.values() for op in group}
+        result: list[Op] = []
+        for op in body:
+            name = op.out.name if op.outputs else ""
+            if op.region is not None:
+                region = Region(op.region.args, self._body(op.region.body, op), op.region.results)
+                result.append(replace(op, region=region))
+            elif name in groups:
+                result += self._merged(groups[name], repeat)
+            elif name not in merged:
+                result.append(op)
+        return tuple(result)
+
+    def _merged(self, group: Sequence[Op], repeat: Op | None) -> list[Op]:
+        builder = Builder(Facts(self.function.facts), names=self.names.fresh)
+        builder.span = group[0].span
+        x = Value(group[0].inputs[0], self._operand(group[0]))
+        weight = self._param(builder, group, "weight", repeat)
+        y = builder.matmul(x, builder.permute(weight, (1, 0)))
+        if group[0].attr("bias"):
+            y = builder.add(y, self._param(builder, group, "bias", repeat))
+        return [*builder.body, *_slices(y, group)]
+
+    def _operand(self, op: Op) -> TensorType:
+        inside = self.prepare.program.functions[op.callee]
+        return inside.inputs[0].type.substitute(dict(op.dims))
+
+    def _param(self, builder: Builder, group: Sequence[Op], name: str, repeat: Op | None) -> Value:
+        """The layers' weights or biases, one after another, as a prepared parameter."""
+        functions = self.prepare.program.functions
+        types = [next(p.type for p in functions[op.callee].params if p.name == name) for op in group]
+        function = self.prepare.get(
+            f"merged_{name}", [(name, type) for type in types], lambda b, *values: b.op("concat", *values, axis=0)
+        )
+        path = f"{_joined([op.path for op in group])}_{name}"
+        sources = [prefixed(op.path, name) for op in group]
+        self.params += prepared_params(path, sources, function, repeat)
+        return read(builder, path, function.output_types[0])
+
+
+def _groups(body: Sequence[Op]) -> dict[str, list[Op]]:
+    """Calls of `linear` to merge, by the result of the first of them."""
+    found: dict[tuple[object, ...], dict[str, Op]] = {}
+    for op in body:
+        if op.op == "linear" and op.callee and op.path and op.out.type.rank > 1:
+            parent = op.path.rpartition(".")[0]
+            key = (op.inputs[0], op.attr("bias"), parent, "{i}" in op.path)
+            found.setdefault(key, {}).setdefault(op.path, op)
+    return {ops[0].out.name: ops for group in found.values() if len(ops := list(group.values())) > 1}
+
+
+def _joined(paths: Sequence[str]) -> str:
+    """The names of instances of one parent in one path."""
+    parent = paths[0].rpartition(".")[0]
+    return prefixed(parent, "_".join(path.rpartition(".")[2] for path in paths))
+
+
+def _slices(y: Value, group: Sequence[Op]) -> Iterable[Op]:
+    """Each layer's part of the last axis, under the name that its result had."""
+    leading = y.type.axes[:-1]
+    steps = (1,) * y.type.rank
+    start = Dim.of(0)
+    for op in group:
+        stop = start + op.out.type.axes[-1]
+        bounds = (
+            ("start", (*(Dim.of(0) for _ in leading), start)),
+            ("stop", (*leading, stop)),
+            ("step", steps),
+        )
+        yield Op("slice", (y.name,), (op.out,), bounds, span=op.span)
+        start = stop
