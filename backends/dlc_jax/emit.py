@@ -15,13 +15,14 @@ from pathlib import Path as FilePath
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.grouping import Group, Sketch, group
 from dlc.emit.names import snake, unique
-from dlc.emit.python import comment, docstring
+from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.tree import Make
 from dlc.ir.nodes import Function, Op, Program
 from dlc_jax import rows
 from dlc_jax.functions import RESERVED, Emission, nodes
 from dlc_jax.layers import LAYERS
 from dlc_jax.methods import SAY
+from dlc_jax.slices import partition
 from dlc_jax.sketch import Callee, Sketcher, Traits
 
 METHODS = {**SAY, **LAYERS}
@@ -79,20 +80,20 @@ class Module:
         for functions in _levels(self.program):
             sketches = [self.sketch(function) for function in functions]
             groups = group(sketches)
-            found += [self._emission(each, i) for i, each in enumerate(groups)]
+            found += map(self._emission, groups)
         return found
 
     def sketch(self, function: Function) -> Sketch:
         return Sketcher(
-            self.program, function, self.callees, METHODS, is_native, self.options.precision
+            self.program, function, self.callees, METHODS, partition, is_native, self.options.precision
         ).sketch()
 
-    def _emission(self, group: Group, number: int) -> Emission:
+    def _emission(self, group: Group) -> Emission:
         function = group.sketch.function
         entry = function.name == self.program.entry
         known = {name: callee.traits for name, callee in self.callees.items()}
         traits = Traits.of(function, known)
-        name = "apply" if entry else self.fresh(_name(group, number))
+        name = "apply" if entry else self.fresh(_name(group))
         for member in group.members:
             self.callees[member] = Callee(name, traits, group.arguments(member))
         return Emission(group, name, traits, entry)
@@ -107,7 +108,9 @@ class Module:
         wanted = {"apply"}
         for emission in reversed(emissions):
             if emission.name in wanted:
-                called = (node.function for node in nodes(emission.group.sketch.steps) if isinstance(node, Make))
+                called = (
+                    node.function for node in nodes(emission.group.sketch.steps) if isinstance(node, Make)
+                )
                 wanted.update(called)
         return [each for name, each in by_name.items() if name in wanted]
 
@@ -116,13 +119,11 @@ class Module:
     def _head(self) -> list[str]:
         lines = [f"# {comment(line)}" for line in self.options.header]
         doc = self.program.main.doc.strip() or self.program.main.source
-        about = "\n".join((*doc.splitlines(), "", *_ABOUT))
+        about = "\n".join((*wrapped(doc, 92), "", *_ABOUT))
         return [*lines, *docstring(about)]
 
 
-_ABOUT = (
-    "Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",
-)
+_ABOUT = ("Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",)
 
 
 def _levels(program: Program) -> Iterator[list[Function]]:
@@ -141,8 +142,14 @@ def _levels(program: Program) -> Iterator[list[Function]]:
     yield from (sources[key] for key in sorted(sources, key=lambda key: key[1]))
 
 
-def _name(group: Group, number: int) -> str:
-    return snake(group.sketch.function.source.strip("_"))
+def _name(group: Group) -> str:
+    function = group.sketch.function
+    name = snake(function.source.strip("_"))
+    return ALIASES.get(name, name) if function.library else name
+
+
+# Names of the library that modules of a spec like to have.
+ALIASES = {"attention": "dot_product_attention"}
 
 
 # The library
@@ -176,9 +183,12 @@ def _joined(head: Iterable[str], library: Sequence[str], functions: Sequence[str
     body = "\n\n\n".join((*library, *functions))
     used = _names(body)
     params = ["Params = dict[str, Any]"] if "Params" in used else []
-    return "\n".join((*head, "", *_imports(used | ({"Any"} if params else set())), "")) + "\n" + "\n\n\n".join(
-        (*params, body)
-    ) + "\n"
+    return (
+        "\n".join((*head, "", *_imports(used | ({"Any"} if params else set())), ""))
+        + "\n"
+        + "\n\n\n".join((*params, body))
+        + "\n"
+    )
 
 
 def _imports(used: set[str]) -> list[str]:
@@ -195,6 +205,3 @@ def _imports(used: set[str]) -> list[str]:
         *([f"from jax import {', '.join(names)}"] if names else []),
     ]
     return [*standard, *([""] if standard and own else []), *own]
-
-
-

@@ -10,7 +10,7 @@ from dlc.emit.body import Special, Step, Uses, Writer
 from dlc.emit.grouping import Group
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
-from dlc.emit.python import docstring, quoted
+from dlc.emit.python import docstring, quoted, wrapped
 from dlc.emit.sizes import Source, readable, shape_of, solved
 from dlc.emit.tree import At, Binary, Call, Expr, Keyword, Make, Path, Size, Text, Word, text, transform, walk
 from dlc.ir.nodes import Function, Value
@@ -32,7 +32,9 @@ class Scope:
 
     def read(self, path: str) -> Expr:
         """`params["attn"]["weight"]`; an instance whose buffers were updated before comes with their new values."""
-        base, rest = next((base, path[len(part) :].lstrip(".")) for part, base in self.parts if _below(path, part))
+        base, rest = next(
+            (base, path[len(part) :].lstrip(".")) for part, base in self.parts if _below(path, part)
+        )
         for name in rest.split(".") if rest else ():
             base = At(base, (Text(name),))
         if path in self.updates:
@@ -82,7 +84,9 @@ class Emission:
         names = frozenset(self.function.types())
         uses = Uses.of(steps, results)
         finish = partial(self.finish, scope)
-        writer = Writer(uses, names, partial(self._special, scope), finish, indent=indent)
+        writer = Writer(
+            uses, names, partial(self._special, scope), finish, indent=indent, roles=self.group.sketch.roles
+        )
         called = (node.function for node in nodes(self.group.sketch.steps) if isinstance(node, Make))
         sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
         writer.variables.reserve((*RESERVED, *self.parameters, *called, *map(identifier, sizes)))
@@ -189,15 +193,18 @@ class Emission:
         one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"
         if "\n" not in doc and len(one) + len(INDENT) + 6 <= WIDTH:
             return docstring(one, 4)
-        lines = (line.strip() for line in (*doc.splitlines(), "", shapes))
-        return docstring("\n".join(lines), 4)
+        return docstring("\n".join((*wrapped(doc, WIDTH - 8), "", shapes)), 4)
 
     def _shapes(self) -> str:
         """`x: [B, T, 64] -> [B, T, 64]`."""
-        inputs = ", ".join(f"{identifier(value.name)}: {shape_text(value.type)}" for value in self.function.inputs)
+        inputs = ", ".join(
+            f"{identifier(value.name)}: {shape_text(value.type)}" for value in self.function.inputs
+        )
         types = self.function.output_types
         named = zip(self.function.outputs, types, strict=True)
-        outputs = ", ".join((f"{name}: " if name else "") + shape_text(type) for (name, _), type in named)
+        outputs = ", ".join(
+            (f"{name}: " if name != "output" else "") + shape_text(type) for (name, _), type in named
+        )
         return f"{inputs} -> {outputs}".strip()
 
     def _size_lines(self, inputs: Sequence[str]) -> list[str]:
@@ -243,7 +250,10 @@ def draws(step: Step) -> list[int]:
 
 def updates_of(scope: Scope) -> Expr:
     """The new values of buffers as a dict display."""
-    items = ((f"**{text(value)}" if path == "**" else f"{quoted(path)}: {text(value)}") for path, value in scope.updates.items())
+    items = (
+        (f"**{text(value)}" if path == "**" else f"{quoted(path)}: {text(value)}")
+        for path, value in scope.updates.items()
+    )
     return Word("{" + ", ".join(items) + "}")
 
 

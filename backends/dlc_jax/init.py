@@ -95,7 +95,9 @@ def _helper(module: Module, group: Group, values: dict[str, str], helpers: list[
     emission = Emission(group, name, Traits(params=False, key=draws, updates=False))
     helpers.append(emission.lines())
     for member in group.members:
-        keywords = (Keyword(key, Num(value)) for key, value in group.arguments(member) if key in emission.used)
+        keywords = (
+            Keyword(key, Num(value)) for key, value in group.arguments(member) if key in emission.used
+        )
         values[member] = text(Call(Word(name), (*([NEXT_KEY] if draws else []), *keywords)))
 
 

@@ -13,11 +13,13 @@ from dlc_jax import rows
 from dlc_jax.sketch import Say, Sketcher, number
 
 
-def layer(*names: str) -> Callable[[Sketcher, Op], Expr]:
-    """`name(params["path"], x, attribute=value)`, with the attributes `names`."""
+def layer(**defaults: float) -> Callable[[Sketcher, Op], Expr]:
+    """`name(params["path"], x, attribute=value)`, where an attribute has not its default."""
 
     def say(s: Sketcher, op: Op) -> Expr:
-        keywords = (Keyword(name, s.attribute(op, name, op.attr(name))) for name in names)
+        keywords = (
+            Keyword(name, number(op.attr(name), name), Num(value)) for name, value in defaults.items()
+        )
         return Make(op.op, (Path(op.path), *(s.array(name) for name in op.inputs if name), *keywords))
 
     return say
@@ -80,14 +82,16 @@ def gelu(s: Sketcher, op: Op) -> Expr | None:
         return None
     x = s.array(op.inputs[0])
     # The form with tanh is JAX's default.
-    return Call(Word("jax.nn.gelu"), (x,) if approximate == "tanh" else (x, Keyword("approximate", Word("False"))))
+    return Call(
+        Word("jax.nn.gelu"), (x,) if approximate == "tanh" else (x, Keyword("approximate", Word("False")))
+    )
 
 
 LAYERS: Mapping[str, Say] = {
     "linear": layer(),
     "embedding": embedding,
-    "layer_norm": when(lambda op: op.attr("affine") is True and op.attr("axes") == 1, layer("eps")),
-    "rms_norm": when(lambda op: op.attr("affine") is True, layer("eps")),
+    "layer_norm": when(lambda op: op.attr("affine") is True and op.attr("axes") == 1, layer(eps=1e-5)),
+    "rms_norm": when(lambda op: op.attr("affine") is True, layer(eps=1e-6)),
     "conv1d": conv,
     "conv2d": conv,
     "gelu": gelu,

@@ -4,7 +4,6 @@ This file is read as text; it runs only inside of emitted modules and in tests. 
 layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear maps [out, in].
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -54,7 +53,7 @@ def linear(params: Params, x: Array) -> Array:
     return y + params["bias"] if "bias" in params else y
 
 
-def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
+def layer_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
     """x with mean 0 and variance 1 over its last axis, scaled and shifted."""
     mean = jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.var(x, axis=-1, keepdims=True)
@@ -62,12 +61,12 @@ def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
     return y + params["bias"] if "bias" in params else y
 
 
-def rms_norm(params: Params, x: Array, *, eps: float) -> Array:
+def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     """x over its root mean square along the last axis, scaled."""
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def batch_norm(params: Params, x: Array, *, eps: float) -> Array:
+def batch_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
     """x: [B, c, ...], each channel normalised with its running mean and variance, scaled and shifted."""
     shape = (-1,) + (1,) * (x.ndim - 2)
     scale = params["weight"] * lax.rsqrt(params["running_var"] + eps)
@@ -215,15 +214,3 @@ def along(index: Array, axis: int) -> tuple[Array, ...]:
     places = list(jnp.indices(index.shape, sparse=True))
     places[axis] = index
     return tuple(places)
-
-
-def attention(
-    q: Array, k: Array, v: Array, mask: Array | None = None, *, causal: bool = False
-) -> Array:
-    """softmax(q k^T / sqrt(e)) v for q: [..., T, e] and k, v: [..., S, e]; `mask` is true where q may look."""
-    scores = q @ k.mT / math.sqrt(q.shape[-1])  # [..., T, S]
-    if causal:
-        mask = jnp.tril(jnp.ones(scores.shape[-2:], bool))
-    if mask is not None:
-        scores = jnp.where(mask, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ v

@@ -8,7 +8,8 @@ from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Tex
 from dlc.ir.nodes import Attr, Op
 from dlc.types.dims import Dim
 from dlc_jax import rows
-from dlc_jax.sketch import Say, Sketcher, constant, cut, number
+from dlc_jax.sketch import Say, Sketcher, constant, number
+from dlc_jax.slices import at, bounds, cut, entries, part, place, slice_
 
 Axes = tuple[Dim, ...]
 ONE = Dim.of(1)
@@ -133,10 +134,10 @@ def _indexed(s: Sketcher, name: str, after: Axes) -> Expr | None:
     single = [i for i, (size, of) in enumerate(zip(part, whole, strict=True)) if size == ONE != of]
     if not single or tuple(axis for i, axis in enumerate(part) if i not in single) != after:
         return None
-    bounds = zip(*_bounds(source), whole, strict=True)
+    ranges = zip(*bounds(source), whole, strict=True)
     items = [
-        _bound(start, of) if i in single else _cut(start, stop, step, of)
-        for i, (start, stop, step, of) in enumerate(bounds)
+        place(start, of) if i in single else part(start, stop, step, of)
+        for i, (start, stop, step, of) in enumerate(ranges)
     ]
     return at(s.array(source.inputs[0]), items)
 
@@ -164,7 +165,7 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
 
 
 def permute(s: Sketcher, op: Op) -> Expr:
-    axes = [int(str(axis)) for axis in _entries(op, "axes")]
+    axes = [int(str(axis)) for axis in entries(op, "axes")]
     moved = [i for i, axis in enumerate(axes) if i != axis]
     rank, x = len(axes), s.array(op.inputs[0])
     if not moved:
@@ -217,55 +218,11 @@ def _before_new_axis(s: Sketcher, name: str, axis: int) -> str:
 
 
 def pad(s: Sketcher, op: Op) -> Expr:
-    pairs = zip(_entries(op, "before"), _entries(op, "after"), strict=True)
+    pairs = zip(entries(op, "before"), entries(op, "after"), strict=True)
     widths = Seq(tuple(Seq((size(a, "before"), size(b, "after"))) for a, b in pairs))
     value = number(op.attr("value"))
     rest = () if value == Num(0.0) else (Keyword("constant_values", value),)
     return call("jnp.pad", s.array(op.inputs[0]), widths, *rest)
-
-
-# Slices
-
-
-def slice_(s: Sketcher, op: Op) -> Expr:
-    (name,) = op.inputs
-    whole = s.types[name].axes
-    items = [_cut(*each) for each in zip(*_bounds(op), whole, strict=True)]
-    return s.value(name) if all(item == Cut() for item in items) else at(s.array(name), items)
-
-
-def at(base: Expr, items: Sequence[Expr]) -> Expr:
-    """`x[:, :k]`, or `x[..., :k]` where only the last of several axes is cut."""
-    if len(items) > 2 and items[-1] != Cut() and all(item == Cut() for item in items[:-1]):
-        return At(base, (Word("..."), items[-1]))
-    return At(base, cut(items))
-
-
-def _bounds(op: Op) -> tuple[list[Dim], list[Dim], list[int]]:
-    start, stop = ([Dim.of(each) for each in _entries(op, name)] for name in ("start", "stop"))
-    return start, stop, [int(str(each)) for each in _entries(op, "step")]
-
-
-def _entries(op: Op, name: str) -> tuple[int | Dim, ...]:
-    value = op.attr(name)
-    assert isinstance(value, tuple)
-    return value  # type: ignore[return-value]
-
-
-def _cut(start: Dim, stop: Dim, step: int, whole: Dim) -> Cut:
-    return Cut(
-        None if start == Dim.of(0) else _bound(start, whole),
-        None if stop == whole else _bound(stop, whole),
-        None if step == 1 else Num(step, "step"),
-    )
-
-
-def _bound(value: Dim, whole: Dim) -> Expr:
-    """A place counted from the end where that needs no size."""
-    back = (value - whole).constant
-    return (
-        Num(back, "stop") if value.constant is None and back is not None and back < 0 else size(value, "stop")
-    )
 
 
 # Indices

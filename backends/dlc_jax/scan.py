@@ -1,7 +1,7 @@
 """`repeat` as `lax.scan` over the stacked parameters of its layers.
 
-    layers = stack_layers(params["h"][str(i)] for i in range(12))
-    x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, layers)
+layers = stack_layers(params["h"][str(i)] for i in range(12))
+x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, layers)
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ where arrays take them, and become arrays only where an array is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dlc.emit.body import Step
 from dlc.emit.grouping import Sketch
+from dlc.emit.names import snake
 from dlc.emit.tree import (
     Call,
     Cut,
@@ -84,6 +85,7 @@ class Sketcher:
     function: Function
     callees: Mapping[str, Callee]
     say: Mapping[str, Say]
+    partition: Callable[[Sketcher, Op], Step | None]
     native: Callable[[Op], bool]
     precision: str = "f32"
     host: dict[str, Expr] = field(default_factory=dict)
@@ -93,34 +95,68 @@ class Sketcher:
     buffers: dict[str, str] = field(default_factory=dict)
     """Buffers that have been updated, with the value that they have now."""
     keys: int = 0
+    skip: set[str] = field(default_factory=set)
+    """Values that a step before theirs has given."""
+    block: dict[str, int] = field(default_factory=dict)
+    """Which body an operation stands in, by its first result."""
+    results: set[str] = field(default_factory=set)
+    """Results of the function and of regions."""
+    roles: dict[str, str] = field(default_factory=dict)
+    """What a value is called by the function that it is passed to."""
 
     def __post_init__(self) -> None:
         self.types = self.function.types()
         self.producers = {}
         self.readers = {}
-        for op in walk(self.function.body):
-            self.producers.update((value.name, op) for value in op.outputs)
-            for name in op.inputs:
-                self.readers.setdefault(name, []).append(op)
+        self.results.update(value for _, value in self.function.outputs)
+        bodies = [self.function.body, *(op.region.body for op in walk(self.function.body) if op.region)]
+        for number, body in enumerate(bodies):
+            for op in body:
+                self._index(op, number)
+
+    def _index(self, op: Op, block: int) -> None:
+        for value in op.outputs:
+            self.producers[value.name] = op
+            self.block[value.name] = block
+        for name in op.inputs:
+            self.readers.setdefault(name, []).append(op)
+        if op.region is not None:
+            self.results.update(op.region.results)
+        if op.callee:
+            self.roles.update(
+                (value, role) for role, value in self.operands(op).items() if role not in ("x", value)
+            )
 
     def sketch(self) -> Sketch:
-        return Sketch(self.function, tuple(self.steps(self.function.body)))
+        return Sketch(self.function, tuple(self.steps(self.function.body)), self.roles)
 
     def steps(self, body: Iterable[Op]) -> Iterator[Step]:
         for op in body:
-            if not self._on_host(op):
+            if op.op == "require" or all(value.name in self.skip for value in op.outputs) and op.outputs:
+                continue
+            group = self.partition(self, op) if op.op == "slice" else None
+            if group is not None:
+                yield group
+            elif not self._on_host(op):
                 yield self.step(op)
 
     def step(self, op: Op) -> Step:
         comments = tuple(comment_of(value.type) for value in op.outputs)
         if op.region is None:
-            return Step(op, self.expression(op), comments)
+            return Step(op, self.expression(op), comments, self.unnamed(op))
         inner = tuple(self.steps(op.region.body))
         missing = [name for name in op.region.results if name in self.host]
         if missing:  # a carried value must be an array
             raise NotImplementedError(f"the loop carries the number {missing[0]}")
         carried = Seq(tuple(self.array(name) for name in op.inputs))
-        return Step(op, carried, comments, inner)
+        return Step(op, carried, comments, inner=inner)
+
+    def unnamed(self, op: Op) -> frozenset[str]:
+        """The names of results that only say which operation or instance they come from."""
+        names = {op.op, op.path.rpartition(".")[2], "y", "output"}
+        if op.callee:
+            names.add(snake(self.program.functions[op.callee].source))
+        return frozenset(names)
 
     def expression(self, op: Op) -> Expr:
         say = self.say.get(op.op)
@@ -302,11 +338,3 @@ def _is_default(node: Expr) -> bool:
         return False
     value = node.value
     return isinstance(value, Word) and rows.DEFAULTS.get(node.name) == value.text
-
-
-def cut(items: Sequence[Expr]) -> tuple[Expr, ...]:
-    """The items of an index without trailing `:`."""
-    kept = list(items)
-    while len(kept) > 1 and kept[-1] == Cut():
-        kept.pop()
-    return tuple(kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dlc.emit.tree import Call, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Text, Word, size, template, transform, walk
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
@@ -26,6 +26,9 @@ class Device(Expr):
 @dataclass(frozen=True, slots=True)
 class Training(Expr):
     """Whether the module is in training mode."""
+
+
+NOWHERE = Word("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class Assign:
 @dataclass(frozen=True, slots=True)
 class Loop:
     """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
-    `outputs` after the last."""
+    `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled."""
 
-    count: Num
+    count: Expr
     start: int
     step: int
     args: tuple[Target, ...]
@@ -62,6 +65,8 @@ class Loop:
     body: tuple[Stmt, ...]
     results: tuple[Expr, ...]
     outputs: tuple[Target, ...]
+    variable: str = "_"
+    source: Expr = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ class Check:
 class Store:
     """A buffer's new value."""
 
-    path: Path
+    path: Expr
     value: Expr
 
 
@@ -100,13 +105,38 @@ def expressions(body: Iterable[Stmt]) -> Iterable[Expr]:
     """Every expression of the statements, in order."""
     for stmt in body:
         match stmt:
-            case Assign(expr=expr) | Check(condition=expr) | Store(value=expr):
+            case Assign(expr=expr) | Check(condition=expr):
                 yield expr
+            case Store(path, value):
+                yield path
+                yield value
             case Loop():
                 yield stmt.count
+                yield stmt.source
                 yield from stmt.inputs
                 yield from expressions(stmt.body)
                 yield from stmt.results
+
+
+def rewritten(body: Iterable[Stmt], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
+    """The statements with every expression changed, in the order of `expressions`."""
+    return tuple(_rewritten(stmt, change) for stmt in body)
+
+
+def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
+    match stmt:
+        case Assign():
+            return replace(stmt, expr=change(stmt.expr))
+        case Check():
+            return replace(stmt, condition=change(stmt.condition))
+        case Store():
+            return Store(change(stmt.path), change(stmt.value))
+        case Loop():
+            count, source = change(stmt.count), change(stmt.source)
+            inputs = tuple(map(change, stmt.inputs))
+            body = rewritten(stmt.body, change)
+            results = tuple(map(change, stmt.results))
+            return replace(stmt, count=count, source=source, inputs=inputs, body=body, results=results)
 
 
 def stateful(function: Function) -> bool:
@@ -116,13 +146,13 @@ def stateful(function: Function) -> bool:
 
 @dataclass
 class Drafter:
-    """Drafts one function. `needs` holds what plain functions that were drafted before are passed."""
+    """Drafts one function. `needs` tells what a plain function is passed besides its operands."""
 
     program: Program
     function: Function
     say: Mapping[str, Say]
     precision: str = "f32"
-    needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    needs: Callable[[str], frozenset[str]] = lambda name: frozenset()
     body: list[Stmt] = field(default_factory=list)
     inline: dict[str, Expr] = field(default_factory=dict)
     """Values that are written wherever they are read: what Python computes, parameters, other names for a value."""
@@ -140,16 +170,18 @@ class Drafter:
 
     def count_uses(self, body: Sequence[Op]) -> None:
         self.uses: Counter[str] = Counter()
-        stack = list(body)
+        self.block: dict[str, int] = {}
+        stack = [(op, 0) for op in reversed(body)]
         while stack:
-            op = stack.pop()
+            op, block = stack.pop()
             self.uses.update(name for name in op.inputs if name)
             self.producers.update((value.name, op) for value in op.outputs)
+            self.block.update((value.name, block) for value in op.outputs)
             for name in op.inputs:
                 self.readers.setdefault(name, []).append(op)
             if op.region is not None:
                 self.uses.update(op.region.results)
-                stack.extend(op.region.body)
+                stack.extend((inner, id(op)) for inner in reversed(op.region.body))
 
     # --- the whole -----------------------------------------------------------------------------------------------
 
@@ -333,7 +365,7 @@ class Drafter:
     def _passed(self, op: Op) -> Iterable[Expr]:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
         dims = dict(op.dims)
-        for name in sorted(self.needs.get(op.callee, ())):
+        for name in sorted(self.needs(op.callee)):
             yield Keyword(name, special[name] if name in special else size(dims.get(name, Dim.symbol(name))))
 
     def layer(self, expr: Expr) -> Expr | None:
@@ -395,8 +427,6 @@ def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, .
 
 
 def _pruned(loop: Loop, live: set[str]) -> Loop:
-    from dataclasses import replace
-
     return replace(loop, body=without_dead(loop.body, loop.results))
 
 

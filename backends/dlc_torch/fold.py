@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dlc.emit.tree import Call, Expr, Gen, Path, Ref, Splat, Word, refs
+from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc_torch.draft import Assign, Draft, Loop, Stmt, expressions
 from dlc_torch.structure import Node, turns_of
 
@@ -89,6 +89,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
             return Link(index, through, target.name, (), layer)
         case Loop(inputs=(Ref(source),), outputs=(target,), args=(arg,), results=(result,), body=(Assign() as only,)):
             if isinstance(only.layer, Path) and only.through == arg.name and result == Ref(only.targets[0].name):
+                assert isinstance(stmt.count, Num)
                 turns = (int(stmt.count.value), stmt.start, stmt.step)
                 return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
     return None
@@ -179,8 +180,6 @@ def _layer(link: Link, root: Node, instance: Instance) -> Expr:
     made = instance(node.function)
     if link.turns is None:
         return made
-    from dlc.emit.tree import Num
-
     return Splat(Gen(made, "_", Call(Word("range"), (Num(link.turns[0], "count"),))))
 
 

@@ -178,7 +178,7 @@ def partition(d: Drafter, op: Op) -> bool:
 
 def _divided(d: Drafter, parts: list[Op]) -> int | None:
     """The axis that slices of one value divide without gap or overlap, in order."""
-    if len(parts) < 2:
+    if len(parts) < 2 or len({d.block[part.out.name] for part in parts}) > 1:
         return None
     whole = d.types[parts[0].inputs[0]].axes
     bounds = [_bounds(each) for each in parts]

@@ -9,7 +9,7 @@ out as it was written.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.layout import INDENT, layout
@@ -227,16 +227,11 @@ def _defined(body: Iterable[Stmt]) -> Iterator[str]:
 
 # --- lines -----------------------------------------------------------------------------------------------------
 
-Header = Callable[[Loop], tuple[str, str]]
-"""The variable and the iterable of a loop: ("block", "self.h")."""
-
-
 @dataclass
 class Writer:
     """Writes the body of one method or function, `indent` levels in."""
 
     variables: Variables
-    headers: Mapping[int, tuple[str, str]]
     indent: int
     device: str = ""
     sizes: Mapping[str, str] = field(default_factory=dict)
@@ -321,8 +316,7 @@ class Writer:
 
     def _loop(self, loop: Loop) -> None:
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
-        variable, source = self.headers[id(loop.count)]
-        self.line(f"for {variable} in {source}:")
+        self.line(f"for {loop.variable} in {self.text(loop.source)}:")
         goals = {expr.value: name for expr, name in zip(loop.results, carried, strict=True) if isinstance(expr, Ref)}
         self.indent += 1
         before = len(self.lines)

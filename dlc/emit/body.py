@@ -27,12 +27,14 @@ ATOMS = (Word, Path, Num, Text, Size)  # as cheap to write twice as a variable
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An operation as an expression. `comments` are its results' shapes as the source shows them. A `repeat` has its
-    region's steps in `inner` and reads in `value` what it carries at first."""
+    """An operation as an expression. `comments` are its results' shapes as the source shows them; `unnamed` are the
+    names that results have where the spec gives them none. A `repeat` has its region's steps in `inner` and reads in
+    `value` what it carries at first."""
 
     op: Op
     value: Expr
     comments: tuple[Expr | None, ...] = ()
+    unnamed: frozenset[str] = frozenset()
     inner: tuple[Step, ...] = ()
 
     @property
@@ -109,9 +111,11 @@ class Writer:
     special: Callable[[Step], Special | None]
     finish: Callable[[Expr], Expr]
     indent: int = 1
+    roles: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     variables: Variables = field(init=False)
     pending: dict[str, tuple[Step, Expr]] = field(default_factory=dict)
+    atoms: set[str] = field(default_factory=set)
     shapes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -191,13 +195,17 @@ class Writer:
         if not self.uses.reads.get(value.name):
             return "_"
         hint = self.hint(value.name)
-        if not is_anonymous(step.op, hint):
+        if hint not in step.unnamed:
             return self.variables.hold(value.name, (hint,))
-        return self.variables.hold(value.name, (*self._passed_on(step), *self._goal(value.name), hint))
+        role = [self.roles[value.name]] if value.name in self.roles else []
+        plain = () if len(role) else ("y", "z") if hint == step.op.op else (hint,)
+        return self.variables.hold(
+            value.name, (*role, *self._passed_on(step), *self._goal(value.name), *plain)
+        )
 
     def comment(self, step: Step, names: Sequence[str]) -> str:
         """The shapes of results, where a name's shape is new."""
-        texts = [text(self.finish(each)) if each is not None else "" for each in step.comments]
+        texts = [text(each) if each is not None else "" for each in step.comments]
         shown = [(name, shape) for name, shape in zip(names, texts, strict=False) if name != "_"]
         new = any(self.shapes.get(name) != shape for name, shape in shown)
         self.shapes.update(shown)
@@ -220,16 +228,17 @@ class Writer:
     def _nests(self, step: Step, value: Expr) -> bool:
         if len(step.targets) != 1:
             return False
-        if isinstance(value, ATOMS):
-            return True
         name = step.targets[0].name
+        if isinstance(step.value, ATOMS):
+            self.atoms.add(name)
+            return True
         if self.uses.reads[name] != 1 or name in self.uses.inner:
             return False
         returned = name not in self.uses.readers
-        return (returned or is_anonymous(step.op, self.hint(name))) and self.fits(value, 0)
+        return (returned or self.hint(name) in step.unnamed) and self.fits(value, 0)
 
     def _is_atom(self, name: str) -> bool:
-        return isinstance(self.pending[name][1], ATOMS)
+        return name in self.atoms
 
     def _weight(self, name: str) -> tuple[int, int]:
         value = self.pending[name][1]
@@ -242,20 +251,18 @@ class Writer:
         """A further step of a pipe takes the name of what went in, if that has been read for the last time."""
         read = set(step.reads())
         names = {self.variables.names.get(value) for value in read}
-        return [name for name in names if name] if len(read) == 1 else []
+        return [name for name in names if name] if len(read) == len(step.targets) == 1 else []
 
     def _goal(self, value: str) -> list[str]:
         """The name that the spec gives to what a value goes into."""
-        while (reader := self.uses.readers.get(value)) is not None and len(reader.targets) == 1:
+        while (reader := self.uses.readers.get(value)) is not None and reader.targets:
+            names = [self.roles.get(each.name, self.hint(each.name)) for each in reader.targets]
+            if len(names) > 1:
+                return ["".join(names) if all(len(name) == 1 for name in names) else "parts"]
             value = reader.targets[0].name
-            if not is_anonymous(reader.op, self.hint(value)):
-                return [self.hint(value)]
+            if names[0] not in reader.unnamed:
+                return names
         return []
-
-
-def is_anonymous(op: Op, hint: str) -> bool:
-    """Whether a value only has the name of its operation."""
-    return hint in (op.op, "") or hint == op.path.rpartition(".")[2] or hint.startswith("_")
 
 
 def depth(value: Expr) -> int:

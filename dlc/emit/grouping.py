@@ -9,7 +9,7 @@ is none of these becomes a parameter of its own, named after its role:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.body import Step
@@ -24,10 +24,12 @@ Vector = tuple[Number, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A function of the IR with its operations as steps."""
+    """A function of the IR with its operations as steps. `roles` are names for values that the spec did not name:
+    what they are called by the function that they are passed to."""
 
     function: Function
     steps: tuple[Step, ...]
+    roles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+
+
 
 def number(value: int | float | bool) -> str:
     """A number's literal, exact."""
@@ -27,6 +30,16 @@ def quoted(text: str) -> str:
 def comment(text: str) -> str:
     """Text from a spec as one line of a comment: what can't be printed is left out."""
     return "".join(char for char in " ".join(text.split()) if char.isprintable())
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text, its paragraphs broken anew between words if one of their lines is too long."""
+    lines: list[str] = []
+    for paragraph in text.strip().split("\n\n"):
+        plain = [line.rstrip() for line in paragraph.splitlines()]
+        fits = all(len(line) <= width for line in plain)
+        lines += ["", *(plain if fits else textwrap.wrap(" ".join(plain), width))]
+    return lines[1:]
 
 
 def docstring(text: str, indent: int = 0) -> list[str]:

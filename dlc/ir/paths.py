@@ -35,7 +35,9 @@ class Paths:
         """The functions of a function's own instances, by path."""
         if function not in self._children:
             owner = self.functions[function]
-            self._children[function] = {path: child.function for child in owner.children for path in child.paths()}
+            self._children[function] = {
+                path: child.function for child in owner.children for path in child.paths()
+            }
         return self._children[function]
 
     def params(self, function: str) -> Mapping[str, Param]:

@@ -218,7 +218,9 @@ class _Reader:
         path = self.path() if self.take("@") else ""
         callee = self.name() if self.take("->") else ""
         dims = self.several(self.dim_binding, "]") if self.take("[") else ()
-        return Op(name, inputs, outputs, attrs, callee, path, dims, self.region() if self.word("do") else None)
+        return Op(
+            name, inputs, outputs, attrs, callee, path, dims, self.region() if self.word("do") else None
+        )
 
     def region(self) -> Region:
         self.expect("(")

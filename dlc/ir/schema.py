@@ -136,7 +136,9 @@ class ProgramModel(_Model):
     """A program: functions in an order in which callees stand before callers."""
 
     format: Literal["dlc-ir"]
-    version: Annotated[Literal[1], Field(description="raised when an older reader would misread the document")]
+    version: Annotated[
+        Literal[1], Field(description="raised when an older reader would misread the document")
+    ]
     entry: str
     functions: list[FunctionModel]
     parameters: list[ParameterModel] = []
@@ -178,7 +180,11 @@ _Writers = Mapping[str, Callable[[Any], Any]]
 def _fields(node: Any, writers: _Writers) -> dict[str, Any]:
     """The node's fields in the table, without those that are empty."""
     written = ((name, write(getattr(node, name))) for name, write in writers.items())
-    return {name: value for name, value in written if value is not None and value is not False and value not in _EMPTY}
+    return {
+        name: value
+        for name, value in written
+        if value is not None and value is not False and value not in _EMPTY
+    }
 
 
 def _same(value: Any) -> Any:
@@ -338,7 +344,9 @@ def _read_op(model: OpModel) -> Op:
 
 
 def _read_param(model: ParamModel) -> Param:
-    return Param(model.name, _read_type(model.type), model.kind, model.frozen, model.init, tuple(model.sources))
+    return Param(
+        model.name, _read_type(model.type), model.kind, model.frozen, model.init, tuple(model.sources)
+    )
 
 
 def _read_function(model: FunctionModel) -> Function:

@@ -150,7 +150,9 @@ class Splice:
     def _attrs(self, op: Op) -> tuple[tuple[str, Attr], ...]:
         attrs = tuple((key, substitute(value, self.dims)) for key, value in op.attrs)
         if isinstance(op.attr("draw"), int):
-            attrs = tuple((k, self.draws.fresh(v) if k == "draw" and isinstance(v, int) else v) for k, v in attrs)
+            attrs = tuple(
+                (k, self.draws.fresh(v) if k == "draw" and isinstance(v, int) else v) for k, v in attrs
+            )
         return attrs
 
     def _region(self, region: Region) -> Region:

@@ -71,7 +71,9 @@ def _references(program: Program) -> Iterable[IRProblem]:
             if callee not in before:
                 state = "stands later" if callee in program.functions else "does not exist"
                 yield IRProblem(name, f"calls `{callee}`, which {state}", span)
-        mentioned = [child.function for child in function.children] + [p.init for p in function.params if p.init]
+        mentioned = [child.function for child in function.children] + [
+            p.init for p in function.params if p.init
+        ]
         for other in mentioned:
             if other not in program.functions:
                 yield IRProblem(name, f"mentions `{other}`, which does not exist", function.span)
@@ -85,7 +87,9 @@ def _parameters(program: Program) -> Iterable[IRProblem]:
             yield IRProblem(program.entry, f"two parameters at `{each.path}`")
         listed.add(each.path)
         if each.type.shape is None:
-            yield IRProblem(program.entry, f"the size of the parameter `{each.path}` is not known: {each.type}")
+            yield IRProblem(
+                program.entry, f"the size of the parameter `{each.path}` is not known: {each.type}"
+            )
         if each.init not in program.functions:
             yield IRProblem(program.entry, f"`{each.path}` has no initial value: no function `{each.init}`")
     if program.parameters:
@@ -124,7 +128,9 @@ class _Checker:
                 self.problem(f"%{value.name} is defined twice", span)
             unknown = value.type.symbols - self.dims
             if unknown:
-                self.problem(f"%{value.name}: {value.type} has sizes of no input: {', '.join(sorted(unknown))}", span)
+                self.problem(
+                    f"%{value.name}: {value.type} has sizes of no input: {', '.join(sorted(unknown))}", span
+                )
             self.names.add(value.name)
             scope[value.name] = value.type
 
@@ -177,7 +183,9 @@ class _Checker:
             self.problem(f"`{callee.name}` has {len(callee.inputs)} inputs, the call {len(present)}", op.span)
             return
         for value, found in zip(callee.inputs, present, strict=True):
-            self.same(value.type.substitute(dims), found, f"`{value.name}` of the call of `{callee.name}`", op.span)
+            self.same(
+                value.type.substitute(dims), found, f"`{value.name}` of the call of `{callee.name}`", op.span
+            )
         self.results(op, tuple(each.substitute(dims) for each in callee.output_types))
         for fact in callee.facts:
             if self.facts.decide(fact.substitute(dims)) is False:

@@ -29,8 +29,7 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- references
-# --------------------------------------------------------------------------------------------------
+# --- references ---------------------------------------------------------------------------------------------
 
 
 def _checked(index: Array, size: int) -> Array:
@@ -71,16 +70,15 @@ def _update_slice(x: Array, values: Array, start: Array, *, axis: int) -> Array:
     result, begin, length = np.array(x), int(start), values.shape[axis]
     if begin < 0 or begin + length > x.shape[axis]:
         raise IndexError(f"{begin}:{begin + length} is outside an axis of size {x.shape[axis]}")
-    result[(slice(None),) * axis + (slice(begin, begin + length),)] = values
+    np.moveaxis(result, axis, 0)[begin : begin + length] = np.moveaxis(values, axis, 0)
     return result
 
 
 def _argsort(x: Array, *, axis: int, descending: bool) -> Array:
-    if not descending:
-        return np.argsort(x, axis=axis, kind="stable").astype(np.int64)
-    # Reversed twice, so that equal elements keep their order.
-    back = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
-    return np.flip(x.shape[axis] - 1 - back, axis).astype(np.int64)
+    # Descending, it is reversed twice, so that equal elements keep their order.
+    places = np.argsort(np.flip(x, axis) if descending else x, axis=axis, kind="stable")
+    result: Array = np.flip(x.shape[axis] - 1 - places, axis) if descending else places
+    return result.astype(np.int64)
 
 
 def _top_k(x: Array, *, k: int, axis: int) -> tuple[Array, Array]:
@@ -89,8 +87,7 @@ def _top_k(x: Array, *, k: int, axis: int) -> tuple[Array, Array]:
     return values, places
 
 
-# --- types
-# -------------------------------------------------------------------------------------------------------
+# --- types --------------------------------------------------------------------------------------------------
 
 
 def _infer_take(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -154,8 +151,7 @@ def _infer_argsort(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorTyp
     return (x.with_dtype("i64"),)
 
 
-# --- derivatives
-# -------------------------------------------------------------------------------------------------
+# --- derivatives --------------------------------------------------------------------------------------------
 
 
 def _axis(op: Op) -> int:
@@ -227,8 +223,7 @@ def _top_k_vjp(
     return [b.op("scatter_add", zeros(b, x), outputs[1], dy, axis=_axis(op))]
 
 
-# --- the ops
-# -----------------------------------------------------------------------------------------------------
+# --- the ops ------------------------------------------------------------------------------------------------
 
 _AXIS0 = {"axis": 0}
 _AXIS1 = {"axis": 1}

@@ -20,8 +20,7 @@ Types = Sequence[TensorType | None]
 Attrs = Mapping[str, Any]
 
 
-# --- types
-# -------------------------------------------------------------------------------------------------------
+# --- types --------------------------------------------------------------------------------------------------
 
 
 def _check_space(name: str, x: TensorType, attrs: Attrs, *lists: str, low: int = 1) -> int:
@@ -147,8 +146,7 @@ def _pooled(name: str, facts: Facts, i: int, size: Dim, attrs: Attrs) -> Dim:
     return facts.simplify(dim_min((room + (stride - 1)) // stride + 1, (size + (before - 1)) // stride + 1))
 
 
-# --- the ops
-# -----------------------------------------------------------------------------------------------------
+# --- the ops ------------------------------------------------------------------------------------------------
 
 
 def _conv_attrs(

@@ -27,7 +27,7 @@ def _pairs(op: Op) -> Pairs:
     return tuple(ints_of(pair) for pair in padding)
 
 
-# --- convolutions ------------------------------------------------------------------------------------------
+# --- convolutions -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +133,11 @@ def _batch_as_channels(b: Builder, x: Value, groups: int) -> Value:
     return b.reshape(turned, (share, batch * groups, *space))
 
 
-def product_of(sizes: Sequence[Dim]) -> Dim:
+def _product(sizes: Sequence[Dim]) -> Dim:
     return math.prod(sizes, start=Dim.of(1))
 
 
-# --- pooling
-# -----------------------------------------------------------------------------------------------------
+# --- pooling ------------------------------------------------------------------------------------------------
 
 
 def _border(b: Builder, x: Value, op: Op, value: float) -> Value:
@@ -181,8 +180,7 @@ def max_pool_vjp(
 def _flat_places(
     b: Builder, winner: Value, places: Sequence[Value], kernel: Sequence[int], space: Sequence[Dim]
 ) -> Value:
-    """i64[B, c, *places]: the row-major place in the padded input of each window's element number
-    `winner`."""
+    """i64[B, c, *places]: where each window's element number `winner` stands, row-major, in padded space."""
     total: Value | None = None
     rank = len(kernel)
     for i, place in enumerate(places):
@@ -198,8 +196,8 @@ def _flat_places(
 def _scatter_space(b: Builder, dy: Value, places: Value, like: Value) -> Value:
     """Zeros of the shape of `like` with each element of dy added at its row-major place in space."""
     batch, channels, *space = like.type.axes
-    windows = product_of(dy.type.axes[2:])
-    empty = b.op("full", shape=(batch, channels, product_of(space)), value=0.0, dtype=dy.type.dtype)
+    windows = _product(dy.type.axes[2:])
+    empty = b.op("full", shape=(batch, channels, _product(space)), value=0.0, dtype=dy.type.dtype)
     shape = (batch, channels, windows)
     flat = b.op("scatter_add", empty, b.reshape(places, shape), b.reshape(dy, shape), axis=2)
     return b.reshape(flat, like.type.axes)
@@ -208,8 +206,7 @@ def _scatter_space(b: Builder, dy: Value, places: Value, like: Value) -> Value:
 def avg_pool_vjp(
     b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
 ) -> Gradients:
-    """Each window's gradient, over its count, goes to all of its elements: a convolution with ones,
-    transposed."""
+    """Each window's gradient, over its count, goes to all its elements: the transpose of summing."""
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
@@ -219,16 +216,8 @@ def avg_pool_vjp(
     single = b.reshape(share, (batch * channels, 1, *places))
     ones = b.op("full", shape=(1, 1, *kernel), value=1.0, dtype=dy.type.dtype)
     # No window lies beyond the padding, so `stride - 1` more always reach to the end of x.
-    full = b.op(
-        "conv_transpose",
-        single,
-        ones,
-        stride=stride,
-        padding=tuple((0, 0) for _ in kernel),
-        output_padding=tuple(s - 1 for s in stride),
-        dilation=(1,) * len(kernel),
-        groups=1,
-    )
+    none, apart = tuple((0, 0) for _ in kernel), (1,) * len(kernel)
+    full = _Conv(stride, none, apart, groups=1).transpose(b, single, ones, [s - 1 for s in stride])
     grad = _cut(b, full, [pair[0] for pair in _pairs(op)], x.type.axes[2:])
     return [b.reshape(grad, x.type.axes)]
 

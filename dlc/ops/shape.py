@@ -53,8 +53,7 @@ def ints_of(values: Sequence[Attr] | Attr) -> tuple[int, ...]:
     return tuple(value for value in values if isinstance(value, int))
 
 
-# --- references
-# --------------------------------------------------------------------------------------------------
+# --- references ---------------------------------------------------------------------------------------------
 
 
 def _reshape(x: Array, *, shape: Sequence[int]) -> Array:
@@ -89,8 +88,7 @@ def _flip(x: Array, *, axes: Sequence[int]) -> Array:
     return np.flip(x, tuple(axes))
 
 
-# --- types
-# -------------------------------------------------------------------------------------------------------
+# --- types --------------------------------------------------------------------------------------------------
 
 
 def _infer_reshape(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -197,8 +195,7 @@ def _infer_flip(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, 
     return (x,)
 
 
-# --- derivatives
-# -------------------------------------------------------------------------------------------------
+# --- derivatives --------------------------------------------------------------------------------------------
 
 
 def _reshape_vjp(
@@ -285,8 +282,7 @@ def _flip_vjp(
     return [None if grads[0] is None else b.op("flip", grads[0], axes=ints_of(op.attr("axes")))]
 
 
-# --- the ops
-# -----------------------------------------------------------------------------------------------------
+# --- the ops ------------------------------------------------------------------------------------------------
 
 
 def _samples(*cases: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[Sample, ...]:

@@ -86,7 +86,9 @@ def _constants(op: Op, results: tuple[Array, ...]) -> Iterator[Op]:
 
 def evaluate(op: Op, known: Mapping[str, Array]) -> tuple[Array, ...]:
     """The results of an op on known operands; empty where they can't be, or are not worth being, computed now."""
-    if not all(name in known for name in op.inputs) or any(not _small(value.type.size) for value in op.outputs):
+    if not all(name in known for name in op.inputs) or any(
+        not _small(value.type.size) for value in op.outputs
+    ):
         return ()
     if op.op == "const":
         return (constant_array(op),)

@@ -41,7 +41,11 @@ class DeadCode:
 def _clean(function: Function, acting: frozenset[str]) -> Function:
     live = {value for _, value in function.outputs}
     body = _live(function.body, live, acting)
-    return function if len(body) == len(function.body) and body == function.body else replace(function, body=body)
+    return (
+        function
+        if len(body) == len(function.body) and body == function.body
+        else replace(function, body=body)
+    )
 
 
 def _live(body: Iterable[Op], live: set[str], acting: frozenset[str]) -> tuple[Op, ...]:

@@ -112,9 +112,13 @@ RULES: tuple[Rule, ...] = (
     Rule("where(c, x, x)", "x", example={"c": "bool[2, 3]", **_X}),
     Rule("where(logical_not(c), x, y)", "where(c, y, x)", example={"c": "bool[2, 3]", **_XY}),
     Rule("cast(x, dtype=d)", "x", example={**_X, "d": "f32"}),
-    Rule("cast(cast(x, dtype=a), dtype=b)", "cast(x, dtype=b)", _widens, example={**_X, "a": "f64", "b": "f16"}),
+    Rule(
+        "cast(cast(x, dtype=a), dtype=b)", "cast(x, dtype=b)", _widens, example={**_X, "a": "f64", "b": "f16"}
+    ),
     Rule("reshape(x, shape=s)", "x", example={**_X, "s": (2, 3)}),
-    Rule("reshape(reshape(x, shape=a), shape=b)", "reshape(x, shape=b)", example={**_X, "a": (6,), "b": (3, 2)}),
+    Rule(
+        "reshape(reshape(x, shape=a), shape=b)", "reshape(x, shape=b)", example={**_X, "a": (6,), "b": (3, 2)}
+    ),
     Rule("permute(x, axes=p)", "x", _in_order, example={**_X, "p": (0, 1)}),
     Rule(
         "permute(permute(x, axes=p), axes=q)",

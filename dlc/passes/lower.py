@@ -280,7 +280,9 @@ class _Unroller:
         carried = op.inputs
         for index in indices(op):
             values = {arg.name: name for arg, name in zip(region.args, carried, strict=True)}
-            yield from Splice(self.names, self.draws, values, {}, partial(at_turn, index=index)).body(region.body)
+            yield from Splice(self.names, self.draws, values, {}, partial(at_turn, index=index)).body(
+                region.body
+            )
             carried = tuple(values.get(name, name) for name in region.results)
         self.alias.update((out.name, name) for out, name in zip(op.outputs, carried, strict=True))
 

@@ -33,7 +33,7 @@ Before:
         %y: [B, 4] = batch_norm(%h) {eps=1e-05, momentum=0.1, affine=false} @ norm -> batch_norm_1 [B=B]
     }
 
-After, where nothing but the entry function is shown and dead code has gone:
+After:
 
     prepare folded_weight_1(%weight: [4, 3], %running_var: [4]) -> (result: %mul)
         source folded_weight
@@ -53,6 +53,29 @@ After, where nothing but the entry function is shown and dead code has gone:
         %mul: [4] = mul(%running_mean, %rsqrt)
         %neg: [4] = neg(%mul)
     }
+    module linear_1(%x: [B, 3]) -> (y: %y)
+        source linear
+        library
+        param weight: [4, 3]
+    {
+        %weight: [4, 3] = param() {path="weight"}
+        %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
+        %y: [B, 4] = matmul(%x, %turned)
+    }
+    module batch_norm_1(%x: [B, 4]) -> (y: %y)
+        source batch_norm
+        library
+        buffer running_mean: [4]
+        buffer running_var: [4]
+    {
+        %mean: [4] = param() {path="running_mean"}
+        %centred: [B, 4] = sub(%x, %mean)
+        %var: [4] = param() {path="running_var"}
+        %eps: [] = const() {value=1e-05}
+        %padded: [4] = add(%var, %eps)
+        %scale: [4] = rsqrt(%padded)
+        %y: [B, 4] = mul(%centred, %scale)
+    }
     model Net(%x: [B, 3]) -> (y: %y)
         prepared fc_folded_weight: [4, 3] = folded_weight_1(fc.weight, norm.running_var)
         prepared fc_folded_bias: [4] = folded_bias_1(norm.running_var, norm.running_mean)
@@ -62,22 +85,22 @@ After, where nothing but the entry function is shown and dead code has gone:
         %weight: [4, 3] = param() {path="fc_folded_weight"}
         %turned: [3, 4] = permute(%weight) {axes=[1, 0]}
         %y_2: [B, 4] = matmul(%x, %turned)
-        %bias: [4] = param() {path="fc_folded_bias"}
-        %y: [B, 4] = add(%y_2, %bias)
+        %fc_folded_bias: [4] = param() {path="fc_folded_bias"}
+        %y: [B, 4] = add(%y_2, %fc_folded_bias)
     }
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
 from dlc.passes.base import use_counts
-from dlc.passes.prepared import Inputs, PrepareFunctions, prepared_params, read, sibling, with_params
+from dlc.passes.prepared import Additions, Inputs, PrepareFunctions, read, sibling
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
@@ -146,12 +169,14 @@ _LOCAL = {"gamma": "weight", "beta": "bias"}
 class _Folder:
     function: Function
     prepare: PrepareFunctions
-    params: list[Param] = field(default_factory=list)
-    taken: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def run(self) -> Function:
         body = self._body(self.function.body, None)
-        return with_params(self.function, body, self.params) if self.params else self.function
+        return self.added.applied(body) if self.added.params else self.function
+
+    @cached_property
+    def added(self) -> Additions:
+        return Additions(self.function)
 
     @cached_property
     def names(self) -> Names:
@@ -201,7 +226,9 @@ class _Folder:
         result = inside.outputs[0][1]
         if pair.has_bias:
             values[result] = out.name
-        splice = Splice(self.names, Draws(), values, dims, lambda path: paths.get(path, prefixed(layer.path, path)))
+        splice = Splice(
+            self.names, Draws(), values, dims, lambda path: paths.get(path, prefixed(layer.path, path))
+        )
         ops = splice.body(inside.body)
         if pair.has_bias:
             return ops
@@ -215,26 +242,20 @@ class _Folder:
 
     def _prepared(self, pair: _Pair, repeat: Op | None) -> dict[str, str]:
         """Paths of the prepared weight and bias."""
-        base = self._base(pair)
-        paths = {name: sibling(base, f"folded_{name}") for name in ("weight", "bias")}
         scaled = ["running_var", *(["gamma"] if pair.affine else [])]
         shifted = ["running_mean", *(["bias"] if pair.has_bias else []), *(["beta"] if pair.affine else [])]
-        for name, needed in (("weight", ["weight", *scaled]), ("bias", [*scaled, *shifted])):
-            sources, inputs = pair.sources(needed)
-            make = _MAKE[name]
-            function = self.prepare.get(
-                f"folded_{name}", inputs, lambda b, *values, n=needed, m=make: m(b, pair.eps, dict(zip(n, values)))
-            )
-            self.params += prepared_params(paths[name], sources, function, repeat)
-        return paths
+        return {
+            "weight": self._param(pair, "weight", ["weight", *scaled], repeat),
+            "bias": self._param(pair, "bias", [*scaled, *shifted], repeat),
+        }
 
-    def _base(self, pair: _Pair) -> str:
-        """What prepared tensors are named after: the layer, and the norm where the layer has several."""
-        paths = (pair.layer.path, pair.norm.path)
-        base = pair.layer.path
-        if self.taken.setdefault(base, paths) != paths:
-            base = sibling(base, pair.norm.path.rsplit(".", 1)[-1])
-        return base
+    def _param(self, pair: _Pair, name: str, needed: Sequence[str], repeat: Op | None) -> str:
+        def make(builder: Builder, *values: Value) -> Value:
+            return _MAKE[name](builder, pair.eps, dict(zip(needed, values, strict=True)))
+
+        sources, inputs = pair.sources(needed)
+        function = self.prepare.get(f"folded_{name}", inputs, make)
+        return self.added.add(sibling(pair.layer.path, f"folded_{name}"), sources, function, repeat)
 
 
 def _scale(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:

@@ -51,13 +51,13 @@ After:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
+from dlc.ir.nodes import Function, Op, Program, Region, Value
 from dlc.ir.splice import Names, prefixed
-from dlc.passes.prepared import PrepareFunctions, prepared_params, read, with_params
+from dlc.passes.prepared import Additions, PrepareFunctions, read
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -83,11 +83,14 @@ class ParallelLinears:
 class _Joiner:
     function: Function
     prepare: PrepareFunctions
-    params: list[Param] = field(default_factory=list)
 
     def run(self) -> Function:
         body = self._body(self.function.body, None)
-        return with_params(self.function, body, self.params) if self.params else self.function
+        return self.added.applied(body) if self.added.params else self.function
+
+    @cached_property
+    def added(self) -> Additions:
+        return Additions(self.function)
 
     @cached_property
     def names(self) -> Names:
@@ -128,11 +131,13 @@ class _Joiner:
         functions = self.prepare.program.functions
         types = [next(p.type for p in functions[op.callee].params if p.name == name) for op in group]
         function = self.prepare.get(
-            f"merged_{name}", [(name, type) for type in types], lambda b, *values: b.op("concat", *values, axis=0)
+            f"merged_{name}",
+            [(name, type) for type in types],
+            lambda b, *values: b.op("concat", *values, axis=0),
         )
         path = f"{_joined([op.path for op in group])}_{name}"
         sources = [prefixed(op.path, name) for op in group]
-        self.params += prepared_params(path, sources, function, repeat)
+        path = self.added.add(path, sources, function, repeat)
         return read(builder, path, function.output_types[0])
 
 

@@ -31,9 +31,8 @@ class PrepareFunctions:
         number = 1
         while True:
             name = f"{hint}_{number}"
-            made = Function(
-                name, hint, "prepare", tuple(values), (("result", result.name),), tuple(builder.body)
-            )
+            outputs = (("result", result.name),)
+            made = Function(name, hint, "prepare", tuple(values), outputs, tuple(builder.body))
             known = self.added.get(name) or self.program.functions.get(name)
             if known is None or known == made:
                 self.added[name] = made
@@ -45,25 +44,40 @@ class PrepareFunctions:
         return self.program.with_functions({**self.added, **functions})
 
 
+class Additions:
+    """Prepared parameters that a pass adds to one function."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.params: dict[str, Param] = {}
+        self._known = {param.name for param in function.params} | {child.path for child in function.children}
+
+    def add(self, path: str, sources: Sequence[str], made: Function, repeat: Op | None) -> str:
+        """Add what the function `made` computes from the sources, for every turn of the repeat. Gives its path: `path`,
+        or one like it where that is taken."""
+        type = made.output_types[0]
+        while True:
+            turns = zip(
+                turn_paths(path, repeat), *(turn_paths(each, repeat) for each in sources), strict=True
+            )
+            params = [
+                Param(name, type, "prepared", init=made.name, sources=tuple(rest)) for name, *rest in turns
+            ]
+            if all(
+                each.name not in self._known and self.params.get(each.name, each) == each for each in params
+            ):
+                self.params.update((each.name, each) for each in params)
+                return path
+            path += "_"
+
+    def applied(self, body: tuple[Op, ...]) -> Function:
+        """The function with these parameters and another body."""
+        return replace(self.function, body=body, params=(*self.function.params, *self.params.values()))
+
+
 def sibling(path: str, name: str) -> str:
     """A path beside that of an instance: prepared tensors do not lie in instances, which may be a backend's own."""
     return f"{path}_{name}"
-
-
-def prepared_params(
-    name: str, sources: Sequence[str], function: Function, repeat: Op | None
-) -> list[Param]:
-    """The prepared parameter that `function` computes from the sources, one for every turn of the repeat."""
-    type = function.output_types[0]
-    turns = zip(turn_paths(name, repeat), *(turn_paths(each, repeat) for each in sources), strict=True)
-    return [Param(first, type, "prepared", init=function.name, sources=tuple(rest)) for first, *rest in turns]
-
-
-def with_params(function: Function, body: tuple[Op, ...], params: Sequence[Param]) -> Function:
-    """The function with another body and further parameters, each path once."""
-    known = {each.name for each in function.params}
-    new = {each.name: each for each in params if each.name not in known}
-    return replace(function, body=body, params=(*function.params, *new.values()))
 
 
 def read(builder: Builder, path: str, type: TensorType) -> Value:

@@ -34,9 +34,8 @@ BUDGET = 64
 class Match:
     """What a pattern's names stand for: values and attributes, and the ops that matched, the root first."""
 
-    def __init__(self, function: Function, facts: Facts) -> None:
-        self.function = function
-        self.facts = facts
+    def __init__(self, producers: Mapping[str, Op]) -> None:
+        self.producers = producers
         self.values: dict[str, Value] = {}
         self.attrs: dict[str, Attr] = {}
         self.ops: list[Op] = []
@@ -52,6 +51,12 @@ class Match:
 
     def type(self, name: str) -> TensorType:
         return self.values[name].type
+
+    def number(self, name: str) -> float | None:
+        """The number that is every element of a value, if it is a constant."""
+        producer = self.producers.get(self.values[name].name)
+        number = uniform(producer) if producer else None
+        return number if isinstance(number, int | float) else None
 
     @property
     def root(self) -> Op:
@@ -209,7 +214,7 @@ class _Rewriter:
         if len(op.outputs) != 1:
             return
         for state in self.call(rule.tree, op, _State({}, {}, ())):
-            match = Match(self.function, self.facts)
+            match = Match(self.producers)
             match.values = {name: Value(value, self.types[value]) for name, value in state.values.items()}
             match.attrs = dict(state.attrs)
             match.ops = list(state.ops)

@@ -87,8 +87,7 @@ def _named(function: Function, results: Sequence[Array]) -> dict[str, Array]:
     return dict(zip((name for name, _ in function.outputs), results, strict=True))
 
 
-# --- the way in
-# --------------------------------------------------------------------------------------------------
+# --- the way in ---------------------------------------------------------------------------------------------
 
 
 def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str) -> list[Array]:
@@ -149,8 +148,7 @@ def _check_facts(function: Function, dims: Mapping[str, int]) -> None:
                 raise CheckFailed(f"{function.source} needs {fact}: {left} {fact.op} {right} does not hold")
 
 
-# --- execution
-# ---------------------------------------------------------------------------------------------------
+# --- execution ----------------------------------------------------------------------------------------------
 
 
 @dataclass

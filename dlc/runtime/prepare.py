@@ -29,7 +29,9 @@ def prepare(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
             missing = sorted({path for item in waiting for path in _sources(*item)} - result.keys())
             raise KeyError(f"no value is given for {', '.join(missing)}")
         for prefix, param in ready:
-            result[prefixed(prefix, param.name)] = _computed(program, param, [result[p] for p in _sources(prefix, param)])
+            result[prefixed(prefix, param.name)] = _computed(
+                program, param, [result[p] for p in _sources(prefix, param)]
+            )
         waiting = [(prefix, param) for prefix, param in waiting if prefixed(prefix, param.name) not in result]
     return result
 

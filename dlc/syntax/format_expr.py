@@ -75,17 +75,15 @@ class ExpressionWriter:
     def flat(self, node: ast.Expr, least: int = TUPLE) -> str:
         key = (id(node), least)
         if key not in self._flat:
-            self._flat[key] = "".join(
-                part if isinstance(part, str) else self.flat(part.node, part.least)
-                for part in self.wrapped(node, least)
-            )
+            self._flat[key] = "".join(map(self._flat_part, self.wrapped(node, least)))
         return self._flat[key]
 
     def wrapped(self, node: ast.Expr, least: int) -> list[Part]:
         """The parts of an expression, in parentheses where its place asks for them or they were written."""
-        if binding(node) >= least and not self._keeps_parentheses(node, least):
-            return self.parts(node)
-        return ["(", *self.parts(node), ")"]
+        return ["(", *self.parts(node), ")"] if self._is_wrapped(node, least) else self.parts(node)
+
+    def _is_wrapped(self, node: ast.Expr, least: int) -> bool:
+        return binding(node) < least or self._keeps_parentheses(node, least)
 
     def _keeps_parentheses(self, node: ast.Expr, least: int) -> bool:
         """Operands of operators keep the parentheses that they were written in."""
@@ -250,14 +248,13 @@ class ExpressionWriter:
         fits = column + len(flat) + tail <= MAX_WIDTH
         if fits and not self.forced(node):
             return [flat]
-        parts = self.wrapped(node, least)
-        if len(parts) > 2 and parts[0] == "(" and (binding(node) < least or self._keeps_parentheses(node, least)):
+        if self._is_wrapped(node, least):
             return _framed("(", self.lay_out(node, indent, column + 1, tail + 1, TUPLE), ")")
         if not fits or self._breaks(node):
             broken = self._broken(node, indent, column, tail)
             if broken is not None:
                 return broken
-        return self._inline(parts, indent, column, tail)
+        return self._inline(self.parts(node), indent, column, tail)
 
     def _inline(self, parts: Sequence[Part], indent: int, column: int, tail: int) -> list[str]:
         """Parts one after another, some of which may take several lines."""
@@ -267,7 +264,7 @@ class ExpressionWriter:
                 lines[-1] += part
                 continue
             start = column + len(lines[0]) if len(lines) == 1 else len(lines[-1])
-            after = 0 if number + 1 < len(parts) else tail
+            after = _length_after(parts[number + 1 :], tail)
             first, *rest = self.lay_out(part.node, indent, start, after, part.least)
             lines[-1] += first
             lines += rest
@@ -322,16 +319,18 @@ class ExpressionWriter:
         deeper = indent + INDENT
         line = first.span.end_line
         for _, stage in links:
-            lines[-1] = self._with_trailing(line, lines[-1], stage.span.line)
+            self._trail(lines, line, stage.span.line, column)
             lines += self._own_lines(line + 1, stage.span.line, deeper)
             start, *rest = self.lay_out(stage, deeper, deeper + 3, 0, POSTFIX)
             lines += [" " * deeper + "|> " + start, *rest]
             line = stage.span.end_line
         return lines
 
-    def _with_trailing(self, line: int, code: str, following: int) -> str:
-        """`code` with the comment on `line`, unless what follows stands on that line too."""
-        return self.source.trailing(line, code) if 0 < line < following else code
+    def _trail(self, lines: list[str], line: int, following: int, column: int = 0) -> None:
+        """Adds the comment on `line` to the last of `lines`, unless what follows stands on that line too. The first of
+        them begins at `column`."""
+        if 0 < line < following:
+            lines[-1] = self.source.trailing(line, lines[-1], column if len(lines) == 1 else 0)
 
     def _own_lines(self, first: int, last: int, indent: int) -> list[str]:
         return [" " * indent + comment for _, comment in self.source.take(first, last)]
@@ -401,13 +400,30 @@ class ExpressionWriter:
         lines = self._inline([*bracket.owner, bracket.opener], indent, column, 0)
         if self._hugs(bracket):
             return self._hugged(bracket, lines, indent, column, tail)
+        aligned = self._aligned(bracket, lines, column, tail)
+        if aligned is not None:
+            return aligned
         deeper = indent + INDENT
         if self._fills(bracket):
             lines += self._filled(bracket, deeper)
         else:
-            lines[-1] = self._with_trailing(bracket.line, lines[-1], _span(bracket.items[0]).line)
+            self._trail(lines, bracket.line, _span(bracket.items[0]).line, column)
             lines += self.item_lines(bracket.items, bracket.line, bracket.end, deeper)
         return [*lines, " " * indent + bracket.closer]
+
+    def _aligned(self, bracket: _Bracket, lines: list[str], column: int, tail: int) -> list[str] | None:
+        """The items behind the opening bracket, as many to a line as fit, if they began there and none is long."""
+        start = len(lines[-1]) + (column if len(lines) == 1 else 0)
+        begins = _span(bracket.items[0]).line <= bracket.line
+        if not begins or len(bracket.items) < 2 or start > MAX_WIDTH // 2 or self._has_own_comments(bracket):
+            return None
+        if any(self.forced(part.node) for part in _separated(bracket.items) if isinstance(part, Child)):
+            return None
+        texts = ["".join(self._flat_part(part) for part in _parts(item)) for item in bracket.items]
+        return fill(lines, texts, bracket.closer, start, column, tail)
+
+    def _flat_part(self, part: Part) -> str:
+        return part if isinstance(part, str) else self.flat(part.node, part.least)
 
     def item_lines(self, items: Sequence[Part | list[Part]], line: int, end: int, indent: int) -> list[str]:
         """One item a line, each with a comma, with the comments between them. They stand on lines `line` to `end`."""
@@ -416,10 +432,11 @@ class ExpressionWriter:
         following = [*(span.line for span in spans[1:]), end]
         for item, span, after in zip(items, spans, following, strict=True):
             lines += self._own_lines(line + 1, span.line, indent)
-            parts = item if isinstance(item, list) else [item]
+            parts = _parts(item)
             first, *rest = self._inline(parts, indent, indent, 1)
             lines += [" " * indent + first, *rest]
-            lines[-1] = self._with_trailing(span.end_line, lines[-1] + ",", after)
+            lines[-1] += ","
+            self._trail(lines, span.end_line, after)
             line = span.end_line
         return lines + self._own_lines(line + 1, end, indent)
 
@@ -474,6 +491,32 @@ def _span(item: Part | list[Part]) -> Span:
     return child.node.span
 
 
+def _parts(item: Part | list[Part]) -> list[Part]:
+    return item if isinstance(item, list) else [item]
+
+
+def fill(
+    lines: list[str], texts: Sequence[str], closer: str, start: int, column: int = 0, tail: int = 0
+) -> list[str] | None:
+    """`lines`, the last of which opened a bracket, with `texts` behind it: as many to a line as fit, the next lines
+    indented by `start`. The first of `lines` begins at `column`, and `tail` characters follow. None if one is too long."""
+    lines = [*lines]
+    for number, text in enumerate(texts):
+        last = number + 1 == len(texts)
+        text += closer if last else ","
+        after = tail if last else 0
+        if start + len(text) + after > MAX_WIDTH:
+            return None
+        width = len(lines[-1]) + (column if len(lines) == 1 else 0)
+        if not number:
+            lines[-1] += text
+        elif width + 1 + len(text) + after <= MAX_WIDTH:
+            lines[-1] += " " + text
+        else:
+            lines.append(" " * start + text)
+    return lines
+
+
 def _links(node: ast.Pipe) -> list[tuple[ast.Expr, ast.Expr]]:
     """The values and stages of a chain of pipes, first to last."""
     links: list[tuple[ast.Expr, ast.Expr]] = []
@@ -482,6 +525,16 @@ def _links(node: ast.Pipe) -> list[tuple[ast.Expr, ast.Expr]]:
         links.append((value.value, value.stage))
         value = value.value
     return links[::-1]
+
+
+def _length_after(parts: Sequence[Part], tail: int) -> int:
+    """How many characters certainly follow on the line: the text up to the next expression, or all and `tail`."""
+    length = 0
+    for part in parts:
+        if isinstance(part, Child):
+            return length
+        length += len(part)
+    return length + tail
 
 
 def _separated(items: Sequence[Part | list[Part]]) -> list[Part]:

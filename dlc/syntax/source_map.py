@@ -59,13 +59,15 @@ class SourceMap:
         found = sorted(line for line in self._comments if first <= line < last)
         return [(line, self._comments.pop(line)[0]) for line in found]
 
-    def trailing(self, line: int, code: str) -> str:
-        """`code` with the comment that ends `line`, if there is one: in its column, where that is free."""
+    def trailing(self, line: int, code: str, offset: int = 0) -> str:
+        """`code`, which will stand at column `offset`, with the comment that ends `line`, if there is one: in its own
+        column, where that is free."""
         comment, alone = self._comments.get(line, ("", True))
         if alone:
             return code
         del self._comments[line]
+        end = offset + len(code)
         column = len(self.lines[line - 1].rstrip()) - len(comment) if line <= len(self.lines) else 0
-        if column < len(code) + 2 or column + len(comment) > MAX_WIDTH:
-            column = len(code) + 2
-        return code.ljust(column) + comment
+        if column < end + 2 or column + len(comment) > MAX_WIDTH:
+            column = end + 2
+        return code + " " * (column - end) + comment

@@ -28,14 +28,16 @@ def negation(op: str, dim: Dim) -> tuple[str, Dim]:
     return ("!=" if op == "==" else "=="), dim
 
 
-def proved(system: System, op: str, dim: Dim, depth: int) -> bool:
+def proved(system: System, op: str, dim: Dim, budget: int = CASE_LIMIT) -> bool:
     """Whether `dim op 0` holds, for a dim that is normal in the system."""
     if system.contradictory or _directly(system, op, dim):
         return True
-    if depth and (choice := _extreme_in(dim)) is not None:
-        cases = _extreme_cases(system, dim, choice)
-        return all(proved(case, op, case.normal(goal), depth - 1) for case, goal in cases)
-    return _by_remainders(system, op, dim)
+    choice = _extreme_in(dim)
+    if choice is None:
+        return _by_remainders(system, op, dim, budget)
+    left = budget // len(choice.args)
+    cases = _extreme_cases(system, dim, choice)
+    return left > 0 and all(proved(case, op, case.normal(goal), left) for case, goal in cases)
 
 
 def _directly(system: System, op: str, dim: Dim) -> bool:
@@ -43,18 +45,18 @@ def _directly(system: System, op: str, dim: Dim) -> bool:
     if constant is not None:
         return holds_for(op, constant)
     if op == ">=":
-        proved = system.entails(dim)
+        found = system.entails(dim)
     elif op == "==":
-        proved = system.entails(dim) and system.entails(-dim)
+        found = system.entails(dim) and system.entails(-dim)
     else:
-        proved = dim in system.inequations or -dim in system.inequations or _unequal(system, dim)
-    return proved or _by_factors(system, op, dim)
+        found = dim in system.inequations or -dim in system.inequations or _unequal(system, dim)
+    return found or _by_factors(system, op, dim)
 
 
 def _by_factors(system: System, op: str, dim: Dim) -> bool:
     """A product is 0 if one factor is, and something else if none is; factors >= 0 do not change its sign."""
     shared = common_monomial(list(dim.terms))
-    rest = Dim({divide_monomials(m, shared) or (): c for m, c in dim.terms.items()})
+    rest = Dim({divide_monomials(m, shared) or ONE: c for m, c in dim.terms.items()})
     if not shared or (len(shared) == 1 and rest == 1):
         return False
     factors = [Dim({((atom, 1),): 1}) for atom, _ in shared]
@@ -66,10 +68,8 @@ def _by_factors(system: System, op: str, dim: Dim) -> bool:
 
 
 def _unequal(system: System, dim: Dim) -> bool:
-    content = 0
-    for monomial, coefficient in dim.terms.items():
-        content = gcd(content, coefficient) if monomial else content
-    if dim.terms.get((), 0) % content:
+    content = reduce(gcd, (c for m, c in dim.terms.items() if m), 0)
+    if dim.terms.get(ONE, 0) % content:
         return True
     return system.entails(dim - 1) or system.entails(-dim - 1)
 
@@ -102,9 +102,9 @@ def _with_atom(dim: Dim, old: Atom, new: Dim) -> Dim:
     return dim.replace(change)
 
 
-def _by_remainders(system: System, op: str, dim: Dim) -> bool:
+def _by_remainders(system: System, op: str, dim: Dim, budget: int) -> bool:
     """Tries every remainder of the symbols that are divided by constants."""
-    periods = _limited(_periods(dim, {}))
+    periods = _limited(_periods(dim, {}), budget)
     return bool(periods) and all(_directly(case, op, case.normal(dim)) for case in _splits(system, periods))
 
 
@@ -121,11 +121,11 @@ def _periods(dim: Dim, found: dict[str, int]) -> dict[str, int]:
     return found
 
 
-def _limited(periods: dict[str, int]) -> list[tuple[str, int]]:
-    cases, kept = 1, []
+def _limited(periods: dict[str, int], budget: int) -> list[tuple[str, int]]:
+    kept: list[tuple[str, int]] = []
     for name, period in sorted(periods.items(), key=lambda item: (item[1], item[0])):
-        cases *= period
-        if cases <= CASE_LIMIT:
+        budget //= period
+        if budget:
             kept.append((name, period))
     return kept
 
@@ -145,6 +145,15 @@ def _splits(system: System, periods: list[tuple[str, int]]) -> Iterator[System]:
 # Simplification and bounds
 
 
+def simplified(system: System, dim: Dim) -> Dim:
+    """The shorter of its forms with `%` left in and with `x % k` as `x - k*(x//k)`, in stated symbols."""
+    inner = system.rewritten(dim.substitute(system.forward))
+    forms = [system.stated(resolved(system, inner))]
+    if any(isinstance(atom, Atom) and atom.op == "%" for atom in inner.atoms()):
+        forms.append(system.stated(resolved(system, system.normal(inner))))
+    return min(forms, key=Dim.size)
+
+
 def resolved(system: System, dim: Dim) -> Dim:
     """Without the `min`, `max`, `//` and `%` terms that the facts decide."""
 
@@ -154,7 +163,9 @@ def resolved(system: System, dim: Dim) -> Dim:
         inner = atom.rebuilt(lambda arg: resolved(system, arg))
         if inner is not None:
             return resolved(system, inner)
-        return _resolved_extreme(system, atom) if atom.op in ("min", "max") else _resolved_quotient(system, atom)
+        return (
+            _resolved_extreme(system, atom) if atom.op in ("min", "max") else _resolved_quotient(system, atom)
+        )
 
     return dim.replace(change)
 
@@ -183,13 +194,15 @@ def _fits_below(system: System, number: Dim, divisor: Dim) -> bool:
     return system.entails(number) and system.entails(divisor - number - 1)
 
 
-def bounds_by_cases(system: System, dim: Dim, depth: int) -> Bounds:
+def bounds_by_cases(system: System, dim: Dim, budget: int = CASE_LIMIT) -> Bounds:
     if dim.constant is not None:
         return dim.constant, dim.constant
     choice = _extreme_in(dim)
-    if choice is None or not depth:
+    left = budget // len(choice.args) if choice is not None else 0
+    if choice is None or not left:
         return system.bounds(dim)
-    found = [bounds_by_cases(case, case.normal(goal), depth - 1) for case, goal in _extreme_cases(system, dim, choice)]
+    cases = _extreme_cases(system, dim, choice)
+    found = [bounds_by_cases(case, case.normal(goal), left) for case, goal in cases]
     lows, highs = [low for low, _ in found], [high for _, high in found]
     return _known(min, lows), _known(max, highs)
 
@@ -229,5 +242,7 @@ class Sample(dict[str, int]):
             return False
         facts = (("==", system.equations), (">=", system.inequalities), ("!=", system.inequations))
         return all(
-            (value := self.value(dim)) is not None and holds_for(op, value) for op, dims in facts for dim in dims
+            (value := self.value(dim)) is not None and holds_for(op, value)
+            for op, dims in facts
+            for dim in dims
         )

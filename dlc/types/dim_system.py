@@ -124,7 +124,7 @@ class System(Prover):
             return [("==", dim)]
         if -dim in self.inequalities:
             return [("==", dim)]
-        if not self.at_least_zero(dim):
+        if dim not in self.inequalities and not self.at_least_zero(dim):
             self.inequalities.append(dim)
         return []
 
@@ -169,11 +169,15 @@ class System(Prover):
     def _without_factor(self, dim: Dim) -> Dim:
         shared = common_monomial(list(dim.terms))
         positive = tuple((a, e) for a, e in shared if isinstance(a, str) and self.lower.get(a, 1) > 0)
-        return Dim({divide_monomials(m, positive) or ONE: c for m, c in dim.terms.items()}) if positive else dim
+        return (
+            Dim({divide_monomials(m, positive) or ONE: c for m, c in dim.terms.items()}) if positive else dim
+        )
 
     def _as_remainder(self, dim: Dim) -> tuple[Binding | None, list[Fact]] | None:
         """`n - k*(n//k) == r` says that k divides n - r, and 0 <= r < k."""
-        for atom in sorted((a for a in dim.atoms() if isinstance(a, Atom) and a.op == "//"), key=lambda a: a.key):
+        for atom in sorted(
+            (a for a in dim.atoms() if isinstance(a, Atom) and a.op == "//"), key=lambda a: a.key
+        ):
             number, divisor = atom.args
             exact = Dim({((atom, 1),): 1}) * divisor
             for sign in (1, -1):
@@ -323,7 +327,7 @@ class _Share:
 
 
 def _distribute(coefficient: int, shares: list[_Share]) -> int:
-    """Cancels the coefficient against the divisors, evenly: `16*H'*W'` is `(H//8)*(W//8)`, not `(H//2)*(W//32)`."""
+    """Cancels the coefficient against the divisors, evenly: `16*H'*W'` is `(H//8)*(W//8)`."""
     while True:
         open_shares = [share for share in shares if gcd(coefficient, share.content) > 1]
         if not open_shares:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from dlc.types.dims import ONE, Atom, Dim, Monomial, apply_op, sole_atom
+from dlc.types.dims import ONE, Atom, Dim, Monomial, apply_op, lone_atom, sole_atom
 
 _TOKEN = re.compile(r"\s*(?:(\d[\d_]*)|([A-Za-z_][A-Za-z0-9_']*)|(\*\*|//|[-+*%(),]))")
 _NESTING = 100
@@ -30,7 +30,7 @@ def _has_quotient(dim: Dim) -> bool:
 def _naturally(dim: Dim) -> Dim:
     """`(H + 1)//2 - 1` as `(H - 1)//2`: for printing only, since it is no normal form."""
     for monomial, coefficient in dim.ordered():
-        atom = monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 and coefficient == 1 else None
+        atom = lone_atom(monomial) if coefficient == 1 else None
         if isinstance(atom, Atom) and atom.op == "//" and _takes_constant(atom):
             number, divisor = atom.args
             constant = dim.terms[ONE]
@@ -46,8 +46,9 @@ def _takes_constant(atom: Atom) -> bool:
 def _term(monomial: Monomial, coefficient: int, *, alone: bool) -> str:
     if not monomial:
         return str(coefficient)
-    if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 and alone:
-        return _atom(monomial[0][0])
+    atom = lone_atom(monomial) if coefficient == 1 and alone else None
+    if atom is not None:
+        return _atom(atom)
     factors = [_group(a) + (f"**{e}" if e > 1 else "") for a, e in monomial]
     return "*".join(factors if coefficient == 1 else [str(coefficient), *factors])
 

@@ -35,13 +35,13 @@ class Atom:
     def __init__(self, op: str, args: tuple[Dim, ...]) -> None:
         self.op = op
         self.args = args
-        self.depth = 1 + max(arg._depth() for arg in args)
-        self.size = 1 + sum(arg._size() for arg in args)
+        self.depth = 1 + max(arg.depth() for arg in args)
+        self.size = 1 + sum(arg.size() for arg in args)
         self.nonnegative = _atom_nonnegative(op, args)
         self._hash = hash((op, args))
         self._key: str | None = None
         if self.depth > DEPTH_LIMIT or self.size > TERM_LIMIT:
-            raise DimTooLarge(f"a size has more than {TERM_LIMIT} terms or is nested deeper than {DEPTH_LIMIT}")
+            raise DimTooLarge(f"a size has more than {TERM_LIMIT} terms or {DEPTH_LIMIT} nested divisions")
 
     def __hash__(self) -> int:
         return self._hash
@@ -246,7 +246,7 @@ class Dim:
         return f"Dim({self})"
 
     def to_json(self) -> object:
-        """An int, a symbol's name, or `["+", [coefficient, [atom, power], …], …]`; an atom is `[op, arg, …]`."""
+        """An int, a name, or `["+", [coefficient, [atom, power], …], …]`; an atom is a name or `[op, …]`."""
         if self.constant is not None:
             return self.constant
         atom = sole_atom(self)
@@ -272,10 +272,12 @@ class Dim:
     def _order_key(self) -> str:
         return "+".join(f"{c}" + "".join(f"*{_factor_key(f)}^{f[1]}" for f in m) for m, c in self.ordered())
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """The number of terms, counting those nested in atoms."""
         return sum(1 + sum(a.size for a, _ in m if isinstance(a, Atom)) for m in self.terms)
 
-    def _depth(self) -> int:
+    def depth(self) -> int:
+        """How deep atoms are nested in it."""
         return max((a.depth for m in self.terms for a, _ in m if isinstance(a, Atom)), default=0)
 
 
@@ -292,7 +294,11 @@ def sole_atom(dim: Dim) -> str | Atom | None:
     if len(dim.terms) != 1:
         return None
     ((monomial, coefficient),) = dim.terms.items()
-    return monomial[0][0] if coefficient == 1 and len(monomial) == 1 and monomial[0][1] == 1 else None
+    return lone_atom(monomial) if coefficient == 1 else None
+
+
+def lone_atom(monomial: Monomial) -> str | Atom | None:
+    return monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 else None
 
 
 def apply_op(op: str, args: list[Dim]) -> Dim:
@@ -448,9 +454,12 @@ def _remainder(rest: Dim, divisor: Dim) -> Dim:
     if _below(rest, divisor):
         return rest
     for monomial, coefficient in rest.terms.items():
-        atom = monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 else None
-        if isinstance(atom, Atom) and atom.op == "%" and not divide(coefficient * atom.args[1], divisor)[1].terms:
-            return _modulo(rest + coefficient * (atom.args[0] - Dim({monomial: 1})), divisor)
+        atom = lone_atom(monomial)
+        if not isinstance(atom, Atom) or atom.op != "%":
+            continue
+        number, period = atom.args
+        if not divide(coefficient * period, divisor)[1].terms:  # (n % 6 + x) % 3 == (n + x) % 3
+            return _modulo(rest + coefficient * (number - Dim({monomial: 1})), divisor)
     return Dim({((Atom("%", (rest, divisor)), 1),): 1})
 
 
@@ -538,7 +547,7 @@ def _below(rest: Dim, divisor: Dim) -> bool:
 
 def _nested_quotient(rest: Dim) -> Atom | None:
     """The only `//` among the terms, if there is one and it has no factor."""
-    found = [m[0][0] for m, c in rest.terms.items() if c == 1 and len(m) == 1 and m[0][1] == 1]
+    found = [lone_atom(m) for m, c in rest.terms.items() if c == 1]
     quotients = [a for a in found if isinstance(a, Atom) and a.op == "//"]
     return quotients[0] if len(quotients) == 1 else None
 
@@ -563,7 +572,7 @@ def _extreme(op: str, args: list[Dim]) -> Dim:
 def _spread(op: str, arg: Dim) -> list[Dim]:
     """`min(a, b) + c` inside a min is `a + c` and `b + c`."""
     for monomial, coefficient in arg.terms.items():
-        atom = monomial[0][0] if len(monomial) == 1 and monomial[0][1] == 1 else None
+        atom = lone_atom(monomial)
         if isinstance(atom, Atom) and atom.op == op and coefficient == 1:
             others = arg - Dim({monomial: 1})
             return [piece for inner in atom.args for piece in _spread(op, inner + others)]

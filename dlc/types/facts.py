@@ -1,9 +1,9 @@
 """What is assumed about sizes, and what follows from it.
 
 `Facts` answers True (holds for all sizes that satisfy the facts), False (holds for none) or None (not known).
-A proof tries, in this order: normal forms under the facts, linear inequalities (`dim_system.py`), each case
-of a `min` or `max`, and each remainder of a symbol that is divided by constants. Sample values that satisfy
-the facts spare the search for what does not hold.
+A proof tries, in this order: normal forms under the facts (`dim_system.py`), linear inequalities
+(`dim_prover.py`), each case of a `min` or `max`, each remainder of a symbol that is divided by a constant
+(`dim_cases.py`). Sample values that satisfy the facts spare the search for what does not hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dlc.types.dim_cases import CASE_LIMIT, Sample, bounds_by_cases, holds_for, negation, proved, resolved
+from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, proved, simplified
 from dlc.types.dim_linear import Bounds
 from dlc.types.dim_system import System
 from dlc.types.dims import Dim, DimTooLarge, sole_atom
@@ -39,16 +39,18 @@ class Relation:
 
 
 class Facts:
-    """An immutable set of assumptions. Symbols are >= 1, those in `nonnegative` or stated to be >= 0 are >= 0."""
+    """An immutable set of assumptions. Symbols are >= 1; those in `nonnegative` or stated to be are >= 0."""
 
     __slots__ = ("_answers", "_samples", "_system", "nonnegative", "relations")
 
-    def __init__(self, relations: tuple[Relation, ...] = (), nonnegative: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, relations: tuple[Relation, ...] = (), nonnegative: frozenset[str] = frozenset()
+    ) -> None:
         weakened = {name for relation in relations if (name := _stated_nonnegative(relation))}
         self.relations = relations
         self.nonnegative = nonnegative | weakened
         self._system = System(self.nonnegative)
-        self._answers: dict[tuple[str, Dim], bool | None] = {}
+        self._answers: dict[Relation, bool | None] = {}
         self._samples: list[Sample] | None = None
         for relation in relations:
             self._system = _with_relation(self._system, relation)
@@ -80,43 +82,37 @@ class Facts:
     # Deciding
 
     def decide(self, relation: Relation) -> bool | None:
-        op, dim = _compared(relation)
-        return self._decide(op, dim)
+        if relation not in self._answers:
+            try:
+                self._answers[relation] = self._search(*_compared(relation))
+            except (DimTooLarge, ZeroDivisionError):
+                self._answers[relation] = None
+        return self._answers[relation]
 
     def prove_eq(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self._decide("==", Dim.of(a) - b)
+        return self.decide(Relation(Dim.of(a), "==", Dim.of(b)))
 
     def prove_ne(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self._decide("!=", Dim.of(a) - b)
+        return self.decide(Relation(Dim.of(a), "!=", Dim.of(b)))
 
     def prove_ge(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self._decide(">=", Dim.of(a) - b)
+        return self.decide(Relation(Dim.of(a), ">=", Dim.of(b)))
 
     def prove_gt(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self._decide(">=", Dim.of(a) - b - 1)
+        return self.decide(Relation(Dim.of(a), ">", Dim.of(b)))
 
     def prove_divisible(self, a: int | Dim, k: int | Dim) -> bool | None:
-        return self._decide("==", Dim.of(a) % k)
-
-    def _decide(self, op: str, dim: Dim) -> bool | None:
-        constant = dim.constant
-        if constant is not None:
-            return holds_for(op, constant)
-        if (op, dim) not in self._answers:
-            try:
-                self._answers[op, dim] = self._search(op, dim)
-            except (DimTooLarge, ZeroDivisionError):
-                self._answers[op, dim] = None
-        return self._answers[op, dim]
+        return self.prove_eq(Dim.of(a) % k, 0)
 
     def _search(self, op: str, dim: Dim) -> bool | None:
-        normal = self._system.normal(dim)
+        normal = dim if dim.is_constant else self._system.normal(dim)
         if normal.constant is not None:
             return holds_for(op, normal.constant)
-        seen = {holds_for(op, value) for sample in self.samples() if (value := sample.value(normal)) is not None}
-        if False not in seen and proved(self._system, op, normal, CASE_LIMIT):
+        values = [sample.value(normal) for sample in self.samples()]
+        seen = {holds_for(op, value) for value in values if value is not None}
+        if False not in seen and proved(self._system, op, normal):
             return True
-        if True not in seen and proved(self._system, *negation(op, normal), CASE_LIMIT):
+        if True not in seen and proved(self._system, *negation(op, normal)):
             return False
         return None
 
@@ -130,18 +126,16 @@ class Facts:
     # Rewriting
 
     def simplify(self, d: Dim) -> Dim:
-        """One form for sizes that the facts make equal, in the stated symbols: `2*(H//2)` is `H` for even H."""
-        system = self._system
+        """A form that uses the facts, in the stated symbols: `2*(H//2)` is `H` for even H."""
         try:
-            inner = system.rewritten(d.substitute(system.forward))
-            return system.stated(resolved(system, inner))
+            return simplified(self._system, d)
         except (DimTooLarge, ZeroDivisionError):
             return d
 
     def bounds(self, d: Dim) -> Bounds:
         """Constant lower and upper bound, None where none is proved."""
         try:
-            return bounds_by_cases(self._system, self._system.normal(Dim.of(d)), CASE_LIMIT)
+            return bounds_by_cases(self._system, self._system.normal(Dim.of(d)))
         except (DimTooLarge, ZeroDivisionError):
             return None, None
 

@@ -72,6 +72,8 @@ def reinit_(model: nn.Module, seed: int = 0) -> nn.Module:
     keep the variance of what passes through them, scales spread around what they were, biases are small.
     """
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # a table, such as Marian's positions
+            continue
         noise = _noise(name, parameter, seed)
         if parameter.ndim > 1:
             parameter.copy_(noise / math.sqrt(parameter[0].numel()))

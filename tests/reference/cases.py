@@ -47,7 +47,7 @@ BERT_INPUTS = {each: each for each in ("input_ids", "token_type_ids", "attention
 
 SMALL_BERT = {"layers": 2, "d": 32, "heads": 4, "ff": 64, "vocab": 60, "context": 32}
 SMALL_LLAMA = {"layers": 2, "d": 32, "heads": 4, "ff": 64, "vocab": 60, "context": 64}
-SMALL_TRANSFORMER = {"layers": 2, "d": 32, "heads": 4, "ff": 64, "vocab": 60}
+SMALL_TRANSFORMER = {"layers": 2, "d": 32, "heads": 4, "ff": 64, "vocab": 60, "context": 64}
 SMALL_T5 = {"layers": 2, "d": 32, "heads": 4, "head": 8, "ff": 64, "vocab": 60}
 
 VISION = (

@@ -30,7 +30,7 @@ def expressions(leaves: int = 8):
 
 
 def compute(expression, leaf, smallest, largest):
-    """The expression's value, with `leaf` for names and ints; `**` takes a small exponent from its right side."""
+    """The expression's value, with `leaf` for names and ints; `**` takes a small exponent from its right."""
     if not isinstance(expression, tuple):
         return leaf(expression)
     op, left, right = expression
@@ -185,7 +185,9 @@ def test_is_printed_as_the_language_writes_it(dim, text):
     assert parse_dim(text) == dim
 
 
-@pytest.mark.parametrize("text", ["", "T +", "(T", "T T", "T)", "min(", "2 $ 3", "T**B", "()", "(" * 5000, "1.5"])
+@pytest.mark.parametrize(
+    "text", ["", "T +", "(T", "T T", "T)", "min(", "2 $ 3", "T**B", "()", "(" * 5000, "1.5"]
+)
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError):
         parse_dim(text)

@@ -1,0 +1,243 @@
+"""Problems of weights (E06xx), of training and its data (E07xx), of backends (E08xx) and of use (E09xx)."""
+
+from __future__ import annotations
+
+from dlc.diagnostics import Problem
+
+_NET = "model Net()(x: [B, 1, 28, 28]) -> [B, 10] {\n    return x |> flatten |> linear(10)\n}\n"
+
+
+def _train(body: str) -> str:
+    return _NET + "train t {\n" + "".join(f"    {line}\n" for line in body.splitlines()) + "}\n"
+
+
+_BATCH = "net = Net()\nbatch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)\n"
+_LOSS = "minimize cross_entropy(net(image), label)\n"
+_REST = "optimizer = adam(lr=1e-3)\nsettings { steps = 100 }"
+_RIGHT = _train(_BATCH + _LOSS + _REST)
+
+# --- E06xx: weights --------------------------------------------------------------------------------------------
+
+WEIGHTS_FILE = Problem(
+    "E0601",
+    "a weights file that can't be read",
+    "can't read weights from {path}: {reason}",
+    "Weights are read from safetensors and npz files. Pickles are never read: they can run code.",
+)
+WEIGHTS_MISSING = Problem(
+    "E0602",
+    "parameters that a weights file does not fill",
+    "{count} of the model's tensors are not in the file: {names}",
+    "Every parameter must be filled. A `weights` block says how names and layouts of a checkpoint map to the model's.",
+)
+WEIGHTS_UNUSED = Problem(
+    "E0603",
+    "tensors of a weights file that nothing uses",
+    "{count} tensors of the file are not used: {names}",
+    "Every tensor must be used, or ignored by the `weights` block: `ignore \"pattern\"`.",
+)
+WEIGHTS_SHAPE = Problem(
+    "E0604",
+    "a tensor of another shape than its parameter",
+    "`{path}` is {found} in the file, the model needs {expected}",
+    "After the `weights` block has been applied, shapes must be equal. Layouts differ often by a `transpose`.",
+)
+WEIGHTS_RULE = Problem(
+    "E0605",
+    "a rule of a `weights` block that can't be applied",
+    "{message}",
+    "Rules apply in order, each to the names that the ones before left, and must be invertible.",
+)
+WEIGHTS_NO_MATCH = Problem(
+    "E0606",
+    "a `weights` rule that matches nothing",
+    "{pattern} matches no tensor of the model",
+    "A rule that applies to nothing is most likely misspelled.",
+)
+
+# --- E07xx: training -------------------------------------------------------------------------------------------
+
+INCOMPLETE = Problem(
+    "E0701",
+    "a train block that lacks something",
+    "the train block `{name}` has no {what}",
+    "Training needs a network, a batch from a source, something to minimize, an optimizer, and how long to go on.",
+    wrong=_train(_BATCH + _REST),
+    right=_RIGHT,
+)
+UNKNOWN_SETTING = Problem(
+    "E0702",
+    "an unknown setting",
+    "there is no setting `{name}`",
+    "Settings are steps, epochs, seed, precision, clip_norm, accumulate, eval_every, checkpoint_every, log.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = adam(lr=1e-3)\nsettings { step = 100 }"),
+    right=_RIGHT,
+)
+BAD_SETTING = Problem(
+    "E0703",
+    "a setting of the wrong kind",
+    "`{name}` can't be {found}: it must be {expected}",
+    "Settings have types and ranges.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = adam(lr=1e-3)\nsettings { steps = -5 }"),
+    right=_RIGHT,
+)
+BAD_OPTIMIZER = Problem(
+    "E0704",
+    "an unknown optimizer",
+    "there is no such optimizer",
+    "Optimizers are sgd, adam, adamw, lion, adafactor, muon.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = adamm(lr=1e-3)\nsettings { steps = 100 }"),
+    right=_RIGHT,
+)
+BAD_SOURCE = Problem(
+    "E0705",
+    "a data source that can't be used",
+    "{message}",
+    "Sources are digits, idx, npz, text, synthetic.",
+    wrong=_train(
+        "net = Net()\nbatch (image: [B, 1, 28, 28], label: i64[B]) from digit(batch=64)\n" + _LOSS + _REST
+    ),
+    right=_RIGHT,
+)
+LOSS = Problem(
+    "E0706",
+    "a loss that is no scalar",
+    "`minimize` needs one float number, not {found}",
+    "A loss is a scalar float tensor: [].",
+    wrong=_train(_BATCH + 'minimize cross_entropy(net(image), label, reduction="none")\n' + _REST),
+    right=_RIGHT,
+)
+METRIC = Problem(
+    "E0707",
+    "a metric that is no scalar",
+    "the metric `{name}` must be one number, not {found}",
+    "A metric is a scalar tensor, computed on each batch and averaged over rows.",
+    wrong=_train(_BATCH + _LOSS + "metric hits = argmax(net(image), -1) == label\n" + _REST),
+    right=_train(_BATCH + _LOSS + "metric accuracy = mean(argmax(net(image), -1) == label)\n" + _REST),
+)
+TWICE = Problem(
+    "E0708",
+    "something that can stand only once",
+    "{what} stands here for the second time",
+    "A train block has one batch and one loss; metrics have different names.",
+    wrong=_train(_BATCH + _LOSS + _LOSS + _REST),
+    right=_RIGHT,
+)
+BATCH_FIELD = Problem(
+    "E0709",
+    "a field of a batch without a proper type",
+    "{message}",
+    "Fields are typed like inputs: `image: [B, 1, 28, 28]`.",
+    wrong=_train("net = Net()\nbatch (image: [B, 2*k + j, 28, 28], label: i64[B]) from digits(batch=64)\n" + _LOSS + _REST),
+    right=_RIGHT,
+)
+DATA = Problem(
+    "E0710",
+    "data that does not fit",
+    "{message}",
+    "What a source gives is checked against the types of the batch before the first step.",
+)
+NO_MATCH = Problem(
+    "E0711",
+    "a pattern that matches no parameter",
+    "{pattern} matches no parameter of the networks",
+    "Patterns of `freeze` and `optimizer` start at the network's name: \"net.h.0.**\".",
+    wrong=_train(_BATCH + _LOSS + 'freeze "nett.**"\n' + _REST),
+    right=_train(_BATCH + _LOSS + 'freeze "net.linear.bias"\n' + _REST),
+)
+NO_NETWORK = Problem(
+    "E0712",
+    "a name that is no network of the train block",
+    "`{name}` is no network of this block",
+    "Networks are the instances of models that the block binds: `net = Net()`.",
+    wrong=_train(_BATCH + _LOSS + 'load nett from "weights.safetensors"\n' + _REST),
+    right=_RIGHT,
+)
+MISSING_SETTING = Problem(
+    "E0713",
+    "an argument that must be given",
+    "`{callee}` needs `{name}`",
+    "Some arguments of sources, optimizers and schedules have no default.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = sgd()\nsettings { steps = 100 }"),
+    right=_RIGHT,
+)
+MISPLACED_TRAIN = Problem(
+    "E0714",
+    "a statement that has no place in a train block",
+    "this statement has no meaning in a train block",
+    "A train block binds networks and tensors, and says batch, minimize, metric, evaluate, optimizer, load, freeze, settings.",
+    wrong=_train(_BATCH + _LOSS + "return net\n" + _REST),
+    right=_RIGHT,
+)
+NOT_YET_TRAIN = Problem(
+    "E0715",
+    "a part of training that this version does not run yet",
+    "{what} is not there yet",
+    "The text is right, but this version of dlc trains with one `minimize`.",
+)
+CHECKPOINT = Problem(
+    "E0716",
+    "a checkpoint that can't be continued",
+    "can't continue from {path}: {reason}",
+    "A run continues from its own checkpoint, with the same spec.",
+)
+DIVERGED = Problem(
+    "E0717",
+    "a loss that is no number any more",
+    "the loss is {value} at step {step}",
+    "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help.",
+)
+
+# --- E08xx: backends -------------------------------------------------------------------------------------------
+
+NO_BACKEND = Problem(
+    "E0801",
+    "a backend that is not installed",
+    "the backend `{name}` is not available: {reason}",
+    "Backends are extras of the package: torch, jax, onnx, tvm.",
+)
+UNSUPPORTED = Problem(
+    "E0802",
+    "an op that a backend can't do",
+    "the backend `{backend}` can't do `{op}`: {reason}",
+    "The capability table (`dlc ops`) says which backend has which op.",
+)
+TOOLCHAIN = Problem(
+    "E0803",
+    "a tool that a target needs",
+    "the target `{target}` needs {what}",
+    "Some targets need a compiler besides the Python packages.",
+)
+REQUIRE_FAILED = Problem(
+    "E0804",
+    "a `require` that the data violates",
+    "this does not hold for the given input: {message}",
+    "A `require` or `where` on sizes or data is checked when the network runs.",
+)
+DISAGREE = Problem(
+    "E0805",
+    "backends that disagree",
+    "{message}",
+    "`dlc verify` runs every backend on the same weights and inputs; past the tolerance it reports the first module where they part.",
+)
+
+# --- E09xx: use ------------------------------------------------------------------------------------------------
+
+BAD_OPTION = Problem(
+    "E0901",
+    "an option of a command that makes no sense",
+    "{message}",
+    "`dlc COMMAND --help` shows what a command takes.",
+)
+BAD_INPUT = Problem(
+    "E0902",
+    "an input that does not fit the model",
+    "{message}",
+    "Inputs are given by name, with the dtype and shape that the model declares.",
+)
+TEST_FAILED = Problem(
+    "E0903",
+    "a test that fails",
+    "test {name} fails: {message}",
+    "`dlc test` runs the `test` blocks of a file.",
+)

@@ -1,0 +1,508 @@
+"""A `train` block as a plan: programs for the loss in training and for evaluation, data sources, optimizers, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dlc.diagnostics import Diagnostic, Span, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
+from dlc.elaborate.elaborator import Elaborator
+from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.operators import cast, plain
+from dlc.elaborate.programs import matches, resolve_parameters
+from dlc.elaborate.project import Project, Unit
+from dlc.elaborate.types import declared_dtype, written_type
+from dlc.elaborate.values import Definition, Dtype, Instance, PresetRef, Tensor, show, type_name
+from dlc.ir.nodes import Function, Parameter, Program, Value
+from dlc.syntax import ast
+from dlc.types.axes import AxisError, evaluate_axis
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+
+# Optimizers and schedules by name, with their arguments and defaults (PyTorch's where it has them).
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": None, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+    "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+    "lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
+    "adafactor": {"lr": None, "decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0},
+    "muon": {"lr": 0.02, "momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"lr": None, "warmup": 0},
+    "cosine": {"lr": None, "warmup": 0, "end": 0.0},
+    "linear": {"lr": None, "warmup": 0, "end": 0.0},
+    "step_decay": {"lr": None, "every": None, "factor": 0.1, "warmup": 0},
+    "one_cycle": {"lr": None, "warmup": 0.3, "start": 0.04, "end": 1e-4},
+}
+SOURCES: dict[str, dict[str, Any]] = {
+    "digits": {"split": "train", "batch": 64},
+    "idx": {"images": None, "labels": None, "start": 0, "stop": None, "batch": 64},
+    "npz": {"path": None, "start": 0, "stop": None, "batch": 64},
+    "text": {"path": None, "tokenizer": "char", "length": None, "batch": 64, "start": 0.0, "stop": 1.0},
+    "synthetic": {"count": 1024, "seed": 0, "batch": 64},
+}
+LATER_SOURCES = ("csv", "parquet", "images", "python")
+REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("npz", "path"), ("text", "path"), ("text", "length"),
+                      ("step_decay", "every"), *((name, "lr") for name in SCHEDULES)}  # fmt: skip
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
+    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,),
+}  # fmt: skip
+DEFAULT_SETTINGS: dict[str, Any] = {
+    "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
+    "eval_every": None, "checkpoint_every": None, "log": 10,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something chosen by name with arguments: an optimizer, a schedule, a source."""
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRule:
+    """An optimizer for the parameters that a pattern or kind selects; for all where `selectors` is empty."""
+
+    optimizer: Named
+    selectors: tuple[tuple[str, str | None, str | None], ...] = ()  # ("kind", kind, param) or ("path", pattern, None)
+
+    def applies(self, parameter: Parameter) -> bool:
+        if not self.selectors:
+            return True
+        local = parameter.path.rsplit(".", 1)[-1]
+        return any(
+            matches(str(what), parameter.path)
+            if how == "path"
+            else what == parameter.owner and param in (None, local)
+            for how, what, param in self.selectors
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`load TARGET from "file" with MAP except …`: `prefix` is the path that the file's tensors go below."""
+
+    prefix: str
+    path: str
+    weights: str | None
+    excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """All that training needs to know. `program` computes the loss (output "loss") and the metrics from the batch's fields, in
+    training mode; `evaluation` the metrics and the loss outside of it. Parameters' paths begin with the network's name."""
+
+    name: str
+    program: Program
+    evaluation: Program
+    networks: dict[str, Any]  # variable -> (definition name, static arguments)
+    fields: dict[str, TensorType]
+    source: Named
+    evaluate: Named | None
+    evaluate_fields: dict[str, TensorType]
+    metrics: tuple[str, ...]
+    rules: tuple[OptimizerRule, ...]
+    loads: tuple[Load, ...]
+    frozen: tuple[str, ...]
+    settings: dict[str, Any]
+    file: str
+
+    def rule(self, parameter: Parameter) -> OptimizerRule | None:
+        """The optimizer rule of a parameter: the last one that applies; None for a fixed one."""
+        if not parameter.trainable or any(matches(pattern, parameter.path) for pattern in self.frozen):
+            return None
+        fitting = [rule for rule in self.rules if rule.applies(parameter)]
+        return fitting[-1] if fitting else None
+
+
+@dataclass(slots=True)
+class _State:
+    """What the statements of the block have said so far."""
+
+    frame: Frame
+    fields: dict[str, TensorType] = field(default_factory=dict)
+    evaluate_fields: dict[str, TensorType] = field(default_factory=dict)
+    source: Named | None = None
+    evaluate: Named | None = None
+    loss: Tensor | None = None
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    rules: list[OptimizerRule] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+    frozen: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SETTINGS))
+    inputs: list[Value] = field(default_factory=list)
+
+
+def build_plan(
+    project: Project,
+    unit: Unit,
+    item: ast.Train,
+    overrides: dict[str, Any],
+    *,
+    report: Callable[[Diagnostic], None],
+) -> TrainPlan | None:
+    """The plan of a train block; None if it is in error, which `report` was told. `overrides` sets its parameters, and with
+    `settings.steps` its settings."""
+    made = []
+    for training in (True, False):
+        elaborator = Elaborator(project, training=training)
+        state = _elaborate(elaborator, unit, item, overrides)
+        for diagnostic in elaborator.diagnostics:
+            report(diagnostic)
+        if state is None or elaborator.diagnostics:
+            return None
+        program = _program(elaborator, state, item)
+        made.append((state, program))
+        if program is None:
+            for diagnostic in elaborator.diagnostics:
+                report(diagnostic)
+            return None
+    (state, program), (_, evaluation) = made
+    assert program is not None and evaluation is not None and state.source is not None
+    if not _check_patterns(state, program, report):
+        return None
+    return TrainPlan(
+        item.name, program, evaluation, _networks(state), state.fields, state.source, state.evaluate,
+        state.evaluate_fields, tuple(state.metrics), tuple(state.rules), tuple(state.loads), tuple(state.frozen),
+        state.settings, unit.path,
+    )  # fmt: skip
+
+
+def _networks(state: _State) -> dict[str, Any]:
+    return {
+        name: (value.definition.name, dict(value.static))
+        for name, value in state.frame.env.items()
+        if isinstance(value, Instance) and value.functions
+    }
+
+
+def _elaborate(
+    elaborator: Elaborator, unit: Unit, item: ast.Train, overrides: dict[str, Any]
+) -> _State | None:
+    frame = elaborator.static_frame(unit)
+    frame.kind, frame.name = "train", item.name
+    frame.definition = Definition(item.name, ast.FnDef(item.name, (), (), (), item.body), unit)
+    state = _State(frame)
+    settings = {key: value for key, value in overrides.items() if key.startswith("settings.")}
+    static = {key: (value, item.span) for key, value in overrides.items() if key not in settings}
+
+    def bind() -> bool:
+        owner = Definition(item.name, ast.FnDef(item.name, (), (), (), ()), unit)
+        values = bind_static_arguments(frame, owner, item.static, Given(named=static), item.span)
+        frame.env.update(values)
+        frame.static.update(values)
+        return True
+
+    if frame.guarded(bind) is None:
+        return None
+    for statement in sorted(item.body, key=lambda each: not isinstance(each, ast.Settings)):
+        _run(state, statement)
+    frame.guarded(lambda: _override(state, settings, item.span))
+    if frame.guarded(lambda: _complete(state, item)) is None:
+        return None
+    return state
+
+
+def _override(state: _State, settings: dict[str, Any], span: Span) -> bool:
+    for key, value in settings.items():
+        _set(state, key.removeprefix("settings."), value, span)
+    return True
+
+
+def _complete(state: _State, item: ast.Train) -> bool:
+    span = item.name_span if item.name_span.line else item.span
+    frame = state.frame
+    if frame.elaborator.diagnostics:
+        raise Silent
+    missing = [
+        (state.source is None, "`batch (…) from …`"),
+        (state.loss is None, "`minimize …`"),
+        (not state.rules, "`optimizer = …`"),
+        (state.settings["steps"] is None and state.settings["epochs"] is None, "`settings { steps = … }` or epochs"),
+    ]
+    for absent, what in missing:
+        if absent:
+            frame.fail(problems.INCOMPLETE, span, name=item.name, what=what)
+    return True
+
+
+# --- statements ------------------------------------------------------------------------------------------------
+
+
+def _run(state: _State, statement: ast.Stmt) -> None:
+    from dlc.elaborate import statements
+
+    runner = _RUNNERS.get(type(statement))
+    if runner is None:
+        if isinstance(statement, ast.Return | ast.InitRule | ast.Entry | ast.ExprStmt):
+            frame = state.frame
+            frame.guarded(lambda: frame.fail(problems.MISPLACED_TRAIN, statement.span))
+            return
+        statements.run(state.frame, statement)
+        return
+    if state.frame.guarded(lambda: (runner(state, statement), True)) is None:
+        for name in getattr(statement, "fields", ()):
+            from dlc.elaborate.values import POISON
+
+            state.frame.env[str(name.name)] = POISON
+
+
+def _batch(state: _State, node: ast.BatchStmt) -> None:
+    frame = state.frame
+    if state.source is not None:
+        frame.fail(problems.TWICE, node.span, what="`batch`")
+    state.source = _source(frame, node.source)
+    frame.dims.setdefault("B", Dim.symbol("B"))
+    for item in node.fields:
+        type = _field_type(frame, item)
+        value = Value(frame.builder.fresh(str(item.name)), type)
+        state.inputs.append(value)
+        state.fields[str(item.name)] = type
+        frame.env[str(item.name)] = Tensor(value, item.span, "the batch")
+
+
+def _field_type(frame: Frame, item: ast.Field) -> TensorType:
+    written = written_type(frame, frame.unit, item.type, item.span)
+    if written is None or written.group is not None or item.name is None:
+        frame.fail(problems.BATCH_FIELD, item.span, message="a field of a batch needs a name and a tensor type")
+    axes: list[Dim] = []
+    for axis in written.axes:
+        if isinstance(axis, ast.Name) and axis.id not in frame.dims and axis.id not in frame.env:
+            frame.dims[axis.id] = Dim.symbol(axis.id)
+        from dlc.elaborate.statements import size_of
+
+        try:
+            axes.append(evaluate_axis(axis, lambda name: size_of(frame, name)))
+        except AxisError as error:
+            frame.fail(problems.BATCH_FIELD, axis.span, message=error.message)
+    return TensorType(declared_dtype(written, "float"), tuple(axes))
+
+
+def _source(frame: Frame, node: ast.Expr) -> Named:
+    if not isinstance(node, ast.Call) or not isinstance(node.callee, ast.Name):
+        frame.fail(problems.BAD_SOURCE, node.span, message="a source is called: `digits(batch=64)`")
+    name = node.callee.id
+    if name in LATER_SOURCES:
+        frame.fail(problems.BAD_SOURCE, node.span, message=f"the source `{name}` is not there yet")
+    if name not in SOURCES:
+        known = ", ".join(SOURCES)
+        help = did_you_mean(name, SOURCES) or f"sources are {known}"
+        frame.fail(problems.BAD_SOURCE, node.callee.span, message=f"there is no source `{name}`", help=help)
+    return _named(frame, node, SOURCES)
+
+
+def _named(frame: Frame, node: ast.Call, table: dict[str, dict[str, Any]]) -> Named:
+    """A call of one of the table's names with static arguments, defaults filled in."""
+    from dlc.elaborate.expressions import evaluate
+
+    assert isinstance(node.callee, ast.Name)
+    name = node.callee.id
+    given = Given()
+    for arg in node.args:
+        value = _schedule(frame, arg.value) if arg.name in (None, "lr") else None
+        value = value if value is not None else plain(evaluate(frame, arg.value))
+        if arg.name is None:
+            given.positional.append((value, arg.value.span))
+        else:
+            given.named[arg.name] = (value, arg.span)
+    bound = match_arguments(frame, name, list(table[name]), given, node.span)
+    args = {key: bound[key][0] if key in bound else default for key, default in table[name].items()}
+    for key in args:
+        if (name, key) in REQUIRED_ARGUMENTS and key not in bound:
+            frame.fail(problems.MISSING_SETTING, node.span, callee=name, name=key)
+        if isinstance(args[key], Tensor):
+            frame.fail(problems.BAD_SETTING, bound[key][1], name=key, found=type_name(args[key]), expected="a static value")
+    return Named(name, args)
+
+
+def _schedule(frame: Frame, node: ast.Expr) -> Named | None:
+    if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) and node.callee.id in SCHEDULES:
+        return _named(frame, node, SCHEDULES)
+    return None
+
+
+def _minimize(state: _State, node: ast.Minimize) -> None:
+    from dlc.elaborate.expressions import evaluate
+
+    frame = state.frame
+    if state.loss is not None:
+        frame.fail(problems.TWICE, node.span, what="`minimize`", help="add the losses: `minimize a + 0.1 * b`")
+    value = evaluate(frame, node.value)
+    if not isinstance(value, Tensor) or value.type.rank or not value.type.is_float:
+        found = str(value.type) if isinstance(value, Tensor) else type_name(value)
+        help = "reduce it: `mean(…)`" if isinstance(value, Tensor) and value.type.rank else ""
+        frame.fail(problems.LOSS, node.value.span, found=found, help=help)
+    state.loss = value
+
+
+def _metric(state: _State, node: ast.Metric) -> None:
+    from dlc.elaborate.expressions import evaluate
+
+    frame = state.frame
+    value = evaluate(frame, node.value)
+    if node.name in state.metrics or node.name == "loss":
+        frame.fail(problems.TWICE, node.span, what=f"the metric `{node.name}`")
+    if not isinstance(value, Tensor) or value.type.rank:
+        found = str(value.type) if isinstance(value, Tensor) else type_name(value)
+        frame.fail(problems.METRIC, node.value.span, name=node.name, found=found)
+    state.metrics[node.name] = cast(frame, node, value, "float")
+    frame.env[node.name] = state.metrics[node.name]
+
+
+def _evaluate_statement(state: _State, node: ast.Evaluate) -> None:
+    state.evaluate = _source(state.frame, node.source)
+    for item in node.fields:
+        state.evaluate_fields[str(item.name)] = _field_type(state.frame, item)
+
+
+def _optimizer(state: _State, node: ast.Optimizer) -> None:
+    frame = state.frame
+    value = node.value
+    name = value.callee.id if isinstance(value, ast.Call) and isinstance(value.callee, ast.Name) else ""
+    if name not in OPTIMIZERS:
+        help = did_you_mean(name, OPTIMIZERS) or f"optimizers are {', '.join(OPTIMIZERS)}"
+        frame.fail(problems.BAD_OPTIMIZER, value.span, help=help)
+    assert isinstance(value, ast.Call)
+    selectors = tuple(
+        ("path", each.pattern.value, None) if each.pattern is not None else ("kind", str(each.kind), each.param)
+        for each in node.selectors
+    )
+    state.rules.append(OptimizerRule(_named(frame, value, OPTIMIZERS), selectors))
+
+
+def _load(state: _State, node: ast.LoadStmt) -> None:
+    prefix = _dotted(node.target)
+    root = prefix.split(".")[0]
+    if not isinstance(state.frame.env.get(root), Instance):
+        known = [name for name, value in state.frame.env.items() if isinstance(value, Instance)]
+        state.frame.fail(problems.NO_NETWORK, node.target.span, name=root, help=did_you_mean(root, known))
+    excluded = tuple(each.value for each in node.excluded)
+    state.loads.append(Load(prefix, node.path.value, node.weights, excluded))
+
+
+def _dotted(node: ast.Expr) -> str:
+    match node:
+        case ast.Name(id):
+            return id
+        case ast.Attribute(value, name):
+            return f"{_dotted(value)}.{name}"
+        case ast.Index(value, (ast.Int(number),)):
+            return f"{_dotted(value)}.{number}"
+    return ""
+
+
+def _freeze(state: _State, node: ast.Freeze) -> None:
+    state.frozen += [each.value for each in node.patterns]
+
+
+def _settings(state: _State, node: ast.Settings) -> None:
+    from dlc.elaborate.expressions import evaluate
+
+    for item in node.items:
+        value = plain(evaluate(state.frame, item.value))
+        state.frame.guarded(lambda item=item, value=value: _set(state, str(item.name), value, item.span))
+
+
+def _set(state: _State, name: str, value: Any, span: Span) -> None:
+    frame = state.frame
+    if name not in SETTINGS:
+        help = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
+        frame.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
+    if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
+        expected = " or ".join(each.__name__.lower() for each in SETTINGS[name])
+        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=f"a {expected}")
+    if isinstance(value, int | float) and name != "seed" and value <= 0:
+        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="positive")
+    state.settings[name] = value.name if isinstance(value, Dtype) else value
+
+
+def _step(state: _State, node: ast.StepStmt) -> None:
+    state.frame.fail(problems.NOT_YET_TRAIN, node.span, what="training in several steps (`step`)")
+
+
+_RUNNERS: dict[type[ast.Stmt], Callable[[_State, Any], None]] = {
+    ast.BatchStmt: _batch,
+    ast.Minimize: _minimize,
+    ast.Metric: _metric,
+    ast.Evaluate: _evaluate_statement,
+    ast.Optimizer: _optimizer,
+    ast.LoadStmt: _load,
+    ast.Freeze: _freeze,
+    ast.Settings: _settings,
+    ast.StepStmt: _step,
+}
+
+
+# --- the programs ----------------------------------------------------------------------------------------------
+
+
+def _program(elaborator: Elaborator, state: _State, item: ast.Train) -> Program | None:
+    frame = state.frame
+    assert state.loss is not None
+    outputs = [("loss", state.loss.name), *((name, value.name) for name, value in state.metrics.items())]
+    used = {value.name for value in state.inputs}
+    function = Function(
+        name=elaborator.unique(f"train_{item.name}"),
+        source=item.name,
+        kind="model",
+        inputs=tuple(value for value in state.inputs if value.name in used),
+        outputs=tuple(outputs),
+        body=tuple(frame.builder.body),
+        params=tuple(frame.params.values()),
+        children=tuple(frame.children.values()),
+        training=elaborator.training,
+        doc=item.doc,
+        span=item.span,
+    )
+    elaborator.functions[function.name] = function
+    parameters = frame.guarded(lambda: resolve_parameters(elaborator, function.name))
+    if parameters is None:
+        return None
+    return replace(Program(dict(elaborator.functions), function.name), parameters=parameters)
+
+
+def _check_patterns(state: _State, program: Program, report: Callable[[Diagnostic], None]) -> bool:
+    """Every pattern of `freeze` and `optimizer` must match something."""
+    paths = [each.path for each in program.parameters]
+    owners = {each.owner for each in program.parameters}
+    good = True
+    patterns = [*state.frozen, *(str(w) for rule in state.rules for how, w, _ in rule.selectors if how == "path")]
+    kinds = [str(w) for rule in state.rules for how, w, _ in rule.selectors if how == "kind"]
+    span = state.frame.definition.node.span
+    for pattern in patterns:
+        if not any(matches(pattern, path) for path in paths):
+            at = _span_of(state, pattern) or span
+            report(problems.NO_MATCH.at(at, pattern=f'"{pattern}"', help=did_you_mean(pattern, paths)))
+            good = False
+    for kind in kinds:
+        if kind not in owners:
+            at = _span_of(state, kind) or span
+            report(problems.NO_MATCH.at(at, pattern=f"`{kind}`", help=did_you_mean(kind, owners)))
+            good = False
+    return good
+
+
+def _span_of(state: _State, pattern: str) -> Span | None:
+    for statement in state.frame.definition.node.body:
+        match statement:
+            case ast.Freeze(patterns):
+                for each in patterns:
+                    if each.value == pattern:
+                        return each.span
+            case ast.Optimizer(selectors):
+                for selector in selectors:
+                    if selector.kind == pattern or selector.pattern is not None and selector.pattern.value == pattern:
+                        return selector.span
+    return None
+
+
+def network(value: Any) -> bool:
+    return isinstance(value, Instance | PresetRef)

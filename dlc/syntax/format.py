@@ -1,0 +1,492 @@
+"""Writes a tree back as text in the one style of the language, with its comments: `format_file`.
+
+Where the author chose, the choice stays: a pipe or bracket that was broken over lines, `4*d` without spaces, parentheses
+around an operand, one blank line between statements, the column of a comment behind code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.syntax import ast
+from dlc.syntax.format_expr import CONDITION, INDENT, PIPE, SUM, TUPLE, ExpressionWriter, binding, fill
+from dlc.syntax.source_map import MAX_WIDTH, SourceMap
+from dlc.syntax.tokens import ITEMS, STATEMENTS
+
+_BLOCK_ITEMS = ast.ModuleDef | ast.FnDef | ast.Train | ast.Test | ast.Weights
+
+
+def format_file(file: ast.File, text: str) -> str:
+    """The file in the language's style. `text` is what it was parsed from, without errors."""
+    return _Writer(SourceMap(text, file.comments)).file(file)
+
+
+class _Writer:
+    def __init__(self, source: SourceMap) -> None:
+        self.source = source
+        self.expressions = ExpressionWriter(source)
+        self.flat = self.expressions.flat
+
+    # --- sequences of items, statements and comments ---------------------------------------------------------
+
+    def file(self, file: ast.File) -> str:
+        lines = self._sequence(file.items, 1, len(self.source.lines) + 1, 0)
+        return "\n".join(lines) + "\n" if lines else ""
+
+    def _sequence(self, nodes: Sequence[ast.Node], first: int, end: int, indent: int) -> list[str]:
+        """The nodes that stand on lines `first` to `end` - 1 with the comments between them. Single blank lines stay;
+        one stands on either side of an item with a body."""
+        lines: list[str] = []
+        last = 0  # the line of the text that what was written last ended on
+        before: ast.Node | None = None
+        for node in nodes:
+            code = self._node(node, indent)
+            head = [*self.source.take(first, node.span.line), *self._stray(node)]
+            spaced = isinstance(before, _BLOCK_ITEMS) or (before is not None and isinstance(node, _BLOCK_ITEMS))
+            last = self._comments(lines, head, last, indent, spaced)
+            self._gap(lines, last, node.span.line, spaced and not head)
+            lines += code
+            last, before = node.span.end_line, node
+            first = last
+        self._comments(lines, self.source.take(first, end), last, indent, isinstance(before, _BLOCK_ITEMS))
+        return lines
+
+    def _node(self, node: ast.Node, indent: int) -> list[str]:
+        code = self.lines(node, indent)
+        code[-1] = self.source.trailing(node.span.end_line, code[-1])
+        return code
+
+    def _stray(self, node: ast.Node) -> list[tuple[int, str]]:
+        """Comments inside a node for which it has no place: they go above it."""
+        return [(node.span.line, comment) for _, comment in self.source.take(node.span.line, node.span.end_line)]
+
+    def _comments(
+        self, lines: list[str], comments: Iterable[tuple[int, str]], last: int, indent: int, spaced: bool
+    ) -> int:
+        """Adds comments that stand alone; returns the line that the last of them was on."""
+        for line, comment in comments:
+            self._gap(lines, last, line, spaced)
+            lines.append(" " * indent + comment)
+            last, spaced = line, False
+        return last
+
+    def _gap(self, lines: list[str], last: int, line: int, spaced: bool) -> None:
+        if lines and (spaced or line > last + 1 > 1):
+            lines.append("")
+
+    def _block(self, body: Sequence[ast.Node], opened: int, closed: int, indent: int) -> list[str]:
+        """The lines between the braces of a block."""
+        return self._sequence(body, opened, closed + 1 if not body else closed, indent + INDENT)
+
+    def _braces(
+        self, head: list[str], body: Sequence[ast.Node], span: Span, after: Span, indent: int
+    ) -> list[str]:
+        """`head`, which ends before the `{`, and the block that it opens; `after` is where the head ends in the text and
+        `span` ends with the block."""
+        opened = self.source.find("{", after.end_line, after.end_column)
+        one_line = self._one_line(head, body, opened, span.end_line)
+        if one_line:
+            return one_line
+        head = [*head[:-1], head[-1] + " {"] if head[-1].strip() else [*head[:-1], " " * indent + "{"]
+        if not body or body[0].span.line > opened:
+            if opened < span.end_line:
+                head[-1] = self.source.trailing(opened, head[-1])
+        inner = self._block(body, opened, span.end_line, indent)
+        return [*head, *inner, " " * indent + "}"]
+
+    def _one_line(
+        self, head: list[str], body: Sequence[ast.Node], opened: int, closed: int
+    ) -> list[str] | None:
+        """`head { statement }` where it was written so and fits."""
+        if opened != closed or len(head) > 1 or len(body) > 1:
+            return None
+        if not body:
+            return [f"{head[0]} {{ }}"]
+        inner = self.lines(body[0], 0)
+        line = f"{head[0]} {{ {inner[0]} }}"
+        return [line] if len(inner) == 1 and len(line) <= MAX_WIDTH else None
+
+    # --- nodes -----------------------------------------------------------------------------------------------
+
+    def lines(self, node: ast.Node, indent: int) -> list[str]:
+        method: Callable[[Any, int], list[str]] = getattr(self, f"_{type(node).__name__.lower()}")
+        return method(node, indent)
+
+    def _value(self, prefix: str, value: ast.Expr, indent: int, least: int, suffix: str = "") -> list[str]:
+        """`prefix value suffix`, broken inside the value if it must be."""
+        start = indent + len(prefix)
+        lines = self.expressions.lay_out(value, indent, start, len(suffix), least)
+        lines[0] = " " * indent + prefix + lines[0]
+        lines[-1] += suffix
+        return lines
+
+    def _listed(self, prefix: str, items: Sequence[str], indent: int, suffix: str = "") -> list[str]:
+        """`prefix a, b, c suffix`, with a line for each item if it is too long."""
+        line = " " * indent + prefix + ", ".join(items) + suffix
+        if len(line) <= MAX_WIDTH or len(items) < 2:
+            return [line]
+        pad = " " * (indent + INDENT)
+        return [" " * indent + prefix + items[0] + ",", *[f"{pad}{item}," for item in items[1:-1]], pad + items[-1] + suffix]
+
+    # --- items -----------------------------------------------------------------------------------------------
+
+    def _importmodule(self, item: ast.ImportModule, indent: int) -> list[str]:
+        return [f'import "{item.path.raw}" as {item.name}']
+
+    def _importfrom(self, item: ast.ImportFrom, indent: int) -> list[str]:
+        names = [there if there == here else f"{there} as {here}" for there, here in item.names]
+        return self._listed(f'from "{item.path.raw}" import ', names, indent)
+
+    def _let(self, item: ast.Let, indent: int) -> list[str]:
+        return self._value(f"let {item.name} = ", item.value, indent, TUPLE)
+
+    def _preset(self, item: ast.Preset, indent: int) -> list[str]:
+        return self._value(f"preset {item.name} = ", item.value, indent, TUPLE)
+
+    def _groupdef(self, item: ast.GroupDef, indent: int) -> list[str]:
+        axes = f"[{self.expressions.axes(item.axes)}]" if item.axes else ""
+        return self._fields([f"type {item.name}{axes} = "], item.fields, item.span.line, item.span, indent)
+
+    def _fndef(self, item: ast.FnDef, indent: int) -> list[str]:
+        return self._definition(f"fn {item.name}", [item.params], item, indent)
+
+    def _moduledef(self, item: ast.ModuleDef, indent: int) -> list[str]:
+        word = "model" if item.is_model else "module"
+        return self._definition(f"{word} {item.name}", [item.static, item.inputs], item, indent)
+
+    def _entry(self, stmt: ast.Entry, indent: int) -> list[str]:
+        return self._definition(f"entry {stmt.name}", [stmt.inputs], stmt, indent)
+
+    def _definition(
+        self,
+        name: str,
+        lists: Sequence[tuple[ast.Field, ...]],
+        item: ast.FnDef | ast.ModuleDef | ast.Entry,
+        indent: int,
+    ) -> list[str]:
+        head = self._header(name, lists, item.outputs, item.span, indent)
+        if item.where:
+            facts = [self.flat(fact, CONDITION) for fact in item.where]
+            head += [*self._listed("where ", facts, indent + INDENT), ""]
+        return self._braces(head, item.body, item.span, self._header_end(item), indent)
+
+    def _header_end(self, item: ast.FnDef | ast.ModuleDef | ast.Entry) -> Span:
+        return item.where[-1].span if item.where else item.outputs[-1].span if item.outputs else item.span
+
+    def _header(
+        self,
+        name: str,
+        lists: Sequence[tuple[ast.Field, ...]],
+        outputs: tuple[ast.Field, ...],
+        span: Span,
+        indent: int,
+    ) -> list[str]:
+        """On one line; else the lists below each other; else a line for each field."""
+        result = " -> " + self._outputs(outputs)
+        texts = [f"({self._flat_fields(fields)})" for fields in lists]
+        broken = [self._was_broken(fields, span) for fields in lists]
+        pad = " " * indent
+        flat = pad + name + "".join(texts) + result
+        if len(flat) + 2 <= MAX_WIDTH and not any(broken):
+            return [flat]
+        if len(lists) == 2 and not any(broken):
+            two = [pad + name + texts[0], " " * (indent + len(name)) + texts[1] + result]
+            if all(len(line) + 2 <= MAX_WIDTH for line in two):
+                return two
+        return self._long_header(pad + name, lists, result, span, indent)
+
+    def _long_header(
+        self, head: str, lists: Sequence[tuple[ast.Field, ...]], result: str, span: Span, indent: int
+    ) -> list[str]:
+        """A list that was written with a line for each field keeps them, others are filled, each on a line of its own."""
+        lines = [head]
+        line = span.line
+        for number, fields in enumerate(lists):
+            tail = len(result) + 2 if number + 1 == len(lists) else 0
+            if number and not lines[-1].strip().startswith(")"):
+                lines.append(" " * len(head))
+            filled = None if self._was_broken(fields, span) else self._filled(lines, fields, tail)
+            lines = filled or self._fields(lines, fields, line, span, indent)
+            line = fields[-1].span.end_line if fields else line
+        lines[-1] += result
+        return lines
+
+    def _filled(self, lines: list[str], fields: tuple[ast.Field, ...], tail: int) -> list[str] | None:
+        """The fields in parentheses behind the last line, as many to a line as fit."""
+        opened = [*lines[:-1], lines[-1] + "("]
+        if not fields:
+            return [*opened[:-1], opened[-1] + ")"]
+        return fill(opened, [self._field(field) for field in fields], ")", len(opened[-1]), tail=tail)
+
+    def _was_broken(self, fields: tuple[ast.Field, ...], span: Span) -> bool:
+        """Whether the fields were written on lines of their own."""
+        if not fields or fields[0].span.line <= span.line:
+            return False
+        lines = self.source.lines[fields[0].span.line - 1][: fields[0].span.column - 1]
+        return not lines.strip()
+
+    def _fields(
+        self, head: list[str], fields: tuple[ast.Field, ...], line: int, span: Span, indent: int
+    ) -> list[str]:
+        """`head(` field, field `)`, on one line if it fits and `head` says no other."""
+        flat = f"{head[-1]}({self._flat_fields(fields)})"
+        if len(flat) <= MAX_WIDTH and head[-1].endswith("= ") and not self._was_broken(fields, span):
+            return [*head[:-1], flat]
+        pad = " " * (indent + INDENT)
+        lines = [*head[:-1], head[-1] + "("]
+        for field in fields:
+            lines += [pad + comment for _, comment in self.source.take(line + 1, field.span.line)]
+            lines += self._field_lines(field, indent + INDENT)
+            line = field.span.end_line
+        return [*lines, " " * indent + ")"]
+
+    def _field_lines(self, field: ast.Field, indent: int) -> list[str]:
+        text = f"{' ' * indent}{self._field(field)},"
+        return [self.source.trailing(field.span.end_line, text)]
+
+    def _flat_fields(self, fields: tuple[ast.Field, ...]) -> str:
+        return ", ".join(map(self._field, fields))
+
+    def _field(self, field: ast.Field) -> str:
+        parts = [field.name] if field.name else []
+        if field.type is not None:
+            parts.append(self.expressions.type(field.type))
+        text = ": ".join(parts) or "_"
+        return f"{text} = {self.flat(field.default, CONDITION)}" if field.default is not None else text
+
+    def _outputs(self, outputs: tuple[ast.Field, ...]) -> str:
+        text = self._flat_fields(outputs)
+        return text if len(outputs) == 1 else f"({text})"
+
+    def _train(self, item: ast.Train, indent: int) -> list[str]:
+        static = f"({self._flat_fields(item.static)})" if item.static else ""
+        after = item.static[-1].span if item.static else item.name_span
+        return self._braces([f"train {item.name}{static}"], item.body, item.span, after, indent)
+
+    def _test(self, item: ast.Test, indent: int) -> list[str]:
+        return self._braces([f'test "{item.name.raw}"'], item.body, item.span, item.name.span, indent)
+
+    # --- weights ---------------------------------------------------------------------------------------------
+
+    def _weights(self, item: ast.Weights, indent: int) -> list[str]:
+        head = f"weights {item.name} for {self.flat(item.model)}"
+        return self._braces([head], item.rules, item.span, item.model.span, indent)
+
+    def _weightrule(self, rule: ast.WeightRule, indent: int) -> list[str]:
+        options = "".join(f" {arg.name}={self.flat(arg.value, CONDITION)}" for arg in rule.options)
+        sources = [f'"{each.raw}"' for each in rule.sources]
+        if rule.action == "rearrange":
+            return [f"{' ' * indent}rearrange {' '.join(sources)}{options}"]
+        arrow = " -> " + ", ".join(f'"{each.raw}"' for each in rule.targets) if rule.targets else ""
+        return self._listed(f"{rule.action} ", sources, indent, arrow + options)
+
+    # --- statements ------------------------------------------------------------------------------------------
+
+    def _assign(self, stmt: ast.Assign, indent: int) -> list[str]:
+        return self._value(f"{self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
+
+    def _exprstmt(self, stmt: ast.ExprStmt, indent: int) -> list[str]:
+        text = self.flat(stmt.value)
+        word = text[: len(text) - len(text.lstrip("abcdefghijklmnopqrstuvwxyz"))]
+        least = 99 if word in STATEMENTS | ITEMS else TUPLE  # in parentheses, it is no keyword
+        return self._value("", stmt.value, indent, least)
+
+    def _return(self, stmt: ast.Return, indent: int) -> list[str]:
+        return self._value("return ", stmt.value, indent, TUPLE)
+
+    def _if(self, stmt: ast.If, indent: int) -> list[str]:
+        if stmt.span.line == stmt.span.end_line:
+            line = " " * indent + self._flat_if(stmt)
+            if len(line) <= MAX_WIDTH:
+                return [line]
+        return self._long_if(stmt, indent, " " * indent)
+
+    def _flat_if(self, stmt: ast.If) -> str:
+        """`if c { a } else { b }`; too long where a block holds more than one statement."""
+        text = f"if {self.flat(stmt.condition, CONDITION)} {self._flat_block(stmt.then)}"
+        if not self._has_else(stmt):
+            return text
+        if self._else_if(stmt):
+            assert isinstance(stmt.otherwise[0], ast.If)
+            return f"{text} else {self._flat_if(stmt.otherwise[0])}"
+        return f"{text} else {self._flat_block(stmt.otherwise)}"
+
+    def _flat_block(self, body: Sequence[ast.Stmt]) -> str:
+        if not body:
+            return "{ }"
+        inner = self.lines(body[0], 0)
+        return f"{{ {inner[0]} }}" if len(body) == len(inner) == 1 else "x" * MAX_WIDTH
+
+    def _has_else(self, stmt: ast.If) -> bool:
+        return bool(stmt.otherwise)
+
+    def _else_if(self, stmt: ast.If) -> bool:
+        """Whether `else if` was written, rather than a block with an `if` alone in it."""
+        return len(stmt.otherwise) == 1 and isinstance(stmt.otherwise[0], ast.If)
+
+    def _long_if(self, stmt: ast.If, indent: int, lead: str) -> list[str]:
+        head = self._value("if ", stmt.condition, indent, CONDITION, " {")
+        head[0] = lead + head[0][indent:]
+        after = stmt.condition.span
+        opened = self.source.find("{", after.end_line, after.end_column)
+        closed = self._end_of(stmt.then, opened)
+        if opened < (stmt.then[0].span.line if stmt.then else closed):
+            head[-1] = self.source.trailing(opened, head[-1])
+        lines = [*head, *self._block(stmt.then, opened, closed, indent)]
+        if not stmt.otherwise:
+            return [*lines, " " * indent + "}"]
+        return lines + self._otherwise(stmt, closed, indent)
+
+    def _end_of(self, body: Sequence[ast.Stmt], opened: int) -> int:
+        """The line of the `}` after a block."""
+        if not body:
+            return self.source.find("}", opened, 1)
+        last = body[-1].span
+        return self.source.find("}", last.end_line, last.end_column)
+
+    def _otherwise(self, stmt: ast.If, closed: int, indent: int) -> list[str]:
+        lead = " " * indent + "} else "
+        inner = stmt.otherwise[0]
+        if self._else_if(stmt) and isinstance(inner, ast.If):
+            return self._long_if(inner, indent, lead)
+        opened = self.source.find("{", closed, 1)
+        head = lead + "{"
+        if opened < inner.span.line:
+            head = self.source.trailing(opened, head)
+        return [head, *self._block(stmt.otherwise, opened, stmt.span.end_line, indent), " " * indent + "}"]
+
+    def _for(self, stmt: ast.For, indent: int) -> list[str]:
+        label = f" as {self.expressions.label(stmt.label)}" if stmt.label else ""
+        prefix = f"for {self.expressions.target(stmt.target)} in "
+        head = self._value(prefix, stmt.iterable, indent, self._labeled_level(stmt.iterable, label), label)
+        after = stmt.label.span if stmt.label else stmt.iterable.span
+        return self._braces(head, stmt.body, stmt.span, after, indent)
+
+    def _labeled_level(self, value: ast.Expr, label: str, least: int = CONDITION) -> int:
+        """How tightly an expression must bind so that a label after it belongs to all of it."""
+        return SUM if label and binding(value) < SUM else least
+
+    def _paramstmt(self, stmt: ast.ParamStmt, indent: int) -> list[str]:
+        type = f": {self.expressions.type(stmt.type)}" if stmt.type else ""
+        prefix = f"{stmt.kind} {stmt.name}{type}"
+        suffix = " frozen" if stmt.frozen else ""
+        suffix += f" as {self.expressions.label(stmt.label)}" if stmt.label else ""
+        if stmt.initial is None:
+            return [" " * indent + prefix + suffix]
+        least = self._labeled_level(stmt.initial, suffix, PIPE)
+        return self._value(f"{prefix} = ", stmt.initial, indent, least, suffix)
+
+    def _update(self, stmt: ast.Update, indent: int) -> list[str]:
+        return self._value(f"update {self.flat(stmt.target)} = ", stmt.value, indent, TUPLE)
+
+    def _initrule(self, stmt: ast.InitRule, indent: int) -> list[str]:
+        return self._value(f"init {self._selectors(stmt.selectors)} = ", stmt.initial, indent, PIPE)
+
+    def _selectors(self, selectors: Iterable[ast.InitSelector]) -> str:
+        return ", ".join(map(self._selector, selectors))
+
+    def _selector(self, selector: ast.InitSelector) -> str:
+        if selector.pattern is not None:
+            return f'"{selector.pattern.raw}"'
+        return f"{selector.kind}.{selector.param}" if selector.param else f"{selector.kind}"
+
+    def _require(self, stmt: ast.Require, indent: int) -> list[str]:
+        if stmt.message is None:
+            return self._value("require ", stmt.condition, indent, CONDITION)
+        message = f'"{stmt.message.raw}"'
+        flat = f"{' ' * indent}require {self.flat(stmt.condition, CONDITION)}, {message}"
+        if len(flat) <= MAX_WIDTH:
+            return self._value("require ", stmt.condition, indent, CONDITION, f", {message}")
+        lines = self._value("require ", stmt.condition, indent, CONDITION, ",")
+        return [*lines, " " * (indent + INDENT) + message]
+
+    def _scan(self, stmt: ast.Scan, indent: int) -> list[str]:
+        targets = ", ".join(map(self.expressions.target, stmt.source.targets))
+        sequences = ", ".join(self.flat(each, CONDITION) for each in stmt.source.sequences)
+        along = f" along {self.flat(stmt.along, CONDITION)}" if stmt.along else ""
+        backwards = " backwards" if stmt.backwards else ""
+        head = f"{' ' * indent}scan {targets} in {sequences}{along}{backwards}"
+        return self._braces(self._carried(head, stmt, indent), stmt.body, stmt.span, self._scan_end(stmt), indent)
+
+    def _carried(self, head: str, stmt: ast.Scan, indent: int) -> list[str]:
+        carried = [self._carry(each) for each in stmt.carried]
+        if not carried:
+            return [head]
+        flat = f"{head} with {', '.join(carried)}"
+        if len(flat) + 2 <= MAX_WIDTH:
+            return [flat]
+        return [head, *self._listed("with ", carried, indent + INDENT), ""]
+
+    def _carry(self, stmt: ast.Assign) -> str:
+        target = self.expressions.target(stmt.target)
+        if isinstance(stmt.target, ast.TupleTarget):
+            target = f"({target})"
+        return f"{target} = {self.flat(stmt.value, CONDITION)}"
+
+    def _scan_end(self, stmt: ast.Scan) -> Span:
+        if stmt.carried:
+            return stmt.carried[-1].span
+        return stmt.along.span if stmt.along else stmt.source.span
+
+    def _yield(self, stmt: ast.Yield, indent: int) -> list[str]:
+        return self._value(f"yield {self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
+
+    # --- training --------------------------------------------------------------------------------------------
+
+    def _batchstmt(self, stmt: ast.BatchStmt, indent: int) -> list[str]:
+        prefix = f"batch ({self._flat_fields(stmt.fields)}) from "
+        return self._value(prefix, stmt.source, indent, PIPE)
+
+    def _evaluate(self, stmt: ast.Evaluate, indent: int) -> list[str]:
+        fields = f"({self._flat_fields(stmt.fields)}) " if stmt.fields else ""
+        return self._value(f"evaluate {fields}from ", stmt.source, indent, PIPE)
+
+    def _minimize(self, stmt: ast.Minimize, indent: int) -> list[str]:
+        return self._value("minimize ", stmt.value, indent, TUPLE)
+
+    def _metric(self, stmt: ast.Metric, indent: int) -> list[str]:
+        return self._value(f"metric {stmt.name} = ", stmt.value, indent, TUPLE)
+
+    def _optimizer(self, stmt: ast.Optimizer, indent: int) -> list[str]:
+        selectors = f" {self._selectors(stmt.selectors)}" if stmt.selectors else ""
+        return self._value(f"optimizer{selectors} = ", stmt.value, indent, PIPE if selectors else TUPLE)
+
+    def _loadstmt(self, stmt: ast.LoadStmt, indent: int) -> list[str]:
+        weights = f" with {stmt.weights}" if stmt.weights else ""
+        prefix = f'load {self.flat(stmt.target)} from "{stmt.path.raw}"{weights}'
+        if not stmt.excluded:
+            return [" " * indent + prefix]
+        return self._listed(f"{prefix} except ", [f'"{each.raw}"' for each in stmt.excluded], indent)
+
+    def _freeze(self, stmt: ast.Freeze, indent: int) -> list[str]:
+        return self._listed("freeze ", [f'"{each.raw}"' for each in stmt.patterns], indent)
+
+    def _settings(self, stmt: ast.Settings, indent: int) -> list[str]:
+        items = ", ".join(f"{arg.name} = {self.flat(arg.value, CONDITION)}" for arg in stmt.items)
+        flat = f"{' ' * indent}settings {{ {items} }}" if items else f"{' ' * indent}settings {{ }}"
+        if stmt.span.line == stmt.span.end_line and len(flat) <= MAX_WIDTH:
+            return [flat]
+        return self._braces([" " * indent + "settings"], stmt.items, stmt.span, _start(stmt.span), indent)
+
+    def _arg(self, arg: ast.Arg, indent: int) -> list[str]:
+        """A setting."""
+        return self._value(f"{arg.name} = ", arg.value, indent, CONDITION)
+
+    def _stepstmt(self, stmt: ast.StepStmt, indent: int) -> list[str]:
+        updates = ", ".join(self.flat(each, SUM) for each in stmt.updates)
+        every = f" every {self.flat(stmt.every, CONDITION)}" if stmt.every else ""
+        repeat = f" repeat {self.flat(stmt.repeat, CONDITION)}" if stmt.repeat else ""
+        prefix = f"step {stmt.name} updates {updates} with "
+        head = self._value(prefix, stmt.optimizer, indent, PIPE, every + repeat)
+        last = max((each.span for each in (stmt.optimizer, stmt.every, stmt.repeat) if each), key=_end)
+        return self._braces(head, stmt.body, stmt.span, last, indent)
+
+
+def _start(span: Span) -> Span:
+    return Span(span.file, span.line, span.column, span.line, span.column)
+
+
+def _end(span: Span) -> tuple[int, int]:
+    return span.end_line, span.end_column
