@@ -1,3 +1,57 @@
-"""dlc: a compiler for neural-network specifications."""
+"""dlc: a compiler for neural-network specifications.
+
+    spec = dlc.load("gpt2.dl")
+    model = spec["GPT2"](layers=2, d=64, heads=2)
+    run = model.compile("jax", seed=0)
+    run(tokens=tokens)["logits"]
+
+Names are loaded when they are used: checking a spec imports no framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dlc.api import Model, Spec, TrainBlock, load, loads
+    from dlc.backend import Artifact
+    from dlc.diagnostics import Diagnostic, SpecError
+    from dlc.runtime.training import train
+    from dlc.runtime.verify import verify
+
+_PLACES = {
+    "load": "dlc.api",
+    "loads": "dlc.api",
+    "Spec": "dlc.api",
+    "Model": "dlc.api",
+    "TrainBlock": "dlc.api",
+    "Artifact": "dlc.backend",
+    "Diagnostic": "dlc.diagnostics",
+    "SpecError": "dlc.diagnostics",
+    "train": "dlc.runtime.training",
+    "verify": "dlc.runtime.verify",
+}
+
+__all__ = [
+    "Artifact",
+    "Diagnostic",
+    "Model",
+    "Spec",
+    "SpecError",
+    "TrainBlock",
+    "load",
+    "loads",
+    "train",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'dlc' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(place), name)

@@ -26,7 +26,7 @@ class Builder:
         self._used: dict[str, int] = {}
         self._draws = 0
         if names is not None:
-            self.fresh = names  # type: ignore[method-assign]
+            self.fresh = names  # type: ignore[assignment, method-assign]
 
     def fresh(self, hint: str) -> str:
         """A name that this body has not used: `hint`, or `hint_2`, `hint_3`, …"""

@@ -81,5 +81,5 @@ class Paths:
             name, prefix = stack.pop()
             for param in self.functions[name].params:
                 yield prefix, param
-            children = self.children(name).items()
+            children = list(self.children(name).items())
             stack += [(callee, prefixed(prefix, path)) for path, callee in reversed(children)]

@@ -229,7 +229,9 @@ def _span(span: Span) -> list[Any] | None:
 
 
 def _region(region: Region | None) -> dict[str, Any] | None:
-    return region and {
+    if region is None:
+        return None
+    return {
         "args": _each(_value)(region.args),
         "body": _each(_op)(region.body),
         "results": list(region.results),
@@ -324,12 +326,11 @@ def _read_attrs(models: Iterable[AttributeModel]) -> tuple[tuple[str, Attr], ...
     return tuple((each.name, _read_attr(each.value)) for each in models)
 
 
+def _read_region(model: RegionModel) -> Region:
+    return Region(_read_values(model.args), tuple(map(_read_op, model.body)), tuple(model.results))
+
+
 def _read_op(model: OpModel) -> Op:
-    region = model.region and Region(
-        _read_values(model.region.args),
-        tuple(map(_read_op, model.region.body)),
-        tuple(model.region.results),
-    )
     return Op(
         model.op,
         tuple(model.inputs),
@@ -338,7 +339,7 @@ def _read_op(model: OpModel) -> Op:
         model.callee,
         model.path,
         tuple((name, _read_size(size)) for name, size in model.dims.items()),
-        region,
+        _read_region(model.region) if model.region else None,
         Span(*model.span) if model.span else NO_SPAN,
     )
 

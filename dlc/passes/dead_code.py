@@ -20,10 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from dlc.ir.nodes import Function, Op, Program, Region, walk
 from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,16 @@ def _trimmed(op: Op, region: Region, live: set[str], acting: frozenset[str]) -> 
             break
         kept |= needed
     live |= inner
-    order = sorted(kept)
-    args, results = (tuple(each[slot] for slot in order) for each in (region.args, region.results))
-    inputs, outputs = (tuple(each[slot] for slot in order) for each in (op.inputs, op.outputs))
-    return replace(op, inputs=inputs, outputs=outputs, region=Region(args, body, results))
+    return replace(
+        op,
+        inputs=_at(kept, op.inputs),
+        outputs=_at(kept, op.outputs),
+        region=Region(_at(kept, region.args), body, _at(kept, region.results)),
+    )
+
+
+def _at(slots: set[int], items: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(item for slot, item in enumerate(items) if slot in slots)
 
 
 def _acts(op: Op, acting: frozenset[str]) -> bool:

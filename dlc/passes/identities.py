@@ -81,6 +81,14 @@ def _dims(value: Attr) -> tuple[Dim, ...]:
     return tuple(Dim.of(each) for each in value if isinstance(each, int | Dim))
 
 
+def _without_broadcast(op: str) -> tuple[Rule, Rule]:
+    example: dict[str, Attr] = {"x": "f32[2, 3]", "y": "f32[3]", "s": (2, 3)}
+    return (
+        Rule(f"{op}(x, broadcast(y, shape=s))", f"{op}(x, y)", example=example),
+        Rule(f"{op}(broadcast(y, shape=s), x)", f"{op}(y, x)", example=example),
+    )
+
+
 _X = {"x": "f32[2, 3]"}
 _XY = {"x": "f32[2, 3]", "y": "f32[2, 3]"}
 _I = {"x": "i64[2, 3]"}
@@ -148,14 +156,7 @@ RULES: tuple[Rule, ...] = (
     Rule("flip(flip(x, axes=a), axes=a)", "x", example={**_X, "a": (1,)}),
     Rule("concat(x)", "x", example={**_X, "axis": 0}),
     # Elementwise ops broadcast by themselves.
-    *(
-        Rule(f"{op}({operands})", f"{op}(x, y)" if operands[0] == "x" else f"{op}(y, x)", example=example)
-        for op in BROADCASTING
-        for operands, example in (
-            ("x, broadcast(y, shape=s)", {"x": "f32[2, 3]", "y": "f32[3]", "s": (2, 3)}),
-            ("broadcast(y, shape=s), x", {"x": "f32[2, 3]", "y": "f32[3]", "s": (2, 3)}),
-        )
-    ),
+    *(rule for op in BROADCASTING for rule in _without_broadcast(op)),
 )
 
 

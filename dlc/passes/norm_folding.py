@@ -235,8 +235,8 @@ class _Folder:
         builder = Builder(Facts(self.function.facts), names=self.names.fresh)
         builder.span = pair.norm.span
         bias = read(builder, paths["bias"], pair.channels)
-        column = (pair.channels.axes[0], *(1 for _ in out.type.axes[2:]))
-        shaped = builder.reshape(bias, column) if len(column) > 1 else bias
+        ones = (1,) * (out.type.rank - 2)
+        shaped = builder.reshape(bias, (pair.channels.axes[0], *ones)) if ones else bias
         ops += builder.body
         return [*ops, Op("add", (values[result], shaped.name), (out,), span=pair.norm.span)]
 

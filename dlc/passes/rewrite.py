@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 from dlc.ir.builder import Builder, Operand
 from dlc.ir.nodes import Attr, Function, Op, Region, Value
@@ -303,7 +304,7 @@ def _construct(node: ast.expr, builder: Builder, match: Match) -> Operand:
         assert isinstance(number, int | float)
         return number
     operands = [_construct(arg, builder, match) for arg in node.args]
-    attrs = {str(each.arg): _attribute(each.value, match) for each in node.keywords}
+    attrs: dict[str, Any] = {str(each.arg): _attribute(each.value, match) for each in node.keywords}
     return builder.op(op_name(node), *operands, **attrs)
 
 

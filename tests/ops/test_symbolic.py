@@ -18,7 +18,7 @@ from dlc.types.tensor import TensorType
 
 SIZES = {"B": 2, "C": 3, "H": 8, "W": 6, "T": 5, "N": 4}
 
-# Inputs' axes by name (`i` is an index), the op on them (called with sizes' texts to Dims), and facts that it needs.
+# Inputs' axes by name (`i` is an index), the op on them, and facts that it needs.
 Case = tuple[dict[str, str], Callable[..., Value], tuple[str, ...]]
 
 
