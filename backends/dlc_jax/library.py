@@ -75,7 +75,13 @@ def batch_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
 
 
 def conv1d(
-    params: Params, x: Array, *, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+    params: Params,
+    x: Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> Array:
     """Convolution of x: [B, c, L] with weight: [out, c / groups, l]."""
     y = lax.conv_general_dilated(
@@ -91,7 +97,13 @@ def conv1d(
 
 
 def conv2d(
-    params: Params, x: Array, *, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
+    params: Params,
+    x: Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> Array:
     """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w]."""
     y = lax.conv_general_dilated(

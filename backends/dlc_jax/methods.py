@@ -130,9 +130,9 @@ def _indexed(s: Sketcher, name: str, after: Axes) -> Expr | None:
     source = s.producers.get(name)
     if source is None or source.op != "slice" or source.inputs[0] in s.host:
         return None
-    whole, part = s.types[source.inputs[0]].axes, source.out.type.axes
-    single = [i for i, (size, of) in enumerate(zip(part, whole, strict=True)) if size == ONE != of]
-    if not single or tuple(axis for i, axis in enumerate(part) if i not in single) != after:
+    whole, rest = s.types[source.inputs[0]].axes, source.out.type.axes
+    single = [i for i, (size, of) in enumerate(zip(rest, whole, strict=True)) if size == ONE != of]
+    if not single or tuple(axis for i, axis in enumerate(rest) if i not in single) != after:
         return None
     ranges = zip(*bounds(source), whole, strict=True)
     items = [

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from dlc.emit.tree import Call, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Text, Word, size, template, transform, walk
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
+from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc_torch import rows
@@ -96,7 +97,12 @@ class Draft:
     results: tuple[Expr, ...]
     needs: frozenset[str] = frozenset()
     """What a plain function is passed besides its operands: "device", "training", and dims that no input has."""
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Telling names of operands that values become: `q` of an attention."""
 
+
+# Names of operands that say nothing about what is passed.
+PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
 
 Say = Callable[["Drafter", Op], "Expr | None"]
 
@@ -191,7 +197,16 @@ class Drafter:
         inputs = tuple(self.target(value) for value in self.function.inputs)
         results = tuple(self.tensor(value) for _, value in self.function.outputs)
         body = without_dead(self.body, results)
-        return Draft(self.function, inputs, body, results, self._needs(body, results))
+        return Draft(self.function, inputs, body, results, self._needs(body, results), self.roles())
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """For values, the names of operands that they are passed as, where those tell something."""
+        found: dict[str, tuple[str, ...]] = {}
+        for op in walk_ops(self.function.body):
+            if op.callee:
+                named = {value: name for name, value in self.operands(op).items() if name not in PLAIN_NAMES}
+                found.update((value, (name,)) for value, name in named.items() if value not in found)
+        return found
 
     def _needs(self, body: tuple[Stmt, ...], results: tuple[Expr, ...]) -> frozenset[str]:
         """What the statements read that a plain function has to be given."""

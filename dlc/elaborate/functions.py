@@ -373,11 +373,12 @@ def _fit_group(
 
 def _rename(callee: Callee, bound: Bound) -> None:
     """The callee's own dims: numbers stay numbers, names become its own symbols. An axis of a `*S` that has the size of a named
-    dim at the call is that dim."""
+    dim at the call is that dim; in the library, so is another named dim of that size (self-attention's U is T)."""
     stars = {name: size for name, size in bound.outer.items() if isinstance(size, tuple)}
     for name, size in bound.outer.items():
         if isinstance(size, Dim):
-            bound.inner[name] = _own(name, size, bound.names)
+            same = [key for key, other in bound.names.items() if other == size] if callee.definition.library else []
+            bound.inner[name] = Dim.symbol(same[0]) if same else _own(name, size, bound.names)
     for name, axes in stars.items():
         bound.inner[name] = _free_axes(bound, axes, name)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables, base
-from dlc.emit.tree import Call, Expr, Make, Num, Path, Ref, Size, Text, Word, children, refs, text, transform
+from dlc.emit.tree import Call, Expr, Make, Num, Path, Ref, Size, Text, Word, children, refs, text, transform, walk
 from dlc.ir.nodes import Op, Region, Value
 
 MAX_DEPTH = 3  # calls within calls
@@ -163,7 +163,7 @@ class Writer:
     def assign(self, step: Step, value: Expr) -> None:
         """`name = expression`, with a shape comment where the shape is not that of what the name held before."""
         self.release(step)
-        names = [self.target(step, target) for target in step.targets]
+        names = [self.target(step, target, value) for target in step.targets]
         self.line(f"{', '.join(names)} = {text(value)}", self.comment(step, names))
 
     def line(self, statement: str, comment: str = "") -> None:
@@ -190,8 +190,8 @@ class Writer:
                 if name in self.pending and not self._is_atom(name):
                     stack.append(self.pending.pop(name)[0])
 
-    def target(self, step: Step, value: Value) -> str:
-        """The variable that takes a result."""
+    def target(self, step: Step, value: Value, source: Expr | None = None) -> str:
+        """The variable that takes a result, computed by `source`."""
         if not self.uses.reads.get(value.name):
             return "_"
         hint = self.hint(value.name)
@@ -200,7 +200,7 @@ class Writer:
         role = [self.roles[value.name]] if value.name in self.roles else []
         plain = () if len(role) else ("y", "z") if hint == step.op.op else (hint,)
         return self.variables.hold(
-            value.name, (*role, *self._passed_on(step), *self._goal(value.name), *plain)
+            value.name, (*role, *self._passed_on(step, source), *self._goal(value.name), *plain)
         )
 
     def comment(self, step: Step, names: Sequence[str]) -> str:
@@ -247,11 +247,11 @@ class Writer:
     def _longest_target(self, step: Step) -> str:
         return ", ".join(self.hint(value.name) for value in step.targets)
 
-    def _passed_on(self, step: Step) -> list[str]:
-        """A further step of a pipe takes the name of what went in, if that has been read for the last time."""
-        read = set(step.reads())
-        names = {self.variables.names.get(value) for value in read}
-        return [name for name in names if name] if len(read) == len(step.targets) == 1 else []
+    def _passed_on(self, step: Step, source: Expr | None) -> list[str]:
+        """What is computed from one variable alone takes its name, if that has been read for the last time."""
+        read = {node.text for node in walk(source) if isinstance(node, Word)}
+        held = [name for name in read if self.variables.holders.get(name)]
+        return held if len(held) == len(step.targets) == 1 else []
 
     def _goal(self, value: str) -> list[str]:
         """The name that the spec gives to what a value goes into."""

@@ -6,12 +6,11 @@ Every helper raises OpError with the op's name, what it needs, and, where a stat
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dlc.ops.definition import OpError
-from dlc.types.dims import Dim, parse_dim
+from dlc.types.dims import Atom, Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import DTYPES, TensorType
 
@@ -98,32 +97,11 @@ def product(sizes: Iterable[Dim]) -> Dim:
     return total
 
 
-# A quotient in a dim's text: `T // 2`, `(H + 1) // 2`. Nested parentheses are left alone: help is only help.
-_QUOTIENT = re.compile(r"(\w+|\([^()]*\)) // (\w+)")
-
-
 def missing_equality(facts: Facts, a: Dim, b: Dim) -> str:
-    """Help for an equality that can't be proved: the divisibility that would prove it, else the equality
-    itself."""
-    for value, divisor in dict.fromkeys(_QUOTIENT.findall(f"{a} {b}")):
-        top, bottom = parse_dim(value), parse_dim(divisor)
-        if bottom.constant == 0:
-            continue
-        exact = {f"{value} // {divisor}": top}
-        if _equal_if_exact(facts, a, b, exact, bottom):
-            return f"state what is missing: `where {value} % {divisor} == 0`"
+    """Help for an equality that can't be proved: the divisibility that would prove it, else the equality."""
+    quotients = [atom for atom in (a - b).atoms() if isinstance(atom, Atom) and atom.op in ("//", "%")]
+    for top, bottom in sorted((atom.args for atom in quotients), key=str):
+        if bottom.constant != 0 and facts.assume_divisible(top, bottom).prove_eq(a, b):
+            value = f"({top})" if " " in str(top) else str(top)
+            return f"state what is missing: `where {value} % {bottom} == 0`"
     return f"if they always are, state it: `where {a} == {b}`"
-
-
-def _equal_if_exact(facts: Facts, a: Dim, b: Dim, exact: Mapping[str, Dim], divisor: Dim) -> bool:
-    """Whether `a == b` would follow if the quotients in `exact` left no rest: each is replaced by a fresh
-    symbol q and its numerator by q * divisor, where that numerator is a single symbol."""
-    (_, top), *_ = exact.items()
-    if len(top.symbols) != 1:
-        return False
-    (symbol,) = top.symbols
-    linear = top.linear_in(symbol)
-    if linear is None or linear[0].constant != 1:
-        return False
-    value = Dim.symbol("?q") * divisor - linear[1]
-    return facts.prove_eq(a.substitute({symbol: value}), b.substitute({symbol: value})) is True

@@ -20,7 +20,8 @@ class Node:
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
-# --- expressions ---------------------------------------------------------------------------------------------
+# --- expressions
+# ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ class NoneLit(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Str(Expr):
-    """A string literal. `raw` is the text between the quotes as written (escapes unresolved); `value` has escapes
-    resolved; `parts` is the value split at `{expr}` interpolations (text and Expr), used in labels and messages only."""
+    """A string literal. `raw` is the text between the quotes as written (escapes unresolved); `value` has
+    escapes resolved; `parts` is the value split at `{expr}` interpolations (text and Expr), used in labels
+    and messages only."""
 
     value: str
     raw: str
@@ -124,7 +126,8 @@ class Binary(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Compare(Expr):
-    """`a < b <= c`: `ops` has one fewer element than `operands`; each is one of `== != < <= > >= in`, `not in`."""
+    """`a < b <= c`: `ops` has one fewer element than `operands`; each is one of `== != < <= > >= in`, `not
+    in`."""
 
     operands: tuple[Expr, ...]
     ops: tuple[str, ...]
@@ -141,7 +144,8 @@ class Conditional(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Arg(Node):
-    """An argument of a call: positional if `name` is None. `Block(...)` has a positional Arg whose value is Ellipsis_."""
+    """An argument of a call: positional if `name` is None. `Block(...)` has a positional Arg whose value
+    is Ellipsis_."""
 
     value: Expr
     name: str | None = None
@@ -185,7 +189,8 @@ class Pipe(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Label(Node):
-    """A path label: a bare dotted one, or a string whose `{expr}` interpolate. A bare label has one text part."""
+    """A path label: a bare dotted one, or a string whose `{expr}` interpolate. A bare label has one text
+    part."""
 
     parts: tuple[str | Expr, ...]
     quoted: bool = False
@@ -199,7 +204,8 @@ class Labeled(Expr):
     label: Label
 
 
-# --- binding targets -----------------------------------------------------------------------------------------
+# --- binding targets
+# -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +226,8 @@ class TupleTarget(Target):
     items: tuple[Target, ...]
 
 
-# --- types ---------------------------------------------------------------------------------------------------
+# --- types
+# ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +237,8 @@ class TypeExpr(Node):
 
 @dataclass(frozen=True, slots=True)
 class TensorTypeExpr(TypeExpr):
-    """`f32[B, 3]`; `dtype` is None where none was written. Axes: Int, Name, arithmetic, Wildcard, Star, Call(min/max)."""
+    """`f32[B, 3]`; `dtype` is None where none was written. Axes: Int, Name, arithmetic, Wildcard, Star,
+    Call(min/max)."""
 
     dtype: str | None
     axes: tuple[Expr, ...]
@@ -240,8 +248,8 @@ class TensorTypeExpr(TypeExpr):
 class NamedTypeExpr(TypeExpr):
     """`int`, `module`, `list[int]`, `tuple[int, int]`: `args` are the bracketed types, if any.
 
-    `Frame[B, N]` cannot be told from a dtype by the grammar; a name followed by brackets that is not a dtype and not
-    `list`/`tuple` is a GroupTypeExpr."""
+    `Frame[B, N]` cannot be told from a dtype by the grammar; a name followed by brackets that is not a dtype
+    and not `list`/`tuple` is a GroupTypeExpr."""
 
     name: str
     args: tuple[TypeExpr, ...] = ()
@@ -257,15 +265,17 @@ class GroupTypeExpr(TypeExpr):
 
 @dataclass(frozen=True, slots=True)
 class Field(Node):
-    """A named type, with a default where the language allows one: a static parameter, a tensor input, an output, a
-    member of a group. `type` is None for an untyped `fn` parameter; `name` is None for an anonymous output."""
+    """A named type, with a default where the language allows one: a static parameter, a tensor input, an
+    output, a member of a group. `type` is None for an untyped `fn` parameter; `name` is None for an anonymous
+    output."""
 
     name: str | None
     type: TypeExpr | None
     default: Expr | None = None
 
 
-# --- statements ----------------------------------------------------------------------------------------------
+# --- statements
+# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +322,8 @@ class For(Stmt):
 
 @dataclass(frozen=True, slots=True)
 class ParamStmt(Stmt):
-    """`param NAME: type = initial`, with `frozen` and `as label` where written. `kind` is `param` or `buffer`.
-    In a train block a buffer's type may be None."""
+    """`param NAME: type = initial`, with `frozen` and `as label` where written. `kind` is `param` or
+    `buffer`. In a train block a buffer's type may be None."""
 
     kind: str
     name: str
@@ -395,7 +405,8 @@ class Yield(Stmt):
     value: Expr
 
 
-# --- items ---------------------------------------------------------------------------------------------------
+# --- items
+# ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,8 +483,9 @@ class Preset(Item):
 class WeightRule(Node):
     """One statement of a `weights` block.
 
-    `action` is `strip rename transpose ignore concat split stack rearrange`; `sources` and `targets` are the strings left
-    and right of `->`; for `rearrange` the pattern is the second source. `options` are the `name=value` arguments."""
+    `action` is `strip rename transpose ignore concat split stack rearrange`; `sources` and `targets` are the
+    strings left and right of `->`; for `rearrange` the pattern is the second source. `options` are the
+    `name=value` arguments."""
 
     action: str
     sources: tuple[Str, ...]

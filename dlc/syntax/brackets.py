@@ -20,7 +20,8 @@ class Brackets:
 
 
 def begins_item(tokens: list[Token], index: int) -> bool:
-    """Whether an item certainly begins here, whatever is still open: its keyword at the margin, then what it names."""
+    """Whether an item certainly begins here, whatever is still open: its keyword at the margin, then what
+    it names."""
     token = tokens[index]
     if not (token.newline and token.column == 1 and token.kind == "NAME" and token.text in ITEMS):
         return False
@@ -35,7 +36,8 @@ def begins_item(tokens: list[Token], index: int) -> bool:
 
 
 def match_brackets(tokens: list[Token], file: str) -> Brackets:
-    """Pairs them by kind and block: no `(` or `[` reaches over a `{` or `}`, and nothing over the start of an item.
+    """Pairs them by kind and block: no `(` or `[` reaches over a `{` or `}`, and nothing over the start of an
+    item.
 
     A closing bracket of the wrong kind is turned into the right one where nothing else is open."""
     matcher = _Matcher(file, {token.line for token in tokens if token.broken})

@@ -1,4 +1,5 @@
-"""Makes the tree: one method per rule of the grammar (or its alias), called with the span and the kept children."""
+"""Makes the tree: one method per rule of the grammar (or its alias), called with the span and the kept
+children."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from dlc.diagnostics import Diagnostic, Fix, Span
 from dlc.diagnostics.catalogue import BAD_ESCAPE, SYNTAX
 from dlc.syntax import ast
 from dlc.syntax.strings import pieces, unescape
-from dlc.syntax.tokens import Token
+from dlc.syntax.tokens import Token, words
 
-STATIC_TYPES = frozenset("int float bool str dtype dim module fn list tuple".split())
-DTYPES = frozenset("f64 f32 f16 bf16 f8e4m3 f8e5m2 i64 i32 i16 i8 i4 u8 bool float".split())
+STATIC_TYPES = words("int float bool str dtype dim module fn list tuple")
+DTYPES = words("f64 f32 f16 bf16 f8e4m3 f8e5m2 i64 i32 i16 i8 i4 u8 bool float")
 _PYTHON_NAMES = {"True": "true", "False": "false", "None": "none", "null": "none"}
 _MAX_DIGITS = 1000
 
@@ -62,7 +63,8 @@ class TreeBuilder:
     def span(self, token: Token) -> Span:
         return Span(self.file, token.line, token.column, token.line, token.end)
 
-    # --- strings ---------------------------------------------------------------------------------------------
+    # --- strings
+    # ---------------------------------------------------------------------------------------------
 
     def string(self, token: Token) -> ast.Str:
         """The literal of a token. Escapes that do not exist are reported."""
@@ -98,7 +100,8 @@ class TreeBuilder:
     def on_quoted_label(self, span: Span, token: Token) -> ast.Label:
         return ast.Label(self.interpolated(token).parts, True, span=span)
 
-    # --- atoms -----------------------------------------------------------------------------------------------
+    # --- atoms
+    # -----------------------------------------------------------------------------------------------
 
     def on_name(self, span: Span, token: Token) -> ast.Expr:
         meant = _PYTHON_NAMES.get(token.text)
@@ -162,7 +165,8 @@ class TreeBuilder:
     ) -> ast.ListComp:
         return ast.ListComp(element, target, iterable, condition, span=span)
 
-    # --- operators -------------------------------------------------------------------------------------------
+    # --- operators
+    # -------------------------------------------------------------------------------------------
 
     def on_tuple(self, span: Span, *items: ast.Expr) -> ast.TupleExpr:
         return ast.TupleExpr(items, span=span)
@@ -170,7 +174,9 @@ class TreeBuilder:
     def on_pipe(self, span: Span, value: ast.Expr, stage: ast.Expr) -> ast.Pipe:
         plain = stage.value if isinstance(stage, ast.Labeled) else stage
         if not isinstance(plain, ast.Name | ast.Attribute | ast.Call | ast.Index):
-            self.syntax(stage.span, "a stage of a pipe is a name, a call or an index", "write `x |> f` or `x |> f(…)`")
+            self.syntax(
+                stage.span, "a stage of a pipe is a name, a call or an index", "write `x |> f` or `x |> f(…)`"
+            )
         return ast.Pipe(value, stage, span=span)
 
     def on_conditional(
@@ -198,7 +204,8 @@ class TreeBuilder:
             self.syntax(label.span, "this has a label already")
         return ast.Labeled(value, label, span=span)
 
-    # --- calls and indices -----------------------------------------------------------------------------------
+    # --- calls and indices
+    # -----------------------------------------------------------------------------------
 
     def on_call(self, span: Span, callee: ast.Expr, args: list[ast.Arg]) -> ast.Call:
         return ast.Call(callee, tuple(args), span=span)
@@ -253,7 +260,8 @@ class TreeBuilder:
     ) -> ast.Slice:
         return ast.Slice(start, stop, step, span=span)
 
-    # --- targets ---------------------------------------------------------------------------------------------
+    # --- targets
+    # ---------------------------------------------------------------------------------------------
 
     def on_targets(self, span: Span, *targets: ast.Expr | ast.Target) -> ast.Target:
         found = tuple(self.target(each) for each in targets)
@@ -275,7 +283,8 @@ class TreeBuilder:
         self.syntax(value.span, "only names can be bound", _target_help(value))
         return ast.NameTarget("_", span=value.span)
 
-    # --- types -----------------------------------------------------------------------------------------------
+    # --- types
+    # -----------------------------------------------------------------------------------------------
 
     def on_dotted(self, span: Span, *names: Token) -> list[Token]:
         return list(names)
@@ -322,7 +331,8 @@ class TreeBuilder:
         return outputs
 
     def on_anonymous_output(self, span: Span, type: ast.TypeExpr, default: ast.Expr | None) -> ast.Field:
-        """A word alone is a type where it is one by its form (`int`, `Frame`), else an output without a type."""
+        """A word alone is a type where it is one by its form (`int`, `Frame`), else an output without a
+        type."""
         if isinstance(type, ast.NamedTypeExpr) and not type.args and _is_value_name(type.name):
             return ast.Field(type.name, None, default, span=span)
         return ast.Field(None, type, default, span=span)
@@ -347,7 +357,8 @@ class TreeBuilder:
                 self.syntax(each.span, f"`{each.name}` needs a type", f"write `{each.name}: …`")
         return fields
 
-    # --- statements ------------------------------------------------------------------------------------------
+    # --- statements
+    # ------------------------------------------------------------------------------------------
 
     def on_error(self, span: Span, *_: Token) -> Broken:
         return BROKEN
@@ -407,9 +418,7 @@ class TreeBuilder:
         initial, inner = detach_label(initial)
         if label and inner:
             self.syntax(label.span, "this has a label already")
-        return ast.ParamStmt(
-            "param", name.text, type, initial, frozen is not None, label or inner, span=span
-        )
+        return ast.ParamStmt("param", name.text, type, initial, frozen is not None, label or inner, span=span)
 
     def on_buffer(
         self, span: Span, name: Token, type: ast.TypeExpr | None, label: ast.Label | None
@@ -483,14 +492,13 @@ class TreeBuilder:
     def on_typed_yield(self, span: Span, name: Token, type: ast.TypeExpr, value: ast.Expr) -> ast.Yield:
         return ast.Yield(self._typed_target(name, type), value, span=span)
 
-    # --- training --------------------------------------------------------------------------------------------
+    # --- training
+    # --------------------------------------------------------------------------------------------
 
     def on_batch(self, span: Span, fields: tuple[ast.Field, ...], source: ast.Expr) -> ast.BatchStmt:
         return ast.BatchStmt(self._typed(fields), source, span=span)
 
-    def on_evaluate(
-        self, span: Span, fields: tuple[ast.Field, ...] | None, source: ast.Expr
-    ) -> ast.Evaluate:
+    def on_evaluate(self, span: Span, fields: tuple[ast.Field, ...] | None, source: ast.Expr) -> ast.Evaluate:
         return ast.Evaluate(self._typed(fields or ()), source, span=span)
 
     def on_minimize(self, span: Span, value: ast.Expr) -> ast.Minimize:
@@ -542,7 +550,8 @@ class TreeBuilder:
             name.text, updates, optimizer, found.get("every"), found.get("repeat"), body, span=span
         )
 
-    # --- items -----------------------------------------------------------------------------------------------
+    # --- items
+    # -----------------------------------------------------------------------------------------------
 
     def on_file(self, span: Span, *items: Any) -> tuple[ast.Item, ...]:
         return tuple(each for each in items if each is not BROKEN)
@@ -624,7 +633,8 @@ class TreeBuilder:
     def on_test(self, span: Span, name: Token, body: tuple[ast.Stmt, ...]) -> ast.Test:
         return ast.Test(self.string(name), body, span=span)
 
-    # --- weights ---------------------------------------------------------------------------------------------
+    # --- weights
+    # ---------------------------------------------------------------------------------------------
 
     def on_weights(self, span: Span, name: Token, model: ast.Expr, *rules: Any) -> ast.Weights:
         kept = tuple(each for each in rules if each is not BROKEN)
@@ -681,13 +691,16 @@ def _joined(names: list[Token]) -> str:
 
 
 def _is_value_name(name: str) -> bool:
-    """Whether a word alone after `->` names an output: it is no static type, no dtype, and not written like a group."""
+    """Whether a word alone after `->` names an output: it is no static type, no dtype, and not written
+    like a group."""
     return name[0].islower() and "." not in name and name not in STATIC_TYPES and name not in DTYPES
 
 
 def _target_help(value: ast.Expr) -> str:
     if isinstance(value, ast.Index):
-        return "a tensor's part can't be assigned: make a new tensor with `update_slice`, `scatter` or `where`"
+        return (
+            "a tensor's part can't be assigned: make a new tensor with `update_slice`, `scatter` or `where`"
+        )
     if isinstance(value, ast.Attribute):
         return "write `update … = …` to give a buffer its new value"
     if isinstance(value, ast.ListExpr):

@@ -1,7 +1,7 @@
 """Writes a tree back as text in the one style of the language, with its comments: `format_file`.
 
-Where the author chose, the choice stays: a pipe or bracket that was broken over lines, `4*d` without spaces, parentheses
-around an operand, one blank line between statements, the column of a comment behind code.
+Where the author chose, the choice stays: a pipe or bracket that was broken over lines, `4*d` without spaces,
+parentheses around an operand, one blank line between statements, the column of a comment behind code.
 """
 
 from __future__ import annotations
@@ -29,22 +29,25 @@ class _Writer:
         self.expressions = ExpressionWriter(source)
         self.flat = self.expressions.flat
 
-    # --- sequences of items, statements and comments ---------------------------------------------------------
+    # --- sequences of items, statements and comments
+    # ---------------------------------------------------------
 
     def file(self, file: ast.File) -> str:
         lines = self._sequence(file.items, 1, len(self.source.lines) + 1, 0)
         return "\n".join(lines) + "\n" if lines else ""
 
     def _sequence(self, nodes: Sequence[ast.Node], first: int, end: int, indent: int) -> list[str]:
-        """The nodes that stand on lines `first` to `end` - 1 with the comments between them. Single blank lines stay;
-        one stands on either side of an item with a body."""
+        """The nodes that stand on lines `first` to `end` - 1 with the comments between them. Single blank
+        lines stay; one stands on either side of an item with a body."""
         lines: list[str] = []
         last = 0  # the line of the text that what was written last ended on
         before: ast.Node | None = None
         for node in nodes:
             code = self._node(node, indent)
             head = [*self.source.take(first, node.span.line), *self._stray(node)]
-            spaced = isinstance(before, _BLOCK_ITEMS) or (before is not None and isinstance(node, _BLOCK_ITEMS))
+            spaced = isinstance(before, _BLOCK_ITEMS) or (
+                before is not None and isinstance(node, _BLOCK_ITEMS)
+            )
             last = self._comments(lines, head, last, indent, spaced)
             self._gap(lines, last, node.span.line, spaced and not head)
             lines += code
@@ -60,7 +63,9 @@ class _Writer:
 
     def _stray(self, node: ast.Node) -> list[tuple[int, str]]:
         """Comments inside a node for which it has no place: they go above it."""
-        return [(node.span.line, comment) for _, comment in self.source.take(node.span.line, node.span.end_line)]
+        return [
+            (node.span.line, comment) for _, comment in self.source.take(node.span.line, node.span.end_line)
+        ]
 
     def _comments(
         self, lines: list[str], comments: Iterable[tuple[int, str]], last: int, indent: int, spaced: bool
@@ -83,8 +88,8 @@ class _Writer:
     def _braces(
         self, head: list[str], body: Sequence[ast.Node], span: Span, after: Span, indent: int
     ) -> list[str]:
-        """`head`, which ends before the `{`, and the block that it opens; `after` is where the head ends in the text and
-        `span` ends with the block."""
+        """`head`, which ends before the `{`, and the block that it opens; `after` is where the head ends in
+        the text and `span` ends with the block."""
         opened = self.source.find("{", after.end_line, after.end_column)
         one_line = self._one_line(head, body, opened, span.end_line)
         if one_line:
@@ -108,29 +113,39 @@ class _Writer:
         line = f"{head[0]} {{ {inner[0]} }}"
         return [line] if len(inner) == 1 and len(line) <= MAX_WIDTH else None
 
-    # --- nodes -----------------------------------------------------------------------------------------------
+    # --- nodes
+    # -----------------------------------------------------------------------------------------------
 
     def lines(self, node: ast.Node, indent: int) -> list[str]:
         method: Callable[[Any, int], list[str]] = getattr(self, f"_{type(node).__name__.lower()}")
         return method(node, indent)
 
     def _value(self, prefix: str, value: ast.Expr, indent: int, least: int, suffix: str = "") -> list[str]:
-        """`prefix value suffix`, broken inside the value if it must be."""
+        """`prefix value suffix`, broken inside the value if it must be, or after the `=` of a long prefix."""
         start = indent + len(prefix)
+        width = len(self.flat(value, least)) + len(suffix)
+        pad = " " * (indent + INDENT)
+        if prefix.endswith("= ") and start > MAX_WIDTH // 3 and start + width > MAX_WIDTH >= len(pad) + width:
+            return [" " * indent + prefix.rstrip(), pad + self.flat(value, least) + suffix]
         lines = self.expressions.lay_out(value, indent, start, len(suffix), least)
         lines[0] = " " * indent + prefix + lines[0]
         lines[-1] += suffix
         return lines
 
     def _listed(self, prefix: str, items: Sequence[str], indent: int, suffix: str = "") -> list[str]:
-        """`prefix a, b, c suffix`, with a line for each item if it is too long."""
+        """`prefix a, b, c suffix`, as many items to a line as fit."""
         line = " " * indent + prefix + ", ".join(items) + suffix
         if len(line) <= MAX_WIDTH or len(items) < 2:
             return [line]
-        pad = " " * (indent + INDENT)
-        return [" " * indent + prefix + items[0] + ",", *[f"{pad}{item}," for item in items[1:-1]], pad + items[-1] + suffix]
+        opened = " " * indent + prefix
+        return fill([opened], items, suffix, len(opened)) or self._column(opened, items, suffix, indent)
 
-    # --- items -----------------------------------------------------------------------------------------------
+    def _column(self, opened: str, items: Sequence[str], suffix: str, indent: int) -> list[str]:
+        pad = " " * (indent + INDENT)
+        return [f"{opened}{items[0]},", *[f"{pad}{item}," for item in items[1:-1]], pad + items[-1] + suffix]
+
+    # --- items
+    # -----------------------------------------------------------------------------------------------
 
     def _importmodule(self, item: ast.ImportModule, indent: int) -> list[str]:
         return [f'import "{item.path.raw}" as {item.name}']
@@ -166,10 +181,13 @@ class _Writer:
         item: ast.FnDef | ast.ModuleDef | ast.Entry,
         indent: int,
     ) -> list[str]:
-        head = self._header(name, lists, item.outputs, item.span, indent)
+        head = self._header(" " * indent + name, lists, item, indent)
         if item.where:
-            facts = [self.flat(fact, CONDITION) for fact in item.where]
-            head += [*self._listed("where ", facts, indent + INDENT), ""]
+            head += self._listed(
+                "where ", [self.flat(fact, CONDITION) for fact in item.where], indent + INDENT
+            )
+        if len(head) > 1:
+            head.append("")  # the brace stands alone
         return self._braces(head, item.body, item.span, self._header_end(item), indent)
 
     def _header_end(self, item: ast.FnDef | ast.ModuleDef | ast.Entry) -> Span:
@@ -179,72 +197,58 @@ class _Writer:
         self,
         name: str,
         lists: Sequence[tuple[ast.Field, ...]],
-        outputs: tuple[ast.Field, ...],
-        span: Span,
+        item: ast.FnDef | ast.ModuleDef | ast.Entry,
         indent: int,
     ) -> list[str]:
-        """On one line; else the lists below each other; else a line for each field."""
-        result = " -> " + self._outputs(outputs)
-        texts = [f"({self._flat_fields(fields)})" for fields in lists]
-        broken = [self._was_broken(fields, span) for fields in lists]
-        pad = " " * indent
-        flat = pad + name + "".join(texts) + result
-        if len(flat) + 2 <= MAX_WIDTH and not any(broken):
+        """On one line, else with a line for each list and, if need be, the outputs. Of a list that was
+        written with a line for each field, each field keeps its line."""
+        arrow = "-> " + self._outputs(item.outputs)
+        flat = name + "".join(f"({self._flat_fields(fields)})" for fields in lists) + f" {arrow}"
+        broken = any(self._was_broken(fields, item.span) for fields in lists)
+        if len(flat) + (0 if item.where else 2) <= MAX_WIDTH and not broken:
             return [flat]
-        if len(lists) == 2 and not any(broken):
-            two = [pad + name + texts[0], " " * (indent + len(name)) + texts[1] + result]
-            if all(len(line) + 2 <= MAX_WIDTH for line in two):
-                return two
-        return self._long_header(pad + name, lists, result, span, indent)
-
-    def _long_header(
-        self, head: str, lists: Sequence[tuple[ast.Field, ...]], result: str, span: Span, indent: int
-    ) -> list[str]:
-        """A list that was written with a line for each field keeps them, others are filled, each on a line of its own."""
-        lines = [head]
-        line = span.line
+        lines = [name]
+        line = item.span.line
         for number, fields in enumerate(lists):
-            tail = len(result) + 2 if number + 1 == len(lists) else 0
             if number and not lines[-1].strip().startswith(")"):
-                lines.append(" " * len(head))
-            filled = None if self._was_broken(fields, span) else self._filled(lines, fields, tail)
-            lines = filled or self._fields(lines, fields, line, span, indent)
+                lines.append(" " * len(name))
+            lines = self._fields(lines, fields, line, item.span, indent)
             line = fields[-1].span.end_line if fields else line
-        lines[-1] += result
-        return lines
+        if len(lines[-1]) + 1 + len(arrow) <= MAX_WIDTH:
+            return [*lines[:-1], f"{lines[-1]} {arrow}"]
+        pad = " " * (len(name) if len(lists) > 1 else indent + INDENT)
+        return [*lines, *self._long_outputs(item.outputs, pad)]
 
-    def _filled(self, lines: list[str], fields: tuple[ast.Field, ...], tail: int) -> list[str] | None:
-        """The fields in parentheses behind the last line, as many to a line as fit."""
-        opened = [*lines[:-1], lines[-1] + "("]
-        if not fields:
-            return [*opened[:-1], opened[-1] + ")"]
-        return fill(opened, [self._field(field) for field in fields], ")", len(opened[-1]), tail=tail)
+    def _long_outputs(self, outputs: tuple[ast.Field, ...], pad: str) -> list[str]:
+        line = f"{pad}-> {self._outputs(outputs)}"
+        if len(line) <= MAX_WIDTH or len(outputs) == 1:
+            return [line]
+        opened = f"{pad}-> ("
+        return fill([opened], [self._field(each) for each in outputs], ")", len(opened)) or [line]
 
     def _was_broken(self, fields: tuple[ast.Field, ...], span: Span) -> bool:
-        """Whether the fields were written on lines of their own."""
-        if not fields or fields[0].span.line <= span.line:
+        """Whether the first field was written on a line of its own."""
+        if not fields or not span.line < fields[0].span.line <= len(self.source.lines):
             return False
-        lines = self.source.lines[fields[0].span.line - 1][: fields[0].span.column - 1]
-        return not lines.strip()
+        return not self.source.lines[fields[0].span.line - 1][: fields[0].span.column - 1].strip()
 
     def _fields(
         self, head: list[str], fields: tuple[ast.Field, ...], line: int, span: Span, indent: int
     ) -> list[str]:
-        """`head(` field, field `)`, on one line if it fits and `head` says no other."""
-        flat = f"{head[-1]}({self._flat_fields(fields)})"
-        if len(flat) <= MAX_WIDTH and head[-1].endswith("= ") and not self._was_broken(fields, span):
-            return [*head[:-1], flat]
+        """`head(field, field)`, as many fields to a line as fit, or a line for each if it was written so."""
+        opened = [*head[:-1], head[-1] + "("]
+        if not fields:
+            return [*opened[:-1], opened[-1] + ")"]
+        if not self._was_broken(fields, span):
+            filled = fill(opened, [self._field(field) for field in fields], ")", len(opened[-1]))
+            if filled is not None:
+                return filled
         pad = " " * (indent + INDENT)
-        lines = [*head[:-1], head[-1] + "("]
         for field in fields:
-            lines += [pad + comment for _, comment in self.source.take(line + 1, field.span.line)]
-            lines += self._field_lines(field, indent + INDENT)
+            opened += [pad + comment for _, comment in self.source.take(line + 1, field.span.line)]
+            opened.append(self.source.trailing(field.span.end_line, f"{pad}{self._field(field)},"))
             line = field.span.end_line
-        return [*lines, " " * indent + ")"]
-
-    def _field_lines(self, field: ast.Field, indent: int) -> list[str]:
-        text = f"{' ' * indent}{self._field(field)},"
-        return [self.source.trailing(field.span.end_line, text)]
+        return [*opened, " " * indent + ")"]
 
     def _flat_fields(self, fields: tuple[ast.Field, ...]) -> str:
         return ", ".join(map(self._field, fields))
@@ -268,7 +272,8 @@ class _Writer:
     def _test(self, item: ast.Test, indent: int) -> list[str]:
         return self._braces([f'test "{item.name.raw}"'], item.body, item.span, item.name.span, indent)
 
-    # --- weights ---------------------------------------------------------------------------------------------
+    # --- weights
+    # ---------------------------------------------------------------------------------------------
 
     def _weights(self, item: ast.Weights, indent: int) -> list[str]:
         head = f"weights {item.name} for {self.flat(item.model)}"
@@ -279,10 +284,20 @@ class _Writer:
         sources = [f'"{each.raw}"' for each in rule.sources]
         if rule.action == "rearrange":
             return [f"{' ' * indent}rearrange {' '.join(sources)}{options}"]
-        arrow = " -> " + ", ".join(f'"{each.raw}"' for each in rule.targets) if rule.targets else ""
-        return self._listed(f"{rule.action} ", sources, indent, arrow + options)
+        if not rule.targets:
+            return self._listed(f"{rule.action} ", sources, indent, options)
+        targets = [f'"{each.raw}"' for each in rule.targets]
+        line = f"{' ' * indent}{rule.action} {', '.join(sources)} -> {', '.join(targets)}{options}"
+        if len(line) <= MAX_WIDTH:
+            return [line]
+        head = self._listed(f"{rule.action} ", sources, indent)
+        arrow = f"-> {', '.join(targets)}{options}"
+        if len(head) > 1 and len(head[-1]) + 1 + len(arrow) <= MAX_WIDTH:
+            return [*head[:-1], f"{head[-1]} {arrow}"]
+        return [*head, *self._listed("-> ", targets, indent + INDENT, options)]
 
-    # --- statements ------------------------------------------------------------------------------------------
+    # --- statements
+    # ------------------------------------------------------------------------------------------
 
     def _assign(self, stmt: ast.Assign, indent: int) -> list[str]:
         return self._value(f"{self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
@@ -408,7 +423,9 @@ class _Writer:
         along = f" along {self.flat(stmt.along, CONDITION)}" if stmt.along else ""
         backwards = " backwards" if stmt.backwards else ""
         head = f"{' ' * indent}scan {targets} in {sequences}{along}{backwards}"
-        return self._braces(self._carried(head, stmt, indent), stmt.body, stmt.span, self._scan_end(stmt), indent)
+        return self._braces(
+            self._carried(head, stmt, indent), stmt.body, stmt.span, self._scan_end(stmt), indent
+        )
 
     def _carried(self, head: str, stmt: ast.Scan, indent: int) -> list[str]:
         carried = [self._carry(each) for each in stmt.carried]
@@ -433,7 +450,8 @@ class _Writer:
     def _yield(self, stmt: ast.Yield, indent: int) -> list[str]:
         return self._value(f"yield {self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
 
-    # --- training --------------------------------------------------------------------------------------------
+    # --- training
+    # --------------------------------------------------------------------------------------------
 
     def _batchstmt(self, stmt: ast.BatchStmt, indent: int) -> list[str]:
         prefix = f"batch ({self._flat_fields(stmt.fields)}) from "

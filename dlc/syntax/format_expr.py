@@ -1,4 +1,5 @@
-"""Writes expressions and types: on one line where they fit, else broken before `|>` and operators or inside brackets."""
+"""Writes expressions and types: on one line where they fit, else broken before `|>` and operators or
+inside brackets."""
 
 from __future__ import annotations
 
@@ -60,6 +61,8 @@ class Child:
 
 
 Part = str | Child
+_Item = Part | list[Part]
+_Link = tuple[ast.Expr, ast.Expr]
 
 
 class ExpressionWriter:
@@ -69,8 +72,10 @@ class ExpressionWriter:
         self.source = source
         self._flat: dict[tuple[int, int], str] = {}
         self._forced: dict[int, bool] = {}
+        self._attempts = 0  # how many layouts that may be given up are being tried
 
-    # --- on one line -----------------------------------------------------------------------------------------
+    # --- on one line
+    # -----------------------------------------------------------------------------------------
 
     def flat(self, node: ast.Expr, least: int = TUPLE) -> str:
         key = (id(node), least)
@@ -178,16 +183,16 @@ class ExpressionWriter:
         """What a call, index or attribute belongs to; a label would run into them."""
         return [Child(node, ATOM if isinstance(node, ast.Labeled) else POSTFIX)]
 
-    def _arguments(self, node: ast.Call) -> list[Part | list[Part]]:
+    def _arguments(self, node: ast.Call) -> list[_Item]:
         alone = len(node.args) == 1
         return [self.argument(arg, alone) for arg in node.args]
 
-    def argument(self, arg: ast.Arg, alone: bool = False) -> Part | list[Part]:
+    def argument(self, arg: ast.Arg, alone: bool = False) -> _Item:
         if arg.name is None:
             return Child(arg.value, PIPE if alone else CONDITION)
         return [f"{arg.name}=", Child(arg.value, CONDITION)]
 
-    def _items(self, node: ast.Index) -> list[Part | list[Part]]:
+    def _items(self, node: ast.Index) -> list[_Item]:
         alone = len(node.items) == 1
         return [Child(item, PIPE if alone else CONDITION) for item in node.items]
 
@@ -210,11 +215,19 @@ class ExpressionWriter:
     def _label_part(self, part: str | ast.Expr) -> str:
         if isinstance(part, ast.Expr):
             return "{" + self.flat(part) + "}"
-        for character, escape in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("{", "{{"), ("}", "}}")):
+        for character, escape in (
+            ("\\", "\\\\"),
+            ('"', '\\"'),
+            ("\n", "\\n"),
+            ("\t", "\\t"),
+            ("{", "{{"),
+            ("}", "}}"),
+        ):
             part = part.replace(character, escape)
         return part
 
-    # --- targets and types -----------------------------------------------------------------------------------
+    # --- targets and types
+    # -----------------------------------------------------------------------------------
 
     def target(self, target: ast.Target) -> str:
         if isinstance(target, ast.TupleTarget):
@@ -239,22 +252,27 @@ class ExpressionWriter:
     def axes(self, axes: Sequence[ast.Expr]) -> str:
         return ", ".join(self.flat(axis, SUM) for axis in axes)
 
-    # --- on several lines ------------------------------------------------------------------------------------
+    # --- on several lines
+    # ------------------------------------------------------------------------------------
 
-    def lay_out(self, node: ast.Expr, indent: int, column: int, tail: int = 0, least: int = TUPLE) -> list[str]:
-        """The lines of an expression that begins at `column` of a line indented by `indent`; `tail` characters follow
-        its last line. The first line comes without indentation, the others with it."""
+    def lay_out(
+        self, node: ast.Expr, indent: int, column: int, tail: int = 0, least: int = TUPLE
+    ) -> list[str]:
+        """The lines of an expression that begins at `column` of a line indented by `indent`; `tail`
+        characters follow its last line. The first line comes without indentation, the others with it."""
         flat = self.flat(node, least)
         fits = column + len(flat) + tail <= MAX_WIDTH
         if fits and not self.forced(node):
             return [flat]
         if self._is_wrapped(node, least):
             return _framed("(", self.lay_out(node, indent, column + 1, tail + 1, TUPLE), ")")
-        if not fits or self._breaks(node):
-            broken = self._broken(node, indent, column, tail)
-            if broken is not None:
-                return broken
-        return self._inline(self.parts(node), indent, column, tail)
+        if fits and not self._breaks(node):
+            return self._inline(self.parts(node), indent, column, tail)
+        return (
+            self._hugged(node, indent, column, tail)
+            or self._broken(node, indent, column, tail)
+            or self._inline(self.parts(node), indent, column, tail)
+        )
 
     def _inline(self, parts: Sequence[Part], indent: int, column: int, tail: int) -> list[str]:
         """Parts one after another, some of which may take several lines."""
@@ -283,7 +301,7 @@ class ExpressionWriter:
     def _breaks(self, node: ast.Expr) -> bool:
         """Whether an expression was broken at its own `|>` or brackets, or has comments at its own places."""
         if isinstance(node, ast.Pipe):
-            return any(stage.span.line > value.span.end_line for value, stage in _links(node))
+            return any(stage.span.line > _last(value).span.end_line for value, stage in _links(node))
         opened = self._bracket(node)
         if opened is None or not opened.items:
             return False
@@ -298,7 +316,7 @@ class ExpressionWriter:
     def _broken(self, node: ast.Expr, indent: int, column: int, tail: int) -> list[str] | None:
         """The lines of an expression broken at its outermost place, None if it has none."""
         if isinstance(node, ast.Pipe):
-            return self._broken_pipe(node, indent, column)
+            return self._broken_pipe(node, indent, column, tail)
         if isinstance(node, ast.Binary):
             return self._broken_binary(node, indent, column)
         if isinstance(node, ast.Conditional):
@@ -312,23 +330,47 @@ class ExpressionWriter:
             return None
         return self._broken_bracket(bracket, indent, column, tail)
 
-    def _broken_pipe(self, node: ast.Pipe, indent: int, column: int) -> list[str]:
+    def _broken_pipe(self, node: ast.Pipe, indent: int, column: int, tail: int) -> list[str]:
+        """Broken before the `|>` where it was, or before each if it was nowhere. A line that is too long is
+        broken at all of its own."""
         links = _links(node)
-        first = links[0][0]
-        lines = self.lay_out(first, indent, column, 0, CONDITION)
         deeper = indent + INDENT
-        line = first.span.end_line
-        for _, stage in links:
-            self._trail(lines, line, stage.span.line, column)
-            lines += self._own_lines(line + 1, stage.span.line, deeper)
-            start, *rest = self.lay_out(stage, deeper, deeper + 3, 0, POSTFIX)
-            lines += [" " * deeper + "|> " + start, *rest]
-            line = stage.span.end_line
+        lines = self.lay_out(links[0][0], indent, column, 0, CONDITION)
+        for value, stage, breaks in self._pipe_breaks(links, column, deeper, tail):
+            if not breaks:
+                start = len(lines[-1]) + (column if len(lines) == 1 else 0)
+                lines = _joined(lines, " |> ", self.lay_out(stage, deeper, start + 4, 0, POSTFIX))
+                continue
+            self._trail(lines, value.span.end_line, stage.span.line, column)
+            lines += self._own_lines(value.span.end_line + 1, stage.span.line, deeper)
+            start_lines = self.lay_out(stage, deeper, deeper + 3, 0, POSTFIX)
+            lines += _framed(" " * deeper + "|> ", start_lines, "")
         return lines
 
+    def _pipe_breaks(
+        self, links: list[_Link], column: int, deeper: int, tail: int
+    ) -> list[tuple[ast.Expr, ast.Expr, bool]]:
+        """The links of a chain, and whether the line is broken before each stage."""
+        written = [stage.span.line > _last(value).span.end_line for value, stage in links]
+        if not any(written):
+            return [(_last(value), stage, True) for value, stage in links]
+        rows = _rows(links, written)
+        result = []
+        for number, row in enumerate(rows):
+            last = number + 1 == len(rows)
+            start = deeper if number else column + self._width(links[0][0], CONDITION)
+            width = start + sum(self._width(stage, POSTFIX) + 4 for _, stage in row) + (tail if last else 0)
+            broken = width > MAX_WIDTH and not any(self.forced(stage) for _, stage in row)
+            for position, (value, stage) in enumerate(row):
+                result.append((_last(value), stage, broken or (position == 0 and number > 0)))
+        return result
+
+    def _width(self, node: ast.Expr, least: int) -> int:
+        return len(self.flat(node, least))
+
     def _trail(self, lines: list[str], line: int, following: int, column: int = 0) -> None:
-        """Adds the comment on `line` to the last of `lines`, unless what follows stands on that line too. The first of
-        them begins at `column`."""
+        """Adds the comment on `line` to the last of `lines`, unless what follows stands on that line too. The
+        first of them begins at `column`."""
         if 0 < line < following:
             lines[-1] = self.source.trailing(line, lines[-1], column if len(lines) == 1 else 0)
 
@@ -356,7 +398,7 @@ class ExpressionWriter:
 
     def _broken_conditional(self, node: ast.Conditional, indent: int, column: int) -> list[str]:
         deeper = indent + INDENT
-        parts = [Child(node.then, OR), " if ", Child(node.condition, OR)]
+        parts: list[Part] = [Child(node.then, OR), " if ", Child(node.condition, OR)]
         lines = self._inline(parts, indent, column, 0)
         start, *rest = self.lay_out(node.otherwise, deeper, deeper + 5, 0, CONDITION)
         return [*lines, " " * deeper + "else " + start, *rest]
@@ -392,114 +434,153 @@ class ExpressionWriter:
             line = node.value.span.end_line
             return _Bracket(self._owner(node.value), "[", self._items(node), "]", line, end)
         if isinstance(node, ast.ListExpr):
-            items: list[Part | list[Part]] = [Child(item, CONDITION) for item in node.items]
+            items: list[_Item] = [Child(item, CONDITION) for item in node.items]
             return _Bracket([], "[", items, "]", node.span.line, end)
         return None
 
     def _broken_bracket(self, bracket: _Bracket, indent: int, column: int, tail: int) -> list[str]:
+        opened = _span(bracket.items[0]).line > bracket.line
         lines = self._inline([*bracket.owner, bracket.opener], indent, column, 0)
-        if self._hugs(bracket):
-            return self._hugged(bracket, lines, indent, column, tail)
-        aligned = self._aligned(bracket, lines, column, tail)
-        if aligned is not None:
-            return aligned
+        if not opened:
+            aligned = self._aligned(bracket, lines, column, tail)
+            if aligned is not None:
+                return aligned
         deeper = indent + INDENT
-        if self._fills(bracket):
-            lines += self._filled(bracket, deeper)
-        else:
-            self._trail(lines, bracket.line, _span(bracket.items[0]).line, column)
-            lines += self.item_lines(bracket.items, bracket.line, bracket.end, deeper)
-        return [*lines, " " * indent + bracket.closer]
+        self._trail(lines, bracket.line, _span(bracket.items[0]).line, column)
+        line = bracket.line
+        for row in self._item_rows(bracket, deeper, opened):
+            lines += self._own_lines(line + 1, _span(row[0]).line, deeper)
+            lines += self._row_lines(row, deeper)
+            line = _span(row[-1]).end_line
+            self._trail(lines, line, self._following(bracket, row))
+        return [*lines, *self._own_lines(line + 1, bracket.end, deeper), " " * indent + bracket.closer]
+
+    def _following(self, bracket: _Bracket, row: list[_Item]) -> int:
+        """The line that what follows a row begins on."""
+        position = next(number for number, item in enumerate(bracket.items) if item is row[-1])
+        rest = bracket.items[position + 1 :]
+        return _span(rest[0]).line if rest else bracket.end
+
+    def _row_lines(self, row: list[_Item], indent: int) -> list[str]:
+        lines = [" " * indent]
+        for number, item in enumerate(row):
+            parts: list[Part] = [" " if number else "", *_parts(item)]
+            more = self._inline(parts, indent, len(lines[-1]), 1)
+            lines = _joined(lines, "", more)
+            lines[-1] += ","
+        return lines
+
+    def _item_rows(self, bracket: _Bracket, indent: int, opened: bool) -> list[list[_Item]]:
+        """The items by lines: as they were written if they had lines of their own, else one to a line, many
+        of a list of short values."""
+        if not opened and not self._has_own_comments(bracket):
+            return self._refill(bracket.items, indent)
+        rows: list[list[_Item]] = []
+        end = 0
+        for item in bracket.items:
+            if not rows or _span(item).line > end:
+                rows.append([])
+            rows[-1].append(item)
+            end = _span(item).end_line
+        return [part for row in rows for part in self._fitting(row, indent)]
+
+    def _fitting(self, row: list[_Item], indent: int) -> list[list[_Item]]:
+        """A row, or several in its place if it is too long."""
+        forced = any(
+            self.forced(part.node) for item in row for part in _parts(item) if isinstance(part, Child)
+        )
+        width = indent + sum(len(self._flat_item(item)) + 2 for item in row) - 1
+        return [row] if forced or width <= MAX_WIDTH else self._refill(row, indent)
+
+    def _refill(self, items: Sequence[_Item], indent: int) -> list[list[_Item]]:
+        """One item to a line, or as many as fit if there are many and all are short."""
+        if len(items) < 8 or not all(
+            isinstance(item, Child) and isinstance(item.node, _SHORT) for item in items
+        ):
+            return [[item] for item in items]
+        rows: list[list[_Item]] = []
+        width = MAX_WIDTH
+        for item in items:
+            length = len(self._flat_item(item)) + 1
+            if width + 1 + length > MAX_WIDTH:
+                rows.append([])
+                width = indent - 1
+            rows[-1].append(item)
+            width += 1 + length
+        return rows
+
+    def _flat_item(self, item: _Item) -> str:
+        return "".join(map(self._flat_part, _parts(item)))
+
+    def _hugged(self, node: ast.Expr, indent: int, column: int, tail: int) -> list[str] | None:
+        """Everything on one line where something inside is broken already, or is a list alone in brackets:
+        `concat([`. None if lines get too long so."""
+        if self._attempts > 2 or self._breaks(node) or not (self.forced(node) or self._holds_list(node)):
+            return None
+        saved = self.source.save()
+        self._attempts += 1
+        lines = self._inline(self.parts(node), indent, column, tail)
+        self._attempts -= 1
+        widths = [len(line) for line in lines]
+        widths[0] += column
+        widths[-1] += tail
+        if max(widths) <= MAX_WIDTH:
+            return lines
+        self.source.restore(saved)
+        return None
+
+    def _holds_list(self, node: ast.Expr) -> bool:
+        """Whether a list is all that stands in the brackets of a call or index."""
+        bracket = None if isinstance(node, ast.ListExpr) else self._bracket(node)
+        if bracket is None or len(bracket.items) != 1 or not isinstance(bracket.items[0], Child):
+            return False
+        return isinstance(bracket.items[0].node, ast.ListExpr | ast.ListComp)
 
     def _aligned(self, bracket: _Bracket, lines: list[str], column: int, tail: int) -> list[str] | None:
-        """The items behind the opening bracket, as many to a line as fit, if they began there and none is long."""
+        """The items behind the opening bracket, as many to a line as fit, if they began there and none is
+        long."""
         start = len(lines[-1]) + (column if len(lines) == 1 else 0)
         begins = _span(bracket.items[0]).line <= bracket.line
         if not begins or len(bracket.items) < 2 or start > MAX_WIDTH // 2 or self._has_own_comments(bracket):
             return None
         if any(self.forced(part.node) for part in _separated(bracket.items) if isinstance(part, Child)):
             return None
-        texts = ["".join(self._flat_part(part) for part in _parts(item)) for item in bracket.items]
+        texts = [self._flat_item(item) for item in bracket.items]
         return fill(lines, texts, bracket.closer, start, column, tail)
 
     def _flat_part(self, part: Part) -> str:
         return part if isinstance(part, str) else self.flat(part.node, part.least)
 
-    def item_lines(self, items: Sequence[Part | list[Part]], line: int, end: int, indent: int) -> list[str]:
-        """One item a line, each with a comma, with the comments between them. They stand on lines `line` to `end`."""
-        lines: list[str] = []
-        spans = [_span(item) for item in items]
-        following = [*(span.line for span in spans[1:]), end]
-        for item, span, after in zip(items, spans, following, strict=True):
-            lines += self._own_lines(line + 1, span.line, indent)
-            parts = _parts(item)
-            first, *rest = self._inline(parts, indent, indent, 1)
-            lines += [" " * indent + first, *rest]
-            lines[-1] += ","
-            self._trail(lines, span.end_line, after)
-            line = span.end_line
-        return lines + self._own_lines(line + 1, end, indent)
-
-    def _hugs(self, bracket: _Bracket) -> bool:
-        """Whether the only item of a bracket is itself one, so that both can open on one line."""
-        if len(bracket.items) != 1 or not isinstance(bracket.items[0], Child):
-            return False
-        node = bracket.items[0].node
-        begins = node.span.line <= bracket.line
-        return begins and isinstance(node, ast.ListExpr | ast.ListComp) and not self._has_own_comments(bracket)
-
-    def _hugged(self, bracket: _Bracket, lines: list[str], indent: int, column: int, tail: int) -> list[str]:
-        (item,) = bracket.items
-        assert isinstance(item, Child)
-        start = column + len(lines[0]) if len(lines) == 1 else len(lines[-1])
-        first, *rest = self.lay_out(item.node, indent, start, tail + 1, item.least)
-        lines[-1] += first
-        return _framed("", [*lines, *rest], bracket.closer)
-
-    def _fills(self, bracket: _Bracket) -> bool:
-        """Whether a list is a table of short values, several to a line."""
-        if bracket.owner or len(bracket.items) < 8 or self._has_own_comments(bracket):
-            return False
-        return all(isinstance(item, Child) and isinstance(item.node, _SHORT) for item in bracket.items)
-
-    def _filled(self, bracket: _Bracket, indent: int) -> list[str]:
-        lines = [" " * indent]
-        for item in bracket.items:
-            assert isinstance(item, Child)
-            text = self.flat(item.node, item.least) + ","
-            if len(lines[-1]) > indent and len(lines[-1]) + 1 + len(text) > MAX_WIDTH:
-                lines.append(" " * indent)
-            lines[-1] += text if len(lines[-1]) == indent else " " + text
-        return lines
-
 
 @dataclass(frozen=True, slots=True)
 class _Bracket:
-    """A call, index or list: what stands before the bracket, its items, and the lines that it opens and ends on."""
+    """A call, index or list: what stands before the bracket, its items, and the lines that it opens and
+    ends on."""
 
     owner: list[Part]
     opener: str
-    items: Sequence[Part | list[Part]]
+    items: Sequence[_Item]
     closer: str
     line: int
     end: int
 
 
-def _span(item: Part | list[Part]) -> Span:
+def _span(item: _Item) -> Span:
     child = item[-1] if isinstance(item, list) else item
     assert isinstance(child, Child)
     return child.node.span
 
 
-def _parts(item: Part | list[Part]) -> list[Part]:
+def _parts(item: _Item) -> list[Part]:
     return item if isinstance(item, list) else [item]
 
 
 def fill(
     lines: list[str], texts: Sequence[str], closer: str, start: int, column: int = 0, tail: int = 0
 ) -> list[str] | None:
-    """`lines`, the last of which opened a bracket, with `texts` behind it: as many to a line as fit, the next lines
-    indented by `start`. The first of `lines` begins at `column`, and `tail` characters follow. None if one is too long."""
+    """`lines`, the last of which opened a bracket, with `texts` behind it: as many to a line as fit, the next
+    lines indented by `start`. The first of `lines` begins at `column`, and `tail` characters follow. None if
+    one is too long."""
     lines = [*lines]
     for number, text in enumerate(texts):
         last = number + 1 == len(texts)
@@ -517,9 +598,9 @@ def fill(
     return lines
 
 
-def _links(node: ast.Pipe) -> list[tuple[ast.Expr, ast.Expr]]:
+def _links(node: ast.Pipe) -> list[_Link]:
     """The values and stages of a chain of pipes, first to last."""
-    links: list[tuple[ast.Expr, ast.Expr]] = []
+    links: list[_Link] = []
     value: ast.Expr = node
     while isinstance(value, ast.Pipe):
         links.append((value.value, value.stage))
@@ -527,8 +608,28 @@ def _links(node: ast.Pipe) -> list[tuple[ast.Expr, ast.Expr]]:
     return links[::-1]
 
 
+def _last(value: ast.Expr) -> ast.Expr:
+    """What stands directly before a `|>`: the last stage of the chain that is its value."""
+    return value.stage if isinstance(value, ast.Pipe) else value
+
+
+def _rows(links: list[_Link], breaks: list[bool]) -> list[list[_Link]]:
+    """The links on each line; the first line may have none."""
+    rows: list[list[_Link]] = [[]]
+    for link, broken in zip(links, breaks, strict=True):
+        if broken:
+            rows.append([])
+        rows[-1].append(link)
+    return rows
+
+
+def _joined(lines: list[str], between: str, more: list[str]) -> list[str]:
+    return [*lines[:-1], lines[-1] + between + more[0], *more[1:]]
+
+
 def _length_after(parts: Sequence[Part], tail: int) -> int:
-    """How many characters certainly follow on the line: the text up to the next expression, or all and `tail`."""
+    """How many characters certainly follow on the line: the text up to the next expression, or all and
+    `tail`."""
     length = 0
     for part in parts:
         if isinstance(part, Child):
@@ -537,7 +638,7 @@ def _length_after(parts: Sequence[Part], tail: int) -> int:
     return length + tail
 
 
-def _separated(items: Sequence[Part | list[Part]]) -> list[Part]:
+def _separated(items: Sequence[_Item]) -> list[Part]:
     parts: list[Part] = []
     for number, item in enumerate(items):
         if number:

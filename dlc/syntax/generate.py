@@ -1,7 +1,7 @@
 """Makes the parser's table from the grammar: `python -m dlc.syntax.generate` writes `_table.py`.
 
-Lark reads `grammar/dl.lark` and computes the LALR(1) table; the table is stored so that parsing needs no Lark and no
-table construction at run time.
+Lark reads `grammar/dl.lark` and computes the LALR(1) table; the table is stored so that parsing needs no Lark
+and no table construction at run time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 class _Writer:
     def __init__(self, lark: Lark) -> None:
-        self.table = lark.parser.parser._parse_table  # type: ignore[attr-defined]
+        self.table = lark.parser.parser._parse_table
         self.kinds = {term.name: _kind(term) for term in lark.terminals}
         self.rules: list[Rule] = list(lark.rules)
         self.numbers = {rule: number for number, rule in enumerate(self.rules)}
@@ -52,7 +52,8 @@ class _Writer:
         self.states = self._order()
 
     def _order(self) -> dict[Any, int]:
-        """The states, numbered in the order in which a walk from the start states meets them: stable between runs."""
+        """The states, numbered in the order in which a walk from the start states meets them: stable
+        between runs."""
         order: dict[Any, int] = {}
         todo = [self.table.start_states[start] for start in STARTS]
         while todo:
@@ -107,7 +108,8 @@ class _Writer:
 
 
 def _kind(term: Any) -> str:
-    return term.pattern.value if isinstance(term.pattern, PatternStr) else term.name.lstrip("_")
+    name = term.pattern.value if isinstance(term.pattern, PatternStr) else term.name.lstrip("_")
+    return str(name)
 
 
 def _reduces(action: Any) -> bool:

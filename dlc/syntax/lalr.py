@@ -1,4 +1,5 @@
-"""Drives the generated LALR(1) table: shifts tokens, calls the builder at each reduction, recovers from errors.
+"""Drives the generated LALR(1) table: shifts tokens, calls the builder at each reduction, recovers from
+errors.
 
 The table's rows are decoded when first met: a spec meets half of them.
 """
@@ -11,14 +12,14 @@ from typing import Any, Protocol
 
 from dlc.diagnostics import Span
 from dlc.syntax import _table
-from dlc.syntax.tokens import END, ERROR, Token
+from dlc.syntax.tokens import END, ERROR, Token, words
 
 MAX_DEPTH = 200
 
 # What nests: one reduction of these is one level more.
-_NESTING = frozenset(
+_NESTING = words(
     "pipe conditional binary unary compare call index attribute labeled tuple list comprehension star slice "
-    "target_tuple if for scan step entry tensor_type indexed_type dotted".split()
+    "target_tuple if for scan step entry tensor_type indexed_type dotted"
 )
 
 _symbols = _table.SYMBOLS.split("\n")
@@ -28,8 +29,8 @@ _rules: list[Any] = list(_table.RULES.split("\n"))
 
 @dataclass(slots=True)
 class Rule:
-    """A rule: its symbol, the builder's method (`_` for a list that its parent takes over), the number of symbols, which
-    are kept, and whether a single child stands for itself."""
+    """A rule: its symbol, the builder's method (`_` for a list that its parent takes over), the number of
+    symbols, which are kept, and whether a single child stands for itself."""
 
     symbol: str
     action: str
@@ -75,7 +76,8 @@ class Inline(list[Any]):
 
 @dataclass(slots=True)
 class Failure:
-    """Where the parser could not go on: the token, the one before, the states then, and whether nesting was the reason."""
+    """Where the parser could not go on: the token, the one before, the states then, and whether nesting
+    was the reason."""
 
     token: Token
     before: Token | None
@@ -119,7 +121,9 @@ class Parser:
         self.index = 0
         self.states: list[int] = []
         self.values: list[Any] = []
-        self.firsts: list[int] = []  # per symbol on the stack: its first and last token, and how deeply it nests
+        self.firsts: list[
+            int
+        ] = []  # per symbol on the stack: its first and last token, and how deeply it nests
         self.lasts: list[int] = []
         self.depths: list[int] = []
 
@@ -201,7 +205,8 @@ class Parser:
         return Span(self.file, start.line, start.column, end.line, end.end)
 
     def _fail(self, snapshot: list[int], too_deep: bool) -> bool:
-        """Reports, then puts ERROR in the place of what is wrong and skips to where the next statement or item begins."""
+        """Reports, then puts ERROR in the place of what is wrong and skips to where the next statement or
+        item begins."""
         index = self.index
         before = self.tokens[index - 1] if index else None
         after = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
@@ -240,4 +245,4 @@ class Parser:
             return True
         if level == 0:
             return token.starts_item and token.level == 0
-        return token.level <= level and token.kind == "NEWLINE" or token.level < level and token.kind == "}"
+        return (token.level <= level and token.kind == "NEWLINE") or (token.level < level and token.kind == "}")

@@ -28,8 +28,8 @@ from dlc.syntax.tokens import (
 
 @dataclass(slots=True)
 class _Frame:
-    """An open bracket, or the file around all: what the block holds, the first word of the statement being read, whether
-    the next word is a first one, and whether the bracket is never closed."""
+    """An open bracket, or the file around all: what the block holds, the first word of the statement being
+    read, whether the next word is a first one, and whether the bracket is never closed."""
 
     bracket: str
     block: str = ""
@@ -45,7 +45,8 @@ def lay_out(tokens: list[Token], file: str) -> tuple[list[Token], list[Diagnosti
 
 
 def _ends_statement(before: Token, token: Token, after: Token | None) -> bool:
-    """Whether the newline between `before` and `token` ends a statement, as far as the words around it tell."""
+    """Whether the newline between `before` and `token` ends a statement, as far as the words around it
+    tell."""
     if before.kind in OPEN_ENDED:
         return False
     if token.kind != "NAME" and token.kind not in RESERVED:
@@ -180,7 +181,9 @@ class _Layout:
 
     def _name_at_top(self, token: Token, frame: _Frame, naming: bool) -> None:
         clause = self._is_clause(token, frame)
-        first = not self.result or self.result[-1].kind in OPERAND_ENDS or (token.newline and token.column == 1)
+        first = (
+            not self.result or self.result[-1].kind in OPERAND_ENDS or (token.newline and token.column == 1)
+        )
         if naming and not (first and token.newline and token.column == 1):
             return
         if clause:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics.catalogue import SYNTAX, TOO_DEEP
 from dlc.syntax.lalr import MAX_DEPTH, Failure
-from dlc.syntax.tokens import END, ITEMS, RESERVED, STATEMENTS, WEIGHT_RULES, Token
+from dlc.syntax.tokens import END, ITEMS, RESERVED, STATEMENTS, WEIGHT_RULES, Token, words
 
-_EXPRESSION = frozenset("NAME INT FLOAT STRING ( [ - + not true false none _".split())
-_OPERATORS = frozenset("+ - * / // % ** @ == != < <= > >= in not and or if |> . ( [ as".split())
+_EXPRESSION = words("NAME INT FLOAT STRING ( [ - + not true false none _")
+_OPERATORS = words("+ - * / // % ** @ == != < <= > >= in not and or if |> . ( [ as")
 _WORDS = {
     "NAME": "a name",
     "INT": "a number",
@@ -37,7 +37,7 @@ def explain(failure: Failure, file: str) -> Diagnostic | None:
 def _follows(failure: Failure) -> bool:
     """Whether the error comes from a bracket or a word that was complained of already."""
     near = (failure.token, failure.before)
-    return any(each is not None and (each.broken or each.text == "" and each.kind in ")]}") for each in near)
+    return any(each is not None and (each.broken or (each.text == "" and each.kind in ")]}")) for each in near)
 
 
 def _place(failure: Failure, file: str) -> Span:
@@ -100,7 +100,8 @@ def _alternatives(words: list[str]) -> str:
     return ", ".join(words[:-1]) + " or " + words[-1]
 
 
-# --- what is often meant -------------------------------------------------------------------------------------
+# --- what is often meant
+# -------------------------------------------------------------------------------------
 
 
 def _special(failure: Failure, expected: set[str]) -> tuple[str, str] | None:

@@ -1,9 +1,11 @@
-"""Parses the text of a spec: `parse` for a file, `parse_expression` for an expression alone. Neither ever raises."""
+"""Parses the text of a spec: `parse` for a file, `parse_expression` for an expression alone. Neither ever
+raises."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.syntax import ast
@@ -35,7 +37,8 @@ class ExpressionResult:
 
 
 def parse(text: str, file: str) -> ParseResult:
-    """The tree of `text`, whose name in spans is `file`. Items without an error in their header are always in it."""
+    """The tree of `text`, whose name in spans is `file`. Items without an error in their header are always
+    in it."""
     scanned = scan(text, file)
     tokens, wrong = lay_out(scanned.tokens, file)
     comments = tuple(scanned.comments)
@@ -61,7 +64,7 @@ def _expression(text: str, at: Span) -> tuple[ast.Expr | None, list[Diagnostic]]
     return expression, [*scanned.diagnostics, *wrong, *more]
 
 
-def _run(tokens: list[Token], file: str, start: str) -> tuple[object, list[Diagnostic]]:
+def _run(tokens: list[Token], file: str, start: str) -> tuple[Any, list[Diagnostic]]:
     failures: list[Diagnostic] = []
 
     def interpolation(text: str, at: Span) -> ast.Expr | None:

@@ -1,4 +1,5 @@
-"""Which statements may stand where. The grammar takes every statement in every block; a wrong one is reported here."""
+"""Which statements may stand where. The grammar takes every statement in every block; a wrong one is
+reported here."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ _Open = tuple[tuple[ast.Stmt, ...], str]
 
 def misplaced(items: Iterable[ast.Item]) -> list[Diagnostic]:
     """A diagnostic for each statement that stands where its kind has no meaning."""
-    found = []
-    todo: list[_Open] = [(item.body, _block(item)) for item in items if _has_body(item)]
+    found: list[Diagnostic] = []
+    todo = [opened for item in items for opened in _body(item)]
     while todo:
         body, block = todo.pop()
         for stmt in body:
@@ -47,12 +48,15 @@ def misplaced(items: Iterable[ast.Item]) -> list[Diagnostic]:
     return found
 
 
-def _has_body(item: ast.Item) -> bool:
-    return isinstance(item, ast.ModuleDef | ast.FnDef | ast.Train | ast.Test)
-
-
-def _block(item: ast.Item) -> str:
-    return {ast.ModuleDef: "module", ast.FnDef: "fn", ast.Train: "train", ast.Test: "test"}[type(item)]
+def _body(item: ast.Item) -> Iterator[_Open]:
+    if isinstance(item, ast.ModuleDef):
+        yield item.body, "module"
+    elif isinstance(item, ast.FnDef):
+        yield item.body, "fn"
+    elif isinstance(item, ast.Train):
+        yield item.body, "train"
+    elif isinstance(item, ast.Test):
+        yield item.body, "test"
 
 
 def _inner(stmt: ast.Stmt, block: str) -> Iterator[_Open]:

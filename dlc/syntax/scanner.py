@@ -1,4 +1,5 @@
-"""Cuts the text of a spec into words, numbers, strings, operators and comments. What a word means is decided later."""
+"""Cuts the text of a spec into words, numbers, strings, operators and comments. What a word means is
+decided later."""
 
 from __future__ import annotations
 

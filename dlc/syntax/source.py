@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlc.diagnostics import SpecError, Span
+from dlc.diagnostics import Span, SpecError
 from dlc.diagnostics.catalogue import NO_FILE, NOT_UTF8
 
 

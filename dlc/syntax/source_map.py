@@ -10,13 +10,15 @@ MAX_WIDTH = 110
 
 
 class SourceMap:
-    """The text behind a tree. Comments are taken out as they are placed, so that none is lost or placed twice."""
+    """The text behind a tree. Comments are taken out as they are placed, so that none is lost or placed
+    twice."""
 
     def __init__(self, text: str, comments: Iterable[tuple[int, str, bool]]) -> None:
         self.lines = text.removeprefix("\ufeff").split("\n")
         self._comments = {line: (comment, alone) for line, comment, alone in comments}
 
-    # --- text ------------------------------------------------------------------------------------------------
+    # --- text
+    # ------------------------------------------------------------------------------------------------
 
     def slice(self, span: Span) -> str:
         """The text at a span that stands on one line, or nothing."""
@@ -39,14 +41,16 @@ class SourceMap:
         return before.endswith("(") and after.startswith(")")
 
     def find(self, character: str, line: int, column: int) -> int:
-        """The line of the next `character` at or after a place, outside comments; `line` itself if there is none."""
+        """The line of the next `character` at or after a place, outside comments; `line` itself if there
+        is none."""
         for number in range(max(line, 1), len(self.lines) + 1):
             code = self.lines[number - 1].split("#", 1)[0]
             if character in code[column - 1 if number == line else 0 :]:
                 return number
         return line
 
-    # --- comments --------------------------------------------------------------------------------------------
+    # --- comments
+    # --------------------------------------------------------------------------------------------
 
     def has_comments(self, first: int, last: int) -> bool:
         """Whether comments that are not placed yet begin on lines `first` to `last` - 1."""
@@ -60,14 +64,19 @@ class SourceMap:
         return [(line, self._comments.pop(line)[0]) for line in found]
 
     def trailing(self, line: int, code: str, offset: int = 0) -> str:
-        """`code`, which will stand at column `offset`, with the comment that ends `line`, if there is one: in its own
-        column, where that is free."""
+        """`code`, which will stand at column `offset`, with the comment that ends `line`, if there is one: in
+        the column that it has, if that is free."""
         comment, alone = self._comments.get(line, ("", True))
         if alone:
             return code
         del self._comments[line]
         end = offset + len(code)
         column = len(self.lines[line - 1].rstrip()) - len(comment) if line <= len(self.lines) else 0
-        if column < end + 2 or column + len(comment) > MAX_WIDTH:
-            column = end + 2
-        return code + " " * (column - end) + comment
+        return code + " " * max(2, column - end) + comment
+
+    def save(self) -> dict[int, tuple[str, bool]]:
+        """The comments that are not placed yet, for `restore`."""
+        return dict(self._comments)
+
+    def restore(self, comments: dict[int, tuple[str, bool]]) -> None:
+        self._comments = comments

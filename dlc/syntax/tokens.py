@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Token:
-    """A piece of text on one line. `kind` is a terminal of the grammar: a keyword, operator or bracket stands for itself,
-    the others are `NAME INT FLOAT STRING LABEL NEWLINE` and `$END`. `column` counts from 1, `end` is one past the last.
+    """A piece of text on one line. `kind` is a terminal of the grammar: a keyword, operator or bracket stands
+    for itself, the others are `NAME INT FLOAT STRING LABEL NEWLINE` and `$END`. `column` counts from 1, `end`
+    is one past the last.
 
-    `level` is the number of `{` open around it, `depth` that of all brackets. `newline` says that a line ended before it,
-    `broken` that the lexer has already complained of it."""
+    `level` is the number of `{` open around it, `depth` that of all brackets. `newline` says that a line
+    ended before it, `broken` that the lexer has already complained of it."""
 
     kind: str
     text: str
@@ -25,19 +26,29 @@ class Token:
     depth: int = 0
 
 
+def words(text: str) -> frozenset[str]:
+    """The words of `text`, as a set."""
+    return frozenset(text.split())
+
+
 END = "$END"
 ERROR = "ERROR"
 
-RESERVED = frozenset("true false none and or not if else for in as return _".split())
+RESERVED = words("true false none and or not if else for in as return _")
 
-ITEMS = frozenset("import from let type fn module model preset weights train test".split())
-STATEMENTS = frozenset(
-    "require param buffer update init entry scan yield batch minimize metric evaluate optimizer load freeze settings step".split()
+ITEMS = words("import from let type fn module model preset weights train test")
+STATEMENTS = words(
+    "require param buffer update init entry scan yield batch minimize metric evaluate optimizer load freeze settings step"
 )
-WEIGHT_RULES = frozenset("strip rename transpose ignore concat split stack rearrange".split())
+WEIGHT_RULES = words("strip rename transpose ignore concat split stack rearrange")
 
 # The first words of statements that are keywords, by the kind of block that they stand in.
-FIRST_WORDS = {"": ITEMS, "body": ITEMS | STATEMENTS, "weights": WEIGHT_RULES | ITEMS, "settings": frozenset[str]()}
+FIRST_WORDS = {
+    "": ITEMS,
+    "body": ITEMS | STATEMENTS,
+    "weights": WEIGHT_RULES | ITEMS,
+    "settings": frozenset[str](),
+}
 
 _WHERE = frozenset({"where"})
 
@@ -57,15 +68,15 @@ CLAUSES = {
 }
 
 # A line that begins with one of these continues the line before (unless `=`, `,` or `:` follows the word).
-CONTINUING = frozenset("else where with from along backwards updates every repeat and or in as".split())
+CONTINUING = words("else where with from along backwards updates every repeat and or in as")
 
 # After one of these a statement goes on in the next line.
-OPEN_ENDED = frozenset("+ - * / // % ** @ == != < <= > >= |> . , = -> : in as and or not ( [ {".split())
+OPEN_ENDED = words("+ - * / // % ** @ == != < <= > >= |> . , = -> : in as and or not ( [ {")
 
 # A soft keyword before one of these is an ordinary name.
-NAMING = frozenset("= , :".split())
+NAMING = words("= , :")
 
 # Where an operand may end, and a clause word may follow.
-OPERAND_ENDS = frozenset("NAME LABEL INT FLOAT STRING true false none _ ) ] }".split())
+OPERAND_ENDS = words("NAME LABEL INT FLOAT STRING true false none _ ) ] }")
 
 CLOSERS = {"(": ")", "[": "]", "{": "}"}

@@ -8,6 +8,7 @@ imported, which fails if nobody has declared them. Declaring them is enough: the
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 
@@ -17,13 +18,19 @@ _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def declare() -> torch.library.Library | None:
-    """The library that holds the declarations (it must stay alive), or None if torchvision has its own."""
-    if hasattr(torch.ops.torchvision, "nms"):
+    """The library that holds the declarations (it must stay alive), or None where none is needed."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:  # not installed: nothing to help
         return None
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        library.define(name + _SCHEMA)
-    return library
+    except RuntimeError:
+        for name in [each for each in sys.modules if each.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(name + _SCHEMA)
+        return library
+    return None
 
 
 LIBRARY = declare()

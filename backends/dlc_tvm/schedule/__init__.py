@@ -6,12 +6,14 @@ from typing import Any
 
 from tvm import IRModule, tirx
 
+from dlc_tvm.schedule.columns import columns
 from dlc_tvm.schedule.contraction import contraction
 from dlc_tvm.schedule.elementwise import elementwise
 from dlc_tvm.schedule.machine import Machine
 from dlc_tvm.schedule.nest import REFUSALS, Kernel, Rule, log
+from dlc_tvm.schedule.rows import rows
 
-RULES: tuple[Rule, ...] = (elementwise, contraction)
+RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns)
 
 
 def schedule(mod: IRModule, machine: Machine, rules: tuple[Rule, ...] = RULES) -> IRModule:

@@ -21,15 +21,14 @@ def elementwise(kernel: Kernel) -> None:
         spread(kernel, block)
 
 
-def inline(kernel: Kernel, blocks: Sequence[SBlockInfo]) -> list[SBlockInfo]:
-    """Inline what can be, as long as the code stays small; returns the rest."""
-    return [block for block in blocks if not _inlined(kernel, block)]
+def inline(kernel: Kernel, blocks: Sequence[SBlockInfo], *, limit: int = INLINE_LIMIT) -> list[SBlockInfo]:
+    """Inline what can be, as long as what is used several times stays small; returns the rest."""
+    return [block for block in blocks if not _inlined(kernel, block, limit)]
 
 
-def _inlined(kernel: Kernel, block: SBlockInfo) -> bool:
-    body = kernel.stmt(block).body
+def _inlined(kernel: Kernel, block: SBlockInfo, limit: int) -> bool:
     uses = _uses(kernel, block)
-    if uses > 1 and nodes(body) * uses > INLINE_LIMIT:
+    if uses > 1 and nodes(kernel.stmt(block).body) * uses > limit:
         return False
     try:
         kernel.sch.compute_inline(block.block_rv)

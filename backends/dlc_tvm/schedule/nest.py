@@ -10,12 +10,13 @@ from typing import Any
 import tvm_ffi
 from tvm import s_tir, sym, tirx
 from tvm.error import InternalError
-from tvm.ir import TensorLoad
+from tvm.ir import Call, TensorLoad
 from tvm.s_tir.dlight.analysis import SBlockInfo, normalize_prim_func
 from tvm.s_tir.schedule import ScheduleError
 
 from dlc_tvm.schedule.machine import Machine
 
+_realize = tvm_ffi.get_global_func("s_tir.schedule.GetSBlockRealize")
 log = logging.getLogger(__name__)
 
 
@@ -88,6 +89,13 @@ def loads(expression: Any) -> list[Any]:
     return found
 
 
+def calls(stmt: Any) -> bool:
+    """Whether a statement calls a function: what `exp` costs, in lanes or not, isn't worth paying twice."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(stmt, (Call, found.append))
+    return bool(found)
+
+
 def nodes(stmt: Any) -> int:
     """The size of a statement, as a measure of the code that inlining it makes."""
     count = 0
@@ -98,6 +106,14 @@ def nodes(stmt: Any) -> int:
 
     tvm_ffi.structural_walk(stmt, (tirx.Expr, tick))
     return count
+
+
+def loops_by_kind(sch: Any, block: Any) -> list[tuple[Any, bool]]:
+    """The loops around a block, and of each, whether it drives a reduction."""
+    realize = _realize(sch, block)
+    iters = zip(sch.get(block).iter_vars, realize.iter_values, strict=True)
+    summed = variables([value for axis, value in iters if axis.iter_type == tirx.IterVar.CommReduce])
+    return [(loop, sch.get(loop).loop_var in summed) for loop in sch.get_loops(block)]
 
 
 def fuse(sch: Any, loops: Sequence[Any]) -> Any:

@@ -3,7 +3,6 @@ defined."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,7 @@ import pytest
 
 from dlc import ops
 from dlc.autodiff import gradient, gradient_name
-from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Program, Value
+from dlc.ir.nodes import Program
 from dlc.ops import samples
 from dlc.ops.arrays import dtype_name
 from dlc.ops.definition import OpDef, Sample
@@ -62,25 +60,6 @@ def test_interpreter_runs_the_reference(definition: OpDef, sample: Sample) -> No
         np.testing.assert_array_equal(result, expected)
 
 
-def weighted_sum(definition: OpDef, types: list[TensorType | None], attrs: dict[str, Any]) -> Program:
-    """A program of the op and the sum of its float results, each element times an input `c0`, `c1`, …"""
-    operands = [None if type is None else Value(f"x{i}", type) for i, type in enumerate(types)]
-    b = Builder()
-    results = [each for each in b.ops(definition.name, *operands, **attrs) if each.type.is_float]
-    weights = [Value(f"c{i}", each.type) for i, each in enumerate(results)]
-    terms = [b.sum(b.mul(y, c), range(y.type.rank)) for y, c in zip(results, weights, strict=True)]
-    total = terms[0]
-    for term in terms[1:]:
-        total = b.add(total, term)
-    inputs = (*(each for each in operands if each is not None), *weights)
-    main = Function("main", "Op", "model", inputs, (("loss", total.name),), tuple(b.body))
-    return Program({"main": main}, "main")
-
-
-def in_f64(array: Any) -> Any:
-    return array.astype(np.float64) if array is not None and array.dtype.kind == "f" else array
-
-
 def finite_difference(
     program: Program, inputs: dict[str, np.ndarray], name: str, step: float = 1e-5
 ) -> np.ndarray:
@@ -98,12 +77,11 @@ def finite_difference(
 
 @pytest.mark.parametrize(("definition", "sample"), DIFFERENTIABLE)
 def test_derivative_agrees_with_finite_differences(definition: OpDef, sample: Sample) -> None:
-    sample = replace(sample, attrs={k: "f64" if v == "f32" else v for k, v in sample.attrs.items()})
-    arrays = [in_f64(each) for each in samples.arrays(definition, sample)]
-    wrt = [f"x{i}" for i, each in enumerate(arrays) if each is not None and each.dtype.kind == "f"]
+    arrays = samples.arrays(definition, sample, floats="f64")
+    wrt = [f"x{i}" for i, each in enumerate(arrays) if samples.is_float(each)]
     if not wrt:
         pytest.skip("no float operand")
-    program = weighted_sum(definition, samples.types(arrays), samples.attributes(definition, sample))
+    program = samples.loss_program(definition, sample, floats="f64")
     rng = np.random.default_rng(1)
     inputs = {f"x{i}": each for i, each in enumerate(arrays) if each is not None}
     for value in program.main.inputs[len(inputs) :]:

@@ -1,0 +1,433 @@
+"""From a program to classes: functions that share an instance become the methods of one class, classes that differ only
+in numbers become one with arguments.
+
+    Bottleneck(64, 64, 1), Bottleneck(256, 64, 1), Bottleneck(256, 128, 2)   ->   class Bottleneck(inputs, width, stride)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.tree import Call, Cut, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Splat, Word, transform, walk
+from dlc.ir.nodes import Child, Function, Param, Program, walk as walk_ops
+from dlc_torch import initial
+from dlc_torch.draft import Assign, Draft, Drafter, Loop, Stmt, Target, expressions, rewritten, stateful
+from dlc_torch.fold import fold, whole_class
+from dlc_torch.methods import SAY
+from dlc_torch.neural import native_layer
+from dlc_torch.solve import Arg, Column, Solution, solve
+from dlc_torch.structure import Builder, Init, Node, tree
+
+
+@dataclass
+class Unit:
+    """The functions of one instance: the methods of a class; or a single plain function. `root` is the tree of its
+    paths, `inits` its constructor, `layers` what it holds if it is nothing but an `nn.Sequential`."""
+
+    names: tuple[str, ...]
+    drafts: list[Draft]
+    root: Node
+    inits: list[Init] = field(default_factory=list)
+    layers: tuple[Expr, ...] | None = None
+
+    @property
+    def function(self) -> Function:
+        return self.drafts[0].function
+
+    @property
+    def is_class(self) -> bool:
+        return stateful(self.function)
+
+    def expressions(self) -> Iterator[Expr]:
+        """All that numbers may differ in, in a fixed order."""
+        yield from (init.expr for init in self.inits)
+        yield from self.layers or ()
+        for draft in self.drafts:
+            yield from expressions(draft.body)
+            yield from draft.results
+
+    def targets(self) -> Iterator[Target]:
+        for draft in self.drafts:
+            yield from draft.inputs
+            yield from _targets(draft.body)
+
+    def rewritten(self, exprs: Sequence[Expr], axes: Sequence[tuple[Expr, ...]]) -> Unit:
+        """The unit with its expressions and the axes of its targets replaced, in their order."""
+        values, shapes = iter(exprs), iter(axes)
+        inits = [replace(init, expr=next(values)) for init in self.inits]
+        layers = tuple(next(values) for _ in self.layers) if self.layers is not None else None
+        drafts = [_draft_rewritten(draft, values) for draft in self.drafts]
+        drafts = [_draft_reshaped(draft, shapes) for draft in drafts]
+        return Unit(self.names, drafts, self.root, inits, layers)
+
+
+def _draft_rewritten(draft: Draft, values: Iterator[Expr]) -> Draft:
+    body = rewritten(draft.body, lambda _: next(values))
+    return replace(draft, body=body, results=tuple(next(values) for _ in draft.results))
+
+
+def _draft_reshaped(draft: Draft, shapes: Iterator[tuple[Expr, ...]]) -> Draft:
+    inputs = tuple(replace(each, axes=next(shapes)) for each in draft.inputs)
+    return replace(draft, inputs=inputs, body=_reshaped(draft.body, shapes))
+
+
+def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Stmt, ...]:
+    done: list[Stmt] = []
+    for stmt in body:
+        match stmt:
+            case Assign():
+                stmt = replace(stmt, targets=tuple(replace(each, axes=next(shapes)) for each in stmt.targets))
+            case Loop():
+                args = tuple(replace(each, axes=next(shapes)) for each in stmt.args)
+                outputs = tuple(replace(each, axes=next(shapes)) for each in stmt.outputs)
+                stmt = replace(stmt, args=args, outputs=outputs, body=_reshaped(stmt.body, shapes))
+        done.append(stmt)
+    return tuple(done)
+
+
+def _targets(body: Iterable[Stmt]) -> Iterator[Target]:
+    for stmt in body:
+        match stmt:
+            case Assign():
+                yield from stmt.targets
+            case Loop():
+                yield from (*stmt.args, *stmt.outputs)
+                yield from _targets(stmt.body)
+
+
+@dataclass
+class Class:
+    """Units that are one class (or plain function): `unit` is the first, with arguments in place of numbers once it is
+    solved; `arguments` are their values, by member."""
+
+    members: list[Unit]
+    name: str = ""
+    unit: Unit = field(init=False)
+    solution: Solution = field(default_factory=lambda: Solution([], {}))
+
+    def __post_init__(self) -> None:
+        self.unit = self.members[0]
+
+    def values(self, function: str) -> dict[str, int | float]:
+        """The arguments that make the instance of an IR function."""
+        at = next(i for i, member in enumerate(self.members) if function in member.names)
+        return {name: values[at] for name, values in self.solution.arguments.items()}
+
+
+@dataclass
+class Grouping:
+    """Drafts what a program needs and groups it. `order` lists the classes, callees first; `by_function` finds them."""
+
+    program: Program
+    precision: str
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    order: list[Class] = field(default_factory=list)
+    by_function: dict[str, Class] = field(default_factory=dict)
+    roots: dict[str, Node] = field(default_factory=dict)
+
+    def run(self) -> list[Class]:
+        names = self._needed()
+        keys: dict[object, Class] = {}
+        for unit in self._units(names):
+            key = self._key(unit)
+            if key in keys:
+                keys[key].members.append(unit)
+            else:
+                keys[key] = Class([unit])
+                self.order.append(keys[key])
+            for name in unit.names:
+                self.by_function[name] = keys[key]
+                self.roots[name] = unit.root
+        return self.order
+
+    # --- what is needed ------------------------------------------------------------------------------------------
+
+    def draft(self, name: str) -> Draft:
+        if name not in self.drafts:
+            function = self.program.functions[name]
+            drafter = Drafter(self.program, function, SAY, self.precision, self.needs)
+            self.drafts[name] = drafter.draft()
+        return self.drafts[name]
+
+    def needs(self, name: str) -> frozenset[str]:
+        return self.draft(name).needs
+
+    def _needed(self) -> list[str]:
+        """The functions that are emitted, callees first: those called, and those of every instance."""
+        order: dict[str, None] = {}
+        stack: list[tuple[str, bool]] = [(self.program.entry, False)]
+        while stack:
+            name, done = stack.pop()
+            if name in order:
+                continue
+            if done:
+                order[name] = None
+                continue
+            stack.append((name, True))
+            stack.extend((each, False) for each in reversed(list(self._callees(name))) if each not in order)
+        return list(order)
+
+    def _callees(self, name: str) -> Iterator[str]:
+        function = self.program.functions[name]
+        draft = self.draft(name)
+        made = {node.function for expr in (*expressions(draft.body), *draft.results) for node in walk(expr) if isinstance(node, Make)}
+        called = {op.callee for op in walk_ops(function.body) if op.callee and stateful(self.program.functions[op.callee])}
+        for child in function.children:
+            called.add(child.function)
+        for param in function.params:
+            init = self.program.functions.get(param.init)
+            if init is not None and param.kind != "prepared" and initial.recognise(init) is None:
+                made.add(param.init)
+        order = {each: i for i, each in enumerate(self.program.functions)}
+        for each in sorted(made | called, key=lambda each: order[each]):
+            if native_layer(self.program.functions[each]) is None:
+                yield each
+
+    # --- units ---------------------------------------------------------------------------------------------------
+
+    def _units(self, names: Sequence[str]) -> Iterator[Unit]:
+        """Functions joined by a common instance, callees first."""
+        joined = _Joined()
+        for name in names:
+            self._join(self.program.functions[name], names, joined)
+        groups: dict[str, list[str]] = {}
+        for name in names:
+            groups.setdefault(joined.find(name), []).append(name)
+        done: set[str] = set()
+        stack = [(joined.find(name), False) for name in reversed(names)]
+        while stack:
+            group, ready = stack.pop()
+            if group in done:
+                continue
+            if ready:
+                done.add(group)
+                yield self._unit(sorted(groups[group], key=self._method_order))
+                continue
+            stack.append((group, True))
+            below = [joined.find(each) for name in groups[group] for each in self._callees(name)]
+            stack.extend((each, False) for each in reversed(below) if each not in done and each != group)
+
+    def _method_order(self, name: str) -> tuple[bool, int]:
+        return bool(self.program.functions[name].entry), list(self.program.functions).index(name)
+
+    def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
+        at: dict[str, str] = {}
+        own = [(op.path, op.callee) for op in walk_ops(function.body) if op.callee]
+        for path, callee in (*own, *((child.path, child.function) for child in function.children)):
+            if callee not in names or not stateful(self.program.functions[callee]):
+                continue
+            first = function.name if not path else at.setdefault(path, callee)
+            joined.join(first, callee)
+
+    def _unit(self, names: Sequence[str]) -> Unit:
+        functions = [self.program.functions[name] for name in names]
+        drafts = [self.draft(name) for name in names]
+        if not stateful(functions[0]):
+            return Unit(tuple(names), drafts, Node())
+        children: dict[str, Child] = {}
+        params: dict[str, Param] = {}
+        for function in functions:
+            for child in function.children:
+                children.setdefault(f"{child.path}:{child.start}:{child.step}:{child.count}", child)
+            params.update((param.name, param) for param in function.params if param.name not in params)
+        root = tree(children.values(), [(param, None) for param in params.values()])
+        layers = None
+        if len(drafts) == 1:
+            layers = whole_class(drafts[0], root, self._instance)
+            if layers is None:
+                drafts = [fold(drafts[0], root, self._instance)]
+        inits: list[Init] = []
+        if layers is None:
+            inits = list(Builder(self._instance, self._tensor).statements(root))
+        return Unit(tuple(names), drafts, root, inits, layers)
+
+    def _instance(self, name: str) -> Expr:
+        native = native_layer(self.program.functions[name])
+        return native if native is not None else Make(name)
+
+    def _tensor(self, param: Param) -> Expr:
+        return initial.tensor(param, self.program, self.precision)
+
+    # --- keys ----------------------------------------------------------------------------------------------------
+
+    def _key(self, unit: Unit) -> object:
+        """What units of one class share: all but numbers and the names of values."""
+        exprs = [self._masked(expr, names) for draft_names in [_numbered(unit)] for expr, names in draft_names]
+        function = unit.function
+        labels = tuple((init.label, init.annotation) for init in unit.inits)
+        inputs = tuple(tuple((each.dtype, len(each.axes)) for each in draft.inputs) for draft in unit.drafts)
+        shape = tuple(_shape(draft.body) for draft in unit.drafts)
+        entries = tuple(draft.function.entry for draft in unit.drafts)
+        needs = tuple(draft.needs for draft in unit.drafts)
+        # Dims that a method reads must be read the same way by every instance.
+        reads = tuple(_read_sizes(draft) for draft in unit.drafts)
+        return (function.source, function.kind, function.library, labels, unit.layers is None, inputs, shape, entries,
+                needs, reads, tuple(exprs))  # fmt: skip
+
+    def _masked(self, expr: Expr, names: Mapping[str, str]) -> Expr:
+        def mask(node: Expr) -> Expr:
+            match node:
+                case Num(value, role):
+                    return Num(float(0) if isinstance(value, float) else 0, role)
+                case Ref(value):
+                    return Ref(names.get(value, value))
+                case Make(function, args):
+                    return Make(f"@{id(self.by_function[function])}" if function in self.by_function else function, args)
+            return node
+
+        return transform(expr, mask)
+
+
+class _Joined:
+    """Union-find over function names."""
+
+    def __init__(self) -> None:
+        self.parents: dict[str, str] = {}
+
+    def find(self, name: str) -> str:
+        while (parent := self.parents.get(name, name)) != name:
+            name = parent
+        return name
+
+    def join(self, a: str, b: str) -> None:
+        a, b = self.find(a), self.find(b)
+        if a != b:
+            self.parents[b] = a
+
+
+def _numbered(unit: Unit) -> Iterator[tuple[Expr, Mapping[str, str]]]:
+    """The unit's expressions, each with names for the values that hold for any member."""
+    for init in unit.inits:
+        yield init.expr, {}
+    for layer in unit.layers or ():
+        yield layer, {}
+    for draft in unit.drafts:
+        names = {target.name: f"#{i}" for i, target in enumerate((*draft.inputs, *_targets(draft.body)))}
+        for expr in (*expressions(draft.body), *draft.results):
+            yield expr, names
+
+
+def _shape(body: Iterable[Stmt]) -> tuple[object, ...]:
+    """The statements' kinds and how many results each has."""
+    found: list[object] = []
+    for stmt in body:
+        match stmt:
+            case Assign():
+                found.append((len(stmt.targets), tuple(each.dtype for each in stmt.targets)))
+            case Loop():
+                found.append((stmt.start, stmt.step, len(stmt.args), _shape(stmt.body)))
+            case _:
+                found.append(type(stmt).__name__ + getattr(stmt, "message", ""))
+    return tuple(found)
+
+
+def _read_sizes(draft: Draft) -> tuple[object, ...]:
+    from dlc_torch.sizes import readable
+    from dlc_torch.write import needed_sizes
+
+    known = readable(draft.function)
+    sizes = needed_sizes((*expressions(draft.body), *draft.results))
+    return tuple((symbol, known[symbol].input, known[symbol].axis, str(known[symbol].size)) for symbol in sizes if symbol in known)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------
+
+
+def settle(classes: Sequence[Class], by_function: Mapping[str, Class]) -> None:
+    """Solve the classes in order: a class's arguments are known before it is made."""
+    for each in classes:
+        _settle(each, by_function)
+
+
+def _settle(made: Class, by_function: Mapping[str, Class]) -> None:
+    rows = [[_expanded(expr, by_function) for expr in unit.expressions()] for unit in made.members]
+    leaves = [[node for expr in row for node in walk(expr) if isinstance(node, Num)] for row in rows]
+    columns = [Column(nodes[0].role, tuple(node.value for node in nodes)) for nodes in zip(*leaves, strict=True)]
+    statics = [dict(unit.function.static) for unit in made.members]
+    made.solution = solution = solve(columns, statics, _spatial(made.members[0].function))
+    found = iter(solution.found)
+    exprs = [transform(expr, lambda node: next(found) if isinstance(node, Num) else node) for expr in rows[0]]
+    exprs = [inferred(without_numbers(expr)) for expr in exprs]
+    shapes = [_axes(each, solution) for each in zip(*(unit.targets() for unit in made.members), strict=True)]
+    made.unit = made.members[0].rewritten(exprs, shapes)
+
+
+def _spatial(function: Function) -> list[int]:
+    """Sizes of images among the inputs: a channel count that equals one does so by chance."""
+    found = [axis.constant for value in function.inputs if value.type.rank >= 4 for axis in value.type.axes[2:]]
+    return [size for size in found if size is not None]
+
+
+def _expanded(expr: Expr, by_function: Mapping[str, Class]) -> Expr:
+    """Instances and calls of classes of ours with the arguments that they take."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Make):
+            return node
+        made = by_function[node.function]
+        more = tuple(Keyword(name, Num(value, name)) for name, value in made.values(node.function).items())
+        return Call(Word(made.name), (*node.args, *more))
+
+    return transform(expr, change)
+
+
+def without_numbers(expr: Expr) -> Expr:
+    """Keyword arguments that turned out to be the default are left out."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Call):
+            return node
+        kept = tuple(arg for arg in node.args if not (isinstance(arg, Keyword) and _same_number(arg.value, arg.default)))
+        return Call(node.function, kept)
+
+    return transform(expr, change)
+
+
+def _same_number(a: Expr, b: Expr | None) -> bool:
+    return isinstance(a, Num) and isinstance(b, Num) and a.value == b.value
+
+
+def inferred(expr: Expr) -> Expr:
+    """In `unflatten(-1, (3, heads, 64))` the size that follows from the others becomes -1."""
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Call(Dot(base, "unflatten"), (axis, Seq(items))):
+                return Call(Dot(base, "unflatten"), (axis, Seq(_one_inferred(items))))
+        return node
+
+    return transform(expr, change)
+
+
+def _one_inferred(items: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    if not any(isinstance(node, Arg) for item in items for node in walk(item)):
+        return items
+    open_ = [i for i, item in enumerate(items) if not isinstance(item, Arg)]
+    compound = [i for i in open_ if not isinstance(items[i], Num)]
+    literal = [i for i in open_ if isinstance(items[i], Num)]
+    if len(compound) > 1 or not open_:
+        return items
+    at = compound[0] if compound else max(literal, key=lambda i: items[i].value)  # type: ignore[attr-defined]
+    return (*items[:at], Word("-1"), *items[at + 1 :])
+
+
+def _axes(targets: Sequence[Target], solution: Solution) -> tuple[Expr, ...]:
+    """The axes of a value for the comment behind it: arguments by name, `_` where members differ otherwise."""
+    if len({len(target.axes) for target in targets}) > 1:
+        return ()
+    return tuple(_axis(axes, solution) for axes in zip(*(target.axes for target in targets), strict=True))
+
+
+def _axis(axes: Sequence[Expr], solution: Solution) -> Expr:
+    first = axes[0]
+    if all(isinstance(axis, Num) for axis in axes):
+        values = tuple(axis.value for axis in axes if isinstance(axis, Num))
+        named = [name for name, known in solution.arguments.items() if known == values]
+        if named and (len(set(values)) > 1 or len(named) == 1 and values[0] >= 16):
+            return Arg(named[0])
+        return first if len(set(values)) == 1 else Word("_")
+    return first if all(axis == first for axis in axes) else Word("_")
+
+
+__all__ = ["Class", "Cut", "Grouping", "Path", "Splat", "Unit", "settle"]

@@ -1,0 +1,88 @@
+"""Names of the emitted classes and functions: the spec's, and telling ones for forms of a module that differ in structure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from dlc.emit.names import identifier, unique
+from dlc.emit.tree import Num
+from dlc.ir.nodes import walk
+from dlc_torch.classes import Class
+
+TAKEN = frozenset({"torch", "nn", "F", "math", "Tensor", "self"})
+
+
+def camel(text: str) -> str:
+    """`self_attn` as `SelfAttn`; words that are in capitals already stay."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text) if word)
+
+
+def name_classes(classes: Sequence[Class]) -> None:
+    """Give every class and function its name; forms of one module are told apart by what one has and another lacks."""
+    forms: dict[str, list[Class]] = {}
+    for each in classes:
+        forms.setdefault(_base(each), []).append(each)
+    taken = set(TAKEN)
+    for base, group in forms.items():
+        plain = min(group, key=lambda each: (len(_labels(each)), len(each.unit.root.items)))
+        for each in group:
+            wanted = base if each is plain else base + _difference(each, plain, group)
+            each.name = unique(wanted, taken)
+            taken.add(each.name)
+
+
+def _base(made: Class) -> str:
+    function = made.unit.function
+    if not made.unit.is_class:
+        return identifier(function.source.strip("_") if function.kind != "init" else _initial_name(made), "function")
+    name = camel(function.source) if function.library else function.source
+    name = identifier(name, "Module")
+    return name if name not in TAKEN else f"{name}_"
+
+
+def _initial_name(made: Class) -> str:
+    return f"initial_{made.unit.function.name.removeprefix('init').strip('_') or 'value'}"
+
+
+def _labels(made: Class) -> list[str]:
+    """The first parts of a class's paths, and its inputs."""
+    function = made.unit.function
+    return [*(node.label for node in made.unit.root.items.values()), *(value.name for value in function.inputs)]
+
+
+def _difference(made: Class, plain: Class, group: Sequence[Class]) -> str:
+    """What a form has and the plain one lacks, as words: `WithDownsample`."""
+    extra = [label for label in _labels(made) if label not in _labels(plain)]
+    if extra:
+        return f"With{camel(extra[0])}"
+    return _static_difference(made, group) or _op_difference(made, plain) or "2"
+
+
+def _static_difference(made: Class, group: Sequence[Class]) -> str:
+    """A static argument that all members of the form share and no other form has."""
+    statics = [dict(unit.function.static) for unit in made.members]
+    others = [dict(unit.function.static) for each in group if each is not made for unit in each.members]
+    for name, value in statics[0].items():
+        shared = all(each.get(name) == value for each in statics)
+        if not shared or any(each.get(name) == value for each in others):
+            continue
+        if value is True:
+            return camel(name)
+        if value is False:
+            return f"Without{camel(name)}"
+        if isinstance(value, str):
+            return camel(value) or camel(name)
+        if isinstance(value, int):
+            return f"{camel(name)}{value}"
+    return ""
+
+
+def _op_difference(made: Class, plain: Class) -> str:
+    mine, theirs = (Counter(op.op for op in walk(each.unit.function.body)) for each in (made, plain))
+    extra = mine - theirs
+    return f"With{camel(next(iter(extra)))}" if extra else ""
+
+
+__all__ = ["Num", "camel", "name_classes"]

@@ -1,0 +1,69 @@
+"""The passes of each level, and running them.
+
+-O0 emits what the spec says. -O1 takes away what does nothing: emitted code only gets shorter. -O2 also computes what
+it can in advance, for inference with prepared weights, and joins operations that backends have in one piece.
+
+Not here: joining a bias with the activation behind it. No library composite says that, so nothing could be emitted for
+it but a call of a kernel; the tvm backend fuses elementwise ops in its own pipeline, which sees the loops, and torch
+and jax compilers do the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dlc.ir.nodes import Program
+from dlc.ir.verify import verify as check
+from dlc.passes.attention import FusedAttention
+from dlc.passes.base import Pass
+from dlc.passes.constants import Constants
+from dlc.passes.dead_code import DeadCode
+from dlc.passes.identities import Identities
+from dlc.passes.norm_folding import NormFolding
+from dlc.passes.parallel_linears import ParallelLinears
+from dlc.passes.subexpressions import Subexpressions
+
+O0: tuple[Pass, ...] = ()
+O1: tuple[Pass, ...] = (Identities(), DeadCode())
+O2: tuple[Pass, ...] = (
+    Constants(),
+    Identities(),
+    Subexpressions(),
+    FusedAttention(),
+    NormFolding(),
+    ParallelLinears(),
+    DeadCode(),
+)
+LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
+
+
+def passes(level: int) -> tuple[Pass, ...]:
+    """The passes of a level. Raises ValueError for a level that does not exist."""
+    if not 0 <= level < len(LEVELS):
+        raise ValueError(f"there is no level -O{level}: the levels are 0 to {len(LEVELS) - 1}")
+    return LEVELS[level]
+
+
+def pass_names(level: int) -> tuple[str, ...]:
+    """The names of a level's passes, in order: what `--after` and `--before` take."""
+    return tuple(each.name for each in passes(level))
+
+
+def optimize(
+    program: Program,
+    level: int,
+    *,
+    verify: bool = False,
+    after: Callable[[str, Program], None] | None = None,
+) -> Program:
+    """The program after the passes of a level. With `verify` the IR's rules are checked before the first and after
+    each (IRError); `after` is called with each pass's name and its result."""
+    if verify:
+        check(program)
+    for each in passes(level):
+        program = each.run(program)
+        if verify:
+            check(program)
+        if after is not None:
+            after(each.name, program)
+    return program

@@ -1,0 +1,140 @@
+"""From a model to a runnable: passes, lowering to what a backend says natively, emission, weights, loading."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlc import __version__, backend as backends
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable
+from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Program
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dlc.api import Model
+    from dlc.runtime.weight_map import WeightMap
+
+NOWHERE = Span("", 0, 0)
+PRECISIONS = ("f32", "bf16", "f16", "f64")
+
+
+def find_backend(name: str, *, usable: bool = False) -> Backend:
+    """The backend of that name. Raises SpecError if there is none, or, if it must be `usable`, its packages are missing."""
+    try:
+        backend = backends.find(name)
+    except KeyError:
+        help = did_you_mean(name, backends.names()) or f"backends are {', '.join(backends.names())}"
+        raise SpecError([problems.NO_BACKEND.at(NOWHERE, name=name, reason="there is none of that name", help=help)]) from None
+    missing = missing_packages(backend) if usable else []
+    if missing:
+        reason = f"{', '.join(missing)} can't be imported"
+        help = f"install it: pip install 'dlc[{name}]'"
+        raise SpecError([problems.NO_BACKEND.at(NOWHERE, name=name, reason=reason, help=help)])
+    return backend
+
+
+def missing_packages(backend: Backend) -> list[str]:
+    """The packages that a backend needs and this environment lacks."""
+    return [name for name in backend.requires if importlib.util.find_spec(name) is None]
+
+
+def installed() -> tuple[str, ...]:
+    """The backends that can run here."""
+    return tuple(name for name in backends.names() if not missing_packages(backends.find(name)))
+
+
+def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
+    """The program after the passes of a level, library composites that the backend does not say natively decomposed."""
+    from dlc.passes.lower import decompose
+    from dlc.passes.pipeline import optimize as run
+
+    return decompose(run(program, optimize), backend.is_native)
+
+
+def emit(
+    model: Model, backend_name: str, *, optimize: int, precision: str, target: str, training: bool
+) -> Artifact:
+    return _emit(model, find_backend(backend_name), optimize, precision, target, training)[0]
+
+
+def _emit(
+    model: Model, backend: Backend, optimize: int, precision: str, target: str, training: bool
+) -> tuple[Artifact, Program]:
+    if precision not in PRECISIONS:
+        message = f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}"
+        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message)])
+    program = lower(model.training_program if training else model.program, backend, optimize)
+    options = EmitOptions(
+        name=model.identifier,
+        optimize=optimize,
+        precision=precision,
+        target=target,
+        training=training,
+        header=header(model),
+    )
+    return backend.emit(program, options), program
+
+
+def header(model: Model) -> tuple[str, ...]:
+    """The lines that emitted source begins with: what it was made from, and by what."""
+    from pathlib import Path
+
+    return (
+        f"{model.name} of {Path(model.spec.unit.path).name} (digest {model.spec.digest}), written by dlc {__version__}.",
+    )
+
+
+def weight_map(model: Model, name: str | None) -> WeightMap | None:
+    """The `weights` block of that name. Raises SpecError if the file has none."""
+    from dlc.runtime.weight_map import WeightMap
+    from dlc.syntax import ast
+
+    if name is None:
+        return None
+    item = model.spec.unit.names.get(name)
+    if not isinstance(item, ast.Weights):
+        known = model.spec.weights
+        help = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+        message = f"{model.spec.unit.path} has no weights block `{name}`"
+        raise SpecError([problems.WEIGHTS_RULE.at(NOWHERE, message=message, help=help)])
+    return WeightMap.of(item)
+
+
+def model_weights(
+    model: Model,
+    weights: str | os.PathLike[str] | Mapping[str, np.ndarray] | None,
+    through: str | None,
+    seed: int,
+) -> dict[str, Any]:
+    """The value of every parameter and buffer: from a file or mapping, or the seeded initial ones."""
+    from dlc.runtime.weights import initial_weights, load_weights
+
+    if weights is None:
+        return initial_weights(model.program, seed)
+    return load_weights(model.program, weights, weight_map(model, through))
+
+
+def compile_model(
+    model: Model,
+    backend_name: str,
+    *,
+    weights: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    through: str | None = None,
+    seed: int = 0,
+    optimize: int = 1,
+    precision: str = "f32",
+    target: str = "",
+    device: str = "cpu",
+) -> Runnable:
+    from dlc.runtime.prepare import prepare
+
+    backend = find_backend(backend_name, usable=True)
+    values = model_weights(model, weights, through, seed)
+    artifact, program = _emit(model, backend, optimize, precision, target, training=False)
+    extra: dict[str, Any] = {} if device == "cpu" else {"device": device}
+    return backend.load(artifact, prepare(program, values), **extra)

@@ -1,0 +1,185 @@
+"""Weights: seeded initial values, files of tensors, and filling a program's parameters from them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Parameter, Program
+from dlc.ops.arrays import numpy_dtype
+
+if TYPE_CHECKING:
+    from dlc.runtime.weight_map import WeightMap
+
+Array = NDArray[Any]
+NOWHERE = Span("", 0, 0)
+SHOWN = 8
+
+# safetensors' dtype codes, as NumPy names.
+_CODES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+
+
+def fail(diagnostic: Diagnostic) -> Any:
+    raise SpecError([diagnostic])
+
+
+def initial_weights(program: Program, seed: int = 0, *, precision: str = "f32") -> dict[str, Array]:
+    """Every parameter and buffer with its seeded initial value, by path.
+
+    Each path draws from a generator of its own, so that adding a layer changes no other's values and every backend gets the
+    same ones."""
+    from dlc.runtime.interpret import run_function
+
+    values: dict[str, Array] = {}
+    for parameter in program.parameters:
+        rng = np.random.default_rng(_seed(seed, parameter.path))
+        value = next(iter(run_function(program, parameter.init, rng=rng, precision=precision).values()))
+        values[parameter.path] = np.ascontiguousarray(value)
+    return values
+
+
+def _seed(seed: int, path: str) -> list[int]:
+    digest = hashlib.sha256(path.encode()).digest()
+    return [seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()]
+
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+
+def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """The tensors of a safetensors or npz file by name. Raises SpecError for anything else; pickles are never read."""
+    place = Path(path)
+    if not place.is_file():
+        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason="there is no such file"))
+    try:
+        if place.suffix == ".npz":
+            with np.load(place, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if place.suffix == ".safetensors":
+            return _read_safetensors(place)
+    except (ValueError, OSError, KeyError) as error:
+        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=str(error)))
+    reason = f"a {place.suffix or 'nameless'} file is no safetensors or npz file"
+    help = "convert a pickle (.pt, .bin, .pth) with safetensors where it was made"
+    return fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        entries = deserialize(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    tensors: dict[str, Array] = {}
+    for name, entry in entries:
+        code = _CODES.get(entry["dtype"])
+        if code is None:
+            raise ValueError(f"`{name}` has the dtype {entry['dtype']}, which dlc does not know")
+        tensors[name] = np.frombuffer(bytearray(entry["data"]), dtype=_numpy(code)).reshape(entry["shape"])
+    return tensors
+
+
+def _numpy(name: str) -> np.dtype[Any]:
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))
+
+
+def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors (or, by its suffix, npz) file: complete, or not at all."""
+    from safetensors.numpy import save
+
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if place.suffix == ".npz":
+                np.savez(file, **{name: np.asarray(each) for name, each in tensors.items()})
+            else:
+                arrays = {name: np.ascontiguousarray(each).reshape(np.shape(each)) for name, each in tensors.items()}
+                file.write(save(arrays, dict(metadata) if metadata else None))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, place)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+# --- filling a program -----------------------------------------------------------------------------------------
+
+
+def load_weights(
+    program: Program, source: str | os.PathLike[str] | Mapping[str, Array], through: WeightMap | None = None
+) -> dict[str, Array]:
+    """Every parameter and buffer of a program from a file or a mapping, through a `weights` block.
+
+    Raises SpecError, with all names, for parameters that are not filled, tensors that are not used, and shapes that differ."""
+    tensors = dict(source) if isinstance(source, Mapping) else read_file(source)
+    if through is not None:
+        tensors = through.forward(tensors)
+    return fill(program.parameters, tensors)
+
+
+def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[str, Array]:
+    wanted = {each.path: each for each in parameters}
+    found: list[Diagnostic] = []
+    missing = [path for path in wanted if path not in tensors and not _counter(path)]
+    unused = [name for name in tensors if name not in wanted]
+    if missing:
+        help = did_you_mean(missing[0], unused)
+        found.append(problems.WEIGHTS_MISSING.at(NOWHERE, count=len(missing), names=_names(missing), help=help))
+    if unused:
+        help = did_you_mean(unused[0], missing)
+        found.append(problems.WEIGHTS_UNUSED.at(NOWHERE, count=len(unused), names=_names(unused), help=help))
+    values: dict[str, Array] = {}
+    for path, parameter in wanted.items():
+        if path not in tensors:
+            values[path] = np.zeros((), dtype=np.int64)
+            continue
+        array = np.asarray(tensors[path])
+        if array.shape != parameter.type.shape:
+            found.append(_shape_problem(parameter, array))
+        values[path] = _as_dtype(array, parameter.type.dtype)
+    if found:
+        raise SpecError(found)
+    return values
+
+
+def _counter(path: str) -> bool:
+    """Batch norm's count of batches, which checkpoints older than PyTorch 0.4.1 lack and inference does not read."""
+    return path.rsplit(".", 1)[-1] == "num_batches_tracked"
+
+
+def _shape_problem(parameter: Parameter, array: Array) -> Diagnostic:
+    expected = list(parameter.type.shape or ())
+    help = "transpose it in the `weights` block" if list(array.shape) == expected[::-1] else ""
+    found = list(array.shape)
+    return problems.WEIGHTS_SHAPE.at(NOWHERE, path=parameter.path, found=found, expected=expected, help=help)
+
+
+def _as_dtype(array: Array, dtype: str) -> Array:
+    wanted = np.dtype(np.float32) if dtype == "float" else numpy_dtype(dtype)
+    return np.ascontiguousarray(array.astype(wanted, copy=False)).reshape(array.shape)
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown + (f", … ({len(names) - SHOWN} more)" if len(names) > SHOWN else "")
