@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlc.ir.nodes import Function, Program
-from dlc.ops.cost import op_flops
+from dlc.ir.nodes import Function, Op, Program
+from dlc.ops import get
+from dlc.ops.cost import flops as flops_of_op
 from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
 
 
 def count(program: Program, kind: str = "param", *, trainable: bool = False) -> int:
@@ -43,5 +45,15 @@ def _function_flops(function: Function, memo: Mapping[str, Dim]) -> Dim:
         elif op.callee:
             total = total + times * memo[op.callee].substitute(dict(op.dims))
         else:
-            total = total + times * op_flops(op, types)
+            total = total + times * _op_flops(op, types)
     return total
+
+
+_STRUCTURAL = frozenset({"param", "const", "update", "require"})
+
+
+def _op_flops(op: Op, types: Mapping[str, TensorType]) -> Dim:
+    if op.op in _STRUCTURAL:
+        return Dim.of(0)
+    inputs = [types[name] if name else None for name in op.inputs]
+    return flops_of_op(get(op.op), inputs, [value.type for value in op.outputs], op.attributes)

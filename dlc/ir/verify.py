@@ -160,6 +160,10 @@ class _Checker:
     def primitive(self, op: Op, definition: OpDef, inputs: Sequence[TensorType | None]) -> None:
         wanted = [attribute.name for attribute in definition.signature.attributes]
         wanted += ["draw"] if definition.random else []
+        operands = definition.signature.operands
+        if not definition.variadic and len(inputs) != len(operands):
+            self.problem(f"`{op.op}` has {len(operands)} operands, not {len(inputs)}", op.span)
+            return
         if not self.attributes(op, wanted):
             return
         attrs = {key: value for key, value in op.attrs if key != "draw"}

@@ -218,7 +218,8 @@ transpose
 <__step_star_4>
 <pace>"""
 
-# Per rule: what it makes, its number of symbols, what of them is kept (an index, `*` before a list to splice in, `n` for none), `?` where a single child stands for itself.
+# Per rule: its symbol, what makes its value, its number of symbols, `?` where a single child
+# stands for itself, and what is kept: an index, `*` before a list to splice in, `n` for none.
 RULES = """\
 16 file 1 - *0
 16 file 0 -

@@ -95,9 +95,8 @@ class _Writer:
         if one_line:
             return one_line
         head = [*head[:-1], head[-1] + " {"] if head[-1].strip() else [*head[:-1], " " * indent + "{"]
-        if not body or body[0].span.line > opened:
-            if opened < span.end_line:
-                head[-1] = self.source.trailing(opened, head[-1])
+        if opened < (body[0].span.line if body else span.end_line):
+            head[-1] = self.source.trailing(opened, head[-1])
         inner = self._block(body, opened, span.end_line, indent)
         return [*head, *inner, " " * indent + "}"]
 

@@ -73,8 +73,8 @@ class _Writer:
             _HEADER,
             f"STARTS = {starts!r}\n",
             _block("SYMBOLS", self.symbols),
-            "# Per rule: what it makes, its number of symbols, what of them is kept "
-            "(an index, `*` before a list to splice in, `n` for none), `?` where a single child stands for itself.",
+            "# Per rule: its symbol, what makes its value, its number of symbols, `?` where a single child\n"
+            "# stands for itself, and what is kept: an index, `*` before a list to splice in, `n` for none.",
             _block("RULES", rules),
             "# Per state: pairs of a symbol and what follows: a state, or -1 minus a rule.",
             _block("STATES", rows),

@@ -245,4 +245,5 @@ class Parser:
             return True
         if level == 0:
             return token.starts_item and token.level == 0
-        return (token.level <= level and token.kind == "NEWLINE") or (token.level < level and token.kind == "}")
+        ends_block = token.kind == "}" and token.level < level
+        return ends_block or (token.kind == "NEWLINE" and token.level <= level)

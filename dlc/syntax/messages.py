@@ -36,8 +36,8 @@ def explain(failure: Failure, file: str) -> Diagnostic | None:
 
 def _follows(failure: Failure) -> bool:
     """Whether the error comes from a bracket or a word that was complained of already."""
-    near = (failure.token, failure.before)
-    return any(each is not None and (each.broken or (each.text == "" and each.kind in ")]}")) for each in near)
+    near = [each for each in (failure.token, failure.before) if each is not None]
+    return any(each.broken or (not each.text and each.kind in (")", "]", "}")) for each in near)
 
 
 def _place(failure: Failure, file: str) -> Span:

@@ -19,9 +19,9 @@ _TOKEN = re.compile(
   | (?P<number>[0-9])
   | (?P<STRING>"(?:[^"\\\n]|\\[^\n])*(?P<close>"?))
   | (?P<single>'(?:[^'\\\n]|\\[^\n])*'?)
-  | (?P<foreign>===|!==|&&|\|\|(?!>)|[+\-*/%@]=(?!=)|=>|:=|<>|\+\+(?=\s)|--(?=\s))
+  | (?P<foreign>===|!==|&&|\|\|(?!>)|[+\-*/%@]=(?!=)|=>|:=|<>)
   | (?P<op>\*\*|//|->|\|>|==|!=|<=|>=|\.\.\.|[-+*/%@<>=.,:()\[\]{}])
-  | (?P<other>[^\W\d]\w*|.)
+  | (?P<other>[^\W\d]\w*|(?P<same>.)(?P=same)*)
     """,
     re.VERBOSE,
 )
@@ -247,9 +247,6 @@ class _Scanner:
             kind, help = _FOREIGN[text]
             self._syntax(start, end, f"`{text}` is no operator of this language", kind, help)
             self._add(kind, start, end).broken = True
-        elif text in ("++", "--"):
-            self._add(text[0], start, start + 1)
-            self._add(text[1], start + 1, end)
         else:
             self._syntax(
                 start, end, f"`{text}` is no operator of this language", help=f"write `x = x {text[0]} …`"
@@ -257,12 +254,12 @@ class _Scanner:
             self._add("=", start, end).broken = True
 
     def _bad_character(self, text: str, start: int, end: int) -> None:
-        shown = f"`{text}`" if text.isprintable() and not text.isspace() else f"U+{ord(text[0]):04X}"
-        help = _CHARACTER_HELP.get(text, "")
+        shown = f"`{text[:40]}`" if text.isprintable() and not text.isspace() else f"U+{ord(text[0]):04X}"
+        help = _CHARACTER_HELP.get(text[0], "")
         if text[0].isalpha():
             help = "names are made of the letters a to z, digits and `_`"
         self.result.diagnostics.append(BAD_CHARACTER.at(self._span(start, end), character=shown, help=help))
-        if text == ";":
-            self._add(";", start, end)
+        if text[0] == ";":
+            self._add(";", start, end, text=";")
         elif text[0].isalpha():
             self._add("NAME", start, end).broken = True
