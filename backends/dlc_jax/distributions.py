@@ -7,8 +7,8 @@ person would have written.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from dlc.emit.python import number
 from dlc.ir.nodes import Function, Op
@@ -25,10 +25,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A standard deviation or bound: a number, or `text`, an expression over the `shape` of the layer's kernel."""
+    """A standard deviation or bound: a number, or `rule`, an expression over the `fan` of the layer's kernel."""
 
     value: float
-    text: str = ""
+    rule: str = ""
+    fan: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +128,32 @@ def _named(base: Op, scale: float, shift: float) -> Distribution:
     return Distribution("truncated_normal", Scale(scale), shift, (values[0], values[1]))
 
 
+FANS: Mapping[str, Callable[[Shape], int]] = {
+    "math.prod(shape[1:])": lambda shape: math.prod(shape[1:]),
+    "shape[0] * math.prod(shape[2:])": lambda shape: shape[0] * math.prod(shape[2:]),
+}
+RULES: Mapping[str, Callable[[int], float]] = {
+    "1 / math.sqrt({fan})": lambda fan: 1 / math.sqrt(fan),
+    "math.sqrt(2 / {fan})": lambda fan: math.sqrt(2 / fan),
+}
+
+
 def by_fan(distribution: Distribution, kernel: Shape) -> Distribution:
     """The distribution with its scale in terms of the kernel's shape, where it is one of the customary ones."""
     if distribution.kind not in ("uniform", "normal") or len(kernel) < 2:
         return distribution
-    fan_in, fan_out = math.prod(kernel[1:]), kernel[0] * math.prod(kernel[2:])
-    known = {
-        "1 / math.sqrt(math.prod(shape[1:]))": 1 / math.sqrt(fan_in),
-        "math.sqrt(2 / math.prod(shape[1:]))": math.sqrt(2 / fan_in),
-        "math.sqrt(2 / (shape[0] * math.prod(shape[2:])))": math.sqrt(2 / fan_out),
-    }
-    value = distribution.scale.value
-    for text, customary in known.items():
-        if math.isclose(value, customary, rel_tol=1e-12):
-            return Distribution(distribution.kind, Scale(value, text), distribution.shift, distribution.bounds)
+    for rule, value in RULES.items():
+        for fan, count in FANS.items():
+            if math.isclose(distribution.scale.value, value(count(kernel)), rel_tol=1e-12):
+                return replace(distribution, scale=Scale(distribution.scale.value, rule, fan))
     return distribution
+
+
+def scale_text(scale: Scale, kernel: Shape | None = None) -> str:
+    """The scale's expression: over `shape`, or with the numbers of `kernel`."""
+    if not scale.rule:
+        return number(scale.value)
+    if kernel is not None:
+        return scale.rule.format(fan=FANS[scale.fan](kernel))
+    grouped = f"({scale.fan})" if " * " in scale.fan and "/ {fan}" in scale.rule else scale.fan
+    return scale.rule.format(fan=grouped)

@@ -10,28 +10,30 @@ Layers that are initialised alike share a function; layers of equal blocks stand
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.names import identifier, snake
+from dlc.emit.names import snake
 from dlc.emit.python import number, quoted
-from dlc.ir.nodes import Parameter
-from dlc_jax.distributions import Distribution, Scale, Shape, by_fan, recognise
+from dlc_jax.distributions import Distribution, Scale, Shape, by_fan, recognise, scale_text
+from dlc_jax.initial import InitialValues
+from dlc_jax.rows import DTYPES
 
 if TYPE_CHECKING:
     from dlc_jax.emit import Module
 
 SCALES = {"uniform": "bound", "normal": "std", "truncated_normal": "std"}
+Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A parameter: the last part of its path, its shape and dtype, and what it is drawn from (or the call of a function
-    that gives it)."""
+    """A parameter: the last part of its path, its shape and dtype, and what it is drawn from (or the expression that
+    gives it)."""
 
     name: str
     shape: Shape
@@ -42,54 +44,264 @@ class Entry:
     def draws(self) -> bool:
         return self.value.draws if isinstance(self.value, Distribution) else "next(keys)" in self.value
 
+    @property
+    def scale(self) -> Scale:
+        return self.value.scale if isinstance(self.value, Distribution) else Scale(1.0)
+
+    def pattern(self, kernel: Shape) -> object:
+        """What layers that share a function have in common."""
+        value = self.value
+        if isinstance(value, Distribution):
+            value = replace(value, scale=replace(value.scale, value=0.0))
+        return self.name, related(self.shape, kernel), self.dtype, value
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """The parameters of one instance."""
 
-    path: tuple[str, ...]
     owner: str
     entries: tuple[Entry, ...]
 
     @property
     def kernel(self) -> Shape:
-        """The shape that those of the other parameters follow from."""
+        """The shape from which those of all parameters follow."""
         return max((entry.shape for entry in self.entries), key=len)
 
     @property
     def draws(self) -> int:
         return sum(entry.draws for entry in self.entries)
 
-
-@dataclass
-class Helper:
-    """A function that initialises layers which differ only in shapes and scales. `scales` are those that differ."""
-
-    name: str
-    layers: list[Layer] = field(default_factory=list)
+    @property
+    def pattern(self) -> object:
+        return self.owner, tuple(entry.pattern(self.kernel) for entry in self.entries)
 
     @property
-    def scales(self) -> tuple[int, ...]:
-        """The entries whose scale is an argument."""
-        columns = zip(*(layer.entries for layer in self.layers), strict=True)
-        return tuple(i for i, column in enumerate(columns) if len({_scale(entry).value for entry in column}) > 1 and not _scale(column[0]).text)
+    def is_plain(self) -> bool:
+        """Whether a function would say no more than an assignment."""
+        return len(self.entries) == 1 and not self.entries[0].scale.rule
 
 
-def _scale(entry: Entry) -> Scale:
-    return entry.value.scale if isinstance(entry.value, Distribution) else Scale(1.0)
+def related(shape: Shape, kernel: Shape) -> str:
+    """A shape in terms of the kernel's, `shape`."""
+    if shape == kernel:
+        return "shape"
+    for start, stop in ((0, 1), (-1, None), (1, 2)):
+        if shape == kernel[start:stop]:
+            return f"shape[{start or ''}:{stop or ''}]"
+    return _tuple(shape)
+
+
+def _tuple(shape: Shape) -> str:
+    return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
 
 
 def init_function(module: Module) -> tuple[list[list[str]], list[str]]:
-    """The functions for layers, and `init`."""
-    layers = _layers(module)
-    helpers = _helpers(module, layers)
-    used = {id(helper): helper for helper in helpers.values()}
-    lines = list(_blocks([(layer, ()) for layer in layers], helpers, 1, 0))
-    splits = sum(1 if key(layer) in helpers and layer.draws else layer.draws for layer in layers)
-    head = [
-        "def init(key: Array) -> Params:",
-        f'{INDENT}"""Initial parameters and buffers, by path."""',
-        *([f"{INDENT}keys = iter(jax.random.split(key, {splits}))"] if splits else []),
-        f"{INDENT}params: Params = {{}}",
-    ]
-    return [_helper_lines(helper) for helper in used.values()], [*head, *lines, f"{INDENT}return params"]
+    """The functions that `init` calls, and `init`."""
+    return _Init(module).functions()
+
+
+class _Init:
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.unknown: InitialValues
+        self.layers = self._layers()
+        counts = Counter(layer.pattern for _, layer in self.layers)
+        self.shared = {
+            layer.pattern: ""
+            for path, layer in self.layers
+            if counts[layer.pattern] > 1 and path and not layer.is_plain
+        }
+        for _, layer in self.layers:
+            if self.shared.get(layer.pattern) == "":
+                self.shared[layer.pattern] = self._fresh(f"init_{snake(layer.owner or 'layer')}")
+
+    def _fresh(self, name: str) -> str:
+        taken = set(self.shared.values())
+        number = 1
+        found = name
+        while found in taken or self.module.fresh(found) != found:
+            number += 1
+            found = f"{name}_{number}"
+        return found
+
+    def functions(self) -> tuple[list[list[str]], list[str]]:
+        splits = sum(
+            bool(layer.draws) if layer.pattern in self.shared else layer.draws for _, layer in self.layers
+        )
+        body = list(self._blocks(self.layers, (), 1, 0))
+        init = [
+            "def init(key: Array) -> Params:",
+            f'{INDENT}"""Initial parameters and buffers, by path."""',
+            *([f"{INDENT}keys = iter(jax.random.split(key, {splits}))"] if splits else []),
+            f"{INDENT}params: Params = {{}}",
+            *body,
+            f"{INDENT}return params",
+        ]
+        members = {p: [each for _, each in self.layers if each.pattern == p] for p in self.shared}
+        helpers = [self._helper(name, members[pattern]) for pattern, name in self.shared.items()]
+        return [*self.unknown.functions, *helpers], init
+
+    # The parameters
+
+    def _layers(self) -> list[tuple[Parts, Layer]]:
+        program = self.module.program
+        known = {each.init: recognise(program.functions[each.init]) for each in program.parameters}
+        others = {
+            each.init: snake(each.path.rpartition(".")[2])
+            for each in program.parameters
+            if known[each.init] is None
+        }
+        self.unknown = InitialValues.of(self.module, others)
+        layers: list[tuple[Parts, Layer]] = []
+        instances = groupby(program.parameters, key=lambda each: (each.path.rpartition(".")[0], each.owner))
+        for (path, owner), found in instances:
+            entries = [
+                Entry(
+                    each.path.rpartition(".")[2],
+                    each.type.shape or (),
+                    self._dtype(each.type.dtype),
+                    known[each.init] or self.unknown.texts[each.init],
+                )
+                for each in found
+            ]
+            layers.append((tuple(path.split(".")) if path else (), _scaled(Layer(owner, tuple(entries)))))
+        return layers
+
+    def _dtype(self, dtype: str) -> str:
+        return DTYPES[self.module.options.precision if dtype == "float" else dtype]
+
+    # Statements
+
+    def _blocks(
+        self, layers: Sequence[tuple[Parts, Layer]], before: Parts, indent: int, depth: int
+    ) -> Iterator[str]:
+        """The statements for layers below the path `before`; those of equal consecutive blocks as a loop."""
+        for head, found in groupby(layers, key=lambda each: _head(each[0])):
+            run = list(found)
+            if len(head) == len(run[0][0]):
+                for parts, layer in run:
+                    yield from self._statements((*before, *parts), layer, indent)
+            else:
+                below = [(parts[len(head) :], layer) for parts, layer in run]
+                yield from self._indexed(below, (*before, *head), indent, depth)
+
+    def _indexed(
+        self, layers: Sequence[tuple[Parts, Layer]], before: Parts, indent: int, depth: int
+    ) -> Iterator[str]:
+        """Layers whose path goes on with an index."""
+        blocks = [
+            (index, tuple((parts[1:], layer) for parts, layer in found))
+            for index, found in groupby(layers, key=lambda each: each[0][0])
+        ]
+        while blocks:
+            (index, block), count = blocks[0], 1
+            while count < len(blocks) and blocks[count] == (str(int(index) + count), block):
+                count += 1
+            if count > 1 and depth < len(_INDICES):
+                name = _INDICES[depth]
+                first = f"{index}, " if index != "0" else ""
+                yield f"{INDENT * indent}for {name} in range({first}{int(index) + count}):"
+                yield from self._blocks(block, (*before, f"{{{name}}}"), indent + 1, depth + 1)
+            else:
+                count = 1
+                yield from self._blocks(block, (*before, index), indent, depth)
+            blocks = blocks[count:]
+
+    def _statements(self, path: Parts, layer: Layer, indent: int) -> Iterator[str]:
+        helper = self.shared.get(layer.pattern)
+        if helper:
+            scales = self._differing([each for _, each in self.layers if each.pattern == layer.pattern])
+            arguments = [
+                *(["next(keys)"] if layer.draws else []),
+                _path(path),
+                _tuple(layer.kernel),
+                *(f"{name}={number(layer.entries[i].scale.value)}" for i, name in scales.items()),
+            ]
+            yield from layout(f"params |= {helper}({', '.join(arguments)})", indent)
+            return
+        for entry in layer.entries:
+            value = entry.value
+            if isinstance(value, Distribution):
+                scale = scale_text(value.scale, layer.kernel)
+                value = value.expression("next(keys)", _tuple(entry.shape), entry.dtype, scale)
+            yield from layout(f"params[{_path((*path, entry.name))}] = {value}", indent)
+
+    # Functions for layers
+
+    def _differing(self, layers: Sequence[Layer]) -> dict[int, str]:
+        """The entries whose scales differ between layers, with the names of the arguments that give them."""
+        names: dict[int, str] = {}
+        for i, column in enumerate(zip(*(layer.entries for layer in layers), strict=True)):
+            value = column[0].value
+            if (
+                isinstance(value, Distribution)
+                and not value.scale.rule
+                and len({each.scale.value for each in column}) > 1
+            ):
+                name = SCALES[value.kind]
+                names[i] = f"{column[0].name}_{name}" if name in names.values() else name
+        return names
+
+    def _helper(self, name: str, layers: Sequence[Layer]) -> list[str]:
+        layer, scales = layers[0], self._differing(layers)
+        arguments = [
+            *(["key: Array"] if layer.draws else []),
+            "path: str",
+            "shape: tuple[int, ...]",
+            *(["*", *(f"{each}: float" for each in scales.values())] if scales else []),
+        ]
+        rules = {
+            scale_text(entry.scale): SCALES[entry.value.kind]
+            for entry in layer.entries
+            if isinstance(entry.value, Distribution) and entry.scale.rule
+        }
+        first = next(entry.name for entry in layer.entries if entry.shape == layer.kernel)
+        return [
+            *layout(f"def {name}({', '.join(arguments)}) -> Params:"),
+            f'{INDENT}"""The parameters of a {layer.owner}, from the shape of its {first}."""',
+            *(f"{INDENT}{variable} = {rule}" for rule, variable in rules.items()),
+            *([f"{INDENT}keys = jax.random.split(key, {layer.draws})"] if layer.draws > 1 else []),
+            f"{INDENT}return {{",
+            *self._items(layer, scales, rules),
+            f"{INDENT}}}",
+        ]
+
+    def _items(self, layer: Layer, scales: dict[int, str], rules: dict[str, str]) -> Iterator[str]:
+        drawn = 0
+        for i, entry in enumerate(layer.entries):
+            value = entry.value
+            key = "key" if layer.draws == 1 else f"keys[{drawn}]"
+            if isinstance(value, Distribution):
+                text = scale_text(value.scale)
+                scale = scales.get(i) or rules.get(text, text)
+                value = value.expression(key, related(entry.shape, layer.kernel), entry.dtype, scale)
+            else:
+                value = value.replace("next(keys)", key)
+            drawn += entry.draws
+            lines = layout(f'f"{{path}}.{entry.name}": {value}', 2)
+            yield from (*lines[:-1], lines[-1] + ",")
+
+
+_INDICES = "ijklmn"
+
+
+def _head(parts: Parts) -> Parts:
+    """The parts before the first index."""
+    return parts[: next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))]
+
+
+def _path(parts: Parts) -> str:
+    path = ".".join(parts)
+    return ("f" if "{" in path else "") + quoted(path)
+
+
+def _scaled(layer: Layer) -> Layer:
+    """The layer with its scales in terms of its kernel's shape, where they are customary."""
+    entries = (
+        replace(entry, value=by_fan(entry.value, layer.kernel))
+        if isinstance(entry.value, Distribution)
+        else entry
+        for entry in layer.entries
+    )
+    return replace(layer, entries=tuple(entries))

@@ -85,7 +85,9 @@ def partition(s: Sketcher, op: Op) -> Step | None:
     else:
         value = Call(Word("jnp.unstack"), (s.array(name), Keyword("axis", s.axes(axis, rank))))
     group = Op("unpack", (name,), tuple(outputs), span=op.span)
-    return Step(group, value, tuple(comment_of(each.type) for each in outputs), frozenset(("slice", "reshape")))
+    return Step(
+        group, value, tuple(comment_of(each.type) for each in outputs), frozenset(("slice", "reshape"))
+    )
 
 
 def _divided(s: Sketcher, parts: Sequence[Op]) -> int | None:

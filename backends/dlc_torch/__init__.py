@@ -1,1 +1,52 @@
-"""."""
+"""The PyTorch backend: plain `nn.Module` classes that import only torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlc.backend import Artifact, EmitOptions, Runnable
+from dlc.ir.nodes import Op, Program
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class TorchBackend:
+    """See `dlc.backend.Backend`. Emitting does not import torch; loading does."""
+
+    name = "torch"
+    requires = ("torch",)
+
+    def is_native(self, op: Op) -> bool:
+        """Whether the op is said by PyTorch's own name for it, or is kept as a class or function of its own because it
+        would not read well written out."""
+        from dlc_torch.methods import is_native
+
+        return is_native(op)
+
+    def emit(self, program: Program, options: EmitOptions) -> Artifact:
+        from dlc_torch.emit import emit
+
+        return emit(program, options)
+
+    def load(self, artifact: Artifact, weights: Mapping[str, NDArray[Any]], device: str = "cpu") -> Runnable:
+        from dlc_torch.load import load
+
+        return load(artifact, weights, device)
+
+    def gradients(
+        self,
+        artifact: Artifact,
+        weights: Mapping[str, NDArray[Any]],
+        inputs: Mapping[str, Any],
+        cotangents: Mapping[str, NDArray[Any]],
+        device: str = "cpu",
+    ) -> dict[str, NDArray[Any]]:
+        """The gradient of sum(output * cotangent) by each trainable parameter."""
+        from dlc_torch.grad import gradients
+
+        return gradients(artifact, weights, inputs, cotangents, device)
+
+
+BACKEND = TorchBackend()

@@ -272,6 +272,17 @@ FORMS: Mapping[str, Mapping[str, tuple[object, ...]]] = {
     "attention": {"window": (None,), "softcap": (None,)},
 }
 
+# Composites that are kept as functions of their own where PyTorch has none: written out they would hide what they do.
+KEPT = frozenset({"rope", "attention", "local_response_norm", "drop_path", "pixel_shuffle", "resize", "selective_scan"})
+
+
+def is_native(op: Op) -> bool:
+    """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
+    if op.path or op.op in KEPT:
+        return True
+    return op.op in SAY and op.op not in neural.LAYERS and native(op)
+
+
 SAY: Mapping[str, Say] = {
     **shapes.SAY,
     **neural.SAY,

@@ -236,8 +236,11 @@ def _initial(
     rule = _path_rule(elaborator, path, ancestors) or _kind_rule(elaborator, owner, param, ancestors)
     if rule is None:
         return param.init
-    env = rule.env
-    return initial_function(rule.frame, rule.node.initial, param.type, rule.node.span, env)
+    key = ("initial", id(rule), param.type)
+    memo = rule.frame.cached
+    if key not in memo:
+        memo[key] = initial_function(rule.frame, rule.node.initial, param.type, rule.node.span, rule.env)
+    return str(memo[key])
 
 
 def _path_rule(elaborator: Elaborator, path: str, ancestors: tuple[_Ancestor, ...]) -> InitRuleClosure | None:

@@ -116,7 +116,8 @@ class TreeBuilder:
         if len(token.text) > _MAX_DIGITS:
             self.syntax(span, f"an integer has at most {_MAX_DIGITS} digits")
             return ast.Int(0, span=span)
-        return ast.Int(int(token.text.replace("_", ""), 0 if token.text[:2].isalnum() else 10), span=span)
+        digits = token.text.replace("_", "")
+        return ast.Int(int(digits, 10 if digits.isdecimal() else 0), span=span)
 
     def on_float(self, span: Span, token: Token) -> ast.Float:
         return ast.Float(float(token.text), token.text, span=span)

@@ -1,0 +1,96 @@
+"""Running what was emitted."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dlc.backend import Artifact
+from dlc_torch.arrays import dtype, to_numpy, to_torch
+
+Array = NDArray[Any]
+
+_numbers = itertools.count()
+
+
+class TorchRunnable:
+    """A model on a device. `native` is the module, or the function of a program without parameters."""
+
+    def __init__(self, native: Any, meta: Mapping[str, Any], device: torch.device) -> None:
+        self.native = native
+        self.meta = meta
+        self.device = device
+
+    def forward(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """The outputs by name, with their history where gradients are on. Raises TypeError for inputs that are
+        missing or unknown."""
+        wanted: list[list[str]] = self.meta["inputs"]
+        unknown = inputs.keys() - {name for name, _ in wanted}
+        missing = [name for name, _ in wanted if name not in inputs]
+        if unknown or missing:
+            raise TypeError(f"inputs are {', '.join(name for name, _ in wanted)}, not {', '.join(inputs)}")
+        tensors = [to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted]
+        method = getattr(self.native, self.meta["method"]) if self.meta["method"] else self.native
+        results = method(*tensors)
+        results = results if isinstance(results, tuple) else (results,)
+        return dict(zip(self.meta["outputs"], results, strict=True))
+
+    def __call__(self, **inputs: Any) -> dict[str, Array]:
+        with torch.no_grad():
+            return {name: to_numpy(tensor) for name, tensor in self.forward(inputs).items()}
+
+
+def module_of(artifact: Artifact) -> types.ModuleType:
+    """The emitted file as a fresh module, which is entered nowhere."""
+    name = artifact.meta["name"]
+    path = f"{name}.py"
+    content = artifact.files[path]
+    assert isinstance(content, str)
+    module = types.ModuleType(name)
+    # A name of its own, so that tracebacks show the emitted lines.
+    filename = f"<dlc {next(_numbers)}: {path}>"
+    linecache.cache[filename] = (len(content), None, content.splitlines(keepends=True), filename)
+    exec(compile(content, filename, "exec"), module.__dict__)
+    return module
+
+
+def build(artifact: Artifact) -> Callable[..., Any]:
+    """The model as it is initialised by its constructor; draws of randomness outside are left as they were."""
+    made = getattr(module_of(artifact), artifact.meta["class"])
+    if not artifact.meta["is_class"]:
+        return made  # type: ignore[no-any-return]
+    with torch.random.fork_rng(devices=[]):
+        return made()  # type: ignore[no-any-return]
+
+
+def load(artifact: Artifact, weights: Mapping[str, Array], device: str = "cpu") -> TorchRunnable:
+    """The model with these weights, ready to run. Raises KeyError for weights that are missing or unknown, ValueError
+    for one of another shape."""
+    native = build(artifact)
+    place = torch.device(device)
+    if isinstance(native, torch.nn.Module):
+        _fill(native, weights, artifact.meta["dtypes"])
+        native.to(place)
+        native.train(bool(artifact.meta["training"]))
+    return TorchRunnable(native, artifact.meta, place)
+
+
+def _fill(module: torch.nn.Module, weights: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
+    own = module.state_dict(keep_vars=True)
+    missing, unknown = own.keys() - weights.keys(), weights.keys() - own.keys() - dtypes.keys()
+    if missing or unknown:
+        raise KeyError(f"weights are missing: {sorted(missing)}; weights are unknown: {sorted(unknown)}")
+    with torch.no_grad():
+        for path, tensor in own.items():
+            value = to_torch(np.asarray(weights[path]))
+            if value.shape != tensor.shape:
+                raise ValueError(f"{path} is {list(tensor.shape)}, the weights have {list(value.shape)}")
+            wanted = dtype(dtypes[path]) if path in dtypes else tensor.dtype
+            tensor.data = value.to(wanted)
