@@ -7,8 +7,8 @@ person would have written.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from dlc.emit.python import number
 from dlc.ir.nodes import Function, Op
@@ -138,15 +138,15 @@ RULES: Mapping[str, Callable[[int], float]] = {
 }
 
 
-def by_fan(distribution: Distribution, kernel: Shape) -> Distribution:
-    """The distribution with its scale in terms of the kernel's shape, where it is one of the customary ones."""
+def customary(distribution: Distribution, kernel: Shape) -> Iterator[Scale]:
+    """The scale in terms of the kernel's shape, for each of the customary rules that gives it."""
     if distribution.kind not in ("uniform", "normal") or len(kernel) < 2:
-        return distribution
-    for rule, value in RULES.items():
+        return
+    value = distribution.scale.value
+    for rule, function in RULES.items():
         for fan, count in FANS.items():
-            if math.isclose(distribution.scale.value, value(count(kernel)), rel_tol=1e-12):
-                return replace(distribution, scale=Scale(distribution.scale.value, rule, fan))
-    return distribution
+            if math.isclose(value, function(count(kernel)), rel_tol=1e-12):
+                yield Scale(value, rule, fan)
 
 
 def scale_text(scale: Scale, kernel: Shape | None = None) -> str:

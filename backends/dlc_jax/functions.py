@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from dlc.emit.body import Special, Step, Uses, Writer
+from dlc.emit.body import Special, Step, Uses, Writer, comment_of
 from dlc.emit.grouping import Group
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
@@ -197,14 +197,12 @@ class Emission:
 
     def _shapes(self) -> str:
         """`x: [B, T, 64] -> [B, T, 64]`."""
-        inputs = ", ".join(
-            f"{identifier(value.name)}: {shape_text(value.type)}" for value in self.function.inputs
-        )
-        types = self.function.output_types
-        named = zip(self.function.outputs, types, strict=True)
-        outputs = ", ".join(
-            (f"{name}: " if name != "output" else "") + shape_text(type) for (name, _), type in named
-        )
+        types = [value.type for value in self.function.inputs], self.function.output_types
+        given, made = (list(map(_shape_text, *each)) for each in zip(types, self.group.shapes, strict=True))
+        names = [identifier(value.name) for value in self.function.inputs]
+        inputs = ", ".join(f"{name}: {shape}" for name, shape in zip(names, given, strict=True))
+        named = zip((name for name, _ in self.function.outputs), made, strict=True)
+        outputs = ", ".join((f"{name}: " if name != "output" else "") + shape for name, shape in named)
         return f"{inputs} -> {outputs}".strip()
 
     def _size_lines(self, inputs: Sequence[str]) -> list[str]:
@@ -259,7 +257,11 @@ def updates_of(scope: Scope) -> Expr:
 
 def shape_text(type: TensorType) -> str:
     """`[B, T, 64]`, with the dtype in front where it is no float."""
-    return ("" if type.is_float else type.dtype) + f"[{', '.join(map(str, type.axes))}]"
+    return _shape_text(type, comment_of(type))
+
+
+def _shape_text(type: TensorType, shape: Expr | None) -> str:
+    return ("" if type.is_float else type.dtype) + (text(shape) if shape is not None else "[]")
 
 
 def _kind(vector: Sequence[int | float]) -> str:

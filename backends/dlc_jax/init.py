@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake
 from dlc.emit.python import number, quoted
-from dlc_jax.distributions import Distribution, Scale, Shape, by_fan, recognise, scale_text
+from dlc_jax.distributions import Distribution, Scale, Shape, customary, recognise, scale_text
 from dlc_jax.initial import InitialValues
 from dlc_jax.rows import DTYPES
 
@@ -77,15 +77,15 @@ class Layer:
         return self.owner, tuple(entry.pattern(self.kernel) for entry in self.entries)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether a function would say no more than an assignment."""
-        return len(self.entries) == 1 and not self.entries[0].scale.rule
+    def has_rule(self) -> bool:
+        """Whether a scale is computed from the kernel's shape."""
+        return any(entry.scale.rule for entry in self.entries)
 
 
 def related(shape: Shape, kernel: Shape) -> str:
     """A shape in terms of the kernel's, `shape`."""
-    if shape == kernel:
-        return "shape"
+    if not shape or shape == kernel:
+        return "shape" if shape else "()"
     for start, stop in ((0, 1), (-1, None), (1, 2)):
         if shape == kernel[start:stop]:
             return f"shape[{start or ''}:{stop or ''}]"
@@ -106,15 +106,17 @@ class _Init:
         self.module = module
         self.unknown: InitialValues
         self.layers = self._layers()
-        counts = Counter(layer.pattern for _, layer in self.layers)
-        self.shared = {
-            layer.pattern: ""
-            for path, layer in self.layers
-            if counts[layer.pattern] > 1 and path and not layer.is_plain
-        }
-        for _, layer in self.layers:
-            if self.shared.get(layer.pattern) == "":
+        counts = Counter(layer.pattern for path, layer in self.layers if path)
+        self.shared: dict[object, str] = {}
+        for path, layer in self.layers:
+            alike = counts[layer.pattern] > 1 and len(layer.entries) > 1
+            if path and (alike or layer.has_rule) and layer.pattern not in self.shared:
                 self.shared[layer.pattern] = self._fresh(f"init_{snake(layer.owner or 'layer')}")
+        self.members = {name: self._alike(pattern) for pattern, name in self.shared.items()}
+        self.scales = {name: self._differing(layers) for name, layers in self.members.items()}
+
+    def _alike(self, pattern: object) -> list[Layer]:
+        return [layer for path, layer in self.layers if path and layer.pattern == pattern]
 
     def _fresh(self, name: str) -> str:
         taken = set(self.shared.values())
@@ -138,8 +140,7 @@ class _Init:
             *body,
             f"{INDENT}return params",
         ]
-        members = {p: [each for _, each in self.layers if each.pattern == p] for p in self.shared}
-        helpers = [self._helper(name, members[pattern]) for pattern, name in self.shared.items()]
+        helpers = [self._helper(name, layers) for name, layers in self.members.items()]
         return [*self.unknown.functions, *helpers], init
 
     # The parameters
@@ -165,8 +166,9 @@ class _Init:
                 )
                 for each in found
             ]
-            layers.append((tuple(path.split(".")) if path else (), _scaled(Layer(owner, tuple(entries)))))
-        return layers
+            layers.append((tuple(path.split(".")) if path else (), Layer(owner, tuple(entries))))
+        ruled = _with_rules([layer for _, layer in layers])
+        return [(path, layer) for (path, _), layer in zip(layers, ruled, strict=True)]
 
     def _dtype(self, dtype: str) -> str:
         return DTYPES[self.module.options.precision if dtype == "float" else dtype]
@@ -209,9 +211,9 @@ class _Init:
             blocks = blocks[count:]
 
     def _statements(self, path: Parts, layer: Layer, indent: int) -> Iterator[str]:
-        helper = self.shared.get(layer.pattern)
+        helper = self.shared.get(layer.pattern) if path else None
         if helper:
-            scales = self._differing([each for _, each in self.layers if each.pattern == layer.pattern])
+            scales = self.scales[helper]
             arguments = [
                 *(["next(keys)"] if layer.draws else []),
                 _path(path),
@@ -244,7 +246,7 @@ class _Init:
         return names
 
     def _helper(self, name: str, layers: Sequence[Layer]) -> list[str]:
-        layer, scales = layers[0], self._differing(layers)
+        layer, scales = layers[0], self.scales[name]
         arguments = [
             *(["key: Array"] if layer.draws else []),
             "path: str",
@@ -259,7 +261,7 @@ class _Init:
         first = next(entry.name for entry in layer.entries if entry.shape == layer.kernel)
         return [
             *layout(f"def {name}({', '.join(arguments)}) -> Params:"),
-            f'{INDENT}"""The parameters of a {layer.owner}, from the shape of its {first}."""',
+            f'{INDENT}"""Initial parameters of a {layer.owner}, from the shape of its {first}."""',
             *(f"{INDENT}{variable} = {rule}" for rule, variable in rules.items()),
             *([f"{INDENT}keys = jax.random.split(key, {layer.draws})"] if layer.draws > 1 else []),
             f"{INDENT}return {{",
@@ -296,12 +298,24 @@ def _path(parts: Parts) -> str:
     return ("f" if "{" in path else "") + quoted(path)
 
 
-def _scaled(layer: Layer) -> Layer:
-    """The layer with its scales in terms of its kernel's shape, where they are customary."""
-    entries = (
-        replace(entry, value=by_fan(entry.value, layer.kernel))
-        if isinstance(entry.value, Distribution)
-        else entry
-        for entry in layer.entries
-    )
-    return replace(layer, entries=tuple(entries))
+def _with_rules(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """The layers with their scales in terms of their kernels' shapes, by the rules that hold for most of their kind."""
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for layer in layers:
+        for entry in layer.entries:
+            counts.update((layer.owner, entry.name, each.rule, each.fan) for each in _rules(layer, entry))
+    for layer in layers:
+        entries = []
+        for entry in layer.entries:
+            found = sorted(
+                _rules(layer, entry),
+                key=lambda each, name=entry.name, owner=layer.owner: (
+                    -counts[owner, name, each.rule, each.fan]
+                ),  # type: ignore[misc]
+            )
+            entries.append(replace(entry, value=replace(entry.value, scale=found[0])) if found else entry)  # type: ignore[type-var]
+        yield replace(layer, entries=tuple(entries))
+
+
+def _rules(layer: Layer, entry: Entry) -> list[Scale]:
+    return list(customary(entry.value, layer.kernel)) if isinstance(entry.value, Distribution) else []

@@ -66,14 +66,6 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def batch_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
-    """x: [B, c, ...], each channel normalised with its running mean and variance, scaled and shifted."""
-    shape = (-1,) + (1,) * (x.ndim - 2)
-    scale = params["weight"] * lax.rsqrt(params["running_var"] + eps)
-    shift = params["bias"] - params["running_mean"] * scale
-    return x * scale.reshape(shape) + shift.reshape(shape)
-
-
 def conv1d(
     params: Params,
     x: Array,

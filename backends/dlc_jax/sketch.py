@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dlc.emit.body import Step
+from dlc.emit.body import Step, comment_of
 from dlc.emit.grouping import Sketch
 from dlc.emit.names import snake
 from dlc.emit.tree import (
@@ -122,6 +122,7 @@ class Sketcher:
             self.readers.setdefault(name, []).append(op)
         if op.region is not None:
             self.results.update(op.region.results)
+            self.roles.update((value, arg.name) for value, arg in zip(op.inputs, op.region.args, strict=True))
         if op.callee:
             self.roles.update(
                 (value, role) for role, value in self.operands(op).items() if role not in ("x", value)
@@ -307,19 +308,6 @@ def _converted(value: Expr, dtype: str) -> Expr:
 def _dim(value: Attr) -> Dim | int:
     assert isinstance(value, int | Dim)
     return value
-
-
-def comment_of(type: TensorType) -> Expr | None:
-    """`[B, T, 64]`, or `int[B, T]`: what a result's shape comment says. None for scalars."""
-    if not type.rank:
-        return None
-    axes = tuple(soft(size(axis)) for axis in type.axes)
-    return Seq(axes, "[]")
-
-
-def soft(expr: Expr) -> Expr:
-    """A size of a comment: never worth a parameter of its own."""
-    return transform(expr, lambda node: Num(node.value, node.role, True) if isinstance(node, Num) else node)
 
 
 def without_defaults(expr: Expr) -> Expr:

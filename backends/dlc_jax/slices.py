@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlc.emit.body import Step
+from dlc.emit.body import Step, comment_of
 from dlc.emit.tree import At, Call, Cut, Expr, Keyword, Num, Seq, Word, size
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
-from dlc_jax.sketch import Sketcher, comment_of
+from dlc_jax.sketch import Sketcher
 
 ZERO, ONE = Dim.of(0), Dim.of(1)
 

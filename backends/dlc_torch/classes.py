@@ -9,8 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dlc.emit.tree import Call, Cut, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Splat, Word, transform, walk
-from dlc.ir.nodes import Child, Function, Param, Program, walk as walk_ops
+from dlc.emit.tree import (
+    Binary,
+    Call,
+    Cut,
+    Dot,
+    Expr,
+    Keyword,
+    Make,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Splat,
+    Word,
+    transform,
+    walk,
+)
+from dlc.ir.nodes import Child, Function, Param, Program
+from dlc.ir.nodes import walk as walk_ops
 from dlc_torch import initial
 from dlc_torch.draft import Assign, Draft, Drafter, Loop, Stmt, Target, expressions, rewritten, stateful
 from dlc_torch.fold import fold, whole_class
@@ -171,8 +188,17 @@ class Grouping:
     def _callees(self, name: str) -> Iterator[str]:
         function = self.program.functions[name]
         draft = self.draft(name)
-        made = {node.function for expr in (*expressions(draft.body), *draft.results) for node in walk(expr) if isinstance(node, Make)}
-        called = {op.callee for op in walk_ops(function.body) if op.callee and stateful(self.program.functions[op.callee])}
+        made = {
+            node.function
+            for expr in (*expressions(draft.body), *draft.results)
+            for node in walk(expr)
+            if isinstance(node, Make)
+        }
+        called = {
+            op.callee
+            for op in walk_ops(function.body)
+            if op.callee and stateful(self.program.functions[op.callee])
+        }
         for child in function.children:
             called.add(child.function)
         for param in function.params:
@@ -253,7 +279,9 @@ class Grouping:
 
     def _key(self, unit: Unit) -> object:
         """What units of one class share: all but numbers and the names of values."""
-        exprs = [self._masked(expr, names) for draft_names in [_numbered(unit)] for expr, names in draft_names]
+        exprs = [
+            self._masked(expr, names) for draft_names in [_numbered(unit)] for expr, names in draft_names
+        ]
         function = unit.function
         labels = tuple((init.label, init.annotation) for init in unit.inits)
         inputs = tuple(tuple((each.dtype, len(each.axes)) for each in draft.inputs) for draft in unit.drafts)
@@ -273,7 +301,10 @@ class Grouping:
                 case Ref(value):
                     return Ref(names.get(value, value))
                 case Make(function, args):
-                    return Make(f"@{id(self.by_function[function])}" if function in self.by_function else function, args)
+                    return Make(
+                        f"@{id(self.by_function[function])}" if function in self.by_function else function,
+                        args,
+                    )
             return node
 
         return transform(expr, mask)
@@ -328,7 +359,11 @@ def _read_sizes(draft: Draft) -> tuple[object, ...]:
 
     known = readable(draft.function)
     sizes = needed_sizes((*expressions(draft.body), *draft.results))
-    return tuple((symbol, known[symbol].input, known[symbol].axis, str(known[symbol].size)) for symbol in sizes if symbol in known)
+    return tuple(
+        (symbol, known[symbol].input, known[symbol].axis, str(known[symbol].size))
+        for symbol in sizes
+        if symbol in known
+    )
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------
@@ -343,7 +378,9 @@ def settle(classes: Sequence[Class], by_function: Mapping[str, Class]) -> None:
 def _settle(made: Class, by_function: Mapping[str, Class]) -> None:
     rows = [[_expanded(expr, by_function) for expr in unit.expressions()] for unit in made.members]
     leaves = [[node for expr in row for node in walk(expr) if isinstance(node, Num)] for row in rows]
-    columns = [Column(nodes[0].role, tuple(node.value for node in nodes)) for nodes in zip(*leaves, strict=True)]
+    columns = [
+        Column(nodes[0].role, tuple(node.value for node in nodes)) for nodes in zip(*leaves, strict=True)
+    ]
     statics = [dict(unit.function.static) for unit in made.members]
     made.solution = solution = solve(columns, statics, _spatial(made.members[0].function))
     found = iter(solution.found)
@@ -355,7 +392,9 @@ def _settle(made: Class, by_function: Mapping[str, Class]) -> None:
 
 def _spatial(function: Function) -> list[int]:
     """Sizes of images among the inputs: a channel count that equals one does so by chance."""
-    found = [axis.constant for value in function.inputs if value.type.rank >= 4 for axis in value.type.axes[2:]]
+    found = [
+        axis.constant for value in function.inputs if value.type.rank >= 4 for axis in value.type.axes[2:]
+    ]
     return [size for size in found if size is not None]
 
 
@@ -378,7 +417,11 @@ def without_numbers(expr: Expr) -> Expr:
     def change(node: Expr) -> Expr:
         if not isinstance(node, Call):
             return node
-        kept = tuple(arg for arg in node.args if not (isinstance(arg, Keyword) and _same_number(arg.value, arg.default)))
+        kept = tuple(
+            arg
+            for arg in node.args
+            if not (isinstance(arg, Keyword) and _same_number(arg.value, arg.default))
+        )
         return Call(node.function, kept)
 
     return transform(expr, change)
@@ -423,11 +466,42 @@ def _axis(axes: Sequence[Expr], solution: Solution) -> Expr:
     first = axes[0]
     if all(isinstance(axis, Num) for axis in axes):
         values = tuple(axis.value for axis in axes if isinstance(axis, Num))
-        named = [name for name, known in solution.arguments.items() if known == values]
-        if named and (len(set(values)) > 1 or len(named) == 1 and values[0] >= 16):
-            return Arg(named[0])
-        return first if len(set(values)) == 1 else Word("_")
+        return _argument(values, solution) or (first if len(set(values)) == 1 else Word("_"))
     return first if all(axis == first for axis in axes) else Word("_")
+
+
+def _argument(values: tuple[int | float, ...], solution: Solution) -> Expr | None:
+    """The argument, or a simple term of arguments, that an axis is by its values."""
+    known = solution.arguments
+    surely = len(set(values)) > 1
+    named = [name for name, each in known.items() if each == values]
+    if named and (surely or (len(named) == 1 and values[0] >= 4)):
+        return Arg(named[0])
+    if not surely and values[0] < 4:
+        return None
+    terms = [
+        Binary("*", Num(k), Arg(a))
+        for a in known
+        for k in (2, 3, 4)
+        if _times(known[a], k) == values and known[a][0] >= 8
+    ]
+    terms += [
+        Binary("//", Arg(a), Arg(b))
+        for a in known
+        for b in known
+        if a != b and _over(known[a], known[b]) == values
+    ]
+    return terms[0] if len(terms) == 1 else None
+
+
+def _times(values: Sequence[int | float], factor: int) -> tuple[int | float, ...]:
+    return tuple(value * factor for value in values)
+
+
+def _over(values: Sequence[int | float], others: Sequence[int | float]) -> tuple[int | float, ...] | None:
+    if any(not isinstance(b, int) or b < 2 or a % b for a, b in zip(values, others, strict=True)):
+        return None
+    return tuple(a // b for a, b in zip(values, others, strict=True))
 
 
 __all__ = ["Class", "Cut", "Grouping", "Path", "Splat", "Unit", "settle"]

@@ -7,11 +7,29 @@ functions of `shapes.py`, `neural.py` and `methods.py`.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dlc.emit.tree import Call, Dot, Expr, Keyword, Make, Num, Path, Ref, Seq, Text, Word, size, template, transform, walk
+from dlc.emit.names import snake
+from dlc.emit.tree import (
+    Call,
+    Dot,
+    Expr,
+    Keyword,
+    Make,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Text,
+    Word,
+    size,
+    template,
+    transform,
+    walk,
+)
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
@@ -72,10 +90,12 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Raise ValueError with `message` unless `condition` holds."""
+    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what stands in
+    its braces, in order."""
 
     condition: Expr
     message: str
+    shown: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +125,20 @@ class Draft:
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
 
 Say = Callable[["Drafter", Op], "Expr | None"]
+"""How an operation is said; None where it is not covered in this form, DONE where it has been dealt with."""
+
+DONE = Word("")
 
 
 def expressions(body: Iterable[Stmt]) -> Iterable[Expr]:
     """Every expression of the statements, in order."""
     for stmt in body:
         match stmt:
-            case Assign(expr=expr) | Check(condition=expr):
+            case Assign(expr=expr):
                 yield expr
+            case Check():
+                yield stmt.condition
+                yield from stmt.shown
             case Store(path, value):
                 yield path
                 yield value
@@ -134,7 +160,7 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
         case Assign():
             return replace(stmt, expr=change(stmt.expr))
         case Check():
-            return replace(stmt, condition=change(stmt.condition))
+            return Check(change(stmt.condition), stmt.message, tuple(map(change, stmt.shown)))
         case Store():
             return Store(change(stmt.path), change(stmt.value))
         case Loop():
@@ -173,6 +199,8 @@ class Drafter:
         self.readers: dict[str, list[Op]] = {}
         self.count_uses(self.function.body)
         self.uses.update(value for _, value in self.function.outputs)
+        updates = (op for op in walk_ops(self.function.body) if op.op == "update")
+        self.updated = frozenset(str(op.attr("path")) for op in updates)
 
     def count_uses(self, body: Sequence[Op]) -> None:
         self.uses: Counter[str] = Counter()
@@ -231,14 +259,14 @@ class Drafter:
         if self.on_host(op):
             return
         expr = self.expression(op)
-        if expr is not None:
+        if expr is not DONE:
             self.assign(op, expr)
 
-    def expression(self, op: Op) -> Expr | None:
-        """The operation as an expression; None where it has become statements, or a name for another value."""
+    def expression(self, op: Op) -> Expr:
+        """The operation as an expression; DONE where it has become statements, or a name for another value."""
         say = self.say.get(op.op)
         found = say(self, op) if say is not None else None
-        if found is not None or op.outputs == () or self.settled(op):
+        if found is not None:
             return found
         if op.callee:
             return self.call(op)
@@ -246,12 +274,10 @@ class Drafter:
             return self.row(rows.ROWS[op.op], op)
         raise NotImplementedError(f"the torch backend does not know the op `{op.op}`")
 
-    def settled(self, op: Op) -> bool:
-        return any(value.name in self.inline or value.name in self.skip for value in op.outputs)
-
     def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
         values = tuple(outputs or op.outputs)
-        temporary = len(values) == 1 and is_temporary(values[0].name, op)
+        source = self.program.functions[op.callee].source if op.callee else ""
+        temporary = len(values) == 1 and is_temporary(values[0].name, op, source)
         first = expr.args[0] if isinstance(expr, Call) and expr.args else None
         through = first.value if isinstance(first, Ref) else ""
         self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
@@ -330,7 +356,7 @@ class Drafter:
 
     def on_host(self, op: Op) -> bool:
         """Settle an operation on numbers that Python knows; False if a tensor is involved."""
-        if op.op not in rows.HOST and op.op not in ("cast", "const", "size") or not op.outputs:
+        if (op.op not in rows.HOST and op.op not in ("cast", "const", "size")) or not op.outputs:
             return False
         if op.op == "const":
             return self._constant(op)
@@ -340,7 +366,9 @@ class Drafter:
             return False
         slots = {key: self.inline[name] for key, name in self.operands(op).items()}
         if op.op == "cast":
-            return self.number(op.out.name, self._cast(slots["x"], self.dtype_of(op.inputs[0]), self.dtype_of(op.out.name)))
+            return self.number(
+                op.out.name, self._cast(slots["x"], self.dtype_of(op.inputs[0]), self.dtype_of(op.out.name))
+            )
         return self.number(op.out.name, template(rows.HOST[op.op], slots))
 
     def number(self, name: str, expr: Expr) -> bool:
@@ -361,7 +389,7 @@ class Drafter:
     def _cast(self, expr: Expr, source: str, to: str) -> Expr:
         if isinstance(expr, Num):
             return Num(plain(expr.value, to), expr.role)
-        if to in FLOATS and source != "bool" or source == to:
+        if (to in FLOATS and source != "bool") or source == to:
             return expr  # an int stands for a float wherever one is asked for
         function = "bool" if to == "bool" else "int" if to in INTS else "float"
         return Call(Word(function), (expr,))
@@ -390,7 +418,9 @@ class Drafter:
         if isinstance(expr.function, Path):
             return expr.function if len(expr.args) == 1 else None
         name = rows.MODULES.get(expr.function.text) if isinstance(expr.function, Word) else None
-        rest = tuple(arg for arg in expr.args[1:] if not (isinstance(arg, Keyword) and isinstance(arg.value, Training)))
+        rest = tuple(
+            arg for arg in expr.args[1:] if not (isinstance(arg, Keyword) and isinstance(arg.value, Training))
+        )
         return Call(Word(name), rest) if name else None
 
 
@@ -401,10 +431,18 @@ def plain(value: int | float, dtype: str) -> int | float:
     return bool(value) if dtype == "bool" else int(value)
 
 
-def is_temporary(name: str, op: Op) -> bool:
-    """Whether a value is only named after the operation that computes it."""
-    base = name.rstrip("0123456789").rstrip("_") if name[-1:].isdigit() and "_" in name else name
-    return base in (op.op, op.op.strip("_"), "call", "") or base == op.path.rpartition(".")[2]
+def is_temporary(name: str, op: Op, source: str = "") -> bool:
+    """Whether a value is only named after the operation that computes it, or the function that is called."""
+    base = re.sub(r"_\d+$", "", name)
+    own = (
+        op.op,
+        op.op.strip("_"),
+        "call",
+        "",
+        snake(source) if source else "",
+        "y" if op.callee and not op.path else "",
+    )
+    return base in own or name in own or base == op.path.rpartition(".")[2]
 
 
 def without_defaults(expr: Expr) -> Expr:

@@ -133,7 +133,9 @@ def _method(rules: Sequence[initial.Rule]) -> Lines:
 
 def _layer_rules(kind: tuple[str, bool], rules: Sequence[initial.Rule]) -> Lines:
     layer, optional = kind
-    lines = [f"{INDENT * 3}if isinstance(module, {layer}){' and module.bias is not None' if optional else ''}:"]
+    lines = [
+        f"{INDENT * 3}if isinstance(module, {layer}){' and module.bias is not None' if optional else ''}:"
+    ]
     for rule in rules:
         lines += layout(text(rule.said.call(Word(f"module.{rule.leaf}"))), 4)
     return lines
@@ -150,5 +152,7 @@ def _precision(program: Program, precision: str) -> Lines:
         owner, _, name = each.path.rpartition(".")
         where = f'self.get_submodule("{owner}")' if owner else "self"
         table = "_parameters" if each.kind == "param" else "_buffers"
-        lines.append(f'{where}.{table}["{name}"].data = {where}.{table}["{name}"].to({rows.DTYPES[each.type.dtype]})')
+        lines.append(
+            f'{where}.{table}["{name}"].data = {where}.{table}["{name}"].to({rows.DTYPES[each.type.dtype]})'
+        )
     return lines

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc_torch.draft import Assign, Draft, Loop, Stmt, expressions
-from dlc_torch.structure import Node, turns_of
+from dlc_torch.structure import Node
 
 # What may follow the last numbered layer inside the same container.
 TRAILING = ("nn.ReLU", "nn.ReLU6", "nn.GELU", "nn.SiLU", "nn.Tanh", "nn.Sigmoid", "nn.LeakyReLU", "nn.Hardswish",
@@ -53,7 +53,13 @@ def fold(draft: Draft, root: Node, instance: Instance) -> Draft:
 
 def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...] | None:
     """The layers of a class that is nothing but a chain of numbered layers, from its input to its output."""
-    if len(draft.inputs) != 1 or len(draft.results) != 1 or not root.items or root.kind != "dict" and root.kind != "list":
+    if (
+        len(draft.inputs) != 1
+        or len(draft.results) != 1
+        or not root.items
+        or (root.kind != "dict"
+        and root.kind != "list")
+    ):
         return None
     chain = next(iter(_chains(draft)), [])
     spans = chain and chain[0].source == draft.inputs[0].name and draft.results[0] == Ref(chain[-1].result)
@@ -87,8 +93,14 @@ def _link(index: int, stmt: Stmt) -> Link | None:
             return Link(index, through, target.name, tuple(path.split(".")), Path(path))
         case Assign(targets=(target,), layer=Expr() as layer, through=through):
             return Link(index, through, target.name, (), layer)
-        case Loop(inputs=(Ref(source),), outputs=(target,), args=(arg,), results=(result,), body=(Assign() as only,)):
-            if isinstance(only.layer, Path) and only.through == arg.name and result == Ref(only.targets[0].name):
+        case Loop(
+            inputs=(Ref(source),), outputs=(target,), args=(arg,), results=(result,), body=(Assign() as only,)
+        ):
+            if (
+                isinstance(only.layer, Path)
+                and only.through == arg.name
+                and result == Ref(only.targets[0].name)
+            ):
                 assert isinstance(stmt.count, Num)
                 turns = (int(stmt.count.value), stmt.start, stmt.step)
                 return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
@@ -106,7 +118,7 @@ def _fit(chain: Sequence[Link], root: Node) -> tuple[Node, tuple[str, ...], list
         if node is None or node.layers is not None or not _numbered(node):
             continue
         links = _between(chain, labels, node)
-        if links is not None and len(links) > 1 - bool(link.turns):
+        if links is not None and len(links) > 1:
             return node, labels, links
     return None
 
@@ -136,7 +148,7 @@ def _between(chain: Sequence[Link], labels: tuple[str, ...], node: Node) -> list
         last += 1
     place = 0
     for i in range(first, last + 1):
-        if i in own and _first(chain[i]) != place or i not in own and chain[i].labels:
+        if (i in own and _first(chain[i]) != place) or (i not in own and chain[i].labels):
             return None
         place += _length(chain[i])
     return list(chain[first : last + 1])
@@ -189,6 +201,12 @@ def _replaced(draft: Draft, links: Sequence[Link], path: str) -> Draft:
     assert isinstance(last, Assign | Loop)
     target = last.targets[0] if isinstance(last, Assign) else last.outputs[0]
     call = Call(Path(path), (Ref(links[0].source),))
-    merged = Assign((target,), call, last.temporary if isinstance(last, Assign) else True, Path(path), links[0].source)
-    body = [merged if i == links[-1].index else stmt for i, stmt in enumerate(draft.body) if i not in gone or i == links[-1].index]
+    merged = Assign(
+        (target,), call, last.temporary if isinstance(last, Assign) else True, Path(path), links[0].source
+    )
+    body = [
+        merged if i == links[-1].index else stmt
+        for i, stmt in enumerate(draft.body)
+        if i not in gone or i == links[-1].index
+    ]
     return replace(draft, body=tuple(body))

@@ -25,7 +25,9 @@ def gradients(
     """The gradient of sum(output * cotangent), over the outputs that have one, by each trainable parameter; zeros for
     one that nothing depends on."""
     runnable = load(artifact, weights, device)
-    parameters = dict(runnable.native.named_parameters()) if isinstance(runnable.native, torch.nn.Module) else {}
+    parameters = (
+        dict(runnable.native.named_parameters()) if isinstance(runnable.native, torch.nn.Module) else {}
+    )
     trainable = {path: parameters[path] for path in artifact.meta["trainable"] if path in parameters}
     for path, parameter in parameters.items():
         parameter.requires_grad_(path in trainable)
@@ -37,5 +39,6 @@ def gradients(
     if total.requires_grad:
         total.backward()
     return {
-        path: to_numpy(each.grad if each.grad is not None else torch.zeros_like(each)) for path, each in trainable.items()
+        path: to_numpy(each.grad if each.grad is not None else torch.zeros_like(each))
+        for path, each in trainable.items()
     }

@@ -39,7 +39,9 @@ class Form:
     def close(self, other: Form) -> bool:
         mine, theirs = (self.scale, self.shift), (other.scale, other.shift)
         same = (self.draw, self.low, self.high) == (other.draw, other.low, other.high)
-        return same and all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(mine, theirs, strict=True))
+        return same and all(
+            math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(mine, theirs, strict=True)
+        )
 
 
 def recognise(function: Function) -> Form | None:
@@ -56,20 +58,20 @@ def recognise(function: Function) -> Form | None:
 def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:
     inputs = [forms[name] for name in op.inputs if name]
     match op.op, inputs:
-        case ("full" | "const"), _:
+        case (("full" | "const"), _):
             value = op.attr("value")
             return Form("constant", shift=float(value)) if isinstance(value, int | float) else None
-        case ("normal" | "uniform" | "orthogonal"), _:
+        case (("normal" | "uniform" | "orthogonal"), _):
             return Form(op.op, 1.0)
         case "truncated_normal", _:
             low, high = op.attr("low"), op.attr("high")
             assert isinstance(low, int | float) and isinstance(high, int | float)
             return Form("truncated_normal", 1.0, low=float(low), high=float(high))
-        case ("cast" | "broadcast"), [only]:
+        case (("cast" | "broadcast"), [only]):
             return only
         case "neg", [only]:
             return only.times(-1.0)
-        case ("mul" | "add" | "sub" | "div"), [a, b]:
+        case (("mul" | "add" | "sub" | "div"), [a, b]):
             return _combined(op.op, a, b)
     return None
 
@@ -153,8 +155,14 @@ RULES: Sequence[tuple[Said, Callable[[int, int], Form]]] = (
     (Said("kaiming_uniform_", (_OUT, _RELU)), lambda i, o: _around(math.sqrt(6 / o))),
     (Said("kaiming_normal_", (_RELU,)), lambda i, o: Form("normal", math.sqrt(2 / i))),
     (Said("kaiming_normal_", (_OUT, _RELU)), lambda i, o: Form("normal", math.sqrt(2 / o))),
-    (Said("kaiming_uniform_", (Keyword("a", Call(Word("math.sqrt"), (Word("5"),))),)), lambda i, o: _around(math.sqrt(1 / i))),
-    (Said("kaiming_normal_", (Keyword("nonlinearity", Word('"linear"')),)), lambda i, o: Form("normal", math.sqrt(1 / i))),
+    (
+        Said("kaiming_uniform_", (Keyword("a", Call(Word("math.sqrt"), (Word("5"),))),)),
+        lambda i, o: _around(math.sqrt(1 / i)),
+    ),
+    (
+        Said("kaiming_normal_", (Keyword("nonlinearity", Word('"linear"')),)),
+        lambda i, o: Form("normal", math.sqrt(1 / i)),
+    ),
 )
 
 
@@ -173,7 +181,11 @@ def tensor(param: Param, program: Program, precision: str) -> Expr:
     assert sizes is not None
     shape: tuple[Expr, ...] = tuple(Num(size, "dim") for size in sizes) or (Seq(()),)
     # `float` follows the model's `to`; other dtypes are the parameter's own.
-    more = (Keyword("dtype", Word(rows.DTYPES[dtype])),) if param.type.dtype != "float" and dtype != "f32" else ()
+    more = (
+        (Keyword("dtype", Word(rows.DTYPES[dtype])),)
+        if param.type.dtype != "float" and dtype != "f32"
+        else ()
+    )
     function = program.functions.get(param.init)
     if param.kind == "prepared" or function is None:
         return Call(Word("torch.empty"), (*shape, *more))
@@ -242,7 +254,13 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
             made.append(Rule(described[main][0], key[0], key[1], optional=optional))
         for text, (what, members) in described.items():
             if text != main:
-                made.append(Rule(what, condition=_condition([each.path for each in members], names), copied=members[0].init if not what.function else ""))
+                made.append(
+                    Rule(
+                        what,
+                        condition=_condition([each.path for each in members], names),
+                        copied=members[0].init if not what.function else "",
+                    )
+                )
     del layers
     return [each for each in made if each.layer] + [each for each in made if not each.layer]
 
@@ -265,7 +283,9 @@ def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
     for each in group:
         ruled = by_shape(each.form, each.shape) if each.form is not None else []
         many = len({other.form for other in group}) > 2
-        what = RULES[ruled[0]][0] if ruled and many else said(each.form) if each.form is not None else Said("")
+        what = (
+            RULES[ruled[0]][0] if ruled and many else said(each.form) if each.form is not None else Said("")
+        )
         key = f"{what}{each.init if each.form is None else ''}"
         found.setdefault(key, (what, []))[1].append(each)
     return found
@@ -306,7 +326,9 @@ def _ends(path: str, suffix: str) -> bool:
 def _ending(suffixes: Sequence[str], everything: Sequence[str], wanted: set[str]) -> str:
     """`name.endswith(...)`, with the dot in front only where it makes a difference."""
     if len(suffixes) == 1 and suffixes[0] in wanted:
-        return f"name == {quoted(suffixes[0])}" if len(wanted) == 1 else f"name.endswith({quoted(suffixes[0])})"
+        return (
+            f"name == {quoted(suffixes[0])}" if len(wanted) == 1 else f"name.endswith({quoted(suffixes[0])})"
+        )
     loose = {path for path in everything if any(path.endswith(suffix) for suffix in suffixes)}
     texts = [quoted(suffix if loose == wanted else "." + suffix) for suffix in suffixes]
     return f"name.endswith({texts[0] if len(texts) == 1 else '(' + ', '.join(texts) + ')'})"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
-from dlc.ir.nodes import Op
+from dlc.ir.nodes import Attr, Op
 from dlc.types.tensor import INTS
 from dlc_torch import neural, rows, shapes
-from dlc_torch.draft import Check, Device, Drafter, Loop, Say, Store, Training, without_defaults
+from dlc_torch.draft import DONE, Check, Device, Drafter, Loop, Say, Store, Training, without_defaults
 from dlc_torch.shapes import alias, method, sizes
-
 
 # --- structure -------------------------------------------------------------------------------------------------
 
 
-def param(d: Drafter, op: Op) -> None:
-    d.inline[op.out.name] = Path(str(op.attr("path")), tensor=True)
+def param(d: Drafter, op: Op) -> Expr:
+    """Read where it is used; a buffer that is updated is read where the spec reads it."""
+    path = str(op.attr("path"))
+    if path in d.updated:
+        return Path(path, tensor=True)
+    d.inline[op.out.name] = Path(path, tensor=True)
+    return DONE
 
 
 def const(d: Drafter, op: Op) -> Expr:
@@ -36,15 +40,18 @@ def _table(value: object, dtype: str) -> Expr:
     return Word(repr(number)) if isinstance(number, bool) else Num(number)
 
 
-def update(d: Drafter, op: Op) -> None:
+def update(d: Drafter, op: Op) -> Expr:
     d.body.append(Store(Path(str(op.attr("path")), tensor=True), method(d.tensor(op.inputs[0]), "detach")))
+    return DONE
 
 
-def require(d: Drafter, op: Op) -> None:
-    d.body.append(Check(d.value(op.inputs[0]), str(op.attr("message") or "a requirement does not hold")))
+def require(d: Drafter, op: Op) -> Expr:
+    message = str(op.attr("message") or "a requirement does not hold")
+    d.body.append(Check(d.value(op.inputs[0]), message.replace("{", "{{").replace("}", "}}")))
+    return DONE
 
 
-def repeat(d: Drafter, op: Op) -> None:
+def repeat(d: Drafter, op: Op) -> Expr:
     """A loop; its body is drafted as the function's is."""
     assert op.region is not None
     inputs = tuple(map(d.tensor, op.inputs))
@@ -53,16 +60,19 @@ def repeat(d: Drafter, op: Op) -> None:
         d.operation(each)
     results = tuple(map(d.tensor, op.region.results))
     inside, d.body = d.body, outside
-    count, start, step = (int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1)))
+    count, start, step = (
+        int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1))
+    )
     args = tuple(map(d.target, op.region.args))
     outputs = tuple(map(d.target, op.outputs))
     d.body.append(Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs))
+    return DONE
 
 
 # --- elementwise -----------------------------------------------------------------------------------------------
 
 
-def cast(d: Drafter, op: Op) -> Expr | None:
+def cast(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     source, to = d.dtype_of(name), d.dtype_of(op.out.name)
     if source == to:
@@ -101,7 +111,11 @@ def clamp(d: Drafter, op: Op) -> Expr | None:
     if len(op.inputs) != 1:
         return None
     low, high = op.attr("min"), op.attr("max")
-    bounds = [Keyword(key, d.attribute(op, key, value)) for key, value in (("min", low), ("max", high)) if value is not None]
+    bounds = [
+        Keyword(key, d.attribute(op, key, value))
+        for key, value in (("min", low), ("max", high))
+        if value is not None
+    ]
     if len(bounds) == 2:
         return method(d.tensor(op.inputs[0]), "clamp", *(each.value for each in bounds))
     return method(d.tensor(op.inputs[0]), "clamp", *bounds)
@@ -146,7 +160,7 @@ def reduced(op: Op, rank: int) -> tuple[int, ...]:
     return tuple(int(str(each)) % rank for each in (axis if isinstance(axis, tuple) else (axis,)))
 
 
-def prod(d: Drafter, op: Op) -> Expr | None:
+def prod(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     rank = d.types[name].rank
     axes, keepdims = reduced(op, rank), bool(op.attr("keepdims"))
@@ -156,7 +170,9 @@ def prod(d: Drafter, op: Op) -> Expr | None:
         return method(d.tensor(name), "prod")
     x = d.tensor(name)
     for axis in sorted(axes, reverse=True):  # one axis at a time, the last first
-        x = without_defaults(method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims)))))
+        x = without_defaults(
+            method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
+        )
     return x
 
 
@@ -168,7 +184,7 @@ def running(d: Drafter, op: Op) -> Expr:
     return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
 
 
-def flip(d: Drafter, op: Op) -> Expr | None:
+def flip(d: Drafter, op: Op) -> Expr:
     axes = op.attr("axes")
     assert isinstance(axes, tuple)
     rank = d.types[op.inputs[0]].rank
@@ -267,13 +283,15 @@ def native(op: Op) -> bool:
 
 
 # The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as the first.
-FORMS: Mapping[str, Mapping[str, tuple[object, ...]]] = {
+FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
     "gelu": {"approximate": ("none", "tanh")},
     "attention": {"window": (None,), "softcap": (None,)},
 }
 
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what they do.
-KEPT = frozenset({"rope", "attention", "local_response_norm", "drop_path", "pixel_shuffle", "resize", "selective_scan"})
+KEPT = frozenset(
+    {"rope", "attention", "local_response_norm", "drop_path", "pixel_shuffle", "resize", "selective_scan"}
+)
 
 
 def is_native(op: Op) -> bool:
@@ -286,8 +304,8 @@ def is_native(op: Op) -> bool:
 SAY: Mapping[str, Say] = {
     **shapes.SAY,
     **neural.SAY,
-    **{name: composite for name in rows.COMPOSITES},
-    **{name: reduction for name in REDUCTIONS},
+    **dict.fromkeys(rows.COMPOSITES, composite),
+    **dict.fromkeys(REDUCTIONS, reduction),
     "param": param,
     "const": const,
     "update": update,

@@ -36,7 +36,9 @@ def name_classes(classes: Sequence[Class]) -> None:
 def _base(made: Class) -> str:
     function = made.unit.function
     if not made.unit.is_class:
-        return identifier(function.source.strip("_") if function.kind != "init" else _initial_name(made), "function")
+        return identifier(
+            function.source.strip("_") if function.kind != "init" else _initial_name(made), "function"
+        )
     name = camel(function.source) if function.library else function.source
     name = identifier(name, "Module")
     return name if name not in TAKEN else f"{name}_"
@@ -49,7 +51,10 @@ def _initial_name(made: Class) -> str:
 def _labels(made: Class) -> list[str]:
     """The first parts of a class's paths, and its inputs."""
     function = made.unit.function
-    return [*(node.label for node in made.unit.root.items.values()), *(value.name for value in function.inputs)]
+    return [
+        *(node.label for node in made.unit.root.items.values()),
+        *(value.name for value in function.inputs),
+    ]
 
 
 def _difference(made: Class, plain: Class, group: Sequence[Class]) -> str:

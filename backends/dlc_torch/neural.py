@@ -28,7 +28,7 @@ def ints(op: Op, name: str) -> tuple[int, ...]:
 def pairs(op: Op, name: str = "padding") -> Pairs:
     value = op.attr(name)
     assert isinstance(value, tuple)
-    return tuple((int(str(a)), int(str(b))) for a, b in value)  # type: ignore[misc, has-type]
+    return tuple((int(str(pair[0])), int(str(pair[1]))) for pair in value if isinstance(pair, tuple))
 
 
 def even(padding: Pairs) -> bool:
@@ -49,8 +49,14 @@ def ahead(padding: Pairs) -> tuple[int, ...]:
 
 def geometry(op: Op, padding: Pairs) -> list[Expr]:
     """The keyword arguments that convolutions share, each left out where it says nothing."""
-    found = [("stride", ints(op, "stride"), 1), ("padding", ahead(padding), 0), ("dilation", ints(op, "dilation"), 1)]
-    keywords: list[Expr] = [Keyword(name, per_axis(values, name), Num(default)) for name, values, default in found]
+    found = [
+        ("stride", ints(op, "stride"), 1),
+        ("padding", ahead(padding), 0),
+        ("dilation", ints(op, "dilation"), 1),
+    ]
+    keywords: list[Expr] = [
+        Keyword(name, per_axis(values, name), Num(default)) for name, values, default in found
+    ]
     groups = op.attr("groups")
     assert isinstance(groups, int)
     return [*keywords, Keyword("groups", Num(groups, "groups"), ONE)]
@@ -89,7 +95,9 @@ def _cropped(whole: Expr, padding: Pairs) -> Expr:
 
 def max_pool(d: Drafter, op: Op) -> Expr:
     padding, kernel = pairs(op), ints(op, "kernel")
-    native = even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
+    native = even(padding) and all(
+        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
+    )
     first = d.tensor(op.inputs[0]) if native else bordered(d, op, padding, float("-inf"))
     return Call(Word(f"F.max_pool{len(kernel)}d"), (first, *_window(op, padding if native else ())))
 
@@ -108,7 +116,9 @@ def _window(op: Op, padding: Pairs) -> list[Expr]:
 
 def avg_pool(d: Drafter, op: Op) -> Expr:
     padding, kernel = pairs(op), ints(op, "kernel")
-    native = even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
+    native = even(padding) and all(
+        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
+    )
     function = Word(f"F.avg_pool{len(kernel)}d")
     if native:
         uncounted = not op.attr("count_padding") and any(map(any, padding))
@@ -187,7 +197,9 @@ def transposed_convolution(f: Function) -> Expr | None:
     groups = op.attr("groups")
     assert isinstance(groups, int)
     keywords = geometry(op, padding)
-    keywords.insert(2, Keyword("output_padding", per_axis(ints(op, "output_padding"), "output_padding"), ZERO))
+    keywords.insert(
+        2, Keyword("output_padding", per_axis(ints(op, "output_padding"), "output_padding"), ZERO)
+    )
     return Call(
         Word(f"nn.ConvTranspose{len(kernel)}d"),
         (
@@ -226,13 +238,17 @@ def group_norm(f: Function) -> Expr:
     (channels,) = _shape(f, "weight")
     groups = dict(f.static)["groups"]
     assert isinstance(groups, int)
-    return Call(Word("nn.GroupNorm"), (Num(groups, "groups"), Num(channels, "channels"), _number(f, "eps", 1e-5)))
+    return Call(
+        Word("nn.GroupNorm"), (Num(groups, "groups"), Num(channels, "channels"), _number(f, "eps", 1e-5))
+    )
 
 
 def instance_norm(f: Function) -> Expr:
     (channels,) = _shape(f, "weight")
     name = f"nn.InstanceNorm{f.inputs[0].type.rank - 2}d"
-    return Call(Word(name), (Num(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False)))
+    return Call(
+        Word(name), (Num(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False))
+    )
 
 
 def multihead_attention(f: Function) -> Expr | None:
@@ -275,7 +291,9 @@ def layer_call(d: Drafter, op: Op) -> Expr | None:
     if not op.path or native_layer(callee) is None:
         return None
     first: Expr = d.tensor(op.inputs[0])
-    if op.op.startswith("conv") and not even(pairs(inner(callee, "conv" if "transpose" not in op.op else op.op[:14]))):
+    if op.op.startswith("conv") and not even(
+        pairs(inner(callee, "conv" if "transpose" not in op.op else op.op[:14]))
+    ):
         first = bordered(d, op, pairs(inner(callee, "conv")), 0.0)
     return Call(Path(op.path), (first,))
 
@@ -306,7 +324,7 @@ SAY: Mapping[str, Say] = {
     "avg_pool": avg_pool,
     "global_avg_pool": global_avg_pool,
     "adaptive_avg_pool": adaptive_avg_pool,
-    **{name: layer_call for name in LAYERS},
+    **dict.fromkeys(LAYERS, layer_call),
 }
 
 __all__ = ["LAYERS", "SAY", "Dim", "Text", "native_layer"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Unary, Word, size
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word, size
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
-from dlc_torch.draft import Drafter, Say, plain
+from dlc_torch.draft import DONE, Drafter, Say, plain
 
 Axes = tuple[Dim, ...]
 
@@ -21,17 +21,18 @@ def words(values: Sequence[int]) -> tuple[Expr, ...]:
     return tuple(Word(str(value)) for value in values)
 
 
-def alias(d: Drafter, op: Op, name: str) -> None:
+def alias(d: Drafter, op: Op, name: str) -> Expr:
     """The result is another name for a value."""
     d.inline[op.out.name] = d.value(name)
     if name in d.host:
         d.host.add(op.out.name)
+    return DONE
 
 
 # --- reshape ---------------------------------------------------------------------------------------------------
 
 
-def reshape(d: Drafter, op: Op) -> Expr | None:
+def reshape(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     before, after = d.types[name].axes, op.out.type.axes
     if before == after:
@@ -65,7 +66,9 @@ def _change(d: Drafter, x: Expr, at: int, old: Axes, new: Axes, rank: int) -> Ex
     if not old:
         return _with_axes(x, at, len(new), rank)
     if not new:
-        return method(x, "squeeze", *(words((at,)) if len(old) == 1 else (Seq(words(range(at, at + len(old)))),)))
+        return method(
+            x, "squeeze", *(words((at,)) if len(old) == 1 else (Seq(words(range(at, at + len(old)))),))
+        )
     return None
 
 
@@ -95,7 +98,8 @@ def _indexed(d: Drafter, name: str, before: Axes, after: Axes) -> Expr | None:
     if not single or tuple(axis for i, axis in enumerate(before) if i not in single) != after:
         return None
     items = [
-        _place(start[i], whole[i]) if i in single else _cut(d, start[i], stop[i], 1, whole[i]) for i in range(len(before))
+        _place(start[i], whole[i]) if i in single else _cut(d, start[i], stop[i], 1, whole[i])
+        for i in range(len(before))
     ]
     return at(d.tensor(source.inputs[0]), items)
 
@@ -119,7 +123,7 @@ def _list(op: Op, name: str) -> tuple[int | Dim, ...]:
     return value  # type: ignore[return-value]
 
 
-def slice_(d: Drafter, op: Op) -> Expr | None:
+def slice_(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     whole = d.types[name].axes
     start, stop, step = _bounds(op)
@@ -195,7 +199,12 @@ def _unsqueezed(d: Drafter, part: Op, axis: int) -> Op | None:
     """The only reader of a slice, if it takes the axis (of size 1) away."""
     readers = d.readers.get(part.out.name, ())
     axes = part.out.type.axes
-    if len(readers) != 1 or d.uses[part.out.name] != 1 or readers[0].op != "reshape" or axes[axis].constant != 1:
+    if (
+        len(readers) != 1
+        or d.uses[part.out.name] != 1
+        or readers[0].op != "reshape"
+        or axes[axis].constant != 1
+    ):
         return None
     return readers[0] if readers[0].out.type.axes == (*axes[:axis], *axes[axis + 1 :]) else None
 
@@ -206,14 +215,14 @@ def _split(d: Drafter, x: Expr, parts: Sequence[Dim], axis: Expr) -> Expr:
     return method(x, "split", Seq(sizes(parts)), Keyword("dim", axis))
 
 
-def slice_or_part(d: Drafter, op: Op) -> Expr | None:
-    return None if partition(d, op) else slice_(d, op)
+def slice_or_part(d: Drafter, op: Op) -> Expr:
+    return DONE if partition(d, op) else slice_(d, op)
 
 
 # --- others ----------------------------------------------------------------------------------------------------
 
 
-def permute(d: Drafter, op: Op) -> Expr | None:
+def permute(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     axes = [int(str(axis)) for axis in _list(op, "axes")]
     rank = len(axes)
@@ -228,7 +237,7 @@ def permute(d: Drafter, op: Op) -> Expr | None:
     return method(x, "permute", *words(axes))
 
 
-def broadcast(d: Drafter, op: Op) -> Expr | None:
+def broadcast(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
     before, after = d.types[name].axes, op.out.type.axes
     if name in d.host:
@@ -236,7 +245,9 @@ def broadcast(d: Drafter, op: Op) -> Expr | None:
     if before == after:
         return alias(d, op, name)
     new = len(after) - len(before)
-    kept = (Word("-1") if i >= new and axis == before[i - new] else size(axis) for i, axis in enumerate(after))
+    kept = (
+        Word("-1") if i >= new and axis == before[i - new] else size(axis) for i, axis in enumerate(after)
+    )
     return method(d.tensor(name), "expand", *kept)
 
 
@@ -268,7 +279,9 @@ def concat(d: Drafter, op: Op) -> Expr:
     if all(bare):
         parts = Seq(tuple(d.tensor(name) for name in bare if name), "[]")
         return Call(Word("torch.stack"), (parts,) if axis == 0 else (parts, dim))
-    return Call(Word("torch.cat"), (Seq(tuple(map(d.tensor, op.inputs)), "[]"), *(() if axis == 0 else (dim,))))
+    return Call(
+        Word("torch.cat"), (Seq(tuple(map(d.tensor, op.inputs)), "[]"), *(() if axis == 0 else (dim,)))
+    )
 
 
 def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
@@ -326,23 +339,24 @@ def update_slice(d: Drafter, op: Op) -> Expr:
     return method(d.tensor(x), "index_copy", *words((axis,)), places, d.tensor(values))
 
 
-def top_k(d: Drafter, op: Op) -> None:
+def top_k(d: Drafter, op: Op) -> Expr:
     """A stable sort: `torch.topk` promises no order among equal elements."""
     (name,) = op.inputs
     axis, rank = int(str(op.attr("axis"))), d.types[name].rank
     whole = d.types[name]
     ordered, order = (Value(f"{out.name}_sorted", out.type.with_axes(whole.axes)) for out in op.outputs)
-    keywords = (Keyword("dim", d.axis(axis, rank)), Keyword("descending", Word("True")), Keyword("stable", Word("True")))
+    keywords = (
+        Keyword("dim", d.axis(axis, rank)),
+        Keyword("descending", Word("True")),
+        Keyword("stable", Word("True")),
+    )
     d.assign(op, method(d.tensor(name), "sort", *keywords), (ordered, order))
     for source, out in zip((ordered, order), op.outputs, strict=True):
         cut = Cut(None, size(out.type.axes[axis], "k"))
         d.types[source.name] = source.type
-        items: list[Expr] = [Cut()] * axis + [cut] + [Cut()] * (rank - axis - 1)
+        items: list[Expr] = [*[Cut()] * axis, cut, *[Cut()] * (rank - axis - 1)]
         d.assign(op, at(d.value(source.name), items), (out,))
-
-
-def negative(expr: Expr) -> Expr:
-    return Unary("-", expr)
+    return DONE
 
 
 SAY: Mapping[str, Say] = {

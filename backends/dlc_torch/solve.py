@@ -46,13 +46,11 @@ class Solution:
 
 # Roles that name a size of a layer, for which an equal static parameter is believed.
 SIZES = frozenset(
-    """in_features out_features in_channels out_channels num_features num_embeddings embedding_dim dim channels size part
-    count heads output_size""".split()
+    ["in_features", "out_features", "in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim", "dim", "channels", "size", "part", "count", "heads", "output_size"]
 )
 # Roles whose numbers are mostly small and equal a static parameter by chance.
 WEAK = frozenset(
-    """kernel_size stride padding output_padding dilation groups index eps value k slope step momentum correction low high
-    min max scale""".split()
+    ["kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "index", "eps", "value", "k", "slope", "step", "momentum", "correction", "low", "high", "min", "max", "scale"]
 )
 # Static parameters that a role is believed to mean first, by name.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -70,7 +68,9 @@ LEAST_EQUAL, LEAST_FACTOR = 2, 16
 FACTORS = (2, 3, 4, 6, 8)
 
 
-def solve(columns: Sequence[Column], statics: Sequence[Mapping[str, Attr]], spatial: Sequence[int] = ()) -> Solution:
+def solve(
+    columns: Sequence[Column], statics: Sequence[Mapping[str, Attr]], spatial: Sequence[int] = ()
+) -> Solution:
     """`statics` are the members' static arguments; `spatial` are sizes of images, which channels may equal by chance."""
     return _Solver(statics, frozenset(spatial)).run(columns)
 
@@ -96,6 +96,9 @@ class _Solver:
             if expr is not None:
                 found[i] = expr
         for i, column in enumerate(columns):
+            if i not in found and (again := self._again(column)) is not None:
+                found[i] = again
+        for i, column in enumerate(columns):
             if i not in found:
                 found[i] = self._own(column) if column.varies else Num(column.values[0], column.role)
         names = [name for name in self.known if name in self.used]
@@ -119,7 +122,9 @@ class _Solver:
         if not all(isinstance(value, int) and value > 0 for value in values):
             return None
         positive = {
-            name: known for name, known in among.items() if all(isinstance(each, int) and each > 0 for each in known)
+            name: known
+            for name, known in among.items()
+            if all(isinstance(each, int) and each > 0 for each in known)
         }
         for name, known in positive.items():
             if factor := _ratio(values, known):
@@ -127,7 +132,9 @@ class _Solver:
         for name, known in positive.items():
             if factor := _ratio(known, values):
                 return Binary("//", self._use(name), Num(factor))
-        everything = {name: known for name, known in {**self.known, **self.own}.items() if name not in positive} | positive
+        everything = {
+            name: known for name, known in {**self.known, **self.own}.items() if name not in positive
+        } | positive
         for operator, a, b in _pairs(values, everything):
             if a in positive or b in positive:
                 return Binary(operator, self._use(a), self._use(b))
@@ -157,7 +164,7 @@ class _Solver:
         value = column.values[0]
         same = [name for name, values in self.known.items() if set(values) == {value}]
         named = [name for name in (column.role, *SYNONYMS.get(column.role, ())) if name in same]
-        if named:
+        if named and not (column.role in WEAK and value in (0, 1)):
             return self._use(named[0])
         if column.role in WEAK or not isinstance(value, int):
             return None
@@ -168,6 +175,15 @@ class _Solver:
             return self._believed_term(value)
         return None
 
+    def _again(self, column: Column) -> Expr | None:
+        """A parameter that is believed elsewhere, for a number that would have been too small to tell."""
+        value = column.values[0]
+        if column.varies or column.role in WEAK or not isinstance(value, int) or value < 4:
+            return None
+        same = [name for name, values in self.known.items() if set(values) == {value}]
+        sure = len(same) == 1 and same[0] in self.used and not self._ambiguous(value)
+        return self._use(same[0]) if sure else None
+
     def _believed_term(self, value: int) -> Expr | None:
         sure = {
             name: int(values[0])
@@ -175,7 +191,9 @@ class _Solver:
             if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
         }
         large = {name: known for name, known in sure.items() if known >= LEAST_FACTOR}
-        multiples = [(factor, name) for name, known in large.items() for factor in FACTORS if factor * known == value]
+        multiples = [
+            (factor, name) for name, known in large.items() for factor in FACTORS if factor * known == value
+        ]
         if len(multiples) == 1:
             ((factor, name),) = multiples
             return Binary("*", Num(factor), self._use(name))
@@ -197,10 +215,12 @@ def _ratio(a: Sequence[Value], b: Sequence[Value]) -> int:
     return only if only > 1 else 0
 
 
-def _pairs(
-    values: Sequence[Value], among: Mapping[str, tuple[Value, ...]]
-) -> Iterator[tuple[str, str, str]]:
-    whole = {name: known for name, known in among.items() if all(isinstance(each, int) and each > 1 for each in known)}
+def _pairs(values: Sequence[Value], among: Mapping[str, tuple[Value, ...]]) -> Iterator[tuple[str, str, str]]:
+    whole = {
+        name: known
+        for name, known in among.items()
+        if all(isinstance(each, int) and each > 1 for each in known)
+    }
     for a, first in whole.items():
         for b, second in whole.items():
             rows = list(zip(values, first, second, strict=True))

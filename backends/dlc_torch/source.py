@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,16 +11,47 @@ from dataclasses import dataclass, field, replace
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import base, identifier, snake, unique
 from dlc.emit.python import docstring, number
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Text, Word, refs, text, transform, walk
-from dlc.ir.nodes import Function, Relation
+from dlc.emit.tree import (
+    At,
+    Binary,
+    Call,
+    Cut,
+    Dot,
+    Expr,
+    Keyword,
+    Num,
+    Path,
+    Size,
+    Text,
+    Word,
+    refs,
+    size,
+    text,
+    transform,
+    walk,
+)  # fmt: skip
+from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
+from dlc.types.facts import Relation
 from dlc_torch.classes import Class, Unit
-from dlc_torch.draft import Assign, Check, Draft, Loop, Stmt, Store, Target, Training, expressions, rewritten
+from dlc_torch.draft import (
+    NOWHERE,
+    Assign,
+    Check,
+    Draft,
+    Loop,
+    Stmt,
+    Store,
+    Target,
+    Training,
+    expressions,
+    rewritten,
+)
 from dlc_torch.neural import native_layer
 from dlc_torch.sizes import readable, shape_of, solved
 from dlc_torch.solve import Arg
-from dlc_torch.structure import Node, find, is_attribute, looked_up, reach, turns_of
-from dlc_torch.write import Nesting, Variables, Writer, last_reads, needed_sizes, safe, shape_text
+from dlc_torch.structure import Node, find, is_attribute, looked_up, over, reach
+from dlc_torch.write import Heavy, Nesting, Variables, Writer, last_reads, needed_sizes, safe, shape_text
 
 Lines = list[str]
 
@@ -46,16 +78,18 @@ class Source:
     def _class(self, made: Class) -> Lines:
         unit = made.unit
         parent = "nn.Module" if unit.layers is None else "nn.Sequential"
-        lines = [f"class {made.name}({parent}):", *_doc(unit.function, 1)]
+        doc = _doc(unit.function, 1)
+        lines = [f"class {made.name}({parent}):", *doc, *([""] if doc else [])]
         is_main = self.entry in unit.names
-        attributes = self._attributes(made)
+        drafts = [self._prepared(made, draft) for draft in unit.drafts]
+        attributes = self._attributes(made, drafts)
         if unit.layers is not None:
             return [*lines, *self._sequential(made, unit.layers, is_main)]
         annotations = [f"{INDENT}{init.annotation}: Tensor" for init in unit.inits if init.annotation]
         if annotations:
             lines += [*annotations, ""]
         lines += self._constructor(made, attributes, is_main)
-        for draft in unit.drafts:
+        for draft in drafts:
             lines += ["", *self._method(made, draft, attributes)]
         return [*lines, *(["", *self.init_weights] if is_main and self.init_weights else [])]
 
@@ -67,11 +101,15 @@ class Source:
             lines += [f"{INDENT * 2}self.init_weights()", "", *self.init_weights]
         return lines
 
-    def _attributes(self, made: Class) -> dict[str, str]:
+    def _prepared(self, made: Class, draft: Draft) -> Draft:
+        """The draft with its checks in front, and with loops over what the class holds."""
+        body = (*_checks(_facts(self, made, draft)), *draft.body)
+        return replace(draft, body=tuple(self._looped(stmt, made.unit.root) for stmt in body))
+
+    def _attributes(self, made: Class, drafts: Sequence[Draft]) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
         read: dict[str, None] = {}
-        exprs = [expr for draft in made.unit.drafts for expr in (*expressions(draft.body), *draft.results)]
-        exprs += [expr for draft in made.unit.drafts for pair in _facts(self, made, draft) for expr in pair[:1]]
+        exprs = (expr for draft in drafts for expr in _all(draft))
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
                 read.setdefault(node.name)
@@ -96,13 +134,14 @@ class Source:
 
     def _method(self, made: Class, draft: Draft, attributes: Mapping[str, str]) -> Lines:
         root = made.unit.root
-        draft = replace(draft, body=(*_checks(_facts(self, made, draft)), *draft.body))
 
         def settle(expr: Expr) -> Expr:
-            return _named(self._reached(expr, root), {name: f"self.{attribute}" for name, attribute in attributes.items()})
+            return _named(
+                self._reached(expr, root),
+                {name: f"self.{attribute}" for name, attribute in attributes.items()},
+            )
 
-        body = tuple(self._looped(stmt, root) for stmt in draft.body)
-        draft = replace(draft, body=rewritten(body, settle), results=tuple(map(settle, draft.results)))
+        draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
         name = draft.function.entry or "forward"
         doc = _doc(draft.function, 2) if draft.function.entry else []
         return self._def(made, draft, name, ["self"], doc, 1)
@@ -111,20 +150,31 @@ class Source:
         draft = made.unit.drafts[0]
 
         def settle(expr: Expr) -> Expr:
-            return transform(_named(expr, {}), lambda node: Word("training") if isinstance(node, Training) else node)
+            return transform(
+                _named(expr, {}), lambda node: Word("training") if isinstance(node, Training) else node
+            )
 
         draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
         return self._def(made, draft, made.name, [], _doc(draft.function, 1), 0, _signature(made, False))
 
     def _def(
-        self, made: Class, draft: Draft, name: str, first: list[str], doc: Lines, indent: int, more: Sequence[str] = ()
+        self,
+        made: Class,
+        draft: Draft,
+        name: str,
+        first: list[str],
+        doc: Lines,
+        indent: int,
+        more: Sequence[str] = (),
     ) -> Lines:
         """A `def` with its body."""
         written = _Body(draft, indent + 1, set(made.solution.arguments) if not first else set())
         extra = [f"{need}: {_NEEDS.get(need, 'int')}" for need in sorted(draft.needs)] if not first else []
         inputs = [f"{each}: Tensor" for each in written.inputs]
         signature = ", ".join([*first, *inputs, *more, *extra])
-        result = "Tensor" if len(draft.results) == 1 else f"tuple[{', '.join(['Tensor'] * len(draft.results))}]"
+        result = (
+            "Tensor" if len(draft.results) == 1 else f"tuple[{', '.join(['Tensor'] * len(draft.results))}]"
+        )
         head = f"def {name}({signature}) -> {result}:"
         note = types_text(draft, written.inputs)
         lines = layout(head, indent, comment=note)
@@ -138,7 +188,10 @@ class Source:
         def change(node: Expr) -> Expr:
             if not isinstance(node, Path):
                 return node
-            return reach(root, node.path, node.tensor, self.roots, self.native)
+            reached = reach(root, node.path, node.tensor, self.roots, self.native)
+            below = find(root, node.path.split("."))
+            heavy = below is not None and not node.tensor and (below.is_container or not self.native(below.function))
+            return Heavy(reached) if heavy else reached
 
         return transform(expr, change)
 
@@ -153,7 +206,15 @@ _NEEDS = {"device": "torch.device", "training": "bool"}
 
 
 def _doc(function: Function, indent: int) -> Lines:
-    return [line for each in docstring(function.doc, indent) for line in ([each] if len(each) <= 100 else [each])]
+    width = 100 - len(INDENT) * indent
+    lines = function.doc.strip().splitlines()
+    if any(len(line) + 6 > width for line in lines):
+        lines = [line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 3), "")][:-1]
+    return docstring("\n".join(lines), len(INDENT) * indent)
+
+
+def _paragraphs(lines: Sequence[str]) -> list[str]:
+    return " ".join(line.strip() or "\n" for line in lines).split(" \n ")
 
 
 def _attribute(name: str, taken: Iterable[str]) -> str:
@@ -249,14 +310,12 @@ def _facts(source: Source, made: Class, draft: Draft) -> list[tuple[Expr, str]]:
 
 
 def _trivial(fact: Relation) -> bool:
-    return str(fact) in {f"{bound} {symbol}" for symbol in fact.left.symbols | fact.right.symbols for bound in ("1 <=", "0 <=")} | {
-        f"{symbol} >= {least}" for symbol in fact.left.symbols for least in (0, 1)
-    }
+    return str(fact) in {
+        f"{bound} {symbol}" for symbol in fact.left.symbols | fact.right.symbols for bound in ("1 <=", "0 <=")
+    } | {f"{symbol} >= {least}" for symbol in fact.left.symbols for least in (0, 1)}
 
 
 def _condition(fact: Relation, made: Class) -> Expr:
-    from dlc.emit.tree import Binary, size
-
     def side(dim: Dim) -> Expr:
         value = dim.constant
         named = [name for name, known in made.solution.arguments.items() if known[0] == value]
@@ -265,9 +324,26 @@ def _condition(fact: Relation, made: Class) -> Expr:
     return Binary(fact.op, side(fact.left), side(fact.right))
 
 
+_WORDS = {
+    "<=": "at most",
+    "<": "less than",
+    ">=": "at least",
+    ">": "more than",
+    "==": "equal to",
+    "!=": "other than",
+}
+
+
 def _checks(facts: Iterable[tuple[Expr, str]]) -> Iterator[Stmt]:
-    for condition, message in facts:
-        yield Check(condition, f"this model needs {message}")
+    """`T must be at most {self.context}, not {T}`, and the like."""
+    for condition, fact in facts:
+        match condition:
+            case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
+                yield Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
+            case Binary(operator, Size(name) as left, right):
+                yield Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+            case _:
+                yield Check(condition, f"{fact} must hold")
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------
@@ -285,13 +361,19 @@ class _Body:
         self.variables = Variables(last_reads(body, results), _hints(draft))
         self.variables.reserved |= taken | _loop_variables(body) | set(draft.needs)
         self.sizes = self._size_names(needed_sizes(exprs))
-        self.inputs = [self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs]
+        self.inputs = [
+            self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
+        ]
 
     def _size_names(self, symbols: Sequence[str]) -> dict[str, str]:
         inputs = {target.name for target in self.draft.inputs}
         names: dict[str, str] = {}
         for symbol in symbols:
-            wanted = symbol if symbol in self.draft.needs else unique(safe(identifier(symbol, "n")), inputs | set(names.values()))
+            wanted = (
+                symbol
+                if symbol in self.draft.needs
+                else unique(safe(identifier(symbol, "n")), inputs | set(names.values()))
+            )
             names[symbol] = wanted
         self.variables.reserved |= set(names.values())
         return names
@@ -301,6 +383,7 @@ class _Body:
         writer = Writer(self.variables, self.indent, device, self.sizes)
         for target, name in zip(self.draft.inputs, self.inputs, strict=True):
             writer.shapes[name] = shape_text(target)
+            writer.dtypes[target.name] = target.dtype
         writer.lines += self._prelude()
         writer.write(self.body)
         results = [writer.text(expr) for expr in self.results]
@@ -320,7 +403,9 @@ class _Body:
             if source.size == Dim.symbol(symbol):
                 by_input.setdefault(source.input, {})[source.axis] = name
             else:
-                rest.append(f"{name} = {text(solved(source, symbol, shape_of(self.inputs[source.input], source.axis)))}")
+                rest.append(
+                    f"{name} = {text(solved(source, symbol, shape_of(self.inputs[source.input], source.axis)))}"
+                )
         lines = [self._unpacked(i, axes) for i, axes in by_input.items()]
         return [line for each in (*lines, *rest) for line in layout(each, self.indent)]
 
@@ -374,11 +459,14 @@ class Looping:
 
     def run(self) -> Loop:
         paths = dict.fromkeys(
-            node for expr in expressions(self.loop.body) for node in walk(expr) if isinstance(node, Path) and "{i}" in node.path
+            node
+            for expr in expressions(self.loop.body)
+            for node in walk(expr)
+            if isinstance(node, Path) and "{i}" in node.path
         )
         if not paths:
             range_ = Call(Word("range"), (self.loop.count,))
-            return replace(self.loop, source=range_)
+            return replace(self.loop, count=NOWHERE, source=range_)
         prefixes = dict.fromkeys(_prefix(node.path) for node in paths)
         sources = {prefix: self._elements(prefix) for prefix in prefixes}
         if all(sources.values()):
@@ -396,7 +484,12 @@ class Looping:
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
         """`self.layers.children()` where a container holds just this loop's parts under names."""
-        if node is None or len(node.items) != 1 or next(iter(node.items.values())).label != label or not node.is_container:
+        if (
+            node is None
+            or len(node.items) != 1
+            or next(iter(node.items.values())).label != label
+            or not node.is_container
+        ):
             return None
         base = reach(self.root, container, False, self.source.roots, self.source.native)
         return Call(Dot(base, "children"))
@@ -405,12 +498,18 @@ class Looping:
         variables: dict[str, str] = {}
         for prefix in sources:
             variables[prefix] = unique(self._variable(prefix), set(variables.values()))
-        body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, lambda path: self._below(path, variables))))
+        body = tuple(
+            rewritten(
+                self.loop.body, lambda expr: self._replaced(expr, lambda path: self._below(path, variables))
+            )
+        )
         if len(sources) == 1:
             source = next(iter(sources.values()))
         else:
             source = Call(Word("zip"), (*sources.values(), Keyword("strict", Word("True"))))
-        return replace(self.loop, body=body, variable=", ".join(variables.values()), source=source)
+        return replace(
+            self.loop, count=NOWHERE, body=body, variable=", ".join(variables.values()), source=source
+        )
 
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
         prefix = _prefix(path.path)
@@ -424,18 +523,13 @@ class Looping:
             return Call(Word(f"self.{method}"), (Word(f'f"{path.path}"'),))
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
-        bounds = [Word(str(i)) for i in (self.loop.start, *turns_of(self._turns())[-1:])]
-        del bounds
-        from dlc_torch.structure import over
-
-        return replace(self.loop, body=body, variable="i", source=over(self.loop.count, self.loop.start, self.loop.step))
-
-    def _turns(self) -> tuple[int, int, int]:
-        count = self.loop.count.value if isinstance(self.loop.count, Num) else 1
-        return int(count), self.loop.start, self.loop.step
+        source = over(self.loop.count, self.loop.start, self.loop.step)
+        return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
 
     def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:
-        return transform(expr, lambda node: change(node) if isinstance(node, Path) and "{i}" in node.path else node)
+        return transform(
+            expr, lambda node: change(node) if isinstance(node, Path) and "{i}" in node.path else node
+        )
 
     def _variable(self, prefix: str) -> str:
         """`block` for instances of Block; the singular of the container's name for PyTorch's own layers."""

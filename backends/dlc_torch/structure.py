@@ -14,18 +14,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dlc.emit.tree import At, Call, Dot, DictGen, Expr, Gen, Keyword, Make, Num, Pairs, Seq, Splat, Text, Word
+from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word
 from dlc.ir.nodes import Child, Function, Param
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
 TAKEN = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
-    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
-    named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
-    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory
-    state_dict to to_empty train training type xpu zero_grad init_weights""".split()
+    ["T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad", "init_weights"]
 )
 # What nn.ModuleDict has besides.
 TAKEN_IN_DICT = TAKEN | {"clear", "items", "keys", "pop", "popitem", "setdefault", "update", "values"}
@@ -62,7 +56,11 @@ class Node:
         nodes, indices = list(self.items.values()), self.indices()
         if indices and sorted(indices) == list(range(len(indices))):
             if all(node.param is not None for node in nodes):
-                return "parameters" if all(node.param.kind == "param" for node in nodes if node.param) else "dict"
+                return (
+                    "parameters"
+                    if all(node.param.kind == "param" for node in nodes if node.param)
+                    else "dict"
+                )
             if not any(node.param is not None for node in nodes):
                 return "list"
         return "dict"
@@ -109,7 +107,9 @@ def find(root: Node, labels: Iterable[str]) -> Node | None:
     """The node at a path without indices of loops, or with the first that has the label."""
     node = root
     for label in labels:
-        found = node.items.get(label) or next((each for each in node.items.values() if each.label == label), None)
+        found = node.items.get(label) or next(
+            (each for each in node.items.values() if each.label == label), None
+        )
         found = found or next((each for each in node.items.values() if _covers(each, label)), None)
         if found is None:
             return None
@@ -168,12 +168,20 @@ class Builder:
         for index in turns_of(node.turns):
             label = node.label.replace("{i}", str(index))
             made = self._made(Node(label, node.function, node.param, None, node.items, node.layers))
-            yield Init(label, made) if is_attribute(label) else Init("", registered(Word("self"), "module", label, made))
+            yield (
+                Init(label, made)
+                if is_attribute(label)
+                else Init("", registered(Word("self"), "module", label, made))
+            )
 
     def _own(self, param: Param, label: str) -> Init:
         value = self.tensor(param)
         if param.kind != "param":
-            return Init("", Call(Word("self.register_buffer"), (Text(label), value)), label if is_attribute(label) else "")
+            return Init(
+                "",
+                Call(Word("self.register_buffer"), (Text(label), value)),
+                label if is_attribute(label) else "",
+            )
         if is_attribute(label):
             return Init(label, parameter(param, value))
         return Init("", registered(Word("self"), "parameter", label, parameter(param, value)))
@@ -208,7 +216,9 @@ class Builder:
         return Gen(self._made(node), "_", Call(Word("range"), (Num(node.turns[0], "count"),)))
 
     def _dict(self, node: Node) -> tuple[Expr, ...]:
-        modules = [each for each in node.items.values() if each.param is None and each.label not in TAKEN_IN_DICT]
+        modules = [
+            each for each in node.items.values() if each.param is None and each.label not in TAKEN_IN_DICT
+        ]
         if not modules:
             return ()
         if len(modules) == 1 and modules[0].turns:
@@ -233,7 +243,12 @@ class Builder:
             if each.param is not None:
                 value = self.tensor(each.param)
                 kind = "parameter" if each.param.kind == "param" else "buffer"
-                yield Init("", registered(base, kind, each.label, parameter(each.param, value) if kind == "parameter" else value))
+                yield Init(
+                    "",
+                    registered(
+                        base, kind, each.label, parameter(each.param, value) if kind == "parameter" else value
+                    ),
+                )
             elif node.function or each.label in TAKEN_IN_DICT:
                 yield Init("", registered(base, "module", each.label, self._made(each)))
                 yield from self._late(each, Call(Dot(base, "get_submodule"), (Text(each.label),)))

@@ -15,8 +15,25 @@ from dataclasses import dataclass, field, replace
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import base, identifier, unique
 from dlc.emit.python import quoted
-from dlc.emit.tree import At, Binary, Call, Dot, Expr, Num, Ref, Seq, Size, Unary, Word, refs, text, transform, walk
+from dlc.emit.tree import (
+    At,
+    Binary,
+    Call,
+    Dot,
+    Expr,
+    Num,
+    Ref,
+    Seq,
+    Size,
+    Unary,
+    Word,
+    refs,
+    text,
+    transform,
+    walk,
+)
 from dlc_torch.draft import Assign, Check, Device, Loop, Stmt, Store, Target, Training, expressions
+from dlc_torch.solve import Arg
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
 MAX_DEPTH = 3  # calls within calls
@@ -25,12 +42,21 @@ END = 1_000_000_000
 RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_"})
 
 
+@dataclass(frozen=True, slots=True)
+class Heavy(Expr):
+    """An instance of a class of ours, or a container that is called: a step that a line should not hold many of."""
+
+    value: Expr
+
+
 # --- nesting ---------------------------------------------------------------------------------------------------
 
 
 def depth(expr: Expr) -> int:
-    """How deep calls nest. A chain of methods counts as one call."""
+    """How deep calls nest. A chain of methods counts as one call, a class of ours as two."""
     match expr:
+        case Call(Heavy(), args):
+            return 2 + max((depth(arg) for arg in args), default=0)
         case Call(Dot(inner), args):
             return max(depth(inner), 1 + max((depth(arg) for arg in args), default=0))
         case Call(_, args):
@@ -63,6 +89,8 @@ def _plain(expr: Expr) -> str:
                 return Word("x.device")
             case Training():
                 return Word("self.training")
+            case Heavy(value):
+                return value
         return node
 
     return text(transform(expr, change))
@@ -78,7 +106,9 @@ class Nesting:
 
     reads: Counter[str]
 
-    def block(self, body: Sequence[Stmt], results: Sequence[Expr], indent: int) -> tuple[list[Stmt], list[Expr]]:
+    def block(
+        self, body: Sequence[Stmt], results: Sequence[Expr], indent: int
+    ) -> tuple[list[Stmt], list[Expr]]:
         here = Counter(name for stmt in body for expr in _direct(stmt) for name in refs(expr))
         here.update(name for expr in results for name in refs(expr))
         pending: dict[str, Assign] = {}
@@ -109,7 +139,9 @@ class Nesting:
             case Assign(expr=expr):
                 return replace(stmt, expr=self._filled(expr, pending, done, indent))
             case Check(condition=expr):
-                return replace(stmt, condition=self._filled(expr, pending, done, indent))
+                return replace(
+                    stmt, condition=self._filled(expr, pending, done, indent)
+                )  # its message reads sizes only
             case Store(value=expr):
                 return replace(stmt, value=self._filled(expr, pending, done, indent))
             case Loop():
@@ -227,6 +259,7 @@ def _defined(body: Iterable[Stmt]) -> Iterator[str]:
 
 # --- lines -----------------------------------------------------------------------------------------------------
 
+
 @dataclass
 class Writer:
     """Writes the body of one method or function, `indent` levels in."""
@@ -237,6 +270,7 @@ class Writer:
     sizes: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     shapes: dict[str, str] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
     at: int = 0
 
     def line(self, line: str, comment: str = "") -> None:
@@ -254,6 +288,8 @@ class Writer:
                     return Word(self.device)
                 case Size(symbol):
                     return Word(self.sizes.get(symbol, symbol))
+                case Heavy(value):
+                    return value
             return node
 
         return transform(expr, change)
@@ -265,13 +301,20 @@ class Writer:
             match stmt:
                 case Assign():
                     self._assign(stmt, goals or {})
-                case Check(condition, message):
-                    self.line(f"if {self.text(opposite(condition))}:")
-                    self.lines += layout(f"raise ValueError({quoted(message)})", self.indent + 1)
+                case Check():
+                    self._check(stmt)
                 case Store(path, value):
                     self._store(path, value)
                 case Loop():
                     self._loop(stmt)
+
+    def _check(self, stmt: Check) -> None:
+        self.line(f"if {self.text(opposite(stmt.condition))}:")
+        shown = [self.text(expr) for expr in stmt.shown]
+        message = quoted(stmt.message.format(*(f"{{{each}}}" for each in shown)))
+        in_braces = any(not each.isdigit() for each in shown)
+        plain = quoted(stmt.message.format(*shown))
+        self.lines += layout(f"raise ValueError({'f' + message if in_braces else plain})", self.indent + 1)
 
     def _store(self, path: Expr, value: Expr) -> None:
         if isinstance(path, Call):  # self.get_buffer("a.b.mean")
@@ -291,6 +334,7 @@ class Writer:
     def _target(self, target: Target, stmt: Assign, goals: Mapping[str, str]) -> str:
         if target.name not in self.variables.last:
             return "_"
+        self.dtypes[target.name] = target.dtype
         hints = [goals[target.name]] if target.name in goals else []
         hints += self._hints(target, stmt)
         return self.variables.give(target.name, hints, self.at)
@@ -299,10 +343,13 @@ class Writer:
         own = list(self.variables.hints.get(target.name, ()))
         if not stmt.temporary:
             return own
-        operand = [hint for hint in own[:-1]]
-        first = next(iter(refs(stmt.expr)), None)
-        reused = [self.variables.names[first]] if first and target.dtype not in ("bool",) else []
-        return [*operand, *reused, "mask" if target.dtype == "bool" else "y"]
+        return [*own[:-1], *self._reused(target, stmt.expr), "mask" if target.dtype == "bool" else "y"]
+
+    def _reused(self, target: Target, expr: Expr) -> list[str]:
+        """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`."""
+        read = list(dict.fromkeys(refs(expr)))
+        leads = len(read) == 1 or (isinstance(expr, Binary) and expr.left == Ref(read[0]) if read else False)
+        return [self.variables.names[read[0]]] if leads and self.dtypes.get(read[0]) == target.dtype else []
 
     def _comment(self, targets: Sequence[Target], names: Sequence[str]) -> str:
         shown = [shape_text(target) for target, name in zip(targets, names, strict=True) if name != "_"]
@@ -317,7 +364,11 @@ class Writer:
     def _loop(self, loop: Loop) -> None:
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
         self.line(f"for {loop.variable} in {self.text(loop.source)}:")
-        goals = {expr.value: name for expr, name in zip(loop.results, carried, strict=True) if isinstance(expr, Ref)}
+        goals = {
+            expr.value: name
+            for expr, name in zip(loop.results, carried, strict=True)
+            if isinstance(expr, Ref)
+        }
         self.indent += 1
         before = len(self.lines)
         self.write(loop.body, goals)
@@ -329,6 +380,7 @@ class Writer:
         for target, name in zip(loop.outputs, carried, strict=True):
             self.variables.holders[name] = target.name
             self.variables.names[target.name] = name
+            self.dtypes[target.name] = target.dtype
 
     def _carry(self, arg: Target, expr: Expr) -> str:
         """The variable of a carried value, which holds its first value when the loop begins."""
@@ -336,6 +388,7 @@ class Writer:
         hints = list(self.variables.hints.get(arg.name, ("y",)))
         if isinstance(expr, Ref) and self.variables.free(read, self.at):
             hints.insert(0, read)
+        self.dtypes[arg.name] = arg.dtype
         self.variables.last[arg.name] = max(self.variables.last.get(arg.name, 0), self.at + 1)
         name = self.variables.give(arg.name, hints, self.at)
         if name != read:
@@ -357,16 +410,29 @@ def shape_text(target: Target) -> str:
 
 
 def _named(expr: Expr) -> Expr:
-    return transform(expr, lambda node: Word(node.symbol) if isinstance(node, Size) else node)
+    def change(node: Expr) -> Expr:
+        match node:
+            case Size(name) | Arg(name):
+                return Word(name)
+        return node
+
+    return transform(expr, change)
 
 
 _OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
 
 
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
 def opposite(condition: Expr) -> Expr:
-    """The negation of a condition on numbers or a bool tensor."""
+    """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant, which is
+    to stand on the right."""
     if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
-        return Binary(_OPPOSITE[condition.operator], condition.left, condition.right)
+        operator = _OPPOSITE[condition.operator]
+        if isinstance(condition.left, Size) and not isinstance(condition.right, Num):
+            return Binary(_MIRRORED[operator], condition.right, condition.left)
+        return Binary(operator, condition.left, condition.right)
     return Unary("not ", condition)
 
 
@@ -378,4 +444,16 @@ def needed_sizes(exprs: Iterable[Expr]) -> list[str]:
     return list(seen)
 
 
-__all__ = ["At", "Nesting", "Num", "Seq", "Variables", "Writer", "base", "last_reads", "needed_sizes", "safe", "shape_text"]
+__all__ = [
+    "At",
+    "Nesting",
+    "Num",
+    "Seq",
+    "Variables",
+    "Writer",
+    "base",
+    "last_reads",
+    "needed_sizes",
+    "safe",
+    "shape_text",
+]

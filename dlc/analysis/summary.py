@@ -13,6 +13,8 @@ from dlc.types.tensor import ITEM_BYTES, TensorType
 
 # What Adam keeps for a parameter besides its value: the gradient and two moments, each in f32.
 OPTIMIZER_BYTES = 12
+# What makes no new tensor: parameters, constants, and other views of the same memory.
+VIEWS = frozenset({"param", "const", "reshape", "permute", "broadcast", "slice"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def _kept(function: Function, memo: Mapping[str, Dim]) -> Dim:
             stack += [(each, inner) for each in op.region.body]
         elif op.op == "call":
             total = total + times * memo[op.callee].substitute(dict(op.dims))
-        elif op.op not in ("param", "const", "reshape"):
+        elif op.op not in VIEWS:
             for value in op.outputs:
                 total = total + times * _bytes(value.type)
     return total

@@ -13,8 +13,8 @@ After `gradient(program, ["x"])`:
     model Net(%x: [3]) -> (loss: %loss, x.grad: %mul) {
         %y: [3] = exp(%x)
         %loss: [] = sum(%y) {axis=[0], keepdims=false}
-        %one: [] = const {value=1.0}
-        %broadcast: [3] = broadcast(%reshape) {shape=[3]}       (and a reshape of %one to [1] before it)
+        %one: [] = const() {value=1.0}
+        %broadcast: [3] = broadcast(%one) {shape=[3]}
         %mul: [3] = mul(%broadcast, %y)
     }
 """

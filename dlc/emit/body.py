@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables, base
-from dlc.emit.tree import Call, Expr, Make, Num, Path, Ref, Size, Text, Word, children, refs, text, transform, walk
+from dlc.emit.tree import Call, Expr, Make, Num, Path, Ref, Seq, Size, Text, Word, children, refs, size, text, transform, walk
 from dlc.ir.nodes import Op, Region, Value
+from dlc.types.tensor import TensorType
 
 MAX_DEPTH = 3  # calls within calls
 MAX_WIDTH = 88  # of a line with nested values; one that can't be shorter may use the whole width
@@ -197,7 +198,7 @@ class Writer:
         hint = self.hint(value.name)
         if hint not in step.unnamed:
             return self.variables.hold(value.name, (hint,))
-        role = [self.roles[value.name]] if value.name in self.roles else []
+        role = [self.hint(self.roles[value.name])] if value.name in self.roles else []
         plain = () if len(role) else ("y", "z") if hint == step.op.op else (hint,)
         return self.variables.hold(
             value.name, (*role, *self._passed_on(step, source), *self._goal(value.name), *plain)
@@ -210,7 +211,8 @@ class Writer:
         new = any(self.shapes.get(name) != shape for name, shape in shown)
         self.shapes.update(shown)
         shapes = [shape for _, shape in shown]
-        return ", ".join(shapes[:1] if len(set(shapes)) == 1 else shapes) if new and all(shapes) else ""
+        vague = any(shape.count("_,") + shape.count("_]") > 1 for shape in shapes)
+        return ", ".join(shapes[:1] if len(set(shapes)) == 1 else shapes) if new and all(shapes) and not vague else ""
 
     def fits(self, value: Expr, room: int) -> bool:
         return len(INDENT) * self.indent + len(text(value)) + room <= MAX_WIDTH
@@ -275,3 +277,16 @@ def depth(value: Expr) -> int:
         deepest = max(deepest, inner)
         stack += ((child, inner) for child in children(node))
     return deepest
+
+
+def comment_of(type: TensorType) -> Expr | None:
+    """`[B, T, 64]`: what a comment says of a value. Its numbers are soft: never worth a parameter of their own. None
+    for scalars."""
+    if not type.rank:
+        return None
+    axes = (transform(size(axis), _soft) for axis in type.axes)
+    return Seq(tuple(axes), "[]")
+
+
+def _soft(node: Expr) -> Expr:
+    return Num(node.value, node.role, True) if isinstance(node, Num) else node

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dlc.emit.body import Step
+from dlc.emit.body import Step, comment_of
 from dlc.emit.names import identifier, unique
 from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Word, transform, walk
 from dlc.ir.nodes import Function
@@ -40,6 +40,8 @@ class Group:
     members: tuple[str, ...]
     sketch: Sketch
     parameters: tuple[tuple[str, Vector], ...] = ()
+    shapes: tuple[tuple[Expr | None, ...], tuple[Expr | None, ...]] = ((), ())
+    """What comments say of the inputs' and the outputs' shapes."""
 
     def arguments(self, member: str) -> tuple[tuple[str, Number], ...]:
         """What a call of `member` passes."""
@@ -86,12 +88,15 @@ def _mask(step: Step, names: dict[str, str]) -> object:
 
 def _merge(members: list[Sketch]) -> Group:
     names = tuple(member.function.name for member in members)
-    if len(members) == 1:
-        return Group(names, members[0])
     terms = Terms([member.function for member in members])
     steps = tuple(_merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True))
     steps = tuple(_commented(step, parallel, terms) for step, parallel in _parallel(steps, members))
-    return Group(names, replace(members[0], steps=steps), terms.parameters())
+    inputs = ([comment_of(value.type) for value in member.function.inputs] for member in members)
+    outputs = (map(comment_of, member.function.output_types) for member in members)
+    shapes = tuple(_comment(each, terms) for each in zip(*inputs, strict=True)), tuple(
+        _comment(each, terms) for each in zip(*outputs, strict=True)
+    )
+    return Group(names, replace(members[0], steps=steps), terms.parameters(), shapes)
 
 
 def _parallel(steps: Sequence[Step], members: list[Sketch]) -> Iterator[tuple[Step, tuple[Step, ...]]]:

@@ -8,6 +8,7 @@ so no more than this is needed. Tests run `ruff format --check` on everything th
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 WIDTH = 100
@@ -51,7 +52,9 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     lines: list[str] = []
     loop = next((i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)), None)
     if loop is not None:
-        return [margin + inside[:loop], margin + inside[loop + 1 :]]
+        element = inside[:loop]
+        whole = [margin + element] if len(margin + element) <= width else _split(element, margin, width)
+        return [*whole, margin + inside[loop + 1 :]]
     items = list(_items(inside))
     comma = "" if opening.endswith("[") and len(items) == 1 and len(opening) > 1 else ","
     for item in items:
@@ -82,7 +85,11 @@ def _parts(text: str) -> tuple[str, str, str]:
         return "return ", text[7:], ""
     for head, value in _assignments(text):
         return head, value, ""
-    return "", text, ""
+    key = _KEY.match(text)
+    return (key[0], text[key.end() :], "") if key else ("", text, "")
+
+
+_KEY = re.compile(r"""f?(["'])(?:(?!\1)[^\\])*\1: """)  # of an item in a dict display
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

@@ -48,7 +48,9 @@ class OpError(Exception):
     are further lines, `help` a way out, `kind` the family of the diagnostic: "shape", "dtype", "value" or "fact".
     `operands` are the indices of the operands at fault (all are shown with their types anyhow)."""
 
-    def __init__(self, message: str, *, notes: Sequence[str] = (), help: str = "", kind: str = "shape") -> None:
+    def __init__(
+        self, message: str, *, notes: Sequence[str] = (), help: str = "", kind: str = "shape"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.notes = tuple(notes)
@@ -71,7 +73,10 @@ class Sample:
 
 Infer = Callable[[Facts, Sequence["TensorType | None"], Mapping[str, Any]], "tuple[TensorType, ...]"]
 # (builder, op, gradients of the outputs, operands as values, outputs as values) -> gradients of the operands
-Vjp = Callable[["Builder", "Op", "Sequence[Value | None]", "Sequence[Value]", "Sequence[Value]"], "Sequence[Value | None]"]
+Vjp = Callable[
+    ["Builder", "Op", "Sequence[Value | None]", "Sequence[Value]", "Sequence[Value]"],
+    "Sequence[Value | None]",
+]
 
 
 @dataclass(frozen=True)

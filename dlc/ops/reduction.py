@@ -135,7 +135,8 @@ def _sum_vjp(
     dy, (x,) = grads[0], operands
     if dy is None:
         return [None]
-    return [b.broadcast(keepdims(b, dy, x, _axes(op)), x.type.axes)]
+    spread = keepdims(b, dy, x, _axes(op)) if dy.type.rank else dy
+    return [b.broadcast(spread, x.type.axes)]
 
 
 def _extreme_vjp(

@@ -61,7 +61,9 @@ class Signature:
                 operands.append(_operand(param))
             else:
                 attributes.append(Attribute(str(param.name), _type_text(param.type), _literal(param.default)))
-        return Signature(fn.name, tuple(operands), tuple(attributes), tuple(_operand(out) for out in fn.outputs))
+        return Signature(
+            fn.name, tuple(operands), tuple(attributes), tuple(_operand(out) for out in fn.outputs)
+        )
 
 
 def _operand(item: ast.Field) -> Operand:

@@ -50,12 +50,13 @@ Instantiate = Callable[[str, Mapping[str, Attr], Sequence["TensorType | None"]],
 
 OPERANDS = ("q", "k", "v", "mask", "bias")
 
+# The plain product comes last, since it matches where q is scaled too.
 _PRODUCTS = (
-    "matmul(q, permute(k, axes=p))",
     "mul(matmul(q, permute(k, axes=p)), factor)",
     "div(matmul(q, permute(k, axes=p)), divisor)",
     "matmul(mul(q, factor), permute(k, axes=p))",
     "matmul(div(q, divisor), permute(k, axes=p))",
+    "matmul(q, permute(k, axes=p))",
 )
 _SCORES = ("{}", "where(mask, {}, low)", "add({}, bias)")
 PATTERNS = tuple(

@@ -1,11 +1,11 @@
 """Taking structure away: calls replaced by bodies, repeats by their turns, draws by inputs, `float` by a dtype.
 
-Inlining, before and after:
+Inlining. Before:
 
     module Attention_1(%x: [B, 8]) -> (y: %y)
-        param weight: [8, 8] = zeros_1
+        param weight: [8, 8]
     {
-        %w: [8, 8] = param {path="weight"}
+        %w: [8, 8] = param() {path="weight"}
         %y: [B, 8] = matmul(%x, %w)
     }
     model Net(%x: [B, 8]) -> (out: %out)
@@ -14,10 +14,12 @@ Inlining, before and after:
         %out: [B, 8] = call(%x) @ attn -> Attention_1 [B=B]
     }
 
+After:
+
     model Net(%x: [B, 8]) -> (out: %out)
-        param attn.weight: [8, 8] = zeros_1
+        param attn.weight: [8, 8]
     {
-        %w: [8, 8] = param {path="attn.weight"}
+        %w: [8, 8] = param() {path="attn.weight"}
         %out: [B, 8] = matmul(%x, %w)
     }
 """
@@ -209,12 +211,12 @@ def under(path: str, param: Param) -> Param:
 
 def nested(outer: Child, inner: Child) -> Iterator[Child]:
     """An instance within an instance, as children of the function that holds the outer one."""
-    if not (outer.count and inner.count):
-        counted = outer if outer.count else inner
-        yield replace(counted, path=prefixed(outer.path, inner.path), function=inner.function)
+    if not outer.count:
+        yield replace(inner, path=prefixed(outer.path, inner.path))
         return
-    for path in outer.paths():
-        yield replace(inner, path=prefixed(path, inner.path))
+    # One "{i}" to a path: the inner instances are listed one by one, as calls inside a repeat name them.
+    for path in inner.paths():
+        yield replace(outer, path=prefixed(outer.path, path), function=inner.function)
 
 
 def every_repeat(repeat: Op) -> bool:

@@ -1,13 +1,17 @@
 """Draws of randomness become inputs, for backends that have no generator and for comparing results.
 
-model Net(%x: [B, 8]) -> (y: %y) {
-    %noise: [B, 8] = normal() {shape=[B, 8], dtype="float", draw=1}
-    %y: [B, 8] = add(%x, %noise)
-}
+Before:
 
-model Net(%x: [B, 8], %noise: [B, 8]) -> (y: %y) {
-    %y: [B, 8] = add(%x, %noise)
-}
+    model Net(%x: [B, 8]) -> (y: %y) {
+        %noise: [B, 8] = normal() {shape=[B, 8], dtype="float", draw=1}
+        %y: [B, 8] = add(%x, %noise)
+    }
+
+After:
+
+    model Net(%x: [B, 8], %noise: [B, 8]) -> (y: %y) {
+        %y: [B, 8] = add(%x, %noise)
+    }
 """
 
 from __future__ import annotations

@@ -39,14 +39,21 @@ def match_brackets(tokens: list[Token], file: str) -> Brackets:
     """Pairs them by kind and block: no `(` or `[` reaches over a `{` or `}`, and nothing over the start of an
     item.
 
-    A closing bracket of the wrong kind is turned into the right one where nothing else is open."""
-    matcher = _Matcher(file, {token.line for token in tokens if token.broken})
+    A closing bracket of the wrong kind is turned into the right one where nothing else is open. Where a `{` is
+    left over, indentation tells which."""
+    brackets = _match(tokens, _Matcher(file, tokens))
+    if any(token.kind == "{" and id(token) in brackets.lost for token in tokens):
+        return _match(tokens, _Matcher(file, tokens, by_indentation=True))
+    return brackets
+
+
+def _match(tokens: list[Token], matcher: _Matcher) -> Brackets:
     for index, token in enumerate(tokens):
         kind = token.kind
         if kind in CLOSERS:
             matcher.open(token)
         elif kind == "}":
-            matcher.close_block()
+            matcher.close_block(token)
         elif kind in (")", "]"):
             matcher.close(token)
         elif kind == "NAME" and token.column == 1 and matcher.stack and begins_item(tokens, index):
@@ -56,9 +63,11 @@ def match_brackets(tokens: list[Token], file: str) -> Brackets:
 
 
 class _Matcher:
-    def __init__(self, file: str, broken_lines: set[int]) -> None:
+    def __init__(self, file: str, tokens: list[Token], by_indentation: bool = False) -> None:
         self.file = file
-        self.broken_lines = broken_lines
+        self.by_indentation = by_indentation
+        self.broken_lines = {token.line for token in tokens if token.broken}
+        self.indents = {token.line: token.column for token in tokens if token.newline}
         self.stack: list[Token] = []
         self.blocks: list[int] = []  # where in the stack the `{` stand
         self.result = Brackets()
@@ -73,11 +82,21 @@ class _Matcher:
             self.blocks.append(len(self.stack))
         self.stack.append(token)
 
-    def close_block(self) -> None:
+    def close_block(self, token: Token) -> None:
         self.lose(self._bottom())
+        if self.by_indentation and token.newline:
+            self._lose_deeper(token.column)
         if self.blocks:
             self.blocks.pop()
             self.stack.pop()
+
+    def _lose_deeper(self, column: int) -> None:
+        """Gives up the blocks that are indented deeper than a `}`, if it stands where one around them began."""
+        begins = [self.indents.get(self.stack[at].line, 0) for at in self.blocks]
+        if column in begins:
+            while begins and begins[-1] > column:
+                begins.pop()
+                self.lose(self.blocks[-1])
 
     def close(self, token: Token) -> None:
         bottom = self._bottom()

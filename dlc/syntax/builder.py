@@ -63,8 +63,7 @@ class TreeBuilder:
     def span(self, token: Token) -> Span:
         return Span(self.file, token.line, token.column, token.line, token.end)
 
-    # --- strings
-    # ---------------------------------------------------------------------------------------------
+    # --- strings -------------------------------------------------------------------------------------------
 
     def string(self, token: Token) -> ast.Str:
         """The literal of a token. Escapes that do not exist are reported."""
@@ -100,14 +99,13 @@ class TreeBuilder:
     def on_quoted_label(self, span: Span, token: Token) -> ast.Label:
         return ast.Label(self.interpolated(token).parts, True, span=span)
 
-    # --- atoms
-    # -----------------------------------------------------------------------------------------------
+    # --- atoms ---------------------------------------------------------------------------------------------
 
     def on_name(self, span: Span, token: Token) -> ast.Expr:
         meant = _PYTHON_NAMES.get(token.text)
         if meant is None:
             return ast.Name(token.text, span=span)
-        self.syntax(span, f"`{token.text}` is written `{meant}` here", fix=meant)
+        self.syntax(span, f"`{token.text}` is no value of this language", f"write `{meant}`", fix=meant)
         return ast.NoneLit(span=span) if meant == "none" else ast.Bool(meant == "true", span=span)
 
     def on_integer(self, span: Span, token: Token) -> ast.Int:
@@ -166,8 +164,7 @@ class TreeBuilder:
     ) -> ast.ListComp:
         return ast.ListComp(element, target, iterable, condition, span=span)
 
-    # --- operators
-    # -------------------------------------------------------------------------------------------
+    # --- operators -----------------------------------------------------------------------------------------
 
     def on_tuple(self, span: Span, *items: ast.Expr) -> ast.TupleExpr:
         return ast.TupleExpr(items, span=span)
@@ -205,8 +202,7 @@ class TreeBuilder:
             self.syntax(label.span, "this has a label already")
         return ast.Labeled(value, label, span=span)
 
-    # --- calls and indices
-    # -----------------------------------------------------------------------------------
+    # --- calls and indices ---------------------------------------------------------------------------------
 
     def on_call(self, span: Span, callee: ast.Expr, args: list[ast.Arg]) -> ast.Call:
         return ast.Call(callee, tuple(args), span=span)
@@ -261,8 +257,7 @@ class TreeBuilder:
     ) -> ast.Slice:
         return ast.Slice(start, stop, step, span=span)
 
-    # --- targets
-    # ---------------------------------------------------------------------------------------------
+    # --- targets -------------------------------------------------------------------------------------------
 
     def on_targets(self, span: Span, *targets: ast.Expr | ast.Target) -> ast.Target:
         found = tuple(self.target(each) for each in targets)
@@ -284,8 +279,7 @@ class TreeBuilder:
         self.syntax(value.span, "only names can be bound", _target_help(value))
         return ast.NameTarget("_", span=value.span)
 
-    # --- types
-    # -----------------------------------------------------------------------------------------------
+    # --- types ---------------------------------------------------------------------------------------------
 
     def on_dotted(self, span: Span, *names: Token) -> list[Token]:
         return list(names)
@@ -358,10 +352,9 @@ class TreeBuilder:
                 self.syntax(each.span, f"`{each.name}` needs a type", f"write `{each.name}: …`")
         return fields
 
-    # --- statements
-    # ------------------------------------------------------------------------------------------
+    # --- statements ----------------------------------------------------------------------------------------
 
-    def on_error(self, span: Span, *_: Token) -> Broken:
+    def on_error(self, span: Span, *_: object) -> Broken:
         return BROKEN
 
     def on_block(self, span: Span, *body: Any) -> tuple[ast.Stmt, ...]:
@@ -493,8 +486,7 @@ class TreeBuilder:
     def on_typed_yield(self, span: Span, name: Token, type: ast.TypeExpr, value: ast.Expr) -> ast.Yield:
         return ast.Yield(self._typed_target(name, type), value, span=span)
 
-    # --- training
-    # --------------------------------------------------------------------------------------------
+    # --- training ------------------------------------------------------------------------------------------
 
     def on_batch(self, span: Span, fields: tuple[ast.Field, ...], source: ast.Expr) -> ast.BatchStmt:
         return ast.BatchStmt(self._typed(fields), source, span=span)
@@ -525,8 +517,8 @@ class TreeBuilder:
     def on_freeze(self, span: Span, *patterns: Token) -> ast.Freeze:
         return ast.Freeze(tuple(map(self.string, patterns)), span=span)
 
-    def on_settings(self, span: Span, *items: ast.Arg | None) -> ast.Settings:
-        return ast.Settings(tuple(each for each in items if each is not None), span=span)
+    def on_settings(self, span: Span, *items: ast.Arg | Broken | None) -> ast.Settings:
+        return ast.Settings(tuple(each for each in items if isinstance(each, ast.Arg)), span=span)
 
     def on_setting(self, span: Span, name: Token, value: ast.Expr) -> ast.Arg:
         return ast.Arg(value, name.text, span=span)
@@ -551,8 +543,7 @@ class TreeBuilder:
             name.text, updates, optimizer, found.get("every"), found.get("repeat"), body, span=span
         )
 
-    # --- items
-    # -----------------------------------------------------------------------------------------------
+    # --- items ---------------------------------------------------------------------------------------------
 
     def on_file(self, span: Span, *items: Any) -> tuple[ast.Item, ...]:
         return tuple(each for each in items if each is not BROKEN)
@@ -634,8 +625,7 @@ class TreeBuilder:
     def on_test(self, span: Span, name: Token, body: tuple[ast.Stmt, ...]) -> ast.Test:
         return ast.Test(self.string(name), body, span=span)
 
-    # --- weights
-    # ---------------------------------------------------------------------------------------------
+    # --- weights -------------------------------------------------------------------------------------------
 
     def on_weights(self, span: Span, name: Token, model: ast.Expr, *rules: Any) -> ast.Weights:
         kept = tuple(each for each in rules if each is not BROKEN)
@@ -706,8 +696,6 @@ def _target_help(value: ast.Expr) -> str:
         return "write `update … = …` to give a buffer its new value"
     if isinstance(value, ast.ListExpr):
         return "write `a, b = …`"
-    if isinstance(value, ast.Call):
-        return "a comparison is written `==`"
     return ""
 
 

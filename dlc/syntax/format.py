@@ -29,8 +29,7 @@ class _Writer:
         self.expressions = ExpressionWriter(source)
         self.flat = self.expressions.flat
 
-    # --- sequences of items, statements and comments
-    # ---------------------------------------------------------
+    # --- sequences of items, statements and comments -------------------------------------------------------
 
     def file(self, file: ast.File) -> str:
         lines = self._sequence(file.items, 1, len(self.source.lines) + 1, 0)
@@ -112,8 +111,7 @@ class _Writer:
         line = f"{head[0]} {{ {inner[0]} }}"
         return [line] if len(inner) == 1 and len(line) <= MAX_WIDTH else None
 
-    # --- nodes
-    # -----------------------------------------------------------------------------------------------
+    # --- nodes ---------------------------------------------------------------------------------------------
 
     def lines(self, node: ast.Node, indent: int) -> list[str]:
         method: Callable[[Any, int], list[str]] = getattr(self, f"_{type(node).__name__.lower()}")
@@ -143,8 +141,7 @@ class _Writer:
         pad = " " * (indent + INDENT)
         return [f"{opened}{items[0]},", *[f"{pad}{item}," for item in items[1:-1]], pad + items[-1] + suffix]
 
-    # --- items
-    # -----------------------------------------------------------------------------------------------
+    # --- items ---------------------------------------------------------------------------------------------
 
     def _importmodule(self, item: ast.ImportModule, indent: int) -> list[str]:
         return [f'import "{item.path.raw}" as {item.name}']
@@ -271,8 +268,7 @@ class _Writer:
     def _test(self, item: ast.Test, indent: int) -> list[str]:
         return self._braces([f'test "{item.name.raw}"'], item.body, item.span, item.name.span, indent)
 
-    # --- weights
-    # ---------------------------------------------------------------------------------------------
+    # --- weights -------------------------------------------------------------------------------------------
 
     def _weights(self, item: ast.Weights, indent: int) -> list[str]:
         head = f"weights {item.name} for {self.flat(item.model)}"
@@ -295,8 +291,7 @@ class _Writer:
             return [*head[:-1], f"{head[-1]} {arrow}"]
         return [*head, *self._listed("-> ", targets, indent + INDENT, options)]
 
-    # --- statements
-    # ------------------------------------------------------------------------------------------
+    # --- statements ----------------------------------------------------------------------------------------
 
     def _assign(self, stmt: ast.Assign, indent: int) -> list[str]:
         return self._value(f"{self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
@@ -449,8 +444,7 @@ class _Writer:
     def _yield(self, stmt: ast.Yield, indent: int) -> list[str]:
         return self._value(f"yield {self.expressions.target(stmt.target)} = ", stmt.value, indent, TUPLE)
 
-    # --- training
-    # --------------------------------------------------------------------------------------------
+    # --- training ------------------------------------------------------------------------------------------
 
     def _batchstmt(self, stmt: ast.BatchStmt, indent: int) -> list[str]:
         prefix = f"batch ({self._flat_fields(stmt.fields)}) from "

@@ -74,8 +74,7 @@ class ExpressionWriter:
         self._forced: dict[int, bool] = {}
         self._attempts = 0  # how many layouts that may be given up are being tried
 
-    # --- on one line
-    # -----------------------------------------------------------------------------------------
+    # --- on one line ---------------------------------------------------------------------------------------
 
     def flat(self, node: ast.Expr, least: int = TUPLE) -> str:
         key = (id(node), least)
@@ -226,8 +225,7 @@ class ExpressionWriter:
             part = part.replace(character, escape)
         return part
 
-    # --- targets and types
-    # -----------------------------------------------------------------------------------
+    # --- targets and types ---------------------------------------------------------------------------------
 
     def target(self, target: ast.Target) -> str:
         if isinstance(target, ast.TupleTarget):
@@ -252,8 +250,7 @@ class ExpressionWriter:
     def axes(self, axes: Sequence[ast.Expr]) -> str:
         return ", ".join(self.flat(axis, SUM) for axis in axes)
 
-    # --- on several lines
-    # ------------------------------------------------------------------------------------
+    # --- on several lines ----------------------------------------------------------------------------------
 
     def lay_out(
         self, node: ast.Expr, indent: int, column: int, tail: int = 0, least: int = TUPLE

@@ -76,14 +76,26 @@ class Inline(list[Any]):
 
 @dataclass(slots=True)
 class Failure:
-    """Where the parser could not go on: the token, the one before, the states then, and whether nesting
+    """Where the parser could not go on: all tokens and where among them, the states then, and whether nesting
     was the reason."""
 
-    token: Token
-    before: Token | None
-    after: Token | None
+    tokens: list[Token]
+    index: int
     states: list[int]
     too_deep: bool = False
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.index]
+
+    @property
+    def before(self) -> Token | None:
+        return self.near(-1)
+
+    def near(self, offset: int) -> Token | None:
+        """The token so far from the wrong one, if there is one."""
+        at = self.index + offset
+        return self.tokens[at] if 0 <= at < len(self.tokens) else None
 
     def expected(self) -> set[str]:
         """The kinds of token that could have stood there."""
@@ -208,9 +220,9 @@ class Parser:
         """Reports, then puts ERROR in the place of what is wrong and skips to where the next statement or
         item begins."""
         index = self.index
-        before = self.tokens[index - 1] if index else None
-        after = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
-        self.on_failure(Failure(self.tokens[index], before, after, snapshot, too_deep))
+        self.on_failure(Failure(self.tokens, index, snapshot, too_deep))
+        if not too_deep:
+            self._finish()
         height = len(self.values)
         while not self._recovers(height):
             height -= 1
@@ -221,6 +233,22 @@ class Parser:
         self._skip(self._block_level(height))
         self._push(row(self.states[-1])[ERROR], self.tokens[index], first, max(first, self.index - 1), 0)
         return True
+
+    def _finish(self) -> None:
+        """Keeps the statement or item that is complete before the wrong token."""
+        for kind in ("NEWLINE", "module"):
+            if Failure(self.tokens, self.index, self.states).fits(kind):
+                self._feed(kind)
+                return
+
+    def _feed(self, kind: str) -> None:
+        """Goes on as if a token of `kind` stood here: up to a keyword, or behind a NEWLINE."""
+        while (action := row(self.states[-1])[kind]) < 0:
+            self._reduce(rule(-1 - action))
+        if kind == "NEWLINE":
+            last = self.tokens[self.lasts[-1]]
+            token = Token(kind, "", last.line, last.end, last.end, level=last.level, depth=last.depth)
+            self._push(action, token, self.index, self.index - 1, 0)
 
     def _recovers(self, height: int) -> bool:
         """Whether a wrong statement or item can be replaced where the stack is `height` high."""
@@ -241,7 +269,7 @@ class Parser:
 
     def _resumes(self, token: Token, level: int) -> bool:
         """Whether the parser can go on at `token` after an error in a block (`level` > 0) or an item."""
-        if token.kind == END:
+        if token.kind == END or (token.starts_body and token.level == level):
             return True
         if level == 0:
             return token.starts_item and token.level == 0

@@ -41,6 +41,8 @@ class _Frame:
 def lay_out(tokens: list[Token], file: str) -> tuple[list[Token], list[Diagnostic]]:
     """The tokens for the parser, ended by `$END`, and what is wrong with the brackets."""
     brackets = match_brackets(tokens, file)
+    for token in tokens:
+        token.broken |= id(token) in brackets.lost
     return _Layout(tokens, brackets.lost).run(), brackets.diagnostics
 
 
@@ -158,6 +160,7 @@ class _Layout:
         block = ""
         if token.kind == "{":
             block = frame.head if frame.head in ("weights", "settings") else "body"
+            token.starts_body = block == "body"
         self._emit(token)
         self.frames.append(_Frame(token.kind, block, lost=id(token) in self.lost))
         self.level += token.kind == "{"
@@ -165,6 +168,8 @@ class _Layout:
     def _close(self, token: Token) -> None:
         self._close_lost()
         if token.kind == "}":
+            while self.frames[-1].lost:
+                self._close_top()
             self._drop_newline()
         if CLOSERS.get(self.frames[-1].bracket) == token.kind:
             self._pop()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from dlc.diagnostics import Diagnostic, Span, did_you_mean
+from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics.catalogue import SYNTAX, TOO_DEEP
+from dlc.syntax.hints import hint
 from dlc.syntax.lalr import MAX_DEPTH, Failure
-from dlc.syntax.tokens import END, ITEMS, RESERVED, STATEMENTS, WEIGHT_RULES, Token, words
+from dlc.syntax.tokens import END, ERROR, ITEMS, RESERVED, STATEMENTS, WEIGHT_RULES, Token, words
 
 _EXPRESSION = words("NAME INT FLOAT STRING ( [ - + not true false none _")
-_OPERATORS = words("+ - * / // % ** @ == != < <= > >= in not and or if |> . ( [ as")
+_OPERATORS = words("+ - * / // % ** @ == != < <= > >= in not and or if |>")
+_POSTFIX = words(". ( [ as")
 _WORDS = {
     "NAME": "a name",
     "INT": "a number",
@@ -20,7 +20,19 @@ _WORDS = {
     "NEWLINE": "a new line",
     END: "the end",
 }
-_ORDER = ("a name", "a type", "an expression", "a statement", "an item")
+_VALUES = words("true false none _ not")
+_ITEM = "an item such as `module`, `model`, `fn` or `train`"
+
+# Kinds that are named together where all of the first stand in what is expected; the last are covered by the name.
+_GROUPS = (
+    (words("return if for"), "a statement", _EXPRESSION | STATEMENTS | ITEMS | words("return if for")),
+    (ITEMS, _ITEM, ITEMS),
+    (WEIGHT_RULES, "a rule such as `rename`, `strip` or `transpose`", WEIGHT_RULES),
+    (words("NAME INT ("), "an expression", _EXPRESSION),
+    (words("+ * ("), "", _OPERATORS | _POSTFIX),
+    (words(". ( ["), "", _POSTFIX),
+    (words("NAME ["), "a type", words("NAME [")),
+)
 
 
 def explain(failure: Failure, file: str) -> Diagnostic | None:
@@ -30,8 +42,9 @@ def explain(failure: Failure, file: str) -> Diagnostic | None:
     if _follows(failure):
         return None
     expected = failure.expected()
-    message, help = _special(failure, expected) or (_plain(failure, expected), "")
-    return SYNTAX.at(_place(failure, file), message=message, help=help or _help(failure, expected))
+    special = _special(failure, expected)
+    message = special or _plain(failure, expected)
+    return SYNTAX.at(_place(failure, file), message=message, help=hint(failure, expected))
 
 
 def _follows(failure: Failure) -> bool:
@@ -63,171 +76,45 @@ def _plain(failure: Failure, expected: set[str]) -> str:
 
 def wanted(expected: set[str]) -> str:
     """The kinds of token that could stand somewhere, in words."""
-    rest = set(expected)
-    words = []
-    if rest >= {"return", "if", "for"}:
-        words.append("a statement")
-        rest -= _EXPRESSION | STATEMENTS | ITEMS | {"return", "if", "for", "ERROR"}
-    if rest >= ITEMS:
-        words.append("an item such as `module`, `model`, `fn` or `train`")
-        rest -= ITEMS
-    if rest >= WEIGHT_RULES:
-        words.append("a rule such as `rename`, `strip` or `transpose`")
-        rest -= WEIGHT_RULES
-    if rest >= {"NAME", "INT", "("}:
-        words.append("an expression")
-        rest -= _EXPRESSION
-    if rest >= {"+", "*", "("}:
-        rest -= _OPERATORS
-        if not rest - {"ERROR", END}:
-            words.append("an operator")
-    if rest >= {"NAME", "["} and "]" not in rest:
-        words.append("a type")
-        rest -= {"NAME", "["}
-    words += sorted({_WORDS.get(kind, f"`{kind}`") for kind in rest - {"ERROR"}}, key=_rank)
-    return _alternatives(words)
+    rest = expected - {ERROR}
+    names = []
+    for kinds, name, covered in _GROUPS:
+        if rest >= kinds:
+            names += [name] if name else []
+            rest = rest - covered
+    if names[:1] == [_ITEM]:
+        rest = rest - {END}
+    names += sorted({_WORDS.get(kind, f"`{kind}`") for kind in rest}, key=_rank)
+    return _alternatives(names or ["an operator"])
 
 
-def _rank(word: str) -> tuple[bool, str]:
-    return word.startswith("`"), word
+def _rank(name: str) -> tuple[bool, str]:
+    return name.startswith("`"), name
 
 
-def _alternatives(words: list[str]) -> str:
-    if len(words) > 5:
-        words = [*words[:5], "…"]
-    if len(words) < 2:
-        return "".join(words) or "something else"
-    return ", ".join(words[:-1]) + " or " + words[-1]
+def _alternatives(names: list[str]) -> str:
+    if len(names) > 5:
+        names = [*names[:5], "…"]
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 
-# --- what is often meant
-# -------------------------------------------------------------------------------------
-
-
-def _special(failure: Failure, expected: set[str]) -> tuple[str, str] | None:
-    """Message and help where the general message would be no help."""
-    token, before = failure.token, failure.before
-    if token.kind in (")", "]", "}") and token.level == 0 and token.depth == 0 and expected >= ITEMS:
-        return f"this `{token.kind}` closes nothing", "an item before it may have been closed too early"
-    if token.kind in (")", "]") and "NEWLINE" in expected:
-        return f"this `{token.kind}` closes nothing", ""
+def _special(failure: Failure, expected: set[str]) -> str:
+    """A message for where the general one would be no help."""
+    token = failure.token
+    if token.kind in (")", "]", "}") and (expected >= ITEMS or (token.kind != "}" and "NEWLINE" in expected)):
+        return f"this `{token.kind}` closes nothing"
     if token.kind in ITEMS and token.level > 0:
-        return f"`{token.kind}` stands at the top of a file, not in a block", _ITEM_HELP.get(token.kind, "")
-    if token.kind in RESERVED and expected & {"NAME"} and not expected & {"INT"} and before is not None:
-        return f"`{token.kind}` is a reserved word, it can't be a name", "choose another name"
+        return f"`{token.kind}` stands at the top of a file, not in a block"
+    reserved = _reserved(failure, expected)
+    return f"`{reserved.kind}` is a reserved word, it can't be a name" if reserved else ""
+
+
+def _reserved(failure: Failure, expected: set[str]) -> Token | None:
+    """The reserved word that is used as a name, if that is the error: it is bound, or only a name could stand there."""
+    token, before, after = failure.token, failure.before, failure.near(1)
+    if token.kind == "=" and before is not None and before.kind in RESERVED and "=" not in expected:
+        return before if before.kind not in _VALUES else None
+    if token.kind in RESERVED and "NAME" in expected and token.kind not in _VALUES:
+        bound = after is not None and after.kind == "="
+        return token if bound or "INT" not in expected else None
     return None
-
-
-_ITEM_HELP = {"let": "in a body a value is bound by `name = …`"}
-_FOREIGN_WORDS = {
-    "def": "a computation is written `fn name(…) -> … { }`, a network `module Name(…)(…) -> … { }`",
-    "class": "a network is written `module Name(…)(…) -> … { }`",
-    "func": "a computation is written `fn name(…) -> … { }`",
-    "function": "a computation is written `fn name(…) -> … { }`",
-    "const": "a static value is written `let NAME = …`",
-    "var": "a static value is written `let NAME = …`; in a body just `name = …`",
-    "while": "there is no `while`: use `for` over a range, or `scan`",
-    "elif": "write `else if`",
-    "lambda": "there are no lambdas: write a `fn`",
-    "with": "`with` belongs to `scan`, `step` and `load`",
-    "del": "a value is not deleted",
-    "pass": "a block may be empty: `{ }`",
-    "assert": "write `require …`",
-    "break": "a loop always runs to its end",
-    "continue": "a loop always runs to its end",
-    "self": "parameters are plain names: `param w: [d] = …`, then `w`",
-}
-
-
-def _foreign_word(failure: Failure, expected: set[str]) -> str:
-    for token in (failure.token, failure.before):
-        if token is not None and token.kind == "NAME" and token.text in _FOREIGN_WORDS:
-            return _FOREIGN_WORDS[token.text]
-    return ""
-
-
-def _typo(failure: Failure, expected: set[str]) -> str:
-    words = {kind for kind in expected if kind.isalpha() and kind.islower()}
-    for token in (failure.token, failure.before):
-        if token is not None and token.kind == "NAME" and len(token.text) > 2:
-            known = words if token is failure.token else STATEMENTS | ITEMS | WEIGHT_RULES
-            if token.text not in known and (help := did_you_mean(token.text, known)):
-                return help
-    return ""
-
-
-def _python_block(failure: Failure, expected: set[str]) -> str:
-    if failure.token.kind == ":" and "{" in expected:
-        return "a block stands in braces: `{ … }`"
-    return ""
-
-
-def _missing_braces(failure: Failure, expected: set[str]) -> str:
-    if "{" in expected and failure.token.kind not in ("=", ","):
-        return "a body stands in braces: `{ … }`"
-    return ""
-
-
-def _equality(failure: Failure, expected: set[str]) -> str:
-    if failure.token.kind == "=" and "==" in expected:
-        return "a comparison is written `==`"
-    return ""
-
-
-def _missing_arrow(failure: Failure, expected: set[str]) -> str:
-    if "->" in expected and failure.token.kind in ("{", "where", "NAME", ":", "="):
-        return "the output comes after an arrow: `-> [B, d]`"
-    return ""
-
-
-def _one_list(failure: Failure, expected: set[str]) -> str:
-    before = failure.before
-    if expected == {"("} and before is not None and before.kind == ")":
-        return "a module has two lists, static values and inputs: `module Name(d: int)(x: [B, d]) -> …`"
-    return ""
-
-
-def _several_outputs(failure: Failure, expected: set[str]) -> str:
-    if failure.token.kind == "," and "{" in expected and "where" in expected:
-        return "several outputs stand in parentheses: `-> (a: …, b: …)`"
-    return ""
-
-
-def _generator(failure: Failure, expected: set[str]) -> str:
-    if failure.token.kind == "for" and ")" in expected:
-        return "write a list: `[… for … in …]`"
-    return ""
-
-
-def _missing_separator(failure: Failure, expected: set[str]) -> str:
-    if "NEWLINE" in expected and failure.token.kind in ("NAME", "INT", "FLOAT", "STRING", "return"):
-        return "statements stand on lines of their own"
-    return ""
-
-
-def _pipe(failure: Failure, expected: set[str]) -> str:
-    if failure.token.kind == "|>" and failure.before is not None:
-        return "a pipe inside an expression stands in parentheses: `(… |> …)`"
-    return ""
-
-
-_HELPS: tuple[Callable[[Failure, set[str]], str], ...] = (
-    _foreign_word,
-    _python_block,
-    _equality,
-    _missing_arrow,
-    _several_outputs,
-    _missing_braces,
-    _one_list,
-    _generator,
-    _pipe,
-    _typo,
-    _missing_separator,
-)
-
-
-def _help(failure: Failure, expected: set[str]) -> str:
-    for rule in _HELPS:
-        if text := rule(failure, expected):
-            return text
-    return ""

@@ -69,7 +69,7 @@ def _run(tokens: list[Token], file: str, start: str) -> tuple[Any, list[Diagnost
 
     def interpolation(text: str, at: Span) -> ast.Expr | None:
         expression, wrong = _expression(text, at)
-        failures.extend(wrong)
+        failures.extend(_in_order(wrong)[:1])
         return expression
 
     def fail(failure: Failure) -> None:

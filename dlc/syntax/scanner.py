@@ -44,6 +44,9 @@ _FOREIGN = {
     ":=": ("=", "a name is bound with `=`"),
 }
 _CHARACTER_HELP = {
+    "?": "a choice is written `a if c else b`",
+    "‘": "a string stands in straight double quotes",
+    "’": "a string stands in straight double quotes",
     ";": "a new line ends a statement",
     "!": "write `not`, or `!=` for inequality",
     "&": "write `and`: it works on bool tensors element by element",

@@ -17,8 +17,7 @@ class SourceMap:
         self.lines = text.removeprefix("\ufeff").split("\n")
         self._comments = {line: (comment, alone) for line, comment, alone in comments}
 
-    # --- text
-    # ------------------------------------------------------------------------------------------------
+    # --- text ----------------------------------------------------------------------------------------------
 
     def slice(self, span: Span) -> str:
         """The text at a span that stands on one line, or nothing."""
@@ -49,8 +48,7 @@ class SourceMap:
                 return number
         return line
 
-    # --- comments
-    # --------------------------------------------------------------------------------------------
+    # --- comments ------------------------------------------------------------------------------------------
 
     def has_comments(self, first: int, last: int) -> bool:
         """Whether comments that are not placed yet begin on lines `first` to `last` - 1."""

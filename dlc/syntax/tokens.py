@@ -12,7 +12,8 @@ class Token:
     is one past the last.
 
     `level` is the number of `{` open around it, `depth` that of all brackets. `newline` says that a line
-    ended before it, `broken` that the lexer has already complained of it."""
+    ended before it, `broken` that the lexer has already complained of it, `starts_item` and `starts_body` that
+    an item begins with it, or a block of statements."""
 
     kind: str
     text: str
@@ -22,6 +23,7 @@ class Token:
     newline: bool = False
     broken: bool = False
     starts_item: bool = False
+    starts_body: bool = False
     level: int = 0
     depth: int = 0
 

@@ -14,6 +14,7 @@ from dlc.types.dim_system import System
 from dlc.types.dims import ONE, Atom, Dim, common_monomial, divide_monomials
 
 CASE_LIMIT = 48  # per proof: arguments of min and max, times remainders
+BOUND_LIMIT = 8  # cases that bounds are looked for in
 
 
 def holds_for(op: str, value: int) -> bool:
@@ -146,12 +147,10 @@ def _splits(system: System, periods: list[tuple[str, int]]) -> Iterator[System]:
 
 
 def simplified(system: System, dim: Dim) -> Dim:
-    """The shorter of its forms with `%` left in and with `x % k` as `x - k*(x//k)`, in stated symbols."""
-    inner = system.rewritten(dim.substitute(system.forward))
-    forms = [system.stated(resolved(system, inner))]
-    if any(isinstance(atom, Atom) and atom.op == "%" for atom in inner.atoms()):
-        forms.append(system.stated(resolved(system, system.normal(inner))))
-    return min(forms, key=Dim.size)
+    """The shortest of its forms in stated symbols: plain, rewritten by equations, with `%` as `x - k*(x//k)`."""
+    plain = dim.substitute(system.forward)
+    forms = dict.fromkeys((plain, system.rewritten(plain), system.normal(plain)))
+    return min((system.stated(resolved(system, form)) for form in forms), key=Dim.size)
 
 
 def resolved(system: System, dim: Dim) -> Dim:
@@ -194,7 +193,7 @@ def _fits_below(system: System, number: Dim, divisor: Dim) -> bool:
     return system.entails(number) and system.entails(divisor - number - 1)
 
 
-def bounds_by_cases(system: System, dim: Dim, budget: int = CASE_LIMIT) -> Bounds:
+def bounds_by_cases(system: System, dim: Dim, budget: int = BOUND_LIMIT) -> Bounds:
     if dim.constant is not None:
         return dim.constant, dim.constant
     choice = _extreme_in(dim)

@@ -7,41 +7,42 @@ down, which is what makes `2*q <= T <= 2*q + 1` exact. Over the budget the answe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import reduce
+from collections.abc import Callable, Sequence
 from math import gcd
 
 from dlc.types.dims import ONE, Monomial, Terms
 
 ROW_LIMIT = 160
-PAIR_LIMIT = 1_500
+WORK_LIMIT = 1_200  # new rows, per question
 
-Rows = dict[frozenset[tuple[Monomial, int]], int]  # the sum without its constant, and the constant
+Bounds = tuple["int | None", "int | None"]
+Sum = tuple[tuple[int, int], ...]  # numbered variables in order, each with its coefficient
+Rows = dict[Sum, int]  # a sum without its constant, and the constant
 
 
 class Contradiction(Exception):
     """A row says that a negative number is >= 0."""
 
 
-def infeasible(rows: Iterable[Terms], nonnegative: Callable[[Monomial], bool]) -> bool:
+def infeasible(rows: Sequence[Terms], nonnegative: Callable[[Monomial], bool]) -> bool:
     """Whether no integers satisfy all rows, where some variables are >= 0 on their own."""
     try:
-        _eliminate(_collect(rows), nonnegative, keep=None)
+        _Elimination(rows, nonnegative).run(keep=None)
     except Contradiction:
         return True
     return False
 
 
-def bounds_of(variable: Monomial, rows: Iterable[Terms], nonnegative: Callable[[Monomial], bool]) -> Bounds:
+def bounds_of(variable: Monomial, rows: Sequence[Terms], nonnegative: Callable[[Monomial], bool]) -> Bounds:
     """Lower and upper bound of one variable, None where none is found."""
     low: int | None = None
     high: int | None = None
     try:
-        left = _eliminate(_collect(rows), nonnegative, keep=variable)
+        elimination = _Elimination(rows, nonnegative)
+        left = elimination.run(keep=elimination.number[variable])
     except Contradiction:
         return None, None
-    for coefficients, constant in left.items():
-        ((_, slope),) = coefficients
+    for ((_, slope),), constant in left.items():
         if slope > 0:
             low = -constant if low is None else max(low, -constant)
         else:
@@ -49,92 +50,77 @@ def bounds_of(variable: Monomial, rows: Iterable[Terms], nonnegative: Callable[[
     return low, high
 
 
-Bounds = tuple["int | None", "int | None"]
+class _Elimination:
+    """Rows over numbered variables, which go one by one."""
+
+    def __init__(self, rows: Sequence[Terms], nonnegative: Callable[[Monomial], bool]) -> None:
+        self.number: dict[Monomial, int] = {}
+        self.rows: Rows = {}
+        for row in rows:
+            for monomial in row:
+                if monomial and monomial not in self.number:
+                    self.number[monomial] = len(self.number)
+        self.nonnegative = [nonnegative(monomial) for monomial in self.number]
+        for row in rows:
+            variables = {self.number[m]: c for m, c in row.items() if m}
+            _add(self.rows, variables, row.get(ONE, 0))
+
+    def run(self, keep: int | None) -> Rows:
+        """Rows without any variable but `keep`; {} where the budget runs out."""
+        work = 0
+        while (choice := self._cheapest(keep)) is not None:
+            cost, variable = choice
+            work += cost
+            if work > WORK_LIMIT or len(self.rows) > ROW_LIMIT:
+                return {}
+            self._eliminate(variable)
+        return self.rows
+
+    def _cheapest(self, keep: int | None) -> tuple[int, int] | None:
+        """The variable whose elimination makes the fewest rows, and how many."""
+        below, above = [int(n) for n in self.nonnegative], [0] * len(self.nonnegative)
+        present: set[int] = set()
+        for variables in self.rows:
+            for variable, c in variables:
+                (below if c > 0 else above)[variable] += 1
+                present.add(variable)
+        present.discard(-1 if keep is None else keep)
+        return min(((below[v] * above[v], v) for v in present), default=None)
+
+    def _eliminate(self, variable: int) -> None:
+        lower: list[tuple[int, Sum, int]] = [(1, ((variable, 1),), 0)] if self.nonnegative[variable] else []
+        upper: list[tuple[int, Sum, int]] = []
+        kept: Rows = {}
+        for variables, constant in self.rows.items():
+            slope = next((c for v, c in variables if v == variable), 0)
+            if slope > 0:
+                lower.append((slope, variables, constant))
+            elif slope < 0:
+                upper.append((-slope, variables, constant))
+            else:
+                kept[variables] = constant
+        for a, low, x in lower:
+            for b, high, y in upper:
+                _add(kept, _combined(low, b, high, a), x * b + y * a)
+        self.rows = kept
 
 
-def _collect(rows: Iterable[Terms]) -> Rows:
-    found: Rows = {}
-    for row in rows:
-        _add(found, row)
-    return found
-
-
-def _add(rows: Rows, row: Terms) -> None:
-    constant = row.get(ONE, 0)
-    content = reduce(gcd, (c for m, c in row.items() if m), 0)
+def _add(rows: Rows, variables: dict[int, int], constant: int) -> None:
+    content = gcd(*variables.values())
     if not content:
         if constant < 0:
             raise Contradiction
         return
     constant //= content
-    key = frozenset((m, c // content) for m, c in row.items() if m and c)
+    key = tuple(sorted((v, c // content) for v, c in variables.items() if c))
     rows[key] = min(constant, rows.get(key, constant))
-    opposite = rows.get(frozenset((m, -c) for m, c in key)) if len(rows) > 1 else None
+    opposite = rows.get(tuple((v, -c) for v, c in key))
     if opposite is not None and opposite + rows[key] < 0:
         raise Contradiction
 
 
-def _eliminate(rows: Rows, nonnegative: Callable[[Monomial], bool], keep: Monomial | None) -> Rows:
-    """Rows without any variable but `keep`; {} where the budget runs out."""
-    pairs = 0
-    while True:
-        choice = _cheapest(rows, nonnegative, keep)
-        if choice is None:
-            return rows
-        cost, variable = choice
-        pairs += cost
-        if pairs > PAIR_LIMIT or len(rows) > ROW_LIMIT:
-            return {}
-        rows = _without(rows, variable, nonnegative(variable))
-
-
-def _cheapest(
-    rows: Rows, nonnegative: Callable[[Monomial], bool], keep: Monomial | None
-) -> tuple[int, Monomial] | None:
-    """The variable whose elimination makes the fewest rows, and how many."""
-    below: dict[Monomial, int] = {}
-    above: dict[Monomial, int] = {}
-    for coefficients in rows:
-        for monomial, c in coefficients:
-            side = below if c > 0 else above
-            side[monomial] = side.get(monomial, 0) + 1
-    best: tuple[int, Monomial] | None = None
-    for monomial in {**below, **above}:
-        if monomial == keep:
-            continue
-        cost = (below.get(monomial, 0) + nonnegative(monomial)) * above.get(monomial, 0)
-        if best is None or cost < best[0]:
-            best = cost, monomial
-    return best
-
-
-def _without(rows: Rows, variable: Monomial, nonnegative: bool) -> Rows:
-    kept: Rows = {}
-    lower: list[tuple[int, Terms]] = [(1, {variable: 1})] if nonnegative else []
-    upper: list[tuple[int, Terms]] = []
-    for key, constant in rows.items():
-        row = dict(key)
-        slope = row.get(variable, 0)
-        if not slope:
-            kept[key] = constant
-            continue
-        row[ONE] = constant
-        if slope > 0:
-            lower.append((slope, row))
-        else:
-            upper.append((-slope, row))
-    for a, low in lower:
-        for b, high in upper:
-            _add(kept, _combined(low, b, high, a))
-    return kept
-
-
-def _combined(x: Terms, a: int, y: Terms, b: int) -> Terms:
-    row = {m: c * a for m, c in x.items()}
-    for m, c in y.items():
-        total = row.get(m, 0) + c * b
-        if total or not m:
-            row[m] = total
-        else:
-            row.pop(m, None)
+def _combined(x: Sum, a: int, y: Sum, b: int) -> dict[int, int]:
+    row = {v: c * a for v, c in x}
+    for v, c in y:
+        row[v] = row.get(v, 0) + c * b
     return row

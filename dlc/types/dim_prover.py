@@ -12,6 +12,7 @@ from dlc.types.dims import ONE, Atom, Dim, DimTooLarge, Monomial, Terms, divide_
 
 ROW_LIMIT = 40  # facts taken into a proof
 PRODUCT_LIMIT = 40  # rows multiplied by a monomial, per proof
+WANTED_LIMIT = 40  # products of symbols looked for, per proof
 LIFTED_LIMIT = 400  # terms of a size written as bounds and rests
 
 
@@ -92,6 +93,8 @@ class Prover:
         number, divisor = atom.args
         if not self.is_divisor(divisor):
             return None
+        if atom.op == "%":
+            return 0
         if found[0] is None:
             return 0 if self.entails(number) else None
         return found[0] // divisor.constant if divisor.constant else min(found[0], 0)
@@ -148,17 +151,19 @@ class Prover:
         number, divisor = atom.args
         if not self.is_divisor(divisor):
             return []
-        rest = number - divisor * value
+        rest = value if atom.op == "%" else number - divisor * value
         return [rest, divisor - 1 - rest]
 
     def _products(self, rows: list[Terms]) -> list[Terms]:
         """Rows times a monomial >= 0, where that gives a product that occurs."""
-        wanted = {m for row in rows for m in row if sum(e for _, e in m) > 1}
+        wanted = list({m: None for row in rows for m in row if sum(e for _, e in m) > 1})[:WANTED_LIMIT]
         found: list[Terms] = []
         for row in rows:
             factors = {divide_monomials(w, m): None for w in wanted for m in row if m and m != w}
             for factor in factors:
-                if factor and self._signed(factor) and len(found) < PRODUCT_LIMIT:
+                if len(found) == PRODUCT_LIMIT:
+                    return found
+                if factor and self._signed(factor):
                     found.append({multiply_monomials(m, factor): c for m, c in row.items()})
         return found
 

@@ -69,7 +69,9 @@ class System(Prover):
     def _keep(self, pending: list[Fact]) -> None:
         kept = {"==": self.equations, ">=": self.inequalities, "!=": self.inequations}
         for op, dim in pending:
-            kept[op].append(self.normal(dim))
+            normal = self.normal(dim)
+            if not normal.is_constant:
+                kept[op].append(normal)
 
     def split(self, name: str, period: int, rest: int) -> None:
         """Assumes that `name % period == rest`; the caller knows that `name` is free here."""
@@ -205,10 +207,11 @@ class System(Prover):
         return max(found, key=lambda c: c[:3])[2:] if found else None
 
     def _parity(self, dim: Dim) -> Binding | None:
-        """From `2*x == 3*y`: y is even."""
-        slopes = {abs(c) for m, c in dim.terms.items() if len(m) == 1 and m[0][1] == 1 and abs(c) > 1}
-        for slope in sorted(slopes):
-            binding = self._congruence(dim, Dim.of(slope))
+        """From `2*x == 3*y`: y is even. After that x has no factor, and is solved for."""
+        for name in sorted(atom for atom in dim.atoms() if isinstance(atom, str)):
+            parts = dim.linear_in(name)
+            slope = parts[0].constant if parts is not None else None
+            binding = self._congruence(dim, Dim.of(abs(slope))) if slope else None
             if binding is not None:
                 return binding
         return None
@@ -309,9 +312,9 @@ class System(Prover):
         if len(inner.terms) == 1:
             ((monomial, content),) = inner.terms.items()
             taken = common_monomial([monomial, rest])
-            left = divide_monomials(monomial, taken) or ONE
-            if not any(a in self.origin for a, _ in left):
-                return _Share(number, Dim({left: 1}), content, taken)
+            left = Dim({divide_monomials(monomial, taken) or ONE: 1})
+            if left.symbols.isdisjoint(self.origin):
+                return _Share(number, left, content, taken)
         return _Share(number, scale, 1, ONE)
 
 

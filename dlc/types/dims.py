@@ -111,9 +111,9 @@ class Dim:
             self._symbols = frozenset(found)
         return self._symbols
 
-    def atoms(self) -> set[str | Atom]:
+    def atoms(self) -> list[str | Atom]:
         """The atoms of the monomials, not those nested in them."""
-        return {atom for monomial in self.terms for atom, _ in monomial}
+        return list({atom: None for monomial in self.terms for atom, _ in monomial})
 
     @property
     def nonnegative(self) -> bool:
@@ -563,8 +563,8 @@ def _extreme(op: str, args: list[Dim]) -> Dim:
             kept = [other for other in kept if not _dominates(op, arg, other)] + [arg]
     if len(kept) == 1:
         return kept[0]
-    shared = set.intersection(*(set(arg.terms.items()) for arg in kept))
-    outside = Dim(dict(shared))
+    first, *others = kept
+    outside = Dim({m: c for m, c in first.terms.items() if all(arg.terms.get(m) == c for arg in others)})
     inside = sorted((arg - outside for arg in kept), key=lambda arg: (arg.is_constant, arg._order_key()))
     return outside + Dim({((Atom(op, tuple(inside)), 1),): 1})
 

@@ -108,6 +108,8 @@ class Facts:
         normal = dim if dim.is_constant else self._system.normal(dim)
         if normal.constant is not None:
             return holds_for(op, normal.constant)
+        if op == ">=" and self._system.at_least_zero(dim):
+            return True
         values = [sample.value(normal) for sample in self.samples()]
         seen = {holds_for(op, value) for value in values if value is not None}
         if False not in seen and proved(self._system, op, normal):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlc import ops
-from dlc.autodiff import NotDifferentiable, gradient
+from dlc.autodiff import NotDifferentiable, gradient, reverse
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.text import parse_program
@@ -135,7 +137,7 @@ def test_what_the_loss_does_not_depend_on_has_a_gradient_of_zeros() -> None:
 
 def test_unknown_names_and_losses_that_are_none() -> None:
     program = parse_program(NET)
-    with pytest.raises(KeyError, match="fc.bias"):
+    with pytest.raises(KeyError, match=r"fc\.bias"):
         gradient(program, ["fc.bias"])
     with pytest.raises(NotDifferentiable, match=r"float scalar, not of i64\[B\*T\]"):
         gradient(program, ["x"], of="best")
@@ -151,8 +153,8 @@ def test_an_op_without_a_rule_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gradient_has_a_gradient() -> None:
-    text = "entry N\n\nmodel N(%x: [3]) -> (y: %y) {\n    %e: [3] = sin(%x)\n    %y: [] = sum(%e) {axis=[0], keepdims=false}\n}\n"
-    first = gradient(parse_program(text), ["x"])
+    text = "%e: [3] = sin(%x)\n    %y: [] = sum(%e) {axis=[0], keepdims=false}"
+    first = gradient(parse_program(f"entry N\n\nmodel N(%x: [3]) -> (y: %y) {{\n    {text}\n}}\n"), ["x"])
     main = first.main
     b = Builder()
     grad = dict(main.outputs)["x.grad"]
@@ -162,6 +164,16 @@ def test_a_gradient_has_a_gradient() -> None:
     second = gradient(Program({"N": twice}, "N"), ["x"])
     x = np.array([0.3, 1.0, -2.0])
     np.testing.assert_allclose(run(second, {}, {"x": x}, precision="f64")["x.grad"], -np.sin(x))
+
+
+def test_the_example_of_the_documentation() -> None:
+    before, after = (
+        parse_program("entry Net\n\n" + textwrap.dedent(part.partition(":\n\n")[2]))
+        for part in re.findall(
+            r"^(?:Before|After).*?^    }$", reverse.__doc__ or "", re.MULTILINE | re.DOTALL
+        )
+    )
+    assert gradient(before, ["x"]) == after
 
 
 def residual(blocks: int) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import IRModule, tirx
@@ -16,25 +17,33 @@ from dlc_tvm.schedule.rows import rows
 RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns)
 
 
-def schedule(mod: IRModule, machine: Machine, rules: tuple[Rule, ...] = RULES) -> IRModule:
-    """Schedule every kernel of `mod` with the first rule that takes it; the rest stay as they are."""
-    scheduled = {}
-    for var, func in mod.functions_items():
+def schedule(
+    mod: IRModule,
+    machine: Machine,
+    rules: tuple[Rule, ...] = RULES,
+    *,
+    accepts: Callable[[Any], bool] = lambda _: True,
+) -> IRModule:
+    """A module with every kernel scheduled by the first rule that fits it and whose result is accepted."""
+    functions = dict(mod.functions_items())
+    for var, func in functions.items():
         if isinstance(func, tirx.PrimFunc):
-            result = schedule_kernel(func, machine, rules)
-            if result is not None:
-                scheduled[var] = result
-    for var, func in scheduled.items():
-        mod[var] = func
-    return mod
+            functions[var] = schedule_kernel(func, machine, rules, accepts=accepts)
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
-def schedule_kernel(func: Any, machine: Machine, rules: tuple[Rule, ...] = RULES) -> Any | None:
+def schedule_kernel(
+    func: Any, machine: Machine, rules: tuple[Rule, ...], *, accepts: Callable[[Any], bool] = lambda _: True
+) -> Any:
+    """The scheduled kernel, or the kernel itself where no rule fits."""
     for rule in rules:
         try:
             kernel = Kernel.of(func, machine)
             rule(kernel)
-            return kernel.sch.mod["main"].with_attr("tirx.is_scheduled", True)
         except REFUSALS as refusal:
             log.debug("%s refuses: %s", rule.__name__, refusal)
-    return None
+            continue
+        result = kernel.sch.mod["main"]
+        if accepts(result):
+            return result.with_attr("tirx.is_scheduled", True)
+    return func

@@ -40,10 +40,11 @@ ERF_UNDER = (
 
 def vectorizable_math(mod: IRModule) -> IRModule:
     """Say the functions above as arithmetic in every kernel of `mod`."""
-    for var, func in mod.functions_items():
+    functions = dict(mod.functions_items())
+    for var, func in functions.items():
         if isinstance(func, tirx.PrimFunc):
-            mod[var] = func.with_body(tvm_ffi.structural_map(func.body, (Call, _rewrite)))
-    return mod
+            functions[var] = func.with_body(tvm_ffi.structural_map(func.body, (Call, _rewrite)))
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 def _rewrite(call: Any) -> Any:

@@ -1,0 +1,167 @@
+"""From a finished Relax module to a shared library."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tvm
+from tvm import IRModule, relax
+from tvm.error import InternalError
+from tvm.ir.transform import PassContext, Sequential
+from tvm.s_tir import dlight
+from tvm.support import cc
+from tvm.target import Target
+from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple
+
+from dlc_tvm.build_ops import expand
+from dlc_tvm.layout import cpu_layouts
+from dlc_tvm.schedule import schedule
+from dlc_tvm.schedule.machine import machine_of
+from dlc_tvm.schedule.vector_math import vectorizable_math
+
+DEFAULT_ARCH = "sm_90"
+
+
+class ToolMissing(RuntimeError):
+    """A program that this machine lacks, and where to get it."""
+
+
+def build(mod: IRModule, target: str = "llvm", *, opt: int = 2) -> bytes:
+    """The shared library of `mod` for `llvm` (this CPU), `llvm -mcpu=<name>`, `cuda` or `cuda -arch=<sm>`.
+
+    `opt` 0 compiles each operation alone and plainly; 1 fuses and schedules; 2 also chooses layouts and moves work
+    on weights into `<function>_transform_params`. A function's weights are its parameters after the first
+    `num_input` (a function attribute); without it, all of them are inputs.
+    """
+    goal = parse_target(target)
+    if goal.kind.name == "cuda":
+        return _library(compile_cuda(mod, goal, opt=opt))
+    return _library(compile_cpu(mod, goal, opt=opt))
+
+
+def parse_target(text: str) -> Target:
+    kind, *options = text.split()
+    given = dict(option.lstrip("-").split("=", 1) for option in options)
+    if kind == "llvm":
+        return Target({"kind": "llvm", "mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given})
+    if kind == "cuda":
+        limits = {"max_threads_per_block": 1024, "max_shared_memory_per_block": 49152, "thread_warp_size": 32}
+        return Target({"kind": "cuda", "arch": DEFAULT_ARCH, **limits, **given}, host=parse_target("llvm"))
+    raise ValueError(f"unknown target {kind!r}: expected 'llvm' or 'cuda'")
+
+
+def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
+    machine = machine_of(target)
+    with target, PassContext(opt_level=3):
+        mod = expand(mod)
+        mod = cpu_layouts(mod, machine) if opt >= 2 else mod
+        kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
+        if opt == 0:
+            return _compile(kernels, target)
+        try:
+            return _compile(vectorizable_math(schedule(kernels, machine)), target)
+        except InternalError:  # TVM scheduled some kernel but can't lower it: check each, at some cost
+            checked = schedule(kernels, machine, accepts=lambda func: lowers(func, target))
+            return _compile(vectorizable_math(checked), target)
+
+
+def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
+    gpu = dlight.gpu
+    rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if opt >= 1 else []
+    with target, PassContext(opt_level=3):
+        kernels = Sequential(_to_kernels(fuse=opt >= 1))(expand(mod))
+        return _compile(dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())(kernels), target)
+
+
+def _to_kernels(*, fuse: bool) -> list[Any]:
+    """Operations to loops. Constants are folded before fusion, so that none is computed at run time."""
+    transform = relax.transform
+    fusion = [transform.FuseOps(), transform.FuseTIR()] if fuse else []
+    return [
+        relax.backend.DispatchSampling(),
+        relax.backend.DispatchSortScan(),
+        transform.LegalizeOps(),
+        transform.AnnotateTIROpPattern(),
+        transform.FoldConstant(),
+        *fusion,
+        transform.DeadCodeElimination(),
+    ]
+
+
+def _to_machine() -> list[Any]:
+    """Dataflow to virtual machine instructions, with memory planned where sizes are known."""
+    transform = relax.transform
+    return [
+        transform.RewriteDataflowReshape(),
+        transform.ToNonDataflow(),
+        transform.RemovePurityChecking(),
+        transform.CallTIRRewrite(),
+        transform.StaticPlanBlockMemory(),
+        transform.LowerAllocTensor(),
+        transform.KillAfterLastUse(),
+        transform.LowerRuntimeBuiltin(),
+        transform.ComputePrimValue(),
+        transform.VMShapeLower(),
+        transform.AttachGlobalSymbol(),
+    ]
+
+
+def _compile(kernels: IRModule, target: Target) -> Any:
+    return tvm.compile(Sequential(_to_machine())(kernels), target, relax_pipeline=None)
+
+
+def lowers(func: Any, target: Target) -> bool:
+    """Whether TVM can turn a scheduled kernel into plain loops."""
+    pipeline, *_ = tvm.tirx.get_tir_pipeline("s_tir")
+    bound = tvm.tirx.transform.BindTarget(target.with_host(target))
+    try:
+        pipeline(bound(IRModule({"main": func.with_attr("global_symbol", "main")})))
+    except InternalError:
+        return False
+    return True
+
+
+def _library(executable: Any) -> bytes:
+    """Link with the system's compiler; without a build id or paths, so that equal modules give equal bytes."""
+    if cc.get_cc() is None:
+        raise ToolMissing("no C++ compiler found to link with: install g++ or clang")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.so"
+        executable.export_library(str(path), workspace_dir=folder, options=["-Wl,--build-id=none", "-s"])
+        return path.read_bytes()
+
+
+def cuda_source(library: bytes | Path) -> str:
+    """The CUDA kernels that a library built for `cuda` carries.
+
+    Found in the bytes, as text after its length: loading the library would need a GPU's driver.
+    """
+    content = library if isinstance(library, bytes) else library.read_bytes()
+    texts = re.findall(rb"[\t\n\r\x20-\x7e]{64,}", content)
+    sources = [text for text in texts if b"__global__" in text]
+    if len(sources) != 1:
+        raise ValueError("this library carries no CUDA source: was it built for 'cuda'?")
+    length = len(sources[0]).to_bytes(8, "little")
+    if content.find(length + sources[0]) < 0:
+        raise ValueError("the CUDA source in this library is damaged, or was written by another version of TVM")
+    return sources[0].decode("ascii")
+
+
+def compile_cubin(source: str, arch: str = DEFAULT_ARCH) -> bytes:
+    """Machine code of CUDA source for one architecture, made by nvcc; needs no GPU."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise ToolMissing("nvcc not found: install the CUDA toolkit (12 or newer) and put its bin folder on PATH")
+    with TemporaryDirectory() as folder:
+        code, cubin = Path(folder) / "kernels.cu", Path(folder) / "kernels.cubin"
+        code.write_text(source)
+        command = [nvcc, "-cubin", f"-arch={arch}", "-O3", "-o", str(cubin), str(code)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            raise RuntimeError(f"nvcc failed:\n{result.stderr}")
+        return cubin.read_bytes()

@@ -1,0 +1,67 @@
+"""`dlc check`: all diagnostics of a file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dlc.cli.common import Format, Output, Quiet, Root, echo_json, reports, show
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    @reports
+    def check(
+        files: Annotated[list[str], typer.Argument(metavar="FILE…")],
+        types: Annotated[bool, typer.Option("--types", help="Print every binding with its type.")] = False,
+        format: Output = Format.text,
+        quiet: Quiet = False,
+        root: Root = None,
+    ) -> None:
+        """Check specs: everything that is wrong with them."""
+        from dlc.api import all_sources
+        from dlc.cli.common import split_target
+        from dlc.elaborate.check import check_unit
+        from dlc.elaborate.project import Project
+
+        found, sources = [], {}
+        for file in files:
+            project = Project(root)
+            unit = project.load(split_target(file)[0])
+            diagnostics = check_unit(project, unit)
+            found += diagnostics
+            if diagnostics:
+                sources.update(all_sources(project))
+            if types and not diagnostics:
+                _print_types(file)
+        if found or format is Format.json:
+            show(found, sources, format)
+        if any(each.severity == "error" for each in found):
+            raise typer.Exit(1)
+        if not quiet and format is Format.text and not types:
+            typer.echo(f"{len(files)} file{'s' if len(files) > 1 else ''} checked, nothing wrong")
+
+
+def _print_types(file: str) -> None:
+    """Every value of every function of the spec's own, with its type."""
+    from dlc.api import Model, load
+    from dlc.cli.common import split_target
+    from dlc.ir.nodes import walk
+
+    spec = load(split_target(file)[0])
+    for name in spec.models:
+        model = spec[name]
+        assert isinstance(model, Model)
+        for function in model.program.functions.values():
+            if function.library or function.kind not in ("model", "module", "fn"):
+                continue
+            typer.echo(f"{function.source} ({function.name})" if function.source != function.name else function.source)
+            for value in function.inputs:
+                typer.echo(f"    {value.name}: {value.type}")
+            for op in walk(function.body):
+                for value in op.outputs:
+                    typer.echo(f"    {op.span.line}: {value.name}: {value.type}   {op.op}{' as ' + op.path if op.path else ''}")
+
+
+_ = echo_json

@@ -1,0 +1,188 @@
+"""What the commands share: targets `FILE:NAME`, settings, sizes, and how problems are shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from dlc.diagnostics import Diagnostic, Span, SpecError, render
+
+if TYPE_CHECKING:
+    from dlc.api import Model, Spec, TrainBlock
+
+
+class Format(str, Enum):
+    """How results are printed."""
+
+    text = "text"
+    json = "json"
+
+
+Target = Annotated[str, typer.Argument(metavar="FILE[:NAME]", help="A spec, and a model, preset or train block in it.")]
+Sets = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Set a static parameter.")]
+Dims = Annotated[str, typer.Option("--dims", metavar="B=4,T=128", help="Sizes of dynamic axes.")]
+Output = Annotated[Format, typer.Option("--format", help="text for people, json for tools.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is wrong.")]
+Root = Annotated[Path | None, typer.Option("--root", help="The folder that imports may not leave.")]
+Optimize = Annotated[int, typer.Option("-O", min=0, max=3, help="Optimization level.")]
+Precision = Annotated[str, typer.Option("--precision", help="What `float` means: f32, bf16, f16, f64.")]
+TargetName = Annotated[str, typer.Option("--target", help="For tvm: llvm or cuda.")]
+WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A safetensors or npz file.")]
+Through = Annotated[str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of initial weights and random inputs.")]
+Backend = Annotated[str, typer.Option("--backend", "-b", help="torch, jax, onnx or tvm.")]
+
+
+def usage(message: str) -> NoReturn:
+    """Wrong usage: exit 2."""
+    typer.echo(f"dlc: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def reports(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Show a SpecError's diagnostics (as JSON where `--format json` asks for it) and exit 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except SpecError as error:
+            show(error.diagnostics, error.sources, kwargs.get("format", Format.text))
+            raise typer.Exit(1) from None
+        except BrokenPipeError:
+            os._exit(0)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return wrapped
+
+
+def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: Format) -> None:
+    """Print diagnostics: text on stderr, JSON on stdout."""
+    found = list(diagnostics)
+    if format is Format.json:
+        echo_json([each.to_json() for each in found])
+        return
+    for each in found:
+        typer.echo(_coloured(render(each, _with_files(sources, each.span))), err=True)
+
+
+def _with_files(sources: Mapping[str, str], span: Span) -> Mapping[str, str]:
+    """The texts that are known, and the file that a span points into if it can be read."""
+    if span.file in sources or not span.line or not Path(span.file).is_file():
+        return sources
+    return {**sources, span.file: Path(span.file).read_text(encoding="utf-8", errors="replace")}
+
+
+def _coloured(text: str) -> str:
+    if not sys.stderr.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    head, _, rest = text.partition("\n")
+    colour = typer.colors.YELLOW if head.startswith("warning") else typer.colors.RED
+    return typer.style(head, fg=colour, bold=True) + ("\n" + rest if rest else "")
+
+
+def echo_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+# --- targets ---------------------------------------------------------------------------------------------------
+
+
+def split_target(text: str) -> tuple[str, str]:
+    """`FILE:NAME` -> (file, name); the name is empty where none is given. `dlc:…` names a spec that ships with dlc."""
+    prefix = "dlc:" if text.startswith("dlc:") else ""
+    file, _, name = text.removeprefix(prefix).partition(":")
+    if prefix:
+        from dlc.resources import specs_path
+
+        file = str(specs_path() / (file.removesuffix(".dl") + ".dl"))
+    return file, name
+
+
+def load_spec(target: str, root: Path | None) -> tuple[Spec, str]:
+    from dlc.api import load
+
+    file, name = split_target(target)
+    return load(file, root=root), name
+
+
+def load_model(target: str, sets: list[str], root: Path | None) -> Model:
+    """The model or preset that a target names, with settings; without a name the file's only model, or its first."""
+    from dlc.api import Model
+
+    spec, name = load_spec(target, root)
+    found = spec[name or default_model(spec)]
+    if not isinstance(found, Model):
+        usage(f"`{name}` is a train block; this command takes a model or preset")
+    return found(**settings(sets)) if sets else found
+
+
+def default_model(spec: Spec) -> str:
+    if not spec.models:
+        usage(f"{spec.unit.path} has no model")
+    return spec.models[0]
+
+
+def load_train(target: str, sets: list[str], root: Path | None) -> TrainBlock:
+    """The train block that a target names; without a name the file's only one, or its first."""
+    from dlc.api import TrainBlock
+
+    spec, name = load_spec(target, root)
+    if not name and not spec.trains:
+        usage(f"{spec.unit.path} has no train block")
+    found = spec[name or spec.trains[0]]
+    if not isinstance(found, TrainBlock):
+        usage(f"`{name}` is a model; `dlc train` takes a train block")
+    return found(**settings(sets)) if sets else found
+
+
+def settings(sets: list[str]) -> dict[str, Any]:
+    """`layers=6` and `settings.steps=100` as values; a value is written as in the language."""
+    return dict(_setting(each) for each in sets)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        usage(f"--set takes NAME=VALUE, not {text!r}")
+    return name.strip(), static_value(value.strip())
+
+
+def static_value(text: str) -> Any:
+    """A static value written in the language; a word that is none counts as a string."""
+    from dlc.elaborate.elaborator import Elaborator
+    from dlc.elaborate.expressions import evaluate
+    from dlc.elaborate.frame import ElabError, Silent
+    from dlc.elaborate.project import Project
+    from dlc.syntax import ast
+    from dlc.syntax.parser import parse
+
+    result = parse(f"let value = {text}\n", "--set")
+    if not result.diagnostics and result.file.items and isinstance(result.file.items[0], ast.Let):
+        project = Project(Path.cwd())
+        unit = project.loads("", "--set")
+        try:
+            return evaluate(Elaborator(project).static_frame(unit), result.file.items[0].value)
+        except (ElabError, Silent):
+            pass
+    return text
+
+
+def sizes(text: str) -> dict[str, int]:
+    """`B=4,T=128` as numbers."""
+    result: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if not value.strip().isdigit():
+            usage(f"--dims takes NAME=SIZE, not {part!r}")
+        result[name.strip()] = int(value)
+    return result

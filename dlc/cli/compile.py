@@ -1,0 +1,70 @@
+"""`dlc compile`: write a backend's artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlc.cli.common import (
+    Backend,
+    Format,
+    Optimize,
+    Output,
+    Precision,
+    Quiet,
+    Root,
+    Seed,
+    Sets,
+    Target,
+    TargetName,
+    Through,
+    WeightsFile,
+    echo_json,
+    load_model,
+    reports,
+)
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    @reports
+    def compile(
+        target: Target,
+        backend: Backend,
+        output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write into.")],
+        emit_target: TargetName = "",
+        precision: Precision = "f32",
+        optimize: Optimize = 1,
+        weights: WeightsFile = None,
+        through: Through = None,
+        init: Annotated[bool, typer.Option("--init", help="Write seeded initial weights beside it.")] = False,
+        seed: Seed = 0,
+        training: Annotated[bool, typer.Option("--training", help="In training mode.")] = False,
+        set: Sets = [],  # noqa: B006 - typer copies defaults
+        format: Output = Format.text,
+        quiet: Quiet = False,
+        root: Root = None,
+    ) -> None:
+        """Compile a model for a backend and write its files, with weights beside them where they are given."""
+        from dlc.runtime.compile import write_artifact
+
+        model = load_model(target, set, root)
+        written = write_artifact(
+            model,
+            backend,
+            output,
+            optimize=optimize,
+            precision=precision,
+            target=emit_target,
+            training=training,
+            weights=weights,
+            through=through,
+            seed=seed if init else None,
+        )
+        if format is Format.json:
+            echo_json([str(path) for path in written])
+        elif not quiet:
+            for path in written:
+                typer.echo(str(path))

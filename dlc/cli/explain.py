@@ -1,0 +1,45 @@
+"""`dlc explain`: what an error code means."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dlc.cli.common import Format, Output, echo_json, usage
+from dlc.diagnostics import Problem, suggestion
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def explain(
+        code: Annotated[str, typer.Argument(metavar="CODE", help="Such as E0302; `all` lists every code.")],
+        format: Output = Format.text,
+    ) -> None:
+        """Explain an error code, with a wrong and a right spec."""
+        from dlc.diagnostics.index import problems
+
+        known = problems()
+        if code == "all":
+            for each in known.values():
+                typer.echo(f"{each.code}  {each.title}")
+            return
+        found = known.get(code.upper())
+        if found is None:
+            near = suggestion(code.upper(), known)
+            usage(f"there is no code {code}" + (f"; did you mean {near}?" if near else ""))
+        if format is Format.json:
+            keys = ("code", "title", "explanation", "wrong", "right", "severity")
+            echo_json({key: getattr(found, key) for key in keys})
+            return
+        typer.echo(page(found))
+
+
+def page(problem: Problem) -> str:
+    """The documentation of a problem as text."""
+    parts = [f"{problem.code}: {problem.title}", "", problem.explanation]
+    if problem.wrong:
+        parts += ["", "Wrong:", "", *(f"    {line}" for line in problem.wrong.rstrip().splitlines())]
+    if problem.right:
+        parts += ["", "Right:", "", *(f"    {line}" for line in problem.right.rstrip().splitlines())]
+    return "\n".join(parts)

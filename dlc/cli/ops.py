@@ -1,0 +1,48 @@
+"""`dlc ops`: every op, and which backend has it natively, by decomposition, or not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dlc.cli.common import Format, Output, echo_json, usage
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def ops(
+        name: Annotated[str, typer.Argument(help="One op; all of them without it.")] = "",
+        format: Output = Format.text,
+    ) -> None:
+        """Show ops: signature, documentation, cost, and how each backend says them."""
+        from dlc.analysis.capabilities import table
+        from dlc.diagnostics import suggestion
+
+        rows = table()
+        if name and name not in rows:
+            near = suggestion(name, rows)
+            usage(f"there is no op `{name}`" + (f"; did you mean `{near}`?" if near else ""))
+        chosen = {name: rows[name]} if name else rows
+        if format is Format.json:
+            echo_json(chosen)
+        elif name:
+            typer.echo(_page(chosen[name]))
+        else:
+            typer.echo(_table(chosen))
+
+
+def _page(row: dict[str, Any]) -> str:
+    lines = [row["signature"], "", row["doc"], "", f"kind: {row['kind']}"]
+    lines += [f"flops: {row['flops']}"] if row["flops"] else []
+    return "\n".join([*lines, *(f"{backend}: {how}" for backend, how in row["backends"].items())])
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    names = next(iter(rows.values()))["backends"].keys() if rows else ()
+    width = max(map(len, rows))
+    lines = ["  ".join(["op".ljust(width), "kind".ljust(9), *(each.ljust(10) for each in names)]).rstrip()]
+    for name, row in rows.items():
+        cells = [name.ljust(width), row["kind"].ljust(9), *(how.split(":")[0].ljust(10) for how in row["backends"].values())]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

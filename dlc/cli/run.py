@@ -1,0 +1,117 @@
+"""`dlc run`: one inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlc.cli.common import (
+    Backend,
+    Dims,
+    Format,
+    Optimize,
+    Output,
+    Precision,
+    Quiet,
+    Root,
+    Seed,
+    Sets,
+    Target,
+    TargetName,
+    Through,
+    WeightsFile,
+    echo_json,
+    load_model,
+    reports,
+    sizes,
+    usage,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    @reports
+    def run(
+        target: Target,
+        backend: Backend,
+        weights: WeightsFile = None,
+        through: Through = None,
+        input: Annotated[list[str], typer.Option("--input", metavar="NAME=FILE.npy")] = [],  # noqa: B006
+        random: Annotated[bool, typer.Option("--random", help="Random values for inputs that are not given.")] = False,
+        output: Annotated[Path | None, typer.Option("-o", "--output", help="An npz file for the outputs.")] = None,
+        seed: Seed = 0,
+        dims: Dims = "",
+        optimize: Optimize = 1,
+        precision: Precision = "f32",
+        emit_target: TargetName = "",
+        device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+        set: Sets = [],  # noqa: B006
+        format: Output = Format.text,
+        quiet: Quiet = False,
+        root: Root = None,
+    ) -> None:
+        """Run a model once."""
+        from dlc.runtime.inputs import random_inputs
+
+        model = load_model(target, set, root)
+        given = _arrays(input)
+        optional = [name for name in given if name not in {value.name for value in model.inputs}]
+        model = model.with_inputs(*optional) if optional else model
+        missing = [value for value in model.inputs if value.name not in given]
+        if missing and not random:
+            usage(f"the input `{missing[0].name}` ({missing[0].type}) is missing: give --input or --random")
+        inputs: dict[str, Any] = {**random_inputs(model.program, sizes(dims), seed, given), **given}
+        compiled = model.compile(
+            backend,
+            weights=weights,
+            through=through,
+            seed=seed,
+            optimize=optimize,
+            precision=precision,
+            target=emit_target,
+            device=device,
+        )
+        results = compiled(**inputs)
+        if output is not None:
+            from dlc.runtime.weights import write_file
+
+            write_file(output.with_suffix(".npz"), results)
+        _print(results, format, quiet)
+
+
+def _arrays(given: list[str]) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    for each in given:
+        name, equals, file = each.partition("=")
+        if not equals:
+            usage(f"--input takes NAME=FILE.npy, not {each!r}")
+        try:
+            arrays[name] = np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            usage(f"can't read {file}: {error}")
+    return arrays
+
+
+def _print(results: dict[str, np.ndarray], format: Format, quiet: bool) -> None:
+    if format is Format.json:
+        rows = {
+            name: {"shape": list(value.shape), "dtype": str(value.dtype), "values": value.astype(float).ravel()[:16].tolist()}
+            for name, value in results.items()
+        }
+        echo_json(rows)
+        return
+    for name, value in results.items() if not quiet else ():
+        typer.echo(f"{name}: {value.dtype}{list(value.shape)}  {_preview(value)}")
+
+
+def _preview(value: np.ndarray) -> str:
+    flat = value.astype(float).ravel()
+    shown = ", ".join(f"{each:.4g}" for each in flat[:6])
+    return shown + (", …" if flat.size > 6 else "")

@@ -1,0 +1,119 @@
+"""`dlc show`: what a stage of the compiler produced."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from dlc.cli.common import (
+    Backend,
+    Format,
+    Optimize,
+    Output,
+    Precision,
+    Root,
+    Sets,
+    Target,
+    TargetName,
+    echo_json,
+    load_model,
+    reports,
+    split_target,
+    usage,
+)
+
+
+class Stage(str, Enum):
+    """A stage of the compiler."""
+
+    ast = "ast"
+    ir = "ir"
+    optimized = "optimized"
+    source = "source"
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    @reports
+    def show(
+        target: Target,
+        stage: Annotated[Stage, typer.Option("--stage", help="What to show.")] = Stage.ir,
+        backend: Backend = "torch",
+        optimize: Optimize = 1,
+        after: Annotated[str, typer.Option("--after", metavar="PASS", help="The program after a pass.")] = "",
+        before: Annotated[str, typer.Option("--before", metavar="PASS", help="The program before a pass.")] = "",
+        precision: Precision = "f32",
+        emit_target: TargetName = "",
+        training: Annotated[bool, typer.Option("--training", help="In training mode.")] = False,
+        verify_ir: Annotated[bool, typer.Option("--verify-ir", help="Check the IR after every pass.")] = False,
+        set: Sets = [],  # noqa: B006 - typer copies defaults
+        format: Output = Format.text,
+        root: Root = None,
+    ) -> None:
+        """Show a spec as a tree, as IR, as optimized IR, or as a backend's source."""
+        if stage is Stage.ast:
+            _show_tree(target)
+            return
+        model = load_model(target, set, root)
+        if stage is Stage.source:
+            artifact = model.emit(backend, optimize=optimize, precision=precision, target=emit_target, training=training)
+            for name, content in artifact.files.items():
+                if isinstance(content, str):
+                    typer.echo(content if len(artifact.files) == 1 else f"# --- {name}\n{content}")
+            return
+        from dlc.ir.text import print_program
+        from dlc.passes.pipeline import optimize as run
+
+        program = model.training_program if training else model.program
+        if stage is Stage.optimized or after or before:
+            seen: list[tuple[str, object]] = [("", program)]
+            final = run(program, optimize, verify=verify_ir, after=lambda name, made: seen.append((name, made)))
+            program = final if not (after or before) else _pick(seen, after, before)
+        if format is Format.json:
+            from dlc.ir.schema import to_json
+
+            echo_json(to_json(program))
+            return
+        typer.echo(print_program(program))
+
+
+def _pick(seen: list[tuple[str, object]], after: str, before: str) -> object:
+    names = [name for name, _ in seen]
+    wanted = after or before
+    if wanted not in names:
+        usage(f"no pass `{wanted}` ran; these did: {', '.join(filter(None, names))}")
+    return seen[names.index(wanted) - (1 if before else 0)][1]
+
+
+def _show_tree(target: str) -> None:
+    from dlc.diagnostics import SpecError
+    from dlc.syntax.parser import parse
+    from dlc.syntax.source import read_source
+
+    file, _ = split_target(target)
+    text = read_source(file)
+    result = parse(text, file)
+    if result.diagnostics:
+        raise SpecError(result.diagnostics, {file: text})
+    typer.echo(tree_text(result.file))
+
+
+def tree_text(node: object, indent: int = 0) -> str:
+    """A syntax tree as indented lines."""
+    from dlc.syntax import ast
+
+    pad = "    " * indent
+    if isinstance(node, ast.Node):
+        simple, nested = [], []
+        for name in node.__dataclass_fields__:
+            value = getattr(node, name)
+            if name in ("span", "name_span", "name_spans", "comments", "doc") or value in ((), None):
+                continue
+            (nested if isinstance(value, ast.Node | tuple) else simple).append((name, value))
+        head = f"{pad}{type(node).__name__}" + "".join(f" {name}={value!r}" for name, value in simple)
+        return "\n".join([head, *(f"{pad}  {name}:\n{tree_text(value, indent + 1)}" for name, value in nested)])
+    if isinstance(node, tuple):
+        return "\n".join(tree_text(each, indent) for each in node)
+    return f"{pad}{node!r}"

@@ -1,0 +1,37 @@
+"""`dlc train`: run a train block."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dlc.cli.common import Backend, Format, Output, Quiet, Root, Sets, Target, echo_json, load_train, reports
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    @reports
+    def train(
+        target: Target,
+        backend: Backend,
+        out: Annotated[Path, typer.Option("--out", help="The folder of the run.")],
+        resume: Annotated[bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")] = False,
+        device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+        set: Sets = [],  # noqa: B006 - typer copies defaults
+        format: Output = Format.text,
+        quiet: Quiet = False,
+        root: Root = None,
+    ) -> None:
+        """Train: progress, metrics, checkpoints; Ctrl-C saves, --resume continues exactly."""
+        from dlc.cli.progress import Progress
+        from dlc.runtime.training import train as run
+
+        block = load_train(target, set, root)
+        watch = Progress(quiet=quiet or format is Format.json)
+        result = run(block, backend=backend, out=out, resume=resume, device=device, watch=watch)
+        if format is Format.json:
+            echo_json(result.to_json())
+        elif not quiet:
+            typer.echo(result.text())

@@ -1,0 +1,169 @@
+"""What a syntax error was likely meant to be: small rules, the first that applies gives the help text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from dlc.diagnostics import did_you_mean
+from dlc.syntax.lalr import Failure
+from dlc.syntax.tokens import END, ITEMS, STATEMENTS, WEIGHT_RULES, Token
+
+_FOREIGN_WORDS = {
+    "def": "a computation is written `fn name(…) -> … { }`, a network `module Name(…)(…) -> … { }`",
+    "class": "a network is written `module Name(…)(…) -> … { }`",
+    "func": "a computation is written `fn name(…) -> … { }`",
+    "function": "a computation is written `fn name(…) -> … { }`",
+    "const": "a static value is written `let NAME = …`",
+    "var": "a static value is written `let NAME = …`; in a body just `name = …`",
+    "while": "there is no `while`: use `for` over a range, or `scan`",
+    "elif": "write `else if`",
+    "lambda": "there are no lambdas: write a `fn`",
+    "pass": "a block may be empty: `{ }`",
+    "assert": "write `require …`",
+    "break": "a loop always runs to its end",
+    "continue": "a loop always runs to its end",
+}
+_ARROW = "the output comes after an arrow: `-> [B, d]`"
+
+Rule = Callable[[Failure, set[str]], str]
+
+
+def hint(failure: Failure, expected: set[str]) -> str:
+    """A help text for a failure, or nothing."""
+    for rule in _RULES:
+        if text := rule(failure, expected):
+            return text
+    return ""
+
+
+def _first_words(failure: Failure) -> Iterator[Token]:
+    """The wrong token and the one before it, as far as they are words that a statement or item begins with."""
+    for offset in (0, -1):
+        token, before = failure.near(offset), failure.near(offset - 1)
+        begins = before is None or before.kind in ("NEWLINE", "{", "}") or (token is not None and token.newline)
+        if token is not None and token.kind == "NAME" and begins:
+            yield token
+
+
+def _stray_closer(failure: Failure, expected: set[str]) -> str:
+    if failure.token.kind == "}" and expected >= ITEMS:
+        return "an item before it may have been closed too early"
+    return ""
+
+
+def _item_in_block(failure: Failure, expected: set[str]) -> str:
+    inside = failure.token.level > 0
+    return "in a body a value is bound by `name = …`" if inside and failure.token.kind == "let" else ""
+
+
+def _foreign_word(failure: Failure, expected: set[str]) -> str:
+    for offset in (0, -1):
+        token = failure.near(offset)
+        if token is not None and token.kind == "NAME" and token.text in _FOREIGN_WORDS:
+            return _FOREIGN_WORDS[token.text]
+    return ""
+
+
+def _binding_at_top(failure: Failure, expected: set[str]) -> str:
+    after = failure.near(1)
+    if not (expected >= ITEMS and failure.token.newline and failure.token.kind in ("NAME", "return", "if", "for")):
+        return ""
+    if failure.token.kind != "NAME":
+        return "this belongs in a body: a `}` before it may close too early"
+    if after is not None and after.kind == "=":
+        return f"a value for the whole file is written `let {failure.token.text} = …`"
+    return ""
+
+
+def _python_block(failure: Failure, expected: set[str]) -> str:
+    return "a block stands in braces: `{ … }`" if failure.token.kind == ":" and "{" in expected else ""
+
+
+def _equality(failure: Failure, expected: set[str]) -> str:
+    return "a comparison is written `==`" if failure.token.kind == "=" and "==" in expected else ""
+
+
+def _missing_arrow(failure: Failure, expected: set[str]) -> str:
+    if "->" not in expected:
+        return ""
+    if failure.token.kind == "STRING":
+        return "the new names come after an arrow: `->`"
+    return _ARROW if failure.token.kind in ("{", "where", "NAME", ":", "=", "[", "(") else ""
+
+
+def _several_outputs(failure: Failure, expected: set[str]) -> str:
+    if failure.token.kind == "," and expected >= {"{", "where"}:
+        return "several outputs stand in parentheses: `-> (a: …, b: …)`"
+    return ""
+
+
+def _missing_braces(failure: Failure, expected: set[str]) -> str:
+    if "{" in expected and failure.token.kind not in ("=", ","):
+        return "a body stands in braces: `{ … }`"
+    return ""
+
+
+def _one_list(failure: Failure, expected: set[str]) -> str:
+    before = failure.before
+    if expected == {"("} and before is not None and before.kind == ")":
+        return "a module has two lists, static values and inputs: `module Name(d: int)(x: [B, d]) -> …`"
+    return ""
+
+
+def _generator(failure: Failure, expected: set[str]) -> str:
+    return "write a list: `[… for … in …]`" if failure.token.kind == "for" and ")" in expected else ""
+
+
+def _pipe(failure: Failure, expected: set[str]) -> str:
+    if failure.token.kind == "|>" and failure.before is not None and failure.before.kind != "NEWLINE":
+        return "a pipe inside an expression stands in parentheses: `(… |> …)`"
+    return ""
+
+
+def _untyped_parameter(failure: Failure, expected: set[str]) -> str:
+    first, name = failure.near(-2), failure.before
+    if expected == {":"} and first is not None and first.kind == "param" and name is not None:
+        return f"a parameter has a type: `param {name.text}: [sizes] = …`"
+    return ""
+
+
+def _format_spec(failure: Failure, expected: set[str]) -> str:
+    if failure.token.kind == ":" and END in expected and not expected >= ITEMS:
+        return "an interpolated value is shown as it is: no format follows it"
+    return ""
+
+
+def _typo(failure: Failure, expected: set[str]) -> str:
+    known = ITEMS | STATEMENTS | WEIGHT_RULES | {"return", "for", "if"}
+    if failure.token.kind == "NAME":
+        known = {kind for kind in expected if kind.isalpha() and kind.islower()} or known
+    for token in _first_words(failure):
+        if len(token.text) > 2 and token.text not in known and (help := did_you_mean(token.text, known)):
+            return help
+    return ""
+
+
+def _missing_separator(failure: Failure, expected: set[str]) -> str:
+    if "NEWLINE" in expected and failure.token.kind in ("NAME", "INT", "FLOAT", "STRING", "return", "if", "for"):
+        return "statements stand on lines of their own"
+    return ""
+
+
+_RULES: tuple[Rule, ...] = (
+    _stray_closer,
+    _item_in_block,
+    _foreign_word,
+    _binding_at_top,
+    _python_block,
+    _equality,
+    _missing_arrow,
+    _several_outputs,
+    _missing_braces,
+    _one_list,
+    _generator,
+    _pipe,
+    _untyped_parameter,
+    _format_spec,
+    _typo,
+    _missing_separator,
+)
