@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlc import __version__, backend as backends
@@ -82,8 +83,6 @@ def _emit(
 
 def header(model: Model) -> tuple[str, ...]:
     """The lines that emitted source begins with: what it was made from, and by what."""
-    from pathlib import Path
-
     return (
         f"{model.name} of {Path(model.spec.unit.path).name} (digest {model.spec.digest}), written by dlc {__version__}.",
     )
@@ -138,3 +137,32 @@ def compile_model(
     artifact, program = _emit(model, backend, optimize, precision, target, training=False)
     extra: dict[str, Any] = {} if device == "cpu" else {"device": device}
     return backend.load(artifact, prepare(program, values), **extra)
+
+
+def write_artifact(
+    model: Model,
+    backend_name: str,
+    directory: str | os.PathLike[str],
+    *,
+    optimize: int = 1,
+    precision: str = "f32",
+    target: str = "",
+    training: bool = False,
+    weights: str | os.PathLike[str] | None = None,
+    through: str | None = None,
+    seed: int | None = None,
+) -> list[Path]:
+    """Write a model's artifact, with its weights beside it as safetensors where a file or a seed is given."""
+    from dlc.runtime.prepare import prepare
+    from dlc.runtime.weights import write_file
+
+    backend = find_backend(backend_name, usable=backend_name in ("onnx", "tvm"))
+    artifact, program = _emit(model, backend, optimize, precision, target, training)
+    folder = artifact.write(directory)
+    written = [folder / name for name in artifact.files]
+    if weights is not None or seed is not None:
+        values = prepare(program, model_weights(model, weights, through, seed or 0))
+        path = folder / f"{model.identifier}.safetensors"
+        write_file(path, values)
+        written.append(path)
+    return written

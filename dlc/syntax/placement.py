@@ -84,8 +84,10 @@ def _place(stmt: ast.Stmt) -> tuple[str, frozenset[str], str] | None:
 
 def _check(stmt: ast.Stmt, block: str) -> Iterator[Diagnostic]:
     place = _place(stmt)
+    if isinstance(stmt, ast.ParamStmt) and stmt.type is None and block != "train":
+        yield SYNTAX.at(stmt.span, message=f"`{stmt.name}` needs a type", help="write `buffer NAME: [sizes] = …`")
     if place is None or block in place[1]:
         return
     word, _, where = place
     help = "a scan hands out values with `yield name = …`" if word == "return" and block == "scan" else ""
-    yield SYNTAX.at(stmt.span, message=f"`{word}` stands {where}", help=help)
+    yield SYNTAX.at(stmt.span, message=f"`{word}` may stand only {where}", help=help)

@@ -1,0 +1,57 @@
+"""Which backend says which op natively, by decomposition, or not at all: the table of `dlc ops` and of the docs."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from dlc import backend as backends
+from dlc import ops
+from dlc.elaborate.project import library_definition, library_index
+from dlc.ir.nodes import Op
+from dlc.syntax import ast
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """Per op: signature, documentation, kind ("primitive", "fn" or "layer"), cost, and how each backend says it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for definition in ops.all_ops():
+        rows[definition.name] = _row(
+            definition.name, definition.signature_text, definition.doc, "primitive", definition.flops
+        )
+    for name in library_index():
+        found = library_definition(name)
+        if found is None or name.startswith("_"):
+            continue
+        node = found.node
+        kind = "layer" if isinstance(node, ast.ModuleDef) else "fn"
+        rows[name] = _row(name, header(found.unit.text, node), node.doc, kind, "")
+    return dict(sorted(rows.items()))
+
+
+def header(text: str, node: ast.Item) -> str:
+    """The header of a definition of the library, as written, on one line."""
+    lines = text.split("\n")[node.span.line - 1 :]
+    words = " ".join(" ".join(lines[:8]).split())
+    return words.split(" {", 1)[0].split(" where ", 1)[0]
+
+
+def _row(name: str, signature: str, doc: str, kind: str, flops: str) -> dict[str, Any]:
+    how = {each: _how(each, name, kind) for each in backends.names()}
+    return {"signature": signature, "doc": doc, "kind": kind, "flops": flops, "backends": how}
+
+
+def _how(backend_name: str, name: str, kind: str) -> str:
+    reason = unsupported(backend_name).get(name)
+    if reason is not None:
+        return f"missing: {reason}"
+    if backends.find(backend_name).is_native(Op(name, (), ())):
+        return "native"
+    return "missing" if kind == "primitive" else "decomposed"
+
+
+def unsupported(backend_name: str) -> dict[str, str]:
+    """Ops that a backend declares it can't do, with the reason."""
+    module = importlib.import_module(f"dlc_{backend_name}")
+    found: dict[str, str] = getattr(module, "UNSUPPORTED", {})
+    return found

@@ -1,0 +1,144 @@
+"""Random inputs for a program: values that its facts and types allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Function, Op, Program, Value, walk
+from dlc.ops.arrays import numpy_dtype
+from dlc.types.dims import Dim
+
+Array = NDArray[Any]
+LARGEST = 64
+INTEGERS = ("i64", "i32", "i16", "i8", "u8", "i4")
+
+
+def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """A small size for every dim of the inputs that is not given, such that the program's facts hold.
+
+    Raises SpecError if no small sizes fulfil the facts."""
+    main = program.main
+    sizes = dict(given or {})
+    unknown = [name for name in main.dims if name not in sizes]
+    for name in sizes:
+        if name not in main.dims:
+            known = ", ".join(main.dims) or "none"
+            message = f"`{name}` is no dim of the model's inputs; these are: {known}"
+            raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+    preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
+    order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512]
+    for name in unknown:
+        options = [preferred[name], *order]
+        sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), 0)
+    if any(size == 0 for size in sizes.values()) or not _holds(main, sizes):
+        facts = ", ".join(map(str, main.facts))
+        message = f"no small sizes fulfil {facts}; give them with --dims"
+        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+    return sizes
+
+
+_RELATIONS = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+}
+
+
+def _holds(main: Function, sizes: Mapping[str, int]) -> bool:
+    """Whether the facts that speak only of known sizes hold."""
+    for fact in main.facts:
+        if (fact.left.symbols | fact.right.symbols) <= sizes.keys():
+            try:
+                if not _RELATIONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
+                    return False
+            except ZeroDivisionError:
+                return False
+    return True
+
+
+def random_inputs(
+    program: Program,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    given: Mapping[str, Array] | None = None,
+) -> dict[str, Array]:
+    """Seeded values for every input that is not given: normal numbers, true for bools, and integers below the tables that they index."""
+    known = dict(sizes or {})
+    for value in program.main.inputs:
+        if given and value.name in given:
+            for axis, size in zip(value.type.axes, given[value.name].shape, strict=False):
+                if len(axis.symbols) == 1 and axis == Dim.symbol(next(iter(axis.symbols))):
+                    known.setdefault(next(iter(axis.symbols)), size)
+    full = choose_sizes(program, known)
+    limits = index_limits(program)
+    rng = np.random.default_rng(seed)
+    return {
+        value.name: _random(rng, value, full, limits.get(value.name, 2))
+        for value in program.main.inputs
+        if not given or value.name not in given
+    }
+
+
+def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], limit: int) -> Array:
+    shape = tuple(axis.evaluate(sizes) for axis in value.type.axes)
+    if value.type.dtype == "bool":
+        mask = rng.random(shape) < 0.8
+        if mask.ndim:
+            mask[..., 0] = True  # a row without any true element has no softmax
+        return mask
+    if value.type.dtype in INTEGERS:
+        return rng.integers(0, max(limit, 1), shape).astype(numpy_dtype(value.type.dtype))
+    dtype = np.dtype(np.float32) if value.type.dtype == "float" else numpy_dtype(value.type.dtype)
+    return rng.standard_normal(shape).astype(dtype)
+
+
+def index_limits(program: Program) -> dict[str, int]:
+    """For integer inputs that index a table, the size of the smallest such table."""
+    memo: dict[str, dict[str, int]] = {}
+    for name in program.reachable():
+        memo[name] = _limits(program, program.functions[name], memo)
+    return memo[program.entry]
+
+
+# Ops through which an index passes unchanged, up to a bound.
+_PASSING = frozenset({"reshape", "permute", "broadcast", "slice", "cast", "concat", "where", "flip", "pad"})
+
+
+def _limits(program: Program, function: Function, memo: Mapping[str, dict[str, int]]) -> dict[str, int]:
+    types = function.types()
+    inputs = {value.name for value in function.inputs}
+    origins: dict[str, set[str]] = {name: {name} for name in inputs}
+    limits: dict[str, int] = {}
+
+    def note(name: str, size: int | None) -> None:
+        for origin in origins.get(name, ()):
+            if size is not None:
+                limits[origin] = min(limits.get(origin, size), size)
+
+    for op in walk(function.body):
+        if op.op in _PASSING:
+            found = set().union(*(origins.get(name, set()) for name in op.inputs))
+            for value in op.outputs:
+                origins[value.name] = found
+        elif op.callee:
+            callee = program.functions[op.callee]
+            for value, name in zip(callee.inputs, filter(None, op.inputs), strict=True):
+                note(name, memo[op.callee].get(value.name))
+        elif op.op in ("take", "take_along"):
+            note(op.inputs[1], types[op.inputs[0]].axes[_axis(op)].constant)
+    return limits
+
+
+def _axis(op: Op) -> int:
+    axis = op.attr("axis")
+    assert isinstance(axis, int)
+    return axis

@@ -1,0 +1,227 @@
+"""Proof that backends agree: the same weights and inputs through each, compared with the meaning of the program.
+
+The reference is the NumPy interpreter in f64, so that a difference says which backend is off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Function, Program, walk
+from dlc.runtime.compile import find_backend, installed, model_weights
+from dlc.runtime.inputs import random_inputs
+
+if TYPE_CHECKING:
+    from dlc.api import Model
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far a backend's tensor is from the reference: `relative` is the largest difference over the largest element."""
+
+    backend: str
+    name: str
+    kind: str  # "output" or "gradient"
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` found. `parted` names, per backend past the tolerance, the first module whose result differs."""
+
+    model: str
+    tolerance: float
+    differences: tuple[Difference, ...]
+    parted: Mapping[str, str]
+    sizes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def agree(self) -> bool:
+        return bool(self.differences) and all(each.relative <= self.tolerance for each in self.differences)
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [
+            {"backend": d.backend, "name": d.name, "kind": d.kind, "absolute": d.absolute, "relative": d.relative}
+            for d in self.differences
+        ]
+        return {
+            "model": self.model,
+            "agree": self.agree,
+            "tolerance": self.tolerance,
+            "differences": rows,
+            "parted": dict(self.parted),
+        }
+
+    def text(self) -> str:
+        lines = []
+        backends = list(dict.fromkeys(each.backend for each in self.differences))
+        for backend in backends:
+            for kind in ("output", "gradient"):
+                rows = [each for each in self.differences if each.backend == backend and each.kind == kind]
+                if kind == "gradient" and rows:
+                    worst = max(rows, key=lambda each: each.relative)
+                    lines.append(self._line(replace(worst, name=f"{len(rows)} gradients, worst {worst.name}")))
+                elif kind == "output":
+                    lines += [self._line(each) for each in rows]
+            if backend in self.parted:
+                lines.append(f"       they part first at {self.parted[backend]}")
+        verdict = "all backends agree" if self.agree else "the backends disagree"
+        lines.append(f"{self.model}: {verdict} (tolerance {self.tolerance:g} relative)")
+        return "\n".join(lines)
+
+    def _line(self, each: Difference) -> str:
+        mark = "ok  " if each.relative <= self.tolerance else "FAIL"
+        return f"{mark} {each.backend:6} {each.name}: largest difference {each.absolute:.2e}, relative {each.relative:.2e}"
+
+
+def difference(found: Array, expected: Array) -> tuple[float, float]:
+    """Largest absolute difference, and that over the largest element of `expected`."""
+    if found.shape != expected.shape:
+        return float("inf"), float("inf")
+    if not expected.size:
+        return 0.0, 0.0
+    a, b = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    gap = np.where(same, 0.0, np.abs(a - b))
+    absolute = float(np.max(np.where(np.isnan(gap), np.inf, gap)))
+    finite = np.abs(b[np.isfinite(b)])
+    scale = float(finite.max()) if finite.size else 0.0
+    return absolute, absolute / scale if scale else absolute
+
+
+def verify(
+    model: Model,
+    *,
+    backends: tuple[str, ...] | None = None,
+    gradients: bool = False,
+    tolerance: float = 1e-5,
+    weights: str | os.PathLike[str] | Mapping[str, Array] | None = None,
+    through: str | None = None,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    inputs: Mapping[str, Array] | None = None,
+    optimize: int = 1,
+) -> Report:
+    """Run a model on every installed backend (or those named) with the same weights and inputs, and compare.
+
+    Raises SpecError for a backend that is not there, or weights that do not fit."""
+    from dlc.runtime.interpret import run
+
+    names = backends or installed()
+    for name in names:
+        find_backend(name, usable=True)
+    if not names:
+        raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name="any", reason="none is installed")])
+    program = model.program
+    values = model_weights(model, weights, through, seed)
+    given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
+    expected = run(program, values, given, precision="f64")
+    found: list[Difference] = []
+    parted: dict[str, str] = {}
+    for name in names:
+        outputs = model.compile(name, weights=values, optimize=optimize)(**given)
+        rows = [Difference(name, key, "output", *difference(outputs[key], expected[key])) for key in expected]
+        found += rows
+        if any(row.relative > tolerance for row in rows):
+            parted[name] = first_difference(model, name, values, given, tolerance)
+    if gradients:
+        found += _gradients(model, names, values, given, seed)
+    sizes = {name: tuple(np.shape(value)) for name, value in given.items()}
+    return Report(model.name, tolerance, tuple(found), parted, sizes)
+
+
+def _gradients(
+    model: Model, names: tuple[str, ...], values: Mapping[str, Array], given: Mapping[str, Array], seed: int
+) -> list[Difference]:
+    """Gradients of sum(output * cotangent) for every parameter, compared between the backends that differentiate."""
+    from dlc.runtime.gradients import DIFFERENTIATING, backend_gradients, cotangents
+
+    weights = cotangents(model.program, values, given, seed)
+    able = [name for name in names if name in DIFFERENTIATING]
+    if not able:
+        return []
+    first = backend_gradients(model, able[0], values, given, weights)
+    rows: list[Difference] = []
+    for name in able[1:]:
+        other = backend_gradients(model, name, values, given, weights)
+        scale = max((float(np.abs(each).max()) for each in first.values() if each.size), default=0.0)
+        for path, gradient in first.items():
+            absolute, relative = difference(other[path], gradient)
+            # A gradient that is zero by symmetry has no scale of its own: it is measured by the largest there is.
+            own = float(np.abs(gradient).max()) if gradient.size else 0.0
+            relative = absolute / max(own, 1e-3 * scale) if scale else relative
+            rows.append(Difference(f"{name}~{able[0]}", path, "gradient", absolute, relative))
+    return rows
+
+
+# --- the first module where they part ------------------------------------------------------------------------------
+
+
+def first_difference(
+    model: Model, backend: str, values: Mapping[str, Array], given: Mapping[str, Array], tolerance: float
+) -> str:
+    """The first operation of the entry function whose result a backend gets wrong, found by bisection on its body."""
+    program = model.program
+    points = _cut_points(program.main)
+    low, high = 0, len(points)
+    while low < high:
+        middle = (low + high) // 2
+        if _agrees_up_to(model, backend, program, points[middle], values, given, tolerance):
+            low = middle + 1
+        else:
+            high = middle
+    if low >= len(points):
+        return "the last operation"
+    op = next(each for each in program.main.body if any(value.name == points[low] for value in each.outputs))
+    what = f"`{op.path}` ({program.functions[op.callee].source})" if op.callee else f"`{op.op}`"
+    return f"{what}, line {op.span.line}"
+
+
+def _cut_points(function: Function) -> list[str]:
+    """Results of the entry's operations, in order."""
+    return [
+        value.name
+        for op in function.body
+        if op.op not in ("param", "const", "update", "require")
+        for value in op.outputs
+    ]
+
+
+def _agrees_up_to(
+    model: Model,
+    backend_name: str,
+    program: Program,
+    point: str,
+    values: Mapping[str, Array],
+    given: Mapping[str, Array],
+    tolerance: float,
+) -> bool:
+    from dlc.backend import EmitOptions
+    from dlc.passes.dead_code import DeadCode
+    from dlc.passes.lower import decompose
+    from dlc.runtime.interpret import run
+
+    main = replace(program.main, outputs=(("point", point),))
+    cut = replace(program, functions={**program.functions, main.name: main})
+    cut = DeadCode().run(cut)
+    backend = find_backend(backend_name, usable=True)
+    expected = run(cut, values, given, precision="f64")["point"]
+    lowered = decompose(cut, backend.is_native)
+    artifact = backend.emit(lowered, EmitOptions(name=model.identifier))
+    outputs = backend.load(artifact, values)(**given)
+    return difference(outputs["point"], expected)[1] <= tolerance
+
+
+def modules(program: Program) -> list[str]:
+    """Paths of the instances that the entry calls, in order."""
+    return [op.path for op in walk(program.main.body) if op.path]
