@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -92,10 +93,29 @@ def bind(frame: Frame, target: ast.Target, value: Any, node: ast.Node) -> None:
             elif isinstance(value, Instance) and not value.name:
                 value.name = id
             if id != "_":
-                frame.env[id] = value
+                frame.env[id] = name_value(frame, id, value)
         case ast.TupleTarget(items):
             for item, part in zip(items, _parts(frame, value, len(items), node), strict=True):
                 bind(frame, item, part, node)
+
+
+def name_value(frame: Frame, name: str, value: Any) -> Any:
+    """Let a value that was just made carry the name that it is bound to, for the sake of those who read the IR."""
+    named: set[str] = frame.cached.setdefault("named", set())
+    if not isinstance(value, Tensor) or value.name in named:
+        return value
+    body = frame.builder.body
+    for i in range(len(body) - 1, max(len(body) - 24, -1), -1):
+        op = body[i]
+        for k, out in enumerate(op.outputs):
+            if out.name == value.name:
+                made = Value(frame.builder.fresh(name), out.type)
+                named.add(made.name)
+                body[i] = replace(op, outputs=(*op.outputs[:k], made, *op.outputs[k + 1 :]))
+                return replace(value, value=made)
+        if value.name in op.inputs or op.region is not None:
+            break
+    return value
 
 
 def _parts(frame: Frame, value: Any, count: int, node: ast.Node) -> list[Any]:

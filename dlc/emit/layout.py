@@ -56,7 +56,9 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
         whole = [margin + element] if len(margin + element) <= width else _split(element, margin, width)
         return [*whole, margin + inside[loop + 1 :]]
     items = list(_items(inside))
-    comma = "" if opening.endswith("[") and len(items) == 1 and len(opening) > 1 else ","
+    if len(items) == 1 and not opening.startswith("def "):
+        return _sole(items[0], margin, width)
+    comma = ","
     for item in items:
         if len(margin + item) + 1 > width:
             lines += _split(item, margin, width)
@@ -66,12 +68,23 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     return lines
 
 
+def _sole(item: str, margin: str, width: int) -> list[str]:
+    """The only item between brackets, which gets no comma and no further brackets."""
+    if len(margin + item) <= width:
+        return [margin + item]
+    head, value, _ = _parts(item)
+    if _brackets(value, width - len(margin + head)) is None and not head:
+        return _operands(item, margin, width)
+    return _split(item, margin, width)
+
+
 def _operands(value: str, margin: str, width: int) -> list[str]:
     """An operator's operands: on one line if that fits, else one a line with the operator in front."""
-    if len(margin + value) <= width:
+    parts = _operator_parts(value)
+    if len(margin + value) <= width or len(parts) == 1:
         return [margin + value]
     lines: list[str] = []
-    for part in _operator_parts(value):
+    for part in parts:
         lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
     return lines
 

@@ -202,7 +202,7 @@ class _Checker:
             found = self.paths.instance(self.function.name, path)
             if found is None:
                 self.problem(f"there is no instance `{path}`", op.span)
-            elif found != callee.name and not callee.entry:
+            elif not _same_instance(callee, self.program.functions[found]):
                 self.problem(f"the instance `{path}` is of `{found}`, not of `{callee.name}`", op.span)
 
     def param(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
@@ -286,6 +286,11 @@ class _Checker:
         if a.dtype != b.dtype or a.rank != b.rank:
             return False
         return all(self.facts.prove_eq(x, y) for x, y in zip(a.axes, b.axes, strict=True))
+
+
+def _same_instance(a: Function, b: Function) -> bool:
+    """Whether both can be ways into one instance: entries, or bodies for other types of inputs."""
+    return a.source == b.source and (bool(a.entry or b.entry) or a.params == b.params)
 
 
 class _Scope(dict[str, TensorType]):

@@ -71,8 +71,8 @@ def program(definition: OpDef, sample: Sample) -> Program:
 
 
 def loss_program(definition: OpDef, sample: Sample, *, floats: str = "f32") -> Program:
-    """A program of the op whose output `loss` is the sum of its float results, each element times one of a further
-    input `c0`, `c1`, …: what derivatives are tested on."""
+    """A program of the op whose output `loss` is the sum of its float results, each element times one of a
+    further input `c0`, `c1`, …: what derivatives are tested on."""
     attrs = {
         name: floats if value == "f32" else value for name, value in attributes(definition, sample).items()
     }

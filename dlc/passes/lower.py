@@ -103,7 +103,7 @@ class _Inliner:
     keep: Keep
     alias: dict[str, str] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)  # paths that some call still names
-    gone: set[str] = field(default_factory=set)  # paths of calls that were replaced
+    gone: dict[str, dict[str, None]] = field(default_factory=dict)  # callees of replaced calls, by path
     facts: dict[Relation, None] = field(default_factory=dict)
     changed: bool = False
 
@@ -149,7 +149,8 @@ class _Inliner:
                 self.kept.update(turn_paths(op.path, repeat))
                 result.append(op)
             else:
-                self.gone.update(turn_paths(op.path, repeat))
+                for path in turn_paths(op.path, repeat):
+                    self.gone.setdefault(path, {})[op.callee] = None
                 result += self._splice(op, in_region=repeat is not None)
         return result
 
@@ -181,19 +182,28 @@ class _Inliner:
         paths = set(child.paths())
         if paths & self.kept:
             return False
-        return bool(paths & self.gone) or not self.keep(mention(child, self.done[child.function]))
+        return not paths.isdisjoint(self.gone) or not self.keep(mention(child, self.done[child.function]))
 
     def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
-        params = list(self.function.params)
-        children: list[Child] = []
+        params = {param.name: param for param in self.function.params}
+        children: dict[str, Child] = {}
         for child, gone in zip(self.function.children, hoisted, strict=True):
-            if gone:
-                owner = self.done[child.function]
-                params += (under(path, param) for path in child.paths() for param in owner.params)
-                children += (each for inner in owner.children for each in nested(child, inner))
-            else:
-                children.append(child)
-        return tuple(params), tuple(children)
+            if not gone:
+                children[child.path] = child
+                continue
+            for owner in self._owners(child):
+                found = (under(path, param) for path in child.paths() for param in owner.params)
+                params.update((each.name, each) for each in found)
+                inside = (each for inner in owner.children for each in nested(child, inner))
+                children.update((each.path, each) for each in inside)
+        return tuple(params.values()), tuple(children.values())
+
+    def _owners(self, child: Child) -> list[Function]:
+        """The functions that hold an instance's parameters: its own, and other ways into it that were called."""
+        names = {child.function: None}
+        for path in child.paths():
+            names.update(self.gone.get(path, {}))
+        return [self.done[name] for name in names]
 
 
 def mention(child: Child, function: Function) -> Op:

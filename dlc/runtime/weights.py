@@ -46,7 +46,7 @@ def initial_weights(program: Program, seed: int = 0, *, precision: str = "f32") 
     for parameter in program.parameters:
         rng = np.random.default_rng(_seed(seed, parameter.path))
         value = next(iter(run_function(program, parameter.init, rng=rng, precision=precision).values()))
-        values[parameter.path] = np.ascontiguousarray(value)
+        values[parameter.path] = np.asarray(value, order="C")
     return values
 
 
@@ -113,7 +113,7 @@ def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metad
             if place.suffix == ".npz":
                 np.savez(file, **{name: np.asarray(each) for name, each in tensors.items()})
             else:
-                arrays = {name: np.ascontiguousarray(each).reshape(np.shape(each)) for name, each in tensors.items()}
+                arrays = {name: np.asarray(each, order="C") for name, each in tensors.items()}
                 file.write(save(arrays, dict(metadata) if metadata else None))
             file.flush()
             os.fsync(file.fileno())
@@ -177,7 +177,7 @@ def _shape_problem(parameter: Parameter, array: Array) -> Diagnostic:
 
 def _as_dtype(array: Array, dtype: str) -> Array:
     wanted = np.dtype(np.float32) if dtype == "float" else numpy_dtype(dtype)
-    return np.ascontiguousarray(array.astype(wanted, copy=False)).reshape(array.shape)
+    return np.asarray(array.astype(wanted, copy=False), order="C")
 
 
 def _names(names: list[str]) -> str:

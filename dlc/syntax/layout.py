@@ -38,12 +38,15 @@ class _Frame:
     lost: bool = False
 
 
-def lay_out(tokens: list[Token], file: str) -> tuple[list[Token], list[Diagnostic]]:
-    """The tokens for the parser, ended by `$END`, and what is wrong with the brackets."""
+def lay_out(
+    tokens: list[Token], file: str, *, items: bool = True
+) -> tuple[list[Token], list[Diagnostic]]:
+    """The tokens for the parser, ended by `$END`, and what is wrong with the brackets. At the top stand items, or just
+    an expression."""
     brackets = match_brackets(tokens, file)
     for token in tokens:
         token.broken |= id(token) in brackets.lost
-    return _Layout(tokens, brackets.lost).run(), brackets.diagnostics
+    return _Layout(tokens, brackets.lost, items).run(), brackets.diagnostics
 
 
 def _ends_statement(before: Token, token: Token, after: Token | None) -> bool:
@@ -58,7 +61,8 @@ def _ends_statement(before: Token, token: Token, after: Token | None) -> bool:
 
 
 class _Layout:
-    def __init__(self, tokens: list[Token], lost: set[int]) -> None:
+    def __init__(self, tokens: list[Token], lost: set[int], items: bool) -> None:
+        self.items = items
         self.tokens = tokens
         self.lost = lost
         self.frames = [_Frame("")]
@@ -178,7 +182,7 @@ class _Layout:
     def _name(self, token: Token, after: Token | None) -> None:
         frame = self.frames[-1]
         naming = after is not None and after.kind in NAMING
-        if frame.bracket == "":
+        if frame.bracket == "" and self.items:
             self._name_at_top(token, frame, naming)
         elif frame.bracket == "{":
             self._name_in_block(token, frame, naming)

@@ -57,7 +57,7 @@ def parse_expression(text: str, file: str) -> ExpressionResult:
 
 def _expression(text: str, at: Span) -> tuple[ast.Expr | None, list[Diagnostic]]:
     scanned = scan(text, at.file, at.line, at.column)
-    tokens, wrong = lay_out(scanned.tokens, at.file)
+    tokens, wrong = lay_out(scanned.tokens, at.file, items=False)
     if len(tokens) == 1:
         tokens = [Token(END, "", at.line, at.column, at.column)]
     expression, more = _run(tokens, at.file, "value")

@@ -3,6 +3,8 @@ defined."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,14 @@ DIFFERENTIABLE = [
     for (each, sample), name in zip(CASES, CASE_IDS, strict=True)
     if each.differentiable and sample.grad
 ]
+
+
+def test_definitions_need_no_numpy() -> None:
+    code = (
+        "import sys, dlc.ops; [each.signature for each in dlc.ops.all_ops()]; print('numpy' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def evaluate(definition: OpDef, arrays: list[Any], attrs: dict[str, Any]) -> tuple[np.ndarray, ...]:

@@ -19,7 +19,7 @@ shapes = st.lists(sizes, max_size=4).map(tuple)
 
 
 def assert_agree(name: str, shapes: list[tuple[int, ...]], **attrs: Any) -> None:
-    """The result's type is the reference's shape, with the sizes known and with those of the first operand unknown."""
+    """The result's type is the reference's shape, also with symbols for the first operand's sizes."""
     definition = ops.get(name)
     arrays = [np.zeros(shape, np.float32) for shape in shapes]
     expected = definition.reference(*arrays, **attrs).shape

@@ -142,7 +142,10 @@ def test_only_labels_and_messages_interpolate() -> None:
         ("[B, T]", ast.TensorTypeExpr(None, (Name("B"), Name("T")))),
         ("[]", ast.TensorTypeExpr(None, ())),
         ("i64[B, _, *S]", ast.TensorTypeExpr("i64", (Name("B"), ast.Wildcard(), ast.Star("S")))),
-        ("float[2*d + 1]", ast.TensorTypeExpr("float", (Binary("+", Binary("*", Int(2), Name("d")), Int(1)),))),
+        (
+            "float[2*d + 1]",
+            ast.TensorTypeExpr("float", (Binary("+", Binary("*", Int(2), Name("d")), Int(1)),)),
+        ),
         ("[min(a, b)]", ast.TensorTypeExpr(None, (call("min", A, B),))),
         ("int", ast.NamedTypeExpr("int")),
         ("module", ast.NamedTypeExpr("module")),
@@ -201,7 +204,10 @@ RETURN = ast.Return(Name("x"))
     [
         ('import "a.dl" as b', ast.ImportModule(text_of("a.dl"), "b")),
         ('from "dlc:a/b" import A, B as C,', ast.ImportFrom(text_of("dlc:a/b"), (("A", "A"), ("B", "C")))),
-        ('from "a.dl" import model, test', ast.ImportFrom(text_of("a.dl"), (("model", "model"), ("test", "test")))),
+        (
+            'from "a.dl" import model, test',
+            ast.ImportFrom(text_of("a.dl"), (("model", "model"), ("test", "test"))),
+        ),
         ("let N = 3", ast.Let("N", Int(3))),
         ("let N = a,\n    b", ast.Let("N", ast.TupleExpr((A, B)))),
         (
@@ -317,7 +323,10 @@ WEIGHT = ast.InitSelector("linear", "weight", None)
         ("param w: [B]", ast.ParamStmt("param", "w", TENSOR, None)),
         ("param w: [B] frozen", ast.ParamStmt("param", "w", TENSOR, None, True)),
         ("param w: [B] as a.b", ast.ParamStmt("param", "w", TENSOR, None, False, ast.Label(("a.b",)))),
-        ("param w: [B] = a / b as c", ast.ParamStmt("param", "w", TENSOR, Binary("/", A, B), False, ast.Label(("c",)))),
+        (
+            "param w: [B] = a / b as c",
+            ast.ParamStmt("param", "w", TENSOR, Binary("/", A, B), False, ast.Label(("c",))),
+        ),
         ("param w: [B] = a frozen as c", ast.ParamStmt("param", "w", TENSOR, A, True, ast.Label(("c",)))),
         ("param w: [B] = a as c frozen", ast.ParamStmt("param", "w", TENSOR, A, True, ast.Label(("c",)))),
         ("buffer w: [B] = zeros", ast.ParamStmt("buffer", "w", TENSOR, Name("zeros"))),
