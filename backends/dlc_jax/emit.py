@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path as FilePath
 
 from dlc.backend import Artifact, EmitOptions
@@ -17,9 +17,12 @@ from dlc.emit.grouping import Group, Sketch, group
 from dlc.emit.names import snake, unique
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.tree import Make
-from dlc.ir.nodes import Function, Op, Program
+from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.ir.paths import Paths
 from dlc_jax import rows
+from dlc_jax.distributions import Distribution, recognise
 from dlc_jax.functions import RESERVED, Emission, nodes
+from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
 from dlc_jax.methods import SAY
 from dlc_jax.slices import partition
@@ -62,25 +65,33 @@ class Module:
     traits: Traits = field(init=False)
 
     def source(self) -> str:
-        emissions = self._reached(self._emissions())
-        self.traits = emissions[-1].traits
+        *emissions, apply = self._emissions()
+        self.traits = apply.traits
+        init = Init(self)
+        emissions = self._reached(emissions, (apply.group.sketch, *init.unknown.sketches))
         functions = [emission.lines() for emission in emissions]
-        from dlc_jax.init import init_function
-
-        helpers, init = init_function(self)
-        body = [*functions[:-1], *helpers, init, functions[-1]]
+        body = [*functions, *init.helpers(), init.lines(), apply.lines()]
         library = _copied("\n".join(line for lines in body for line in lines))
         return _joined(self._head(), library, ["\n".join(lines) for lines in body])
 
     # Functions
 
+    @cached_property
+    def initial(self) -> Mapping[str, Distribution | None]:
+        """What the functions of initial values draw from, where that is a known distribution."""
+        functions = self.program.functions
+        return {each.init: recognise(functions[each.init]) for each in self.program.parameters}
+
+    @cached_property
+    def paths(self) -> Paths:
+        return Paths(self.program.functions)
+
     def _emissions(self) -> list[Emission]:
-        """All functions that the entry may need, callees first."""
+        """All functions that the entry and initial values may need, callees first, the entry last."""
+        roots = [name for name, distribution in self.initial.items() if distribution is None]
         found: list[Emission] = []
-        for functions in _levels(self.program):
-            sketches = [self.sketch(function) for function in functions]
-            groups = group(sketches)
-            found += map(self._emission, groups)
+        for functions in _levels(self.program, roots):
+            found += map(self._emission, group(map(self.sketch, functions)))
         return found
 
     def sketch(self, function: Function) -> Sketch:
@@ -96,23 +107,19 @@ class Module:
         name = "apply" if entry else self.fresh(_name(group))
         for member in group.members:
             self.callees[member] = Callee(name, traits, group.arguments(member))
-        return Emission(group, name, traits, entry)
+        return Emission(group, name, traits, self.paths, entry)
 
     def fresh(self, name: str) -> str:
         taken = {callee.name for callee in self.callees.values()}
         return unique(name, taken | {*RESERVED, "apply", "init", *_library()})
 
-    def _reached(self, emissions: Sequence[Emission]) -> list[Emission]:
-        """Those that the entry calls, directly or not, in order."""
-        by_name = {emission.name: emission for emission in emissions}
-        wanted = {"apply"}
+    def _reached(self, emissions: Sequence[Emission], sketches: Iterable[Sketch]) -> list[Emission]:
+        """Those that `sketches` call, directly or not, in order."""
+        wanted = {name for sketch in sketches for name in _called(sketch)}
         for emission in reversed(emissions):
             if emission.name in wanted:
-                called = (
-                    node.function for node in nodes(emission.group.sketch.steps) if isinstance(node, Make)
-                )
-                wanted.update(called)
-        return [each for name, each in by_name.items() if name in wanted]
+                wanted.update(_called(emission.group.sketch))
+        return [emission for emission in emissions if emission.name in wanted]
 
     # Head
 
@@ -126,20 +133,24 @@ class Module:
 _ABOUT = ("Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",)
 
 
-def _levels(program: Program) -> Iterator[list[Function]]:
-    """The functions that the entry reaches, callees first; those of one source together, after all that they call."""
-    height: dict[str, int] = {}
-    names = program.reachable()
-    for name in names:
-        function = program.functions[name]
-        from dlc.ir.nodes import walk
+def _called(sketch: Sketch) -> set[str]:
+    return {node.function for node in nodes(sketch.steps) if isinstance(node, Make)}
 
-        below = (height[op.callee] for op in walk(function.body) if op.callee)
+
+def _levels(program: Program, roots: Sequence[str]) -> Iterator[list[Function]]:
+    """The functions that the entry and `roots` call, callees first; those of one source together, after all that they
+    call; the entry last."""
+    height: dict[str, int] = {}
+    starts = [*roots, program.entry]
+    for name in (name for root in starts for name in replace(program, entry=root).reachable()):
+        below = (height[op.callee] for op in walk(program.functions[name].body) if op.callee)
         height[name] = 1 + max(below, default=0)
     sources: dict[tuple[str, int], list[Function]] = {}
-    for name in names:
-        sources.setdefault((program.functions[name].source, height[name]), []).append(program.functions[name])
+    for name, level in height.items():
+        if name not in starts:
+            sources.setdefault((program.functions[name].source, level), []).append(program.functions[name])
     yield from (sources[key] for key in sorted(sources, key=lambda key: key[1]))
+    yield [program.main]
 
 
 def _name(group: Group) -> str:

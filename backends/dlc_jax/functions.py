@@ -13,7 +13,8 @@ from dlc.emit.names import identifier
 from dlc.emit.python import docstring, quoted, wrapped
 from dlc.emit.sizes import Source, readable, shape_of, solved
 from dlc.emit.tree import At, Binary, Call, Expr, Keyword, Make, Path, Size, Text, Word, text, transform, walk
-from dlc.ir.nodes import Function, Value
+from dlc.ir.nodes import Function
+from dlc.ir.paths import Paths
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_jax.sketch import Key, Traits
@@ -54,6 +55,7 @@ class Emission:
     group: Group
     name: str
     traits: Traits
+    paths: Paths
     entry: bool = False
     used: set[str] = field(default_factory=set)  # names that the statements read
     sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
@@ -65,6 +67,12 @@ class Emission:
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.group.parameters)
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """The functions that the statements call."""
+        steps = self.group.sketch.steps
+        return frozenset(node.function for node in nodes(steps) if isinstance(node, Make))
 
     def lines(self) -> list[str]:
         scope = Scope()
@@ -87,9 +95,8 @@ class Emission:
         writer = Writer(
             uses, names, partial(self._special, scope), finish, indent=indent, roles=self.group.sketch.roles
         )
-        called = (node.function for node in nodes(self.group.sketch.steps) if isinstance(node, Make))
         sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
-        writer.variables.reserve((*RESERVED, *self.parameters, *called, *map(identifier, sizes)))
+        writer.variables.reserve((*RESERVED, *self.parameters, *self.called, *map(identifier, sizes)))
         return writer
 
     def split_keys(self, writer: Writer, steps: Sequence[Step], scope: Scope) -> list[str]:
@@ -270,6 +277,3 @@ def _kind(vector: Sequence[int | float]) -> str:
 
 def _is_default(node: Expr) -> bool:
     return isinstance(node, Keyword) and node.default is not None and text(node.value) == text(node.default)
-
-
-__all__ = ["Emission", "Scope", "Updating", "Value"]

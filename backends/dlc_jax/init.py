@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake
 from dlc.emit.python import number, quoted
-from dlc_jax.distributions import Distribution, Scale, Shape, customary, recognise, scale_text
+from dlc_jax.distributions import Distribution, Scale, Shape, customary, scale_text
 from dlc_jax.initial import InitialValues
 from dlc_jax.rows import DTYPES
 
@@ -96,15 +96,15 @@ def _tuple(shape: Shape) -> str:
     return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
 
 
-def init_function(module: Module) -> tuple[list[list[str]], list[str]]:
-    """The functions that `init` calls, and `init`."""
-    return _Init(module).functions()
+class Init:
+    """`init` of a module, and the functions that it calls."""
 
-
-class _Init:
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.unknown: InitialValues
+        parameters = module.program.parameters
+        others = {each.init: each.path for each in parameters if module.initial[each.init] is None}
+        hints = {init: snake(path.rpartition(".")[2]) for init, path in others.items()}
+        self.unknown = InitialValues.of(module, hints)
         self.layers = self._layers()
         counts = Counter(layer.pattern for path, layer in self.layers if path)
         self.shared: dict[object, str] = {}
@@ -127,42 +127,37 @@ class _Init:
             found = f"{name}_{number}"
         return found
 
-    def functions(self) -> tuple[list[list[str]], list[str]]:
+    def helpers(self) -> list[list[str]]:
+        shared = [self._helper(name, layers) for name, layers in self.members.items()]
+        return [*self.unknown.functions, *shared]
+
+    def lines(self) -> list[str]:
         splits = sum(
-            bool(layer.draws) if layer.pattern in self.shared else layer.draws for _, layer in self.layers
+            bool(layer.draws) if path and layer.pattern in self.shared else layer.draws
+            for path, layer in self.layers
         )
-        body = list(self._blocks(self.layers, (), 1, 0))
-        init = [
+        return [
             "def init(key: Array) -> Params:",
             f'{INDENT}"""Initial parameters and buffers, by path."""',
             *([f"{INDENT}keys = iter(jax.random.split(key, {splits}))"] if splits else []),
             f"{INDENT}params: Params = {{}}",
-            *body,
+            *self._blocks(self.layers, (), 1, 0),
             f"{INDENT}return params",
         ]
-        helpers = [self._helper(name, layers) for name, layers in self.members.items()]
-        return [*self.unknown.functions, *helpers], init
 
     # The parameters
 
     def _layers(self) -> list[tuple[Parts, Layer]]:
-        program = self.module.program
-        known = {each.init: recognise(program.functions[each.init]) for each in program.parameters}
-        others = {
-            each.init: snake(each.path.rpartition(".")[2])
-            for each in program.parameters
-            if known[each.init] is None
-        }
-        self.unknown = InitialValues.of(self.module, others)
         layers: list[tuple[Parts, Layer]] = []
-        instances = groupby(program.parameters, key=lambda each: (each.path.rpartition(".")[0], each.owner))
+        parameters = self.module.program.parameters
+        instances = groupby(parameters, key=lambda each: (each.path.rpartition(".")[0], each.owner))
         for (path, owner), found in instances:
             entries = [
                 Entry(
                     each.path.rpartition(".")[2],
                     each.type.shape or (),
                     self._dtype(each.type.dtype),
-                    known[each.init] or self.unknown.texts[each.init],
+                    self.module.initial[each.init] or self.unknown.texts[each.init],
                 )
                 for each in found
             ]

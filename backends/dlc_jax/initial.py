@@ -26,12 +26,13 @@ class InitialValues:
     module: Module
     texts: dict[str, str] = field(default_factory=dict)
     functions: list[list[str]] = field(default_factory=list)
+    sketches: list[Sketch] = field(default_factory=list)
 
     @staticmethod
     def of(module: Module, names: Mapping[str, str]) -> InitialValues:
         """The values of functions, by name, with a hint of what each is called."""
-        values = InitialValues(module)
         sketches = [module.sketch(module.program.functions[name]) for name in names]
+        values = InitialValues(module, sketches=sketches)
         by_name = {sketch.function.name: sketch for sketch in sketches}
         for each in group(sketches):
             short = {name: _expression(by_name[name]) for name in each.members}
@@ -45,7 +46,7 @@ class InitialValues:
         """A function for the values of a group."""
         draws = any(isinstance(node, Key) for node in nodes(each.sketch.steps))
         name = self.module.fresh(f"initial_{hint}")
-        emission = Emission(each, name, Traits(params=False, key=draws, updates=False))
+        emission = Emission(each, name, Traits(params=False, key=draws, updates=False), self.module.paths)
         self.functions.append(emission.lines())
         for member in each.members:
             keywords = (

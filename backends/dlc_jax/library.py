@@ -42,6 +42,15 @@ def stack_layers(layers: Iterable[Params]) -> Params:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
 
 
+def stack_shared(layers: Iterable[Params]) -> Params:
+    """The same for layers some of which hold further parameters: what all of them have."""
+    first, *rest = (flatten(layer) for layer in layers)
+    shared = (path for path in first if all(path in layer for layer in rest))
+    return nest(
+        {path: jnp.stack([first[path], *(layer[path] for layer in rest)]) for path in shared}
+    )
+
+
 def unstack_layers(layers: Params, paths: Iterable[str]) -> Params:
     """What `lax.scan` has stacked, by the layers' paths."""
     return {path: jax.tree.map(lambda leaf: leaf[i], layers) for i, path in enumerate(paths)}

@@ -13,6 +13,8 @@ from dlc.emit.body import Step, Writer
 from dlc.emit.layout import INDENT, fits
 from dlc.emit.python import quoted
 from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Text, Word, text
+from dlc.ir import paths
+from dlc.ir.splice import prefixed
 from dlc_jax.functions import Emission, Scope, draws, nodes, shape_text, updates_of
 
 HOLE = "{i}"
@@ -30,14 +32,14 @@ class Turn:
 
 
 def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> None:
-    count, start, by = (int(str(step.op.attr(name, default))) for name, default in _RANGE)
-    indices = _indices(count, start, by)
+    indices = paths.indices(step.op)
     stems = stems_of(step)
-    inner = Scope(_parts(stems, scope))
-    turn = _turn(emission, inner, writer, step)
+    layer = next(name for name in ("layer", "part", "weights") if name not in emission.called)
+    inner = Scope(_parts(stems, layer, scope))
+    turn = _turn(emission, inner, writer, step, layer)
     carried = writer.settled(step.value, room=50)
-    xs = _stacked(scope, writer, stems, indices) if stems else []
-    xs += _keys(emission, scope, step, count)
+    xs = _stacked(emission, scope, writer, stems, indices) if stems else []
+    xs += _keys(emission, scope, step, len(indices))
     writer.release(step)
     function = _inline(turn, writer) or _defined(turn, writer)
     names = [writer.target(step, target) for target in step.targets]
@@ -47,17 +49,17 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
         writer.variables.reserve((new,))
         scope.updates["**"] = _unstacked(stems, new, indices)
     first = text(carried.items[0]) if len(names) == 1 else text(carried)  # type: ignore[attr-defined]
-    over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(count)]
+    over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(len(indices))]
     target = names[0] if len(names) == 1 else f"({', '.join(names)})"
     statement = f"{target}, {new} = lax.scan({', '.join((function, first, *over))})"
     writer.line(statement, writer.comment(step, names))
 
 
-_RANGE = (("count", 0), ("start", 0), ("step", 1))
-
-
-def _indices(count: int, start: int, by: int) -> str:
-    stop = start + by * count
+def _range(indices: Sequence[int]) -> str:
+    """The source of `indices`, which are evenly spaced."""
+    start = indices[0] if indices else 0
+    by = indices[1] - start if len(indices) > 1 else 1
+    stop = start + by * len(indices)
     if by != 1:
         return f"range({start}, {stop}, {by})"
     return f"range({start}, {stop})" if start else f"range({stop})"
@@ -77,8 +79,8 @@ def stems_of(step: Step) -> tuple[str, ...]:
     return tuple(stems)
 
 
-def _parts(stems: Sequence[str], outer: Scope) -> tuple[tuple[str, Expr], ...]:
-    layer = Word("layer")
+def _parts(stems: Sequence[str], name: str, outer: Scope) -> tuple[tuple[str, Expr], ...]:
+    layer = Word(name)
     if len(stems) == 1:
         return ((stems[0], layer), *outer.parts)
     return (*((stem, At(layer, (Text(_key(stem)),))) for stem in stems), *outer.parts)
@@ -88,14 +90,29 @@ def _key(stem: str) -> str:
     return stem.replace(f".{HOLE}", "").replace(HOLE, "")
 
 
-def _stacked(scope: Scope, writer: Writer, stems: Sequence[str], indices: str) -> list[str]:
+def _stacked(
+    emission: Emission, scope: Scope, writer: Writer, stems: Sequence[str], indices: Sequence[int]
+) -> list[str]:
     """A statement that stacks the layers' parameters."""
     elements = [_element(scope, stem) for stem in stems]
     keyed = Pairs(tuple((Text(_key(stem)), each) for stem, each in zip(stems, elements, strict=True)))
     element = elements[0] if len(stems) == 1 else keyed
-    stacked = Call(Word("stack_layers"), (Gen(element, "i", Word(indices)),))
-    writer.line(f"layers = {text(stacked)}")
+    alike = all(_alike(emission, stem, indices) for stem in stems)
+    stack = Word("stack_layers" if alike else "stack_shared")
+    writer.line(f"layers = {text(Call(stack, (Gen(element, 'i', Word(_range(indices))),)))}")
     return ["layers"]
+
+
+def _alike(emission: Emission, stem: str, indices: Sequence[int]) -> bool:
+    """Whether the layers hold the same parameters, with the same shapes."""
+    below: dict[str, set[object]] = {stem.replace(HOLE, str(i)): set() for i in indices}
+    for prefix, param in emission.paths.expand(emission.function.name):
+        path = prefixed(prefix, param.name)
+        for layer, found in below.items():
+            if path.startswith(layer + "."):
+                found.add((path.removeprefix(layer), param.type))
+    first, *rest = below.values()
+    return all(each == first for each in rest)
 
 
 def _element(scope: Scope, stem: str) -> Expr:
@@ -115,12 +132,12 @@ def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _unstacked(stems: Sequence[str], new: str, indices: str) -> Expr:
+def _unstacked(stems: Sequence[str], new: str, indices: Sequence[int]) -> Expr:
     """The layers' new buffers, by their paths."""
     found = []
     for stem in stems:
         part = new if len(stems) == 1 else f"{new}[{quoted(_key(stem))}]"
-        found.append(f"unstack_layers({part}, [{_formatted(stem)} for i in {indices}])")
+        found.append(f"unstack_layers({part}, [{_formatted(stem)} for i in {_range(indices)}])")
     return Word(" | ".join(found))
 
 
@@ -132,10 +149,10 @@ def _keys(emission: Emission, scope: Scope, step: Step, count: int) -> list[str]
 # The body
 
 
-def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step) -> Turn:
+def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: str) -> Turn:
     region = step.region
     writer = emission.writer(step.inner, region.results, scope, outer.indent + 1)
-    writer.variables.reserve(("layer", "layers", "turn", "carry"))
+    writer.variables.reserve((layer, "layers", "turn", "carry"))
     for name in step.captured():
         if name in outer.pending:
             writer.pending[name] = outer.pending[name]
@@ -146,7 +163,7 @@ def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step) -> Turn:
     split = emission.split_keys(writer, step.inner, scope)
     writer.write(step.inner)
     results = tuple(map(text, writer.results(region.results, room=20)))
-    slices = ("layer",) * bool(stems_of(step)) + ("key",) * bool(draws(step))
+    slices = (layer,) * bool(stems_of(step)) + ("key",) * bool(draws(step))
     new = text(updates_of(scope)) if scope.updates else "None"
     return Turn(carried, slices, (*split, *writer.lines), results, new)
 
@@ -165,7 +182,7 @@ def _defined(turn: Turn, writer: Writer) -> str:
     slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
     carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
     kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
-    taken = {"layer": "Params", "key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}[slices]
+    taken = {"key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}.get(slices, "Params")
     given = "None" if turn.updates == "None" else "Params"
     writer.lines.append("") if writer.lines else None
     writer.line(f"def turn({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")

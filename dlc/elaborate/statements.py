@@ -102,7 +102,7 @@ def bind(frame: Frame, target: ast.Target, value: Any, node: ast.Node) -> None:
 def name_value(frame: Frame, name: str, value: Any) -> Any:
     """Let a value that was just made carry the name that it is bound to, for the sake of those who read the IR."""
     named: set[str] = frame.cached.setdefault("named", set())
-    if not isinstance(value, Tensor) or value.name in named:
+    if not isinstance(value, Tensor) or value.name in named or any(_reaches(each, value) for each in frame.env.values()):
         return value
     body = frame.builder.body
     for i in range(len(body) - 1, max(len(body) - 24, -1), -1):
@@ -116,6 +116,18 @@ def name_value(frame: Frame, name: str, value: Any) -> Any:
         if value.name in op.inputs or op.region is not None:
             break
     return value
+
+
+def _reaches(held: Any, value: Tensor) -> bool:
+    """Whether a value that some name holds is, or contains, the tensor."""
+    match held:
+        case Tensor():
+            return held.name == value.name
+        case list() | tuple():
+            return any(_reaches(each, value) for each in held)
+        case GroupValue(_, members):
+            return any(_reaches(each, value) for _, each in members)
+    return False
 
 
 def _parts(frame: Frame, value: Any, count: int, node: ast.Node) -> list[Any]:

@@ -152,7 +152,7 @@ class Prover:
         if not self.is_divisor(divisor):
             return []
         rest = value if atom.op == "%" else number - divisor * value
-        return [rest, divisor - 1 - rest]
+        return [rest, divisor - 1 - rest, *([] if divisor.is_constant else [divisor - 1])]
 
     def _products(self, rows: list[Terms]) -> list[Terms]:
         """Rows times a monomial >= 0, where that gives a product that occurs."""

@@ -140,10 +140,15 @@ class System(Prover):
         return [(">=", fact) for fact in again]
 
     def _inequation(self, dim: Dim) -> list[Fact]:
-        if not dim.terms:
-            self.contradictory = True
-        elif not dim.is_constant:
-            self.inequations.append(dim)
+        if dim.is_constant:
+            self.contradictory |= not dim.terms
+            return []
+        for signed in (dim, -dim):
+            excluded = -signed.terms.get(ONE, 0)
+            name = sole_atom(signed + excluded)
+            if isinstance(name, str) and excluded == self.lower.get(name, 1):
+                return self._raise_lower(name, excluded + 1)
+        self.inequations.append(dim)
         return []
 
     # Equations

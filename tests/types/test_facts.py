@@ -1,6 +1,9 @@
 """Proofs: what must be proved, what must not, and agreement with brute force over small integers."""
 
 import itertools
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -153,6 +156,8 @@ PROVED = [
     ("T <= 1", "T == 1"),
     ("T != 1", "T >= 2"),
     ("T != S;T <= S", "T < S"),
+    ("T != 1;T != 2", "T >= 3"),
+    ("c != 1", "1//c == 0"),
     ("start + n <= T", "n <= T"),
     ("heads*e == H*W", "B*heads*e == B*H*W"),
     ("B*T == B*S", "T == S"),
@@ -328,6 +333,30 @@ def test_divisors_that_are_zero_do_no_harm():
     assert known.decide(relation("d % T == 0")) is None
     assert str(known.simplify(parse_dim("d//T"))) == "d//T"
     assert known.assume(relation("d % T == 0")).decide(relation("d >= 1")) is True
+
+
+def test_what_resists_does_no_harm():
+    for text in ("c == min(c, 4);2*a == 7*b + max(b, c);a % 4 == 0", "3*a == 5*b + 7*c;a % 5 == b % 3"):
+        assert given_facts(text).decide(relation("a == b + c")) in (True, False, None)
+
+
+ORDERED = """
+from dlc.types.dims import parse_dim
+from dlc.types.facts import Facts, Relation
+known = Facts().assume_divisible(parse_dim("H*W"), 4).assume_ge(parse_dim("min(H, W)*B"), parse_dim("S//w"))
+print(known.simplify(parse_dim("min(W, H, B)*(S % w) + H*W//2")), known.bounds(parse_dim("min(H, W, 9)*B")))
+"""
+
+
+def test_nothing_depends_on_the_order_of_hashes():
+    outputs = set()
+    for seed in "123":
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", ORDERED]
+        outputs.add(
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        )
+    assert len(outputs) == 1
 
 
 def test_long_chains_and_many_facts_are_quick():
