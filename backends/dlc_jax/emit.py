@@ -7,6 +7,7 @@ The module holds, in this order: the functions of `library.py` that it uses, one
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -32,8 +33,9 @@ METHODS = {**SAY, **LAYERS}
 
 
 def is_native(op: Op) -> bool:
-    """Whether JAX says a composite itself, by a row or a function of the library."""
-    return op.op in rows.COMPOSITES or op.op in LAYERS
+    """Whether a composite is kept as it is: said by a row, by a function of `library.py`, or by one that is made from
+    its definition."""
+    return op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -62,6 +64,7 @@ class Module:
     program: Program
     options: EmitOptions
     callees: dict[str, Callee] = field(default_factory=dict)
+    documented: set[tuple[str, str]] = field(default_factory=set)
     traits: Traits = field(init=False)
 
     def source(self) -> str:
@@ -96,7 +99,7 @@ class Module:
 
     def sketch(self, function: Function) -> Sketch:
         return Sketcher(
-            self.program, function, self.callees, METHODS, partition, is_native, self.options.precision
+            self.program, function, self.callees, METHODS, partition, self.options.precision
         ).sketch()
 
     def _emission(self, group: Group) -> Emission:
@@ -107,7 +110,13 @@ class Module:
         name = "apply" if entry else self.fresh(_name(group))
         for member in group.members:
             self.callees[member] = Callee(name, traits, group.arguments(member))
-        return Emission(group, name, traits, self.paths, entry)
+        return Emission(group, name, traits, self.paths, entry, self._doc(function))
+
+    def _doc(self, function: Function) -> str:
+        """The spec's documentation; its first sentence where it is the library's, or has been given before."""
+        first = (function.source, function.doc) not in self.documented and not function.library
+        self.documented.add((function.source, function.doc))
+        return function.doc if first else _SENTENCE.split(" ".join(function.doc.split()), maxsplit=1)[0]
 
     def fresh(self, name: str) -> str:
         taken = {callee.name for callee in self.callees.values()}
@@ -130,6 +139,7 @@ class Module:
         return [*lines, *docstring(about)]
 
 
+_SENTENCE = re.compile(r"(?<=[a-z0-9)][.]) ")
 _ABOUT = ("Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",)
 
 

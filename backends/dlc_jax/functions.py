@@ -57,6 +57,7 @@ class Emission:
     traits: Traits
     paths: Paths
     entry: bool = False
+    doc: str = ""
     used: set[str] = field(default_factory=set)  # names that the statements read
     sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
 
@@ -89,7 +90,7 @@ class Emission:
 
     def writer(self, steps: Sequence[Step], results: Sequence[str], scope: Scope, indent: int = 1) -> Writer:
         """A writer of statements in `scope`."""
-        names = frozenset(self.function.types())
+        names = frozenset(self.function.types()).union(*(step.unnamed for step in steps))
         uses = Uses.of(steps, results)
         finish = partial(self.finish, scope)
         writer = Writer(
@@ -194,7 +195,7 @@ class Emission:
         return types[0] if len(types) == 1 else f"tuple[{', '.join(types)}]"
 
     def _docstring(self) -> list[str]:
-        doc, shapes = self.function.doc.strip(), self._shapes()
+        doc, shapes = self.doc.strip(), self._shapes()
         if not doc:
             return docstring(shapes, 4)
         one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"

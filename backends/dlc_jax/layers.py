@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dlc.emit.tree import At, Call, Expr, Keyword, Make, Num, Path, Word
 from dlc.ir.nodes import Attr, Op, walk
 from dlc_jax import rows
+from dlc_jax.methods import clamp
 from dlc_jax.sketch import Say, Sketcher, number
 
 
@@ -95,6 +96,7 @@ LAYERS: Mapping[str, Say] = {
     "conv1d": conv,
     "conv2d": conv,
     "gelu": gelu,
+    "clamp": clamp,
     "max_pool": pool,
     "avg_pool": pool,
 }

@@ -38,7 +38,7 @@ def flatten(tree: Params, prefix: str = "") -> Params:
 
 
 def stack_layers(layers: Iterable[Params]) -> Params:
-    """The parameters of equal layers as one tree, for `lax.scan`: every leaf has the layers as its first axis."""
+    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
 
 

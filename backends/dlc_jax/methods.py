@@ -60,6 +60,13 @@ def _nested(value: Attr, dtype: str) -> Expr:
 
 
 def cast(s: Sketcher, op: Op) -> Expr:
+    """`x.astype(dtype)`, but `jnp.arange(n, dtype=dtype)`."""
+    (name,) = op.inputs
+    source = s.producers.get(name)
+    if s.dtype(s.types[name].dtype) == s.dtype(op.out.type.dtype):
+        return s.value(name)
+    if source is not None and source.op == "arange" and len(s.readers[name]) == 1:
+        return arange(s, Op("arange", (), op.outputs, source.attrs))
     return method(s.array(op.inputs[0]), "astype", s.dtype_word(op.out.type.dtype))
 
 
@@ -270,6 +277,22 @@ def where(s: Sketcher, op: Op) -> Expr:
     return call(
         "jnp.where", s.array(condition) if condition in s.host else s.value(condition), first, s.value(b)
     )
+
+
+def clamp(s: Sketcher, op: Op) -> Expr:
+    """`jnp.clip` between two bounds."""
+    low, high = op.attr("min"), op.attr("max")
+    x = s.array(op.inputs[0])
+    if low is None and high is None:
+        return x
+    if low is None or high is None:
+        function, bound = ("jnp.maximum", low) if high is None else ("jnp.minimum", high)
+        return call(function, x, _bound(s, bound))
+    return call("jnp.clip", x, _bound(s, low), _bound(s, high))
+
+
+def _bound(s: Sketcher, value: Attr) -> Expr:
+    return size(value, "bound") if isinstance(value, Dim) else number(value, "bound")
 
 
 SAY: Mapping[str, Say] = {

@@ -122,7 +122,7 @@ COMPOSITES: Mapping[str, str] = {
     "relu": "jax.nn.relu({x})",
     "relu6": "jax.nn.relu6({x})",
     "leaky_relu": "jax.nn.leaky_relu({x}, {slope})",
-    "elu": "jax.nn.elu({x})",
+    "elu": "jax.nn.elu({x}, {alpha})",
     "selu": "jax.nn.selu({x})",
     "silu": "jax.nn.silu({x})",
     "mish": "jax.nn.mish({x})",
@@ -138,5 +138,16 @@ COMPOSITES: Mapping[str, str] = {
     "square": "jnp.square({x})",
 }
 
+# Composites that become functions of the emitted module, made from their definitions. Others are written out where they
+# stand.
+FUNCTIONS: frozenset[str] = frozenset(
+    (
+        "adaptive_avg_pool", "associative_scan", "attention", "batch_norm", "conv3d", "conv_transpose2d", "contrastive",
+        "cosine_similarity", "cross_entropy", "drop_path", "dropout", "group_norm", "gru", "gru_cell", "instance_norm",
+        "kl_div", "local_response_norm", "lstm", "lstm_cell", "mixture", "multihead_attention", "nll", "pixel_shuffle",
+        "resize", "rnn", "rnn_cell", "rope", "selective_scan", "spectral_norm", "unfold",
+    )
+)  # fmt: skip
+
 # Keyword arguments that are left out where they have these values.
-DEFAULTS: Mapping[str, str] = {"keepdims": "False", "descending": "False", "ceil": "False"}
+DEFAULTS: Mapping[str, str] = {"axis": "None", "keepdims": "False", "descending": "False", "ceil": "False"}

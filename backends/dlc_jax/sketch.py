@@ -86,7 +86,6 @@ class Sketcher:
     callees: Mapping[str, Callee]
     say: Mapping[str, Say]
     partition: Callable[[Sketcher, Op], Step | None]
-    native: Callable[[Op], bool]
     precision: str = "f32"
     host: dict[str, Expr] = field(default_factory=dict)
     types: dict[str, TensorType] = field(init=False)
@@ -122,14 +121,20 @@ class Sketcher:
             self.readers.setdefault(name, []).append(op)
         if op.region is not None:
             self.results.update(op.region.results)
-            self.roles.update((value, arg.name) for value, arg in zip(op.inputs, op.region.args, strict=True))
+            self._name(zip((arg.name for arg in op.region.args), op.inputs, strict=True))
         if op.callee:
             self.roles.update(
                 (value, role) for role, value in self.operands(op).items() if role not in ("x", value)
             )
 
+    def _name(self, roles: Iterable[tuple[str, str]]) -> None:
+        """Note what values are called where they go; one that has two such names has none."""
+        for role, value in roles:
+            self.roles[value] = role if self.roles.get(value, role) == role else "x"
+
     def sketch(self) -> Sketch:
-        return Sketch(self.function, tuple(self.steps(self.function.body)), self.roles)
+        roles = {value: role for value, role in self.roles.items() if role != "x"}
+        return Sketch(self.function, tuple(self.steps(self.function.body)), roles)
 
     def steps(self, body: Iterable[Op]) -> Iterator[Step]:
         for op in body:
@@ -166,7 +171,7 @@ class Sketcher:
             return found
         if op.op in rows.ROWS:
             return self.row(rows.ROWS[op.op], op)
-        if op.op in rows.COMPOSITES and self.native(op):
+        if op.op in rows.COMPOSITES:
             return self.row(rows.COMPOSITES[op.op], op)
         if op.callee:
             return self.call(op)
@@ -249,6 +254,9 @@ class Sketcher:
     def call(self, op: Op) -> Expr:
         """A call of another emitted function."""
         callee = self.callees[op.callee]
+        same = _identity(self.program.functions[op.callee])
+        if same is not None:
+            return self.value(op.inputs[same])
         arguments: list[Expr] = [self.array(name) for name in op.inputs if name]
         if callee.traits.params:
             arguments.insert(0, Path(op.path))
@@ -278,6 +286,13 @@ class Sketcher:
         if op.op == "cast":
             return _converted(slots["x"], self.dtype(op.out.type.dtype))
         return template(rows.HOST[op.op], slots)
+
+
+def _identity(function: Function) -> int | None:
+    """Which input a function gives back unchanged, if that is all it does (dropout outside of training)."""
+    names = [value.name for value in function.inputs]
+    results = [value for _, value in function.outputs]
+    return names.index(results[0]) if not function.body and len(results) == 1 else None
 
 
 def number(value: Attr, role: str = "value") -> Expr:

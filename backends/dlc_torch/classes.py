@@ -12,16 +12,13 @@ from dataclasses import dataclass, field, replace
 from dlc.emit.tree import (
     Binary,
     Call,
-    Cut,
     Dot,
     Expr,
     Keyword,
     Make,
     Num,
-    Path,
     Ref,
     Seq,
-    Splat,
     Word,
     transform,
     walk,
@@ -265,7 +262,7 @@ class Grouping:
                 drafts = [fold(drafts[0], root, self._instance)]
         inits: list[Init] = []
         if layers is None:
-            inits = list(Builder(self._instance, self._tensor).statements(root))
+            inits = list(Builder(self._instance, self._tensor, self.roots).statements(root))
         return Unit(tuple(names), drafts, root, inits, layers)
 
     def _instance(self, name: str) -> Expr:
@@ -405,10 +402,17 @@ def _expanded(expr: Expr, by_function: Mapping[str, Class]) -> Expr:
         if not isinstance(node, Make):
             return node
         made = by_function[node.function]
-        more = tuple(Keyword(name, Num(value, name)) for name, value in made.values(node.function).items())
+        more = tuple(
+            Keyword(name, Num(value, name), _number(made.solution.default(name)))
+            for name, value in made.values(node.function).items()
+        )
         return Call(Word(made.name), (*node.args, *more))
 
     return transform(expr, change)
+
+
+def _number(value: int | float | None) -> Num | None:
+    return None if value is None else Num(value)
 
 
 def without_numbers(expr: Expr) -> Expr:
@@ -503,5 +507,3 @@ def _over(values: Sequence[int | float], others: Sequence[int | float]) -> tuple
         return None
     return tuple(a // b for a, b in zip(values, others, strict=True))
 
-
-__all__ = ["Class", "Cut", "Grouping", "Path", "Splat", "Unit", "settle"]

@@ -202,6 +202,8 @@ class Drafter:
         updates = (op for op in walk_ops(self.function.body) if op.op == "update")
         self.updated = frozenset(str(op.attr("path")) for op in updates)
 
+        self.better: dict[str, str] = {}
+
     def count_uses(self, body: Sequence[Op]) -> None:
         self.uses: Counter[str] = Counter()
         self.block: dict[str, int] = {}
@@ -224,16 +226,17 @@ class Drafter:
             self.operation(op)
         inputs = tuple(self.target(value) for value in self.function.inputs)
         results = tuple(self.tensor(value) for _, value in self.function.outputs)
-        body = without_dead(self.body, results)
+        body = without_dead(_renamed(self.body, self.better), results)
         return Draft(self.function, inputs, body, results, self._needs(body, results), self.roles())
 
     def roles(self) -> dict[str, tuple[str, ...]]:
         """For values, the names of operands that they are passed as, where those tell something."""
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, tuple[str, ...]] = {value: (re.sub(r"_\d+$", "", name),) for value, name in self.better.items()}
         for op in walk_ops(self.function.body):
             if op.callee:
-                named = {value: name for name, value in self.operands(op).items() if name not in PLAIN_NAMES}
-                found.update((value, (name,)) for value, name in named.items() if value not in found)
+                named = [(value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES]
+                several = Counter(value for value, _ in named)
+                found.update((value, (name,)) for value, name in named if value not in found and several[value] == 1)
         return found
 
     def _needs(self, body: tuple[Stmt, ...], results: tuple[Expr, ...]) -> frozenset[str]:
@@ -409,6 +412,8 @@ class Drafter:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee)):
+            if name == "device" and self.function.kind == "init":
+                continue
             yield Keyword(name, special[name] if name in special else size(dims.get(name, Dim.symbol(name))))
 
     def layer(self, expr: Expr) -> Expr | None:
@@ -463,6 +468,14 @@ def _is_default(node: Expr) -> bool:
     value = node.value
     found = value.text if isinstance(value, Word) else value.value if isinstance(value, Text) else None
     return rows.KEYWORD_DEFAULTS.get(node.name, "?") == found
+
+
+def _renamed(body: Iterable[Stmt], better: Mapping[str, str]) -> list[Stmt]:
+    """A temporary that the spec names one step later (`c = cast(cos(a), float)`) is none."""
+    return [
+        replace(stmt, temporary=False) if isinstance(stmt, Assign) and stmt.targets[0].name in better else stmt
+        for stmt in body
+    ]
 
 
 def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, ...]:

@@ -126,9 +126,17 @@ def _method(rules: Sequence[initial.Rule]) -> Lines:
     if named:
         lines.append(f"{INDENT * 2}for name, parameter in self.named_parameters():")
     for i, rule in enumerate(named):
-        lines += layout(f"{'elif' if i else 'if'} {rule.condition}:", 3)
+        lines += _condition(f"{'elif' if i else 'if'} {rule.condition}:")
         lines += layout(text(rule.said.call(Word("parameter"))), 4)
     return lines
+
+
+def _condition(line: str) -> Lines:
+    """A long set of names stands a name a line."""
+    if len(line) + 12 <= 100 or "{" not in line:
+        return [INDENT * 3 + line]
+    head, _, names = line.removesuffix("}:").partition("{")
+    return [f"{INDENT * 3}{head}{{", *(f"{INDENT * 4}{name}," for name in names.split(", ")), f"{INDENT * 3}}}:"]
 
 
 def _layer_rules(kind: tuple[str, bool], rules: Sequence[initial.Rule]) -> Lines:

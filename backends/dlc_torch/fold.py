@@ -76,14 +76,16 @@ def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...
 def _chains(draft: Draft) -> Iterator[list[Link]]:
     """The longest runs of statements that each apply a layer to the result of the one before, read nowhere else."""
     reads = Counter(name for expr in (*expressions(draft.body), *draft.results) for name in refs(expr))
-    links = {link.source: link for link in (_link(i, stmt) for i, stmt in enumerate(draft.body)) if link}
-    inner = {link.result for link in links.values() if reads[link.result] == 1 and link.result in links}
-    for link in sorted(links.values(), key=lambda each: each.index):
-        if link.source in inner or (reads[link.source] != 1 and link.source in links and False):
+    links = [link for link in (_link(i, stmt) for i, stmt in enumerate(draft.body)) if link]
+    # A value that is read once, by a link, joins that link to the one that made it.
+    after = {link.source: link for link in links if reads[link.source] == 1}
+    joined = {link.result for link in links if link.result in after}
+    for link in links:
+        if link.source in joined:
             continue
         chain = [link]
-        while chain[-1].result in inner:
-            chain.append(links[chain[-1].result])
+        while chain[-1].result in joined:
+            chain.append(after[chain[-1].result])
         yield chain
 
 

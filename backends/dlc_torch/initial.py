@@ -7,6 +7,8 @@ of the spec changes is set by the model's `init_weights`, by kind of layer where
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -192,7 +194,15 @@ def tensor(param: Param, program: Program, precision: str) -> Expr:
     form = recognise(function)
     if form is None:
         return Make(param.init)
+    ruled = by_shape(form, sizes)
+    if ruled and not is_round(form):
+        return RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more)))
     return _drawn(form, shape, more, is_float=dtype.startswith(("f", "bf")))
+
+
+def is_round(form: Form) -> bool:
+    """Whether a person would have written the numbers."""
+    return all(len(str(number(value))) <= 7 for value in (form.scale, form.shift))
 
 
 def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_float: bool) -> Expr:
@@ -244,7 +254,6 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
     made: list[Rule] = []
     names = [path for path, _, _ in everything]
     kinds = Counter((layer, leaf) for _, layer, leaf in everything)
-    layers = Counter(path.rpartition(".")[0] and layer for path, layer, _ in everything)
     for key in dict.fromkeys((each.layer, each.leaf) for each in changes):
         group = [each for each in changes if (each.layer, each.leaf) == key]
         described = _described(group)
@@ -261,7 +270,6 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
                         copied=members[0].init if not what.function else "",
                     )
                 )
-    del layers
     return [each for each in made if each.layer] + [each for each in made if not each.layer]
 
 
@@ -276,15 +284,16 @@ def _lacks(everything: Iterable[tuple[str, str, str]], layer: str, leaf: str) ->
 
 def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
     """The changes by what is said about them: one rule by shape where several distributions need it."""
+    several = len({each.form for each in group}) > 1
     for k, (what, _) in enumerate(RULES):
-        if all(each.form is not None and k in by_shape(each.form, each.shape) for each in group):
+        if several and all(each.form is not None and k in by_shape(each.form, each.shape) for each in group):
             return {f"rule {k}": (what, list(group))}
     found: dict[str, tuple[Said, list[Change]]] = {}
     for each in group:
         ruled = by_shape(each.form, each.shape) if each.form is not None else []
-        many = len({other.form for other in group}) > 2
+        odd = each.form is not None and not is_round(each.form)
         what = (
-            RULES[ruled[0]][0] if ruled and many else said(each.form) if each.form is not None else Said("")
+            RULES[ruled[0]][0] if ruled and odd else said(each.form) if each.form is not None else Said("")
         )
         key = f"{what}{each.init if each.form is None else ''}"
         found.setdefault(key, (what, []))[1].append(each)
@@ -310,6 +319,9 @@ def _condition(paths: Sequence[str], everything: Sequence[str]) -> str:
             return _ending(suffixes, everything, wanted)
     if len(paths) == 1:
         return f"name == {quoted(paths[0])}"
+    suffix = _common_suffix(paths)
+    if suffix and {path for path in everything if path.endswith(suffix)} == wanted:
+        return f"name.endswith({quoted(suffix)})"
     prefix = _common_prefix(paths)
     last = {path.rpartition(".")[2] for path in paths}
     if prefix and len(last) == 1:
@@ -317,6 +329,13 @@ def _condition(paths: Sequence[str], everything: Sequence[str]) -> str:
         if {path for path in everything if path.startswith(prefix) and path.endswith(f".{leaf}")} == wanted:
             return f"name.startswith({quoted(prefix)}) and name.endswith({quoted('.' + leaf)})"
     return f"name in {{{', '.join(map(quoted, paths))}}}"
+
+
+def _common_suffix(paths: Sequence[str]) -> str:
+    """The longest common ending, from a dot or underscore on."""
+    common = os.path.commonprefix([path[::-1] for path in paths])[::-1]
+    cut = re.search(r"[._]", common)
+    return common[cut.start() :].removeprefix(".") if cut else ""
 
 
 def _ends(path: str, suffix: str) -> bool:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
-from dlc.ir.nodes import Attr, Op
-from dlc.types.tensor import INTS
+from dlc.ir.nodes import Attr, Op, Value
+from dlc.types.tensor import INTS, TensorType
 from dlc_torch import neural, rows, shapes
-from dlc_torch.draft import DONE, Check, Device, Drafter, Loop, Say, Store, Training, without_defaults
+from dlc_torch.draft import (
+    DONE,
+    Assign,
+    Check,
+    Drafter,
+    Loop,
+    Say,
+    Store,
+    Training,
+    without_defaults,
+)
 from dlc_torch.shapes import alias, method, sizes
 
 # --- structure -------------------------------------------------------------------------------------------------
@@ -125,7 +135,7 @@ def clamp(d: Drafter, op: Op) -> Expr | None:
 
 REDUCTIONS: Mapping[str, str] = {
     "sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all", "mean": "mean", "var": "var", "std": "std",
-    "logsumexp": "logsumexp",
+    "logsumexp": "logsumexp", "norm": "norm",
 }  # fmt: skip
 
 
@@ -149,7 +159,10 @@ def reduction(d: Drafter, op: Op) -> Expr | None:
         keywords.append(Keyword("keepdim", Word("True")))
     if op.op == "sum" and d.dtype_of(name) in INTS and d.dtype_of(name) != "i64":
         keywords.append(Keyword("dtype", Word(rows.DTYPES[d.dtype_of(name)])))
-    return method(d.tensor(name), REDUCTIONS[op.op], *keywords)
+    x = d.tensor(name)
+    if op.op == "mean" and d.dtype_of(name) == "bool":
+        x = method(x, "float")
+    return method(x, REDUCTIONS[op.op], *keywords)
 
 
 def reduced(op: Op, rank: int) -> tuple[int, ...]:
@@ -234,9 +247,7 @@ def orthogonal(d: Drafter, op: Op) -> Expr:
 
 def composite(d: Drafter, op: Op) -> Expr | None:
     """A composite of the library by its row; None where the row does not cover this form."""
-    if not op.callee or len([name for name in op.inputs if name]) != 1 or not native(op):
-        return None
-    return d.row(rows.COMPOSITES[op.op], op)
+    return d.row(rows.COMPOSITES[op.op], op) if op.callee and native(op) else None
 
 
 def dropout(d: Drafter, op: Op) -> Expr:
@@ -244,36 +255,84 @@ def dropout(d: Drafter, op: Op) -> Expr:
     return Call(Word("F.dropout"), (d.tensor(op.inputs[0]), p, Keyword("training", Training())))
 
 
-def attention(d: Drafter, op: Op) -> Expr | None:
-    """PyTorch's fused attention. It knows no window or softcap, and no mask beside `is_causal`."""
+def classified(d: Drafter, op: Op) -> Expr | None:
+    """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those are flattened."""
     given = d.operands(op)
-    if not native(op) or (op.attr("causal") and ("mask" in given or "bias" in given)):
+    first, target = given["logits" if op.op == "cross_entropy" else "logs"], given["target"]
+    rank = d.types[first].rank
+    if rank > 2 and op.attr("reduction") == "none":
         return None
-    q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
+    operands = [d.tensor(first), d.tensor(target)]
+    if rank > 2:
+        operands = [method(operands[0], "flatten", Word("0"), Word("-2")), method(operands[1], "flatten")]
     keywords: list[Expr] = []
-    if "mask" in given or "bias" in given:
-        keywords.append(Keyword("attn_mask", _mask(d, given)))
-    if op.attr("causal"):
-        if q.axes[-2] != k.axes[-2]:
-            return None
+    if op.attr("ignore") is not None:
+        keywords.append(Keyword("ignore_index", d.attribute(op, "ignore", op.attr("ignore"))))
+    if op.attr("smoothing"):
+        keywords.append(Keyword("label_smoothing", d.attribute(op, "smoothing", op.attr("smoothing"))))
+    keywords.append(Keyword("reduction", Text(str(op.attr("reduction", "mean")))))
+    function = "F.cross_entropy" if op.op == "cross_entropy" else "F.nll_loss"
+    return without_defaults(Call(Word(function), (*operands, *keywords)))
+
+
+def norm(d: Drafter, op: Op) -> Expr | None:
+    """`x.norm(dim=-1)`, the 2-norm, and others by name."""
+    found = reduction(d, op)
+    order = op.attr("p", 2.0)
+    if not isinstance(found, Call) or order == 2.0:
+        return found
+    return Call(found.function, (Keyword("p", d.attribute(op, "p", order)), *found.args))
+
+
+def attention(d: Drafter, op: Op) -> Expr | None:
+    """PyTorch's fused attention. It knows no softcap; a window, and a causal mask beside another one, are written as a
+    mask."""
+    given = d.operands(op)
+    q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
+    grouped = q.rank > 2 and q.axes[:-2] != k.axes[:-2]
+    if not native(op) or (grouped and (q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2])):
+        return None
+    keywords: list[Expr] = []
+    limited = op.attr("causal") or op.attr("window") is not None
+    if limited and q.axes[-2] == k.axes[-2] and op.attr("window") is None and not given.keys() & {"mask", "bias"}:
         keywords.append(Keyword("is_causal", Word("True")))
+    elif limited or given.keys() & {"mask", "bias"}:
+        keywords.append(Keyword("attn_mask", _mask(d, op, given, _seen(d, op, q, k) if limited else None)))
     if op.attr("scale") is not None:
         keywords.append(Keyword("scale", d.attribute(op, "scale", op.attr("scale"))))
-    if q.rank > 2 and q.axes[:-2] != k.axes[:-2]:
-        if q.rank < 3 or q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2]:
-            return None
+    if grouped:
         keywords.append(Keyword("enable_gqa", Word("True")))
     operands = (d.tensor(given[name]) for name in ("q", "k", "v"))
     return Call(Word("F.scaled_dot_product_attention"), (*operands, *keywords))
 
 
-def _mask(d: Drafter, given: Mapping[str, str]) -> Expr:
+def _seen(d: Drafter, op: Op, q: TensorType, k: TensorType) -> Expr:
+    """Which keys a causal query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U - T)`."""
+    shape = (q.axes[-2], k.axes[-2])
+    behind = shape[1] - shape[0]
+    ones = d.create("torch.ones", sizes(shape), "bool")
+    seen = method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
+    window = op.attr("window")
+    if not isinstance(window, int):
+        return seen
+    return method(seen, "triu", size(behind + (1 - window), "index"))
+
+
+def _mask(d: Drafter, op: Op, given: Mapping[str, str], seen: Expr | None) -> Expr:
+    """All that hides keys, as the one mask that PyTorch takes."""
+    hiding = [d.tensor(given["mask"])] if "mask" in given else []
+    if seen is not None:
+        q, k = (d.types[given[name]] for name in ("q", "k"))
+        own = Value(f"{op.out.name}_mask", TensorType("bool", (q.axes[-2], k.axes[-2])))
+        d.body.append(Assign((d.target(own),), seen))
+        d.better[own.name] = "mask"
+        hiding.append(Ref(own.name))
+    kept = Binary("&", *hiding) if len(hiding) == 2 else hiding[0] if hiding else None
     if "bias" not in given:
-        return d.tensor(given["mask"])
+        assert kept is not None
+        return kept
     bias = d.tensor(given["bias"])
-    if "mask" not in given:
-        return bias
-    return method(bias, "masked_fill", Unary("~", d.tensor(given["mask"])), Num(float("-inf")))
+    return bias if kept is None else method(bias, "masked_fill", Unary("~", kept), Num(float("-inf")))
 
 
 def native(op: Op) -> bool:
@@ -285,7 +344,8 @@ def native(op: Op) -> bool:
 # The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as the first.
 FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
     "gelu": {"approximate": ("none", "tanh")},
-    "attention": {"window": (None,), "softcap": (None,)},
+    "resize": {"mode": ("nearest",)},
+    "attention": {"softcap": (None,)},
 }
 
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what they do.
@@ -329,6 +389,7 @@ SAY: Mapping[str, Say] = {
     "orthogonal": orthogonal,
     "dropout": dropout,
     "attention": attention,
+    "norm": norm,
+    "cross_entropy": classified,
+    "nll": classified,
 }
-
-__all__ = ["SAY", "Device", "Ref", "native"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dlc.emit.names import identifier, unique
-from dlc.emit.tree import Num
-from dlc.ir.nodes import walk
+from dlc.ir.nodes import Function, walk
 from dlc_torch.classes import Class
 
 TAKEN = frozenset({"torch", "nn", "F", "math", "Tensor", "self"})
@@ -26,7 +25,7 @@ def name_classes(classes: Sequence[Class]) -> None:
         forms.setdefault(_base(each), []).append(each)
     taken = set(TAKEN)
     for base, group in forms.items():
-        plain = min(group, key=lambda each: (len(_labels(each)), len(each.unit.root.items)))
+        plain = min(group, key=lambda each: (-len(each.members), len(_labels(each))))
         for each in group:
             wanted = base if each is plain else base + _difference(each, plain, group)
             each.name = unique(wanted, taken)
@@ -58,10 +57,12 @@ def _labels(made: Class) -> list[str]:
 
 
 def _difference(made: Class, plain: Class, group: Sequence[Class]) -> str:
-    """What a form has and the plain one lacks, as words: `WithDownsample`."""
-    extra = [label for label in _labels(made) if label not in _labels(plain)]
-    if extra:
-        return f"With{camel(extra[0])}"
+    """What a form has and the plain one lacks, or the other way round: `WithDownsample`."""
+    mine, theirs = _labels(made), _labels(plain)
+    extra = [label for label in mine if label not in theirs]
+    missing = [label for label in theirs if label not in mine]
+    if extra or missing:
+        return f"With{camel(extra[0])}" if extra else f"Without{camel(missing[0])}"
     return _static_difference(made, group) or _op_difference(made, plain) or "2"
 
 
@@ -73,21 +74,25 @@ def _static_difference(made: Class, group: Sequence[Class]) -> str:
         shared = all(each.get(name) == value for each in statics)
         if not shared or any(each.get(name) == value for each in others):
             continue
-        if value is True:
-            return camel(name)
-        if value is False:
-            return f"Without{camel(name)}"
+        if isinstance(value, bool):
+            return f"{'With' if value else 'Without'}{camel(name)}"
         if isinstance(value, str):
             return camel(value) or camel(name)
-        if isinstance(value, int):
+        if isinstance(value, int) and len({each.get(name) for each in others}) == 1:
             return f"{camel(name)}{value}"
     return ""
 
 
 def _op_difference(made: Class, plain: Class) -> str:
-    mine, theirs = (Counter(op.op for op in walk(each.unit.function.body)) for each in (made, plain))
-    extra = mine - theirs
-    return f"With{camel(next(iter(extra)))}" if extra else ""
+    mine, theirs = (Counter(_steps(each.unit.function)) for each in (made, plain))
+    extra, missing = list(mine - theirs), list(theirs - mine)
+    if extra or missing:
+        return f"With{camel(extra[0])}" if extra else f"Without{camel(missing[0])}"
+    return ""
 
 
-__all__ = ["Num", "camel", "name_classes"]
+def _steps(function: Function) -> Iterator[str]:
+    """The names of the operations; a sum with the function's own input is a residual."""
+    inputs = {value.name for value in function.inputs}
+    for op in walk(function.body):
+        yield "skip" if op.op == "add" and inputs & set(op.inputs) else op.path or op.op

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
-from dlc.emit.tree import At, Call, Cut, Expr, Keyword, Num, Path, Seq, Text, Word
+from dlc.emit.tree import At, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
 from dlc.ir.nodes import Function, Op
-from dlc.types.dims import Dim
 from dlc_torch.draft import Drafter, Say
-from dlc_torch.shapes import padded, sizes
+from dlc_torch.shapes import method, padded, sizes
 
 Pairs = tuple[tuple[int, int], ...]
 ZERO = Num(0)
@@ -252,12 +250,14 @@ def instance_norm(f: Function) -> Expr:
 
 
 def multihead_attention(f: Function) -> Expr | None:
-    """Only called with one tensor three times or so; the mask is said at the call."""
-    d = _shape(f, "out_proj.weight")[0] if _has(f, "out_proj.weight") else _shape(f, "in_proj_weight")[1]
+    """None with a mask over more than queries and keys, which PyTorch wants in another form."""
+    if any(value.name == "mask" and value.type.rank != 2 for value in f.inputs):
+        return None
     heads = dict(f.static)["heads"]
     assert isinstance(heads, int)
-    first = (Num(d, "dim"), Num(heads, "heads"), *_flag("bias", _has(f, "in_proj_bias")))
-    return Call(Word("nn.MultiheadAttention"), (*first, Keyword("batch_first", Word("True"))))
+    sizes = (Num(_shape(f, "in_proj_weight")[1], "dim"), Num(heads, "heads"))
+    options = (*_flag("bias", _has(f, "in_proj_bias")), Keyword("batch_first", Word("True")))
+    return Call(Word("nn.MultiheadAttention"), (*sizes, *options))
 
 
 Layer = Callable[[Function], "Expr | None"]
@@ -276,6 +276,7 @@ LAYERS: Mapping[str, Layer] = {
     "rms_norm": rms_norm,
     "group_norm": group_norm,
     "instance_norm": instance_norm,
+    "multihead_attention": multihead_attention,
 }
 
 
@@ -286,28 +287,50 @@ def native_layer(function: Function) -> Expr | None:
 
 
 def layer_call(d: Drafter, op: Op) -> Expr | None:
-    """A call of a native layer; None where the op is none."""
+    """A call of a native layer, or the function that a layer without parameters is; None where PyTorch has neither."""
     callee = d.program.functions[op.callee]
+    if not callee.params:
+        return parameterless(d, op)
     if not op.path or native_layer(callee) is None:
         return None
+    if op.op == "multihead_attention":
+        return _attended(d, op)
     first: Expr = d.tensor(op.inputs[0])
-    if op.op.startswith("conv") and not even(
-        pairs(inner(callee, "conv" if "transpose" not in op.op else op.op[:14]))
-    ):
+    if op.op in ("conv1d", "conv2d", "conv3d") and not even(pairs(inner(callee, "conv"))):
         first = bordered(d, op, pairs(inner(callee, "conv")), 0.0)
     return Call(Path(op.path), (first,))
 
 
-def like(op: Op, **attrs: object) -> Op:
-    """The op with other attributes."""
-    return replace(op, attrs=tuple({**dict(op.attrs), **attrs}.items()))  # type: ignore[arg-type]
+def _attended(d: Drafter, op: Op) -> Expr:
+    """PyTorch's mask is true where a key may not be seen."""
+    given = d.operands(op)
+    more: list[Expr] = [Keyword("need_weights", Word("False"))]
+    if "mask" in given:
+        more.append(Keyword("attn_mask", Unary("~", d.tensor(given["mask"]))))
+    operands = (d.tensor(given[name]) for name in ("q", "k", "v"))
+    return At(Call(Path(op.path), (*operands, *more)), (Word("0"),))
+
+
+def parameterless(d: Drafter, op: Op) -> Expr | None:
+    """Normalisation without scale and shift."""
+    x = d.tensor(op.inputs[0])
+    eps = Keyword("eps", d.attribute(op, "eps", op.attr("eps")), None if op.op == "rms_norm" else Num(1e-5))
+    shape = d.types[op.inputs[0]].axes
+    axes = op.attr("axes", 1)
+    assert isinstance(axes, int)
+    match op.op:
+        case "layer_norm" | "rms_norm":
+            return Call(Word(f"F.{op.op}"), (x, Seq(sizes(shape[len(shape) - axes :], "dim")), eps))
+        case "group_norm":
+            return Call(Word("F.group_norm"), (x, d.attribute(op, "groups", op.attr("groups")), eps))
+        case "instance_norm":
+            return Call(Word("F.instance_norm"), (x, eps))
+    return None
 
 
 def global_avg_pool(d: Drafter, op: Op) -> Expr:
     rank = d.types[op.inputs[0]].rank
     dims = Seq(tuple(Word(str(axis)) for axis in range(2, rank)))
-    from dlc_torch.shapes import method
-
     return method(d.tensor(op.inputs[0]), "mean", Keyword("dim", dims if rank > 3 else Word("2")))
 
 
@@ -324,7 +347,7 @@ SAY: Mapping[str, Say] = {
     "avg_pool": avg_pool,
     "global_avg_pool": global_avg_pool,
     "adaptive_avg_pool": adaptive_avg_pool,
+    "_adaptive_avg_pool1d": adaptive_avg_pool,
+    "_adaptive_avg_pool2d": adaptive_avg_pool,
     **dict.fromkeys(LAYERS, layer_call),
 }
-
-__all__ = ["LAYERS", "SAY", "Dim", "Text", "native_layer"]

@@ -101,10 +101,11 @@ HOST: Mapping[str, str] = {
 # Composites of the standard library that PyTorch has a name for. Their operands are those of the definition in
 # `dlc/std`; an attribute's slot is its value.
 COMPOSITES: Mapping[str, str] = {
+    # activations
     "relu": "F.relu({x})",
     "relu6": "F.relu6({x})",
     "leaky_relu": "F.leaky_relu({x}, {slope})",
-    "elu": "F.elu({x})",
+    "elu": "F.elu({x}, alpha={alpha})",
     "selu": "F.selu({x})",
     "gelu": "F.gelu({x}, approximate={approximate})",
     "silu": "F.silu({x})",
@@ -116,10 +117,25 @@ COMPOSITES: Mapping[str, str] = {
     "glu": "F.glu({x}, dim={axis})",
     "softmax": "F.softmax({x}, dim={axis})",
     "log_softmax": "F.log_softmax({x}, dim={axis})",
+    # arithmetic
     "square": "{x}.square()",
     "lerp": "torch.lerp({a}, {b}, {weight})",
-    "logsumexp": "{x}.logsumexp(dim={axis}, keepdim={keepdims})",
-    "dropout": "F.dropout({x}, {p}, training=self.training)",
+    "outer": "torch.outer({a}, {b})",
+    "tril": "{x}.tril({diagonal})",
+    "triu": "{x}.triu({diagonal})",
+    "one_hot": "F.one_hot({x}, {n})",
+    "normalize": "F.normalize({x}, dim={axis}, eps={eps})",
+    # images
+    "pixel_shuffle": "F.pixel_shuffle({x}, {r})",
+    "resize": "F.interpolate({x}, scale_factor={scale})",
+    "local_response_norm": "F.local_response_norm({x}, {size}, alpha={alpha}, beta={beta}, k={k})",
+    # losses
+    "bce_with_logits": "F.binary_cross_entropy_with_logits({logits}, {target}, reduction={reduction})",
+    "mse": "F.mse_loss({x}, {target}, reduction={reduction})",
+    "l1": "F.l1_loss({x}, {target}, reduction={reduction})",
+    "smooth_l1": "F.smooth_l1_loss({x}, {target}, beta={beta}, reduction={reduction})",
+    "huber": "F.huber_loss({x}, {target}, delta={delta}, reduction={reduction})",
+    "kl_div": "F.kl_div({logs}, {target}, reduction={reduction})",
 }
 
 # Functions that are layers as well, for `nn.Sequential`.
@@ -149,5 +165,8 @@ MODULES: Mapping[str, str] = {
     "F.avg_pool3d": "nn.AvgPool3d",
 }
 
-# Keyword arguments that are left out where they have these values, whatever the function.
-KEYWORD_DEFAULTS: Mapping[str, str] = {"keepdim": "False", "descending": "False", "approximate": "none"}
+# Arguments that are left out where they have these values: by keyword, whatever the function, and the last one by
+# place of some functions.
+KEYWORD_DEFAULTS: Mapping[str, str | float] = {
+    "keepdim": "False", "descending": "False", "approximate": "none", "reduction": "mean",
+}  # fmt: skip

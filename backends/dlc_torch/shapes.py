@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word, size
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Ref, Seq, Word, size
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
-from dlc_torch.draft import DONE, Drafter, Say, plain
+from dlc_torch.draft import DONE, Drafter, Say, is_temporary, plain
 
 Axes = tuple[Dim, ...]
 
@@ -23,9 +23,11 @@ def words(values: Sequence[int]) -> tuple[Expr, ...]:
 
 def alias(d: Drafter, op: Op, name: str) -> Expr:
     """The result is another name for a value."""
-    d.inline[op.out.name] = d.value(name)
+    found = d.inline[op.out.name] = d.value(name)
     if name in d.host:
         d.host.add(op.out.name)
+    elif isinstance(found, Ref) and d.uses[name] == 1 and not is_temporary(op.out.name, op):
+        d.better[found.value] = op.out.name
     return DONE
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlc.emit.names import identifier, unique
-from dlc.emit.tree import Binary, Expr, Num
+from dlc.emit.tree import Binary, Expr, Num, walk
 from dlc.ir.nodes import Attr
 
 Value = int | float
@@ -43,6 +43,14 @@ class Solution:
     found: list[Expr]
     arguments: dict[str, tuple[Value, ...]]
 
+    def default(self, name: str) -> Value | None:
+        """The value that an argument may be left out for: what PyTorch takes where nothing is said."""
+        natural = NATURAL.get(name)
+        return natural if natural in self.arguments.get(name, ()) else None
+
+
+# What arguments of these names are where nothing is said.
+NATURAL: Mapping[str, Value] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 # Roles that name a size of a layer, for which an equal static parameter is believed.
 SIZES = frozenset(
@@ -65,6 +73,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
 }
 # Numbers below are too common for an equal static parameter to mean anything, by how the number would be made of it.
 LEAST_EQUAL, LEAST_FACTOR = 2, 16
+COMMON = frozenset({-1.0, 0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 10.0, 1e-5, 1e-6, float("inf"), -float("inf")})
 FACTORS = (2, 3, 4, 6, 8)
 
 
@@ -98,13 +107,16 @@ class _Solver:
         for i, column in enumerate(columns):
             if i not in found and (again := self._again(column)) is not None:
                 found[i] = again
+        for i, column in sorted(enumerate(columns), key=lambda each: each[1].role == "padding"):
+            if i not in found and column.varies:
+                found[i] = self._half(column) or self._own(column)
         for i, column in enumerate(columns):
-            if i not in found:
-                found[i] = self._own(column) if column.varies else Num(column.values[0], column.role)
+            found.setdefault(i, Num(column.values[0], column.role))
         names = [name for name in self.known if name in self.used]
         first = [name for name in self.own if name.startswith(("in_", "num_"))]
         order = [*first, *names, *(name for name in self.own if name not in first)]
         values = {**self.known, **self.own}
+        order.sort(key=lambda name: name in NATURAL and NATURAL[name] in values[name])
         return Solution([found[i] for i in range(len(columns))], {name: values[name] for name in order})
 
     # --- numbers that differ between members ---------------------------------------------------------------------
@@ -140,6 +152,15 @@ class _Solver:
                 return Binary(operator, self._use(a), self._use(b))
         return None
 
+    def _half(self, column: Column) -> Expr | None:
+        """`kernel // 2`: padding that keeps the size of an image."""
+        if column.role != "padding":
+            return None
+        for name, known in {**self.known, **self.own}.items():
+            if name.startswith("kernel") and tuple(int(each) // 2 for each in known) == column.values:
+                return Binary("//", self._use(name), Num(2))
+        return None
+
     def _own(self, column: Column) -> Expr:
         """An argument of its own, shared with other columns of the same values or a multiple of them."""
         for name, values in self.own.items():
@@ -154,7 +175,8 @@ class _Solver:
         return Arg(name)
 
     def _use(self, name: str) -> Expr:
-        self.used.add(name)
+        if name in self.known:
+            self.used.add(name)
         return Arg(name)
 
     # --- numbers that are the same in all members ----------------------------------------------------------------
@@ -166,7 +188,10 @@ class _Solver:
         named = [name for name in (column.role, *SYNONYMS.get(column.role, ())) if name in same]
         if named and not (column.role in WEAK and value in (0, 1)):
             return self._use(named[0])
-        if column.role in WEAK or not isinstance(value, int):
+        if isinstance(value, float):
+            rare = value not in COMMON and len(same) == 1 and not self._ambiguous(value)
+            return self._use(same[0]) if rare else None
+        if column.role in WEAK:
             return None
         least = LEAST_EQUAL if column.role in SIZES else LEAST_FACTOR
         if value >= least and len(same) == 1 and not self._ambiguous(value):
@@ -190,14 +215,13 @@ class _Solver:
             for name, values in self.known.items()
             if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
         }
-        large = {name: known for name, known in sure.items() if known >= LEAST_FACTOR}
-        multiples = [
-            (factor, name) for name, known in large.items() for factor in FACTORS if factor * known == value
-        ]
-        if len(multiples) == 1:
-            ((factor, name),) = multiples
-            return Binary("*", Num(factor), self._use(name))
-        return None
+        found = [*_multiples(value, sure), *_quotients(value, sure)]
+        if len(found) != 1:
+            return None
+        for node in walk(found[0]):
+            if isinstance(node, Arg):
+                self._use(node.name)
+        return found[0]
 
     def _ambiguous(self, value: Value) -> bool:
         """Whether the number may stand for something else: it is in a list of sizes, in two parameters, or is the size
@@ -206,6 +230,27 @@ class _Solver:
             return True
         holders = [name for name, values in self.members[0].items() if value in _numbers(values)]
         return len(holders) > 1
+
+
+def _multiples(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
+    """`4 * d`, `heads * size`."""
+    for name, known in sure.items():
+        if known >= LEAST_FACTOR and any(factor * known == value for factor in FACTORS):
+            yield Binary("*", Num(value // known), Arg(name))
+        yield from (Binary("*", Arg(name), Arg(b)) for b in sure if name < b and known * sure[b] == value and min(known, sure[b]) > 3)
+
+
+def _quotients(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
+    """`d // heads`, `d // heads * kv_heads`."""
+    for a in sure:
+        for b in sure:
+            if a == b or sure[b] < 2 or sure[a] % sure[b]:
+                continue
+            quotient = Binary("//", Arg(a), Arg(b))
+            if sure[a] // sure[b] == value:
+                yield quotient
+            others = (c for c in sure if c not in (a, b) and sure[c] > 1)
+            yield from (Binary("*", quotient, Arg(c)) for c in others if sure[a] // sure[b] * sure[c] == value)
 
 
 def _ratio(a: Sequence[Value], b: Sequence[Value]) -> int:

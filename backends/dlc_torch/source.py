@@ -22,7 +22,6 @@ from dlc.emit.tree import (
     Num,
     Path,
     Size,
-    Text,
     Word,
     refs,
     size,
@@ -33,7 +32,7 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
-from dlc_torch.classes import Class, Unit
+from dlc_torch.classes import Class
 from dlc_torch.draft import (
     NOWHERE,
     Assign,
@@ -41,7 +40,6 @@ from dlc_torch.draft import (
     Draft,
     Loop,
     Stmt,
-    Store,
     Target,
     Training,
     expressions,
@@ -169,7 +167,8 @@ class Source:
     ) -> Lines:
         """A `def` with its body."""
         written = _Body(draft, indent + 1, set(made.solution.arguments) if not first else set())
-        extra = [f"{need}: {_NEEDS.get(need, 'int')}" for need in sorted(draft.needs)] if not first else []
+        needs = sorted(draft.needs, key=lambda need: (need == "device", need)) if not first else []
+        extra = [f"{need}: {_NEEDS.get(need, 'int')}" for need in needs]
         inputs = [f"{each}: Tensor" for each in written.inputs]
         signature = ", ".join([*first, *inputs, *more, *extra])
         result = (
@@ -202,14 +201,14 @@ class Source:
         return Looping(self, stmt, root).run()
 
 
-_NEEDS = {"device": "torch.device", "training": "bool"}
+_NEEDS = {"device": "torch.device | None = None", "training": "bool"}
 
 
 def _doc(function: Function, indent: int) -> Lines:
     width = 100 - len(INDENT) * indent
     lines = function.doc.strip().splitlines()
     if any(len(line) + 6 > width for line in lines):
-        lines = [line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 3), "")][:-1]
+        lines = [line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 6), "")][:-1]
     return docstring("\n".join(lines), len(INDENT) * indent)
 
 
@@ -228,7 +227,8 @@ def _signature(made: Class, is_main: bool) -> list[str]:
     found: list[str] = []
     for name, values in made.solution.arguments.items():
         kind = "float" if any(isinstance(value, float) for value in values) else "int"
-        found.append(f"{name}: {kind}" + (f" = {number(values[0])}" if is_main else ""))
+        default = values[0] if is_main else made.solution.default(name)
+        found.append(f"{name}: {kind}" + (f" = {number(default)}" if default is not None else ""))
     return found
 
 
@@ -252,7 +252,8 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The first two arguments of a constructor by place, and all if each is passed on under its own name."""
     keywords = [arg for arg in args if isinstance(arg, Keyword)]
     same = all(isinstance(each.value, Word) and each.value.text == each.name for each in keywords)
-    count = len(args) if same and len(args) <= 6 else 2
+    numbers = len(args) > 4 and all(isinstance(each.value, Num) for each in keywords)
+    count = len(args) if same and len(args) <= 6 or numbers else 2
     return tuple(arg.value if isinstance(arg, Keyword) and i < count else arg for i, arg in enumerate(args))
 
 
@@ -439,7 +440,7 @@ def _hints(draft: Draft) -> dict[str, list[str]]:
     """Names that suit each value: the operand that it becomes where that has a telling name, then its own."""
     hints: dict[str, list[str]] = {}
     names = {value.name for value in draft.function.inputs} | set(draft.function.types())
-    for name in names:
+    for name in (*names, *draft.roles):
         own = base(name, names)
         hints[name] = [*draft.roles.get(name, ()), own]
     return hints
@@ -559,5 +560,3 @@ def _cut(base: Expr, loop: Loop, length: int) -> Expr:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
 
-
-__all__ = ["Lines", "Source", "Store", "Text", "Unit"]

@@ -142,6 +142,7 @@ class Builder:
 
     instance: Callable[[str], Expr]
     tensor: Callable[[Param], Expr]
+    roots: Mapping[str, Node] = field(default_factory=dict)
 
     def statements(self, root: Node) -> Iterator[Init]:
         for node in root.items.values():
@@ -249,11 +250,22 @@ class Builder:
                         base, kind, each.label, parameter(each.param, value) if kind == "parameter" else value
                     ),
                 )
+            elif node.function and (inside := self._inside(node, each)) is not None:
+                yield from self._late(inside, Dot(base, each.label))
             elif node.function or each.label in TAKEN_IN_DICT:
                 yield Init("", registered(base, "module", each.label, self._made(each)))
                 yield from self._late(each, Call(Dot(base, "get_submodule"), (Text(each.label),)))
             elif not each.turns:
                 yield from self._late(each, At(base, (Text(each.label),)))
+
+
+    def _inside(self, node: Node, part: Node) -> Node | None:
+        """A part of a foreign path that the instance has itself: what is new below it is put in there."""
+        root = self.roots.get(node.function)
+        own = root.items.get(part.label) if root is not None else None
+        if own is None or part.function or not is_attribute(part.label):
+            return None
+        return Node(part.label, own.function or "?", items=part.items)
 
 
 def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:

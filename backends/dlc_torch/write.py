@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import base, identifier, unique
 from dlc.emit.python import quoted
-from dlc.emit.tree import (
+from dlc.emit.tree import At, Binary, Call, Dot, Expr, Num, Ref, Size, Text, Unary, Word, refs, text, transform, walk
     At,
     Binary,
     Call,
@@ -165,9 +165,21 @@ class Nesting:
     def _returned(
         self, results: Sequence[Expr], pending: dict[str, Assign], done: list[Stmt], indent: int
     ) -> list[Expr]:
+        if not pending and len(results) == 1 and done:
+            results = [self._last(results[0], done, indent)]
         found = [self._filled(expr, pending, done, indent + 1) for expr in results]
         done.extend(pending.values())
         return found
+
+    def _last(self, result: Expr, done: list[Stmt], indent: int) -> Expr:
+        """`return self.conv(x)` instead of `y = self.conv(x)` and `return y`."""
+        last = done[-1]
+        if not isinstance(last, Assign) or len(last.targets) != 1 or result != Ref(last.targets[0].name):
+            return result
+        if self.reads[last.targets[0].name] != 1 or 4 * indent + len("return ") + len(_plain(last.expr)) > 96:
+            return result
+        done.pop()
+        return last.expr
 
 
 def _direct(stmt: Stmt) -> Iterable[Expr]:
@@ -210,7 +222,7 @@ class Variables:
 
 
 def safe(hint: str) -> str:
-    name = identifier(hint)
+    name = identifier(hint.strip("_") or hint)
     if name in ("l", "O", "I"):  # read as digits
         name += "_"
     return name if name not in RESERVED else f"{name}_"
@@ -311,10 +323,9 @@ class Writer:
     def _check(self, stmt: Check) -> None:
         self.line(f"if {self.text(opposite(stmt.condition))}:")
         shown = [self.text(expr) for expr in stmt.shown]
-        message = quoted(stmt.message.format(*(f"{{{each}}}" for each in shown)))
+        message = quoted(stmt.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown)))
         in_braces = any(not each.isdigit() for each in shown)
-        plain = quoted(stmt.message.format(*shown))
-        self.lines += layout(f"raise ValueError({'f' + message if in_braces else plain})", self.indent + 1)
+        self.lines += layout(f"raise ValueError({'f' if in_braces else ''}{message})", self.indent + 1)
 
     def _store(self, path: Expr, value: Expr) -> None:
         if isinstance(path, Call):  # self.get_buffer("a.b.mean")
@@ -326,10 +337,12 @@ class Writer:
 
     def _assign(self, stmt: Assign, goals: Mapping[str, str]) -> None:
         read = self.text(stmt.expr)
+        first = next(iter(refs(stmt.expr)), "")
+        leading = self.shapes.get(self.variables.names.get(first, ""), "")
         names = [self._target(target, stmt, goals) for target in stmt.targets]
         if len(names) == 1 and names[0] == read:
             return
-        self.line(f"{', '.join(names)} = {read}", self._comment(stmt.targets, names))
+        self.line(f"{', '.join(names)} = {read}", self._comment(stmt.targets, names, leading))
 
     def _target(self, target: Target, stmt: Assign, goals: Mapping[str, str]) -> str:
         if target.name not in self.variables.last:
@@ -342,8 +355,9 @@ class Writer:
     def _hints(self, target: Target, stmt: Assign) -> list[str]:
         own = list(self.variables.hints.get(target.name, ()))
         if not stmt.temporary:
-            return own
-        return [*own[:-1], *self._reused(target, stmt.expr), "mask" if target.dtype == "bool" else "y"]
+            return own if len(stmt.targets) == 1 or not is_generated(own[-1]) else own[:-1] or _letters(target, stmt)
+        plain = "mask" if target.dtype == "bool" else "y"
+        return [*own[:-1], *self._reused(target, stmt.expr), plain, *_part_name(stmt.expr), plain]
 
     def _reused(self, target: Target, expr: Expr) -> list[str]:
         """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`."""
@@ -351,11 +365,13 @@ class Writer:
         leads = len(read) == 1 or (isinstance(expr, Binary) and expr.left == Ref(read[0]) if read else False)
         return [self.variables.names[read[0]]] if leads and self.dtypes.get(read[0]) == target.dtype else []
 
-    def _comment(self, targets: Sequence[Target], names: Sequence[str]) -> str:
+    def _comment(self, targets: Sequence[Target], names: Sequence[str], leading: str) -> str:
         shown = [shape_text(target) for target, name in zip(targets, names, strict=True) if name != "_"]
         known = [self.shapes.get(name) for name in names if name != "_"]
+        if len(shown) == 1 and not known[0] and shown[0] == leading:
+            known = list(shown)
         self.shapes.update((name, shape_text(target)) for target, name in zip(targets, names, strict=True))
-        if shown == known or max(map(len, shown), default=0) > 48:
+        if shown == known or "" in shown or max(map(len, shown), default=0) > 48:
             return ""
         return ", ".join(shown[:1] if len(set(shown)) == 1 else shown)
 
@@ -402,6 +418,29 @@ class Writer:
             self.line(f"{', '.join(name for name, _ in moved)} = {', '.join(result for _, result in moved)}")
 
 
+def _part_name(expr: Expr) -> list[str]:
+    """The name of the layer that is called: `branch2`, `position_embeddings`."""
+    if not isinstance(expr, Call):
+        return []
+    match expr.function:
+        case Heavy(Dot(_, name)) | Dot(Word("self"), name):
+            return [name]
+        case At(_, (Text(name),)) | Heavy(At(_, (Text(name),))):
+            return [name]
+    return []
+
+
+def is_generated(name: str) -> bool:
+    """Whether a name only says which operation made the value."""
+    return name in ("slice", "reshape", "repeat")
+
+
+def _letters(target: Target, stmt: Assign) -> list[str]:
+    """`a, b, c` for parts that have no names."""
+    at = next(i for i, each in enumerate(stmt.targets) if each.name == target.name)
+    return ["abcdefgh"[at]] if len(stmt.targets) <= 8 else [f"part_{at}"]
+
+
 def shape_text(target: Target) -> str:
     """`[B, T, d]`, with the dtype in front where it is no float."""
     axes = [text(_named(axis)) for axis in target.axes]
@@ -443,17 +482,3 @@ def needed_sizes(exprs: Iterable[Expr]) -> list[str]:
         seen.update((node.symbol, None) for node in walk(expr) if isinstance(node, Size))
     return list(seen)
 
-
-__all__ = [
-    "At",
-    "Nesting",
-    "Num",
-    "Seq",
-    "Variables",
-    "Writer",
-    "base",
-    "last_reads",
-    "needed_sizes",
-    "safe",
-    "shape_text",
-]

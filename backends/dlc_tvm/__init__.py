@@ -1,1 +1,39 @@
-"""."""
+"""The TVM backend: a Relax module compiled into a shared library that runs with TVM's runtime alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlc.backend import Artifact, EmitOptions, Runnable
+from dlc.ir.nodes import Op, Program
+from dlc_tvm.names import NATIVE
+
+# What this backend can't do, with the reason.
+UNSUPPORTED = {
+    "truncated_normal": "initial values are computed by dlc, not by the compiled library",
+    "orthogonal": "initial values are computed by dlc, not by the compiled library",
+}
+
+
+class TvmBackend:
+    """See `dlc.backend.Backend`. Emitting and loading import tvm; importing this does not."""
+
+    name = "tvm"
+    requires = ("tvm", "tvm_ffi")
+
+    def is_native(self, op: Op) -> bool:
+        return op.op in NATIVE
+
+    def emit(self, program: Program, options: EmitOptions) -> Artifact:
+        from dlc_tvm.emit import emit
+
+        return emit(program, options)
+
+    def load(self, artifact: Artifact, weights: Mapping[str, Any], *, device: str = "cpu") -> Runnable:
+        from dlc_tvm.load import load
+
+        return load(artifact, weights, device=device)
+
+
+BACKEND = TvmBackend()

@@ -199,7 +199,7 @@ class Writer:
         if hint not in step.unnamed:
             return self.variables.hold(value.name, (hint,))
         role = [self.hint(self.roles[value.name])] if value.name in self.roles else []
-        plain = () if len(role) else ("y", "z") if hint == step.op.op else (hint,)
+        plain = () if role else ("y", "z")
         return self.variables.hold(
             value.name, (*role, *self._passed_on(step, source), *self._goal(value.name), *plain)
         )

@@ -63,7 +63,8 @@ class Paths:
         return None
 
     def _owners(self, function: str, path: str) -> Iterator[tuple[str, str]]:
-        """Every (function, rest of the path) that following children leads to. Labels may hold dots themselves."""
+        """Every (function, rest of the path) that following children leads to. Labels may hold dots
+        themselves."""
         stack = [(function, path)]
         while stack:
             owner, rest = stack.pop()
@@ -74,8 +75,8 @@ class Paths:
                     stack.append((children[rest[:i]], rest[i + 1 :]))
 
     def expand(self, function: str) -> Iterator[tuple[str, Param]]:
-        """Every parameter below a function, with the path of the instance that holds it; own ones first, children in
-        order."""
+        """Every parameter below a function, with the path of the instance that holds it; own ones first,
+        children in order."""
         stack = [(function, "")]
         while stack:
             name, prefix = stack.pop()

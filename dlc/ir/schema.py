@@ -1,7 +1,8 @@
 """Programs as JSON with a published schema: what other tools embed. `from_json(to_json(program)) == program`.
 
-What has its default is left out. Sizes are ints or texts such as "B*T". Attributes are JSON values, with two tags:
-{"dim": "B*T"} for a size, {"float": "inf"} for a float that JSON has no number for, or would show as an integer ("1.0").
+What has its default is left out. Sizes are ints or texts such as "B*T". Attributes are JSON values, with two
+tags: {"dim": "B*T"} for a size, {"float": "inf"} for a float that JSON has no number for, or would show as an
+integer ("1.0").
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class DimModel(_Model):
 
 
 class FloatModel(_Model):
-    """A float that is no plain JSON number: "inf", "-inf", "nan", or one without a fraction, such as "1.0"."""
+    """A float that is no plain JSON number: "inf", "-inf", "nan", or one without a fraction, such as
+    "1.0"."""
 
     float: StrictStr
 
@@ -69,8 +71,8 @@ class RegionModel(_Model):
 
 
 class OpModel(_Model):
-    """One operation: `inputs` are value names, "" for an operand that is absent. `span` is file, line, column and the
-    line and column where it ends."""
+    """One operation: `inputs` are value names, "" for an operand that is absent. `span` is file, line, column
+    and the line and column where it ends."""
 
     op: str
     inputs: list[str] = []
@@ -161,7 +163,8 @@ def to_json(program: Program) -> dict[str, Any]:
 
 
 def from_json(data: Any) -> Program:
-    """The program that JSON values hold. Raises ValueError (pydantic's ValidationError) where they hold none."""
+    """The program that JSON values hold. Raises ValueError (pydantic's ValidationError) where they hold
+    none."""
     model = ProgramModel.model_validate(data)
     functions = (_read_function(each) for each in model.functions)
     parameters = tuple(

@@ -16,8 +16,8 @@ _NUMBERED = re.compile(r"(.*?)_([0-9]+)$")
 
 
 class Names:
-    """Value names of one function. `fresh("e")` gives `e`, then `e_2`, `e_3`, …; a copy of `e_2` is numbered on from
-    `e` as well, so that names stay short however often a body is copied."""
+    """Value names of one function. `fresh("e")` gives `e`, then `e_2`, `e_3`, …; a copy of `e_2` is numbered
+    on from `e` as well, so that names stay short however often a body is copied."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = set(taken)
@@ -89,9 +89,9 @@ def substitute(value: Attr, dims: Mapping[str, Dim]) -> Attr:
 
 
 def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = ()) -> Op:
-    """The op with its path rewritten: the instance of a call, or the parameter that it reads or updates. Its region,
-    if any, is left alone. A call without a path keeps none, unless its callee is in `stateful`: then the callee's
-    parameters are the caller's own."""
+    """The op with its path rewritten: the instance of a call, or the parameter that it reads or updates. Its
+    region, if any, is left alone. A call without a path keeps none, unless its callee is in `stateful`: then
+    the callee's parameters are the caller's own."""
     if op.op in PATH_OPS:
         return replace(op, attrs=tuple((k, rename(str(v)) if k == "path" else v) for k, v in op.attrs))
     if op.callee and (op.path or op.callee in stateful):
@@ -112,8 +112,8 @@ def has_paths(body: Iterable[Op]) -> bool:
 class Splice:
     """One copy of a body into the function that owns `names` and `draws`.
 
-    `values` maps names of the body to names of the function; what the body defines is added as it is copied. `dims`
-    substitutes the body's dims, `path` rewrites its paths (`stateful`: see `with_path`)."""
+    `values` maps names of the body to names of the function; what the body defines is added as it is copied.
+    `dims` substitutes the body's dims, `path` rewrites its paths (`stateful`: see `with_path`)."""
 
     names: Names
     draws: Draws

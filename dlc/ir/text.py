@@ -11,8 +11,9 @@
         %y: [B, T, 64] = linear(%x) {out=64, bias=true} @ fc -> linear_1 [B=B, T=T]
     }
 
-`@` gives the instance's path, `->` the callee, the last brackets its dims. `_` stands for an absent operand. A `repeat`
-is followed by its region: `do (%carried: type) { … yield %next }`. Documentation stands in comments; spans are left out.
+`@` gives the instance's path, `->` the callee, the last brackets its dims. `_` stands for an absent operand.
+A `repeat` is followed by its region: `do (%carried: type) { … yield %next }`. Documentation stands in
+comments; spans are left out.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from dlc.ops.definition import OpDef, OpError
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
+Types = Sequence["TensorType | None"]
+
 
 @dataclass(frozen=True, slots=True)
 class IRProblem:
@@ -51,9 +53,10 @@ def violations(program: Program) -> list[IRProblem]:
         return problems
     problems += _parameters(program)
     paths = Paths(program.functions)
-    for function in program.functions.values():
-        checker = _Checker(program, function, paths)
-        checker.run()
+    results: dict[str, Types] = {}
+    for name, function in program.functions.items():
+        checker = _Checker(program, function, paths, results)
+        results[name] = checker.run()
         problems += checker.problems
     return problems
 
@@ -106,10 +109,12 @@ class _Checker:
     program: Program
     function: Function
     paths: Paths
+    returned: Mapping[str, Types]  # the output types of the functions before this one
     problems: list[IRProblem] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
 
-    def run(self) -> None:
+    def run(self) -> Types:
+        """Check all of it; gives the types of the outputs, None for those that nothing defines."""
         self.facts = Facts(self.function.facts)
         self.dims = set(self.function.dims)
         scope: dict[str, TensorType] = {}
@@ -118,6 +123,7 @@ class _Checker:
         for name, value in self.function.outputs:
             if value not in scope:
                 self.problem(f"the output `{name}` is %{value}, which nothing defines", self.function.span)
+        return tuple(scope.get(value) for _, value in self.function.outputs)
 
     def problem(self, message: str, span: Span) -> None:
         self.problems.append(IRProblem(self.function.name, message, span))
@@ -145,7 +151,7 @@ class _Checker:
                 self.region(op, op.region, scope)
             self.define(op.outputs, scope, op.span)
 
-    def op(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def op(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         if op.callee:
             self.call(op, inputs, repeat)
         elif op.op in _STRUCTURAL:
@@ -157,7 +163,7 @@ class _Checker:
 
     # One kind of op each
 
-    def primitive(self, op: Op, definition: OpDef, inputs: Sequence[TensorType | None]) -> None:
+    def primitive(self, op: Op, definition: OpDef, inputs: Types) -> None:
         wanted = [attribute.name for attribute in definition.signature.attributes]
         wanted += ["draw"] if definition.random else []
         operands = definition.signature.operands
@@ -176,7 +182,7 @@ class _Checker:
         else:
             self.results(op, inferred)
 
-    def call(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def call(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         callee, dims = self.program.functions[op.callee], dict(op.dims)
         unbound = [name for name in callee.dims if name not in dims]
         if unbound:
@@ -190,7 +196,7 @@ class _Checker:
             self.same(
                 value.type.substitute(dims), found, f"`{value.name}` of the call of `{callee.name}`", op.span
             )
-        self.results(op, tuple(each.substitute(dims) for each in callee.output_types))
+        self.results(op, tuple(each and each.substitute(dims) for each in self.returned[op.callee]))
         for fact in callee.facts:
             if self.facts.decide(fact.substitute(dims)) is False:
                 self.problem(f"the call of `{callee.name}` breaks its condition {fact}", op.span)
@@ -205,12 +211,12 @@ class _Checker:
             elif not _same_instance(callee, self.program.functions[found]):
                 self.problem(f"the instance `{path}` is of `{found}`, not of `{callee.name}`", op.span)
 
-    def param(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def param(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         if self.attributes(op, ["path"]):
             for type in self.param_types(op, repeat):
                 self.results(op, (type,))
 
-    def update(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def update(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         if not self.attributes(op, ["path"]) or len(inputs) != 1 or inputs[0] is None:
             self.problem("`update` takes one operand", op.span)
             return
@@ -225,19 +231,19 @@ class _Checker:
             else:
                 yield found.type
 
-    def const(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def const(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         if self.attributes(op, ["value"]) and len(op.outputs) == 1:
             shape = const_shape(op.attr("value"))
             # Empty tuples do not show the axes behind a size of 0.
             if shape != op.out.type.shape and 0 not in (shape or ()):
                 self.problem(f"%{op.out.name}: {op.out.type} holds a constant of shape {shape}", op.span)
 
-    def require(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def require(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         self.attributes(op, ["message"])
         if len(inputs) != 1 or inputs[0] != TensorType("bool", ()):
             self.problem("`require` takes one bool scalar", op.span)
 
-    def repeat(self, op: Op, inputs: Sequence[TensorType | None], repeat: Op | None) -> None:
+    def repeat(self, op: Op, inputs: Types, repeat: Op | None) -> None:
         self.attributes(op, ["count", "start", "step"])
         if op.region is None:
             self.problem("`repeat` has no region", op.span)
@@ -269,11 +275,13 @@ class _Checker:
         self.problem(f"`{op.op}` has the attributes ({', '.join(found)}), not ({', '.join(wanted)})", op.span)
         return False
 
-    def results(self, op: Op, types: Sequence[TensorType]) -> None:
+    def results(self, op: Op, types: Types) -> None:
         if len(types) != len(op.outputs):
             self.problem(f"`{op.op}` has {len(types)} results, not {len(op.outputs)}", op.span)
             return
         for value, expected in zip(op.outputs, types, strict=True):
+            if expected is None:
+                continue  # named as a problem of the callee
             self.same(expected, value.type, f"%{value.name}, of `{op.op}`,", op.span)
 
     def same(self, expected: TensorType, found: TensorType | None, what: str, span: Span) -> None:

@@ -45,7 +45,8 @@ from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
-# A library composite for static arguments and types of its inputs (None where absent), as a program whose entry it is.
+# A library composite for static arguments and types of its inputs (None where absent), as a program whose
+# entry it is.
 Instantiate = Callable[[str, Mapping[str, Attr], Sequence["TensorType | None"]], Program]
 
 OPERANDS = ("q", "k", "v", "mask", "bias")
@@ -66,8 +67,8 @@ PATTERNS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class FusedAttention:
-    """Needs library calls (before `decompose`) and the elaborator's library, or `instantiate` in its place; without
-    either it does nothing."""
+    """Needs library calls (before `decompose`) and the elaborator's library, or `instantiate` in its place;
+    without either it does nothing."""
 
     instantiate: Instantiate | None = None
     name: str = "fused-attention"
@@ -77,7 +78,9 @@ class FusedAttention:
         if instantiate is None:
             return program
         library = _Library(program, instantiate)
-        rules = tuple(Rule(pattern, partial(_attention, library), _applies, single_use=True) for pattern in PATTERNS)
+        rules = tuple(
+            Rule(pattern, partial(_attention, library), _applies, single_use=True) for pattern in PATTERNS
+        )
         functions = {
             name: each if each.library else rewrite(each, rules) for name, each in program.functions.items()
         }
@@ -138,7 +141,8 @@ def _calling(body: Sequence[Op], names: Mapping[str, str]) -> tuple[Op, ...]:
 
 
 def _applies(match: Match) -> bool:
-    """k is transposed, the softmax is over keys, the batch axes agree, a mask hides by -inf, the scale is a number."""
+    """k is transposed, the softmax is over keys, the batch axes agree, a mask hides by -inf, the scale is a
+    number."""
     q, k, v = (match.type(name) for name in "qkv")
     softmax = match.ops[1]
     last = q.rank - 1
@@ -171,7 +175,9 @@ def _attention(library: _Library, builder: Builder, match: Match) -> Value | Non
     out = Value(builder.fresh("attention"), function.output_types[0].substitute(dims))
     inputs = tuple(value.name if value else "" for value in operands)
     attrs = tuple(static.items())
-    op = Op("attention", inputs, (out,), attrs, callee=function.name, dims=tuple(dims.items()), span=builder.span)
+    op = Op(
+        "attention", inputs, (out,), attrs, callee=function.name, dims=tuple(dims.items()), span=builder.span
+    )
     builder.append(op)
     return out
 

@@ -25,7 +25,8 @@ class Pass(Protocol):
 
 
 def each_function(program: Program, change: Callable[[Function], Function]) -> Program:
-    """The program with `change` applied to every function that runs; those of initial values are left alone."""
+    """The program with `change` applied to every function that runs; those of initial values are left
+    alone."""
     return program.with_functions(
         {name: each if each.kind == "init" else change(each) for name, each in program.functions.items()}
     )

@@ -49,8 +49,9 @@ WORKING_SIZE = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Constants:
-    """`limit` is the number of elements up to which a result becomes a constant: more would be lists of numbers in
-    emitted code. Values of dtype `float` are computed in f64, since the working precision is chosen later."""
+    """`limit` is the number of elements up to which a result becomes a constant: more would be lists of
+    numbers in emitted code. Values of dtype `float` are computed in f64, since the working precision is
+    chosen later."""
 
     limit: int = 16
     name: str = "constants"
@@ -85,7 +86,8 @@ def _constants(op: Op, results: tuple[Array, ...]) -> Iterator[Op]:
 
 
 def evaluate(op: Op, known: Mapping[str, Array]) -> tuple[Array, ...]:
-    """The results of an op on known operands; empty where they can't be, or are not worth being, computed now."""
+    """The results of an op on known operands; empty where they can't be, or are not worth being, computed
+    now."""
     if not all(name in known for name in op.inputs) or any(
         not _small(value.type.size) for value in op.outputs
     ):
@@ -134,7 +136,8 @@ _UNKNOWN = object()
 
 
 def _plain(key: str, value: Attr) -> Any:
-    """An attribute as references take it: sizes as ints, `float` as f64; `_UNKNOWN` for a size that is a symbol."""
+    """An attribute as references take it: sizes as ints, `float` as f64; `_UNKNOWN` for a size that is a
+    symbol."""
     if key == "dtype" and value == "float":
         return "f64"
     if isinstance(value, Dim):

@@ -1,4 +1,5 @@
-"""Operations that others undo or that do nothing go away. Only what is exact, for NaN, infinities and -0.0 too.
+"""Operations that others undo or that do nothing go away. Only what is exact, for NaN, infinities and -0.0
+too.
 
 Before:
 
@@ -18,8 +19,8 @@ After (the pass of dead code then takes what nothing reads):
         %y: f32[B, 4, 8] = neg(%x)
     }
 
-Not here: `x + 0.0` (it makes -0.0 of a float 0.0), `x - x` (NaN for infinities), `mul(mul(x, a), b)` (two roundings
-become one), `stop_gradient` (the derivative of what is emitted may still be asked for).
+Not here: `x + 0.0` (it makes -0.0 of a float 0.0), `x - x` (NaN for infinities), `mul(mul(x, a), b)` (two
+roundings become one), `stop_gradient` (the derivative of what is emitted may still be asked for).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Taking structure away: calls replaced by bodies, repeats by their turns, draws by inputs, `float` by a dtype.
+"""Taking structure away: calls replaced by bodies, repeats by their turns, draws by inputs, `float` by a
+dtype.
 
 Inlining. Before:
 
@@ -43,11 +44,12 @@ Keep = Callable[[Op], bool]
 
 
 def inline(program: Program, keep: Keep) -> Program:
-    """Calls for which `keep` is false are replaced by their callee's body; instances that are then no longer called
-    become parameters and children of the function that called them. Functions that nothing refers to any more go.
+    """Calls for which `keep` is false are replaced by their callee's body; instances that are then no longer
+    called become parameters and children of the function that called them. Functions that nothing refers to
+    any more go.
 
-    `{i}` of an enclosing repeat stays in paths; a callee's own repeat over parameters is unrolled where it would come
-    to lie inside another repeat."""
+    `{i}` of an enclosing repeat stays in paths; a callee's own repeat over parameters is unrolled where it
+    would come to lie inside another repeat."""
     done: dict[str, Function] = {}
     for name, function in program.functions.items():
         done[name] = _Inliner(function, done, keep).run()
@@ -74,7 +76,8 @@ def flatten(program: Program) -> Program:
 
 
 def references(function: Function) -> Iterator[str]:
-    """Names of the functions that a function refers to: called, instances', and those of its parameters' values."""
+    """Names of the functions that a function refers to: called, instances', and those of its parameters'
+    values."""
     yield from (op.callee for op in walk(function.body) if op.callee)
     yield from (child.function for child in function.children)
     yield from (param.init for param in function.params if param.init)
@@ -199,7 +202,8 @@ class _Inliner:
         return tuple(params.values()), tuple(children.values())
 
     def _owners(self, child: Child) -> list[Function]:
-        """The functions that hold an instance's parameters: its own, and other ways into it that were called."""
+        """The functions that hold an instance's parameters: its own, and other ways into it that were
+        called."""
         names = {child.function: None}
         for path in child.paths():
             names.update(self.gone.get(path, {}))
@@ -300,7 +304,8 @@ class _Unroller:
 
 
 def resolve_float(program: Program, precision: str) -> Program:
-    """The working precision `float` becomes the dtype `precision` everywhere: values, attributes, parameters."""
+    """The working precision `float` becomes the dtype `precision` everywhere: values, attributes,
+    parameters."""
     functions = {name: _resolve_function(each, precision) for name, each in program.functions.items()}
     parameters = tuple(replace(each, type=_resolved(each.type, precision)) for each in program.parameters)
     return replace(program, functions=functions, parameters=parameters)

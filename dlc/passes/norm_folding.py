@@ -110,8 +110,8 @@ LAYERS = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
 
 @dataclass(frozen=True, slots=True)
 class NormFolding:
-    """Needs library calls (before `decompose`); leaves functions of training alone. A layer is folded where nothing but
-    the batch norm reads it. Adds `prepared` parameters; the layer's and the norm's own stay."""
+    """Needs library calls (before `decompose`); leaves functions of training alone. A layer is folded where
+    nothing but the batch norm reads it. Adds `prepared` parameters; the layer's and the norm's own stay."""
 
     name: str = "norm-folding"
 
@@ -211,7 +211,8 @@ class _Folder:
             return None
         functions = self.prepare.program.functions
         pair = _Pair(layer, op, functions[layer.callee], functions[op.callee])
-        # A norm's channels are axis 1, a linear layer's the last one; a prepared tensor belongs to one turn of a repeat.
+        # A norm's channels are axis 1, a linear layer's the last one; a prepared tensor belongs to one turn
+        # of a repeat.
         same_axis = layer.op != "linear" or layer.out.type.rank == 2
         same_turn = ("{i}" in layer.path) == ("{i}" in op.path)
         own_paths = not any(each.callee and has_paths((each,)) for each in pair.inside.body)

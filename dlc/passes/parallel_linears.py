@@ -1,4 +1,5 @@
-"""Linear layers that read the same value become one product, in inference: queries, keys and values; gate and up.
+"""Linear layers that read the same value become one product, in inference: queries, keys and values; gate and
+up.
 
 Before:
 
@@ -65,8 +66,9 @@ from dlc.types.tensor import TensorType
 
 @dataclass(frozen=True, slots=True)
 class ParallelLinears:
-    """Needs library calls (before `decompose`); leaves functions of training alone. Merges layers of one parent with
-    the same operand that all have a bias, or all none. Adds `prepared` parameters; the layers' own stay."""
+    """Needs library calls (before `decompose`); leaves functions of training alone. Merges layers of one
+    parent with the same operand that all have a bias, or all none. Adds `prepared` parameters; the layers'
+    own stay."""
 
     name: str = "parallel-linears"
 

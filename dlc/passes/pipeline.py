@@ -1,11 +1,12 @@
 """The passes of each level, and running them.
 
--O0 emits what the spec says. -O1 takes away what does nothing: emitted code only gets shorter. -O2 also computes what
-it can in advance, for inference with prepared weights, and joins operations that backends have in one piece.
+-O0 emits what the spec says. -O1 takes away what does nothing: emitted code only gets shorter. -O2 also
+computes what it can in advance, for inference with prepared weights, and joins operations that backends have
+in one piece.
 
-Not here: joining a bias with the activation behind it. No library composite says that, so nothing could be emitted for
-it but a call of a kernel; the tvm backend fuses elementwise ops in its own pipeline, which sees the loops, and torch
-and jax compilers do the same.
+Not here: joining a bias with the activation behind it. No library composite says that, so nothing could be
+emitted for it but a call of a kernel; the tvm backend fuses elementwise ops in its own pipeline, which sees
+the loops, and torch and jax compilers do the same.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def optimize(
     verify: bool = False,
     after: Callable[[str, Program], None] | None = None,
 ) -> Program:
-    """The program after the passes of a level. With `verify` the IR's rules are checked before the first and after
-    each (IRError); `after` is called with each pass's name and its result."""
+    """The program after the passes of a level. With `verify` the IR's rules are checked before the first and
+    after each (IRError); `after` is called with each pass's name and its result."""
     if verify:
         check(program)
     for each in passes(level):

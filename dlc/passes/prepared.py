@@ -1,5 +1,5 @@
-"""What passes share that want other parameters than a checkpoint holds: `prepared` ones, and the functions that make
-them. The spec's own parameters and instances stay as they are."""
+"""What passes share that want other parameters than a checkpoint holds: `prepared` ones, and the functions
+that make them. The spec's own parameters and instances stay as they are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class PrepareFunctions:
     added: dict[str, Function] = field(default_factory=dict)
 
     def get(self, hint: str, inputs: Inputs, make: Make) -> Function:
-        """The function that `make` builds from the inputs. It is named by `hint`, and made once if it is the same."""
+        """The function that `make` builds from the inputs. It is named by `hint`, and made once if it is the
+        same."""
         builder = Builder()
         values = [Value(builder.fresh(name), type) for name, type in inputs]
         result = make(builder, *values)
@@ -53,8 +54,8 @@ class Additions:
         self._known = {param.name for param in function.params} | {child.path for child in function.children}
 
     def add(self, path: str, sources: Sequence[str], made: Function, repeat: Op | None) -> str:
-        """Add what the function `made` computes from the sources, for every turn of the repeat. Gives its path: `path`,
-        or one like it where that is taken."""
+        """Add what the function `made` computes from the sources, for every turn of the repeat. Gives its
+        path: `path`, or one like it where that is taken."""
         type = made.output_types[0]
         while True:
             turns = zip(
@@ -76,7 +77,8 @@ class Additions:
 
 
 def sibling(path: str, name: str) -> str:
-    """A path beside that of an instance: prepared tensors do not lie in instances, which may be a backend's own."""
+    """A path beside that of an instance: prepared tensors do not lie in instances, which may be a backend's
+    own."""
     return f"{path}_{name}"
 
 

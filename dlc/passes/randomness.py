@@ -26,7 +26,8 @@ from dlc.types.dims import Dim
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """An input of the entry function that a draw became: what to fill it with is the op and its attributes."""
+    """An input of the entry function that a draw became: what to fill it with is the op and its
+    attributes."""
 
     input: Value
     op: str
@@ -41,7 +42,8 @@ class Draw:
 def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
 
-    Library composites that draw are inlined, repeats that draw are unrolled: each turn has draws of its own."""
+    Library composites that draw are inlined, repeats that draw are unrolled: each turn has draws of its
+    own."""
     from dlc.passes.lower import inline, unroll_function
 
     drawing = drawing_functions(program)

@@ -1,11 +1,13 @@
 """Rewrites as data: a pattern, what replaces it, and when.
 
-    Rule("permute(permute(x, axes=p), axes=q)", "permute(x, axes=r)", let={"r": lambda m: compose(m["p"], m["q"])})
+    Rule("permute(permute(x, axes=p), axes=q)", "permute(x, axes=r)", let={"r": lambda m: compose(m["p"],
+    m["q"])})
 
-Patterns are written like calls. A name stands for any value (the same value, where it occurs twice), a number for a
-constant with that value in every element, a call for the op that computes a value; a keyword for an attribute, with a
-name that binds it or a literal that it must equal. Operands of commutative ops match in either order. A replacement is
-a name, a call, or a function that builds it. It applies only where its type is that of what it replaces.
+Patterns are written like calls. A name stands for any value (the same value, where it occurs twice), a number
+for a constant with that value in every element, a call for the op that computes a value; a keyword for an
+attribute, with a name that binds it or a literal that it must equal. Operands of commutative ops match in
+either order. A replacement is a name, a call, or a function that builds it. It applies only where its type is
+that of what it replaces.
 """
 
 from __future__ import annotations
@@ -74,9 +76,9 @@ def always(match: Match) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """One rewrite. `let` computes attributes that the replacement names. With `single_use`, what the pattern's inner ops
-    compute has no other reader. `example` gives the pattern's names types ("f32[2, 3]") and attributes: a test runs
-    both sides on them."""
+    """One rewrite. `let` computes attributes that the replacement names. With `single_use`, what the
+    pattern's inner ops compute has no other reader. `example` gives the pattern's names types ("f32[2, 3]")
+    and attributes: a test runs both sides on them."""
 
     pattern: str
     replacement: str | Build
@@ -115,8 +117,8 @@ def op_name(call: ast.Call) -> str:
 
 
 def rewrite(function: Function, rules: Sequence[Rule]) -> Function:
-    """The function with the rules applied, from top to bottom, until none applies. What is left unread stays: the pass
-    of dead code takes it away."""
+    """The function with the rules applied, from top to bottom, until none applies. What is left unread stays:
+    the pass of dead code takes it away."""
     rewriter = _Rewriter(function, rules)
     body = rewriter.body(function.body)
     if not rewriter.applied:

@@ -15,8 +15,8 @@ After:
         %y: [B, 4] = mul(%a, %a)
     }
 
-Two draws are never one; nor are calls that draw or act, nor reads of a parameter in training, between which it may have
-changed.
+Two draws are never one; nor are calls that draw or act, nor reads of a parameter in training, between which
+it may have changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Prepared tensors: what passes compute once from a spec's parameters, such as weights with a batch norm folded in."""
+"""Prepared tensors: what passes compute once from a spec's parameters, such as weights with a batch norm
+folded in."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ Array = NDArray[Any]
 def prepare(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
     """The weights, and every prepared tensor of the program besides, by its path.
 
-    What is of the working precision is computed in f64 and gets the dtype of its first source. Raises KeyError for a
-    source without a value."""
+    What is of the working precision is computed in f64 and gets the dtype of its first source. Raises
+    KeyError for a source without a value."""
     result = dict(weights)
     waiting = [item for item in Paths(program.functions).expand(program.entry) if item[1].kind == "prepared"]
     while waiting:

@@ -13,8 +13,10 @@ _REPORTED_TOGETHER = 3  # of many brackets that are lost at one place, only so m
 
 @dataclass(slots=True)
 class Brackets:
-    """`lost`: the identities of the opening tokens without a partner."""
+    """`lost`: the identities of the opening tokens without a partner; `margin`: whether an item at the margin
+    closes what is open before it."""
 
+    margin: bool
     lost: set[int] = field(default_factory=set)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
@@ -36,15 +38,18 @@ def begins_item(tokens: list[Token], index: int) -> bool:
 
 
 def match_brackets(tokens: list[Token], file: str) -> Brackets:
-    """Pairs them by kind and block: no `(` or `[` reaches over a `{` or `}`, and nothing over the start of an
-    item.
+    """Pairs them by kind and block: no `(` or `[` reaches over a `{` or `}`.
 
-    A closing bracket of the wrong kind is turned into the right one where nothing else is open. Where a `{` is
-    left over, indentation tells which."""
+    A closing bracket of the wrong kind is turned into the right one where nothing else is open. If something
+    is left over, no bracket reaches over the start of an item, and indentation tells which `{` is not
+    closed."""
     brackets = _match(tokens, _Matcher(file, tokens))
-    if any(token.kind == "{" and id(token) in brackets.lost for token in tokens):
-        return _match(tokens, _Matcher(file, tokens, by_indentation=True))
-    return brackets
+    if not brackets.lost:
+        return brackets
+    again = _match(tokens, _Matcher(file, tokens, by_margins=True))
+    corrections = [each for each in brackets.diagnostics if each.code == SYNTAX.code]
+    again.diagnostics += [each for each in corrections if each not in again.diagnostics]
+    return again
 
 
 def _match(tokens: list[Token], matcher: _Matcher) -> Brackets:
@@ -56,21 +61,21 @@ def _match(tokens: list[Token], matcher: _Matcher) -> Brackets:
             matcher.close_block(token)
         elif kind in (")", "]"):
             matcher.close(token)
-        elif kind == "NAME" and token.column == 1 and matcher.stack and begins_item(tokens, index):
-            matcher.lose(0)
+        elif kind == "NAME" and token.column == 1:
+            matcher.begin(tokens, index)
     matcher.lose(0)
     return matcher.result
 
 
 class _Matcher:
-    def __init__(self, file: str, tokens: list[Token], by_indentation: bool = False) -> None:
+    def __init__(self, file: str, tokens: list[Token], by_margins: bool = False) -> None:
         self.file = file
-        self.by_indentation = by_indentation
+        self.by_margins = by_margins
         self.broken_lines = {token.line for token in tokens if token.broken}
         self.indents = {token.line: token.column for token in tokens if token.newline}
         self.stack: list[Token] = []
         self.blocks: list[int] = []  # where in the stack the `{` stand
-        self.result = Brackets()
+        self.result = Brackets(by_margins)
 
     def _bottom(self) -> int:
         """The height of the stack at which the innermost block begins."""
@@ -82,16 +87,22 @@ class _Matcher:
             self.blocks.append(len(self.stack))
         self.stack.append(token)
 
+    def begin(self, tokens: list[Token], index: int) -> None:
+        """Closes everything before an item at the margin."""
+        if self.by_margins and self.stack and begins_item(tokens, index):
+            self.lose(0)
+
     def close_block(self, token: Token) -> None:
         self.lose(self._bottom())
-        if self.by_indentation and token.newline:
+        if self.by_margins and token.newline:
             self._lose_deeper(token.column)
         if self.blocks:
             self.blocks.pop()
             self.stack.pop()
 
     def _lose_deeper(self, column: int) -> None:
-        """Gives up the blocks that are indented deeper than a `}`, if it stands where one around them began."""
+        """Gives up the blocks that are indented deeper than a `}`, if it stands where one around them
+        began."""
         begins = [self.indents.get(self.stack[at].line, 0) for at in self.blocks]
         if column in begins:
             while begins and begins[-1] > column:

@@ -37,10 +37,13 @@ def hint(failure: Failure, expected: set[str]) -> str:
 
 
 def _first_words(failure: Failure) -> Iterator[Token]:
-    """The wrong token and the one before it, as far as they are words that a statement or item begins with."""
+    """The wrong token and the one before it, as far as they are words that a statement or item begins
+    with."""
     for offset in (0, -1):
         token, before = failure.near(offset), failure.near(offset - 1)
-        begins = before is None or before.kind in ("NEWLINE", "{", "}") or (token is not None and token.newline)
+        begins = (
+            before is None or before.kind in ("NEWLINE", "{", "}") or (token is not None and token.newline)
+        )
         if token is not None and token.kind == "NAME" and begins:
             yield token
 
@@ -66,7 +69,9 @@ def _foreign_word(failure: Failure, expected: set[str]) -> str:
 
 def _binding_at_top(failure: Failure, expected: set[str]) -> str:
     after = failure.near(1)
-    if not (expected >= ITEMS and failure.token.newline and failure.token.kind in ("NAME", "return", "if", "for")):
+    if not (
+        expected >= ITEMS and failure.token.newline and failure.token.kind in ("NAME", "return", "if", "for")
+    ):
         return ""
     if failure.token.kind != "NAME":
         return "this belongs in a body: a `}` before it may close too early"
@@ -134,17 +139,25 @@ def _format_spec(failure: Failure, expected: set[str]) -> str:
 
 
 def _typo(failure: Failure, expected: set[str]) -> str:
-    known = ITEMS | STATEMENTS | WEIGHT_RULES | {"return", "for", "if"}
-    if failure.token.kind == "NAME":
-        known = {kind for kind in expected if kind.isalpha() and kind.islower()} or known
     for token in _first_words(failure):
-        if len(token.text) > 2 and token.text not in known and (help := did_you_mean(token.text, known)):
+        known = {"return", "for", "if"} | STATEMENTS | ITEMS | WEIGHT_RULES
+        if token is failure.token:
+            known = {kind for kind in expected if kind.isalpha() and kind.islower()}
+        if len(token.text) > 2 and (help := did_you_mean(token.text, known - {token.text})):
             return help
     return ""
 
 
 def _missing_separator(failure: Failure, expected: set[str]) -> str:
-    if "NEWLINE" in expected and failure.token.kind in ("NAME", "INT", "FLOAT", "STRING", "return", "if", "for"):
+    if "NEWLINE" in expected and failure.token.kind in (
+        "NAME",
+        "INT",
+        "FLOAT",
+        "STRING",
+        "return",
+        "if",
+        "for",
+    ):
         return "statements stand on lines of their own"
     return ""
 

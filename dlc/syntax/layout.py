@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dlc.diagnostics import Diagnostic
-from dlc.syntax.brackets import begins_item, match_brackets
+from dlc.syntax.brackets import Brackets, begins_item, match_brackets
 from dlc.syntax.tokens import (
     CLAUSES,
     CLOSERS,
@@ -38,15 +38,13 @@ class _Frame:
     lost: bool = False
 
 
-def lay_out(
-    tokens: list[Token], file: str, *, items: bool = True
-) -> tuple[list[Token], list[Diagnostic]]:
-    """The tokens for the parser, ended by `$END`, and what is wrong with the brackets. At the top stand items, or just
-    an expression."""
+def lay_out(tokens: list[Token], file: str, *, items: bool = True) -> tuple[list[Token], list[Diagnostic]]:
+    """The tokens for the parser, ended by `$END`, and what is wrong with the brackets. At the top stand
+    items, or just an expression."""
     brackets = match_brackets(tokens, file)
     for token in tokens:
         token.broken |= id(token) in brackets.lost
-    return _Layout(tokens, brackets.lost, items).run(), brackets.diagnostics
+    return _Layout(tokens, brackets, items).run(), brackets.diagnostics
 
 
 def _ends_statement(before: Token, token: Token, after: Token | None) -> bool:
@@ -61,10 +59,10 @@ def _ends_statement(before: Token, token: Token, after: Token | None) -> bool:
 
 
 class _Layout:
-    def __init__(self, tokens: list[Token], lost: set[int], items: bool) -> None:
+    def __init__(self, tokens: list[Token], brackets: Brackets, items: bool) -> None:
         self.items = items
         self.tokens = tokens
-        self.lost = lost
+        self.brackets = brackets
         self.frames = [_Frame("")]
         self.level = 0
         self.result: list[Token] = []
@@ -74,7 +72,7 @@ class _Layout:
         for index, token in enumerate(tokens):
             after = tokens[index + 1] if index + 1 < len(tokens) else None
             if token.newline and self.result:
-                self._newline(token, after, begins_item(tokens, index))
+                self._newline(token, after, self.brackets.margin and begins_item(tokens, index))
             self._token(token, after)
         self._close_frames(1)
         self._emit(self._synthetic(END))
@@ -166,7 +164,7 @@ class _Layout:
             block = frame.head if frame.head in ("weights", "settings") else "body"
             token.starts_body = block == "body"
         self._emit(token)
-        self.frames.append(_Frame(token.kind, block, lost=id(token) in self.lost))
+        self.frames.append(_Frame(token.kind, block, lost=id(token) in self.brackets.lost))
         self.level += token.kind == "{"
 
     def _close(self, token: Token) -> None:
@@ -215,4 +213,4 @@ class _Layout:
         if token.text not in CLAUSES.get(frame.head, ()):
             return False
         before = self.result[-1].kind
-        return before in OPERAND_ENDS or before == "evaluate"
+        return before in OPERAND_ENDS or before in ("evaluate", "backwards")

@@ -20,10 +20,12 @@ _WORDS = {
     "NEWLINE": "a new line",
     END: "the end",
 }
+_LOOK_BACK = 1000  # tokens
 _VALUES = words("true false none _ not")
 _ITEM = "an item such as `module`, `model`, `fn` or `train`"
 
-# Kinds that are named together where all of the first stand in what is expected; the last are covered by the name.
+# Kinds that are named together where all of the first stand in what is expected; the last are covered by the
+# name.
 _GROUPS = (
     (words("return if for"), "a statement", _EXPRESSION | STATEMENTS | ITEMS | words("return if for")),
     (ITEMS, _ITEM, ITEMS),
@@ -49,8 +51,17 @@ def explain(failure: Failure, file: str) -> Diagnostic | None:
 
 def _follows(failure: Failure) -> bool:
     """Whether the error comes from a bracket or a word that was complained of already."""
-    near = [each for each in (failure.token, failure.before) if each is not None]
+    near = [each for each in (failure.token, failure.before, _opener(failure)) if each is not None]
     return any(each.broken or (not each.text and each.kind in (")", "]", "}")) for each in near)
+
+
+def _opener(failure: Failure) -> Token | None:
+    """The `(` or `[` that the wrong token stands in."""
+    depth = failure.token.depth - 1
+    for token in reversed(failure.tokens[max(0, failure.index - _LOOK_BACK) : failure.index]):
+        if token.depth <= depth:
+            return token if token.kind in ("(", "[") else None
+    return None
 
 
 def _place(failure: Failure, file: str) -> Span:
@@ -110,7 +121,8 @@ def _special(failure: Failure, expected: set[str]) -> str:
 
 
 def _reserved(failure: Failure, expected: set[str]) -> Token | None:
-    """The reserved word that is used as a name, if that is the error: it is bound, or only a name could stand there."""
+    """The reserved word that is used as a name, if that is the error: it is bound, or only a name could
+    stand there."""
     token, before, after = failure.token, failure.before, failure.near(1)
     if token.kind == "=" and before is not None and before.kind in RESERVED and "=" not in expected:
         return before if before.kind not in _VALUES else None

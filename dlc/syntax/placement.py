@@ -85,7 +85,9 @@ def _place(stmt: ast.Stmt) -> tuple[str, frozenset[str], str] | None:
 def _check(stmt: ast.Stmt, block: str) -> Iterator[Diagnostic]:
     place = _place(stmt)
     if isinstance(stmt, ast.ParamStmt) and stmt.type is None and block != "train":
-        yield SYNTAX.at(stmt.span, message=f"`{stmt.name}` needs a type", help="write `buffer NAME: [sizes] = …`")
+        yield SYNTAX.at(
+            stmt.span, message=f"`{stmt.name}` needs a type", help="write `buffer NAME: [sizes] = …`"
+        )
     if place is None or block in place[1]:
         return
     word, _, where = place

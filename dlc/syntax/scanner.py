@@ -43,29 +43,37 @@ _FOREIGN = {
     "=>": ("->", "write `->`"),
     ":=": ("=", "a name is bound with `=`"),
 }
+_QUOTES = "a string stands in straight double quotes"
 _CHARACTER_HELP = {
-    "?": "a choice is written `a if c else b`",
-    "‘": "a string stands in straight double quotes",
-    "’": "a string stands in straight double quotes",
     ";": "a new line ends a statement",
+    "?": "a choice is written `a if c else b`",
     "!": "write `not`, or `!=` for inequality",
     "&": "write `and`: it works on bool tensors element by element",
     "|": "write `or`, or `|>` to pipe",
     "~": "write `not`: it works on bool tensors element by element",
     "^": "a power is written `**`",
     "`": "names stand without quotes",
-    "\\": "a line continues after an operator or inside brackets; a string stands in double quotes",
+    "\\": "a line goes on after an operator and inside brackets; strings stand in double quotes",
     "\u00a0": "this is a no-break space: write a plain one",
     "\ufeff": "this is a byte-order mark: delete it",
-    "“": "a string stands in straight double quotes",
-    "”": "a string stands in straight double quotes",
-    "−": "write a plain `-`",
-    "×": "write `*`",
-    "→": "write `->`",
-    "≤": "write `<=`",
-    "≥": "write `>=`",
-    "≠": "write `!=`",
-    "…": "write three dots `...`",
+    **dict.fromkeys("“”‘’„«»", _QUOTES),
+}
+# Characters that mean an operator elsewhere, and what they are read as.
+_MEANT = {
+    "!": "not",
+    "&": "and",
+    "|": "or",
+    "~": "not",
+    "^": "**",
+    "−": "-",
+    "–": "-",
+    "×": "*",
+    "·": "*",
+    "→": "->",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "…": "...",
 }
 
 
@@ -257,12 +265,14 @@ class _Scanner:
             self._add("=", start, end).broken = True
 
     def _bad_character(self, text: str, start: int, end: int) -> None:
-        shown = f"`{text[:40]}`" if text.isprintable() and not text.isspace() else f"U+{ord(text[0]):04X}"
-        help = _CHARACTER_HELP.get(text[0], "")
-        if text[0].isalpha():
+        first = text[0]
+        shown = f"`{text[:40]}`" if text.isprintable() and not text.isspace() else f"U+{ord(first):04X}"
+        meant = _MEANT.get(first, "")
+        help = _CHARACTER_HELP.get(first) or (f"write `{meant}`" if meant else "")
+        if first.isalpha():
             help = "names are made of the letters a to z, digits and `_`"
         self.result.diagnostics.append(BAD_CHARACTER.at(self._span(start, end), character=shown, help=help))
-        if text[0] == ";":
+        if first == ";":
             self._add(";", start, end, text=";")
-        elif text[0].isalpha():
-            self._add("NAME", start, end).broken = True
+        elif meant or first.isalpha():
+            self._add(meant or "NAME", start, end).broken = True

@@ -12,8 +12,8 @@ class Token:
     is one past the last.
 
     `level` is the number of `{` open around it, `depth` that of all brackets. `newline` says that a line
-    ended before it, `broken` that the lexer has already complained of it, `starts_item` and `starts_body` that
-    an item begins with it, or a block of statements."""
+    ended before it, `broken` that the lexer has already complained of it, `starts_item` and `starts_body`
+    that an item begins with it, or a block of statements."""
 
     kind: str
     text: str

@@ -147,7 +147,7 @@ def _splits(system: System, periods: list[tuple[str, int]]) -> Iterator[System]:
 
 
 def simplified(system: System, dim: Dim) -> Dim:
-    """The shortest of its forms in stated symbols: plain, rewritten by equations, with `%` as `x - k*(x//k)`."""
+    """The shortest of its forms in stated symbols: plain, rewritten by equations, and without `%`."""
     plain = dim.substitute(system.forward)
     forms = dict.fromkeys((plain, system.rewritten(plain), system.normal(plain)))
     return min((system.stated(resolved(system, form)) for form in forms), key=Dim.size)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
+
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value
 from dlc.ir.paths import Paths
@@ -17,7 +19,6 @@ from dlc.runtime.interpret import run
 from dlc.runtime.prepare import prepare
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from hypothesis import strategies as st
 
 LIBRARY = """
 fn double_1(%x: [N]) -> (y: %y)
@@ -121,7 +122,8 @@ fn softmax_1(%x: [B, T, U]) -> (y: %y)
 }
 """
 
-# Layers in a repeat, an instance called twice, a repeat inside a function that a repeat calls, a parameter of a child.
+# Layers in a repeat, an instance called twice, a repeat inside a function that a repeat calls, a parameter of
+# a child.
 NESTED = """
 entry Net
 
@@ -171,8 +173,8 @@ model Net(%x: [B, 3, H, W]) -> (y: %y)
     child bn.{i}: batch_norm_1 times 2 from 0 by 1
 {
     %a: [B, 4, H, W] = conv2d(%x) @ stem -> conv2d_1 [N=B, H=H, W=W]
-    %b: [B, 4, H, W] = batch_norm(%a) {eps=1e-05, momentum=0.1, affine=true} @ norm -> batch_norm_1 [N=B, H=H, W=W]
-    %y: [B, 4, H, W] = repeat(%b) {count=2, start=0, step=1} do (%h: [B, 4, H, W]) {
+    %b: [B, 4, H, W] = batch_norm(%a) {eps=1e-05, momentum=0.1, affine=true} @ norm -> batch_norm_1 [N=B, H=H,
+    W=W] %y: [B, 4, H, W] = repeat(%b) {count=2, start=0, step=1} do (%h: [B, 4, H, W]) {
         %c: [B, 4, H, W] = conv2d(%h) @ conv.{i} -> conv2d_2 [N=B, H=H, W=W]
         %d: [B, 4, H, W] = batch_norm(%c) {eps=1e-05, momentum=0.1, affine=true}
             @ bn.{i} -> batch_norm_1 [N=B, H=H, W=W]
@@ -335,7 +337,9 @@ class Maker:
 
     def body(self, b: Builder, pool: list[Value], steps: int, depth: int = 0) -> Value:
         for _ in range(steps):
-            step: Callable[[Maker, Builder, list[Value]], Value] = self.choose(STEPS if depth == 0 else STEPS[1:])
+            step: Callable[[Maker, Builder, list[Value]], Value] = self.choose(
+                STEPS if depth == 0 else STEPS[1:]
+            )
             pool.append(step(self, b, pool))
         return pool[-1]
 
@@ -417,7 +421,8 @@ def _cast(maker: Maker, b: Builder, pool: list[Value]) -> Value:
 def _slices(maker: Maker, b: Builder, pool: list[Value]) -> Value:
     x = maker.choose(pool)
     parts = [
-        b.op("slice", x, start=(0, at), stop=(ROW.axes[0], at + 2), step=(1, 1)) for at in maker.choose([(0, 2), (1, 1)])
+        b.op("slice", x, start=(0, at), stop=(ROW.axes[0], at + 2), step=(1, 1))
+        for at in maker.choose([(0, 2), (1, 1)])
     ]
     return b.op("concat", *parts, axis=1)
 
@@ -433,8 +438,8 @@ def _mean(maker: Maker, b: Builder, pool: list[Value]) -> Value:
 
 
 STEPS: list[Callable[[Maker, Builder, list[Value]], Value]] = [
-    Maker.repeat, Maker.call, _unary, _binary, _number, _constants, _permute, _reshape, _broadcast, _project, _cast,
-    _slices, _where, _mean,
+    Maker.repeat, Maker.call, _unary, _binary, _number, _constants, _permute, _reshape, _broadcast, _project,
+    _cast, _slices, _where, _mean,
 ]  # fmt: skip
 
 
@@ -452,7 +457,7 @@ def programs(draw: Callable[..., Any]) -> Program:
         library = draw(st.booleans())
         functions[name] = Function(
             name=name, source=f"source{index}", kind="module", inputs=(x,), outputs=(("y", result.name),),
-            body=tuple(maker.builder.body), params=tuple(maker.params.values()), children=tuple(maker.children),
-            library=library,
+            body=tuple(maker.builder.body), params=tuple(maker.params.values()),
+            children=tuple(maker.children), library=library,
         )  # fmt: skip
     return Program(functions, name)

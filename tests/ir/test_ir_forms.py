@@ -6,6 +6,9 @@ import json
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dlc.diagnostics import Span
 from dlc.ir.nodes import Child, Function, Op, Param, Parameter, Program, Region, Value
 from dlc.ir.schema import from_json, json_schema, to_json
@@ -13,9 +16,6 @@ from dlc.ir.text import IRSyntaxError, parse_program, print_op, print_program
 from dlc.types.dims import Dim, dim_max
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from ir.programs import EXAMPLES, programs
 
 B, T = Dim.symbol("B"), Dim.symbol("T")
@@ -42,10 +42,32 @@ def everything() -> Program:
     x = Value("x", TensorType.of("i64", (B, dim_max(T, 3), (T + 1) // 2)))
     odd = Value("1 odd", TensorType("float", ()))
     region = Region((Value("h", odd.type),), (Op("neg", ("h",), (Value("n", odd.type),)),), ("n",))
-    values = (math.inf, -math.inf, 1.0, -0.0, 1e-30, 5e300, True, None, 'a "b"\n', B * T + 1, 3, -4, ((), (1, (2.5,))))
+    values = (
+        math.inf,
+        -math.inf,
+        1.0,
+        -0.0,
+        1e-30,
+        5e300,
+        True,
+        None,
+        'a "b"\n',
+        B * T + 1,
+        3,
+        -4,
+        ((), (1, (2.5,))),
+    )
     body = (
-        Op("op", ("x", "", "x"), (odd,), (("values", values), ("nan", math.nan), ("name", Dim.symbol("nan")))),
-        Op("repeat", ("1 odd",), (Value("r", odd.type),), (("count", 2), ("start", -1), ("step", 0)), region=region),
+        Op(
+            "op", ("x", "", "x"), (odd,), (("values", values), ("nan", math.nan), ("name", Dim.symbol("nan")))
+        ),
+        Op(
+            "repeat",
+            ("1 odd",),
+            (Value("r", odd.type),),
+            (("count", 2), ("start", -1), ("step", 0)),
+            region=region,
+        ),
         Op("call", (), (), callee="F G", path="h.{i}.a-b", dims=(("T", T * 2), ("B", Dim.of(1)))),
         Op("update", ("r",), (), (("path", "état"),)),
     )
@@ -103,7 +125,9 @@ def test_any_attribute_reads_back(value: object) -> None:
 
 def test_spans_and_documentation_are_kept_in_json() -> None:
     span = Span("a.dl", 3, 5, 3, 9)
-    function = Function("F", "F", "fn", (), (), (Op("op", (), (), span=span),), doc="What it does.", span=span)
+    function = Function(
+        "F", "F", "fn", (), (), (Op("op", (), (), span=span),), doc="What it does.", span=span
+    )
     again = from_json(to_json(Program({"F": function}, "F")))
     assert (again.main.doc, again.main.span, again.main.body[0].span) == ("What it does.", span, span)
 

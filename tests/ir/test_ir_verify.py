@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+
 from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program
 from dlc.ir.verify import IRError, verify
-from hypothesis import given, settings
-
 from ir.programs import EXAMPLES, NESTED, program, programs
 
 
@@ -37,7 +37,7 @@ BROKEN = [
     ("(y: %y, same: %s)", "(y: %y_1, same: %s)", "the output `y` is %y_1, which nothing defines"),
     ("yield %b", "yield %shift", r"the next %z, should be \[B, 4\]"),
     ("yield %b", "yield %b, %b", "carried values without a partner"),
-    ("%shift: [4] = param() {path=\"shift\"}", "%shift: [4] = param() {path=\"shft\"}", "no parameter `shft`"),
+    ('%shift: [4] = param() {path="shift"}', '%shift: [4] = param() {path="shft"}', "no parameter `shft`"),
     ("layers.{i}.fc.1.weight", "layers.{i}.fc.2.weight", "no parameter `layers.5.fc.2.weight`"),
     ("@ first -> Inner [N=B]", "@ second -> Inner [N=B]", "no instance `second`"),
     ("@ first -> Inner [N=B]", "@ unused -> Inner [N=B]", "`unused` is of `linear_1`, not of `Inner`"),

@@ -17,7 +17,9 @@ def instantiate(name: str, static: Mapping[str, Attr], types: Sequence[TensorTyp
     builder = Builder()
     own = [_own(type) for type in types]
     names = ("q", "k", "v", "mask", "bias")
-    values = {n: Value(builder.fresh(n), type) for n, type in zip(names, own, strict=True) if type is not None}
+    values = {
+        n: Value(builder.fresh(n), type) for n, type in zip(names, own, strict=True) if type is not None
+    }
     k = values["k"]
     last = k.type.rank - 1
     turned = builder.permute(k, (*range(last - 1), last, last - 1))

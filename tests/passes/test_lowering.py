@@ -1,17 +1,21 @@
-"""Inlining, decomposing, unrolling, precision and randomness: what the result looks like, and that it computes the same."""
+"""Inlining, decomposing, unrolling, precision and randomness: what the result looks like, and that it
+computes the same."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_inputs, random_weights
+
+from dlc.diagnostics import Span
 from dlc.ir.nodes import Child, Function, Op, Program, Value, walk
 from dlc.ir.text import print_program
 from dlc.ir.verify import verify
 from dlc.passes.lower import decompose, flatten, hoist_randomness, inline, resolve_float, unroll
 from dlc.runtime.interpret import run
-from hypothesis import given, settings
-
-from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_inputs, random_weights
 
 DETERMINISTIC = ("nested", "foldable", "parallel")
 
@@ -53,7 +57,10 @@ def test_flattening_leaves_one_function() -> None:
 def test_decomposing_keeps_what_is_native() -> None:
     before = EXAMPLES["nested"]
     after = verify(decompose(before, lambda op: op.op == "linear"))
-    assert {op.op for each in after.functions.values() for op in walk(each.body) if op.callee} == {"linear", "call"}
+    assert {op.op for each in after.functions.values() for op in walk(each.body) if op.callee} == {
+        "linear",
+        "call",
+    }
     assert "double_1" not in after.functions
     assert_same(before, after)
 
@@ -74,6 +81,15 @@ def test_an_instance_kept_by_one_call_stays() -> None:
     assert after.main.children == (Child("fc", "linear_1"),)
     assert not after.main.params
     assert_same(before, after)
+
+
+def test_copies_keep_the_span_of_what_they_copy() -> None:
+    before = EXAMPLES["nested"]
+    inner = before.functions["double_1"]
+    span = Span("a.dl", 7, 3)
+    marked = replace(inner, body=tuple(replace(op, span=span) for op in inner.body))
+    flat = flatten(before.with_functions({**before.functions, "double_1": marked}))
+    assert [op.op for op in flat.main.body if op.span == span] == ["const", "mul"]
 
 
 def test_names_stay_readable() -> None:
@@ -125,7 +141,10 @@ def test_float_becomes_the_precision() -> None:
     before = EXAMPLES["random"]
     after = verify(resolve_float(before, "bf16"))
     assert "float" not in {
-        value.type.dtype for each in after.functions.values() for op in walk(each.body) for value in op.outputs
+        value.type.dtype
+        for each in after.functions.values()
+        for op in walk(each.body)
+        for value in op.outputs
     }
     assert {op.attr("dtype") for op in walk(after.functions["dropout_1"].body)} == {None, "bf16"}
     assert after.functions["Part"].params[0].type.dtype == "bf16"
@@ -145,7 +164,10 @@ def test_hoisted_draws_compute_what_the_generator_drew() -> None:
     before = EXAMPLES["random"]
     after, draws = hoist_randomness(before)
     rng = np.random.default_rng(3)
-    drawn = {draw.input.name: getattr(rng, {"normal": "normal", "uniform": "random"}[draw.op])(size=3) for draw in draws}
+    drawn = {
+        draw.input.name: getattr(rng, {"normal": "normal", "uniform": "random"}[draw.op])(size=3)
+        for draw in draws
+    }
     weights, x = random_weights(before), random_inputs(before)
     found = run(after, weights, {**x, **drawn}, precision="f64")["y"]
     again = run(after, weights, {**x, **drawn}, precision="f64")["y"]

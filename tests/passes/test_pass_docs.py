@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 
 import pytest
+
 from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
@@ -19,7 +20,6 @@ from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.norm_folding import NormFolding
 from dlc.passes.parallel_linears import ParallelLinears
 from dlc.passes.subexpressions import Subexpressions
-
 from passes.attention_library import instantiate
 
 PASSES: list[tuple[str, Callable[[Program], Program]]] = [

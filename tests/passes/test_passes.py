@@ -6,6 +6,9 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_weights
+
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.text import parse_program, print_program
@@ -19,9 +22,6 @@ from dlc.passes.parallel_linears import ParallelLinears
 from dlc.passes.pipeline import LEVELS, O2, optimize, pass_names
 from dlc.passes.subexpressions import Subexpressions
 from dlc.runtime.prepare import prepare
-from hypothesis import given, settings
-
-from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_weights
 from passes.attention_library import instantiate
 
 DETERMINISTIC = ("nested", "foldable", "parallel")
@@ -213,7 +213,8 @@ def test_a_layer_that_something_else_reads_is_not_folded() -> None:
         child bn: batch_norm_1
     {
         %c: [B, 4, H, W] = conv2d(%x) @ conv -> conv2d_2 [N=B, H=H, W=W]
-        %d: [B, 4, H, W] = batch_norm(%c) {eps=1e-05, momentum=0.1, affine=true} @ bn -> batch_norm_1 [N=B, H=H, W=W]
+        %d: [B, 4, H, W] = batch_norm(%c) {eps=1e-05, momentum=0.1, affine=true} @ bn -> batch_norm_1 [N=B,
+        H=H, W=W]
     }
     """
     before = program(text)
@@ -299,13 +300,18 @@ def test_attention_is_recognized(pattern: str) -> None:
     before = verify(attention(pattern))
     after = verify(DeadCode().run(FusedAttention(instantiate).run(before)))
     assert [op.op for op in after.main.body] == ["attention"]
-    wanted = 1.0 if "factor" not in pattern and "divisor" not in pattern else 2.0 if "divisor" in pattern else 0.5
+    wanted = (
+        1.0 if "factor" not in pattern and "divisor" not in pattern else 2.0 if "divisor" in pattern else 0.5
+    )
     assert after.main.body[0].attr("scale") == wanted
     weightless = {**SIZED, "mask": np.tril(np.ones((3, 4), bool))} if "mask" in pattern else SIZED
     from dlc.runtime.interpret import run
 
     rng = np.random.default_rng(0)
-    inputs = {v.name: weightless.get(v.name, rng.normal(size=[a.evaluate(DIMS) for a in v.type.axes])) for v in before.main.inputs}
+    inputs = {
+        v.name: weightless.get(v.name, rng.normal(size=[a.evaluate(DIMS) for a in v.type.axes]))
+        for v in before.main.inputs
+    }
     found, expected = (run(p, {}, inputs, precision="f64")["y"] for p in (after, before))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 

@@ -6,6 +6,7 @@ import ast
 
 import numpy as np
 import pytest
+
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Attr, Function, Program, Value
 from dlc.ir.read import _type
@@ -38,7 +39,10 @@ def _build(node: ast.expr, builder: Builder, inputs: dict[str, Value], attrs: di
         return ast.literal_eval(node)
     operands = [_build(arg, builder, inputs, attrs) for arg in node.args]
     keywords = {str(each.arg): each.value for each in node.keywords}
-    given = {key: attrs[value.id] if isinstance(value, ast.Name) else ast.literal_eval(value) for key, value in keywords.items()}
+    given = {
+        key: attrs[value.id] if isinstance(value, ast.Name) else ast.literal_eval(value)
+        for key, value in keywords.items()
+    }
     if op_name(node) == "concat":
         given["axis"] = attrs["axis"]
     return builder.op(op_name(node), *operands, **given)  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ STATEMENTS = [
     ("for = 3", "2:5", "`for` is a reserved word", ""),
     ('y = f() as "a{"', "2:14", "`{` in this string", "`{{`"),
     ('y = f() as "a{}"', "2:15", "expected an expression", ""),
-    ('require d, "{d:.2f}"', "2:14", "found `:`", "no format"),
+    ('require d, "{d:.2f}"', "2:15", "found `:`", "no format"),
     ('y = f("a\\qb")', "2:9", "`\\q` is no escape", ""),
     ('y = f("\\u{110000}")', "2:8", "is no escape", ""),
     ("retrun x", "2:8", "expected a new line", "did you mean `return`?"),
@@ -190,7 +190,7 @@ let h = 3
 
 
 def test_every_wrong_statement_is_reported() -> None:
-    text = in_module("y = =\nz = x\nif a b { y = + }\nreturn ]\nw = x")
+    text = in_module("y = ]\nz = x\nif a b { y = + }\nreturn ]\nw = x")
     assert [str(each.span) for each in wrong(text)] == ["2:5", "4:6", "4:16", "5:8"]
     (module,) = parse(text, "t").file.items
     assert isinstance(module, ast.ModuleDef)

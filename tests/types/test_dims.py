@@ -248,10 +248,10 @@ def too_deep() -> Dim:
     ],
 )
 def test_too_large_is_said_soon(make):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DimTooLarge):
         make()
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_negative_powers_are_refused():

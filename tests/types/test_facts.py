@@ -360,7 +360,7 @@ def test_nothing_depends_on_the_order_of_hashes():
 
 
 def test_long_chains_and_many_facts_are_quick():
-    start = time.perf_counter()
+    start = time.process_time()
     equal, ordered = Facts(), Facts()
     for i in range(100):
         equal = equal.assume(relation(f"n{i} == n{i + 1}"))
@@ -368,7 +368,7 @@ def test_long_chains_and_many_facts_are_quick():
     assert equal.decide(relation("n0 == n100")) is True
     assert ordered.decide(relation("n0 <= n10")) in (True, None)
     assert ordered.decide(relation("n99 < n0")) in (False, None)
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0
 
 
 def test_facts_are_immutable():
@@ -496,9 +496,9 @@ def test_shifted_and_scaled_copies_are_compared_rightly(facts, dim, factor, othe
 
 def test_a_thousand_proofs_take_half_a_second():
     typical = [(given_facts(facts), relation(goal)) for facts, goal in PROVED + UNKNOWN + REFUTED]
-    start = time.perf_counter()
+    start = time.process_time()
     for turn in range(1000):
         known, goal = typical[turn % len(typical)]
         fresh = Facts(known.relations) if turn >= len(typical) else known
         assert fresh.decide(goal) in (True, False, None)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 0.5

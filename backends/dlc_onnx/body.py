@@ -1,0 +1,218 @@
+"""One ONNX function or graph under construction: its nodes in order, and the dtypes of all values in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dlc.ir.splice import Names
+from dlc.ops.arrays import numpy_dtype
+from dlc_onnx.rows import DTYPES, MOVES, OPSET, TYPES
+from dlc_onnx.template import Ref
+
+if TYPE_CHECKING:
+    import onnx
+
+    from dlc.ir.nodes import Attr
+
+Number = bool | int | float
+Operand = str | Number | Sequence[int]
+"""A value by its name ("" for one that is absent), or a number or list of ints that becomes a constant."""
+
+
+@dataclass
+class Body:
+    """Appends nodes. `wider` are the dtypes that are computed in others (see `rows.WIDER`).
+
+    Names of values are unique; what a node makes on the way to an op's result is named after that result (`scope`)."""
+
+    names: Names
+    wider: Mapping[str, str] = field(default_factory=dict)
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    scope: str = ""
+    place: str = ""
+    _shared: dict[Any, Ref] = field(default_factory=dict)
+    _kept: set[str] = field(default_factory=set)
+
+    # Values
+
+    def define(self, hint: str, dtype: str) -> Ref:
+        """A new value's name."""
+        name = Ref(self.names.fresh(hint))
+        self.dtypes[name] = dtype
+        return name
+
+    def const(self, value: Attr, dtype: str, shape: Iterable[int] = ()) -> Ref:
+        """A constant, one node for all its uses."""
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            array = np.array(value, numpy_dtype(dtype)).reshape(tuple(shape))
+        key = (dtype, array.shape, array.tobytes())
+        if key not in self._shared:
+            name = self.define("const", dtype)
+            self._append("Constant", [], [name], {"value": tensor(array, dtype)})
+            self.share(key, name)
+        return self._shared[key]
+
+    def ints(self, values: Iterable[int]) -> Ref:
+        """A list of i64, such as axes."""
+        found = tuple(values)
+        return self.const(found, "i64", (len(found),))
+
+    def cast(self, value: str, dtype: str) -> Ref:
+        """The value in a dtype; itself if it has that."""
+        if self.dtypes[value] == dtype:
+            return Ref(value)
+        return self.one("Cast", value, to=TYPES[dtype])
+
+    # Nodes
+
+    def node(self, kind: str, *operands: Operand, outputs: int = 1, dtype: str = "", **attrs: Any) -> Any:
+        """Append a node. The name of its result, or of all of them if it has several that are always wanted (TopK).
+
+        `dtype` is the result's where neither the operands nor the kind of node say it."""
+        inputs = self._inputs(kind, operands)
+        outputs = max(outputs, ALWAYS.get(kind, 1))
+        dtypes = [dtype or each for each in self._result_dtypes(kind, inputs, attrs, outputs)]
+        results = self._append_wide(kind, inputs, dtypes, attrs)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def one(self, kind: str, *operands: Operand, dtype: str = "", **attrs: Any) -> Ref:
+        """The same for a node with one result."""
+        result = self.node(kind, *operands, dtype=dtype, **attrs)
+        assert isinstance(result, Ref)
+        return result
+
+    def call(self, function: str, domain: str, inputs: Sequence[str], outputs: Sequence[tuple[str, str]]) -> list[Ref]:
+        """Append a call of a function of the model; `outputs` are names to take, and dtypes."""
+        results = [self.define(name, dtype) for name, dtype in outputs]
+        self._append(function, list(inputs), results, {}, domain)
+        return results
+
+    def rename(self, old: str, new: str) -> Ref:
+        """Let the result of the last node have another name. Nothing may have used it yet."""
+        outputs = self.nodes[-1].output
+        outputs[list(outputs).index(old)] = new
+        self.dtypes[new] = self.dtypes.pop(old)
+        if not self.nodes[-1].domain:
+            self.nodes[-1].name = str(outputs[0])
+        return Ref(new)
+
+    def fresh_result(self, name: str) -> bool:
+        """Whether the last node made this, and for one use only: then it may be renamed."""
+        return bool(self.nodes) and name in self.nodes[-1].output and name not in self._kept
+
+    def share(self, key: Any, name: Ref) -> Ref:
+        """Keep a value for further uses under a key."""
+        self._shared[key] = name
+        self._kept.add(name)
+        return name
+
+    def shared(self, key: Any) -> Ref | None:
+        return self._shared.get(key)
+
+    # How nodes come about
+
+    def _inputs(self, kind: str, operands: Sequence[Operand]) -> list[str]:
+        given = [each if isinstance(each, str) else None for each in operands]
+        return [
+            each if isinstance(each, str) else self._literal(kind, i, each, given)
+            for i, each in enumerate(operands)
+        ]
+
+    def _literal(self, kind: str, index: int, value: Number | Sequence[int], given: Sequence[str | None]) -> Ref:
+        """A number among a node's operands: of the dtype of the operands that must share its type; else an i64."""
+        if not isinstance(value, bool | int | float):
+            return self.ints(value)
+        formals = schema(kind).inputs
+        mine = _formal(formals, index).type_str
+        for i, name in enumerate(given):
+            if name and _formal(formals, i).type_str == mine:
+                return self.const(value, self.dtypes[name])
+        return self.const(value, "i64")
+
+    def _result_dtypes(
+        self, kind: str, inputs: Sequence[str], attrs: Mapping[str, Any], outputs: int
+    ) -> list[str]:
+        """The dtypes of a node's results, as ONNX's own definition of the kind says."""
+        formals = schema(kind)
+        known = {_formal(formals.inputs, i).type_str: self.dtypes[name] for i, name in enumerate(inputs) if name}
+        if "to" in attrs:
+            return [DTYPES[attrs["to"]]]
+        return [known.get(each.type_str) or _only_type(kind, each.type_str) for each in list(formals.outputs)[:outputs]]
+
+    def _append_wide(
+        self, kind: str, inputs: Sequence[str], dtypes: Sequence[str], attrs: Mapping[str, Any]
+    ) -> list[Ref]:
+        """A node, computed in wider dtypes where its own are only for storage."""
+        if kind in MOVES or not any(self.dtypes[name] in self.wider for name in inputs if name):
+            results = [self.define(f"{self.scope}.{kind}", dtype) for dtype in dtypes]
+            self._append(kind, list(inputs), results, attrs)
+            return results
+        wide = [self._widened(name) if name else name for name in inputs]
+        results = [self.define(f"{self.scope}.{kind}", self.wider.get(dtype, dtype)) for dtype in dtypes]
+        self._append(kind, wide, results, attrs)
+        return [self.cast(result, dtype) for result, dtype in zip(results, dtypes, strict=True)]
+
+    def _widened(self, name: str) -> Ref:
+        wide = self.wider.get(self.dtypes[name])
+        if wide is None:
+            return Ref(name)
+        return self.shared(("wide", name)) or self.share(("wide", name), self.cast(name, wide))
+
+    def _append(
+        self, kind: str, inputs: list[str], outputs: Sequence[str], attrs: Mapping[str, Any], domain: str = ""
+    ) -> None:
+        from onnx import helper
+
+        name = self.scope if domain else outputs[0]
+        node = helper.make_node(
+            kind, inputs, list(outputs), name=name, doc_string=self.place or None, domain=domain, **attrs
+        )
+        self.nodes.append(node)
+
+
+# Kinds of node whose further results are always wanted.
+ALWAYS: Mapping[str, int] = {"TopK": 2}
+
+
+@cache
+def schema(kind: str) -> Any:
+    """ONNX's definition of a kind of node."""
+    from onnx import defs
+
+    return defs.get_schema(kind, OPSET, "")
+
+
+def _formal(formals: Any, index: int) -> Any:
+    """The definition of an operand; the last one stands for all further ones."""
+    return formals[min(index, len(formals) - 1)]
+
+
+@cache
+def _only_type(kind: str, type_str: str) -> str:
+    """The dtype that a result always has: written out, or the only one that its type variable allows; else ""."""
+    from onnx import TensorProto
+
+    allowed = [each.allowed_type_strs for each in schema(kind).type_constraints if each.type_param_str == type_str]
+    names = list(allowed[0]) if allowed else [type_str]
+    if len(names) != 1:
+        return ""
+    number = TensorProto.DataType.Value(names[0].removeprefix("tensor(").removesuffix(")").upper())
+    return DTYPES[number]
+
+
+def tensor(array: Any, dtype: str, name: str = "") -> onnx.TensorProto:
+    """A NumPy array as ONNX's tensor, of any of our dtypes."""
+    from onnx import helper
+
+    if dtype == "i4":
+        return helper.make_tensor(name, TYPES[dtype], array.shape, array.astype("int8").ravel())
+    data = array.tobytes()
+    assert len(data) == math.prod(array.shape) * array.dtype.itemsize
+    return helper.make_tensor(name, TYPES[dtype], array.shape, data, raw=True)

@@ -1,0 +1,273 @@
+"""Primitive ops that a row can't say: what depends on shapes, and windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dlc.ir.nodes import Attr, Op
+from dlc.types.dims import Dim
+from dlc_onnx.body import tensor
+from dlc_onnx.template import Ref
+
+if TYPE_CHECKING:
+    from dlc_onnx.functions import FunctionWriter
+
+Say = Callable[["FunctionWriter", Op], Any]
+
+LAST = 2**63 - 1  # the end of any axis, for Slice
+FIRST = -LAST
+
+
+def dims(value: Attr) -> tuple[Dim, ...]:
+    assert isinstance(value, tuple)
+    return tuple(Dim.of(each) for each in value if isinstance(each, int | Dim))
+
+
+def ints(value: Attr) -> list[int]:
+    assert isinstance(value, tuple)
+    return [each for each in value if isinstance(each, int)]
+
+
+# Shapes
+
+
+def reshape(w: FunctionWriter, op: Op) -> Ref:
+    """Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape, by a constant shape if possible."""
+    x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
+    if source == target:
+        return x
+    dropped = inserted(target, source)
+    if dropped:
+        return w.body.one("Squeeze", x, dropped)
+    added = inserted(source, target)
+    if added:
+        return w.body.one("Unsqueeze", x, added)
+    constant = constant_shape(w, source, target)
+    if constant is not None:
+        return w.body.one("Reshape", x, constant)
+    return w.body.one("Reshape", x, w.sizes.vector(target), allowzero=1)
+
+
+def inserted(short: Sequence[Dim], long: Sequence[Dim]) -> list[int]:
+    """The axes of size 1 that `long` has beyond `short`; none if there is another difference."""
+    axes: list[int] = []
+    for i, size in enumerate(long):
+        place = i - len(axes)
+        if place < len(short) and short[place] == size:
+            continue
+        if size.constant != 1:
+            return []
+        axes.append(i)
+    return axes if len(long) - len(axes) == len(short) else []
+
+
+def constant_shape(w: FunctionWriter, source: Sequence[Dim], target: Sequence[Dim]) -> list[int] | None:
+    """A shape for Reshape in which 0 keeps the axis of the same place and one -1 takes what is left; None where that
+    can't say it."""
+    shape: list[int] = []
+    for i, size in enumerate(target):
+        if size.constant is not None:
+            shape.append(size.constant)
+        else:
+            shape.append(0 if i < len(source) and source[i] == size else -1)
+    others = [size for size, entry in zip(target, shape, strict=True) if entry != -1]
+    if any(size.constant == 0 for size in target) or shape.count(-1) > 1:
+        return None
+    # Nothing is left over where another size is 0.
+    if -1 in shape and not all(w.facts.prove_ge(size, 1) for size in others):
+        return None
+    return shape
+
+
+def broadcast(w: FunctionWriter, op: Op) -> Ref:
+    """Expand; sizes that x has already may be given as 1."""
+    x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
+    if source == target:
+        return x
+    offset = len(target) - len(source)
+    same = [i >= offset and source[i - offset] == size for i, size in enumerate(target)]
+    shape = [Dim.of(1) if kept else size for kept, size in zip(same, target, strict=True)]
+    return w.body.one("Expand", x, w.sizes.vector(shape))
+
+
+def slice_(w: FunctionWriter, op: Op) -> Ref:
+    """Slice over the axes that are cut; a place counted from the end is a negative constant."""
+    x, axes = w.value(op.inputs[0]), w.type(op.inputs[0]).axes
+    entries = zip(axes, dims(op.attr("start")), dims(op.attr("stop")), ints(op.attr("step")), strict=True)
+    cut = [
+        (axis, from_end(start, size), LAST if stop == size else from_end(stop, size), step)
+        for axis, (size, start, stop, step) in enumerate(entries)
+        if start != Dim.of(0) or stop != size or step != 1
+    ]
+    if not cut:
+        return x
+    places, starts, stops, steps = zip(*cut, strict=True)
+    return w.body.one("Slice", x, bounds(w, starts), bounds(w, stops), places, steps)
+
+
+def from_end(place: Dim, size: Dim) -> Dim:
+    """A place of an axis, as the negative number that counts from its end if only that is known."""
+    gap = (place - size).constant
+    return Dim.of(gap) if place.constant is None and gap is not None and gap < 0 else place
+
+
+def bounds(w: FunctionWriter, places: Sequence[Dim | int]) -> Ref:
+    return w.sizes.vector([Dim.of(each) for each in places])
+
+
+def pad(w: FunctionWriter, op: Op) -> Ref:
+    pads = (*dims(op.attr("before")), *dims(op.attr("after")))
+    x, value = w.value(op.inputs[0]), op.attr("value")
+    assert isinstance(value, int | float)
+    if all(size == Dim.of(0) for size in pads):
+        return x
+    fill = w.body.const(value, op.out.type.dtype)
+    return w.body.one("Pad", x, w.sizes.vector(pads), fill)
+
+
+def flip(w: FunctionWriter, op: Op) -> Ref:
+    x, axes = w.value(op.inputs[0]), ints(op.attr("axes"))
+    if not axes:
+        return x
+    count = len(axes)
+    return w.body.one("Slice", x, [-1] * count, [FIRST] * count, axes, [-1] * count)
+
+
+# Making tensors
+
+
+def cast(w: FunctionWriter, op: Op) -> Ref:
+    return w.body.cast(w.value(op.inputs[0]), op.out.type.dtype)
+
+
+def arange(w: FunctionWriter, op: Op) -> Ref:
+    start, stop, step = (w.sizes.scalar(Dim.of(each)) for each in (_dim(op, "start"), _dim(op, "stop"), _dim(op, "step")))
+    return w.body.cast(w.body.one("Range", start, stop, step), op.out.type.dtype)
+
+
+def _dim(op: Op, name: str) -> int | Dim:
+    value = op.attr(name)
+    assert isinstance(value, int | Dim)
+    return value
+
+
+def full(w: FunctionWriter, op: Op) -> Ref:
+    shape = dims(op.attr("shape"))
+    value = w.body.const(op.attr("value"), op.out.type.dtype)
+    return w.body.one("Expand", value, w.sizes.vector(shape)) if shape else value
+
+
+def size(w: FunctionWriter, op: Op) -> Ref:
+    return w.sizes.scalar(Dim.of(_dim(op, "dim")))
+
+
+# Order and places
+
+
+def argsort(w: FunctionWriter, op: Op) -> Ref:
+    """TopK of all: equal elements come in the order of their places."""
+    axis = int(str(op.attr("axis")))
+    count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
+    largest = int(op.attr("descending") is True)
+    _, places = w.body.node("TopK", w.value(op.inputs[0]), count, axis=axis, largest=largest)
+    return Ref(places)
+
+
+def update_slice(w: FunctionWriter, op: Op) -> Ref:
+    """What stands before, the new values, what stands behind."""
+    x, values, start = w.operands(op)
+    axis = int(str(op.attr("axis")))
+    begin = w.body.one("Unsqueeze", start, [0])
+    end = w.body.one("Add", begin, w.sizes.size(w.type(op.inputs[1]).axes[axis]))
+    before = w.body.one("Slice", x, [0], begin, [axis])
+    after = w.body.one("Slice", x, end, [LAST], [axis])
+    return w.body.one("Concat", before, values, after, axis=axis)
+
+
+def cumprod(w: FunctionWriter, op: Op) -> Ref:
+    """A Scan that multiplies: ONNX has a running product only from opset 26 on."""
+    axis, x = int(str(op.attr("axis"))), w.value(op.inputs[0])
+    dtype = w.body.dtypes[x]
+    wide = w.body.wider.get(dtype, dtype)
+    x = w.body.cast(x, wide)
+    # The product over no element: ones of the shape that x has without the axis.
+    ones = w.body.one("ReduceProd", w.body.one("Slice", x, [0], [0], [axis]), [axis], keepdims=0)
+    scan = w.body.node(
+        "Scan", ones, x, outputs=2, dtype=wide, body=_running_product(wide), num_scan_inputs=1,
+        scan_input_axes=[axis], scan_output_axes=[axis],
+    )  # fmt: skip
+    return w.body.cast(scan[1], dtype)
+
+
+def _running_product(dtype: str) -> Any:
+    """(product so far, element) -> (product, product)."""
+    from onnx import helper
+
+    from dlc_onnx.rows import TYPES
+
+    names = ("before", "element", "after", "product")
+    before, element, after, product = (helper.make_tensor_value_info(name, TYPES[dtype], None) for name in names)
+    nodes = [
+        helper.make_node("Mul", ["before", "element"], ["after"]),
+        helper.make_node("Identity", ["after"], ["product"]),
+    ]
+    return helper.make_graph(nodes, "multiply", [before, element], [after, product])
+
+
+# Windows
+
+
+def spatial(op: Op, *, dilation: bool = True) -> dict[str, Any]:
+    """Attributes of Conv and of pooling: pads are first all at the front, then all at the back."""
+    padding = op.attr("padding")
+    assert isinstance(padding, tuple)
+    pairs = [ints(pair) for pair in padding]
+    found = {"strides": ints(op.attr("stride")), "pads": [a for a, _ in pairs] + [b for _, b in pairs]}
+    if dilation:
+        found |= {"dilations": ints(op.attr("dilation")), "group": op.attr("groups")}
+    return found
+
+
+def conv(w: FunctionWriter, op: Op) -> Ref:
+    return w.body.one("Conv", *w.operands(op), **spatial(op))
+
+
+def conv_transpose(w: FunctionWriter, op: Op) -> Ref:
+    extra = {"output_padding": ints(op.attr("output_padding"))}
+    return w.body.one("ConvTranspose", *w.operands(op), **spatial(op), **extra)
+
+
+def pool_attrs(op: Op) -> dict[str, Any]:
+    # ONNX's ceil_mode lets no window start behind the input and its front padding, as PyTorch's.
+    ceil = int(op.attr("ceil") is True)
+    return {"kernel_shape": ints(op.attr("kernel")), "ceil_mode": ceil, **spatial(op, dilation=False)}
+
+
+def max_pool(w: FunctionWriter, op: Op) -> Ref:
+    return w.body.one("MaxPool", *w.operands(op), **pool_attrs(op))
+
+
+def avg_pool(w: FunctionWriter, op: Op) -> Ref:
+    counted = int(op.attr("count_padding") is True)
+    return w.body.one("AveragePool", *w.operands(op), count_include_pad=counted, **pool_attrs(op))
+
+
+METHODS: Mapping[str, Say] = {
+    "reshape": reshape,
+    "broadcast": broadcast,
+    "slice": slice_,
+    "pad": pad,
+    "flip": flip,
+    "cast": cast,
+    "arange": arange,
+    "full": full,
+    "size": size,
+    "argsort": argsort,
+    "update_slice": update_slice,
+    "cumprod": cumprod,
+    "conv": conv,
+    "conv_transpose": conv_transpose,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+}

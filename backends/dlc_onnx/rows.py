@@ -1,0 +1,148 @@
+"""How ONNX says each op: tables of rows, in the notation of `template.py`.
+
+A row names the op's operands and attributes; a call makes a node, keywords are its attributes, numbers become
+constants. What a row can't say is a method in `methods.py` (primitive ops) or `layers.py` (composites).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# RMSNormalization and Attention need 23; onnxruntime 1.31 runs up to 26.
+OPSET = 23
+# Functions of a model carry their types since IR version 10.
+IR_VERSION = 10
+# The domain of the model's own functions.
+DOMAIN = "dlc"
+
+# onnx.TensorProto's numbers for our dtypes.
+TYPES: Mapping[str, int] = {
+    "f32": 1, "u8": 2, "i8": 3, "i16": 5, "i32": 6, "i64": 7, "bool": 9, "f16": 10, "f64": 11, "bf16": 16,
+    "f8e4m3": 17, "f8e5m2": 19, "i4": 22,
+}  # fmt: skip
+DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
+
+# Dtypes that onnxruntime's CPU kernels only move about, and what they are computed in: results are rounded back after
+# every node, which is what the reference does. (It does the same for f16 by itself.)
+WIDER: Mapping[str, str] = {"bf16": "f32", "f8e4m3": "f32", "f8e5m2": "f32", "i4": "i8"}
+
+# Ops that move elements without computing: any dtype will do.
+MOVES = frozenset({"Cast", "Concat", "Constant", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
+
+# Primitive ops.
+ROWS: Mapping[str, str] = {
+    # elementwise
+    "exp": "Exp(x)",
+    # Exact near 0, where exp(x) - 1 cancels: the error of u = exp(x) is that of log(u) (Kahan).
+    "expm1": "u = Exp(x); d = u - 1.0; Where(Abs(x) < 0.5, Where(u == 1.0, x, d * x / Log(u)), d)",
+    "log": "Log(x)",
+    "log1p": "u = x + 1.0; Where(Abs(x) < 0.5, Where(u == 1.0, x, Log(u) * x / (u - 1.0)), Log(u))",
+    "sqrt": "Sqrt(x)",
+    "rsqrt": "Reciprocal(Sqrt(x))",
+    "sin": "Sin(x)",
+    "cos": "Cos(x)",
+    "tan": "Tan(x)",
+    "tanh": "Tanh(x)",
+    "sigmoid": "Sigmoid(x)",
+    "erf": "Erf(x)",
+    "floor": "Floor(x)",
+    "ceil": "Ceil(x)",
+    "round": "Round(x)",
+    "neg": "-x",
+    "abs": "Abs(x)",
+    "sign": "Sign(x)",
+    "isnan": "IsNaN(x)",
+    "isfinite": "~(IsInf(x) | IsNaN(x))",
+    "logical_not": "~x",
+    "add": "a + b",
+    "sub": "a - b",
+    "mul": "a * b",
+    "div": "a / b",
+    # C's rest has the sign of a; Python's that of b.
+    "mod": "r = Mod(a, b, fmod=1); Where((r != 0.0) & ((r < 0.0) ^ (b < 0.0)), r + b, r)",
+    "floordiv": (
+        "r = Mod(a, b, fmod=1); s = Where((r != 0.0) & ((r < 0.0) ^ (b < 0.0)), r + b, r);"
+        "Where(b == 0.0, a / b, Round((a - s) / b))"
+    ),
+    "pow": "Pow(a, b)",
+    "minimum": "Min(a, b)",
+    "maximum": "Max(a, b)",
+    "eq": "a == b",
+    "ne": "~(a == b)",
+    "lt": "a < b",
+    "le": "a <= b",
+    "gt": "a > b",
+    "ge": "a >= b",
+    "logical_and": "a & b",
+    "logical_or": "a | b",
+    "where": "Where(condition, a, b)",
+    # reduction
+    "sum": "ReduceSum(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
+    "prod": "ReduceProd(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
+    # ReduceMax is not defined over nothing; a count of the true ones is.
+    "any": "ReduceSum(Cast(x, to=INT32), axis, keepdims=keepdims, noop_with_empty_axes=1) > 0",
+    "all": "ReduceSum(Cast(~x, to=INT32), axis, keepdims=keepdims, noop_with_empty_axes=1) == 0",
+    "argmax": "ArgMax(x, axis=axis, keepdims=keepdims)",
+    "argmin": "ArgMin(x, axis=axis, keepdims=keepdims)",
+    "cumsum": "CumSum(x, axis)",
+    # contraction
+    "matmul": "MatMul(a, b)",
+    "einsum": "Einsum(*xs, equation=pattern)",
+    # shape
+    "permute": "Transpose(x, perm=axes)",
+    "concat": "Concat(*xs, axis=axis)",
+    # indexing
+    "take": "Gather(x, index, axis=axis)",
+    "take_along": "GatherElements(x, index, axis=axis)",
+    "scatter": "ScatterElements(x, index, values, axis=axis)",
+    "scatter_add": "ScatterElements(x, index, values, axis=axis, reduction='add')",
+    # Equal elements come in the order of their places, in ONNX too.
+    "top_k": "TopK(x, [k], axis=axis)",
+    # gradient
+    "stop_gradient": "x",
+}
+
+# Where the result is of integers.
+INTEGER_ROWS: Mapping[str, str] = {
+    "mod": "Mod(a, b)",
+    "floordiv": "(a - Mod(a, b)) / b",
+    "max": "ReduceMax(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
+    "min": "ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
+}
+
+# Where it is of floats: ReduceMax passes over nan, the reference does not.
+FLOAT_ROWS: Mapping[str, str] = {
+    "max": (
+        "m = ReduceMax(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
+        "Where(ReduceMax(IsNaN(x), axis, keepdims=keepdims, noop_with_empty_axes=1), nan, m)"
+    ),
+    "min": (
+        "m = ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
+        "Where(ReduceMax(IsNaN(x), axis, keepdims=keepdims, noop_with_empty_axes=1), nan, m)"
+    ),
+}
+
+# Where it is of bools, which onnxruntime has no Where for.
+BOOL_ROWS: Mapping[str, str] = {"where": "(condition & a) | (~condition & b)"}
+
+# Composites of the standard library. Their operands are those of the definition in `dlc/std`, and its parameters.
+COMPOSITES: Mapping[str, str] = {
+    "relu": "Relu(x)",
+    "relu6": "Clip(x, 0.0, 6.0)",
+    "leaky_relu": "LeakyRelu(x, alpha=slope)",
+    "elu": "Elu(x, alpha=alpha)",
+    "selu": "Selu(x, alpha=1.6732632423543772, gamma=1.0507009873554805)",
+    "silu": "x * Sigmoid(x)",
+    "mish": "Mish(x)",
+    "softplus": "Softplus(x)",
+    "log_sigmoid": "-Softplus(-x)",
+    "hardsigmoid": "HardSigmoid(x, alpha=1/6, beta=0.5)",
+    "hardswish": "HardSwish(x)",
+    "softmax": "Softmax(x, axis=axis)",
+    "log_softmax": "LogSoftmax(x, axis=axis)",
+    "square": "x * x",
+    "tril": "Trilu(x, diagonal, upper=0)",
+    "triu": "Trilu(x, diagonal, upper=1)",
+    "embedding": "Gather(weight, index, axis=0)",
+    "pixel_shuffle": "DepthToSpace(x, blocksize=r, mode='CRD')",
+}

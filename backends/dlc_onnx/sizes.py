@@ -1,0 +1,114 @@
+"""Sizes that are known only when the model runs, computed once per function from the shapes of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dlc.emit.sizes import Source, readable
+from dlc.ir.nodes import Function
+from dlc.types.dims import Atom, Dim, Monomial
+from dlc.types.facts import Facts
+from dlc_onnx.body import Body
+from dlc_onnx.template import Ref
+
+
+@dataclass
+class Sizes:
+    """The sizes of one function. All values are i64[1], so that a shape is their concatenation."""
+
+    function: Function
+    body: Body
+    inputs: Mapping[str, str]  # ONNX's names of the function's inputs
+    _known: dict[Dim, Ref] = field(default_factory=dict)
+
+    @cached_property
+    def facts(self) -> Facts:
+        return Facts(self.function.facts)
+
+    @cached_property
+    def sources(self) -> Mapping[str, Source]:
+        return readable(self.function)
+
+    def vector(self, dims: Sequence[Dim]) -> Ref:
+        """A list of sizes, i64[n]."""
+        constants = [dim.constant for dim in dims]
+        if None not in constants:
+            return self.body.ints(each for each in constants if each is not None)
+        key = ("vector", tuple(dims))
+        known = self.body.shared(key)
+        if known is None:
+            known = self.body.share(key, self.body.one("Concat", *map(self.size, dims), axis=0))
+        return known
+
+    def scalar(self, dim: Dim) -> Ref:
+        """A size as a number, i64[]."""
+        if dim.constant is not None:
+            return self.body.const(dim.constant, "i64")
+        key = ("scalar", dim)
+        return self.body.shared(key) or self.body.share(key, self.body.one("Squeeze", self.size(dim)))
+
+    def size(self, dim: Dim) -> Ref:
+        """A size as a list of one, i64[1]."""
+        if dim.constant is not None:
+            return self.body.ints([dim.constant])
+        if dim not in self._known:
+            self._known[dim] = self.body.share(("size", dim), self._sum(dim))
+        return self._known[dim]
+
+    def _sum(self, dim: Dim) -> Ref:
+        total: Ref | None = None
+        for monomial, coefficient in dim.ordered():
+            if total is not None and coefficient < 0:
+                total = self.body.one("Sub", total, self._term(monomial, -coefficient))
+            else:
+                term = self._term(monomial, coefficient)
+                total = term if total is None else self.body.one("Add", total, term)
+        assert total is not None
+        return total
+
+    def _term(self, monomial: Monomial, coefficient: int) -> Ref:
+        factors = [self._atom(atom) for atom, power in monomial for _ in range(power)]
+        if coefficient != 1 or not factors:
+            factors.append(self.body.ints([coefficient]))
+        result = factors[0]
+        for factor in factors[1:]:
+            result = self.body.one("Mul", result, factor)
+        return result
+
+    def _atom(self, atom: str | Atom) -> Ref:
+        if isinstance(atom, str):
+            return self._symbol(atom)
+        a, b = atom.args
+        if atom.op == "//":
+            return self._quotient(a, b)
+        kind = {"%": "Mod", "min": "Min", "max": "Max"}[atom.op]
+        return self.body.one(kind, self.size(a), self.size(b))
+
+    def _quotient(self, a: Dim, b: Dim) -> Ref:
+        """ONNX cuts quotients towards 0, so what may be negative is divided without its rest."""
+        top, bottom = self.size(a), self.size(b)
+        if self.facts.prove_ge(a, 0) is not True:
+            top = self.body.one("Sub", top, self.body.one("Mod", top, bottom))
+        return self.body.one("Div", top, bottom)
+
+    def _symbol(self, name: str) -> Ref:
+        """A dim, read from an axis of an input that is the dim alone or linear in it."""
+        dim = Dim.symbol(name)
+        if dim in self._known:
+            return self._known[dim]
+        source = self.sources[name]
+        variable = self.inputs[self.function.inputs[source.input].name]
+        read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)
+        found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(name))
+        self._known[dim] = self.body.share(("size", dim), found)
+        return found
+
+    def _solved(self, source: Source, name: str, read: Ref) -> Ref:
+        linear = source.size.linear_in(name)
+        assert linear is not None
+        factor, rest = (part.constant for part in linear)
+        if rest:
+            read = self.body.one("Sub", read, [rest])
+        return read if factor == 1 else self.body.one("Div", read, [factor or 1])
