@@ -31,10 +31,10 @@ class JaxBackend:
 
         return emit(program, options)
 
-    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Runnable:
+    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "") -> Runnable:
         from dlc_jax.load import load
 
-        return load(artifact, weights)
+        return load(artifact, weights, device)
 
 
 BACKEND = JaxBackend()

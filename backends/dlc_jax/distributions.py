@@ -1,7 +1,7 @@
 """Initial values as the distributions that they are, found in the functions that draw them.
 
-`0.16 * uniform - 0.08` is uniform between -0.08 and 0.08, which for a kernel of 3*7*7 inputs is 1 / sqrt(fan_in): what a
-person would have written.
+`0.16 * uniform - 0.08` is uniform between -0.08 and 0.08, which for a kernel of 3*7*7 inputs is 1 /
+sqrt(fan_in): what a person would have written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A standard deviation or bound: a number, or `rule`, an expression over the `fan` of the layer's kernel."""
+    """A standard deviation or bound: a number, or `rule`, an expression over the `fan` of the layer's
+    kernel."""
 
     value: float
     rule: str = ""
@@ -34,8 +35,8 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """`kind` is normal, truncated_normal (`scale` times the draw, plus `shift`), uniform (between -scale and scale),
-    span (uniform between `bounds`), or constant (`shift`)."""
+    """`kind` is normal, truncated_normal (`scale` times the draw, plus `shift`), uniform (between -scale
+    and scale), span (uniform between `bounds`), or constant (`shift`)."""
 
     kind: str
     scale: Scale = Scale(1.0)
@@ -131,10 +132,12 @@ def _named(base: Op, scale: float, shift: float) -> Distribution:
 FANS: Mapping[str, Callable[[Shape], int]] = {
     "math.prod(shape[1:])": lambda shape: math.prod(shape[1:]),
     "shape[0] * math.prod(shape[2:])": lambda shape: shape[0] * math.prod(shape[2:]),
+    "sum(shape)": lambda shape: sum(shape) if len(shape) == 2 else 0,
 }
 RULES: Mapping[str, Callable[[int], float]] = {
     "1 / math.sqrt({fan})": lambda fan: 1 / math.sqrt(fan),
     "math.sqrt(2 / {fan})": lambda fan: math.sqrt(2 / fan),
+    "math.sqrt(6 / {fan})": lambda fan: math.sqrt(6 / fan),
 }
 
 
@@ -145,7 +148,7 @@ def customary(distribution: Distribution, kernel: Shape) -> Iterator[Scale]:
     value = distribution.scale.value
     for rule, function in RULES.items():
         for fan, count in FANS.items():
-            if math.isclose(value, function(count(kernel)), rel_tol=1e-12):
+            if count(kernel) and math.isclose(value, function(count(kernel)), rel_tol=1e-12):
                 yield Scale(value, rule, fan)
 
 

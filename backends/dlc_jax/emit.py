@@ -1,7 +1,7 @@
 """A program as one module of pure functions.
 
-The module holds, in this order: the functions of `library.py` that it uses, one function per module of the spec,
-`apply` and `init`. Emission imports no JAX.
+The module holds, in this order: the functions of `library.py` that it uses, one function per module of the
+spec, `apply` and `init`. Emission imports no JAX.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from dlc_jax.functions import RESERVED, Emission, nodes
 from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
 from dlc_jax.methods import SAY
-from dlc_jax.slices import partition
+from dlc_jax.prepare import prepare_function, prepared
 from dlc_jax.sketch import Callee, Sketcher, Traits
+from dlc_jax.slices import partition
 
 METHODS = {**SAY, **LAYERS}
 
 
 def is_native(op: Op) -> bool:
-    """Whether a composite is kept as it is: said by a row, by a function of `library.py`, or by one that is made from
-    its definition."""
+    """Whether a composite is kept as it is: said by a row, by a function of `library.py`, or by one that
+    is made from its definition."""
     return op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
 
 
@@ -71,11 +72,12 @@ class Module:
         *emissions, apply = self._emissions()
         self.traits = apply.traits
         init = Init(self)
-        emissions = self._reached(emissions, (apply.group.sketch, *init.unknown.sketches))
+        used = [self.callees[param.init].name for _, param in prepared(self)]
+        emissions = self._reached(emissions, (apply.group.sketch, *init.unknown.sketches), used)
         functions = [emission.lines() for emission in emissions]
-        body = [*functions, *init.helpers(), init.lines(), apply.lines()]
+        body = [*functions, *init.helpers(), init.lines(), prepare_function(self), apply.lines()]
         library = _copied("\n".join(line for lines in body for line in lines))
-        return _joined(self._head(), library, ["\n".join(lines) for lines in body])
+        return _joined(self._head(bool(used)), library, ["\n".join(lines) for lines in body if lines])
 
     # Functions
 
@@ -93,7 +95,7 @@ class Module:
         """All functions that the entry and initial values may need, callees first, the entry last."""
         roots = [name for name, distribution in self.initial.items() if distribution is None]
         found: list[Emission] = []
-        for functions in _levels(self.program, roots):
+        for functions in _levels(self.program, roots, [param.init for _, param in prepared(self)]):
             found += map(self._emission, group(map(self.sketch, functions)))
         return found
 
@@ -113,18 +115,21 @@ class Module:
         return Emission(group, name, traits, self.paths, entry, self._doc(function))
 
     def _doc(self, function: Function) -> str:
-        """The spec's documentation; its first sentence where it is the library's, or has been given before."""
+        """The spec's documentation; its first sentence where it is the library's, or has been given
+        before."""
         first = (function.source, function.doc) not in self.documented and not function.library
         self.documented.add((function.source, function.doc))
         return function.doc if first else _SENTENCE.split(" ".join(function.doc.split()), maxsplit=1)[0]
 
     def fresh(self, name: str) -> str:
         taken = {callee.name for callee in self.callees.values()}
-        return unique(name, taken | {*RESERVED, "apply", "init", *_library()})
+        return unique(name, taken | {*RESERVED, "apply", "init", "prepare", *_library()})
 
-    def _reached(self, emissions: Sequence[Emission], sketches: Iterable[Sketch]) -> list[Emission]:
-        """Those that `sketches` call, directly or not, in order."""
-        wanted = {name for sketch in sketches for name in _called(sketch)}
+    def _reached(
+        self, emissions: Sequence[Emission], sketches: Iterable[Sketch], names: Iterable[str]
+    ) -> list[Emission]:
+        """Those named, and those that `sketches` and they call, directly or not, in order."""
+        wanted = {*names, *(name for sketch in sketches for name in _called(sketch))}
         for emission in reversed(emissions):
             if emission.name in wanted:
                 wanted.update(_called(emission.group.sketch))
@@ -132,27 +137,29 @@ class Module:
 
     # Head
 
-    def _head(self) -> list[str]:
+    def _head(self, prepares: bool) -> list[str]:
         lines = [f"# {comment(line)}" for line in self.options.header]
         doc = self.program.main.doc.strip() or self.program.main.source
-        about = "\n".join((*wrapped(doc, 92), "", *_ABOUT))
+        about = "\n".join(
+            (*wrapped(doc, 92), "", _ABOUT.format("prepare(init(key))" if prepares else "init(key)"))
+        )
         return [*lines, *docstring(about)]
 
 
 _SENTENCE = re.compile(r"(?<=[a-z0-9)][.]) ")
-_ABOUT = ("Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.",)
+_ABOUT = "Parameters are a flat dict, keyed by the paths of the spec: `apply({}, ...)`."
 
 
 def _called(sketch: Sketch) -> set[str]:
     return {node.function for node in nodes(sketch.steps) if isinstance(node, Make)}
 
 
-def _levels(program: Program, roots: Sequence[str]) -> Iterator[list[Function]]:
-    """The functions that the entry and `roots` call, callees first; those of one source together, after all that they
-    call; the entry last."""
+def _levels(program: Program, roots: Sequence[str], more: Sequence[str]) -> Iterator[list[Function]]:
+    """The functions that the entry and `roots` call, and `more`, callees first; those of one source
+    together, after all that they call; the entry last."""
     height: dict[str, int] = {}
     starts = [*roots, program.entry]
-    for name in (name for root in starts for name in replace(program, entry=root).reachable()):
+    for name in (name for root in (*starts, *more) for name in replace(program, entry=root).reachable()):
         below = (height[op.callee] for op in walk(program.functions[name].body) if op.callee)
         height[name] = 1 + max(below, default=0)
     sources: dict[tuple[str, int], list[Function]] = {}

@@ -17,22 +17,24 @@ from dlc.ir.nodes import Function
 from dlc.ir.paths import Paths
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc_jax.sketch import Key, Traits
+from dlc_jax.sketch import Key, Traits, Updating, pure
 
 RESERVED = ("jax", "jnp", "lax", "math", "params", "key", "keys", "Array", "Params")
 
 
 @dataclass
 class Scope:
-    """What names stand for in a function, or in the body of a scan: `parts` are paths with the variable that holds
-    what lies below them; `keys` the expressions of draws' keys; `updates` the new values of buffers, by path ("**" for those of a dict)."""
+    """What names stand for in a function, or in the body of a scan: `parts` are paths with the variable
+    that holds what lies below them; `keys` the expressions of draws' keys; `updates` the new values of
+    buffers, by path ("**" for those of a dict)."""
 
     parts: tuple[tuple[str, Expr], ...] = (("", Word("params")),)
     keys: dict[int, Expr] = field(default_factory=dict)
     updates: dict[str, Expr] = field(default_factory=dict)
 
     def read(self, path: str) -> Expr:
-        """`params["attn"]["weight"]`; an instance whose buffers were updated before comes with their new values."""
+        """`params["attn"]["weight"]`; an instance whose buffers were updated before comes with their new
+        values."""
         base, rest = next(
             (base, path[len(part) :].lstrip(".")) for part, base in self.parts if _below(path, part)
         )
@@ -91,7 +93,7 @@ class Emission:
     def writer(self, steps: Sequence[Step], results: Sequence[str], scope: Scope, indent: int = 1) -> Writer:
         """A writer of statements in `scope`."""
         names = frozenset(self.function.types()).union(*(step.unnamed for step in steps))
-        uses = Uses.of(steps, results)
+        uses = Uses.of(steps, results, pure)
         finish = partial(self.finish, scope)
         writer = Writer(
             uses, names, partial(self._special, scope), finish, indent=indent, roles=self.group.sketch.roles
@@ -122,10 +124,14 @@ class Emission:
                     return Word(identifier(symbol))
                 case Path(path):
                     return scope.read(path)
+                case Updating(call):
+                    return call
                 case Key(index):
                     return scope.keys[index]
                 case Make(function, args):
                     return Call(Word(function), tuple(arg for arg in args if not _is_default(arg)))
+                case Call(function, args):
+                    return Call(function, tuple(arg for arg in args if not _is_default(arg)))
                 case Word(name):
                     self.used.add(name)
             return node
@@ -162,7 +168,7 @@ class Emission:
         path = step.op.path
         writer.release(step)
         names = [writer.target(step, target) for target in step.targets]
-        new = writer.variables.hold(f"update {path}", (path.rpartition(".")[2] or "new",))
+        new = writer.variables.hold(f"update {path}", (_variable(path),))
         writer.variables.reserve((new,))
         writer.line(f"{', '.join((*names, new))} = {text(value)}", writer.comment(step, names))
         scope.updates[path] = Word(new)
@@ -223,11 +229,10 @@ class Emission:
         return lines
 
 
-@dataclass(frozen=True, slots=True)
-class Updating(Expr):
-    """A call that also gives its instance's new buffers."""
-
-    call: Expr
+def _variable(path: str) -> str:
+    """A name for the new buffers of an instance."""
+    name = path.replace(".", "_")
+    return f"new_{name}" if not name or name[0].isdigit() else name
 
 
 def _reads(name: str, rank: int, wanted: Mapping[str, Source]) -> Iterator[str]:
@@ -237,7 +242,8 @@ def _reads(name: str, rank: int, wanted: Mapping[str, Source]) -> Iterator[str]:
         yield f"{INDENT}{', '.join(names)} = {name}.shape"
     for symbol, source in wanted.items():
         if len(plain) < 2 or symbol not in plain.values():
-            yield f"{INDENT}{identifier(symbol)} = {text(solved(source, symbol, shape_of(name, source.axis)))}"
+            read = solved(source, symbol, shape_of(name, source.axis))
+            yield f"{INDENT}{identifier(symbol)} = {text(read)}"
 
 
 def nodes(steps: Iterable[Step]) -> Iterator[Expr]:

@@ -11,29 +11,29 @@ Layers that are initialised alike share a function; layers of equal blocks stand
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake
-from dlc.emit.python import number, quoted
+from dlc.emit.python import number
 from dlc_jax.distributions import Distribution, Scale, Shape, customary, scale_text
 from dlc_jax.initial import InitialValues
+from dlc_jax.loops import Parts, literal, statements
 from dlc_jax.rows import DTYPES
 
 if TYPE_CHECKING:
     from dlc_jax.emit import Module
 
 SCALES = {"uniform": "bound", "normal": "std", "truncated_normal": "std"}
-Parts = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A parameter: the last part of its path, its shape and dtype, and what it is drawn from (or the expression that
-    gives it)."""
+    """A parameter: the last part of its path, its shape and dtype, and what it is drawn from (or the
+    expression that gives it)."""
 
     name: str
     shape: Shape
@@ -141,7 +141,7 @@ class Init:
             f'{INDENT}"""Initial parameters and buffers, by path."""',
             *([f"{INDENT}keys = iter(jax.random.split(key, {splits}))"] if splits else []),
             f"{INDENT}params: Params = {{}}",
-            *self._blocks(self.layers, (), 1, 0),
+            *statements(self.layers, self._statements),
             f"{INDENT}return params",
         ]
 
@@ -170,48 +170,14 @@ class Init:
 
     # Statements
 
-    def _blocks(
-        self, layers: Sequence[tuple[Parts, Layer]], before: Parts, indent: int, depth: int
-    ) -> Iterator[str]:
-        """The statements for layers below the path `before`; those of equal consecutive blocks as a loop."""
-        for head, found in groupby(layers, key=lambda each: _head(each[0])):
-            run = list(found)
-            if len(head) == len(run[0][0]):
-                for parts, layer in run:
-                    yield from self._statements((*before, *parts), layer, indent)
-            else:
-                below = [(parts[len(head) :], layer) for parts, layer in run]
-                yield from self._indexed(below, (*before, *head), indent, depth)
-
-    def _indexed(
-        self, layers: Sequence[tuple[Parts, Layer]], before: Parts, indent: int, depth: int
-    ) -> Iterator[str]:
-        """Layers whose path goes on with an index."""
-        blocks = [
-            (index, tuple((parts[1:], layer) for parts, layer in found))
-            for index, found in groupby(layers, key=lambda each: each[0][0])
-        ]
-        while blocks:
-            (index, block), count = blocks[0], 1
-            while count < len(blocks) and blocks[count] == (str(int(index) + count), block):
-                count += 1
-            if count > 1 and depth < len(_INDICES):
-                name = _INDICES[depth]
-                first = f"{index}, " if index != "0" else ""
-                yield f"{INDENT * indent}for {name} in range({first}{int(index) + count}):"
-                yield from self._blocks(block, (*before, f"{{{name}}}"), indent + 1, depth + 1)
-            else:
-                count = 1
-                yield from self._blocks(block, (*before, index), indent, depth)
-            blocks = blocks[count:]
-
-    def _statements(self, path: Parts, layer: Layer, indent: int) -> Iterator[str]:
+    def _statements(self, path: Parts, layer: Hashable, indent: int) -> Iterator[str]:
+        assert isinstance(layer, Layer)
         helper = self.shared.get(layer.pattern) if path else None
         if helper:
             scales = self.scales[helper]
             arguments = [
                 *(["next(keys)"] if layer.draws else []),
-                _path(path),
+                literal(path),
                 _tuple(layer.kernel),
                 *(f"{name}={number(layer.entries[i].scale.value)}" for i, name in scales.items()),
             ]
@@ -222,7 +188,7 @@ class Init:
             if isinstance(value, Distribution):
                 scale = scale_text(value.scale, layer.kernel)
                 value = value.expression("next(keys)", _tuple(entry.shape), entry.dtype, scale)
-            yield from layout(f"params[{_path((*path, entry.name))}] = {value}", indent)
+            yield from layout(f"params[{literal((*path, entry.name))}] = {value}", indent)
 
     # Functions for layers
 
@@ -256,7 +222,7 @@ class Init:
         first = next(entry.name for entry in layer.entries if entry.shape == layer.kernel)
         return [
             *layout(f"def {name}({', '.join(arguments)}) -> Params:"),
-            f'{INDENT}"""Initial parameters of a {layer.owner}, from the shape of its {first}."""',
+            f'{INDENT}"""Initial parameters of `{layer.owner}`, from the shape of its {first}."""',
             *(f"{INDENT}{variable} = {rule}" for rule, variable in rules.items()),
             *([f"{INDENT}keys = jax.random.split(key, {layer.draws})"] if layer.draws > 1 else []),
             f"{INDENT}return {{",
@@ -280,21 +246,9 @@ class Init:
             yield from (*lines[:-1], lines[-1] + ",")
 
 
-_INDICES = "ijklmn"
-
-
-def _head(parts: Parts) -> Parts:
-    """The parts before the first index."""
-    return parts[: next((i for i, part in enumerate(parts) if part.isdigit()), len(parts))]
-
-
-def _path(parts: Parts) -> str:
-    path = ".".join(parts)
-    return ("f" if "{" in path else "") + quoted(path)
-
-
 def _with_rules(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """The layers with their scales in terms of their kernels' shapes, by the rules that hold for most of their kind."""
+    """The layers with their scales in terms of their kernels' shapes, by the rules that hold for most of
+    their kind."""
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for layer in layers:
         for entry in layer.entries:

@@ -1,13 +1,14 @@
 """Composites and windowed ops as calls of a function of `library.py`, in the cases that it covers.
 
-Each method may decline with None: a composite is then a function made from its definition, an op its general form.
+Each method may decline with None: a composite is then a function made from its definition, an op its general
+form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dlc.emit.tree import At, Call, Expr, Keyword, Make, Num, Path, Word
+from dlc.emit.tree import At, Call, Expr, Keyword, Make, Num, Path, Seq, Text, Word
 from dlc.ir.nodes import Attr, Op, walk
 from dlc_jax import rows
 from dlc_jax.methods import clamp
@@ -50,6 +51,26 @@ def conv(s: Sketcher, op: Op) -> Expr | None:
 
 
 _CONV = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+def convolution(s: Sketcher, op: Op) -> Expr:
+    """`convolve2d` where attributes are the same along both axes, else what it calls."""
+    rank = s.types[op.inputs[0]].rank - 2
+    uniform = {name: same(op.attr(name)) for name in ("stride", "padding", "dilation")}
+    if rank == 2 and None not in uniform.values():
+        values = {**uniform, "groups": op.attr("groups")}
+        given = (Keyword(name, number(value, name), Num(_CONV[name], name)) for name, value in values.items())
+        return Make("convolve2d", (*map(s.array, op.inputs), *given))
+    names = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
+    x, w = map(s.array, op.inputs)
+    ones = Seq((Num(1, "dilation"),) * rank)
+    keywords = (
+        Keyword("rhs_dilation", s.attribute(op, "dilation", op.attr("dilation")), ones),
+        Keyword("dimension_numbers", names),
+        Keyword("feature_group_count", number(op.attr("groups"), "groups"), Num(1, "groups")),
+    )
+    stride, padding = (s.attribute(op, name, op.attr(name)) for name in ("stride", "padding"))
+    return Call(Word("lax.conv_general_dilated"), (x, w, stride, padding, *keywords))
 
 
 def same(value: Attr) -> int | None:
@@ -97,6 +118,7 @@ LAYERS: Mapping[str, Say] = {
     "conv2d": conv,
     "gelu": gelu,
     "clamp": clamp,
+    "conv": convolution,
     "max_pool": pool,
     "avg_pool": pool,
 }

@@ -1,7 +1,7 @@
 """Functions that emitted modules copy: each module holds the ones that it uses, as they stand here.
 
-This file is read as text; it runs only inside of emitted modules and in tests. Parameters have PyTorch's names and
-layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear maps [out, in].
+This file is read as text; it runs only inside of emitted modules and in tests. Parameters have PyTorch's
+names and layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear maps [out, in].
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,21 +39,21 @@ def flatten(tree: Params, prefix: str = "") -> Params:
 
 def stack_layers(layers: Iterable[Params]) -> Params:
     """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
 
 
 def stack_shared(layers: Iterable[Params]) -> Params:
     """The same for layers some of which hold further parameters: what all of them have."""
     first, *rest = (flatten(layer) for layer in layers)
-    shared = (path for path in first if all(path in layer for layer in rest))
-    return nest(
-        {path: jnp.stack([first[path], *(layer[path] for layer in rest)]) for path in shared}
-    )
+    shared = [path for path in first if all(path in layer for layer in rest)]
+    stacked = {path: [first[path], *(layer[path] for layer in rest)] for path in shared}
+    return nest({path: jnp.stack(leaves) for path, leaves in stacked.items()})
 
 
 def unstack_layers(layers: Params, paths: Iterable[str]) -> Params:
     """What `lax.scan` has stacked, by the layers' paths."""
-    return {path: jax.tree.map(lambda leaf: leaf[i], layers) for i, path in enumerate(paths)}
+    return {path: jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i, path in enumerate(paths)}
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -119,6 +119,27 @@ def conv2d(
     return y + params["bias"][:, None, None] if "bias" in params else y
 
 
+def convolve2d(
+    x: Array,
+    w: Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Array:
+    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w]."""
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window_strides=(stride, stride),
+        padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        feature_group_count=groups,
+    )
+
+
 def conv_transpose(
     x: Array,
     w: Array,
@@ -133,8 +154,9 @@ def conv_transpose(
     inputs, outputs, *kernel = w.shape
     w = w.reshape(groups, inputs // groups, outputs, *kernel).swapaxes(1, 2)
     w = jnp.flip(w.reshape(groups * outputs, inputs // groups, *kernel), range(2, w.ndim - 1))
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel)]
-    borders = [(r - a, r - b + o) for r, (a, b), o in zip(reach, padding, output_padding)]
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    ends = zip(reach, padding, output_padding, strict=True)
+    borders = [(r - before, r - after + more) for r, (before, after), more in ends]
     return lax.conv_general_dilated(
         x,
         w,
@@ -178,8 +200,8 @@ def pool_borders(
     padding: Sequence[tuple[int, int]],
     ceil: bool,
 ) -> list[tuple[int, int]]:
-    """Zeros that pooling needs around the axes after [B, c]. With `ceil` a last window may hang over the end if it
-    starts inside of x or the border before it."""
+    """Zeros that pooling needs around the axes after [B, c]. With `ceil` a last window may hang over the
+    end if it starts inside of x or the border before it."""
     borders = []
     for size, k, s, (before, after) in zip(sizes, kernel, stride, padding, strict=True):
         room = size + before + after - k

@@ -15,10 +15,11 @@ from dlc.backend import Artifact
 
 @dataclass
 class JaxRunnable:
-    """A loaded program. `native` is the pair (params, apply): the flat dict of arrays and the compiled function.
+    """A loaded program. `native` is the pair (params, apply): the flat dict of arrays and the compiled
+    function.
 
-    On a GPU, float32 products are computed in full precision, so that results agree with other backends; programs
-    of f64 run with JAX's x64 switched on for the length of a call. Nothing global changes."""
+    On a GPU, float32 products are computed in full precision, so that results agree with other backends;
+    programs of f64 run with JAX's x64 switched on for the length of a call. Nothing global changes."""
 
     params: dict[str, Any]
     module: types.ModuleType
@@ -40,8 +41,8 @@ class JaxRunnable:
         return self._compiled
 
     def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, np.ndarray]:
-        """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for inputs that
-        are missing or unknown."""
+        """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for
+        inputs that are missing or unknown."""
         with settings(self.meta):
             arguments = [_array(value, dtype) for value, dtype in _in_order(self.meta["inputs"], inputs)]
             if self.meta["key"]:
@@ -51,9 +52,9 @@ class JaxRunnable:
 
     def _named(self, results: Any) -> dict[str, np.ndarray]:
         outputs = self.meta["outputs"]
-        found = results if isinstance(results, tuple) else (results,)
+        found = list(results) if isinstance(results, tuple) else [results]
         if self.meta["updates"]:
-            *found, updates = found
+            updates = found.pop()
             self.updates = {path: np.asarray(value) for path, value in updates.items()}
         precision = self.meta["precision"]
         return {
@@ -62,13 +63,18 @@ class JaxRunnable:
         }
 
 
-def load(artifact: Artifact, weights: Mapping[str, np.ndarray]) -> JaxRunnable:
-    """The emitted module with its parameters as JAX arrays."""
-    import jax.numpy as jnp
+def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "") -> JaxRunnable:
+    """The emitted module with its parameters as JAX arrays, on JAX's default device or the first of a kind
+    ("cpu", "gpu", "tpu"). Raises RuntimeError if there is none."""
+    import jax
 
+    place = jax.devices(_PLATFORMS.get(device, device))[0] if device else None
     with settings(artifact.meta):
-        params = {path: jnp.asarray(value) for path, value in weights.items()}
+        params = {path: jax.device_put(np.asarray(value), place) for path, value in weights.items()}
     return JaxRunnable(params, module(artifact), artifact.meta)
+
+
+_PLATFORMS = {"cuda": "gpu"}
 
 
 def module(artifact: Artifact) -> types.ModuleType:

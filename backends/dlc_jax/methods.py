@@ -150,8 +150,8 @@ def _indexed(s: Sketcher, name: str, after: Axes) -> Expr | None:
 
 
 def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
-    """The new shape, with -1 where that saves reading sizes: for the only symbolic one, for a product, or for all that
-    follows the axes that stay."""
+    """The new shape, with -1 where that saves reading sizes: for the only symbolic one, for a product, or
+    for all that follows the axes that stay."""
     kept = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
         min(len(before), len(after)),

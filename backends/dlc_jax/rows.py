@@ -1,14 +1,15 @@
 """How JAX says each op: tables of rows, whose slots are the op's operands and attributes by name.
 
-What a row can't say is a method in `methods.py`; layers and windows that are worth a function of their own are written
-out in `library.py`, from which emitted modules copy what they use.
+What a row can't say is a method in `methods.py`; layers and windows that are worth a function of their own
+are written out in `library.py`, from which emitted modules copy what they use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for either way.
+# Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for
+# either way.
 DTYPES: Mapping[str, str] = {
     "f64": "jnp.float64", "f32": "jnp.float32", "f16": "jnp.float16", "bf16": "jnp.bfloat16",
     "f8e4m3": "jnp.float8_e4m3fn", "f8e5m2": "jnp.float8_e5m2", "i64": "int", "i32": "jnp.int32",
@@ -84,14 +85,14 @@ ROWS: Mapping[str, str] = {
     "randint": "jax.random.randint({key}, {shape}, {low}, {high})",
     "orthogonal": "jax.nn.initializers.orthogonal()({key}, {shape}, {dtype})",
     # neural
-    "conv": "conv({x}, {w}, stride={stride}, padding={padding}, dilation={dilation}, groups={groups})",
     "conv_transpose": (
         "conv_transpose({x}, {w}, stride={stride}, padding={padding}, output_padding={output_padding}, "
         "dilation={dilation}, groups={groups})"
     ),
     "max_pool": "max_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil})",
     "avg_pool": (
-        "avg_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil}, count_padding={count_padding})"
+        "avg_pool({x}, {kernel}, stride={stride}, padding={padding}, ceil={ceil}, "
+        "count_padding={count_padding})"
     ),
     # gradient
     "stop_gradient": "lax.stop_gradient({x})",
@@ -116,7 +117,8 @@ HOST: Mapping[str, str] = {
     "maximum": "max({a}, {b})",
 }
 
-# Composites of the standard library that JAX has a name for. Their operands are those of the definition in `dlc/std`;
+# Composites of the standard library that JAX has a name for. Their operands are those of the definition in
+# `dlc/std`;
 # an attribute's slot is its value.
 COMPOSITES: Mapping[str, str] = {
     "relu": "jax.nn.relu({x})",
@@ -135,19 +137,29 @@ COMPOSITES: Mapping[str, str] = {
     "log_softmax": "jax.nn.log_softmax({x}, axis={axis})",
     "logsumexp": "jax.nn.logsumexp({x}, axis={axis}, keepdims={keepdims})",
     "mean": "jnp.mean({x}, axis={axis}, keepdims={keepdims})",
+    "var": "jnp.var({x}, axis={axis}, keepdims={keepdims}, ddof={correction})",
+    "std": "jnp.std({x}, axis={axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
 }
 
-# Composites that become functions of the emitted module, made from their definitions. Others are written out where they
-# stand.
+# Composites that become functions of the emitted module, made from their definitions. Others are written out
+# where they stand.
 FUNCTIONS: frozenset[str] = frozenset(
     (
-        "adaptive_avg_pool", "associative_scan", "attention", "batch_norm", "conv3d", "conv_transpose2d", "contrastive",
-        "cosine_similarity", "cross_entropy", "drop_path", "dropout", "group_norm", "gru", "gru_cell", "instance_norm",
-        "kl_div", "local_response_norm", "lstm", "lstm_cell", "mixture", "multihead_attention", "nll", "pixel_shuffle",
-        "resize", "rnn", "rnn_cell", "rope", "selective_scan", "spectral_norm", "unfold",
+        "adaptive_avg_pool", "associative_scan", "attention", "batch_norm", "conv3d", "conv_transpose2d",
+        "contrastive", "cosine_similarity", "cross_entropy", "drop_path", "dropout", "group_norm", "gru",
+        "gru_cell", "instance_norm", "kl_div", "local_response_norm", "lstm", "lstm_cell", "mixture",
+        "multihead_attention", "nll", "pixel_shuffle", "resize", "rnn", "rnn_cell", "rope", "selective_scan",
+        "spectral_norm", "unfold",
     )
 )  # fmt: skip
 
 # Keyword arguments that are left out where they have these values.
-DEFAULTS: Mapping[str, str] = {"axis": "None", "keepdims": "False", "descending": "False", "ceil": "False"}
+DEFAULTS: Mapping[str, str] = {
+    "axis": "None", "keepdims": "False", "descending": "False", "ceil": "False", "ddof": "0",
+}  # fmt: skip
+
+# Further composites, whose names say no more of a value than an operation's.
+PLAIN: frozenset[str] = frozenset(
+    ("global_avg_pool", "norm", "normalize", "one_hot", "outer", "tril", "triu", "lerp")
+)

@@ -1,7 +1,8 @@
-"""A function of the IR as steps: every operation as an expression over other values, before anything is nested or named.
+"""A function of the IR as steps: every operation as an expression over other values, before anything is
+nested or named.
 
-Values that Python computes (constants, sizes and arithmetic on them) are `host` values: they are written as numbers
-where arrays take them, and become arrays only where an array is needed.
+Values that Python computes (constants, sizes and arithmetic on them) are `host` values: they are written as
+numbers where arrays take them, and become arrays only where an array is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dlc.emit.grouping import Sketch
 from dlc.emit.names import snake
 from dlc.emit.tree import (
     Call,
-    Cut,
     Expr,
     Keyword,
     Make,
@@ -26,6 +26,7 @@ from dlc.emit.tree import (
     Word,
     size,
     template,
+    text,
     transform,
 )
 from dlc.ir.nodes import Attr, Function, Op, Program, walk
@@ -39,6 +40,18 @@ class Key(Expr):
     """The key of one draw of randomness, or of a call that draws: `index` numbers them within a function."""
 
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updating(Expr):
+    """A call that also gives its instance's new buffers."""
+
+    call: Expr
+
+
+def pure(step: Step) -> bool:
+    """Whether a step does no more than give its results."""
+    return step.op.op != "update" and not isinstance(step.value, Updating) and all(map(pure, step.inner))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,8 @@ def is_draw(op: Op) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """How an emitted function is called: its name and the keyword arguments that this member of its group needs."""
+    """How an emitted function is called: its name and the keyword arguments that this member of its group
+    needs."""
 
     name: str
     traits: Traits
@@ -79,7 +93,8 @@ Say = Callable[["Sketcher", Op], "Expr | None"]
 
 @dataclass
 class Sketcher:
-    """Sketches one function. `callees` are the functions emitted before it; `say` the methods for ops without a row."""
+    """Sketches one function. `callees` are the functions emitted before it; `say` the methods for ops
+    without a row."""
 
     program: Program
     function: Function
@@ -138,13 +153,17 @@ class Sketcher:
 
     def steps(self, body: Iterable[Op]) -> Iterator[Step]:
         for op in body:
-            if op.op == "require" or all(value.name in self.skip for value in op.outputs) and op.outputs:
+            if op.op == "require" or self._is_given(op):
                 continue
             group = self.partition(self, op) if op.op == "slice" else None
             if group is not None:
                 yield group
             elif not self._on_host(op):
                 yield self.step(op)
+
+    def _is_given(self, op: Op) -> bool:
+        """Whether a step before this operation's has given its results."""
+        return op.outputs != () and all(value.name in self.skip for value in op.outputs)
 
     def step(self, op: Op) -> Step:
         comments = tuple(comment_of(value.type) for value in op.outputs)
@@ -159,7 +178,15 @@ class Sketcher:
 
     def unnamed(self, op: Op) -> frozenset[str]:
         """The names of results that only say which operation or instance they come from."""
-        names = {op.op, op.path.rpartition(".")[2], "y", "output"}
+        names = {
+            op.op,
+            op.path.rpartition(".")[2],
+            "y",
+            "output",
+            *rows.COMPOSITES,
+            *rows.FUNCTIONS,
+            *rows.PLAIN,
+        }
         if op.callee:
             names.add(snake(self.program.functions[op.callee].source))
         return frozenset(names)
@@ -215,7 +242,7 @@ class Sketcher:
 
     # Rows
 
-    def row(self, text: str, op: Op) -> Expr:
+    def row(self, row: str, op: Op) -> Expr:
         """A row filled with the op's operands and attributes."""
         slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
         operands = self.operands(op)
@@ -224,7 +251,7 @@ class Sketcher:
             slots[name] = self.value(value) if loose else self.array(value)
         if is_draw(op):
             slots["key"] = self.key()
-        return without_defaults(template(text, slots))
+        return without_defaults(template(row, slots))
 
     def attribute(self, op: Op, name: str, value: Attr) -> Expr:
         if name == "dtype":
@@ -244,8 +271,8 @@ class Sketcher:
         if isinstance(value, tuple):
             if len(value) == rank:
                 return Word("None")
-            axes = tuple(self.axes(each, rank) for each in value)
-            return axes[0] if len(axes) == 1 else Seq(axes)
+            axes = tuple(Num(each, "axis") for each in value if isinstance(each, int))
+            return self.axes(value[0], rank) if len(axes) == 1 else Seq(axes)
         assert isinstance(value, int)
         return Num(-1 if value % max(rank, 1) == rank - 1 else value, "axis")
 
@@ -263,7 +290,8 @@ class Sketcher:
         if callee.traits.key:
             arguments.append(self.key())
         arguments += (Keyword(name, number(value, name)) for name, value in callee.arguments)
-        return Make(callee.name, tuple(arguments))
+        made = Make(callee.name, tuple(arguments))
+        return Updating(made) if callee.traits.updates else made
 
     # What Python computes
 
@@ -340,4 +368,4 @@ def _is_default(node: Expr) -> bool:
     if not isinstance(node, Keyword):
         return False
     value = node.value
-    return isinstance(value, Word) and rows.DEFAULTS.get(node.name) == value.text
+    return rows.DEFAULTS.get(node.name) == text(value)

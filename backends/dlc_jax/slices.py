@@ -66,8 +66,8 @@ def cut(items: Sequence[Expr]) -> tuple[Expr, ...]:
 
 
 def partition(s: Sketcher, op: Op) -> Step | None:
-    """All slices that divide a value along an axis as one step, if `op` is the first of such a group. Where each is
-    then freed of that axis, of size 1, the parts are those."""
+    """All slices that divide a value along an axis as one step, if `op` is the first of such a group.
+    Where each is then freed of that axis, of size 1, the parts are those."""
     name = op.inputs[0]
     parts = [each for each in s.readers[name] if each.op == "slice"]
     axis = _divided(s, parts)

@@ -1,1 +1,50 @@
-"""."""
+"""The ONNX backend: a program as one model file, its modules kept as functions, run by onnxruntime.
+
+`onnx` is imported by `emit`, `onnxruntime` by `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dlc_onnx.rows import UNSUPPORTED
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dlc.backend import Artifact, EmitOptions, Runnable
+    from dlc.ir.nodes import Op, Program
+
+__all__ = ["BACKEND", "UNSUPPORTED", "OnnxBackend"]
+
+
+class OnnxBackend:
+    """See `dlc.backend.Backend`."""
+
+    name = "onnx"
+    requires = ("onnx", "onnxruntime")
+
+    def is_native(self, op: Op) -> bool:
+        from dlc_onnx.emit import is_native
+
+        return is_native(op)
+
+    def emit(self, program: Program, options: EmitOptions) -> Artifact:
+        from dlc_onnx.emit import emit
+
+        return emit(program, options)
+
+    def with_weights(self, artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Artifact:
+        """The model with its parameters as initializers, their values in a safetensors file beside it."""
+        from dlc_onnx.weights import with_weights
+
+        return with_weights(artifact, weights)
+
+    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], *, device: str = "cpu") -> Runnable:
+        from dlc_onnx.load import load
+
+        return load(artifact, weights, device=device)
+
+
+BACKEND = OnnxBackend()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ir.splice import Names
 from dlc.ops.arrays import numpy_dtype
-from dlc_onnx.rows import DTYPES, MOVES, OPSET, TYPES
+from dlc_onnx.rows import DTYPES, MOVES, OPSET, TYPES, WIDER_IN
 from dlc_onnx.template import Ref
 
 if TYPE_CHECKING:
@@ -99,22 +99,30 @@ class Body:
         outputs = self.nodes[-1].output
         outputs[list(outputs).index(old)] = new
         self.dtypes[new] = self.dtypes.pop(old)
-        if not self.nodes[-1].domain:
-            self.nodes[-1].name = str(outputs[0])
         return Ref(new)
 
     def fresh_result(self, name: str) -> bool:
-        """Whether the last node made this, and for one use only: then it may be renamed."""
+        """Whether the last node made this, and nothing has taken it yet: then it may be renamed."""
         return bool(self.nodes) and name in self.nodes[-1].output and name not in self._kept
 
     def share(self, key: Any, name: Ref) -> Ref:
         """Keep a value for further uses under a key."""
-        self._shared[key] = name
+        self._shared[key] = self.keep(name)
+        return name
+
+    def keep(self, name: Ref) -> Ref:
+        """Let the value keep its name."""
         self._kept.add(name)
         return name
 
     def shared(self, key: Any) -> Ref | None:
         return self._shared.get(key)
+
+    def name_nodes(self) -> None:
+        """Name every node, once all are there: calls by their instance's path, others by their result."""
+        names = Names()
+        for node in self.nodes:
+            node.name = names.fresh(node.name or node.output[0])
 
     # How nodes come about
 
@@ -144,23 +152,31 @@ class Body:
         known = {_formal(formals.inputs, i).type_str: self.dtypes[name] for i, name in enumerate(inputs) if name}
         if "to" in attrs:
             return [DTYPES[attrs["to"]]]
-        return [known.get(each.type_str) or _only_type(kind, each.type_str) for each in list(formals.outputs)[:outputs]]
+        wanted = [_formal(formals.outputs, i).type_str for i in range(outputs)]
+        return [known.get(each) or _only_type(kind, each) for each in wanted]
 
     def _append_wide(
         self, kind: str, inputs: Sequence[str], dtypes: Sequence[str], attrs: Mapping[str, Any]
     ) -> list[Ref]:
         """A node, computed in wider dtypes where its own are only for storage."""
-        if kind in MOVES or not any(self.dtypes[name] in self.wider for name in inputs if name):
+        wider = self._wider(kind)
+        if not any(self.dtypes[name] in wider for name in inputs if name):
             results = [self.define(f"{self.scope}.{kind}", dtype) for dtype in dtypes]
             self._append(kind, list(inputs), results, attrs)
             return results
-        wide = [self._widened(name) if name else name for name in inputs]
-        results = [self.define(f"{self.scope}.{kind}", self.wider.get(dtype, dtype)) for dtype in dtypes]
+        wide = [self._widened(name, wider) if name else name for name in inputs]
+        results = [self.define(f"{self.scope}.{kind}", wider.get(dtype, dtype)) for dtype in dtypes]
         self._append(kind, wide, results, attrs)
         return [self.cast(result, dtype) for result, dtype in zip(results, dtypes, strict=True)]
 
-    def _widened(self, name: str) -> Ref:
-        wide = self.wider.get(self.dtypes[name])
+    def _wider(self, kind: str) -> Mapping[str, str]:
+        """The dtypes that a kind of node is not computed in, and what it is computed in instead."""
+        if kind in MOVES:
+            return {}
+        return {**self.wider, **WIDER_IN[kind]} if kind in WIDER_IN else self.wider
+
+    def _widened(self, name: str, wider: Mapping[str, str]) -> Ref:
+        wide = wider.get(self.dtypes[name])
         if wide is None:
             return Ref(name)
         return self.shared(("wide", name)) or self.share(("wide", name), self.cast(name, wide))
@@ -170,9 +186,10 @@ class Body:
     ) -> None:
         from onnx import helper
 
-        name = self.scope if domain else outputs[0]
+        # ONNX can't tell the type of an empty list; none there is means the same as its absence (`perm` of a scalar).
+        attrs = {key: value for key, value in attrs.items() if not isinstance(value, list | tuple) or len(value)}
         node = helper.make_node(
-            kind, inputs, list(outputs), name=name, doc_string=self.place or None, domain=domain, **attrs
+            kind, inputs, list(outputs), name=self.scope if domain else "", doc_string=self.place or None, domain=domain, **attrs
         )
         self.nodes.append(node)
 

@@ -153,11 +153,14 @@ class FunctionWriter:
             self.body.scope = op.path or (op.outputs[0].name if op.outputs else op.op)
             self.body.place = f"{op.span.file.rsplit('/', 1)[-1]}:{op.span}" if op.span.line else ""
             self._write(op)
-        self.body.place = ""
+        self.body.place, self.body.scope = "", "output"
         for (_, value), name in zip(self.function.outputs, self.outputs, strict=True):
             # An input, or a value under two names, is handed out as a copy.
             if self.values[value] != name:
                 self.body.rename(self.body.one("Identity", self.values[value]), name)
+        for table in (self.requires, self.updated):
+            table.update((key, self.body.one("Identity", value)) for key, value in list(table.items()))
+        self.body.name_nodes()
 
     def _write(self, op: Op) -> None:
         structural = _STRUCTURAL.get(op.op)
@@ -191,7 +194,7 @@ class FunctionWriter:
             if self.body.fresh_result(name):
                 wanted = self._wanted.get(value.name)
                 name = self.body.rename(name, wanted or self.names.fresh(value.name))
-            self.values[value.name] = Ref(name)
+            self.values[value.name] = self.body.keep(Ref(name))
 
     def _call(self, op: Op) -> None:
         callee = self.callee(op)
@@ -210,7 +213,7 @@ class FunctionWriter:
         count = len(op.outputs)
         for value, name in zip(op.outputs, results, strict=False):
             wanted = self._wanted.get(value.name)
-            self.values[value.name] = self.body.rename(name, wanted) if wanted else name
+            self.values[value.name] = self.body.keep(self.body.rename(name, wanted) if wanted else name)
         for message, name in zip(emitted.requires, results[count:], strict=False):
             self._require(message, name)
         self.updated.update(zip(updates, results[count + len(emitted.requires) :], strict=True))
@@ -237,21 +240,11 @@ class FunctionWriter:
 
     # Protos
 
-    def extra_outputs(self) -> list[Ref]:
-        """The outputs behind the results, each of them a value that a node made."""
-        return [self._handed_out(table, key) for table in (self.requires, self.updated) for key in table]
-
-    def _handed_out(self, table: dict[str, Ref], key: str) -> Ref:
-        made = {name for node in self.body.nodes for name in node.output}
-        if table[key] not in made or table[key] in self.outputs:
-            table[key] = self.body.one("Identity", table[key])
-        return table[key]
-
     def proto(self, name: str) -> onnx.FunctionProto:
         """The function under a name; without one, only what it computes, to find equal ones."""
         from onnx import helper
 
-        outputs = [*self.outputs, *self.extra_outputs()]
+        outputs = [*self.outputs, *self.requires.values(), *self.updated.values()]
         opsets = [helper.make_opsetid("", rows.OPSET), helper.make_opsetid(rows.DOMAIN, 1)]
         inputs = [*self.inputs.values(), *self.params.values()]
         proto = helper.make_function(rows.DOMAIN, name, inputs, outputs, self.body.nodes, opsets)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dlc.ir.nodes import Attr, Op
+from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc_onnx.body import tensor
 from dlc_onnx.template import Ref
@@ -186,33 +189,47 @@ def update_slice(w: FunctionWriter, op: Op) -> Ref:
 
 
 def cumprod(w: FunctionWriter, op: Op) -> Ref:
-    """A Scan that multiplies: ONNX has a running product only from opset 26 on."""
+    """A Loop in which the reach of every product doubles: ONNX has a running product only from opset 26 on, and
+    onnxruntime's Scan fails over nothing."""
     axis, x = int(str(op.attr("axis"))), w.value(op.inputs[0])
     dtype = w.body.dtypes[x]
     wide = w.body.wider.get(dtype, dtype)
-    x = w.body.cast(x, wide)
-    # The product over no element: ones of the shape that x has without the axis.
-    ones = w.body.one("ReduceProd", w.body.one("Slice", x, [0], [0], [axis]), [axis], keepdims=0)
-    scan = w.body.node(
-        "Scan", ones, x, outputs=2, dtype=wide, body=_running_product(wide), num_scan_inputs=1,
-        scan_input_axes=[axis], scan_output_axes=[axis],
-    )  # fmt: skip
-    return w.body.cast(scan[1], dtype)
+    count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
+    more = w.body.one("Greater", w.sizes.scalar(w.type(op.inputs[0]).axes[axis]), 1)
+    carried = (w.body.cast(x, wide), w.body.ints([1]), count)
+    loop = w.body.node("Loop", "", more, *carried, outputs=3, dtype=wide, body=doubling(axis, wide))
+    return w.body.cast(loop[0], dtype)
 
 
-def _running_product(dtype: str) -> Any:
-    """(product so far, element) -> (product, product)."""
-    from onnx import helper
+def doubling(axis: int, dtype: str) -> Any:
+    """y[i] becomes y[i] * y[i - reach], and the reach twice itself, while it is less than the count (Hillis and Steele)."""
+    from onnx import helper, numpy_helper
 
     from dlc_onnx.rows import TYPES
 
-    names = ("before", "element", "after", "product")
-    before, element, after, product = (helper.make_tensor_value_info(name, TYPES[dtype], None) for name in names)
+    def value(name: str, dtype: str, rank: int | None) -> Any:
+        return helper.make_tensor_value_info(name, TYPES[dtype], None if rank is None else [1] * rank)
+
+    array = np.array([0, axis, 2])
+    constants = [numpy_helper.from_array(array[i : i + 1], name) for i, name in enumerate(("zero", "axis", "two"))]
+    constants.append(tensor(np.ones((), numpy_dtype(dtype)), dtype, "one"))
+    node = helper.make_node
     nodes = [
-        helper.make_node("Mul", ["before", "element"], ["after"]),
-        helper.make_node("Identity", ["after"], ["product"]),
+        node("Neg", ["reach"], ["end"]),
+        node("Slice", ["y", "zero", "end", "axis"], ["front"]),
+        node("Concat", ["reach", "zero"], ["pads"], axis=0),
+        node("Pad", ["front", "pads", "one", "axis"], ["moved"]),
+        node("Mul", ["y", "moved"], ["product"]),
+        node("Mul", ["reach", "two"], ["further"]),
+        node("Less", ["further", "count"], ["is_less"]),
+        node("Squeeze", ["is_less"], ["more"]),
+        node("Identity", ["count"], ["same"]),
     ]
-    return helper.make_graph(nodes, "multiply", [before, element], [after, product])
+    inputs = [value("turn", "i64", 0), value("going", "bool", 0), value("y", dtype, None)]
+    inputs += [value("reach", "i64", 1), value("count", "i64", 1)]
+    outputs = [value("more", "bool", 0), value("product", dtype, None)]
+    outputs += [value("further", "i64", 1), value("same", "i64", 1)]
+    return helper.make_graph(nodes, "doubling", inputs, outputs, initializer=constants)
 
 
 # Windows

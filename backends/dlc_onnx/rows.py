@@ -26,6 +26,13 @@ DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 # every node, which is what the reference does. (It does the same for f16 by itself.)
 WIDER: Mapping[str, str] = {"bf16": "f32", "f8e4m3": "f32", "f8e5m2": "f32", "i4": "i8"}
 
+# Further gaps of single kinds of node.
+WIDER_IN: Mapping[str, Mapping[str, str]] = {
+    "Max": {"i16": "i32"},
+    "Min": {"i16": "i32"},
+    "ScatterElements": {"f16": "f32"},
+}
+
 # Ops that move elements without computing: any dtype will do.
 MOVES = frozenset({"Cast", "Concat", "Constant", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
 
@@ -146,3 +153,6 @@ COMPOSITES: Mapping[str, str] = {
     "embedding": "Gather(weight, index, axis=0)",
     "pixel_shuffle": "DepthToSpace(x, blocksize=r, mode='CRD')",
 }
+
+# Ops that this backend can't do, with the reason.
+UNSUPPORTED: Mapping[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from dlc.emit.sizes import Source, readable
@@ -21,7 +21,6 @@ class Sizes:
     function: Function
     body: Body
     inputs: Mapping[str, str]  # ONNX's names of the function's inputs
-    _known: dict[Dim, Ref] = field(default_factory=dict)
 
     @cached_property
     def facts(self) -> Facts:
@@ -53,9 +52,8 @@ class Sizes:
         """A size as a list of one, i64[1]."""
         if dim.constant is not None:
             return self.body.ints([dim.constant])
-        if dim not in self._known:
-            self._known[dim] = self.body.share(("size", dim), self._sum(dim))
-        return self._known[dim]
+        key = ("size", dim)
+        return self.body.shared(key) or self.body.share(key, self._sum(dim))
 
     def _sum(self, dim: Dim) -> Ref:
         total: Ref | None = None
@@ -95,15 +93,15 @@ class Sizes:
 
     def _symbol(self, name: str) -> Ref:
         """A dim, read from an axis of an input that is the dim alone or linear in it."""
-        dim = Dim.symbol(name)
-        if dim in self._known:
-            return self._known[dim]
+        key = ("size", Dim.symbol(name))
+        known = self.body.shared(key)
+        if known is not None:
+            return known
         source = self.sources[name]
         variable = self.inputs[self.function.inputs[source.input].name]
         read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)
         found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(name))
-        self._known[dim] = self.body.share(("size", dim), found)
-        return found
+        return self.body.share(key, found)
 
     def _solved(self, source: Source, name: str, read: Ref) -> Ref:
         linear = source.size.linear_in(name)

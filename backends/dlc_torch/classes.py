@@ -28,6 +28,7 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc_torch import initial
 from dlc_torch.draft import Assign, Draft, Drafter, Loop, Stmt, Target, expressions, rewritten, stateful
 from dlc_torch.fold import fold, whole_class
+from dlc_torch.foreign import Placing, divide
 from dlc_torch.methods import SAY
 from dlc_torch.neural import native_layer
 from dlc_torch.solve import Arg, Column, Solution, solve
@@ -44,6 +45,8 @@ class Unit:
     root: Node
     inits: list[Init] = field(default_factory=list)
     layers: tuple[Expr, ...] | None = None
+    overlays: dict[str, str] = field(default_factory=dict)
+    """Attributes that hold instances whose path another instance has."""
 
     @property
     def function(self) -> Function:
@@ -73,7 +76,7 @@ class Unit:
         layers = tuple(next(values) for _ in self.layers) if self.layers is not None else None
         drafts = [_draft_rewritten(draft, values) for draft in self.drafts]
         drafts = [_draft_reshaped(draft, shapes) for draft in drafts]
-        return Unit(self.names, drafts, self.root, inits, layers)
+        return Unit(self.names, drafts, self.root, inits, layers, self.overlays)
 
 
 def _draft_rewritten(draft: Draft, values: Iterator[Expr]) -> Draft:
@@ -240,7 +243,8 @@ class Grouping:
         for path, callee in (*own, *((child.path, child.function) for child in function.children)):
             if callee not in names or not stateful(self.program.functions[callee]):
                 continue
-            first = function.name if not path else at.setdefault(path, callee)
+            key = f"{self.program.functions[callee].source}:{path}"
+            first = function.name if not path else at.setdefault(key, callee)
             joined.join(first, callee)
 
     def _unit(self, names: Sequence[str]) -> Unit:
@@ -252,9 +256,11 @@ class Grouping:
         params: dict[str, Param] = {}
         for function in functions:
             for child in function.children:
-                children.setdefault(f"{child.path}:{child.start}:{child.step}:{child.count}", child)
+                source = self.program.functions[child.function].source
+                children.setdefault(f"{source}:{child.path}:{child.start}:{child.step}:{child.count}", child)
             params.update((param.name, param) for param in function.params if param.name not in params)
-        root = tree(children.values(), [(param, None) for param in params.values()])
+        plain, foreign = divide(list(children.values()))
+        root = tree(plain, [(param, None) for param in params.values()])
         layers = None
         if len(drafts) == 1:
             layers = whole_class(drafts[0], root, self._instance)
@@ -262,8 +268,14 @@ class Grouping:
                 drafts = [fold(drafts[0], root, self._instance)]
         inits: list[Init] = []
         if layers is None:
-            inits = list(Builder(self._instance, self._tensor, self.roots).statements(root))
-        return Unit(tuple(names), drafts, root, inits, layers)
+            inits = list(Builder(self._instance, self._tensor).statements(root))
+        unit = Unit(tuple(names), drafts, root, inits, layers)
+        placing = Placing(root, self.roots, self.program.functions, self._instance, self._native, unit.overlays)
+        unit.inits += placing.statements(foreign)
+        return unit
+
+    def _native(self, name: str) -> bool:
+        return native_layer(self.program.functions[name]) is not None
 
     def _instance(self, name: str) -> Expr:
         native = native_layer(self.program.functions[name])
@@ -280,8 +292,8 @@ class Grouping:
             self._masked(expr, names) for draft_names in [_numbered(unit)] for expr, names in draft_names
         ]
         function = unit.function
-        labels = tuple((init.label, init.annotation) for init in unit.inits)
-        inputs = tuple(tuple((each.dtype, len(each.axes)) for each in draft.inputs) for draft in unit.drafts)
+        labels = tuple((init.label, init.annotation, init.local) for init in unit.inits)
+        inputs = tuple(tuple(each.dtype for each in draft.inputs) for draft in unit.drafts)
         shape = tuple(_shape(draft.body) for draft in unit.drafts)
         entries = tuple(draft.function.entry for draft in unit.drafts)
         needs = tuple(draft.needs for draft in unit.drafts)
@@ -406,7 +418,8 @@ def _expanded(expr: Expr, by_function: Mapping[str, Class]) -> Expr:
             Keyword(name, Num(value, name), _number(made.solution.default(name)))
             for name, value in made.values(node.function).items()
         )
-        return Call(Word(made.name), (*node.args, *more))
+        needs = tuple(arg for arg in node.args if isinstance(arg, Keyword))
+        return Call(Word(made.name), (*node.args[: len(node.args) - len(needs)], *more, *needs))
 
     return transform(expr, change)
 
@@ -462,7 +475,7 @@ def _one_inferred(items: tuple[Expr, ...]) -> tuple[Expr, ...]:
 def _axes(targets: Sequence[Target], solution: Solution) -> tuple[Expr, ...]:
     """The axes of a value for the comment behind it: arguments by name, `_` where members differ otherwise."""
     if len({len(target.axes) for target in targets}) > 1:
-        return ()
+        return (Word("..."),)
     return tuple(_axis(axes, solution) for axes in zip(*(target.axes for target in targets), strict=True))
 
 

@@ -226,8 +226,20 @@ class Drafter:
             self.operation(op)
         inputs = tuple(self.target(value) for value in self.function.inputs)
         results = tuple(self.tensor(value) for _, value in self.function.outputs)
-        body = without_dead(_renamed(self.body, self.better), results)
+        body = without_dead(self._numbered(_renamed(self.body, self.better)), results)
         return Draft(self.function, inputs, body, results, self._needs(body, results), self.roles())
+
+    def _numbered(self, body: Sequence[Stmt]) -> list[Stmt]:
+        """Values that carry one name many times over, as in an unrolled loop, are no more than temporaries."""
+        names = Counter(re.sub(r"_\d+$", "", stmt.targets[0].name) for stmt in body if isinstance(stmt, Assign))
+        often = {name for name, count in names.items() if count > 4 and name not in PLAIN_NAMES}
+
+        def loosened(stmt: Stmt) -> Stmt:
+            if not isinstance(stmt, Assign) or re.sub(r"_\d+$", "", stmt.targets[0].name) not in often:
+                return stmt
+            return replace(stmt, temporary=len(stmt.targets) == 1)
+
+        return list(map(loosened, body))
 
     def roles(self) -> dict[str, tuple[str, ...]]:
         """For values, the names of operands that they are passed as, where those tell something."""

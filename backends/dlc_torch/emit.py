@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterator, Sequence
 
 from dlc.backend import Artifact, EmitOptions
@@ -23,7 +23,8 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
     grouping = Grouping(program, options.precision)
     classes = grouping.run()
-    name_classes(classes)
+    initials = {param.init: param.name for each in program.functions.values() for param in each.params}
+    name_classes(classes, initials)
     settle(classes, grouping.by_function)
     source = Source(grouping.by_function, grouping.roots, program.functions, program.entry)
     source.init_weights = _init_weights(program)
@@ -51,28 +52,22 @@ def _dtype(name: str, options: EmitOptions) -> str:
 
 # --- the file --------------------------------------------------------------------------------------------------
 
-_IMPORTS = (
-    ("math", r"\bmath\."),
-    ("", ""),
-    ("torch", r"\btorch\."),
-    ("torch.nn.functional as F", r"\bF\."),
-)
-
-
 def _file(options: EmitOptions, blocks: Sequence[Lines]) -> str:
     body = "\n\n\n".join("\n".join(block) for block in blocks)
-    code = re.sub(r"#.*|\"\"\".*?\"\"\"", "", body, flags=re.DOTALL) if False else body
     lines = [f"# {comment(line)}".rstrip() for line in options.header]
     if lines:
         lines.append("")
-    lines += _imports(code)
+    lines += _imports(body)
     return "\n".join(lines) + "\n\n\n" + body + "\n"
 
 
-def _imports(code: str) -> Lines:
-    standard = [f"import {name}" for name, pattern in _IMPORTS[:1] if re.search(pattern, code)]
-    torch = [f"import {name}" for name, pattern in _IMPORTS[2:] if re.search(pattern, code)]
-    names = [name for name in ("Tensor", "nn") if re.search(rf"\b{name}\b", code)]
+def _imports(body: str) -> Lines:
+    """The imports that the code needs, in the linter's order."""
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    standard = ["import math"] if "math" in used else []
+    torch = ["import torch"] if "torch" in used else []
+    torch += ["import torch.nn.functional as F"] if "F" in used else []
+    names = [name for name in ("Tensor", "nn") if name in used]
     if names:
         torch.append(f"from torch import {', '.join(names)}")
     return [*standard, *([""] if standard and torch else []), *torch]

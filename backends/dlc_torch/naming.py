@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.names import identifier, unique
+from dlc.emit.names import identifier, snake, unique
 from dlc.ir.nodes import Function, walk
 from dlc_torch.classes import Class
 
@@ -18,33 +18,43 @@ def camel(text: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text) if word)
 
 
-def name_classes(classes: Sequence[Class]) -> None:
-    """Give every class and function its name; forms of one module are told apart by what one has and another lacks."""
+def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
+    """Give every class and function its name; forms of one module are told apart by what one has and another lacks. `initials` tells for which parameter an init function is."""
     forms: dict[str, list[Class]] = {}
     for each in classes:
-        forms.setdefault(_base(each), []).append(each)
+        forms.setdefault(_base(each, initials), []).append(each)
     taken = set(TAKEN)
     for base, group in forms.items():
         plain = min(group, key=lambda each: (-len(each.members), len(_labels(each))))
         for each in group:
-            wanted = base if each is plain else base + _difference(each, plain, group)
-            each.name = unique(wanted, taken)
+            each.name = _free(base, "" if each is plain else each, plain, group, taken)
             taken.add(each.name)
 
 
-def _base(made: Class) -> str:
+def _free(base: str, made: Class | str, plain: Class, group: Sequence[Class], taken: set[str]) -> str:
+    """The base name, with as many differences behind it as it takes to be free."""
+    if isinstance(made, str):
+        return unique(base, taken)
+    name = base
+    is_class = made.unit.is_class
+    for part in _differences(made, plain, group):
+        name = f"{name}{part}" if is_class else f"{name}_{snake(part)}"
+        if name not in taken:
+            return name
+    number = 2
+    while f"{name}{number}" in taken:
+        number += 1
+    return f"{name}{number}"
+
+
+def _base(made: Class, initials: Mapping[str, str]) -> str:
     function = made.unit.function
+    if function.kind == "init":
+        return identifier(f"initial_{initials.get(function.name, 'value').rpartition('.')[2]}")
     if not made.unit.is_class:
-        return identifier(
-            function.source.strip("_") if function.kind != "init" else _initial_name(made), "function"
-        )
-    name = camel(function.source) if function.library else function.source
-    name = identifier(name, "Module")
+        return identifier(function.source.strip("_"), "function")
+    name = identifier(camel(function.source) if function.library else function.source, "Module")
     return name if name not in TAKEN else f"{name}_"
-
-
-def _initial_name(made: Class) -> str:
-    return f"initial_{made.unit.function.name.removeprefix('init').strip('_') or 'value'}"
 
 
 def _labels(made: Class) -> list[str]:
@@ -56,26 +66,29 @@ def _labels(made: Class) -> list[str]:
     ]
 
 
-def _difference(made: Class, plain: Class, group: Sequence[Class]) -> str:
+def _differences(made: Class, plain: Class, group: Sequence[Class]) -> Iterator[str]:
     """What a form has and the plain one lacks, or the other way round: `WithDownsample`."""
     mine, theirs = _labels(made), _labels(plain)
     extra = [label for label in mine if label not in theirs]
     missing = [label for label in theirs if label not in mine]
     if extra or missing:
-        return f"With{camel(extra[0])}" if extra else f"Without{camel(missing[0])}"
-    return _static_difference(made, group) or _op_difference(made, plain) or "2"
+        yield f"With{camel(extra[0])}" if extra else f"Without{camel(missing[0])}"
+    alike = [each for each in group if _labels(each) == mine]
+    yield from filter(None, (_static_difference(made, alike), _op_difference(made, plain)))
 
 
 def _static_difference(made: Class, group: Sequence[Class]) -> str:
     """A static argument that all members of the form share and no other form has."""
     statics = [dict(unit.function.static) for unit in made.members]
     others = [dict(unit.function.static) for each in group if each is not made for unit in each.members]
+    if not others:
+        return ""
     for name, value in statics[0].items():
         shared = all(each.get(name) == value for each in statics)
         if not shared or any(each.get(name) == value for each in others):
             continue
         if isinstance(value, bool):
-            return f"{'With' if value else 'Without'}{camel(name)}"
+            return camel(name) if value else f"Without{camel(name)}"
         if isinstance(value, str):
             return camel(value) or camel(name)
         if isinstance(value, int) and len({each.get(name) for each in others}) == 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from dlc.emit.tree import At, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
+from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
 from dlc.ir.nodes import Function, Op
+from dlc.types.dims import Dim
 from dlc_torch.draft import Drafter, Say
 from dlc_torch.shapes import method, padded, sizes
 
@@ -60,9 +61,20 @@ def geometry(op: Op, padding: Pairs) -> list[Expr]:
     return [*keywords, Keyword("groups", Num(groups, "groups"), ONE)]
 
 
-def bordered(d: Drafter, op: Op, padding: Pairs, value: float) -> Expr:
+def bordered(d: Drafter, op: Op, padding: Sequence[tuple[int | Dim, int | Dim]], value: float) -> Expr:
     """The first operand with uneven padding put on beforehand."""
-    return padded(d, op, ((0, 0), (0, 0), *padding), value)
+    return padded(d.tensor(op.inputs[0]), ((0, 0), (0, 0), *padding), value)
+
+
+def reaching(d: Drafter, op: Op) -> list[tuple[int, Dim]]:
+    """Padding after which the pooling windows just fill each axis: the last one may hang over (`ceil`), or fall short."""
+    found: list[tuple[int, Dim]] = []
+    axes = zip(d.types[op.inputs[0]].axes[2:], op.out.type.axes[2:], strict=True)
+    for (size, out), kernel, stride, (before, _) in zip(
+        axes, ints(op, "kernel"), ints(op, "stride"), pairs(op), strict=True
+    ):
+        found.append((before, (out - 1) * stride + kernel - size - before))
+    return found
 
 
 def conv(d: Drafter, op: Op) -> Expr:
@@ -92,39 +104,54 @@ def _cropped(whole: Expr, padding: Pairs) -> Expr:
 
 
 def max_pool(d: Drafter, op: Op) -> Expr:
+    kernel = ints(op, "kernel")
+    function = Word(f"F.max_pool{len(kernel)}d")
+    if _has_native_padding(op):
+        return Call(function, (d.tensor(op.inputs[0]), *_window(op, native=True)))
+    return Call(function, (bordered(d, op, reaching(d, op), float("-inf")), *_window(op, native=False)))
+
+
+def _has_native_padding(op: Op) -> bool:
+    """Whether PyTorch pads so: evenly, and by no more than half a window."""
     padding, kernel = pairs(op), ints(op, "kernel")
-    native = even(padding) and all(
-        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
-    )
-    first = d.tensor(op.inputs[0]) if native else bordered(d, op, padding, float("-inf"))
-    return Call(Word(f"F.max_pool{len(kernel)}d"), (first, *_window(op, padding if native else ())))
+    return even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
 
 
-def _window(op: Op, padding: Pairs) -> list[Expr]:
+def _window(op: Op, *, native: bool) -> list[Expr]:
     kernel, stride = ints(op, "kernel"), ints(op, "stride")
     args: list[Expr] = [per_axis(kernel, "kernel_size"), Keyword("stride", per_axis(stride, "stride"))]
     if stride == kernel:
         args.pop()
-    if padding:
-        args.append(Keyword("padding", per_axis(ahead(padding), "padding"), ZERO))
-    if op.attr("ceil"):
+    if native:
+        args.append(Keyword("padding", per_axis(ahead(pairs(op)), "padding"), ZERO))
+    if native and op.attr("ceil"):
         args.append(Keyword("ceil_mode", Word("True")))
     return args
 
 
 def avg_pool(d: Drafter, op: Op) -> Expr:
-    padding, kernel = pairs(op), ints(op, "kernel")
-    native = even(padding) and all(
-        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
-    )
-    function = Word(f"F.avg_pool{len(kernel)}d")
-    if native:
+    padding = pairs(op)
+    function = Word(f"F.avg_pool{len(padding)}d")
+    if _has_native_padding(op):
         uncounted = not op.attr("count_padding") and any(map(any, padding))
         more = (Keyword("count_include_pad", Word("False")),) if uncounted else ()
-        return Call(function, (d.tensor(op.inputs[0]), *_window(op, padding), *more))
+        return Call(function, (d.tensor(op.inputs[0]), *_window(op, native=True), *more))
+    window = _window(op, native=False)
+    border = reaching(d, op)
+    mean = Call(function, (bordered(d, op, border, 0.0), *window))
     if op.attr("count_padding") and not op.attr("ceil"):
-        return Call(function, (bordered(d, op, padding, 0.0), *_window(op, ())))
-    raise NotImplementedError("the torch backend has no avg_pool with this padding")
+        return mean
+    return Binary("/", mean, Call(function, (_counted(d, op, border), *window)))
+
+
+def _counted(d: Drafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr:
+    """Ones where an element counts, zeros in the rest of the border: their mean is the share that counts."""
+    ones: Expr = Call(Word("torch.ones_like"), (d.tensor(op.inputs[0]),))
+    rest = list(border)
+    if op.attr("count_padding"):
+        ones = padded(ones, ((0, 0), (0, 0), *pairs(op)), 1.0)
+        rest = [(0, after - known) for (_, after), (_, known) in zip(border, pairs(op), strict=True)]
+    return padded(ones, ((0, 0), (0, 0), *rest), 0.0)
 
 
 # --- layers ----------------------------------------------------------------------------------------------------

@@ -300,16 +300,16 @@ def pad(d: Drafter, op: Op) -> Expr:
     value = op.attr("value")
     assert isinstance(value, int | float)
     pairs = list(zip(_list(op, "before"), _list(op, "after"), strict=True))
-    return padded(d, op, pairs, plain(value, d.dtype_of(op.out.name)))
+    return padded(d.tensor(op.inputs[0]), pairs, plain(value, d.dtype_of(op.out.name)))
 
 
-def padded(d: Drafter, op: Op, pairs: Sequence[tuple[int | Dim, int | Dim]], value: float) -> Expr:
+def padded(x: Expr, pairs: Sequence[tuple[int | Dim, int | Dim]], value: float) -> Expr:
     """`F.pad` lists the last axis first and leaves out leading axes that get nothing."""
     kept = list(pairs)
     while kept and all(Dim.of(each).constant == 0 for each in kept[0]):
         kept.pop(0)
     amounts = tuple(size(each, "padding") for pair in reversed(kept) for each in pair)
-    args: list[Expr] = [d.tensor(op.inputs[0]), Seq(amounts)]
+    args: list[Expr] = [x, Seq(amounts)]
     if value:
         args.append(Keyword("value", Num(value)))
     return Call(Word("F.pad"), tuple(args))
@@ -326,7 +326,17 @@ def arange(d: Drafter, op: Op) -> Expr:
 def take(d: Drafter, op: Op) -> Expr:
     x, index = op.inputs
     axis = int(str(op.attr("axis")))
-    return At(d.tensor(x), ((Cut(),) * axis) + (d.value(index),))
+    place = _listed(d, index) or d.value(index)
+    return At(d.tensor(x), ((Cut(),) * axis) + (place,))
+
+
+def _listed(d: Drafter, index: str) -> Expr | None:
+    """A short constant list of places, as Python writes it."""
+    op = d.producers.get(index)
+    value = op.attr("value") if op is not None and op.op == "const" else None
+    if not isinstance(value, tuple) or len(value) > 16 or any(isinstance(each, tuple) for each in value):
+        return None
+    return Seq(tuple(Word(str(each)) for each in value), "[]")
 
 
 def update_slice(d: Drafter, op: Op) -> Expr:

@@ -9,11 +9,12 @@ a coincidence of values to be believed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlc.emit.names import identifier, unique
-from dlc.emit.tree import Binary, Expr, Num, walk
+from dlc.emit.tree import Binary, Call, Expr, Num, Word, walk
 from dlc.ir.nodes import Attr
 
 Value = int | float
@@ -72,7 +73,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "dim": ("d", "dim"),
 }
 # Numbers below are too common for an equal static parameter to mean anything, by how the number would be made of it.
-LEAST_EQUAL, LEAST_FACTOR = 2, 16
+LEAST_EQUAL, LEAST_FACTOR = 4, 16
 COMMON = frozenset({-1.0, 0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 10.0, 1e-5, 1e-6, float("inf"), -float("inf")})
 FACTORS = (2, 3, 4, 6, 8)
 
@@ -190,7 +191,7 @@ class _Solver:
             return self._use(named[0])
         if isinstance(value, float):
             rare = value not in COMMON and len(same) == 1 and not self._ambiguous(value)
-            return self._use(same[0]) if rare else None
+            return self._use(same[0]) if rare else self._root(value)
         if column.role in WEAK:
             return None
         least = LEAST_EQUAL if column.role in SIZES else LEAST_FACTOR
@@ -198,6 +199,21 @@ class _Solver:
             return self._use(same[0])
         if value >= 2 * LEAST_FACTOR and not same:
             return self._believed_term(value)
+        return None
+
+    def _root(self, value: float) -> Expr | None:
+        """`math.sqrt(d)`, for a number that nobody would have written."""
+        if len(repr(value)) < 10:
+            return None
+        for name, values in self.known.items():
+            if len(set(values)) == 1 and isinstance(values[0], int) and values[0] > 4:
+                root = Call(Word("math.sqrt"), (Arg(name),))
+                if value == math.sqrt(values[0]):
+                    self._use(name)
+                    return root
+                if value == 1 / math.sqrt(values[0]):
+                    self._use(name)
+                    return Binary("/", Num(1), root)
         return None
 
     def _again(self, column: Column) -> Expr | None:
@@ -215,7 +231,7 @@ class _Solver:
             for name, values in self.known.items()
             if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
         }
-        found = [*_multiples(value, sure), *_quotients(value, sure)]
+        found = _idioms(value, sure) or [*_multiples(value, sure), *_quotients(value, sure)]
         if len(found) != 1:
             return None
         for node in walk(found[0]):
@@ -230,6 +246,24 @@ class _Solver:
             return True
         holders = [name for name, values in self.members[0].items() if value in _numbers(values)]
         return len(holders) > 1
+
+
+# What models of language call the width of their vectors, and the numbers of their heads.
+WIDTHS = ("d", "dim", "d_model", "hidden", "width")
+HEADS, KEY_HEADS = ("heads", "n_heads", "num_heads"), ("kv_heads", "n_kv_heads", "num_kv_heads")
+
+
+def _idioms(value: int, sure: Mapping[str, int]) -> list[Expr]:
+    """The size of a head, and of all heads of keys."""
+    for d in (name for name in WIDTHS if name in sure):
+        for heads in (name for name in HEADS if name in sure and sure[d] % sure[name] == 0):
+            size = Binary("//", Arg(d), Arg(heads))
+            if sure[d] // sure[heads] == value:
+                return [size]
+            keys = [name for name in KEY_HEADS if name in sure and sure[d] // sure[heads] * sure[name] == value]
+            if keys:
+                return [Binary("*", size, Arg(keys[0]))]
+    return []
 
 
 def _multiples(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:

@@ -32,7 +32,7 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
-from dlc_torch.classes import Class
+from dlc_torch.classes import Class, Unit
 from dlc_torch.draft import (
     NOWHERE,
     Assign,
@@ -121,7 +121,8 @@ class Source:
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
         for init in made.unit.inits:
             expr = text(_named(init.expr, {}))
-            lines += layout(f"self.{init.label} = {expr}" if init.label else expr, 2)
+            target = init.label if init.local else f"self.{init.label}"
+            lines += layout(f"{target} = {expr}" if init.label else expr, 2)
         if is_main:
             lines += [INDENT * 2 + line for line in self.final]
             if self.init_weights:
@@ -131,11 +132,9 @@ class Source:
     # --- methods and functions -----------------------------------------------------------------------------------
 
     def _method(self, made: Class, draft: Draft, attributes: Mapping[str, str]) -> Lines:
-        root = made.unit.root
-
         def settle(expr: Expr) -> Expr:
             return _named(
-                self._reached(expr, root),
+                self._reached(expr, made.unit),
                 {name: f"self.{attribute}" for name, attribute in attributes.items()},
             )
 
@@ -183,10 +182,14 @@ class Source:
 
     # --- paths ---------------------------------------------------------------------------------------------------
 
-    def _reached(self, expr: Expr, root: Node) -> Expr:
+    def _reached(self, expr: Expr, unit: Unit) -> Expr:
+        root = unit.root
+
         def change(node: Expr) -> Expr:
             if not isinstance(node, Path):
                 return node
+            if node.path in unit.overlays:
+                return Heavy(At(Word(f"self.{unit.overlays[node.path]}"), (Word("0"),)))
             reached = reach(root, node.path, node.tensor, self.roots, self.native)
             below = find(root, node.path.split("."))
             heavy = below is not None and not node.tensor and (below.is_container or not self.native(below.function))

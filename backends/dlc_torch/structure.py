@@ -128,11 +128,13 @@ def _covers(node: Node, label: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """A statement of the constructor: `self.label = expr`, or `expr` alone where `label` is empty."""
+    """A statement of the constructor: `self.label = expr`, without `self.` if it is local, or `expr` alone where `label`
+    is empty. `annotation` is a buffer's name, whose type is declared."""
 
     label: str
     expr: Expr
     annotation: str = ""
+    local: bool = False
 
 
 @dataclass
@@ -142,7 +144,6 @@ class Builder:
 
     instance: Callable[[str], Expr]
     tensor: Callable[[Param], Expr]
-    roots: Mapping[str, Node] = field(default_factory=dict)
 
     def statements(self, root: Node) -> Iterator[Init]:
         for node in root.items.values():
@@ -237,35 +238,30 @@ class Builder:
         return (Pairs(tuple(pairs)),)
 
     def _late(self, node: Node, base: Expr) -> Iterator[Init]:
-        """What is put into a container or instance after it has been made: parameters, parts of a foreign path."""
-        if node.layers is not None or (node.is_container and node.kind in ("list", "parameters")):
+        """What is put into a container after it has been made: parameters, parts that a constructor does not take."""
+        if node.function or node.layers is not None or node.kind == "parameters":
             return
         for each in node.items.values():
             if each.param is not None:
-                value = self.tensor(each.param)
                 kind = "parameter" if each.param.kind == "param" else "buffer"
-                yield Init(
-                    "",
-                    registered(
-                        base, kind, each.label, parameter(each.param, value) if kind == "parameter" else value
-                    ),
-                )
-            elif node.function and (inside := self._inside(node, each)) is not None:
-                yield from self._late(inside, Dot(base, each.label))
-            elif node.function or each.label in TAKEN_IN_DICT:
+                value = self.tensor(each.param)
+                made = parameter(each.param, value) if kind == "parameter" else value
+                yield Init("", registered(base, kind, each.label, made))
+            elif each.label in TAKEN_IN_DICT:
                 yield Init("", registered(base, "module", each.label, self._made(each)))
                 yield from self._late(each, Call(Dot(base, "get_submodule"), (Text(each.label),)))
             elif not each.turns:
-                yield from self._late(each, At(base, (Text(each.label),)))
+                yield from self._late(each, _element(base, node, each.label))
 
 
-    def _inside(self, node: Node, part: Node) -> Node | None:
-        """A part of a foreign path that the instance has itself: what is new below it is put in there."""
-        root = self.roots.get(node.function)
-        own = root.items.get(part.label) if root is not None else None
-        if own is None or part.function or not is_attribute(part.label):
-            return None
-        return Node(part.label, own.function or "?", items=part.items)
+def _element(base: Expr, node: Node, label: str) -> Expr:
+    """A part of a container, which may itself be one: its type is not known, so it is looked up by path."""
+    match base:
+        case Call(Dot(inner, "get_submodule"), (Text(path),)):
+            return Call(Dot(inner, "get_submodule"), (Text(f"{path}.{label}"),))
+        case At(inner, (Text(path) | Word(path),)):
+            return Call(Dot(inner, "get_submodule"), (Text(f"{path}.{label}"),))
+    return At(base, (Word(label) if node.kind == "list" else Text(label),))
 
 
 def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:

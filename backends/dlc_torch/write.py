@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.names import base, identifier, unique
+from dlc.emit.names import identifier, unique
 from dlc.emit.python import quoted
-from dlc.emit.tree import At, Binary, Call, Dot, Expr, Num, Ref, Size, Text, Unary, Word, refs, text, transform, walk
+from dlc.emit.tree import (
     At,
     Binary,
     Call,
@@ -25,6 +25,7 @@ from dlc.emit.tree import At, Binary, Call, Dot, Expr, Num, Ref, Size, Text, Una
     Ref,
     Seq,
     Size,
+    Text,
     Unary,
     Word,
     refs,
@@ -64,6 +65,11 @@ def depth(expr: Expr) -> int:
     return max((depth(child) for child in _children(expr)), default=0)
 
 
+def is_layer(expr: Expr) -> bool:
+    """Whether an expression is the call of a part of `self`."""
+    return isinstance(expr, Call) and _plain(expr.function).startswith("self.")
+
+
 def _children(expr: Expr) -> Iterator[Expr]:
     stack = [getattr(expr, name) for name in expr.__dataclass_fields__]
     while stack:
@@ -97,6 +103,10 @@ def _plain(expr: Expr) -> str:
 
 
 def _fits(expr: Expr, indent: int) -> bool:
+    match expr:
+        case Call(Word("torch.cat" | "torch.stack"), (Seq(items), *_)) if len(items) > 2:
+            # Parts that are short each may stand on lines of their own.
+            return all(_fits(item, indent + 2) for item in items)
     return depth(expr) <= MAX_DEPTH and len(INDENT) * indent + len("x = ") + len(_plain(expr)) <= WIDTH
 
 
@@ -105,6 +115,9 @@ class Nesting:
     """Puts temporaries where they are read. `reads` counts how often each value is read in the whole function."""
 
     reads: Counter[str]
+    inner: dict[str, Assign] = field(default_factory=dict)
+    """For a temporary, the only one that has been put into it, and the expression without (`bare`)."""
+    bare: dict[str, Expr] = field(default_factory=dict)
 
     def block(
         self, body: Sequence[Stmt], results: Sequence[Expr], indent: int
@@ -137,7 +150,13 @@ class Nesting:
         """The statement with the temporaries that it reads put in."""
         match stmt:
             case Assign(expr=expr):
-                return replace(stmt, expr=self._filled(expr, pending, done, indent))
+                waiting = dict(pending)
+                filled = replace(stmt, expr=self._filled(expr, pending, done, indent))
+                put = [name for name in refs(expr) if name in waiting and waiting[name] not in done and name not in pending]
+                if len(put) == 1:
+                    self.inner[stmt.targets[0].name] = waiting[put[0]]
+                    self.bare[stmt.targets[0].name] = expr
+                return filled
             case Check(condition=expr):
                 return replace(
                     stmt, condition=self._filled(expr, pending, done, indent)
@@ -157,10 +176,23 @@ class Nesting:
                 break
             # The one that makes it longest becomes a statement; those read before it go first.
             worst = max(nested, key=lambda name: (depth(pending[name].expr), len(_plain(pending[name].expr))))
-            nested.remove(worst)
-            done.append(pending.pop(worst))
+            if not self._opened(expr, worst, pending, done):
+                nested.remove(worst)
+                done.append(pending.pop(worst))
         found = {name: pending.pop(name).expr for name in nested}
         return substitute(expr, found)
+
+    def _opened(self, expr: Expr, name: str, pending: dict[str, Assign], done: list[Stmt]) -> bool:
+        """Break a chain between a function and the layer that follows it: `x = F.relu(self.fc1(x))`, and then
+        `F.relu(self.fc2(x))`, rather than `self.fc2(F.relu(self.fc1(x)))` and a function of that."""
+        outer = pending[name]
+        inner = self.inner.get(name)
+        if inner is None or is_layer(expr) or not is_layer(outer.expr) or is_layer(inner.expr):
+            return False
+        done.append(inner)
+        del self.inner[name]
+        pending[name] = replace(outer, expr=self.bare[name])
+        return True
 
     def _returned(
         self, results: Sequence[Expr], pending: dict[str, Assign], done: list[Stmt], indent: int
@@ -355,7 +387,8 @@ class Writer:
     def _hints(self, target: Target, stmt: Assign) -> list[str]:
         own = list(self.variables.hints.get(target.name, ()))
         if not stmt.temporary:
-            return own if len(stmt.targets) == 1 or not is_generated(own[-1]) else own[:-1] or _letters(target, stmt)
+            telling = [hint for hint in own if not is_generated(hint)]
+            return telling or _letters(target, stmt)
         plain = "mask" if target.dtype == "bool" else "y"
         return [*own[:-1], *self._reused(target, stmt.expr), plain, *_part_name(stmt.expr), plain]
 
@@ -437,6 +470,8 @@ def is_generated(name: str) -> bool:
 
 def _letters(target: Target, stmt: Assign) -> list[str]:
     """`a, b, c` for parts that have no names."""
+    if len(stmt.targets) == 1:
+        return ["y"]
     at = next(i for i, each in enumerate(stmt.targets) if each.name == target.name)
     return ["abcdefgh"[at]] if len(stmt.targets) <= 8 else [f"part_{at}"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from tvm import IRModule, relax
+from tvm.sym import Analyzer
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Function, Op, Program, Value
@@ -132,11 +133,8 @@ def _typed(emission: Emission, value: Any, out: Value) -> Any:
 
 
 def _equal(a: list[Any], b: list[Any]) -> bool:
-    import tvm
-
-    return len(a) == len(b) and all(
-        tvm.arith.Analyzer().can_prove_equal(x, y) for x, y in zip(a, b, strict=True)
-    )
+    prover = Analyzer()
+    return len(a) == len(b) and all(prover.can_prove_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _numpy(name: str) -> Any:

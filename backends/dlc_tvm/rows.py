@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import relax, te, tirx
 from tvm.relax import op as R
+from tvm.sym import Analyzer
 
 from dlc_tvm.sizes import Sizes
 
@@ -110,9 +111,9 @@ def _is(value: Any, number: int) -> bool:
 
 
 def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, int | tirx.IntImm) and isinstance(b, int | tirx.IntImm):
-        return int(a) == int(b)
-    return bool(a is b) or bool(tirx.analysis.expr_deep_equal(a, b)) if not isinstance(a, int) and not isinstance(b, int) else False
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    return bool(Analyzer().can_prove_equal(a, b))
 
 
 def _pad(e: Emission, x: Any, before: Any, after: Any, value: float) -> Any:
@@ -125,7 +126,6 @@ def _pad(e: Emission, x: Any, before: Any, after: Any, value: float) -> Any:
             inside = [
                 condition
                 for i, a, size in zip(index, low, t.shape, strict=True)
-                if not _is(a, 0) or True
                 for condition in (i >= a, i < a + size)
             ]
             source = [i - a for i, a in zip(index, low, strict=True)]

@@ -134,7 +134,14 @@ class SpecError(Exception):
         super().__init__(render_all(self.diagnostics, self.sources))
 
 
+CHAIN_SHOWN = 6
+
+
 def chain_text(chain: tuple[str, ...]) -> str:
+    """`in Attention(d=768), from Block(d=768) at 27:51, …`; of a long chain its beginning and its end."""
+    if len(chain) > CHAIN_SHOWN + 1:
+        left_out = len(chain) - CHAIN_SHOWN
+        chain = (*chain[: CHAIN_SHOWN - 1], f"{left_out} more calls", chain[-1])
     return "in " + ", from ".join(chain)
 
 

@@ -234,6 +234,22 @@ NOT_ITERABLE = Problem(
     wrong="model M(n: int = 3)(x: [B, 4]) -> [B, 4] {\n    for i in n { x = x |> linear(4) }\n    return x\n}\n",
     right="model M(n: int = 3)(x: [B, 4]) -> [B, 4] {\n    for i in range(n) { x = x |> linear(4) }\n    return x\n}\n",
 )
+BAD_VALUE = Problem(
+    "E0208",
+    "a value that an op or layer does not take",
+    "`{callee}`: {message}",
+    "Some arguments have few meaningful values.",
+    wrong='model M()(x: [B, 4]) -> [B, 4] {\n    return gelu(x, approximate="tan")\n}\n',
+    right='model M()(x: [B, 4]) -> [B, 4] {\n    return gelu(x, approximate="tanh")\n}\n',
+)
+LET_CYCLE = Problem(
+    "E0209",
+    "a value that needs itself",
+    "`{name}` needs its own value: {cycle}",
+    "A `let` or preset may use others of the file, in any order, but not itself.",
+    wrong="let A = B + 1\nlet B = A + 1\n",
+    right="let A = 1\nlet B = A + 1\n",
+)
 
 # --- E03xx: types and shapes -----------------------------------------------------------------------------------
 

@@ -187,6 +187,18 @@ DIVERGED = Problem(
     "the loss is {value} at step {step}",
     "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help.",
 )
+NO_MATRIX = Problem(
+    "E0718",
+    "an optimizer for matrices on something else",
+    "muon is for matrices, and `{path}` is {type}",
+    "Muon makes the update of a matrix orthogonal. Biases, norms and other vectors need another optimizer.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = muon()\nsettings { steps = 100 }"),
+    right=_train(
+        _BATCH
+        + _LOSS
+        + "optimizer = muon()\noptimizer linear.bias = adamw(lr=1e-3)\nsettings { steps = 100 }"
+    ),
+)
 
 # --- E08xx: backends -------------------------------------------------------------------------------------------
 

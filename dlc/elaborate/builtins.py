@@ -179,8 +179,8 @@ def _unary(name: str) -> Builtin:
 def _static_math(call: Call, name: str, value: float) -> Any:
     try:
         return _STATIC_MATH[name](value)
-    except (ValueError, OverflowError) as error:
-        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"{name}({show(value)}): {error}")
+    except (ValueError, OverflowError):
+        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"{name}({show(value)}) has no value")
 
 
 def _round(call: Call) -> Any:
@@ -852,7 +852,8 @@ def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
     for value, (_, span) in zip(values, args.positional, strict=True):
         if isinstance(value, Dim):
             help = "a loop over a dim is a `scan`, or the dim must be a static parameter"
-            frame.fail(problems.UNDECIDED, span, condition=f"range({value})", help=help)
+            found = f"the dim `{value}`"
+            frame.fail(problems.NOT_STATIC, span, what="the length of a range", found=found, help=help)
         if not isinstance(value, int) or isinstance(value, bool):
             frame.fail(problems.STATIC_TYPE, span, callee="range", name="n", expected="an int", found=type_name(value))
     if not 1 <= len(values) <= 3:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlc.diagnostics import Span, did_you_mean
+from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import names
+from dlc.elaborate import habits, names
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.values import (
     Builtin,
@@ -35,6 +35,7 @@ class Given:
     positional: list[tuple[Any, Span]] = field(default_factory=list)
     named: dict[str, tuple[Any, Span]] = field(default_factory=dict)
     rest: bool = False
+    names: dict[str, Span] = field(default_factory=dict)  # where the name of an argument stands
 
     def values(self) -> Iterable[tuple[Any, Span]]:
         return [*self.positional, *self.named.values()]
@@ -49,8 +50,10 @@ def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
         if isinstance(arg.value, ast.Ellipsis_) and arg.name is None:
             result.rest = True
             continue
-        if arg.name in result.named:
-            frame.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
+        if arg.name is not None:
+            if arg.name in result.names:
+                frame.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
+            result.names[arg.name] = arg.span.inside(0, len(arg.name))
         value = frame.guarded(lambda node=arg.value: (evaluate(frame, node),))
         if value is None:
             broken = True
@@ -58,7 +61,7 @@ def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
         if arg.name is None:
             result.positional.append((value[0], arg.value.span))
         else:
-            result.named[arg.name] = (value[0], arg.span)
+            result.named[arg.name] = (value[0], arg.value.span)
     if broken:
         raise Silent
     return result
@@ -113,7 +116,8 @@ def apply(frame: Frame, callee: Any, args: Given, node: ast.Node, label: ast.Lab
             return functions.apply_instance(frame, instance, args, node, label, entry)
         case Poison():
             raise Silent
-    frame.fail(problems.NOT_CALLABLE, node.span, name=_text(node), what=type_name(callee))
+    place = node.callee.span if isinstance(node, ast.Call) else node.span
+    frame.fail(problems.NOT_CALLABLE, place, name=_text(node), what=type_name(callee))
 
 
 def _text(node: ast.Node) -> str:
@@ -193,7 +197,9 @@ def make_instance(
         help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
         frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
     static = bind_static_arguments(frame, definition, module.static, args, node.span)
-    return Instance(definition, static, node.span, label, frame=frame, loops=tuple(frame.loops))
+    parameters = [str(each.name) for each in module.static]
+    places = {name: span for name, (_, span) in (*zip(parameters, args.positional, strict=False), *args.named.items())}
+    return Instance(definition, static, node.span, label, frame=frame, loops=tuple(frame.loops), places=places)
 
 
 def _settle(frame: Frame, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:
@@ -222,7 +228,8 @@ def bind_static_arguments(
             value, where = _default(inner, item), item.span
         else:
             help = "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
-            frame.fail(problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help)
+            note = [f"{definition.name}({', '.join(parameters)})"]
+            frame.fail(problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help, notes=note)
         if isinstance(value, Poison):
             raise Silent
         static[name] = inner.env[name] = check_static(frame, definition.name, item, value, where)
@@ -252,21 +259,26 @@ def match_arguments(
             notes=[f"{callee}({', '.join(parameters)})"],
         )
     bound = dict(zip(parameters, args.positional, strict=False))
+    _known_names(frame, callee, parameters, args)
     for name, value in args.named.items():
-        if name not in parameters:
-            help = _torch_name(name, parameters) or did_you_mean(name, parameters)
-            note = [f"{callee}({', '.join(parameters)})"]
-            frame.fail(problems.UNKNOWN_ARGUMENT, value[1], callee=callee, name=name, help=help, notes=note)
         if name in bound:
-            frame.fail(problems.GIVEN_TWICE, value[1], callee=callee, name=name)
+            note = [f"{callee}({', '.join(parameters)})"]
+            help = habits.TWICE.get(callee, "")
+            frame.fail(problems.GIVEN_TWICE, args.names.get(name, value[1]), callee=callee, name=name, notes=note, help=help)
         bound[name] = value
     return bound
 
 
-def _torch_name(name: str, parameters: list[str]) -> str:
-    other = {"dim": "axis", "keepdim": "keepdims", "out_features": "out", "out_channels": "out", "kernel_size": "kernel",
-             "num_heads": "heads", "num_embeddings": "count", "embedding_dim": "d", "num_groups": "groups"}.get(name)  # fmt: skip
-    return f"did you mean `{other}`?" if other in parameters else ""
+def _known_names(frame: Frame, callee: str, parameters: list[str], args: Given) -> None:
+    """Report every argument whose name the callee does not have."""
+    wrong = [name for name in args.named if name not in parameters]
+    for name in wrong:
+        help = habits.argument(name, parameters) or (f"`{callee}` takes no arguments" if not parameters else "")
+        note = [f"{callee}({', '.join(parameters)})"]
+        place = args.names.get(name, args.named[name][1])
+        frame.report(problems.UNKNOWN_ARGUMENT, place, callee=callee, name=name, help=help, notes=note)
+    if wrong:
+        raise Silent
 
 
 _CHECKS: dict[str, Any] = {
@@ -299,7 +311,8 @@ def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: S
             what = f"`{item.name}` of `{callee}`"
             frame.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
         found = f"{type_name(value)} ({show(value)})" if isinstance(value, int | float | str) else type_name(value)
-        frame.fail(problems.STATIC_TYPE, span, callee=callee, name=item.name, expected=expected, found=found)
+        help = habits.static(callee, str(item.name), expected, value)
+        frame.fail(problems.STATIC_TYPE, span, callee=callee, name=item.name, expected=expected, found=found, help=help)
     wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
     return float(value) if wants_float and isinstance(value, int) else value
 
@@ -322,9 +335,21 @@ def type_text(node: ast.TypeExpr | None) -> str:
     match node:
         case ast.NamedTypeExpr("sizes"):
             return "an int or a list of ints"
+        case ast.NamedTypeExpr(name, ()):
+            return _ARTICLES.get(name, f"a {name}")
         case ast.NamedTypeExpr(name, args):
-            return f"{name}[{', '.join(map(type_text, args))}]" if args else name
+            return f"a {name}[{', '.join(_inner_text(each) for each in args)}]"
     return "a value"
+
+
+_ARTICLES = {"int": "an int", "str": "a string", "fn": "an fn"}
+
+
+def _inner_text(node: ast.TypeExpr) -> str:
+    match node:
+        case ast.NamedTypeExpr(name, args):
+            return f"{name}[{', '.join(map(_inner_text, args))}]" if args else name
+    return "…"
 
 
 STATIC_TYPES = ("int", "float", "bool", "str", "dtype", "dim", "module", "fn", "list", "tuple", "sizes", "any")

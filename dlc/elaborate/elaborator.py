@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -11,6 +12,7 @@ from dlc.elaborate import conditions, parameters
 
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
+from dlc.elaborate.origin import Origin, enter
 from dlc.elaborate.project import Project, Unit
 from dlc.elaborate.values import (
     POISON,
@@ -46,6 +48,8 @@ class Elaborator:
         self.functions: dict[str, Function] = {}
         self.rules: dict[str, list[InitRuleClosure]] = {}
         self.diagnostics: list[Diagnostic] = []
+        self.failures = 0
+        self._values: list[ast.Let | ast.Preset] = []
         self.made: dict[Any, Instantiation] = {}
         self._seen: set[tuple[str, Span]] = set()
         self._names: dict[str, int] = {}
@@ -59,6 +63,7 @@ class Elaborator:
 
     def report(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic; the same problem at the same place is told once, however often a body is elaborated."""
+        self.failures += 1
         key = (diagnostic.code, diagnostic.span)
         if key not in self._seen:
             self._seen.add(key)
@@ -91,7 +96,9 @@ class Elaborator:
             frame = self.static_frame(unit)
             from dlc.elaborate.expressions import evaluate
 
-            self._lets[key] = frame.guarded(lambda: evaluate(frame, item.value), POISON)
+            with self._evaluating(item):
+                self._lets[key] = frame.guarded(lambda: evaluate(frame, item.value), POISON)
+        self._check_cycle(unit, item)
         value = self._lets[key]
         if isinstance(value, Poison):
             raise Silent
@@ -114,7 +121,9 @@ class Elaborator:
         from dlc.elaborate.expressions import evaluate
 
         frame = self.static_frame(unit)
-        value = evaluate(frame, item.value)
+        self._check_cycle(unit, item)
+        with self._evaluating(item):
+            value = evaluate(frame, item.value)
         if isinstance(value, PresetRef):
             return PresetRef(value.definition, value.static, item.name)
         if not isinstance(value, Instance):
@@ -128,46 +137,65 @@ class Elaborator:
             )
         return PresetRef(value.definition, tuple(value.static.items()), item.name)
 
+    @contextmanager
+    def _evaluating(self, item: ast.Let | ast.Preset) -> Iterator[None]:
+        """While the value of `item` is computed, so that one that needs itself is found out."""
+        self._values.append(item)
+        try:
+            yield
+        finally:
+            self._values.pop()
+
+    def _check_cycle(self, unit: Unit, item: ast.Let | ast.Preset) -> None:
+        start = next((i for i, each in enumerate(self._values) if each is item), None)
+        if start is None:
+            return
+        cycle = self._values[start:]
+        top = min(range(len(cycle)), key=lambda i: (cycle[i].span.file, cycle[i].span.line))
+        cycle = [*cycle[top:], *cycle[: top + 1]]
+        names = " -> ".join(each.name for each in cycle)
+        self.static_frame(unit).fail(problems.LET_CYCLE, cycle[0].value.span, name=cycle[0].name, cycle=names)
+
     # --- functions -------------------------------------------------------------------------------------------------
 
     def instantiate(self, caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
         """The function for this callee with these static values and sizes, elaborated at its first use."""
         key = key_of(callee, bound, self.training)
         found = self.made.get(key)
-        if found is not None:
-            return found
+        if found is not None and not (found.broken and callee.definition.library):
+            return found  # what is wrong inside the library is told at each of the calls that lead there
         self._check_depth(caller, callee, node)
         self._open.append(((callee.definition, callee.entry), callee.name))
-        # Facts of the body hold for all its callers, so the chain of the first call stands for all.
-        call = f"{callee.name}({settings(_shown(callee.static))})" if callee.static else callee.name
-        chain = (f"{call} at {node.span}", *caller.chain) if node.span.line else (call, *caller.chain)
         try:
-            made = self._elaborate(callee, bound, chain, caller)
+            made = self._elaborate(callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node))
         finally:
             self._open.pop()
         self.made[key] = made
         return made
 
     def _check_depth(self, caller: Frame, callee: Callee, node: ast.Node) -> None:
-        names = [name for _, name in self._open]
-        same = [key for key, _ in self._open].count((callee.definition, callee.entry))
-        if same >= 12 or len(self._open) > DEPTH_LIMIT:
-            cycle = " -> ".join([*names[-3:], callee.name])
-            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle=cycle)
+        own = (callee.definition, callee.entry)
+        same = [i for i, (key, _) in enumerate(self._open) if key == own]
+        if len(same) >= 12 or len(self._open) > DEPTH_LIMIT:
+            names = [name for _, name in self._open[same[-1] if same else -3 :]]
+            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle=" -> ".join([*names, callee.name]))
 
-    def _elaborate(self, callee: Callee, bound: Bound, chain: tuple[str, ...], caller: Frame) -> Instantiation:
+    def _elaborate(
+        self, callee: Callee, bound: Bound, chain: tuple[str, ...], origin: Origin | None
+    ) -> Instantiation:
         from dlc.elaborate.statements import run_body
 
         frame = self._frame(callee, bound, chain)
+        frame.origin = origin
         inputs = self._enter_inputs(frame, callee, bound)
         frame.where = []
         for condition in callee.where:
             frame.guarded(lambda node=condition: conditions.assume(frame, node))
-        before = len(self.diagnostics)
+        before = self.failures
         if callee.entry:
             self._enter_main(frame, callee)
         run_body(frame, callee.body)
-        broken = len(self.diagnostics) > before
+        broken = self.failures > before
         if not callee.is_module and _is_static(frame.returned) and frame.has_returned:
             return Instantiation("", None, broken, frame.returned)
         results, outputs = parameters.finish_outputs(frame, callee)
@@ -278,9 +306,24 @@ def _alternatives(owner: Frame, a: Any, b: Any) -> bool:
     return bool(owner.dead)
 
 
-def _shown(static: dict[str, Any]) -> dict[str, Any]:
-    """The static arguments worth showing in a chain."""
-    return dict(list(static.items())[:6])
+def _chain(caller: Frame, callee: Callee, node: ast.Node) -> tuple[str, ...]:
+    """The calls that lead into a callee, innermost first, each but the first with the place where it calls the one before.
+    A body is elaborated once, so the chain of its first call stands for all."""
+    own = f"{callee.name}({settings(dict(list(callee.static.items())[:6]))})" if callee.static else callee.name
+    above = caller.chain
+    if not above and caller.kind in ("train", "test"):
+        above = (f"{caller.kind} {caller.name}",)
+    if not above or not node.span.line:
+        return (own, *above)
+    file = "" if node.span.file == callee.definition.unit.path else f"{node.span.file}:"
+    return (own, f"{above[0]} at {file}{node.span}", *above[1:])
+
+
+def _origin(caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Origin | None:
+    """Where errors of a callee in the library are told; None for a callee in the user's files."""
+    if not callee.definition.library:
+        return None
+    return enter(caller, callee.name, node.span, callee.places, bound.names)
 
 
 def _is_static(value: Any) -> bool:
@@ -309,7 +352,7 @@ def _parameter(
 def own_instances(frame: Frame, name: str, value: Any) -> Any:
     """A module given inline as an argument is owned by the callee, under the parameter's name."""
     if isinstance(value, Instance):
-        return Instance(value.definition, value.static, value.span, name=name, frame=frame)
+        return Instance(value.definition, value.static, value.span, name=name, frame=frame, places=value.places)
     if isinstance(value, list):
         return [own_instances(frame, f"{name}.{i}", each) for i, each in enumerate(value)]
     return value

@@ -70,7 +70,7 @@ def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
             result.append(evaluate(frame, node.element))
         if len(result) > LIST_LIMIT:
             frame.fail(
-                problems.BUDGET, node.span, what="this list", found=f"over {LIST_LIMIT}", limit=LIST_LIMIT
+                problems.BUDGET, node.span, what="this list", found=f"over {LIST_LIMIT:,}", limit=f"{LIST_LIMIT:,}"
             )
     frame.env = saved
     return result
@@ -92,6 +92,8 @@ def bind_static(frame: Frame, target: ast.Target, value: Any) -> None:
 def iterate(frame: Frame, value: Any, node: ast.Node) -> Iterator[Any]:
     if not isinstance(value, range | list | tuple):
         help = "write `range(…)`" if isinstance(value, int | Dim) else ""
+        if isinstance(value, Tensor):
+            help = "go along a tensor's axis with `scan`, or take it apart with `chunk`"
         frame.fail(problems.NOT_ITERABLE, node.span, found=type_name(value), help=help)
     return iter(value)
 
@@ -202,7 +204,8 @@ def part(frame: Frame, instance: Instance, path: str, span: Any) -> Any:
     if path in entries:
         return Method(instance, path)
     if not instance.functions and not frame.elaborator.make_known(frame, instance):
-        frame.fail(problems.HIDES_CALLABLE, span, name=instance.name or instance.definition.name)
+        name = instance.name or instance.definition.name
+        frame.fail(problems.HIDES_CALLABLE, span, name=name, help=f"apply it first: `{name}(x)`")
     known: set[str] = set()
     prefix = False
     for function in instance.functions.values():

@@ -15,6 +15,7 @@ from dlc.types.facts import Facts, Relation
 
 if TYPE_CHECKING:
     from dlc.elaborate.elaborator import Elaborator
+    from dlc.elaborate.origin import Origin
     from dlc.elaborate.project import Unit
 
 
@@ -81,6 +82,7 @@ class Frame:
     buffers: dict[str, str] = field(default_factory=dict)
     cached: dict[Any, Any] = field(default_factory=dict)
     taken: dict[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None  # in the library: the user's call that led there
 
     @property
     def facts(self) -> Facts:
@@ -91,10 +93,14 @@ class Frame:
         self.builder.facts = facts
 
     def fail(self, problem: Problem, span: Span, **slots: Any) -> NoReturn:
-        raise ElabError(problem.at(span, chain=self.chain, **slots))
+        raise ElabError(self._told(problem, span, slots))
 
     def report(self, problem: Problem, span: Span, **slots: Any) -> None:
-        self.elaborator.report(problem.at(span, chain=self.chain, **slots))
+        self.elaborator.report(self._told(problem, span, slots))
+
+    def _told(self, problem: Problem, span: Span, slots: dict[str, Any]) -> Diagnostic:
+        diagnostic = problem.at(span, chain=self.chain, **slots)
+        return diagnostic if self.origin is None else self.origin.tell(diagnostic)
 
     def guarded(self, work: Callable[[], Any], otherwise: Any = None) -> Any:
         """Do `work`; if it is in error, report that and give `otherwise`."""

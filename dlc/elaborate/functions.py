@@ -44,6 +44,7 @@ class Callee:
     where: tuple[ast.Expr, ...]
     body: tuple[ast.Stmt, ...]
     entry: str = ""
+    places: dict[str, Span] = field(default_factory=dict)  # of the arguments that were written at the call
 
     @property
     def name(self) -> str:
@@ -99,7 +100,8 @@ def call_fn(frame: Frame, definition: Definition, args: Given, node: ast.Node) -
         else:
             inputs.append(item)
     static = bind_static_arguments(frame, definition, tuple(static_fields), given, node.span)
-    callee = Callee(definition, static, tuple(inputs), fn.outputs, fn.where, fn.body)
+    places = {name: span for name, (_, span) in bound.items()}
+    callee = Callee(definition, static, tuple(inputs), fn.outputs, fn.where, fn.body, places=places)
     return _call(frame, callee, bound, node, path="")
 
 
@@ -128,6 +130,7 @@ def apply_instance(
     )
     parameters = [str(each.name) for each in header.inputs]
     bound = match_arguments(frame, callee.name, parameters, args, node.span)
+    callee.places = {**instance.places, **{name: span for name, (_, span) in bound.items()}}
     return _call(frame, callee, bound, node, instance=instance)
 
 
@@ -412,12 +415,19 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
             fact = conditions.text(condition)
             frame.fail(
                 problem,
-                node.span,
+                _fact_place(callee, fact, node.span),
                 callee=callee.name,
                 fact=fact,
                 notes=[*_where_notes(callee, bound, fact)],
                 help=f"state it here: {told}" if told else "",
             )
+
+
+def _fact_place(callee: Callee, fact: str, call: Span) -> Span:
+    """The argument that a fact speaks of, where it is one; else the call."""
+    words = conditions.words(fact)
+    places = {callee.places[name] for name in words if name in callee.static and name in callee.places}
+    return places.pop() if len(places) == 1 else call
 
 
 def _where_notes(callee: Callee, bound: Bound, fact: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate import habits
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.project import Unit, library_definition, library_index
 from dlc.elaborate.values import DTYPE_VALUES, Definition, is_callable
@@ -130,8 +131,20 @@ def visible(frame: Frame) -> set[str]:
 
 
 def unknown(frame: Frame, name: str, span: Span) -> Any:
-    help = _FOREIGN.get(name) or did_you_mean(name, visible(frame))
+    later = _bound_later(frame, name, span)
+    known = {each for each in visible(frame) if not each.startswith("_")}
+    help = later or habits.NAMES.get(name) or did_you_mean(name, known - {name})
     frame.fail(problems.UNKNOWN_NAME, span, name=name, help=help)
+
+
+def _bound_later(frame: Frame, name: str, span: Span) -> str:
+    """Help where a name is read above the line that binds it."""
+    body = frame.definition.node.body if frame.definition is not None else ()
+    for statement in body:
+        target = statement.target if isinstance(statement, ast.Assign) else None
+        if isinstance(target, ast.NameTarget) and target.id == name and statement.span.line > span.line:
+            return f"`{name}` is bound further down, in line {statement.span.line}"
+    return ""
 
 
 def is_op(name: str) -> bool:
@@ -142,36 +155,3 @@ def is_op(name: str) -> bool:
 
 def near(name: str, known: Iterable[str]) -> str:
     return did_you_mean(name, known)
-
-
-# What people bring from elsewhere.
-_FOREIGN = {
-    "True": "the language writes `true`",
-    "False": "the language writes `false`",
-    "None": "the language writes `none`",
-    "self": "a module's parts are its own names; there is no `self` before them",
-    "torch": "ops have no prefix: `relu(x)`, `x |> softmax`",
-    "nn": "layers have no prefix: `linear(10)`, `conv2d(64, 3)`",
-    "F": "ops have no prefix: `relu(x)`",
-    "Linear": "did you mean `linear`?",
-    "Conv2d": "did you mean `conv2d`?",
-    "dense": "did you mean `linear`?",
-    "Dense": "did you mean `linear`?",
-    "fc": "did you mean `linear`?",
-    "conv": "did you mean `conv2d`?",
-    "batchnorm": "did you mean `batch_norm`?",
-    "layernorm": "did you mean `layer_norm`?",
-    "view": "did you mean `reshape`?",
-    "cat": "did you mean `concat`?",
-    "maxpool": "did you mean `max_pool`?",
-    "max_pool2d": "did you mean `max_pool`?",
-    "avg_pool2d": "did you mean `avg_pool`?",
-    "matmul": "write `a @ b`",
-    "bmm": "write `a @ b`",
-    "masked_fill": "write `where(mask, value, x)`",
-    "gather": "did you mean `take_along`?",
-    "index_select": "did you mean `take`?",
-    "expand": "did you mean `broadcast`?",
-    "unsqueeze": "index with `none`: `x[:, none]`",
-    "swish": "did you mean `silu`?",
-}

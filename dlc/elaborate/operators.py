@@ -132,7 +132,7 @@ def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any
     except (TypeError, ValueError, OverflowError):
         frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
     if isinstance(result, str | list | tuple) and len(result) > 100_000:
-        frame.fail(problems.BUDGET, node.span, what="this list", found=len(result), limit=100_000)
+        frame.fail(problems.BUDGET, node.span, what="this list", found=f"{len(result):,}", limit="100,000")
     if isinstance(result, complex):
         frame.fail(problems.STATIC_ERROR, node.span, message="the root of a negative number")
     return result
@@ -142,12 +142,12 @@ def _check_power(frame: Frame, node: ast.Binary, left: Any, right: Any) -> None:
     """Huge numbers and lists are refused before they are made."""
     if node.op == "**" and isinstance(left, int) and isinstance(right, int):
         if abs(left).bit_length() * abs(right) > _POWER_BITS:
-            frame.fail(problems.BUDGET, node.span, what="this number", found="too many bits", limit=_POWER_BITS)
+            frame.fail(problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits")
     sizes = {type(left), type(right)}
     if node.op == "*" and int in sizes and sizes & {list, tuple, str}:
         number, items = (left, right) if isinstance(left, int) else (right, left)
         if number * len(items) > 100_000:
-            frame.fail(problems.BUDGET, node.span, what="this list", found=number * len(items), limit=100_000)
+            frame.fail(problems.BUDGET, node.span, what="this list", found=f"{number * len(items):,}", limit="100,000")
 
 
 def _dim_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:

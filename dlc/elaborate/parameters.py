@@ -91,8 +91,9 @@ def _check_output(frame: Frame, callee: Callee, item: ast.Field, value: Any, bin
     if written is None or written.group is not None:
         return value
     if not isinstance(value, Tensor):
+        help = f"apply it: `x |> {value.name or value.definition.name}`" if isinstance(value, Instance) else ""
         frame.fail(
-            problems.RESULT, span, name=callee.name, expected=_field_text(item), found=type_name(value)
+            problems.RESULT, span, name=callee.name, expected=_field_text(item), found=type_name(value), help=help
         )
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
     wanted = declared_dtype(written, frame.float_dtype)

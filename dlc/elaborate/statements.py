@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, loops, names, paths
 from dlc.elaborate.calls import Given, apply
@@ -147,9 +148,16 @@ def _parts(frame: Frame, value: Any, count: int, node: ast.Node) -> list[Any]:
             node.span,
             found=f"a tensor {value.type}",
             count=count,
-            help="a tensor unpacks along its first axis; use `chunk` or `split` for another",
+            help=_unpack_help(value, node),
         )
     return [_row(frame, node, value, i) for i in range(count)]
+
+
+def _unpack_help(value: Tensor, node: ast.Node) -> str:
+    help = "a tensor unpacks along its first axis; use `chunk` or `split` for another"
+    call = node.stage if isinstance(node, ast.Pipe) else node
+    made = isinstance(call, ast.Call) and value.made_at == call.span and value.made_by
+    return f"`{value.made_by}` gives one tensor; {help}" if made else help
 
 
 def _row(frame: Frame, node: ast.Node, value: Tensor, index: int) -> Tensor:
@@ -268,8 +276,27 @@ def _require(frame: Frame, node: ast.Require) -> None:
     if isinstance(value, Tensor):
         _require_data(frame, node, value)
         return
-    if value is not True:
-        frame.fail(problems.REQUIRE_FALSE, node.condition.span, message=_message(frame, node))
+    if value is True:
+        return
+    if frame.library:
+        subject = _subject(node.condition)
+        help = _alternatives(frame, node.condition)
+        callee = frame.origin.name if frame.origin else frame.name
+        frame.fail(problems.BAD_VALUE, subject.span, callee=callee, message=_message(frame, node), help=help)
+    frame.fail(problems.REQUIRE_FALSE, node.condition.span, message=_message(frame, node))
+
+
+def _subject(node: ast.Expr) -> ast.Expr:
+    """What a condition is about: the left side of a comparison."""
+    return node.operands[0] if isinstance(node, ast.Compare) else node
+
+
+def _alternatives(frame: Frame, node: ast.Expr) -> str:
+    """The near miss of a word that is not one of a list."""
+    if not isinstance(node, ast.Compare) or node.ops[0] != "in":
+        return ""
+    value, known = (evaluate(frame, operand) for operand in node.operands[:2])
+    return did_you_mean(value, known).replace("`", '"') if isinstance(value, str) else ""
 
 
 def _require_value(frame: Frame, node: ast.Require) -> Any:

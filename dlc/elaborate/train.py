@@ -1,9 +1,10 @@
-"""A `train` block as a plan: programs for the loss in training and for evaluation, data sources, optimizers, settings."""
+"""A `train` block as a plan: programs for the loss and the metrics, data sources, optimizers, settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
@@ -14,48 +15,25 @@ from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.operators import cast, plain
 from dlc.elaborate.programs import matches, resolve_parameters
 from dlc.elaborate.project import Project, Unit
+from dlc.elaborate.train_arguments import (
+    DEFAULT_SETTINGS,
+    LATER_SOURCES,
+    OPTIMIZERS,
+    REQUIRED_ARGUMENTS,
+    SCHEDULES,
+    check_arguments,
+    check_setting,
+    source_names,
+    source_options,
+)
 from dlc.elaborate.types import declared_dtype, written_type
-from dlc.elaborate.values import Definition, Dtype, Instance, PresetRef, Tensor, show, type_name
+from dlc.elaborate.values import DTYPE_VALUES, Definition, Dtype, Instance, PresetRef, Tensor, type_name
 from dlc.ir.nodes import Function, Parameter, Program, Value
+from dlc.source import REQUIRED
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-
-# Optimizers and schedules by name, with their arguments and defaults (PyTorch's where it has them).
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"lr": None, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
-    "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
-    "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
-    "lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
-    "adafactor": {"lr": None, "decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0},
-    "muon": {"lr": 0.02, "momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0},
-}
-SCHEDULES: dict[str, dict[str, Any]] = {
-    "constant": {"lr": None, "warmup": 0},
-    "cosine": {"lr": None, "warmup": 0, "end": 0.0},
-    "linear": {"lr": None, "warmup": 0, "end": 0.0},
-    "step_decay": {"lr": None, "every": None, "factor": 0.1, "warmup": 0},
-    "one_cycle": {"lr": None, "warmup": 0.3, "start": 0.04, "end": 1e-4},
-}
-SOURCES: dict[str, dict[str, Any]] = {
-    "digits": {"split": "train", "batch": 64},
-    "idx": {"images": None, "labels": None, "start": 0, "stop": None, "batch": 64},
-    "npz": {"path": None, "start": 0, "stop": None, "batch": 64},
-    "text": {"path": None, "tokenizer": "char", "length": None, "batch": 64, "start": 0.0, "stop": 1.0},
-    "synthetic": {"count": 1024, "seed": 0, "batch": 64},
-}
-LATER_SOURCES = ("csv", "parquet", "images", "python")
-REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("npz", "path"), ("text", "path"), ("text", "length"),
-                      ("step_decay", "every"), *((name, "lr") for name in SCHEDULES)}  # fmt: skip
-SETTINGS: dict[str, tuple[type, ...]] = {
-    "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
-    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,),
-}  # fmt: skip
-DEFAULT_SETTINGS: dict[str, Any] = {
-    "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
-    "eval_every": None, "checkpoint_every": None, "log": 10,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +49,8 @@ class OptimizerRule:
     """An optimizer for the parameters that a pattern or kind selects; for all where `selectors` is empty."""
 
     optimizer: Named
-    selectors: tuple[tuple[str, str | None, str | None], ...] = ()  # ("kind", kind, param) or ("path", pattern, None)
+    # ("kind", kind, param) or ("path", pattern, None)
+    selectors: tuple[tuple[str, str | None, str | None], ...] = ()
 
     def applies(self, parameter: Parameter) -> bool:
         if not self.selectors:
@@ -96,14 +75,25 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """An instance that the block binds: its parameters' paths begin with `path`."""
+
+    name: str
+    definition: Definition
+    static: dict[str, Any]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """All that training needs to know. `program` computes the loss (output "loss") and the metrics from the batch's fields, in
-    training mode; `evaluation` the metrics and the loss outside of it. Parameters' paths begin with the network's name."""
+    """All that training needs to know. `program` computes the loss (output "loss") and the metrics from the
+    batch's fields, in training mode; `evaluation` the metrics and the loss outside of it. Parameters' paths
+    begin with the network's."""
 
     name: str
     program: Program
     evaluation: Program
-    networks: dict[str, Any]  # variable -> (definition name, static arguments)
+    networks: tuple[Network, ...]
     fields: dict[str, TensorType]
     source: Named
     evaluate: Named | None
@@ -115,9 +105,12 @@ class TrainPlan:
     settings: dict[str, Any]
     file: str
 
+    def is_trained(self, parameter: Parameter) -> bool:
+        return parameter.trainable and not any(matches(each, parameter.path) for each in self.frozen)
+
     def rule(self, parameter: Parameter) -> OptimizerRule | None:
         """The optimizer rule of a parameter: the last one that applies; None for a fixed one."""
-        if not parameter.trainable or any(matches(pattern, parameter.path) for pattern in self.frozen):
+        if not self.is_trained(parameter):
             return None
         fitting = [rule for rule in self.rules if rule.applies(parameter)]
         return fitting[-1] if fitting else None
@@ -149,8 +142,8 @@ def build_plan(
     *,
     report: Callable[[Diagnostic], None],
 ) -> TrainPlan | None:
-    """The plan of a train block; None if it is in error, which `report` was told. `overrides` sets its parameters, and with
-    `settings.steps` its settings."""
+    """The plan of a train block; None if it is in error, which `report` was told. `overrides` sets its
+    parameters, and with `settings.steps` its settings."""
     made = []
     for training in (True, False):
         elaborator = Elaborator(project, training=training)
@@ -169,19 +162,20 @@ def build_plan(
     assert program is not None and evaluation is not None and state.source is not None
     if not _check_patterns(state, program, report):
         return None
-    return TrainPlan(
+    plan = TrainPlan(
         item.name, program, evaluation, _networks(state), state.fields, state.source, state.evaluate,
-        state.evaluate_fields, tuple(state.metrics), tuple(state.rules), tuple(state.loads), tuple(state.frozen),
-        state.settings, unit.path,
+        state.evaluate_fields, tuple(state.metrics), tuple(state.rules), tuple(state.loads),
+        tuple(state.frozen), state.settings, unit.path,
     )  # fmt: skip
+    return plan if _check_optimizers(plan, item, report) else None
 
 
-def _networks(state: _State) -> dict[str, Any]:
-    return {
-        name: (value.definition.name, dict(value.static))
+def _networks(state: _State) -> tuple[Network, ...]:
+    return tuple(
+        Network(name, value.definition, dict(value.static), value.path or name)
         for name, value in state.frame.env.items()
         if isinstance(value, Instance) and value.functions
-    }
+    )
 
 
 def _elaborate(
@@ -222,11 +216,12 @@ def _complete(state: _State, item: ast.Train) -> bool:
     frame = state.frame
     if frame.elaborator.diagnostics:
         raise Silent
+    endless = state.settings["steps"] is None and state.settings["epochs"] is None
     missing = [
         (state.source is None, "`batch (…) from …`"),
         (state.loss is None, "`minimize …`"),
         (not state.rules, "`optimizer = …`"),
-        (state.settings["steps"] is None and state.settings["epochs"] is None, "`settings { steps = … }` or epochs"),
+        (endless, "`settings { steps = … }` or epochs"),
     ]
     for absent, what in missing:
         if absent:
@@ -234,7 +229,7 @@ def _complete(state: _State, item: ast.Train) -> bool:
     return True
 
 
-# --- statements ------------------------------------------------------------------------------------------------
+# --- statements --------------------------------------------------------------------------------------------
 
 
 def _run(state: _State, statement: ast.Stmt) -> None:
@@ -272,7 +267,8 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
 def _field_type(frame: Frame, item: ast.Field) -> TensorType:
     written = written_type(frame, frame.unit, item.type, item.span)
     if written is None or written.group is not None or item.name is None:
-        frame.fail(problems.BATCH_FIELD, item.span, message="a field of a batch needs a name and a tensor type")
+        message = "a field of a batch needs a name and a tensor type"
+        frame.fail(problems.BATCH_FIELD, item.span, message=message)
     axes: list[Dim] = []
     for axis in written.axes:
         if isinstance(axis, ast.Name) and axis.id not in frame.dims and axis.id not in frame.env:
@@ -292,15 +288,15 @@ def _source(frame: Frame, node: ast.Expr) -> Named:
     name = node.callee.id
     if name in LATER_SOURCES:
         frame.fail(problems.BAD_SOURCE, node.span, message=f"the source `{name}` is not there yet")
-    if name not in SOURCES:
-        known = ", ".join(SOURCES)
-        help = did_you_mean(name, SOURCES) or f"sources are {known}"
+    options = source_options(name)
+    if options is None:
+        help = did_you_mean(name, source_names()) or f"sources are {', '.join(source_names())}"
         frame.fail(problems.BAD_SOURCE, node.callee.span, message=f"there is no source `{name}`", help=help)
-    return _named(frame, node, SOURCES)
+    return _named(frame, node, options)
 
 
-def _named(frame: Frame, node: ast.Call, table: dict[str, dict[str, Any]]) -> Named:
-    """A call of one of the table's names with static arguments, defaults filled in."""
+def _named(frame: Frame, node: ast.Call, options: dict[str, Any]) -> Named:
+    """A call by name with static arguments, the rest of `options` filled in."""
     from dlc.elaborate.expressions import evaluate
 
     assert isinstance(node.callee, ast.Name)
@@ -313,19 +309,21 @@ def _named(frame: Frame, node: ast.Call, table: dict[str, dict[str, Any]]) -> Na
             given.positional.append((value, arg.value.span))
         else:
             given.named[arg.name] = (value, arg.span)
-    bound = match_arguments(frame, name, list(table[name]), given, node.span)
-    args = {key: bound[key][0] if key in bound else default for key, default in table[name].items()}
+    bound = match_arguments(frame, name, list(options), given, node.span)
+    args = {key: bound[key][0] if key in bound else default for key, default in options.items()}
     for key in args:
-        if (name, key) in REQUIRED_ARGUMENTS and key not in bound:
+        if key not in bound and ((name, key) in REQUIRED_ARGUMENTS or args[key] is REQUIRED):
             frame.fail(problems.MISSING_SETTING, node.span, callee=name, name=key)
         if isinstance(args[key], Tensor):
-            frame.fail(problems.BAD_SETTING, bound[key][1], name=key, found=type_name(args[key]), expected="a static value")
+            found, expected = type_name(args[key]), "a static value"
+            frame.fail(problems.BAD_SETTING, bound[key][1], name=key, found=found, expected=expected)
+    check_arguments(frame, name, args, {key: bound[key][1] for key in bound}, node.span)
     return Named(name, args)
 
 
 def _schedule(frame: Frame, node: ast.Expr) -> Named | None:
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) and node.callee.id in SCHEDULES:
-        return _named(frame, node, SCHEDULES)
+        return _named(frame, node, SCHEDULES[node.callee.id])
     return None
 
 
@@ -334,7 +332,8 @@ def _minimize(state: _State, node: ast.Minimize) -> None:
 
     frame = state.frame
     if state.loss is not None:
-        frame.fail(problems.TWICE, node.span, what="`minimize`", help="add the losses: `minimize a + 0.1 * b`")
+        help = "add the losses: `minimize a + 0.1 * b`"
+        frame.fail(problems.TWICE, node.span, what="`minimize`", help=help)
     value = evaluate(frame, node.value)
     if not isinstance(value, Tensor) or value.type.rank or not value.type.is_float:
         found = str(value.type) if isinstance(value, Tensor) else type_name(value)
@@ -372,10 +371,12 @@ def _optimizer(state: _State, node: ast.Optimizer) -> None:
         frame.fail(problems.BAD_OPTIMIZER, value.span, help=help)
     assert isinstance(value, ast.Call)
     selectors = tuple(
-        ("path", each.pattern.value, None) if each.pattern is not None else ("kind", str(each.kind), each.param)
+        ("path", each.pattern.value, None)
+        if each.pattern is not None
+        else ("kind", str(each.kind), each.param)
         for each in node.selectors
     )
-    state.rules.append(OptimizerRule(_named(frame, value, OPTIMIZERS), selectors))
+    state.rules.append(OptimizerRule(_named(frame, value, OPTIMIZERS[name]), selectors))
 
 
 def _load(state: _State, node: ast.LoadStmt) -> None:
@@ -408,19 +409,13 @@ def _settings(state: _State, node: ast.Settings) -> None:
 
     for item in node.items:
         value = plain(evaluate(state.frame, item.value))
-        state.frame.guarded(lambda item=item, value=value: _set(state, str(item.name), value, item.span))
+        state.frame.guarded(partial(_set, state, str(item.name), value, item.span))
 
 
 def _set(state: _State, name: str, value: Any, span: Span) -> None:
-    frame = state.frame
-    if name not in SETTINGS:
-        help = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
-        frame.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
-    if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
-        expected = " or ".join(each.__name__.lower() for each in SETTINGS[name])
-        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=f"a {expected}")
-    if isinstance(value, int | float) and name != "seed" and value <= 0:
-        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="positive")
+    if name == "precision" and isinstance(value, str):
+        value = DTYPE_VALUES.get(value, value)
+    check_setting(state.frame, name, value, span)
     state.settings[name] = value.name if isinstance(value, Dtype) else value
 
 
@@ -441,7 +436,7 @@ _RUNNERS: dict[type[ast.Stmt], Callable[[_State, Any], None]] = {
 }
 
 
-# --- the programs ----------------------------------------------------------------------------------------------
+# --- the programs ------------------------------------------------------------------------------------------
 
 
 def _program(elaborator: Elaborator, state: _State, item: ast.Train) -> Program | None:
@@ -474,8 +469,9 @@ def _check_patterns(state: _State, program: Program, report: Callable[[Diagnosti
     paths = [each.path for each in program.parameters]
     owners = {each.owner for each in program.parameters}
     good = True
-    patterns = [*state.frozen, *(str(w) for rule in state.rules for how, w, _ in rule.selectors if how == "path")]
-    kinds = [str(w) for rule in state.rules for how, w, _ in rule.selectors if how == "kind"]
+    selectors = [(how, str(what)) for rule in state.rules for how, what, _ in rule.selectors]
+    patterns = [*state.frozen, *(what for how, what in selectors if how == "path")]
+    kinds = [what for how, what in selectors if how == "kind"]
     span = state.frame.definition.node.span
     for pattern in patterns:
         if not any(matches(pattern, path) for path in paths):
@@ -490,6 +486,28 @@ def _check_patterns(state: _State, program: Program, report: Callable[[Diagnosti
     return good
 
 
+def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
+    """Something must be trained, and what is trained needs an optimizer that fits it."""
+    span = item.name_span if item.name_span.line else item.span
+    trained = [each for each in plan.program.parameters if plan.is_trained(each)]
+    found: list[Diagnostic] = []
+    if not trained:
+        found.append(problems.INCOMPLETE.at(span, name=item.name, what="parameter that is trained"))
+    for parameter in trained:
+        rule = plan.rule(parameter)
+        if rule is None:
+            help = "`optimizer = …` without a pattern is for all that no other one names"
+            what = f"optimizer for `{parameter.path}`"
+            found.append(problems.INCOMPLETE.at(span, name=item.name, what=what, help=help))
+        elif rule.optimizer.name == "muon" and parameter.type.rank < 2:
+            help = f'give it one of its own: `optimizer "{parameter.path}" = adamw(lr=1e-3)`'
+            type = parameter.type
+            found.append(problems.NO_MATRIX.at(span, path=parameter.path, type=type, help=help))
+    for diagnostic in found[:8]:
+        report(diagnostic)
+    return not found
+
+
 def _span_of(state: _State, pattern: str) -> Span | None:
     for statement in state.frame.definition.node.body:
         match statement:
@@ -499,7 +517,7 @@ def _span_of(state: _State, pattern: str) -> Span | None:
                         return each.span
             case ast.Optimizer(selectors):
                 for selector in selectors:
-                    if selector.kind == pattern or selector.pattern is not None and selector.pattern.value == pattern:
+                    if pattern in (selector.kind, selector.pattern and selector.pattern.value):
                         return selector.span
     return None
 

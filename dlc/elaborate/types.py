@@ -78,7 +78,7 @@ def written_type(frame: Frame, unit: Unit, node: ast.TypeExpr | None, span: Span
             if dtype == "any":
                 return WrittenType("any", axes, any_dtype=True)
             if dtype is not None and dtype not in DTYPES:
-                _unknown(frame, unit, dtype, node.span)
+                _unknown(frame, unit, dtype, node.span.inside(0, len(dtype)))
             return WrittenType(dtype, axes)
         case ast.GroupTypeExpr("any", axes):
             return WrittenType("any", axes, any_dtype=True)
@@ -86,7 +86,7 @@ def written_type(frame: Frame, unit: Unit, node: ast.TypeExpr | None, span: Span
             found = unit.names.get(name)
             if isinstance(found, Definition) and isinstance(found.node, ast.GroupDef):
                 return WrittenType(None, axes, found)
-            _unknown(frame, unit, name, node.span)
+            _unknown(frame, unit, name, node.span.inside(0, len(name)))
         case ast.NamedTypeExpr(name):
             found = unit.names.get(name)
             if isinstance(found, Definition) and isinstance(found.node, ast.GroupDef):

@@ -113,6 +113,7 @@ class Instance:
     frame: Any = None
     loops: tuple[Any, ...] = ()
     functions: dict[str, str] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)  # of the static arguments that were written
 
     def __repr__(self) -> str:
         return f"{self.definition.name} made at {self.span}"

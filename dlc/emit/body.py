@@ -1,12 +1,12 @@
 """A function's operations as statements: what is nested where it is used, what gets a name of its own.
 
-A value that the spec named keeps its name and its statement; one that it did not name stands where it is used, as long
-as the line stays short and calls do not nest deeply. Names are taken again when the value that they held is not read any
-more, so `x = x + attention(x)` comes out as it was written.
+A value that the spec named keeps its name and its statement; one that it did not name stands where it is
+used, as long as the line stays short and calls do not nest deeply. Names are taken again when the value that
+they held is not read any more, so `x = x + attention(x)` comes out as it was written.
 
-A backend first says every operation as a `Step`, an expression over `Ref`s to other values. `Writer` then decides which
-steps become statements. For steps that are more than an assignment (`repeat`, `update`) `special` gives a method of
-the backend.
+A backend first says every operation as a `Step`, an expression over `Ref`s to other values. `Writer` then
+decides which steps become statements. For steps that are more than an assignment (`repeat`, `update`)
+`special` gives a method of the backend.
 """
 
 from __future__ import annotations
@@ -17,7 +17,24 @@ from dataclasses import dataclass, field
 
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables, base
-from dlc.emit.tree import Call, Expr, Make, Num, Path, Ref, Seq, Size, Text, Word, children, refs, size, text, transform, walk
+from dlc.emit.tree import (
+    Call,
+    Expr,
+    Make,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Size,
+    Text,
+    Word,
+    children,
+    refs,
+    size,
+    text,
+    transform,
+    walk,
+)
 from dlc.ir.nodes import Op, Region, Value
 from dlc.types.tensor import TensorType
 
@@ -28,9 +45,9 @@ ATOMS = (Word, Path, Num, Text, Size)  # as cheap to write twice as a variable
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An operation as an expression. `comments` are its results' shapes as the source shows them; `unnamed` are the
-    names that results have where the spec gives them none. A `repeat` has its region's steps in `inner` and reads in
-    `value` what it carries at first."""
+    """An operation as an expression. `comments` are its results' shapes as the source shows them;
+    `unnamed` are the names that results have where the spec gives them none. A `repeat` has its region's
+    steps in `inner` and reads in `value` what it carries at first."""
 
     op: Op
     value: Expr
@@ -48,7 +65,8 @@ class Step:
         return self.op.region
 
     def reads(self) -> list[str]:
-        """The values that this step reads, as often as its source does; those that a region captures included."""
+        """The values that this step reads, as often as its source does; those that a region captures
+        included."""
         return [*refs(self.value), *self.captured()]
 
     def captured(self) -> list[str]:
@@ -64,15 +82,10 @@ class Step:
         return [name for name in read if name not in own]
 
 
-def pure(step: Step) -> bool:
-    """Whether a step does no more than give its results."""
-    return step.op.op != "update" and all(map(pure, step.inner))
-
-
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Which steps matter for the results, and how often each value is read. `inner` values are read by a region: they
-    are not nested into it, where they would be computed at every turn."""
+    """Which steps matter for the results, and how often each value is read. `inner` values are read by a
+    region: they are not nested into it, where they would be computed at every turn."""
 
     live: frozenset[int]
     reads: Mapping[str, int]
@@ -81,7 +94,7 @@ class Uses:
 
     @staticmethod
     def of(
-        steps: Sequence[Step], results: Iterable[str], is_pure: Callable[[Step], bool] = pure
+        steps: Sequence[Step], results: Iterable[str], is_pure: Callable[[Step], bool] = lambda step: True
     ) -> Uses:
         live: set[int] = set()
         reads: Counter[str] = Counter(results)
@@ -103,8 +116,9 @@ Special = Callable[["Writer", Step], None]
 
 @dataclass
 class Writer:
-    """Writes the statements of one Python function. `lines` is what has been written; `finish` is applied to every
-    expression before it becomes text (paths, sizes and calls become what the backend writes for them)."""
+    """Writes the statements of one Python function. `lines` is what has been written; `finish` is applied
+    to every expression before it becomes text (paths, sizes and calls become what the backend writes for
+    them)."""
 
     uses: Uses
     values: frozenset[str]
@@ -118,6 +132,7 @@ class Writer:
     pending: dict[str, tuple[Step, Expr]] = field(default_factory=dict)
     atoms: set[str] = field(default_factory=set)
     shapes: dict[str, str] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.variables = Variables(dict(self.uses.reads))
@@ -126,6 +141,7 @@ class Writer:
         """A variable that holds an input."""
         name = self.variables.hold(value.name, (self.hint(value.name),))
         self.shapes[name] = comment
+        self.dtypes[name] = value.type.dtype
         return name
 
     def hint(self, value: str) -> str:
@@ -148,7 +164,8 @@ class Writer:
         return self.settled(step.value, room=len(self._longest_target(step)) + 3)
 
     def settled(self, value: Expr, room: int) -> Expr:
-        """`value` over variables and nested values, which become statements where it would be too long or deep."""
+        """`value` over variables and nested values, which become statements where it would be too long or
+        deep."""
         while True:
             result = self.finish(transform(value, self._operand))
             nested = [name for name in refs(value) if name in self.pending and not self._is_atom(name)]
@@ -162,7 +179,8 @@ class Writer:
         self.assign(step, value)
 
     def assign(self, step: Step, value: Expr) -> None:
-        """`name = expression`, with a shape comment where the shape is not that of what the name held before."""
+        """`name = expression`, with a shape comment where the shape is not that of what the name held
+        before."""
         self.release(step)
         names = [self.target(step, target, value) for target in step.targets]
         self.line(f"{', '.join(names)} = {text(value)}", self.comment(step, names))
@@ -195,14 +213,18 @@ class Writer:
         """The variable that takes a result, computed by `source`."""
         if not self.uses.reads.get(value.name):
             return "_"
-        hint = self.hint(value.name)
-        if hint not in step.unnamed:
-            return self.variables.hold(value.name, (hint,))
-        role = [self.hint(self.roles[value.name])] if value.name in self.roles else []
-        plain = () if role else ("y", "z")
-        return self.variables.hold(
-            value.name, (*role, *self._passed_on(step, source), *self._goal(value.name), *plain)
-        )
+        hints = [self.hint(value.name)]
+        if hints[0] in step.unnamed:
+            role = [self.hint(self.roles[value.name])] if value.name in self.roles else []
+            hints = [
+                *role,
+                *self._passed_on(step, source),
+                *self._goal(value.name),
+                *(() if role else ("y", "z")),
+            ]
+        name = self.variables.hold(value.name, hints)
+        self.dtypes[name] = value.type.dtype
+        return name
 
     def comment(self, step: Step, names: Sequence[str]) -> str:
         """The shapes of results, where a name's shape is new."""
@@ -212,7 +234,11 @@ class Writer:
         self.shapes.update(shown)
         shapes = [shape for _, shape in shown]
         vague = any(shape.count("_,") + shape.count("_]") > 1 for shape in shapes)
-        return ", ".join(shapes[:1] if len(set(shapes)) == 1 else shapes) if new and all(shapes) and not vague else ""
+        return (
+            ", ".join(shapes[:1] if len(set(shapes)) == 1 else shapes)
+            if new and all(shapes) and not vague
+            else ""
+        )
 
     def fits(self, value: Expr, room: int) -> bool:
         return len(INDENT) * self.indent + len(text(value)) + room <= MAX_WIDTH
@@ -250,10 +276,12 @@ class Writer:
         return ", ".join(self.hint(value.name) for value in step.targets)
 
     def _passed_on(self, step: Step, source: Expr | None) -> list[str]:
-        """What is computed from one variable alone takes its name, if that has been read for the last time."""
+        """What is computed from one variable alone takes its name, if that has been read for the last
+        time."""
         read = {node.text for node in walk(source) if isinstance(node, Word)}
         held = [name for name in read if self.variables.holders.get(name)]
-        return held if len(held) == len(step.targets) == 1 else []
+        alike = len(held) == len(step.targets) == 1 and self.dtypes.get(held[0]) == step.targets[0].type.dtype
+        return held if alike else []
 
     def _goal(self, value: str) -> list[str]:
         """The name that the spec gives to what a value goes into."""
@@ -280,8 +308,8 @@ def depth(value: Expr) -> int:
 
 
 def comment_of(type: TensorType) -> Expr | None:
-    """`[B, T, 64]`: what a comment says of a value. Its numbers are soft: never worth a parameter of their own. None
-    for scalars."""
+    """`[B, T, 64]`: what a comment says of a value. Its numbers are soft: never worth a parameter of their
+    own. None for scalars."""
     if not type.rank:
         return None
     axes = (transform(size(axis), _soft) for axis in type.axes)

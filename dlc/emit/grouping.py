@@ -1,7 +1,7 @@
 """Instantiations of one module that differ only in numbers, as one function with parameters.
 
-The numbers that differ are looked for among the module's static parameters and simple terms of them; a number that
-is none of these becomes a parameter of its own, named after its role:
+The numbers that differ are looked for among the module's static parameters and simple terms of them; a number
+that is none of these becomes a parameter of its own, named after its role:
 
     Block(d=64, heads=4):   x.reshape(B, T, 4, 16)
     Block(d=128, heads=4):  x.reshape(B, T, 4, 32)      ->      x.reshape(B, T, 4, d // 4)   with d
@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from dlc.emit.body import Step, comment_of
 from dlc.emit.names import identifier, unique
-from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Word, transform, walk
+from dlc.emit.sizes import readable
+from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Size, Word, transform, walk
 from dlc.ir.nodes import Function
+from dlc.types.dims import Dim
 
 Number = int | float
 Vector = tuple[Number, ...]
@@ -24,8 +26,8 @@ Vector = tuple[Number, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A function of the IR with its operations as steps. `roles` are names for values that the spec did not name:
-    what they are called by the function that they are passed to."""
+    """A function of the IR with its operations as steps. `roles` are names for values that the spec did
+    not name: what they are called by the function that they are passed to."""
 
     function: Function
     steps: tuple[Step, ...]
@@ -34,8 +36,9 @@ class Sketch:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Functions that become one. `sketch` is the first of them, with the numbers that differ replaced; `parameters`
-    are the names that these read, in the order of the module's static parameters, with their values by member."""
+    """Functions that become one. `sketch` is the first of them, with the numbers that differ replaced;
+    `parameters` are the names that these read, in the order of the module's static parameters, with their
+    values by member."""
 
     members: tuple[str, ...]
     sketch: Sketch
@@ -61,24 +64,38 @@ def _key(sketch: Sketch) -> object:
     """What the members of a group share: all but numbers and the names of values."""
     function = sketch.function
     names = {value.name: str(i) for i, value in enumerate(function.inputs)}
-    steps = tuple(_mask(step, names) for step in sketch.steps)
+    sizes = {
+        symbol: f"{each.input} {each.axis} {each.size == Dim.symbol(symbol) or each.size}"
+        for symbol, each in readable(function).items()
+    }
+    steps = tuple(_mask(step, names, sizes) for step in sketch.steps)
     outputs = tuple((name, names.get(value, value)) for name, value in function.outputs)
-    return function.source, function.kind, function.entry, function.library, len(function.inputs), steps, outputs
+    return (
+        function.source,
+        function.kind,
+        function.entry,
+        function.library,
+        len(function.inputs),
+        steps,
+        outputs,
+    )
 
 
-def _mask(step: Step, names: dict[str, str]) -> object:
+def _mask(step: Step, names: dict[str, str], sizes: Mapping[str, str]) -> object:
     def mask(node: Expr) -> Expr:
         match node:
             case Num(value, role):
                 return Num(type(value)(0), role)
             case Ref(value):
                 return Ref(names.get(value, value))
+            case Size(symbol):
+                return Size(sizes.get(symbol, symbol))
         return node
 
     region = step.op.region
     for arg in region.args if region else ():
         names[arg.name] = str(len(names))
-    inner = tuple(_mask(each, names) for each in step.inner)
+    inner = tuple(_mask(each, names, sizes) for each in step.inner)
     results = tuple(names.get(each, each) for each in region.results) if region else ()
     value = transform(step.value, mask)
     for target in step.targets:
@@ -89,12 +106,15 @@ def _mask(step: Step, names: dict[str, str]) -> object:
 def _merge(members: list[Sketch]) -> Group:
     names = tuple(member.function.name for member in members)
     terms = Terms([member.function for member in members])
-    steps = tuple(_merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True))
+    steps = tuple(
+        _merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True)
+    )
     steps = tuple(_commented(step, parallel, terms) for step, parallel in _parallel(steps, members))
     inputs = ([comment_of(value.type) for value in member.function.inputs] for member in members)
     outputs = (map(comment_of, member.function.output_types) for member in members)
-    shapes = tuple(_comment(each, terms) for each in zip(*inputs, strict=True)), tuple(
-        _comment(each, terms) for each in zip(*outputs, strict=True)
+    shapes = (
+        tuple(_comment(each, terms) for each in zip(*inputs, strict=True)),
+        tuple(_comment(each, terms) for each in zip(*outputs, strict=True)),
     )
     return Group(names, replace(members[0], steps=steps), terms.parameters(), shapes)
 
@@ -107,7 +127,9 @@ def _merged(steps: Sequence[Step], terms: Terms) -> Step:
     """The same step of every member as one."""
     numbers = [[node.value for node in walk(step.value) if isinstance(node, Num)] for step in steps]
     roles = [node.role for node in walk(steps[0].value) if isinstance(node, Num)]
-    found = iter([terms.find(vector, role) for vector, role in zip(zip(*numbers, strict=True), roles, strict=True)])
+    found = iter(
+        [terms.find(vector, role) for vector, role in zip(zip(*numbers, strict=True), roles, strict=True)]
+    )
     value = transform(steps[0].value, lambda node: next(found) if isinstance(node, Num) else node)
     inner = tuple(_merged(each, terms) for each in zip(*(step.inner for step in steps), strict=True))
     return replace(steps[0], value=value, inner=inner)

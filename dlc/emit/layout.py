@@ -1,8 +1,9 @@
 """Line breaks as `ruff format` (and Black) would choose them, for the statements that emitters write.
 
-A statement comes as one line of text. Where it is too long, it is split inside its last brackets: first with all that
-stands between them on one line, then item by item with a comma behind each. Emitters keep expressions short (body.py),
-so no more than this is needed. Tests run `ruff format --check` on everything that is emitted.
+A statement comes as one line of text. Where it is too long, it is split inside its last brackets: first with
+all that stands between them on one line, then item by item with a comma behind each. Emitters keep
+expressions short (body.py), so no more than this is needed. Tests run `ruff format --check` on everything
+that is emitted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 WIDTH = 100
 INDENT = "    "
@@ -114,8 +116,8 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _brackets(value: str, room: int) -> tuple[int, int] | None:
-    """The last brackets of an expression, if that is where it is split: it ends with them, and outside of brackets it
-    has no operator, or one whose left side fits in front."""
+    """The last brackets of an expression, if that is where it is split: it ends with them, and outside of
+    brackets it has no operator, or one whose left side fits in front."""
     if not value.endswith((")", "]", "}")):
         return None
     if value.startswith(("def ", "class ")):
@@ -165,7 +167,7 @@ def _operator_parts(value: str) -> list[str]:
             cuts.append(_outside(value, node.left.end_col_offset))
             node = node.left
     bounds = [0, *reversed(cuts), len(value)]
-    return [value[a:b].strip() for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [value[a:b].strip() for a, b in pairwise(bounds)]
 
 
 def _outside(value: str, at: int) -> int:
@@ -176,7 +178,8 @@ def _outside(value: str, at: int) -> int:
 
 
 def _scan(text: str) -> Iterator[tuple[int, str, int]]:
-    """Every character outside of strings, with the depth of brackets outside of it (a bracket: outside its pair)."""
+    """Every character outside of strings, with the depth of brackets outside of it (a bracket: outside its
+    pair)."""
     depth = 0
     quote = ""
     skip = False

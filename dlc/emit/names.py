@@ -14,7 +14,8 @@ _RESERVED = frozenset(keyword.kwlist) | frozenset(name for name in dir(builtins)
 
 
 def identifier(text: str, fallback: str = "value") -> str:
-    """`text` as a name that Python takes: what is no letter, digit or `_` becomes `_`, words of Python's own get a `_`."""
+    """`text` as a name that Python takes: what is no letter, digit or `_` becomes `_`, words of Python's
+    own get a `_`."""
     name = text if _WORD.match(text) else re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_")
     if not name or not _WORD.match(name):
         name = f"{fallback}_{name}" if name else fallback
@@ -44,8 +45,8 @@ def unique(hint: str, taken: Iterable[str]) -> str:
 
 @dataclass
 class Variables:
-    """The variables of one Python function: which value each holds (None: taken for good), and how often a value is
-    still to be read. A name is free again when its value has been read for the last time."""
+    """The variables of one Python function: which value each holds (None: taken for good), and how often a
+    value is still to be read. A name is free again when its value has been read for the last time."""
 
     reads: dict[str, int]
     holders: dict[str, str | None] = field(default_factory=dict)

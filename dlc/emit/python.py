@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 
 
-
 def number(value: int | float | bool) -> str:
     """A number's literal, exact."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
@@ -21,7 +20,8 @@ def _plain_exponent(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string literal in ASCII, in double quotes unless single ones need fewer escapes (the formatter's choice)."""
+    """A string literal in ASCII, in double quotes unless single ones need fewer escapes (the formatter's
+    choice)."""
     quote = "'" if text.count('"') > text.count("'") else '"'
     body = "".join("\\" + char if char in (quote, "\\") else ascii(char)[1:-1] for char in text)
     return quote + body + quote

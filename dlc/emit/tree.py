@@ -1,8 +1,10 @@
-"""Expressions of the emitted source as trees, so that two instantiations of a module can be compared number by number.
+"""Expressions of the emitted source as trees, so that two instantiations of a module can be compared number
+by number.
 
-Leaves that are settled later: `Ref` (a value of the IR; which variable holds it is decided per class), `Path` (a
-parameter or instance; how it is reached depends on the class's containers), `Size` (a dim; read from a shape), `Num`
-(a number, which may become a constructor's argument) and `Make` (an instance or call of another emitted function).
+Leaves that are settled later: `Ref` (a value of the IR; which variable holds it is decided per class), `Path`
+(a parameter or instance; how it is reached depends on the class's containers), `Size` (a dim; read from a
+shape), `Num` (a number, which may become a constructor's argument) and `Make` (an instance or call of another
+emitted function).
 
     template("{a} + {b}", {"a": Ref("x"), "b": Num(2.0)})  ->  Binary("+", Ref("x"), Num(2.0))
 """
@@ -13,7 +15,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from dlc.emit.python import number, quoted
@@ -41,8 +43,8 @@ class Text(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Num(Expr):
-    """A number that may differ between instances of a module. `role` says what it is (`out_features`); `soft` ones,
-    in comments, never become an argument of their own."""
+    """A number that may differ between instances of a module. `role` says what it is (`out_features`);
+    `soft` ones, in comments, never become an argument of their own."""
 
     value: int | float
     role: str = "value"
@@ -58,8 +60,8 @@ class Ref(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Path(Expr):
-    """The parameter, buffer or instance at a path relative to the class; `{i}` is the turn of the loop around it.
-    `tensor` is true for parameters and buffers."""
+    """The parameter, buffer or instance at a path relative to the class; `{i}` is the turn of the loop
+    around it. `tensor` is true for parameters and buffers."""
 
     path: str
     tensor: bool = False
@@ -170,7 +172,8 @@ class DictGen(Expr):
     source: Expr
 
 
-# --- walking ---------------------------------------------------------------------------------------------------
+# --- walking
+# ---------------------------------------------------------------------------------------------------
 
 
 def _rebuilt(value: Any, change: Callable[[Expr], Expr]) -> Any:
@@ -192,10 +195,14 @@ def transform(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
     return change(replace(root, **new) if new else root)
 
 
-@lru_cache(maxsize=None)
+_FIELDS: dict[type[Expr], tuple[str, ...]] = {}
+
+
 def _field_names(kind: type[Expr]) -> tuple[str, ...]:
-    assert is_dataclass(kind)
-    return tuple(each.name for each in fields(kind))
+    if kind not in _FIELDS:
+        assert is_dataclass(kind)
+        _FIELDS[kind] = tuple(each.name for each in fields(kind))
+    return _FIELDS[kind]
 
 
 def children(node: Expr) -> list[Expr]:
@@ -228,21 +235,23 @@ def refs(root: Expr) -> Iterator[str]:
     return (node.value for node in walk(root) if isinstance(node, Ref))
 
 
-# --- templates -------------------------------------------------------------------------------------------------
+# --- templates
+# -------------------------------------------------------------------------------------------------
 
 _SLOT = re.compile(r"\{(\w+)\}")
 _MARK = "slot__"
 
 _OPERATORS: Mapping[type[ast.AST], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.MatMult: "@",
-    ast.Pow: "**", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.USub: "-", ast.Invert: "~", ast.Not: "not ",
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.And: "and",
-    ast.Or: "or",
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.USub: "-", ast.Invert: "~",
+    ast.Not: "not ", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.And: "and", ast.Or: "or",
 }  # fmt: skip
 
 
 def template(text: str, slots: Mapping[str, Expr]) -> Expr:
-    """The expression that `text` says, `{name}` standing for `slots["name"]`. Raises KeyError for a missing slot."""
+    """The expression that `text` says, `{name}` standing for `slots["name"]`. Raises KeyError for a
+    missing slot."""
 
     def fill(node: Expr) -> Expr:
         if isinstance(node, Word) and node.text.startswith(_MARK):
@@ -256,7 +265,7 @@ def slots_of(text: str) -> frozenset[str]:
     return frozenset(_SLOT.findall(text))
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> Expr:
     """Python source as a tree."""
     return _from_python(ast.parse(text, mode="eval").body)
@@ -292,7 +301,8 @@ def _from_python(node: ast.AST) -> Expr:
         case ast.Subscript(value, item):
             return At(_from_python(value), (_from_python(item),))
         case ast.Slice(start, stop, step):
-            return Cut(*(each and _from_python(each) for each in (start, stop, step)))
+            bounds = [None if each is None else _from_python(each) for each in (start, stop, step)]
+            return Cut(*bounds)
     raise ValueError(f"no expression of a row: {ast.dump(node)}")
 
 
@@ -314,7 +324,8 @@ def size(dim: Dim | int, role: str = "size") -> Expr:
 _PRIME = "__prime"  # dims may be called n'
 
 
-# --- text ------------------------------------------------------------------------------------------------------
+# --- text
+# ------------------------------------------------------------------------------------------------------
 
 # How tightly an expression binds, loosest first (Python's grammar).
 _LEVELS: Mapping[str, int] = {
@@ -325,8 +336,8 @@ _UNARY, _POWER, _ATOM = 11, 12, 13
 
 
 def text(node: Expr) -> str:
-    """The expression on one line, as the formatter spaces it. `Ref`, `Path`, `Size` and `Make` print their names,
-    which suits comparing and debugging; they are replaced before emission."""
+    """The expression on one line, as the formatter spaces it. `Ref`, `Path`, `Size` and `Make` print their
+    names, which suits comparing and debugging; they are replaced before emission."""
     return _text(node)[0]
 
 

@@ -158,11 +158,11 @@ class TreeBuilder:
         self,
         span: Span,
         element: ast.Expr,
-        target: ast.Target,
+        target: ast.Expr | ast.Target,
         iterable: ast.Expr,
         condition: ast.Expr | None,
     ) -> ast.ListComp:
-        return ast.ListComp(element, target, iterable, condition, span=span)
+        return ast.ListComp(element, self.target(target), iterable, condition, span=span)
 
     # --- operators -----------------------------------------------------------------------------------------
 
@@ -259,10 +259,6 @@ class TreeBuilder:
 
     # --- targets -------------------------------------------------------------------------------------------
 
-    def on_targets(self, span: Span, *targets: ast.Expr | ast.Target) -> ast.Target:
-        found = tuple(self.target(each) for each in targets)
-        return found[0] if len(found) == 1 else ast.TupleTarget(found, span=span)
-
     def on_target_tuple(self, span: Span, *targets: ast.Expr | ast.Target) -> ast.TupleTarget:
         return ast.TupleTarget(tuple(self.target(each) for each in targets), span=span)
 
@@ -328,7 +324,7 @@ class TreeBuilder:
     def on_anonymous_output(self, span: Span, type: ast.TypeExpr, default: ast.Expr | None) -> ast.Field:
         """A word alone is a type where it is one by its form (`int`, `Frame`), else an output without a
         type."""
-        if isinstance(type, ast.NamedTypeExpr) and not type.args and _is_value_name(type.name):
+        if isinstance(type, ast.NamedTypeExpr) and not type.args and is_value_name(type.name):
             return ast.Field(type.name, None, default, span=span)
         return ast.Field(None, type, default, span=span)
 
@@ -387,10 +383,10 @@ class TreeBuilder:
         return ast.If(condition, then, otherwise or (), span=span)
 
     def on_for(
-        self, span: Span, target: ast.Target, iterable: ast.Expr, body: tuple[ast.Stmt, ...]
+        self, span: Span, target: ast.Expr | ast.Target, iterable: ast.Expr, body: tuple[ast.Stmt, ...]
     ) -> ast.For:
         iterable, label = detach_label(iterable)
-        return ast.For(target, iterable, label, body, span=span)
+        return ast.For(self.target(target), iterable, label, body, span=span)
 
     def on_require(self, span: Span, condition: ast.Expr, message: Token | None) -> ast.Require:
         return ast.Require(condition, self.interpolated(message) if message else None, span=span)
@@ -466,13 +462,14 @@ class TreeBuilder:
     def on_scan(
         self,
         span: Span,
-        target: ast.Target,
+        target: ast.Expr | ast.Target,
         sequences: tuple[ast.Expr, ...],
         along: ast.Expr | None,
         backwards: Token | None,
         carried: tuple[ast.Assign, ...],
         body: tuple[ast.Stmt, ...],
     ) -> ast.Scan:
+        target = self.target(target)
         targets = target.items if len(sequences) > 1 and isinstance(target, ast.TupleTarget) else (target,)
         source = ast.ScanSource(targets, sequences, span=target.span.to(sequences[-1].span))
         if len(targets) != len(sequences):
@@ -480,8 +477,8 @@ class TreeBuilder:
             self.syntax(source.span, message, "write `scan a, b in x, y along T`")
         return ast.Scan(source, along, backwards is not None, carried, body, span=span)
 
-    def on_yield(self, span: Span, target: ast.Target, value: ast.Expr) -> ast.Yield:
-        return ast.Yield(target, value, span=span)
+    def on_yield(self, span: Span, target: ast.Expr | ast.Target, value: ast.Expr) -> ast.Yield:
+        return ast.Yield(self.target(target), value, span=span)
 
     def on_typed_yield(self, span: Span, name: Token, type: ast.TypeExpr, value: ast.Expr) -> ast.Yield:
         return ast.Yield(self._typed_target(name, type), value, span=span)
@@ -681,7 +678,7 @@ def _joined(names: list[Token]) -> str:
     return ".".join(name.text for name in names)
 
 
-def _is_value_name(name: str) -> bool:
+def is_value_name(name: str) -> bool:
     """Whether a word alone after `->` names an output: it is no static type, no dtype, and not written
     like a group."""
     return name[0].islower() and "." not in name and name not in STATIC_TYPES and name not in DTYPES

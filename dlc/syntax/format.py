@@ -11,7 +11,9 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.syntax import ast
-from dlc.syntax.format_expr import CONDITION, INDENT, PIPE, SUM, TUPLE, ExpressionWriter, binding, fill
+from dlc.syntax.builder import is_value_name
+from dlc.syntax.format_expr import INDENT, ExpressionWriter, fill
+from dlc.syntax.format_flat import ATOM, CONDITION, PIPE, POSTFIX, SUM, TUPLE, binding
 from dlc.syntax.source_map import MAX_WIDTH, SourceMap
 from dlc.syntax.tokens import ITEMS, STATEMENTS
 
@@ -90,7 +92,7 @@ class _Writer:
         """`head`, which ends before the `{`, and the block that it opens; `after` is where the head ends in
         the text and `span` ends with the block."""
         opened = self.source.find("{", after.end_line, after.end_column)
-        one_line = self._one_line(head, body, opened, span.end_line)
+        one_line = self._one_line(head, body, opened, span.end_line, indent)
         if one_line:
             return one_line
         head = [*head[:-1], head[-1] + " {"] if head[-1].strip() else [*head[:-1], " " * indent + "{"]
@@ -100,15 +102,16 @@ class _Writer:
         return [*head, *inner, " " * indent + "}"]
 
     def _one_line(
-        self, head: list[str], body: Sequence[ast.Node], opened: int, closed: int
+        self, head: list[str], body: Sequence[ast.Node], opened: int, closed: int, indent: int
     ) -> list[str] | None:
         """`head { statement }` where it was written so and fits."""
+        lead = head[-1] + " " if head[-1].strip() else " " * indent
+        if opened == closed and not body:
+            return [*head[:-1], f"{lead}{{ }}"]
         if opened != closed or len(head) > 1 or len(body) > 1:
             return None
-        if not body:
-            return [f"{head[0]} {{ }}"]
         inner = self.lines(body[0], 0)
-        line = f"{head[0]} {{ {inner[0]} }}"
+        line = f"{lead}{{ {inner[0]} }}"
         return [line] if len(inner) == 1 and len(line) <= MAX_WIDTH else None
 
     # --- nodes ---------------------------------------------------------------------------------------------
@@ -220,7 +223,7 @@ class _Writer:
         if len(line) <= MAX_WIDTH or len(outputs) == 1:
             return [line]
         opened = f"{pad}-> ("
-        return fill([opened], [self._field(each) for each in outputs], ")", len(opened)) or [line]
+        return fill([opened], list(map(self._output, outputs)), ")", len(opened)) or [line]
 
     def _was_broken(self, fields: tuple[ast.Field, ...], span: Span) -> bool:
         """Whether the first field was written on a line of its own."""
@@ -257,8 +260,15 @@ class _Writer:
         return f"{text} = {self.flat(field.default, CONDITION)}" if field.default is not None else text
 
     def _outputs(self, outputs: tuple[ast.Field, ...]) -> str:
-        text = self._flat_fields(outputs)
+        text = ", ".join(map(self._output, outputs))
         return text if len(outputs) == 1 else f"({text})"
+
+    def _output(self, field: ast.Field) -> str:
+        """As a field, but a name alone that would be taken for a type says that its type is open."""
+        if field.type is None and field.name and not is_value_name(field.name):
+            default = f" = {self.flat(field.default, CONDITION)}" if field.default is not None else ""
+            return f"{field.name}: _{default}"
+        return self._field(field)
 
     def _train(self, item: ast.Train, indent: int) -> list[str]:
         static = f"({self._flat_fields(item.static)})" if item.static else ""
@@ -271,7 +281,7 @@ class _Writer:
     # --- weights -------------------------------------------------------------------------------------------
 
     def _weights(self, item: ast.Weights, indent: int) -> list[str]:
-        head = f"weights {item.name} for {self.flat(item.model)}"
+        head = f"weights {item.name} for {self.flat(item.model, POSTFIX)}"
         return self._braces([head], item.rules, item.span, item.model.span, indent)
 
     def _weightrule(self, rule: ast.WeightRule, indent: int) -> list[str]:
@@ -299,7 +309,7 @@ class _Writer:
     def _exprstmt(self, stmt: ast.ExprStmt, indent: int) -> list[str]:
         text = self.flat(stmt.value)
         word = text[: len(text) - len(text.lstrip("abcdefghijklmnopqrstuvwxyz"))]
-        least = 99 if word in STATEMENTS | ITEMS else TUPLE  # in parentheses, it is no keyword
+        least = ATOM + 1 if word in STATEMENTS | ITEMS else TUPLE  # in parentheses, it is no keyword
         return self._value("", stmt.value, indent, least)
 
     def _return(self, stmt: ast.Return, indent: int) -> list[str]:
@@ -391,10 +401,18 @@ class _Writer:
         return self._value(f"update {self.flat(stmt.target)} = ", stmt.value, indent, TUPLE)
 
     def _initrule(self, stmt: ast.InitRule, indent: int) -> list[str]:
-        return self._value(f"init {self._selectors(stmt.selectors)} = ", stmt.initial, indent, PIPE)
+        return self._selected("init ", stmt.selectors, stmt.initial, indent)
 
-    def _selectors(self, selectors: Iterable[ast.InitSelector]) -> str:
-        return ", ".join(map(self._selector, selectors))
+    def _selected(
+        self, word: str, selectors: Sequence[ast.InitSelector], value: ast.Expr, indent: int
+    ) -> list[str]:
+        """`word a, b = value`."""
+        names = list(map(self._selector, selectors))
+        prefix = f"{word}{', '.join(names)} = "
+        if indent + len(prefix) <= MAX_WIDTH or len(names) < 2:
+            return self._value(prefix, value, indent, PIPE)
+        head = self._listed(word, names, indent, " =")
+        return [*head, *self._value("", value, indent + INDENT, PIPE)]
 
     def _selector(self, selector: ast.InitSelector) -> str:
         if selector.pattern is not None:
@@ -461,8 +479,9 @@ class _Writer:
         return self._value(f"metric {stmt.name} = ", stmt.value, indent, TUPLE)
 
     def _optimizer(self, stmt: ast.Optimizer, indent: int) -> list[str]:
-        selectors = f" {self._selectors(stmt.selectors)}" if stmt.selectors else ""
-        return self._value(f"optimizer{selectors} = ", stmt.value, indent, PIPE if selectors else TUPLE)
+        if not stmt.selectors:
+            return self._value("optimizer = ", stmt.value, indent, TUPLE)
+        return self._selected("optimizer ", stmt.selectors, stmt.value, indent)
 
     def _loadstmt(self, stmt: ast.LoadStmt, indent: int) -> list[str]:
         weights = f" with {stmt.weights}" if stmt.weights else ""
@@ -486,7 +505,7 @@ class _Writer:
         return self._value(f"{arg.name} = ", arg.value, indent, CONDITION)
 
     def _stepstmt(self, stmt: ast.StepStmt, indent: int) -> list[str]:
-        updates = ", ".join(self.flat(each, SUM) for each in stmt.updates)
+        updates = ", ".join(self.flat(each, POSTFIX) for each in stmt.updates)
         every = f" every {self.flat(stmt.every, CONDITION)}" if stmt.every else ""
         repeat = f" repeat {self.flat(stmt.repeat, CONDITION)}" if stmt.repeat else ""
         prefix = f"step {stmt.name} updates {updates} with "

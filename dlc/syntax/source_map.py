@@ -68,9 +68,9 @@ class SourceMap:
         if alone:
             return code
         del self._comments[line]
-        end = offset + len(code)
-        column = len(self.lines[line - 1].rstrip()) - len(comment) if line <= len(self.lines) else 0
-        return code + " " * max(2, column - end) + comment
+        before = self.lines[line - 1].rstrip().removesuffix(comment) if line <= len(self.lines) else ""
+        gap = len(before) - offset - len(code) if len(before) - len(before.rstrip()) > 2 else 2
+        return code + " " * max(2, gap) + comment
 
     def save(self) -> dict[int, tuple[str, bool]]:
         """The comments that are not placed yet, for `restore`."""

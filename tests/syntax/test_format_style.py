@@ -126,11 +126,11 @@ def test_the_style_is_stable() -> None:
 
 
 CASES = [
-    ("let x=1+2*3\n", "let x = 1 + 2 * 3\n"),
+    ("let x=1+2*3\n", "let x = 1 + 2*3\n"),
     ("let x = 4*d + 2 ** 3 // a//b\n", "let x = 4*d + 2 ** 3 // a//b\n"),
     ("let x = ((a)) + (b * c) + ((d + e))\n", "let x = a + (b * c) + (d + e)\n"),
     ("let x = not(a)and - ( b )\n", "let x = not a and -b\n"),
-    ("let x = (a, b)\nlet y = (a,)\nlet z = f((a, b))\n", "let x = a, b\nlet y = a,\nlet z = f((a, b))\n"),
+    ("let x = (a, b)\nlet y = (a,)\nlet z = f((a, b))\n", "let x = a, b\nlet y = (a,)\nlet z = f((a, b))\n"),
     ("let x = (a |> f) |> g\n", "let x = a |> f |> g\n"),
     ("let x = f((a |> b))+g((a |> b), 3)\n", "let x = f(a |> b) + g((a |> b), 3)\n"),
     ("let x = (f(a) as b).T\n", "let x = (f(a) as b).T\n"),
@@ -150,7 +150,7 @@ CASES = [
     ("# a\n\n\n# b\nlet a = 1 # c\n# d\n", "# a\n\n# b\nlet a = 1  # c\n# d\n"),
     ("fn f(x) -> y { # a\n# b\n\n# c\n}\n# d\n", "fn f(x) -> y {  # a\n    # b\n\n    # c\n}\n\n# d\n"),
     ("let x = f(a, # one\n    b)\n", "let x = f(\n    a,  # one\n    b,\n)\n"),
-    ("let x = a + # why\n    b\n", "# why\nlet x = a + b\n"),
+    ("let x = a + # why\n    b\n", "let x = a  # why\n    + b\n"),
     (
         "train t { settings { a = 1\n b = 2, c = 3 } }\n",
         "train t {\n    settings {\n        a = 1\n        b = 2\n        c = 3\n    }\n}\n",

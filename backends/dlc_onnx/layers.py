@@ -1,0 +1,241 @@
+"""Composites of the standard library that ONNX has nodes for, where a row can't say it.
+
+A saying gives None where ONNX's node means something else than the definition: then the definition is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from dlc.ir.nodes import Attr, Op
+from dlc.ir.splice import prefixed
+from dlc.types.dims import Dim
+from dlc_onnx.methods import Say, ints, spatial
+from dlc_onnx.template import Ref
+
+if TYPE_CHECKING:
+    from dlc_onnx.functions import FunctionWriter
+
+Lookup = Callable[[str], Any]
+FLOATS = ("f32", "f64", "f16", "bf16")
+
+
+def lookup(w: FunctionWriter, op: Op) -> Lookup:
+    """What the names in a row stand for: the op's operands, its attributes, its parameters."""
+    scope: dict[str, Any] = dict(op.attrs)
+    scope.update(zip(operand_names(w, op), w.operands(op), strict=False))
+    scope["xs"] = w.operands(op)
+
+    def find(name: str) -> Any:
+        return scope[name] if name in scope else w.parameter(prefixed(op.path, name))
+
+    return find
+
+
+def operand_names(w: FunctionWriter, op: Op) -> list[str]:
+    """The names of an op's operands in its definition."""
+    if not op.callee:
+        from dlc import ops
+
+        return [each.name for each in ops.get(op.op).signature.operands]
+    names = iter(w.callee(op).inputs)
+    return [next(names).name if given else "" for given in op.inputs]
+
+
+def weights(w: FunctionWriter, op: Op, *names: str) -> list[Ref]:
+    """The layer's parameters of these names, as far as it has them."""
+    own = {param.name for param in w.callee(op).params}
+    return [w.parameter(prefixed(op.path, name)) for name in names if name in own]
+
+
+def flag(value: Attr) -> int:
+    return int(value is True)
+
+
+def number(value: Attr) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+# Linear maps and convolutions
+
+
+def linear(w: FunctionWriter, op: Op) -> Ref:
+    """Gemm for matrices; else MatMul with the weight turned, which onnxruntime does once."""
+    x = w.value(op.inputs[0])
+    weight, *bias = weights(w, op, "weight", "bias")
+    if w.type(op.inputs[0]).rank == 2:
+        return w.body.one("Gemm", x, weight, *bias, transB=1)
+    product = w.body.one("MatMul", x, w.body.one("Transpose", weight, perm=[1, 0]))
+    return w.body.one("Add", product, *bias) if bias else product
+
+
+def conv(w: FunctionWriter, op: Op) -> Ref | None:
+    return convolution(w, op, "conv", "Conv")
+
+
+def conv_transpose(w: FunctionWriter, op: Op) -> Ref | None:
+    return convolution(w, op, "conv_transpose", "ConvTranspose")
+
+
+def convolution(w: FunctionWriter, op: Op, inner: str, kind: str) -> Ref | None:
+    """Conv with its bias; strides and padding as the definition's body has them, one entry per axis."""
+    body = w.callee(op).body
+    found = next((each for each in body if each.op == inner), None)
+    if found is None or any(each.op not in _CONVOLUTION for each in body):
+        return None
+    extra = {"output_padding": ints(found.attr("output_padding"))} if inner == "conv_transpose" else {}
+    return w.body.one(kind, *w.operands(op), *weights(w, op, "weight", "bias"), **spatial(found), **extra)
+
+
+# All that the body of a convolution's definition may hold, if one node is to say it.
+_CONVOLUTION = frozenset({"conv", "conv_transpose", "param", "add", "reshape"})
+
+
+# Normalisation
+
+
+def batch_norm(w: FunctionWriter, op: Op) -> Ref | None:
+    if w.callee(op).training or op.attr("affine") is not True:
+        return None
+    own = weights(w, op, "weight", "bias", "running_mean", "running_var")
+    return w.body.one("BatchNormalization", *w.operands(op), *own, epsilon=op.attr("eps"))
+
+
+def layer_norm(w: FunctionWriter, op: Op) -> Ref | None:
+    axes = op.attr("axes")
+    return normalization(w, op, "LayerNormalization", axis=-axes) if isinstance(axes, int) else None
+
+
+def rms_norm(w: FunctionWriter, op: Op) -> Ref | None:
+    return normalization(w, op, "RMSNormalization", axis=-1)
+
+
+def instance_norm(w: FunctionWriter, op: Op) -> Ref | None:
+    return normalization(w, op, "InstanceNormalization") if w.type(op.inputs[0]).rank > 2 else None
+
+
+def normalization(w: FunctionWriter, op: Op, kind: str, **attrs: int) -> Ref | None:
+    """A node whose scale is no option, so that only layers with `affine` are said by it."""
+    if op.attr("affine") is not True:
+        return None
+    return w.body.one(kind, *w.operands(op), *weights(w, op, "weight", "bias"), epsilon=op.attr("eps"), **attrs)
+
+
+def local_response_norm(w: FunctionWriter, op: Op) -> Ref | None:
+    """LRN, whose window has a middle only where its size is odd; onnxruntime has it for images."""
+    size = op.attr("size")
+    if not isinstance(size, int) or size % 2 == 0 or w.type(op.inputs[0]).rank != 4:
+        return None
+    attrs = {"alpha": number(op.attr("alpha")), "beta": number(op.attr("beta")), "bias": number(op.attr("k"))}
+    return w.body.one("LRN", *w.operands(op), size=size, **attrs)
+
+
+# Activations and reductions
+
+
+def gelu(w: FunctionWriter, op: Op) -> Ref | None:
+    approximate = op.attr("approximate")
+    if approximate not in ("none", "tanh"):
+        return None
+    return w.body.one("Gelu", *w.operands(op), approximate=approximate)
+
+
+def clamp(w: FunctionWriter, op: Op) -> Ref:
+    """Clip; a bound that is none is left out."""
+    dtype = op.out.type.dtype
+    whole = not op.out.type.is_float
+    bounds = [
+        "" if bound is None else w.body.const(int(number(bound)) if whole else bound, dtype)
+        for bound in (op.attr("min"), op.attr("max"))
+    ]
+    return w.body.one("Clip", *w.operands(op), *bounds)
+
+
+def mean(w: FunctionWriter, op: Op) -> Ref | None:
+    return reduction(w, op, "ReduceMean")
+
+
+def logsumexp(w: FunctionWriter, op: Op) -> Ref | None:
+    return reduction(w, op, "ReduceLogSumExp")
+
+
+def reduction(w: FunctionWriter, op: Op, kind: str) -> Ref | None:
+    """A reduction over an axis, several, or all; over no axis it is left to the definition."""
+    type = w.type(op.inputs[0])
+    axis = op.attr("axis")
+    axes = list(range(type.rank)) if axis is None else [axis] if isinstance(axis, int) else ints(axis)
+    if type.dtype not in FLOATS or not axes:
+        return None
+    return w.body.one(kind, *w.operands(op), axes, keepdims=flag(op.attr("keepdims")))
+
+
+def global_avg_pool(w: FunctionWriter, op: Op) -> Ref | None:
+    rank = w.type(op.inputs[0]).rank
+    if rank < 3:
+        return None
+    return w.body.one("ReduceMean", *w.operands(op), range(2, rank), keepdims=0)
+
+
+def resize(w: FunctionWriter, op: Op) -> Ref | None:
+    """Resize by a whole number: element i of the result is element i // scale."""
+    scale, rank = op.attr("scale"), w.type(op.inputs[0]).rank
+    if not isinstance(scale, int) or op.attr("mode") != "nearest":
+        return None
+    scales = w.body.const((1.0, 1.0, *[float(scale)] * (rank - 2)), "f32", (rank,))
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
+    return w.body.one("Resize", *w.operands(op), "", scales, **how)
+
+
+# Attention
+
+
+def attention(w: FunctionWriter, op: Op) -> Ref | None:
+    """Attention over [B, heads, T, e], as far as it means the same: ONNX counts a causal query's place from the start, so
+    queries and keys must be as many; a window, and a bias beside a mask, it does not know."""
+    q, k, v, mask, bias = op.inputs
+    types = [w.type(name) for name in (q, k, v)]
+    causal = op.attr("causal") is True
+    square = types[0].axes[-2] == types[1].axes[-2]
+    other = op.attr("window") is not None or op.attr("softcap") is not None or (mask and bias)
+    if any(type.rank != 4 for type in types) or other or (causal and not square):
+        return None
+    operands = [w.value(name) for name in (q, k, v)]
+    if mask or bias:
+        operands.append(scores_alike(w, mask or bias, types[0].axes[-2], types[1].axes[-2]))
+    attrs: dict[str, Any] = {"is_causal": int(causal)}
+    if op.attr("scale") is not None:
+        attrs["scale"] = number(op.attr("scale"))
+    return w.body.one("Attention", *operands, **attrs)
+
+
+def scores_alike(w: FunctionWriter, name: str, queries: Dim, keys: Dim) -> Ref:
+    """A mask or bias with four axes, the last two those of the scores: onnxruntime broadcasts only the others."""
+    axes = w.type(name).axes
+    if len(axes) == 4 and axes[-2:] == (queries, keys):
+        return w.value(name)
+    one = Dim.of(1)
+    return w.body.one("Expand", w.value(name), w.sizes.vector((one, one, queries, keys)))
+
+
+LAYERS: Mapping[str, Say] = {
+    "linear": linear,
+    "conv1d": conv,
+    "conv2d": conv,
+    "conv3d": conv,
+    "conv_transpose1d": conv_transpose,
+    "conv_transpose2d": conv_transpose,
+    "conv_transpose3d": conv_transpose,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "instance_norm": instance_norm,
+    "local_response_norm": local_response_norm,
+    "gelu": gelu,
+    "clamp": clamp,
+    "mean": mean,
+    "logsumexp": logsumexp,
+    "global_avg_pool": global_avg_pool,
+    "resize": resize,
+    "attention": attention,
+}

@@ -1,0 +1,167 @@
+"""Models at work in onnxruntime: NumPy (or DLPack) in and out, by name."""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from dlc import ops
+from dlc.backend import Artifact
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Function, Value
+from dlc.ops.arrays import dtype_name, numpy_dtype
+from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
+from dlc.types.dims import parse_dim
+from dlc.types.tensor import TensorType
+from dlc_onnx.rows import DTYPES, TYPES
+from dlc_onnx.weights import embedded, parsed, with_weights
+
+Array = np.ndarray
+RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu", threads: int = 0) -> OnnxRunnable:
+    """A session over the model with its weights, on "cpu" or "cuda". Raises SpecError if that can't be had."""
+    import onnxruntime
+
+    complete = with_weights(artifact, weights)
+    name, _ = parsed(complete)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    files = {file: content for file, content in complete.files.items() if file != name}
+    if files:
+        options.add_external_initializers_from_files_in_memory(
+            list(files), list(files.values()), [len(content) for content in files.values()]
+        )
+    session = onnxruntime.InferenceSession(complete.files[name], options, providers=providers(device))
+    return OnnxRunnable(session, complete)
+
+
+def providers(device: str) -> list[Any]:
+    """onnxruntime's names for a device. float32 stays float32 on a GPU, so that results agree with other backends."""
+    import onnxruntime
+
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
+    reason = f"onnxruntime here has no provider for the device {device}"
+    help = "pip install onnxruntime-gpu" if device == "cuda" else "devices are cpu and cuda"
+    raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name="onnx", reason=reason, help=help)])
+
+
+@dataclass
+class OnnxRunnable:
+    """A loaded model. `native` is the ModelProto, with its weights unless they are too large for one message.
+
+    A program that draws takes `key`, a seed or a NumPy Generator: it draws what the reference would."""
+
+    session: Any
+    artifact: Artifact
+    updates: dict[str, Array] = field(default_factory=dict)
+    """The new values of buffers of the last call, by path."""
+
+    @cached_property
+    def native(self) -> Any:
+        return embedded(self.artifact)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        return self.artifact.meta
+
+    @cached_property
+    def _entry(self) -> Function:
+        """The entry's inputs as the program declares them."""
+        inputs = tuple(Value(name, _type(type)) for name, _, type in self.meta["inputs"])
+        return Function("main", self.meta["source"], "model", inputs, (), ())
+
+    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, Array]:
+        """The outputs by name. Raises InputError for inputs that don't fit, CheckFailed for a fact or `require` that does
+        not hold."""
+        arrays = self._arrays(inputs)
+        dims = bind_dims(self._entry, arrays)
+        self._check_facts(dims)
+        feeds = {name: array for (_, name, _), array in zip(self.meta["inputs"], arrays, strict=True)}
+        feeds |= self._draws(key, dims)
+        results = self._run(feeds)
+        for message, name in self.meta["requires"]:
+            if not results[name].all():
+                raise CheckFailed(message)
+        self.updates = {path: results[name] for path, name in self.meta["updates"]}
+        return {name: results[value] for name, value, _ in self.meta["outputs"]}
+
+    def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
+        names = [value.name for value in self._entry.inputs]
+        wrong = [f"{name} is missing" for name in names if name not in inputs]
+        wrong += [f"{name} is unknown" for name in inputs if name not in names]
+        if wrong:
+            raise InputError(f"inputs of {self.meta['source']}: {', '.join(wrong)}")
+        return [_array(value, inputs[value.name]) for value in self._entry.inputs]
+
+    def _check_facts(self, dims: Mapping[str, int]) -> None:
+        for left, relation, right in self.meta["facts"]:
+            a, b = parse_dim(left), parse_dim(right)
+            if a.symbols | b.symbols <= dims.keys():
+                sizes = a.evaluate(dims), b.evaluate(dims)
+                if not RELATIONS[relation](*sizes):
+                    found = f"{sizes[0]} {relation} {sizes[1]} does not hold"
+                    raise CheckFailed(f"{self.meta['source']} needs {left} {relation} {right}: {found}")
+
+    def _draws(self, key: Any, dims: Mapping[str, int]) -> dict[str, Array]:
+        rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)
+        return {name: _drawn(op, attrs, rng, dims) for name, op, attrs in self.meta["draws"]}
+
+    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        names = [each.name for each in self.session.get_outputs()]
+        values = self.session.run_with_ort_values(names, {name: _ort_value(array) for name, array in feeds.items()})
+        return {name: _numpy(value) for name, value in zip(names, values, strict=True)}
+
+
+def _type(json: Mapping[str, Any]) -> TensorType:
+    return TensorType(json["dtype"], tuple(map(parse_dim, json["axes"])))
+
+
+def _array(value: Value, given: Any) -> Array:
+    """An input as NumPy, in the dtype that the model declares."""
+    if not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__"):
+        given = np.from_dlpack(given)
+    array, dtype = np.asarray(given), numpy_dtype(value.type.dtype)
+    low_precision = dtype.kind == "V" or array.dtype.kind == "V"
+    if array.dtype != dtype and not low_precision and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise InputError(f"{value.name} must be {value.type}, not {array.dtype}")
+    return np.require(array.astype(dtype, copy=False), requirements="C")
+
+
+def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Mapping[str, int]) -> Array:
+    """A draw, made by the op's reference."""
+    values = {
+        name: tuple(parse_dim(size).evaluate(dims) for size in value) if isinstance(value, list) else value
+        for name, value in attrs.items()
+    }
+    return np.require(ops.get(op).reference(**values, rng=rng), requirements="C")
+
+
+def _ort_value(array: Array) -> Any:
+    from onnxruntime import OrtValue
+
+    return OrtValue.ortvalue_from_numpy_with_onnx_type(array, TYPES[dtype_name(array.dtype)])
+
+
+def _numpy(value: Any) -> Array:
+    """An output as NumPy. onnxruntime hands out no bf16: its bytes are copied."""
+    dtype = DTYPES[value.element_type()]
+    if dtype not in ("bf16", "f8e4m3", "f8e5m2"):
+        found: Array = value.numpy()
+        return found
+    content = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return np.frombuffer(bytearray(content), numpy_dtype(dtype)).reshape(value.shape())

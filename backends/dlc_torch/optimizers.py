@@ -1,0 +1,147 @@
+"""Optimizers by the names that specs give them: PyTorch's own, and three that it lacks or says otherwise.
+
+The learning rate stands in `param_groups`, where the training loop sets it before every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Args = Mapping[str, Any]
+
+
+class Lion(torch.optim.Optimizer):
+    """The sign of a momentum (Chen et al., "Symbolic discovery of optimization algorithms", 2023,
+    algorithm 2); weight decay is decoupled."""
+
+    def __init__(self, params: Iterable[Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:
+        super().__init__(params, {"lr": 1e-4, "betas": betas, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for parameter, state, group in _each(self):
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            (early, late), gradient, momentum = group["betas"], parameter.grad, state["momentum"]
+            update = (momentum * early + gradient * (1 - early)).sign()
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+            momentum.mul_(late).add_(gradient, alpha=1 - late)
+
+
+class Adafactor(torch.optim.Optimizer):
+    """Second moments of matrices as the product of a row and a column (Shazeer and Stern, "Adafactor", 2018,
+    algorithm 5 without momentum). Without a rate it takes the paper's relative step, min(0.01, 1/sqrt(t))
+    of the parameter's own size. Factored are the last two axes."""
+
+    def __init__(
+        self, params: Iterable[Tensor], *, decay: float, eps: float, clip: float, weight_decay: float
+    ) -> None:
+        settings = {"decay": decay, "eps": eps, "clip": clip, "weight_decay": weight_decay}
+        super().__init__(params, {"lr": None, **settings})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for parameter, state, group in _each(self):
+            if not state:
+                state.update(_second_moments(parameter))
+            state["step"] += 1
+            update = _factored(parameter.grad, state, group)
+            update /= (_rms(update) / group["clip"]).clamp(min=1)
+            rate = _relative_rate(parameter, state["step"]) if group["lr"] is None else group["lr"]
+            parameter.sub_(rate * (update + group["weight_decay"] * parameter))
+
+
+def _second_moments(parameter: Tensor) -> dict[str, Tensor]:
+    counter = torch.zeros((), device=parameter.device)
+    if parameter.ndim < 2:
+        return {"step": counter, "moment": torch.zeros_like(parameter)}
+    row, column = parameter.sum(-1), parameter.sum(-2)
+    return {"step": counter, "row": torch.zeros_like(row), "column": torch.zeros_like(column)}
+
+
+def _factored(gradient: Tensor, state: dict[str, Tensor], group: Args) -> Tensor:
+    """The gradient over the root of its second moment."""
+    keep = 1 - state["step"] ** -group["decay"]
+    square = gradient * gradient + group["eps"]
+    if "moment" in state:
+        state["moment"].mul_(keep).add_(square * (1 - keep))
+        return gradient * state["moment"].rsqrt()
+    row, column = state["row"], state["column"]
+    row.mul_(keep).add_(square.mean(-1) * (1 - keep))
+    column.mul_(keep).add_(square.mean(-2) * (1 - keep))
+    share = row / row.mean(-1, keepdim=True)
+    return gradient * share.rsqrt().unsqueeze(-1) * column.rsqrt().unsqueeze(-2)
+
+
+def _relative_rate(parameter: Tensor, step: Tensor) -> Tensor:
+    return _rms(parameter).clamp(min=1e-3) * step.rsqrt().clamp(max=1e-2)
+
+
+def _rms(tensor: Tensor) -> Tensor:
+    return tensor.square().mean().sqrt()
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum made orthogonal by a Newton-Schulz iteration (Jordan et al., "Muon: an optimizer for hidden
+    layers", 2024), for matrices and, flattened to matrices, kernels of convolutions; weight decay is
+    decoupled."""
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        *,
+        momentum: float,
+        nesterov: bool,
+        steps: int,
+        weight_decay: float,
+    ) -> None:
+        settings = {"momentum": momentum, "nesterov": nesterov, "steps": steps, "weight_decay": weight_decay}
+        super().__init__(params, {"lr": 0.02, **settings})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for parameter, state, group in _each(self):
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            mass, gradient, momentum = group["momentum"], parameter.grad, state["momentum"]
+            momentum.mul_(mass).add_(gradient, alpha=1 - mass)
+            direction = gradient * (1 - mass) + momentum * mass if group["nesterov"] else momentum
+            update = orthogonal(direction.flatten(1), group["steps"]).view_as(parameter)
+            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+
+
+def orthogonal(matrix: Tensor, steps: int) -> Tensor:
+    """About U V^T of the matrix's U S V^T, larger where it has more rows than columns."""
+    rows, columns = matrix.shape
+    x = matrix.T if rows > columns else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return (x.T if rows > columns else x) * max(1.0, rows / columns) ** 0.5
+
+
+def _each(optimizer: torch.optim.Optimizer) -> Iterable[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """Every parameter with its state and the settings of its group."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            yield parameter, optimizer.state[parameter], group
+
+
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "lion": Lion,
+    "adafactor": Adafactor,
+    "muon": Muon,
+}
+
+
+def make(name: str, args: Args, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer of that name over the parameters; its rate is still to be set."""
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in args.items()}
+    return OPTIMIZERS[name](list(parameters), **settings)

@@ -1,0 +1,175 @@
+"""Training with PyTorch: the emitted module on batches that the loop gives.
+
+Parameters and what the optimizers remember stay in f32; a program of another precision gets casts of them,
+through which gradients flow back. Random draws begin anew at every step, from a seed that is put back
+afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from dlc.backend import Artifact
+from dlc.runtime.trainer import Batch, Setup, no_device
+from dlc_torch import optimizers
+from dlc_torch.arrays import dtype, to_numpy, to_torch
+from dlc_torch.load import build
+
+Array = NDArray[Any]
+EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
+
+
+def make(setup: Setup) -> TorchTrainer:
+    """Raises SpecError for a device that is not there."""
+    return TorchTrainer(setup, _device(setup.device))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise no_device(name, str(error).splitlines()[0]) from None
+    return device
+
+
+class TorchTrainer:
+    """See `dlc.runtime.trainer.Trainer`."""
+
+    def __init__(self, setup: Setup, device: torch.device) -> None:
+        self.setup = setup
+        self.device = device
+        self.training = _Program(setup.training, device, training=True)
+        self.evaluation = _Program(setup.evaluation, device, training=False)
+        self.trained = [path for recipe in setup.recipes for path in recipe.paths]
+        self.tensors = {path: self._kept(path, value) for path, value in setup.weights.items()}
+        self.optimizers = [
+            optimizers.make(recipe.optimizer, recipe.args, [self.tensors[path] for path in recipe.paths])
+            for recipe in setup.recipes
+        ]
+
+    def _kept(self, path: str, value: Array) -> Tensor:
+        tensor = to_torch(np.asarray(value)).to(self.device, dtype(self.setup.dtypes[path]))
+        return tensor.requires_grad_(path in self.trained)
+
+    # --- steps
+    # -------------------------------------------------------------------------------------------------
+
+    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
+        totals: dict[str, float] = {}
+        for number, batch in enumerate(batches):
+            with self._draws(step, number):
+                outputs = self.training(self.tensors, batch)
+            (outputs["loss"].float() / len(batches)).backward()
+            for name, value in outputs.items():
+                totals[name] = totals.get(name, 0.0) + float(value) / len(batches)
+        self._update(rates)
+        return totals
+
+    def _update(self, rates: Sequence[float | None]) -> None:
+        parameters = [self.tensors[path] for path in self.trained]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        if self.setup.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, self.setup.clip_norm)
+        for optimizer, rate in zip(self.optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
+        with torch.no_grad(), self._draws(EVALUATION, number):
+            outputs = self.evaluation(self.tensors, batch)
+            return {name: float(value) for name, value in outputs.items()}
+
+    @contextlib.contextmanager
+    def _draws(self, *place: int) -> Iterator[None]:
+        """PyTorch's generators, seeded from the run's seed and a place in it, for a while."""
+        seed = int(np.random.SeedSequence([self.setup.seed, *place]).generate_state(1, np.uint64)[0] >> 1)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                index = torch.cuda.current_device() if self.device.index is None else self.device.index
+                torch.cuda.default_generators[index].manual_seed(seed)
+            yield
+
+    # --- state
+    # -------------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Array]:
+        return {path: to_numpy(tensor).copy() for path, tensor in self.tensors.items()}
+
+    def state(self) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
+            for path in recipe.paths:
+                for name, value in optimizer.state[self.tensors[path]].items():
+                    if value is not None:
+                        found[f"{path}/{name}"] = to_numpy(value).copy()
+        return found
+
+    def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        if weights.keys() != self.tensors.keys():
+            raise ValueError("it holds other parameters than the networks have")
+        with torch.no_grad():
+            for path, tensor in self.tensors.items():
+                tensor.copy_(to_torch(np.asarray(weights[path])))
+        remembered: dict[str, dict[str, Array]] = {}
+        for key, value in state.items():
+            path, _, name = key.rpartition("/")
+            remembered.setdefault(path, {})[name] = value
+        for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
+            for path in recipe.paths:
+                found = remembered.get(path, {})
+                optimizer.state[self.tensors[path]] = {name: self._state(found[name]) for name in found}
+
+    def _state(self, value: Array) -> Tensor:
+        """What belongs to a parameter lies beside it; counters stay where PyTorch keeps them."""
+        tensor = to_torch(np.asarray(value))
+        return tensor.to(self.device) if tensor.ndim else tensor
+
+
+class _Program:
+    """An emitted module. Parameters are given with every call; buffers are written into it before and read
+    after, since a module may replace its own."""
+
+    def __init__(self, artifact: Artifact, device: torch.device, *, training: bool) -> None:
+        module = build(artifact)
+        assert isinstance(module, nn.Module)
+        self.module = module.to(device).train(training)
+        self.inputs = [(name, dtype(kind)) for name, kind in artifact.meta["inputs"]]
+        self.outputs: list[str] = artifact.meta["outputs"]
+        self.device = device
+        self.updates = training
+        self.parameters = {path: each.dtype for path, each in module.named_parameters(remove_duplicate=False)}
+        self.buffers = [path for path in module.state_dict() if path not in self.parameters]
+
+    def __call__(self, tensors: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        given = {path: tensors[path].to(kind) for path, kind in self.parameters.items()}
+        arguments = tuple(to_torch(batch[name]).to(self.device, kind) for name, kind in self.inputs)
+        self._write(tensors)
+        results = functional_call(self.module, given, arguments)
+        if self.updates:
+            self._read(tensors)
+        found = results if isinstance(results, tuple) else (results,)
+        return dict(zip(self.outputs, found, strict=True))
+
+    def _write(self, tensors: Mapping[str, Tensor]) -> None:
+        for path in self.buffers:
+            owner, _, name = path.rpartition(".")
+            module = self.module.get_submodule(owner)
+            setattr(module, name, tensors[path].to(getattr(module, name).dtype))
+
+    def _read(self, tensors: dict[str, Tensor]) -> None:
+        for path in self.buffers:
+            tensors[path] = self.module.get_buffer(path).detach().to(tensors[path].dtype)

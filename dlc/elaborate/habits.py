@@ -1,0 +1,96 @@
+"""What people bring from elsewhere: names, arguments and values of PyTorch, Keras and Python, and what they are here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlc.diagnostics import did_you_mean, suggestion
+
+# Names of functions and values.
+NAMES = {
+    "True": "the language writes `true`",
+    "False": "the language writes `false`",
+    "None": "the language writes `none`",
+    "self": "a module's parts are its own names; there is no `self` before them",
+    "torch": "ops have no prefix: `relu(x)`, `x |> softmax`",
+    "np": "ops have no prefix: `relu(x)`, `x |> softmax`",
+    "jnp": "ops have no prefix: `relu(x)`, `x |> softmax`",
+    "nn": "layers have no prefix: `linear(10)`, `conv2d(64, 3)`",
+    "F": "ops have no prefix: `relu(x)`, `x |> softmax`",
+    "Linear": "did you mean `linear`?",
+    "Conv2d": "did you mean `conv2d`?",
+    "dense": "did you mean `linear`?",
+    "Dense": "did you mean `linear`?",
+    "fc": "did you mean `linear`?",
+    "conv": "did you mean `conv2d`?",
+    "batchnorm": "did you mean `batch_norm`?",
+    "layernorm": "did you mean `layer_norm`?",
+    "view": "did you mean `reshape`?",
+    "cat": "did you mean `concat`?",
+    "maxpool": "did you mean `max_pool`?",
+    "max_pool2d": "did you mean `max_pool`?",
+    "avg_pool2d": "did you mean `avg_pool`?",
+    "matmul": "write `a @ b`",
+    "bmm": "write `a @ b`",
+    "mm": "write `a @ b`",
+    "masked_fill": "write `where(mask, value, x)`",
+    "gather": "did you mean `take_along`?",
+    "index_select": "did you mean `take`?",
+    "expand": "did you mean `broadcast`?",
+    "unsqueeze": "index with `none`: `x[:, none]`",
+    "swish": "did you mean `silu`?",
+    "print": "nothing is printed while compiling: `dlc check --types` shows every type",
+}
+
+# Arguments that have another name here.
+RENAMED = {
+    "dim": "axis", "dims": "axes", "keepdim": "keepdims", "out_features": "out", "out_channels": "out", "units": "out",
+    "filters": "out", "kernel_size": "kernel", "strides": "stride", "num_heads": "heads", "n_heads": "heads",
+    "num_embeddings": "count", "embedding_dim": "d", "num_groups": "groups", "hidden_size": "hidden", "num_layers": "layers",
+    "is_causal": "causal", "attn_mask": "mask", "rate": "p", "negative_slope": "slope", "label_smoothing": "smoothing",
+    "ignore_index": "ignore", "epsilon": "eps", "approx": "approximate", "learning_rate": "lr", "batch_size": "batch",
+    "beta": "betas", "decay": "weight_decay",
+}  # fmt: skip
+
+# Arguments that there is no need for.
+_NEEDLESS = {
+    "in_features": "the input's size is inferred: leave it out",
+    "in_channels": "the input's channels are inferred: leave them out",
+    "input_size": "the input's size is inferred: leave it out",
+    "embed_dim": "the input's size is inferred: leave it out",
+    "num_features": "the input's channels are inferred: leave them out",
+    "num_channels": "the input's channels are inferred: leave them out",
+    "normalized_shape": "the sizes are inferred; `axes=2` normalises over the last two",
+    "activation": "an activation is a stage of its own: `… |> relu`",
+    "inplace": "nothing is changed in place",
+    "device": "the backend decides where the model runs",
+    "requires_grad": "`param … frozen` is never trained",
+    "use_bias": "did you mean `bias`?",
+    "name": "a part is named by `as`: `linear(8) as fc`",
+    "shuffle": "training data are always shuffled",
+}
+
+# Calls whose second tensor lands in another argument.
+TWICE = {
+    "concat": "the tensors come in a list: `concat([a, b], axis=1)`",
+    "stack": "the tensors come in a list: `stack([a, b], axis=1)`",
+}
+
+_SIZES = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d")
+
+
+def argument(name: str, parameters: list[str]) -> str:
+    """Help for an argument that the callee does not have."""
+    if RENAMED.get(name) in parameters:
+        return f"did you mean `{RENAMED[name]}`?"
+    near = did_you_mean(name, parameters)
+    return near or _NEEDLESS.get(suggestion(name, _NEEDLESS), "")
+
+
+def static(callee: str, name: str, expected: str, value: Any) -> str:
+    """Help for a static argument of the wrong type."""
+    if callee in _SIZES and name == "bias" and isinstance(value, int):
+        return f"the input's size is inferred: `{callee}({value})`" if callee == "linear" else "the input's channels are inferred"
+    if expected == "an int" and isinstance(value, float):
+        return f"write `{int(value)}`, or divide by `//`" if value == int(value) else "sizes are whole numbers: divide by `//`"
+    return ""

@@ -1,0 +1,92 @@
+"""Errors inside the standard library, told at the call in the user's file that led there.
+
+A body of the library is elaborated in its own names: what its message says of sizes is put in the caller's terms, and an
+error at one of its parameters points at the argument that the user wrote for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from dlc.diagnostics import Diagnostic, Span
+from dlc.elaborate.project import library_unit
+from dlc.types.dims import Dim
+
+if TYPE_CHECKING:
+    from dlc.elaborate.frame import Frame
+
+LIBRARY = "dlc:std/"
+_MADE_AT = re.compile(r" +\(made at .*\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The call through which the library was entered: what was called, where, and the chain that led there.
+
+    `args` are the places of the arguments that the user wrote, by the current function's parameters; `dims` the sizes
+    that its dims have for the user."""
+
+    name: str
+    span: Span
+    chain: tuple[str, ...]
+    args: Mapping[str, Span] = field(default_factory=dict)
+    dims: Mapping[str, Dim] = field(default_factory=dict)
+
+    def place(self, span: Span) -> Span:
+        """Where in the user's text a place of the library comes from: the argument that it names, else the call."""
+        if not span.file.startswith(LIBRARY):
+            return span
+        return self.args.get(_text_at(span), self.span)
+
+    def tell(self, diagnostic: Diagnostic) -> Diagnostic:
+        """The diagnostic as the user sees it, with the place in the library as a note."""
+        at = diagnostic.span
+        if not at.file.startswith(LIBRARY):
+            return replace(diagnostic, chain=self.chain)
+        notes = [self._translated(_MADE_AT.sub("", note)) for note in diagnostic.notes]
+        return replace(
+            diagnostic,
+            span=self.place(at),
+            message=self._translated(diagnostic.message),
+            help=self._translated(diagnostic.help),
+            notes=(*notes, f"inside `{self.name}`, at {at.file}:{at.line}"),
+            chain=self.chain,
+            fixes=(),
+        )
+
+    def _translated(self, text: str) -> str:
+        """The text with the library's dims replaced by the user's sizes."""
+        renamed = {name: size for name, size in self.dims.items() if str(size) != name}
+        if not renamed or not text:
+            return text
+        pattern = re.compile(r"\b(" + "|".join(map(re.escape, renamed)) + r")\b")
+        return pattern.sub(lambda match: _fitted(match, str(renamed[match.group(1)])), text)
+
+
+def _fitted(match: re.Match[str], size: str) -> str:
+    """A size in the place of a name: in parentheses where an operator stands beside it."""
+    before = match.string[: match.start()].rstrip()[-1:]
+    after = match.string[match.end() :].lstrip()[:1]
+    beside = before in "+-*/%" and before or after in "+-*/%" and after
+    return f"({size})" if beside and not size.replace("_", "").isalnum() else size
+
+
+def _text_at(span: Span) -> str:
+    lines = library_unit(span.file.removeprefix(LIBRARY)).text.split("\n")
+    if span.end_line not in (0, span.line) or span.line > len(lines):
+        return ""
+    return lines[span.line - 1][span.column - 1 : span.end_column - 1].strip()
+
+
+def enter(caller: Frame, name: str, span: Span, args: Mapping[str, Span], dims: Mapping[str, Dim]) -> Origin:
+    """The origin of errors in a function of the library that `caller` calls with arguments written at `args`."""
+    outer = caller.origin
+    if outer is None:
+        return Origin(name, span, caller.chain, dict(args), dict(dims))
+    places = {key: outer.place(each) for key, each in args.items()}
+    given = {key: place for key, place in places.items() if place != outer.span}
+    sizes = {key: size.substitute(outer.dims) for key, size in dims.items()}
+    return Origin(outer.name, outer.span, outer.chain, given, sizes)

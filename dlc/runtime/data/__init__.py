@@ -1,0 +1,28 @@
+"""Data for training: sources by name, their types checked against the batch's, and batches in a fixed
+order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dlc import source as sources
+from dlc.runtime.data import digits, idx, npz, synthetic, text
+from dlc.source import Request, Rows
+
+OPENERS: Mapping[str, Callable[[Request], Rows]] = {
+    "digits": digits.open_rows,
+    "idx": idx.open_rows,
+    "npz": npz.open_rows,
+    "text": text.open_rows,
+    "synthetic": synthetic.open_rows,
+}
+
+
+def open_rows(name: str, request: Request) -> Rows:
+    """The rows of the source of that name. Raises SourceError for data that can't be opened."""
+    if name in OPENERS:
+        return OPENERS[name](request)
+    found = sources.find(name)
+    if found is None:
+        raise sources.SourceError(f"there is no source `{name}`")
+    return found.open(request)

@@ -1,0 +1,53 @@
+"""Batches in a fixed order: which rows a batch holds depends on the seed and its number alone, so that a
+run can be continued at any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.source import Rows
+
+Array = NDArray[Any]
+Batch = Mapping[str, Array]
+
+
+@dataclass
+class Batches:
+    """The rows of a source in batches; `names` are the fields that are wanted."""
+
+    rows: Rows
+    size: int
+    seed: int
+    names: tuple[str, ...]
+    _order: tuple[int, NDArray[np.int64]] | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """Full batches in one pass; a short last one is dropped."""
+        return len(self.rows) // self.size
+
+    def training(self, number: int) -> Batch:
+        """The batch of that number, counted from the start of the run; each epoch has an order of its own."""
+        epoch, position = divmod(number, self.per_epoch)
+        index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
+        return self._wanted(self.rows.take(index, (self.seed, epoch)))
+
+    def evaluation(self) -> Iterator[Batch]:
+        """All rows in order, in batches; the last one may be short."""
+        for start in range(0, len(self.rows), self.size):
+            index = np.arange(start, min(start + self.size, len(self.rows)))
+            yield self._wanted(self.rows.take(index, None))
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        if self._order is None or self._order[0] != epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            self._order = epoch, rng.permutation(len(self.rows))
+        return self._order[1]
+
+    def _wanted(self, batch: Batch) -> Batch:
+        return {name: batch[name] for name in self.names}

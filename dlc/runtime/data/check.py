@@ -1,0 +1,86 @@
+"""What a source gives against what the batch declares, before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from dlc.diagnostics import did_you_mean
+from dlc.source import Field, SourceError
+from dlc.types.dims import Dim
+from dlc.types.tensor import INTS, TensorType
+
+Sizes = dict[str, int]
+
+
+def problems(
+    source: str,
+    given: Mapping[str, Field],
+    declared: Mapping[str, TensorType],
+    limits: Mapping[str, int],
+    batch: int,
+) -> Iterator[tuple[str, SourceError, tuple[str, ...]]]:
+    """(field, what is wrong, notes with both types) for every declared field that the source does not
+    fill."""
+    sizes: Sizes = {}
+    for name, type in declared.items():
+        field = given.get(name)
+        if field is None:
+            help = did_you_mean(name, given) or f"it has {', '.join(given)}"
+            yield name, SourceError(f"`{source}` has no field `{name}`", help), ()
+            continue
+        shape = (batch, *field.shape)
+        notes = (f"declared: {type}", f"found: {TensorType.of(field.dtype, list(shape))}")
+        wrong = _dtype(name, field, type) or _shape(name, shape, type, sizes) or _limit(name, field, limits)
+        if wrong is not None:
+            yield name, wrong, notes
+
+
+def _dtype(name: str, field: Field, type: TensorType) -> SourceError | None:
+    """Floats fill floats of any width; whole numbers whole ones that hold their values; bool only bool."""
+    if field.dtype == type.dtype or (_is_float(field.dtype) and type.is_float):
+        return None
+    if field.dtype in INTS and type.dtype in INTS and _fits(field, type.dtype):
+        return None
+    help = "declare it as it is and convert it: `cast(…)`"
+    return SourceError(f"`{name}` is {field.dtype} in the data, not {type.dtype}", help)
+
+
+def _is_float(dtype: str) -> bool:
+    return TensorType(dtype, ()).is_float
+
+
+_BITS = {"u8": 8, "i4": 3, "i8": 7, "i16": 15, "i32": 31, "i64": 63}
+
+
+def _fits(field: Field, dtype: str) -> bool:
+    known = field.limit is not None and field.dtype == "u8"
+    return _BITS[field.dtype] <= _BITS[dtype] or (known and (field.limit or 0) <= 2 ** _BITS[dtype])
+
+
+def _shape(name: str, shape: tuple[int, ...], type: TensorType, sizes: Sizes) -> SourceError | None:
+    if len(shape) != type.rank:
+        axes = f"{len(shape)} axes in the data, {type.rank} as declared"
+        return SourceError(f"`{name}` does not fit: {axes}", "sources never reshape; do it in the block")
+    for axis, size in zip(type.axes, shape, strict=True):
+        bind(axis, size, sizes)
+        if not axis.symbols <= sizes.keys() or axis.evaluate(sizes) != size:
+            return SourceError(f"`{name}` does not fit: an axis of {size} in the data is declared as {axis}")
+    return None
+
+
+def bind(axis: Dim, size: int, sizes: Sizes) -> None:
+    """Solve an axis that is linear in one name that has no size yet."""
+    unknown = sorted(axis.symbols - sizes.keys())
+    linear = axis.linear_in(unknown[0]) if len(unknown) == 1 else None
+    if linear is not None:
+        factor, rest = (part.evaluate(sizes) for part in linear)
+        sizes[unknown[0]] = (size - rest) // factor
+
+
+def _limit(name: str, field: Field, limits: Mapping[str, int]) -> SourceError | None:
+    limit = limits.get(name)
+    if field.limit is None or limit is None or field.limit <= limit:
+        return None
+    found = f"`{name}` goes up to {field.limit - 1}"
+    help = f"a table of {field.limit} would hold it"
+    return SourceError(f"{found}, and the network looks it up in a table of {limit}", help)

@@ -1,0 +1,92 @@
+"""`text`: windows of `length` tokens of a text file.
+
+Tokens are the characters, numbered in their sorted order over the whole file, or the bytes. A window
+begins with the last token of the one before, so that of each the next tokens are predicted once. In
+training the first window begins somewhere else in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.source import Field, Request, SourceError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of a stretch of tokens."""
+
+    tokens: Array
+    length: int
+    vocabulary: int
+    about: Mapping[str, Any]
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        return {"tokens": Field("i64", (self.length,), self.vocabulary)}
+
+    @property
+    def stride(self) -> int:
+        return max(1, self.length - 1)
+
+    def __len__(self) -> int:
+        """So many that the first window may begin anywhere in the first stride, but at least one."""
+        return max(1, (len(self.tokens) - self.length + 1) // self.stride)
+
+    def take(self, index: NDArray[np.int64], epoch: tuple[int, int] | None) -> dict[str, Array]:
+        starts = index * self.stride + (0 if epoch is None else self._shift(epoch))
+        return {"tokens": self.tokens[starts[:, None] + np.arange(self.length)]}
+
+    def _shift(self, epoch: tuple[int, int]) -> int:
+        room = len(self.tokens) - self.length - (len(self) - 1) * self.stride
+        return int(np.random.default_rng(epoch).integers(0, min(room, self.stride - 1) + 1))
+
+
+def open_rows(request: Request) -> Windows:
+    """tokens: i64[_, length]. Raises SourceError for a file that can't be read or is shorter than one
+    window."""
+    options = request.options
+    path = request.folder / options["path"]
+    tokens, about = _TOKENIZERS[options["tokenizer"]](_content(path))
+    start, stop = (round(options[name] * len(tokens)) for name in ("start", "stop"))
+    part = tokens[start:stop]
+    if len(part) < options["length"]:
+        found = f"{path} has {len(part):,} tokens from start to stop"
+        raise SourceError(f"{found}, fewer than one window of {options['length']}")
+    return Windows(part, options["length"], about["vocabulary"], about)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise SourceError(f"can't read {path}: {reason}") from None
+
+
+def _characters(content: bytes) -> tuple[Array, dict[str, Any]]:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        help = 'tokenizer="byte" takes any file'
+        raise SourceError(f"the text is no UTF-8: {error.reason} at byte {error.start:,}", help) from None
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    known, tokens = np.unique(codes, return_inverse=True)
+    letters = "".join(map(chr, known))
+    about = {"tokenizer": "char", "characters": letters, "vocabulary": len(known)}
+    return tokens.reshape(-1).astype(np.int64), about
+
+
+def _bytes(content: bytes) -> tuple[Array, dict[str, Any]]:
+    about = {"tokenizer": "byte", "vocabulary": 256}
+    return np.frombuffer(content, np.uint8).astype(np.int64), about
+
+
+_TOKENIZERS = {"char": _characters, "byte": _bytes}

@@ -1,0 +1,105 @@
+"""What the training loop needs of a backend: gradients, optimizers and state, on batches that it is given.
+
+A backend that trains has a module `train` beside its own with `make(setup) -> Trainer`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from dlc.backend import Artifact, Backend
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Parameter
+
+Array = NDArray[Any]
+Batch = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An optimizer by name with its arguments (but the rate, which comes with every step), and the paths
+    of the parameters that it trains."""
+
+    optimizer: str
+    args: Mapping[str, Any]
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a trainer is made of. `training` and `evaluation` are emitted programs of the same
+    parameters whose outputs are the loss and the metrics; `weights` are the values to start from, by path."""
+
+    training: Artifact
+    evaluation: Artifact
+    parameters: tuple[Parameter, ...]
+    weights: Mapping[str, Array]
+    recipes: tuple[Recipe, ...]
+    clip_norm: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """The dtype in which each parameter and buffer is kept: `float` in f32, whatever it is computed
+        in."""
+        return {
+            each.path: "f32" if each.type.dtype == "float" else each.type.dtype for each in self.parameters
+        }
+
+
+class Trainer(Protocol):
+    """A network in training. Whatever is random depends on the seed, the step and the place in it alone."""
+
+    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
+        """One update with the mean gradient of the batches, at one rate per recipe. Gives the loss and the
+        metrics before it, as means over the batches."""
+        ...
+
+    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
+        """The loss and the metrics of one batch, outside of training."""
+        ...
+
+    def weights(self) -> dict[str, Array]:
+        """Every parameter and buffer by path."""
+        ...
+
+    def state(self) -> dict[str, Array]:
+        """What the optimizers remember, by names of the backend's own."""
+        ...
+
+    def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        """Take up what `weights` and `state` gave. Raises ValueError for names or shapes that do not fit."""
+        ...
+
+
+def make(backend: Backend, setup: Setup) -> Trainer:
+    """The backend's trainer. Raises SpecError for a backend that does not train, or a device that is not
+    there."""
+    trainer: Trainer = _module(backend).make(setup)
+    return trainer
+
+
+def no_device(name: str, reason: str) -> SpecError:
+    """What a backend raises where it has no such device."""
+    message = f"there is no device `{name}`: {reason}"
+    return SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+
+
+def check_trains(backend: Backend) -> None:
+    """Raises SpecError for a backend that has no trainer."""
+    _module(backend)
+
+
+def _module(backend: Backend) -> Any:
+    package = type(backend).__module__.split(".")[0]
+    if importlib.util.find_spec(f"{package}.train") is None:
+        reason, help = "it does not train", "torch and jax do"
+        raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name=backend.name, reason=reason, help=help)])
+    return importlib.import_module(f"{package}.train")

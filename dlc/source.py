@@ -1,0 +1,98 @@
+"""What a data source is: it opens rows, which training takes batches from by index.
+
+The sources that ship are in `dlc.runtime.data`; others are found by the entry-point group `dlc.sources`
+and are used in a spec by their entry point's name: `batch (…) from spirals(turns=2, batch=64)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dlc.types.tensor import TensorType
+
+GROUP = "dlc.sources"
+REQUIRED: Any = ...
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a source gives under one name: a dtype ("f32", "i64", "u8", "bool", …) and the shape of one row.
+
+    `limit` is one more than the largest value of a field of integers, where the source knows it: it is
+    checked against the tables that the network looks them up in."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a train block asks of a source: the options written there (defaults filled in), the types of the
+    batch's fields, for integer fields the size of the smallest table that the network looks them up in, and
+    the folder that paths are relative to."""
+
+    options: Mapping[str, Any]
+    fields: Mapping[str, TensorType]
+    limits: Mapping[str, int] = field(default_factory=dict)
+    folder: Path = Path()
+
+
+class SourceError(Exception):
+    """Data that can't be opened: the message says why, `help` what to do."""
+
+    def __init__(self, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.help = help
+
+
+class Rows(Protocol):
+    """Data that is open: `len` rows, taken by index."""
+
+    @property
+    def fields(self) -> Mapping[str, Field]: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What someone needs to use the trained network, such as a tokenizer's characters; JSON values."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: NDArray[np.int64], epoch: tuple[int, int] | None) -> Mapping[str, NDArray[Any]]:
+        """The rows at `index`, stacked, by field. In training `epoch` is (seed, epoch), from which anything
+        random is to be drawn, so that a run can be continued exactly; None in evaluation."""
+        ...
+
+
+class Source(Protocol):
+    """A plug-in. `options` are its arguments by name with their defaults, `REQUIRED` for one that must be
+    given; `batch` is there for every source."""
+
+    options: Mapping[str, Any]
+
+    def open(self, request: Request) -> Rows:
+        """Raises SourceError for data that can't be opened."""
+        ...
+
+
+def find(name: str) -> Source | None:
+    """The source of another package under that name."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            source: Source = entry.load()
+            return source
+    return None
+
+
+def names() -> tuple[str, ...]:
+    """The names of the sources of other packages."""
+    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))

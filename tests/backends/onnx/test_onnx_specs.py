@@ -1,0 +1,55 @@
+"""Every spec at small settings: the model through onnxruntime against the interpreter, at every level, and its form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.runtime.inputs import random_inputs
+from dlc.runtime.interpret import run
+from dlc.runtime.verify import difference
+from tests.reference.cases import CASES, Case
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+SPECS = Path(__file__).parents[3] / "specs"
+
+
+def generic(weights: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights without the zeros and ones of initial values, which hide faults."""
+    rng = np.random.default_rng(seed)
+    return {path: _generic(path, value, rng) for path, value in weights.items()}
+
+
+def _generic(path: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if value.dtype.kind != "f":
+        return value
+    if path.endswith("running_var"):
+        return (value * rng.uniform(0.5, 1.5, value.shape)).astype(value.dtype)
+    return (value + 0.05 * rng.standard_normal(value.shape)).astype(value.dtype)
+
+
+def model_of(case: Case) -> Any:
+    model = dlc.load(SPECS / case.spec)[case.model](**case.settings)
+    optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
+    return model.with_inputs(*optional) if optional else model
+
+
+@pytest.mark.parametrize("optimize", [0, 1, 2])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_spec(case: Case, optimize: int) -> None:
+    model = model_of(case)
+    weights = generic(model.initial_weights(0))
+    inputs = random_inputs(model.program)
+    expected = run(model.program, weights, inputs, precision="f64")
+    runnable = model.compile("onnx", weights=weights, optimize=optimize)
+    onnx.checker.check_model(runnable.native, full_check=True)
+    found = runnable(**inputs)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert difference(found[name], value)[1] < 1e-5
