@@ -29,7 +29,7 @@ from dlc.emit.tree import (
     text,
     transform,
 )
-from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.nodes import Attr, Function, Op, Program, Value, walk
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, TensorType
 from dlc_jax import rows
@@ -149,9 +149,11 @@ class Sketcher:
 
     def sketch(self) -> Sketch:
         roles = {value: role for value, role in self.roles.items() if role != "x"}
-        return Sketch(self.function, tuple(self.steps(self.function.body)), roles)
+        results = [value for _, value in self.function.outputs]
+        return Sketch(self.function, tuple(self.steps(self.function.body, results)), roles)
 
-    def steps(self, body: Iterable[Op]) -> Iterator[Step]:
+    def steps(self, body: Iterable[Op], results: Iterable[str]) -> Iterator[Step]:
+        """The steps of a body; results that are numbers become arrays at its end."""
         for op in body:
             if op.op == "require" or self._is_given(op):
                 continue
@@ -160,6 +162,10 @@ class Sketcher:
                 yield group
             elif not self._on_host(op):
                 yield self.step(op)
+        for name in dict.fromkeys(results):
+            if name in self.host:
+                value = Value(name, self.types[name])
+                yield Step(Op("array", (), (value,)), self.array(name), (comment_of(value.type),))
 
     def _is_given(self, op: Op) -> bool:
         """Whether a step before this operation's has given its results."""
@@ -169,10 +175,7 @@ class Sketcher:
         comments = tuple(comment_of(value.type) for value in op.outputs)
         if op.region is None:
             return Step(op, self.expression(op), comments, self.unnamed(op))
-        inner = tuple(self.steps(op.region.body))
-        missing = [name for name in op.region.results if name in self.host]
-        if missing:  # a carried value must be an array
-            raise NotImplementedError(f"the loop carries the number {missing[0]}")
+        inner = tuple(self.steps(op.region.body, op.region.results))
         carried = Seq(tuple(self.array(name) for name in op.inputs))
         return Step(op, carried, comments, inner=inner)
 

@@ -231,25 +231,46 @@ class Drafter:
 
     def _numbered(self, body: Sequence[Stmt]) -> list[Stmt]:
         """Values that carry one name many times over, as in an unrolled loop, are no more than temporaries."""
-        names = Counter(re.sub(r"_\d+$", "", stmt.targets[0].name) for stmt in body if isinstance(stmt, Assign))
+        names = Counter(plain_name(stmt.targets[0].name) for stmt in body if isinstance(stmt, Assign))
         often = {name for name, count in names.items() if count > 4 and name not in PLAIN_NAMES}
 
         def loosened(stmt: Stmt) -> Stmt:
-            if not isinstance(stmt, Assign) or re.sub(r"_\d+$", "", stmt.targets[0].name) not in often:
+            if not isinstance(stmt, Assign) or plain_name(stmt.targets[0].name) not in often:
                 return stmt
             return replace(stmt, temporary=len(stmt.targets) == 1)
 
         return list(map(loosened, body))
 
     def roles(self) -> dict[str, tuple[str, ...]]:
-        """For values, the names of operands that they are passed as, where those tell something."""
-        found: dict[str, tuple[str, ...]] = {value: (re.sub(r"_\d+$", "", name),) for value, name in self.better.items()}
+        """Telling names for values: of the operand that one is passed as, of what it becomes in the end."""
+        found: dict[str, list[str]] = {value: [plain_name(name)] for value, name in self.better.items()}
         for op in walk_ops(self.function.body):
             if op.callee:
                 named = [(value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES]
                 several = Counter(value for value, _ in named)
-                found.update((value, (name,)) for value, name in named if value not in found and several[value] == 1)
-        return found
+                for value, name in named:
+                    if several[value] == 1:
+                        found.setdefault(value, []).append(name)
+            for value in op.outputs:
+                found.setdefault(value.name, []).extend(self._goal(value.name))
+        return {value: tuple(names) for value, names in found.items()}
+
+    def _goal(self, name: str) -> list[str]:
+        """The name that the spec gives to what a temporary goes into."""
+        while self.temporary(name):
+            readers = self.readers.get(name, [])
+            if len(readers) != 1 or self.uses[name] != 1 or len(readers[0].outputs) != 1:
+                return []
+            name = readers[0].out.name
+            if not self.temporary(name):
+                return [plain_name(name)]
+        return []
+
+    def temporary(self, name: str) -> bool:
+        op = self.producers.get(name)
+        if op is None:
+            return False
+        return is_temporary(name, op, self.program.functions[op.callee].source if op.callee else "")
 
     def _needs(self, body: tuple[Stmt, ...], results: tuple[Expr, ...]) -> frozenset[str]:
         """What the statements read that a plain function has to be given."""
@@ -291,8 +312,7 @@ class Drafter:
 
     def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
         values = tuple(outputs or op.outputs)
-        source = self.program.functions[op.callee].source if op.callee else ""
-        temporary = len(values) == 1 and is_temporary(values[0].name, op, source)
+        temporary = len(values) == 1 and (self.temporary(values[0].name) or values[0].name not in self.producers)
         first = expr.args[0] if isinstance(expr, Call) and expr.args else None
         through = first.value if isinstance(first, Ref) else ""
         self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
@@ -448,18 +468,20 @@ def plain(value: int | float, dtype: str) -> int | float:
     return bool(value) if dtype == "bool" else int(value)
 
 
+# Names that only say which operation made a value.
+GENERATED = frozenset({*rows.ROWS, *rows.COMPOSITES, "conv", "reshape", "slice", "permute", "concat", "where", "repeat"})
+
+
 def is_temporary(name: str, op: Op, source: str = "") -> bool:
     """Whether a value is only named after the operation that computes it, or the function that is called."""
-    base = re.sub(r"_\d+$", "", name)
-    own = (
-        op.op,
-        op.op.strip("_"),
-        "call",
-        "",
-        snake(source) if source else "",
-        "y" if op.callee and not op.path else "",
-    )
-    return base in own or name in own or base == op.path.rpartition(".")[2]
+    base = plain_name(name)
+    own = (op.op.strip("_"), "call", "", snake(source) if source else "", "y" if op.callee and not op.path else "")
+    return base in own or name in own or base in GENERATED or base == op.path.rpartition(".")[2]
+
+
+def plain_name(name: str) -> str:
+    """`x` for `x_2`."""
+    return re.sub(r"_\d+$", "", name).strip("_")
 
 
 def without_defaults(expr: Expr) -> Expr:

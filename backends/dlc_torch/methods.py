@@ -93,6 +93,44 @@ def cast(d: Drafter, op: Op) -> Expr:
     return method(x, "to", Word(rows.DTYPES[to]))
 
 
+def add(d: Drafter, op: Op) -> Expr | None:
+    """`F.linear(x, weight, bias)` and `F.conv2d(x, weight, bias)` where that is what a sum is."""
+    for a, b in (op.inputs, op.inputs[::-1]):
+        source = d.producers.get(a)
+        if source is None or d.uses[a] != 1:
+            continue
+        if source.op == "matmul" and (weight := _transposed(d, source.inputs[1])) and _is_vector(d, b):
+            return Call(Word("F.linear"), (d.tensor(source.inputs[0]), d.tensor(weight), d.tensor(b)))
+        bias = _channels(d, b)
+        if source.op == "conv" and bias:
+            whole = neural.conv(d, source)
+            assert isinstance(whole, Call)
+            return Call(whole.function, (*whole.args[:2], d.tensor(bias), *whole.args[2:]))
+    return None
+
+
+def _transposed(d: Drafter, name: str) -> str:
+    """The parameter that a value is the transpose of."""
+    op = d.producers.get(name)
+    if op is None or op.op != "permute" or d.types[name].rank != 2:
+        return ""
+    source = d.producers.get(op.inputs[0])
+    return op.inputs[0] if source is not None and source.op == "param" else ""
+
+
+def _is_vector(d: Drafter, name: str) -> bool:
+    op = d.producers.get(name)
+    return d.types[name].rank == 1 and op is not None and op.op == "param"
+
+
+def _channels(d: Drafter, name: str) -> str:
+    """The vector that a value of shape [c, 1, 1] is made of."""
+    op = d.producers.get(name)
+    if op is None or op.op != "reshape" or not _is_vector(d, op.inputs[0]):
+        return ""
+    return op.inputs[0] if d.types[name].axes[0] == d.types[op.inputs[0]].axes[0] else ""
+
+
 def extremum(d: Drafter, op: Op) -> Expr:
     """`torch.maximum` takes no Python number; `clamp` does."""
     a, b = op.inputs
@@ -247,6 +285,8 @@ def orthogonal(d: Drafter, op: Op) -> Expr:
 
 def composite(d: Drafter, op: Op) -> Expr | None:
     """A composite of the library by its row; None where the row does not cover this form."""
+    if op.op in HALF_MISSING and d.precision in ("bf16", "f16"):
+        return None
     return d.row(rows.COMPOSITES[op.op], op) if op.callee and native(op) else None
 
 
@@ -341,6 +381,9 @@ def native(op: Op) -> bool:
     return allowed is None or all(op.attr(name, values[0]) in values for name, values in allowed.items())
 
 
+# What PyTorch does not compute in 16 bits everywhere.
+HALF_MISSING = frozenset({"local_response_norm"})
+
 # The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as the first.
 FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
     "gelu": {"approximate": ("none", "tanh")},
@@ -371,6 +414,7 @@ SAY: Mapping[str, Say] = {
     "update": update,
     "require": require,
     "repeat": repeat,
+    "add": add,
     "cast": cast,
     "minimum": extremum,
     "maximum": extremum,

@@ -13,25 +13,25 @@ from torch import Tensor
 Args = Mapping[str, Any]
 
 
-class Lion(torch.optim.Optimizer):
+class Lion(torch.optim.Optimizer):  # type: ignore[misc]
     """The sign of a momentum (Chen et al., "Symbolic discovery of optimization algorithms", 2023,
     algorithm 2); weight decay is decoupled."""
 
     def __init__(self, params: Iterable[Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:
         super().__init__(params, {"lr": 1e-4, "betas": betas, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for parameter, state, group in _each(self):
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            (early, late), gradient, momentum = group["betas"], parameter.grad, state["momentum"]
-            update = (momentum * early + gradient * (1 - early)).sign()
-            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
-            momentum.mul_(late).add_(gradient, alpha=1 - late)
+    def step(self, closure: Any = None) -> None:
+        with torch.no_grad():
+            for parameter, state, group in _each(self):
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                (early, late), gradient, momentum = group["betas"], parameter.grad, state["momentum"]
+                update = (momentum * early + gradient * (1 - early)).sign()
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+                momentum.mul_(late).add_(gradient, alpha=1 - late)
 
 
-class Adafactor(torch.optim.Optimizer):
+class Adafactor(torch.optim.Optimizer):  # type: ignore[misc]
     """Second moments of matrices as the product of a row and a column (Shazeer and Stern, "Adafactor", 2018,
     algorithm 5 without momentum). Without a rate it takes the paper's relative step, min(0.01, 1/sqrt(t))
     of the parameter's own size. Factored are the last two axes."""
@@ -42,16 +42,16 @@ class Adafactor(torch.optim.Optimizer):
         settings = {"decay": decay, "eps": eps, "clip": clip, "weight_decay": weight_decay}
         super().__init__(params, {"lr": None, **settings})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for parameter, state, group in _each(self):
-            if not state:
-                state.update(_second_moments(parameter))
-            state["step"] += 1
-            update = _factored(parameter.grad, state, group)
-            update /= (_rms(update) / group["clip"]).clamp(min=1)
-            rate = _relative_rate(parameter, state["step"]) if group["lr"] is None else group["lr"]
-            parameter.sub_(rate * (update + group["weight_decay"] * parameter))
+    def step(self, closure: Any = None) -> None:
+        with torch.no_grad():
+            for parameter, state, group in _each(self):
+                if not state:
+                    state.update(_second_moments(parameter))
+                state["step"] += 1
+                update = _factored(parameter.grad, state, group)
+                update /= (_rms(update) / group["clip"]).clamp(min=1)
+                rate = _relative_rate(parameter, state["step"]) if group["lr"] is None else group["lr"]
+                parameter.sub_(rate * (update + group["weight_decay"] * parameter))
 
 
 def _second_moments(parameter: Tensor) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def _rms(tensor: Tensor) -> Tensor:
     return tensor.square().mean().sqrt()
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(torch.optim.Optimizer):  # type: ignore[misc]
     """Momentum made orthogonal by a Newton-Schulz iteration (Jordan et al., "Muon: an optimizer for hidden
     layers", 2024), for matrices and, flattened to matrices, kernels of convolutions; weight decay is
     decoupled."""
@@ -101,16 +101,16 @@ class Muon(torch.optim.Optimizer):
         settings = {"momentum": momentum, "nesterov": nesterov, "steps": steps, "weight_decay": weight_decay}
         super().__init__(params, {"lr": 0.02, **settings})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for parameter, state, group in _each(self):
-            if not state:
-                state["momentum"] = torch.zeros_like(parameter)
-            mass, gradient, momentum = group["momentum"], parameter.grad, state["momentum"]
-            momentum.mul_(mass).add_(gradient, alpha=1 - mass)
-            direction = gradient * (1 - mass) + momentum * mass if group["nesterov"] else momentum
-            update = orthogonal(direction.flatten(1), group["steps"]).view_as(parameter)
-            parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+    def step(self, closure: Any = None) -> None:
+        with torch.no_grad():
+            for parameter, state, group in _each(self):
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                mass, gradient, momentum = group["momentum"], parameter.grad, state["momentum"]
+                momentum.mul_(mass).add_(gradient, alpha=1 - mass)
+                direction = gradient * (1 - mass) + momentum * mass if group["nesterov"] else momentum
+                update = orthogonal(direction.flatten(1), group["steps"]).view_as(parameter)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 
 def orthogonal(matrix: Tensor, steps: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Ref, Seq, Word, size
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
-from dlc_torch.draft import DONE, Drafter, Say, is_temporary, plain
+from dlc_torch.draft import DONE, Drafter, Say, plain
 
 Axes = tuple[Dim, ...]
 
@@ -26,7 +26,7 @@ def alias(d: Drafter, op: Op, name: str) -> Expr:
     found = d.inline[op.out.name] = d.value(name)
     if name in d.host:
         d.host.add(op.out.name)
-    elif isinstance(found, Ref) and d.uses[name] == 1 and not is_temporary(op.out.name, op):
+    elif isinstance(found, Ref) and d.uses[name] == 1 and not d.temporary(op.out.name):
         d.better[found.value] = op.out.name
     return DONE
 

@@ -33,7 +33,19 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc_torch.draft import Assign, Check, Device, Loop, Stmt, Store, Target, Training, expressions
+from dlc_torch.draft import (
+    GENERATED,
+    Assign,
+    Check,
+    Device,
+    Loop,
+    Stmt,
+    Store,
+    Target,
+    Training,
+    expressions,
+    plain_name,
+)
 from dlc_torch.solve import Arg
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
@@ -465,7 +477,7 @@ def _part_name(expr: Expr) -> list[str]:
 
 def is_generated(name: str) -> bool:
     """Whether a name only says which operation made the value."""
-    return name in ("slice", "reshape", "repeat")
+    return plain_name(name) in GENERATED
 
 
 def _letters(target: Target, stmt: Assign) -> list[str]:

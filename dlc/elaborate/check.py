@@ -8,6 +8,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics import training as training_problems
+from dlc.diagnostics.follow import without_consequences
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
@@ -33,14 +34,13 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
                 build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
             case ast.Weights():
                 found += _check_weights(project, unit, item)
-    broken = bool(found)
     for item in unit.file.items:
         if isinstance(item, ast.ModuleDef | ast.FnDef):
             definition = unit.names.get(item.name)
             if isinstance(definition, Definition) and definition not in reached:
                 found += _check_names(project, unit, item)
-    del broken
-    return _ordered(found)
+    starts = [item.span.line for item in unit.file.items]
+    return _ordered(without_consequences(found, unit.path, unit.text, starts))
 
 
 def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.diagnostics.follow import without_echoes
 from dlc.elaborate.values import Definition
 from dlc.resources import specs_path
 from dlc.syntax import ast
@@ -96,7 +97,7 @@ class Project:
         result = parse(text, shown)
         unit = Unit(shown, text, result.file, library)
         self.units[key] = unit
-        self.diagnostics += result.diagnostics
+        self.diagnostics += without_echoes(result.diagnostics)
         self._open.append(key)
         for item in result.file.items:
             if isinstance(item, ast.ImportModule | ast.ImportFrom):

@@ -1,0 +1,185 @@
+"""Training with JAX: the emitted `apply` under `jax.value_and_grad`, optimizers of optax.
+
+Parameters and what the optimizers remember stay in f32; a program of another precision gets casts of them
+inside the loss. Keys are folded from the run's seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.backend import Artifact
+from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.trainer import Batch, Setup, no_device
+from dlc_jax.load import module, settings
+
+Array = NDArray[Any]
+Tree = dict[str, Any]
+EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
+
+
+def make(setup: Setup) -> JaxTrainer:
+    """Raises SpecError for a device that is not there, or without optax."""
+    try:
+        device = jax.devices(setup.device)[0]
+    except RuntimeError as error:
+        raise no_device(setup.device, str(error).splitlines()[0]) from None
+    with jax.default_device(device):
+        return JaxTrainer(setup, device)
+
+
+class JaxTrainer:
+    """See `dlc.runtime.trainer.Trainer`."""
+
+    def __init__(self, setup: Setup, device: Any) -> None:
+        from dlc_jax import optimizers
+
+        self.setup = setup
+        self.device = device
+        self.optimizers = [optimizers.make(each.optimizer, each.args) for each in setup.recipes]
+        self._take(setup.weights)
+        self.memory = [
+            optimizer.init({path: self.trained[path] for path in recipe.paths})
+            for optimizer, recipe in zip(self.optimizers, setup.recipes, strict=True)
+        ]
+        self.training = _Program(setup.training, setup)
+        self.evaluation = _Program(setup.evaluation, setup)
+        self._gradients = jax.jit(jax.value_and_grad(self.training.loss, has_aux=True))
+        self._evaluate = jax.jit(self.evaluation.loss)
+        self._apply = jax.jit(self._updated, donate_argnums=(0, 2))
+
+    def _take(self, weights: Mapping[str, Array]) -> None:
+        trained = {path for recipe in self.setup.recipes for path in recipe.paths}
+        arrays = {path: _array(value, self.setup.dtypes[path]) for path, value in weights.items()}
+        self.trained: Tree = {path: each for path, each in arrays.items() if path in trained}
+        self.fixed: Tree = {path: each for path, each in arrays.items() if path not in trained}
+
+    # --- steps
+    # -------------------------------------------------------------------------------------------------
+
+    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
+        with jax.default_device(self.device), settings(self.setup.training.meta):
+            gradients, found = None, []
+            for number, batch in enumerate(batches):
+                inputs, key = self.training.inputs(batch), self._key(step, number)
+                (_, (outputs, updates)), new = self._gradients(self.trained, self.fixed, inputs, key)
+                gradients = new if gradients is None else _sum(gradients, new)
+                self.fixed = {**self.fixed, **updates}
+                found.append(outputs)
+            scales = [1.0 if rate is None else rate for rate in rates]
+            self.trained, self.memory = self._apply(
+                self.trained, gradients, self.memory, scales, len(batches)
+            )
+            return {name: float(np.mean([float(each[name]) for each in found])) for name in found[0]}
+
+    def _updated(
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], count: Any
+    ) -> tuple[Tree, list[Any]]:
+        """Parameters and memory after one step along the mean of `count` gradients."""
+        gradients = {path: each / count for path, each in gradients.items()}
+        if self.setup.clip_norm is not None:
+            gradients = _clipped(gradients, self.setup.clip_norm)
+        new, memories = dict(params), []
+        for i, recipe in enumerate(self.setup.recipes):
+            own = {path: gradients[path] for path in recipe.paths}
+            before = {path: params[path] for path in recipe.paths}
+            steps, after = self.optimizers[i].update(own, memory[i], before)
+            memories.append(after)
+            new.update({path: before[path] - rates[i] * each for path, each in steps.items()})
+        return new, memories
+
+    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
+        with jax.default_device(self.device), settings(self.setup.evaluation.meta):
+            inputs, key = self.evaluation.inputs(batch), self._key(EVALUATION, number)
+            _, (outputs, _) = self._evaluate(self.trained, self.fixed, inputs, key)
+            return {name: float(value) for name, value in outputs.items()}
+
+    def _key(self, *place: int) -> Any:
+        key = jax.random.key(self.setup.seed)
+        for each in place:
+            key = jax.random.fold_in(key, each)
+        return key
+
+    # --- state
+    # -------------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Array]:
+        held = {**self.trained, **self.fixed}
+        return {path: _kept(held[path], self.setup.dtypes[path]) for path in self.setup.weights}
+
+    def state(self) -> dict[str, Array]:
+        leaves = jax.tree_util.tree_flatten_with_path(self.memory)[0]
+        return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+    def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        if weights.keys() != self.setup.weights.keys():
+            raise ValueError("it holds other parameters than the networks have")
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self.memory)
+        if {jax.tree_util.keystr(path) for path, _ in leaves} != state.keys():
+            raise ValueError("it holds the state of other optimizers")
+        with jax.default_device(self.device):
+            self._take(weights)
+            restored = [jnp.array(state[jax.tree_util.keystr(path)]) for path, _ in leaves]
+        self.memory = jax.tree_util.tree_unflatten(structure, restored)
+
+
+class _Program:
+    """An emitted `apply` as a loss: parameters that are trained, others, inputs, key."""
+
+    def __init__(self, artifact: Artifact, setup: Setup) -> None:
+        self.meta = artifact.meta
+        self.apply: Callable[..., Any] = module(artifact).apply
+        self.names = [name for name, _ in artifact.meta["outputs"]]
+        self.dtypes = {each.path: each.type.dtype for each in setup.parameters}
+        self.kept = setup.dtypes
+
+    def inputs(self, batch: Batch) -> list[Any]:
+        precision = self.meta["precision"]
+        return [_array(batch[name], _named(type["dtype"], precision)) for name, type in self.meta["inputs"]]
+
+    def loss(self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any) -> tuple[Any, tuple[Tree, Tree]]:
+        """The loss in f32; beside it the outputs by name, and new values of buffers by path."""
+        params = {path: self._cast(path, each) for path, each in (*trained.items(), *fixed.items())}
+        results = self.apply(params, *inputs, *([key] if self.meta["key"] else []))
+        found = results if isinstance(results, tuple) else (results,)
+        updates: Tree = {}
+        if self.meta["updates"]:
+            *found, updates = found
+        outputs = dict(zip(self.names, found, strict=True))
+        kept = {path: each.astype(fixed[path].dtype) for path, each in updates.items()}
+        return outputs["loss"].astype(jnp.float32), (outputs, kept)
+
+    def _cast(self, path: str, value: Any) -> Any:
+        return value.astype(_named(self.meta["precision"], "")) if self.dtypes[path] == "float" else value
+
+
+def _named(dtype: str, precision: str) -> Any:
+    return numpy_dtype(dtype, precision)
+
+
+def _array(value: Any, dtype: Any) -> Any:
+    """A copy as a JAX array, integers in JAX's own width."""
+    wanted = jax.dtypes.canonicalize_dtype(numpy_dtype(dtype) if isinstance(dtype, str) else dtype)
+    return jnp.array(np.asarray(value).astype(wanted))
+
+
+def _kept(value: Any, dtype: str) -> Array:
+    return np.asarray(value).astype(numpy_dtype(dtype))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _sum(a: Tree, b: Tree) -> Tree:
+    return {path: each + b[path] for path, each in a.items()}
+
+
+def _clipped(gradients: Tree, limit: float) -> Tree:
+    """Scaled so that the norm of all together is at most `limit`, as PyTorch does it."""
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(each)) for each in gradients.values()))
+    scale = jnp.minimum(limit / (norm + 1e-6), 1.0)
+    return {path: each * scale for path, each in gradients.items()}
