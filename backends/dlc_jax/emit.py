@@ -20,6 +20,7 @@ from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.tree import Make
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.paths import Paths
+from dlc.ir.splice import prefixed
 from dlc_jax import rows
 from dlc_jax.distributions import Distribution, recognise
 from dlc_jax.functions import RESERVED, Emission, nodes
@@ -54,8 +55,16 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "updates": module.traits.updates,
         "precision": options.precision,
         "trainable": [each.path for each in program.parameters if each.trainable],
+        "dtypes": dict(_dtypes(module)),
     }
     return Artifact("jax", {f"{options.name}.py": source}, meta)
+
+
+def _dtypes(module: Module) -> Iterator[tuple[str, str]]:
+    """The dtype of every parameter, buffer and prepared tensor, by path."""
+    types = [(each.path, each.type.dtype) for each in module.program.parameters]
+    types += ((prefixed(prefix, param.name), param.type.dtype) for prefix, param in prepared(module))
+    return ((path, module.options.precision if dtype == "float" else dtype) for path, dtype in types)
 
 
 @dataclass

@@ -176,7 +176,7 @@ class Emission:
     def _return(self, writer: Writer, results: Sequence[str], scope: Scope) -> None:
         found = writer.results(results, room=12 * len(scope.updates))
         if self.traits.updates:
-            new = updates_of(scope)
+            new = updates_of(scope.updates)
             if len(text(new)) > 40:
                 name = writer.variables.hold("updates", ("updates",))
                 writer.line(f"{name} = {text(new)}")
@@ -231,7 +231,7 @@ class Emission:
 
 def _variable(path: str) -> str:
     """A name for the new buffers of an instance."""
-    name = path.replace(".", "_")
+    name = path.replace(".{i}", "").replace(".", "_").strip("{}")
     return f"new_{name}" if not name or name[0].isdigit() else name
 
 
@@ -260,11 +260,11 @@ def draws(step: Step) -> list[int]:
     return found + inner[:1]
 
 
-def updates_of(scope: Scope) -> Expr:
-    """The new values of buffers as a dict display."""
+def updates_of(updates: Mapping[str, Expr]) -> Expr:
+    """The new values of buffers as a dict display; the keys of those of scans begin with `**`."""
     items = (
-        (f"**{text(value)}" if path == "**" else f"{quoted(path)}: {text(value)}")
-        for path, value in scope.updates.items()
+        f"**{text(value)}" if path.startswith("**") else f"{quoted(path)}: {text(value)}"
+        for path, value in updates.items()
     )
     return Word("{" + ", ".join(items) + "}")
 

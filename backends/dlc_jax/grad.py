@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlc.backend import Artifact
-from dlc_jax.load import _array, _in_order, _key, module, settings
+from dlc_jax.load import arrays, call_arguments, module, settings
 
 
 def gradients(
@@ -25,13 +25,12 @@ def gradients(
     meta = artifact.meta
     apply = module(artifact).apply
     with settings(meta):
-        trained = {path: jnp.asarray(weights[path]) for path in meta["trainable"]}
-        fixed = {path: jnp.asarray(value) for path, value in weights.items() if path not in trained}
-        arguments = [_array(value, dtype) for value, dtype in _in_order(meta["inputs"], inputs)]
-        arguments += [_key(key)] if meta["key"] else []
+        params = arrays(meta, weights)
+        trained = {path: params[path] for path in meta["trainable"]}
+        given = call_arguments(meta, inputs, key)
 
-        def total(params: dict[str, Any]) -> Any:
-            results = apply({**fixed, **params}, *arguments)
+        def total(changed: dict[str, Any]) -> Any:
+            results = apply(params | changed, *given)
             outputs = results if isinstance(results, tuple) else (results,)
             named = zip((name for name, _ in meta["outputs"]), outputs, strict=False)
             return sum(jnp.sum(value * cotangents[name]) for name, value in named if name in cotangents)

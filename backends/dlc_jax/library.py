@@ -1,7 +1,8 @@
 """Functions that emitted modules copy: each module holds the ones that it uses, as they stand here.
 
-This file is read as text; it runs only inside of emitted modules and in tests. Parameters have PyTorch's
-names and layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear maps [out, in].
+This file is read as text; it runs only inside of emitted modules and in tests. Parameters have
+PyTorch's names and layouts: images are [B, c, H, W], kernels [out, in, h, w], weights of linear
+maps [out, in].
 """
 
 from collections.abc import Iterable, Sequence
@@ -200,8 +201,8 @@ def pool_borders(
     padding: Sequence[tuple[int, int]],
     ceil: bool,
 ) -> list[tuple[int, int]]:
-    """Zeros that pooling needs around the axes after [B, c]. With `ceil` a last window may hang over the
-    end if it starts inside of x or the border before it."""
+    """Zeros that pooling needs around the axes after [B, c]. With `ceil` a last window may hang
+    over the end if it starts inside of x or the border before it."""
     borders = []
     for size, k, s, (before, after) in zip(sizes, kernel, stride, padding, strict=True):
         room = size + before + after - k
@@ -233,7 +234,8 @@ def avg_pool(
     ceil: bool = False,
     count_padding: bool = True,
 ) -> Array:
-    """The mean of each window over the axes after [B, c]; with `count_padding`, padding counts as zeros."""
+    """The mean of each window over the axes after [B, c]; with `count_padding`, padding counts
+    as zeros."""
     borders = pool_borders(x.shape[2:], kernel, stride, padding, ceil)
     window = (1, 1, *kernel), (1, 1, *stride)
     total = lax.reduce_window(x, 0.0, lax.add, *window, ((0, 0), (0, 0), *borders))
@@ -245,7 +247,7 @@ def avg_pool(
 
 
 def along(index: Array, axis: int) -> tuple[Array, ...]:
-    """The full coordinates of every element of `index`, its values standing for those along `axis`."""
+    """Full coordinates of every element of `index`, whose values are those along `axis`."""
     places = list(jnp.indices(index.shape, sparse=True))
     places[axis] = index
     return tuple(places)

@@ -44,9 +44,7 @@ class JaxRunnable:
         """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for
         inputs that are missing or unknown."""
         with settings(self.meta):
-            arguments = [_array(value, dtype) for value, dtype in _in_order(self.meta["inputs"], inputs)]
-            if self.meta["key"]:
-                arguments.append(_key(key))
+            arguments = call_arguments(self.meta, inputs, key)
             results = self._apply(self.params, *arguments)
             return self._named(results)
 
@@ -70,8 +68,16 @@ def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = ""
 
     place = jax.devices(_PLATFORMS.get(device, device))[0] if device else None
     with settings(artifact.meta):
-        params = {path: jax.device_put(np.asarray(value), place) for path, value in weights.items()}
+        params = {
+            path: jax.device_put(value, place) for path, value in arrays(artifact.meta, weights).items()
+        }
     return JaxRunnable(params, module(artifact), artifact.meta)
+
+
+def arrays(meta: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The parameters as JAX arrays of their declared dtypes."""
+    dtypes = meta["dtypes"]
+    return {path: _array(value, dtypes.get(path, ""), meta["precision"]) for path, value in weights.items()}
 
 
 _PLATFORMS = {"cuda": "gpu"}
@@ -107,6 +113,12 @@ def _x64() -> Any:
     return enable_x64()
 
 
+def call_arguments(meta: Mapping[str, Any], inputs: Mapping[str, Any], key: Any) -> list[Any]:
+    """What `apply` takes besides the parameters."""
+    given = [_array(value, dtype, meta["precision"]) for value, dtype in _in_order(meta["inputs"], inputs)]
+    return [*given, *([_key(key)] if meta["key"] else [])]
+
+
 def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
     names = [name for name, _ in inputs]
     missing, unknown = set(names) - given.keys(), given.keys() - set(names)
@@ -115,16 +127,19 @@ def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[Any, str]
     return ((given[name], type["dtype"]) for name, type in inputs)
 
 
-def _array(value: Any, dtype: str) -> Any:
-    """An input as a JAX array. Integers become JAX's own width here, where a warning would tell nothing."""
+def _array(value: Any, dtype: str, precision: str) -> Any:
+    """A value as a JAX array of a dtype. Integers get JAX's own width here, where it would warn otherwise."""
     import jax
     import jax.numpy as jnp
 
+    from dlc.ops.arrays import numpy_dtype
+
     if not isinstance(value, np.ndarray | jax.Array) and hasattr(value, "__dlpack__"):
         value = jnp.from_dlpack(value)
-    if dtype == "i64" and not isinstance(value, jax.Array):
-        return jnp.asarray(np.asarray(value).astype(jax.dtypes.canonicalize_dtype(np.int64)))
-    return jnp.asarray(value)
+    if not dtype:
+        return jnp.asarray(value)
+    wanted = numpy_dtype(precision if dtype == "float" else dtype)
+    return jnp.asarray(value, jax.dtypes.canonicalize_dtype(wanted))
 
 
 def _key(key: Any) -> Any:

@@ -53,7 +53,7 @@ class Moments(NamedTuple):
 def _adafactor(args: Args) -> optax.GradientTransformation:
     """Shazeer and Stern, "Adafactor", 2018, algorithm 5 without momentum; factored are the last two axes.
     Without a rate the steps are scaled by the paper's relative rate."""
-    relative = _relative() if args.get("lr", 0) is None else optax.identity()
+    relative = _relative() if args["relative"] else optax.identity()
     return optax.chain(_factored(args), _decay(args), relative)
 
 

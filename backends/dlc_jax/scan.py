@@ -6,7 +6,7 @@ x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, layers)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dlc.emit.body import Step, Writer
@@ -45,9 +45,9 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
     names = [writer.target(step, target) for target in step.targets]
     new = "_"
     if inner.updates:
-        new = writer.variables.hold(f"update {id(step)}", ("new",))
+        new = writer.variables.hold(f"update {step.targets[0].name}", ("new",))
         writer.variables.reserve((new,))
-        scope.updates["**"] = _unstacked(stems, new, indices)
+        scope.updates[f"**{new}"] = _unstacked(_updated(inner, stems), len(stems) > 1, new, indices)
     first = text(carried.items[0]) if len(names) == 1 else text(carried)  # type: ignore[attr-defined]
     over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(len(indices))]
     target = names[0] if len(names) == 1 else f"({', '.join(names)})"
@@ -132,11 +132,38 @@ def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _unstacked(stems: Sequence[str], new: str, indices: Sequence[int]) -> Expr:
+def _updated(scope: Scope, stems: Sequence[str]) -> dict[str, dict[str, Expr]]:
+    """The new buffers of a turn by stem, and by path below it."""
+    found: dict[str, dict[str, Expr]] = {}
+    for path, value in scope.updates.items():
+        stem = next((stem for stem in stems if path == stem or path.startswith(stem + ".")), None)
+        if stem is None:
+            raise NotImplementedError(
+                f"`{path}` is updated in every turn of a loop, which only layers of its own can be"
+            )
+        found.setdefault(stem, {})[path[len(stem) + 1 :]] = value
+    return found
+
+
+def _given(scope: Scope, stems: Sequence[str]) -> str:
+    """What a turn gives besides what it carries: the new buffers of its layers."""
+    updated = {stem: _tree(updates) for stem, updates in _updated(scope, stems).items()}
+    if not updated:
+        return "None"
+    if len(stems) == 1:
+        return text(updated[stems[0]])
+    return text(updates_of({_key(stem): value for stem, value in updated.items()}))
+
+
+def _tree(updates: dict[str, Expr]) -> Expr:
+    return updates[""] if "" in updates else updates_of(updates)
+
+
+def _unstacked(stems: Iterable[str], keyed: bool, new: str, indices: Sequence[int]) -> Expr:
     """The layers' new buffers, by their paths."""
     found = []
     for stem in stems:
-        part = new if len(stems) == 1 else f"{new}[{quoted(_key(stem))}]"
+        part = f"{new}[{quoted(_key(stem))}]" if keyed else new
         found.append(f"unstack_layers({part}, [{_formatted(stem)} for i in {_range(indices)}])")
     return Word(" | ".join(found))
 
@@ -164,15 +191,20 @@ def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: st
     writer.write(step.inner)
     results = tuple(map(text, writer.results(region.results, room=20)))
     slices = (layer,) * bool(stems_of(step)) + ("key",) * bool(draws(step))
-    new = text(updates_of(scope)) if scope.updates else "None"
-    return Turn(carried, slices, (*split, *writer.lines), results, new)
+    return Turn(carried, slices, (*split, *writer.lines), results, _given(scope, stems_of(step)))
 
 
 def _inline(turn: Turn, writer: Writer) -> str:
-    """The body as a lambda, where it is one short expression."""
-    if turn.lines or len(turn.carried) != 1 or len(turn.slices) > 1:
+    """The body as a lambda, where it is one short expression: what is carried and what is given, or a call that gives
+    both."""
+    if len(turn.lines) > 1 or len(turn.carried) != 1 or len(turn.slices) > 1:
         return ""
-    function = f"lambda {turn.carried[0]}, {(*turn.slices, '_')[0]}: ({turn.results[0]}, {turn.updates})"
+    given, call = f"{turn.results[0]}, {turn.updates}", ""
+    if turn.lines:
+        target, _, call = turn.lines[0].partition("  # ")[0].strip().partition(" = ")
+        if target != given:
+            return ""
+    function = f"lambda {turn.carried[0]}, {(*turn.slices, '_')[0]}: {call or f'({given})'}"
     return function if fits(function, writer.indent + 5) else ""
 
 

@@ -147,10 +147,8 @@ class _Program:
         """The loss in f32; beside it the outputs by name, and new values of buffers by path."""
         params = {path: self._cast(path, each) for path, each in (*trained.items(), *fixed.items())}
         results = self.apply(params, *inputs, *([key] if self.meta["key"] else []))
-        found = results if isinstance(results, tuple) else (results,)
-        updates: Tree = {}
-        if self.meta["updates"]:
-            *found, updates = found
+        found = list(results) if isinstance(results, tuple) else [results]
+        updates: Tree = found.pop() if self.meta["updates"] else {}
         outputs = dict(zip(self.names, found, strict=True))
         kept = {path: each.astype(fixed[path].dtype) for path, each in updates.items()}
         return outputs["loss"].astype(jnp.float32), (outputs, kept)

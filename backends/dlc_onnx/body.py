@@ -88,7 +88,9 @@ class Body:
         assert isinstance(result, Ref)
         return result
 
-    def call(self, function: str, domain: str, inputs: Sequence[str], outputs: Sequence[tuple[str, str]]) -> list[Ref]:
+    def call(
+        self, function: str, domain: str, inputs: Sequence[str], outputs: Sequence[tuple[str, str]]
+    ) -> list[Ref]:
         """Append a call of a function of the model; `outputs` are names to take, and dtypes."""
         results = [self.define(name, dtype) for name, dtype in outputs]
         self._append(function, list(inputs), results, {}, domain)
@@ -133,7 +135,9 @@ class Body:
             for i, each in enumerate(operands)
         ]
 
-    def _literal(self, kind: str, index: int, value: Number | Sequence[int], given: Sequence[str | None]) -> Ref:
+    def _literal(
+        self, kind: str, index: int, value: Number | Sequence[int], given: Sequence[str | None]
+    ) -> Ref:
         """A number among a node's operands: of the dtype of the operands that must share its type; else an i64."""
         if not isinstance(value, bool | int | float):
             return self.ints(value)
@@ -149,7 +153,9 @@ class Body:
     ) -> list[str]:
         """The dtypes of a node's results, as ONNX's own definition of the kind says."""
         formals = schema(kind)
-        known = {_formal(formals.inputs, i).type_str: self.dtypes[name] for i, name in enumerate(inputs) if name}
+        known = {
+            _formal(formals.inputs, i).type_str: self.dtypes[name] for i, name in enumerate(inputs) if name
+        }
         if "to" in attrs:
             return [DTYPES[attrs["to"]]]
         wanted = [_formal(formals.outputs, i).type_str for i in range(outputs)]
@@ -182,14 +188,27 @@ class Body:
         return self.shared(("wide", name)) or self.share(("wide", name), self.cast(name, wide))
 
     def _append(
-        self, kind: str, inputs: list[str], outputs: Sequence[str], attrs: Mapping[str, Any], domain: str = ""
+        self,
+        kind: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attrs: Mapping[str, Any],
+        domain: str = "",
     ) -> None:
         from onnx import helper
 
         # ONNX can't tell the type of an empty list; none there is means the same as its absence (`perm` of a scalar).
-        attrs = {key: value for key, value in attrs.items() if not isinstance(value, list | tuple) or len(value)}
+        attrs = {
+            key: value for key, value in attrs.items() if not isinstance(value, list | tuple) or len(value)
+        }
         node = helper.make_node(
-            kind, inputs, list(outputs), name=self.scope if domain else "", doc_string=self.place or None, domain=domain, **attrs
+            kind,
+            list(inputs),
+            list(outputs),
+            name=self.scope if domain else "",
+            doc_string=self.place or None,
+            domain=domain,
+            **attrs,
         )
         self.nodes.append(node)
 
@@ -216,7 +235,9 @@ def _only_type(kind: str, type_str: str) -> str:
     """The dtype that a result always has: written out, or the only one that its type variable allows; else ""."""
     from onnx import TensorProto
 
-    allowed = [each.allowed_type_strs for each in schema(kind).type_constraints if each.type_param_str == type_str]
+    allowed = [
+        each.allowed_type_strs for each in schema(kind).type_constraints if each.type_param_str == type_str
+    ]
     names = list(allowed[0]) if allowed else [type_str]
     if len(names) != 1:
         return ""

@@ -43,7 +43,9 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     return Artifact("onnx", {f"{options.name}.onnx": model.SerializeToString(deterministic=True)}, meta)
 
 
-def _model(writer: FunctionWriter, emission: Emission, options: EmitOptions, meta: Mapping[str, Any]) -> onnx.ModelProto:
+def _model(
+    writer: FunctionWriter, emission: Emission, options: EmitOptions, meta: Mapping[str, Any]
+) -> onnx.ModelProto:
     from onnx import helper
 
     graph = helper.make_graph(
@@ -92,7 +94,9 @@ def _meta(
         "source": main.source,
         "precision": options.precision,
         "inputs": [
-            [each.name, writer.inputs[each.name], each.type.to_json()] for each in main.inputs if each.name not in drawn
+            [each.name, writer.inputs[each.name], each.type.to_json()]
+            for each in main.inputs
+            if each.name not in drawn
         ],
         "draws": [[writer.inputs[d.input.name], d.op, {k: _json(v) for k, v in d.attrs}] for d in draws],
         "outputs": [[name, value, type.to_json()] for (name, _), value, type in outputs],

@@ -29,7 +29,7 @@ from dlc_onnx.template import Ref, evaluate
 if TYPE_CHECKING:
     import onnx
 
-    from dlc_onnx.layers import Say
+    from dlc_onnx.methods import Say
 
 SAYINGS: Mapping[str, Say] = {**methods.METHODS, **layers.LAYERS}
 

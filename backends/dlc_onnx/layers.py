@@ -84,8 +84,10 @@ def convolution(w: FunctionWriter, op: Op, inner: str, kind: str) -> Ref | None:
     found = next((each for each in body if each.op == inner), None)
     if found is None or any(each.op not in _CONVOLUTION for each in body):
         return None
-    extra = {"output_padding": ints(found.attr("output_padding"))} if inner == "conv_transpose" else {}
-    return w.body.one(kind, *w.operands(op), *weights(w, op, "weight", "bias"), **spatial(found), **extra)
+    attrs = spatial(found)
+    if inner == "conv_transpose":
+        attrs["output_padding"] = ints(found.attr("output_padding"))
+    return w.body.one(kind, *w.operands(op), *weights(w, op, "weight", "bias"), **attrs)
 
 
 # All that the body of a convolution's definition may hold, if one node is to say it.
@@ -115,11 +117,13 @@ def instance_norm(w: FunctionWriter, op: Op) -> Ref | None:
     return normalization(w, op, "InstanceNormalization") if w.type(op.inputs[0]).rank > 2 else None
 
 
-def normalization(w: FunctionWriter, op: Op, kind: str, **attrs: int) -> Ref | None:
+def normalization(w: FunctionWriter, op: Op, kind: str, **attrs: Any) -> Ref | None:
     """A node whose scale is no option, so that only layers with `affine` are said by it."""
     if op.attr("affine") is not True:
         return None
-    return w.body.one(kind, *w.operands(op), *weights(w, op, "weight", "bias"), epsilon=op.attr("eps"), **attrs)
+    return w.body.one(
+        kind, *w.operands(op), *weights(w, op, "weight", "bias"), epsilon=op.attr("eps"), **attrs
+    )
 
 
 def local_response_norm(w: FunctionWriter, op: Op) -> Ref | None:
@@ -127,7 +131,11 @@ def local_response_norm(w: FunctionWriter, op: Op) -> Ref | None:
     size = op.attr("size")
     if not isinstance(size, int) or size % 2 == 0 or w.type(op.inputs[0]).rank != 4:
         return None
-    attrs = {"alpha": number(op.attr("alpha")), "beta": number(op.attr("beta")), "bias": number(op.attr("k"))}
+    attrs: dict[str, Any] = {
+        "alpha": number(op.attr("alpha")),
+        "beta": number(op.attr("beta")),
+        "bias": number(op.attr("k")),
+    }
     return w.body.one("LRN", *w.operands(op), size=size, **attrs)
 
 
@@ -143,12 +151,7 @@ def gelu(w: FunctionWriter, op: Op) -> Ref | None:
 
 def clamp(w: FunctionWriter, op: Op) -> Ref:
     """Clip; a bound that is none is left out."""
-    dtype = op.out.type.dtype
-    whole = not op.out.type.is_float
-    bounds = [
-        "" if bound is None else w.body.const(int(number(bound)) if whole else bound, dtype)
-        for bound in (op.attr("min"), op.attr("max"))
-    ]
+    bounds = ["" if bound is None else number(bound) for bound in (op.attr("min"), op.attr("max"))]
     return w.body.one("Clip", *w.operands(op), *bounds)
 
 
@@ -192,7 +195,9 @@ def resize(w: FunctionWriter, op: Op) -> Ref | None:
 
 def attention(w: FunctionWriter, op: Op) -> Ref | None:
     """Attention over [B, heads, T, e], as far as it means the same: ONNX counts a causal query's place from the start, so
-    queries and keys must be as many; a window, and a bias beside a mask, it does not know."""
+    queries and keys must be as many; a window, and a bias beside a mask, it does not know.
+
+    A query whose mask lets it see no key at all gets 0 from onnxruntime, as from PyTorch; the definition gives nan."""
     q, k, v, mask, bias = op.inputs
     types = [w.type(name) for name in (q, k, v)]
     causal = op.attr("causal") is True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
 from dlc.types.dims import parse_dim
 from dlc.types.tensor import TensorType
 from dlc_onnx.rows import DTYPES, TYPES
-from dlc_onnx.weights import embedded, parsed, with_weights
+from dlc_onnx.weights import embedded, external_values, parsed, with_weights
 
 Array = np.ndarray
 RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
@@ -29,22 +30,30 @@ RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
 }  # fmt: skip
 
 
-def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu", threads: int = 0) -> OnnxRunnable:
+def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
     """A session over the model with its weights, on "cpu" or "cuda". Raises SpecError if that can't be had."""
     import onnxruntime
 
     complete = with_weights(artifact, weights)
     name, _ = parsed(complete)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    files = {file: content for file, content in complete.files.items() if file != name}
-    if files:
-        options.add_external_initializers_from_files_in_memory(
-            list(files), list(files.values()), [len(content) for content in files.values()]
-        )
-    session = onnxruntime.InferenceSession(complete.files[name], options, providers=providers(device))
-    return OnnxRunnable(session, complete)
+    values = {each: _ort_value(array) for each, array in external_values(complete).items()}
+    if values:
+        options.add_external_initializers(list(values), list(values.values()))
+    try:
+        session = onnxruntime.InferenceSession(complete.files[name], options, providers=providers(device))
+    except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
+        raise _no_kernel(error, artifact) from error
+    return OnnxRunnable(session, complete, values)
+
+
+def _no_kernel(error: Exception, artifact: Artifact) -> SpecError:
+    """The model is right, but onnxruntime computes some kind of node not in some dtype."""
+    found = re.search(r"implementation for (\w+)\(", str(error))
+    reason = f"onnxruntime has no kernel for it in {artifact.meta['precision']}"
+    op = found[1] if found else str(error).splitlines()[0]
+    return SpecError([problems.UNSUPPORTED.at(Span("", 0, 0), backend="onnx", op=op, reason=reason)])
 
 
 def providers(device: str) -> list[Any]:
@@ -68,6 +77,7 @@ class OnnxRunnable:
 
     session: Any
     artifact: Artifact
+    initializers: Mapping[str, Any]  # kept, as the session may read their memory
     updates: dict[str, Array] = field(default_factory=dict)
     """The new values of buffers of the last call, by path."""
 
@@ -123,7 +133,9 @@ class OnnxRunnable:
 
     def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [each.name for each in self.session.get_outputs()]
-        values = self.session.run_with_ort_values(names, {name: _ort_value(array) for name, array in feeds.items()})
+        values = self.session.run_with_ort_values(
+            names, {name: _ort_value(array) for name, array in feeds.items()}
+        )
         return {name: _numpy(value) for name, value in zip(names, values, strict=True)}
 
 

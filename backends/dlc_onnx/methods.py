@@ -145,7 +145,9 @@ def cast(w: FunctionWriter, op: Op) -> Ref:
 
 
 def arange(w: FunctionWriter, op: Op) -> Ref:
-    start, stop, step = (w.sizes.scalar(Dim.of(each)) for each in (_dim(op, "start"), _dim(op, "stop"), _dim(op, "step")))
+    start, stop, step = (
+        w.sizes.scalar(Dim.of(each)) for each in (_dim(op, "start"), _dim(op, "stop"), _dim(op, "step"))
+    )
     return w.body.cast(w.body.one("Range", start, stop, step), op.out.type.dtype)
 
 
@@ -211,7 +213,9 @@ def doubling(axis: int, dtype: str) -> Any:
         return helper.make_tensor_value_info(name, TYPES[dtype], None if rank is None else [1] * rank)
 
     array = np.array([0, axis, 2])
-    constants = [numpy_helper.from_array(array[i : i + 1], name) for i, name in enumerate(("zero", "axis", "two"))]
+    constants = [
+        numpy_helper.from_array(array[i : i + 1], name) for i, name in enumerate(("zero", "axis", "two"))
+    ]
     constants.append(tensor(np.ones((), numpy_dtype(dtype)), dtype, "one"))
     node = helper.make_node
     nodes = [
@@ -240,7 +244,10 @@ def spatial(op: Op, *, dilation: bool = True) -> dict[str, Any]:
     padding = op.attr("padding")
     assert isinstance(padding, tuple)
     pairs = [ints(pair) for pair in padding]
-    found = {"strides": ints(op.attr("stride")), "pads": [a for a, _ in pairs] + [b for _, b in pairs]}
+    found: dict[str, Any] = {
+        "strides": ints(op.attr("stride")),
+        "pads": [a for a, _ in pairs] + [b for _, b in pairs],
+    }
     if dilation:
         found |= {"dilations": ints(op.attr("dilation")), "group": op.attr("groups")}
     return found
@@ -251,8 +258,8 @@ def conv(w: FunctionWriter, op: Op) -> Ref:
 
 
 def conv_transpose(w: FunctionWriter, op: Op) -> Ref:
-    extra = {"output_padding": ints(op.attr("output_padding"))}
-    return w.body.one("ConvTranspose", *w.operands(op), **spatial(op), **extra)
+    attrs = spatial(op) | {"output_padding": ints(op.attr("output_padding"))}
+    return w.body.one("ConvTranspose", *w.operands(op), **attrs)
 
 
 def pool_attrs(op: Op) -> dict[str, Any]:

@@ -34,7 +34,9 @@ WIDER_IN: Mapping[str, Mapping[str, str]] = {
 }
 
 # Ops that move elements without computing: any dtype will do.
-MOVES = frozenset({"Cast", "Concat", "Constant", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"})
+MOVES = frozenset(
+    {"Cast", "Concat", "Constant", "Identity", "Reshape", "Shape", "Squeeze", "Transpose", "Unsqueeze"}
+)
 
 # Primitive ops.
 ROWS: Mapping[str, str] = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dlc.backend import Artifact
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc_onnx.body import tensor
-from dlc_onnx.rows import DTYPES
+from dlc_onnx.rows import DTYPES, TYPES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,6 +80,8 @@ def safetensors(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, dict[str, tupl
     Written here for the offsets, and because the library's NumPy writer does not know bf16."""
     header: dict[str, Any] = {}
     end = 0
+    # The widest dtypes first, so that every tensor stands at a multiple of its elements' size.
+    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
     for path, array in arrays.items():
         start, end = end, end + array.nbytes
         code = CODES[dtype_name(array.dtype)]
@@ -88,36 +90,57 @@ def safetensors(arrays: Mapping[str, np.ndarray]) -> tuple[bytes, dict[str, tupl
     text += b" " * (-(len(text) + 8) % ALIGNMENT)
     first = 8 + len(text)
     places = {path: (first + row["data_offsets"][0], arrays[path].nbytes) for path, row in header.items()}
-    return b"".join((struct.pack("<Q", len(text)), text, *(each.tobytes() for each in arrays.values()))), places
+    return b"".join(
+        (struct.pack("<Q", len(text)), text, *(each.tobytes() for each in arrays.values()))
+    ), places
 
 
 def _initializer(name: str, array: np.ndarray, file: str, place: tuple[int, int]) -> onnx.TensorProto:
+    """A tensor whose values stand in a file. One without elements has no place there."""
     import onnx
 
     dtype = dtype_name(array.dtype)
     if not array.size:
         return tensor(array, dtype, name)
-    made = tensor(array[:0].reshape(0), dtype, name) if array.ndim else tensor(array, dtype, name)
-    made.ClearField("raw_data")
-    made.ClearField("dims")
-    made.dims.extend(array.shape)
-    made.data_location = onnx.TensorProto.EXTERNAL
+    external = onnx.TensorProto.EXTERNAL
+    made = onnx.TensorProto(name=name, data_type=TYPES[dtype], dims=array.shape, data_location=external)
     for key, value in (("location", file), ("offset", place[0]), ("length", place[1])):
         made.external_data.add(key=key, value=str(value))
     return made
 
 
+def external_values(artifact: Artifact) -> dict[str, np.ndarray]:
+    """The values of a model's initializers that stand in its files, by ONNX's names."""
+    import numpy as np
+
+    found: dict[str, np.ndarray] = {}
+    for each in parsed(artifact)[1].graph.initializer:
+        content = external_content(artifact, each)
+        if content is not None:
+            dtype = numpy_dtype(DTYPES[each.data_type])
+            found[each.name] = np.frombuffer(content, dtype).reshape(tuple(each.dims))
+    return found
+
+
+def external_content(artifact: Artifact, initializer: onnx.TensorProto) -> memoryview | None:
+    """The bytes of an initializer in the artifact's files; None if it holds them itself."""
+    facts = {each.key: each.value for each in initializer.external_data}
+    if not facts:
+        return None
+    content, start = artifact.files[facts["location"]], int(facts["offset"])
+    assert isinstance(content, bytes)
+    return memoryview(content)[start : start + int(facts["length"])]
+
+
 def embedded(artifact: Artifact, limit: int = 1_500_000_000) -> onnx.ModelProto:
     """The model with its weights inside of it; where they are larger than `limit` bytes, it refers to their file."""
-    _, model = parsed(artifact)
+    model = parsed(artifact)[1]
+    if sum(len(content) for content in artifact.files.values()) > limit:
+        return model
     for initializer in model.graph.initializer:
-        facts = {each.key: each.value for each in initializer.external_data}
-        content = artifact.files[facts["location"]] if facts else b""
-        if not facts or len(content) > limit:
-            continue
-        assert isinstance(content, bytes)
-        start = int(facts["offset"])
-        initializer.raw_data = content[start : start + int(facts["length"])]
-        initializer.ClearField("external_data")
-        initializer.ClearField("data_location")
+        content = external_content(artifact, initializer)
+        if content is not None:
+            initializer.raw_data = bytes(content)
+            initializer.ClearField("external_data")
+            initializer.ClearField("data_location")
     return model

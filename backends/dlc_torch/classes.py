@@ -29,6 +29,7 @@ from dlc_torch import initial
 from dlc_torch.draft import Assign, Draft, Drafter, Loop, Stmt, Target, expressions, rewritten, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Placing, divide
+from dlc_torch.init_weights import changed
 from dlc_torch.methods import SAY
 from dlc_torch.neural import native_layer
 from dlc_torch.solve import Arg, Column, Solution, solve
@@ -205,6 +206,8 @@ class Grouping:
             init = self.program.functions.get(param.init)
             if init is not None and param.kind != "prepared" and initial.recognise(init) is None:
                 made.add(param.init)
+        if name == self.program.entry:
+            made.update(each.init for each in changed(self.program)[0] if each.form is None)
         order = {each: i for i, each in enumerate(self.program.functions)}
         for each in sorted(made | called, key=lambda each: order[each]):
             if native_layer(self.program.functions[each]) is None:
@@ -270,7 +273,9 @@ class Grouping:
         if layers is None:
             inits = list(Builder(self._instance, self._tensor).statements(root))
         unit = Unit(tuple(names), drafts, root, inits, layers)
-        placing = Placing(root, self.roots, self.program.functions, self._instance, self._native, unit.overlays)
+        placing = Placing(
+            root, self.roots, self.program.functions, self._instance, self._native, unit.overlays
+        )
         unit.inits += placing.statements(foreign)
         return unit
 
@@ -519,4 +524,3 @@ def _over(values: Sequence[int | float], others: Sequence[int | float]) -> tuple
     if any(not isinstance(b, int) or b < 2 or a % b for a, b in zip(values, others, strict=True)):
         return None
     return tuple(a // b for a, b in zip(values, others, strict=True))
-

@@ -246,13 +246,15 @@ class Drafter:
         found: dict[str, list[str]] = {value: [plain_name(name)] for value, name in self.better.items()}
         for op in walk_ops(self.function.body):
             if op.callee:
-                named = [(value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES]
+                named = [
+                    (value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES
+                ]
                 several = Counter(value for value, _ in named)
                 for value, name in named:
                     if several[value] == 1:
                         found.setdefault(value, []).append(name)
-            for value in op.outputs:
-                found.setdefault(value.name, []).extend(self._goal(value.name))
+            for out in op.outputs:
+                found.setdefault(out.name, []).extend(self._goal(out.name))
         return {value: tuple(names) for value, names in found.items()}
 
     def _goal(self, name: str) -> list[str]:
@@ -312,7 +314,9 @@ class Drafter:
 
     def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
         values = tuple(outputs or op.outputs)
-        temporary = len(values) == 1 and (self.temporary(values[0].name) or values[0].name not in self.producers)
+        temporary = len(values) == 1 and (
+            self.temporary(values[0].name) or values[0].name not in self.producers
+        )
         first = expr.args[0] if isinstance(expr, Call) and expr.args else None
         through = first.value if isinstance(first, Ref) else ""
         self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
@@ -469,13 +473,32 @@ def plain(value: int | float, dtype: str) -> int | float:
 
 
 # Names that only say which operation made a value.
-GENERATED = frozenset({*rows.ROWS, *rows.COMPOSITES, "conv", "reshape", "slice", "permute", "concat", "where", "repeat"})
+GENERATED = frozenset(
+    {
+        *rows.ROWS,
+        *rows.COMPOSITES,
+        *rows.LAYERS,
+        "conv",
+        "reshape",
+        "slice",
+        "permute",
+        "concat",
+        "where",
+        "repeat",
+    }
+)
 
 
 def is_temporary(name: str, op: Op, source: str = "") -> bool:
     """Whether a value is only named after the operation that computes it, or the function that is called."""
     base = plain_name(name)
-    own = (op.op.strip("_"), "call", "", snake(source) if source else "", "y" if op.callee and not op.path else "")
+    own = (
+        op.op.strip("_"),
+        "call",
+        "",
+        snake(source) if source else "",
+        "y" if op.callee and not op.path else "",
+    )
     return base in own or name in own or base in GENERATED or base == op.path.rpartition(".")[2]
 
 
@@ -507,7 +530,9 @@ def _is_default(node: Expr) -> bool:
 def _renamed(body: Iterable[Stmt], better: Mapping[str, str]) -> list[Stmt]:
     """A temporary that the spec names one step later (`c = cast(cos(a), float)`) is none."""
     return [
-        replace(stmt, temporary=False) if isinstance(stmt, Assign) and stmt.targets[0].name in better else stmt
+        replace(stmt, temporary=False)
+        if isinstance(stmt, Assign) and stmt.targets[0].name in better
+        else stmt
         for stmt in body
     ]
 

@@ -57,8 +57,7 @@ def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...
         len(draft.inputs) != 1
         or len(draft.results) != 1
         or not root.items
-        or (root.kind != "dict"
-        and root.kind != "list")
+        or (root.kind != "dict" and root.kind != "list")
     ):
         return None
     chain = next(iter(_chains(draft)), [])

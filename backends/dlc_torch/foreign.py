@@ -103,7 +103,9 @@ class Placing:
         self.overlays[part.path] = name
         yield Init(name, self.instance(part.function), local=True)
         labels = [(child.path.split(".")[0], "module") for child in function.children]
-        labels += [(param.name, "parameter" if param.kind == "param" else "buffer") for param in function.params]
+        labels += [
+            (param.name, "parameter" if param.kind == "param" else "buffer") for param in function.params
+        ]
         for label, kind in dict.fromkeys(labels):
             yield Init("", registered(base, kind, label, Dot(Word(name), label)))
         yield Init(name, Seq((Word(name),)))

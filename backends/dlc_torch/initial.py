@@ -292,9 +292,7 @@ def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
     for each in group:
         ruled = by_shape(each.form, each.shape) if each.form is not None else []
         odd = each.form is not None and not is_round(each.form)
-        what = (
-            RULES[ruled[0]][0] if ruled and odd else said(each.form) if each.form is not None else Said("")
-        )
+        what = RULES[ruled[0]][0] if ruled and odd else said(each.form) if each.form is not None else Said("")
         key = f"{what}{each.init if each.form is None else ''}"
         found.setdefault(key, (what, []))[1].append(each)
     return found
@@ -365,7 +363,3 @@ def _common_prefix(paths: Sequence[str]) -> str:
 
 def close_forms(a: Form | None, b: Form | None) -> bool:
     return a is not None and b is not None and a.close(b)
-
-
-def std_text(value: float) -> str:
-    return str(number(value))

@@ -51,7 +51,11 @@ def _table(value: object, dtype: str) -> Expr:
 
 
 def update(d: Drafter, op: Op) -> Expr:
-    d.body.append(Store(Path(str(op.attr("path")), tensor=True), method(d.tensor(op.inputs[0]), "detach")))
+    source = d.producers.get(op.inputs[0])
+    value = d.tensor(op.inputs[0])
+    if source is None or source.op != "stop_gradient":
+        value = method(value, "detach")
+    d.body.append(Store(Path(str(op.attr("path")), tensor=True), value))
     return DONE
 
 
@@ -334,7 +338,12 @@ def attention(d: Drafter, op: Op) -> Expr | None:
         return None
     keywords: list[Expr] = []
     limited = op.attr("causal") or op.attr("window") is not None
-    if limited and q.axes[-2] == k.axes[-2] and op.attr("window") is None and not given.keys() & {"mask", "bias"}:
+    if (
+        limited
+        and q.axes[-2] == k.axes[-2]
+        and op.attr("window") is None
+        and not given.keys() & {"mask", "bias"}
+    ):
         keywords.append(Keyword("is_causal", Word("True")))
     elif limited or given.keys() & {"mask", "bias"}:
         keywords.append(Keyword("attn_mask", _mask(d, op, given, _seen(d, op, q, k) if limited else None)))

@@ -114,7 +114,9 @@ def max_pool(d: Drafter, op: Op) -> Expr:
 def _has_native_padding(op: Op) -> bool:
     """Whether PyTorch pads so: evenly, and by no more than half a window."""
     padding, kernel = pairs(op), ints(op, "kernel")
-    return even(padding) and all(2 * before <= size for (before, _), size in zip(padding, kernel, strict=True))
+    return even(padding) and all(
+        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
+    )
 
 
 def _window(op: Op, *, native: bool) -> list[Expr]:
@@ -298,6 +300,7 @@ LAYERS: Mapping[str, Layer] = {
     "conv3d": convolution,
     "conv_transpose1d": transposed_convolution,
     "conv_transpose2d": transposed_convolution,
+    "conv_transpose3d": transposed_convolution,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,

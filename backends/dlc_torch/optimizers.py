@@ -37,10 +37,17 @@ class Adafactor(torch.optim.Optimizer):  # type: ignore[misc]
     of the parameter's own size. Factored are the last two axes."""
 
     def __init__(
-        self, params: Iterable[Tensor], *, decay: float, eps: float, clip: float, weight_decay: float
+        self,
+        params: Iterable[Tensor],
+        *,
+        decay: float,
+        eps: float,
+        clip: float,
+        weight_decay: float,
+        relative: bool,
     ) -> None:
         settings = {"decay": decay, "eps": eps, "clip": clip, "weight_decay": weight_decay}
-        super().__init__(params, {"lr": None, **settings})
+        super().__init__(params, {"lr": None, "relative": relative, **settings})
 
     def step(self, closure: Any = None) -> None:
         with torch.no_grad():
@@ -50,7 +57,7 @@ class Adafactor(torch.optim.Optimizer):  # type: ignore[misc]
                 state["step"] += 1
                 update = _factored(parameter.grad, state, group)
                 update /= (_rms(update) / group["clip"]).clamp(min=1)
-                rate = _relative_rate(parameter, state["step"]) if group["lr"] is None else group["lr"]
+                rate = _relative_rate(parameter, state["step"]) if group["relative"] else group["lr"]
                 parameter.sub_(rate * (update + group["weight_decay"] * parameter))
 
 

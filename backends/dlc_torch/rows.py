@@ -138,6 +138,12 @@ COMPOSITES: Mapping[str, str] = {
     "kl_div": "F.kl_div({logs}, {target}, reduction={reduction})",
 }
 
+# The library's layers with parameters that PyTorch has: how is said in `neural.py`.
+LAYERS = (
+    "linear", "embedding", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm", "multihead_attention",
+)  # fmt: skip
+
 # Functions that are layers as well, for `nn.Sequential`.
 MODULES: Mapping[str, str] = {
     "F.relu": "nn.ReLU",

@@ -55,11 +55,46 @@ NATURAL: Mapping[str, Value] = {"stride": 1, "padding": 0, "dilation": 1, "group
 
 # Roles that name a size of a layer, for which an equal static parameter is believed.
 SIZES = frozenset(
-    ["in_features", "out_features", "in_channels", "out_channels", "num_features", "num_embeddings", "embedding_dim", "dim", "channels", "size", "part", "count", "heads", "output_size"]
+    [
+        "in_features",
+        "out_features",
+        "in_channels",
+        "out_channels",
+        "num_features",
+        "num_embeddings",
+        "embedding_dim",
+        "dim",
+        "channels",
+        "size",
+        "part",
+        "count",
+        "heads",
+        "output_size",
+    ]
 )
 # Roles whose numbers are mostly small and equal a static parameter by chance.
 WEAK = frozenset(
-    ["kernel_size", "stride", "padding", "output_padding", "dilation", "groups", "index", "eps", "value", "k", "slope", "step", "momentum", "correction", "low", "high", "min", "max", "scale"]
+    [
+        "kernel_size",
+        "stride",
+        "padding",
+        "output_padding",
+        "dilation",
+        "groups",
+        "index",
+        "eps",
+        "value",
+        "k",
+        "slope",
+        "step",
+        "momentum",
+        "correction",
+        "low",
+        "high",
+        "min",
+        "max",
+        "scale",
+    ]
 )
 # Static parameters that a role is believed to mean first, by name.
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -231,7 +266,8 @@ class _Solver:
             for name, values in self.known.items()
             if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
         }
-        found = _idioms(value, sure) or [*_multiples(value, sure), *_quotients(value, sure)]
+        found = _idioms(value, sure) or list(_multiples(value, sure))
+        found = found or [*_products(value, sure), *_quotients(value, sure)]
         if len(found) != 1:
             return None
         for node in walk(found[0]):
@@ -260,18 +296,29 @@ def _idioms(value: int, sure: Mapping[str, int]) -> list[Expr]:
             size = Binary("//", Arg(d), Arg(heads))
             if sure[d] // sure[heads] == value:
                 return [size]
-            keys = [name for name in KEY_HEADS if name in sure and sure[d] // sure[heads] * sure[name] == value]
+            keys = [
+                name for name in KEY_HEADS if name in sure and sure[d] // sure[heads] * sure[name] == value
+            ]
             if keys:
                 return [Binary("*", size, Arg(keys[0]))]
     return []
 
 
 def _multiples(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
-    """`4 * d`, `heads * size`."""
+    """`4 * d`."""
     for name, known in sure.items():
         if known >= LEAST_FACTOR and any(factor * known == value for factor in FACTORS):
             yield Binary("*", Num(value // known), Arg(name))
-        yield from (Binary("*", Arg(name), Arg(b)) for b in sure if name < b and known * sure[b] == value and min(known, sure[b]) > 3)
+
+
+def _products(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
+    """`heads * size`."""
+    for name, known in sure.items():
+        yield from (
+            Binary("*", Arg(name), Arg(b))
+            for b in sure
+            if name < b and known * sure[b] == value and min(known, sure[b]) > 3
+        )
 
 
 def _quotients(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
@@ -284,7 +331,9 @@ def _quotients(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
             if sure[a] // sure[b] == value:
                 yield quotient
             others = (c for c in sure if c not in (a, b) and sure[c] > 1)
-            yield from (Binary("*", quotient, Arg(c)) for c in others if sure[a] // sure[b] * sure[c] == value)
+            yield from (
+                Binary("*", quotient, Arg(c)) for c in others if sure[a] // sure[b] * sure[c] == value
+            )
 
 
 def _ratio(a: Sequence[Value], b: Sequence[Value]) -> int:

@@ -45,10 +45,11 @@ from dlc_torch.draft import (
     expressions,
     rewritten,
 )
+from dlc_torch.init_weights import InitWeights
 from dlc_torch.neural import native_layer
 from dlc_torch.sizes import readable, shape_of, solved
 from dlc_torch.solve import Arg
-from dlc_torch.structure import Node, find, is_attribute, looked_up, over, reach
+from dlc_torch.structure import Node, find, is_attribute, looked_up, over, reach, tensor_kind
 from dlc_torch.write import Heavy, Nesting, Variables, Writer, last_reads, needed_sizes, safe, shape_text
 
 Lines = list[str]
@@ -62,7 +63,7 @@ class Source:
     roots: Mapping[str, Node]
     functions: Mapping[str, Function]
     entry: str
-    init_weights: Lines = field(default_factory=list)
+    init_weights: InitWeights | None = None
     final: Lines = field(default_factory=list)
 
     def write(self, made: Class) -> Lines:
@@ -80,7 +81,7 @@ class Source:
         lines = [f"class {made.name}({parent}):", *doc, *([""] if doc else [])]
         is_main = self.entry in unit.names
         drafts = [self._prepared(made, draft) for draft in unit.drafts]
-        attributes = self._attributes(made, drafts)
+        attributes = self._attributes(made, drafts, is_main)
         if unit.layers is not None:
             return [*lines, *self._sequential(made, unit.layers, is_main)]
         annotations = [f"{INDENT}{init.annotation}: Tensor" for init in unit.inits if init.annotation]
@@ -89,25 +90,34 @@ class Source:
         lines += self._constructor(made, attributes, is_main)
         for draft in drafts:
             lines += ["", *self._method(made, draft, attributes)]
-        return [*lines, *(["", *self.init_weights] if is_main and self.init_weights else [])]
+        return [*lines, *self._init_method(attributes, is_main)]
+
+    def _init_method(self, attributes: Mapping[str, str], is_main: bool) -> Lines:
+        if not is_main or self.init_weights is None:
+            return []
+        names = {name: f"self.{attribute}" for name, attribute in attributes.items()}
+        return ["", *self.init_weights.lines(lambda expr: _named(expr, names))]
 
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
         lines = layout(f"def __init__({', '.join(['self', *_signature(made, is_main)])}) -> None:", 1)
         inner = ", ".join(text(_named(layer, {})) for layer in layers)
         lines += layout(f"super().__init__({inner})", 2)
-        if is_main and self.init_weights:
-            lines += [f"{INDENT * 2}self.init_weights()", "", *self.init_weights]
-        return lines
+        attributes = self._attributes(made, [], is_main)
+        lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
+        if is_main and self.init_weights is not None:
+            lines.append(f"{INDENT * 2}self.init_weights()")
+        return [*lines, *self._init_method(attributes, is_main)]
 
     def _prepared(self, made: Class, draft: Draft) -> Draft:
         """The draft with its checks in front, and with loops over what the class holds."""
         body = (*_checks(_facts(self, made, draft)), *draft.body)
         return replace(draft, body=tuple(self._looped(stmt, made.unit.root) for stmt in body))
 
-    def _attributes(self, made: Class, drafts: Sequence[Draft]) -> dict[str, str]:
+    def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
         read: dict[str, None] = {}
-        exprs = (expr for draft in drafts for expr in _all(draft))
+        exprs = [expr for draft in drafts for expr in _all(draft)]
+        exprs += self.init_weights.reads() if is_main and self.init_weights is not None else []
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
                 read.setdefault(node.name)
@@ -125,7 +135,7 @@ class Source:
             lines += layout(f"{target} = {expr}" if init.label else expr, 2)
         if is_main:
             lines += [INDENT * 2 + line for line in self.final]
-            if self.init_weights:
+            if self.init_weights is not None:
                 lines.append(f"{INDENT * 2}self.init_weights()")
         return lines
 
@@ -192,7 +202,11 @@ class Source:
                 return Heavy(At(Word(f"self.{unit.overlays[node.path]}"), (Word("0"),)))
             reached = reach(root, node.path, node.tensor, self.roots, self.native)
             below = find(root, node.path.split("."))
-            heavy = below is not None and not node.tensor and (below.is_container or not self.native(below.function))
+            heavy = (
+                below is not None
+                and not node.tensor
+                and (below.is_container or not self.native(below.function))
+            )
             return Heavy(reached) if heavy else reached
 
         return transform(expr, change)
@@ -211,7 +225,9 @@ def _doc(function: Function, indent: int) -> Lines:
     width = 100 - len(INDENT) * indent
     lines = function.doc.strip().splitlines()
     if any(len(line) + 6 > width for line in lines):
-        lines = [line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 6), "")][:-1]
+        lines = [
+            line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 6), "")
+        ][:-1]
     return docstring("\n".join(lines), len(INDENT) * indent)
 
 
@@ -519,12 +535,17 @@ class Looping:
         prefix = _prefix(path.path)
         rest = path.path[len(prefix) + 1 :]
         variable = Word(variables[prefix])
-        return looked_up(variable, rest.split("."), path.tensor) if rest else variable
+        kind = tensor_kind(self.root, path.path.split("."), self.source.roots) if path.tensor else "submodule"
+        return looked_up(variable, rest.split("."), kind) if rest else variable
 
     def _indexed(self, paths: Iterable[Path]) -> Loop:
         def reached(path: Path) -> Expr:
-            method = "get_parameter" if path.tensor else "get_submodule"
-            return Call(Word(f"self.{method}"), (Word(f'f"{path.path}"'),))
+            kind = (
+                tensor_kind(self.root, path.path.split("."), self.source.roots)
+                if path.tensor
+                else "submodule"
+            )
+            return Call(Word(f"self.get_{kind}"), (Word(f'f"{path.path}"'),))
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
         source = over(self.loop.count, self.loop.start, self.loop.step)
@@ -543,7 +564,7 @@ class Looping:
         if made is not None:
             return safe(snake(made.unit.function.source))
         label = next((each for each in reversed(labels) if "{i}" not in each and not each.isdigit()), "part")
-        return safe(label[:-1] if label.endswith("s") and len(label) > 2 else f"one_{label}")
+        return safe(label[:-1] if label.endswith("s") and len(label) > 3 else label)
 
 
 def _prefix(path: str) -> str:
@@ -562,4 +583,3 @@ def _cut(base: Expr, loop: Loop, length: int) -> Expr:
     if start is None and stop is None and loop.step == 1:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
-

@@ -15,11 +15,67 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word
-from dlc.ir.nodes import Child, Function, Param
+from dlc.ir.nodes import Child, Param
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
 TAKEN = frozenset(
-    ["T_destination", "add_module", "apply", "bfloat16", "buffers", "call_super_init", "children", "compile", "cpu", "cuda", "double", "dump_patches", "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule", "half", "ipu", "load_state_dict", "modules", "mtia", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters", "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook", "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module", "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_", "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "train", "training", "type", "xpu", "zero_grad", "init_weights"]
+    [
+        "T_destination",
+        "add_module",
+        "apply",
+        "bfloat16",
+        "buffers",
+        "call_super_init",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "ipu",
+        "load_state_dict",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "state_dict",
+        "to",
+        "to_empty",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+        "init_weights",
+    ]
 )
 # What nn.ModuleDict has besides.
 TAKEN_IN_DICT = TAKEN | {"clear", "items", "keys", "pop", "popitem", "setdefault", "update", "values"}
@@ -162,7 +218,7 @@ class Builder:
             yield from self._late(node, Word(f"self.{node.label}"))
         else:
             yield Init("", registered(Word("self"), "module", node.label, made))
-            yield from self._late(node, Call(Word("self.get_submodule"), (Text(node.label),)))
+            yield from self._late(node, looked_up(Word("self"), [node.label]))
 
     def _pattern(self, node: Node) -> Iterator[Init]:
         """`down{i}` directly below the class: one attribute per turn."""
@@ -249,7 +305,7 @@ class Builder:
                 yield Init("", registered(base, kind, each.label, made))
             elif each.label in TAKEN_IN_DICT:
                 yield Init("", registered(base, "module", each.label, self._made(each)))
-                yield from self._late(each, Call(Dot(base, "get_submodule"), (Text(each.label),)))
+                yield from self._late(each, looked_up(base, [each.label]))
             elif not each.turns:
                 yield from self._late(each, _element(base, node, each.label))
 
@@ -304,6 +360,7 @@ def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[s
 
     Attributes are followed as far as their types are known to a type checker; the rest is looked up by name."""
     labels = path.split(".")
+    kind = tensor_kind(root, labels, roots) if tensor else "submodule"
     expr: Expr = Word("self")
     node = root
     for i, label in enumerate(labels):
@@ -311,17 +368,17 @@ def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[s
         below = find(node, [label])
         if node is root or (node.function and below is not None and node.function in roots):
             if below is None or not is_attribute(label) or below.turns:
-                return looked_up(expr, rest, tensor, below)
+                return looked_up(expr, rest, kind)
             expr, node = Dot(expr, label), _entered(below, roots)
         elif node.function:
             known = native(node.function) and last and tensor
-            return Dot(expr, label) if known else looked_up(expr, rest, tensor, below)
+            return Dot(expr, label) if known else looked_up(expr, rest, kind)
         elif last and not tensor and label not in TAKEN_IN_DICT:
             return At(expr, (Word(label) if node.kind in ("list", "sequential") else Text(label),))
         elif last and node.kind == "parameters":
             return At(expr, (Word(label),))
         else:
-            return looked_up(expr, rest, tensor, below)
+            return looked_up(expr, rest, kind)
     return expr
 
 
@@ -333,17 +390,29 @@ def _entered(node: Node, roots: Roots) -> Node:
     return Node(node.label, node.function, items=inside.items, layers=inside.layers)
 
 
-def looked_up(base: Expr, labels: list[str], tensor: bool, node: Node | None = None) -> Expr:
-    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`."""
-    if len(labels) == 1 and labels[0] in TAKEN:
-        table = "_parameters" if tensor else "_modules"
-        return At(Dot(base, table), (Text(labels[0]),))
-    buffer = tensor and node is not None and node.param is not None and node.param.kind != "param"
-    method = "get_buffer" if buffer else "get_parameter" if tensor else "get_submodule"
-    return Call(Dot(base, method), (Text(".".join(labels)),))
+def looked_up(base: Expr, labels: list[str], kind: str = "submodule") -> Expr:
+    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`. Names that PyTorch does not find so are taken from
+    where it keeps them."""
+    taken = next((i for i, label in enumerate(labels) if label in TAKEN), None)
+    if taken is None:
+        return Call(Dot(base, f"get_{kind}"), (Text(".".join(labels)),))
+    if taken:
+        base = looked_up(base, labels[:taken])
+    last = taken == len(labels) - 1
+    table = {"parameter": "_parameters", "buffer": "_buffers"}.get(kind, "_modules") if last else "_modules"
+    found = At(Dot(base, table), (Text(labels[taken]),))
+    return found if last else looked_up(found, labels[taken + 1 :], kind)
 
 
-def attribute_names(function: Function) -> frozenset[str]:
-    """The first labels of all paths: names that `self` has already."""
-    paths = [*(child.path for child in function.children), *(param.name for param in function.params)]
-    return frozenset(path.split(".")[0] for path in paths)
+BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of PyTorch's own layers
+
+
+def tensor_kind(root: Node, labels: Iterable[str], roots: Roots) -> str:
+    """Whether a path names a parameter or a buffer."""
+    node, last = root, ""
+    for last in labels:
+        below = find(node, [last])
+        if below is None:
+            return "buffer" if last in BUFFERS else "parameter"
+        node = roots.get(below.function, below) if below.function else below
+    return "parameter" if node.param is None or node.param.kind == "param" else "buffer"

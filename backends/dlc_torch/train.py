@@ -24,6 +24,7 @@ from dlc_torch.load import build
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
+SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost more than they save below
 
 
 def make(setup: Setup) -> TorchTrainer:
@@ -64,13 +65,14 @@ class TorchTrainer:
 
     def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
         totals: dict[str, float] = {}
-        for number, batch in enumerate(batches):
-            with self._draws(step, number):
-                outputs = self.training(self.tensors, batch)
-            (outputs["loss"].float() / len(batches)).backward()
-            for name, value in outputs.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / len(batches)
-        self._update(rates)
+        with self._threads():
+            for number, batch in enumerate(batches):
+                with self._draws(step, number):
+                    outputs = self.training(self.tensors, batch)
+                (outputs["loss"].float() / len(batches)).backward()
+                for name, value in outputs.items():
+                    totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batches)
+            self._update(rates)
         return totals
 
     def _update(self, rates: Sequence[float | None]) -> None:
@@ -87,9 +89,23 @@ class TorchTrainer:
             optimizer.zero_grad()
 
     def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
-        with torch.no_grad(), self._draws(EVALUATION, number):
+        with torch.no_grad(), self._threads(), self._draws(EVALUATION, number):
             outputs = self.evaluation(self.tensors, batch)
             return {name: float(value) for name, value in outputs.items()}
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One thread for a small network, for a while."""
+        before = torch.get_num_threads()
+        small = self.setup.flops is not None and self.setup.flops < SMALL
+        if not small or before == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @contextlib.contextmanager
     def _draws(self, *place: int) -> Iterator[None]:

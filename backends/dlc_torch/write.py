@@ -164,7 +164,11 @@ class Nesting:
             case Assign(expr=expr):
                 waiting = dict(pending)
                 filled = replace(stmt, expr=self._filled(expr, pending, done, indent))
-                put = [name for name in refs(expr) if name in waiting and waiting[name] not in done and name not in pending]
+                put = [
+                    name
+                    for name in refs(expr)
+                    if name in waiting and waiting[name] not in done and name not in pending
+                ]
                 if len(put) == 1:
                     self.inner[stmt.targets[0].name] = waiting[put[0]]
                     self.bare[stmt.targets[0].name] = expr
@@ -327,6 +331,7 @@ class Writer:
     lines: list[str] = field(default_factory=list)
     shapes: dict[str, str] = field(default_factory=dict)
     dtypes: dict[str, str] = field(default_factory=dict)
+    told: str = ""
     at: int = 0
 
     def line(self, line: str, comment: str = "") -> None:
@@ -416,9 +421,11 @@ class Writer:
         if len(shown) == 1 and not known[0] and shown[0] == leading:
             known = list(shown)
         self.shapes.update((name, shape_text(target)) for target, name in zip(targets, names, strict=True))
-        if shown == known or "" in shown or max(map(len, shown), default=0) > 48:
+        text = ", ".join(shown[:1] if len(set(shown)) == 1 else shown)
+        before, self.told = self.told, text
+        if shown == known or text == before or "" in shown or max(map(len, shown), default=0) > 48:
             return ""
-        return ", ".join(shown[:1] if len(set(shown)) == 1 else shown)
+        return text
 
     # --- loops ---------------------------------------------------------------------------------------------------
 
@@ -528,4 +535,3 @@ def needed_sizes(exprs: Iterable[Expr]) -> list[str]:
     for expr in exprs:
         seen.update((node.symbol, None) for node in walk(expr) if isinstance(node, Size))
     return list(seen)
-

@@ -22,7 +22,7 @@ from dlc_tvm.build_ops import expand
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.schedule import schedule
 from dlc_tvm.schedule.machine import machine_of
-from dlc_tvm.schedule.vector_math import vectorizable_math
+from dlc_tvm.schedule.vector_math import PIPELINE
 
 DEFAULT_ARCH = "sm_90"
 
@@ -64,10 +64,10 @@ def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
         if opt == 0:
             return _compile(kernels, target)
         try:
-            return _compile(vectorizable_math(schedule(kernels, machine)), target)
+            return _compile(schedule(kernels, machine), target, lowering=PIPELINE)
         except InternalError:  # TVM scheduled some kernel but can't lower it: check each, at some cost
             checked = schedule(kernels, machine, accepts=lambda func: lowers(func, target))
-            return _compile(vectorizable_math(checked), target)
+            return _compile(checked, target, lowering=PIPELINE)
 
 
 def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
@@ -111,8 +111,9 @@ def _to_machine() -> list[Any]:
     ]
 
 
-def _compile(kernels: IRModule, target: Target) -> Any:
-    return tvm.compile(Sequential(_to_machine())(kernels), target, relax_pipeline=None)
+def _compile(kernels: IRModule, target: Target, *, lowering: str = "s_tir") -> Any:
+    machine_code = Sequential(_to_machine())(kernels)
+    return tvm.compile(machine_code, target, relax_pipeline=None, tir_pipeline=lowering)
 
 
 def lowers(func: Any, target: Target) -> bool:

@@ -180,12 +180,14 @@ def render_all(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) ->
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The known name that `name` is most likely a slip of, or the empty string."""
-    known = sorted(set(known))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return close[0]
-    folded = {each.lower().replace("_", ""): each for each in known}
-    return folded.get(name.lower().replace("_", ""), "")
+    folded = {_folded(each): each for each in sorted(set(known), reverse=True)}
+    close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.65)
+    return folded[close[0]] if close else ""
+
+
+def _folded(name: str) -> str:
+    """A name without what is most easily mistaken: the case of letters, and underscores between them."""
+    return name.lower().replace("_", "") or name
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

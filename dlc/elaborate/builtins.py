@@ -14,6 +14,7 @@ from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import patterns
 from dlc.elaborate.calls import Given, match_arguments
+from dlc.elaborate.failures import helped
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import cast, constant, emit, emit_all, lift, meet, plain
 from dlc.elaborate.project import library_definition
@@ -306,7 +307,17 @@ def _reshape(call: Call) -> Tensor:
     raw = call["sizes"]
     if isinstance(raw, list | tuple) and any(plain(each) == -1 for each in raw):
         return call.emit("reshape", x, shape=_fill(call, x, raw))
-    return call.emit("reshape", x, shape=call.sizes("sizes"))
+    sizes = call.sizes("sizes")
+    return helped(lambda: call.emit("reshape", x, shape=sizes), _forgotten_batch(call, x, sizes))
+
+
+def _forgotten_batch(call: Call, x: Tensor, sizes: tuple[Dim, ...]) -> str:
+    """Help where all that the sizes lack is the tensor's first axis."""
+    first = x.type.axes[0] if x.type.axes else Dim.of(1)
+    total = math.prod(sizes, start=Dim.of(1))
+    if first == Dim.of(1) or call.frame.facts.prove_eq(total * first, x.type.size) is not True:
+        return ""
+    return f"with the first axis: `[{', '.join(map(str, (first, *sizes)))}]`"
 
 
 def _fill(call: Call, x: Tensor, raw: Sequence[Any]) -> tuple[Dim, ...]:
@@ -364,7 +375,7 @@ def _squeeze(call: Call) -> Tensor:
     )  # fmt: skip
     for axis in axes:
         if call.frame.facts.prove_eq(x.type.axes[axis], Dim.of(1)) is not True:
-            message = f"`squeeze`: axis {axis} of {x.type} is not 1"
+            message = f"`squeeze`: axis {axis} of {x.type} is {x.type.axes[axis]}, not 1"
             call.fail(problems.SHAPE, "axis", message=message)
     return call.emit("reshape", x, shape=tuple(a for i, a in enumerate(x.type.axes) if i not in axes))
 
@@ -394,7 +405,19 @@ def _tensors(call: Call, key: str = "xs") -> list[Tensor]:
 def _concat(call: Call) -> Tensor:
     tensors = _tensors(call)
     axis = call.axis("axis", tensors[0].type.rank)
-    return tensors[0] if len(tensors) == 1 else call.emit("concat", *tensors, axis=axis)
+    if len(tensors) == 1:
+        return tensors[0]
+    return helped(lambda: call.emit("concat", *tensors, axis=axis), _other_axis(call, tensors, axis))
+
+
+def _other_axis(call: Call, tensors: list[Tensor], axis: int) -> str:
+    """Help where the tensors could be joined along another axis, the only one in which they differ."""
+    first, *others = (each.type.axes for each in tensors)
+    if any(len(each) != len(first) for each in others):
+        return ""
+    equal = call.frame.facts.prove_eq
+    differ = [i for i, size in enumerate(first) if any(equal(size, each[i]) is not True for each in others)]
+    return f"did you mean `axis={differ[0]}`?" if len(differ) == 1 and differ[0] != axis else ""
 
 
 def _stack(call: Call) -> Tensor:
@@ -501,7 +524,8 @@ def _pattern_op(name: str) -> Builtin:
             return patterns.rearrange(frame, node, x, call["pattern"], call.spans["pattern"], sizes)
         if name == "repeat":
             return patterns.repeat(frame, node, x, call["pattern"], call.spans["pattern"], sizes)
-        return patterns.reduce(frame, node, x, call["pattern"], call["how"], call.spans["pattern"], sizes)
+        spans = call.spans["pattern"], call.spans["how"]
+        return patterns.reduce(frame, node, x, call["pattern"], call["how"], spans[0], sizes, spans[1])
 
     return Builtin(name, expand, f"{name}(x, pattern, …)")
 

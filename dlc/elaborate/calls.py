@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -101,7 +101,7 @@ def apply(frame: Frame, callee: Any, args: Given, node: ast.Node, label: ast.Lab
 
     match callee:
         case Builtin():
-            return callee.expand(frame, node, args)
+            return _made_by(callee.expand(frame, node, args), callee.name, node.span)
         case Definition(node=ast.FnDef()):
             return functions.call_fn(frame, callee, args, node)
         case Definition(node=ast.ModuleDef()):
@@ -118,6 +118,15 @@ def apply(frame: Frame, callee: Any, args: Given, node: ast.Node, label: ast.Lab
             raise Silent
     place = node.callee.span if isinstance(node, ast.Call) else node.span
     frame.fail(problems.NOT_CALLABLE, place, name=_text(node), what=type_name(callee))
+
+
+def _made_by(value: Any, name: str, span: Span) -> Any:
+    """A result that carries the name of the op that the text calls, not of the primitive that made it last."""
+    if isinstance(value, Tensor) and value.made_at == span:
+        return replace(value, made_by=name)
+    if isinstance(value, tuple) and all(isinstance(each, Tensor) for each in value):
+        return tuple(_made_by(each, name, span) for each in value)
+    return value
 
 
 def _text(node: ast.Node) -> str:
@@ -157,7 +166,7 @@ def pipe(frame: Frame, node: ast.Pipe, label: ast.Label | None = None) -> Any:
     if isinstance(stage, ast.Labeled):
         stage, label = stage.value, stage.label
     value = evaluate(frame, node.value)
-    first = (value, node.value.span)
+    first = (value, stage.span if isinstance(node.value, ast.Pipe) else node.value.span)
     if not isinstance(stage, ast.Call):
         callee = _callee(frame, stage)
         return _into(frame, callee, first, Given(), stage, label)

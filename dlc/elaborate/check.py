@@ -16,18 +16,19 @@ from dlc.elaborate.programs import build, matches, point_of
 from dlc.elaborate.project import Project, Unit, library_index
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
-from dlc.ir.nodes import Program
 from dlc.syntax import ast
+
+
+_OPEN = {each.code for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)}
 
 
 def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
     found: list[Diagnostic] = list(project.diagnostics)
-    reached: set[Definition] = set()
     for item in unit.file.items:
         match item:
             case ast.ModuleDef(is_model=True) | ast.Preset():
-                found += _check_entry(project, unit, item, reached)
+                found += _check_entry(project, unit, item)
             case ast.Let():
                 found += _check_let(project, unit, item)
             case ast.Train():
@@ -37,7 +38,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     for item in unit.file.items:
         if isinstance(item, ast.ModuleDef | ast.FnDef):
             definition = unit.names.get(item.name)
-            if isinstance(definition, Definition) and definition not in reached:
+            if isinstance(definition, Definition) and definition not in project.reached:
                 found += _check_names(project, unit, item)
     starts = [item.span.line for item in unit.file.items]
     return _ordered(without_consequences(found, unit.path, unit.text, starts))
@@ -52,9 +53,7 @@ def _has_defaults(item: ast.Train) -> bool:
     return all(each.default is not None for each in item.static)
 
 
-def _check_entry(
-    project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset, reached: set[Definition]
-) -> list[Diagnostic]:
+def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     if isinstance(item, ast.ModuleDef):
         for each in item.static:
@@ -68,8 +67,7 @@ def _check_entry(
         model = named(frame, unit, item.name, item.span)
         if isinstance(model, Definition | PresetRef):
             point = point_of(elaborator, model, {}, item.span)
-            program = build(project, point, item.span, report=found.append)
-            _mark(project, program, reached)
+            build(project, point, item.span, report=found.append)
             entries = [each for each in item.body if isinstance(each, ast.Entry)] if isinstance(item, ast.ModuleDef) else []
             for entry in entries:
                 from dataclasses import replace
@@ -80,15 +78,6 @@ def _check_entry(
     except Silent:
         pass
     return found + elaborator.diagnostics
-
-
-def _mark(project: Project, program: Program | None, reached: set[Definition]) -> None:
-    """Note which definitions a program elaborated."""
-    names = {function.source for function in program.functions.values()} if program else set()
-    for unit in project.units.values():
-        for value in unit.names.values():
-            if isinstance(value, Definition) and value.name in names:
-                reached.add(value)
 
 
 def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
@@ -152,8 +141,14 @@ def _check_names(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) 
                 found.append(error.diagnostic)
             except Silent:
                 pass
-            return found + elaborator.diagnostics
+            return [each for each in found + elaborator.diagnostics if not _open(each)]
     return list(_unknown_names(unit, item))
+
+
+def _open(diagnostic: Diagnostic) -> bool:
+    """Whether a problem of a module that nothing uses may be none once a call fixes its sizes."""
+    stated = diagnostic.help.startswith(("state ", "if they always are"))
+    return stated or diagnostic.code in _OPEN
 
 
 def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef) -> Iterator[Diagnostic]:

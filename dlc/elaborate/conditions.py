@@ -9,7 +9,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import plain
 from dlc.elaborate.types import axis_text
-from dlc.elaborate.values import Tensor, show
+from dlc.elaborate.values import Tensor, settings
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
@@ -38,6 +38,13 @@ def relations(frame: Frame, node: ast.Expr) -> list[Relation | bool]:
     return [truth(frame, node)]
 
 
+def parts(node: ast.Expr) -> list[ast.Expr]:
+    """The conditions that `and` joins."""
+    if isinstance(node, ast.Binary) and node.op == "and":
+        return [*parts(node.left), *parts(node.right)]
+    return [node]
+
+
 def _is_size(value: Any) -> bool:
     return isinstance(value, int | Dim) and not isinstance(value, bool)
 
@@ -57,7 +64,7 @@ def assume(frame: Frame, node: ast.Expr) -> None:
 
 def fail_false(frame: Frame, node: ast.Expr) -> None:
     known = {name: frame.static[name] for name in words(text(node)) if name in frame.static}
-    shown = ", ".join(f"{name} = {show(value)}" for name, value in known.items())
+    shown = settings(known)
     frame.fail(
         problems.FACT_VIOLATED,
         node.span,

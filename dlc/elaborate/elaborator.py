@@ -160,6 +160,7 @@ class Elaborator:
 
     def instantiate(self, caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
         """The function for this callee with these static values and sizes, elaborated at its first use."""
+        self.project.reached.add(callee.definition)
         key = key_of(callee, bound, self.training)
         found = self.made.get(key)
         if found is not None and not (found.broken and callee.definition.library):
@@ -189,7 +190,7 @@ class Elaborator:
         frame.origin = origin
         inputs = self._enter_inputs(frame, callee, bound)
         frame.where = []
-        for condition in callee.where:
+        for condition in [part for each in callee.where for part in conditions.parts(each)]:
             frame.guarded(lambda node=condition: conditions.assume(frame, node))
         before = self.failures
         if callee.entry:
@@ -340,7 +341,7 @@ def _parameter(
         case Tensor():
             value = Value(frame.builder.fresh(name), next(types))
             values.append(value)
-            return Tensor(value, frame.definition.node.span, "the input")
+            return Tensor(value)
         case GroupValue(definition, members):
             made = [(key, _parameter(frame, f"{name}.{key}", each, types, values)) for key, each in members]
             return GroupValue(definition, tuple(made))

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import calls, indexing, names, operators
+from dlc.elaborate import calls, habits, indexing, names, operators
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.values import (
     POISON,
@@ -180,7 +180,8 @@ def _attribute(frame: Frame, node: ast.Attribute) -> Any:
     found = names.unit_member(frame, value, node.name, span)
     if found is not None:
         return found
-    frame.fail(problems.NO_ATTRIBUTE, span, what=type_name(value), name=node.name)
+    help = habits.ATTRIBUTES.get(node.name, "")
+    frame.fail(problems.NO_ATTRIBUTE, span, what=type_name(value), name=node.name, help=help)
 
 
 def _tensor_attribute(frame: Frame, node: ast.Attribute, value: Tensor, span: Any) -> Tensor:
@@ -190,11 +191,8 @@ def _tensor_attribute(frame: Frame, node: ast.Attribute, value: Tensor, span: An
             frame.fail(problems.AXIS, span, message=f"`.T` swaps the last two axes; {value.type} has {rank}")
         order = (*range(rank - 2), rank - 1, rank - 2)
         return operators.emit(frame, node, "permute", value, axes=order)
-    help = {
-        "shape": "name the sizes in the type: `x: [B, T, d]`, or bind them: `y: [B, n] = x`",
-        "size": "name the sizes in the type: `x: [B, T, d]`, or bind them: `y: [B, n] = x`",
-        "dtype": "a type says its dtype: `f32[B, T]`",
-    }.get(node.name, f"write `{node.name}(x)` or `x |> {node.name}`" if names.is_op(node.name) else "")
+    like = f"write `{node.name}(x)` or `x |> {node.name}`" if names.is_op(node.name) else ""
+    help = habits.ATTRIBUTES.get(node.name) or like or did_you_mean(node.name, ["T"])
     frame.fail(problems.NO_ATTRIBUTE, span, what=f"a tensor {value.type}", name=node.name, help=help)
 
 
@@ -218,9 +216,8 @@ def part(frame: Frame, instance: Instance, path: str, span: Any) -> Any:
         return PathRef(instance, path)
     heads = {each[: len(path) + each[len(path) :].find(".")] if "." in each else each for each in known}
     what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
-    frame.fail(
-        problems.NO_ATTRIBUTE, span, what=what, name=path, help=did_you_mean(path, known | heads | set(entries))
-    )
+    help = did_you_mean(path, known | heads | set(entries)) or habits.ATTRIBUTES.get(path, "")
+    frame.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
 
 
 def read_parameter(frame: Frame, instance: Instance, local: str, type: Any, span: Any) -> Tensor:

@@ -93,12 +93,12 @@ class Frame:
         self.builder.facts = facts
 
     def fail(self, problem: Problem, span: Span, **slots: Any) -> NoReturn:
-        raise ElabError(self._told(problem, span, slots))
+        raise ElabError(self.told(problem, span, slots))
 
     def report(self, problem: Problem, span: Span, **slots: Any) -> None:
-        self.elaborator.report(self._told(problem, span, slots))
+        self.elaborator.report(self.told(problem, span, slots))
 
-    def _told(self, problem: Problem, span: Span, slots: dict[str, Any]) -> Diagnostic:
+    def told(self, problem: Problem, span: Span, slots: dict[str, Any]) -> Diagnostic:
         diagnostic = problem.at(span, chain=self.chain, **slots)
         return diagnostic if self.origin is None else self.origin.tell(diagnostic)
 

@@ -5,16 +5,17 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dlc.diagnostics import Span
+from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, paths
 from dlc.elaborate.calls import Given, bind_static_arguments, check_static, entries, match_arguments
-from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.failures import described, spelled
+from dlc.elaborate.frame import ElabError, Frame, Silent
 from dlc.elaborate.operators import cast, lift
-from dlc.elaborate.types import WrittenType, axes_text, declared_dtype, written_type
+from dlc.elaborate.types import WrittenType, axes_text, declared_dtype, rank_help, written_type
 from dlc.elaborate.values import (
     Definition,
     GroupValue,
@@ -24,6 +25,7 @@ from dlc.elaborate.values import (
     attribute,
     frozen,
     settings,
+    show,
     type_name,
 )
 from dlc.ir.nodes import Child, Op, Value
@@ -254,13 +256,29 @@ def _bind(frame: Frame, callee: Callee, given: dict[str, tuple[Any, Span]], node
             bound.values[name] = None
             continue
         written = written_type(frame, callee.definition.unit, item.type, span)
-        bound.values[name] = _fit(frame, callee, item, written, value, binding, bound.float_dtype, span)
+        try:
+            bound.values[name] = _fit(frame, callee, item, written, value, binding, bound.float_dtype, span)
+        except ElabError as error:
+            raise ElabError(_with_others(frame, error.diagnostic, bound, written)) from None
         _remember(frame, bound, name, written)
     bound.known = binding.known
     bound.outer = dict(binding.dims)
     _rename(callee, bound)
     bound.types = inner_types(bound)
     return bound
+
+
+def _with_others(frame: Frame, diagnostic: Diagnostic, bound: Bound, written: WrittenType | None) -> Diagnostic:
+    """A shape that does not fit is shown beside the inputs that bound the same names."""
+    if diagnostic.code != problems.INPUT_SHAPE.code or written is None:
+        return diagnostic
+    names = set(conditions.words(axes_text(written.axes)))
+    notes = []
+    for (name, i), other in bound.written.items():
+        if names & set(conditions.words(axes_text(other.axes))):
+            tensor = flat(bound.values[name])[i]
+            notes.append(described(frame, tensor) + (f", for `{name}`" if tensor.name != name else ""))
+    return replace(diagnostic, notes=(*notes, *diagnostic.notes))
 
 
 def _remember(frame: Frame, bound: Bound, name: str, written: WrittenType | None) -> None:
@@ -321,17 +339,16 @@ def _fit_dtype(
         return value
     if wanted == "float" and value.type.is_float or (float_dtype != "float" and wanted == float_dtype and value.type.is_float):
         return cast(frame, ast.Node(span=span), value, wanted)
-    help = f"convert it: `cast({item.name}, {wanted})`"
+    help = f"convert it: `cast({spelled(frame, value)}, {wanted})`"
     message = f"`{callee.name}` takes `{item.name}` as {wanted}, not {found}"
-    frame.fail(problems.DTYPE, span, message=message, notes=[f"{value.name}: {value.type}"], help=help)
+    frame.fail(problems.DTYPE, span, message=message, notes=[described(frame, value)], help=help)
 
 
 def _shape_error(
     frame: Frame, callee: Callee, item: ast.Field, written: WrittenType, value: Tensor, error: AxisError, span: Span
 ) -> None:
-    made = f"   (made at {value.made_at} by {value.made_by})" if value.made_at.line and value.made_by else ""
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
-    notes = [f"{value.name}: {value.type}{made}"]
+    notes = [described(frame, value)]
     frame.fail(
         problems.INPUT_SHAPE,
         span,
@@ -340,19 +357,8 @@ def _shape_error(
         expected=expected,
         reason=error.message,
         notes=notes,
-        help=error.help or _axes_help(written, value),
+        help=error.help or rank_help(written, value.type.rank, spelled(frame, value)),
     )
-
-
-def _axes_help(written: WrittenType, value: Tensor) -> str:
-    """Typical slips with the number of axes."""
-    stars = any(isinstance(axis, ast.Star) for axis in written.axes)
-    wanted = len(written.axes)
-    if not stars and wanted == 2 and value.type.rank > 2:
-        return "flatten it first: `x |> flatten`"
-    if not stars and value.type.rank == wanted - 1:
-        return "add an axis: `x[none]` in front, `x[:, none]` behind the first"
-    return ""
 
 
 def _fit_group(
@@ -405,7 +411,7 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
     inner.env.update({name: value for name, value in bound.values.items() if value is None})
     inner.dims.update(bound.outer)
     inner.facts = frame.facts
-    for condition in callee.where:
+    for condition in [part for each in callee.where for part in conditions.parts(each)]:
         for relation in conditions.relations(inner, condition):
             holds = relation if isinstance(relation, bool) else frame.facts.decide(relation)
             if holds is True:
@@ -415,7 +421,7 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
             fact = conditions.text(condition)
             frame.fail(
                 problem,
-                _fact_place(callee, fact, node.span),
+                _fact_place(callee, fact, node.span) if holds is False else node.span,
                 callee=callee.name,
                 fact=fact,
                 notes=[*_where_notes(callee, bound, fact)],
@@ -434,7 +440,7 @@ def _where_notes(callee: Callee, bound: Bound, fact: str) -> list[str]:
     """The values of the names that a fact speaks of."""
     words = set(conditions.words(fact))
     known = {**callee.static, **{name: size for name, size in bound.outer.items() if isinstance(size, Dim)}}
-    shown = {name: value for name, value in known.items() if name in words}
+    shown = {name: value for name, value in known.items() if name in words and show(value) != name}
     return [f"with {settings(shown)}"] if shown else []
 
 

@@ -42,6 +42,16 @@ NAMES = {
     "print": "nothing is printed while compiling: `dlc check --types` shows every type",
 }
 
+# dtypes.
+DTYPES = {
+    "float32": "f32", "float16": "f16", "float64": "f64", "bfloat16": "bf16", "int64": "i64", "int32": "i32", "int16": "i16",
+    "int8": "i8", "uint8": "u8", "long": "i64", "half": "f16", "double": "f64", "boolean": "bool", "fp32": "f32", "fp16": "f16",
+}  # fmt: skip
+NAMES |= {name: f"did you mean `{dtype}`?" for name, dtype in DTYPES.items()}
+
+# Reductions.
+REDUCTIONS = {"average": "mean", "avg": "mean", "maximum": "max", "minimum": "min", "product": "prod", "add": "sum"}
+
 # Arguments that have another name here.
 RENAMED = {
     "dim": "axis", "dims": "axes", "keepdim": "keepdims", "out_features": "out", "out_channels": "out", "units": "out",
@@ -68,6 +78,33 @@ _NEEDLESS = {
     "use_bias": "did you mean `bias`?",
     "name": "a part is named by `as`: `linear(8) as fc`",
     "shuffle": "training data are always shuffled",
+}
+
+# What is written behind a point.
+ATTRIBUTES = {
+    "shape": "name the sizes in the type: `x: [B, T, d]`, or bind them: `y: [B, n] = x`",
+    "size": "name the sizes in the type: `x: [B, T, d]`, or bind them: `y: [B, n] = x`",
+    "dim": "the number of axes is that of the type",
+    "ndim": "the number of axes is that of the type",
+    "dtype": "a type says its dtype: `f32[B, T]`",
+    "view": "write `reshape(x, [sizes])`",
+    "contiguous": "there is no need for it: leave it out",
+    "unsqueeze": "index with `none`: `x[:, none]`",
+    "masked_fill": "write `where(mask, value, x)`",
+    "expand": "write `broadcast(x, [sizes])`",
+    "detach": "write `stop_gradient(x)`",
+    "item": "a tensor's value is known only when the network runs",
+    "to": "the backend decides where the model runs; `cast(x, bf16)` changes the dtype",
+    "cuda": "the backend decides where the model runs",
+    "float": "write `cast(x, float)`",
+    "long": "write `cast(x, i64)`",
+    "backward": "`minimize …` differentiates and updates",
+    "step": "`optimizer = …` says how to update; no call is needed",
+    "zero_grad": "`minimize …` differentiates and updates; no call is needed",
+    "parameters": "an optimizer updates every network of the block; `freeze` keeps parameters fixed",
+    "append": "a list grows by `+`: `xs = xs + [x]`",
+    "extend": "a list grows by `+`: `xs = xs + ys`",
+    "forward": "apply it: `fc(x)`",
 }
 
 # Calls whose second tensor lands in another argument.

@@ -114,7 +114,7 @@ def _expand(frame: Frame, node: ast.Index, value: Tensor) -> list[Any]:
     rank = value.type.rank
     if used > rank:
         message = f"{value.type} has {rank} axes, {used} are indexed"
-        frame.fail(problems.AXIS, node.span, message=message)
+        frame.fail(problems.AXIS, node.items[rank].span, message=message)
     ellipses = [i for i, item in enumerate(items) if isinstance(item, ast.Ellipsis_)]
     if len(ellipses) > 1:
         frame.fail(problems.AXIS, node.span, message="an index can hold one `...`")

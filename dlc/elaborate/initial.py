@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dlc.diagnostics import Span
+from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls import Given, match_arguments
 from dlc.elaborate.frame import ElabError, Frame
 from dlc.elaborate.operators import cast, emit, emit_all, lift, tensor_binary
-from dlc.elaborate.values import Builtin, Tensor, show, type_name
+from dlc.elaborate.values import Builtin, GroupValue, Tensor, show, type_name
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function
 from dlc.syntax import ast
@@ -35,13 +35,15 @@ _GAINS: dict[str, Callable[[float], float]] = {
 def initial_function(frame: Frame, node: ast.Expr, type: TensorType, span: Span, env: dict[str, Any]) -> str:
     """The name of a function that computes the initial value `node` for a parameter of `type`."""
     elaborator = frame.elaborator
+    hidden = {name for name, value in env.items() if isinstance(value, Tensor | GroupValue)}
     inner = Frame(
         elaborator,
         frame.unit,
         frame.name,
         "init",
         Builder(Facts()),
-        env={**env, **_fans(type)},
+        env={**{name: value for name, value in env.items() if name not in hidden}, **_fans(type)},
+        cached={"hidden": hidden},
         dims=dict(frame.dims),
         static=frame.static,
         chain=frame.chain,
@@ -49,6 +51,7 @@ def initial_function(frame: Frame, node: ast.Expr, type: TensorType, span: Span,
         float_dtype=type.dtype if type.is_float else "float",
         init_shape=type.axes,
     )
+    inner.origin = frame.origin
     value = _value(inner, node, type, span)
     function = Function(
         name="",
@@ -87,7 +90,8 @@ def _value(inner: Frame, node: ast.Expr, type: TensorType, span: Span) -> Tensor
         return emit(inner, node, "broadcast", value, shape=type.axes)
     except ElabError as error:
         message = f"the initial value is {value.type}, the parameter {type}"
-        raise ElabError(problems.BAD_INITIAL.at(span, message=message, chain=inner.chain)) from error
+        told = inner.told(problems.BAD_INITIAL, span, {"message": message})
+        raise ElabError(told) from error
 
 
 def _full(frame: Frame, node: ast.Node, value: Any, type: TensorType) -> Tensor:
@@ -112,9 +116,9 @@ def _parameters(frame: Frame, node: ast.Node, name: str, args: Given, defaults: 
             frame.fail(problems.MISSING_ARGUMENT, node.span, callee=name, name=key)
         wanted = str if isinstance(defaults[key], str) else (int, float)
         if not isinstance(value, wanted):
-            frame.fail(
-                problems.BAD_INITIAL, node.span, message=f"`{key}` of `{name}` can't be {show(value)} here"
-            )
+            expected = "a string" if wanted is str else "a number"
+            message = f"`{key}` of `{name}` must be {expected}, not {type_name(value)}"
+            frame.fail(problems.BAD_INITIAL, bound[key][1], message=message)
     return values
 
 
@@ -209,12 +213,13 @@ def _kaiming(frame: Frame, node: ast.Node, args: Given, name: str) -> float:
     """He et al. (2015): gain / sqrt(fan)."""
     defaults = {"a": 0.0, "mode": "fan_in", "nonlinearity": "leaky_relu"}
     given = _parameters(frame, node, name, args, defaults)
-    if given["mode"] not in ("fan_in", "fan_out"):
-        frame.fail(problems.BAD_INITIAL, node.span, message="`mode` is `fan_in` or `fan_out`")
-    gain = _GAINS.get(given["nonlinearity"])
-    if gain is None:
-        known = ", ".join(_GAINS)
-        frame.fail(problems.BAD_INITIAL, node.span, message=f"`nonlinearity` is one of {known}")
+    for key, known in (("mode", ("fan_in", "fan_out")), ("nonlinearity", tuple(_GAINS))):
+        if given[key] not in known:
+            place = args.named[key][1] if key in args.named else node.span
+            message = f"`{key}` of `{name}` is {' or '.join(known)}, not {given[key]}"
+            help = did_you_mean(given[key], known).replace("`", '"')
+            frame.fail(problems.BAD_INITIAL, place, message=message, help=help)
+    gain = _GAINS[given["nonlinearity"]]
     return gain(float(given["a"])) / math.sqrt(_fan(frame, given["mode"]))
 
 

@@ -127,23 +127,35 @@ def visible(frame: Frame) -> set[str]:
     """Every name that could have been meant."""
     from dlc.elaborate.builtins import BUILTINS
 
-    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *CONSTANTS}
+    from dlc.elaborate.initial import INITIALS
+
+    initials = INITIALS if frame.init_shape is not None else ()
+    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *CONSTANTS, *initials}
 
 
 def unknown(frame: Frame, name: str, span: Span) -> Any:
-    later = _bound_later(frame, name, span)
+    if name in frame.cached.get("hidden", ()):
+        message = f"an initial value can't depend on `{name}`: it is there before any input"
+        frame.fail(problems.BAD_INITIAL, span, message=message)
+    later = _bound_elsewhere(frame, name, span)
     known = {each for each in visible(frame) if not each.startswith("_")}
     help = later or habits.NAMES.get(name) or did_you_mean(name, known - {name})
     frame.fail(problems.UNKNOWN_NAME, span, name=name, help=help)
 
 
-def _bound_later(frame: Frame, name: str, span: Span) -> str:
-    """Help where a name is read above the line that binds it."""
+def _bound_elsewhere(frame: Frame, name: str, span: Span) -> str:
+    """Help where a name is read above the line that binds it, or bound only in a block that does not run."""
+    from dlc.elaborate.statements import assigned
+
     body = frame.definition.node.body if frame.definition is not None else ()
     for statement in body:
-        target = statement.target if isinstance(statement, ast.Assign) else None
-        if isinstance(target, ast.NameTarget) and target.id == name and statement.span.line > span.line:
+        if name not in assigned(statement):
+            continue
+        if statement.span.line > span.line:
             return f"`{name}` is bound further down, in line {statement.span.line}"
+        if isinstance(statement, ast.For | ast.If) and statement.span.end_line < span.line:
+            block = "loop" if isinstance(statement, ast.For) else "`if`"
+            return f"`{name}` is bound only in the {block} in line {statement.span.line}, which does not run"
     return ""
 
 

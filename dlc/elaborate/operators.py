@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.failures import described, helped, op_failed, source, spelled
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.values import Dtype, Tensor, show, type_name
 from dlc.ir.nodes import Value
@@ -29,7 +30,6 @@ _STATIC_OPS: dict[str, Callable[[Any, Any], Any]] = {
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-_PROBLEM = {"shape": problems.SHAPE, "dtype": problems.DTYPE, "fact": problems.UNPROVED_SHAPE, "value": problems.AXIS}
 _POWER_BITS = 4096
 
 
@@ -56,17 +56,6 @@ def emit_all(frame: Frame, node: ast.Node, name: str, *operands: Any, **attrs: A
     except OpError as error:
         op_failed(frame, node, error, operands)
     return tuple(Tensor(value, node.span, name) for value in results)
-
-
-def op_failed(frame: Frame, node: ast.Node, error: OpError, operands: tuple[Any, ...]) -> Any:
-    """Report an op's refusal of its operands, each shown with its type and where it was made."""
-    notes = [f"{_shown(each)}" for each in operands if isinstance(each, Tensor)]
-    frame.fail(_PROBLEM[error.kind], node.span, message=error.message, notes=(*notes, *error.notes), help=error.help)
-
-
-def _shown(tensor: Tensor) -> str:
-    where = f"   (made at {tensor.made_at} by {tensor.made_by})" if tensor.made_by and tensor.made_at.line else ""
-    return f"{tensor.name}: {tensor.type}{where}"
 
 
 def constant(frame: Frame, node: ast.Node, value: Number, dtype: str) -> Tensor:
@@ -202,12 +191,15 @@ def _adapt(frame: Frame, node: ast.Node, op: str, number: Any, tensor: Tensor) -
             problems.DTYPE,
             node.span,
             message=f"`{op}` can't bring the float {number} to a tensor of {dtype}",
-            notes=[f"{tensor.name}: {tensor.type}"],
-            help="convert the tensor first: `cast(x, float)`",
+            notes=[described(frame, tensor)],
+            help=f"convert the tensor first: `cast({spelled(frame, tensor)}, float)`",
         )
     if isinstance(number, bool) != (dtype == "bool"):
         found = "a bool" if isinstance(number, bool) else show(number)
-        frame.fail(problems.DTYPE, node.span, message=f"`{op}` can't bring {found} to a tensor of {dtype}")
+        name = spelled(frame, tensor)
+        help = f"invert a mask by `not {name}`, make it numbers by `cast({name}, float)`" if dtype == "bool" else ""
+        message = f"`{op}` can't bring {found} to a tensor of {dtype}"
+        frame.fail(problems.DTYPE, node.span, message=message, notes=[described(frame, tensor)], help=help)
     return lift(frame, node, number, dtype)
 
 
@@ -264,20 +256,33 @@ def _matmul(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Tensor:
             problems.SHAPE,
             node.span,
             message="`@` needs tensors with axes; use `*` for a scalar",
-            notes=[_shown(left), _shown(right)],
+            notes=[described(frame, left), described(frame, right)],
         )
     # A vector stands for a matrix with one row (left) or one column (right), which is dropped again, as in NumPy.
     if a == 1:
         left = emit(frame, node, "reshape", left, shape=(Dim.of(1), *left.type.axes))
     if b == 1:
         right = emit(frame, node, "reshape", right, shape=(*right.type.axes, Dim.of(1)))
-    result = emit(frame, node, "matmul", left, right)
+    result = helped(lambda: emit(frame, node, "matmul", left, right), _transposed_help(frame, node, left, right))
     axes = list(result.type.axes)
     if b == 1:
         axes.pop()
     if a == 1:
         axes.pop(-1 if b == 1 else -2)
     return result if a > 1 and b > 1 else emit(frame, node, "reshape", result, shape=tuple(axes))
+
+
+def _transposed_help(frame: Frame, node: ast.Binary, left: Tensor, right: Tensor) -> str:
+    """Help where a product would do with one side transposed."""
+    k = left.type.axes[-1]
+    if frame.facts.prove_eq(k, right.type.axes[-2]) is True:
+        return ""
+    a, b = (source(frame, side.span, 24) or "…" for side in (node.left, node.right))
+    if frame.facts.prove_eq(k, right.type.axes[-1]) is True:
+        return f"transpose the right side: `{a} @ {b}.T`"
+    if frame.facts.prove_eq(left.type.axes[-2], right.type.axes[-2]) is True:
+        return f"transpose the left side: `{a}.T @ {b}`"
+    return ""
 
 
 def value_of(tensor: Tensor) -> Value:

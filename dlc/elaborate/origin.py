@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dlc.elaborate.frame import Frame
 
 LIBRARY = "dlc:std/"
+_QUOTED = re.compile(r"`(\w+)`")
 _MADE_AT = re.compile(r" +\(made at .*\)$")
 
 
@@ -43,19 +44,28 @@ class Origin:
 
     def tell(self, diagnostic: Diagnostic) -> Diagnostic:
         """The diagnostic as the user sees it, with the place in the library as a note."""
-        at = diagnostic.span
-        if not at.file.startswith(LIBRARY):
-            return replace(diagnostic, chain=self.chain)
+        at, place = diagnostic.span, self.place(diagnostic.span)
         notes = [self._translated(_MADE_AT.sub("", note)) for note in diagnostic.notes]
+        inside = f", at {at.file}:{at.line}" if at.file.startswith(LIBRARY) else ""
+        message = self._translated(diagnostic.message)
         return replace(
             diagnostic,
-            span=self.place(at),
-            message=self._translated(diagnostic.message),
+            span=place,
+            message=message if place == self.span else self._renamed(message),
             help=self._translated(diagnostic.help),
-            notes=(*notes, f"inside `{self.name}`, at {at.file}:{at.line}"),
+            notes=(*notes, f"inside `{self.name}`{inside}"),
             chain=self.chain,
             fixes=(),
         )
+
+    def _renamed(self, message: str) -> str:
+        """A message about an argument that the user wrote speaks of what the user called."""
+        from dlc.elaborate.names import is_op
+
+        for name in _QUOTED.findall(message):
+            if is_op(name):
+                return message.replace(f"`{name}`", f"`{self.name}`", 1)
+        return message
 
     def _translated(self, text: str) -> str:
         """The text with the library's dims replaced by the user's sizes."""

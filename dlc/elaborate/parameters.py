@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.functions import Callee, flat
 from dlc.elaborate.operators import cast, lift
-from dlc.elaborate.types import axes_text, declared_dtype, written_type
+from dlc.elaborate.types import axes_text, declared_dtype, rank_help, written_type
 from dlc.elaborate.values import POISON, GroupValue, Instance, Poison, Tensor, type_name
 from dlc.ir.nodes import Function, Param
 from dlc.syntax import ast
@@ -41,8 +42,8 @@ def _finish(frame: Frame, callee: Callee) -> tuple[Any, tuple[tuple[str, str], .
     returned = _as_outputs(frame, callee)
     binding = Binding(lambda name: _known(frame, name), frame.facts)
     values: list[Any] = []
-    for item, value in zip(callee.outputs, returned, strict=True):
-        values.append(_check_output(frame, callee, item, value, binding))
+    for i, (item, value) in enumerate(zip(callee.outputs, returned, strict=True)):
+        values.append(_check_output(frame, callee, item, value, binding, _return_span(frame, callee, i)))
     named: list[tuple[str, str]] = []
     for i, (item, value) in enumerate(zip(callee.outputs, values, strict=True)):
         base = item.name or ("output" if len(values) == 1 else f"output_{i}")
@@ -61,14 +62,15 @@ def _known(frame: Frame, name: str) -> Dim | tuple[Dim, ...] | None:
 
 def _as_outputs(frame: Frame, callee: Callee) -> list[Any]:
     value, count = frame.returned, len(callee.outputs)
-    values = list(value) if isinstance(value, tuple) and count != 1 else [value]
+    several = count != 1 or isinstance(callee.outputs[0].type, ast.TensorTypeExpr)
+    values = list(value) if isinstance(value, tuple) and several else [value]
     missing = [item for item in callee.outputs[len(values) :] if item.default is not None]
     values += [None] * len(missing)
     if len(values) != count:
         expected = f"{count} output" + ("" if count == 1 else "s")
         frame.fail(
             problems.OUTPUT_COUNT,
-            frame.cached.get("return", _header_span(callee)),
+            _return_span(frame, callee),
             name=callee.name,
             expected=expected,
             found=f"{len(values)} value" + ("" if len(values) == 1 else "s"),
@@ -81,8 +83,19 @@ def _header_span(callee: Callee) -> Any:
     return getattr(node, "name_span", None) or node.span
 
 
-def _check_output(frame: Frame, callee: Callee, item: ast.Field, value: Any, binding: Binding) -> Any:
-    span = frame.cached.get("return", _header_span(callee))
+def _return_span(frame: Frame, callee: Callee, index: int | None = None) -> Span:
+    """Where a result is returned; without an index all of them."""
+    spans = frame.cached.get("return")
+    if not spans:
+        return _header_span(callee)
+    if index is None:
+        return spans[0].to(spans[-1]) if len(spans) > 1 else spans[0]
+    return spans[index] if index < len(spans) else spans[0]
+
+
+def _check_output(
+    frame: Frame, callee: Callee, item: ast.Field, value: Any, binding: Binding, span: Span
+) -> Any:
     if value is None and item.default is not None:
         return None
     if isinstance(value, int | float | Dim) and not isinstance(value, bool):
@@ -114,7 +127,7 @@ def _check_output(frame: Frame, callee: Callee, item: ast.Field, value: Any, bin
             expected=expected,
             found=str(value.type),
             notes=[error.message],
-            help=error.help,
+            help=error.help or rank_help(written, value.type.rank),
         )
     return value
 

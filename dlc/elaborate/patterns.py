@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlc.diagnostics import Span, did_you_mean
+from dlc.diagnostics import Span, did_you_mean, suggestion
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate import habits
+from dlc.elaborate.failures import described
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import emit, plain
-from dlc.elaborate.values import Tensor
+from dlc.elaborate.values import Tensor, show
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 
@@ -106,10 +108,9 @@ class Pattern:
     def expand(self, groups: list[Group], rank: int, tensor: Tensor) -> list[Group]:
         dots = [i for i, group in enumerate(groups) if group.names == ["..."] and not group.composed]
         if not dots and len(groups) != rank:
-            self.fail(
-                f"the pattern has {len(groups)} axes on its left, the tensor {rank}",
-                notes=[f"{tensor.name}: {tensor.type}"],
-            )
+            ends = (groups[0].start, groups[-1].end) if groups else (0, 0)
+            message = f"the pattern has {_axes(len(groups))} here, the tensor {rank}"
+            self.fail(message, *ends, notes=[described(self.frame, tensor)])
         if not dots:
             return groups
         extra = rank - len(groups) + 1
@@ -127,7 +128,7 @@ class Pattern:
             if name not in unknown:
                 product = product * (self.known(name) or 1)
         facts = self.frame.facts
-        notes = [f"{tensor.name}: {tensor.type}"]
+        notes = [described(self.frame, tensor)]
         where = (group.start, group.end)
         if len(unknown) > 1:
             names = " and ".join(f"`{name}`" for name in unknown)
@@ -136,11 +137,11 @@ class Pattern:
             equal = facts.prove_eq(product, size)
             if equal is True:
                 return
-            shown = "*".join(group.names)
-            told = f"{shown} is {product}" if str(product) != shown else shown
-            verb = "is" if equal is False else "is not known to be that, but"
-            help = "" if equal is False else f"state it: `where {product} == {size}`"
-            self.fail(f"axis {axis}: {told}, and the tensor's {verb} {size}", *where, notes=notes, help=help)
+            shown = " ".join(group.names)
+            told = f"`{shown}` is {product}" if str(product) != shown else f"the pattern says `{shown}`"
+            unproved = "" if equal is False else ", and nothing says that they are equal"
+            message = f"axis {axis} of the tensor is {size}, {told}{unproved}"
+            self.fail(message, *where, notes=notes, help=self._mismatch_help(equal, product, size))
         if product == Dim.of(1):
             self.sizes[unknown[0]] = size
             return
@@ -150,6 +151,11 @@ class Pattern:
             help = "" if divisible is False else f"state it: `where {size} % {_paren(product)} == 0`"
             self.fail(f"axis {axis}: {size} {verb} a multiple of {product}", *where, notes=notes, help=help)
         self.sizes[unknown[0]] = facts.simplify(size // product)
+
+    def _mismatch_help(self, equal: bool | None, product: Dim, size: Dim) -> str:
+        if re.search(rf"\b{re.escape(str(size))}\b", self.text) and str(product) in self.frame.dims:
+            return f"`{product}` and `{size}` are sizes of this body: are they swapped?"
+        return "" if equal is False else f"state it: `where {product} == {size}`"
 
     def order(self, groups: list[Group]) -> list[str]:
         return [name for group in groups for name in group.names]
@@ -165,6 +171,10 @@ class Pattern:
                 product = product * self.size(name)
             shape.append(self.frame.facts.simplify(product))
         return tuple(shape)
+
+
+def _axes(count: int) -> str:
+    return f"{count} axis" if count == 1 else f"{count} axes"
 
 
 def _paren(value: Dim) -> str:
@@ -250,10 +260,26 @@ def _permute(frame: Frame, node: ast.Node, x: Tensor, here: list[str], there: li
     return x if axes == tuple(range(len(axes))) else emit(frame, node, "permute", x, axes=axes)
 
 
-def reduce(frame: Frame, node: ast.Node, x: Tensor, text: Any, how: Any, span: Span, given: Mapping[str, Any]) -> Any:
+REDUCTIONS = ("sum", "mean", "max", "min", "prod")
+
+
+def reduce(
+    frame: Frame,
+    node: ast.Node,
+    x: Tensor,
+    text: Any,
+    how: Any,
+    span: Span,
+    given: Mapping[str, Any],
+    how_span: Span,
+) -> Any:
     """`reduce(x, "B (h p) -> B h", "mean", p=2)`."""
-    if how not in ("sum", "mean", "max", "min", "prod"):
-        frame.fail(problems.PATTERN, node.span, message="`reduce` goes by sum, mean, max, min or prod")
+    if how not in REDUCTIONS:
+        near = habits.REDUCTIONS.get(how, "") if isinstance(how, str) else ""
+        near = near or (suggestion(how, REDUCTIONS) if isinstance(how, str) else "")
+        help = f'did you mean "{near}"?' if near else ""
+        message = f"`reduce` goes by sum, mean, max, min or prod, not {show(how)}"
+        frame.fail(problems.PATTERN, how_span, message=message, help=help)
     pattern = _pattern(frame, text, span, given)
     left, right = pattern.split()
     left = pattern.match(left, x)

@@ -72,6 +72,7 @@ class Project:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root.resolve() if root else None
         self.units: dict[str, Unit] = {}
+        self.reached: set[Definition] = set()  # what some model or train block of the file called
         self.diagnostics: list[Diagnostic] = []
         self._open: list[str] = []
 

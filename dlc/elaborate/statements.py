@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from dlc.diagnostics import did_you_mean
+from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, loops, names, paths
 from dlc.elaborate.calls import Given, apply
 from dlc.elaborate.expressions import evaluate, truth
+from dlc.elaborate.failures import described, spelled
 from dlc.elaborate.frame import Frame, InitRuleClosure, Silent
 from dlc.elaborate.initial import initial_function
 from dlc.elaborate.operators import cast, emit
@@ -188,10 +189,11 @@ def _check_binding(frame: Frame, target: ast.NameTarget, value: Any) -> Any:
     try:
         binding.match(written.axes, value.type.axes)
     except AxisError as error:
-        notes = [f"{value.name}: {value.type}"]
+        notes = [described(frame, value)]
+        place = error.node.span if error.node is not None and error.node.span.line else target.span
         frame.fail(
             problems.BINDING_TYPE,
-            target.span,
+            place,
             name=target.id,
             expected=expected,
             reason=error.message,
@@ -221,9 +223,15 @@ def _expression(frame: Frame, node: ast.ExprStmt) -> None:
 
 
 def _return(frame: Frame, node: ast.Return) -> None:
-    frame.cached["return"] = node.value.span
+    frame.cached["return"] = _result_spans(node.value)
     frame.returned = evaluate(frame, node.value)
     frame.has_returned = True
+
+
+def _result_spans(node: ast.Expr) -> list[Span]:
+    """Where each result is made: of a pipe, its last stage."""
+    items = node.items if isinstance(node, ast.TupleExpr) else (node,)
+    return [item.stage.span if isinstance(item, ast.Pipe) else item.span for item in items]
 
 
 # --- conditions ------------------------------------------------------------------------------------------------
@@ -332,7 +340,10 @@ def _require_dims(frame: Frame, node: ast.Require, relation: Relation) -> None:
 
 def _require_data(frame: Frame, node: ast.Require, value: Tensor) -> None:
     if value.type.dtype != "bool":
-        frame.fail(problems.DTYPE, node.span, message=f"`require` needs a bool, not {value.type.dtype}")
+        help = f"compare it: `{spelled(frame, value)} > 0`"
+        frame.fail(
+            problems.DTYPE, node.condition.span, message=f"`require` needs a bool, not {value.type}", help=help
+        )
     if value.type.rank:
         value = emit(frame, node, "all", value, axis=tuple(range(value.type.rank)), keepdims=False)
     message = _message(frame, node)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate import habits
 from dlc.elaborate.calls import STATIC_TYPES
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.project import Unit
 from dlc.elaborate.values import Definition
 from dlc.syntax import ast
 from dlc.types.tensor import DTYPES
-
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True, slots=True)
 class WrittenType:
@@ -100,11 +96,22 @@ def written_type(frame: Frame, unit: Unit, node: ast.TypeExpr | None, span: Span
 
 def _unknown(frame: Frame, unit: Unit, name: str, span: Span) -> None:
     groups = [key for key, value in unit.names.items() if isinstance(value, Definition) and isinstance(value.node, ast.GroupDef)]
-    aliases = {"float32": "f32", "float16": "f16", "float64": "f64", "bfloat16": "bf16", "int64": "i64", "int32": "i32",
-               "int8": "i8", "uint8": "u8", "long": "i64", "half": "f16", "double": "f64", "boolean": "bool"}  # fmt: skip
-    help = f"did you mean `{aliases[name]}`?" if name in aliases else did_you_mean(name, [*DTYPES, *groups])
+    help = f"did you mean `{habits.DTYPES[name]}`?" if name in habits.DTYPES else did_you_mean(name, [*DTYPES, *groups])
     help = help or f"dtypes are {', '.join(DTYPES)}"
     frame.fail(problems.BAD_TYPE, span, message=f"there is no type `{name}`", help=help)
+
+
+def rank_help(written: WrittenType, rank: int, name: str = "x") -> str:
+    """Help with typical slips in the number of axes."""
+    wanted = len(written.axes)
+    if any(isinstance(axis, ast.Star) for axis in written.axes):
+        return ""
+    name = name if name != "…" else "x"
+    if wanted == 2 and rank > 2:
+        return f"flatten it first: `{name} |> flatten`"
+    if rank == wanted - 1:
+        return f"add an axis: `{name}[none]` in front, `{name}[:, none]` behind the first"
+    return ""
 
 
 def declared_dtype(written: WrittenType, float_dtype: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dlc.ops.definition import OpError
+from dlc.types.axes import equation
 from dlc.types.dims import Atom, Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import DTYPES, TensorType
@@ -104,4 +105,4 @@ def missing_equality(facts: Facts, a: Dim, b: Dim) -> str:
         if bottom.constant != 0 and facts.assume_divisible(top, bottom).prove_eq(a, b):
             value = f"({top})" if " " in str(top) else str(top)
             return f"state what is missing: `where {value} % {bottom} == 0`"
-    return f"if they always are, state it: `where {a} == {b}`"
+    return f"if they always are, state it: `where {equation(a, b)}`"

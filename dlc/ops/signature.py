@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import FAMILIES, OpDef, OpError
 from dlc.syntax import ast
-from dlc.types.axes import AxisError, Binding, evaluate_axis
+from dlc.types.axes import AxisError, Binding, equation, evaluate_axis
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -149,7 +149,9 @@ def own_dtype(op: OpDef, inputs: Sequence[TensorType | None]) -> str:
             continue
         if operand.dtype is not None:
             if operand.dtype != actual.dtype:
-                raise OpError(f"`{op.name}` needs `{operand.name}` to be {operand.dtype}", kind="dtype")
+                raise OpError(
+                    f"`{op.name}` needs `{operand.name}` to be {operand.dtype}, not {actual.dtype}", kind="dtype"
+                )
         elif not dtype:
             dtype = actual.dtype
             if dtype not in FAMILIES[op.dtypes]:
@@ -203,7 +205,7 @@ def _broadcast_two(name: str, facts: Facts, a: tuple[Dim, ...], b: tuple[Dim, ..
             raise OpError(f"`{name}` can't broadcast these: axis {i - len(b)} is {mine} and {other}")
         raise OpError(
             f"`{name}` needs axis {i - len(b)} to agree: {mine} and {other} are not known to be equal",
-            help=f"if they always are, state it: `where {mine} == {other}`",
+            help=f"if they always are, state it: `where {equation(mine, other)}`",
             kind="fact",
         )
     return tuple(axes)

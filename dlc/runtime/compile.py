@@ -158,10 +158,14 @@ def write_artifact(
 
     backend = find_backend(backend_name, usable=backend_name in ("onnx", "tvm"))
     artifact, program = _emit(model, backend, optimize, precision, target, training)
+    given = weights is not None or seed is not None
+    values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
+    holds_weights = getattr(backend, "with_weights", None)  # for formats that keep them in the artifact, as ONNX does
+    if given and holds_weights is not None:
+        artifact = holds_weights(artifact, values)
     folder = artifact.write(directory)
     written = [folder / name for name in artifact.files]
-    if weights is not None or seed is not None:
-        values = prepare(program, model_weights(model, weights, through, seed or 0))
+    if given and holds_weights is None:
         path = folder / f"{model.identifier}.safetensors"
         write_file(path, values)
         written.append(path)

@@ -44,6 +44,7 @@ class Setup:
     clip_norm: float | None = None
     seed: int = 0
     device: str = "cpu"
+    flops: int | None = None  # of one batch, forward; None if it is not known
 
     @property
     def dtypes(self) -> dict[str, str]:

@@ -430,11 +430,11 @@ class _Writer:
         return [*lines, " " * (indent + INDENT) + message]
 
     def _scan(self, stmt: ast.Scan, indent: int) -> list[str]:
-        targets = ", ".join(map(self.expressions.target, stmt.source.targets))
+        target = ast.TupleTarget(stmt.source.targets) if len(stmt.source.targets) > 1 else stmt.source.targets[0]
         sequences = ", ".join(self.flat(each, CONDITION) for each in stmt.source.sequences)
         along = f" along {self.flat(stmt.along, CONDITION)}" if stmt.along else ""
         backwards = " backwards" if stmt.backwards else ""
-        head = f"{' ' * indent}scan {targets} in {sequences}{along}{backwards}"
+        head = f"{' ' * indent}scan {self.expressions.target(target)} in {sequences}{along}{backwards}"
         return self._braces(
             self._carried(head, stmt, indent), stmt.body, stmt.span, self._scan_end(stmt), indent
         )

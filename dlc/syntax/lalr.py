@@ -131,6 +131,7 @@ class Parser:
         self.builder = builder
         self.on_failure = on_failure
         self.index = 0
+        self._resumed = -1  # where it went on after the last error
         self.states: list[int] = []
         self.values: list[Any] = []
         self.firsts: list[
@@ -230,9 +231,14 @@ class Parser:
                 return False
         self._pop(height)
         first = self.lasts[-1] + 1 if self.lasts else 0
-        self._skip(self._block_level(height))
-        self._push(row(self.states[-1])[ERROR], self.tokens[index], first, max(first, self.index - 1), 0)
-        return True
+        level = self._block_level(height)
+        self._push(row(self.states[-1])[ERROR], self.tokens[index], first, first, 0)
+        while not self._resumes(self.tokens[self.index], level):
+            self.index += 1
+        self.lasts[-1] = max(first, self.index - 1)
+        stuck = self.index == self._resumed
+        self._resumed = self.index
+        return not stuck
 
     def _finish(self) -> None:
         """Keeps the statement or item that is complete before the wrong token."""
@@ -263,13 +269,13 @@ class Parser:
             return 0
         return last.level + (last.kind == "{")
 
-    def _skip(self, level: int) -> None:
-        while not self._resumes(self.tokens[self.index], level):
-            self.index += 1
-
     def _resumes(self, token: Token, level: int) -> bool:
         """Whether the parser can go on at `token` after an error in a block (`level` > 0) or an item."""
-        if token.kind == END or (token.starts_body and token.level == level):
+        if token.kind == END:
+            return True
+        if token.kind not in row(self.states[-1]):
+            return False
+        if token.starts_body and token.level == level:
             return True
         if level == 0:
             return token.starts_item and token.level == 0

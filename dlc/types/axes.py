@@ -184,8 +184,13 @@ class Binding:
             f"axis {index}: {told}, found {found}, and nothing says that they are equal",
             node=node,
             index=index,
-            help=f"if they always are, state it: `where {expected} == {found}`",
+            help=f"if they always are, state it: `where {equation(expected, found)}`",
         )
+
+
+def equation(a: Dim, b: Dim) -> str:
+    """`T == 64`: what is no number stands first."""
+    return f"{b} == {a}" if a.constant is not None else f"{a} == {b}"
 
 
 def _mod(value: Dim, factor: Dim) -> str:

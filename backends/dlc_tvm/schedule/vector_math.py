@@ -1,18 +1,28 @@
-"""exp, log, tanh and erf as arithmetic, so that they run in vector lanes.
+"""exp, log, tanh, erf and sigmoid as arithmetic, so that they run in vector lanes.
 
 LLVM calls the C library once per lane for these, which costs more than a whole matrix product's epilogue should.
 Errors stay within a few units in the last place of float32; infinities, NaNs, overflow and gradual underflow come
 out as the C library's would. Halves are computed in float32. float64 keeps the C library.
+
+The functions are written as LLVM code and linked into each kernel that calls them, where LLVM inlines them. (As TVM
+expressions they would need `Let`, whose nesting TVM's code generator expands, in time exponential in the depth.)
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm_ffi
-from tvm import IRModule, tirx
-from tvm.ir import Call
+from tvm import DataType, IRModule, tirx
+from tvm.ir import Call, StringImm
+from tvm.ir.transform import Sequential, module_pass
+from tvm.s_tir.pipeline import default_s_tir_pipeline
+from tvm.tirx.compilation_pipeline import register_tir_pipeline
+
+PIPELINE = "dlc_cpu"  # the name under which TVM knows its lowering passes with this one among them
 
 ROUND = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the sum
 ROUND_BITS = 0x4B400000
@@ -38,107 +48,193 @@ ERF_UNDER = (
 )
 
 
-def vectorizable_math(mod: IRModule) -> IRModule:
-    """Say the functions above as arithmetic in every kernel of `mod`."""
-    functions = dict(mod.functions_items())
-    for var, func in functions.items():
-        if isinstance(func, tirx.PrimFunc):
-            functions[var] = func.with_body(tvm_ffi.structural_map(func.body, (Call, _rewrite)))
-    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+@dataclass
+class Function:
+    """LLVM code for one function of vectors with `lanes` lanes, in the making."""
+
+    lanes: int
+    lines: list[str] = field(default_factory=list)
+
+    def type(self, element: str) -> str:
+        return element if self.lanes == 1 else f"<{self.lanes} x {element}>"
+
+    def literal(self, element: str, text: str) -> str:
+        return text if self.lanes == 1 else "<" + ", ".join([f"{element} {text}"] * self.lanes) + ">"
+
+    def emit(self, element: str, text: str) -> Value:
+        name = f"%t{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return Value(self, element, name)
+
+    def float(self, value: float) -> Value:
+        (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+        (bits,) = struct.unpack("<Q", struct.pack("<d", rounded))
+        return Value(self, "float", self.literal("float", f"0x{bits:016X}"))
+
+    def int(self, value: int) -> Value:
+        return Value(self, "i32", self.literal("i32", str(value)))
 
 
-def _rewrite(call: Any) -> Any:
-    formula = FORMULAS.get(getattr(call.op, "name", ""))
-    dtype = str(call.ty)
-    if formula is None or dtype not in ("float32", "float16", "bfloat16"):
-        return call
-    return tirx.Cast(dtype, _bind(tirx.Cast("float32", call.args[0]), formula))
+@dataclass(frozen=True)
+class Value:
+    """An operand: a register or a constant."""
+
+    function: Function
+    element: str
+    text: str
+
+    def _binary(self, instruction: str, other: Value | float) -> Value:
+        make = self.function.float if self.element == "float" else self.function.int
+        right = other if isinstance(other, Value) else make(other)  # type: ignore[arg-type]
+        operands = f"{self.function.type(self.element)} {self.text}, {right.text}"
+        return self.function.emit(self.element, f"{instruction} {operands}")
+
+    def __add__(self, other: Value | float) -> Value:
+        return self._binary("fadd" if self.element == "float" else "add", other)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._binary("fsub" if self.element == "float" else "sub", other)
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._binary("fmul", other)
+
+    def __truediv__(self, other: Value) -> Value:
+        return self._binary("fdiv", other)
+
+    def __rshift__(self, bits: int) -> Value:
+        return self._binary("ashr", bits)
+
+    def __lshift__(self, bits: int) -> Value:
+        return self._binary("shl", bits)
+
+    def compare(self, order: str, other: float) -> Value:
+        """Lanes where the comparison holds; it never does for NaN."""
+        operands = f"{self.function.type('float')} {self.text}, {self.function.float(other).text}"
+        return self.function.emit("i1", f"fcmp {order} {operands}")
+
+    def choose(self, yes: Value, no: Value) -> Value:
+        kind = self.function.type(yes.element)
+        condition = f"{self.function.type('i1')} {self.text}"
+        return self.function.emit(yes.element, f"select {condition}, {kind} {yes.text}, {kind} {no.text}")
+
+    def cast(self, instruction: str, element: str) -> Value:
+        source, target = self.function.type(self.element), self.function.type(element)
+        return self.function.emit(element, f"{instruction} {source} {self.text} to {target}")
 
 
-def _bind(value: Any, body: Callable[[Any], Any]) -> Any:
-    """`body(x)` with `x` computed once."""
-    var = tirx.Var("x", "float32")
-    return tirx.Let(var, value, body(var))
-
-
-def _float(value: float) -> Any:
-    return tirx.const(value, "float32")
-
-
-def _horner(x: Any, coefficients: Sequence[float]) -> Any:
-    total = _float(coefficients[0])
-    for coefficient in coefficients[1:]:
-        total = total * x + _float(coefficient)
+def _horner(x: Value, coefficients: Sequence[float]) -> Value:
+    total = x * coefficients[0] + coefficients[1]
+    for coefficient in coefficients[2:]:
+        total = total * x + coefficient
     return total
 
 
-def _clamp(x: Any, low: float, high: float) -> Any:
+def _clamp(x: Value, low: float, high: float) -> Value:
     """`x` between two bounds; written so that NaN stays NaN."""
-    x = tirx.Select(x < _float(low), _float(low), x)
-    return tirx.Select(x > _float(high), _float(high), x)
+    x = x.compare("olt", low).choose(x.function.float(low), x)
+    return x.compare("ogt", high).choose(x.function.float(high), x)
 
 
-def _power_of_two(exponent: Any) -> Any:
-    return tirx.reinterpret("float32", (exponent + 127) << 23)
+def _power_of_two(exponent: Value) -> Value:
+    return ((exponent + 127) << 23).cast("bitcast", "float")
 
 
-def _exp(x: Any) -> Any:
+def _exp(x: Value) -> Value:
     """2**n * e**r with |r| <= log(2) / 2. The scale is applied in halves: 2**n alone may overflow or underflow."""
-
-    def scaled(r: Any, n: Any) -> Any:
-        half = n >> 1
-        series = _horner(r, EXP) * (r * r) + r + _float(1.0)
-        return series * _power_of_two(half) * _power_of_two(n - half)
-
-    def reduced(x: Any, shifted: Any) -> Any:
-        whole = shifted - _float(ROUND)
-        n = tirx.reinterpret("int32", shifted) - tirx.const(ROUND_BITS, "int32")
-        r = x - whole * _float(0.693359375) - whole * _float(-2.12194440e-4)
-        return _bind(r, lambda r: scaled(r, n))
-
-    bounded = _clamp(x, -104.0, 89.0)
-    return _bind(
-        bounded,
-        lambda b: _bind(b * _float(1.44269504088896341) + _float(ROUND), lambda s: reduced(b, s)),
-    )
+    x = _clamp(x, -104.0, 89.0)
+    shifted = x * 1.44269504088896341 + ROUND
+    whole = shifted - ROUND
+    n = shifted.cast("bitcast", "i32") - ROUND_BITS
+    r = x - whole * 0.693359375 - whole * -2.12194440e-4
+    half = n >> 1
+    series = _horner(r, EXP) * (r * r) + r + 1.0
+    return series * _power_of_two(half) * _power_of_two(n - half)
 
 
-def _log(x: Any) -> Any:
+def _log(x: Value) -> Value:
     """e * log(2) + log(m), x = 2**e * m, m between sqrt(1/2) and sqrt(2)."""
-    tiny = x < _float(1.17549435e-38)
-    bits = tirx.reinterpret("int32", tirx.Select(tiny, x * _float(8388608.0), x))
-    exponent = (bits - tirx.const(0x3F3504F3, "int32")) >> 23
-    mantissa = tirx.reinterpret("float32", bits - (exponent << 23)) - _float(1.0)
-    power = tirx.Cast("float32", exponent) - tirx.Select(tiny, _float(23.0), _float(0.0))
-
-    def series(f: Any) -> Any:
-        rest = _horner(f, LOG) * (f * f * f) + power * _float(-2.12194440e-4) - _float(0.5) * (f * f)
-        return f + rest + power * _float(0.693359375)
-
-    infinite = tirx.const(float("inf"), "float32")
-    finite = tirx.Select(x.equal(infinite), x, _bind(mantissa, series))
-    edge = tirx.Select(x.equal(_float(0.0)), -infinite, tirx.const(float("nan"), "float32"))
-    return tirx.Select(x > _float(0.0), finite, edge)
+    make = x.function.float
+    tiny = x.compare("olt", 1.17549435e-38)
+    bits = tiny.choose(x * 8388608.0, x).cast("bitcast", "i32")
+    exponent = (bits - 0x3F3504F3) >> 23
+    f = (bits - (exponent << 23)).cast("bitcast", "float") - 1.0
+    power = exponent.cast("sitofp", "float") - tiny.choose(make(23.0), make(0.0))
+    rest = _horner(f, LOG) * (f * f * f) + power * -2.12194440e-4 - f * f * 0.5
+    finite = f + rest + power * 0.693359375
+    finite = x.compare("oeq", float("inf")).choose(x, finite)
+    edge = x.compare("oeq", 0.0).choose(make(float("-inf")), make(float("nan")))
+    return x.compare("ogt", 0.0).choose(finite, edge)
 
 
-def _rational(bound: float, over: Sequence[float], under: Sequence[float]) -> Callable[[Any], Any]:
-    def formula(x: Any) -> Any:
-        def ratio(b: Any) -> Any:
-            return _bind(b * b, lambda square: b * _horner(square, over) / _horner(square, under))
-
-        return _bind(_clamp(x, -bound, bound), ratio)
+def _rational(bound: float, over: Sequence[float], under: Sequence[float]) -> Callable[[Value], Value]:
+    def formula(x: Value) -> Value:
+        x = _clamp(x, -bound, bound)
+        square = x * x
+        return x * _horner(square, over) / _horner(square, under)
 
     return formula
 
 
-def _sigmoid(x: Any) -> Any:
-    return _float(1.0) / (_float(1.0) + _exp(-x))
+def _sigmoid(x: Value) -> Value:
+    return x.function.float(1.0) / (_exp(x * -1.0) + 1.0)
 
 
-FORMULAS: dict[str, Callable[[Any], Any]] = {
+FORMULAS: dict[str, Callable[[Value], Value]] = {
     "tirx.exp": _exp,
     "tirx.log": _log,
     "tirx.tanh": _rational(7.90531110763549805, TANH_OVER, TANH_UNDER),
     "tirx.erf": _rational(4.0, ERF_OVER, ERF_UNDER),
     "tirx.sigmoid": _sigmoid,
 }
+
+
+def _define(op: str, lanes: int) -> str:
+    """LLVM code of one function; many kernels may bring the same one, so the linker keeps any."""
+    function = Function(lanes)
+    result = FORMULAS[op](Value(function, "float", "%x"))
+    kind = function.type("float")
+    head = f"define linkonce_odr hidden {kind} @{_symbol(op, lanes)}({kind} %x) alwaysinline nounwind memory(none)"
+    return "\n".join([f"{head} {{", *function.lines, f"  ret {kind} {result.text}", "}"])
+
+
+def _symbol(op: str, lanes: int) -> str:
+    return f"dlc_{op.removeprefix('tirx.')}_f32x{lanes}"
+
+
+@module_pass(opt_level=0, name="dlc.VectorMath")
+def vector_math(mod: IRModule, _: Any) -> IRModule:
+    """Calls of the functions above become calls of the LLVM code, in kernels that are already in vectors."""
+    functions = {
+        var: _rewrite(func) if isinstance(func, tirx.PrimFunc) else func for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
+def _rewrite(func: Any) -> Any:
+    used: set[tuple[str, int]] = set()
+
+    def replace(call: Any) -> Any:
+        op = getattr(call.op, "name", "")
+        if op not in FORMULAS or not str(call.ty).startswith(("float32", "float16")):
+            return call
+        dtype = DataType(str(call.ty))
+        used.add((op, dtype.lanes))
+        single = f"float32x{dtype.lanes}" if dtype.lanes > 1 else "float32"
+        result = tirx.call_pure_extern(single, _symbol(op, dtype.lanes), tirx.Cast(single, call.args[0]))
+        return tirx.Cast(str(dtype), result)
+
+    body = tvm_ffi.structural_map(func.body, (Call, replace))
+    code = "\n".join(_define(op, lanes) for op, lanes in sorted(used))
+    if not used:
+        return func
+    return func.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", StringImm(code), body))
+
+
+def _pipeline() -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
+    """TVM's passes for scheduled kernels, with `vector_math` where vectors exist and intrinsics aren't lowered yet."""
+    lower, host, device = default_s_tir_pipeline()
+    return lower, lambda: Sequential([vector_math, host()]), device
+
+
+register_tir_pipeline(PIPELINE, _pipeline)

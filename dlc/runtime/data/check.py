@@ -68,6 +68,15 @@ def _shape(name: str, shape: tuple[int, ...], type: TensorType, sizes: Sizes) ->
     return None
 
 
+def sizes(given: Mapping[str, Field], declared: Mapping[str, TensorType], batch: int) -> Sizes:
+    """The size of every dim of the declared types."""
+    found: Sizes = {}
+    for name, type in declared.items():
+        for axis, size in zip(type.axes, (batch, *given[name].shape), strict=True):
+            bind(axis, size, found)
+    return found
+
+
 def bind(axis: Dim, size: int, sizes: Sizes) -> None:
     """Solve an axis that is linear in one name that has no size yet."""
     unknown = sorted(axis.symbols - sizes.keys())

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dlc_jax import BACKEND
 
 from dlc import ops
 from dlc.backend import EmitOptions
@@ -20,7 +21,6 @@ from dlc.ops.definition import OpDef, OpError, Sample
 from dlc.runtime.interpret import run
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc_jax import BACKEND
 
 jax = pytest.importorskip("jax")
 

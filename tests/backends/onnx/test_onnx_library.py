@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dlc_onnx.functions import known
 
 import dlc
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
-from dlc_onnx.functions import known
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -48,7 +48,7 @@ CASES = [
     (MATRIX, "square(x)", "Mul"),
     (MATRIX, "clamp(x, min=-0.5)", "Clip"),
     (MATRIX, "clamp(x, min=-0.5, max=0.25)", "Clip"),
-    ("x: i64[B, T]", "clamp(x * 5, max=3)", "Clip Mul"),
+    (MATRIX, "clamp(x, max=0.25)", "Clip"),
     (MATRIX, "mean(x)", "ReduceMean"),
     (MATRIX, "mean(x, -1, keepdims=true)", "ReduceMean"),
     (MATRIX, "mean(x, [0, 2])", "ReduceMean"),
@@ -67,7 +67,7 @@ CASES = [
     (LINE, "conv1d(6, 3, padding=1)(x)", "Conv"),
     (LINE, 'conv1d(6, 3, padding="causal", bias=false)(x)', "Conv"),
     (IMAGE, "conv2d(6, (3, 2), stride=2, padding=1, groups=2)(x)", "Conv"),
-    (IMAGE, "conv2d(6, 3, dilation=2, bias=false)(x)", "Conv"),
+    (IMAGE, "conv2d(6, 3, padding=2, dilation=2, bias=false)(x)", "Conv"),
     (SPACE, "conv3d(3, 2, padding=1)(x)", "Conv"),
     (LINE, "conv_transpose1d(6, 3, stride=2, output_padding=1)(x)", "ConvTranspose"),
     (IMAGE, "conv_transpose2d(6, 3, stride=2, padding=1, output_padding=1, groups=2)(x)", "ConvTranspose"),
@@ -86,7 +86,7 @@ CASES = [
     (IMAGE, "local_response_norm(x, size=3, alpha=0.5, k=2.0)", "LRN"),
     (IMAGE, "local_response_norm(x, size=4, alpha=0.5)", ""),
     (IMAGE, "global_avg_pool(x)", "ReduceMean"),
-    (IMAGE, "adaptive_avg_pool(x, [3, 5])", ""),
+    ("x: [B, 4, 6, 8]", "adaptive_avg_pool(x, [3, 5])", ""),
     (IMAGE, "pixel_shuffle(x, 2)", "DepthToSpace"),
     (IMAGE, "resize(x, scale=2)", "Resize"),
     (IMAGE, "max_pool(x, 3, stride=2, padding=1, ceil=true)", "MaxPool"),
@@ -141,9 +141,10 @@ def test_composite(inputs: str, result: str, nodes: str) -> None:
 
 
 def test_composites_that_are_said_exist() -> None:
-    from dlc.elaborate.project import library_index
     from dlc_onnx.layers import LAYERS
     from dlc_onnx.rows import COMPOSITES
+
+    from dlc.elaborate.project import library_index
 
     assert {*LAYERS, *COMPOSITES} <= {*library_index()}
     assert all(map(known, (*LAYERS, *COMPOSITES)))

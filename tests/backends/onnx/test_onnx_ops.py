@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dlc_onnx import BACKEND, UNSUPPORTED
 
 from dlc import ops
 from dlc.backend import EmitOptions
@@ -17,7 +18,6 @@ from dlc.ops.definition import OpDef, OpError, Sample
 from dlc.runtime.interpret import run
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc_onnx import BACKEND, UNSUPPORTED
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -71,7 +71,9 @@ def open_program(definition: OpDef, sample: Sample) -> Program:
     results = b.ops(definition.name, *operands, **samples.attributes(definition, sample))
     outputs = tuple((f"y{i}", value.name) for i, value in enumerate(results))
     inputs = tuple(each for each in operands if each is not None)
-    return Program({"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main")
+    return Program(
+        {"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main"
+    )
 
 
 def _open(size: Dim) -> Dim:
@@ -139,4 +141,6 @@ def _typed(definition: OpDef, sample: Sample, floats: str) -> Program:
     results = b.ops(definition.name, *operands, **samples.attributes(definition, sample))
     outputs = tuple((f"y{i}", value.name) for i, value in enumerate(results))
     inputs = tuple(each for each in operands if each is not None)
-    return Program({"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main")
+    return Program(
+        {"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,18 @@ def model_of(case: Case) -> Any:
     return model.with_inputs(*optional) if optional else model
 
 
-@pytest.mark.parametrize("optimize", [0, 1, 2])
+@cache
+def prepared(name: str) -> tuple[Any, ...]:
+    """The model of a case, weights, inputs, and what the interpreter makes of them in f64."""
+    model = model_of(next(case for case in CASES if case.name == name))
+    weights, inputs = generic(model.initial_weights(0)), random_inputs(model.program)
+    return model, weights, inputs, run(model.program, weights, inputs, precision="f64")
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("optimize", [0, 1, 2])
 def test_spec(case: Case, optimize: int) -> None:
-    model = model_of(case)
-    weights = generic(model.initial_weights(0))
-    inputs = random_inputs(model.program)
-    expected = run(model.program, weights, inputs, precision="f64")
+    model, weights, inputs, expected = prepared(case.name)
     runnable = model.compile("onnx", weights=weights, optimize=optimize)
     onnx.checker.check_model(runnable.native, full_check=True)
     found = runnable(**inputs)

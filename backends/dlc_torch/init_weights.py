@@ -1,0 +1,185 @@
+"""The method of a model that sets the initial values which its layers do not have of themselves.
+
+def init_weights(self) -> None:
+    for module in self.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+    for name, parameter in self.named_parameters():
+        if name.endswith("c_proj.weight"):
+            nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.layers))
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Word, text, transform
+from dlc.ir.nodes import Param, Program
+from dlc.ir.paths import Paths
+from dlc.ir.splice import prefixed
+from dlc_torch.initial import Change, Form, Rule, Said, close_forms, recognise, rules
+from dlc_torch.neural import native_layer
+from dlc_torch.solve import Arg
+
+Lines = list[str]
+ZEROS = Form("constant")
+
+
+def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]:
+    """The parameters that begin otherwise than their layers would have it, and (path, layer, name) of all."""
+    final = {each.path: each.init for each in program.parameters if each.kind == "param"}
+    changes: list[Change] = []
+    everything: list[tuple[str, str, str]] = []
+    for path, layer, param, own in _owned(program):
+        everything.append((path, layer, param.name))
+        wanted = final.get(path, "")
+        if not wanted or (wanted == param.init and own is None):
+            continue
+        form = recognise(program.functions[wanted])
+        own = own or (recognise(program.functions[param.init]) if param.init else None)
+        if not close_forms(form, own):
+            changes.append(Change(path, layer, param.name, param.type.shape or (), form, wanted))
+    return changes, everything
+
+
+def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
+    """(path, native layer's class or "", parameter, PyTorch's own initial value where the library has another)."""
+    made = {name: native_layer(function) for name, function in program.functions.items()}
+    layers = {
+        name: each.function.text
+        for name, each in made.items()
+        if isinstance(each, Call) and isinstance(each.function, Word)
+    }
+    paths = Paths(program.functions)
+    for prefix, param in paths.expand(program.entry):
+        owner = program.entry if not prefix else paths.instance(program.entry, prefix) or ""
+        above, _, label = prefix.rpartition(".")
+        holder = layers.get(paths.instance(program.entry, above) or "" if above else "", "")
+        zero = holder == "nn.MultiheadAttention" and (label, param.name) == ("out_proj", "bias")
+        yield prefixed(prefix, param.name), layers.get(owner, ""), param, ZEROS if zero else None
+
+
+@dataclass(frozen=True)
+class InitWeights:
+    """The rules of a model's `init_weights`, with numbers said in terms of its arguments."""
+
+    rules: tuple[Rule, ...]
+    functions: Callable[[str], str]
+    """The emitted name of an init function."""
+
+    @staticmethod
+    def of(
+        program: Program, arguments: Mapping[str, int | float], functions: Callable[[str], str]
+    ) -> InitWeights:
+        found = rules(*changed(program))
+        stds = sorted({number for rule in found for number in _numbers(rule.said) if len(repr(number)) <= 6})
+        return InitWeights(tuple(_said_better(rule, arguments, stds) for rule in found), functions)
+
+    def reads(self) -> list[Expr]:
+        """The expressions in it, which may read arguments of the constructor."""
+        return [arg for rule in self.rules for arg in rule.said.args]
+
+    def lines(self, settle: Callable[[Expr], Expr]) -> Lines:
+        """The method; `settle` says how an argument is read."""
+        lines = [
+            f"{INDENT}def init_weights(self) -> None:",
+            f'{INDENT * 2}"""Initial values that are not the layers\' own."""',
+        ]
+        layers = [rule for rule in self.rules if rule.layer]
+        if layers:
+            lines.append(f"{INDENT * 2}for module in self.modules():")
+        for kinds, same in _by_layer(layers):
+            lines += self._layer(kinds, same, settle)
+        named = [rule for rule in self.rules if rule.condition]
+        if named:
+            lines.append(f"{INDENT * 2}for name, parameter in self.named_parameters():")
+        for i, rule in enumerate(named):
+            lines += _condition(f"{'elif' if i else 'if'} {rule.condition}:")
+            lines += self._call(rule, "parameter", settle)
+        return lines
+
+    def _layer(self, kinds: Sequence[str], same: Sequence[Rule], settle: Callable[[Expr], Expr]) -> Lines:
+        optional = " and module.bias is not None" if same[0].optional else ""
+        lines = [f"{INDENT * 3}if isinstance(module, {' | '.join(kinds)}){optional}:"]
+        return [*lines, *(line for rule in same for line in self._call(rule, f"module.{rule.leaf}", settle))]
+
+    def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr]) -> Lines:
+        if rule.copied:
+            return layout(f"{tensor}.data.copy_({self.functions(rule.copied)}())", 4)
+        return layout(text(settle(rule.said.call(Word(tensor)))), 4)
+
+
+def _by_layer(found: Sequence[Rule]) -> Iterator[tuple[list[str], list[Rule]]]:
+    """Rules by layer; layers with the same rules together."""
+    groups: dict[tuple[str, bool], list[Rule]] = {}
+    for rule in found:
+        groups.setdefault((rule.layer, rule.optional), []).append(rule)
+    merged: dict[object, tuple[list[str], list[Rule]]] = {}
+    for (layer, optional), members in groups.items():
+        key = (optional, tuple((rule.leaf, rule.said, rule.copied) for rule in members))
+        merged.setdefault(key, ([], members))[0].append(layer)
+    yield from merged.values()
+
+
+def _condition(line: str) -> Lines:
+    """A long set of names stands a name a line."""
+    if len(line) + 12 <= 100 or "{" not in line:
+        return [INDENT * 3 + line]
+    head, _, names = line.removesuffix("}:").partition("{")
+    return [
+        f"{INDENT * 3}{head}{{",
+        *(f"{INDENT * 4}{name}," for name in names.split(", ")),
+        f"{INDENT * 3}}}:",
+    ]
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------
+
+
+def _numbers(said: Said) -> Iterator[float]:
+    for arg in said.args:
+        value = arg.value if isinstance(arg, Keyword) else arg
+        if isinstance(value, Num):
+            yield float(value.value)
+
+
+def _said_better(rule: Rule, arguments: Mapping[str, int | float], stds: Sequence[float]) -> Rule:
+    """The rule with odd numbers as terms of the model's arguments."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Num) or len(repr(node.value)) < 10:
+            return node
+        sign = -1 if node.value < 0 else 1
+        found = _term(abs(float(node.value)), arguments, stds)
+        return node if found is None else found if sign > 0 else _negative(found)
+
+    args = tuple(transform(arg, change) for arg in rule.said.args)
+    return Rule(
+        Said(rule.said.function, args), rule.layer, rule.leaf, rule.condition, rule.optional, rule.copied
+    )
+
+
+def _negative(expr: Expr) -> Expr:
+    return Binary("*", Num(-1), expr)
+
+
+def _term(value: float, arguments: Mapping[str, int | float], stds: Sequence[float]) -> Expr | None:
+    """`1 / math.sqrt(d)`, `0.02 / math.sqrt(2 * layers)`."""
+    sizes = {name: int(size) for name, size in arguments.items() if isinstance(size, int) and size > 1}
+    for top in (1.0, *stds):
+        for under, product in _products(sizes):
+            if math.isclose(value, top / math.sqrt(product), rel_tol=1e-12):
+                return Binary("/", Num(1) if top == 1.0 else Num(top), Call(Word("math.sqrt"), (under,)))
+    return None
+
+
+def _products(sizes: Mapping[str, int]) -> Iterator[tuple[Expr, int]]:
+    for name, size in sizes.items():
+        yield Arg(name), size
+    for name, size in sizes.items():
+        yield from ((Binary("*", Num(k), Arg(name)), k * size) for k in (2, 3))
+    for a in sizes:
+        yield from ((Binary("*", Arg(a), Arg(b)), sizes[a] * sizes[b]) for b in sizes if a < b)

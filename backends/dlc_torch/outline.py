@@ -1,0 +1,203 @@
+"""A loop whose turns hold several parts becomes a loop over one class, as a person would have written it.
+
+for i in range(n) as layers {
+    x = x + (x |> layer_norm as norm |> linear(d) as up)
+}
+
+repeat { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        for layer in self.layers: x = layer(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.names import unique
+from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
+from dlc.ir.splice import path_of, with_path
+from dlc.types.dims import Dim
+from dlc_torch.draft import plain_name
+from dlc_torch.sizes import readable
+
+# What a body makes again for itself rather than to be passed it.
+COPIED = frozenset({"const", "size"})
+
+
+def outline(program: Program) -> Program:
+    """The program with the bodies of such loops as functions of their own."""
+    functions: dict[str, Function] = {}
+    sources = {each.source for each in program.functions.values()}
+    for name, function in program.functions.items():
+        outliner = _Outliner(function, set(program.functions) | set(functions), sources)
+        functions[name] = outliner.run()
+        functions.update(outliner.made)
+        functions[name] = functions.pop(name)  # callees stand before callers
+    return program.with_functions(functions)
+
+
+@dataclass
+class _Outliner:
+    function: Function
+    taken: set[str]
+    sources: set[str]
+    made: dict[str, Function] = field(default_factory=dict)
+    children: list[Child] = field(default_factory=list)
+
+    def run(self) -> Function:
+        self.children = list(self.function.children)
+        body = tuple(self._outlined(op) if op.op == "repeat" else op for op in self.function.body)
+        if not self.made:
+            return self.function
+        return replace(self.function, body=body, children=tuple(self.children))
+
+    def _outlined(self, op: Op) -> Op:
+        region = op.region
+        assert region is not None
+        prefix = _prefix(region.body)
+        if prefix is None or any(
+            param.name.startswith(prefix.partition("{i}")[0]) for param in self.function.params
+        ):
+            return op
+        turns = tuple(
+            int(str(op.attr(key, default))) for key, default in (("count", 0), ("start", 0), ("step", 1))
+        )
+        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and _turns(each) == turns]
+        made = self._function(region, prefix, own)
+        if made is None:
+            return op
+        self.made[made.name] = made
+        self.sources.add(made.source)
+        at = self.children.index(own[0])
+        self.children = [each for each in self.children if each not in own]
+        self.children.insert(at, Child(prefix, made.name, *turns))
+        return replace(op, region=self._region(region, made, prefix, _passed(region, self.function)))
+
+    def _function(self, region: Region, prefix: str, own: Sequence[Child]) -> Function | None:
+        """The loop's body as a function; None if it reads a size that its inputs do not tell."""
+        types = self.function.types()
+        passed = _passed(region, self.function)
+        known = {out.name: op for op in self.function.body for out in op.outputs}
+        copied = [known[name] for name in _captured(region) if name not in passed]
+        name = unique(f"{self.function.name}_turn", self.taken | set(self.made))
+        outputs = tuple(
+            (f"output_{i}" if len(region.results) > 1 else "output", value)
+            for i, value in enumerate(region.results)
+        )
+        inputs = (*region.args, *(Value(each, types[each]) for each in passed))
+        body = (*copied, *(_stripped(op, prefix) for op in region.body))
+        new = _short_names(inputs, body)
+        made = Function(
+            name=name,
+            source=self._source(prefix),
+            kind="module",
+            inputs=tuple(Value(new[each.name], each.type) for each in inputs),
+            outputs=tuple((name, new[value]) for name, value in outputs),
+            body=tuple(_renamed(op, new) for op in body),
+            children=tuple(Child(each.path[len(prefix) + 1 :], each.function) for each in own),
+            static=self.function.static,
+            training=self.function.training,
+        )
+        return made if own and _sizes(made.body) <= set(readable(made)) else None
+
+    def _source(self, prefix: str) -> str:
+        labels = [label for label in prefix.split(".") if label != "{i}"]
+        label = (labels[-1] if labels else "").replace("{i}", "").strip("_")
+        word = label[:-1] if label.endswith("s") else label
+        if len(word) < 3 or not word.isidentifier():
+            word = "turn"
+        name = "".join(part.capitalize() for part in word.split("_"))
+        return name if name not in self.sources else unique(f"{self.function.source}{name}", self.sources)
+
+    def _region(self, region: Region, made: Function, prefix: str, passed: Sequence[str]) -> Region:
+        taken = set(self.function.types())
+        outputs: list[Value] = []
+        for arg, type_ in zip(region.args, made.output_types, strict=True):
+            outputs.append(Value(unique(f"{arg.name}_next", taken), type_))
+            taken.add(outputs[-1].name)
+        dims = tuple((name, Dim.symbol(name)) for name in made.dims)
+        inputs = (*(arg.name for arg in region.args), *passed)
+        call = Op("call", inputs, tuple(outputs), (), callee=made.name, path=prefix, dims=dims)
+        return Region(region.args, (call,), tuple(value.name for value in outputs))
+
+
+def _turns(child: Child) -> tuple[int, ...]:
+    return child.count, child.start, child.step
+
+
+def _prefix(body: Sequence[Op]) -> str | None:
+    """What all paths of a body begin with, up to the loop's index; None if they do not agree or there are too few."""
+    paths = {path_of(op) for op in walk(body) if path_of(op)}
+    prefixes = {_upto_index(path) for path in paths}
+    if len(paths) < 2 or len(prefixes) != 1:
+        return None
+    (prefix,) = prefixes
+    return prefix if prefix and all(path.startswith(f"{prefix}.") for path in paths) else None
+
+
+def _upto_index(path: str) -> str:
+    labels = path.split(".")
+    at = next((i for i, label in enumerate(labels) if "{i}" in label), None)
+    return ".".join(labels[: at + 1]) if at is not None else ""
+
+
+def _stripped(op: Op, prefix: str) -> Op:
+    return with_path(op, lambda path: path.removeprefix(f"{prefix}."))
+
+
+def _passed(region: Region, function: Function) -> list[str]:
+    """The values from outside that the body has to be given."""
+    known = {out.name: op.op for op in function.body for out in op.outputs}
+    return [name for name in _captured(region) if known.get(name) not in COPIED]
+
+
+def _short_names(inputs: Iterable[Value], body: Iterable[Op]) -> dict[str, str]:
+    """Names for the values of a body that stands alone: numbers that kept them apart from others are dropped."""
+    found: dict[str, str] = {}
+    values = [*inputs, *(out for op in walk(body) for out in op.outputs)]
+    values += [arg for op in walk(body) if op.region for arg in op.region.args]
+    for value in values:
+        found[value.name] = unique(plain_name(value.name) or value.name, found.values())
+    return found
+
+
+def _renamed(op: Op, names: dict[str, str]) -> Op:
+    region = op.region
+    if region is not None:
+        args = tuple(Value(names[arg.name], arg.type) for arg in region.args)
+        results = tuple(names[name] for name in region.results)
+        region = Region(args, tuple(_renamed(each, names) for each in region.body), results)
+    outputs = tuple(Value(names[out.name], out.type) for out in op.outputs)
+    return replace(
+        op, inputs=tuple(names[name] if name else "" for name in op.inputs), outputs=outputs, region=region
+    )
+
+
+def _captured(region: Region) -> Iterator[str]:
+    """The values of the enclosing function that the body reads."""
+    own = {arg.name for arg in region.args}
+    own.update(out.name for op in walk(region.body) for out in op.outputs)
+    own.update(arg.name for op in walk(region.body) if op.region for arg in op.region.args)
+    read: dict[str, None] = {}
+    for op in walk(region.body):
+        read.update((name, None) for name in op.inputs if name)
+        read.update((name, None) for name in (op.region.results if op.region else ()))
+    read.update((name, None) for name in region.results)
+    yield from (name for name in read if name not in own)
+
+
+def _sizes(body: Iterable[Op]) -> set[str]:
+    """The dims that operations speak of in their attributes."""
+    found: set[str] = set()
+    for op in walk(body):
+        for _, value in (*op.attrs, *op.dims):
+            found |= _symbols(value)
+        found.update(
+            symbol for out in op.outputs if op.op in ("reshape", "broadcast") for symbol in out.type.symbols
+        )
+    return found
+
+
+def _symbols(value: Attr) -> set[str]:
+    if isinstance(value, Dim):
+        return set(value.symbols)
+    return set().union(*map(_symbols, value)) if isinstance(value, tuple) else set()

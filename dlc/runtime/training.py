@@ -1,0 +1,415 @@
+"""Training: the loop around a backend's trainer, with metrics, checkpoints, and an exact way to go on.
+
+All that a step does depends on its number: which rows its batches hold, what is drawn at random, the
+learning rate. So a run that was stopped and is continued gives the same numbers as one that was not."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from dlc import __version__
+from dlc.backend import Backend
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.elaborate.values import show
+from dlc.runtime import checkpoints
+from dlc.runtime import trainer as trainers
+from dlc.runtime import training_setup as setups
+from dlc.runtime.checkpoints import Checkpoint, Journal
+from dlc.runtime.compile import find_backend
+from dlc.runtime.data.batches import Batches
+from dlc.runtime.schedules import rate
+from dlc.runtime.trainer import Trainer
+from dlc.runtime.training_data import Data, open_data
+
+if TYPE_CHECKING:
+    from dlc.api import TrainBlock
+    from dlc.elaborate.train import OptimizerRule
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A line of metrics.jsonl: a step (with its learning rate) or an evaluation after it. `step` counts
+    updates from 1, `epoch` passes over the data from 0; `seconds` is the run's time so far."""
+
+    kind: str  # "train" or "evaluate"
+    step: int
+    epoch: int
+    loss: float
+    metrics: Mapping[str, float]
+    seconds: float
+    lr: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        head = {"kind": self.kind, "step": self.step, "epoch": self.epoch, "loss": self.loss}
+        rate = {"lr": self.lr} if self.kind == "train" else {}
+        return {**head, **rate, "metrics": dict(self.metrics), "seconds": round(self.seconds, 3)}
+
+    def text(self) -> str:
+        metrics = "".join(f"  {name} {value:.4f}" for name, value in self.metrics.items())
+        return f"loss {self.loss:.4f}{metrics}"
+
+
+class Watch:
+    """Told of what happens in a run; this one does nothing with it."""
+
+    def start(self, name: str, step: int, steps: int) -> None:
+        """A run begins, or goes on, after `step` of `steps`."""
+
+    def step(self, record: Record, *, logged: bool) -> None: ...
+
+    def evaluation(self, record: Record) -> None: ...
+
+    def stop(self) -> None:
+        """The run is over, for whatever reason."""
+
+    def interrupted(self, message: str) -> None:
+        """The run was stopped and saved; `message` says how to go on."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by Ctrl-C, after its last step was saved; the message says how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run. `weights` are the files of the trained networks."""
+
+    name: str
+    backend: str
+    out: Path
+    steps: int
+    training: Record | None
+    evaluation: Record | None
+    seconds: float
+    weights: Mapping[str, Path]
+
+    @property
+    def loss(self) -> float | None:
+        return self.training.loss if self.training else None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those of the held-out data, or of the last step where there is none."""
+        last = self.evaluation or self.training
+        return dict(last.metrics) if last else {}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "backend": self.backend,
+            "out": str(self.out),
+            "steps": self.steps,
+            "seconds": round(self.seconds, 3),
+            "train": self.training.to_json() if self.training else None,
+            "evaluate": self.evaluation.to_json() if self.evaluation else None,
+            "weights": {name: str(path) for name, path in self.weights.items()},
+        }
+
+    def text(self) -> str:
+        lines = [f"{self.name}: {self.steps:,} steps in {self.seconds:.1f} s with {self.backend}"]
+        lines += [f"train     {self.training.text()}"] if self.training else []
+        lines += [f"evaluate  {self.evaluation.text()}"] if self.evaluation else []
+        lines += [f"weights   {path}" for path in self.weights.values()]
+        return "\n".join(lines)
+
+
+def train(
+    block: TrainBlock,
+    *,
+    backend: str,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    device: str = "cpu",
+    watch: Watch | None = None,
+) -> Result:
+    """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`.
+
+    Raises SpecError if the block, its data or the checkpoint is wrong or the loss diverges, and
+    Interrupted, after saving, on Ctrl-C in the main thread."""
+    folder = Path(out)
+    found = find_backend(backend, usable=True)
+    trainers.check_trains(found)
+    data = open_data(block)
+    checkpoint = _checkpoint(block, found, folder, resume)
+    run = _Run(block, found, folder, data, checkpoint, device, watch or Watch())
+    try:
+        with _interrupts() as stop:
+            return run.go(stop)
+    finally:
+        run.watch.stop()
+
+
+def _checkpoint(block: TrainBlock, backend: Backend, out: Path, resume: bool) -> Checkpoint | None:
+    if resume:
+        found = checkpoints.load(out)
+        checkpoints.same_run(found, setups.identity(block, backend), out)
+        return found
+    if checkpoints.latest(out) is not None:
+        message, help = f"{out} holds a run already", "--resume continues it; or take another folder"
+        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
+    return None
+
+
+def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
+    """How many updates a run has: by `steps` and by `epochs`, whichever are fewer."""
+    counts = [settings["steps"]] if settings["steps"] is not None else []
+    if settings["epochs"] is not None:
+        counts.append(max(1, settings["epochs"] * per_epoch // settings["accumulate"]))
+    return int(min(counts))
+
+
+# --- Ctrl-C
+# ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Stop:
+    """Whether Ctrl-C was pressed; pressed twice, it interrupts at once."""
+
+    asked: bool = False
+
+    def __call__(self, *args: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _interrupts() -> Iterator[_Stop]:
+    """Ctrl-C becomes a question, for as long as a run lasts; left alone in other threads and where it is
+    ignored."""
+    stop = _Stop()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
+        yield stop
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- a run
+# -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    block: TrainBlock
+    backend: Backend
+    out: Path
+    data: Data
+    checkpoint: Checkpoint | None
+    device: str
+    watch: Watch
+    trainer: Trainer = field(init=False)
+    rules: tuple[OptimizerRule, ...] = field(init=False)
+    last: Record | None = None
+    evaluated: Record | None = None
+    saved: int | None = None
+
+    def __post_init__(self) -> None:
+        self.plan = self.block.plan
+        self.settings = self.plan.settings
+        self.per_epoch = self.data.training.per_epoch
+        self.total = total_steps(self.settings, self.per_epoch)
+        self.start = self.checkpoint.step if self.checkpoint else 0
+        self.seconds_before = float(self.checkpoint.manifest["seconds"]) if self.checkpoint else 0.0
+        self.trainer, self.rules = self._trainer()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.code = setups.write_code(self.block, self.backend, self.out)
+        self.journal = Journal(self.out, self.start)
+        self.begun = time.perf_counter()
+
+    def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
+        weights, state = self._held()
+        setup, rules = setups.setup_of(
+            self.block, self.backend, self.device, self.data.sizes, weights
+        )
+        trainer = trainers.make(self.backend, setup)
+        if weights is not None:
+            try:
+                trainer.restore(weights, state)
+            except ValueError as error:
+                raise checkpoints.refused(self.out, str(error)) from None
+        return trainer, rules
+
+    def _held(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Weights and optimizer state of the checkpoint."""
+        if self.checkpoint is None:
+            return None, {}
+        parts: dict[str, dict[str, Any]] = {"weights": {}, "optimizers": {}}
+        for key, value in self.checkpoint.state.items():
+            part, _, name = key.partition(":")
+            parts.setdefault(part, {})[name] = value
+        self.saved = self.checkpoint.step
+        return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
+
+    def go(self, stop: _Stop) -> Result:
+        self.watch.start(self.plan.name, self.start, self.total)
+        for step in range(self.start, self.total):
+            self._step(step)
+            done = step + 1
+            if done < self.total and _due(self.settings["eval_every"], done):
+                self._evaluate(done)
+            if done < self.total and (_due(self.settings["checkpoint_every"], done) or stop.asked):
+                self._save(done)
+            if done < self.total and stop.asked:
+                self._interrupt(done)
+        self._finish()
+        return self._result()
+
+    def _finish(self) -> None:
+        done = max(self.start, self.total)
+        if self.data.evaluation is not None:
+            self._evaluate(done)
+        if self.saved != done:
+            self._save(done)
+
+    # --- steps
+    # -------------------------------------------------------------------------------------------------
+
+    def _step(self, step: int) -> None:
+        count = self.settings["accumulate"]
+        batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
+        rates = [self._rate(rule, step) for rule in self.rules]
+        values = self.trainer.step(step, batches, rates)
+        loss, done = values.pop("loss"), step + 1
+        if not math.isfinite(loss):
+            self._diverged(str(loss), done)
+        self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
+        logged = done in (1, self.total) or _due(self.settings["log"], done)
+        if logged:
+            self.journal.add(self.last.to_json())
+        self.watch.step(self.last, logged=logged)
+
+    def _rate(self, rule: OptimizerRule, step: int) -> float | None:
+        lr = rule.optimizer.args["lr"]
+        return None if lr is None else rate(lr, step, self.total)
+
+    def _epoch(self, done: int) -> int:
+        """The pass over the data to which the last batch of an update belongs."""
+        return int((done * self.settings["accumulate"] - 1) // self.per_epoch)
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.begun
+
+    def _diverged(self, value: str, step: int) -> NoReturn:
+        kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
+        notes = [kept] if self.saved is not None else []
+        raise SpecError([problems.DIVERGED.at(Span("", 0, 0), value=value, step=step, notes=notes)])
+
+    def _evaluate(self, done: int) -> None:
+        batches = self.data.evaluation
+        if batches is None:
+            return
+        values = _mean_over_rows(self.trainer, batches)
+        loss = values.pop("loss")
+        self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
+        self.journal.add(self.evaluated.to_json())
+        self.watch.evaluation(self.evaluated)
+
+    # --- checkpoints
+    # -------------------------------------------------------------------------------------------
+
+    def _save(self, done: int) -> None:
+        weights = self.trainer.weights()
+        self._check_finite(weights, done)
+        by_network, rest = setups.split(self.plan, weights)
+        state = {f"optimizers:{name}": each for name, each in self.trainer.state().items()}
+        state.update((f"weights:{path}", each) for path, each in rest.items())
+        checkpoints.save(self.out, Checkpoint(self._manifest(done), by_network, state))
+        self.saved = done
+
+    def _check_finite(self, weights: Mapping[str, Any], done: int) -> None:
+        """What is about to replace a good checkpoint must be numbers."""
+        for parameter in self.plan.program.parameters:
+            if self.plan.is_trained(parameter) and not np.isfinite(weights[parameter.path]).all():
+                self._diverged(f"still a number, but `{parameter.path}` is not,", done)
+
+    def _manifest(self, done: int) -> dict[str, Any]:
+        epoch, batch = divmod(done * self.settings["accumulate"], self.per_epoch)
+        return {
+            "format": 1,
+            "dlc": __version__,
+            "spec": {"file": self.plan.file, "digest": self.block.spec.digest, "train": self.plan.name},
+            "backend": self.backend.name,
+            "step": done,
+            "steps": self.total,
+            "finished": done >= self.total,
+            "next": {"epoch": epoch, "batch": batch},
+            "seed": self.settings["seed"],
+            "settings": self.settings,
+            "identity": setups.identity(self.block, self.backend),
+            "networks": self._networks(),
+            "data": dict(self.data.about),
+            "train": self.last.to_json() if self.last else None,
+            "evaluate": self.evaluated.to_json() if self.evaluated else None,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _networks(self) -> dict[str, Any]:
+        return {
+            each.name: {
+                "model": each.definition.name,
+                "settings": {key: show(value) for key, value in each.static.items()},
+                "code": self.code.get(each.name, []),
+                "weights": f"{each.name}.safetensors",
+            }
+            for each in setups.networks(self.plan)
+        }
+
+    def _interrupt(self, done: int) -> NoReturn:
+        message = f"stopped after step {done:,} of {self.total:,}, and saved. To go on:\n  {self._command()}"
+        self.watch.stop()
+        self.watch.interrupted(message)
+        raise Interrupted(message)
+
+    def _command(self) -> str:
+        sets: list[str] = []
+        for name, value in self.block.overrides.items():
+            sets += ["--set", f"{name}={show(value)}"]
+        target = f"{self.plan.file}:{self.plan.name}"
+        words = ["dlc", "train", target, "--backend", self.backend.name, "--out", str(self.out), *sets]
+        return shlex.join([*words, *(["--device", self.device] if self.device != "cpu" else []), "--resume"])
+
+    def _result(self) -> Result:
+        files = {each.name: self.out / f"{each.name}.safetensors" for each in setups.networks(self.plan)}
+        steps = max(self.start, self.total)
+        name, backend = self.plan.name, self.backend.name
+        return Result(name, backend, self.out, steps, self.last, self.evaluated, self.seconds, files)
+
+
+def _due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
+
+
+def _mean_over_rows(trainer: Trainer, batches: Batches) -> dict[str, float]:
+    """The loss and the metrics over all rows: each batch counts as many times as it has rows."""
+    totals: dict[str, float] = {}
+    count = 0
+    for number, batch in enumerate(batches.evaluation()):
+        rows = _rows(list(batch.values()))
+        count += rows
+        for name, value in trainer.evaluate(number, batch).items():
+            totals[name] = totals.get(name, 0.0) + value * rows
+    return {name: value / count for name, value in totals.items()}
+
+
+def _rows(arrays: Sequence[Any]) -> int:
+    return len(arrays[0])

@@ -1,0 +1,109 @@
+"""The data of a train block: its sources opened, their types checked against the block's, problems shown
+there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dlc.diagnostics import Diagnostic, Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.elaborate.train import Named
+from dlc.ir.nodes import Program
+from dlc.runtime import data
+from dlc.runtime.data import check
+from dlc.runtime.data.batches import Batches
+from dlc.runtime.inputs import index_limits
+from dlc.source import Request, Rows, SourceError
+from dlc.syntax import ast
+from dlc.types.tensor import TensorType
+
+if TYPE_CHECKING:
+    from dlc.api import TrainBlock
+
+
+@dataclass(frozen=True)
+class Data:
+    """Batches to train on and, where the block names held-out data, to evaluate on."""
+
+    training: Batches
+    evaluation: Batches | None
+    sizes: Mapping[str, int]  # of the dims of the batch's fields, in training
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the sources say of themselves, such as a tokenizer's characters."""
+        return self.training.rows.about
+
+
+def open_data(block: TrainBlock) -> Data:
+    """Raises SpecError for data that can't be opened or does not fit the types of the batch."""
+    plan = block.plan
+    training = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt)
+    opened = training.open()
+    sizes = check.sizes(opened.rows.fields, plan.fields, opened.size)
+    if plan.evaluate is None:
+        return Data(opened, None, sizes)
+    fields = plan.evaluate_fields or plan.fields
+    evaluation = _Opening(block, plan.evaluate, fields, plan.evaluation, ast.Evaluate)
+    return Data(opened, evaluation.open(), sizes)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """One `from source(…)` of a block."""
+
+    block: TrainBlock
+    source: Named
+    fields: Mapping[str, TensorType]
+    program: Program
+    statement: type[ast.BatchStmt] | type[ast.Evaluate]
+
+    def open(self) -> Batches:
+        limits = index_limits(self.program)
+        try:
+            rows = data.open_rows(self.source.name, self._request(limits))
+            fields = rows.fields
+        except SourceError as error:
+            raise self._error([self._problem(self._span(), error)]) from None
+        size = int(self.source.args["batch"])
+        if self.statement is ast.BatchStmt and len(rows) < size:
+            few = SourceError(
+                f"`{self.source.name}` has {len(rows):,} rows, fewer than one batch of {size:,}"
+            )
+            raise self._error([self._problem(self._span(), few)])
+        found = {
+            name: self._problem(self._span(name), wrong, notes)
+            for count in self._sizes(rows, size)
+            for name, wrong, notes in check.problems(self.source.name, fields, self.fields, limits, count)
+        }
+        if found:
+            raise self._error(list(found.values()))
+        return Batches(rows, size, int(self.block.plan.settings["seed"]), tuple(self.fields))
+
+    def _sizes(self, rows: Rows, size: int) -> list[int]:
+        """The batch sizes that will occur: in evaluation the last one may be smaller."""
+        if self.statement is ast.BatchStmt:
+            return [size]
+        sizes = {min(size, len(rows)), len(rows) % size} - {0}
+        return sorted(sizes)
+
+    def _request(self, limits: Mapping[str, int]) -> Request:
+        return Request(self.source.args, self.fields, limits, self.block.folder)
+
+    def _span(self, field: str = "") -> Span:
+        """Where the field is declared, else where the source is named."""
+        for statement in self.block.node.body:
+            if isinstance(statement, self.statement):
+                spans = {str(each.name): each.span for each in statement.fields}
+                return spans.get(field, statement.source.span)
+        return self.block.node.span
+
+    def _problem(self, span: Span, error: SourceError, notes: tuple[str, ...] = ()) -> Diagnostic:
+        return problems.DATA.at(span, message=str(error), help=error.help, notes=notes)
+
+    def _error(self, found: list[Diagnostic]) -> SpecError:
+        from dlc.api import all_sources
+
+        return SpecError(found, all_sources(self.block.spec.project))

@@ -1,0 +1,222 @@
+"""What a run starts with: weights (initial, or of a checkpoint that the block loads), optimizers by
+parameter, and the emitted code of its programs and networks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from dlc.analysis.measure import flops
+from dlc.backend import Artifact, Backend, EmitOptions
+from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.elaborate.programs import EntryPoint, matches
+from dlc.elaborate.train import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.values import Instance
+from dlc.ir.nodes import Parameter, Program
+from dlc.ir.text import print_program
+from dlc.runtime.compile import header, lower
+from dlc.runtime.trainer import Recipe, Setup
+from dlc.runtime.weight_map import WeightMap
+from dlc.runtime.weights import fill, initial_weights, read_file
+from dlc.syntax import ast
+
+if TYPE_CHECKING:
+    from dlc.api import Model, TrainBlock
+
+Array = NDArray[Any]
+NOWHERE = Span("", 0, 0)
+
+
+def setup_of(
+    block: TrainBlock,
+    backend: Backend,
+    device: str,
+    sizes: Mapping[str, int],
+    weights: Mapping[str, Array] | None,
+) -> tuple[Setup, tuple[OptimizerRule, ...]]:
+    """What the backend's trainer is made of, and the optimizer rule of each recipe. `sizes` are those of a batch, `weights` those of
+    the run that is continued; without them the initial ones, and what the block loads."""
+    plan = block.plan
+    rules = used_rules(plan)
+    setup = Setup(
+        training=_emitted(plan.program, plan, backend, training=True),
+        evaluation=_emitted(plan.evaluation, plan, backend, training=False),
+        parameters=plan.program.parameters,
+        weights=starting_weights(block) if weights is None else weights,
+        recipes=tuple(_recipe(rule, paths) for rule, paths in rules),
+        clip_norm=plan.settings["clip_norm"],
+        seed=plan.settings["seed"],
+        device=device,
+        flops=flops(plan.program, sizes).constant,
+    )
+    return setup, tuple(rule for rule, _ in rules)
+
+
+def _emitted(program: Program, plan: TrainPlan, backend: Backend, *, training: bool) -> Artifact:
+    precision = plan.settings["precision"]
+    options = EmitOptions(name=f"train_{plan.name}", precision=precision, training=training)
+    return backend.emit(lower(program, backend), options)
+
+
+# --- optimizers
+# ------------------------------------------------------------------------------------------------
+
+
+def used_rules(plan: TrainPlan) -> list[tuple[OptimizerRule, tuple[str, ...]]]:
+    """The rules that train something, in the order of the block, and the paths of what each trains."""
+    paths: dict[int, list[str]] = {}
+    for parameter in plan.program.parameters:
+        rule = plan.rule(parameter)
+        if rule is not None:
+            paths.setdefault(plan.rules.index(rule), []).append(parameter.path)
+    return [(plan.rules[i], tuple(paths[i])) for i in sorted(paths)]
+
+
+def _recipe(rule: OptimizerRule, paths: tuple[str, ...]) -> Recipe:
+    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
+    if rule.optimizer.name == "adafactor":
+        args["relative"] = rule.optimizer.args["lr"] is None
+    return Recipe(rule.optimizer.name, args, paths)
+
+
+# --- weights
+# ---------------------------------------------------------------------------------------------------
+
+
+def starting_weights(block: TrainBlock) -> dict[str, Array]:
+    """Seeded initial values, and what the block's `load` statements take from files. Raises SpecError with
+    every name that is not filled or not used."""
+    plan = block.plan
+    weights = initial_weights(plan.program, plan.settings["seed"])
+    for load in plan.loads:
+        weights.update(_loaded(block, load, plan.program.parameters))
+    return weights
+
+
+def _loaded(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) -> dict[str, Array]:
+    below = f"{load.prefix}."
+    local = {each.path[len(below) :]: each for each in parameters if each.path.startswith(below)}
+    tensors = read_file(block.folder / load.path)
+    if load.weights is not None:
+        tensors = _map(block, load.weights).forward(tensors)
+
+    def is_out(name: str) -> bool:
+        return any(matches(each, name) or matches(each, below + name) for each in load.excluded)
+
+    _check_patterns(load, [*local, *tensors, *(below + name for name in (*local, *tensors))])
+    wanted = [replace(each, path=name) for name, each in local.items() if not is_out(name)]
+    found = fill(wanted, {name: each for name, each in tensors.items() if not is_out(name)})
+    return {below + name: each for name, each in found.items()}
+
+
+def _map(block: TrainBlock, name: str) -> WeightMap:
+    item = block.spec.unit.names.get(name)
+    if isinstance(item, ast.Weights):
+        return WeightMap.of(item)
+    help = did_you_mean(name, block.spec.weights)
+    message = f"{block.spec.unit.path} has no weights block `{name}`"
+    raise SpecError([problems.WEIGHTS_RULE.at(NOWHERE, message=message, help=help)])
+
+
+def _check_patterns(load: Load, names: list[str]) -> None:
+    for pattern in load.excluded:
+        if not any(matches(pattern, name) for name in names):
+            help = did_you_mean(pattern, names)
+            raise SpecError([problems.WEIGHTS_NO_MATCH.at(NOWHERE, pattern=f'"{pattern}"', help=help)])
+
+
+# --- networks
+# --------------------------------------------------------------------------------------------------
+
+
+def networks(plan: TrainPlan) -> tuple[Network, ...]:
+    """The networks of the block, each once, also where two variables name it."""
+    seen: dict[str, Network] = {}
+    for network in plan.networks:
+        seen.setdefault(network.path, network)
+    return tuple(seen.values())
+
+
+def split(
+    plan: TrainPlan, weights: Mapping[str, Array]
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Weights by network, under the spec's own paths, and those of the block itself."""
+    by_network: dict[str, dict[str, Array]] = {}
+    rest = dict(weights)
+    for network in networks(plan):
+        below = f"{network.path}."
+        own = [path for path in rest if path.startswith(below)]
+        by_network[network.name] = {path[len(below) :]: rest.pop(path) for path in own}
+    return by_network, rest
+
+
+def joined(
+    plan: TrainPlan, by_network: Mapping[str, Mapping[str, Array]], rest: Mapping[str, Array]
+) -> dict[str, Array]:
+    """The inverse of `split`."""
+    prefixes = {network.name: network.path for network in networks(plan)}
+    found = {
+        f"{prefixes[name]}.{path}": array
+        for name, tensors in by_network.items()
+        for path, array in tensors.items()
+        if name in prefixes
+    }
+    return {**found, **rest}
+
+
+def write_code(block: TrainBlock, backend: Backend, out: Path) -> dict[str, list[str]]:
+    """Write the code of each network into the run's folder; the names of the files by network. Parts of
+    the standard library that the block uses by themselves have none."""
+    return {name: sorted(files.files) for name, files in _code(block, backend) if files.write(out)}
+
+
+def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]:
+    for network in networks(block.plan):
+        if network.definition.library or any(isinstance(each, Instance) for each in network.static.values()):
+            continue
+        model = _model(block, network)
+        options = EmitOptions(name=network.name, header=header(model))
+        yield network.name, backend.emit(lower(model.program, backend), options)
+
+
+def _model(block: TrainBlock, network: Network) -> Model:
+    from dlc.api import Model
+
+    point = EntryPoint(network.definition, tuple(network.static.items()))
+    return Model(block.spec, network.definition.name, network.definition, point)
+
+
+# --- identity
+# --------------------------------------------------------------------------------------------------
+
+# Settings that may change when a run is continued: they say how long and how often, not what is computed.
+FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every"})
+
+
+def identity(block: TrainBlock, backend: Backend) -> dict[str, Any]:
+    """What must be the same for a run to be continued exactly; JSON values."""
+    plan = block.plan
+    program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
+    trained = [[_written(rule.optimizer), *paths] for rule, paths in used_rules(plan)]
+    held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
+    return {
+        "backend": backend.name,
+        "program": program,
+        "optimizers": hashlib.sha256(json.dumps(trained).encode()).hexdigest()[:16],
+        "source": _written(plan.source),
+        **held,
+    }
+
+
+def _written(value: Any) -> Any:
+    """A choice by name as the spec writes it."""
+    if not isinstance(value, Named):
+        return json.dumps(value, default=str)
+    return f"{value.name}({', '.join(f'{key}={_written(each)}' for key, each in value.args.items())})"

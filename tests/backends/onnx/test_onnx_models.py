@@ -1,0 +1,306 @@
+"""The form of emitted models: functions, names, sizes, checks, weights beside them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dlc_onnx import BACKEND
+
+import dlc
+from dlc.backend import EmitOptions
+from dlc.diagnostics import SpecError
+from dlc.runtime.interpret import CheckFailed, InputError, run
+from dlc.runtime.weights import read_file
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+SPECS = Path(__file__).parents[3] / "specs"
+SMALL_GPT2 = {"layers": 3, "d": 32, "heads": 4, "vocab": 60, "context": 32}
+
+
+def gpt2() -> Any:
+    return dlc.load(SPECS / "language/gpt2.dl")["GPT2"](**SMALL_GPT2)
+
+
+def proto(artifact: Any) -> onnx.ModelProto:
+    (content,) = (content for name, content in artifact.files.items() if name.endswith(".onnx"))
+    return onnx.load_model_from_string(content)
+
+
+def agree(model: Any, inputs: dict[str, np.ndarray], **options: Any) -> Any:
+    """Compile, compare with the interpreter, and give what was compiled."""
+    weights = model.initial_weights(0)
+    runnable = model.compile("onnx", weights=weights, **options)
+    onnx.checker.check_model(runnable.native, full_check=True)
+    expected = run(model.program, weights, inputs)
+    found = runnable(**inputs)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].shape == value.shape and found[name].dtype == value.dtype
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+    return runnable
+
+
+def loads(text: str, name: str = "M") -> Any:
+    return dlc.loads(text)[name]
+
+
+# Form
+
+
+def test_importing_the_backend_imports_no_framework() -> None:
+    code = "import dlc_onnx, sys; assert not {'onnx', 'onnxruntime'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_emission_is_deterministic() -> None:
+    assert gpt2().emit("onnx").files == gpt2().emit("onnx").files
+
+
+def test_modules_are_functions_called_once_per_instance() -> None:
+    model = proto(gpt2().emit("onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    assert [function.name for function in model.functions] == ["Attention", "MLP", "Block"]
+    calls = [node for node in model.graph.node if node.domain == "dlc"]
+    assert [(node.name, node.op_type) for node in calls] == [(f"h.{i}", "Block") for i in range(3)]
+    assert "h.1.attn.c_attn.weight" in calls[1].input
+
+
+def test_axes_are_named() -> None:
+    model = proto(gpt2().emit("onnx"))
+
+    def axes(info: Any) -> list[Any]:
+        return [axis.dim_param or axis.dim_value for axis in info.type.tensor_type.shape.dim]
+
+    assert axes(model.graph.input[0]) == ["B", "T"]
+    assert axes(model.graph.output[0]) == ["B", "T", 60]
+    assert ["B", "T", 32] in map(axes, model.graph.value_info)
+    block = model.functions[-1]
+    assert ["B", "T", 32] in map(axes, block.value_info)
+
+
+def test_functions_that_differ_in_sizes_only_are_one() -> None:
+    text = """
+module Half(out: int)(x: [B, i]) -> [B, out] { return relu(linear(out)(x)) }
+model M()(x: [B, 8]) -> y: [B, 2] { return Half(2)(Half(4)(x)) }
+"""
+    runnable = agree(loads(text), {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)})
+    assert len(runnable.native.functions) == 1
+
+
+def test_names_that_are_input_and_output() -> None:
+    text = "model M()(x: [B], weight: [B]) -> (x: [B], y: [B], z: [B]) { return x, x + weight, x + weight }"
+    values = {name: np.arange(3, dtype=np.float32) for name in ("x", "weight")}
+    agree(loads(text), values)
+
+
+def test_parameter_with_the_name_of_an_input() -> None:
+    text = """
+model M()(weight: [B, 4]) -> y: [B, 4] {
+    param scale: [4] = ones as weight
+    return weight * scale
+}
+"""
+    agree(loads(text), {"weight": np.ones((2, 4), np.float32)})
+
+
+# Sizes
+
+SHAPES = [
+    ("x: [B, T, 6]", "reshape(x, [B * T, 6])"),
+    ("x: [B, T, 6]", "reshape(x, [T, B * 6])"),
+    ("x: [B, T, 6]", "reshape(x, [B, T, 3, 2])"),
+    ("x: [B, T, 6]", "reshape(x, [T, 2, B, 3])"),
+    ("x: [B, 1, T]", "squeeze(x, 1)"),
+    ("x: [B, T, 6]", "x[:, 0]"),
+    ("x: [B, T, 6]", "x[:, -1]"),
+    ("x: [B, T, 6]", "x[:, T // 2:, 1:5:2]"),
+    ("x: [B, 2 * T + 1]", "x[:, T:2 * T] + arange(T, dtype=float)"),
+    ("x: [B, T, 6]", "x[:, none] * 2.0"),
+    ("x: [T]", "broadcast(x, [4, T, T])"),
+    ("x: [B, T]", "pad(x, 1, T // 2, (T + 1) % 3)"),
+    ("x: [B, T]", "x * float(T) / float(min(B, T))"),
+    ("x: [B, T]", "concat([x, zeros([B, 2]), x], axis=1)"),
+    ("x: [B, T]", "full([T, B], 2.5) + x.T"),
+    ("x: [B, T]", "cumprod(x, 1)"),
+    ("x: [B, T]", "take(x, argsort(x[0]), axis=1)"),
+    ("x: [B, T]", "roll(x, 1, 1)"),
+    ("x: [B, T]", 'rearrange(x, "B T -> (T B)")'),
+    ("x: [B, T]", "eye(T) @ x.T"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "result"), SHAPES, ids=[result for _, result in SHAPES])
+def test_open_shapes(inputs: str, result: str) -> None:
+    model = loads(f"model M()({inputs}) -> y: any[*R] {{\n    y = {result}\n    return y\n}}\n")
+    value = model.inputs[0]
+    for sizes in ({"B": 2, "T": 3}, {"B": 1, "T": 4}):
+        shape = tuple(axis.evaluate(sizes) for axis in value.type.axes)
+        agree(model, {"x": np.random.default_rng(0).standard_normal(shape).astype(np.float32)})
+
+
+def test_sizes_are_read_once_per_function() -> None:
+    text = """
+model M()(x: [B, T, 6]) -> (y: [*R], z: [*Q]) {
+    return reshape(x, [B * T, 6]), reshape(x, [B * T * 2, 3])
+}
+"""
+    kinds = [node.op_type for node in proto(loads(text).emit("onnx", optimize=0)).graph.node]
+    assert kinds.count("Shape") <= 2 and kinds.count("Mul") <= 2
+
+
+# Checks
+
+
+def test_facts_and_inputs_are_checked() -> None:
+    runnable = gpt2().compile("onnx")
+    with pytest.raises(CheckFailed, match="T <= 32"):
+        runnable(tokens=np.zeros((1, 33), np.int64))
+    with pytest.raises(InputError, match="missing"):
+        runnable()
+    with pytest.raises(InputError, match="unknown"):
+        runnable(tokens=np.zeros((1, 3), np.int64), mask=np.zeros(3))
+    with pytest.raises(InputError, match="must be"):
+        runnable(tokens=np.zeros((1, 3), np.float32))
+    with pytest.raises(InputError, match="shape"):
+        runnable(tokens=np.zeros(3, np.int64))
+
+
+def test_requires_are_checked_on_the_data() -> None:
+    text = """
+module Root()(x: [B]) -> [B] {
+    require min(x) >= 0.0, "a root needs x >= 0"
+    return sqrt(x)
+}
+model M()(x: [B], y: [B]) -> z: [B] { return Root()(x) + Root()(y) }
+"""
+    runnable = loads(text).compile("onnx")
+    good, bad = np.ones(3, np.float32), np.array([1, -1, 1], np.float32)
+    np.testing.assert_array_equal(runnable(x=good, y=good)["z"], 2 * good)
+    for x, y in ((good, bad), (bad, good)):
+        with pytest.raises(CheckFailed, match="a root needs"):
+            runnable(x=x, y=y)
+
+
+def test_updates_are_outputs() -> None:
+    text = """
+module Net()(x: [B, 4]) -> [B, 4] { return batch_norm() (x) |> linear(4) |> batch_norm as last }
+model M()(x: [B, 4]) -> y: [B, 4] { return Net() (x) }
+"""
+    model = loads(text)
+    weights = model.initial_weights(0)
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    updates: dict[str, np.ndarray] = {}
+    expected = run(model.training_program, weights, {"x": x}, updates=updates)
+    runnable = BACKEND.load(model.emit("onnx", training=True), weights)
+    np.testing.assert_allclose(runnable(x=x)["y"], expected["y"], rtol=1e-5, atol=1e-6)
+    assert runnable.updates.keys() == updates.keys()
+    for path, value in updates.items():
+        np.testing.assert_allclose(runnable.updates[path], value, rtol=1e-5, atol=1e-6)
+
+
+def test_draws_are_those_of_the_reference() -> None:
+    text = """
+module Noise()(x: [B, T]) -> [B, T] { return x + normal([B, T]) * uniform([T]) }
+model M()(x: [B, T]) -> y: [B, T] {
+    for i in range(3) { x = Noise()(x) }
+    return x
+}
+"""
+    model = loads(text)
+    x = np.zeros((2, 5), np.float32)
+    runnable = model.compile("onnx")
+    for key in (3, 4):
+        expected = run(model.program, {}, {"x": x}, rng=np.random.default_rng(key))
+        np.testing.assert_allclose(runnable(x=x, key=key)["y"], expected["y"], rtol=1e-5)
+
+
+def test_an_op_that_onnx_lacks_is_told() -> None:
+    program = loads("model M()(x: [B]) -> y: [B] { return exp(x) }").program
+    body = tuple(replace(op, op="hypot") for op in program.main.body)
+    strange = program.with_functions({program.entry: replace(program.main, body=body)})
+    with pytest.raises(SpecError, match="hypot"):
+        BACKEND.emit(strange, EmitOptions())
+
+
+# Weights and precision
+
+
+def test_weights_stand_in_safetensors_beside_the_model(tmp_path: Path) -> None:
+    model = gpt2()
+    weights = model.initial_weights(0)
+    complete = BACKEND.with_weights(model.emit("onnx"), weights)
+    complete.write(tmp_path)
+    written = read_file(tmp_path / "gpt2.safetensors")
+    assert written.keys() == weights.keys()
+    for path, value in weights.items():
+        np.testing.assert_array_equal(written[path], value)
+    onnx.checker.check_model(str(tmp_path / "gpt2.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "gpt2.onnx", providers=["CPUExecutionProvider"])
+    tokens = np.arange(10).reshape(2, 5)
+    expected = run(model.program, weights, {"tokens": tokens})["logits"]
+    np.testing.assert_allclose(session.run(None, {"tokens": tokens})[0], expected, rtol=1e-5, atol=1e-6)
+    assert BACKEND.with_weights(complete, {}) is complete
+
+
+def test_weights_must_be_there_and_fit() -> None:
+    model = gpt2()
+    weights = model.initial_weights(0)
+    artifact = model.emit("onnx")
+    with pytest.raises(KeyError, match=r"wte\.weight"):
+        BACKEND.load(artifact, {})
+    with pytest.raises(ValueError, match="shape"):
+        BACKEND.load(artifact, {**weights, "wte.weight": np.zeros((60, 31), np.float32)})
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("f64", 1e-6), ("f16", 0.02), ("bf16", 0.1)])
+def test_precisions(precision: str, bound: float) -> None:
+    model = dlc.load(SPECS / "language/llama3_8b.dl")["Llama"](
+        layers=2, d=32, heads=4, kv_heads=2, ff=64, vocab=60, context=64
+    )
+    weights = model.initial_weights(0)
+    tokens = np.arange(10).reshape(2, 5)
+    runnable = model.compile("onnx", weights=weights, precision=precision)
+    onnx.checker.check_model(runnable.native, full_check=True)
+    expected = run(model.program, weights, {"tokens": tokens}, precision="f64")["logits"]
+    found = runnable(tokens=tokens)["logits"]
+    assert found.dtype.name == {"f64": "float64", "f16": "float16", "bf16": "bfloat16"}[precision]
+    assert np.abs(found.astype(np.float64) - expected).max() < bound * np.abs(expected).max()
+
+
+def test_bf16_stays_bf16_for_a_gpu() -> None:
+    def casts(target: str) -> int:
+        functions = proto(gpt2().emit("onnx", precision="bf16", target=target)).functions
+        return sum(node.op_type == "Cast" for function in functions for node in function.node)
+
+    assert casts("cuda") == 0 < casts("")
+
+
+def test_a_kernel_that_onnxruntime_lacks_is_told() -> None:
+    model = loads("model M()(x: [B, 2, 5]) -> y: [B, 3, 5] { return conv1d(3, 3, padding=1) (x) }")
+    with pytest.raises(SpecError, match=r"Conv.*f64"):
+        model.compile("onnx", precision="f64")
+
+
+def test_a_device_that_is_not_there() -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has one")
+    with pytest.raises(SpecError, match="cuda"):
+        gpt2().compile("onnx", device="cuda")
+
+
+def test_dlpack_goes_in() -> None:
+    torch = pytest.importorskip("torch")
+    model = gpt2()
+    runnable = model.compile("onnx")
+    tokens = np.arange(6).reshape(1, 6)
+    np.testing.assert_array_equal(
+        runnable(tokens=torch.from_numpy(tokens))["logits"], runnable(tokens=tokens)["logits"]
+    )

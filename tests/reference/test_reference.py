@@ -1,0 +1,125 @@
+"""Every landmark spec against its public implementation: weights loaded by name give its outputs on every backend, in
+training mode where it differs, the gradients are its gradients, and the sizes are the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import builders
+from reference.cases import CASES, Case
+
+import dlc
+from dlc.analysis.measure import count
+from dlc.runtime.compile import emit, find_backend, weight_map
+from dlc.runtime.interpret import run
+from dlc.runtime.verify import difference
+from dlc.runtime.weights import load_weights
+
+SPECS = Path(__file__).parents[2] / "specs"
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+TOLERANCE = 1e-5  # of the largest output: the references' own f32 error is up to 3.2e-6
+
+
+# A case holds dicts, so that what is made from it is kept by its name.
+_kept: dict[tuple[str, str], Any] = {}
+
+
+def kept(what: str, case: Case, make: Callable[[Case], Any]) -> Any:
+    key = (what, case.name)
+    if key not in _kept:
+        _kept[key] = make(case)
+    return _kept[key]
+
+
+def small_model(case: Case) -> Any:
+    return kept("model", case, _small_model)
+
+
+def _small_model(case: Case) -> Any:
+    model = dlc.load(SPECS / case.spec)[case.model](**case.settings)
+    present = {value.name for value in model.inputs}
+    return model.with_inputs(*(name for name in case.inputs if name not in present))
+
+
+@cache
+def reference(name: str) -> Any:
+    return builders.build(name)
+
+
+def arrays(case: Case) -> dict[str, np.ndarray]:
+    given = reference(case.reference).arrays()
+    return {ours: given[theirs] for ours, theirs in case.inputs.items()}
+
+
+def weights(case: Case) -> dict[str, np.ndarray]:
+    return kept("weights", case, _weights)  # type: ignore[no-any-return]
+
+
+def _weights(case: Case) -> dict[str, np.ndarray]:
+    model = small_model(case)
+    return load_weights(model.program, reference(case.reference).weights(), weight_map(model, case.weights))
+
+
+def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Mapping[str, str]) -> float:
+    return max(difference(found[ours], expected[theirs])[1] for ours, theirs in names.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_outputs_are_the_references(case: Case, backend: str) -> None:
+    compiled = small_model(case).compile(backend, weights=weights(case))
+    found = compiled(**arrays(case))
+    expected, _ = reference(case.reference).run()
+    assert compare(found, expected, case.outputs) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case.training], ids=str)
+def test_training_mode_is_the_references(case: Case) -> None:
+    """Batch statistics, auxiliary heads: the meaning in training mode, by the NumPy reference and by torch and jax."""
+    expected, _ = builders.build(case.reference).run(training=True)
+    names = case.training_outputs or case.outputs
+    program = small_model(case).training_program
+    meaning = run(program, weights(case), arrays(case), precision="f64")
+    assert compare(meaning, expected, names) <= case.training_tolerance
+    for name in ("torch", "jax"):
+        found = training_outputs(case, name)
+        assert compare(found, meaning, {ours: ours for ours in names}) <= case.training_tolerance, name
+
+
+def training_outputs(case: Case, name: str) -> dict[str, np.ndarray]:
+    """The outputs of the emitted training program of a backend."""
+    model = small_model(case)
+    backend = find_backend(name, usable=True)
+    artifact = emit(model, name, optimize=1, precision="f32", target="", training=True)
+    runnable = backend.load(artifact, weights(case))
+    native = runnable.native
+    if name == "torch":
+        native.train()
+    return runnable(**arrays(case))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.full], ids=str)
+def test_sizes_are_the_published_ones(case: Case) -> None:
+    spec = dlc.load(SPECS / case.spec)
+    for name, expected in case.full:
+        assert count(spec[name].program) == expected, name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.weights], ids=str)
+def test_weights_blocks_invert(case: Case) -> None:
+    """What is written through the block is read back through it as it was."""
+    rules = weight_map(small_model(case), case.weights)
+    assert rules is not None
+    values = weights(case)
+    written = rules.backward(values)
+    back = rules.forward(written)
+    assert set(back) == set(values)
+    for name, array in back.items():
+        np.testing.assert_array_equal(array, values[name], err_msg=name)
