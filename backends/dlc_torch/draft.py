@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dlc.emit.names import snake
+from dlc.emit.names import identifier, snake
 from dlc.emit.tree import (
     Call,
     Dot,
@@ -35,6 +35,7 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc_torch import rows
+from dlc_torch.structure import method_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,7 +443,7 @@ class Drafter:
         if not stateful(callee):
             return Make(op.callee, (*args, *self._passed(op)))
         instance: Expr = Path(op.path) if op.path else Word("self")
-        return Call(Dot(instance, callee.entry) if callee.entry else instance, args)
+        return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
 
     def _passed(self, op: Op) -> Iterable[Expr]:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
@@ -450,7 +451,8 @@ class Drafter:
         for name in sorted(self.needs(op.callee)):
             if name == "device" and self.function.kind == "init":
                 continue
-            yield Keyword(name, special[name] if name in special else size(dims.get(name, Dim.symbol(name))))
+            value = special[name] if name in special else size(dims.get(name, Dim.symbol(name)))
+            yield Keyword(identifier(name), value)
 
     def layer(self, expr: Expr) -> Expr | None:
         """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a layer too."""

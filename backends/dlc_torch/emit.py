@@ -14,6 +14,7 @@ from dlc_torch.init_weights import InitWeights
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Lines, Source
+from dlc_torch.structure import method_name
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -37,7 +38,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "name": options.name,
         "class": grouping.by_function[program.entry].name,
         "is_class": grouping.by_function[program.entry].unit.is_class,
-        "method": main.entry,
+        "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
         "outputs": [name for name, _ in main.outputs],

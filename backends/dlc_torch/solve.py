@@ -120,6 +120,15 @@ def solve(
     return _Solver(statics, frozenset(spatial)).run(columns)
 
 
+RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor"})
+
+
+def argument(name: str) -> str:
+    """A name for an argument that hides nothing the constructor reads."""
+    name = identifier(name)
+    return f"{name}_" if name in RESERVED else name
+
+
 @dataclass
 class _Solver:
     members: Sequence[Mapping[str, Attr]]
@@ -132,7 +141,7 @@ class _Solver:
         for name in self.members[0] if self.members else ():
             values = tuple(member.get(name) for member in self.members)
             if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-                self.known[identifier(name)] = values  # type: ignore[assignment]
+                self.known[argument(name)] = values  # type: ignore[assignment]
 
     def run(self, columns: Sequence[Column]) -> Solution:
         found: dict[int, Expr] = {}
@@ -205,8 +214,7 @@ class _Solver:
         found = self._term(column.values, self.own)
         if found is not None:
             return found
-        taken = {*self.known, *self.own, "self", "torch", "nn", "math", "F"}
-        name = unique(identifier(column.role), taken)
+        name = unique(argument(column.role), {*self.known, *self.own})
         self.own[name] = column.values
         return Arg(name)
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.names import base, identifier, snake, unique
+from dlc.emit.names import identifier, unique
 from dlc.emit.python import docstring, number
 from dlc.emit.tree import (
     At,
     Binary,
     Call,
-    Cut,
-    Dot,
     Expr,
     Keyword,
     Num,
     Path,
     Size,
     Word,
-    refs,
     size,
     text,
     transform,
@@ -32,9 +28,9 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
+from dlc_torch.bodies import Body, all_expressions
 from dlc_torch.classes import Class, Unit
 from dlc_torch.draft import (
-    NOWHERE,
     Assign,
     Check,
     Draft,
@@ -42,15 +38,15 @@ from dlc_torch.draft import (
     Stmt,
     Target,
     Training,
-    expressions,
     rewritten,
 )
 from dlc_torch.init_weights import InitWeights
+from dlc_torch.loops import Looping
 from dlc_torch.neural import native_layer
-from dlc_torch.sizes import readable, shape_of, solved
+from dlc_torch.sizes import readable
 from dlc_torch.solve import Arg
-from dlc_torch.structure import Node, find, is_attribute, looked_up, over, reach, tensor_kind
-from dlc_torch.write import Heavy, Nesting, Variables, Writer, last_reads, needed_sizes, safe, shape_text
+from dlc_torch.structure import Node, find, is_attribute, method_name, reach
+from dlc_torch.write import Heavy, shape_text
 
 Lines = list[str]
 
@@ -116,13 +112,13 @@ class Source:
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
         read: dict[str, None] = {}
-        exprs = [expr for draft in drafts for expr in _all(draft)]
+        exprs = [expr for draft in drafts for expr in all_expressions(draft)]
         exprs += self.init_weights.reads() if is_main and self.init_weights is not None else []
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
                 read.setdefault(node.name)
         labels = {node.label for node in made.unit.root.items.values()}
-        taken = labels | {draft.function.entry or "forward" for draft in made.unit.drafts}
+        taken = labels | {method_name(draft.function.entry) for draft in made.unit.drafts}
         return {name: _attribute(name, taken) for name in made.solution.arguments if name in read}
 
     def _constructor(self, made: Class, attributes: Mapping[str, str], is_main: bool) -> Lines:
@@ -149,7 +145,7 @@ class Source:
             )
 
         draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
-        name = draft.function.entry or "forward"
+        name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
         return self._def(made, draft, name, ["self"], doc, 1)
 
@@ -175,9 +171,10 @@ class Source:
         more: Sequence[str] = (),
     ) -> Lines:
         """A `def` with its body."""
-        written = _Body(draft, indent + 1, set(made.solution.arguments) if not first else set())
+        taken = {each.name for each in self.classes.values()}
+        written = Body(draft, indent + 1, taken if first else taken | set(made.solution.arguments))
         needs = sorted(draft.needs, key=lambda need: (need == "device", need)) if not first else []
-        extra = [f"{need}: {_NEEDS.get(need, 'int')}" for need in needs]
+        extra = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
         inputs = [f"{each}: Tensor" for each in written.inputs]
         signature = ", ".join([*first, *inputs, *more, *extra])
         result = (
@@ -215,7 +212,7 @@ class Source:
         """A loop with what it runs over, and its paths in terms of the loop's variables."""
         if not isinstance(stmt, Loop):
             return stmt
-        return Looping(self, stmt, root).run()
+        return Looping(stmt, root, self.roots, self.native, self.classes).run()
 
 
 _NEEDS = {"device": "torch.device | None = None", "training": "bool"}
@@ -364,222 +361,3 @@ def _checks(facts: Iterable[tuple[Expr, str]]) -> Iterator[Stmt]:
                 yield Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
             case _:
                 yield Check(condition, f"{fact} must hold")
-
-
-# --- bodies ----------------------------------------------------------------------------------------------------
-
-
-class _Body:
-    """The lines of a body, and the names of its inputs."""
-
-    def __init__(self, draft: Draft, indent: int, taken: set[str]) -> None:
-        self.draft, self.indent = draft, indent
-        exprs = list(_all(draft))
-        reads = Counter(name for expr in exprs for name in refs(expr))
-        body, results = Nesting(reads).block(draft.body, draft.results, indent)
-        self.body, self.results = body, results
-        self.variables = Variables(last_reads(body, results), _hints(draft))
-        self.variables.reserved |= taken | _loop_variables(body) | set(draft.needs)
-        self.sizes = self._size_names(needed_sizes(exprs))
-        self.inputs = [
-            self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
-        ]
-
-    def _size_names(self, symbols: Sequence[str]) -> dict[str, str]:
-        inputs = {target.name for target in self.draft.inputs}
-        names: dict[str, str] = {}
-        for symbol in symbols:
-            wanted = (
-                symbol
-                if symbol in self.draft.needs
-                else unique(safe(identifier(symbol, "n")), inputs | set(names.values()))
-            )
-            names[symbol] = wanted
-        self.variables.reserved |= set(names.values())
-        return names
-
-    def lines(self) -> Lines:
-        device = f"{self.inputs[0]}.device" if self.inputs else _own_device(self.draft)
-        writer = Writer(self.variables, self.indent, device, self.sizes)
-        for target, name in zip(self.draft.inputs, self.inputs, strict=True):
-            writer.shapes[name] = shape_text(target)
-            writer.dtypes[target.name] = target.dtype
-        writer.lines += self._prelude()
-        writer.write(self.body)
-        results = [writer.text(expr) for expr in self.results]
-        if results:
-            writer.line(f"return {', '.join(results)}")
-        return [line.rstrip() for line in writer.lines]
-
-    def _prelude(self) -> Lines:
-        """`B, T, _ = x.shape` for the dims that are read."""
-        known = readable(self.draft.function)
-        by_input: dict[int, dict[int, str]] = {}
-        rest: list[str] = []
-        for symbol, name in self.sizes.items():
-            if symbol in self.draft.needs:
-                continue
-            source = known[symbol]
-            if source.size == Dim.symbol(symbol):
-                by_input.setdefault(source.input, {})[source.axis] = name
-            else:
-                rest.append(
-                    f"{name} = {text(solved(source, symbol, shape_of(self.inputs[source.input], source.axis)))}"
-                )
-        lines = [self._unpacked(i, axes) for i, axes in by_input.items()]
-        return [line for each in (*lines, *rest) for line in layout(each, self.indent)]
-
-    def _unpacked(self, input: int, axes: Mapping[int, str]) -> str:
-        rank = len(self.draft.inputs[input].axes)
-        if len(axes) == 1:
-            ((axis, name),) = axes.items()
-            return f"{name} = {self.inputs[input]}.shape[{axis}]"
-        return f"{', '.join(axes.get(i, '_') for i in range(rank))} = {self.inputs[input]}.shape"
-
-
-def _all(draft: Draft) -> Iterator[Expr]:
-    yield from expressions(draft.body)
-    yield from draft.results
-
-
-def _own_device(draft: Draft) -> str:
-    return "device" if "device" in draft.needs else "next(self.parameters()).device"
-
-
-def _loop_variables(body: Iterable[Stmt]) -> set[str]:
-    found: set[str] = set()
-    for stmt in body:
-        if isinstance(stmt, Loop):
-            found.update(re.findall(r"[A-Za-z]\w*", stmt.variable))
-            found |= _loop_variables(stmt.body)
-    return found
-
-
-def _hints(draft: Draft) -> dict[str, list[str]]:
-    """Names that suit each value: the operand that it becomes where that has a telling name, then its own."""
-    hints: dict[str, list[str]] = {}
-    names = {value.name for value in draft.function.inputs} | set(draft.function.types())
-    for name in (*names, *draft.roles):
-        own = base(name, names)
-        hints[name] = [*draft.roles.get(name, ()), own]
-    return hints
-
-
-# --- loops -----------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Looping:
-    """Finds what a loop over parts runs over: `for block in self.h`, `for conv, norm in zip(self.convs, self.norms)`, or
-    an index where the parts have names of their own."""
-
-    source: Source
-    loop: Loop
-    root: Node
-
-    def run(self) -> Loop:
-        paths = dict.fromkeys(
-            node
-            for expr in expressions(self.loop.body)
-            for node in walk(expr)
-            if isinstance(node, Path) and "{i}" in node.path
-        )
-        if not paths:
-            range_ = Call(Word("range"), (self.loop.count,))
-            return replace(self.loop, count=NOWHERE, source=range_)
-        prefixes = dict.fromkeys(_prefix(node.path) for node in paths)
-        sources = {prefix: self._elements(prefix) for prefix in prefixes}
-        if all(sources.values()):
-            return self._over(paths, {prefix: each for prefix, each in sources.items() if each is not None})
-        return self._indexed(paths)
-
-    def _elements(self, prefix: str) -> Expr | None:
-        """The container that holds the parts at `prefix`, cut to this loop's turns."""
-        container, _, label = prefix.rpartition(".")
-        node = find(self.root, container.split(".")) if container else None
-        if node is None or label != "{i}" or node.kind not in ("list", "parameters", "sequential"):
-            return self._named_elements(node, container, label)
-        base = reach(self.root, container, False, self.source.roots, self.source.native)
-        return _cut(base, self.loop, len(node.indices()))
-
-    def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
-        """`self.layers.children()` where a container holds just this loop's parts under names."""
-        if (
-            node is None
-            or len(node.items) != 1
-            or next(iter(node.items.values())).label != label
-            or not node.is_container
-        ):
-            return None
-        base = reach(self.root, container, False, self.source.roots, self.source.native)
-        return Call(Dot(base, "children"))
-
-    def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:
-        variables: dict[str, str] = {}
-        for prefix in sources:
-            variables[prefix] = unique(self._variable(prefix), set(variables.values()))
-        body = tuple(
-            rewritten(
-                self.loop.body, lambda expr: self._replaced(expr, lambda path: self._below(path, variables))
-            )
-        )
-        if len(sources) == 1:
-            source = next(iter(sources.values()))
-        else:
-            source = Call(Word("zip"), (*sources.values(), Keyword("strict", Word("True"))))
-        return replace(
-            self.loop, count=NOWHERE, body=body, variable=", ".join(variables.values()), source=source
-        )
-
-    def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
-        prefix = _prefix(path.path)
-        rest = path.path[len(prefix) + 1 :]
-        variable = Word(variables[prefix])
-        kind = tensor_kind(self.root, path.path.split("."), self.source.roots) if path.tensor else "submodule"
-        return looked_up(variable, rest.split("."), kind) if rest else variable
-
-    def _indexed(self, paths: Iterable[Path]) -> Loop:
-        def reached(path: Path) -> Expr:
-            kind = (
-                tensor_kind(self.root, path.path.split("."), self.source.roots)
-                if path.tensor
-                else "submodule"
-            )
-            return Call(Word(f"self.get_{kind}"), (Word(f'f"{path.path}"'),))
-
-        body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
-        source = over(self.loop.count, self.loop.start, self.loop.step)
-        return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
-
-    def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:
-        return transform(
-            expr, lambda node: change(node) if isinstance(node, Path) and "{i}" in node.path else node
-        )
-
-    def _variable(self, prefix: str) -> str:
-        """`block` for instances of Block; the singular of the container's name for PyTorch's own layers."""
-        labels = prefix.split(".")
-        node = find(self.root, labels)
-        made = self.source.classes.get(node.function) if node is not None else None
-        if made is not None:
-            return safe(snake(made.unit.function.source))
-        label = next((each for each in reversed(labels) if "{i}" not in each and not each.isdigit()), "part")
-        return safe(label[:-1] if label.endswith("s") and len(label) > 3 else label)
-
-
-def _prefix(path: str) -> str:
-    """The path up to the part with the loop's index."""
-    labels = path.split(".")
-    at = next(i for i, label in enumerate(labels) if "{i}" in label)
-    return ".".join(labels[: at + 1])
-
-
-def _cut(base: Expr, loop: Loop, length: int) -> Expr:
-    """All elements of a list, or those of the loop's turns."""
-    count = int(loop.count.value) if isinstance(loop.count, Num) else length - loop.start
-    end = loop.start + loop.step * count
-    start = Word(str(loop.start)) if loop.start else None
-    stop = Word(str(end)) if end - loop.step + 1 < length else None
-    if start is None and stop is None and loop.step == 1:
-        return base
-    return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))

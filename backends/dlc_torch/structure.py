@@ -282,7 +282,7 @@ class Builder:
         if len(modules) == 1 and modules[0].turns:
             (only,) = modules
             assert only.turns is not None
-            key = Word('f"' + only.label + '"')
+            key = indexed(only.label)
             count, start, step = only.turns
             return (DictGen(key, self._made(only), "i", over(Num(count, "count"), start, step)),)
         pairs: list[tuple[Expr, Expr]] = []
@@ -318,6 +318,19 @@ def _element(base: Expr, node: Node, label: str) -> Expr:
         case At(inner, (Text(path) | Word(path),)):
             return Call(Dot(inner, "get_submodule"), (Text(f"{path}.{label}"),))
     return At(base, (Word(label) if node.kind == "list" else Text(label),))
+
+
+def indexed(path: str) -> Expr:
+    """A path with the index of a loop, as an f-string over `i`."""
+    parts = (ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in path.split("{i}"))
+    return Word('f"' + "{i}".join(parts) + '"')
+
+
+def method_name(entry: str) -> str:
+    """The method of an entry; `forward` for the main computation."""
+    if not entry:
+        return "forward"
+    return entry if is_attribute(entry) else f"{entry}_"
 
 
 def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:

@@ -225,8 +225,9 @@ def _same(a: Turn, b: Turn) -> bool:
     return bool(a.key == b.key) and not a.params and not b.params
 
 
-def _fixpoint(turn: Turn) -> bool:
-    """Whether the next turn starts in the same state: carried tensors of the same types, static values unchanged."""
+def _fixpoint(turn: Turn, *, static: bool = True) -> bool:
+    """Whether the next turn starts in the same state: carried tensors of the same types, and (for turns that are not
+    elaborated one by one) static values unchanged."""
     for name, before in turn.before.items():
         after = turn.after.get(name)
         if isinstance(before, Tensor):
@@ -235,7 +236,7 @@ def _fixpoint(turn: Turn) -> bool:
         elif isinstance(before, GroupValue):
             if after is not before:
                 return False
-        elif not _unchanged(before, after):
+        elif static and not _unchanged(before, after):
             return False
     return True
 
@@ -306,7 +307,7 @@ def _repetitions(turns: list[Turn], k: int, period: int) -> int:
 
 def _steady(turns: list[Turn]) -> bool:
     first, last = turns[0], turns[-1]
-    return _fixpoint(Turn(0, first.before, last.after, [], {}, False))
+    return _fixpoint(Turn(0, first.before, last.after, [], {}, False), static=False)
 
 
 @dataclass(slots=True)

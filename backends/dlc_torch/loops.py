@@ -1,0 +1,132 @@
+"""What a loop over parts of a class runs over: `for block in self.h`, `for fc, ln in zip(self.fc, self.ln)`, or an index
+where the parts have names of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from dlc.emit.names import snake, unique
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Word, transform, walk
+from dlc_torch.classes import Class
+from dlc_torch.draft import NOWHERE, Loop, expressions, rewritten
+from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind
+from dlc_torch.write import safe
+
+
+@dataclass
+class Looping:
+    """Settles one loop of the class with the tree `root`."""
+
+    loop: Loop
+    root: Node
+    roots: Mapping[str, Node]
+    native: Callable[[str], bool]
+    classes: Mapping[str, Class]
+
+    def run(self) -> Loop:
+        paths = dict.fromkeys(
+            node
+            for expr in expressions(self.loop.body)
+            for node in walk(expr)
+            if isinstance(node, Path) and "{i}" in node.path
+        )
+        if not paths:
+            range_ = Call(Word("range"), (self.loop.count,))
+            return replace(self.loop, count=NOWHERE, source=range_)
+        prefixes = dict.fromkeys(_prefix(node.path) for node in paths)
+        sources = {prefix: self._elements(prefix) for prefix in prefixes}
+        if all(sources.values()):
+            return self._over(paths, {prefix: each for prefix, each in sources.items() if each is not None})
+        return self._indexed(paths)
+
+    def _elements(self, prefix: str) -> Expr | None:
+        """The container that holds the parts at `prefix`, cut to this loop's turns."""
+        container, _, label = prefix.rpartition(".")
+        node = find(self.root, container.split(".")) if container else None
+        if node is None or label != "{i}" or node.kind not in ("list", "parameters", "sequential"):
+            return self._named_elements(node, container, label)
+        base = reach(self.root, container, False, self.roots, self.native)
+        return _cut(base, self.loop, len(node.indices()))
+
+    def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
+        """`self.layers.children()` where a container holds just this loop's parts under names."""
+        if (
+            node is None
+            or len(node.items) != 1
+            or next(iter(node.items.values())).label != label
+            or not node.is_container
+        ):
+            return None
+        base = reach(self.root, container, False, self.roots, self.native)
+        return Call(Dot(base, "children"))
+
+    def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:
+        variables: dict[str, str] = {}
+        for prefix in sources:
+            variables[prefix] = unique(self._variable(prefix), set(variables.values()))
+        body = tuple(
+            rewritten(
+                self.loop.body, lambda expr: self._replaced(expr, lambda path: self._below(path, variables))
+            )
+        )
+        if len(sources) == 1:
+            source = next(iter(sources.values()))
+        else:
+            source = Call(Word("zip"), (*sources.values(), Keyword("strict", Word("True"))))
+        return replace(
+            self.loop, count=NOWHERE, body=body, variable=", ".join(variables.values()), source=source
+        )
+
+    def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
+        prefix = _prefix(path.path)
+        rest = path.path[len(prefix) + 1 :]
+        variable = Word(variables[prefix])
+        kind = tensor_kind(self.root, path.path.split("."), self.roots) if path.tensor else "submodule"
+        return looked_up(variable, rest.split("."), kind) if rest else variable
+
+    def _indexed(self, paths: Iterable[Path]) -> Loop:
+        def reached(path: Path) -> Expr:
+            kind = (
+                tensor_kind(self.root, path.path.split("."), self.roots)
+                if path.tensor
+                else "submodule"
+            )
+            return Call(Word(f"self.get_{kind}"), (indexed(path.path),))
+
+        body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
+        source = over(self.loop.count, self.loop.start, self.loop.step)
+        return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
+
+    def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:
+        return transform(
+            expr, lambda node: change(node) if isinstance(node, Path) and "{i}" in node.path else node
+        )
+
+    def _variable(self, prefix: str) -> str:
+        """`block` for instances of Block; the singular of the container's name for PyTorch's own layers."""
+        labels = prefix.split(".")
+        node = find(self.root, labels)
+        made = self.classes.get(node.function) if node is not None else None
+        if made is not None:
+            return safe(snake(made.unit.function.source))
+        label = next((each for each in reversed(labels) if "{i}" not in each and not each.isdigit()), "part")
+        return safe(label[:-1] if label.endswith("s") and len(label) > 3 else label)
+
+
+def _prefix(path: str) -> str:
+    """The path up to the part with the loop's index."""
+    labels = path.split(".")
+    at = next(i for i, label in enumerate(labels) if "{i}" in label)
+    return ".".join(labels[: at + 1])
+
+
+def _cut(base: Expr, loop: Loop, length: int) -> Expr:
+    """All elements of a list, or those of the loop's turns."""
+    count = int(loop.count.value) if isinstance(loop.count, Num) else length - loop.start
+    end = loop.start + loop.step * count
+    start = Word(str(loop.start)) if loop.start else None
+    stop = Word(str(end)) if end - loop.step + 1 < length else None
+    if start is None and stop is None and loop.step == 1:
+        return base
+    return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
