@@ -95,9 +95,9 @@ class Emission:
         names = frozenset(self.function.types()).union(*(step.unnamed for step in steps))
         uses = Uses.of(steps, results, pure)
         finish = partial(self.finish, scope)
-        writer = Writer(
-            uses, names, partial(self._special, scope), finish, indent=indent, roles=self.group.sketch.roles
-        )
+        writer = Writer(uses, names, partial(self._special, scope), finish, indent=indent)
+        writer.roles = self.group.sketch.roles
+        writer.lone_result = len(results) == 1 and not self.traits.updates and indent == 1
         sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
         writer.variables.reserve((*RESERVED, *self.parameters, *self.called, *map(identifier, sizes)))
         return writer

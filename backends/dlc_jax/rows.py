@@ -157,6 +157,7 @@ FUNCTIONS: frozenset[str] = frozenset(
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {
     "axis": "None", "keepdims": "False", "descending": "False", "ceil": "False", "ddof": "0",
+    "groups": "1", "count_padding": "True",
 }  # fmt: skip
 
 # Further composites, whose names say no more of a value than an operation's.

@@ -19,8 +19,8 @@ class TorchBackend:
     requires = ("torch",)
 
     def is_native(self, op: Op) -> bool:
-        """Whether the op is said by PyTorch's own name for it, or is kept as a class or function of its own because it
-        would not read well written out."""
+        """Whether the op is said by PyTorch's own name for it, or is kept as a class or function of its own
+        because it would not read well written out."""
         from dlc_torch.methods import is_native
 
         return is_native(op)

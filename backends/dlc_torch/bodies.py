@@ -68,9 +68,8 @@ class Body:
             if source.size == Dim.symbol(symbol):
                 by_input.setdefault(source.input, {})[source.axis] = name
             else:
-                rest.append(
-                    f"{name} = {text(solved(source, symbol, shape_of(self.inputs[source.input], source.axis)))}"
-                )
+                read = shape_of(self.inputs[source.input], source.axis)
+                rest.append(f"{name} = {text(solved(source, symbol, read))}")
         lines = [self._unpacked(i, axes) for i, axes in by_input.items()]
         return [line for each in (*lines, *rest) for line in layout(each, self.indent)]
 

@@ -1,5 +1,5 @@
-"""From a program to classes: functions that share an instance become the methods of one class, classes that differ only
-in numbers become one with arguments.
+"""From a program to classes: functions that share an instance become the methods of one class, classes that
+differ only in numbers become one with arguments.
 
     Bottleneck(64, 64, 1), Bottleneck(256, 64, 1), Bottleneck(256, 128, 2)   ->   class Bottleneck(inputs, width, stride)
 """
@@ -38,8 +38,8 @@ from dlc_torch.structure import Builder, Init, Node, tree
 
 @dataclass
 class Unit:
-    """The functions of one instance: the methods of a class; or a single plain function. `root` is the tree of its
-    paths, `inits` its constructor, `layers` what it holds if it is nothing but an `nn.Sequential`."""
+    """The functions of one instance: the methods of a class; or a single plain function. `root` is the tree
+    of its paths, `inits` its constructor, `layers` what it holds if it is nothing but an `nn.Sequential`."""
 
     names: tuple[str, ...]
     drafts: list[Draft]
@@ -116,8 +116,8 @@ def _targets(body: Iterable[Stmt]) -> Iterator[Target]:
 
 @dataclass
 class Class:
-    """Units that are one class (or plain function): `unit` is the first, with arguments in place of numbers once it is
-    solved; `arguments` are their values, by member."""
+    """Units that are one class (or plain function): `unit` is the first, with arguments in place of numbers
+    once it is solved; `arguments` are their values, by member."""
 
     members: list[Unit]
     name: str = ""
@@ -135,7 +135,8 @@ class Class:
 
 @dataclass
 class Grouping:
-    """Drafts what a program needs and groups it. `order` lists the classes, callees first; `by_function` finds them."""
+    """Drafts what a program needs and groups it. `order` lists the classes, callees first; `by_function`
+    finds them."""
 
     program: Program
     precision: str
@@ -159,7 +160,7 @@ class Grouping:
                 self.roots[name] = unit.root
         return self.order
 
-    # --- what is needed ------------------------------------------------------------------------------------------
+    # --- what is needed -------------------------------------------------------------------------------------
 
     def draft(self, name: str) -> Draft:
         if name not in self.drafts:
@@ -213,7 +214,7 @@ class Grouping:
             if native_layer(self.program.functions[each]) is None:
                 yield each
 
-    # --- units ---------------------------------------------------------------------------------------------------
+    # --- units ----------------------------------------------------------------------------------------------
 
     def _units(self, names: Sequence[str]) -> Iterator[Unit]:
         """Functions joined by a common instance, callees first."""
@@ -289,7 +290,7 @@ class Grouping:
     def _tensor(self, param: Param) -> Expr:
         return initial.tensor(param, self.program, self.precision)
 
-    # --- keys ----------------------------------------------------------------------------------------------------
+    # --- keys -----------------------------------------------------------------------------------------------
 
     def _key(self, unit: Unit) -> object:
         """What units of one class share: all but numbers and the names of values."""
@@ -380,7 +381,7 @@ def _read_sizes(draft: Draft) -> tuple[object, ...]:
     )
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------
+# --- numbers ------------------------------------------------------------------------------------------------
 
 
 def settle(classes: Sequence[Class], by_function: Mapping[str, Class]) -> None:
@@ -478,7 +479,8 @@ def _one_inferred(items: tuple[Expr, ...]) -> tuple[Expr, ...]:
 
 
 def _axes(targets: Sequence[Target], solution: Solution) -> tuple[Expr, ...]:
-    """The axes of a value for the comment behind it: arguments by name, `_` where members differ otherwise."""
+    """The axes of a value for the comment behind it: arguments by name, `_` where members differ
+    otherwise."""
     if len({len(target.axes) for target in targets}) > 1:
         return (Word("..."),)
     return tuple(_axis(axes, solution) for axes in zip(*(target.axes for target in targets), strict=True))

@@ -1,8 +1,8 @@
 """A function of the IR as statements over trees: first draft of a method, before anything is nested or named.
 
-Values that Python computes (constants, sizes and arithmetic on them) are written where they are used; every other
-operation is a statement of its own. What is native, and how it is said, stands in the tables of `rows.py` and in the
-functions of `shapes.py`, `neural.py` and `methods.py`.
+Values that Python computes (constants, sizes and arithmetic on them) are written where they are used; every
+other operation is a statement of its own. What is native, and how it is said, stands in the tables of
+`rows.py` and in the functions of `shapes.py`, `neural.py` and `methods.py`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """`layer` is the same as a layer for `nn.Sequential`, if there is one; it would be applied to `through`. A value
-    without a name of its own in the spec (`temporary`) may be nested where it is used."""
+    """`layer` is the same as a layer for `nn.Sequential`, if there is one; it would be applied to `through`.
+    A value without a name of its own in the spec (`temporary`) may be nested where it is used."""
 
     targets: tuple[Target, ...]
     expr: Expr
@@ -91,8 +91,8 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what stands in
-    its braces, in order."""
+    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what
+    stands in its braces, in order."""
 
     condition: Expr
     message: str
@@ -117,7 +117,8 @@ class Draft:
     body: tuple[Stmt, ...]
     results: tuple[Expr, ...]
     needs: frozenset[str] = frozenset()
-    """What a plain function is passed besides its operands: "device", "training", and dims that no input has."""
+    """What a plain function is passed besides its operands: "device", "training", and dims that no input
+    has."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Telling names of operands that values become: `q` of an attention."""
 
@@ -188,7 +189,8 @@ class Drafter:
     needs: Callable[[str], frozenset[str]] = lambda name: frozenset()
     body: list[Stmt] = field(default_factory=list)
     inline: dict[str, Expr] = field(default_factory=dict)
-    """Values that are written wherever they are read: what Python computes, parameters, other names for a value."""
+    """Values that are written wherever they are read: what Python computes, parameters, other names for a
+    value."""
     host: set[str] = field(default_factory=set)
     """Those of them that are Python numbers."""
     skip: set[str] = field(default_factory=set)
@@ -220,7 +222,7 @@ class Drafter:
                 self.uses.update(op.region.results)
                 stack.extend((inner, id(op)) for inner in reversed(op.region.body))
 
-    # --- the whole -----------------------------------------------------------------------------------------------
+    # --- the whole ------------------------------------------------------------------------------------------
 
     def draft(self) -> Draft:
         for op in self.function.body:
@@ -231,7 +233,8 @@ class Drafter:
         return Draft(self.function, inputs, body, results, self._needs(body, results), self.roles())
 
     def _numbered(self, body: Sequence[Stmt]) -> list[Stmt]:
-        """Values that carry one name many times over, as in an unrolled loop, are no more than temporaries."""
+        """Values that carry one name many times over, as in an unrolled loop, are no more than
+        temporaries."""
         names = Counter(plain_name(stmt.targets[0].name) for stmt in body if isinstance(stmt, Assign))
         often = {name for name, count in names.items() if count > 4 and name not in PLAIN_NAMES}
 
@@ -302,7 +305,8 @@ class Drafter:
             self.assign(op, expr)
 
     def expression(self, op: Op) -> Expr:
-        """The operation as an expression; DONE where it has become statements, or a name for another value."""
+        """The operation as an expression; DONE where it has become statements, or a name for another
+        value."""
         say = self.say.get(op.op)
         found = say(self, op) if say is not None else None
         if found is not None:
@@ -326,7 +330,7 @@ class Drafter:
         axes = tuple(_soft(size(axis)) for axis in value.type.axes)
         return Target(value.name, self.dtype(value.type.dtype), axes)
 
-    # --- operands ------------------------------------------------------------------------------------------------
+    # --- operands -------------------------------------------------------------------------------------------
 
     def dtype(self, name: str) -> str:
         return self.precision if name == "float" else name
@@ -345,7 +349,8 @@ class Drafter:
         return self.create("torch.tensor", (self.inline[name],), self.dtype_of(name))
 
     def create(self, function: str, args: Sequence[Expr], dtype: str, natural: str = "") -> Expr:
-        """A call that makes a tensor of `dtype` on the inputs' device; `natural` is the dtype that it has by itself."""
+        """A call that makes a tensor of `dtype` on the inputs' device; `natural` is the dtype that it has by
+        itself."""
         keywords: list[Expr] = []
         if dtype != natural:
             keywords.append(Keyword("dtype", Word(rows.DTYPES[dtype])))
@@ -392,7 +397,7 @@ class Drafter:
             slots[name] = self.value(value) if loose else self.tensor(value)
         return without_defaults(template(text, slots))
 
-    # --- what Python computes ------------------------------------------------------------------------------------
+    # --- what Python computes -------------------------------------------------------------------------------
 
     def on_host(self, op: Op) -> bool:
         """Settle an operation on numbers that Python knows; False if a tensor is involved."""
@@ -434,7 +439,7 @@ class Drafter:
         function = "bool" if to == "bool" else "int" if to in INTS else "float"
         return Call(Word(function), (expr,))
 
-    # --- calls ---------------------------------------------------------------------------------------------------
+    # --- calls ----------------------------------------------------------------------------------------------
 
     def call(self, op: Op) -> Expr:
         """A call of another emitted function: an instance, a further entry of one, or a plain function."""
@@ -455,7 +460,8 @@ class Drafter:
             yield Keyword(identifier(name), value)
 
     def layer(self, expr: Expr) -> Expr | None:
-        """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a layer too."""
+        """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a
+        layer too."""
         if not isinstance(expr, Call) or not expr.args or not isinstance(expr.args[0], Ref):
             return None
         if isinstance(expr.function, Path):

@@ -52,7 +52,7 @@ def _dtype(name: str, options: EmitOptions) -> str:
     return options.precision if name == "float" else name
 
 
-# --- the file --------------------------------------------------------------------------------------------------
+# --- the file -----------------------------------------------------------------------------------------------
 
 
 def _file(options: EmitOptions, blocks: Sequence[Lines]) -> str:

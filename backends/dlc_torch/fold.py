@@ -5,8 +5,8 @@
     x = F.max_pool2d(x, 3)                        )
     x = self.features["3"](x)                     x = self.features(x)
 
-The numbers have to fit: what stands between two layers must be as many functions that are layers too as numbers are
-left out. So the paths of parameters stay what the spec says.
+The numbers have to fit: what stands between two layers must be as many functions that are layers too as
+numbers are left out. So the paths of parameters stay what the spec says.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Instance = Callable[[str], Expr]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A statement that applies one layer, or a loop of layers, to one value: `labels` is the path of the instance,
-    `()` for a function."""
+    """A statement that applies one layer, or a loop of layers, to one value: `labels` is the path of the
+    instance, `()` for a function."""
 
     index: int
     source: str
@@ -69,11 +69,12 @@ def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...
     return tuple(_layer(link, root, instance) for link in chain)
 
 
-# --- chains ----------------------------------------------------------------------------------------------------
+# --- chains -------------------------------------------------------------------------------------------------
 
 
 def _chains(draft: Draft) -> Iterator[list[Link]]:
-    """The longest runs of statements that each apply a layer to the result of the one before, read nowhere else."""
+    """The longest runs of statements that each apply a layer to the result of the one before, read nowhere
+    else."""
     reads = Counter(name for expr in (*expressions(draft.body), *draft.results) for name in refs(expr))
     links = [link for link in (_link(i, stmt) for i, stmt in enumerate(draft.body)) if link]
     # A value that is read once, by a link, joins that link to the one that made it.
@@ -108,7 +109,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
     return None
 
 
-# --- fitting numbers -------------------------------------------------------------------------------------------
+# --- fitting numbers ----------------------------------------------------------------------------------------
 
 
 def _fit(chain: Sequence[Link], root: Node) -> tuple[Node, tuple[str, ...], list[Link]] | None:
@@ -166,7 +167,8 @@ def _length(link: Link) -> int:
 
 
 def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
-    """Whether a function after the last layer belongs to the container: not if the next container begins with it."""
+    """Whether a function after the last layer belongs to the container: not if the next container begins with
+    it."""
     layer = chain[at].layer
     if chain[at].labels or not isinstance(layer, Call) or not isinstance(layer.function, Word):
         return False
@@ -180,7 +182,7 @@ def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
     return layer.function.text in TRAILING
 
 
-# --- replacing -------------------------------------------------------------------------------------------------
+# --- replacing ----------------------------------------------------------------------------------------------
 
 
 def _layer(link: Link, root: Node, instance: Instance) -> Expr:

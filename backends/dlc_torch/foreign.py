@@ -7,7 +7,8 @@ Where the other part has a part of its own at that very path, both keep their pa
 
     relative_bias = RelativeBias(heads, buckets)
     self.block[0].get_submodule("...").add_module("relative_attention_bias", relative_bias.relative_attention_bias)
-    self.relative_bias = (relative_bias,)                   # a tuple, so that it is not registered a second time
+    self.relative_bias = (relative_bias,)                   # a tuple, so that it is not registered a second
+    time
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from dlc_torch.structure import Init, Node, find, reach, registered
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An instance of `function` at `path`, which begins with the path `owner` of an instance of `owner_function`."""
+    """An instance of `function` at `path`, which begins with the path `owner` of an instance of
+    `owner_function`."""
 
     path: str
     function: str
@@ -65,7 +67,8 @@ def _inside(child: Child, other: Child) -> tuple[str, str] | None:
 
 @dataclass
 class Placing:
-    """Writes the constructor's statements for foreign parts, once the parts that they lie in have been made."""
+    """Writes the constructor's statements for foreign parts, once the parts that they lie in have been
+    made."""
 
     root: Node
     roots: Mapping[str, Node]

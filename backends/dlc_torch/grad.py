@@ -22,8 +22,8 @@ def gradients(
     cotangents: Mapping[str, Array],
     device: str = "cpu",
 ) -> dict[str, Array]:
-    """The gradient of sum(output * cotangent), over the outputs that have one, by each trainable parameter; zeros for
-    one that nothing depends on."""
+    """The gradient of sum(output * cotangent), over the outputs that have one, by each trainable parameter;
+    zeros for one that nothing depends on."""
     runnable = load(artifact, weights, device)
     parameters = (
         dict(runnable.native.named_parameters()) if isinstance(runnable.native, torch.nn.Module) else {}

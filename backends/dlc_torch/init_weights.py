@@ -46,7 +46,8 @@ def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]
 
 
 def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
-    """(path, native layer's class or "", parameter, PyTorch's own initial value where the library has another)."""
+    """(path, native layer's class or "", parameter, PyTorch's own initial value where the library has
+    another)."""
     made = {name: native_layer(function) for name, function in program.functions.items()}
     layers = {
         name: each.function.text
@@ -136,7 +137,7 @@ def _condition(line: str) -> Lines:
     ]
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------
+# --- numbers ------------------------------------------------------------------------------------------------
 
 
 def _numbers(said: Said) -> Iterator[float]:

@@ -1,13 +1,13 @@
 """Initial values: recognised in the program's init functions, said with `nn.init`.
 
-A layer of PyTorch's own begins with PyTorch's values, which the standard library's definitions share; what an `init` rule
-of the spec changes is set by the model's `init_weights`, by kind of layer where all of a kind agree, by name otherwise.
+A layer of PyTorch's own begins with PyTorch's values, which the standard library's definitions share; what an
+`init` rule of the spec changes is set by the model's `init_weights`, by kind of layer where all of a kind
+agree, by name otherwise.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,8 +23,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A distribution: `scale * draw + shift`, where draw is "constant" (nothing, so only shift counts), "normal",
-    "uniform" in [0, 1), "truncated_normal" within `low` and `high`, or "orthogonal"."""
+    """A distribution: `scale * draw + shift`, where draw is "constant" (nothing, so only shift counts),
+    "normal", "uniform" in [0, 1), "truncated_normal" within `low` and `high`, or "orthogonal"."""
 
     draw: str
     scale: float = 0.0
@@ -94,7 +94,7 @@ def _combined(op: str, a: Form, b: Form) -> Form | None:
     return a.plus(-term)
 
 
-# --- as source -------------------------------------------------------------------------------------------------
+# --- as source ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +220,13 @@ def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_fl
     return said(form).call(Call(Word("torch.empty"), (*shape, *more)))
 
 
-# --- rules of a model ------------------------------------------------------------------------------------------
+# --- rules of a model ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A parameter that begins otherwise than its layer would have it. `layer` is the native layer's class, "" for a
-    parameter of a class of ours; `leaf` its name there; `init` its function."""
+    """A parameter that begins otherwise than its layer would have it. `layer` is the native layer's class, ""
+    for a parameter of a class of ours; `leaf` its name there; `init` its function."""
 
     path: str
     layer: str
@@ -238,8 +238,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What `init_weights` does to some parameters: those of a layer's class (`layer`, `leaf`), or those that a
-    condition on the name tells (`condition`)."""
+    """What `init_weights` does to some parameters: those of a layer's class (`layer`, `leaf`), or those that
+    a condition on the name tells (`condition`)."""
 
     said: Said
     layer: str = ""
@@ -331,7 +331,11 @@ def _condition(paths: Sequence[str], everything: Sequence[str]) -> str:
 
 def _common_suffix(paths: Sequence[str]) -> str:
     """The longest common ending, from a dot or underscore on."""
-    common = os.path.commonprefix([path[::-1] for path in paths])[::-1]
+    common = ""
+    for letters in zip(*(reversed(path) for path in paths), strict=False):
+        if len(set(letters)) > 1:
+            break
+        common = letters[0] + common
     cut = re.search(r"[._]", common)
     return common[cut.start() :].removeprefix(".") if cut else ""
 

@@ -29,8 +29,8 @@ class TorchRunnable:
         self.device = device
 
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-        """The outputs by name, with their history where gradients are on. Raises TypeError for inputs that are
-        missing or unknown."""
+        """The outputs by name, with their history where gradients are on. Raises TypeError for inputs that
+        are missing or unknown."""
         wanted: list[list[str]] = self.meta["inputs"]
         unknown = inputs.keys() - {name for name, _ in wanted}
         missing = [name for name, _ in wanted if name not in inputs]
@@ -62,7 +62,8 @@ def module_of(artifact: Artifact) -> types.ModuleType:
 
 
 def build(artifact: Artifact) -> Callable[..., Any]:
-    """The model as it is initialised by its constructor; draws of randomness outside are left as they were."""
+    """The model as it is initialised by its constructor; draws of randomness outside are left as they
+    were."""
     made = getattr(module_of(artifact), artifact.meta["class"])
     if not artifact.meta["is_class"]:
         return made  # type: ignore[no-any-return]
@@ -71,8 +72,8 @@ def build(artifact: Artifact) -> Callable[..., Any]:
 
 
 def load(artifact: Artifact, weights: Mapping[str, Array], device: str = "cpu") -> TorchRunnable:
-    """The model with these weights, ready to run. Raises KeyError for weights that are missing or unknown, ValueError
-    for one of another shape."""
+    """The model with these weights, ready to run. Raises KeyError for weights that are missing or unknown,
+    ValueError for one of another shape."""
     native = build(artifact)
     place = torch.device(device)
     if isinstance(native, torch.nn.Module):

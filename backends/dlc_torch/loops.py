@@ -1,5 +1,5 @@
-"""What a loop over parts of a class runs over: `for block in self.h`, `for fc, ln in zip(self.fc, self.ln)`, or an index
-where the parts have names of their own."""
+"""What a loop over parts of a class runs over: `for block in self.h`, `for fc, ln in zip(self.fc, self.ln)`,
+or an index where the parts have names of their own."""
 
 from __future__ import annotations
 
@@ -87,11 +87,7 @@ class Looping:
 
     def _indexed(self, paths: Iterable[Path]) -> Loop:
         def reached(path: Path) -> Expr:
-            kind = (
-                tensor_kind(self.root, path.path.split("."), self.roots)
-                if path.tensor
-                else "submodule"
-            )
+            kind = tensor_kind(self.root, path.path.split("."), self.roots) if path.tensor else "submodule"
             return Call(Word(f"self.get_{kind}"), (indexed(path.path),))
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))

@@ -21,7 +21,7 @@ from dlc_torch.draft import (
 )
 from dlc_torch.shapes import alias, method, sizes
 
-# --- structure -------------------------------------------------------------------------------------------------
+# --- structure ----------------------------------------------------------------------------------------------
 
 
 def param(d: Drafter, op: Op) -> Expr:
@@ -83,7 +83,7 @@ def repeat(d: Drafter, op: Op) -> Expr:
     return DONE
 
 
-# --- elementwise -----------------------------------------------------------------------------------------------
+# --- elementwise --------------------------------------------------------------------------------------------
 
 
 def cast(d: Drafter, op: Op) -> Expr:
@@ -173,11 +173,11 @@ def clamp(d: Drafter, op: Op) -> Expr | None:
     return method(d.tensor(op.inputs[0]), "clamp", *bounds)
 
 
-# --- reductions ------------------------------------------------------------------------------------------------
+# --- reductions ---------------------------------------------------------------------------------------------
 
 REDUCTIONS: Mapping[str, str] = {
-    "sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all", "mean": "mean", "var": "var", "std": "std",
-    "logsumexp": "logsumexp", "norm": "norm",
+    "sum": "sum", "max": "amax", "min": "amin", "any": "any", "all": "all", "mean": "mean", "var": "var",
+    "std": "std", "logsumexp": "logsumexp", "norm": "norm",
 }  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def einsum(d: Drafter, op: Op) -> Expr:
     return Call(Word("torch.einsum"), (Text(str(op.attr("pattern"))), *map(d.tensor, op.inputs)))
 
 
-# --- random ----------------------------------------------------------------------------------------------------
+# --- random -------------------------------------------------------------------------------------------------
 
 
 def normal(d: Drafter, op: Op) -> Expr:
@@ -284,7 +284,7 @@ def orthogonal(d: Drafter, op: Op) -> Expr:
     return Call(Word("nn.init.orthogonal_"), (empty,))
 
 
-# --- composites ------------------------------------------------------------------------------------------------
+# --- composites ---------------------------------------------------------------------------------------------
 
 
 def composite(d: Drafter, op: Op) -> Expr | None:
@@ -300,7 +300,8 @@ def dropout(d: Drafter, op: Op) -> Expr:
 
 
 def classified(d: Drafter, op: Op) -> Expr | None:
-    """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those are flattened."""
+    """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those
+    are flattened."""
     given = d.operands(op)
     first, target = given["logits" if op.op == "cross_entropy" else "logs"], given["target"]
     rank = d.types[first].rank
@@ -329,8 +330,8 @@ def norm(d: Drafter, op: Op) -> Expr | None:
 
 
 def attention(d: Drafter, op: Op) -> Expr | None:
-    """PyTorch's fused attention. It knows no softcap; a window, and a causal mask beside another one, are written as a
-    mask."""
+    """PyTorch's fused attention. It knows no softcap; a window, and a causal mask beside another one, are
+    written as a mask."""
     given = d.operands(op)
     q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
     grouped = q.rank > 2 and q.axes[:-2] != k.axes[:-2]
@@ -356,7 +357,8 @@ def attention(d: Drafter, op: Op) -> Expr | None:
 
 
 def _seen(d: Drafter, op: Op, q: TensorType, k: TensorType) -> Expr:
-    """Which keys a causal query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U - T)`."""
+    """Which keys a causal query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U -
+    T)`."""
     shape = (q.axes[-2], k.axes[-2])
     behind = shape[1] - shape[0]
     ones = d.create("torch.ones", sizes(shape), "bool")
@@ -393,14 +395,16 @@ def native(op: Op) -> bool:
 # What PyTorch does not compute in 16 bits everywhere.
 HALF_MISSING = frozenset({"local_response_norm"})
 
-# The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as the first.
+# The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as
+# the first.
 FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
     "gelu": {"approximate": ("none", "tanh")},
     "resize": {"mode": ("nearest",)},
     "attention": {"softcap": (None,)},
 }
 
-# Composites that are kept as functions of their own where PyTorch has none: written out they would hide what they do.
+# Composites that are kept as functions of their own where PyTorch has none: written out they would hide what
+# they do.
 KEPT = frozenset(
     {"rope", "attention", "local_response_norm", "drop_path", "pixel_shuffle", "resize", "selective_scan"}
 )

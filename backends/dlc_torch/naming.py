@@ -1,4 +1,5 @@
-"""Names of the emitted classes and functions: the spec's, and telling ones for forms of a module that differ in structure."""
+"""Names of the emitted classes and functions: the spec's, and telling ones for forms of a module that differ
+in structure."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def camel(text: str) -> str:
 
 
 def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
-    """Give every class and function its name; forms of one module are told apart by what one has and another lacks. `initials` tells for which parameter an init function is."""
+    """Give every class and function its name; forms of one module are told apart by what one has and another
+    lacks. `initials` tells for which parameter an init function is."""
     forms: dict[str, list[Class]] = {}
     for each in classes:
         forms.setdefault(_base(each, initials), []).append(each)

@@ -1,4 +1,5 @@
-"""Convolution, pooling and layers with parameters: as functions of `torch.nn.functional` and as native layers."""
+"""Convolution, pooling and layers with parameters: as functions of `torch.nn.functional` and as native
+layers."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ ZERO = Num(0)
 ONE = Num(1)
 
 
-# --- windows ---------------------------------------------------------------------------------------------------
+# --- windows ------------------------------------------------------------------------------------------------
 
 
 def ints(op: Op, name: str) -> tuple[int, ...]:
@@ -67,7 +68,8 @@ def bordered(d: Drafter, op: Op, padding: Sequence[tuple[int | Dim, int | Dim]],
 
 
 def reaching(d: Drafter, op: Op) -> list[tuple[int, Dim]]:
-    """Padding after which the pooling windows just fill each axis: the last one may hang over (`ceil`), or fall short."""
+    """Padding after which the pooling windows just fill each axis: the last one may hang over (`ceil`), or
+    fall short."""
     found: list[tuple[int, Dim]] = []
     axes = zip(d.types[op.inputs[0]].axes[2:], op.out.type.axes[2:], strict=True)
     for (size, out), kernel, stride, (before, _) in zip(
@@ -156,7 +158,7 @@ def _counted(d: Drafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr:
     return padded(ones, ((0, 0), (0, 0), *rest), 0.0)
 
 
-# --- layers ----------------------------------------------------------------------------------------------------
+# --- layers -------------------------------------------------------------------------------------------------
 
 
 def _shape(function: Function, name: str) -> tuple[int, ...]:
@@ -317,7 +319,8 @@ def native_layer(function: Function) -> Expr | None:
 
 
 def layer_call(d: Drafter, op: Op) -> Expr | None:
-    """A call of a native layer, or the function that a layer without parameters is; None where PyTorch has neither."""
+    """A call of a native layer, or the function that a layer without parameters is; None where PyTorch has
+    neither."""
     callee = d.program.functions[op.callee]
     if not callee.params:
         return parameterless(d, op)

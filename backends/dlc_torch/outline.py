@@ -125,7 +125,8 @@ def _turns(child: Child) -> tuple[int, ...]:
 
 
 def _prefix(body: Sequence[Op]) -> str | None:
-    """What all paths of a body begin with, up to the loop's index; None if they do not agree or there are too few."""
+    """What all paths of a body begin with, up to the loop's index; None if they do not agree or there are too
+    few."""
     paths = {path_of(op) for op in walk(body) if path_of(op)}
     prefixes = {_upto_index(path) for path in paths}
     if len(paths) < 2 or len(prefixes) != 1:
@@ -151,7 +152,8 @@ def _passed(region: Region, function: Function) -> list[str]:
 
 
 def _short_names(inputs: Iterable[Value], body: Iterable[Op]) -> dict[str, str]:
-    """Names for the values of a body that stands alone: numbers that kept them apart from others are dropped."""
+    """Names for the values of a body that stands alone: numbers that kept them apart from others are
+    dropped."""
     found: dict[str, str] = {}
     values = [*inputs, *(out for op in walk(body) for out in op.outputs)]
     values += [arg for op in walk(body) if op.region for arg in op.region.args]

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 
 DTYPES: Mapping[str, str] = {
     "f64": "torch.float64", "f32": "torch.float32", "f16": "torch.float16", "bf16": "torch.bfloat16",
-    "f8e4m3": "torch.float8_e4m3fn", "f8e5m2": "torch.float8_e5m2", "i64": "torch.int64", "i32": "torch.int32",
-    "i16": "torch.int16", "i8": "torch.int8", "i4": "torch.int8", "u8": "torch.uint8", "bool": "torch.bool",
+    "f8e4m3": "torch.float8_e4m3fn", "f8e5m2": "torch.float8_e5m2", "i64": "torch.int64", "i32":
+    "torch.int32", "i16": "torch.int16", "i8": "torch.int8", "i4": "torch.int8", "u8": "torch.uint8", "bool":
+    "torch.bool",
 }  # fmt: skip
 
 # Conversions that have a method of their own.
 CASTS: Mapping[str, str] = {
-    "f32": "{x}.float()", "f64": "{x}.double()", "f16": "{x}.half()", "bf16": "{x}.bfloat16()", "i64": "{x}.long()",
-    "bool": "{x}.bool()",
+    "f32": "{x}.float()", "f64": "{x}.double()", "f16": "{x}.half()", "bf16": "{x}.bfloat16()", "i64":
+    "{x}.long()", "bool": "{x}.bool()",
 }  # fmt: skip
 
 # Primitive ops on tensors. Elementwise ones take Python numbers as operands too.
@@ -98,8 +99,8 @@ HOST: Mapping[str, str] = {
     "maximum": "max({a}, {b})",
 }
 
-# Composites of the standard library that PyTorch has a name for. Their operands are those of the definition in
-# `dlc/std`; an attribute's slot is its value.
+# Composites of the standard library that PyTorch has a name for. Their operands are those of the definition
+# in `dlc/std`; an attribute's slot is its value.
 COMPOSITES: Mapping[str, str] = {
     # activations
     "relu": "F.relu({x})",
@@ -140,8 +141,9 @@ COMPOSITES: Mapping[str, str] = {
 
 # The library's layers with parameters that PyTorch has: how is said in `neural.py`.
 LAYERS = (
-    "linear", "embedding", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
-    "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm", "multihead_attention",
+    "linear", "embedding", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm",
+    "multihead_attention",
 )  # fmt: skip
 
 # Functions that are layers as well, for `nn.Sequential`.
@@ -171,8 +173,8 @@ MODULES: Mapping[str, str] = {
     "F.avg_pool3d": "nn.AvgPool3d",
 }
 
-# Arguments that are left out where they have these values: by keyword, whatever the function, and the last one by
-# place of some functions.
+# Arguments that are left out where they have these values: by keyword, whatever the function, and the last
+# one by place of some functions.
 KEYWORD_DEFAULTS: Mapping[str, str | float] = {
     "keepdim": "False", "descending": "False", "approximate": "none", "reduction": "mean",
 }  # fmt: skip

@@ -1,4 +1,5 @@
-"""Ops on shapes and places, said as a person would: `flatten`, `unflatten`, `transpose`, `x[:, 0]`, `unbind`."""
+"""Ops on shapes and places, said as a person would: `flatten`, `unflatten`, `transpose`, `x[:, 0]`,
+`unbind`."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def alias(d: Drafter, op: Op, name: str) -> Expr:
     return DONE
 
 
-# --- reshape ---------------------------------------------------------------------------------------------------
+# --- reshape ------------------------------------------------------------------------------------------------
 
 
 def reshape(d: Drafter, op: Op) -> Expr:
@@ -111,7 +112,7 @@ def _place(index: Dim, whole: Dim) -> Expr:
     return Word(str(back)) if back is not None and index.constant is None else size(index, "index")
 
 
-# --- slice -----------------------------------------------------------------------------------------------------
+# --- slice --------------------------------------------------------------------------------------------------
 
 
 def _bounds(op: Op) -> tuple[list[Dim], list[Dim], list[int]]:
@@ -161,8 +162,8 @@ def _bound(value: Dim, whole: Dim) -> Expr:
 
 
 def partition(d: Drafter, op: Op) -> bool:
-    """Say a group of slices that divides a value along an axis at once: `q, k, v = x.unbind(0)`, `x.chunk(2, dim=-1)`,
-    `x.split((3, 5), dim=1)`. `op` is its first slice; False where there is no such group."""
+    """Say a group of slices that divides a value along an axis at once: `q, k, v = x.unbind(0)`, `x.chunk(2,
+    dim=-1)`, `x.split((3, 5), dim=1)`. `op` is its first slice; False where there is no such group."""
     parts = [each for each in d.readers.get(op.inputs[0], ()) if each.op == "slice"]
     axis = _divided(d, parts)
     if axis is None or parts[0] is not op:
@@ -221,7 +222,7 @@ def slice_or_part(d: Drafter, op: Op) -> Expr:
     return DONE if partition(d, op) else slice_(d, op)
 
 
-# --- others ----------------------------------------------------------------------------------------------------
+# --- others -------------------------------------------------------------------------------------------------
 
 
 def permute(d: Drafter, op: Op) -> Expr:
@@ -260,8 +261,7 @@ def filled(d: Drafter, op: Op, value: Expr) -> Expr:
     if isinstance(value, Num):
         value = Num(plain(value.value, dtype), value.role)
     if isinstance(value, Num) and value.value in (0, 1):
-        if len(shape) != 1:
-            shape = (Seq(shape),) if not shape else shape
+        shape = shape or (Seq(()),)
         return d.create("torch.zeros" if not value.value else "torch.ones", shape, dtype, "f32")
     natural = "f32" if isinstance(value, Num) and isinstance(value.value, float) else ""
     return d.create("torch.full", (Seq(shape), value), dtype, natural)

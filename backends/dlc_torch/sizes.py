@@ -20,8 +20,8 @@ class Source:
 
 
 def readable(function: Function) -> Mapping[str, Source]:
-    """For each dim that can be read from an input's shape, where: an axis that is the dim alone is preferred to one
-    that is linear in it."""
+    """For each dim that can be read from an input's shape, where: an axis that is the dim alone is preferred
+    to one that is linear in it."""
     plain: dict[str, Source] = {}
     linear: dict[str, Source] = {}
     for i, value in enumerate(function.inputs):

@@ -1,10 +1,10 @@
 """Which numbers of a class are arguments of its constructor, and what they are called.
 
-The members of a class are its instantiations: the same but for numbers. Each number is a column with one value per
-member. A number that differs between members becomes an argument: a static parameter of the spec's module where the
-values coincide, a simple term of them (`4 * d`, `d // heads`), or else an argument named after what it is
-(`in_features`). A number that is the same everywhere may still stand for a static parameter; there it takes more than
-a coincidence of values to be believed.
+The members of a class are its instantiations: the same but for numbers. Each number is a column with one
+value per member. A number that differs between members becomes an argument: a static parameter of the spec's
+module where the values coincide, a simple term of them (`4 * d`, `d // heads`), or else an argument named
+after what it is (`in_features`). A number that is the same everywhere may still stand for a static parameter;
+there it takes more than a coincidence of values to be believed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "part": ("heads", "kv_heads", "groups"),
     "dim": ("d", "dim"),
 }
-# Numbers below are too common for an equal static parameter to mean anything, by how the number would be made of it.
+# Numbers below are too common for an equal static parameter to mean anything, by how the number would be made
+# of it.
 LEAST_EQUAL, LEAST_FACTOR = 4, 16
 COMMON = frozenset({-1.0, 0.0, 0.1, 0.5, 1.0, 2.0, 3.0, 4.0, 10.0, 1e-5, 1e-6, float("inf"), -float("inf")})
 FACTORS = (2, 3, 4, 6, 8)
@@ -116,7 +117,8 @@ FACTORS = (2, 3, 4, 6, 8)
 def solve(
     columns: Sequence[Column], statics: Sequence[Mapping[str, Attr]], spatial: Sequence[int] = ()
 ) -> Solution:
-    """`statics` are the members' static arguments; `spatial` are sizes of images, which channels may equal by chance."""
+    """`statics` are the members' static arguments; `spatial` are sizes of images, which channels may equal by
+    chance."""
     return _Solver(statics, frozenset(spatial)).run(columns)
 
 
@@ -164,7 +166,7 @@ class _Solver:
         order.sort(key=lambda name: name in NATURAL and NATURAL[name] in values[name])
         return Solution([found[i] for i in range(len(columns))], {name: values[name] for name in order})
 
-    # --- numbers that differ between members ---------------------------------------------------------------------
+    # --- numbers that differ between members ----------------------------------------------------------------
 
     def _from_statics(self, column: Column) -> Expr | None:
         varying = {name: values for name, values in self.known.items() if len(set(values)) > 1}
@@ -223,7 +225,7 @@ class _Solver:
             self.used.add(name)
         return Arg(name)
 
-    # --- numbers that are the same in all members ----------------------------------------------------------------
+    # --- numbers that are the same in all members -----------------------------------------------------------
 
     def _believed(self, column: Column) -> Expr | None:
         """A static parameter that the number most likely stands for."""
@@ -284,8 +286,8 @@ class _Solver:
         return found[0]
 
     def _ambiguous(self, value: Value) -> bool:
-        """Whether the number may stand for something else: it is in a list of sizes, in two parameters, or is the size
-        of an image."""
+        """Whether the number may stand for something else: it is in a list of sizes, in two parameters, or is
+        the size of an image."""
         if value in self.spatial:
             return True
         holders = [name for name, values in self.members[0].items() if value in _numbers(values)]

@@ -53,7 +53,8 @@ Lines = list[str]
 
 @dataclass
 class Source:
-    """Writes the classes of one program. `native` tells whether an IR function is one of PyTorch's own layers."""
+    """Writes the classes of one program. `native` tells whether an IR function is one of PyTorch's own
+    layers."""
 
     classes: Mapping[str, Class]
     roots: Mapping[str, Node]
@@ -68,7 +69,7 @@ class Source:
     def native(self, name: str) -> bool:
         return native_layer(self.functions[name]) is not None
 
-    # --- classes -------------------------------------------------------------------------------------------------
+    # --- classes --------------------------------------------------------------------------------------------
 
     def _class(self, made: Class) -> Lines:
         unit = made.unit
@@ -135,7 +136,7 @@ class Source:
                 lines.append(f"{INDENT * 2}self.init_weights()")
         return lines
 
-    # --- methods and functions -----------------------------------------------------------------------------------
+    # --- methods and functions ------------------------------------------------------------------------------
 
     def _method(self, made: Class, draft: Draft, attributes: Mapping[str, str]) -> Lines:
         def settle(expr: Expr) -> Expr:
@@ -187,7 +188,7 @@ class Source:
             doc = [*doc, *_wrapped(note, indent + 1)]
         return [*lines, *doc, *written.lines()]
 
-    # --- paths ---------------------------------------------------------------------------------------------------
+    # --- paths ----------------------------------------------------------------------------------------------
 
     def _reached(self, expr: Expr, unit: Unit) -> Expr:
         root = unit.root
@@ -249,7 +250,8 @@ def _signature(made: Class, is_main: bool) -> list[str]:
 
 
 def _named(expr: Expr, attributes: Mapping[str, str]) -> Expr:
-    """The expression with the constructor's arguments by name, and calls of our own classes as a person passes them."""
+    """The expression with the constructor's arguments by name, and calls of our own classes as a person
+    passes them."""
 
     def change(node: Expr) -> Expr:
         match node:
@@ -269,7 +271,7 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     keywords = [arg for arg in args if isinstance(arg, Keyword)]
     same = all(isinstance(each.value, Word) and each.value.text == each.name for each in keywords)
     numbers = len(args) > 4 and all(isinstance(each.value, Num) for each in keywords)
-    count = len(args) if same and len(args) <= 6 or numbers else 2
+    count = len(args) if (same and len(args) <= 6) or numbers else 2
     return tuple(arg.value if isinstance(arg, Keyword) and i < count else arg for i, arg in enumerate(args))
 
 
@@ -310,7 +312,7 @@ def _wrapped(note: str, indent: int) -> Lines:
     return [each[:100] for each in [*lines, margin + line]]
 
 
-# --- facts -----------------------------------------------------------------------------------------------------
+# --- facts --------------------------------------------------------------------------------------------------
 
 
 def _facts(source: Source, made: Class, draft: Draft) -> list[tuple[Expr, str]]:

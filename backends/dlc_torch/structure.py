@@ -1,8 +1,12 @@
-"""A class's parameters and instances as a tree of paths: how its constructor makes them, how its methods reach them.
+"""A class's parameters and instances as a tree of paths: how its constructor makes them, how its methods
+reach them.
 
-    "h.{i}"                   self.h = nn.ModuleList(Block(d, heads) for _ in range(layers))     self.h[3]
-    "embeddings.words"        self.embeddings = nn.ModuleDict({"words": nn.Embedding(v, d)})     self.embeddings["words"]
-    "encoder.positions"       self.encoder.register_parameter("positions", nn.Parameter(...))    self.encoder.get_parameter("positions")
+    "h.{i}"               self.h = nn.ModuleList(Block(d, heads) for _ in range(layers))
+                          self.h[3]
+    "embeddings.words"    self.embeddings = nn.ModuleDict({"words": nn.Embedding(v, d)})
+                          self.embeddings["words"]
+    "encoder.positions"   self.encoder.register_parameter("positions", nn.Parameter(...))
+                          self.encoder.get_parameter("positions")
 
 Names in checkpoints are the spec's paths in every case.
 """
@@ -90,8 +94,9 @@ def is_attribute(label: str) -> bool:
 
 @dataclass
 class Node:
-    """A place in the tree: an instance of `function`, a parameter, or a container of `items`. `turns` are (count,
-    start, step) where the label holds the index of a loop; `layers` is what an `nn.Sequential` here holds."""
+    """A place in the tree: an instance of `function`, a parameter, or a container of `items`. `turns` are
+    (count, start, step) where the label holds the index of a loop; `layers` is what an `nn.Sequential` here
+    holds."""
 
     label: str = ""
     function: str = ""
@@ -179,13 +184,13 @@ def _covers(node: Node, label: str) -> bool:
     return node.label == "{i}" and int(label) in turns_of(node.turns)
 
 
-# --- constructor -----------------------------------------------------------------------------------------------
+# --- constructor --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """A statement of the constructor: `self.label = expr`, without `self.` if it is local, or `expr` alone where `label`
-    is empty. `annotation` is a buffer's name, whose type is declared."""
+    """A statement of the constructor: `self.label = expr`, without `self.` if it is local, or `expr` alone
+    where `label` is empty. `annotation` is a buffer's name, whose type is declared."""
 
     label: str
     expr: Expr
@@ -294,7 +299,8 @@ class Builder:
         return (Pairs(tuple(pairs)),)
 
     def _late(self, node: Node, base: Expr) -> Iterator[Init]:
-        """What is put into a container after it has been made: parameters, parts that a constructor does not take."""
+        """What is put into a container after it has been made: parameters, parts that a constructor does not
+        take."""
         if node.function or node.layers is not None or node.kind == "parameters":
             return
         for each in node.items.values():
@@ -322,7 +328,10 @@ def _element(base: Expr, node: Node, label: str) -> Expr:
 
 def indexed(path: str) -> Expr:
     """A path with the index of a loop, as an f-string over `i`."""
-    parts = (ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in path.split("{i}"))
+    parts = (
+        ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}")
+        for part in path.split("{i}")
+    )
     return Word('f"' + "{i}".join(parts) + '"')
 
 
@@ -362,7 +371,7 @@ def over(count: Expr, start: int, step: int) -> Expr:
     raise ValueError("a loop that does not begin at 0 has a fixed count")
 
 
-# --- access ----------------------------------------------------------------------------------------------------
+# --- access -------------------------------------------------------------------------------------------------
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
@@ -371,7 +380,8 @@ Roots = Mapping[str, Node]
 def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[str], bool]) -> Expr:
     """How a method reads the parameter, buffer or instance at a path of its class.
 
-    Attributes are followed as far as their types are known to a type checker; the rest is looked up by name."""
+    Attributes are followed as far as their types are known to a type checker; the rest is looked up by
+    name."""
     labels = path.split(".")
     kind = tensor_kind(root, labels, roots) if tensor else "submodule"
     expr: Expr = Word("self")
@@ -404,8 +414,8 @@ def _entered(node: Node, roots: Roots) -> Node:
 
 
 def looked_up(base: Expr, labels: list[str], kind: str = "submodule") -> Expr:
-    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`. Names that PyTorch does not find so are taken from
-    where it keeps them."""
+    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`. Names that PyTorch does not find so are
+    taken from where it keeps them."""
     taken = next((i for i, label in enumerate(labels) if label in TAKEN), None)
     if taken is None:
         return Call(Dot(base, f"get_{kind}"), (Text(".".join(labels)),))

@@ -1,9 +1,10 @@
-"""The statements of one method or function as lines of source: what is nested where it is used, what gets a variable.
+"""The statements of one method or function as lines of source: what is nested where it is used, what gets a
+variable.
 
-A value that the spec has named keeps its name and its statement. One that it has not stands where it is read, as long as
-the line stays short and calls do not nest deeply; otherwise it takes a variable: the one that it is computed from, if
-that is read for the last time, else the name of the operand that it becomes. So `x = x + self.attn(self.ln_1(x))` comes
-out as it was written.
+A value that the spec has named keeps its name and its statement. One that it has not stands where it is read,
+as long as the line stays short and calls do not nest deeply; otherwise it takes a variable: the one that it
+is computed from, if that is read for the last time, else the name of the operand that it becomes. So `x = x +
+self.attn(self.ln_1(x))` comes out as it was written.
 """
 
 from __future__ import annotations
@@ -57,12 +58,13 @@ RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zi
 
 @dataclass(frozen=True, slots=True)
 class Heavy(Expr):
-    """An instance of a class of ours, or a container that is called: a step that a line should not hold many of."""
+    """An instance of a class of ours, or a container that is called: a step that a line should not hold many
+    of."""
 
     value: Expr
 
 
-# --- nesting ---------------------------------------------------------------------------------------------------
+# --- nesting ------------------------------------------------------------------------------------------------
 
 
 def depth(expr: Expr) -> int:
@@ -124,7 +126,8 @@ def _fits(expr: Expr, indent: int) -> bool:
 
 @dataclass
 class Nesting:
-    """Puts temporaries where they are read. `reads` counts how often each value is read in the whole function."""
+    """Puts temporaries where they are read. `reads` counts how often each value is read in the whole
+    function."""
 
     reads: Counter[str]
     inner: dict[str, Assign] = field(default_factory=dict)
@@ -235,13 +238,13 @@ def _direct(stmt: Stmt) -> Iterable[Expr]:
     return stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
 
 
-# --- variables -------------------------------------------------------------------------------------------------
+# --- variables ----------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Variables:
-    """Gives every value a variable. `last` is where each value is read for the last time; a variable is free for
-    another value from there on."""
+    """Gives every value a variable. `last` is where each value is read for the last time; a variable is free
+    for another value from there on."""
 
     last: dict[str, int]
     hints: Mapping[str, Sequence[str]]
@@ -277,8 +280,8 @@ def safe(hint: str) -> str:
 
 
 def last_reads(body: Sequence[Stmt], results: Iterable[Expr]) -> dict[str, int]:
-    """Where each value is read for the last time: statements are counted, a loop counts again at its end, and what it
-    reads from outside is read until there."""
+    """Where each value is read for the last time: statements are counted, a loop counts again at its end, and
+    what it reads from outside is read until there."""
     last: dict[str, int] = {}
     _Positions(last).count(body, 0)
     last.update((name, END) for expr in results for name in refs(expr))
@@ -317,7 +320,7 @@ def _defined(body: Iterable[Stmt]) -> Iterator[str]:
                 yield from _defined(stmt.body)
 
 
-# --- lines -----------------------------------------------------------------------------------------------------
+# --- lines --------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -427,7 +430,7 @@ class Writer:
             return ""
         return text
 
-    # --- loops ---------------------------------------------------------------------------------------------------
+    # --- loops ----------------------------------------------------------------------------------------------
 
     def _loop(self, loop: Loop) -> None:
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
@@ -519,8 +522,8 @@ _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 def opposite(condition: Expr) -> Expr:
-    """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant, which is
-    to stand on the right."""
+    """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant,
+    which is to stand on the right."""
     if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
         operator = _OPPOSITE[condition.operator]
         if isinstance(condition.left, Size) and not isinstance(condition.right, Num):

@@ -40,10 +40,14 @@ def without_consequences(found: Iterable[Diagnostic], file: str, text: str, star
     words = {word for line in unread for word in re.findall(r"\w+", lines[line - 1] if line <= len(lines) else "")}
     damaged = {_item(line, starts) for line in unread}
 
+    misplaced = {each.span for each in found if each.code == catalogue.SYNTAX.code}
+
     def follows(each: Diagnostic) -> bool:
         at = each.span
-        if at.file != file or not unread:
+        if at.file != file or not unread or is_syntax(each):
             return False
+        if at.line in unread or at in misplaced:
+            return True
         if each.code in _LACKING:
             return _item(at.line, starts) in damaged
         return each.code == meaning.UNKNOWN_NAME.code and lines[at.line - 1][at.column - 1 : at.end_column - 1] in words

@@ -84,10 +84,18 @@ BAD_SETTING = Problem(
 BAD_OPTIMIZER = Problem(
     "E0704",
     "an unknown optimizer",
-    "there is no such optimizer",
+    "there is no optimizer `{name}`",
     "Optimizers are sgd, adam, adamw, lion, adafactor, muon.",
     wrong=_train(_BATCH + _LOSS + "optimizer = adamm(lr=1e-3)\nsettings { steps = 100 }"),
     right=_RIGHT,
+)
+BAD_SCHEDULE = Problem(
+    "E0719",
+    "an unknown schedule",
+    "there is no schedule `{name}`",
+    "Schedules are constant, cosine, linear, step_decay, one_cycle; a plain number is a constant learning rate.",
+    wrong=_train(_BATCH + _LOSS + "optimizer = adam(lr=cosin(1e-3))\nsettings { steps = 100 }"),
+    right=_train(_BATCH + _LOSS + "optimizer = adam(lr=cosine(1e-3))\nsettings { steps = 100 }"),
 )
 BAD_SOURCE = Problem(
     "E0705",

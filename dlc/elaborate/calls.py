@@ -155,6 +155,9 @@ def labeled(frame: Frame, node: ast.Labeled) -> Any:
     value = evaluate(frame, inner)
     if isinstance(value, Instance) and value.path is None:
         value.label = node.label
+    elif isinstance(value, Tensor):
+        what = "a label names a layer or module, and this is a tensor"
+        frame.fail(problems.MISPLACED, node.label.span, what=what, help="bind it to a name: `y = …`")
     return value
 
 

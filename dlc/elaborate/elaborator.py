@@ -13,6 +13,7 @@ from dlc.elaborate import conditions, parameters
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
 from dlc.elaborate.origin import Origin, enter
+from dlc.elaborate.paths import RELABEL
 from dlc.elaborate.project import Project, Unit
 from dlc.elaborate.values import (
     POISON,
@@ -294,7 +295,7 @@ class Elaborator:
                     instance.span,
                     path=full,
                     notes=[f"the first is made at {other.span}"],
-                    help="give one of the two another label: `… as NAME`",
+                    help=RELABEL,
                 )
 
     def make_known(self, frame: Frame, instance: Instance) -> bool:

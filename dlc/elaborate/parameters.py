@@ -9,6 +9,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.functions import Callee, flat
 from dlc.elaborate.operators import cast, lift
+from dlc.elaborate.paths import RELABEL
 from dlc.elaborate.types import axes_text, declared_dtype, rank_help, written_type
 from dlc.elaborate.values import POISON, GroupValue, Instance, Poison, Tensor, type_name
 from dlc.ir.nodes import Function, Param
@@ -186,7 +187,7 @@ def check_paths(elaborator: Elaborator, frame: Frame, function: Function) -> Non
     own = {param.name for param in function.params}
     for path, instance in frame.taken.items():
         if path in own and isinstance(instance, Instance):
-            frame.report(problems.SAME_PATH, instance.span, path=path)
+            frame.report(problems.SAME_PATH, instance.span, path=path, help=RELABEL)
 
 
 def enter_main(elaborator: Elaborator, frame: Frame, callee: Callee) -> None:

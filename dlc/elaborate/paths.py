@@ -11,6 +11,9 @@ from dlc.elaborate.values import Instance, show
 from dlc.syntax import ast
 
 
+RELABEL = "give one of the two another label: `… as NAME`"
+
+
 def label_text(frame: Frame, label: ast.Label) -> str:
     """A label with its interpolations evaluated."""
     from dlc.elaborate.expressions import evaluate

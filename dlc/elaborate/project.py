@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.diagnostics.follow import without_echoes
+from dlc.diagnostics.follow import is_syntax, without_echoes
 from dlc.elaborate.values import Definition
 from dlc.resources import specs_path
 from dlc.syntax import ast
@@ -109,7 +109,7 @@ class Project:
 
     def _import(self, unit: Unit, key: str, item: ast.ImportModule | ast.ImportFrom) -> None:
         other = self._unit(key, item)
-        if other is None:
+        if other is None or any(is_syntax(each) and each.span.file == other.path for each in self.diagnostics):
             names = [here for _, here in item.names] if isinstance(item, ast.ImportFrom) else [item.name]
             for name in names:
                 unit.names.setdefault(name, Unit("", "", ast.File(())))  # known, but broken: nothing more is said of it
@@ -165,7 +165,7 @@ class Project:
         if not place.is_relative_to(base):
             return "it lies outside the project's root (see --root)"
         if not place.is_file():
-            near = did_you_mean(place.name, [each.name for each in place.parent.glob("*.dl")])
+            near = did_you_mean(written, _importable(place, base, written))
             return "there is no such file" + (f"; {near}" if near else "")
         return place
 
@@ -174,6 +174,14 @@ class Project:
             return str(path.relative_to(Path.cwd()))
         except ValueError:
             return str(path)
+
+
+def _importable(place: Path, base: Path, written: str) -> list[str]:
+    """Files that an import could have meant, as it would write them."""
+    if written.startswith("dlc:"):
+        return [f"dlc:{each.relative_to(base).with_suffix('').as_posix()}" for each in base.rglob("*.dl")]
+    folder = written.rpartition("/")[0]
+    return [f"{folder}/{each.name}" if folder else each.name for each in place.parent.glob("*.dl")]
 
 
 # --- the standard library --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, loops, names, paths
 from dlc.elaborate.calls import Given, apply
 from dlc.elaborate.expressions import evaluate, truth
-from dlc.elaborate.failures import described, spelled
+from dlc.elaborate.failures import described, source, spelled
 from dlc.elaborate.frame import Frame, InitRuleClosure, Silent
 from dlc.elaborate.initial import initial_function
 from dlc.elaborate.operators import cast, emit
@@ -43,10 +43,18 @@ def run(frame: Frame, statement: ast.Stmt) -> None:
         return True
 
     if frame.guarded(work) is None:
-        for name in assigned(statement):
+        for name in assigned(statement) | _changed_in_place(statement):
             frame.env[name] = POISON
         if isinstance(statement, ast.Return):
             frame.returned, frame.has_returned = POISON, True
+
+
+def _changed_in_place(statement: ast.Stmt) -> set[str]:
+    """The name that `xs.append(x)` and the like are meant to change."""
+    match statement:
+        case ast.ExprStmt(ast.Call(ast.Attribute(ast.Name(id)))):
+            return {id}
+    return set()
 
 
 def assigned(statement: ast.Stmt) -> set[str]:
@@ -369,9 +377,11 @@ def _param(frame: Frame, node: ast.ParamStmt) -> None:
     path = paths.local_path(frame, node.name, node.label)
     known = frame.params.get(path)
     if known is not None and not frame.dead and known.type != type:
-        frame.fail(problems.SAME_PATH, node.span, path=path)
+        notes = [f"the first is {known.type}, this one {type}"]
+        frame.fail(problems.SAME_PATH, node.span, path=path, notes=notes, help=paths.RELABEL)
     if node.initial is None:
-        help = f"say how it starts: `{node.kind} {node.name}: … = zeros`"
+        written = (source(frame, node.type.span) if node.type is not None else "") or "…"
+        help = f"say how it starts: `{node.kind} {node.name}: {written} = zeros`"
         frame.fail(problems.BAD_INITIAL, node.span, message="a parameter needs an initial value", help=help)
     init = initial_function(frame, node.initial, type, node.initial.span, dict(frame.env))
     frame.params[path] = Param(path, type, node.kind, node.frozen, init)
@@ -457,7 +467,38 @@ def evaluate_quietly(frame: Frame, node: ast.Expr) -> None:
 
 
 def _init_rule(frame: Frame, node: ast.InitRule) -> None:
+    for selector in node.selectors:
+        if selector.kind is not None:
+            _check_kind(frame, selector.kind, selector.param, selector.span)
     frame.rules.append(InitRuleClosure(node, frame, dict(frame.env)))
+
+
+def _check_kind(frame: Frame, kind: str, param: str | None, span: Span) -> None:
+    """A kind rule speaks of a module that there is, and of a parameter that it declares."""
+    found = names.callable_named(frame, kind, span.inside(0, len(kind)))
+    node = getattr(found, "node", None)
+    if not isinstance(node, ast.ModuleDef):
+        what = f"`{kind}` is {type_name(found)}, no module"
+        frame.fail(problems.STATIC_ERROR, span.inside(0, len(kind)), message=f"{what} whose parameters could be meant")
+    own = declared(node.body)
+    if param is not None and own and param not in own:
+        place = span.inside(len(kind) + 1, len(kind) + 1 + len(param))
+        frame.fail(problems.NO_ATTRIBUTE, place, what=f"`{kind}`", name=param, help=did_you_mean(param, own))
+
+
+def declared(body: Iterable[ast.Stmt]) -> set[str]:
+    """The names of the parameters and buffers that a body declares, in whatever branch."""
+    found: set[str] = set()
+    stack: list[Any] = list(body)
+    while stack:
+        match stack.pop():
+            case ast.ParamStmt(name=name):
+                found.add(name)
+            case ast.If(_, then, otherwise):
+                stack += [*then, *otherwise]
+            case ast.For(body=inner) | ast.Scan(body=inner):
+                stack += inner
+    return found
 
 
 def _entry(frame: Frame, node: ast.Entry) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.elaborate import names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import Frame, Silent
@@ -21,6 +22,7 @@ from dlc.elaborate.train_arguments import (
     OPTIMIZERS,
     REQUIRED_ARGUMENTS,
     SCHEDULES,
+    SETTINGS,
     check_arguments,
     check_setting,
     source_names,
@@ -221,11 +223,11 @@ def _complete(state: _State, item: ast.Train) -> bool:
         (state.source is None, "`batch (…) from …`"),
         (state.loss is None, "`minimize …`"),
         (not state.rules, "`optimizer = …`"),
-        (endless, "`settings { steps = … }` or epochs"),
+        (endless, "`steps` or `epochs` in its settings"),
     ]
-    for absent, what in missing:
-        if absent:
-            frame.fail(problems.INCOMPLETE, span, name=item.name, what=what)
+    lacking = [what for absent, what in missing if absent]
+    if lacking:
+        frame.fail(problems.INCOMPLETE, span, name=item.name, what=" and no ".join(lacking))
     return True
 
 
@@ -308,7 +310,8 @@ def _named(frame: Frame, node: ast.Call, options: dict[str, Any]) -> Named:
         if arg.name is None:
             given.positional.append((value, arg.value.span))
         else:
-            given.named[arg.name] = (value, arg.span)
+            given.named[arg.name] = (value, arg.value.span)
+            given.names[arg.name] = arg.span.inside(0, len(arg.name))
     bound = match_arguments(frame, name, list(options), given, node.span)
     args = {key: bound[key][0] if key in bound else default for key, default in options.items()}
     for key in args:
@@ -324,6 +327,11 @@ def _named(frame: Frame, node: ast.Call, options: dict[str, Any]) -> Named:
 def _schedule(frame: Frame, node: ast.Expr) -> Named | None:
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) and node.callee.id in SCHEDULES:
         return _named(frame, node, SCHEDULES[node.callee.id])
+    if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name):
+        name, known = node.callee.id, {*SCHEDULES, *names.visible(frame)}
+        if name not in known:
+            help = did_you_mean(name, SCHEDULES) or f"schedules are {', '.join(SCHEDULES)}"
+            frame.fail(problems.BAD_SCHEDULE, node.callee.span, name=name, help=help)
     return None
 
 
@@ -351,7 +359,8 @@ def _metric(state: _State, node: ast.Metric) -> None:
         frame.fail(problems.TWICE, node.span, what=f"the metric `{node.name}`")
     if not isinstance(value, Tensor) or value.type.rank:
         found = str(value.type) if isinstance(value, Tensor) else type_name(value)
-        frame.fail(problems.METRIC, node.value.span, name=node.name, found=found)
+        help = "reduce it: `mean(…)`" if isinstance(value, Tensor) else ""
+        frame.fail(problems.METRIC, node.value.span, name=node.name, found=found, help=help)
     state.metrics[node.name] = cast(frame, node, value, "float")
     frame.env[node.name] = state.metrics[node.name]
 
@@ -368,7 +377,8 @@ def _optimizer(state: _State, node: ast.Optimizer) -> None:
     name = value.callee.id if isinstance(value, ast.Call) and isinstance(value.callee, ast.Name) else ""
     if name not in OPTIMIZERS:
         help = did_you_mean(name, OPTIMIZERS) or f"optimizers are {', '.join(OPTIMIZERS)}"
-        frame.fail(problems.BAD_OPTIMIZER, value.span, help=help)
+        place = value.callee.span if isinstance(value, ast.Call) else value.span
+        frame.fail(problems.BAD_OPTIMIZER, place, name=name or "this", help=help)
     assert isinstance(value, ast.Call)
     selectors = tuple(
         ("path", each.pattern.value, None)
@@ -384,7 +394,8 @@ def _load(state: _State, node: ast.LoadStmt) -> None:
     root = prefix.split(".")[0]
     if not isinstance(state.frame.env.get(root), Instance):
         known = [name for name, value in state.frame.env.items() if isinstance(value, Instance)]
-        state.frame.fail(problems.NO_NETWORK, node.target.span, name=root, help=did_you_mean(root, known))
+        help = did_you_mean(root, known) or f"networks are {', '.join(known) or 'none'}"
+        state.frame.fail(problems.NO_NETWORK, node.target.span, name=root, help=help)
     excluded = tuple(each.value for each in node.excluded)
     state.loads.append(Load(prefix, node.path.value, node.weights, excluded))
 
@@ -409,7 +420,9 @@ def _settings(state: _State, node: ast.Settings) -> None:
 
     for item in node.items:
         value = plain(evaluate(state.frame, item.value))
-        state.frame.guarded(partial(_set, state, str(item.name), value, item.span))
+        known = str(item.name) in SETTINGS
+        place = item.value.span if known else item.span.inside(0, len(str(item.name)))
+        state.frame.guarded(partial(_set, state, str(item.name), value, place))
 
 
 def _set(state: _State, name: str, value: Any, span: Span) -> None:

@@ -67,14 +67,17 @@ DEFAULT_SETTINGS: dict[str, Any] = {
 PRECISIONS = ("f32", "bf16")
 
 
+_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype"}
+
+
 def check_setting(frame: Frame, name: str, value: Any, span: Span) -> None:
     """An unknown setting, or one of the wrong kind, is an error."""
     if name not in SETTINGS:
         help = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
         frame.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
-        expected = " or ".join(each.__name__.lower() for each in SETTINGS[name])
-        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=f"a {expected}")
+        expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
+        frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if isinstance(value, int | float) and (value <= 0 if name != "seed" else value < 0):
         expected = "positive" if name != "seed" else "zero or more"
         frame.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)

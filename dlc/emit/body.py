@@ -126,6 +126,8 @@ class Writer:
     special: Callable[[Step], Special | None]
     finish: Callable[[Expr], Expr]
     indent: int = 1
+    lone_result: bool = False
+    """Whether the only result stands alone behind `return`, where a long expression may take several lines."""
     roles: Mapping[str, str] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     variables: Variables = field(init=False)
@@ -262,8 +264,9 @@ class Writer:
             return True
         if self.uses.reads[name] != 1 or name in self.uses.inner:
             return False
-        returned = name not in self.uses.readers
-        return (returned or self.hint(name) in step.unnamed) and self.fits(value, 0)
+        if name not in self.uses.readers:
+            return self.lone_result or self.fits(value, 0)
+        return self.hint(name) in step.unnamed and self.fits(value, 0)
 
     def _is_atom(self, name: str) -> bool:
         return name in self.atoms

@@ -41,8 +41,9 @@ def setup_of(
     sizes: Mapping[str, int],
     weights: Mapping[str, Array] | None,
 ) -> tuple[Setup, tuple[OptimizerRule, ...]]:
-    """What the backend's trainer is made of, and the optimizer rule of each recipe. `sizes` are those of a batch, `weights` those of
-    the run that is continued; without them the initial ones, and what the block loads."""
+    """What the backend's trainer is made of, and the optimizer rule of each recipe. `sizes` are those of a
+    batch, `weights` those of the run that is continued; without them the initial ones, and what the block
+    loads."""
     plan = block.plan
     rules = used_rules(plan)
     setup = Setup(

@@ -84,7 +84,7 @@ class _Writer:
 
     def _block(self, body: Sequence[ast.Node], opened: int, closed: int, indent: int) -> list[str]:
         """The lines between the braces of a block."""
-        return self._sequence(body, opened, closed + 1 if not body else closed, indent + INDENT)
+        return self._sequence(body, opened, closed, indent + INDENT)
 
     def _braces(
         self, head: list[str], body: Sequence[ast.Node], span: Span, after: Span, indent: int
@@ -430,7 +430,9 @@ class _Writer:
         return [*lines, " " * (indent + INDENT) + message]
 
     def _scan(self, stmt: ast.Scan, indent: int) -> list[str]:
-        target = ast.TupleTarget(stmt.source.targets) if len(stmt.source.targets) > 1 else stmt.source.targets[0]
+        target = (
+            ast.TupleTarget(stmt.source.targets) if len(stmt.source.targets) > 1 else stmt.source.targets[0]
+        )
         sequences = ", ".join(self.flat(each, CONDITION) for each in stmt.source.sequences)
         along = f" along {self.flat(stmt.along, CONDITION)}" if stmt.along else ""
         backwards = " backwards" if stmt.backwards else ""

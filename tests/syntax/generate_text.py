@@ -12,12 +12,7 @@ from lark.lexer import PatternStr
 
 from dlc.resources import grammar_path
 
-TOKENS = (
-    "module model fn let type preset weights train test import from param buffer update init entry scan yield batch "
-    "minimize metric evaluate optimizer load freeze settings step if else for in as return true false none and or "
-    "not where with along backwards updates every repeat frozen except strip rename a b x T d _ 1 2.5 0 "
-    '"s" "a{b}" "{" ( ) [ ] { } + - * / // % ** @ == != < <= > >= = -> |> , : . ... # ; \n \n \n ! $ é \' " \\'
-).split(" ")
+TOKENS = ["module", "model", "fn", "let", "type", "preset", "weights", "train", "test", "import", "from", "param", "buffer", "update", "init", "entry", "scan", "yield", "batch", "minimize", "metric", "evaluate", "optimizer", "load", "freeze", "settings", "step", "if", "else", "for", "in", "as", "return", "true", "false", "none", "and", "or", "not", "where", "with", "along", "backwards", "updates", "every", "repeat", "frozen", "except", "strip", "rename", "a", "b", "x", "T", "d", "_", "1", "2.5", "0", '"s"', '"a{b}"', '"{"', "(", ")", "[", "]", "{", "}", "+", "-", "*", "/", "//", "%", "**", "@", "==", "!=", "<", "<=", ">", ">=", "=", "->", "|>", ",", ":", ".", "...", "#", ";", "\n", "\n", "\n", "!", "$", "é", "'", '"', "\\"]
 
 _TEXTS = {
     "NAME": ["a", "b", "x", "T", "heads", "linear"],
@@ -31,7 +26,9 @@ _TEXTS = {
 
 @cache
 def _grammar() -> tuple[dict[str, list[Rule]], dict[str, list[str]]]:
-    lark = Lark(grammar_path().read_text(encoding="utf-8"), parser="lalr", lexer="basic", start=["file", "value"])
+    lark = Lark(
+        grammar_path().read_text(encoding="utf-8"), parser="lalr", lexer="basic", start=["file", "value"]
+    )
     rules: dict[str, list[Rule]] = {}
     for rule in lark.rules:
         names = [symbol.name for symbol in rule.expansion]
@@ -100,7 +97,9 @@ def mutated(text: str, source: random.Random, changes: int) -> str:
     for _ in range(changes):
         start = source.randrange(len(text) + 1)
         end = min(len(text), start + source.choice([0, 1, 1, 2, 5, 20]))
-        piece = source.choice([text[start:end] * 2, "", source.choice(TOKENS), " " + source.choice(TOKENS) + " "])
+        piece = source.choice(
+            [text[start:end] * 2, "", source.choice(TOKENS), " " + source.choice(TOKENS) + " "]
+        )
         text = text[:start] + piece + text[end:]
     return text
 
@@ -114,7 +113,9 @@ def respaced(text: str, source: random.Random) -> str:
     """A spec with comments and blank lines put in at the ends of lines."""
     lines = []
     for line in text.split("\n"):
-        lines.append(line if '"' in line or "#" in line or source.random() < 0.7 else f"{line} # c{len(lines)}")
+        lines.append(
+            line if '"' in line or "#" in line or source.random() < 0.7 else f"{line} # c{len(lines)}"
+        )
         if source.random() < 0.1:
             lines.append(source.choice(["", "# own", "        # own and indented"]))
     return "\n".join(lines)

@@ -156,8 +156,8 @@ CASES = [
         "train t {\n    settings {\n        a = 1\n        b = 2\n        c = 3\n    }\n}\n",
     ),
     (
-        "module A()(x: [B]) -> [B] {\nif a { # one\n} else { # two\n}\n}\n",
-        "module A()(x: [B]) -> [B] {\n    if a {  # one\n    }\n}\n" if False else None,
+        "fn f(x) -> y {\nif a { # one\n} else { # two\ny = x }\n}\n",
+        "fn f(x) -> y {\n    if a {  # one\n    } else {  # two\n        y = x\n    }\n}\n",
     ),
     (
         "module A()(x: [B]) -> [B] {\n    param w: [d] = (a if b else c) as l\n    x = x |> f\n    |> g\n}\n",
@@ -213,4 +213,17 @@ def test_long_lines_are_broken(text: str) -> None:
 
 def test_format_of_a_tree_without_text() -> None:
     text = "fn f(x) -> y { return 4*x + 5_000 }\n"
-    assert format_file(parse(text, "t").file, "").split() == ["fn", "f(x)", "->", "y", "{", "return", "4", "*", "x", "+", "5000", "}"]
+    assert format_file(parse(text, "t").file, "").split() == [
+        "fn",
+        "f(x)",
+        "->",
+        "y",
+        "{",
+        "return",
+        "4",
+        "*",
+        "x",
+        "+",
+        "5000",
+        "}",
+    ]

@@ -1,14 +1,18 @@
 """Kernels that reduce along rows and use the result on the same row: softmax, norms, means, dot products.
 
 Threads share the rows. On one row, each block runs in turn while the row is in cache; a reduction keeps one partial
-result per vector lane and combines them at the end of the row.
+result per vector lane and joins the lanes at the end of the row.
+
+Blocks get into the common loop by merging loops, not by `compute_at`, which forgets the guard of a last vector that
+isn't full.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from tvm import sym, tirx
+from tvm import sym
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
 from dlc_tvm.schedule.elementwise import inline, vectorize_tail
@@ -16,6 +20,7 @@ from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
     calls,
+    constant,
     extent,
     fuse,
     loads,
@@ -25,29 +30,25 @@ from dlc_tvm.schedule.nest import (
     variables,
 )
 
-
 LONG_ROW = 16  # vectors; from here on, several chains of additions hide the latency of one
 CHAINS = 4
 
 
 def rows(kernel: Kernel) -> None:
     axes = _row_axes(kernel)
-    *others, last = kernel.blocks
-    kept = {id(block) for block in _inline(kernel, others)}
-    blocks = [b for b in others if not b.is_injective() or id(b) in kept]
-    work = [piece for block in blocks for piece in _in_lanes(kernel, block, axes)]
-    *_, final = pieces = _in_lanes(kernel, last, axes)
-    sch = kernel.sch
-    row = fuse(sch, sch.get_loops(final)[:axes])
-    sch.parallel(row)
-    for block in reversed([*work, *pieces[:-1]]):
-        sch.compute_at(block, row, preserve_unit_loops=True)
-    for block in [*work, *pieces]:
-        _vectorize(kernel, block)
+    kept = _inline(kernel, kernel.blocks[:-1])
+    blocks = [b for b in kernel.blocks[:-1] if not b.is_injective() or b in kept] + kernel.blocks[-1:]
+    _check_rows(kernel, blocks, axes)
+    pieces = [piece for block in blocks for piece in _in_lanes(kernel, block, axes)]
+    merged, depths = zip(*[_vectorize(kernel, piece, axes) for piece in pieces], strict=True)
+    kernel.sch.parallel(kernel.sch.merge(*merged) if len(merged) > 1 else merged[0])
+    for piece, depth in zip(pieces, depths, strict=True):
+        if depth:
+            kernel.sch.decompose_reduction(piece, depth[0])
 
 
-def _inline(kernel: Kernel, blocks: list[SBlockInfo]) -> list[SBlockInfo]:
-    """Inline elementwise steps; those with a call in them (exp) only if that doesn't repeat them."""
+def _inline(kernel: Kernel, blocks: Sequence[SBlockInfo]) -> list[SBlockInfo]:
+    """Inline elementwise steps, but those with a call in them (exp) only if that doesn't repeat it; returns the rest."""
     injective = [block for block in blocks if block.is_injective()]
     costly = [block for block in injective if calls(kernel.stmt(block).body)]
     kept = inline(kernel, costly, limit=0)
@@ -57,12 +58,10 @@ def _inline(kernel: Kernel, blocks: list[SBlockInfo]) -> list[SBlockInfo]:
 def _row_axes(kernel: Kernel) -> int:
     """How many leading axes are rows: the outputs of every reduction, and the first axes of every other block."""
     reductions = reduction_blocks(kernel)
-    if not reductions:
-        raise NotApplicable("no reduction")
     kinds = {block.dom_kind() for block in reductions}
     counts = {kind.count("S") for kind in kinds}
-    if any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds) or len(counts) != 1:
-        raise NotApplicable("reductions over different rows")
+    if len(counts) != 1 or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
+        raise NotApplicable("no reductions over the same rows")
     count = counts.pop()
     sizes = reductions[0].dom()[:count]
     if not all(same(block.dom()[:count], sizes) for block in kernel.blocks):
@@ -73,12 +72,29 @@ def _row_axes(kernel: Kernel) -> int:
 
 
 def _along(kernel: Kernel, block: SBlockInfo) -> bool:
+    """Whether neighbouring terms of a reduction are neighbours in memory."""
     stmt = kernel.stmt(block)
     axis = stmt.iter_vars[-1].var
     reads = [load.indices for load in loads(stmt.body) if axis in variables(load.indices)]
+    steps = [sym.Analyzer().simplify(indices[-1] - axis) for indices in reads]
     return bool(reads) and all(
-        axis not in variables(i[:-1]) and axis not in variables([sym.Analyzer().simplify(i[-1] - axis)]) for i in reads
+        axis not in variables([*indices[:-1], step]) for indices, step in zip(reads, steps, strict=True)
     )
+
+
+def _check_rows(kernel: Kernel, blocks: Sequence[SBlockInfo], axes: int) -> None:
+    """A block may use other blocks' results of its own row only, for others may not be there yet."""
+    stmts = [kernel.stmt(block) for block in blocks]
+    written = [region.source for stmt in stmts for region in stmt.writes]
+    for stmt in stmts:
+        row = [axis.var for axis in stmt.iter_vars[:axes]]
+        accesses = [(load.source, load.indices) for load in loads(stmt.body)]
+        accesses += [(region.source, [r.min for r in region.region]) for region in stmt.writes]
+        for buffer, indices in accesses:
+            if any(buffer.same_as(other) for other in written):
+                used = [i for i, size in zip(indices, buffer.shape, strict=True) if constant(size) != 1]
+                if not same(used[:axes], row):
+                    raise NotApplicable("a block uses another row's result")
 
 
 def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
@@ -91,7 +107,9 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
     if size is not None and size < 2 * lanes:
         return [block.block_rv]
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
-    *_, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
+    outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
+    if size is None or size % lanes:
+        sch.annotate(outer, "pragma_loop_partition_hint", 1)
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes
         *_, lane = sch.split(sch.get_loops(block.block_rv)[-1], [None, lanes])
@@ -99,16 +117,16 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
     return [*pieces, block.block_rv]
 
 
-def _vectorize(kernel: Kernel, block: Any) -> None:
-    """Vector lanes along the last axis of outputs; what is summed over, outside of it."""
+def _vectorize(kernel: Kernel, block: Any, axes: int) -> tuple[Any, list[Any]]:
+    """Vector lanes along the last axis of outputs; returns the loop over rows, and those that are summed over."""
     sch = kernel.sch
     lanes = kernel.machine.lanes(sch.get(block).writes[0].source.dtype)
-    _, *inside = loops_by_kind(sch, block)
+    loops = loops_by_kind(sch, block)
+    row, inside = fuse(sch, [loop for loop, _ in loops[:axes]]), loops[axes:]
     depth = [loop for loop, reduces in inside if reduces]
-    lane = [loop for loop, reduces in inside if not reduces and extent(sch, loop) != 1][-1:]
+    lane = [loop for loop, reduces in inside if not reduces][-1:]
     if depth and lane:
         sch.reorder(*depth, *lane)
     for loop in lane:
         vectorize_tail(sch, loop, lanes)
-    if depth:
-        sch.decompose_reduction(block, depth[0])
+    return row, depth

@@ -1,0 +1,5 @@
+"""`python -m dlc`."""
+
+from dlc.cli import main
+
+main()

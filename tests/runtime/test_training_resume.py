@@ -1,0 +1,151 @@
+"""A run that was stopped and is continued gives the numbers of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from training_specs import BACKENDS, Crash, PressCtrlC, block, journal, loaded
+
+import dlc
+from dlc.diagnostics import SpecError
+from dlc.runtime.training import Interrupted
+from dlc.runtime.weights import read_file
+
+TEXT = block(settings="steps = 9, accumulate = 2, clip_norm = 0.5, checkpoint_every = 4, eval_every = 3")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A backend and an uninterrupted run on it."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    dlc.train(loaded(TEXT), backend=request.param, out=out)
+    return request.param, out
+
+
+def same(first: Path, second: Path) -> None:
+    """Losses, rates, metrics, evaluations and weights are the same to the bit."""
+    assert journal(first) == journal(second)
+    assert journal(first, "evaluate") == journal(second, "evaluate")
+    ours, theirs = (read_file(out / "net.safetensors") for out in (first, second))
+    assert {path: each.tobytes() for path, each in ours.items()} == {
+        path: each.tobytes() for path, each in theirs.items()
+    }
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_ctrl_c_and_resume(whole: tuple[str, Path], tmp_path: Path, step: int) -> None:
+    backend, out = whole
+    watch = PressCtrlC(step)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match=f"stopped after step {step} of 9"):
+        dlc.train(loaded(TEXT), backend=backend, out=tmp_path, watch=watch)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert watch.message.endswith(f"--backend {backend} --out {tmp_path} --resume")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["step"], manifest["finished"], manifest["backend"]) == (step, False, backend)
+    result = dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
+    same(out, tmp_path)
+    assert result.steps == 9
+    assert result.evaluation is not None
+    assert [each.name for each in (tmp_path / "checkpoints").iterdir()] == ["00000009"]
+
+
+def test_crash_and_resume(whole: tuple[str, Path], tmp_path: Path) -> None:
+    """What came after the last checkpoint is done again, and its metrics are not there twice."""
+    backend, out = whole
+    with pytest.raises(RuntimeError, match="power"):
+        dlc.train(loaded(TEXT), backend=backend, out=tmp_path, watch=Crash(7))
+    dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
+    same(out, tmp_path)
+
+
+def test_a_finished_run_stays_as_it_is(whole: tuple[str, Path]) -> None:
+    backend, out = whole
+    before = (out / "net.safetensors").read_bytes()
+    result = dlc.train(loaded(TEXT), backend=backend, out=out, resume=True)
+    assert result.steps == 9
+    assert result.metrics.keys() == {"accuracy"}
+    assert (out / "net.safetensors").read_bytes() == before
+
+
+def message(error: SpecError) -> str:
+    return error.diagnostics[0].message
+
+
+def test_what_is_refused(whole: tuple[str, Path], tmp_path: Path) -> None:
+    backend, out = whole
+    with pytest.raises(SpecError, match="holds a run already"):
+        dlc.train(loaded(TEXT), backend=backend, out=out)
+    with pytest.raises(SpecError, match="there is no checkpoint"):
+        dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
+    other = "jax" if backend == "torch" else "torch"
+    with pytest.raises(SpecError, match=f"backend: {backend} then, {other} now"):
+        dlc.train(loaded(TEXT), backend=other, out=out, resume=True)
+    with pytest.raises(SpecError, match="seed: 0 then, 5 now"):
+        dlc.train(loaded(TEXT).with_settings(seed=5), backend=backend, out=out, resume=True)
+    with pytest.raises(SpecError, match="program: .* optimizers: ") as caught:
+        wider = TEXT.replace("net = Net()", "net = Net(width=8, layers=3)")
+        dlc.train(loaded(wider), backend=backend, out=out, resume=True)
+    assert caught.value.diagnostics[0].code == "E0716"
+
+
+def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
+    text = block(settings="steps = 1")
+    dlc.train(loaded(text), backend="torch", out=tmp_path)
+    (state,) = tmp_path.glob("checkpoints/*/optimizers.state.safetensors")
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(SpecError, match=r"E0601|E0716"):
+        dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
+
+
+def test_more_steps_go_on(tmp_path: Path) -> None:
+    text = block("optimizer = adam(lr=1e-3)", "steps = 3")
+    dlc.train(loaded(text), backend="torch", out=tmp_path / "a")
+    longer = loaded(text).with_settings(steps=5)
+    dlc.train(longer, backend="torch", out=tmp_path / "a", resume=True)
+    dlc.train(longer, backend="torch", out=tmp_path / "b")
+    same(tmp_path / "a", tmp_path / "b")
+
+
+def dlc_command(*words: str, **more: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from dlc.cli import main; main()", *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_interruptible, **more
+    )  # type: ignore[call-overload, no-any-return]
+
+
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_ctrl_c_at_the_command_line(tmp_path: Path) -> None:
+    """Exit 130, a message with the command that goes on, and that command works."""
+    spec = tmp_path / "spec.dl"
+    spec.write_text(block(settings="steps = 100_000"))
+    out = tmp_path / "run"
+    running = dlc_command("train", f"{spec}:t", "--backend", "torch", "--out", str(out))
+    for _ in range(600):
+        if (out / "metrics.jsonl").is_file() and len((out / "metrics.jsonl").read_text().splitlines()) > 2:
+            break
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.1)
+    os.kill(running.pid, signal.SIGINT)
+    _, shown = running.communicate(timeout=60)
+    assert running.returncode == 130
+    match = re.search(r"stopped after step ([\d,]+) of 100,000, and saved\. To go on:\n  dlc (.*)\n", shown)
+    assert match is not None, shown
+    done = int(match[1].replace(",", ""))
+    words = shlex.split(match[2])
+    resumed = dlc_command(*words, "--set", f"settings.steps={done + 2}")
+    _, shown = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, shown
+    assert journal(out)[-1]["step"] == done + 2
