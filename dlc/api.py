@@ -17,7 +17,7 @@ from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
 from dlc.elaborate.programs import EntryPoint, build, point_of
-from dlc.elaborate.project import Project, Unit, library_index, library_unit
+from dlc.elaborate.project import Project, Unit, library_sources
 from dlc.elaborate.train import TrainPlan, build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.ir.nodes import Parameter, Program, Value
@@ -56,8 +56,7 @@ def _spec(project: Project, unit: Unit) -> Spec:
 
 def all_sources(project: Project) -> dict[str, str]:
     """The texts that diagnostics may point into, those of the standard library included."""
-    library = {f"dlc:std/{file}": library_unit(file).text for file in set(library_index().values())}
-    return {**library, **project.sources}
+    return {**library_sources(), **project.sources}
 
 
 @dataclass(frozen=True)

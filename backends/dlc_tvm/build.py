@@ -11,7 +11,6 @@ from typing import Any
 
 import tvm
 from tvm import IRModule, relax
-from tvm.error import InternalError
 from tvm.ir.transform import PassContext, Sequential
 from tvm.s_tir import dlight
 from tvm.support import cc
@@ -22,9 +21,13 @@ from dlc_tvm.build_ops import expand
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.schedule import schedule
 from dlc_tvm.schedule.machine import machine_of
+from dlc_tvm.schedule.nest import TVM_ERRORS
 from dlc_tvm.schedule.vector_math import PIPELINE
 
 DEFAULT_ARCH = "sm_90"
+
+# Without this, a loop cut into parts of one turn gets a 32-bit zero for its 64-bit variable, which TVM then rejects.
+LOWERING = {"s_tir.LoopPartition": {"no_unroll_loop_with_extent_one": True}}
 
 
 class ToolMissing(RuntimeError):
@@ -57,7 +60,7 @@ def parse_target(text: str) -> Target:
 
 def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
     machine = machine_of(target)
-    with target, PassContext(opt_level=3):
+    with target, PassContext(opt_level=3, config=LOWERING):
         mod = expand(mod)
         mod = cpu_layouts(mod, machine) if opt >= 2 else mod
         kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
@@ -65,7 +68,7 @@ def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
             return _compile(kernels, target)
         try:
             return _compile(schedule(kernels, machine), target, lowering=PIPELINE)
-        except InternalError:  # TVM scheduled some kernel but can't lower it: check each, at some cost
+        except TVM_ERRORS:  # some kernel was scheduled but can't be lowered: try each, at some cost
             checked = schedule(kernels, machine, accepts=lambda func: lowers(func, target))
             return _compile(checked, target, lowering=PIPELINE)
 
@@ -73,7 +76,7 @@ def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
 def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
     gpu = dlight.gpu
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if opt >= 1 else []
-    with target, PassContext(opt_level=3):
+    with target, PassContext(opt_level=3, config=LOWERING):
         kernels = Sequential(_to_kernels(fuse=opt >= 1))(expand(mod))
         return _compile(dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())(kernels), target)
 
@@ -118,11 +121,11 @@ def _compile(kernels: IRModule, target: Target, *, lowering: str = "s_tir") -> A
 
 def lowers(func: Any, target: Target) -> bool:
     """Whether TVM can turn a scheduled kernel into plain loops."""
-    pipeline, *_ = tvm.tirx.get_tir_pipeline("s_tir")
+    pipeline, host, _ = tvm.tirx.get_tir_pipeline(PIPELINE)
     bound = tvm.tirx.transform.BindTarget(target.with_host(target))
     try:
-        pipeline(bound(IRModule({"main": func.with_attr("global_symbol", "main")})))
-    except InternalError:
+        host()(pipeline(bound(IRModule({"main": func.with_attr("global_symbol", "main")}))))
+    except TVM_ERRORS:
         return False
     return True
 

@@ -6,14 +6,17 @@ import functools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import click
 import typer
 
 from dlc.diagnostics import Diagnostic, Span, SpecError, render
+from dlc.diagnostics.training import INTERNAL
 
 if TYPE_CHECKING:
     from dlc.api import Model, Spec, TrainBlock
@@ -57,12 +60,30 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
         except SpecError as error:
             show(error.diagnostics, error.sources, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort):
+            raise
         except BrokenPipeError:
             os._exit(0)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except Exception as error:
+            if os.environ.get("DLC_TRACEBACK") or isinstance(error, click.ClickException):
+                raise
+            show([internal(error)], {}, kwargs.get("format", Format.text))
+            raise typer.Exit(1) from None
 
     return wrapped
+
+
+def internal(error: Exception) -> Diagnostic:
+    """A fault of dlc's own as a diagnostic: what was raised, and where in its code."""
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if "dlc" in Path(each.filename).parts]
+    places = [f"{'/'.join(Path(each.filename).parts[-3:])}:{each.lineno}, in {each.name}" for each in frames[-1:]]
+    told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
+    return INTERNAL.at(Span("", 0, 0), notes=[told, *places], help=INTERNAL_HELP)
+
+
+INTERNAL_HELP = "please report it together with the spec; DLC_TRACEBACK=1 shows where it comes from"
 
 
 def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: Format) -> None:

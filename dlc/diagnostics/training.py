@@ -261,3 +261,9 @@ TEST_FAILED = Problem(
     "test {name} fails: {message}",
     "`dlc test` runs the `test` blocks of a file.",
 )
+INTERNAL = Problem(
+    "E0999",
+    "a fault of dlc itself",
+    "internal error in dlc",
+    "No spec should be able to cause this. Please report it together with the spec.",
+)

@@ -7,12 +7,12 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.diagnostics import training as training_problems
 from dlc.diagnostics.follow import without_consequences
+from dlc.elaborate.check_weights import check_weights
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
-from dlc.elaborate.programs import build, matches, point_of
+from dlc.elaborate.programs import build, point_of
 from dlc.elaborate.project import Project, Unit, library_index
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
@@ -34,7 +34,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
             case ast.Train():
                 build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
             case ast.Weights():
-                found += _check_weights(project, unit, item)
+                found += check_weights(project, unit, item)
     for item in unit.file.items:
         if isinstance(item, ast.ModuleDef | ast.FnDef):
             definition = unit.names.get(item.name)
@@ -87,40 +87,6 @@ def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
     except Silent:
         pass
     return elaborator.diagnostics
-
-
-def _check_weights(project: Project, unit: Unit, item: ast.Weights) -> list[Diagnostic]:
-    elaborator = Elaborator(project)
-    frame = elaborator.static_frame(unit)
-    found: list[Diagnostic] = []
-    name = item.model.id if isinstance(item.model, ast.Name) else ""
-    try:
-        model = named(frame, unit, name, item.model.span)
-        if not isinstance(model, Definition | PresetRef):
-            known = [key for key, value in unit.names.items() if isinstance(value, Definition)]
-            frame.fail(problems.UNKNOWN_NAME, item.model.span, name=name, help=did_you_mean(name, known))
-        program = build(project, point_of(elaborator, model, {}, item.span), item.span, report=lambda each: None)
-        if program is not None:
-            found += _unmatched(item, [each.path for each in program.parameters])
-    except ElabError as error:
-        found.append(error.diagnostic)
-    except Silent:
-        pass
-    return found + elaborator.diagnostics
-
-
-def _unmatched(item: ast.Weights, paths: list[str]) -> Iterator[Diagnostic]:
-    """Patterns that name parameters of the model (those that come last in the map) and match none."""
-    last = {id(rule): True for rule in item.rules}
-    renamed = any(rule.action in ("rename", "concat", "split", "stack") for rule in item.rules)
-    for rule in item.rules:
-        if rule.action != "transpose" or renamed or not last[id(rule)]:
-            continue
-        for source in rule.sources:
-            if not any(matches(source.value, path) for path in paths):
-                yield training_problems.WEIGHTS_NO_MATCH.at(
-                    source.span, pattern=f'"{source.value}"', help=did_you_mean(source.value, paths)
-                )
 
 
 # --- names of what nothing instantiates ----------------------------------------------------------------------------

@@ -289,13 +289,14 @@ class Elaborator:
         for local, _ in self.local_paths(function):
             full = f"{path}.{local}" if local else path
             other = owner.taken.setdefault(full, instance)
+            again = other.span == instance.span
             if other is not instance and not _alternatives(owner, other, instance):
                 owner.fail(
                     problems.SAME_PATH,
                     instance.span,
                     path=full,
-                    notes=[f"the first is made at {other.span}"],
-                    help=RELABEL,
+                    notes=[] if again else [f"the first is made at {other.span}"],
+                    help="let its label, or the loop's, mention the loop's variable" if again else RELABEL,
                 )
 
     def make_known(self, frame: Frame, instance: Instance) -> bool:

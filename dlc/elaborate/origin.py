@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dlc.diagnostics import Diagnostic, Span
-from dlc.elaborate.project import library_unit
+from dlc.elaborate.project import library_text
 from dlc.types.dims import Dim
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _fitted(match: re.Match[str], size: str) -> str:
 
 
 def _text_at(span: Span) -> str:
-    lines = library_unit(span.file.removeprefix(LIBRARY)).text.split("\n")
+    lines = library_text(span.file.removeprefix(LIBRARY)).split("\n")
     if span.end_line not in (0, span.line) or span.line > len(lines):
         return ""
     return lines[span.line - 1][span.column - 1 : span.end_column - 1].strip()

@@ -14,6 +14,7 @@ from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, inner_types
 from dlc.elaborate.initial import initial_function
+from dlc.elaborate.name_patterns import near
 from dlc.elaborate.project import Project
 from dlc.elaborate.types import WrittenType, declared_dtype, written_type
 from dlc.elaborate.values import Definition, GroupValue, Instance, PresetRef, Tensor
@@ -280,15 +281,13 @@ def _report_unused(elaborator: Elaborator, root: str) -> None:
                 if i in rule.used or selector.pattern is None:
                     continue
                 known = [path for path, _ in elaborator.local_paths(function)]
-                from dlc.diagnostics import did_you_mean
-
                 text = f'"{selector.pattern.value}"'
                 rule.frame.report(
                     problems.UNUSED_RULE,
                     selector.span,
                     module=elaborator.functions[function].source,
                     selector=text,
-                    help=did_you_mean(selector.pattern.value, known),
+                    help=near(selector.pattern.value, known),
                 )
 
 

@@ -190,34 +190,45 @@ _HEADER = re.compile(r"^(?:fn|module) (\w+)", re.MULTILINE)
 
 
 @cache
-def library_index() -> dict[str, str]:
-    """Which file of the standard library defines a name: found without parsing them all."""
-    index: dict[str, str] = {}
-    for file in sorted(files("dlc").joinpath("std").iterdir(), key=lambda each: each.name):
-        if file.name.endswith(".dl"):
-            for name in _HEADER.findall(file.read_text(encoding="utf-8")):
-                index.setdefault(name, file.name)
+def library_text(file: str) -> str:
+    return files("dlc").joinpath("std", file).read_text(encoding="utf-8")
+
+
+@cache
+def library_index() -> dict[str, tuple[str, int, int]]:
+    """Where the standard library defines a name: file, first line, and the characters of the definition's end. Found without
+    parsing: a definition of the library ends with a brace at the start of a line."""
+    index: dict[str, tuple[str, int, int]] = {}
+    for entry in sorted(files("dlc").joinpath("std").iterdir(), key=lambda each: each.name):
+        if not entry.name.endswith(".dl"):
+            continue
+        text, start = library_text(entry.name), 0
+        for match in _HEADER.finditer(text):
+            end = text.index("\n}\n", match.start()) + 3
+            index.setdefault(match.group(1), (entry.name, start, end))
+            start = end
     return index
 
 
 @cache
-def library_unit(file: str) -> Unit:
-    """A parsed file of the standard library."""
-    text = files("dlc").joinpath("std", file).read_text(encoding="utf-8")
+def library_definition(name: str) -> Definition | None:
+    """The standard `fn` or `module` of that name; only its own text is parsed."""
+    place = library_index().get(name)
+    if place is None:
+        return None
+    file, start, end = place
+    text = library_text(file)
     shown = f"dlc:std/{file}"
-    result = parse(text, shown)
+    result = parse("\n" * text.count("\n", 0, start) + text[start:end], shown)
     unit = Unit(shown, text, result.file, library=True)
     wrong = [*result.diagnostics, *define_names(unit)]
     if wrong:
         raise SpecError(wrong, {shown: text})
-    return unit
-
-
-def library_definition(name: str) -> Definition | None:
-    """The standard `fn` or `module` of that name."""
-    file = library_index().get(name)
-    if file is None:
-        return None
-    found = library_unit(file).names[name]
+    found = unit.names[name]
     assert isinstance(found, Definition)
     return found
+
+
+def library_sources() -> dict[str, str]:
+    """The texts of the standard library, by the name that diagnostics use."""
+    return {f"dlc:std/{file}": library_text(file) for file, _, _ in library_index().values()}

@@ -13,6 +13,7 @@ from dlc.elaborate import names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.name_patterns import near
 from dlc.elaborate.operators import cast, plain
 from dlc.elaborate.programs import matches, resolve_parameters
 from dlc.elaborate.project import Project, Unit
@@ -489,7 +490,7 @@ def _check_patterns(state: _State, program: Program, report: Callable[[Diagnosti
     for pattern in patterns:
         if not any(matches(pattern, path) for path in paths):
             at = _span_of(state, pattern) or span
-            report(problems.NO_MATCH.at(at, pattern=f'"{pattern}"', help=did_you_mean(pattern, paths)))
+            report(problems.NO_MATCH.at(at, pattern=f'"{pattern}"', help=near(pattern, paths)))
             good = False
     for kind in kinds:
         if kind not in owners:

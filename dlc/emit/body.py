@@ -217,13 +217,8 @@ class Writer:
             return "_"
         hints = [self.hint(value.name)]
         if hints[0] in step.unnamed:
-            role = [self.hint(self.roles[value.name])] if value.name in self.roles else []
-            hints = [
-                *role,
-                *self._passed_on(step, source),
-                *self._goal(value.name),
-                *(() if role else ("y", "z")),
-            ]
+            hints = [*self._said(value.name), *self._passed_on(step, source), *self._goal(value.name)]
+            hints += () if value.name in self.roles else ("y", "z")
         name = self.variables.hold(value.name, hints)
         self.dtypes[name] = value.type.dtype
         return name
@@ -286,15 +281,22 @@ class Writer:
         alike = len(held) == len(step.targets) == 1 and self.dtypes.get(held[0]) == step.targets[0].type.dtype
         return held if alike else []
 
+    def _said(self, value: str) -> list[str]:
+        """What a value is called where it goes: by the function that takes it, or by its parts."""
+        if value in self.roles:
+            return [self.hint(self.roles[value])]
+        reader = self.uses.readers.get(value)
+        if reader is None or len(reader.targets) < 2:
+            return []
+        names = [self.roles.get(each.name, self.hint(each.name)) for each in reader.targets]
+        return ["".join(names) if all(len(name) == 1 for name in names) else "parts"]
+
     def _goal(self, value: str) -> list[str]:
         """The name that the spec gives to what a value goes into."""
-        while (reader := self.uses.readers.get(value)) is not None and reader.targets:
-            names = [self.roles.get(each.name, self.hint(each.name)) for each in reader.targets]
-            if len(names) > 1:
-                return ["".join(names) if all(len(name) == 1 for name in names) else "parts"]
+        while (reader := self.uses.readers.get(value)) is not None and len(reader.targets) == 1:
             value = reader.targets[0].name
-            if names[0] not in reader.unnamed:
-                return names
+            if self.hint(value) not in reader.unnamed:
+                return [self.hint(value)]
         return []
 
 

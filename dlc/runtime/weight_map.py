@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dlc.diagnostics import Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.elaborate.name_patterns import fill, match
 from dlc.syntax import ast
 
 Array = NDArray[Any]
@@ -90,37 +91,12 @@ def _fail(rule: Rule, message: str, help: str = "") -> NoReturn:
 # --- patterns --------------------------------------------------------------------------------------------------
 
 
-def _match(pattern: str, name: str) -> dict[str, str] | None:
-    """What the stars (numbered) and named pieces of a pattern stand for in a name."""
-    expression, keys = "", []
-    for piece in _PIECE.split(pattern):
-        if piece in ("*", "**"):
-            keys.append(str(sum(key.isdigit() for key in keys)))
-            expression += "([^.]*)" if piece == "*" else "(.*)"
-        elif _PIECE.fullmatch(piece):
-            keys.append(piece[1:-1])
-            expression += "([^.]+)"
-        else:
-            expression += re.escape(piece)
-    found = re.fullmatch(expression, name)
-    return dict(zip(keys, found.groups(), strict=True)) if found else None
-
-
 def _fill(rule: Rule, pattern: str, captured: Mapping[str, str]) -> str:
     """A pattern with its stars and named pieces filled in."""
-    out, stars = "", 0
-    for piece in _PIECE.split(pattern):
-        if piece in ("*", "**"):
-            key, stars = str(stars), stars + 1
-        elif _PIECE.fullmatch(piece):
-            key = piece[1:-1]
-        else:
-            out += piece
-            continue
-        if key not in captured:
-            _fail(rule, f"`{piece}` in \"{pattern}\" has no partner on the other side")
-        out += captured[key]
-    return out
+    try:
+        return fill(pattern, captured)
+    except KeyError as error:
+        _fail(rule, f'a piece of "{pattern}" ({error}) has no partner on the other side')
 
 
 def _renamed(rule: Rule, tensors: Tensors, change: Callable[[str], str]) -> Tensors:
@@ -134,7 +110,7 @@ def _renamed(rule: Rule, tensors: Tensors, change: Callable[[str], str]) -> Tens
 
 
 def _some(rule: Rule, pattern: str, tensors: Tensors) -> list[tuple[str, dict[str, str]]]:
-    found = [(name, captured) for name in tensors if (captured := _match(pattern, name)) is not None]
+    found = [(name, captured) for name in tensors if (captured := match(pattern, name)) is not None]
     if not found:
         _fail(rule, f'"{pattern}" matches no tensor', did_you_mean(pattern, tensors))
     return found
@@ -154,7 +130,7 @@ def _unstrip(rule: Rule, tensors: Tensors) -> Tensors:
 
 def _rename_by(rule: Rule, tensors: Tensors, left: str, right: str) -> Tensors:
     def change(name: str) -> str:
-        captured = _match(left, name)
+        captured = match(left, name)
         return name if captured is None else _fill(rule, right, captured)
 
     return _renamed(rule, tensors, change)
@@ -171,7 +147,7 @@ def _unrename(rule: Rule, tensors: Tensors) -> Tensors:
 def _transpose(rule: Rule, tensors: Tensors) -> Tensors:
     result = dict(tensors)
     for pattern in rule.sources:
-        for name in [each for each in tensors if _match(pattern, each) is not None]:
+        for name in [each for each in tensors if match(pattern, each) is not None]:
             if result[name].ndim < 2:
                 _fail(rule, f"`{name}` has fewer than two axes, so it can't be transposed")
             result[name] = np.swapaxes(result[name], -1, -2)
@@ -179,7 +155,7 @@ def _transpose(rule: Rule, tensors: Tensors) -> Tensors:
 
 
 def _ignore(rule: Rule, tensors: Tensors) -> Tensors:
-    return {name: a for name, a in tensors.items() if all(_match(p, name) is None for p in rule.sources)}
+    return {name: a for name, a in tensors.items() if all(match(p, name) is None for p in rule.sources)}
 
 
 def _keep(rule: Rule, tensors: Tensors) -> Tensors:

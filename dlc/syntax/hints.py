@@ -23,6 +23,7 @@ _FOREIGN_WORDS = {
     "break": "a loop always runs to its end",
     "continue": "a loop always runs to its end",
 }
+_BINARY = frozenset({"+", "-", "*", "/", "//", "%", "**", "@", "==", "!=", "<", "<=", ">", ">="})
 _ARROW = "the output comes after an arrow: `-> [B, d]`"
 
 Rule = Callable[[Failure, set[str]], str]
@@ -125,6 +126,12 @@ def _pipe(failure: Failure, expected: set[str]) -> str:
     return ""
 
 
+def _pipe_and_more(failure: Failure, expected: set[str]) -> str:
+    if failure.token.kind in _BINARY and "|>" in expected and failure.token.kind not in expected:
+        return "`|>` binds loosest: what goes on after a stage stands in parentheses, `(… |> …) * …`"
+    return ""
+
+
 def _untyped_parameter(failure: Failure, expected: set[str]) -> str:
     first, name = failure.near(-2), failure.before
     if expected == {":"} and first is not None and first.kind == "param" and name is not None:
@@ -175,6 +182,7 @@ _RULES: tuple[Rule, ...] = (
     _one_list,
     _generator,
     _pipe,
+    _pipe_and_more,
     _untyped_parameter,
     _format_spec,
     _typo,

@@ -30,7 +30,8 @@ _rules: list[Any] = list(_table.RULES.split("\n"))
 @dataclass(slots=True)
 class Rule:
     """A rule: its symbol, the builder's method (`_` for a list that its parent takes over), the number of
-    symbols, which are kept, and whether a single child stands for itself."""
+    symbols, which are kept, whether a single child stands for itself, whether it nests, and whether it only
+    gives its one symbol another name."""
 
     symbol: str
     action: str
@@ -38,6 +39,7 @@ class Rule:
     single: bool
     kept: tuple[tuple[int, bool], ...]
     nests: bool
+    renames: bool
 
 
 def row(state: int) -> dict[str, int]:
@@ -61,7 +63,10 @@ def rule(number: int) -> Rule:
 def _decode_rule(text: str) -> Rule:
     symbol, action, length, single, *kept = text.split()
     children = tuple((-1 if each == "n" else int(each.lstrip("*")), each[0] == "*") for each in kept)
-    return Rule(_symbols[int(symbol)], action, int(length), single == "?", children, action in _NESTING)
+    renames = single == "?" and children == ((0, False),) and length == "1"
+    return Rule(
+        _symbols[int(symbol)], action, int(length), single == "?", children, action in _NESTING, renames
+    )
 
 
 class Builder(Protocol):
@@ -134,9 +139,8 @@ class Parser:
         self._resumed = -1  # where it went on after the last error
         self.states: list[int] = []
         self.values: list[Any] = []
-        self.firsts: list[
-            int
-        ] = []  # per symbol on the stack: its first and last token, and how deeply it nests
+        # Per symbol on the stack: its first and its last token, and how deeply it nests.
+        self.firsts: list[int] = []
         self.lasts: list[int] = []
         self.depths: list[int] = []
 
@@ -173,6 +177,9 @@ class Parser:
 
     def _reduce(self, reduced: Rule) -> int:
         """Replaces the symbols of a rule on the stack by its value; returns how deeply that nests."""
+        if reduced.renames:
+            self.states[-1] = row(self.states[-2])[reduced.symbol]
+            return 0
         length = reduced.length
         base = len(self.values) - length
         first = self.firsts[base] if length else self.index

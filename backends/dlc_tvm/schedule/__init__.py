@@ -11,7 +11,7 @@ from dlc_tvm.schedule.columns import columns
 from dlc_tvm.schedule.contraction import contraction
 from dlc_tvm.schedule.elementwise import elementwise
 from dlc_tvm.schedule.machine import Machine
-from dlc_tvm.schedule.nest import REFUSALS, Kernel, Rule, log
+from dlc_tvm.schedule.nest import TVM_ERRORS, Kernel, NotApplicable, Rule, log
 from dlc_tvm.schedule.rows import rows
 
 RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns)
@@ -40,8 +40,11 @@ def schedule_kernel(
         try:
             kernel = Kernel.of(func, machine)
             rule(kernel)
-        except REFUSALS as refusal:
-            log.debug("%s refuses: %s", rule.__name__, refusal)
+        except NotApplicable as reason:
+            log.debug("%s doesn't fit: %s", rule.__name__, reason)
+            continue
+        except TVM_ERRORS as error:
+            log.info("%s failed: %s", rule.__name__, error)
             continue
         result = kernel.sch.mod["main"]
         if accepts(result):

@@ -24,8 +24,8 @@ class NotApplicable(Exception):
     """A rule doesn't fit this kernel; the next rule is asked."""
 
 
-# What a schedule primitive raises when it would change the meaning of a kernel, or can't read it.
-REFUSALS = (NotApplicable, ScheduleError, InternalError)
+# What TVM raises when a step would change the meaning of a kernel, or meets one that it can't handle.
+TVM_ERRORS = (ScheduleError, InternalError, TypeError, ValueError)
 
 
 @dataclass

@@ -1,0 +1,125 @@
+"""The printer of emitted Python: line breaks as the formatter's, parentheses, safe text, names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlc.emit.layout import layout
+from dlc.emit.names import Variables, base, identifier, snake
+from dlc.emit.python import comment, docstring, quoted
+from dlc.emit.tree import Num, Word, size, template, text
+from dlc.types.dims import parse_dim
+
+LONG, SHORT = "x" * 44, "y" * 30
+STATEMENTS = (
+    f"def attention(params: Params, {LONG}: Array, *, heads: int, window: int) -> Array:",
+    f"def attention(params: Params, {LONG}: Array, {SHORT}: Array, *, heads: int, window: int) -> Array:",
+    f'{SHORT} = lax.conv(x, params["weight"], (1, 1), ((1, 1), (1, 1)), dimension_numbers=NUMBERS)',
+    f'{LONG} = lax.conv(x, params["weight"], (1, 1), ((1, 1), (1, 1)), {SHORT}=NUMBERS, groups=32)',
+    f"x = {LONG} + {LONG} * {SHORT}",
+    f"x = {LONG} + {LONG}(zzzzzzzzzzzzzzz)",
+    f"return {LONG}.reshape({SHORT}, {SHORT}, aaaaaaaaa)",
+    f'layers = stack_layers(params["{LONG}"][str(i)] for i in range({SHORT}))',
+    f'layers = stack([params["{LONG}"][str(i)] for i in range({SHORT})])',
+    f"x, _ = lax.scan(lambda x, layer: ({SHORT}(layer, x, heads=12), None), x, stack({LONG}))",
+    f"{LONG} = {LONG}[:, {SHORT}]",
+    f'params["{LONG}.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768))',
+    f'updates = {{"{SHORT}": {SHORT}, "aaaaaaaaaaaaaaa": bbbbbbbbbbbbbbbbbbb}}',
+)
+
+
+def formatted(source: str) -> str:
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "100", "-"]
+    return subprocess.run(ruff, input=source, capture_output=True, text=True, check=True).stdout
+
+
+def test_line_breaks_are_those_of_the_formatter() -> None:
+    parts = []
+    for statement in STATEMENTS:
+        inside = not statement.startswith("def ")
+        lines = layout(statement, int(inside), comment="[B, T]" * inside)
+        parts.append("\n".join(["def f():", *lines] if inside else [*lines, "    pass"]))
+    source = "\n\n\n".join(parts) + "\n"
+    assert formatted(source) == source
+
+
+def test_a_comment_that_does_not_fit_is_left_out() -> None:
+    statement = "x = " + "a" * 90
+    assert layout(statement, comment="[B, T, 64]") == [statement]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("{a} * {b}", "(p + q) * (-r)"),
+        ("{b} ** {a}", "(-r) ** (p + q)"),
+        ("f({a}, k={b})", "f(p + q, k=-r)"),
+        ("{a}.sum({b})", "(p + q).sum(-r)"),
+        ("{a} - {a}", "p + q - (p + q)"),
+        ("{n}.real", "(2).real"),
+        ("{p}**{n}", "p**2"),
+    ],
+)
+def test_parentheses(row: str, expected: str) -> None:
+    slots = {"a": template("{p} + {q}", {"p": Word("p"), "q": Word("q")}), "b": template("-{r}", {"r": Word("r")})}
+    found = text(template(row, {**slots, "n": Num(2), "p": Word("p")}))
+    assert found.replace("* -r", "* (-r)") == expected
+
+
+def test_sizes() -> None:
+    assert text(size(parse_dim("2*(H // 2) + 1"))) == "2 * (H // 2) + 1"
+    assert text(size(12)) == "12"
+
+
+@given(st.text())
+def test_strings_are_literals(value: str) -> None:
+    assert eval(quoted(value)) == value
+    assert quoted(value).isascii()
+
+
+@given(st.text())
+def test_documentation_stays_documentation(value: str) -> None:
+    source = "\n".join(["def f():", *docstring(value, 4), "    pass", f"# {comment(value)}"])
+    function = {}
+    exec(compile(source, "<doc>", "exec"), function)
+    assert len([name for name in function if not name.startswith("__")]) == 1
+    assert len(source.splitlines()) >= 3
+
+
+@given(st.text(min_size=1))
+def test_identifiers_are_names(value: str) -> None:
+    import keyword
+
+    assert identifier(value).isidentifier()
+    assert not keyword.iskeyword(identifier(value))
+    assert snake(value).isidentifier()
+
+
+def test_names() -> None:
+    assert [snake(name) for name in ("MultiHeadAttention", "SwiGLU", "GPT2", "MLP")] == [
+        "multi_head_attention", "swi_glu", "gpt2", "mlp",
+    ]  # fmt: skip
+    assert base("x_2", {"x"}) == "x"
+    assert base("conv_2", {"x"}) == "conv_2"
+    assert identifier("lambda") == "lambda_"
+
+
+def test_a_name_is_free_when_its_value_has_been_read() -> None:
+    variables = Variables({"x": 1, "x_2": 1, "x_3": 1})
+    assert variables.hold("x", ["x"]) == "x"
+    assert variables.hold("x_2", ["x"]) == "x_2"
+    variables.read("x")
+    assert variables.hold("x_3", ["x"]) == "x"
+
+
+def test_repository_has_no_second_printer() -> None:
+    """Backends that emit Python print expressions by `dlc.emit`."""
+    backends = Path(__file__).parents[2] / "backends"
+    users = [path for path in backends.glob("*/*.py") if "dlc.emit.tree" in path.read_text()]
+    assert {path.parent.name for path in users} >= {"dlc_jax"}
