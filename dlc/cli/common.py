@@ -12,7 +12,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 
 from dlc.diagnostics import Diagnostic, Span, SpecError, render
@@ -67,7 +66,7 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
-            if os.environ.get("DLC_TRACEBACK") or isinstance(error, click.ClickException):
+            if os.environ.get("DLC_TRACEBACK"):
                 raise
             show([internal(error)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None

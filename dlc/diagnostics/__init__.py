@@ -156,8 +156,9 @@ def render(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
     lines += [f"{gutter} |   {note}" for note in diagnostic.notes]
     if diagnostic.chain:
         lines.append(f"{gutter} = {chain_text(diagnostic.chain)}")
-    if diagnostic.help:
-        lines.append(f"{gutter} = help: {diagnostic.help}")
+    help = diagnostic.help or (f"write `{diagnostic.fixes[0].text}`" if diagnostic.fixes else "")
+    if help:
+        lines.append(f"{gutter} = help: {help}")
     return "\n".join(lines)
 
 

@@ -36,7 +36,7 @@ UNCLOSED = Problem(
     "E0004",
     "a bracket that is never closed",
     "`{bracket}` is never closed",
-    "Every `(`, `[` and `{{` needs its partner.",
+    "Every `(`, `[` and `{` needs its partner.",
     wrong="let SIZES = [1, 2, 3\n",
     right="let SIZES = [1, 2, 3]\n",
 )
@@ -44,7 +44,7 @@ BAD_ESCAPE = Problem(
     "E0005",
     "an unknown escape in a string",
     "`{escape}` is no escape of this language",
-    'Strings know `\\n`, `\\t`, `\\"`, `\\\\` and `\\u{{…}}`.',
+    'Strings know `\\n`, `\\t`, `\\"`, `\\\\` and `\\u{…}`.',
     wrong='let NAME = "a\\qb"\n',
     right='let NAME = "a\\\\qb"\n',
 )

@@ -57,6 +57,10 @@ class Record:
         rate = {"lr": self.lr} if self.kind == "train" else {}
         return {**head, **rate, "metrics": dict(self.metrics), "seconds": round(self.seconds, 3)}
 
+    @staticmethod
+    def from_json(data: Mapping[str, Any] | None) -> Record | None:
+        return Record(**data) if data else None
+
     def text(self) -> str:
         metrics = "".join(f"  {name} {value:.4f}" for name, value in self.metrics.items())
         return f"loss {self.loss:.4f}{metrics}"
@@ -218,8 +222,8 @@ class _Run:
     watch: Watch
     trainer: Trainer = field(init=False)
     rules: tuple[OptimizerRule, ...] = field(init=False)
-    last: Record | None = None
-    evaluated: Record | None = None
+    last: Record | None = field(init=False)
+    evaluated: Record | None = field(init=False)
     saved: int | None = None
 
     def __post_init__(self) -> None:
@@ -227,8 +231,11 @@ class _Run:
         self.settings = self.plan.settings
         self.per_epoch = self.data.training.per_epoch
         self.total = total_steps(self.settings, self.per_epoch)
-        self.start = self.checkpoint.step if self.checkpoint else 0
-        self.seconds_before = float(self.checkpoint.manifest["seconds"]) if self.checkpoint else 0.0
+        before = self.checkpoint.manifest if self.checkpoint else {}
+        self.start = int(before.get("step", 0))
+        self.seconds_before = float(before.get("seconds", 0.0))
+        self.last = Record.from_json(before.get("train"))
+        self.evaluated = Record.from_json(before.get("evaluate"))
         self.trainer, self.rules = self._trainer()
         self.out.mkdir(parents=True, exist_ok=True)
         self.code = setups.write_code(self.block, self.backend, self.out)
@@ -275,7 +282,7 @@ class _Run:
 
     def _finish(self) -> None:
         done = max(self.start, self.total)
-        if self.data.evaluation is not None:
+        if self.evaluated is None or self.evaluated.step != done:
             self._evaluate(done)
         if self.saved != done:
             self._save(done)

@@ -72,7 +72,7 @@ class TreeBuilder:
         span = self.span(token)
         for offset, escape in bad:
             at = span.inside(offset + 1, offset + 1 + len(escape))
-            self.diagnostics.append(BAD_ESCAPE.at(at, escape=escape))
+            self.diagnostics.append(BAD_ESCAPE.at(at, escape=escape, help="a backslash itself is written `\\\\`"))
         return ast.Str(value, raw, span=span)
 
     def interpolated(self, token: Token) -> ast.Str:

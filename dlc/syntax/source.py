@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import Span, SpecError, did_you_mean
 from dlc.diagnostics.catalogue import NO_FILE, NOT_UTF8
 
 
@@ -14,7 +14,13 @@ def read_source(path: str | Path) -> str:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError([NO_FILE.at(Span(str(path), 0, 0), path=path, reason=reason)]) from None
+        help = _near(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise SpecError([NO_FILE.at(Span(str(path), 0, 0), path=path, reason=reason, help=help)]) from None
+
+
+def _near(path: Path) -> str:
+    """Help with a file of a similar name in the same folder."""
+    return did_you_mean(str(path), map(str, path.parent.glob("*.dl")))
     return decode(data, str(path))
 
 

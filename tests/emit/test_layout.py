@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -67,7 +66,10 @@ def test_a_comment_that_does_not_fit_is_left_out() -> None:
     ],
 )
 def test_parentheses(row: str, expected: str) -> None:
-    slots = {"a": template("{p} + {q}", {"p": Word("p"), "q": Word("q")}), "b": template("-{r}", {"r": Word("r")})}
+    slots = {
+        "a": template("{p} + {q}", {"p": Word("p"), "q": Word("q")}),
+        "b": template("-{r}", {"r": Word("r")}),
+    }
     found = text(template(row, {**slots, "n": Num(2), "p": Word("p")}))
     assert found.replace("* -r", "* (-r)") == expected
 
@@ -116,10 +118,3 @@ def test_a_name_is_free_when_its_value_has_been_read() -> None:
     assert variables.hold("x_2", ["x"]) == "x_2"
     variables.read("x")
     assert variables.hold("x_3", ["x"]) == "x"
-
-
-def test_repository_has_no_second_printer() -> None:
-    """Backends that emit Python print expressions by `dlc.emit`."""
-    backends = Path(__file__).parents[2] / "backends"
-    users = [path for path in backends.glob("*/*.py") if "dlc.emit.tree" in path.read_text()]
-    assert {path.parent.name for path in users} >= {"dlc_jax"}

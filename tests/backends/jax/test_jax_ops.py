@@ -62,7 +62,9 @@ def open_program(definition: OpDef, sample: Sample) -> Program:
     results = b.ops(definition.name, *operands, **samples.attributes(definition, sample))
     outputs = tuple((f"y{i}", value.name) for i, value in enumerate(results))
     inputs = tuple(each for each in operands if each is not None)
-    return Program({"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main")
+    return Program(
+        {"main": Function("main", definition.name, "model", inputs, outputs, tuple(b.body))}, "main"
+    )
 
 
 def _open(size: Dim) -> Dim:
@@ -87,7 +89,9 @@ def test_open_sizes(program: Program, inputs: dict[str, np.ndarray]) -> None:
     compare(program, inputs)
 
 
-@pytest.mark.parametrize("definition", [each for each in ops.all_ops() if each.random], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "definition", [each for each in ops.all_ops() if each.random], ids=lambda each: each.name
+)
 def test_draws(definition: OpDef) -> None:
     for sample in definition.samples:
         program = samples.program(definition, sample)

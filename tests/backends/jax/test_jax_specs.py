@@ -123,9 +123,14 @@ def test_initial_values_are_those_of_the_spec() -> None:
     made = module(emitted(case)).init(jax.random.key(1))
     for path, value in weights_of(program_of(case)).items():
         if value.size > 1000:
-            assert float(np.std(made[path])) == pytest.approx(0.02 / (6**0.5 if "c_proj" in path else 1), rel=0.1)
+            assert float(np.std(made[path])) == pytest.approx(
+                0.02 / (6**0.5 if "c_proj" in path else 1), rel=0.1
+            )
         elif value.ndim == 1:
-            assert np.all(np.asarray(made[path]) == (1.0 if path.endswith(("_1.weight", "_2.weight", "f.weight")) else 0.0))
+            assert np.all(
+                np.asarray(made[path])
+                == (1.0 if path.endswith(("_1.weight", "_2.weight", "f.weight")) else 0.0)
+            )
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f64"])

@@ -1,0 +1,75 @@
+"""The pieces of the emitter: names that nn.Module has taken, which numbers become arguments, initial values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dlc.emit.tree import Num, text, transform
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function
+from dlc_torch.initial import Form, recognise
+from dlc_torch.solve import Arg, Column, Solution, solve
+from dlc_torch.structure import TAKEN, TAKEN_IN_DICT
+
+
+def test_attributes_that_modules_have_are_known() -> None:
+    for kind, known in ((torch.nn.Module, TAKEN), (torch.nn.ModuleDict, TAKEN_IN_DICT)):
+        own = {name for name in dir(kind()) if not name.startswith("_")}
+        assert own <= known, sorted(own - known)
+
+
+def texts(solution: Solution) -> list[str]:
+    def named(node: object) -> object:
+        return Num(0) if isinstance(node, Num) and False else node
+
+    found = []
+    for expr in solution.found:
+        found.append(text(transform(expr, lambda node: _word(node))))
+    return found
+
+
+def _word(node):  # type: ignore[no-untyped-def]
+    from dlc.emit.tree import Word
+
+    return Word(node.name) if isinstance(node, Arg) else node
+
+
+@pytest.mark.parametrize(
+    ("columns", "statics", "expected"),
+    [
+        # Numbers that differ are looked for among the static parameters, then among terms of them.
+        ([("out_features", (8, 16)), ("in_features", (8, 16))], [{"d": 8}, {"d": 16}], ["d", "d"]),
+        ([("out_features", (32, 64))], [{"d": 8}, {"d": 16}], ["4 * d"]),
+        ([("part", (4, 8))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 2}], ["d // 2"]),
+        ([("part", (4, 4))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 4}], ["4"]),
+        # What no parameter explains becomes one of its own, which others may be terms of.
+        ([("in_channels", (3, 5)), ("out_channels", (6, 10))], [{}, {}], ["in_channels", "2 * in_channels"]),
+        ([("kernel_size", (3, 1)), ("padding", (1, 0))], [{"kernel": 3}, {"kernel": 1}], ["kernel", "kernel // 2"]),
+        # A number that is the same everywhere is believed to be a parameter only if nothing else could be it.
+        ([("out_features", (768,))], [{"d": 768, "heads": 12}], ["d"]),
+        ([("out_features", (3072,))], [{"d": 768, "heads": 12}], ["4 * d"]),
+        ([("part", (64,))], [{"d": 768, "heads": 12}], ["d // heads"]),
+        ([("out_channels", (64,))], [{"stem": 64, "widths": (64, 128)}], ["64"]),
+        ([("stride", (1,))], [{"stride": 1}], ["1"]),
+        ([("count", (12,))], [{"layers": 12, "heads": 12}], ["layers"]),
+        ([("value", (22.627416997969522,))], [{"d": 512}], ["math.sqrt(d)"]),
+    ],
+)
+def test_numbers(columns: list, statics: list, expected: list[str]) -> None:
+    assert texts(solve([Column(*column) for column in columns], statics)) == expected
+
+
+def initial(op: str, scale: float, shift: float) -> Function:
+    b = Builder()
+    out = b.add(b.mul(b.op(op, shape=(3, 4)), scale), shift)
+    return Function("init", "init", "init", (), (("value", out.name),), tuple(b.body))
+
+
+def test_initial_values_are_recognised() -> None:
+    assert recognise(initial("normal", 0.02, 0.5)) == Form("normal", 0.02, 0.5)
+    assert recognise(initial("uniform", 2.0, -1.0)) == Form("uniform", 2.0, -1.0)
+    assert recognise(initial("orthogonal", 1.5, 0.0)) == Form("orthogonal", 1.5)
+    b = Builder()
+    out = b.op("arange", start=0, stop=3, dtype="f32")
+    assert recognise(Function("init", "init", "init", (), (("value", out.name),), tuple(b.body))) is None

@@ -1,0 +1,119 @@
+"""The emitted source: golden files, the linter's and the formatter's opinion, what it imports, what hides in names."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from backends.torch.cases import AWKWARD, CASES, Case, emitted, source
+
+import dlc
+from dlc.backend import EmitOptions
+from dlc_torch import BACKEND
+
+GOLDEN = (
+    Case("vision/lenet5", "LeNet5", {}),
+    Case("vision/alexnet", "AlexNet", {}),
+    Case("vision/resnet", "ResNet50", {}),
+    Case("vision/mobilenet_v2", "MobileNetV2", {}),
+    Case("vision/vit", "ViT_B16", {}),
+    Case("language/gpt2", "GPT2", {}),
+    Case("language/llama3_8b", "Llama3_8B", {}),
+    Case("language/bert", "BERT", {}, inputs=("attention_mask",)),
+    Case("language/t5_small", "T5_SMALL", {}),
+    Case("language/transformer", "TransformerBase", {}, inputs=("attention_mask",)),
+    Case("awkward", "Stack", {}),
+    Case("awkward", "UsesVae", {}),
+    Case("awkward", "Tracked", {}),
+    Case("awkward", "Foreign", {}),
+)
+RUFF = [sys.executable, "-m", "ruff"]
+RULES = ["--isolated", "--line-length", "100", "--select", "E,F,I,UP,B,C4,SIM,RUF", "--ignore", "RUF001,RUF002,RUF003"]
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=str)
+def test_golden(case: Case, golden: Callable[[str, str], None]) -> None:
+    golden(f"torch/{case.model.lower()}.py", source(emitted(case.program())))
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_linter_and_formatter_have_nothing_to_say(tmp_path: Path, level: int) -> None:
+    for i, case in enumerate(CASES):
+        (tmp_path / f"case_{i}.py").write_text(source(emitted(case.program(), level)), encoding="utf-8")
+    found = subprocess.run([*RUFF, "check", *RULES, str(tmp_path)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+    command = [*RUFF, "format", "--isolated", "--line-length", "100", "--diff", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.slow
+def test_types_are_right(tmp_path: Path) -> None:
+    for i, case in enumerate(CASES):
+        (tmp_path / f"case_{i}.py").write_text(source(emitted(case.program())), encoding="utf-8")
+    (tmp_path / "mypy.ini").write_text("[mypy]\ndisallow_untyped_defs = True\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "."]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_source_is_the_same_every_time(case: Case) -> None:
+    assert source(emitted(case.program())) == source(emitted(case.program()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_source_imports_only_torch_and_math(case: Case) -> None:
+    tree = ast.parse(source(emitted(case.program())))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported <= {"math", "torch", "torch.nn.functional"}
+
+
+def test_emitting_does_not_import_torch() -> None:
+    code = (
+        "import sys, dlc\n"
+        "from dlc.backend import EmitOptions\n"
+        "from dlc_torch import BACKEND\n"
+        f"BACKEND.emit(dlc.load({str(AWKWARD)!r})['Stack'].program, EmitOptions())\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_header_is_a_comment_whatever_it_says() -> None:
+    program = dlc.load(AWKWARD)["Tracked"].program
+    artifact = BACKEND.emit(program, EmitOptions("model", header=("spec 1234\nimport os", "dlc \x07 0.1")))
+    assert source(artifact).startswith("# spec 1234 import os\n# dlc 0.1\n\n")
+
+
+HOSTILE = '''
+module Exception(print: int, torch: int)(x: [B, print]) -> [B, torch] {
+    return x |> linear(torch) as "__init__" |> linear(torch) as "state_dict"
+}
+# """ + __import__("os").system("false") + """
+model Tensor(self: int = 3, nn: int = 4)(torch: [F, self]) -> __class__: [F, nn] {
+    require F >= 2, "\\"); import os; (\\"{{0}} {nn}"
+    range = torch |> Exception(self, nn) as "lambda"
+    return range * 1.0
+}
+'''
+
+
+def test_names_of_a_spec_stay_names() -> None:
+    import numpy as np
+    import torch
+
+    program = dlc.loads(HOSTILE)["Tensor"].program
+    artifact = emitted(program)
+    weights = {each.path: np.ones(each.type.shape or (), np.float32) for each in program.parameters}
+    assert set(weights) == {f"lambda.{layer}.{leaf}" for layer in ("__init__", "state_dict") for leaf in ("weight", "bias")}
+    runnable = BACKEND.load(artifact, weights)
+    (result,) = runnable(torch=np.ones((2, 3), np.float32)).values()
+    assert result.tolist() == [[17.0] * 4] * 2
+    with pytest.raises(ValueError, match=r'"\); import os; \("\{0\} 4'):
+        runnable.native(torch.ones(1, 3))

@@ -1,0 +1,109 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class SelfAttention(nn.Module):
+    """Every position sees every other, except padding. Residual sums are normalised after the
+    addition.
+    """
+
+    def __init__(self, d: int, heads: int, p: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.p = p
+        self.self = nn.ModuleDict(
+            {"query": nn.Linear(d, d), "key": nn.Linear(d, d), "value": nn.Linear(d, d)}
+        )
+        self.output = nn.ModuleDict(
+            {"dense": nn.Linear(d, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)}
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
+        q = self.self["query"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k = self.self["key"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        v = self.self["value"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+        y = y.flatten(2)  # [B, T, d]
+        x = x + F.dropout(self.output["dense"](y), self.p, training=self.training)
+        return self.output["LayerNorm"](x)
+
+
+class Layer(nn.Module):
+    def __init__(self, d: int, heads: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.attention = SelfAttention(d, heads, p)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(d, ff)})
+        self.output = nn.ModuleDict(
+            {"dense": nn.Linear(ff, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)}
+        )
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
+        x = self.attention(x, mask)
+        y = F.gelu(self.intermediate["dense"](x))  # [B, T, ff]
+        x = x + F.dropout(self.output["dense"](y), self.p, training=self.training)
+        return self.output["LayerNorm"](x)
+
+
+class BERT(nn.Module):
+    """A vector per token, and one for the whole text, read off its first token ([CLS]).
+    `token_type_ids` tells the first sentence (0) from the second (1); `attention_mask` is 1
+    at tokens and 0 at padding.
+    """
+
+    def __init__(
+        self,
+        layers: int = 12,
+        d: int = 768,
+        heads: int = 12,
+        ff: int = 3072,
+        vocab: int = 30522,
+        context: int = 512,
+        p: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.p = p
+        self.embeddings = nn.ModuleDict(
+            {
+                "word_embeddings": nn.Embedding(vocab, d),
+                "position_embeddings": nn.Embedding(context, d),
+                "token_type_embeddings": nn.Embedding(2, d),
+                "LayerNorm": nn.LayerNorm(d, eps=1e-12),
+            }
+        )
+        self.encoder = nn.ModuleDict(
+            {"layer": nn.ModuleList(Layer(d, heads, ff, p) for _ in range(layers))}
+        )
+        self.pooler = nn.ModuleDict({"dense": nn.Linear(d, d)})
+        self.init_weights()
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        # input_ids: i64[B, T], attention_mask: i64[B, T] -> last_hidden_state: [B, T, d],
+        # pooler_output: [B, d]
+        B, T = input_ids.shape
+        if self.context < T:
+            raise ValueError(f"T must be at most {self.context}, not {T}")
+        index = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)  # i64[B, T]
+        mask = (attention_mask != 0)[:, None, None]  # bool[B, 1, 1, T]
+        x = torch.arange(T, device=input_ids.device)  # i64[T]
+        x = self.embeddings["position_embeddings"](x)  # [T, d]
+        y = self.embeddings["token_type_embeddings"](index)  # [B, T, d]
+        x = self.embeddings["word_embeddings"](input_ids) + x + y
+        x = F.dropout(self.embeddings["LayerNorm"](x), self.p, training=self.training)
+        for layer in self.encoder["layer"]:
+            x = layer(x, mask)
+        pooled = torch.tanh(self.pooler["dense"](x[:, 0]))  # [B, d]
+        return x, pooled
+
+    def init_weights(self) -> None:
+        """Initial values that are not the layers' own."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,137 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def frequencies(e: int, base: float, original: int, device: torch.device | None = None) -> Tensor:
+    """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
+    position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the
+    trained context look like ones within it: turns that complete more than `high` times in
+    the original context stay, those that complete less than `low` times are slowed, and in
+    between it blends.
+    """
+    # -> [original // e]
+    plain = 1.0 / base ** (0.015625 * torch.arange(original // e, device=device).float())
+    turns = 1303.7972938088067 * plain
+    keep = ((turns - 1.0) / 3.0).clamp(0.0, 1.0)
+    return plain * (keep + (1.0 - keep))
+
+
+def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, _, T, 128], freqs: [64] -> [B, _, T, 128]
+    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021). The
+    axis before the last is the position. Pairs are (i, i + e/2), as in Llama's published
+    weights, or neighbours where `interleaved`. `freqs` replaces the base's frequencies.
+    """
+    T = x.shape[2]
+    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, 64]
+    c = torch.cos(angles)
+    s = torch.sin(angles)
+    a, b = x.chunk(2, dim=-1)  # [B, _, T, 64]
+    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+
+
+class Attention(nn.Module):
+    """Grouped queries: several heads share one head of keys and values, which makes the cache of
+    a long text small.
+    """
+
+    def __init__(self, d: int, heads: int, kv_heads: int, base: float, original: int) -> None:
+        super().__init__()
+        self.d = d
+        self.heads = heads
+        self.kv_heads = kv_heads
+        self.base = base
+        self.original = original
+        self.q_proj = nn.Linear(d, d, bias=False)
+        self.k_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
+        self.v_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
+        self.o_proj = nn.Linear(d, d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        freqs = frequencies(
+            e=self.d // self.heads, base=self.base, original=self.original, device=x.device
+        )  # [2 * heads]
+        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, 128]
+        k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
+        q = rope(q, freqs)
+        k = rope(k, freqs)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    """A gate decides, number by number, how much of the other half passes (SwiGLU; Shazeer,
+    2020).
+    """
+
+    def __init__(self, d: int, ff: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(d, ff, bias=False)
+        self.up_proj = nn.Linear(d, ff, bias=False)
+        self.down_proj = nn.Linear(ff, d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        gate = F.silu(self.gate_proj(x))  # [B, T, ff]
+        up = self.up_proj(x)
+        return self.down_proj(gate * up)
+
+
+class Block(nn.Module):
+    def __init__(
+        self, d: int, heads: int, kv_heads: int, ff: int, base: float, original: int, eps: float
+    ) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(d, eps=eps)
+        self.self_attn = Attention(d, heads, kv_heads, base, original)
+        self.post_attention_layernorm = nn.RMSNorm(d, eps=eps)
+        self.mlp = MLP(d, ff)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        x = x + self.self_attn(self.input_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Llama(nn.Module):
+    def __init__(
+        self,
+        layers: int = 32,
+        d: int = 4096,
+        heads: int = 32,
+        kv_heads: int = 8,
+        ff: int = 14336,
+        vocab: int = 128256,
+        base: float = 500000.0,
+        original: int = 8192,
+        eps: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.original = original
+        self.model = nn.ModuleDict(
+            {
+                "embed_tokens": nn.Embedding(vocab, d),
+                "layers": nn.ModuleList(
+                    Block(d, heads, kv_heads=kv_heads, ff=ff, base=base, original=original, eps=eps)
+                    for _ in range(layers)
+                ),
+                "norm": nn.RMSNorm(d, eps=eps),
+            }
+        )
+        self.lm_head = nn.Linear(d, vocab, bias=False)
+        self.init_weights()
+
+    def forward(self, tokens: Tensor) -> Tensor:  # i64[B, T] -> [B, T, vocab]
+        T = tokens.shape[1]
+        if self.original < T:
+            raise ValueError(f"T must be at most {self.original}, not {T}")
+        x = self.model["embed_tokens"](tokens)  # [B, T, d]
+        for block in self.model["layers"]:
+            x = block(x)
+        x = self.model["norm"](x)
+        return self.lm_head(x)
+
+    def init_weights(self) -> None:
+        """Initial values that are not the layers' own."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding | nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,81 @@
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    def __init__(self, d: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(d, 3 * d)
+        self.out = nn.Linear(d, d)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        T = x.shape[1]
+        x = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = x.unbind()  # [B, 2, T, d // heads]
+        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril().triu(-3)  # bool[T, T]
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+        return self.out(y.flatten(2))
+
+
+class Layer(nn.Module):
+    def __init__(self, d: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(d)
+        self.attn = Attention(d, heads)
+        self.norm2 = nn.LayerNorm(d)
+        self.up = nn.Linear(d, 4 * d)
+        self.down = nn.Linear(4 * d, d)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        x = x + self.attn(self.norm1(x))
+        y = F.gelu(self.up(self.norm2(x)))  # [B, T, 4 * d]
+        return x + self.down(y)
+
+
+def initial_value() -> Tensor:  # -> [32]
+    return torch.arange(32).float() / 32.0
+
+
+class Stack(nn.Module):
+    def __init__(self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50) -> None:
+        super().__init__()
+        self._parameters.__setitem__("type", nn.Parameter(torch.ones(d)))
+        self._modules.__setitem__("forward", nn.ModuleDict())
+        self._modules["forward"].register_buffer("seen", torch.zeros(d))
+        self.emb = nn.ModuleList([nn.Embedding(vocab, d)])
+        self.layers = nn.ModuleList(Layer(d, heads) for _ in range(layers))
+        self.for0 = nn.Linear(d, d)
+        self.for1 = nn.Linear(d, d)
+        self.for2 = nn.Linear(d, d)
+        self.fc = nn.ModuleList(nn.Linear(d, d) for _ in range(3))
+        self.ln = nn.ModuleList(nn.LayerNorm(d) for _ in range(3))
+        self.init_weights()
+
+    def forward(self, tokens: Tensor, lambda_: Tensor) -> tuple[Tensor, Tensor]:
+        # tokens: i64[B, T], lambda_: [B, T, d] -> self: [B, T, d], type: [B, d]
+        T = tokens.shape[1]
+        if T > 100:
+            raise ValueError(f"T must be at most 100, not {T}")
+        if T < 2:
+            raise ValueError(f"T must be at least 2, not {T}")
+        x = self.emb[0](tokens)  # [B, T, d]
+        for layer in self.layers:
+            x = layer(x)
+        for i in range(3):
+            x = self.get_submodule(f"for{i}")(x)
+        for fc, ln in zip(self.fc, self.ln, strict=True):
+            x = ln(fc(x))
+        x = x * self._parameters["type"] + lambda_
+        x = x + self._modules["forward"].get_buffer("seen")
+        nn_ = x.mean(dim=1)  # [B, d]
+        return x, nn_
+
+    def init_weights(self) -> None:
+        """Initial values that are not the layers' own."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("up.weight"):
+                nn.init.normal_(parameter, std=0.005773502691896258)
+            elif name.endswith(("fc.0.bias", "fc.1.bias", "fc.2.bias")):
+                parameter.data.copy_(initial_value())

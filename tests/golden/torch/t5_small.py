@@ -1,0 +1,296 @@
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def bucket(distance: Tensor) -> Tensor:  # i64[T, T] -> i64[T, T]
+    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
+    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
+    compiler computes, so no rounding decides.
+    """
+    edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=distance.device)  # i64[7]
+    return distance.clamp(max=8) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+
+
+class RelativeBias(nn.Module):
+    """T5 has no other sense of place than this: each head learns a number per distance, which is
+    added to its scores. An encoder tells left from right; a decoder sees the left only.
+    """
+
+    def __init__(self, heads: int, buckets: int) -> None:
+        super().__init__()
+        self.relative_attention_bias = nn.Embedding(buckets, heads)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
+        T = x.shape[1]
+        offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
+        offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
+        index = bucket(offset.abs()) + 16 * (offset > 0).long()
+        return self.relative_attention_bias(index).permute(2, 0, 1)
+
+
+class AttentionWithBias(nn.Module):
+    """Scores are not divided by the root of the head size; the initial values make up for it."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head = head
+        self.q = nn.Linear(d, d, bias=False)
+        self.k = nn.Linear(d, d, bias=False)
+        self.v = nn.Linear(d, d, bias=False)
+        self.o = nn.Linear(d, d, bias=False)
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
+        q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
+        k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, d: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.wi = nn.Linear(d, ff, bias=False)
+        self.wo = nn.Linear(ff, d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        x = F.dropout(F.relu(self.wi(x)), self.p, training=self.training)  # [B, T, ff]
+        return self.wo(x)
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, d: int, heads: int, head: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.layer = nn.ModuleList(
+            [
+                nn.ModuleDict(
+                    {
+                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
+                        "SelfAttention": AttentionWithBias(d, heads, head),
+                    }
+                ),
+                nn.ModuleDict(
+                    {"layer_norm": nn.RMSNorm(d, eps=1e-6), "DenseReluDense": FeedForward(d, ff, p)}
+                ),
+            ]
+        )
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        # x: [B, S, d], bias: [heads, S, S] -> [B, S, d]
+        memory = self.layer.get_submodule("0.layer_norm")(x)
+        y = self.layer.get_submodule("0.SelfAttention")(memory, memory, bias)
+        x = x + F.dropout(y, self.p, training=self.training)
+        y = self.layer.get_submodule("1.layer_norm")(x)
+        y = self.layer.get_submodule("1.DenseReluDense")(y)
+        return x + F.dropout(y, self.p, training=self.training)
+
+
+class Encoder(nn.Module):
+    """All blocks of a stack share one bias. The checkpoints keep it in the first block."""
+
+    def __init__(
+        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+    ) -> None:
+        super().__init__()
+        self.p = p
+        self.block = nn.ModuleList(EncoderBlock(d, heads, head, ff, p) for _ in range(layers))
+        self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
+        relative_bias = RelativeBias(heads, buckets)
+        self.block.get_submodule("0.layer.0.SelfAttention").add_module(
+            "relative_attention_bias", relative_bias.relative_attention_bias
+        )
+        self.relative_bias = (relative_bias,)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, S, d] -> [B, S, d]
+        bias = self.relative_bias[0](x)  # [heads, S, S]
+        for encoder_block in self.block:
+            x = encoder_block(x, bias)
+        return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
+
+
+def bucket_count32(distance: Tensor) -> Tensor:  # i64[T, T] -> i64[T, T]
+    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
+    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
+    compiler computes, so no rounding decides.
+    """
+    edges = torch.tensor(
+        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
+    )  # i64[15]
+    return distance.clamp(max=16) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+
+
+class RelativeBiasWithoutBothWays(nn.Module):
+    """T5 has no other sense of place than this: each head learns a number per distance, which is
+    added to its scores. An encoder tells left from right; a decoder sees the left only.
+    """
+
+    def __init__(self, heads: int, buckets: int) -> None:
+        super().__init__()
+        self.relative_attention_bias = nn.Embedding(buckets, heads)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
+        T = x.shape[1]
+        offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
+        offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
+        index = bucket_count32((-offset).clamp(min=0))
+        return self.relative_attention_bias(index).permute(2, 0, 1)
+
+
+class AttentionWithBiasCausal(nn.Module):
+    """Scores are not divided by the root of the head size; the initial values make up for it."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head = head
+        self.q = nn.Linear(d, d, bias=False)
+        self.k = nn.Linear(d, d, bias=False)
+        self.v = nn.Linear(d, d, bias=False)
+        self.o = nn.Linear(d, d, bias=False)
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
+        T = x.shape[1]
+        S = memory.shape[1]
+        q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
+        k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)  # bool[T, S]
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
+        )
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+class Attention(nn.Module):
+    """Scores are not divided by the root of the head size; the initial values make up for it."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head = head
+        self.q = nn.Linear(d, d, bias=False)
+        self.k = nn.Linear(d, d, bias=False)
+        self.v = nn.Linear(d, d, bias=False)
+        self.o = nn.Linear(d, d, bias=False)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
+        q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
+        k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
+        return self.o(y.flatten(2))
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, d: int, heads: int, head: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.layer = nn.ModuleList(
+            [
+                nn.ModuleDict(
+                    {
+                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
+                        "SelfAttention": AttentionWithBiasCausal(d, heads, head),
+                    }
+                ),
+                nn.ModuleDict(
+                    {
+                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
+                        "EncDecAttention": Attention(d, heads, head),
+                    }
+                ),
+                nn.ModuleDict(
+                    {"layer_norm": nn.RMSNorm(d, eps=1e-6), "DenseReluDense": FeedForward(d, ff, p)}
+                ),
+            ]
+        )
+
+    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T] -> [B, T, d]
+        y = self.layer.get_submodule("0.layer_norm")(x)
+        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias)
+        x = x + F.dropout(y, self.p, training=self.training)
+        y = self.layer.get_submodule("1.layer_norm")(x)
+        y = self.layer.get_submodule("1.EncDecAttention")(y, memory)
+        x = x + F.dropout(y, self.p, training=self.training)
+        y = self.layer.get_submodule("2.layer_norm")(x)
+        y = self.layer.get_submodule("2.DenseReluDense")(y)
+        return x + F.dropout(y, self.p, training=self.training)
+
+
+class Decoder(nn.Module):
+    def __init__(
+        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+    ) -> None:
+        super().__init__()
+        self.p = p
+        self.block = nn.ModuleList(DecoderBlock(d, heads, head, ff, p) for _ in range(layers))
+        self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
+        relative_bias = RelativeBiasWithoutBothWays(heads, buckets)
+        self.block.get_submodule("0.layer.0.SelfAttention").add_module(
+            "relative_attention_bias", relative_bias.relative_attention_bias
+        )
+        self.relative_bias = (relative_bias,)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
+        bias = self.relative_bias[0](x)  # [heads, T, T]
+        for decoder_block in self.block:
+            x = decoder_block(x, memory, bias)
+        return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
+
+
+class T5(nn.Module):
+    """One table serves the input of both stacks and, scaled down, the output. `attention_mask`
+    is 1 at words, 0 at padding.
+    """
+
+    def __init__(
+        self,
+        layers: int = 6,
+        d: int = 512,
+        heads: int = 8,
+        head: int = 64,
+        ff: int = 2048,
+        vocab: int = 32128,
+        buckets: int = 32,
+        p: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.d = d
+        self.head = head
+        self.p = p
+        self.shared = nn.Embedding(vocab, d)
+        self.encoder = Encoder(layers, d, heads=heads, head=head, ff=ff, buckets=buckets, p=p)
+        self.decoder = Decoder(layers, d, heads=heads, head=head, ff=ff, buckets=buckets, p=p)
+        self.init_weights()
+
+    def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:
+        # input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> [B, T, vocab]
+        src = F.dropout(self.shared(input_ids), self.p, training=self.training)  # [B, S, d]
+        tgt = F.dropout(self.shared(decoder_input_ids), self.p, training=self.training)  # [B, T, d]
+        memory = self.encoder(src)
+        x = self.decoder(tgt, memory)
+        return x / math.sqrt(self.d) @ self.shared.weight.T
+
+    def init_weights(self) -> None:
+        """Initial values that are not the layers' own."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith("relative_attention_bias.weight"):
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.d))
+            elif name.endswith("q.weight"):
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.d * self.head))
+            elif name.endswith(("wi.weight", "wo.weight")):
+                nn.init.kaiming_normal_(parameter, nonlinearity="linear")
