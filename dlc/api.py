@@ -69,7 +69,8 @@ class Spec:
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models and presets, in the order of the file."""
-        return tuple(item.name for item in self.unit.file.items if _is_entry(item))
+        items = self.unit.file.items
+        return tuple(item.name for item in items if isinstance(item, ast.ModuleDef | ast.Preset) and _is_entry(item))
 
     @property
     def trains(self) -> tuple[str, ...]:

@@ -40,13 +40,20 @@ def _function_flops(function: Function, memo: Mapping[str, Dim]) -> Dim:
     while stack:
         op, times = stack.pop()
         if op.region is not None:
-            inner = times * int(op.attr("count") or 0)  # type: ignore[call-overload]
+            inner = times * turns(op)
             stack += [(each, inner) for each in op.region.body]
         elif op.callee:
             total = total + times * memo[op.callee].substitute(dict(op.dims))
         else:
             total = total + times * _op_flops(op, types)
     return total
+
+
+def turns(repeat: Op) -> int:
+    """How often a repeat runs its body."""
+    count = repeat.attr("count")
+    assert isinstance(count, int)
+    return count
 
 
 _STRUCTURAL = frozenset({"param", "const", "update", "require"})

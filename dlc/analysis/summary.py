@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlc.analysis.measure import count, flops
+from dlc.analysis.measure import count, flops, turns
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType
@@ -108,7 +108,7 @@ def _kept(function: Function, memo: Mapping[str, Dim]) -> Dim:
     while stack:
         op, times = stack.pop()
         if op.region is not None:
-            inner = times * int(op.attr("count") or 0)  # type: ignore[call-overload]
+            inner = times * turns(op)
             stack += [(each, inner) for each in op.region.body]
         elif op.op == "call":
             total = total + times * memo[op.callee].substitute(dict(op.dims))

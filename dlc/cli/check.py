@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlc.cli.common import Format, Output, Quiet, Root, echo_json, reports, show
+from dlc.cli.common import Format, Output, Quiet, Root, reports, show
+
+if TYPE_CHECKING:
+    from dlc.diagnostics import Diagnostic
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +28,8 @@ def register(app: typer.Typer) -> None:
         from dlc.elaborate.check import check_unit
         from dlc.elaborate.project import Project
 
-        found, sources = [], {}
+        found: list[Diagnostic] = []
+        sources: dict[str, str] = {}
         for file in files:
             project = Project(root)
             unit = project.load(split_target(file)[0])
@@ -63,5 +67,3 @@ def _print_types(file: str) -> None:
                 for value in op.outputs:
                     typer.echo(f"    {op.span.line}: {value.name}: {value.type}   {op.op}{' as ' + op.path if op.path else ''}")
 
-
-_ = echo_json

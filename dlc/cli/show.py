@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from dlc.cli.common import (
     split_target,
     usage,
 )
+
+if TYPE_CHECKING:
+    from dlc.ir.nodes import Program
 
 
 class Stage(str, Enum):
@@ -67,8 +70,8 @@ def register(app: typer.Typer) -> None:
         from dlc.passes.pipeline import optimize as run
 
         program = model.training_program if training else model.program
+        seen: list[tuple[str, Program]] = [("", program)]
         if stage is Stage.optimized or after or before:
-            seen: list[tuple[str, object]] = [("", program)]
             final = run(program, optimize, verify=verify_ir, after=lambda name, made: seen.append((name, made)))
             program = final if not (after or before) else _pick(seen, after, before)
         if format is Format.json:
@@ -79,7 +82,7 @@ def register(app: typer.Typer) -> None:
         typer.echo(print_program(program))
 
 
-def _pick(seen: list[tuple[str, object]], after: str, before: str) -> object:
+def _pick(seen: list[tuple[str, Program]], after: str, before: str) -> Program:
     names = [name for name, _ in seen]
     wanted = after or before
     if wanted not in names:
@@ -106,7 +109,8 @@ def tree_text(node: object, indent: int = 0) -> str:
 
     pad = "    " * indent
     if isinstance(node, ast.Node):
-        simple, nested = [], []
+        simple: list[tuple[str, object]] = []
+        nested: list[tuple[str, object]] = []
         for name in node.__dataclass_fields__:
             value = getattr(node, name)
             if name in ("span", "name_span", "name_spans", "comments", "doc") or value in ((), None):

@@ -55,19 +55,22 @@ class Call:
             value = lift(self.frame, self.node, float(value), self.frame.float_dtype)
         if not isinstance(value, Tensor):
             self.fail(problems.NOT_A_TENSOR, key, callee=self.name, name=key, found=type_name(value))
-        return value
+        tensor: Tensor = value
+        return tensor
 
-    def int(self, key: str) -> int:
+    def integer(self, key: str) -> int:
         value = self.values[key]
         if not isinstance(value, int) or isinstance(value, bool):
             self._static(key, "an int", value)
-        return value
+        number: int = value
+        return number
 
     def flag(self, key: str) -> bool:
         value = self.values[key]
         if not isinstance(value, bool):
             self._static(key, "a bool", value)
-        return value
+        flag: bool = value
+        return flag
 
     def _static(self, key: str, expected: str, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -80,7 +83,8 @@ class Call:
         value = self.values[key]
         if not isinstance(value, int | float) or isinstance(value, bool):
             self._static(key, "a number", value)
-        return value
+        number: float = value
+        return number
 
     def text(self, key: str) -> str:
         if not isinstance(self.values[key], str):
@@ -122,7 +126,7 @@ class Call:
         if not -rank <= value < rank:
             message = f"`{self.name}`: axis {value} of a tensor with {rank} axes"
             self.fail(problems.AXIS, key, message=message)
-        return value % rank
+        return int(value) % rank
 
     def axes(self, key: str, rank: int) -> tuple[int, ...]:
         """A list of axes, all of them where none is given."""
@@ -147,14 +151,15 @@ def builtin(name: str, spec: dict[str, Any], body: Callable[[Call], Any], doc: s
     return Builtin(name, expand, f"{name}({shown})")
 
 
-def call_library(frame: Frame, node: ast.Node, name: str, *tensors: Any, **static: Any) -> Any:
+def call_library(frame: Frame, node: ast.Node, name: str, *tensors: Any, **static: Any) -> Tensor:
     """Call a standard `fn` from here."""
     from dlc.elaborate.functions import call_fn
 
     definition = library_definition(name)
     assert definition is not None, name
     given = Given([(each, node.span) for each in tensors], {key: (value, node.span) for key, value in static.items()})
-    return call_fn(frame, definition, given, node)
+    result: Tensor = call_fn(frame, definition, given, node)
+    return result
 
 
 # --- elementwise -----------------------------------------------------------------------------------------------
@@ -465,7 +470,7 @@ def _split(call: Call) -> tuple[Tensor, ...]:
 
 def _chunk(call: Call) -> tuple[Tensor, ...]:
     x = call.tensor("x")
-    axis, n = call.axis("axis", x.type.rank), call.int("n")
+    axis, n = call.axis("axis", x.type.rank), call.integer("n")
     size = x.type.axes[axis]
     if n < 1 or call.frame.facts.prove_divisible(size, Dim.of(n)) is not True:
         help = f"state it: `where {size} % {n} == 0`" if size.constant is None else ""
@@ -486,7 +491,7 @@ def _pad(call: Call) -> Tensor:
 
 def _roll(call: Call) -> Tensor:
     x = call.tensor("x")
-    axis, shift = call.axis("axis", x.type.rank), call.int("shift")
+    axis, shift = call.axis("axis", x.type.rank), call.integer("shift")
     size = x.type.axes[axis]
     cut = Dim.of(shift) % size if size.constant is not None else Dim.of(shift)
     if shift < 0 and size.constant is None:
@@ -581,7 +586,7 @@ def _update_slice(call: Call) -> Tensor:
 def _top_k(call: Call) -> tuple[Tensor, ...]:
     x = call.tensor("x")
     axis = call.axis("axis", x.type.rank)
-    return emit_all(call.frame, call.node, "top_k", x, k=call.int("k"), axis=axis)
+    return emit_all(call.frame, call.node, "top_k", x, k=call.integer("k"), axis=axis)
 
 
 def _argsort(call: Call) -> Tensor:
@@ -635,7 +640,7 @@ def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str)
 
 
 def _linspace(call: Call) -> Tensor:
-    start, stop, n = call.number("start"), call.number("stop"), call.int("n")
+    start, stop, n = call.number("start"), call.number("stop"), call.integer("n")
     values = [start + (stop - start) * i / max(n - 1, 1) for i in range(n)]
     dtype = _creation_dtype(call, call.frame.float_dtype)
     return _table(call.frame, call.node, values, dtype, call.node.span)
@@ -697,7 +702,7 @@ def _bernoulli(call: Call) -> Tensor:
 
 
 def _randint(call: Call) -> Tensor:
-    return call.emit("randint", shape=call.sizes("sizes"), low=call.int("low"), high=call.int("high"))
+    return call.emit("randint", shape=call.sizes("sizes"), low=call.integer("low"), high=call.integer("high"))
 
 
 def _tensor_constant(call: Call) -> Tensor:
@@ -787,7 +792,7 @@ def _conv(call: Call) -> Tensor:
         stride=_spatial(call, "stride", count),
         padding=paddings(call, "padding", kernel, dilation),
         dilation=dilation,
-        groups=call.int("groups"),
+        groups=call.integer("groups"),
     )
 
 
@@ -805,7 +810,7 @@ def _conv_transpose(call: Call) -> Tensor:
         padding=paddings(call, "padding", kernel, dilation),
         output_padding=output_padding,
         dilation=dilation,
-        groups=call.int("groups"),
+        groups=call.integer("groups"),
     )
 
 
@@ -944,6 +949,16 @@ def _count(what: str) -> Builtin:
     return Builtin(what, expand, f"{what}(model)")
 
 
+def _close(call: Call) -> Tensor:
+    """Whether two tensors agree everywhere: |a - b| <= atol + rtol * |b|."""
+    a, b = meet(call.frame, call.node, "close", call.tensor("a"), call["b"])
+    gap = call.emit("abs", call.emit("sub", a, b))
+    scale = call.emit("mul", call.emit("abs", b), lift(call.frame, call.node, float(call.number("rtol")), b.type.dtype))
+    bound = call.emit("add", scale, lift(call.frame, call.node, float(call.number("atol")), b.type.dtype))
+    near = call.emit("le", gap, bound)
+    return call.emit("all", near, axis=tuple(range(near.type.rank)), keepdims=False)
+
+
 def _not_yet(name: str) -> Builtin:
     def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
         frame.fail(problems.NOT_YET, node.span, what=f"`{name}`")
@@ -1004,6 +1019,7 @@ _BUILTINS: list[Builtin] = [
     builtin("tile", {"x": REQUIRED, "counts": REQUIRED}, _tile),
     *(_pattern_op(name) for name in ("rearrange", "reduce", "repeat")),
     Builtin("einsum", _einsum, "einsum(a, b, pattern)"),
+    builtin("close", {"a": REQUIRED, "b": REQUIRED, "rtol": 1e-5, "atol": 1e-6}, _close),
     builtin("take", {"x": REQUIRED, "index": REQUIRED, "axis": 0}, _take),
     _along("take_along"),
     _along("scatter", ("values",)),

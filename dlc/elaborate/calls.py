@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -54,7 +55,7 @@ def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
             if arg.name in result.names:
                 frame.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
             result.names[arg.name] = arg.span.inside(0, len(arg.name))
-        value = frame.guarded(lambda node=arg.value: (evaluate(frame, node),))
+        value = frame.guarded(partial(_boxed, frame, arg.value))
         if value is None:
             broken = True
             continue
@@ -65,6 +66,13 @@ def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
     if broken:
         raise Silent
     return result
+
+
+def _boxed(frame: Frame, node: ast.Expr) -> tuple[Any]:
+    """A value in a tuple, so that `none` differs from what failed."""
+    from dlc.elaborate.expressions import evaluate
+
+    return (evaluate(frame, node),)
 
 
 # --- the three ways in: a call, a pipe, a label ------------------------------------------------------------------
@@ -167,7 +175,8 @@ def pipe(frame: Frame, node: ast.Pipe, label: ast.Label | None = None) -> Any:
 
     stage = node.stage
     if isinstance(stage, ast.Labeled):
-        stage, label = stage.value, stage.label
+        label = stage.label
+        stage = stage.value
     value = evaluate(frame, node.value)
     first = (value, stage.span if isinstance(node.value, ast.Pipe) else node.value.span)
     if not isinstance(stage, ast.Call):

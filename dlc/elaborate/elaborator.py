@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -192,7 +193,7 @@ class Elaborator:
         inputs = self._enter_inputs(frame, callee, bound)
         frame.where = []
         for condition in [part for each in callee.where for part in conditions.parts(each)]:
-            frame.guarded(lambda node=condition: conditions.assume(frame, node))
+            frame.guarded(partial(conditions.assume, frame, condition))
         before = self.failures
         if callee.entry:
             self._enter_main(frame, callee)

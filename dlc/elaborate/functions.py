@@ -11,7 +11,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, paths
-from dlc.elaborate.calls import Given, bind_static_arguments, check_static, entries, match_arguments
+from dlc.elaborate.calls import Given, bind_static_arguments, check_static, entries, match_arguments, snake_case
 from dlc.elaborate.failures import described, spelled
 from dlc.elaborate.frame import ElabError, Frame, Silent
 from dlc.elaborate.operators import cast, lift
@@ -197,7 +197,7 @@ def _results(
         case None:
             return None
         case TensorType():
-            hint = "y" if callee.definition.library or not callee.is_module else paths.snake_case(callee.definition.name)
+            hint = "y" if callee.definition.library or not callee.is_module else snake_case(callee.definition.name)
             value = Value(frame.builder.fresh(_hint(callee, hint)), results.substitute(names))
             outputs.append(value)
             return Tensor(value, node.span, callee.name)
@@ -210,7 +210,7 @@ def _results(
 
 
 def _hint(callee: Callee, default: str) -> str:
-    return paths.snake_case(callee.definition.name) if callee.definition.library else default
+    return snake_case(callee.definition.name) if callee.definition.library else default
 
 
 def _flat_operands(values: dict[str, Any]) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def _header_span(callee: Callee) -> Any:
 
 def _return_span(frame: Frame, callee: Callee, index: int | None = None) -> Span:
     """Where a result is returned; without an index all of them."""
-    spans = frame.cached.get("return")
+    spans: list[Span] = frame.cached.get("return", [])
     if not spans:
         return _header_span(callee)
     if index is None:

@@ -197,7 +197,8 @@ def _right(pattern: Pattern, left: list[Group], right: list[Group]) -> list[Grou
         if group.names == ["..."]:
             if count is None:
                 pattern.fail("`...` stands only on the right", group.start, group.end)
-            filled += [Group([f"...{i}"], group.start, group.end, False) for i in range(count.constant or 0)]
+            extra = count.constant or 0 if count is not None else 0
+            filled += [Group([f"...{i}"], group.start, group.end, False) for i in range(extra)]
         elif "..." in group.names and count is not None:
             names = [x for n in group.names for x in ([f"...{i}" for i in range(count.constant or 0)] if n == "..." else [n])]
             filled.append(Group(names, group.start, group.end, True))

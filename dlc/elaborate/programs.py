@@ -215,7 +215,7 @@ def resolve_parameters(elaborator: Elaborator, root: str) -> tuple[Parameter, ..
                 path = ".".join(part for part in (prefix, local) if part)
                 stack.append((child.function, path, ancestors))
         if len(found) > PARAMETER_LIMIT:
-            frame = elaborator.static_frame(elaborator.functions[root].span and _unit(elaborator))
+            frame = elaborator.static_frame(_unit(elaborator))
             frame.fail(
                 problems.BUDGET,
                 function.span,

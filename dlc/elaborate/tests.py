@@ -38,7 +38,7 @@ def _run(project: Project, unit: Unit, item: ast.Test) -> Outcome:
     run_body(frame, item.body)
     found = [*elaborator.diagnostics]
     if not found and frame.builder.body:
-        from dlc.runtime.tests import run_checks
+        from dlc.runtime.checks import run_checks
 
         found += run_checks(elaborator, frame)
     return Outcome(item.name.value, not found, tuple(found))

@@ -77,11 +77,12 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
-    from safetensors import SafetensorError, deserialize
+    import safetensors
 
     try:
-        entries = deserialize(path.read_bytes())
-    except SafetensorError as error:
+        read: Any = safetensors.deserialize
+        entries = read(path.read_bytes())
+    except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
     tensors: dict[str, Array] = {}
     for name, entry in entries:
@@ -98,7 +99,8 @@ def _numpy(name: str) -> np.dtype[Any]:
     except TypeError:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, name))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return found
 
 
 def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
@@ -111,7 +113,8 @@ def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metad
     try:
         with os.fdopen(handle, "wb") as file:
             if place.suffix == ".npz":
-                np.savez(file, **{name: np.asarray(each) for name, each in tensors.items()})
+                save_all: Any = np.savez
+                save_all(file, **{name: np.asarray(each) for name, each in tensors.items()})
             else:
                 arrays = {name: np.asarray(each, order="C") for name, each in tensors.items()}
                 file.write(save(arrays, dict(metadata) if metadata else None))

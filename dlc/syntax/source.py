@@ -16,12 +16,12 @@ def read_source(path: str | Path) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         help = _near(Path(path)) if isinstance(error, FileNotFoundError) else ""
         raise SpecError([NO_FILE.at(Span(str(path), 0, 0), path=path, reason=reason, help=help)]) from None
+    return decode(data, str(path))
 
 
 def _near(path: Path) -> str:
     """Help with a file of a similar name in the same folder."""
     return did_you_mean(str(path), map(str, path.parent.glob("*.dl")))
-    return decode(data, str(path))
 
 
 def decode(data: bytes, file: str) -> str:

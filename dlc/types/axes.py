@@ -69,8 +69,8 @@ def evaluate_axis(node: ast.Expr, lookup: Lookup) -> Dim:
         case ast.Call(ast.Name("min" | "max" as which), args) if args:
             values = [evaluate_axis(arg.value, lookup) for arg in args]
             result = values[0]
-            for value in values[1:]:
-                result = dim_min(result, value) if which == "min" else dim_max(result, value)
+            for other in values[1:]:
+                result = dim_min(result, other) if which == "min" else dim_max(result, other)
             return result
     raise AxisError("an axis is a whole number, a name, or arithmetic on them", node=node)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from jax_programs import CASES, Case, emitted
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "jax"

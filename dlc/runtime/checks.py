@@ -1,0 +1,36 @@
+"""Tensors in `test` blocks: computed by the ops' NumPy references, with seeded initial weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dlc.diagnostics import Diagnostic
+from dlc.diagnostics import training as problems
+from dlc.elaborate.elaborator import Elaborator
+from dlc.elaborate.frame import Frame
+from dlc.elaborate.programs import resolve_parameters
+from dlc.ir.nodes import Function, Program
+from dlc.runtime.interpret import CheckFailed, run
+from dlc.runtime.weights import initial_weights
+
+
+def run_checks(elaborator: Elaborator, frame: Frame) -> list[Diagnostic]:
+    """Run the operations that a test's statements appended; a `require` on tensors that fails is reported."""
+    function = Function(
+        name=elaborator.unique("test"),
+        source="test",
+        kind="model",
+        inputs=(),
+        outputs=(),
+        body=tuple(frame.builder.body),
+        children=tuple(frame.children.values()),
+    )
+    elaborator.functions[function.name] = function
+    program = Program(dict(elaborator.functions), function.name)
+    program = replace(program, parameters=resolve_parameters(elaborator, function.name))
+    try:
+        run(program, initial_weights(program), {})
+    except CheckFailed as error:
+        span = next((op.span for op in function.body if op.op == "require"), function.span)
+        return [problems.TEST_FAILED.at(span, name=f'"{frame.name}"', message=str(error))]
+    return []
