@@ -1,74 +1,134 @@
-"""Dims of the IR as TVM's integer expressions."""
+"""Sizes of the IR as TVM's integer expressions over the symbolic sizes of one Relax function.
+
+A dim that the facts call a multiple of n is said as n times another: from `where H % 32 == 0` follows `H = 32 * H_32`, and
+TVM then finds by itself that `2 * (H // 2)` is H and that a residual branch has the shape of its trunk.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import lcm
 from typing import Any
 
-from tvm import tirx
+from tvm import relax, tirx
 
-from dlc.types.dims import Dim
-from dlc.types.tensor import TensorType
-from dlc_tvm.names import NUMPY as DTYPES
+from dlc.emit.sizes import readable
+from dlc.ir.nodes import Function, Value
+from dlc.types.dims import Atom, Dim, Monomial, sole_atom
+from dlc.types.facts import Relation
+from dlc_tvm.names import TVM
 
-_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: tirx.floordiv,
-    ast.Mod: tirx.floormod,
+OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "//": tirx.floordiv,
+    "%": tirx.floormod,
+    "min": tirx.min,
+    "max": tirx.max,
 }
 
 
+@dataclass
 class Sizes:
-    """The symbolic sizes of one Relax function: a variable for each dim."""
+    """The sizes of one function: a variable of TVM for each dim, some of them times a number.
 
-    def __init__(self) -> None:
-        self.vars: dict[str, Any] = {}
+    `opened` are the axes of inputs that must be solved for a dim when the function runs: each is a variable of its own,
+    with the dims that it stands for."""
+
+    function: Function
+    opened: list[tuple[Any, Dim]] = field(default_factory=list)
+    _symbols: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.factors = divisors(self.function.facts)
+        axes = {axis for value in self.function.inputs for axis in value.type.axes}
+        self.plain = {name for name in self.function.dims if Dim.symbol(name) in axes and name not in self.factors}
 
     def symbol(self, name: str) -> Any:
-        if name not in self.vars:
-            self.vars[name] = tirx.Var(name, "int64")
-        return self.vars[name]
+        if name not in self._symbols:
+            factor = self.factors.get(name, 1)
+            variable = tirx.Var(name if factor == 1 else f"{name}_{factor}", "int64")
+            self._symbols[name] = variable if factor == 1 else variable * factor
+        return self._symbols[name]
 
-    def one(self, size: int | Dim | Any) -> Any:
+    def one(self, size: int | Dim) -> Any:
         """A size as an int, or an expression over the function's variables."""
-        if not isinstance(size, Dim):
-            return size
+        size = Dim.of(size)
         if size.constant is not None:
             return size.constant
-        return self._expression(ast.parse(str(size), mode="eval").body)
+        total: Any = 0
+        for monomial, coefficient in size.ordered():
+            total = total + self._term(monomial, coefficient)
+        return total
 
-    def all(self, sizes: Any) -> list[Any]:
+    def all(self, sizes: Sequence[int | Dim]) -> list[Any]:
         return [self.one(size) for size in sizes]
 
-    def shape(self, type: TensorType) -> list[Any]:
-        return self.all(type.axes)
+    def _term(self, monomial: Monomial, coefficient: int) -> Any:
+        result: Any = coefficient
+        for atom, power in monomial:
+            factor = self._atom(atom)
+            for _ in range(power):
+                result = factor if isinstance(result, int) and result == 1 else result * factor
+        return result
 
-    def _expression(self, node: ast.expr) -> Any:
-        match node:
-            case ast.Constant(value=int() as value):
-                return tirx.const(value, "int64")
-            case ast.Name(id=name):
-                return self.symbol(name)
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return -self._expression(operand)
-            case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int() as power)):
-                base = self._expression(left)
-                result = base
-                for _ in range(power - 1):
-                    result = result * base
-                return result
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                return _OPERATORS[type(op)](self._expression(left), self._expression(right))
-            case ast.Call(func=ast.Name(id="min" | "max" as which), args=args):
-                values = [self._expression(arg) for arg in args]
-                result = values[0]
-                for value in values[1:]:
-                    result = tirx.min(result, value) if which == "min" else tirx.max(result, value)
-                return result
-        raise ValueError(f"TVM can't express the size {ast.unparse(node)}")
+    def _atom(self, atom: str | Atom) -> Any:
+        if isinstance(atom, str):
+            return self.symbol(atom)
+        a, b = (_expression(self.one(arg)) for arg in atom.args)
+        return OPERATORS[atom.op](a, b)
+
+    def input_type(self, value: Value) -> Any:
+        """The type of a parameter of the Relax function. An axis that has to be solved for a dim is a variable of its own,
+        since TVM binds only those."""
+        axes = [self._input_axis(value.name, i, axis) for i, axis in enumerate(value.type.axes)]
+        return relax.TensorType(axes, TVM[value.type.dtype])
+
+    def _input_axis(self, name: str, i: int, axis: Dim) -> Any:
+        if axis.symbols <= self.plain:
+            return self.one(axis)
+        variable = tirx.Var(str(axis) if str(axis).isidentifier() else f"{name}_{i}", "int64")
+        self.opened.append((variable, axis))
+        return variable
+
+    def type(self, value: Value) -> Any:
+        return relax.TensorType(self.all(value.type.axes), TVM[value.type.dtype])
+
+    def solve(self, builder: Any) -> None:
+        """Bind the dims that no axis gives as it is, from the axes that are linear in them."""
+        sources = readable(self.function)
+        unknown = [name for name in self.function.dims if name not in self.plain]
+        if not unknown:
+            return
+        opened = {str(axis): variable for variable, axis in self.opened}
+        sizes = [self._solved(sources[name].size, name, opened) for name in unknown]
+        variables = [_variable(self.symbol(name)) for name in unknown]
+        builder.match_cast(relax.ShapeExpr(sizes), relax.ShapeType(variables))
+
+    def _solved(self, axis: Dim, name: str, opened: Mapping[str, Any]) -> Any:
+        linear = axis.linear_in(name)
+        assert linear is not None, f"{axis} can't be solved for {name}"
+        factor, rest = (part.constant for part in linear)
+        assert factor is not None and rest is not None, f"{axis} can't be solved for {name}"
+        return tirx.floordiv(opened[str(axis)] - rest, factor * self.factors.get(name, 1))
 
 
-__all__ = ["DTYPES", "Sizes"]
+def divisors(facts: Sequence[Relation]) -> dict[str, int]:
+    """What the facts say that dims are multiples of."""
+    found: dict[str, int] = {}
+    for fact in facts:
+        rest = sole_atom(fact.left)
+        if isinstance(rest, Atom) and rest.op == "%" and fact.op == "==" and fact.right == 0:
+            dim, by = rest.args
+            name = sole_atom(dim)
+            if isinstance(name, str) and by.constant is not None:
+                found[name] = lcm(found.get(name, 1), by.constant)
+    return {name: factor for name, factor in found.items() if factor > 1}
+
+
+def _variable(expression: Any) -> Any:
+    """The variable in one, or in a multiple of one."""
+    return expression if isinstance(expression, tirx.Var) else expression.a
+
+
+def _expression(size: Any) -> Any:
+    return tirx.const(size, "int64") if isinstance(size, int) else size

@@ -141,14 +141,12 @@ NO_RETURN = Problem(
 )
 MISPLACED = Problem(
     "E0118",
-    "a statement where it can't stand",
+    "a statement or label where it can't stand",
     "{what}",
-    "`param`, `init` and `entry` stand in modules; `update` changes a buffer of the module it stands in; `minimize`, "
-    "`batch` and the like stand in train blocks.",
-    wrong="fn f(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros\n    return x + w\n}\n"
-    "model M()(x: [B, 4]) -> [B, 4] {\n    return f(x)\n}\n",
-    right="module Shift()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros\n    return x + w\n}\n"
-    "model M()(x: [B, 4]) -> [B, 4] {\n    return x |> Shift\n}\n",
+    "A label names a part that has parameters, a parameter, or a loop. `param`, `init` and `entry` stand in modules; "
+    "`update` changes a buffer of the module it stands in; `minimize`, `batch` and the like stand in train blocks.",
+    wrong="model M()(x: [B, 4]) -> [B, 4] {\n    y = (x + 1) as shifted\n    return y\n}\n",
+    right="model M()(x: [B, 4]) -> [B, 4] {\n    y = x |> linear(4) as shifted\n    return y\n}\n",
 )
 RECURSION = Problem(
     "E0119",
@@ -173,6 +171,8 @@ HIDES_CALLABLE = Problem(
     "an instance that is never applied",
     "`{name}` has not been applied to anything yet, so its parameters have no shape",
     "Shapes of parameters follow from what an instance is applied to; its parameters can be read after that.",
+    wrong="model M()(x: [B, 4]) -> [B, 4] {\n    fc = linear(4)\n    return x @ fc.weight.T\n}\n",
+    right="model M()(x: [B, 4]) -> [B, 4] {\n    fc = linear(4)\n    y = fc(x)\n    return y @ fc.weight.T\n}\n",
 )
 
 # --- E02xx: static values --------------------------------------------------------------------------------------
@@ -386,6 +386,8 @@ BAD_FACT = Problem(
     "a `where` that is no fact about sizes",
     "{message}",
     "Facts compare sizes and static values: `d % heads == 0`, `1 <= T <= context`.",
+    wrong="model M()(x: [B, 4]) -> [B, 4]\n    where sum(x) > 0\n{\n    return x\n}\n",
+    right="model M()(x: [B, 4]) -> [B, 4]\n    where B % 2 == 0\n{\n    return x\n}\n",
 )
 
 # --- E05xx: parameters, paths, loops ---------------------------------------------------------------------------
@@ -413,6 +415,10 @@ SECOND_UNNAMED = Problem(
     "a second unnamed part in a labelled loop",
     "this is the second part without a name in a loop labelled `{label}`",
     "`for … as h` names one unnamed part `h.0`, `h.1`, …; with more parts, give each a label with `as`.",
+    wrong="model M()(x: [B, 4]) -> [B, 4] {\n    for i in range(3) as h {\n        x = x |> linear(8) |> relu |> linear(4)\n"
+    "    }\n    return x\n}\n",
+    right="model M()(x: [B, 4]) -> [B, 4] {\n    for i in range(3) as h {\n"
+    "        x = x |> linear(8) as fc1 |> relu |> linear(4) as fc2\n    }\n    return x\n}\n",
 )
 BAD_INITIAL = Problem(
     "E0504",
@@ -420,9 +426,9 @@ BAD_INITIAL = Problem(
     "{message}",
     "An initial value is a creation op without its shape (`zeros`, `normal(0.02)`), a number, or a tensor expression "
     "without inputs.",
-    wrong="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = normall(0.02)\n    return x + w\n}\n"
+    wrong="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros([4])\n    return x + w\n}\n"
     "model M()(x: [B, 4]) -> [B, 4] {\n    return x |> A\n}\n",
-    right="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = normal(0.02)\n    return x + w\n}\n"
+    right="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros\n    return x + w\n}\n"
     "model M()(x: [B, 4]) -> [B, 4] {\n    return x |> A\n}\n",
 )
 UNUSED_RULE = Problem(
@@ -438,4 +444,6 @@ UPDATE_TARGET = Problem(
     "an `update` of something that is no buffer",
     "`{name}` is no buffer of this module",
     "`update` gives a buffer that the same module declares its new value.",
+    wrong="model M()(x: [B, 4]) -> [B, 4] {\n    param seen: [] = 0.0\n    update seen = seen + 1.0\n    return x + seen\n}\n",
+    right="model M()(x: [B, 4]) -> [B, 4] {\n    buffer seen: [] = 0.0\n    update seen = seen + 1.0\n    return x + seen\n}\n",
 )

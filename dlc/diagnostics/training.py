@@ -11,6 +11,11 @@ def _train(body: str) -> str:
     return _NET + "train t {\n" + "".join(f"    {line}\n" for line in body.splitlines()) + "}\n"
 
 
+def _weights(rule: str) -> str:
+    model = "model Net()(x: [B, 4]) -> [B, 4] {\n    return x |> linear(4) as fc\n}\n"
+    return f"{model}weights torch for Net {{\n    {rule}\n}}\n"
+
+
 _BATCH = "net = Net()\nbatch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)\n"
 _LOSS = "minimize cross_entropy(net(image), label)\n"
 _REST = "optimizer = adam(lr=1e-3)\nsettings { steps = 100 }"
@@ -47,12 +52,16 @@ WEIGHTS_RULE = Problem(
     "a rule of a `weights` block that can't be applied",
     "{message}",
     "Rules apply in order, each to the names that the ones before left, and must be invertible.",
+    wrong=_weights('rename "classifier.weight" -> "fc.*"'),
+    right=_weights('rename "classifier.*" -> "fc.*"'),
 )
 WEIGHTS_NO_MATCH = Problem(
     "E0606",
     "a `weights` rule that matches nothing",
     "{pattern} matches no tensor of the model",
     "A rule that applies to nothing is most likely misspelled.",
+    wrong=_weights('rename "classifier.*" -> "fd.*"'),
+    right=_weights('rename "classifier.*" -> "fc.*"'),
 )
 
 # --- E07xx: training -------------------------------------------------------------------------------------------
@@ -174,7 +183,7 @@ MISPLACED_TRAIN = Problem(
     "a statement that has no place in a train block",
     "this statement has no meaning in a train block",
     "A train block binds networks and tensors, and says batch, minimize, metric, evaluate, optimizer, load, freeze, settings.",
-    wrong=_train(_BATCH + _LOSS + "return net\n" + _REST),
+    wrong=_train(_BATCH + _LOSS + "net(image)\n" + _REST),
     right=_RIGHT,
 )
 NOT_YET_TRAIN = Problem(

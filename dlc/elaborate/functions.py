@@ -198,7 +198,8 @@ def _results(
             return None
         case TensorType():
             hint = "y" if callee.definition.library or not callee.is_module else snake_case(callee.definition.name)
-            value = Value(frame.builder.fresh(_hint(callee, hint)), results.substitute(names))
+            type = simplified(frame, results.substitute(names))
+            value = Value(frame.builder.fresh(_hint(callee, hint)), type)
             outputs.append(value)
             return Tensor(value, node.span, callee.name)
         case tuple():
@@ -207,6 +208,13 @@ def _results(
             made = [(name, _results(frame, callee, each, names, outputs, node)) for name, each in members]
             return GroupValue(definition, tuple(made))
     raise AssertionError(results)
+
+
+def simplified(frame: Frame, type: TensorType) -> TensorType:
+    """A type with the sizes that the caller's facts make simpler: `8*((H + 7)//8)` is H where H % 8 == 0."""
+    if all(axis.constant is not None or str(axis).isidentifier() for axis in type.axes):
+        return type
+    return TensorType(type.dtype, tuple(frame.facts.simplify(axis) for axis in type.axes))
 
 
 def _hint(callee: Callee, default: str) -> str:

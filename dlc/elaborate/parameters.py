@@ -79,9 +79,10 @@ def _as_outputs(frame: Frame, callee: Callee) -> list[Any]:
     return values
 
 
-def _header_span(callee: Callee) -> Any:
+def _header_span(callee: Callee) -> Span:
     node = callee.definition.node
-    return getattr(node, "name_span", None) or node.span
+    span: Span = getattr(node, "name_span", None) or node.span
+    return span
 
 
 def _return_span(frame: Frame, callee: Callee, index: int | None = None) -> Span:

@@ -42,6 +42,12 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines[1:]
 
 
+def _is_escaped(line: str) -> bool:
+    """Whether the last character has a backslash of its own: an odd number of them before it."""
+    before = line[:-1]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 1
+
+
 def docstring(text: str, indent: int = 0) -> list[str]:
     """The lines of a docstring, first line to last; nothing in `text` can end it early."""
     lines = [
@@ -50,8 +56,10 @@ def docstring(text: str, indent: int = 0) -> list[str]:
     safe = [line.replace("\\", "\\\\").replace('"""', '\\"\\"\\"') for line in lines]
     if not safe:
         return []
-    if safe[-1].endswith('"'):
+    if safe[-1].endswith('"') and not _is_escaped(safe[-1]):
         safe[-1] = safe[-1][:-1] + '\\"'
+    if safe[0].startswith('"'):
+        safe[0] = " " + safe[0]  # as the formatter has it
     margin = " " * indent
     safe[0] = '"""' + safe[0]
     if len(safe) == 1:

@@ -1,0 +1,109 @@
+"""What a row works with: the builder of the Relax function, its sizes, and kernels written as tensor expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm_ffi
+from tvm import relax, te, tirx
+from tvm.relax import op as R
+from tvm.sym import Analyzer
+
+from dlc_tvm.sizes import Sizes
+
+Row = Callable[..., Any]
+
+# Dtypes that are computed in f32 and rounded once, as the reference does.
+NARROW = ("float16", "bfloat16")
+
+
+@dataclass
+class Emission:
+    """The function being built, and of the operation at hand: the name, shape and dtype of its (first) result, and its
+    parameters if it is a layer."""
+
+    builder: Any
+    sizes: Sizes
+    name: str = ""
+    shape: list[Any] = field(default_factory=list)
+    dtype: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def emit(self, value: Any, name: str = "") -> Any:
+        """A variable for a value."""
+        return value if isinstance(value, relax.Var) else self.builder.emit(value, name)
+
+    def const(self, value: Any, dtype: str = "") -> Any:
+        return relax.const(value, dtype or self.dtype)
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        return x if str(x.ty.dtype) == dtype else self.emit(R.astype(x, dtype))
+
+    def wide(self, x: Any) -> Any:
+        """The operand in f32 if its own dtype is a narrow float."""
+        return self.cast(x, "float32") if str(x.ty.dtype) in NARROW else x
+
+    def kernel(
+        self, name: str, compute: Callable[..., te.Tensor], *operands: Any, sizes: Sequence[Any] = ()
+    ) -> Any:
+        """The result of a kernel: `compute` gets a tensor per operand, then `sizes` (sizes, or lists of them), all in
+        variables of the kernel's own.
+
+        Unlike `BlockBuilder.emit_te` it orders the sizes that no shape gives by their first use: the text is the same
+        every time."""
+        operands = tuple(self.emit(x) for x in operands)
+        own: dict[Any, Any] = {}
+        for size in _flat([*(x.ty.shape for x in operands), *sizes]):
+            for variable in _variables(size):
+                own.setdefault(variable, tirx.Var(variable.name, "int64"))
+        tensors = [relax.te_tensor(x, own, _name(x, i)) for i, x in enumerate(operands)]
+        result = compute(*tensors, *(_substituted(size, own) for size in sizes))
+        given = {size for tensor in (*tensors, result) for size in tensor.shape if isinstance(size, tirx.Var)}
+        extra = [variable for variable in own.values() if variable not in given]
+        function = te.create_prim_func([*tensors, *extra, result], "int64").without_attr("global_symbol")
+        theirs = {mine: variable for variable, mine in own.items()}
+        type = relax.TensorType(_substituted(list(result.shape), theirs), result.dtype)
+        arguments = [*operands, *(theirs[variable] for variable in extra)]
+        return relax.call_tir(self.builder.add_func(function, name), arguments, type)
+
+
+def _name(operand: Any, i: int) -> str:
+    return str(operand.name) if isinstance(operand, relax.Var) else f"x{i}"
+
+
+def _flat(sizes: Iterable[Any]) -> Iterable[Any]:
+    for size in sizes:
+        if isinstance(size, int):
+            continue
+        if isinstance(size, tirx.Expr) and not isinstance(size, relax.ShapeExpr):
+            yield size
+        else:
+            yield from _flat(size.values if isinstance(size, relax.ShapeExpr) else size)
+
+
+def _variables(size: Any) -> list[Any]:
+    found: dict[Any, None] = {}
+    tvm_ffi.structural_walk(size, (tirx.Var, lambda variable: found.setdefault(variable)))
+    return list(found)
+
+
+def _substituted(size: Any, table: Mapping[Any, Any]) -> Any:
+    if isinstance(size, int):
+        return tirx.const(size, "int64")
+    if isinstance(size, list | tuple):
+        return [_substituted(each, table) for each in size]
+    return tvm_ffi.structural_map(size, (tirx.Var, lambda variable: table.get(variable, variable)), order="post")
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two sizes are provably equal."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    return bool(Analyzer().can_prove_equal(a, b))
+
+
+def constant(size: Any) -> int | None:
+    """A size as a number, None if it is symbolic."""
+    return int(size) if isinstance(size, int | tirx.IntImm) else None
