@@ -119,9 +119,12 @@ class Module:
         known = {name: callee.traits for name, callee in self.callees.items()}
         traits = Traits.of(function, known)
         name = "apply" if entry else self.fresh(_name(group))
+        emission = Emission(group, name, traits, self.paths, entry, self._doc(function))
+        emission.write()
         for member in group.members:
-            self.callees[member] = Callee(name, traits, group.arguments(member))
-        return Emission(group, name, traits, self.paths, entry, self._doc(function))
+            arguments = [(key, value) for key, value in group.arguments(member) if key in emission.used]
+            self.callees[member] = Callee(name, traits, tuple(arguments))
+        return emission
 
     def _doc(self, function: Function) -> str:
         """The spec's documentation; its first sentence where it is the library's, or has been given

@@ -62,6 +62,8 @@ class Emission:
     doc: str = ""
     used: set[str] = field(default_factory=set)  # names that the statements read
     sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
+    written: list[str] = field(default_factory=list)
+    error: NotImplementedError | None = None
 
     @property
     def function(self) -> Function:
@@ -78,6 +80,19 @@ class Emission:
         return frozenset(node.function for node in nodes(steps) if isinstance(node, Make))
 
     def lines(self) -> list[str]:
+        """The function's source. Raises NotImplementedError for what can't be said in JAX."""
+        if self.error is not None:
+            raise self.error
+        return self.written
+
+    def write(self) -> None:
+        """Write the function, which shows what it reads. An error is kept: the function may not be needed."""
+        try:
+            self.written = self._write()
+        except NotImplementedError as error:
+            self.error = error
+
+    def _write(self) -> list[str]:
         scope = Scope()
         steps = self.group.sketch.steps
         results = [value for _, value in self.function.outputs]

@@ -47,6 +47,7 @@ class InitialValues:
         draws = any(isinstance(node, Key) for node in nodes(each.sketch.steps))
         name = self.module.fresh(f"initial_{hint}")
         emission = Emission(each, name, Traits(params=False, key=draws, updates=False), self.module.paths)
+        emission.write()
         self.functions.append(emission.lines())
         for member in each.members:
             keywords = (

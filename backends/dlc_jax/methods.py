@@ -151,7 +151,7 @@ def _indexed(s: Sketcher, name: str, after: Axes) -> Expr | None:
 
 def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
     """The new shape, with -1 where that saves reading sizes: for the only symbolic one, for a product, or
-    for all that follows the axes that stay."""
+    for all that follows the axes that stay, or the last of the parts that follow them."""
     kept = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
         min(len(before), len(after)),
@@ -164,8 +164,8 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
         free = open_[0]
     elif len(products) == 1:
         free = products[0]
-    elif kept == len(after) - 1 and not products:
-        free = kept
+    elif not products and (kept == len(after) - 1 or kept == len(before) - 1):
+        free = len(after) - 1
     else:
         free = -1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))

@@ -195,8 +195,8 @@ def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: st
 
 
 def _inline(turn: Turn, writer: Writer) -> str:
-    """The body as a lambda, where it is one short expression: what is carried and what is given, or a call that gives
-    both."""
+    """The body as a lambda, where it is one short expression: what is carried and what is given, or a call
+    that gives both."""
     if len(turn.lines) > 1 or len(turn.carried) != 1 or len(turn.slices) > 1:
         return ""
     given, call = f"{turn.results[0]}, {turn.updates}", ""

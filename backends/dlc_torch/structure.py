@@ -87,6 +87,11 @@ TAKEN_IN_DICT = TAKEN | {"clear", "items", "keys", "pop", "popitem", "setdefault
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
 
+def is_taken(label: str, among: frozenset[str] = TAKEN) -> bool:
+    """Whether nn.Module may have an attribute of that name: its private ones begin with an underscore."""
+    return label in among or label.startswith("_")
+
+
 def is_attribute(label: str) -> bool:
     """Whether `self.label` can be written and is not one of nn.Module's own attributes."""
     return bool(_NAME.match(label)) and label not in TAKEN and not keyword.iskeyword(label)
@@ -280,7 +285,9 @@ class Builder:
 
     def _dict(self, node: Node) -> tuple[Expr, ...]:
         modules = [
-            each for each in node.items.values() if each.param is None and each.label not in TAKEN_IN_DICT
+            each
+            for each in node.items.values()
+            if each.param is None and not is_taken(each.label, TAKEN_IN_DICT)
         ]
         if not modules:
             return ()
@@ -309,7 +316,7 @@ class Builder:
                 value = self.tensor(each.param)
                 made = parameter(each.param, value) if kind == "parameter" else value
                 yield Init("", registered(base, kind, each.label, made))
-            elif each.label in TAKEN_IN_DICT:
+            elif is_taken(each.label, TAKEN_IN_DICT):
                 yield Init("", registered(base, "module", each.label, self._made(each)))
                 yield from self._late(each, looked_up(base, [each.label]))
             elif not each.turns:
@@ -349,7 +356,7 @@ def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:
 
 def registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
     """A part put into `base` by hand, also under a name that nn.Module would refuse."""
-    if label in TAKEN:
+    if is_taken(label):
         table = {"module": "_modules", "parameter": "_parameters", "buffer": "_buffers"}[kind]
         return Call(Dot(Dot(base, table), "__setitem__"), (Text(label), value))
     method = {"module": "add_module", "parameter": "register_parameter", "buffer": "register_buffer"}[kind]
@@ -396,7 +403,7 @@ def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[s
         elif node.function:
             known = native(node.function) and last and tensor
             return Dot(expr, label) if known else looked_up(expr, rest, kind)
-        elif last and not tensor and label not in TAKEN_IN_DICT:
+        elif last and not tensor and not is_taken(label, TAKEN_IN_DICT):
             return At(expr, (Word(label) if node.kind in ("list", "sequential") else Text(label),))
         elif last and node.kind == "parameters":
             return At(expr, (Word(label),))
@@ -416,7 +423,7 @@ def _entered(node: Node, roots: Roots) -> Node:
 def looked_up(base: Expr, labels: list[str], kind: str = "submodule") -> Expr:
     """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`. Names that PyTorch does not find so are
     taken from where it keeps them."""
-    taken = next((i for i, label in enumerate(labels) if label in TAKEN), None)
+    taken = next((i for i, label in enumerate(labels) if is_taken(label)), None)
     if taken is None:
         return Call(Dot(base, f"get_{kind}"), (Text(".".join(labels)),))
     if taken:

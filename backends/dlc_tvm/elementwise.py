@@ -1,32 +1,145 @@
-"""Elementwise operations that TVM has no name for, or means otherwise than NumPy. Scalars in, a scalar out."""
+"""Elementwise operations that TVM has no name for, or means otherwise than NumPy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from tvm import te, tirx, topi
+from tvm import te, tirx
+from tvm.relax import op as R
 
-from dlc_tvm.emission import Emission, Row
+from dlc_tvm.emission import NARROW, Emission, Row
 
-BITS = 63
+POWERS = 63  # an i64 overflows at any power beyond, except of -1, 0 and 1
+
+
+def simple(function: Callable[..., Any]) -> Row:
+    """An operation that TVM has under some name."""
+    return lambda e, *operands: function(*operands)
+
+
+def wide(row: Row) -> Row:
+    """The operation computed in f32 and rounded once, where its operands are narrow floats."""
+
+    def computed(e: Emission, *operands: Any, **attrs: Any) -> Any:
+        if str(operands[0].ty.dtype) not in NARROW:
+            return row(e, *operands, **attrs)
+        result = e.emit(row(e, *(e.wide(x) for x in operands), **attrs))
+        return R.astype(result, e.dtype)
+
+    return computed
 
 
 def pointwise(name: str, scalar: Callable[..., Any]) -> Row:
-    """A row that applies a function of scalars to operands, which broadcast."""
+    """A function of scalars, applied to operands that broadcast."""
 
     def row(e: Emission, *operands: Any) -> Any:
         def compute(*tensors: te.Tensor) -> te.Tensor:
-            shape = e_shape(tensors)
-            spread = [topi.broadcast_to(t, shape) if len(tensors) > 1 else t for t in tensors]
-            return te.compute(shape, lambda *i: scalar(*(t(*i) for t in spread)), name=name)
+            return te.compute(tensors[0].shape, lambda *i: scalar(*(t(*i) for t in tensors)), name=name)
 
-        return e.kernel(name, compute, *operands)
+        return e.kernel(name, compute, *(e.broadcast(x) for x in operands))
 
     return row
 
 
-def e_shape(tensors: tuple[te.Tensor, ...]) -> list[Any]:
-    raise NotImplementedError
+def log1p(x: Any) -> Any:
+    """log(1 + x) without loss near 0: log(u) * x / (u - 1) with u = 1 + x (Kahan)."""
+    one = tirx.const(1.0, x.dtype)
+    u = x + one
+    near = tirx.abs(x) < tirx.const(0.5, x.dtype)
+    exact = u == one
+    ratio = tirx.log(u) * x / tirx.Select(exact, one, u - one)
+    return tirx.Select(near, tirx.Select(exact, x, ratio), tirx.log(u))
 
 
+def expm1(x: Any) -> Any:
+    """e**x - 1 without loss near 0: the error of u = e**x is that of log(u), so (u - 1) * x / log(u) (Kahan)."""
+    one = tirx.const(1.0, x.dtype)
+    u = tirx.exp(x)
+    near = tirx.abs(x) < tirx.const(0.5, x.dtype)
+    exact = u == one
+    ratio = (u - one) * x / tirx.Select(exact, one, tirx.log(u))
+    return tirx.Select(near, tirx.Select(exact, x, ratio), u - one)
+
+
+def sign(x: Any) -> Any:
+    zero, one = tirx.const(0, x.dtype), tirx.const(1, x.dtype)
+    return tirx.Select(x > zero, one, tirx.Select(x < zero, -one, x))
+
+
+def float_mod(a: Any, b: Any) -> Any:
+    """The rest with the sign of b: C's fmod, and b more where the signs differ."""
+    rest, zero = tirx.fmod(a, b), tirx.const(0.0, a.dtype)
+    return tirx.Select(tirx.all(rest != zero, (rest < zero) != (b < zero)), rest + b, rest)
+
+
+def float_floordiv(a: Any, b: Any) -> Any:
+    """a less its rest divides by b without one, so the quotient is near a whole number, from either side."""
+    return tirx.floor((a - float_mod(a, b)) / b + tirx.const(0.5, a.dtype))
+
+
+def by_dtype(floats: Row, integers: Row) -> Row:
+    """One row for floats, another for integers."""
+
+    def row(e: Emission, *operands: Any, **attrs: Any) -> Any:
+        return (integers if "int" in str(operands[0].ty.dtype) else floats)(e, *operands, **attrs)
+
+    return row
+
+
+def int_pow(e: Emission, x: Any, y: Any) -> Any:
+    """A product of x, y times; a power that overflows is anything, but its parity decides for -1."""
+
+    def compute(a: te.Tensor, b: te.Tensor) -> te.Tensor:
+        product = te.comm_reducer(lambda p, q: p * q, lambda dtype: tirx.const(1, dtype), name="product")
+        turn = te.reduce_axis((0, tirx.const(POWERS, "int64")), name="turn")
+        one = tirx.const(1, a.dtype)
+
+        def body(*i: Any) -> Any:
+            power = tirx.min(b(*i), POWERS - 1 + b(*i) % 2)
+            return product(tirx.Select(turn < power.astype("int64"), a(*i), one), axis=turn)
+
+        return te.compute(a.shape, body, name="pow")
+
+    return e.kernel("pow", compute, e.broadcast(x), e.broadcast(y))
+
+
+def extreme(function: Callable[..., Any]) -> Row:
+    """TVM's max(a, b) is `a > b ? a : b`: nan if b is. A constant is never nan and goes first; otherwise a is looked at."""
+
+    def row(e: Emission, a: Any, b: Any) -> Any:
+        a, b = _constant_first(a, b)
+        found = function(a, b)
+        if _is_constant(a) or "float" not in e.dtype:
+            return found
+        return R.where(e.emit(R.isnan(a)), a, e.emit(found))
+
+    return row
+
+
+def _constant_first(a: Any, b: Any) -> tuple[Any, Any]:
+    return (b, a) if _is_constant(b) else (a, b)
+
+
+def _is_constant(x: Any) -> bool:
+    from tvm import relax
+
+    return isinstance(x, relax.Constant)
+
+
+def compared(function: Callable[..., Any]) -> Row:
+    """A comparison; bools are compared as numbers."""
+
+    def row(e: Emission, a: Any, b: Any) -> Any:
+        if str(a.ty.dtype) == "bool":
+            a, b = e.cast(a, "uint8"), e.cast(b, "uint8")
+        return function(a, b)
+
+    return row
+
+
+def cast(e: Emission, x: Any, dtype: str) -> Any:
+    """To bool by comparing: a number is true unless it is 0."""
+    if e.dtype == "bool" and str(x.ty.dtype) != "bool":
+        return R.not_equal(x, e.const(0, str(x.ty.dtype)))
+    return x if str(x.ty.dtype) == e.dtype else R.astype(x, e.dtype)

@@ -33,7 +33,7 @@ class Emission:
 
     def emit(self, value: Any, name: str = "") -> Any:
         """A variable for a value."""
-        return value if isinstance(value, relax.Var) else self.builder.emit(value, name)
+        return value if isinstance(value, relax.Var | relax.Constant) else self.builder.emit(value, name)
 
     def const(self, value: Any, dtype: str = "") -> Any:
         return relax.const(value, dtype or self.dtype)
@@ -44,6 +44,12 @@ class Emission:
     def wide(self, x: Any) -> Any:
         """The operand in f32 if its own dtype is a narrow float."""
         return self.cast(x, "float32") if str(x.ty.dtype) in NARROW else x
+
+    def broadcast(self, x: Any) -> Any:
+        """The operand in the shape of the result."""
+        if all_equal(list(x.ty.shape), self.shape):
+            return x
+        return self.emit(R.broadcast_to(x, relax.ShapeExpr(self.shape)))
 
     def kernel(
         self, name: str, compute: Callable[..., te.Tensor], *operands: Any, sizes: Sequence[Any] = ()
@@ -77,10 +83,10 @@ def _flat(sizes: Iterable[Any]) -> Iterable[Any]:
     for size in sizes:
         if isinstance(size, int):
             continue
-        if isinstance(size, tirx.Expr) and not isinstance(size, relax.ShapeExpr):
-            yield size
+        if isinstance(size, relax.ShapeExpr | list | tuple):
+            yield from _flat(size)
         else:
-            yield from _flat(size.values if isinstance(size, relax.ShapeExpr) else size)
+            yield size
 
 
 def _variables(size: Any) -> list[Any]:
@@ -102,6 +108,11 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, int) and isinstance(b, int):
         return a == b
     return bool(Analyzer().can_prove_equal(a, b))
+
+
+def all_equal(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Whether two shapes are provably equal."""
+    return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def constant(size: Any) -> int | None:

@@ -12,6 +12,7 @@ from dlc.elaborate import calls, habits, indexing, names, operators
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.values import (
     POISON,
+    Builtin,
     Dtype,
     GroupValue,
     Instance,
@@ -40,7 +41,10 @@ def evaluate(frame: Frame, node: ast.Expr) -> Any:
 
 
 def _name(frame: Frame, node: ast.Name) -> Any:
-    return names.lookup(frame, node.id, node.span)
+    value = names.lookup(frame, node.id, node.span)
+    if frame.init_shape is not None and isinstance(value, Builtin):
+        return value.expand(frame, node, calls.Given())  # `ones * 0.5`: an initial value needs no brackets
+    return value
 
 
 def _string(frame: Frame, node: ast.Str) -> str:

@@ -277,11 +277,12 @@ def declare_only(frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, 
 
 
 def _declarations(frame: Frame, body: tuple[ast.Stmt, ...]) -> dict[str, ast.ParamStmt]:
-    return {each.name: each for each in body if isinstance(each, ast.ParamStmt) and each.name in frame.params}
+    declared = frame.cached.get("declared", {})
+    return {each.name: each for each in body if isinstance(each, ast.ParamStmt) and each.name in declared}
 
 
 def _read_again(frame: Frame, node: ast.ParamStmt) -> Tensor:
-    path = node.name
+    path = frame.cached["declared"][node.name]
     value = Value(frame.builder.fresh(node.name), frame.params[path].type)
     frame.builder.append(Op("param", (), (value,), (("path", path),), span=node.span))
     return Tensor(value, node.span, f"param {node.name}")
@@ -385,6 +386,7 @@ def _param(frame: Frame, node: ast.ParamStmt) -> None:
         frame.fail(problems.BAD_INITIAL, node.span, message="a parameter needs an initial value", help=help)
     init = initial_function(frame, node.initial, type, node.initial.span, dict(frame.env))
     frame.params[path] = Param(path, type, node.kind, node.frozen, init)
+    frame.cached.setdefault("declared", {})[node.name] = path
     value = Value(frame.builder.fresh(node.name), type)
     frame.builder.append(Op("param", (), (value,), (("path", path),), span=node.span))
     frame.env[node.name] = Tensor(value, node.span, f"param {node.name}")

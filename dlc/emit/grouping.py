@@ -5,12 +5,15 @@ that is none of these becomes a parameter of its own, named after its role:
 
     Block(d=64, heads=4):   x.reshape(B, T, 4, 16)
     Block(d=128, heads=4):  x.reshape(B, T, 4, 32)      ->      x.reshape(B, T, 4, d // 4)   with d
+
+A number that is the same in all of them is taken for a static parameter where no other could be meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from dlc.emit.body import Step, comment_of
 from dlc.emit.names import identifier, unique
@@ -18,6 +21,14 @@ from dlc.emit.sizes import readable
 from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Size, Word, transform, walk
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
+
+# Roles of numbers that are sizes of tensors.
+SIZES = frozenset(("size", "shape", "stop"))
+# Numbers below this are too common to stand for a static parameter that happens to have their value.
+LEAST = 4
+# What static parameters are called that hold the width of vectors, and the number of their heads.
+WIDTHS = ("d", "dim", "d_model", "hidden", "width")
+HEADS = ("heads", "n_heads", "num_heads")
 
 Number = int | float
 Vector = tuple[Number, ...]
@@ -105,7 +116,10 @@ def _mask(step: Step, names: dict[str, str], sizes: Mapping[str, str]) -> object
 
 def _merge(members: list[Sketch]) -> Group:
     names = tuple(member.function.name for member in members)
-    terms = Terms([member.function for member in members])
+    first = members[0].function
+    terms = Terms(
+        [member.function for member in members], believes=first.kind == "module" and not first.library
+    )
     steps = tuple(
         _merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True)
     )
@@ -146,27 +160,28 @@ def _commented(step: Step, steps: Sequence[Step], terms: Terms) -> Step:
 
 
 def _comment(comments: Sequence[Expr | None], terms: Terms) -> Expr | None:
-    first = comments[0]
-    if all(each == first for each in comments):
-        return first
-    axes = [each.items for each in comments if isinstance(each, Seq) and isinstance(first, Seq)]
-    if len(axes) != len(comments) or len(set(map(len, axes))) > 1 or not isinstance(first, Seq):
+    axes = [each.items for each in comments if isinstance(each, Seq)]
+    if len(axes) != len(comments) or len(set(map(len, axes))) > 1:
         return None
-    return Seq(tuple(_axis(sizes, terms) for sizes in zip(*axes, strict=True)), first.brackets)
+    return Seq(tuple(_axis(sizes, terms) for sizes in zip(*axes, strict=True)), "[]")
 
 
 def _axis(sizes: Sequence[Expr], terms: Terms) -> Expr:
-    if all(each == sizes[0] for each in sizes):
-        return sizes[0]
     numbers = tuple(each.value for each in sizes if isinstance(each, Num))
-    return (terms.known(numbers) if len(numbers) == len(sizes) else None) or Word("_")
+    named = terms.named(numbers) if len(numbers) == len(sizes) else None
+    if named is not None:
+        return named
+    return sizes[0] if all(each == sizes[0] for each in sizes) else Word("_")
 
 
 @dataclass
 class Terms:
-    """Names for numbers that differ between `functions`."""
+    """Names for numbers of `functions`, which are one but for them. `used` are the static parameters that
+    become parameters, `own` further ones."""
 
     functions: Sequence[Function]
+    believes: bool = True
+    """Whether a number that is the same everywhere may be taken for a static parameter."""
     used: set[str] = field(default_factory=set)
     own: dict[str, Vector] = field(default_factory=dict)
     statics: dict[str, Vector] = field(init=False)
@@ -178,25 +193,24 @@ class Terms:
 
     def find(self, vector: Vector, role: str) -> Expr:
         """An expression with these values, which may make a parameter of its own of them."""
-        return self.known(vector, use=True) or self._new(vector, role)
+        for names, expression in self._candidates(vector, role):
+            self.used.update(names)
+            return expression
+        return Num(vector[0], role) if len(set(vector)) == 1 else self._new(vector, role)
 
-    def known(self, vector: Vector, *, use: bool = False) -> Expr | None:
-        """An expression over static parameters and parameters found so far; `use` makes them parameters."""
-        if len(set(vector)) == 1:
-            return Num(vector[0])
-        for names, expression in self._candidates(vector):
-            if use:
-                self.used.update(names)
-            if use or self.used.issuperset(names):
-                return expression
-        return None
+    def named(self, vector: Vector) -> Expr | None:
+        """An expression over static parameters, for a comment."""
+        return next((expression for _, expression in self._candidates(vector, "size")), None)
 
     def parameters(self) -> tuple[tuple[str, Vector], ...]:
         """The parameters that are used, static ones in their own order first."""
         statics = ((identifier(name), vector) for name, vector in self.statics.items() if name in self.used)
         return (*statics, *self.own.items())
 
-    def _candidates(self, vector: Vector) -> Iterator[tuple[tuple[str, ...], Expr]]:
+    def _candidates(self, vector: Vector, role: str) -> Iterator[tuple[tuple[str, ...], Expr]]:
+        if len(set(vector)) == 1:
+            yield from self._believed(vector, role)
+            return
         varying = {name: values for name, values in self.statics.items() if len(set(values)) > 1}
         for name, values in varying.items():
             if values == vector:
@@ -207,6 +221,40 @@ class Terms:
         for name, values in varying.items():
             if found := _scaled(Word(identifier(name)), values, vector):
                 yield (name,), found
+
+    def _believed(self, vector: Vector, role: str) -> Iterator[tuple[tuple[str, ...], Expr]]:
+        """What a number stands for that is the same everywhere: a static parameter of its role, or the
+        only one of its value, if that is no common one; the size of one of several heads."""
+        value = vector[0]
+        if not self.believes or not isinstance(value, int):
+            return
+        equal = [name for name, values in self.statics.items() if values == vector]
+        if role in equal and value > 1:
+            yield (role,), Word(identifier(role))
+        elif role in SIZES and value not in self._elsewhere:
+            if len(equal) == 1 and value >= LEAST:
+                yield (equal[0],), Word(identifier(equal[0]))
+            elif not equal and value >= LEAST:
+                yield from self._terms(vector)
+
+    def _terms(self, vector: Vector) -> Iterator[tuple[tuple[str, ...], Expr]]:
+        """`d // heads`, `4 * d`."""
+        value = int(vector[0])
+        for wide in (name for name in WIDTHS if name in self.statics):
+            for heads in (name for name in HEADS if name in self.statics):
+                if all(d == value * n for d, n in zip(self.statics[wide], self.statics[heads], strict=True)):
+                    yield (wide, heads), Binary("//", Word(identifier(wide)), Word(identifier(heads)))
+        for wide in (name for name in WIDTHS if name in self.statics):
+            if found := _scaled(Word(identifier(wide)), self.statics[wide], vector):
+                yield (wide,), found
+
+    @cached_property
+    def _elsewhere(self) -> frozenset[int]:
+        """Numbers that may stand for something else: sizes of images, entries of lists."""
+        images = (value.type.axes[2:] for value in self.functions[0].inputs if value.type.rank >= 4)
+        sizes = {axis.constant for axes in images for axis in axes}
+        lists = {each for _, value in self.functions[0].static if isinstance(value, tuple) for each in value}
+        return frozenset(each for each in sizes | lists if isinstance(each, int))
 
     def _new(self, vector: Vector, role: str) -> Expr:
         taken = {identifier(name) for name in self.statics} | set(self.own)

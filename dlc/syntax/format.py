@@ -11,7 +11,7 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.syntax import ast
-from dlc.syntax.builder import is_value_name
+from dlc.syntax.build_expressions import is_value_name
 from dlc.syntax.format_expr import INDENT, ExpressionWriter, fill
 from dlc.syntax.format_flat import ATOM, CONDITION, PIPE, POSTFIX, SUM, TUPLE, binding
 from dlc.syntax.source_map import MAX_WIDTH, SourceMap

@@ -71,9 +71,10 @@ class _Layout:
         tokens = self.tokens
         for index, token in enumerate(tokens):
             after = tokens[index + 1] if index + 1 < len(tokens) else None
+            item = token.kind == "NAME" and begins_item(tokens, index)
             if token.newline and self.result:
-                self._newline(token, after, self.brackets.margin and begins_item(tokens, index))
-            self._token(token, after)
+                self._newline(token, after, item)
+            self._token(token, after, item)
         self._close_frames(1)
         self._emit(self._synthetic(END))
         return self.result
@@ -90,8 +91,8 @@ class _Layout:
         last = self.result[-1]
         return Token(kind, "", last.line, last.end, last.end)
 
-    def _newline(self, token: Token, after: Token | None, begins_item: bool) -> None:
-        if begins_item:
+    def _newline(self, token: Token, after: Token | None, item: bool) -> None:
+        if item and self.brackets.margin:
             self._close_frames(1)
             return
         before = self.result[-1]
@@ -135,10 +136,10 @@ class _Layout:
         if self.frames.pop().bracket == "{":
             self.level -= 1
 
-    def _token(self, token: Token, after: Token | None) -> None:
+    def _token(self, token: Token, after: Token | None, item: bool) -> None:
         kind = token.kind
         if kind == "NAME":
-            self._name(token, after)
+            self._name(token, after is not None and after.kind in NAMING, item)
         elif kind in CLOSERS:
             self._open(token)
         elif kind in (")", "]", "}"):
@@ -177,29 +178,23 @@ class _Layout:
             self._pop()
         self._emit(token)
 
-    def _name(self, token: Token, after: Token | None) -> None:
+    def _name(self, token: Token, naming: bool, item: bool) -> None:
+        """A word: `naming` says that what follows it makes it a name, `item` that it certainly begins one."""
         frame = self.frames[-1]
-        naming = after is not None and after.kind in NAMING
-        if frame.bracket == "" and self.items:
-            self._name_at_top(token, frame, naming)
+        if frame.bracket == "" and self.items and not naming:
+            self._word_at_top(token, frame, item)
         elif frame.bracket == "{":
-            self._name_in_block(token, frame, naming)
+            self._word_in_block(token, frame, naming)
         self._emit(token)
 
-    def _name_at_top(self, token: Token, frame: _Frame, naming: bool) -> None:
-        clause = self._is_clause(token, frame)
-        first = (
-            not self.result or self.result[-1].kind in OPERAND_ENDS or (token.newline and token.column == 1)
-        )
-        if naming and not (first and token.newline and token.column == 1):
-            return
-        if clause:
+    def _word_at_top(self, token: Token, frame: _Frame, item: bool) -> None:
+        if self._is_clause(token, frame):
             token.kind = token.text
-        elif token.text in ITEMS and first and not naming:
+        elif item or (token.text in ITEMS and (not self.result or self.result[-1].kind in OPERAND_ENDS)):
             token.kind = frame.head = token.text
             token.starts_item = True
 
-    def _name_in_block(self, token: Token, frame: _Frame, naming: bool) -> None:
+    def _word_in_block(self, token: Token, frame: _Frame, naming: bool) -> None:
         if not frame.fresh:
             if not naming and self._is_clause(token, frame):
                 token.kind = token.text

@@ -44,6 +44,10 @@ class Kernel:
             raise NotApplicable("no blocks, or none that can be read")
         return Kernel(sch, blocks, machine)
 
+    def replace(self, other: Kernel) -> None:
+        """Go on with another version of the same kernel."""
+        self.sch, self.blocks = other.sch, other.blocks
+
     def stmt(self, block: SBlockInfo) -> Any:
         return self.sch.get(block.block_rv)
 

@@ -3,8 +3,7 @@
 Threads share the rows. On one row, each block runs in turn while the row is in cache; a reduction keeps one partial
 result per vector lane and joins the lanes at the end of the row.
 
-Blocks get into the common loop by merging loops, not by `compute_at`, which forgets the guard of a last vector that
-isn't full.
+Blocks get into the common loop by merging loops: `compute_at` forgets the guard of a last vector that isn't full.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from dlc_tvm.schedule.nest import (
     same,
     variables,
 )
+from dlc_tvm.schedule.padding import pad_reductions
 
 LONG_ROW = 16  # vectors; from here on, several chains of additions hide the latency of one
 CHAINS = 4
@@ -36,6 +36,7 @@ CHAINS = 4
 
 def rows(kernel: Kernel) -> None:
     axes = _row_axes(kernel)
+    kernel.replace(pad_reductions(kernel))
     kept = _inline(kernel, kernel.blocks[:-1])
     blocks = [b for b in kernel.blocks[:-1] if not b.is_injective() or b in kept] + kernel.blocks[-1:]
     _check_rows(kernel, blocks, axes)
@@ -60,7 +61,7 @@ def _row_axes(kernel: Kernel) -> int:
     reductions = reduction_blocks(kernel)
     kinds = {block.dom_kind() for block in reductions}
     counts = {kind.count("S") for kind in kinds}
-    if len(counts) != 1 or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
+    if counts != {max(counts, default=0)} - {0} or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
         raise NotApplicable("no reductions over the same rows")
     count = counts.pop()
     sizes = reductions[0].dom()[:count]
@@ -104,11 +105,11 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
         return [block.block_rv]
     depth = fuse(sch, sch.get_loops(block.block_rv)[axes:])
     size = extent(sch, depth)
-    if size is not None and size < 2 * lanes:
+    if size is not None and (size < 2 * lanes or size % lanes):
         return [block.block_rv]
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
-    if size is None or size % lanes:
+    if padded:
         sch.annotate(outer, "pragma_loop_partition_hint", 1)
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes

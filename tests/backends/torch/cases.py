@@ -49,17 +49,37 @@ CASES = (
     Case("vision/lenet5", "LeNet5", {"B": 2}),
     Case("vision/lenet5_1998", "LeNet5_1998", {"B": 2}),
     Case("vision/alexnet", "AlexNet", {"B": 1}, {"size": 63, "hidden": 96, "classes": 10}, scale=0.05),
-    Case("vision/alexnet", "AlexNet2012", {"B": 1}, {"widths": [16, 24, 32, 32, 16], "hidden": 64}, scale=0.05),
-    Case("vision/vgg", "VGG", {"B": 1}, {"stages": [[8, 8], [16, 16]], "size": 32, "hidden": 64, "classes": 10}),
-    Case("vision/resnet", "ResNet", {"B": 2, "H": 33, "W": 40}, {"depths": [2, 3], "widths": [16, 32], "stem": 8}),
+    Case(
+        "vision/alexnet", "AlexNet2012", {"B": 1}, {"widths": [16, 24, 32, 32, 16], "hidden": 64}, scale=0.05
+    ),
+    Case(
+        "vision/vgg", "VGG", {"B": 1}, {"stages": [[8, 8], [16, 16]], "size": 32, "hidden": 64, "classes": 10}
+    ),
+    Case(
+        "vision/resnet",
+        "ResNet",
+        {"B": 2, "H": 33, "W": 40},
+        {"depths": [2, 3], "widths": [16, 32], "stem": 8},
+    ),
     Case("vision/resnet", "ResNet18", {"B": 1, "H": 32, "W": 32}),
     Case("vision/mobilenet_v2", "MobileNetV2", {"B": 1, "H": 64, "W": 64}),
     Case("vision/googlenet", "GoogLeNet", {"B": 1}, {"size": 64}),
-    Case("vision/vit", "ViT", {"B": 2}, {"size": 32, "patch": 8, "layers": 2, "d": 64, "heads": 4, "classes": 10}),
+    Case(
+        "vision/vit",
+        "ViT",
+        {"B": 2},
+        {"size": 32, "patch": 8, "layers": 2, "d": 64, "heads": 4, "classes": 10},
+    ),
     Case("language/gpt2", "GPT2", {"B": 2, "T": 7}, {**TEXT, "context": 32}),
     Case("language/gpt3", "GPT3", {"B": 2, "T": 7}, {**TEXT, "layers": 4, "context": 32}),
     Case("language/llama3_8b", "Llama", {"B": 2, "T": 7}, {**TEXT, "kv_heads": 2, "ff": 96, "context": 32}),
-    Case("language/bert", "BERT", {"B": 2, "T": 7}, {**TEXT, "context": 32}, ("attention_mask", "token_type_ids")),
+    Case(
+        "language/bert",
+        "BERT",
+        {"B": 2, "T": 7},
+        {**TEXT, "context": 32},
+        ("attention_mask", "token_type_ids"),
+    ),
     Case("language/bert", "BERTForPreTraining", {"B": 2, "T": 7}, {**TEXT, "context": 32}),
     Case("language/t5_small", "T5", {"B": 2, "T": 7, "S": 5}, {**TEXT, "head": 16}, ("attention_mask",)),
     Case("language/transformer", "Transformer", {"B": 2, "T": 7, "S": 5}, TEXT, ("attention_mask",)),
@@ -105,7 +125,9 @@ def inputs(program: Program, dims: Mapping[str, int]) -> dict[str, Array]:
     for value in program.main.inputs:
         shape = tuple(axis.evaluate(dims) for axis in value.type.axes)
         if value.type.dtype == "i64":
-            found[value.name] = rng.integers(0, 2 if "mask" in value.name or "type" in value.name else 7, shape)
+            found[value.name] = rng.integers(
+                0, 2 if "mask" in value.name or "type" in value.name else 7, shape
+            )
         elif value.type.dtype == "bool":
             found[value.name] = rng.random(shape) > 0.3
         else:

@@ -38,7 +38,9 @@ def test_ops(op: ops.OpDef, i: int) -> None:
 def test_specs(case: Case, level: int) -> None:
     program = case.program()
     values, given = weights(program, case.scale), inputs(program, case.dims)
-    runnable = BACKEND.load(emitted(program, level), prepare(program if level < 2 else _optimized(program, level), values))
+    runnable = BACKEND.load(
+        emitted(program, level), prepare(program if level < 2 else _optimized(program, level), values)
+    )
     found, expected = runnable(**given), interpret.run(program, values, given)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -62,7 +64,9 @@ def test_names_in_checkpoints_are_the_specs_paths(case: Case) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f64"])
-@pytest.mark.parametrize("case", [each for each in CASES if each.model in ("GPT2", "ResNet", "Llama")], ids=str)
+@pytest.mark.parametrize(
+    "case", [each for each in CASES if each.model in ("GPT2", "ResNet", "Llama")], ids=str
+)
 def test_precision(case: Case, precision: str) -> None:
     program = case.program()
     values, given = weights(program), inputs(program, case.dims)
@@ -127,7 +131,9 @@ def test_initial_values_follow_the_spec() -> None:
     from dlc_torch.load import build
 
     torch.manual_seed(0)
-    state = build(artifact)().state_dict() if isinstance(build(artifact), type) else build(artifact).state_dict()
+    state = (
+        build(artifact)().state_dict() if isinstance(build(artifact), type) else build(artifact).state_dict()
+    )
     assert state["h.0.attn.c_attn.weight"].std().item() == pytest.approx(0.02, rel=0.05)
     assert state["h.1.mlp.c_proj.weight"].std().item() == pytest.approx(0.02 / 2, rel=0.05)
     assert state["h.0.mlp.c_fc.bias"].abs().max().item() == 0.0

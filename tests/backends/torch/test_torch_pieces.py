@@ -45,7 +45,11 @@ def _word(node):  # type: ignore[no-untyped-def]
         ([("part", (4, 4))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 4}], ["4"]),
         # What no parameter explains becomes one of its own, which others may be terms of.
         ([("in_channels", (3, 5)), ("out_channels", (6, 10))], [{}, {}], ["in_channels", "2 * in_channels"]),
-        ([("kernel_size", (3, 1)), ("padding", (1, 0))], [{"kernel": 3}, {"kernel": 1}], ["kernel", "kernel // 2"]),
+        (
+            [("kernel_size", (3, 1)), ("padding", (1, 0))],
+            [{"kernel": 3}, {"kernel": 1}],
+            ["kernel", "kernel // 2"],
+        ),
         # A number that is the same everywhere is believed to be a parameter only if nothing else could be it.
         ([("out_features", (768,))], [{"d": 768, "heads": 12}], ["d"]),
         ([("out_features", (3072,))], [{"d": 768, "heads": 12}], ["4 * d"]),

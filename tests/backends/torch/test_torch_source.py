@@ -31,13 +31,22 @@ GOLDEN = (
     Case("awkward", "Tracked", {}),
     Case("awkward", "Foreign", {}),
 )
+FOLDER = Path(__file__).parents[2] / "golden" / "torch"
 RUFF = [sys.executable, "-m", "ruff"]
-RULES = ["--isolated", "--line-length", "100", "--select", "E,F,I,UP,B,C4,SIM,RUF", "--ignore", "RUF001,RUF002,RUF003"]
+RULES = [
+    "--isolated",
+    "--line-length",
+    "100",
+    "--select",
+    "E,F,I,UP,B,C4,SIM,RUF",
+    "--ignore",
+    "RUF001,RUF002,RUF003",
+]
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=str)
-def test_golden(case: Case, golden: Callable[[str, str], None]) -> None:
-    golden(f"torch/{case.model.lower()}.py", source(emitted(case.program())))
+def test_golden(case: Case, golden: Callable[[Path, str], None]) -> None:
+    golden(FOLDER / f"{case.model.lower()}.py", source(emitted(case.program())))
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -111,7 +120,9 @@ def test_names_of_a_spec_stay_names() -> None:
     program = dlc.loads(HOSTILE)["Tensor"].program
     artifact = emitted(program)
     weights = {each.path: np.ones(each.type.shape or (), np.float32) for each in program.parameters}
-    assert set(weights) == {f"lambda.{layer}.{leaf}" for layer in ("__init__", "state_dict") for leaf in ("weight", "bias")}
+    assert set(weights) == {
+        f"lambda.{layer}.{leaf}" for layer in ("__init__", "state_dict") for leaf in ("weight", "bias")
+    }
     runnable = BACKEND.load(artifact, weights)
     (result,) = runnable(torch=np.ones((2, 3), np.float32)).values()
     assert result.tolist() == [[17.0] * 4] * 2

@@ -1,0 +1,72 @@
+"""Sums, products and other ways from many elements to one. Narrow floats are added up in f32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import te
+from tvm.relax import op as R
+
+from dlc_tvm.emission import NARROW, Emission, Row
+
+
+def reduce(function: Callable[..., Any]) -> Row:
+    def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return function(x, axis=list(axis), keepdims=keepdims) if axis else x
+
+    return row
+
+
+def reduce_bools(function: Callable[..., Any]) -> Row:
+    """As bytes: TVM reduces no bools, and the least byte, 0, is what `any` of nothing is."""
+
+    def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+        if not axis:
+            return x
+        return R.astype(e.emit(function(e.cast(x, "uint8"), axis=list(axis), keepdims=keepdims)), "bool")
+
+    return row
+
+
+def mean(e: Emission, x: Any, axis: Any, keepdims: bool) -> Any:
+    """The library's `mean`: `axis` is one, several or none for all; bools are counted."""
+    rank = int(x.ty.ndim)
+    axes = range(rank) if axis is None else (axis,) if isinstance(axis, int) else axis
+    if not rank or not tuple(axes):
+        return e.cast(x, e.dtype)
+    wide = e.cast(x, "float32" if e.dtype in NARROW else e.dtype)
+    found = R.mean(wide, axis=[each % rank for each in axes], keepdims=keepdims)
+    return R.astype(e.emit(found), e.dtype) if e.dtype in NARROW else found
+
+
+def scan(function: Callable[..., Any]) -> Row:
+    return lambda e, x, axis: function(x, axis, str(x.ty.dtype))
+
+
+def matmul(e: Emission, a: Any, b: Any) -> Any:
+    if e.dtype not in NARROW:
+        return R.matmul(a, b)
+    return R.astype(e.emit(R.matmul(a, b, out_dtype="float32")), e.dtype)
+
+
+def einsum(e: Emission, *xs: Any, pattern: str) -> Any:
+    """A product over all letters, summed over those that the result lacks."""
+    *reads, result = pattern.replace("->", ",").replace(" ", "").split(",")
+    dtype = "float32" if e.dtype in NARROW else e.dtype
+
+    def compute(*tensors: te.Tensor) -> te.Tensor:
+        size = {letter: n for each, t in zip(reads, tensors, strict=True) for letter, n in zip(each, t.shape, strict=True)}
+        summed = {letter: te.reduce_axis((0, size[letter]), name=letter) for letter in size if letter not in result}
+
+        def body(*index: Any) -> Any:
+            at = {**summed, **dict(zip(result, index, strict=True))}
+            factors = [t(*(at[letter] for letter in each)).astype(dtype) for each, t in zip(reads, tensors, strict=True)]
+            product = factors[0]
+            for factor in factors[1:]:
+                product = product * factor
+            return te.sum(product, axis=list(summed.values())) if summed else product
+
+        return te.compute([size[letter] for letter in result], body, name="einsum")
+
+    return e.cast(e.emit(e.kernel("einsum", compute, *xs)), e.dtype)

@@ -1,0 +1,121 @@
+"""Operations that move elements, make them from sizes, or find them by index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import relax, te, tirx
+from tvm.relax import op as R
+
+from dlc_tvm.emission import Emission, constant, equal
+
+LARGEST_CONSTANT = 65_536  # elements; what is longer is computed where it is needed
+
+
+def reshape(e: Emission, x: Any, shape: Any) -> Any:
+    return R.reshape(x, relax.ShapeExpr(e.shape))
+
+
+def broadcast(e: Emission, x: Any, shape: Any) -> Any:
+    return e.broadcast(x)
+
+
+def concat(e: Emission, *xs: Any, axis: int) -> Any:
+    return R.concat(list(xs), axis=axis) if len(xs) > 1 else xs[0]
+
+
+def slice_(e: Emission, x: Any, start: Any, stop: Any, step: Any) -> Any:
+    """Axes that are kept whole are left out."""
+    cuts = [
+        (axis, begin, end, stride)
+        for axis, (begin, end, stride) in enumerate(zip(e.sizes.all(start), e.sizes.all(stop), step, strict=True))
+        if not (equal(begin, 0) and stride == 1 and equal(end, x.ty.shape[axis]))
+    ]
+    if not cuts:
+        return x
+    axes, begins, ends, strides = map(list, zip(*cuts, strict=True))
+    if all(constant(size) is not None for size in (*begins, *ends)):
+        return R.strided_slice(x, axes, begins, ends, strides, assume_inbound=True)
+    begin_at = dict(zip(axes, begins, strict=True))
+
+    def compute(t: te.Tensor, shape: Any, starts: Any) -> te.Tensor:
+        def body(*index: Any) -> Any:
+            return t(*(starts[axis] + i * step[axis] for axis, i in enumerate(index)))
+
+        return te.compute(shape, body, name="slice")
+
+    return e.kernel("slice", compute, x, sizes=(e.shape, [begin_at.get(axis, 0) for axis in range(len(step))]))
+
+
+def pad(e: Emission, x: Any, before: Any, after: Any, value: float) -> Any:
+    low = e.sizes.all(before)
+    if all(equal(size, 0) for size in (*low, *e.sizes.all(after))):
+        return x
+
+    def compute(t: te.Tensor, shape: Any, low: Any) -> te.Tensor:
+        def body(*index: Any) -> Any:
+            source = [i - a for i, a in zip(index, low, strict=True)]
+            inside = [each for i, size in zip(source, t.shape, strict=True) for each in (i >= 0, i < size)]
+            return tirx.if_then_else(tirx.all(*inside), t(*source), tirx.const(value, t.dtype))
+
+        return te.compute(shape, body, name="pad")
+
+    return e.kernel("pad", compute, x, sizes=(e.shape, low))
+
+
+def flip(e: Emission, x: Any, axes: tuple[int, ...]) -> Any:
+    for axis in axes:
+        x = e.emit(R.flip(x, axis))
+    return x
+
+
+def arange(e: Emission, start: Any, stop: Any, step: int, dtype: str) -> Any:
+    count, first = constant(e.shape[0]), constant(e.sizes.one(start))
+    if count is not None and first is not None and count <= LARGEST_CONSTANT:
+        numbers = np.arange(first, first + count * step, step, np.int64)
+        return R.astype(e.const(numbers, "int64"), e.dtype) if e.dtype != "int64" else e.const(numbers, "int64")
+
+    def compute(shape: Any, begin: Any) -> te.Tensor:
+        return te.compute(shape, lambda i: (begin[0] + i * step).astype(e.dtype), name="arange")
+
+    return e.kernel("arange", compute, sizes=(e.shape, [e.sizes.one(start)]))
+
+
+def full(e: Emission, shape: Any, value: float, dtype: str) -> Any:
+    return R.full(relax.ShapeExpr(e.shape), e.const(value), e.dtype)
+
+
+def size(e: Emission, dim: Any) -> Any:
+    known = e.sizes.one(dim)
+    if constant(known) is not None:
+        return e.const(constant(known), "int64")
+    return e.kernel("size", lambda it: te.compute((), lambda: it[0], name="size"), sizes=([known],))
+
+
+def take(e: Emission, x: Any, index: Any, axis: int) -> Any:
+    return R.take(x, index, axis=axis)
+
+
+def update_slice(e: Emission, x: Any, values: Any, start: Any, axis: int) -> Any:
+    def compute(t: te.Tensor, v: te.Tensor, at: te.Tensor) -> te.Tensor:
+        def body(*index: Any) -> Any:
+            offset = index[axis] - at()
+            inside = tirx.all(offset >= 0, offset < v.shape[axis])
+            source = [offset if i == axis else each for i, each in enumerate(index)]
+            return tirx.if_then_else(inside, v(*source), t(*index))
+
+        return te.compute(t.shape, body, name="update_slice")
+
+    return e.kernel("update_slice", compute, x, values, start)
+
+
+def top_k(e: Emission, x: Any, k: int, axis: int) -> tuple[Any, Any]:
+    """By a stable descending sort, so that of equal elements the first comes first."""
+    order = argsort(e, x, axis, descending=True)
+    first = e.emit(R.strided_slice(order, [axis], [0], [k], assume_inbound=True))
+    return e.emit(R.gather_elements(x, first, axis=axis)), first
+
+
+def argsort(e: Emission, x: Any, axis: int, descending: bool) -> Any:
+    return e.emit(R.argsort(e.wide(x), axis=axis, descending=descending, dtype="int64"))

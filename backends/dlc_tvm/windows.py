@@ -1,0 +1,156 @@
+"""Convolutions and pooling.
+
+TVM's own operations are used where there is one, since `dlc_tvm.layout` turns those into channels-last ones. Shapes come from the
+IR where TVM's rule is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import te, tirx
+from tvm.relax import op as R
+
+from dlc_tvm.emission import NARROW, Emission
+
+Pairs = Sequence[Sequence[int]]
+Ints = Sequence[int]
+
+CONVS = (R.nn.conv1d, R.nn.conv2d, R.nn.conv3d)
+MAX_POOLS = (R.nn.max_pool1d, R.nn.max_pool2d, R.nn.max_pool3d)
+AVG_POOLS = (R.nn.avg_pool1d, R.nn.avg_pool2d, R.nn.avg_pool3d)
+
+
+def _sides(padding: Pairs) -> list[int]:
+    """((top, bottom), (left, right)) -> [top, left, bottom, right]."""
+    return [before for before, _ in padding] + [after for _, after in padding]
+
+
+def conv(e: Emission, x: Any, w: Any, stride: Ints, padding: Pairs, dilation: Ints, groups: int) -> Any:
+    narrow = e.dtype in NARROW
+    found = CONVS[len(stride) - 1](
+        x,
+        w,
+        strides=list(stride),
+        padding=_sides(padding),
+        dilation=list(dilation),
+        groups=groups,
+        out_dtype="float32" if narrow else None,
+    )
+    return R.astype(e.emit(found), e.dtype) if narrow else found
+
+
+def conv_transpose(
+    e: Emission, x: Any, w: Any, stride: Ints, padding: Pairs, output_padding: Ints, dilation: Ints, groups: int
+) -> Any:
+    """The convolution of x, spread by `stride` and bordered with zeros, with the kernels turned round.
+
+    Output element p gets x[q] * w[k] where q * stride + k * dilation - before == p."""
+    kernel = [int(size) for size in w.ty.shape[2:]]
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    before = [r - a for r, (a, _) in zip(reach, padding, strict=True)]
+    after = [r - b + extra for r, (_, b), extra in zip(reach, padding, output_padding, strict=True)]
+    spread = e.emit(_spread(e, x, stride, before, after))
+    turned = e.emit(_turned(e, w, groups))
+    return conv(e, spread, turned, [1] * len(stride), [(0, 0)] * len(stride), dilation, groups)
+
+
+def _spread(e: Emission, x: Any, stride: Ints, before: Ints, after: Ints) -> Any:
+    """x with stride - 1 zeros between neighbours and a border, which may also cut (where it is negative)."""
+
+    def compute(t: te.Tensor) -> te.Tensor:
+        space = [(n - 1) * s + 1 + a + b for n, s, a, b in zip(t.shape[2:], stride, before, after, strict=True)]
+
+        def body(b: Any, c: Any, *index: Any) -> Any:
+            at = [i - a for i, a in zip(index, before, strict=True)]
+            whole = [tirx.floormod(i, s) == 0 for i, s in zip(at, stride, strict=True) if s > 1]
+            source = [tirx.floordiv(i, s) for i, s in zip(at, stride, strict=True)]
+            inside = [each for i, n in zip(source, t.shape[2:], strict=True) for each in (i >= 0, i < n)]
+            return tirx.if_then_else(tirx.all(*whole, *inside), t(b, c, *source), tirx.const(0, t.dtype))
+
+        return te.compute([*t.shape[:2], *space], body, name="spread")
+
+    return e.kernel("spread", compute, x)
+
+
+def _turned(e: Emission, w: Any, groups: int) -> Any:
+    """[i, o/g, *K] -> [o, i/g, *K], mirrored along the spatial axes."""
+
+    def compute(t: te.Tensor) -> te.Tensor:
+        inputs, outputs, *kernel = (int(n) for n in t.shape)
+
+        def body(o: Any, i: Any, *index: Any) -> Any:
+            group = tirx.floordiv(o, outputs)
+            mirrored = [k - 1 - j for k, j in zip(kernel, index, strict=True)]
+            return t(group * (inputs // groups) + i, tirx.floormod(o, outputs), *mirrored)
+
+        shape = [outputs * groups, inputs // groups, *kernel]
+        return te.compute([tirx.const(n, "int64") for n in shape], body, name="turned")
+
+    return e.kernel("turned", compute, w)
+
+
+def max_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool) -> Any:
+    if not ceil:
+        return MAX_POOLS[len(kernel) - 1](x, list(kernel), list(stride), _sides(padding))
+
+    def compute(t: te.Tensor, shape: Any) -> te.Tensor:
+        window = _window(t, kernel, stride, padding, tirx.min_value(t.dtype))
+        return te.compute(shape, lambda *i: te.max(window(i), axis=window.axes), name="max_pool")
+
+    return e.kernel("max_pool", compute, x, sizes=(e.shape,))
+
+
+def avg_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool, count_padding: bool) -> Any:
+    """The sum of each window over the number of its elements; PyTorch counts padding, but not what `ceil` adds to it."""
+    if not ceil and e.dtype not in NARROW:
+        return AVG_POOLS[len(kernel) - 1](
+            x, list(kernel), list(stride), _sides(padding), count_include_pad=count_padding
+        )
+
+    def compute(t: te.Tensor, shape: Any) -> te.Tensor:
+        window = _window(t, kernel, stride, padding, tirx.const(0, t.dtype))
+        total = te.compute(
+            shape, lambda *i: te.sum(window(i).astype(_sum_dtype(t)), axis=window.axes), name="window_sum"
+        )
+        return te.compute(
+            shape,
+            lambda *i: (total(*i) / _count(t, i, kernel, stride, padding, count_padding)).astype(t.dtype),
+            name="avg_pool",
+        )
+
+    return e.kernel("avg_pool", compute, x, sizes=(e.shape,))
+
+
+def _sum_dtype(t: te.Tensor) -> str:
+    return "float32" if str(t.dtype) in NARROW else str(t.dtype)
+
+
+class _window:
+    """The elements of a pooling window: for an output's index, the element at an offset over `axes`; `outside` beyond x."""
+
+    def __init__(self, t: te.Tensor, kernel: Ints, stride: Ints, padding: Pairs, outside: Any) -> None:
+        self.t, self.stride, self.padding, self.outside = t, stride, padding, outside
+        self.axes = [te.reduce_axis((0, tirx.const(k, "int64")), name=f"k{i}") for i, k in enumerate(kernel)]
+
+    def __call__(self, index: Any) -> Any:
+        sizes = self.t.shape[2:]
+        at = [
+            i * s + offset - before
+            for i, s, offset, (before, _) in zip(index[2:], self.stride, self.axes, self.padding, strict=True)
+        ]
+        inside = [each for i, n in zip(at, sizes, strict=True) for each in (i >= 0, i < n)]
+        return tirx.if_then_else(tirx.all(*inside), self.t(*index[:2], *at), self.outside)
+
+
+def _count(t: te.Tensor, index: Any, kernel: Ints, stride: Ints, padding: Pairs, count_padding: bool) -> Any:
+    """How many elements of a window count."""
+    count: Any = tirx.const(1, "int64")
+    for i, s, k, (before, after), size in zip(index[2:], stride, kernel, padding, t.shape[2:], strict=True):
+        low = i * s - before
+        if count_padding:
+            count = count * (tirx.min(low + k, size + after) - low)
+        else:
+            count = count * (tirx.min(low + k, size) - tirx.max(low, 0))
+    return count.astype(_sum_dtype(t))
