@@ -10,11 +10,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
     import numpy as np
 
     from dlc.ir.nodes import Op, Program
@@ -98,9 +99,16 @@ class Backend(Protocol):
         ...
 
 
+def _entries() -> EntryPoints:
+    # Reading what is installed costs more than checking a spec: only when it is asked for.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
 def find(name: str) -> Backend:
     """The backend of that name. Raises KeyError if none is installed under it."""
-    for entry in entry_points(group=GROUP):
+    for entry in _entries():
         if entry.name == name:
             backend: Backend = entry.load()
             return backend
@@ -109,6 +117,6 @@ def find(name: str) -> Backend:
 
 def names() -> tuple[str, ...]:
     """The names of the backends that are found, in a fixed order: the four of this project, then others."""
-    found = {entry.name for entry in entry_points(group=GROUP)}
+    found = {entry.name for entry in _entries()}
     known = [name for name in ("torch", "jax", "onnx", "tvm") if name in found]
     return (*known, *sorted(found - set(known)))

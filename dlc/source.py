@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -84,9 +85,16 @@ class Source(Protocol):
         ...
 
 
+def _entries() -> EntryPoints:
+    # Reading what is installed costs more than checking a spec: only when it is asked for.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
 def find(name: str) -> Source | None:
     """The source of another package under that name."""
-    for entry in entry_points(group=GROUP):
+    for entry in _entries():
         if entry.name == name:
             source: Source = entry.load()
             return source
@@ -95,4 +103,4 @@ def find(name: str) -> Source | None:
 
 def names() -> tuple[str, ...]:
     """The names of the sources of other packages."""
-    return tuple(sorted({entry.name for entry in entry_points(group=GROUP)}))
+    return tuple(sorted({entry.name for entry in _entries()}))

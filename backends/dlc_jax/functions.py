@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-from dlc.emit.body import Special, Step, Uses, Writer, comment_of
+from dlc.emit.body import Special, Step, Uses, Writer
 from dlc.emit.grouping import Group
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
@@ -97,7 +97,8 @@ class Emission:
         steps = self.group.sketch.steps
         results = [value for _, value in self.function.outputs]
         writer = self.writer(steps, results, scope)
-        inputs = [writer.argument(value, shape_text(value.type)) for value in self.function.inputs]
+        shapes = map(_shape_text, (value.type for value in self.function.inputs), self.group.shapes[0])
+        inputs = [writer.argument(*each) for each in zip(self.function.inputs, shapes, strict=True)]
         split = self.split_keys(writer, steps, scope)
         writer.write(steps)
         self._return(writer, results, scope)
@@ -284,12 +285,8 @@ def updates_of(updates: Mapping[str, Expr]) -> Expr:
     return Word("{" + ", ".join(items) + "}")
 
 
-def shape_text(type: TensorType) -> str:
-    """`[B, T, 64]`, with the dtype in front where it is no float."""
-    return _shape_text(type, comment_of(type))
-
-
 def _shape_text(type: TensorType, shape: Expr | None) -> str:
+    """`[B, T, 64]`, with the dtype in front where it is no float."""
     return ("" if type.is_float else type.dtype) + (text(shape) if shape is not None else "[]")
 
 

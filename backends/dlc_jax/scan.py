@@ -15,7 +15,7 @@ from dlc.emit.python import quoted
 from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Text, Word, text
 from dlc.ir import paths
 from dlc.ir.splice import prefixed
-from dlc_jax.functions import Emission, Scope, draws, nodes, shape_text, updates_of
+from dlc_jax.functions import Emission, Scope, draws, nodes, updates_of
 
 HOLE = "{i}"
 
@@ -186,7 +186,8 @@ def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: st
         else:
             writer.variables.names[name] = outer.variables.names[name]
             writer.variables.reserve((outer.variables.names[name],))
-    carried = tuple(writer.argument(arg, shape_text(arg.type)) for arg in region.args)
+    shapes = ["" if shape is None else text(shape) for shape in step.comments]
+    carried = tuple(writer.argument(arg, shape) for arg, shape in zip(region.args, shapes, strict=True))
     split = emission.split_keys(writer, step.inner, scope)
     writer.write(step.inner)
     results = tuple(map(text, writer.results(region.results, room=20)))

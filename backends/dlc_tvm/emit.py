@@ -1,153 +1,212 @@
 """IR -> Relax -> a shared library.
 
-The program is flattened: TVM fuses and schedules across what the spec calls modules, and equal kernels of repeated layers
-are compiled once. Parameters are inputs of the function, in the order of `meta["parameters"]`; what depends on them alone is
-moved into a function that runs once when weights are loaded (`dlc_tvm.layout`)."""
+The program is flattened, but for the composites of the library that have a row. Keeping the spec's modules as Relax functions
+would pay nothing here: TVM fuses within a function only, `layout` moves work on weights out of `main` only, and memory is planned
+function by function, so every call would cost what flattening gains. Nor does it save compile time, since kernels are shared: the
+layers of a model that are alike call the same ones, and each is scheduled and compiled once.
+
+Parameters are inputs of `main` behind the data, in the order of `meta["parameters"]`; what depends on them alone is moved into a
+function that runs once, when weights are loaded (`dlc_tvm.layout`, at -O2). Draws of randomness are inputs too, the results of
+`require`s and the new values of buffers are outputs behind the model's own.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from tvm import IRModule, relax
-from tvm.sym import Analyzer
 
 from dlc.backend import Artifact, EmitOptions
-from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.diagnostics import SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import NO_SPAN, Attr, Function, Op, Program, Value
+from dlc.ir.splice import prefixed
+from dlc.ops.arrays import numpy_dtype
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import flatten, resolve_float
-from dlc.passes.randomness import hoist_randomness
+from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
+from dlc.passes.randomness import Draw
 from dlc.types.dims import Dim
-from dlc_tvm.build import build
-from dlc_tvm.rows import ROWS, Emission
-from dlc_tvm.sizes import DTYPES, Sizes
+from dlc.types.tensor import TensorType
+from dlc_tvm.build import ToolMissing, build, parse_target
+from dlc_tvm.emission import Emission, all_equal, constant
+from dlc_tvm.names import TVM
+from dlc_tvm.rows import ROWS
+from dlc_tvm.sizes import Sizes
+from dlc_tvm.text import identifier, text
 
-STRUCTURAL = ("param", "const", "require", "update")
+MOST_OPTIMIZED = 2
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
-    """The compiled library, the Relax module as text, and what `load` needs to know of inputs and outputs."""
-    program, draws = hoist_randomness(resolve_float(program, options.precision))
-    flat = DeadCode().run(flatten(program))
-    main = flat.main
-    module, parameters = relax_module(main)
-    target = options.target or "llvm"
-    library = build(module, target, opt=min(options.optimize, 2) if options.optimize else 0)
+    """The compiled library, the Relax module as text, and what `load` needs to know, also as JSON for other programs. Raises
+    SpecError for a target that is none, an operation that has no row, and a tool that is missing."""
+    target = checked_target(options.target)
+    flat, draws = flattened(program, options.precision)
+    module = Module.of(flat)
+    library = _built(module.relax, target, options)
+    meta = _meta(flat, module, draws, options, target)
     files: dict[str, str | bytes] = {
         f"{options.name}.so": library,
-        f"{options.name}.relax": "".join(f"# {line}\n" for line in options.header) + module.script() + "\n",
-    }
-    meta: dict[str, Any] = {
-        "name": options.name,
-        "target": target,
-        "parameters": parameters,
-        "dtypes": {path: DTYPES[dtype] for path, dtype in _parameter_dtypes(main).items()},
-        "inputs": [[value.name, value.type.dtype, [str(axis) for axis in value.type.axes]] for value in main.inputs],
-        "outputs": [[name, type.dtype] for (name, _), type in zip(main.outputs, main.output_types, strict=True)],
-        "requires": [str(op.attr("message")) for op in main.body if op.op == "require"],
-        "facts": [str(fact) for fact in program.main.facts],
-        "draws": [[draw.input.name, draw.op, _plain(dict(draw.attrs))] for draw in draws],
+        f"{options.name}.relax": text(module.relax, options.header),
+        f"{options.name}.json": json.dumps(meta, indent=1) + "\n",
     }
     return Artifact("tvm", files, meta)
 
 
-def _plain(attrs: dict[str, Any]) -> dict[str, Any]:
+def checked_target(name: str) -> str:
+    """The target to build for. Raises SpecError if TVM knows none of that name."""
+    target = name or "llvm"
+    try:
+        parse_target(target)
+    except Exception as error:  # what TVM raises for a bad option depends on the option
+        reason = str(error).strip().splitlines()[-1]
+        message = f"there is no target `{target}`: {reason}"
+        help = "targets are llvm, `llvm -mcpu=NAME`, cuda and `cuda -arch=sm_90`"
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)]) from error
+    return target
+
+
+def _built(module: IRModule, target: str, options: EmitOptions) -> bytes:
+    try:
+        return build(module, target, opt=min(options.optimize, MOST_OPTIMIZED))
+    except ToolMissing as error:
+        raise SpecError([problems.TOOLCHAIN.at(NO_SPAN, target=target, what=str(error))]) from error
+
+
+def flattened(program: Program, precision: str) -> tuple[Program, tuple[Draw, ...]]:
+    """One function with composites that have rows, and the draws among its inputs."""
+    drawn, draws = hoist_randomness(unroll(resolve_float(program, precision)))
+    return DeadCode().run(inline(drawn, lambda op: op.op in ROWS)), draws
+
+
+def _meta(flat: Program, module: Module, draws: tuple[Draw, ...], options: EmitOptions, target: str) -> dict[str, Any]:
+    main = flat.main
+    drawn = {draw.input.name for draw in draws}
     return {
-        key: [str(each) for each in value] if key == "shape" else value
-        for key, value in attrs.items()
-        if key not in ("draw",)
+        "name": options.name,
+        "source": main.source,
+        "target": target,
+        "precision": options.precision,
+        "inputs": [[each.name, each.type.to_json()] for each in main.inputs if each.name not in drawn],
+        "draws": [[draw.op, {key: _json(value) for key, value in draw.attrs}] for draw in draws],
+        "parameters": [[path, each.type.to_json()] for path, each in module.parameters.items()],
+        "outputs": [[name, type.to_json()] for (name, _), type in zip(main.outputs, main.output_types, strict=True)],
+        "requires": module.requires,
+        "updates": list(module.updates),
+        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
     }
 
 
-def _parameter_dtypes(main: Function) -> dict[str, str]:
-    return {str(op.attr("path")): op.out.type.dtype for op in main.body if op.op == "param"}
+def _json(value: Attr) -> Any:
+    """An attribute of a draw; sizes become texts in a list, which nothing else is."""
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    return str(value) if isinstance(value, Dim) else value
 
 
-def relax_module(main: Function) -> tuple[IRModule, list[str]]:
-    """The Relax module of a flat function, and the paths of the parameters that it reads, in order."""
-    builder, sizes = relax.BlockBuilder(), Sizes()
-    inputs = [_variable(value.name, value, sizes) for value in main.inputs]
-    reads: dict[str, Any] = {}
-    for op in main.body:
-        if op.op == "param":
-            path = str(op.attr("path"))
-            reads.setdefault(path, _variable(path, op.out, sizes))
-    values = {value.name: variable for value, variable in zip(main.inputs, inputs, strict=True)}
-    emission = Emission(builder, sizes)
-    attrs = {"num_input": len(inputs), "global_symbol": "main"}
-    with builder.function("main", [*inputs, *reads.values()], attrs=attrs):
-        with builder.dataflow():
-            required = []
-            for op in main.body:
-                if op.op == "param":
-                    values[op.out.name] = reads[str(op.attr("path"))]
-                elif op.op == "require":
-                    required.append(values[op.inputs[0]])
-                elif op.op != "update":
-                    _emit_op(emission, op, values)
-            results = [values[name] for _, name in main.outputs] + required
-            outputs = builder.emit_output(relax.Tuple([_as_result(emission, each) for each in results]))
-        builder.emit_func_output(outputs)
-    return builder.finalize(), list(reads)
+@dataclass
+class Module:
+    """A flat function as a Relax module, with its parameters by path in the order of `main`'s own."""
+
+    program: Program
+    parameters: dict[str, Value] = field(default_factory=dict)
+    requires: list[str] = field(default_factory=list)
+    updates: dict[str, Any] = field(default_factory=dict)
+    relax: IRModule = None
+
+    @staticmethod
+    def of(program: Program) -> Module:
+        module = Module(program)
+        module._find_parameters()
+        module._build()
+        return module
+
+    def _find_parameters(self) -> None:
+        for op in self.program.main.body:
+            if op.op == "param":
+                path = str(op.attr("path"))
+                self.parameters.setdefault(path, Value(path, op.out.type))
+            for local, type in self._layer_params(op):
+                path = prefixed(op.path, local)
+                self.parameters.setdefault(path, Value(path, type))
+
+    def _layer_params(self, op: Op) -> Iterator[tuple[str, TensorType]]:
+        if op.callee:
+            yield from ((param.name, param.type) for param in self.program.functions[op.callee].params)
+
+    def _build(self) -> None:
+        main = self.program.main
+        sizes = Sizes(main)
+        self.emission = Emission(relax.BlockBuilder(), sizes)
+        builder = self.emission.builder
+        inputs = {each.name: _variable(each, sizes) for each in main.inputs}
+        self.read = {path: _variable(each, sizes) for path, each in self.parameters.items()}
+        self.values: dict[str, Any] = {}
+        attrs = {"num_input": len(inputs)}
+        with builder.function("main", [*inputs.values(), *self.read.values()], attrs=attrs):
+            sizes.solve(builder)
+            for each in main.inputs:
+                self.values[each.name] = self._cast(inputs[each.name], each)
+            with builder.dataflow():
+                results = self._body(main)
+                outputs = builder.emit_output(relax.Tuple(results))
+            builder.emit_func_output(outputs)
+        self.relax = builder.finalize()
+
+    def _body(self, main: Function) -> list[Any]:
+        self.checked: list[Any] = []
+        for op in main.body:
+            STRUCTURE.get(op.op, Module._row)(self, op)
+        return [*(self.values[name] for _, name in main.outputs), *self.checked, *self.updates.values()]
+
+    def _param(self, op: Op) -> None:
+        self.values[op.out.name] = self.read[str(op.attr("path"))]
+
+    def _require(self, op: Op) -> None:
+        self.requires.append(str(op.attr("message")))
+        self.checked.append(self.values[op.inputs[0]])
+
+    def _update(self, op: Op) -> None:
+        """Later reads see the new value."""
+        path = str(op.attr("path"))
+        self.updates[path] = self.read[path] = self.values[op.inputs[0]]
+
+    def _const(self, op: Op) -> None:
+        type = op.out.type
+        array = np.asarray(op.attr("value"), numpy_dtype(type.dtype)).reshape(self._shape(type))
+        self.values[op.out.name] = relax.const(array, TVM[type.dtype])
+
+    def _shape(self, type: TensorType) -> list[Any]:
+        return self.emission.sizes.all(type.axes)
+
+    def _row(self, op: Op) -> None:
+        if op.op not in ROWS:
+            raise SpecError([problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason="it has no row")])
+        emission, first = self.emission, op.outputs[0]
+        emission.shape, emission.dtype = self._shape(first.type), TVM[first.type.dtype]
+        emission.params = {local: self.read[prefixed(op.path, local)] for local, _ in self._layer_params(op)}
+        operands = [self.values[name] for name in op.inputs if name]
+        attrs = {key: value for key, value in op.attrs if key != "draw"}
+        results = ROWS[op.op](emission, *operands, **attrs)
+        results = results if isinstance(results, tuple) else (results,)
+        for out, result in zip(op.outputs, results, strict=True):
+            self.values[out.name] = self._cast(emission.emit(result, identifier(out.name)), out)
+
+    def _cast(self, value: Any, out: Value) -> Any:
+        """The value with the shape that the IR proved for it, where TVM did not find that itself."""
+        shape = self._shape(out.type)
+        known = value.ty.shape
+        if known is not None and all_equal(list(known), shape):
+            return value
+        return self.emission.builder.match_cast(value, self.emission.sizes.type(out), identifier(out.name))
 
 
-def _as_result(emission: Emission, value: Any) -> Any:
-    """An output must be a value of its own: an input or constant handed through is copied."""
-    return value
+STRUCTURE = {"param": Module._param, "const": Module._const, "require": Module._require, "update": Module._update}
 
 
-def _variable(name: str, value: Value, sizes: Sizes) -> Any:
-    clean = name.replace(".", "_").replace("-", "_")
-    return relax.Var(clean, relax.TensorType(sizes.shape(value.type), DTYPES[value.type.dtype]))
-
-
-def _emit_op(emission: Emission, op: Op, values: dict[str, Any]) -> None:
-    if op.op == "const":
-        dtype = DTYPES[op.out.type.dtype]
-        array = np.asarray(op.attr("value"), dtype=_numpy(dtype)).reshape(op.out.type.shape or ())
-        values[op.out.name] = relax.const(array, dtype)
-        return
-    operands = [values[name] for name in op.inputs if name]
-    emission.shape = emission.sizes.shape(op.outputs[0].type)
-    emission.dtype = DTYPES[op.outputs[0].type.dtype]
-    attrs = {key: value for key, value in op.attrs if key != "draw"}
-    result = ROWS[op.op](emission, *operands, **attrs)
-    if isinstance(result, tuple):
-        for out, each in zip(op.outputs, result, strict=True):
-            values[out.name] = each
-        return
-    if not isinstance(result, relax.Var):
-        result = emission.emit(result)
-    values[op.out.name] = _typed(emission, result, op.out)
-
-
-def _typed(emission: Emission, value: Any, out: Value) -> Any:
-    """The value with the shape that the IR proved for it, where TVM's own arithmetic did not find it."""
-    if all(axis.constant is not None for axis in out.type.axes):
-        return value
-    wanted = relax.TensorType(emission.sizes.shape(out.type), DTYPES[out.type.dtype])
-    found = value.ty
-    if found.shape is not None and _equal(list(found.shape), list(wanted.shape)):
-        return value
-    return emission.builder.match_cast(value, wanted)
-
-
-def _equal(a: list[Any], b: list[Any]) -> bool:
-    prover = Analyzer()
-    return len(a) == len(b) and all(prover.can_prove_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _numpy(name: str) -> Any:
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, name))
-
-
-def sizes_of(shape: list[str], dims: dict[str, int]) -> tuple[int, ...]:
-    """Sizes given as text, evaluated."""
-    from dlc.types.dims import parse_dim
-
-    return tuple(Dim.of(parse_dim(each)).evaluate(dims) for each in shape)
+def _variable(value: Value, sizes: Sizes) -> Any:
+    return relax.Var(identifier(value.name), sizes.input_type(value))

@@ -2,127 +2,153 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc import ops
 from dlc.backend import Artifact
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.types.dims import Dim, parse_dim
-from dlc_tvm.names import NUMPY
+from dlc.ir.nodes import NO_SPAN, Function, Value
+from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.interpret import InputError, bind_dims
+from dlc.types.dims import parse_dim
+from dlc.types.tensor import TensorType
+from dlc_tvm.arrays import from_tensor, to_tensor
 from dlc_tvm.runtime import Library
 from dlc_tvm.runtime import load as load_library
 
 Array = NDArray[Any]
-NOWHERE = Span("", 0, 0)
-
-
-class TvmRunnable:
-    """A loaded library with its weights prepared. `native` is the `Library`."""
-
-    def __init__(self, artifact: Artifact, library: Library, weights: Mapping[str, Array]) -> None:
-        self.meta = artifact.meta
-        self.native = library
-        arrays = [
-            np.asarray(weights[path]).astype(_numpy(self.meta["dtypes"][path]), copy=False)
-            for path in self.meta["parameters"]
-        ]
-        self._weights = library.prepare(arrays)
-
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
-        """Outputs by name. Raises SpecError for a missing, unknown or ill-shaped input, or a `require` that does not hold."""
-        dims: dict[str, int] = {}
-        draws = {name for name, _, _ in self.meta["draws"]}
-        arrays = [
-            self._input(name, dtype, axes, inputs, dims) for name, dtype, axes in self.meta["inputs"] if name not in draws
-        ]
-        unknown = set(inputs) - {name for name, _, _ in self.meta["inputs"]}
-        if unknown:
-            _fail(f"the model has no input `{min(unknown)}`")
-        _check_facts(self.meta["facts"], dims)
-        arrays += [self._draw(each, dims) for each in self.meta["draws"]]
-        results = self.native.run(*arrays, weights=self._weights)
-        names = self.meta["outputs"]
-        for message, held in zip(self.meta["requires"], results[len(names) :], strict=True):
-            if not bool(np.asarray(held)):
-                raise SpecError([problems.REQUIRE_FAILED.at(NOWHERE, message=message)])
-        return {name: np.asarray(result) for (name, _), result in zip(names, results, strict=False)}
-
-    def _input(
-        self, name: str, dtype: str, axes: list[str], inputs: Mapping[str, Any], dims: dict[str, int]
-    ) -> Array:
-        if name not in inputs:
-            _fail(f"the input `{name}` is missing")
-        array = np.asarray(np.from_dlpack(inputs[name]) if hasattr(inputs[name], "__dlpack__") else inputs[name])
-        if array.ndim != len(axes):
-            _fail(f"`{name}` must have {len(axes)} axes, not {array.ndim}")
-        for text, size in zip(axes, array.shape, strict=True):
-            _bind(name, text, size, dims)
-        return array.astype(_numpy(NUMPY[dtype]), copy=False)
-
-    def _draw(self, draw: Any, dims: Mapping[str, int]) -> Array:
-        _, op, attrs = draw
-        shape = tuple(Dim.of(parse_dim(each)).evaluate(dims) for each in attrs["shape"])
-        rng = np.random.default_rng()
-        if op == "randint":
-            return rng.integers(attrs["low"], attrs["high"], shape)
-        values = rng.random(shape) if op == "uniform" else rng.standard_normal(shape)
-        return values.astype(_numpy(NUMPY[attrs.get("dtype", "f32")]))
-
-
-def _bind(name: str, text: str, size: int, dims: dict[str, int]) -> None:
-    """Give a dim its size from an input's axis, or check the axis against sizes that are known."""
-    axis = Dim.of(parse_dim(text))
-    unknown = [symbol for symbol in axis.symbols if symbol not in dims]
-    if unknown:
-        linear = axis.linear_in(unknown[0])
-        if len(unknown) > 1 or linear is None:
-            return
-        factor, rest = (each.evaluate(dims) for each in linear)
-        dims[unknown[0]] = (size - rest) // factor
-    if axis.evaluate(dims) != size:
-        _fail(f"an axis of `{name}` must be {axis.evaluate(dims)}, not {size}")
-
-
-def _check_facts(facts: list[str], dims: Mapping[str, int]) -> None:
-    for fact in facts:
-        names = {name: value for name, value in dims.items()}
-        left, op, right = _split(fact)
-        try:
-            a, b = (Dim.of(parse_dim(side)).evaluate(names) for side in (left, right))
-        except KeyError:
-            continue
-        if not {"==": a == b, "!=": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]:
-            raise SpecError([problems.REQUIRE_FAILED.at(NOWHERE, message=fact)])
-
-
-def _split(fact: str) -> tuple[str, str, str]:
-    for op in ("==", "!=", "<=", ">=", "<", ">"):
-        left, found, right = fact.partition(f" {op} ")
-        if found:
-            return left, op, right
-    raise ValueError(f"no comparison in {fact!r}")
-
-
-def _fail(message: str) -> Any:
-    raise SpecError([problems.BAD_INPUT.at(NOWHERE, message=message)])
-
-
-def _numpy(name: str) -> Any:
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
-
-        return np.dtype(getattr(ml_dtypes, name))
+RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+DEVICES = ("cpu", "cuda")
 
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> TvmRunnable:
-    """Open an artifact's library and prepare its weights."""
+    """An artifact's library with its weights prepared, on "cpu" or "cuda". Raises SpecError for another device, and for a
+    weight that is missing or of another shape."""
+    if device not in DEVICES:
+        message = f"TVM runs on {' and '.join(DEVICES)} here, not on `{device}`"
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
     name = next(each for each in artifact.files if each.endswith(".so"))
     content = artifact.files[name]
     assert isinstance(content, bytes)
-    return TvmRunnable(artifact, load_library(content, device=device), weights)
+    library = load_library(content, device=device)
+    arrays = [_weight(path, _type(json), weights) for path, json in artifact.meta["parameters"]]
+    return TvmRunnable(artifact.meta, library, library.prepare(arrays))
+
+
+def _weight(path: str, type: TensorType, weights: Mapping[str, Array]) -> Any:
+    if path not in weights:
+        raise SpecError([problems.WEIGHTS_MISSING.at(NO_SPAN, count=1, names=path)])
+    array = np.asarray(weights[path])
+    if array.shape != type.shape:
+        raise SpecError([problems.WEIGHTS_SHAPE.at(NO_SPAN, path=path, found=list(array.shape), expected=type)])
+    return to_tensor(array, numpy_dtype(type.dtype))
+
+
+@dataclass
+class TvmRunnable:
+    """A loaded model. `native` is the `Library`, `weights` are what its `main` takes behind the data.
+
+    A program that draws takes `key`, a seed or a NumPy Generator: it draws what the reference would."""
+
+    meta: Mapping[str, Any]
+    native: Library
+    weights: Sequence[Any]
+    updates: dict[str, Array] = field(default_factory=dict)
+    """The new values of buffers of the last call, by path."""
+
+    @cached_property
+    def _entry(self) -> Function:
+        """The entry's inputs as the program declares them."""
+        inputs = tuple(Value(name, _type(type)) for name, type in self.meta["inputs"])
+        return Function("main", self.meta["source"], "model", inputs, (), ())
+
+    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, Array]:
+        """Outputs by name. Raises SpecError for a missing, unknown or ill-shaped input, and for a fact or `require` that
+        does not hold."""
+        arrays = self._arrays(inputs)
+        dims = self._dims(arrays)
+        arrays += self._draws(key, dims)
+        results = self.native.run(*(to_tensor(each) for each in arrays), weights=self.weights)
+        outputs = [_own(from_tensor(each), arrays) for each in results]
+        return self._named(outputs)
+
+    def _named(self, results: list[Array]) -> dict[str, Array]:
+        names, requires = [name for name, _ in self.meta["outputs"]], self.meta["requires"]
+        checks = results[len(names) : len(names) + len(requires)]
+        for message, held in zip(requires, checks, strict=True):
+            if not held.all():
+                _violated(message)
+        self.updates = dict(zip(self.meta["updates"], results[len(names) + len(requires) :], strict=True))
+        return dict(zip(names, results, strict=False))
+
+    def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
+        names = [value.name for value in self._entry.inputs]
+        wrong = [f"`{name}` is missing" for name in names if name not in inputs]
+        wrong += [f"`{name}` is unknown" for name in inputs if name not in names]
+        if wrong:
+            _refused(", ".join(wrong))
+        return [_array(value, inputs[value.name]) for value in self._entry.inputs]
+
+    def _dims(self, arrays: Sequence[Array]) -> dict[str, int]:
+        try:
+            dims = bind_dims(self._entry, arrays)
+        except InputError as error:
+            _refused(str(error))
+        for left, relation, right in self.meta["facts"]:
+            a, b = parse_dim(left), parse_dim(right)
+            if a.symbols | b.symbols <= dims.keys():
+                sizes = a.evaluate(dims), b.evaluate(dims)
+                if not RELATIONS[relation](*sizes):
+                    _violated(f"{left} {relation} {right} ({sizes[0]} {relation} {sizes[1]})")
+        return dims
+
+    def _draws(self, key: Any, dims: Mapping[str, int]) -> list[Array]:
+        rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)
+        return [_drawn(op, attrs, rng, dims) for op, attrs in self.meta["draws"]]
+
+
+def _type(json: Mapping[str, Any]) -> TensorType:
+    return TensorType(json["dtype"], tuple(map(parse_dim, json["axes"])))
+
+
+def _array(value: Value, given: Any) -> Array:
+    """An input as NumPy, in the dtype that the model declares."""
+    if not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__"):
+        given = np.from_dlpack(given)
+    array, dtype = np.asarray(given), numpy_dtype(value.type.dtype)
+    narrow = dtype.kind == "V" or array.dtype.kind == "V"
+    if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
+        _refused(f"`{value.name}` must be {value.type}, not {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Mapping[str, int]) -> Array:
+    """A draw, made by the op's reference."""
+    values = {
+        name: tuple(parse_dim(size).evaluate(dims) for size in value) if isinstance(value, list) else value
+        for name, value in attrs.items()
+    }
+    return np.asarray(ops.get(op).reference(**values, rng=rng))
+
+
+def _own(result: Array, inputs: Sequence[Array]) -> Array:
+    """A result that is an input handed through is copied: writing to it must not change the caller's array."""
+    return result.copy() if any(np.may_share_memory(result, each) for each in inputs) else result
+
+
+def _refused(message: str) -> NoReturn:
+    raise SpecError([problems.BAD_INPUT.at(NO_SPAN, message=message)])
+
+
+def _violated(message: str) -> NoReturn:
+    raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=message)])

@@ -12,6 +12,7 @@ from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import habits, names
 from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.origin import within
 from dlc.elaborate.values import (
     Builtin,
     Definition,
@@ -238,6 +239,7 @@ def bind_static_arguments(
     parameters = [str(each.name) for each in fields]
     bound = match_arguments(frame, definition.name, parameters, args, span)
     inner = frame.elaborator.static_frame(definition.unit, definition.library, chain=frame.chain)
+    within(frame, inner, definition.name, span, {})
     static: dict[str, Any] = {}
     for item in fields:
         name = str(item.name)

@@ -15,6 +15,7 @@ from dlc.elaborate.calls import Given, bind_static_arguments, check_static, entr
 from dlc.elaborate.failures import described, spelled
 from dlc.elaborate.frame import ElabError, Frame, Silent
 from dlc.elaborate.operators import cast, lift
+from dlc.elaborate.origin import within
 from dlc.elaborate.types import WrittenType, axes_text, declared_dtype, rank_help, written_type
 from dlc.elaborate.values import (
     Definition,
@@ -415,6 +416,7 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
     if not callee.where:
         return
     inner = frame.elaborator.static_frame(callee.definition.unit, callee.definition.library, chain=frame.chain)
+    within(frame, inner, callee.name, node.span, callee.places)
     inner.env.update(callee.static)
     inner.env.update({name: value for name, value in bound.values.items() if value is None})
     inner.dims.update(bound.outer)

@@ -20,6 +20,8 @@ from dlc.ir.nodes import Child, Op, Region, Value, walk
 from dlc.syntax import ast
 
 TURN_LIMIT = 100_000
+UNROLL_LIMIT = 10_000  # turns that are elaborated, because each may differ
+PATIENCE = 8  # runs of equal turns that can't be rolled up, until a whole one is taken as it is
 _NUMBER = re.compile(r"\d+")
 
 
@@ -79,6 +81,10 @@ def _elaborate_turns(frame: Frame, node: ast.For, items: Sequence[Any]) -> tuple
         turns.append(_turn(frame, node, item, _index(items, k)))
         if frame.has_returned:
             return turns, 0
+        if k >= UNROLL_LIMIT:
+            what, found = "what this loop unrolls to", f"{len(items):,} turns"
+            limit = f"{UNROLL_LIMIT:,} that differ"
+            frame.fail(problems.BUDGET, node.iterable.span, what=what, found=found, limit=limit)
         rest = len(items) - k - 1
         if not used and rest > 0 and len(turns) > 1 and isinstance(items, range):
             a, b = turns[-2:]
@@ -267,15 +273,18 @@ class Run:
 def _emit(frame: Frame, node: ast.For, turns: list[Turn], remaining: int) -> None:
     """Append the turns, runs of equal ones as a `repeat`."""
     names: dict[str, str] = {}  # a value of a turn that was dropped -> what stands for it now
-    k, rolled = 0, False
+    k, failures = 0, 0
     while k < len(turns):
         run = _longest(turns, k, remaining)
-        rolled = run is not None and _roll(frame, node, turns, run, names)
-        if rolled and run is not None:
-            k += run.period * min(run.count, (len(turns) - k) // run.period)
+        length = run.period * min(run.count, (len(turns) - k) // run.period) if run is not None else 1
+        if run is not None and _roll(frame, node, turns, run, names):
+            k, failures = k + length, 0
             continue
-        _append(frame, turns[k], names)
-        k += 1
+        failures += run is not None
+        step = length if failures > PATIENCE else 1
+        for turn in turns[k : k + step]:
+            _append(frame, turn, names)
+        k += step
     _rename_env(frame, names)
 
 

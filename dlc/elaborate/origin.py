@@ -91,6 +91,13 @@ def _text_at(span: Span) -> str:
     return lines[span.line - 1][span.column - 1 : span.end_column - 1].strip()
 
 
+def within(caller: Frame, inner: Frame, name: str, span: Span, args: Mapping[str, Span]) -> Frame:
+    """A frame for expressions of a callee's header; where the callee is the library's, errors in them are told at the call."""
+    if inner.library:
+        inner.origin = enter(caller, name, span, args, {})
+    return inner
+
+
 def enter(caller: Frame, name: str, span: Span, args: Mapping[str, Span], dims: Mapping[str, Dim]) -> Origin:
     """The origin of errors in a function of the library that `caller` calls with arguments written at `args`."""
     outer = caller.origin

@@ -285,8 +285,11 @@ class Writer:
         """What a value is called where it goes: by the function that takes it, or by its parts."""
         if value in self.roles:
             return [self.hint(self.roles[value])]
-        reader = self.uses.readers.get(value)
-        if reader is None or len(reader.targets) < 2:
+        while (reader := self.uses.readers.get(value)) is not None and len(reader.targets) == 1:
+            value = reader.targets[0].name
+            if self.hint(value) not in reader.unnamed:
+                return []
+        if reader is None or not reader.targets:
             return []
         names = [self.roles.get(each.name, self.hint(each.name)) for each in reader.targets]
         return ["".join(names) if all(len(name) == 1 for name in names) else "parts"]

@@ -55,6 +55,23 @@ def _seed(seed: int, path: str) -> list[int]:
     return [seed, *np.frombuffer(digest[:16], dtype=np.uint32).tolist()]
 
 
+def generic_weights(program: Program, seed: int = 0) -> dict[str, Array]:
+    """The initial values, those that start as a constant disturbed: a branch that starts at zero would hide what is behind it,
+    and any two backends would seem to agree."""
+    values = initial_weights(program, seed)
+    for parameter in program.parameters:
+        value = values[parameter.path]
+        if not parameter.type.is_float or not value.size or value.min() != value.max():
+            continue
+        rng = np.random.default_rng([1, *_seed(seed, parameter.path)])
+        if parameter.kind == "buffer" and value.min() > 0:  # a running variance stays positive
+            noise = rng.uniform(-0.5, 0.5, value.shape) * value
+        else:
+            noise = rng.standard_normal(value.shape) * (0.1 if value.ndim < 2 else value[0].size ** -0.5)
+        values[parameter.path] = (value + noise).astype(value.dtype)
+    return values
+
+
 # --- files -----------------------------------------------------------------------------------------------------
 
 

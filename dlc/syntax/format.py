@@ -14,7 +14,7 @@ from dlc.syntax import ast
 from dlc.syntax.build_expressions import is_value_name
 from dlc.syntax.format_expr import INDENT, ExpressionWriter, fill
 from dlc.syntax.format_flat import ATOM, CONDITION, PIPE, POSTFIX, SUM, TUPLE, binding
-from dlc.syntax.source_map import MAX_WIDTH, SourceMap
+from dlc.syntax.source_map import MAX_WIDTH, Place, SourceMap, end
 from dlc.syntax.tokens import ITEMS, STATEMENTS
 
 _BLOCK_ITEMS = ast.ModuleDef | ast.FnDef | ast.Train | ast.Test | ast.Weights
@@ -91,7 +91,7 @@ class _Writer:
     ) -> list[str]:
         """`head`, which ends before the `{`, and the block that it opens; `after` is where the head ends in
         the text and `span` ends with the block."""
-        opened = self.source.find("{", after.end_line, after.end_column)
+        opened, _ = self.source.find("{", end(after))
         one_line = self._one_line(head, body, opened, span.end_line, indent)
         if one_line:
             return one_line
@@ -348,29 +348,21 @@ class _Writer:
     def _long_if(self, stmt: ast.If, indent: int, lead: str) -> list[str]:
         head = self._value("if ", stmt.condition, indent, CONDITION, " {")
         head[0] = lead + head[0][indent:]
-        after = stmt.condition.span
-        opened = self.source.find("{", after.end_line, after.end_column)
-        closed = self._end_of(stmt.then, opened)
-        if opened < (stmt.then[0].span.line if stmt.then else closed):
+        opened, column = self.source.find("{", end(stmt.condition.span))
+        closed = self.source.find("}", end(stmt.then[-1].span) if stmt.then else (opened, column))
+        if opened < (stmt.then[0].span.line if stmt.then else closed[0]):
             head[-1] = self.source.trailing(opened, head[-1])
-        lines = [*head, *self._block(stmt.then, opened, closed, indent)]
+        lines = [*head, *self._block(stmt.then, opened, closed[0], indent)]
         if not stmt.otherwise:
             return [*lines, " " * indent + "}"]
         return lines + self._otherwise(stmt, closed, indent)
 
-    def _end_of(self, body: Sequence[ast.Stmt], opened: int) -> int:
-        """The line of the `}` after a block."""
-        if not body:
-            return self.source.find("}", opened, 1)
-        last = body[-1].span
-        return self.source.find("}", last.end_line, last.end_column)
-
-    def _otherwise(self, stmt: ast.If, closed: int, indent: int) -> list[str]:
+    def _otherwise(self, stmt: ast.If, closed: Place, indent: int) -> list[str]:
         lead = " " * indent + "} else "
         inner = stmt.otherwise[0]
         if self._else_if(stmt) and isinstance(inner, ast.If):
             return self._long_if(inner, indent, lead)
-        opened = self.source.find("{", closed, 1)
+        opened, _ = self.source.find("{", closed)
         head = lead + "{"
         if opened < inner.span.line:
             head = self.source.trailing(opened, head)
@@ -512,13 +504,9 @@ class _Writer:
         repeat = f" repeat {self.flat(stmt.repeat, CONDITION)}" if stmt.repeat else ""
         prefix = f"step {stmt.name} updates {updates} with "
         head = self._value(prefix, stmt.optimizer, indent, PIPE, every + repeat)
-        last = max((each.span for each in (stmt.optimizer, stmt.every, stmt.repeat) if each), key=_end)
+        last = max((each.span for each in (stmt.optimizer, stmt.every, stmt.repeat) if each), key=end)
         return self._braces(head, stmt.body, stmt.span, last, indent)
 
 
 def _start(span: Span) -> Span:
     return Span(span.file, span.line, span.column, span.line, span.column)
-
-
-def _end(span: Span) -> tuple[int, int]:
-    return span.end_line, span.end_column

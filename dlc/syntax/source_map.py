@@ -8,6 +8,12 @@ from dlc.diagnostics import Span
 
 MAX_WIDTH = 110
 
+Place = tuple[int, int]  # a line and a column
+
+
+def end(span: Span) -> Place:
+    return span.end_line, span.end_column
+
 
 class SourceMap:
     """The text behind a tree. Comments are taken out as they are placed, so that none is lost or placed
@@ -39,14 +45,15 @@ class SourceMap:
         after = self.lines[span.end_line - 1][span.end_column - 1 :].lstrip()
         return before.endswith("(") and after.startswith(")")
 
-    def find(self, character: str, line: int, column: int) -> int:
-        """The line of the next `character` at or after a place, outside comments; `line` itself if there
-        is none."""
-        for number in range(max(line, 1), len(self.lines) + 1):
-            code = self.lines[number - 1].split("#", 1)[0]
-            if character in code[column - 1 if number == line else 0 :]:
-                return number
-        return line
+    def find(self, character: str, place: Place) -> Place:
+        """Right behind the next `character` from a place on, outside comments; the place itself if there is none."""
+        start = place[1] - 1
+        for number in range(max(place[0], 1), len(self.lines) + 1):
+            code = self.lines[number - 1][start:].split("#", 1)[0]
+            if character in code:
+                return number, start + code.index(character) + 2
+            start = 0
+        return place
 
     # --- comments ------------------------------------------------------------------------------------------
 

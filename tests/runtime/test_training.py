@@ -61,7 +61,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_run_leaves_behind(finished: Path) -> None:
     names = {each.relative_to(finished).as_posix() for each in finished.rglob("*") if each.is_file()}
     place = "checkpoints/00000004"
-    inside = {f"{place}/{name}" for name in ("net.safetensors", "manifest.json", "optimizers.state.safetensors")}
+    inside = {
+        f"{place}/{name}" for name in ("net.safetensors", "manifest.json", "optimizers.state.safetensors")
+    }
     assert names == {"net.py", "net.safetensors", "manifest.json", "metrics.jsonl", *inside}
     manifest = json.loads((finished / "manifest.json").read_text())
     assert manifest["finished"] and manifest["step"] == manifest["steps"] == 4
@@ -155,7 +157,7 @@ def test_backends_agree(settings: str, tmp_path: Path) -> None:
 
 
 def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
-    """Without norms over the batch, two batches of 16 make the step of one of 32 rows... of the same order."""
+    """Without norms over the batch, two batches of 16 are one of 32."""
     text = block("optimizer = sgd(lr=0.1)", net="Net(p=0.0)").replace(" |> batch_norm as bn", "")
     whole = text.replace("log = 1, steps = 8", "log = 1, steps = 3")
     parts = whole.replace("batch=32", "batch=16").replace("steps = 3", "steps = 3, accumulate = 2")
@@ -224,7 +226,7 @@ def test_load(tmp_path: Path) -> None:
     load = 'load net from "there.safetensors" with other except "last.**"\n    freeze "net.*.weight", "net.**.bias"'
     rest = 'optimizer "net.h.0.fc.weight" = sgd(lr=1e-3)'
     text = mapping + block("optimizer = adam()\n    " + rest, "steps = 1", more=load)
-    dlc.train(loaded(text, folder=tmp_path), backend="torch", out=tmp_path / "second")
+    dlc.train(loaded(text, tmp_path), backend="torch", out=tmp_path / "second")
     found = read_file(tmp_path / "second" / "net.safetensors")
     np.testing.assert_array_equal(found["first.weight"], trained["first.weight"])
     assert (found["last.weight"] != trained["last.weight"]).any()
@@ -240,15 +242,15 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
         ('load net from "w.safetensors" with nowhere', "E0605"),
     ]:
         with pytest.raises(SpecError) as caught:
-            tried = loaded(block(more=load), folder=tmp_path)
+            tried = loaded(block(more=load), tmp_path)
             dlc.train(tried, backend="torch", out=tmp_path / "out")
         assert caught.value.diagnostics[0].code == code, load
 
 
 def test_rules_choose_optimizers(tmp_path: Path) -> None:
     """The last rule that matches counts: here it makes all but one layer stand still."""
-    rules = 'optimizer = sgd(lr=1e-9)\n    optimizer linear.bias = sgd(lr=1e-9)\n    optimizer "net.last.*" = sgd(lr=1.0)'
-    run(block(rules, "steps = 1"), tmp_path)
+    rules = ("= sgd(lr=1e-9)", "linear.bias = sgd(lr=1e-9)", '"net.last.*" = sgd(lr=1.0)')
+    run(block("\n    ".join(f"optimizer {rule}" for rule in rules), "steps = 1"), tmp_path)
     from dlc.runtime.weights import initial_weights
 
     initial = initial_weights(loaded(block()).plan.program, 0)
@@ -263,7 +265,9 @@ def test_rules_choose_optimizers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_divergence_keeps_the_last_checkpoint(backend: str, tmp_path: Path) -> None:
-    text = block("optimizer = sgd(lr=step_decay(1e-3, every=2, factor=1e30))", "steps = 9, checkpoint_every = 1")
+    text = block(
+        "optimizer = sgd(lr=step_decay(1e-3, every=2, factor=1e30))", "steps = 9, checkpoint_every = 1"
+    )
     found = failure(text, tmp_path, backend)
     assert found.code == "E0717"
     assert "the checkpoint of step" in found.notes[0]
@@ -275,7 +279,7 @@ def test_divergence_keeps_the_last_checkpoint(backend: str, tmp_path: Path) -> N
 def test_what_does_not_train(tmp_path: Path) -> None:
     assert failure(block(), tmp_path, "tvm").code == "E0801"
     assert failure(block(), tmp_path, "tensorflow").code == "E0801"
-    with pytest.raises(SpecError, match="there is no device `cuda`|there is no device `nowhere`"):
+    with pytest.raises(SpecError, match="there is no device `nowhere`"):
         dlc.train(loaded(block()), backend="torch", out=tmp_path, device="nowhere")
 
 
@@ -298,9 +302,15 @@ def test_gpt2_learns_a_text(backend: str, tmp_path: Path) -> None:
     """A text of one sentence over and over: two layers know it by heart soon."""
     (tmp_path / "input.txt").write_text("the quick brown fox jumps over the lazy dog. " * 100)
     vocabulary = len(set((tmp_path / "input.txt").read_text()))
-    text = GPT2.read_text()
-    small = text.replace("layers=6, d=384, heads=6, vocab=65, context=256", f"layers=2, d=32, heads=2, vocab={vocabulary}, context=32")
-    small = small.replace("i64[B, 257]", "i64[B, 33]").replace("length=257, batch=64", "length=33, batch=16")
+    small = GPT2.read_text()
+    for old, new in [
+        ("layers=6, d=384, heads=6, vocab=65", f"layers=2, d=32, heads=2, vocab={vocabulary}"),
+        ("context=256", "context=32"),
+        ("i64[B, 257]", "i64[B, 33]"),
+        ("length=257, batch=64", "length=33, batch=16"),
+        ("cosine(1e-3, warmup=100)", "cosine(1e-2, warmup=5)"),
+    ]:
+        small = small.replace(old, new)
     (tmp_path / "gpt2.dl").write_text(small)
     tried = dlc.load(tmp_path / "gpt2.dl")["shakespeare"].with_settings(steps=60, precision="f32")
     result = dlc.train(tried, backend=backend, out=tmp_path / "run")
@@ -312,7 +322,9 @@ def test_gpt2_learns_a_text(backend: str, tmp_path: Path) -> None:
 
 
 def test_two_networks_and_a_library_layer(tmp_path: Path) -> None:
-    text = NET + """
+    text = (
+        NET
+        + """
 train t {
     body = Net(p=0.0)
     head = linear(4) as top
@@ -322,6 +334,7 @@ train t {
     settings { steps = 2 }
 }
 """
+    )
     result = run(text, tmp_path)
     assert set(result.weights) == {"body", "head"}
     assert read_file(result.weights["head"]).keys() == {"weight", "bias"}
@@ -338,12 +351,16 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_train_then_run(tmp_path: Path) -> None:
     out = tmp_path / "digits"
-    done = command("train", f"{LENET}:digits", "--backend", "torch", "--out", str(out), "--set", "settings.epochs=1")
+    done = command(
+        "train", f"{LENET}:digits", "--backend", "torch", "--out", str(out), "--set", "settings.epochs=1"
+    )
     assert done.returncode == 0, done.stderr
     assert "digits: 22 steps" in done.stdout and "evaluate  loss" in done.stdout
     assert "step 10/22  loss" in done.stderr
     weights = str(out / "net.safetensors")
-    ran = command("run", f"{LENET}:LeNet5", "--backend", "jax", "--weights", weights, "--random", "--dims", "B=2")
+    ran = command(
+        "run", f"{LENET}:LeNet5", "--backend", "jax", "--weights", weights, "--random", "--dims", "B=2"
+    )
     assert ran.returncode == 0, ran.stderr
     again = command("train", f"{LENET}:digits", "--backend", "torch", "--out", str(out), "--format", "json")
     assert again.returncode == 1

@@ -16,7 +16,7 @@ BACKENDS = ("torch", "jax")
 # Convolution, batch norm, dropout, rolled residual layers: what a training step has to get right.
 NET = """
 model Net(width: int = 16, layers: int = 2, p: float = 0.2)(x: [B, 1, 28, 28]) -> [B, 10] {
-    x = x |> conv2d(4, 5, stride=3) as conv |> batch_norm as bn |> relu |> flatten
+    x = x |> conv2d(4, 5, stride=3, bias=false) as conv |> batch_norm as bn |> relu |> flatten
     x = x |> dropout(p) |> linear(width) as first
     for i in range(layers) as h {
         x = x + (x |> linear(width) as fc |> gelu |> dropout(p))
@@ -50,9 +50,12 @@ train t {{
 """
 
 
-def loaded(text: str, name: str = "spec.dl", *, folder: Path | None = None) -> Any:
-    """The train block `t` of a text."""
-    return dlc.loads(text, name, root=folder)["t"]
+def loaded(text: str, folder: Path | None = None) -> Any:
+    """The train block `t` of a text, of a file in `folder` if it is given."""
+    if folder is None:
+        return dlc.loads(text)["t"]
+    (folder / "spec.dl").write_text(text)
+    return dlc.load(folder / "spec.dl")["t"]
 
 
 def journal(out: Path, kind: str = "train") -> list[dict[str, Any]]:

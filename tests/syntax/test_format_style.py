@@ -147,6 +147,8 @@ CASES = [
         "fn f(x) -> y { return x }\n\nfn g(x) -> y {\n    return x\n}\n",
     ),
     ("fn f(x) -> y where x > 1, { }\n", "fn f(x) -> y\n    where x > 1\n{ }\n"),
+    ('test "a # {" {\n    require a == "}", "#"  # {\n}\n', None),
+    ('fn f(x) -> y {\n    if x == "}" {\n        # a\n    } else {\n        y = x  # }\n    }\n}\n', None),
     ("# a\n\n\n# b\nlet a = 1 # c\n# d\n", "# a\n\n# b\nlet a = 1  # c\n# d\n"),
     ("fn f(x) -> y { # a\n# b\n\n# c\n}\n# d\n", "fn f(x) -> y {  # a\n    # b\n\n    # c\n}\n\n# d\n"),
     ("let x = f(a, # one\n    b)\n", "let x = f(\n    a,  # one\n    b,\n)\n"),
@@ -169,8 +171,7 @@ CASES = [
 @pytest.mark.parametrize(("text", "styled"), CASES)
 def test_cases(text: str, styled: str | None) -> None:
     found = tidy(text)
-    if styled is not None:
-        assert found == styled
+    assert found == (text if styled is None else styled)
 
 
 LONG = "a_rather_long_name_of_something"

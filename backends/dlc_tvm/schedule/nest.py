@@ -73,6 +73,11 @@ def same(a: Sequence[Any], b: Sequence[Any]) -> bool:
     return len(a) == len(b) and all(analyzer.can_prove_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def divides(factor: int, size: Any) -> bool:
+    """Whether `size` is provably a multiple of `factor`."""
+    return bool(sym.Analyzer().can_prove_equal(tirx.floormod(size, factor), 0))
+
+
 def in_step(shape: Sequence[Any], indices: Sequence[Any], axes: Sequence[Any]) -> bool:
     """Whether a buffer of `shape` is indexed by `axes` in order; dimensions of size 1 have no axis."""
     return same([i for i, size in zip(indices, shape, strict=True) if constant(size) != 1], axes)

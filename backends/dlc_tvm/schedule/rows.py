@@ -20,6 +20,7 @@ from dlc_tvm.schedule.nest import (
     NotApplicable,
     calls,
     constant,
+    divides,
     extent,
     fuse,
     loads,
@@ -61,7 +62,7 @@ def _row_axes(kernel: Kernel) -> int:
     reductions = reduction_blocks(kernel)
     kinds = {block.dom_kind() for block in reductions}
     counts = {kind.count("S") for kind in kinds}
-    if counts != {max(counts, default=0)} - {0} or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
+    if len(counts) != 1 or counts == {0} or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
         raise NotApplicable("no reductions over the same rows")
     count = counts.pop()
     sizes = reductions[0].dom()[:count]
@@ -105,12 +106,11 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
         return [block.block_rv]
     depth = fuse(sch, sch.get_loops(block.block_rv)[axes:])
     size = extent(sch, depth)
-    if size is not None and (size < 2 * lanes or size % lanes):
+    if (size is not None and size < 2 * lanes) or not divides(lanes, sch.get(depth).extent):
         return [block.block_rv]
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
-    if padded:
-        sch.annotate(outer, "pragma_loop_partition_hint", 1)
+    sch.annotate(outer, "pragma_loop_partition_hint", 1)  # should the last vector be guarded
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes
         *_, lane = sch.split(sch.get_loops(block.block_rv)[-1], [None, lanes])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dlc_torch import BACKEND
 from numpy.typing import NDArray
 
 import dlc
@@ -15,7 +16,6 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Program
 from dlc.passes.lower import decompose
 from dlc.passes.pipeline import optimize
-from dlc_torch import BACKEND
 
 Array = NDArray[Any]
 SPECS = Path(__file__).parents[3] / "specs"

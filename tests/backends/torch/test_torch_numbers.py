@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from backends.torch.cases import CASES, Case, emitted, inputs, weights
+from dlc_torch import BACKEND
+from dlc_torch.grad import gradients
+from dlc_torch.load import build
 
-import dlc
 from dlc import ops
 from dlc.backend import EmitOptions
 from dlc.ops import samples
 from dlc.runtime import interpret
 from dlc.runtime.prepare import prepare
-from dlc_torch import BACKEND
-from dlc_torch.grad import gradients
 
 SAMPLES = [(each, i) for each in ops.all_ops() for i in range(len(each.samples))]
 
@@ -45,12 +45,6 @@ def test_specs(case: Case, level: int) -> None:
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert np.abs(found[name] - value).max() <= 1e-5 * np.abs(value).max()
-
-
-def _optimized(program: dlc.ir.nodes.Program, level: int) -> dlc.ir.nodes.Program:
-    from dlc.passes.pipeline import optimize
-
-    return optimize(program, level)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -126,18 +120,20 @@ def test_gradients_are_slopes(case: Case) -> None:
 
 
 def test_initial_values_follow_the_spec() -> None:
-    program = dlc.load(CASES[12].program and "specs/language/gpt2.dl")["GPT2"](**CASES[12].settings).program
-    artifact = emitted(program)
-    from dlc_torch.load import build
-
+    case = next(each for each in CASES if each.model == "GPT2")
     torch.manual_seed(0)
-    state = (
-        build(artifact)().state_dict() if isinstance(build(artifact), type) else build(artifact).state_dict()
-    )
+    module = build(emitted(case.program()))
+    state = module.state_dict()  # type: ignore[attr-defined]
     assert state["h.0.attn.c_attn.weight"].std().item() == pytest.approx(0.02, rel=0.05)
     assert state["h.1.mlp.c_proj.weight"].std().item() == pytest.approx(0.02 / 2, rel=0.05)
     assert state["h.0.mlp.c_fc.bias"].abs().max().item() == 0.0
     assert state["ln_f.weight"].min().item() == 1.0
+
+
+def test_initial_values_that_are_no_distribution() -> None:
+    case = next(each for each in CASES if each.model == "Stack")
+    state = build(emitted(case.program())).state_dict()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(state["fc.1.bias"], np.arange(32) / 32)
 
 
 def test_loading_leaves_global_state_alone() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-
-from dlc.emit.tree import Num, text, transform
-from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function
 from dlc_torch.initial import Form, recognise
 from dlc_torch.solve import Arg, Column, Solution, solve
 from dlc_torch.structure import TAKEN, TAKEN_IN_DICT
+
+from dlc.emit.tree import Expr, Word, text, transform
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function
 
 
 def test_attributes_that_modules_have_are_known() -> None:
@@ -20,19 +22,12 @@ def test_attributes_that_modules_have_are_known() -> None:
 
 
 def texts(solution: Solution) -> list[str]:
-    def named(node: object) -> object:
-        return Num(0) if isinstance(node, Num) and False else node
+    """The expressions, arguments by name."""
 
-    found = []
-    for expr in solution.found:
-        found.append(text(transform(expr, lambda node: _word(node))))
-    return found
+    def named(node: Expr) -> Expr:
+        return Word(node.name) if isinstance(node, Arg) else node
 
-
-def _word(node):  # type: ignore[no-untyped-def]
-    from dlc.emit.tree import Word
-
-    return Word(node.name) if isinstance(node, Arg) else node
+    return [text(transform(expr, named)) for expr in solution.found]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +55,7 @@ def _word(node):  # type: ignore[no-untyped-def]
         ([("value", (22.627416997969522,))], [{"d": 512}], ["math.sqrt(d)"]),
     ],
 )
-def test_numbers(columns: list, statics: list, expected: list[str]) -> None:
+def test_numbers(columns: list[Any], statics: list[dict[str, Any]], expected: list[str]) -> None:
     assert texts(solve([Column(*column) for column in columns], statics)) == expected
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from backends.torch.cases import AWKWARD, CASES, Case, emitted, source
+from dlc_torch import BACKEND
 
 import dlc
 from dlc.backend import EmitOptions
-from dlc_torch import BACKEND
 
 GOLDEN = (
     Case("vision/lenet5", "LeNet5", {}),

@@ -1,0 +1,235 @@
+# ResNet50 of resnet.dl, written by a test.
+"""ResNet
+
+Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Params = dict[str, Any]
+
+
+def nest(params: Params) -> Params:
+    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
+    tree: Params = {}
+    for path, value in params.items():
+        *parents, name = path.split(".")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree
+
+
+def stack_layers(layers: Iterable[Params]) -> Params:
+    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def linear(params: Params, x: Array) -> Array:
+    """x @ weight.T + bias."""
+    y = x @ params["weight"].T
+    return y + params["bias"] if "bias" in params else y
+
+
+def conv2d(
+    params: Params,
+    x: Array,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Array:
+    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w]."""
+    y = lax.conv_general_dilated(
+        x,
+        params["weight"],
+        window_strides=(stride, stride),
+        padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        feature_group_count=groups,
+    )
+    return y + params["bias"][:, None, None] if "bias" in params else y
+
+
+def max_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array:
+    """The greatest element of each window of x: [B, c, H, W]."""
+    return lax.reduce_window(
+        x,
+        -jnp.inf,
+        lax.max,
+        window_dimensions=(1, 1, kernel, kernel),
+        window_strides=(1, 1, stride, stride),
+        padding=((0, 0), (0, 0), (padding, padding), (padding, padding)),
+    )
+
+
+def batch_norm(params: Params, x: Array) -> Array:
+    """Normalises each channel over the batch and the space (Ioffe and Szegedy, 2015): by batch
+    statistics in training, by running ones otherwise.
+
+    x: [B, _, _, _] -> [B, _, _, _]
+    """
+    y = lax.rsqrt(params["running_var"][:, None, None] + 1e-5)  # [_, 1, 1]
+    y = (x - params["running_mean"][:, None, None]) * y
+    return y * params["weight"][:, None, None] + params["bias"][:, None, None]
+
+
+def shortcut(params: Params, x: Array, *, stride: int) -> Array:
+    """Where a block changes the shape of its input, a 1x1 convolution gives the shortcut the same
+    shape.
+
+    x: [B, _, H, W] -> [B, out, _, _]
+    """
+    return batch_norm(params["1"], conv2d(params["0"], x, stride=stride))
+
+
+def bottleneck(params: Params, x: Array) -> Array:
+    """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
+
+    x: [B, inputs, H, W] -> [B, inputs, H, W]
+    """
+    y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
+    y = jax.nn.relu(batch_norm(params["bn2"], conv2d(params["conv2"], y, padding=1)))
+    return jax.nn.relu(x + batch_norm(params["bn3"], conv2d(params["conv3"], y)))
+
+
+def bottleneck_2(params: Params, x: Array, *, stride: int) -> Array:
+    """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
+
+    x: [B, inputs, H, W] -> [B, 4 * width, _, _]
+    """
+    y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
+    y = conv2d(params["conv2"], y, stride=stride, padding=1)
+    y = conv2d(params["conv3"], jax.nn.relu(batch_norm(params["bn2"], y)))
+    x = shortcut(params["downsample"], x, stride=stride)
+    return jax.nn.relu(x + batch_norm(params["bn3"], y))
+
+
+def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
+    """Initial parameters of `conv2d`, from the shape of its weight."""
+    std = math.sqrt(2 / (shape[0] * math.prod(shape[2:])))
+    return {
+        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
+    }
+
+
+def init_batch_norm(path: str, shape: tuple[int, ...]) -> Params:
+    """Initial parameters of `batch_norm`, from the shape of its running_mean."""
+    return {
+        f"{path}.running_mean": jnp.zeros(shape, jnp.float32),
+        f"{path}.running_var": jnp.ones(shape, jnp.float32),
+        f"{path}.num_batches_tracked": jnp.zeros((), int),
+        f"{path}.weight": jnp.ones(shape, jnp.float32),
+        f"{path}.bias": jnp.zeros(shape, jnp.float32),
+    }
+
+
+def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
+    """Initial parameters of `linear`, from the shape of its weight."""
+    bound = 1 / math.sqrt(math.prod(shape[1:]))
+    keys = jax.random.split(key, 2)
+    return {
+        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
+        f"{path}.bias": jax.random.uniform(keys[1], shape[:1], jnp.float32, -bound, bound),
+    }
+
+
+def init(key: Array) -> Params:
+    """Initial parameters and buffers, by path."""
+    keys = iter(jax.random.split(key, 54))
+    params: Params = {}
+    params |= init_conv2d(next(keys), "conv1", (64, 3, 7, 7))
+    params |= init_batch_norm("bn1", (64,))
+    params |= init_conv2d(next(keys), "layer1.0.conv1", (64, 64, 1, 1))
+    params |= init_batch_norm("layer1.0.bn1", (64,))
+    params |= init_conv2d(next(keys), "layer1.0.conv2", (64, 64, 3, 3))
+    params |= init_batch_norm("layer1.0.bn2", (64,))
+    params |= init_conv2d(next(keys), "layer1.0.conv3", (256, 64, 1, 1))
+    params |= init_batch_norm("layer1.0.bn3", (256,))
+    params |= init_conv2d(next(keys), "layer1.0.downsample.0", (256, 64, 1, 1))
+    params |= init_batch_norm("layer1.0.downsample.1", (256,))
+    for i in range(1, 3):
+        params |= init_conv2d(next(keys), f"layer1.{i}.conv1", (64, 256, 1, 1))
+        params |= init_batch_norm(f"layer1.{i}.bn1", (64,))
+        params |= init_conv2d(next(keys), f"layer1.{i}.conv2", (64, 64, 3, 3))
+        params |= init_batch_norm(f"layer1.{i}.bn2", (64,))
+        params |= init_conv2d(next(keys), f"layer1.{i}.conv3", (256, 64, 1, 1))
+        params |= init_batch_norm(f"layer1.{i}.bn3", (256,))
+    params |= init_conv2d(next(keys), "layer2.0.conv1", (128, 256, 1, 1))
+    params |= init_batch_norm("layer2.0.bn1", (128,))
+    params |= init_conv2d(next(keys), "layer2.0.conv2", (128, 128, 3, 3))
+    params |= init_batch_norm("layer2.0.bn2", (128,))
+    params |= init_conv2d(next(keys), "layer2.0.conv3", (512, 128, 1, 1))
+    params |= init_batch_norm("layer2.0.bn3", (512,))
+    params |= init_conv2d(next(keys), "layer2.0.downsample.0", (512, 256, 1, 1))
+    params |= init_batch_norm("layer2.0.downsample.1", (512,))
+    for i in range(1, 4):
+        params |= init_conv2d(next(keys), f"layer2.{i}.conv1", (128, 512, 1, 1))
+        params |= init_batch_norm(f"layer2.{i}.bn1", (128,))
+        params |= init_conv2d(next(keys), f"layer2.{i}.conv2", (128, 128, 3, 3))
+        params |= init_batch_norm(f"layer2.{i}.bn2", (128,))
+        params |= init_conv2d(next(keys), f"layer2.{i}.conv3", (512, 128, 1, 1))
+        params |= init_batch_norm(f"layer2.{i}.bn3", (512,))
+    params |= init_conv2d(next(keys), "layer3.0.conv1", (256, 512, 1, 1))
+    params |= init_batch_norm("layer3.0.bn1", (256,))
+    params |= init_conv2d(next(keys), "layer3.0.conv2", (256, 256, 3, 3))
+    params |= init_batch_norm("layer3.0.bn2", (256,))
+    params |= init_conv2d(next(keys), "layer3.0.conv3", (1024, 256, 1, 1))
+    params |= init_batch_norm("layer3.0.bn3", (1024,))
+    params |= init_conv2d(next(keys), "layer3.0.downsample.0", (1024, 512, 1, 1))
+    params |= init_batch_norm("layer3.0.downsample.1", (1024,))
+    for i in range(1, 6):
+        params |= init_conv2d(next(keys), f"layer3.{i}.conv1", (256, 1024, 1, 1))
+        params |= init_batch_norm(f"layer3.{i}.bn1", (256,))
+        params |= init_conv2d(next(keys), f"layer3.{i}.conv2", (256, 256, 3, 3))
+        params |= init_batch_norm(f"layer3.{i}.bn2", (256,))
+        params |= init_conv2d(next(keys), f"layer3.{i}.conv3", (1024, 256, 1, 1))
+        params |= init_batch_norm(f"layer3.{i}.bn3", (1024,))
+    params |= init_conv2d(next(keys), "layer4.0.conv1", (512, 1024, 1, 1))
+    params |= init_batch_norm("layer4.0.bn1", (512,))
+    params |= init_conv2d(next(keys), "layer4.0.conv2", (512, 512, 3, 3))
+    params |= init_batch_norm("layer4.0.bn2", (512,))
+    params |= init_conv2d(next(keys), "layer4.0.conv3", (2048, 512, 1, 1))
+    params |= init_batch_norm("layer4.0.bn3", (2048,))
+    params |= init_conv2d(next(keys), "layer4.0.downsample.0", (2048, 1024, 1, 1))
+    params |= init_batch_norm("layer4.0.downsample.1", (2048,))
+    for i in range(1, 3):
+        params |= init_conv2d(next(keys), f"layer4.{i}.conv1", (512, 2048, 1, 1))
+        params |= init_batch_norm(f"layer4.{i}.bn1", (512,))
+        params |= init_conv2d(next(keys), f"layer4.{i}.conv2", (512, 512, 3, 3))
+        params |= init_batch_norm(f"layer4.{i}.bn2", (512,))
+        params |= init_conv2d(next(keys), f"layer4.{i}.conv3", (2048, 512, 1, 1))
+        params |= init_batch_norm(f"layer4.{i}.bn3", (2048,))
+    params |= init_linear(next(keys), "fc", (1000, 2048))
+    return params
+
+
+def apply(params: Params, x: Array) -> Array:
+    """x: [B, 3, H, W] -> logits: [B, 1000]"""
+    params = nest(params)
+    x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, 64, (H + 1) // 2, (W + 1) // 2]
+    x = jax.nn.relu(batch_norm(params["bn1"], x))
+    x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
+    x = bottleneck_2(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
+    layers = stack_layers(params["layer1"][str(i)] for i in range(1, 3))
+    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, layers)
+    x = bottleneck_2(params["layer2"]["0"], x, stride=2)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
+    layers = stack_layers(params["layer2"][str(i)] for i in range(1, 4))
+    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, layers)
+    x = bottleneck_2(params["layer3"]["0"], x, stride=2)
+    layers = stack_layers(params["layer3"][str(i)] for i in range(1, 6))
+    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, layers)
+    x = bottleneck_2(params["layer4"]["0"], x, stride=2)
+    layers = stack_layers(params["layer4"][str(i)] for i in range(1, 3))
+    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, layers)
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3)))
