@@ -37,7 +37,8 @@ METHODS = {**SAY, **LAYERS}
 def is_native(op: Op) -> bool:
     """Whether a composite is kept as it is: said by a row, by a function of `library.py`, or by one that
     is made from its definition."""
-    return op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
+    composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
+    return composite or op.op in rows.ROWS or op.op in SAY or ops.row(op.op, "jax") is not None
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:

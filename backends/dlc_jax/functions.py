@@ -19,7 +19,7 @@ from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_jax.sketch import Key, Traits, Updating, pure
 
-RESERVED = ("jax", "jnp", "lax", "math", "params", "key", "keys", "Array", "Params")
+RESERVED = ("jax", "jnp", "lax", "math", "Array", "Params")
 
 
 @dataclass
@@ -115,7 +115,8 @@ class Emission:
         writer.roles = self.group.sketch.roles
         writer.lone_result = len(results) == 1 and not self.traits.updates and indent == 1
         sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
-        writer.variables.reserve((*RESERVED, *self.parameters, *self.called, *map(identifier, sizes)))
+        own = ("params",) * (self.traits.params or self.entry) + ("key", "keys") * self.traits.key
+        writer.variables.reserve((*RESERVED, *own, *self.parameters, *self.called, *map(identifier, sizes)))
         return writer
 
     def split_keys(self, writer: Writer, steps: Sequence[Step], scope: Scope) -> list[str]:
@@ -285,9 +286,9 @@ def updates_of(updates: Mapping[str, Expr]) -> Expr:
     return Word("{" + ", ".join(items) + "}")
 
 
-def _shape_text(type: TensorType, shape: Expr | None) -> str:
+def _shape_text(type: TensorType, shape: Expr) -> str:
     """`[B, T, 64]`, with the dtype in front where it is no float."""
-    return ("" if type.is_float else type.dtype) + (text(shape) if shape is not None else "[]")
+    return ("" if type.is_float else type.dtype) + text(shape)
 
 
 def _kind(vector: Sequence[int | float]) -> str:

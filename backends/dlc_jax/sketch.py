@@ -181,15 +181,8 @@ class Sketcher:
 
     def unnamed(self, op: Op) -> frozenset[str]:
         """The names of results that only say which operation or instance they come from."""
-        names = {
-            op.op,
-            op.path.rpartition(".")[2],
-            "y",
-            "output",
-            *rows.COMPOSITES,
-            *rows.FUNCTIONS,
-            *rows.PLAIN,
-        }
+        own = {op.op, op.path.rpartition(".")[2], "y", "output", "table"}
+        names = own.union(rows.COMPOSITES, rows.FUNCTIONS, rows.PLAIN)
         if op.callee:
             names.add(snake(self.program.functions[op.callee].source))
         return frozenset(names)
@@ -205,7 +198,10 @@ class Sketcher:
             return self.row(rows.COMPOSITES[op.op], op)
         if op.callee:
             return self.call(op)
-        raise NotImplementedError(f"the jax backend does not know the op `{op.op}`")
+        row = ops.row(op.op, "jax")
+        if row is not None:
+            return self.row(row, op)
+        raise SpecError([problems.UNSUPPORTED.at(op.span, backend="jax", op=op.op, reason="it has no row for it")])
 
     # Operands
 

@@ -313,9 +313,10 @@ class Drafter:
             return found
         if op.callee:
             return self.call(op)
-        if op.op in rows.ROWS:
-            return self.row(rows.ROWS[op.op], op)
-        raise NotImplementedError(f"the torch backend does not know the op `{op.op}`")
+        row = rows.ROWS.get(op.op) or ops.row(op.op, "torch")
+        if row is not None:
+            return self.row(row, op)
+        raise SpecError([problems.UNSUPPORTED.at(op.span, backend="torch", op=op.op, reason="it has no row for it")])
 
     def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
         values = tuple(outputs or op.outputs)

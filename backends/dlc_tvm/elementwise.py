@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import te, tirx
+from tvm.ir import Constant
 from tvm.relax import op as R
 
 from dlc_tvm.emission import NARROW, Emission, Row
@@ -122,9 +123,7 @@ def _constant_first(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _is_constant(x: Any) -> bool:
-    from tvm import relax
-
-    return isinstance(x, relax.Constant)
+    return isinstance(x, Constant)
 
 
 def compared(function: Callable[..., Any]) -> Row:

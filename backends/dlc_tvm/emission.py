@@ -8,6 +8,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import relax, te, tirx
+from tvm.ir import Constant
 from tvm.relax import op as R
 from tvm.sym import Analyzer
 
@@ -33,7 +34,7 @@ class Emission:
 
     def emit(self, value: Any, name: str = "") -> Any:
         """A variable for a value."""
-        return value if isinstance(value, relax.Var | relax.Constant) else self.builder.emit(value, name)
+        return value if isinstance(value, relax.Var | Constant) else self.builder.emit(value, name)
 
     def const(self, value: Any, dtype: str = "") -> Any:
         return relax.const(value, dtype or self.dtype)
@@ -100,7 +101,9 @@ def _substituted(size: Any, table: Mapping[Any, Any]) -> Any:
         return tirx.const(size, "int64")
     if isinstance(size, list | tuple):
         return [_substituted(each, table) for each in size]
-    return tvm_ffi.structural_map(size, (tirx.Var, lambda variable: table.get(variable, variable)), order="post")
+    return tvm_ffi.structural_map(
+        size, (tirx.Var, lambda variable: table.get(variable, variable)), order="post"
+    )
 
 
 def equal(a: Any, b: Any) -> bool:

@@ -32,7 +32,7 @@ from dlc.passes.randomness import Draw
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_tvm.build import ToolMissing, build, parse_target
-from dlc_tvm.emission import Emission, all_equal, constant
+from dlc_tvm.emission import Emission, all_equal
 from dlc_tvm.names import TVM
 from dlc_tvm.rows import ROWS
 from dlc_tvm.sizes import Sizes
@@ -83,7 +83,9 @@ def flattened(program: Program, precision: str) -> tuple[Program, tuple[Draw, ..
     return DeadCode().run(inline(drawn, lambda op: op.op in ROWS)), draws
 
 
-def _meta(flat: Program, module: Module, draws: tuple[Draw, ...], options: EmitOptions, target: str) -> dict[str, Any]:
+def _meta(
+    flat: Program, module: Module, draws: tuple[Draw, ...], options: EmitOptions, target: str
+) -> dict[str, Any]:
     main = flat.main
     drawn = {draw.input.name for draw in draws}
     return {
@@ -94,7 +96,9 @@ def _meta(flat: Program, module: Module, draws: tuple[Draw, ...], options: EmitO
         "inputs": [[each.name, each.type.to_json()] for each in main.inputs if each.name not in drawn],
         "draws": [[draw.op, {key: _json(value) for key, value in draw.attrs}] for draw in draws],
         "parameters": [[path, each.type.to_json()] for path, each in module.parameters.items()],
-        "outputs": [[name, type.to_json()] for (name, _), type in zip(main.outputs, main.output_types, strict=True)],
+        "outputs": [
+            [name, type.to_json()] for (name, _), type in zip(main.outputs, main.output_types, strict=True)
+        ],
         "requires": module.requires,
         "updates": list(module.updates),
         "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
@@ -185,7 +189,9 @@ class Module:
 
     def _row(self, op: Op) -> None:
         if op.op not in ROWS:
-            raise SpecError([problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason="it has no row")])
+            raise SpecError(
+                [problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason="it has no row")]
+            )
         emission, first = self.emission, op.outputs[0]
         emission.shape, emission.dtype = self._shape(first.type), TVM[first.type.dtype]
         emission.params = {local: self.read[prefixed(op.path, local)] for local, _ in self._layer_params(op)}
@@ -205,7 +211,12 @@ class Module:
         return self.emission.builder.match_cast(value, self.emission.sizes.type(out), identifier(out.name))
 
 
-STRUCTURE = {"param": Module._param, "const": Module._const, "require": Module._require, "update": Module._update}
+STRUCTURE = {
+    "param": Module._param,
+    "const": Module._const,
+    "require": Module._require,
+    "update": Module._update,
+}
 
 
 def _variable(value: Value, sizes: Sizes) -> Any:

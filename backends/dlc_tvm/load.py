@@ -16,7 +16,7 @@ from dlc.backend import Artifact
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import NO_SPAN, Function, Value
-from dlc.ops.arrays import numpy_dtype
+from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import InputError, bind_dims
 from dlc.types.dims import parse_dim
 from dlc.types.tensor import TensorType
@@ -41,17 +41,19 @@ def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu
     content = artifact.files[name]
     assert isinstance(content, bytes)
     library = load_library(content, device=device)
-    arrays = [_weight(path, _type(json), weights) for path, json in artifact.meta["parameters"]]
-    return TvmRunnable(artifact.meta, library, library.prepare(arrays))
+    arrays = [_weight(path, _type(json), weights, device) for path, json in artifact.meta["parameters"]]
+    return TvmRunnable(artifact.meta, library, library.prepare(arrays), device)
 
 
-def _weight(path: str, type: TensorType, weights: Mapping[str, Array]) -> Any:
+def _weight(path: str, type: TensorType, weights: Mapping[str, Array], device: str) -> Any:
     if path not in weights:
         raise SpecError([problems.WEIGHTS_MISSING.at(NO_SPAN, count=1, names=path)])
     array = np.asarray(weights[path])
     if array.shape != type.shape:
-        raise SpecError([problems.WEIGHTS_SHAPE.at(NO_SPAN, path=path, found=list(array.shape), expected=type)])
-    return to_tensor(array, numpy_dtype(type.dtype))
+        raise SpecError(
+            [problems.WEIGHTS_SHAPE.at(NO_SPAN, path=path, found=list(array.shape), expected=type)]
+        )
+    return to_tensor(array, type.dtype, device)
 
 
 @dataclass
@@ -63,6 +65,7 @@ class TvmRunnable:
     meta: Mapping[str, Any]
     native: Library
     weights: Sequence[Any]
+    device: str = "cpu"
     updates: dict[str, Array] = field(default_factory=dict)
     """The new values of buffers of the last call, by path."""
 
@@ -78,9 +81,10 @@ class TvmRunnable:
         arrays = self._arrays(inputs)
         dims = self._dims(arrays)
         arrays += self._draws(key, dims)
-        results = self.native.run(*(to_tensor(each) for each in arrays), weights=self.weights)
-        outputs = [_own(from_tensor(each), arrays) for each in results]
-        return self._named(outputs)
+        tensors = [to_tensor(each, dtype_name(each.dtype), self.device) for each in arrays]
+        results = self.native.run(*tensors, weights=self.weights)
+        found = [from_tensor(each, dtype) for each, dtype in zip(results, self._dtypes, strict=True)]
+        return self._named([_own(each, arrays) for each in found])
 
     def _named(self, results: list[Array]) -> dict[str, Array]:
         names, requires = [name for name, _ in self.meta["outputs"]], self.meta["requires"]
@@ -111,6 +115,17 @@ class TvmRunnable:
                 if not RELATIONS[relation](*sizes):
                     _violated(f"{left} {relation} {right} ({sizes[0]} {relation} {sizes[1]})")
         return dims
+
+    @cached_property
+    def _dtypes(self) -> list[str]:
+        """The dtypes of all that the library returns."""
+        outputs = [type["dtype"] for _, type in self.meta["outputs"]]
+        parameters = {path: type["dtype"] for path, type in self.meta["parameters"]}
+        return [
+            *outputs,
+            *("bool" for _ in self.meta["requires"]),
+            *(parameters[path] for path in self.meta["updates"]),
+        ]
 
     def _draws(self, key: Any, dims: Mapping[str, int]) -> list[Array]:
         rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)

@@ -56,12 +56,21 @@ def einsum(e: Emission, *xs: Any, pattern: str) -> Any:
     dtype = "float32" if e.dtype in NARROW else e.dtype
 
     def compute(*tensors: te.Tensor) -> te.Tensor:
-        size = {letter: n for each, t in zip(reads, tensors, strict=True) for letter, n in zip(each, t.shape, strict=True)}
-        summed = {letter: te.reduce_axis((0, size[letter]), name=letter) for letter in size if letter not in result}
+        size = {
+            letter: n
+            for each, t in zip(reads, tensors, strict=True)
+            for letter, n in zip(each, t.shape, strict=True)
+        }
+        summed = {
+            letter: te.reduce_axis((0, size[letter]), name=letter) for letter in size if letter not in result
+        }
 
         def body(*index: Any) -> Any:
             at = {**summed, **dict(zip(result, index, strict=True))}
-            factors = [t(*(at[letter] for letter in each)).astype(dtype) for each, t in zip(reads, tensors, strict=True)]
+            factors = [
+                t(*(at[letter] for letter in each)).astype(dtype)
+                for each, t in zip(reads, tensors, strict=True)
+            ]
             product = factors[0]
             for factor in factors[1:]:
                 product = product * factor

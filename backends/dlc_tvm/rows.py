@@ -20,7 +20,17 @@ ELEMENTWISE: Mapping[str, Row] = {
     },
     **{
         name: simple(getattr(R, name))
-        for name in ("floor", "ceil", "abs", "isnan", "isfinite", "logical_not", "logical_and", "logical_or", "where")
+        for name in (
+            "floor",
+            "ceil",
+            "abs",
+            "isnan",
+            "isfinite",
+            "logical_not",
+            "logical_and",
+            "logical_or",
+            "where",
+        )
     },
     "expm1": wide(pointwise("expm1", each.expm1)),
     "log1p": wide(pointwise("log1p", each.log1p)),
@@ -73,7 +83,9 @@ SHAPES: Mapping[str, Row] = {
     "take": shapes.take,
     "take_along": lambda e, x, index, axis: R.gather_elements(x, index, axis=axis),
     "scatter": lambda e, x, index, values, axis: R.scatter_elements(x, index, values, axis=axis),
-    "scatter_add": lambda e, x, index, values, axis: R.scatter_elements(x, index, values, axis=axis, reduction="add"),
+    "scatter_add": lambda e, x, index, values, axis: R.scatter_elements(
+        x, index, values, axis=axis, reduction="add"
+    ),
     "update_slice": shapes.update_slice,
     "top_k": shapes.top_k,
     "argsort": shapes.argsort,

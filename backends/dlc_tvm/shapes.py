@@ -29,7 +29,9 @@ def slice_(e: Emission, x: Any, start: Any, stop: Any, step: Any) -> Any:
     """Axes that are kept whole are left out."""
     cuts = [
         (axis, begin, end, stride)
-        for axis, (begin, end, stride) in enumerate(zip(e.sizes.all(start), e.sizes.all(stop), step, strict=True))
+        for axis, (begin, end, stride) in enumerate(
+            zip(e.sizes.all(start), e.sizes.all(stop), step, strict=True)
+        )
         if not (equal(begin, 0) and stride == 1 and equal(end, x.ty.shape[axis]))
     ]
     if not cuts:
@@ -45,7 +47,9 @@ def slice_(e: Emission, x: Any, start: Any, stop: Any, step: Any) -> Any:
 
         return te.compute(shape, body, name="slice")
 
-    return e.kernel("slice", compute, x, sizes=(e.shape, [begin_at.get(axis, 0) for axis in range(len(step))]))
+    return e.kernel(
+        "slice", compute, x, sizes=(e.shape, [begin_at.get(axis, 0) for axis in range(len(step))])
+    )
 
 
 def pad(e: Emission, x: Any, before: Any, after: Any, value: float) -> Any:
@@ -73,8 +77,10 @@ def flip(e: Emission, x: Any, axes: tuple[int, ...]) -> Any:
 def arange(e: Emission, start: Any, stop: Any, step: int, dtype: str) -> Any:
     count, first = constant(e.shape[0]), constant(e.sizes.one(start))
     if count is not None and first is not None and count <= LARGEST_CONSTANT:
-        numbers = np.arange(first, first + count * step, step, np.int64)
-        return R.astype(e.const(numbers, "int64"), e.dtype) if e.dtype != "int64" else e.const(numbers, "int64")
+        numbers = np.arange(count) * step + first
+        return (
+            R.astype(e.const(numbers, "int64"), e.dtype) if e.dtype != "int64" else e.const(numbers, "int64")
+        )
 
     def compute(shape: Any, begin: Any) -> te.Tensor:
         return te.compute(shape, lambda i: (begin[0] + i * step).astype(e.dtype), name="arange")

@@ -41,7 +41,9 @@ class Sizes:
     def __post_init__(self) -> None:
         self.factors = divisors(self.function.facts)
         axes = {axis for value in self.function.inputs for axis in value.type.axes}
-        self.plain = {name for name in self.function.dims if Dim.symbol(name) in axes and name not in self.factors}
+        self.plain = {
+            name for name in self.function.dims if Dim.symbol(name) in axes and name not in self.factors
+        }
 
     def symbol(self, name: str) -> Any:
         if name not in self._symbols:

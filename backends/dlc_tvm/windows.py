@@ -42,7 +42,14 @@ def conv(e: Emission, x: Any, w: Any, stride: Ints, padding: Pairs, dilation: In
 
 
 def conv_transpose(
-    e: Emission, x: Any, w: Any, stride: Ints, padding: Pairs, output_padding: Ints, dilation: Ints, groups: int
+    e: Emission,
+    x: Any,
+    w: Any,
+    stride: Ints,
+    padding: Pairs,
+    output_padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Any:
     """The convolution of x, spread by `stride` and bordered with zeros, with the kernels turned round.
 
@@ -60,7 +67,9 @@ def _spread(e: Emission, x: Any, stride: Ints, before: Ints, after: Ints) -> Any
     """x with stride - 1 zeros between neighbours and a border, which may also cut (where it is negative)."""
 
     def compute(t: te.Tensor) -> te.Tensor:
-        space = [(n - 1) * s + 1 + a + b for n, s, a, b in zip(t.shape[2:], stride, before, after, strict=True)]
+        space = [
+            (n - 1) * s + 1 + a + b for n, s, a, b in zip(t.shape[2:], stride, before, after, strict=True)
+        ]
 
         def body(b: Any, c: Any, *index: Any) -> Any:
             at = [i - a for i, a in zip(index, before, strict=True)]
@@ -102,7 +111,9 @@ def max_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ce
     return e.kernel("max_pool", compute, x, sizes=(e.shape,))
 
 
-def avg_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool, count_padding: bool) -> Any:
+def avg_pool(
+    e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool, count_padding: bool
+) -> Any:
     """The sum of each window over the number of its elements; PyTorch counts padding, but not what `ceil` adds to it."""
     if not ceil and e.dtype not in NARROW:
         return AVG_POOLS[len(kernel) - 1](

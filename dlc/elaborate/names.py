@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from dlc import ops
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import habits
@@ -74,7 +75,12 @@ def library(name: str) -> Any:
     if builtin is not None:
         return builtin
     definition = library_definition(name)
-    return definition if definition is not None else _MISSING
+    if definition is not None:
+        return definition
+    from dlc.elaborate.defined import defined
+
+    added = defined(name)
+    return added if added is not None else _MISSING
 
 
 def named(frame: Frame, unit: Unit, name: str, span: Span) -> Any:
@@ -130,7 +136,7 @@ def visible(frame: Frame) -> set[str]:
     from dlc.elaborate.initial import INITIALS
 
     initials = INITIALS if frame.init_shape is not None else ()
-    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *CONSTANTS, *initials}
+    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *ops.added(), *CONSTANTS, *initials}
 
 
 def unknown(frame: Frame, name: str, span: Span) -> Any:

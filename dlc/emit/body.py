@@ -170,10 +170,13 @@ class Writer:
         deep."""
         while True:
             result = self.finish(transform(value, self._operand))
-            nested = [name for name in refs(value) if name in self.pending and not self._is_atom(name)]
+            found = dict.fromkeys(refs(value))
+            nested = [name for name in found if name in self.pending and not self._is_atom(name)]
             if not nested or (self.fits(result, room) and depth(result) <= MAX_DEPTH):
                 return result
-            self.settle(max(nested, key=self._weight))
+            # Of many alike (the branches of a concatenation), none stays.
+            for name in nested if len(nested) > 2 else [max(nested, key=self._weight)]:
+                self.settle(name)
 
     def settle(self, name: str) -> None:
         """Make a nested value a statement."""
@@ -218,7 +221,7 @@ class Writer:
         hints = [self.hint(value.name)]
         if hints[0] in step.unnamed:
             hints = [*self._said(value.name), *self._passed_on(step, source), *self._goal(value.name)]
-            hints += () if value.name in self.roles else ("y", "z")
+            hints += () if value.name in self.roles else ("y", "z", "w")
         name = self.variables.hold(value.name, hints)
         self.dtypes[name] = value.type.dtype
         return name

@@ -54,8 +54,8 @@ class Group:
     members: tuple[str, ...]
     sketch: Sketch
     parameters: tuple[tuple[str, Vector], ...] = ()
-    shapes: tuple[tuple[Expr | None, ...], tuple[Expr | None, ...]] = ((), ())
-    """What comments say of the inputs' and the outputs' shapes."""
+    shapes: tuple[tuple[Expr, ...], tuple[Expr, ...]] = ((), ())
+    """The inputs' and the outputs' shapes."""
 
     def arguments(self, member: str) -> tuple[tuple[str, Number], ...]:
         """What a call of `member` passes."""
@@ -127,8 +127,8 @@ def _merge(members: list[Sketch]) -> Group:
     inputs = ([comment_of(value.type) for value in member.function.inputs] for member in members)
     outputs = (map(comment_of, member.function.output_types) for member in members)
     shapes = (
-        tuple(_comment(each, terms) for each in zip(*inputs, strict=True)),
-        tuple(_comment(each, terms) for each in zip(*outputs, strict=True)),
+        tuple(_shape(each, terms) for each in zip(*inputs, strict=True)),
+        tuple(_shape(each, terms) for each in zip(*outputs, strict=True)),
     )
     return Group(names, replace(members[0], steps=steps), terms.parameters(), shapes)
 
@@ -164,6 +164,11 @@ def _comment(comments: Sequence[Expr | None], terms: Terms) -> Expr | None:
     if len(axes) != len(comments) or len(set(map(len, axes))) > 1:
         return None
     return Seq(tuple(_axis(sizes, terms) for sizes in zip(*axes, strict=True)), "[]")
+
+
+def _shape(comments: Sequence[Expr | None], terms: Terms) -> Expr:
+    """`[B, _, 64]`; `[...]` where members differ in the number of axes."""
+    return _comment(comments, terms) or Word("[...]" if any(comments) else "[]")
 
 
 def _axis(sizes: Sequence[Expr], terms: Terms) -> Expr:

@@ -23,6 +23,7 @@ FAMILIES = (
 )
 
 _defined: dict[str, OpDef] = {}
+_added: set[str] = set()
 _loaded = False
 
 
@@ -57,4 +58,15 @@ def define(op: OpDef) -> OpDef:
     if op.name in _load():
         raise ValueError(f"there is an op `{op.name}` already")
     _defined[op.name] = op
+    _added.add(op.name)
     return op
+
+
+def added() -> frozenset[str]:
+    """The names of the ops that `define` added."""
+    return frozenset(_added)
+
+
+def row(name: str, backend: str) -> str | None:
+    """How an op that `define` added is said by a backend; None where it does not tell."""
+    return _defined[name].rows.get(backend) if name in _added else None

@@ -105,6 +105,9 @@ class OpDef:
     """False where the result has no derivative by nature (comparisons, argmax, arange)."""
     variadic: bool = False
     """True where the first parameter stands for any number of tensors (`concat`)."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """For an op of another package: how a backend says it, `{"torch": "torch.sinc({x})"}`, its slots the operands and
+    attributes by name. Those of this project have their rows in the backends."""
 
     @cached_property
     def name(self) -> str:

@@ -137,10 +137,17 @@ def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metad
                 file.write(save(arrays, dict(metadata) if metadata else None))
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private; the finished one is as any other
         os.replace(temporary, place)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 # --- filling a program -----------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ A block's language is the first word of its info string; further words say how i
     dl fragment             statements; they are checked in the body of FRAGMENT
     python                  runs after the page's Python blocks before it, in one namespace
     sh                      runs if every command is one of `dlc`; `sh exit=1` must end with that status
-    text output             what the `sh` block before it printed; a line `…` stands for any lines
+    text output             what the `sh` block before it printed: a line `…` stands for any lines, `…` in a line
+                            for any text
     … slow                  takes more than a few seconds
 """
 
@@ -65,9 +66,9 @@ class Block:
 
 
 @cache
-def blocks(language: str) -> tuple[Block, ...]:
-    """Every block of a language, page by page."""
-    return tuple(block for page in PAGES for block in _blocks(page) if block.language == language)
+def blocks() -> tuple[Block, ...]:
+    """Every block, page by page."""
+    return tuple(block for page in PAGES for block in _blocks(page))
 
 
 def _blocks(page: Path) -> Iterator[Block]:

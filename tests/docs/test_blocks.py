@@ -1,54 +1,76 @@
-"""Every code block of the documentation does what the page says."""
+"""Every code block of the documentation does what the page says. Those of a page run in one folder, in order."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dlc
 import pytest
+from dlc.cli import build
 from dlc.diagnostics import render_all
+from typer.testing import CliRunner
 
 from .pages import ROOT, Block, blocks, wrapped
 
 FolderOf = Callable[[Path], Path]
 
 
-def each(found: Iterable[Block]) -> list[Any]:
-    """Blocks as parameters of a test."""
-    return [
-        pytest.param(block, id=block.id, marks=[pytest.mark.slow] if block.slow else []) for block in found
-    ]
+def commands(block: Block) -> list[str]:
+    """The commands of a shell block, each on one line, comments left out."""
+    joined = block.text.replace("\\\n", " ")
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
+    return [line for line in lines if line]
+
+
+def is_run(block: Block) -> bool:
+    """Whether a block is run: of shell blocks, those that hold nothing but commands of `dlc`; what installs or builds
+    is not."""
+    if block.language == "sh":
+        return all(line.startswith("dlc ") for line in commands(block))
+    return block.language in ("dl", "python")
+
+
+PARAMETERS = [
+    pytest.param(block, id=block.id, marks=[pytest.mark.slow] if block.slow else [])
+    for block in blocks()
+    if is_run(block)
+]
+
+
+@pytest.mark.parametrize("block", PARAMETERS)
+def test_block(block: Block, folder_of: FolderOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder_of(block.page))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    {"dl": check, "python": execute, "sh": run}[block.language](block)
 
 
 # --- dl --------------------------------------------------------------------------------------------------------
 
 
-def diagnostics(text: str, root: Path) -> tuple[dlc.Diagnostic, ...]:
-    try:
-        return dlc.loads(text, name="page.dl", root=root).check()
-    except dlc.SpecError as error:
-        return error.diagnostics
-
-
-@pytest.mark.parametrize("block", each(blocks("dl")))
-def test_spec(block: Block, folder_of: FolderOf) -> None:
+def check(block: Block) -> None:
     text = wrapped(block.text) if "fragment" in block.words else block.text
-    place = folder_of(block.page)
     if name := block.option("file"):
-        (place / name).write_text(text, encoding="utf-8")
-    found = diagnostics(text, place)
+        Path(name).write_text(text, encoding="utf-8")
+    found = diagnostics(text)
+    shown = render_all(found, {"page.dl": text})
     if "wrong" in block.words:
         expected = {word for word in block.words if re.fullmatch(r"E\d{4}", word)}
         assert expected, "a wrong block names its codes"
-        assert {one.code for one in found} == expected, render_all(found, {"page.dl": text})
+        assert {each.code for each in found} == expected, shown
     else:
-        assert not found, render_all(found, {"page.dl": text})
+        assert not found, shown
+
+
+def diagnostics(text: str) -> tuple[dlc.Diagnostic, ...]:
+    try:
+        return dlc.loads(text, name="page.dl").check()
+    except dlc.SpecError as error:
+        return error.diagnostics
 
 
 # --- python ----------------------------------------------------------------------------------------------------
@@ -56,9 +78,7 @@ def test_spec(block: Block, folder_of: FolderOf) -> None:
 _namespaces: dict[Path, dict[str, Any]] = {}
 
 
-@pytest.mark.parametrize("block", each(blocks("python")))
-def test_python(block: Block, folder_of: FolderOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder_of(block.page))
+def execute(block: Block) -> None:
     namespace = _namespaces.setdefault(block.page, {"__name__": block.page.stem})
     exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
 
@@ -66,45 +86,26 @@ def test_python(block: Block, folder_of: FolderOf, monkeypatch: pytest.MonkeyPat
 # --- sh --------------------------------------------------------------------------------------------------------
 
 
-def commands(block: Block) -> list[str]:
-    """The commands of a block, each on one line, comments left out."""
-    joined = block.text.replace("\\\n", " ")
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in joined.splitlines())
-    return [line for line in lines if line]
-
-
-def runs(block: Block) -> bool:
-    """Whether a block holds nothing but commands of `dlc`: what installs or builds is not run here."""
-    return all(line.startswith("dlc ") for line in commands(block))
-
-
-def shortened(line: str) -> str:
-    """A training of README.md with one step: there it is hours long."""
-    return f"{line} --set settings.steps=1" if line.startswith("dlc train") and "settings" not in line else line
-
-
-@pytest.mark.parametrize("block", each(block for block in blocks("sh") if runs(block)))
-def test_commands(block: Block, folder_of: FolderOf) -> None:
-    environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "NO_COLOR": "1",
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "100",
-    }
-    status, printed = int(block.option("exit", "0")), ""
-    lines = commands(block)
+def run(block: Block) -> None:
+    lines, printed = commands(block), ""
     for line in lines:
-        line = shortened(line) if block.page.parent == ROOT else line
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=folder_of(block.page), env=environment, capture_output=True, text=True
-        )
-        expected = status if line is lines[-1] or len(lines) == 1 else 0
-        assert done.returncode == expected, f"{line}\n{done.stdout}{done.stderr}"
-        printed += done.stdout + done.stderr
+        words = shlex.split(line)[1:]
+        if block.page.parent == ROOT and words[0] == "train":
+            words += ["--set", "settings.steps=1"]  # hours long as it stands there
+        done = CliRunner().invoke(build(words[0]), words, prog_name="dlc")
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        status = int(block.option("exit", "0")) if line is lines[-1] else 0
+        assert done.exit_code == status, f"{line}\n{done.output}"
+        printed += done.output
     if block.output is not None:
-        pattern = r".*".join(re.escape(part.strip("\n")) for part in re.split(r"^…$", block.output, flags=re.MULTILINE))
-        assert re.fullmatch(pattern, trimmed(printed), re.DOTALL), printed
+        assert re.fullmatch(pattern(block.output), trimmed(printed)), printed
+
+
+def pattern(output: str) -> str:
+    """A regular expression for what a page shows as printed."""
+    lines = [re.escape(line).replace("…", "[^\n]*") for line in output.strip("\n").splitlines()]
+    return "\n".join(r"[\s\S]*" if line == "[^\n]*" else line for line in lines)
 
 
 def trimmed(text: str) -> str:

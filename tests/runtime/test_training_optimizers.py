@@ -31,7 +31,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_torch_and_jax_agree(optimizer: str, tmp_path: Path) -> None:
-    tried = loaded(block(optimizer, "steps = 6, clip_norm = 1.0", net="Net(layers=1, p=0.0)"))
+    tried = loaded(block(optimizer, "steps = 6, clip_norm = 1.0", net="Small()"))
     for backend in BACKENDS:
         dlc.train(tried, backend=backend, out=tmp_path / backend)
     ours = losses(tmp_path / "torch")

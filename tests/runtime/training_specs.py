@@ -23,6 +23,10 @@ model Net(width: int = 16, layers: int = 2, p: float = 0.2)(x: [B, 1, 28, 28]) -
     }
     return x |> linear(10) as last
 }
+
+model Small()(x: [B, 1, 28, 28]) -> [B, 10] {
+    return x |> conv2d(4, 5, stride=4) as conv |> gelu |> flatten |> linear(10) as last
+}
 """
 
 

@@ -13,6 +13,7 @@ from dlc_torch.load import build
 from dlc import ops
 from dlc.backend import EmitOptions
 from dlc.ops import samples
+from dlc.passes.pipeline import optimize
 from dlc.runtime import interpret
 from dlc.runtime.prepare import prepare
 
@@ -38,9 +39,7 @@ def test_ops(op: ops.OpDef, i: int) -> None:
 def test_specs(case: Case, level: int) -> None:
     program = case.program()
     values, given = weights(program, case.scale), inputs(program, case.dims)
-    runnable = BACKEND.load(
-        emitted(program, level), prepare(program if level < 2 else _optimized(program, level), values)
-    )
+    runnable = BACKEND.load(emitted(program, level), prepare(optimize(program, level), values))
     found, expected = runnable(**given), interpret.run(program, values, given)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
