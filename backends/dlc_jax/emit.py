@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path as FilePath
 
+from dlc import ops
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.grouping import Group, Sketch, group
 from dlc.emit.names import snake, unique
@@ -30,15 +31,17 @@ from dlc_jax.methods import SAY
 from dlc_jax.prepare import prepare_function, prepared
 from dlc_jax.sketch import Callee, Sketcher, Traits
 from dlc_jax.slices import partition
+from dlc_jax.stacking import stack_function
 
 METHODS = {**SAY, **LAYERS}
 
 
 def is_native(op: Op) -> bool:
-    """Whether a composite is kept as it is: said by a row, by a function of `library.py`, or by one that
-    is made from its definition."""
+    """Whether an op is kept as it is: said by a row, by a function of `library.py`, or by one that is made
+    from its definition."""
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
-    return composite or op.op in rows.ROWS or op.op in SAY or ops.row(op.op, "jax") is not None
+    primitive = op.op == "size" or (ops.known(op.op) and (op.op in rows.ROWS or op.op in SAY))
+    return composite or primitive or ops.row(op.op, "jax") is not None
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -54,6 +57,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         ],
         "key": module.traits.key,
         "updates": module.traits.updates,
+        "stacks": module.stacks,
         "precision": options.precision,
         "trainable": [each.path for each in program.parameters if each.trainable],
         "dtypes": dict(_dtypes(module)),
@@ -77,6 +81,7 @@ class Module:
     callees: dict[str, Callee] = field(default_factory=dict)
     documented: set[tuple[str, str]] = field(default_factory=set)
     traits: Traits = field(init=False)
+    stacks: bool = False
 
     def source(self) -> str:
         *emissions, apply = self._emissions()
@@ -85,11 +90,28 @@ class Module:
         used = [self.callees[param.init].name for _, param in prepared(self)]
         emissions = self._reached(emissions, (apply.group.sketch, *init.unknown.sketches), used)
         functions = [emission.lines() for emission in emissions]
-        body = [*functions, *init.helpers(), init.lines(), prepare_function(self), apply.lines()]
+        body = [
+            *functions,
+            *init.helpers(),
+            init.lines(),
+            prepare_function(self),
+            *self._entry(apply, emissions),
+        ]
         library = _copied("\n".join(line for lines in body for line in lines))
         return _joined(self._head(bool(used)), library, ["\n".join(lines) for lines in body if lines])
 
     # Functions
+
+    def _entry(self, apply: Emission, emissions: Sequence[Emission]) -> list[list[str]]:
+        """`apply`, or `stack`, `forward` and `apply` where there are loops over layers."""
+        stack = stack_function(self.program, [*emissions, apply])
+        self.stacks = bool(stack)
+        if not stack:
+            return [apply.lines()]
+        whole = apply.wrapper()
+        apply.name, apply.nests, apply.doc = "forward", False, "`apply` on what `stack` gives."
+        apply.write()
+        return [stack, apply.lines(), whole]
 
     @cached_property
     def initial(self) -> Mapping[str, Distribution | None]:
@@ -136,7 +158,7 @@ class Module:
 
     def fresh(self, name: str) -> str:
         taken = {callee.name for callee in self.callees.values()}
-        return unique(name, taken | {*RESERVED, "apply", "init", "prepare", *_library()})
+        return unique(name, taken | {*RESERVED, "apply", "forward", "init", "prepare", "stack", *_library()})
 
     def _reached(
         self, emissions: Sequence[Emission], sketches: Iterable[Sketch], names: Iterable[str]

@@ -18,6 +18,7 @@ from dlc.ir.paths import Paths
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_jax.sketch import Key, Traits, Updating, pure
+from dlc_jax.stacking import Stack
 
 RESERVED = ("jax", "jnp", "lax", "math", "Array", "Params")
 
@@ -60,10 +61,13 @@ class Emission:
     paths: Paths
     entry: bool = False
     doc: str = ""
+    nests: bool = True
+    """Whether the entry takes the flat parameters."""
     used: set[str] = field(default_factory=set)  # names that the statements read
     sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
     written: list[str] = field(default_factory=list)
     error: NotImplementedError | None = None
+    stacks: list[Stack] = field(default_factory=list)  # layers that it loops over
 
     @property
     def function(self) -> Function:
@@ -87,10 +91,21 @@ class Emission:
 
     def write(self) -> None:
         """Write the function, which shows what it reads. An error is kept: the function may not be needed."""
+        self.stacks.clear()
         try:
             self.written = self._write()
         except NotImplementedError as error:
             self.error = error
+
+    def wrapper(self) -> list[str]:
+        """The entry on flat parameters, by way of `stack` and `forward`."""
+        inputs = [identifier(value.name) for value in self.function.inputs]
+        passed = ", ".join(["stack(params)", *inputs, *(["key"] if self.traits.key else [])])
+        return [
+            *self._signature(inputs),
+            *self._docstring(),
+            *layout(f"return forward({passed})", 1),
+        ]
 
     def _write(self) -> list[str]:
         scope = Scope()
@@ -102,7 +117,9 @@ class Emission:
         split = self.split_keys(writer, steps, scope)
         writer.write(steps)
         self._return(writer, results, scope)
-        nested = [f"{INDENT}params = nest(params)"] if self.entry and self.traits.params else []
+        nested = (
+            [f"{INDENT}params = nest(params)"] if self.entry and self.nests and self.traits.params else []
+        )
         head = [*self._signature(inputs), *self._docstring(), *nested, *self._size_lines(inputs), *split]
         return [*head, *writer.lines]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake
-from dlc.emit.python import number
+from dlc.emit.python import number, quoted
 from dlc_jax.distributions import Distribution, Scale, Shape, customary, scale_text
 from dlc_jax.initial import InitialValues
 from dlc_jax.loops import Parts, literal, statements
@@ -242,7 +242,8 @@ class Init:
             else:
                 value = value.replace("next(keys)", key)
             drawn += entry.draws
-            lines = layout(f'f"{{path}}.{entry.name}": {value}', 2)
+            name = entry.name.replace("{", "{{").replace("}", "}}")
+            lines = layout(f"f{quoted('{path}.' + name)}: {value}", 2)
             yield from (*lines[:-1], lines[-1] + ",")
 
 

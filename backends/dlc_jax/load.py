@@ -26,27 +26,34 @@ class JaxRunnable:
     meta: Mapping[str, Any]
     updates: dict[str, np.ndarray] = field(default_factory=dict)
     """The new values of buffers of the last call, by path."""
-    _compiled: Callable[..., Any] | None = None
+    _stacked: Any = None
+    _compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def native(self) -> tuple[dict[str, Any], Callable[..., Any]]:
-        return self.params, self._apply
+        return self.params, self._function("apply")
 
-    @property
-    def _apply(self) -> Callable[..., Any]:
+    def _function(self, name: str) -> Callable[..., Any]:
         import jax
 
-        if self._compiled is None:
-            self._compiled = jax.jit(self.module.apply)
-        return self._compiled
+        if name not in self._compiled:
+            self._compiled[name] = jax.jit(getattr(self.module, name))
+        return self._compiled[name]
+
+    def _run(self, arguments: list[Any]) -> Any:
+        """The program's results. Layers of loops are stacked at the first call."""
+        if not self.meta["stacks"]:
+            return self._function("apply")(self.params, *arguments)
+        if self._stacked is None:
+            self._stacked = self.module.stack(self.params)
+        return self._function("forward")(self._stacked, *arguments)
 
     def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, np.ndarray]:
         """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for
         inputs that are missing or unknown."""
         with settings(self.meta):
             arguments = call_arguments(self.meta, inputs, key)
-            results = self._apply(self.params, *arguments)
-            return self._named(results)
+            return self._named(self._run(arguments))
 
     def _named(self, results: Any) -> dict[str, np.ndarray]:
         outputs = self.meta["outputs"]

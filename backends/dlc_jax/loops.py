@@ -15,12 +15,13 @@ from dlc.emit.layout import INDENT
 from dlc.emit.python import quoted
 
 Parts = tuple[str, ...]
-"""A path's parts; inside of loops with `{i}` for an index."""
+"""A path's parts; inside of loops with a mark for the index."""
 Item = tuple[Parts, Hashable]
 Say = Callable[[Parts, Hashable, int], Iterator[str]]
 """The lines that say an item, so many levels in."""
 
-_INDICES = "ijklmn"
+_MARK = "\0"  # no label of a spec holds it
+_INDICES = "ijkl"
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -29,10 +30,19 @@ def statements(items: Sequence[Item], say: Say, indent: int = 1) -> Iterator[str
     return _block(items, say, (), indent, 0)
 
 
+def is_looped(part: str) -> bool:
+    """Whether a part has the index of a loop in it."""
+    return _MARK in part
+
+
 def literal(parts: Parts) -> str:
     """A path's source: an f-string inside of loops."""
     path = ".".join(parts)
-    return ("f" if any(f"{{{index}}}" in path for index in _INDICES) else "") + quoted(path)
+    if _MARK not in path:
+        return quoted(path)
+    texts = path.replace("{", "{{").replace("}", "}}").split(_MARK)
+    # Texts and names of indices take turns.
+    return "f" + quoted("".join(f"{{{each}}}" if i % 2 else each for i, each in enumerate(texts)))
 
 
 def _block(items: Sequence[Item], say: Say, before: Parts, indent: int, depth: int) -> Iterator[str]:
@@ -61,7 +71,8 @@ def _indexed(items: Sequence[Item], say: Say, before: Parts, indent: int, depth:
             start, index, end = _index(part)
             name = _INDICES[depth]
             yield f"{INDENT * indent}for {name} in range({f'{index}, ' if index else ''}{index + count}):"
-            yield from _block(block, say, (*before, f"{start}{{{name}}}{end}"), indent + 1, depth + 1)
+            looped = f"{start}{_MARK}{name}{_MARK}{end}"
+            yield from _block(block, say, (*before, looped), indent + 1, depth + 1)
         else:
             count = 1
             yield from _block(block, say, (*before, part), indent, depth)

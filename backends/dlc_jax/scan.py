@@ -1,7 +1,6 @@
 """`repeat` as `lax.scan` over the stacked parameters of its layers.
 
-layers = stack_layers(params["h"][str(i)] for i in range(12))
-x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, layers)
+x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, params["h"]["0:12"])
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from dataclasses import dataclass
 from dlc.emit.body import Step, Writer
 from dlc.emit.layout import INDENT, fits
 from dlc.emit.python import quoted
-from dlc.emit.tree import At, Call, Expr, Gen, Pairs, Path, Text, Word, text
+from dlc.emit.tree import At, Expr, Pairs, Path, Text, Word, text
 from dlc.ir import paths
-from dlc.ir.splice import prefixed
 from dlc_jax.functions import Emission, Scope, draws, nodes, updates_of
-
-HOLE = "{i}"
+from dlc_jax.stacking import HOLE, Stack, index_literal, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,7 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
     inner = Scope(_parts(stems, layer, scope))
     turn = _turn(emission, inner, writer, step, layer)
     carried = writer.settled(step.value, room=50)
-    xs = _stacked(emission, scope, writer, stems, indices) if stems else []
-    xs += _keys(emission, scope, step, len(indices))
+    xs = [*_layers(emission, scope, step, stems), *_keys(scope, step, len(indices))]
     writer.release(step)
     function = _inline(turn, writer) or _defined(turn, writer)
     names = [writer.target(step, target) for target in step.targets]
@@ -53,16 +49,6 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
     target = names[0] if len(names) == 1 else f"({', '.join(names)})"
     statement = f"{target}, {new} = lax.scan({', '.join((function, first, *over))})"
     writer.line(statement, writer.comment(step, names))
-
-
-def _range(indices: Sequence[int]) -> str:
-    """The source of `indices`, which are evenly spaced."""
-    start = indices[0] if indices else 0
-    by = indices[1] - start if len(indices) > 1 else 1
-    stop = start + by * len(indices)
-    if by != 1:
-        return f"range({start}, {stop}, {by})"
-    return f"range({start}, {stop})" if start else f"range({stop})"
 
 
 # Parameters of the layers
@@ -90,46 +76,15 @@ def _key(stem: str) -> str:
     return stem.replace(f".{HOLE}", "").replace(HOLE, "")
 
 
-def _stacked(
-    emission: Emission, scope: Scope, writer: Writer, stems: Sequence[str], indices: Sequence[int]
-) -> list[str]:
-    """A statement that stacks the layers' parameters."""
-    elements = [_element(scope, stem) for stem in stems]
-    keyed = Pairs(tuple((Text(_key(stem)), each) for stem, each in zip(stems, elements, strict=True)))
-    element = elements[0] if len(stems) == 1 else keyed
-    alike = all(_alike(emission, stem, indices) for stem in stems)
-    stack = Word("stack_layers" if alike else "stack_shared")
-    writer.line(f"layers = {text(Call(stack, (Gen(element, 'i', Word(_range(indices))),)))}")
-    return ["layers"]
-
-
-def _alike(emission: Emission, stem: str, indices: Sequence[int]) -> bool:
-    """Whether the layers hold the same parameters, with the same shapes."""
-    below: dict[str, set[object]] = {stem.replace(HOLE, str(i)): set() for i in indices}
-    for prefix, param in emission.paths.expand(emission.function.name):
-        path = prefixed(prefix, param.name)
-        for layer, found in below.items():
-            if path.startswith(layer + "."):
-                found.add((path.removeprefix(layer), param.type))
-    first, *rest = below.values()
-    return all(each == first for each in rest)
-
-
-def _element(scope: Scope, stem: str) -> Expr:
-    """`params["h"][str(i)]`, or `params[f"down{i}"]`."""
-    parent, _, name = stem.rpartition(".")
-    index = Word("str(i)") if name == HOLE else Word(_formatted(name))
-    return At(scope.read(parent) if parent else scope.read(""), (index,))
-
-
-def _formatted(name: str) -> str:
-    """A label with the index in it as an f-string."""
-    before, _, after = name.partition(HOLE)
-    return "f" + quoted(_escaped(before) + HOLE + _escaped(after))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+def _layers(emission: Emission, scope: Scope, step: Step, stems: Sequence[str]) -> list[str]:
+    """The stacked parameters, which `stack` puts beside those of the single layers."""
+    if not stems:
+        return []
+    stacks = [Stack.of(emission.paths, emission.function.name, stem, step.op) for stem in stems]
+    emission.stacks += stacks
+    parts = [scope.read(stack.path) for stack in stacks]
+    keyed = Pairs(tuple((Text(_key(stem)), part) for stem, part in zip(stems, parts, strict=True)))
+    return [text(parts[0] if len(parts) == 1 else keyed)]
 
 
 def _updated(scope: Scope, stems: Sequence[str]) -> dict[str, dict[str, Expr]]:
@@ -164,11 +119,12 @@ def _unstacked(stems: Iterable[str], keyed: bool, new: str, indices: Sequence[in
     found = []
     for stem in stems:
         part = f"{new}[{quoted(_key(stem))}]" if keyed else new
-        found.append(f"unstack_layers({part}, [{_formatted(stem)} for i in {_range(indices)}])")
+        paths = f"[{index_literal(stem)} for i in {range_of(indices)}]"
+        found.append(f"unstack_layers({part}, {paths})")
     return Word(" | ".join(found))
 
 
-def _keys(emission: Emission, scope: Scope, step: Step, count: int) -> list[str]:
+def _keys(scope: Scope, step: Step, count: int) -> list[str]:
     wanted = draws(step)
     return [f"jax.random.split({text(scope.keys[wanted[0]])}, {count})"] if wanted else []
 
@@ -179,7 +135,7 @@ def _keys(emission: Emission, scope: Scope, step: Step, count: int) -> list[str]
 def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: str) -> Turn:
     region = step.region
     writer = emission.writer(step.inner, region.results, scope, outer.indent + 1)
-    writer.variables.reserve((layer, "layers", "turn", "carry"))
+    writer.variables.reserve((layer, "turn", "carry"))
     for name in step.captured():
         if name in outer.pending:
             writer.pending[name] = outer.pending[name]

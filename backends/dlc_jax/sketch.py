@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from dlc import ops
+from dlc.diagnostics import SpecError
+from dlc.diagnostics import training as problems
 from dlc.emit.body import Step, comment_of
 from dlc.emit.grouping import Sketch
 from dlc.emit.names import snake
@@ -201,7 +204,9 @@ class Sketcher:
         row = ops.row(op.op, "jax")
         if row is not None:
             return self.row(row, op)
-        raise SpecError([problems.UNSUPPORTED.at(op.span, backend="jax", op=op.op, reason="it has no row for it")])
+        raise SpecError(
+            [problems.UNSUPPORTED.at(op.span, backend="jax", op=op.op, reason="it has no row for it")]
+        )
 
     # Operands
 

@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc import ops
+from dlc.diagnostics import SpecError
+from dlc.diagnostics import training as problems
 from dlc.emit.names import identifier, snake
 from dlc.emit.tree import (
     Call,

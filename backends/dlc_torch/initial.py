@@ -259,7 +259,9 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
         described = _described(group)
         main = _main(described, kinds[key]) if key[0] else None
         if main is not None:
-            optional = key[1] == "bias" and any(_lacks(everything, key[0], "bias"))
+            # A convolution's bias may be None, as far as a type checker knows.
+            lacking = key[0].startswith("nn.Conv") or any(_lacks(everything, key[0], "bias"))
+            optional = key[1] == "bias" and lacking
             made.append(Rule(described[main][0], key[0], key[1], optional=optional))
         for text, (what, members) in described.items():
             if text != main:

@@ -358,7 +358,7 @@ def registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
     """A part put into `base` by hand, also under a name that nn.Module would refuse."""
     if is_taken(label):
         table = {"module": "_modules", "parameter": "_parameters", "buffer": "_buffers"}[kind]
-        return Call(Dot(Dot(base, table), "__setitem__"), (Text(label), value))
+        return Call(Dot(Dot(base, table), "update"), (Pairs(((Text(label), value),)),))
     method = {"module": "add_module", "parameter": "register_parameter", "buffer": "register_buffer"}[kind]
     return Call(Dot(base, method), (Text(label), value))
 
@@ -430,7 +430,8 @@ def looked_up(base: Expr, labels: list[str], kind: str = "submodule") -> Expr:
         base = looked_up(base, labels[:taken])
     last = taken == len(labels) - 1
     table = {"parameter": "_parameters", "buffer": "_buffers"}.get(kind, "_modules") if last else "_modules"
-    found = At(Dot(base, table), (Text(labels[taken]),))
+    # (`vars` says nothing of types, where `base._modules` would say that the part may be None.)
+    found = At(At(Call(Word("vars"), (base,)), (Text(table),)), (Text(labels[taken]),))
     return found if last else looked_up(found, labels[taken + 1 :], kind)
 
 

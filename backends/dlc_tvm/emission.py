@@ -10,6 +10,7 @@ import tvm_ffi
 from tvm import relax, te, tirx
 from tvm.ir import Constant
 from tvm.relax import op as R
+from tvm.relax.expr import te_tensor
 from tvm.sym import Analyzer
 
 from dlc_tvm.sizes import Sizes
@@ -65,7 +66,7 @@ class Emission:
         for size in _flat([*(x.ty.shape for x in operands), *sizes]):
             for variable in _variables(size):
                 own.setdefault(variable, tirx.Var(variable.name, "int64"))
-        tensors = [relax.te_tensor(x, own, _name(x, i)) for i, x in enumerate(operands)]
+        tensors = [te_tensor(x, own, _name(x, i)) for i, x in enumerate(operands)]
         result = compute(*tensors, *(_substituted(size, own) for size in sizes))
         given = {size for tensor in (*tensors, result) for size in tensor.shape if isinstance(size, tirx.Var)}
         extra = [variable for variable in own.values() if variable not in given]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from dlc import backend as backends
 from dlc import ops
+from dlc.backend import Backend
 from dlc.elaborate.project import library_definition, library_index
 from dlc.ir.nodes import Op
 from dlc.syntax import ast
@@ -42,16 +44,17 @@ def _row(name: str, signature: str, doc: str, kind: str, flops: str) -> dict[str
 
 
 def _how(backend_name: str, name: str, kind: str) -> str:
-    reason = unsupported(backend_name).get(name)
+    backend = backends.find(backend_name)
+    reason = unsupported(backend).get(name)
     if reason is not None:
         return f"missing: {reason}"
-    if backends.find(backend_name).is_native(Op(name, (), ())):
+    if backend.is_native(Op(name, (), (), path="part" if kind == "layer" else "")):
         return "native"
     return "missing" if kind == "primitive" else "decomposed"
 
 
-def unsupported(backend_name: str) -> dict[str, str]:
-    """Ops that a backend declares it can't do, with the reason."""
-    module = importlib.import_module(f"dlc_{backend_name}")
-    found: dict[str, str] = getattr(module, "UNSUPPORTED", {})
+def unsupported(backend: Backend) -> Mapping[str, str]:
+    """Ops that a backend's module declares it can't do (`UNSUPPORTED`), with the reason."""
+    module = sys.modules[type(backend).__module__]
+    found: Mapping[str, str] = getattr(module, "UNSUPPORTED", {})
     return found

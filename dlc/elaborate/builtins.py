@@ -889,7 +889,10 @@ def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
         frame.fail(problems.MISSING_ARGUMENT, node.span, callee="range", name="n")
     if len(values) == 3 and values[2] == 0:
         frame.fail(problems.STATIC_ERROR, node.span, message="the step of a range can't be 0")
-    return range(*values)
+    result = range(*values)
+    if any(abs(each) >= 2**62 for each in values):
+        frame.fail(problems.BUDGET, node.span, what="this range", found="numbers over 62 bits", limit="62 bits")
+    return result
 
 
 def _listing(name: str, make: Callable[..., Any]) -> Builtin:

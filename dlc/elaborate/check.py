@@ -9,6 +9,7 @@ from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import without_consequences
 from dlc.elaborate.check_weights import check_weights
+from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
@@ -22,6 +23,7 @@ from dlc.syntax import ast
 _OPEN = {each.code for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)}
 
 
+@deep
 def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
     found: list[Diagnostic] = list(project.diagnostics)

@@ -14,7 +14,7 @@ from dlc.ops.signature import MISSING
 
 # How a static argument is read, by its written type.
 _READ: Mapping[str, Callable[[Call, str], Any]] = {
-    "int": Call.int, "float": Call.number, "bool": Call.flag, "str": Call.text, "dtype": Call.dtype, "dim": Call.size,
+    "int": Call.integer, "float": Call.number, "bool": Call.flag, "str": Call.text, "dtype": Call.dtype, "dim": Call.size,
     "list[dim]": Call.sizes, "dims": Call.sizes,
 }  # fmt: skip
 
@@ -32,7 +32,9 @@ def defined(name: str) -> Builtin | None:
 
 
 def _expand(call: Call, op: OpDef) -> Any:
-    first: Tensor | None = next((call[each.name] for each in op.signature.operands if isinstance(call[each.name], Tensor)), None)
+    first: Tensor | None = next(
+        (call[each.name] for each in op.signature.operands if isinstance(call[each.name], Tensor)), None
+    )
     operands = [
         None if each.optional and call[each.name] is None else call.tensor(each.name, like=first)
         for each in op.signature.operands

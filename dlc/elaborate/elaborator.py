@@ -10,6 +10,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, parameters
+from dlc.elaborate.depth import deep
 
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
@@ -35,7 +36,7 @@ from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
-STEP_LIMIT = 5_000_000
+STEP_LIMIT = 2_000_000
 DEPTH_LIMIT = 60
 
 
@@ -90,6 +91,7 @@ class Elaborator:
         builder = Builder(Facts())
         return Frame(self, unit, "", "static", builder, chain=chain, library=library, training=self.training)
 
+    @deep
     def let(self, unit: Unit, item: ast.Let) -> Any:
         """The value of a `let`. Constants from files are read by the handler of `npz`."""
         key = (id(unit), item.name)
@@ -118,6 +120,7 @@ class Elaborator:
 
         return find
 
+    @deep
     def preset(self, unit: Unit, item: ast.Preset) -> PresetRef:
         """A preset: its model, and the settings that it gives."""
         from dlc.elaborate.expressions import evaluate
@@ -160,6 +163,7 @@ class Elaborator:
 
     # --- functions -------------------------------------------------------------------------------------------------
 
+    @deep
     def instantiate(self, caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
         """The function for this callee with these static values and sizes, elaborated at its first use."""
         self.project.reached.add(callee.definition)
@@ -171,6 +175,8 @@ class Elaborator:
         self._open.append(((callee.definition, callee.entry), callee.name))
         try:
             made = self._elaborate(callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node))
+        except RecursionError:
+            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle="nested too deeply")
         finally:
             self._open.pop()
         self.made[key] = made

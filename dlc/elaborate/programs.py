@@ -10,6 +10,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls import Given, bind_static_arguments, entries
+from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, inner_types
@@ -24,7 +25,7 @@ from dlc.types.axes import AxisError, evaluate_axis, unbound_names
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
-PARAMETER_LIMIT = 1_000_000
+PARAMETER_LIMIT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class EntryPoint:
         return dict(self.static)
 
 
+@deep
 def build(
     project: Project,
     model: Instance | PresetRef | EntryPoint,
@@ -66,6 +68,7 @@ def build(
     return None if any(each.severity == "error" for each in diagnostics) else program
 
 
+@deep
 def point_of(
     elaborator: Elaborator, model: Definition | PresetRef, overrides: Mapping[str, Any], span: Span
 ) -> EntryPoint:
@@ -218,7 +221,7 @@ def resolve_parameters(elaborator: Elaborator, root: str) -> tuple[Parameter, ..
             frame = elaborator.static_frame(_unit(elaborator))
             frame.fail(
                 problems.BUDGET,
-                function.span,
+                elaborator.functions[root].span,
                 what="the number of parameters",
                 found=f"over {PARAMETER_LIMIT:,}",
                 limit=f"{PARAMETER_LIMIT:,}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dlc.diagnostics import Diagnostic
+from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.project import Project, Unit
 from dlc.elaborate.values import Definition
@@ -28,6 +29,7 @@ def run_tests(project: Project, unit: Unit) -> Iterator[Outcome]:
             yield _run(project, unit, item)
 
 
+@deep
 def _run(project: Project, unit: Unit, item: ast.Test) -> Outcome:
     from dlc.elaborate.statements import run_body
 

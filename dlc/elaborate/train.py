@@ -11,6 +11,7 @@ from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate import names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
+from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.name_patterns import near
@@ -137,6 +138,7 @@ class _State:
     inputs: list[Value] = field(default_factory=list)
 
 
+@deep
 def build_plan(
     project: Project,
     unit: Unit,

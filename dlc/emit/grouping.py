@@ -111,7 +111,8 @@ def _mask(step: Step, names: dict[str, str], sizes: Mapping[str, str]) -> object
     value = transform(step.value, mask)
     for target in step.targets:
         names[target.name] = str(len(names))
-    return step.op.op, value, len(step.targets), inner, results
+    # What a region's operation says of its turns is no expression: it can't become a parameter.
+    return step.op.op, step.op.attrs if region else (), value, len(step.targets), inner, results
 
 
 def _merge(members: list[Sketch]) -> Group:

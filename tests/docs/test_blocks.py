@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dlc
 import pytest
+from typer.testing import CliRunner
+
+import dlc
 from dlc.cli import build
 from dlc.diagnostics import render_all
-from typer.testing import CliRunner
 
 from .pages import ROOT, Block, blocks, wrapped
 

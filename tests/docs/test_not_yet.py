@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dlc
 import pytest
+
+import dlc
 
 from .pages import ROOT, wrapped
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tvm import IRModule, tirx
 
+from dlc_tvm.schedule.blockwise import blockwise
 from dlc_tvm.schedule.columns import columns
 from dlc_tvm.schedule.contraction import contraction
 from dlc_tvm.schedule.elementwise import elementwise
@@ -14,7 +15,7 @@ from dlc_tvm.schedule.machine import Machine
 from dlc_tvm.schedule.nest import TVM_ERRORS, Kernel, NotApplicable, Rule, log
 from dlc_tvm.schedule.rows import rows
 
-RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns)
+RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns, blockwise)
 
 
 def schedule(

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tvm import sym
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
-from dlc_tvm.schedule.elementwise import inline, spread, vectorize_tail
-from dlc_tvm.schedule.nest import Kernel, NotApplicable, fuse, loads, loops_by_kind, variables
+from dlc_tvm.schedule.elementwise import has_tail, inline, spread, vectorize_tail
+from dlc_tvm.schedule.nest import Kernel, contiguous, fuse, loops_by_kind
 
 
 def blockwise(kernel: Kernel) -> None:
-    kept = inline(kernel, [block for block in kernel.blocks[:-1] if block.is_injective()])
+    *others, last = kernel.blocks
+    kept = inline(kernel, [block for block in others if block.is_injective()])
     for block in kernel.blocks:
         if not block.is_injective():
             _reduction(kernel, block)
-        elif block in kept or block is kernel.blocks[-1]:
+        elif block in kept or block is last:
             spread(kernel, block)
 
 
 def _reduction(kernel: Kernel, block: SBlockInfo) -> None:
-    """Outputs over threads; the last of them over lanes too, if they are next to each other in the inputs."""
+    """Outputs over threads; and over lanes too, if neighbours read neighbours."""
     sch, loops = kernel.sch, loops_by_kind(kernel.sch, block.block_rv)
     spatial = [loop for loop, reduces in loops if not reduces]
     depth = [loop for loop, reduces in loops if reduces]
     if not spatial or not depth:
         return
+    if not contiguous(kernel.stmt(block), len(spatial) - 1):
+        sch.parallel(fuse(sch, spatial))
+        return
     *outer, lane = spatial
-    if _contiguous(kernel, block):
-        sch.reorder(*outer, *depth, lane)
-        if not outer:
-            ...
-    sch.parallel(fuse(sch, outer or [lane]))
+    sch.reorder(*outer, *depth, lane)
+    chunk = vectorize_tail(sch, lane, kernel.lanes(block))
+    if chunk is not None:
+        sch.reorder(*outer, chunk, *depth)
+        outer = outer if outer and has_tail(sch, chunk) else [*outer, chunk]
+    if outer:
+        sch.parallel(fuse(sch, outer))
+    sch.decompose_reduction(block.block_rv, depth[0])

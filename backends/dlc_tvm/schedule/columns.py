@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import tvm_ffi
-from tvm import sym, tirx
+from tvm import tirx
 from tvm.ir import Call
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
-from dlc_tvm.schedule.nest import Kernel, NotApplicable, constant, loads, variables
-from dlc_tvm.schedule.tiles import Tiling, even, only_reduction, output_axes, tile
+from dlc_tvm.schedule.nest import Kernel, NotApplicable, constant, contiguous, variables
+from dlc_tvm.schedule.tiles import Tiling, even, only_reduction, tile
 
 MOST_VECTORS = 4
 MOST_ROWS = 4
@@ -19,16 +19,9 @@ MOST_ROWS = 4
 
 def columns(kernel: Kernel) -> None:
     main = only_reduction(kernel)
-    axes = output_axes(kernel, main)
-    if not all(_contiguous(load.indices, axes[-1]) for load in loads(kernel.stmt(main).body)):
+    if not contiguous(kernel.stmt(main), main.dom_kind().count("S") - 1):
         raise NotApplicable("the last axis isn't contiguous in the inputs")
     tile(kernel, main, _tiling(kernel, main), inlines=lambda block: _lanes_agree(kernel, block))
-
-
-def _contiguous(indices: Any, column: Any) -> bool:
-    *before, last = indices
-    step = sym.Analyzer().simplify(last - column)
-    return column not in variables(before) and (column not in variables([last]) or column not in variables([step]))
 
 
 def _lanes_agree(kernel: Kernel, block: SBlockInfo) -> bool:

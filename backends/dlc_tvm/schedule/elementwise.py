@@ -10,6 +10,7 @@ from tvm.s_tir.schedule import ScheduleError
 
 from dlc_tvm.schedule.nest import Kernel, NotApplicable, constant, extent, fuse, in_step, loads, nodes, same
 
+SPLIT_OFF_TAIL = "pragma_loop_partition_hint"
 INLINE_LIMIT = 400  # nodes in an expression; beyond it, inlining what is used twice can grow without bound
 
 
@@ -74,8 +75,12 @@ def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:
     outer, inner = sch.split(loop, [None, lanes])
     sch.vectorize(inner)
     if size is None or size % lanes:
-        sch.annotate(outer, "pragma_loop_partition_hint", 1)
+        sch.annotate(outer, SPLIT_OFF_TAIL, 1)
     return outer
+
+
+def has_tail(sch: Any, loop: Any) -> bool:
+    return SPLIT_OFF_TAIL in sch.get(loop).annotations
 
 
 def _is_flat(kernel: Kernel, block: SBlockInfo) -> bool:

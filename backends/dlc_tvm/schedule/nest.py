@@ -98,6 +98,16 @@ def loads(expression: Any) -> list[Any]:
     return found
 
 
+def contiguous(block: Any, position: int) -> bool:
+    """Whether neighbours along one axis of a block read neighbours in memory, or the same element."""
+    axis = block.iter_vars[position].var
+    reads = [load.indices for load in loads(block.body) if axis in variables(load.indices)]
+    steps = [sym.Analyzer().simplify(indices[-1] - axis) for indices in reads]
+    return bool(reads) and all(
+        axis not in variables([*indices[:-1], step]) for indices, step in zip(reads, steps, strict=True)
+    )
+
+
 def calls(stmt: Any) -> bool:
     """Whether a statement calls a function: what `exp` costs, in lanes or not, isn't worth paying twice."""
     found: list[Any] = []

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import sym
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
-from dlc_tvm.schedule.elementwise import inline, vectorize_tail
+from dlc_tvm.schedule.elementwise import SPLIT_OFF_TAIL, inline, vectorize_tail
 from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
     calls,
     constant,
+    contiguous,
     divides,
     extent,
     fuse,
@@ -27,7 +27,6 @@ from dlc_tvm.schedule.nest import (
     loops_by_kind,
     reduction_blocks,
     same,
-    variables,
 )
 from dlc_tvm.schedule.padding import pad_reductions
 
@@ -68,20 +67,9 @@ def _row_axes(kernel: Kernel) -> int:
     sizes = reductions[0].dom()[:count]
     if not all(same(block.dom()[:count], sizes) for block in kernel.blocks):
         raise NotApplicable("blocks with other rows")
-    if not all(_along(kernel, block) for block in reductions):
+    if not all(contiguous(kernel.stmt(block), -1) for block in reductions):
         raise NotApplicable("the reduced axis isn't contiguous in the inputs")
     return count
-
-
-def _along(kernel: Kernel, block: SBlockInfo) -> bool:
-    """Whether neighbouring terms of a reduction are neighbours in memory."""
-    stmt = kernel.stmt(block)
-    axis = stmt.iter_vars[-1].var
-    reads = [load.indices for load in loads(stmt.body) if axis in variables(load.indices)]
-    steps = [sym.Analyzer().simplify(indices[-1] - axis) for indices in reads]
-    return bool(reads) and all(
-        axis not in variables([*indices[:-1], step]) for indices, step in zip(reads, steps, strict=True)
-    )
 
 
 def _check_rows(kernel: Kernel, blocks: Sequence[SBlockInfo], axes: int) -> None:
@@ -89,13 +77,13 @@ def _check_rows(kernel: Kernel, blocks: Sequence[SBlockInfo], axes: int) -> None
     stmts = [kernel.stmt(block) for block in blocks]
     written = [region.source for stmt in stmts for region in stmt.writes]
     for stmt in stmts:
-        row = [axis.var for axis in stmt.iter_vars[:axes]]
+        row = [axis.var for axis in stmt.iter_vars[:axes] if constant(axis.dom.extent) != 1]
         accesses = [(load.source, load.indices) for load in loads(stmt.body)]
         accesses += [(region.source, [r.min for r in region.region]) for region in stmt.writes]
         for buffer, indices in accesses:
             if any(buffer.same_as(other) for other in written):
                 used = [i for i, size in zip(indices, buffer.shape, strict=True) if constant(size) != 1]
-                if not same(used[:axes], row):
+                if not same(used[: len(row)], row):
                     raise NotApplicable("a block uses another row's result")
 
 
@@ -110,7 +98,7 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
         return [block.block_rv]
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
-    sch.annotate(outer, "pragma_loop_partition_hint", 1)  # should the last vector be guarded
+    sch.annotate(outer, SPLIT_OFF_TAIL, 1)  # should the last vector be guarded
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes
         *_, lane = sch.split(sch.get_loops(block.block_rv)[-1], [None, lanes])

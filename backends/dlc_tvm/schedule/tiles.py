@@ -19,7 +19,7 @@ from typing import Any
 from tvm import tirx
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
-from dlc_tvm.schedule.elementwise import inline, spread
+from dlc_tvm.schedule.elementwise import SPLIT_OFF_TAIL, inline, spread
 from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
@@ -56,6 +56,8 @@ def only_reduction(kernel: Kernel) -> SBlockInfo:
     kinds = reductions[0].dom_kind()
     if kinds.strip("S").strip("R") or not kinds.startswith("S"):
         raise NotApplicable(f"axes in the order {kinds}")
+    if constant(reductions[0].dom()[kinds.count("S") - 1]) == 1:
+        raise NotApplicable("a single output")
     return reductions[0]
 
 
@@ -145,7 +147,7 @@ def _cut_tail(sch: Any, loop: Any, size: Any, tile: int) -> bool:
     known = constant(size)
     if known is not None and known % tile == 0:
         return True
-    sch.annotate(loop, "pragma_loop_partition_hint", 1)
+    sch.annotate(loop, SPLIT_OFF_TAIL, 1)
     return False
 
 

@@ -94,7 +94,7 @@ class BERT(nn.Module):
         y = self.embeddings["token_type_embeddings"](index)  # [B, T, d]
         x = self.embeddings["word_embeddings"](input_ids) + x + y
         x = F.dropout(self.embeddings["LayerNorm"](x), self.p, training=self.training)
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder["layer"].children():
             x = layer(x, mask)
         pooled = torch.tanh(self.pooler["dense"](x[:, 0]))  # [B, d]
         return x, pooled

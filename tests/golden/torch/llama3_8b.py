@@ -125,7 +125,7 @@ class Llama(nn.Module):
         if self.original < T:
             raise ValueError(f"T must be at most {self.original}, not {T}")
         x = self.model["embed_tokens"](tokens)  # [B, T, d]
-        for block in self.model["layers"]:
+        for block in self.model["layers"].children():
             x = block(x)
         x = self.model["norm"](x)
         return self.lm_head(x)

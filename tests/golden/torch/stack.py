@@ -41,9 +41,9 @@ def initial_value() -> Tensor:  # -> [32]
 class Stack(nn.Module):
     def __init__(self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50) -> None:
         super().__init__()
-        self._parameters.__setitem__("type", nn.Parameter(torch.ones(d)))
-        self._modules.__setitem__("forward", nn.ModuleDict())
-        self._modules["forward"].register_buffer("seen", torch.zeros(d))
+        self._parameters.update({"type": nn.Parameter(torch.ones(d))})
+        self._modules.update({"forward": nn.ModuleDict()})
+        vars(self)["_modules"]["forward"].register_buffer("seen", torch.zeros(d))
         self.emb = nn.ModuleList([nn.Embedding(vocab, d)])
         self.layers = nn.ModuleList(Layer(d, heads) for _ in range(layers))
         self.for0 = nn.Linear(d, d)
@@ -67,8 +67,8 @@ class Stack(nn.Module):
             x = self.get_submodule(f"for{i}")(x)
         for fc, ln in zip(self.fc, self.ln, strict=True):
             x = ln(fc(x))
-        x = x * self._parameters["type"] + lambda_
-        x = x + self._modules["forward"].get_buffer("seen")
+        x = x * vars(self)["_parameters"]["type"] + lambda_
+        x = x + vars(self)["_modules"]["forward"].get_buffer("seen")
         nn_ = x.mean(dim=1)  # [B, d]
         return x, nn_
 

@@ -1,0 +1,146 @@
+"""`stack(params)`: the flat parameters as a tree, the layers of every loop stacked for `lax.scan`.
+
+    tree = nest(params)
+    tree["h"]["0:12"] = stack_layers(tree["h"][str(i)] for i in range(12))
+
+It is a function of its own so that it can be run once for many calls: stacking copies the layers' parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.python import quoted
+from dlc.ir.nodes import Op, Program
+from dlc.ir.paths import Paths, indices
+from dlc.ir.splice import prefixed
+from dlc_jax.loops import Parts, is_looped, literal, statements
+
+if TYPE_CHECKING:
+    from dlc_jax.functions import Emission
+
+HOLE = "{i}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Layers of a loop: `stem` is their path with `{i}` for the index, relative to the function that has
+    the loop. `alike` says that they hold the same parameters, of the same shapes."""
+
+    stem: str
+    indices: tuple[int, ...]
+    alike: bool
+
+    @staticmethod
+    def of(paths: Paths, function: str, stem: str, repeat: Op) -> Stack:
+        """The layers of a repeat in a function."""
+        found = {stem.replace(HOLE, str(i)): set[object]() for i in indices(repeat)}
+        for prefix, param in paths.expand(function):
+            path = prefixed(prefix, param.name)
+            for layer, held in found.items():
+                if path.startswith(layer + "."):
+                    held.add((path.removeprefix(layer), param.type))
+        first, *rest = found.values()
+        return Stack(stem, indices(repeat), all(each == first for each in rest))
+
+    @property
+    def path(self) -> str:
+        """Where the stacked parameters are: `h.0:12`."""
+        return self.stem.replace(
+            HOLE, range_of(self.indices).removeprefix("range(").rstrip(")").replace(", ", ":")
+        )
+
+
+def range_of(indices: Sequence[int]) -> str:
+    """The source of evenly spaced `indices`."""
+    start = indices[0] if indices else 0
+    by = indices[1] - start if len(indices) > 1 else 1
+    stop = start + by * len(indices)
+    if by != 1:
+        return f"range({start}, {stop}, {by})"
+    return f"range({start}, {stop})" if start else f"range({stop})"
+
+
+def index_literal(name: str, index: str = "i") -> str:
+    """The source of a path's part with an index in it: `str(i)`, or `f"down{i}"`."""
+    if name == HOLE:
+        return f"str({index})"
+    before, _, after = name.partition(HOLE)
+    escaped = [part.replace("{", "{{").replace("}", "}}") for part in (before, after)]
+    return "f" + quoted(f"{escaped[0]}{{{index}}}{escaped[1]}")
+
+
+def stack_function(program: Program, emissions: Iterable[Emission]) -> list[str]:
+    """The function, or no lines where nothing is stacked."""
+    stacks = {
+        member: tuple(dict.fromkeys(each.stacks))
+        for each in emissions
+        if each.stacks
+        for member in each.group.members
+    }
+    items = [
+        (tuple(path.split(".")) if path else (), stack)
+        for path, function in instances(program, stacks)
+        for stack in stacks[function]
+    ]
+    if not items:
+        return []
+    # Loops within layers of a loop come first: what they stack is then stacked again.
+    items.sort(key=lambda item: -len(item[0]))
+    return [
+        "def stack(params: Params) -> Params:",
+        f'{INDENT}"""The parameters as a tree, the layers of every loop stacked: what `forward` takes."""',
+        f"{INDENT}tree = nest(params)",
+        *statements(items, _say),
+        f"{INDENT}return tree",
+    ]
+
+
+def _say(path: Parts, body: Hashable, indent: int) -> Iterator[str]:
+    stack = cast(Stack, body)
+    *parents, name = stack.stem.split(".")
+    base = "tree" + "".join(f"[{literal((part,))}]" for part in (*path, *parents))
+    index = "n" if any(map(is_looped, path)) else "i"
+    function = "stack_layers" if stack.alike else "stack_shared"
+    layers = f"{base}[{index_literal(name, index)}] for {index} in {range_of(stack.indices)}"
+    place = quoted(stack.path.rpartition(".")[2])
+    yield from layout(f"{base}[{place}] = {function}({layers})", indent)
+
+
+def instances(program: Program, wanted: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The instances of the functions `wanted`, by path, each path once."""
+    holders = _holders(program, wanted)
+    stack, seen = [("", program.entry)], set()
+    while stack:
+        path, name = stack.pop()
+        if (path, name) in seen:
+            continue
+        seen.add((path, name))
+        if name in wanted:
+            yield path, name
+        inner = [
+            (prefixed(path, each), callee) for each, callee in _calls(program, name) if callee in holders
+        ]
+        stack += reversed(inner)
+
+
+def _holders(program: Program, wanted: Mapping[str, object]) -> frozenset[str]:
+    """The functions that are wanted or lead to one."""
+    found: set[str] = set()
+    for name in program.reachable():
+        if name in wanted or any(callee in found for _, callee in _calls(program, name)):
+            found.add(name)
+    return frozenset(found)
+
+
+def _calls(program: Program, name: str) -> Iterator[tuple[str, str]]:
+    """The paths and functions of a function's calls, once for every turn of a repeat."""
+    for op in program.functions[name].body:
+        if op.region is not None:
+            inner = [each for each in op.region.body if each.callee]
+            yield from ((each.path.replace(HOLE, str(i)), each.callee) for i in indices(op) for each in inner)
+        elif op.callee:
+            yield op.path, op.callee
