@@ -24,7 +24,7 @@ def main() -> None:
         model = dlc.load(SPECS / spec)[name]
         weights = model.initial_weights(0)
         runs = {each: model.compile(each, weights=weights, optimize=2) for each in ("onnx", "torch", "jax", "tvm")}
-        timings = side_by_side({key: (lambda run=run: run(**inputs)) for key, run in runs.items()}, rounds=11)
+        timings = side_by_side({key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}, rounds=11)
         print(f"\n{title}, {THREADS} thread(s), -O2\n\n{table(timings, 'onnx')}")
 
 

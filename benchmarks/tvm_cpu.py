@@ -9,13 +9,7 @@ one process, so that a noisy machine disturbs both, and the medians are compared
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
-from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np

@@ -49,16 +49,20 @@ class Stack:
     @property
     def path(self) -> str:
         """Where the stacked parameters are: `h.0:12`."""
-        return self.stem.replace(
-            HOLE, range_of(self.indices).removeprefix("range(").rstrip(")").replace(", ", ":")
-        )
+        start, stop, by = _bounds(self.indices)
+        return self.stem.replace(HOLE, f"{start}:{stop}" + (f":{by}" if by != 1 else ""))
+
+
+def _bounds(indices: Sequence[int]) -> tuple[int, int, int]:
+    """Start, stop and step of evenly spaced indices."""
+    start = indices[0] if indices else 0
+    by = indices[1] - start if len(indices) > 1 else 1
+    return start, start + by * len(indices), by
 
 
 def range_of(indices: Sequence[int]) -> str:
     """The source of evenly spaced `indices`."""
-    start = indices[0] if indices else 0
-    by = indices[1] - start if len(indices) > 1 else 1
-    stop = start + by * len(indices)
+    start, stop, by = _bounds(indices)
     if by != 1:
         return f"range({start}, {stop}, {by})"
     return f"range({start}, {stop})" if start else f"range({stop})"
@@ -92,7 +96,7 @@ def stack_function(program: Program, emissions: Iterable[Emission]) -> list[str]
     items.sort(key=lambda item: -len(item[0]))
     return [
         "def stack(params: Params) -> Params:",
-        f'{INDENT}"""The parameters as a tree, the layers of every loop stacked: what `forward` takes."""',
+        f'{INDENT}"""The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""',
         f"{INDENT}tree = nest(params)",
         *statements(items, _say),
         f"{INDENT}return tree",

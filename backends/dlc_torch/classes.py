@@ -32,7 +32,7 @@ from dlc_torch.foreign import Placing, divide
 from dlc_torch.init_weights import changed
 from dlc_torch.methods import SAY
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Arg, Column, Solution, solve
+from dlc_torch.solve import COUNTS, HEADS, WIDTHS, Arg, Column, Solution, solve
 from dlc_torch.structure import Builder, Init, Node, tree
 
 
@@ -505,16 +505,12 @@ def _argument(values: tuple[int | float, ...], solution: Solution) -> Expr | Non
         return None
     terms = [
         Binary("*", Num(k), Arg(a))
-        for a in known
+        for a, each in known.items()
         for k in (2, 3, 4)
-        if _times(known[a], k) == values and known[a][0] >= 8
+        if _times(each, k) == values and each[0] >= 8 and (surely or a not in COUNTS)
     ]
-    terms += [
-        Binary("//", Arg(a), Arg(b))
-        for a in known
-        for b in known
-        if a != b and _over(known[a], known[b]) == values
-    ]
+    heads = [(a, b) for a in WIDTHS for b in HEADS if a in known and b in known]
+    terms += [Binary("//", Arg(a), Arg(b)) for a, b in heads if _over(known[a], known[b]) == values]
     return terms[0] if len(terms) == 1 else None
 
 

@@ -17,6 +17,7 @@ from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit.names import identifier, snake
 from dlc.emit.tree import (
+    Binary,
     Call,
     Dot,
     Expr,
@@ -26,6 +27,7 @@ from dlc.emit.tree import (
     Path,
     Ref,
     Seq,
+    Size,
     Text,
     Word,
     size,
@@ -36,8 +38,10 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
+from dlc.types.facts import Relation
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc_torch import rows
+from dlc_torch.sizes import readable
 from dlc_torch.structure import method_name
 
 
@@ -228,6 +232,8 @@ class Drafter:
     # --- the whole ------------------------------------------------------------------------------------------
 
     def draft(self) -> Draft:
+        if self.function.name == self.program.entry:
+            self.body += checks(self.function)
         for op in self.function.body:
             self.operation(op)
         inputs = tuple(self.target(value) for value in self.function.inputs)
@@ -270,7 +276,9 @@ class Drafter:
             readers = self.readers.get(name, [])
             if len(readers) != 1 or self.uses[name] != 1 or len(readers[0].outputs) != 1:
                 return []
-            name = readers[0].out.name
+            last, name = name, readers[0].out.name
+            if self.dtype_of(last) != self.dtype_of(name):
+                return []
             if not self.temporary(name):
                 return [plain_name(name)]
         return []
@@ -283,8 +291,6 @@ class Drafter:
 
     def _needs(self, body: tuple[Stmt, ...], results: tuple[Expr, ...]) -> frozenset[str]:
         """What the statements read that a plain function has to be given."""
-        from dlc_torch.sizes import readable
-
         known = readable(self.function)
         needs: set[str] = set()
         for node in (node for expr in (*expressions(body), *results) for node in walk(expr)):
@@ -319,7 +325,9 @@ class Drafter:
         row = rows.ROWS.get(op.op) or ops.row(op.op, "torch")
         if row is not None:
             return self.row(row, op)
-        raise SpecError([problems.UNSUPPORTED.at(op.span, backend="torch", op=op.op, reason="it has no row for it")])
+        raise SpecError(
+            [problems.UNSUPPORTED.at(op.span, backend="torch", op=op.op, reason="it has no row for it")]
+        )
 
     def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
         values = tuple(outputs or op.outputs)
@@ -578,3 +586,43 @@ def _soft(expr: Expr) -> Expr:
 def _dim(value: Attr) -> Dim | int:
     assert isinstance(value, int | Dim)
     return value
+
+
+# --- checks ----------------------------------------------------------------------------------------------------
+
+_WORDS = {
+    "<=": "at most",
+    "<": "less than",
+    ">=": "at least",
+    ">": "more than",
+    "==": "equal to",
+    "!=": "other than",
+}
+
+
+def checks(function: Function) -> Iterable[Check]:
+    """What a model asks of its inputs' sizes, with messages such as `T must be at most {self.context}, not {T}`."""
+    known = set(readable(function))
+    for fact in function.facts:
+        symbols = fact.left.symbols | fact.right.symbols
+        if symbols and symbols <= known and not _is_trivial(fact):
+            yield _check(Binary(fact.op, size(fact.left, "limit"), size(fact.right, "limit")), str(fact))
+
+
+def _check(condition: Expr, fact: str) -> Check:
+    match condition:
+        case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
+            return Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
+        case Binary(operator, Size(name) as left, right):
+            return Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+    return Check(condition, f"{fact} must hold")
+
+
+def _is_trivial(fact: Relation) -> bool:
+    """Sizes are 1 or more anyhow."""
+    low, high = (fact.left, fact.right) if fact.op in ("<=", "<") else (fact.right, fact.left)
+    return (
+        fact.op in ("<=", "<", ">=", ">")
+        and low.constant in (0, 1)
+        and high == Dim.symbol(next(iter(high.symbols), ""))
+    )

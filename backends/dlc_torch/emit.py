@@ -10,7 +10,7 @@ from dlc.emit.python import comment
 from dlc.ir.nodes import Program
 from dlc_torch import rows
 from dlc_torch.classes import Grouping, settle
-from dlc_torch.init_weights import InitWeights
+from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Lines, Source
@@ -23,6 +23,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     grouping = Grouping(program, options.precision)
     classes = grouping.run()
     initials = {param.init: param.name for each in program.functions.values() for param in each.params}
+    initials.update((each.init, each.leaf) for each in changed(program)[0] if each.form is None)
     name_classes(classes, initials)
     settle(classes, grouping.by_function)
     source = Source(grouping.by_function, grouping.roots, program.functions, program.entry)

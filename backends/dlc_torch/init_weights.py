@@ -170,7 +170,7 @@ def _negative(expr: Expr) -> Expr:
 def _term(value: float, arguments: Mapping[str, int | float], stds: Sequence[float]) -> Expr | None:
     """`1 / math.sqrt(d)`, `0.02 / math.sqrt(2 * layers)`."""
     sizes = {name: int(size) for name, size in arguments.items() if isinstance(size, int) and size > 1}
-    for top in (1.0, *stds):
+    for top in (1.0, 0.02, *stds):
         for under, product in _products(sizes):
             if math.isclose(value, top / math.sqrt(product), rel_tol=1e-12):
                 return Binary("/", Num(1) if top == 1.0 else Num(top), Call(Word("math.sqrt"), (under,)))

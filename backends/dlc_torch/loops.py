@@ -47,7 +47,9 @@ class Looping:
         if node is None or label != "{i}" or node.kind not in ("list", "parameters", "sequential"):
             return self._named_elements(node, container, label)
         base = reach(self.root, container, False, self.roots, self.native)
-        if not isinstance(base, Dot):  # a part of a container: that it is a list is not known to a type checker
+        if not isinstance(
+            base, Dot
+        ):  # a part of a container: that it is a list is not known to a type checker
             parts = Call(Dot(base, "parameters" if node.kind == "parameters" else "children"))
             whole = _cut(base, self.loop, len(node.indices())) is base
             base = parts if whole else Call(Word("list"), (parts,))

@@ -413,7 +413,13 @@ KEPT = frozenset(
 
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
-    if op.path or op.op in KEPT or op.op in rows.ROWS or op.op == "size" or ops.row(op.op, "torch") is not None:
+    if (
+        op.path
+        or op.op in KEPT
+        or op.op in rows.ROWS
+        or op.op == "size"
+        or ops.row(op.op, "torch") is not None
+    ):
         return True
     return op.op in SAY and op.op not in neural.LAYERS and native(op)
 

@@ -106,6 +106,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "p": ("p", "dropout", "drop", "rate"),
     "part": ("heads", "kv_heads", "groups"),
     "dim": ("d", "dim"),
+    "limit": ("context", "max_length", "max_len", "block_size", "length"),
 }
 # Numbers below are too common for an equal static parameter to mean anything, by how the number would be made
 # of it.
@@ -277,7 +278,6 @@ class _Solver:
             if len(set(values)) == 1 and isinstance(values[0], int) and not self._ambiguous(int(values[0]))
         }
         found = _idioms(value, sure) or list(_multiples(value, sure))
-        found = found or [*_products(value, sure), *_quotients(value, sure)]
         if len(found) != 1:
             return None
         for node in walk(found[0]):
@@ -297,6 +297,8 @@ class _Solver:
 # What models of language call the width of their vectors, and the numbers of their heads.
 WIDTHS = ("d", "dim", "d_model", "hidden", "width")
 HEADS, KEY_HEADS = ("heads", "n_heads", "num_heads"), ("kv_heads", "n_kv_heads", "num_kv_heads")
+# Parameters that count parts: a size is no multiple of them.
+COUNTS = frozenset({*HEADS, *KEY_HEADS, *SYNONYMS["count"], "classes", "vocab", "context"})
 
 
 def _idioms(value: int, sure: Mapping[str, int]) -> list[Expr]:
@@ -315,35 +317,14 @@ def _idioms(value: int, sure: Mapping[str, int]) -> list[Expr]:
 
 
 def _multiples(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
-    """`4 * d`."""
+    """`4 * d`, `e // 2`."""
     for name, known in sure.items():
-        if known >= LEAST_FACTOR and any(factor * known == value for factor in FACTORS):
+        if known < LEAST_FACTOR or name in COUNTS:
+            continue
+        if any(factor * known == value for factor in FACTORS):
             yield Binary("*", Num(value // known), Arg(name))
-
-
-def _products(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
-    """`heads * size`."""
-    for name, known in sure.items():
-        yield from (
-            Binary("*", Arg(name), Arg(b))
-            for b in sure
-            if name < b and known * sure[b] == value and min(known, sure[b]) > 3
-        )
-
-
-def _quotients(value: int, sure: Mapping[str, int]) -> Iterator[Expr]:
-    """`d // heads`, `d // heads * kv_heads`."""
-    for a in sure:
-        for b in sure:
-            if a == b or sure[b] < 2 or sure[a] % sure[b]:
-                continue
-            quotient = Binary("//", Arg(a), Arg(b))
-            if sure[a] // sure[b] == value:
-                yield quotient
-            others = (c for c in sure if c not in (a, b) and sure[c] > 1)
-            yield from (
-                Binary("*", quotient, Arg(c)) for c in others if sure[a] // sure[b] * sure[c] == value
-            )
+        elif known == 2 * value:
+            yield Binary("//", Arg(name), Num(2))
 
 
 def _ratio(a: Sequence[Value], b: Sequence[Value]) -> int:

@@ -12,27 +12,21 @@ from dlc.emit.names import identifier, unique
 from dlc.emit.python import docstring, number
 from dlc.emit.tree import (
     At,
-    Binary,
     Call,
     Expr,
     Keyword,
     Num,
     Path,
-    Size,
     Word,
-    size,
     text,
     transform,
     walk,
 )  # fmt: skip
 from dlc.ir.nodes import Function
-from dlc.types.dims import Dim
-from dlc.types.facts import Relation
 from dlc_torch.bodies import Body, all_expressions
 from dlc_torch.classes import Class, Unit
 from dlc_torch.draft import (
     Assign,
-    Check,
     Draft,
     Loop,
     Stmt,
@@ -43,7 +37,6 @@ from dlc_torch.draft import (
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
 from dlc_torch.neural import native_layer
-from dlc_torch.sizes import readable
 from dlc_torch.solve import Arg
 from dlc_torch.structure import Node, find, is_attribute, method_name, reach
 from dlc_torch.write import Heavy, shape_text
@@ -106,9 +99,8 @@ class Source:
         return [*lines, *self._init_method(attributes, is_main)]
 
     def _prepared(self, made: Class, draft: Draft) -> Draft:
-        """The draft with its checks in front, and with loops over what the class holds."""
-        body = (*_checks(_facts(self, made, draft)), *draft.body)
-        return replace(draft, body=tuple(self._looped(stmt, made.unit.root) for stmt in body))
+        """The draft with its loops over what the class holds."""
+        return replace(draft, body=tuple(self._looped(stmt, made.unit.root) for stmt in draft.body))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
@@ -271,7 +263,7 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     keywords = [arg for arg in args if isinstance(arg, Keyword)]
     same = all(isinstance(each.value, Word) and each.value.text == each.name for each in keywords)
     numbers = len(args) > 4 and all(isinstance(each.value, Num) for each in keywords)
-    count = len(args) if (same and len(args) <= 6) or numbers else 2
+    count = len(args) if (same and len(args) <= 8) or numbers else 2
     return tuple(arg.value if isinstance(arg, Keyword) and i < count else arg for i, arg in enumerate(args))
 
 
@@ -310,56 +302,3 @@ def _wrapped(note: str, indent: int) -> Lines:
             line = ""
         line = f"{line} {part}".strip()
     return [each[:100] for each in [*lines, margin + line]]
-
-
-# --- facts --------------------------------------------------------------------------------------------------
-
-
-def _facts(source: Source, made: Class, draft: Draft) -> list[tuple[Expr, str]]:
-    """What a model asks of its inputs' sizes, as conditions with messages."""
-    if source.entry not in made.unit.names or draft.function.name != source.entry:
-        return []
-    known = readable(draft.function)
-    found: list[tuple[Expr, str]] = []
-    for fact in draft.function.facts:
-        symbols = fact.left.symbols | fact.right.symbols
-        if symbols and symbols <= set(known) and not _trivial(fact):
-            found.append((_condition(fact, made), str(fact)))
-    return found
-
-
-def _trivial(fact: Relation) -> bool:
-    return str(fact) in {
-        f"{bound} {symbol}" for symbol in fact.left.symbols | fact.right.symbols for bound in ("1 <=", "0 <=")
-    } | {f"{symbol} >= {least}" for symbol in fact.left.symbols for least in (0, 1)}
-
-
-def _condition(fact: Relation, made: Class) -> Expr:
-    def side(dim: Dim) -> Expr:
-        value = dim.constant
-        named = [name for name, known in made.solution.arguments.items() if known[0] == value]
-        return Arg(named[0]) if value is not None and value >= 16 and len(named) == 1 else size(dim)
-
-    return Binary(fact.op, side(fact.left), side(fact.right))
-
-
-_WORDS = {
-    "<=": "at most",
-    "<": "less than",
-    ">=": "at least",
-    ">": "more than",
-    "==": "equal to",
-    "!=": "other than",
-}
-
-
-def _checks(facts: Iterable[tuple[Expr, str]]) -> Iterator[Stmt]:
-    """`T must be at most {self.context}, not {T}`, and the like."""
-    for condition, fact in facts:
-        match condition:
-            case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
-                yield Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
-            case Binary(operator, Size(name) as left, right):
-                yield Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
-            case _:
-                yield Check(condition, f"{fact} must hold")

@@ -409,7 +409,7 @@ class Writer:
         if not stmt.temporary:
             telling = [hint for hint in own if not is_generated(hint)]
             return telling or _letters(target, stmt)
-        plain = "mask" if target.dtype == "bool" else "y"
+        plain = "mask" if target.dtype == "bool" else "index" if target.dtype.startswith(("i", "u")) else "y"
         return [*own[:-1], *self._reused(target, stmt.expr), plain, *_part_name(stmt.expr), plain]
 
     def _reused(self, target: Target, expr: Expr) -> list[str]:

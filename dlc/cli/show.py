@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dlc.ir.nodes import Program
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """A stage of the compiler."""
 
     ast = "ast"

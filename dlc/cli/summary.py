@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlc.cli.common import Dims, Format, Output, Quiet, Root, Sets, Target, echo_json, load_model, reports, sizes
+from dlc.cli.common import (
+    Dims,
+    Format,
+    Output,
+    Quiet,
+    Root,
+    Sets,
+    Target,
+    echo_json,
+    load_model,
+    reports,
+    sizes,
+)
 
 if TYPE_CHECKING:
     from dlc.analysis.summary import Summary

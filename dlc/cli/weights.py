@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from dlc.cli.common import Format, Output, Quiet, Root, Seed, Sets, Target, echo_json, load_model, reports, usage
+from dlc.cli.common import (
+    Format,
+    Output,
+    Quiet,
+    Root,
+    Seed,
+    Sets,
+    Target,
+    echo_json,
+    load_model,
+    reports,
+    usage,
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -781,7 +781,7 @@ def _conv(call: Call) -> Tensor:
     x, w = call.tensor("x"), call.tensor("w")
     count = x.type.rank - 2
     if count < 1 or w.type.rank != x.type.rank:
-        message = f"`conv` needs x [B, channels, …] and w [out, channels // groups, …] of as many axes"
+        message = "`conv` needs x [B, channels, …] and w [out, channels // groups, …] of as many axes"
         call.frame.fail(problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"])
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]]
     dilation = _spatial(call, "dilation", count)

@@ -44,7 +44,6 @@ class Given:
 
 
 def given(frame: Frame, callee: str, args: Iterable[ast.Arg]) -> Given:
-    from dlc.elaborate.expressions import evaluate
 
     result = Given()
     broken = False
@@ -324,7 +323,7 @@ def _is_definition(value: Any, kind: type) -> bool:
 
 def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: Span) -> Any:
     """The value, if it is of the parameter's static type (an int is also a float)."""
-    if value is None and (isinstance(item.default, ast.NoneLit) or item.default is None and item.type is None):
+    if value is None and (isinstance(item.default, ast.NoneLit) or (item.default is None and item.type is None)):
         return value
     if isinstance(value, Dim) and value.constant is not None:
         value = value.constant

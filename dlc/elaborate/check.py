@@ -18,7 +18,7 @@ from dlc.elaborate.project import Project, Unit, library_index
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.syntax import ast
-
+import contextlib
 
 _OPEN = {each.code for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)}
 
@@ -84,10 +84,8 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
 
 def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
     elaborator = Elaborator(project)
-    try:
+    with contextlib.suppress(Silent):
         elaborator.let(unit, item)
-    except Silent:
-        pass
     return elaborator.diagnostics
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, parameters
 from dlc.elaborate.depth import deep
-
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
 from dlc.elaborate.origin import Origin, enter
@@ -176,7 +175,7 @@ class Elaborator:
         try:
             made = self._elaborate(callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node))
         except RecursionError:
-            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle="nested too deeply")
+            self._too_deep(caller, node)
         finally:
             self._open.pop()
         self.made[key] = made
@@ -185,9 +184,15 @@ class Elaborator:
     def _check_depth(self, caller: Frame, callee: Callee, node: ast.Node) -> None:
         own = (callee.definition, callee.entry)
         same = [i for i, (key, _) in enumerate(self._open) if key == own]
-        if len(same) >= 12 or len(self._open) > DEPTH_LIMIT:
-            names = [name for _, name in self._open[same[-1] if same else -3 :]]
+        if len(same) >= 12:
+            names = [name for _, name in self._open[same[-1] :]]
             caller.fail(problems.RECURSION, node.span, name=callee.name, cycle=" -> ".join([*names, callee.name]))
+        if len(self._open) > DEPTH_LIMIT:
+            self._too_deep(caller, node)
+
+    def _too_deep(self, caller: Frame, node: ast.Node) -> NoReturn:
+        found = f"{len(self._open)} calls inside each other"
+        caller.fail(problems.BUDGET, node.span, what="this nesting", found=found, limit=DEPTH_LIMIT)
 
     def _elaborate(
         self, callee: Callee, bound: Bound, chain: tuple[str, ...], origin: Origin | None
@@ -344,7 +349,7 @@ def _is_static(value: Any) -> bool:
 
 def _parameter(
     frame: Frame, name: str, given: Any, types: Iterator[TensorType], values: list[Value]
-) -> Tensor | GroupValue | None | tuple[Any, ...]:
+) -> Tensor | GroupValue | tuple[Any, ...] | None:
     """A callee's input, of the structure of what the caller gave."""
     match given:
         case Tensor():

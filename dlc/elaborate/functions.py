@@ -11,7 +11,14 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, paths
-from dlc.elaborate.calls import Given, bind_static_arguments, check_static, entries, match_arguments, snake_case
+from dlc.elaborate.calls import (
+    Given,
+    bind_static_arguments,
+    check_static,
+    entries,
+    match_arguments,
+    snake_case,
+)
 from dlc.elaborate.failures import described, spelled
 from dlc.elaborate.frame import ElabError, Frame, Silent
 from dlc.elaborate.operators import cast, lift
@@ -346,7 +353,7 @@ def _fit_dtype(
     wanted, found = declared_dtype(written, float_dtype), value.type.dtype
     if wanted == found or (written.any_dtype and wanted == "any"):
         return value
-    if wanted == "float" and value.type.is_float or (float_dtype != "float" and wanted == float_dtype and value.type.is_float):
+    if (wanted == "float" and value.type.is_float) or (float_dtype != "float" and wanted == float_dtype and value.type.is_float):
         return cast(frame, ast.Node(span=span), value, wanted)
     help = f"convert it: `cast({spelled(frame, value)}, {wanted})`"
     message = f"`{callee.name}` takes `{item.name}` as {wanted}, not {found}"

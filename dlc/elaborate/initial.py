@@ -13,7 +13,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls import Given, match_arguments
 from dlc.elaborate.frame import ElabError, Frame
 from dlc.elaborate.operators import cast, emit, emit_all, lift, tensor_binary
-from dlc.elaborate.values import Builtin, GroupValue, Tensor, show, type_name
+from dlc.elaborate.values import Builtin, GroupValue, Tensor, type_name
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function
 from dlc.syntax import ast
@@ -79,7 +79,7 @@ def _value(inner: Frame, node: ast.Expr, type: TensorType, span: Span) -> Tensor
     value = evaluate(inner, node)
     if isinstance(value, Builtin):
         value = value.expand(inner, node, Given())
-    if isinstance(value, int | float) and not isinstance(value, bool) or value is True or value is False:
+    if (isinstance(value, int | float) and not isinstance(value, bool)) or value is True or value is False:
         return _full(inner, node, value, type)
     if not isinstance(value, Tensor):
         inner.fail(problems.BAD_INITIAL, span, message=f"this is {type_name(value)}, no initial value")

@@ -132,7 +132,6 @@ def star(frame: Frame, node: ast.Star) -> list[Dim]:
 def visible(frame: Frame) -> set[str]:
     """Every name that could have been meant."""
     from dlc.elaborate.builtins import BUILTINS
-
     from dlc.elaborate.initial import INITIALS
 
     initials = INITIALS if frame.init_shape is not None else ()

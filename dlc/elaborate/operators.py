@@ -129,9 +129,9 @@ def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any
 
 def _check_power(frame: Frame, node: ast.Binary, left: Any, right: Any) -> None:
     """Huge numbers and lists are refused before they are made."""
-    if node.op == "**" and isinstance(left, int) and isinstance(right, int):
-        if abs(left).bit_length() * abs(right) > _POWER_BITS:
-            frame.fail(problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits")
+    power = node.op == "**" and isinstance(left, int) and isinstance(right, int)
+    if power and abs(left).bit_length() * abs(right) > _POWER_BITS:
+        frame.fail(problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits")
     sizes = {type(left), type(right)}
     if node.op == "*" and int in sizes and sizes & {list, tuple, str}:
         number, items = (left, right) if isinstance(left, int) else (right, left)

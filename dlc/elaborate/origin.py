@@ -80,7 +80,7 @@ def _fitted(match: re.Match[str], size: str) -> str:
     """A size in the place of a name: in parentheses where an operator stands beside it."""
     before = match.string[: match.start()].rstrip()[-1:]
     after = match.string[match.end() :].lstrip()[:1]
-    beside = before in "+-*/%" and before or after in "+-*/%" and after
+    beside = (before in "+-*/%" and before) or (after in "+-*/%" and after)
     return f"({size})" if beside and not size.replace("_", "").isalnum() else size
 
 

@@ -10,7 +10,6 @@ from dlc.elaborate.frame import Frame, LoopContext
 from dlc.elaborate.values import Instance, show
 from dlc.syntax import ast
 
-
 RELABEL = "give one of the two another label: `… as NAME`"
 
 

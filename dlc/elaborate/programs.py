@@ -322,4 +322,4 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return found
 
 
-__all__ = ["EntryPoint", "build", "inner_types", "point_of", "ElabError", "Silent"]
+__all__ = ["ElabError", "EntryPoint", "Silent", "build", "inner_types", "point_of"]

@@ -15,6 +15,7 @@ from dlc.elaborate.values import Definition
 from dlc.syntax import ast
 from dlc.types.tensor import DTYPES
 
+
 @dataclass(frozen=True, slots=True)
 class WrittenType:
     """A tensor type or a group type. `dtype` is None where none was written; `any_dtype` where `any[…]` was (library)."""

@@ -26,7 +26,7 @@ from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
 
-Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]
+Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]  # noqa: UP007 - recursive
 
 NO_SPAN = Span("", 0, 0)
 

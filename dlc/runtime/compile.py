@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc import __version__, backend as backends
+from dlc import __version__
+from dlc import backend as backends
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable
 from dlc.diagnostics import Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems

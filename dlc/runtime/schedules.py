@@ -23,13 +23,13 @@ def rate(lr: float | Named, step: int, total: int) -> float:
 
 def _warmup(args: Args, step: int) -> float:
     """The share of the rate that the warm-up allows."""
-    return min(1.0, float(step + 1) / args["warmup"]) if args["warmup"] else 1.0
+    return float(min(1.0, (step + 1) / args["warmup"])) if args["warmup"] else 1.0
 
 
 def _progress(args: Args, step: int, total: int) -> float:
     """How much of the way after the warm-up is done, from 0 to 1."""
     length = max(1, total - args["warmup"])
-    return min(1.0, float(max(0, step - args["warmup"])) / length)
+    return float(min(1.0, max(0, step - args["warmup"]) / length))
 
 
 def _constant(args: Args, step: int, total: int) -> float:

@@ -244,9 +244,7 @@ class _Run:
 
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
-        setup, rules = setups.setup_of(
-            self.block, self.backend, self.device, self.data.sizes, weights
-        )
+        setup, rules = setups.setup_of(self.block, self.backend, self.device, self.data.sizes, weights)
         trainer = trainers.make(self.backend, setup)
         if weights is not None:
             try:

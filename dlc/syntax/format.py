@@ -6,6 +6,7 @@ parentheses around an operand, one blank line between statements, the column of 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from dlc.syntax import ast
 from dlc.syntax.build_expressions import is_value_name
 from dlc.syntax.format_expr import INDENT, ExpressionWriter, fill
 from dlc.syntax.format_flat import ATOM, CONDITION, PIPE, POSTFIX, SUM, TUPLE, binding
+from dlc.syntax.lalr import MAX_DEPTH
 from dlc.syntax.source_map import MAX_WIDTH, Place, SourceMap, end
 from dlc.syntax.tokens import ITEMS, STATEMENTS
 
@@ -22,7 +24,15 @@ _BLOCK_ITEMS = ast.ModuleDef | ast.FnDef | ast.Train | ast.Test | ast.Weights
 
 def format_file(file: ast.File, text: str) -> str:
     """The file in the language's style. `text` is what it was parsed from, without errors."""
-    return _Writer(SourceMap(text, file.comments)).file(file)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, _DEEPEST))
+    try:
+        return _Writer(SourceMap(text, file.comments)).file(file)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+_DEEPEST = 20 * MAX_DEPTH  # calls inside each other, for a tree as deep as the parser lets it be
 
 
 class _Writer:

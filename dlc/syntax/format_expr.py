@@ -71,6 +71,7 @@ class ExpressionWriter(FlatWriter):
         super().__init__(source)
         self._forced: dict[int, bool] = {}
         self._attempts = 0  # how many layouts that may be given up are being tried
+        self._failed: set[tuple[int, ...]] = set()  # those that were given up
 
     def lay_out(
         self, node: ast.Expr, indent: int, column: int, tail: int = 0, least: int = TUPLE
@@ -161,6 +162,9 @@ class ExpressionWriter(FlatWriter):
         `concat([`. None if lines get too long so."""
         if self._attempts > 2 or self._breaks(node) or not (self.forced(node) or self._holds_list(node)):
             return None
+        attempt = (id(node), indent, column, tail, self._attempts)
+        if attempt in self._failed:
+            return None
         saved = self.source.save()
         self._attempts += 1
         lines = self._inline(self._row(node), indent, column, tail)
@@ -171,6 +175,7 @@ class ExpressionWriter(FlatWriter):
         if max(widths) <= MAX_WIDTH:
             return lines
         self.source.restore(saved)
+        self._failed.add(attempt)
         return None
 
     def _holds_list(self, node: ast.Expr) -> bool:

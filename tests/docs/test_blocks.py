@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -76,12 +77,13 @@ def diagnostics(text: str) -> tuple[dlc.Diagnostic, ...]:
 
 # --- python ----------------------------------------------------------------------------------------------------
 
-_namespaces: dict[Path, dict[str, Any]] = {}
-
 
 def execute(block: Block) -> None:
-    namespace = _namespaces.setdefault(block.page, {"__name__": block.page.stem})
-    exec(compile("\n" * block.line + block.text, str(block.page), "exec"), namespace)
+    """Run a block in the module that stands for its page."""
+    name = f"page_{block.page.stem}"
+    module = sys.modules.setdefault(name, ModuleType(name))
+    code = compile("\n" * block.line + block.text, str(block.page), "exec", dont_inherit=True)
+    exec(code, module.__dict__)
 
 
 # --- sh --------------------------------------------------------------------------------------------------------

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import builders
-from reference.cases import CASES, Case
 
 import dlc
 from dlc.analysis.measure import count
@@ -19,6 +17,8 @@ from dlc.runtime.compile import emit, find_backend, weight_map
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
 from dlc.runtime.weights import load_weights
+from reference import builders
+from reference.cases import CASES, Case
 
 SPECS = Path(__file__).parents[2] / "specs"
 BACKENDS = ("torch", "jax", "onnx", "tvm")

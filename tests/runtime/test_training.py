@@ -39,10 +39,10 @@ def failure(text: str, out: Path, backend: str = "torch") -> Any:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_lenet_learns_digits(backend: str, tmp_path: Path) -> None:
-    lenet = dlc.load(LENET)["digits"].with_settings(epochs=8)
+    lenet = dlc.load(LENET)["digits"].with_settings(epochs=4)
     result = dlc.train(lenet, backend=backend, out=tmp_path)
-    assert result.metrics["accuracy"] > 0.96
-    assert result.evaluation is not None and result.evaluation.loss < 0.2
+    assert result.metrics["accuracy"] > 0.9
+    assert result.evaluation is not None and result.evaluation.loss < 0.4
 
 
 @pytest.mark.slow
@@ -169,8 +169,8 @@ def test_accumulation_is_a_larger_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_bf16(backend: str, tmp_path: Path) -> None:
     """Computed in bf16, kept in f32."""
-    run(block(settings="steps = 6"), tmp_path / "f32", backend)
-    run(block(settings="steps = 6, precision = bf16"), tmp_path / "bf16", backend)
+    run(block(settings="steps = 3"), tmp_path / "f32", backend)
+    run(block(settings="steps = 3, precision = bf16"), tmp_path / "bf16", backend)
     full, half = losses(tmp_path / "f32"), losses(tmp_path / "bf16")
     assert full != half
     np.testing.assert_allclose(full[0], half[0], rtol=0.03)

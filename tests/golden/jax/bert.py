@@ -123,6 +123,32 @@ def init(key: Array) -> Params:
     return params
 
 
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["encoder"]["layer"]["0:12"] = stack_layers(
+        tree["encoder"]["layer"][str(i)] for i in range(12)
+    )
+    return tree
+
+
+def forward(params: Params, input_ids: Array) -> tuple[Array, Array]:
+    """`apply` on what `stack` gives.
+
+    input_ids: i64[B, T] -> last_hidden_state: [B, T, 768], pooler_output: [B, 768]
+    """
+    B, T = input_ids.shape
+    token_type_ids = jnp.zeros((B, T), int)  # [B, T]
+    x = params["embeddings"]["position_embeddings"]["weight"][jnp.arange(T)]  # [T, 768]
+    y = params["embeddings"]["token_type_embeddings"]["weight"][token_type_ids]  # [B, T, 768]
+    x = params["embeddings"]["word_embeddings"]["weight"][input_ids] + x + y  # [B, T, 768]
+    x = layer_norm(params["embeddings"]["LayerNorm"], x, eps=1e-12)
+    x, _ = lax.scan(
+        lambda x, part: (layer(part, x, heads=12), None), x, params["encoder"]["layer"]["0:12"]
+    )
+    return x, jnp.tanh(linear(params["pooler"]["dense"], x[:, 0]))
+
+
 def apply(params: Params, input_ids: Array) -> tuple[Array, Array]:
     """A vector per token, and one for the whole text, read off its first token ([CLS]).
     `token_type_ids` tells the first sentence (0) from the second (1); `attention_mask` is 1 at
@@ -130,13 +156,4 @@ def apply(params: Params, input_ids: Array) -> tuple[Array, Array]:
 
     input_ids: i64[B, T] -> last_hidden_state: [B, T, 768], pooler_output: [B, 768]
     """
-    params = nest(params)
-    B, T = input_ids.shape
-    token_type_ids = jnp.zeros((B, T), int)  # [B, T]
-    x = params["embeddings"]["position_embeddings"]["weight"][jnp.arange(T)]  # [T, 768]
-    y = params["embeddings"]["token_type_embeddings"]["weight"][token_type_ids]  # [B, T, 768]
-    x = params["embeddings"]["word_embeddings"]["weight"][input_ids] + x + y  # [B, T, 768]
-    x = layer_norm(params["embeddings"]["LayerNorm"], x, eps=1e-12)
-    layers = stack_layers(params["encoder"]["layer"][str(i)] for i in range(12))
-    x, _ = lax.scan(lambda x, part: (layer(part, x, heads=12), None), x, layers)
-    return x, jnp.tanh(linear(params["pooler"]["dense"], x[:, 0]))
+    return forward(stack(params), input_ids)

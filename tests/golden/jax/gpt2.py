@@ -126,12 +126,22 @@ def init(key: Array) -> Params:
     return params
 
 
-def apply(params: Params, tokens: Array) -> Array:
-    """Scores of the next token at every position. tokens: i64[B, T] -> logits: [B, T, 50257]"""
-    params = nest(params)
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["h"]["0:12"] = stack_layers(tree["h"][str(i)] for i in range(12))
+    return tree
+
+
+def forward(params: Params, tokens: Array) -> Array:
+    """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 50257]"""
     T = tokens.shape[1]
     x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, 768]
-    layers = stack_layers(params["h"][str(i)] for i in range(12))
-    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=12), None), x, layers)
+    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=12), None), x, params["h"]["0:12"])
     x = layer_norm(params["ln_f"], x)
     return x @ params["wte"]["weight"].T
+
+
+def apply(params: Params, tokens: Array) -> Array:
+    """Scores of the next token at every position. tokens: i64[B, T] -> logits: [B, T, 50257]"""
+    return forward(stack(params), tokens)

@@ -155,11 +155,27 @@ def init(key: Array) -> Params:
     return params
 
 
-def apply(params: Params, tokens: Array) -> Array:
-    """tokens: i64[B, T] -> logits: [B, T, 128256]"""
-    params = nest(params)
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["model"]["layers"]["0:32"] = stack_layers(
+        tree["model"]["layers"][str(i)] for i in range(32)
+    )
+    return tree
+
+
+def forward(params: Params, tokens: Array) -> Array:
+    """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 128256]"""
     x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, 4096]
-    layers = stack_layers(params["model"]["layers"][str(i)] for i in range(32))
-    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=32, kv_heads=8), None), x, layers)
+    x, _ = lax.scan(
+        lambda x, layer: (block(layer, x, heads=32, kv_heads=8), None),
+        x,
+        params["model"]["layers"]["0:32"],
+    )
     x = rms_norm(params["model"]["norm"], x, eps=1e-5)
     return linear(params["lm_head"], x)
+
+
+def apply(params: Params, tokens: Array) -> Array:
+    """tokens: i64[B, T] -> logits: [B, T, 128256]"""
+    return forward(stack(params), tokens)

@@ -805,22 +805,32 @@ def prepare(params: Params) -> Params:
     return params
 
 
-def apply(params: Params, x: Array) -> Array:
-    """x: [B, 3, H, W] -> logits: [B, 1000]"""
-    params = nest(params)
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["layer1"]["1:3"] = stack_layers(tree["layer1"][str(i)] for i in range(1, 3))
+    tree["layer2"]["1:4"] = stack_layers(tree["layer2"][str(i)] for i in range(1, 4))
+    tree["layer3"]["1:6"] = stack_layers(tree["layer3"][str(i)] for i in range(1, 6))
+    tree["layer4"]["1:3"] = stack_layers(tree["layer4"][str(i)] for i in range(1, 3))
+    return tree
+
+
+def forward(params: Params, x: Array) -> Array:
+    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
     x = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
     x = jax.nn.relu(x + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     x = bottleneck(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
-    layers = stack_layers(params["layer1"][str(i)] for i in range(1, 3))
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, layers)
+    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer1"]["1:3"])
     x = bottleneck(params["layer2"]["0"], x, stride=2)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
-    layers = stack_layers(params["layer2"][str(i)] for i in range(1, 4))
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, layers)
+    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer2"]["1:4"])
     x = bottleneck(params["layer3"]["0"], x, stride=2)  # [B, 1024, (H + 15) // 16, (W + 15) // 16]
-    layers = stack_layers(params["layer3"][str(i)] for i in range(1, 6))
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, layers)
+    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer3"]["1:6"])
     x = bottleneck(params["layer4"]["0"], x, stride=2)  # [B, 2048, (H + 31) // 32, (W + 31) // 32]
-    layers = stack_layers(params["layer4"][str(i)] for i in range(1, 3))
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, layers)
+    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer4"]["1:3"])
     return linear(params["fc"], jnp.mean(x, axis=(2, 3)))
+
+
+def apply(params: Params, x: Array) -> Array:
+    """x: [B, 3, H, W] -> logits: [B, 1000]"""
+    return forward(stack(params), x)

@@ -247,25 +247,30 @@ def init(key: Array) -> Params:
     return params
 
 
-def apply(params: Params, x: Array) -> tuple[Array, Params]:
-    """x: [B, 3, H, W] -> logits: [B, 1000]"""
-    params = nest(params)
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["layer1"]["1:3"] = stack_layers(tree["layer1"][str(i)] for i in range(1, 3))
+    tree["layer2"]["1:4"] = stack_layers(tree["layer2"][str(i)] for i in range(1, 4))
+    tree["layer3"]["1:6"] = stack_layers(tree["layer3"][str(i)] for i in range(1, 6))
+    tree["layer4"]["1:3"] = stack_layers(tree["layer4"][str(i)] for i in range(1, 3))
+    return tree
+
+
+def forward(params: Params, x: Array) -> tuple[Array, Params]:
+    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
     x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, 64, (H + 1) // 2, (W + 1) // 2]
     x, bn1 = batch_norm(params["bn1"], x)
     x = jax.nn.relu(x)
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     x, layer1_0 = bottleneck_2(params["layer1"]["0"], x, stride=1)
-    layers = stack_layers(params["layer1"][str(i)] for i in range(1, 3))
-    x, new = lax.scan(lambda x, layer: bottleneck(layer, x), x, layers)
+    x, new = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer1"]["1:3"])
     x, layer2_0 = bottleneck_2(params["layer2"]["0"], x, stride=2)
-    layers = stack_layers(params["layer2"][str(i)] for i in range(1, 4))
-    x, new_2 = lax.scan(lambda x, layer: bottleneck(layer, x), x, layers)
+    x, new_2 = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer2"]["1:4"])
     x, layer3_0 = bottleneck_2(params["layer3"]["0"], x, stride=2)
-    layers = stack_layers(params["layer3"][str(i)] for i in range(1, 6))
-    x, new_3 = lax.scan(lambda x, layer: bottleneck(layer, x), x, layers)
+    x, new_3 = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer3"]["1:6"])
     x, layer4_0 = bottleneck_2(params["layer4"]["0"], x, stride=2)
-    layers = stack_layers(params["layer4"][str(i)] for i in range(1, 3))
-    x, new_4 = lax.scan(lambda x, layer: bottleneck(layer, x), x, layers)
+    x, new_4 = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer4"]["1:3"])
     x = linear(params["fc"], jnp.mean(x, axis=(2, 3)))  # [B, 1000]
     updates = {
         "bn1": bn1,
@@ -279,3 +284,8 @@ def apply(params: Params, x: Array) -> tuple[Array, Params]:
         **unstack_layers(new_4, [f"layer4.{i}" for i in range(1, 3)]),
     }
     return x, flatten(updates)
+
+
+def apply(params: Params, x: Array) -> tuple[Array, Params]:
+    """x: [B, 3, H, W] -> logits: [B, 1000]"""
+    return forward(stack(params), x)

@@ -211,17 +211,21 @@ def encoder(params: Params, x: Array, *, heads: int) -> Array:
     x: [B, S, d] -> [B, S, d]
     """
     bias = relative_bias(params["block"]["0"]["layer"]["0"]["SelfAttention"], x)  # [heads, S, S]
-    layers = stack_shared(params["block"][str(i)] for i in range(6))
-    x, _ = lax.scan(lambda x, layer: (encoder_block(layer, x, bias, heads=heads), None), x, layers)
+    x, _ = lax.scan(
+        lambda x, layer: (encoder_block(layer, x, bias, heads=heads), None),
+        x,
+        params["block"]["0:6"],
+    )
     return rms_norm(params["final_layer_norm"], x)
 
 
 def decoder(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
     bias = relative_bias_2(params["block"]["0"]["layer"]["0"]["SelfAttention"], x)  # [heads, T, T]
-    layers = stack_shared(params["block"][str(i)] for i in range(6))
     x, _ = lax.scan(
-        lambda x, layer: (decoder_block(layer, x, memory, bias, heads=heads), None), x, layers
+        lambda x, layer: (decoder_block(layer, x, memory, bias, heads=heads), None),
+        x,
+        params["block"]["0:6"],
     )
     return rms_norm(params["final_layer_norm"], x)
 
@@ -320,15 +324,34 @@ def init(key: Array) -> Params:
     return params
 
 
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["encoder"]["block"]["0:6"] = stack_shared(
+        tree["encoder"]["block"][str(i)] for i in range(6)
+    )
+    tree["decoder"]["block"]["0:6"] = stack_shared(
+        tree["decoder"]["block"][str(i)] for i in range(6)
+    )
+    return tree
+
+
+def forward(params: Params, input_ids: Array, decoder_input_ids: Array) -> Array:
+    """`apply` on what `stack` gives.
+
+    input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 32128]
+    """
+    src = params["shared"]["weight"][input_ids]  # [B, S, 512]
+    tgt = params["shared"]["weight"][decoder_input_ids]  # [B, T, 512]
+    memory = encoder(params["encoder"], src, heads=8)  # [B, S, 512]
+    x = decoder(params["decoder"], tgt, memory, heads=8)  # [B, T, 512]
+    return x / 22.627416997969522 @ params["shared"]["weight"].T
+
+
 def apply(params: Params, input_ids: Array, decoder_input_ids: Array) -> Array:
     """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
     1 at words, 0 at padding.
 
     input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 32128]
     """
-    params = nest(params)
-    src = params["shared"]["weight"][input_ids]  # [B, S, 512]
-    tgt = params["shared"]["weight"][decoder_input_ids]  # [B, T, 512]
-    memory = encoder(params["encoder"], src, heads=8)  # [B, S, 512]
-    x = decoder(params["decoder"], tgt, memory, heads=8)  # [B, T, 512]
-    return x / 22.627416997969522 @ params["shared"]["weight"].T
+    return forward(stack(params), input_ids, decoder_input_ids)

@@ -156,25 +156,21 @@ def decoder_layer(params: Params, x: Array, memory: Array, key: Array, *, heads:
 
 def encoder(params: Params, x: Array, key: Array, *, heads: int) -> Array:
     """x: [B, S, d] -> [B, S, d]"""
-    layers = stack_layers(params["layers"][str(i)] for i in range(6))
-
     def turn(x: Array, inputs: tuple[Params, Array]) -> tuple[Array, None]:
         layer, key = inputs
         return encoder_layer(layer, x, key, heads=heads), None
 
-    x, _ = lax.scan(turn, x, (layers, jax.random.split(key, 6)))
+    x, _ = lax.scan(turn, x, (params["layers"]["0:6"], jax.random.split(key, 6)))
     return x
 
 
 def decoder(params: Params, x: Array, memory: Array, key: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
-    layers = stack_layers(params["layers"][str(i)] for i in range(6))
-
     def turn(x: Array, inputs: tuple[Params, Array]) -> tuple[Array, None]:
         layer, key = inputs
         return decoder_layer(layer, x, memory, key, heads=heads), None
 
-    x, _ = lax.scan(turn, x, (layers, jax.random.split(key, 6)))
+    x, _ = lax.scan(turn, x, (params["layers"]["0:6"], jax.random.split(key, 6)))
     return x
 
 
@@ -270,14 +266,23 @@ def init(key: Array) -> Params:
     return params
 
 
-def apply(params: Params, input_ids: Array, decoder_input_ids: Array, key: Array) -> Array:
-    """One table of words serves as input of both sides and as output. `attention_mask` is 1 at
-    words and 0 at padding. The prediction for position t sees the target up to t, so the
-    decoder's input is the target shifted by one.
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["model"]["encoder"]["layers"]["0:6"] = stack_layers(
+        tree["model"]["encoder"]["layers"][str(i)] for i in range(6)
+    )
+    tree["model"]["decoder"]["layers"]["0:6"] = stack_layers(
+        tree["model"]["decoder"]["layers"][str(i)] for i in range(6)
+    )
+    return tree
+
+
+def forward(params: Params, input_ids: Array, decoder_input_ids: Array, key: Array) -> Array:
+    """`apply` on what `stack` gives.
 
     input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 37000]
     """
-    params = nest(params)
     keys = jax.random.split(key, 3)
     src = 22.627416997969522 * params["model"]["shared"]["weight"][input_ids]  # [B, S, 512]
     src = positions(params["model"]["encoder"]["embed_positions"], src)
@@ -287,3 +292,13 @@ def apply(params: Params, input_ids: Array, decoder_input_ids: Array, key: Array
     tgt = dropout(tgt, keys[1])
     x = encoder_decoder(params["model"], src, tgt, keys[2], heads=8)  # [B, T, 512]
     return x @ params["model"]["shared"]["weight"].T + params["final_logits_bias"]
+
+
+def apply(params: Params, input_ids: Array, decoder_input_ids: Array, key: Array) -> Array:
+    """One table of words serves as input of both sides and as output. `attention_mask` is 1 at
+    words and 0 at padding. The prediction for position t sees the target up to t, so the
+    decoder's input is the target shifted by one.
+
+    input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 37000]
+    """
+    return forward(stack(params), input_ids, decoder_input_ids, key)

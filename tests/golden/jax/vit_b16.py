@@ -86,18 +86,18 @@ def multihead_attention(params: Params, q: Array, k: Array, v: Array) -> Array:
 
     q: [B, 197, 768], k: [B, 197, 768], v: [B, 197, 768] -> [B, 197, 768]
     """
-    query, y, value = jnp.split(params["in_proj_weight"], 3, axis=0)  # [768, 768]
+    query, key, value = jnp.split(params["in_proj_weight"], 3, axis=0)  # [768, 768]
     query = q @ query.T  # [B, 197, 768]
-    key_2 = k @ y.T  # [B, 197, 768]
+    key = k @ key.T  # [B, 197, 768]
     value = v @ value.T  # [B, 197, 768]
-    y, z, z_2 = jnp.split(params["in_proj_bias"], 3, axis=-1)  # [768]
+    y, z, w = jnp.split(params["in_proj_bias"], 3, axis=-1)  # [768]
     query = query + y
-    key_2 = key_2 + z
-    value = value + z_2
+    key = key + z
+    value = value + w
     query = query.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
-    key_2 = key_2.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
+    key = key.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
     value = value.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
-    y = dot_product_attention(query, key_2, value).swapaxes(1, 2).reshape(-1, 197, 768)
+    y = dot_product_attention(query, key, value).swapaxes(1, 2).reshape(-1, 197, 768)
     return linear(params["out_proj"], y)
 
 
@@ -184,6 +184,31 @@ def init(key: Array) -> Params:
     return params
 
 
+def stack(params: Params) -> Params:
+    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    tree = nest(params)
+    tree["encoder"]["layers"]["encoder_layer_0:12"] = stack_layers(
+        tree["encoder"]["layers"][f"encoder_layer_{i}"] for i in range(12)
+    )
+    return tree
+
+
+def forward(params: Params, x: Array) -> Array:
+    """`apply` on what `stack` gives. x: [B, 3, 224, 224] -> logits: [B, 1000]"""
+    B = x.shape[0]
+    x = conv2d(params["conv_proj"], x, stride=16).transpose(0, 2, 3, 1)  # [B, 14, 14, 768]
+    x = x.reshape(-1, 196, 768)  # [B, 196, 768]
+    y = jnp.broadcast_to(params["class_token"], (B, 1, 768))  # [B, 1, 768]
+    x = jnp.concatenate([y, x], axis=1) + params["encoder"]["pos_embedding"]  # [B, 197, 768]
+    x, _ = lax.scan(
+        lambda x, layer: (encoder_block(layer, x), None),
+        x,
+        params["encoder"]["layers"]["encoder_layer_0:12"],
+    )
+    x = layer_norm(params["encoder"]["ln"], x, eps=1e-6)
+    return linear(params["heads"]["head"], x[:, 0])
+
+
 def apply(params: Params, x: Array) -> Array:
     """Each patch of the image becomes one token, and a learnt class token in front of them
     collects the answer. Attention has no sense of place, so each position has a vector of its
@@ -191,13 +216,4 @@ def apply(params: Params, x: Array) -> Array:
 
     x: [B, 3, 224, 224] -> logits: [B, 1000]
     """
-    params = nest(params)
-    B = x.shape[0]
-    x = conv2d(params["conv_proj"], x, stride=16).transpose(0, 2, 3, 1)  # [B, 14, 14, 768]
-    x = x.reshape(-1, 196, 768)  # [B, 196, 768]
-    y = jnp.broadcast_to(params["class_token"], (B, 1, 768))  # [B, 1, 768]
-    x = jnp.concatenate([y, x], axis=1) + params["encoder"]["pos_embedding"]  # [B, 197, 768]
-    layers = stack_layers(params["encoder"]["layers"][f"encoder_layer_{i}"] for i in range(12))
-    x, _ = lax.scan(lambda x, layer: (encoder_block(layer, x), None), x, layers)
-    x = layer_norm(params["encoder"]["ln"], x, eps=1e-6)
-    return linear(params["heads"]["head"], x[:, 0])
+    return forward(stack(params), x)
