@@ -96,7 +96,7 @@ def stack_function(program: Program, emissions: Iterable[Emission]) -> list[str]
     items.sort(key=lambda item: -len(item[0]))
     return [
         "def stack(params: Params) -> Params:",
-        f'{INDENT}"""The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""',
+        f'{INDENT}"""A tree with the layers of loops stacked, for `forward`: made once for many calls."""',
         f"{INDENT}tree = nest(params)",
         *statements(items, _say),
         f"{INDENT}return tree",

@@ -1,4 +1,15 @@
-"""The PyTorch backend: plain `nn.Module` classes that import only torch."""
+"""The PyTorch backend: plain `nn.Module` classes that import only torch.
+
+From a program to a file:
+  rows, shapes, neural, methods   how each op is said: tables, and functions for what a row can't say
+  draft, statements, checks       a function of the IR as statements over expression trees
+  outline, fold                   loop bodies and chains of layers as classes and `nn.Sequential`s of their own
+  structure, foreign, loops       what paths are: attributes, lists, dicts; how methods reach them
+  classes, solve, naming          functions that differ only in numbers as one class; which numbers are arguments
+  initial, init_weights           initial values
+  write, bodies, source, emit     what is nested, what gets a variable, lines, classes, the file
+and from a file to something that runs: arrays, load, grad, train.
+"""
 
 from __future__ import annotations
 

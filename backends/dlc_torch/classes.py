@@ -26,13 +26,14 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Child, Function, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc_torch import initial
-from dlc_torch.draft import Assign, Draft, Drafter, Loop, Stmt, Target, expressions, rewritten, stateful
+from dlc_torch.draft import Drafter, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Placing, divide
 from dlc_torch.init_weights import changed
 from dlc_torch.methods import SAY
 from dlc_torch.neural import native_layer
 from dlc_torch.solve import COUNTS, HEADS, WIDTHS, Arg, Column, Solution, solve
+from dlc_torch.statements import Assign, Draft, Loop, Stmt, Target, expressions, rewritten
 from dlc_torch.structure import Builder, Init, Node, tree
 
 
@@ -499,6 +500,8 @@ def _argument(values: tuple[int | float, ...], solution: Solution) -> Expr | Non
     known = solution.arguments
     surely = len(set(values)) > 1
     named = [name for name, each in known.items() if each == values]
+    if len(named) > 1:
+        named = [name for name in named if name in WIDTHS] or named
     if named and (surely or (len(named) == 1 and values[0] >= 4)):
         return Arg(named[0])
     if not surely and values[0] < 4:

@@ -17,7 +17,6 @@ from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit.names import identifier, snake
 from dlc.emit.tree import (
-    Binary,
     Call,
     Dot,
     Expr,
@@ -27,7 +26,6 @@ from dlc.emit.tree import (
     Path,
     Ref,
     Seq,
-    Size,
     Text,
     Word,
     size,
@@ -38,97 +36,12 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
-from dlc.types.facts import Relation
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc_torch import rows
+from dlc_torch.checks import checks
 from dlc_torch.sizes import readable
+from dlc_torch.statements import Assign, Device, Draft, Loop, Stmt, Target, Training, expressions
 from dlc_torch.structure import method_name
-
-
-@dataclass(frozen=True, slots=True)
-class Device(Expr):
-    """The device that the function's inputs are on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Training(Expr):
-    """Whether the module is in training mode."""
-
-
-NOWHERE = Word("")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A value that a statement computes; `axes` are its sizes, for the comment behind it."""
-
-    name: str
-    dtype: str
-    axes: tuple[Expr, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """`layer` is the same as a layer for `nn.Sequential`, if there is one; it would be applied to `through`.
-    A value without a name of its own in the spec (`temporary`) may be nested where it is used."""
-
-    targets: tuple[Target, ...]
-    expr: Expr
-    temporary: bool = False
-    layer: Expr | None = None
-    through: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
-    `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled."""
-
-    count: Expr
-    start: int
-    step: int
-    args: tuple[Target, ...]
-    inputs: tuple[Expr, ...]
-    body: tuple[Stmt, ...]
-    results: tuple[Expr, ...]
-    outputs: tuple[Target, ...]
-    variable: str = "_"
-    source: Expr = NOWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what
-    stands in its braces, in order."""
-
-    condition: Expr
-    message: str
-    shown: tuple[Expr, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A buffer's new value."""
-
-    path: Expr
-    value: Expr
-
-
-Stmt = Assign | Loop | Check | Store
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    function: Function
-    inputs: tuple[Target, ...]
-    body: tuple[Stmt, ...]
-    results: tuple[Expr, ...]
-    needs: frozenset[str] = frozenset()
-    """What a plain function is passed besides its operands: "device", "training", and dims that no input
-    has."""
-    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Telling names of operands that values become: `q` of an attention."""
-
 
 # Names of operands that say nothing about what is passed.
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
@@ -137,47 +50,6 @@ Say = Callable[["Drafter", Op], "Expr | None"]
 """How an operation is said; None where it is not covered in this form, DONE where it has been dealt with."""
 
 DONE = Word("")
-
-
-def expressions(body: Iterable[Stmt]) -> Iterable[Expr]:
-    """Every expression of the statements, in order."""
-    for stmt in body:
-        match stmt:
-            case Assign(expr=expr):
-                yield expr
-            case Check():
-                yield stmt.condition
-                yield from stmt.shown
-            case Store(path, value):
-                yield path
-                yield value
-            case Loop():
-                yield stmt.count
-                yield stmt.source
-                yield from stmt.inputs
-                yield from expressions(stmt.body)
-                yield from stmt.results
-
-
-def rewritten(body: Iterable[Stmt], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
-    """The statements with every expression changed, in the order of `expressions`."""
-    return tuple(_rewritten(stmt, change) for stmt in body)
-
-
-def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
-    match stmt:
-        case Assign():
-            return replace(stmt, expr=change(stmt.expr))
-        case Check():
-            return Check(change(stmt.condition), stmt.message, tuple(map(change, stmt.shown)))
-        case Store():
-            return Store(change(stmt.path), change(stmt.value))
-        case Loop():
-            count, source = change(stmt.count), change(stmt.source)
-            inputs = tuple(map(change, stmt.inputs))
-            body = rewritten(stmt.body, change)
-            results = tuple(map(change, stmt.results))
-            return replace(stmt, count=count, source=source, inputs=inputs, body=body, results=results)
 
 
 def stateful(function: Function) -> bool:
@@ -586,43 +458,3 @@ def _soft(expr: Expr) -> Expr:
 def _dim(value: Attr) -> Dim | int:
     assert isinstance(value, int | Dim)
     return value
-
-
-# --- checks ----------------------------------------------------------------------------------------------------
-
-_WORDS = {
-    "<=": "at most",
-    "<": "less than",
-    ">=": "at least",
-    ">": "more than",
-    "==": "equal to",
-    "!=": "other than",
-}
-
-
-def checks(function: Function) -> Iterable[Check]:
-    """What a model asks of its inputs' sizes, with messages such as `T must be at most {self.context}, not {T}`."""
-    known = set(readable(function))
-    for fact in function.facts:
-        symbols = fact.left.symbols | fact.right.symbols
-        if symbols and symbols <= known and not _is_trivial(fact):
-            yield _check(Binary(fact.op, size(fact.left, "limit"), size(fact.right, "limit")), str(fact))
-
-
-def _check(condition: Expr, fact: str) -> Check:
-    match condition:
-        case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
-            return Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
-        case Binary(operator, Size(name) as left, right):
-            return Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
-    return Check(condition, f"{fact} must hold")
-
-
-def _is_trivial(fact: Relation) -> bool:
-    """Sizes are 1 or more anyhow."""
-    low, high = (fact.left, fact.right) if fact.op in ("<=", "<") else (fact.right, fact.left)
-    return (
-        fact.op in ("<=", "<", ">=", ">")
-        and low.constant in (0, 1)
-        and high == Dim.symbol(next(iter(high.symbols), ""))
-    )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
-from dlc_torch.draft import Assign, Draft, Loop, Stmt, expressions
+from dlc_torch.statements import Assign, Draft, Loop, Stmt, expressions
 from dlc_torch.structure import Node
 
 # What may follow the last numbered layer inside the same container.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Word, transform, walk
 from dlc_torch.classes import Class
-from dlc_torch.draft import NOWHERE, Loop, expressions, rewritten
+from dlc_torch.statements import NOWHERE, Loop, expressions, rewritten
 from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind
 from dlc_torch.write import safe
 

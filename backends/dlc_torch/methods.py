@@ -9,18 +9,9 @@ from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text
 from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import neural, rows, shapes
-from dlc_torch.draft import (
-    DONE,
-    Assign,
-    Check,
-    Drafter,
-    Loop,
-    Say,
-    Store,
-    Training,
-    without_defaults,
-)
+from dlc_torch.draft import DONE, Drafter, Say, without_defaults
 from dlc_torch.shapes import alias, method, sizes
+from dlc_torch.statements import Assign, Check, Loop, Store, Training
 
 # --- structure ----------------------------------------------------------------------------------------------
 

@@ -25,19 +25,11 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Function
 from dlc_torch.bodies import Body, all_expressions
 from dlc_torch.classes import Class, Unit
-from dlc_torch.draft import (
-    Assign,
-    Draft,
-    Loop,
-    Stmt,
-    Target,
-    Training,
-    rewritten,
-)
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
 from dlc_torch.neural import native_layer
 from dlc_torch.solve import Arg
+from dlc_torch.statements import Assign, Draft, Loop, Stmt, Target, Training, rewritten
 from dlc_torch.structure import Node, find, is_attribute, method_name, reach
 from dlc_torch.write import Heavy, shape_text
 

@@ -34,20 +34,9 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc_torch.draft import (
-    GENERATED,
-    Assign,
-    Check,
-    Device,
-    Loop,
-    Stmt,
-    Store,
-    Target,
-    Training,
-    expressions,
-    plain_name,
-)
+from dlc_torch.draft import GENERATED, plain_name
 from dlc_torch.solve import Arg
+from dlc_torch.statements import Assign, Check, Device, Loop, Stmt, Store, Target, Training, expressions
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
 MAX_DEPTH = 3  # calls within calls

@@ -45,9 +45,9 @@ def pointwise(name: str, scalar: Callable[..., Any]) -> Row:
 
 def log1p(x: Any) -> Any:
     """log(1 + x) without loss near 0: log(u) * x / (u - 1) with u = 1 + x (Kahan)."""
-    one = tirx.const(1.0, x.dtype)
+    one = tirx.const(1.0, x.ty.dtype)
     u = x + one
-    near = tirx.abs(x) < tirx.const(0.5, x.dtype)
+    near = tirx.abs(x) < tirx.const(0.5, x.ty.dtype)
     exact = u == one
     ratio = tirx.log(u) * x / tirx.Select(exact, one, u - one)
     return tirx.Select(near, tirx.Select(exact, x, ratio), tirx.log(u))
@@ -55,28 +55,28 @@ def log1p(x: Any) -> Any:
 
 def expm1(x: Any) -> Any:
     """e**x - 1 without loss near 0: the error of u = e**x is that of log(u), so (u - 1) * x / log(u) (Kahan)."""
-    one = tirx.const(1.0, x.dtype)
+    one = tirx.const(1.0, x.ty.dtype)
     u = tirx.exp(x)
-    near = tirx.abs(x) < tirx.const(0.5, x.dtype)
+    near = tirx.abs(x) < tirx.const(0.5, x.ty.dtype)
     exact = u == one
     ratio = (u - one) * x / tirx.Select(exact, one, tirx.log(u))
     return tirx.Select(near, tirx.Select(exact, x, ratio), u - one)
 
 
 def sign(x: Any) -> Any:
-    zero, one = tirx.const(0, x.dtype), tirx.const(1, x.dtype)
+    zero, one = tirx.const(0, x.ty.dtype), tirx.const(1, x.ty.dtype)
     return tirx.Select(x > zero, one, tirx.Select(x < zero, -one, x))
 
 
 def float_mod(a: Any, b: Any) -> Any:
     """The rest with the sign of b: C's fmod, and b more where the signs differ."""
-    rest, zero = tirx.fmod(a, b), tirx.const(0.0, a.dtype)
+    rest, zero = tirx.fmod(a, b), tirx.const(0.0, a.ty.dtype)
     return tirx.Select(tirx.all(rest != zero, (rest < zero) != (b < zero)), rest + b, rest)
 
 
 def float_floordiv(a: Any, b: Any) -> Any:
     """a less its rest divides by b without one, so the quotient is near a whole number, from either side."""
-    return tirx.floor((a - float_mod(a, b)) / b + tirx.const(0.5, a.dtype))
+    return tirx.floor((a - float_mod(a, b)) / b + tirx.const(0.5, a.ty.dtype))
 
 
 def by_dtype(floats: Row, integers: Row) -> Row:

@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
         """Names, shapes and dtypes of a file."""
         from dlc.runtime.weights import read_file
 
-        tensors = read_file(file)
+        tensors = dict(sorted(read_file(file).items()))
         rows = [{"name": k, "shape": list(v.shape), "dtype": str(v.dtype)} for k, v in tensors.items()]
         if format is Format.json:
             echo_json(rows)

@@ -51,8 +51,9 @@ BAD_ESCAPE = Problem(
 TOO_DEEP = Problem(
     "E0006",
     "the text is nested too deeply",
-    "brackets or operators are nested more than {limit} deep here",
-    "Expressions and blocks may be nested a few hundred levels deep. Name an intermediate value instead.",
+    "this is nested more than {limit} levels deep",
+    "Brackets and operators may be nested 200 levels deep; a call or a block counts for two. Name an intermediate "
+    "value instead.",
 )
 NOT_UTF8 = Problem(
     "E0007",

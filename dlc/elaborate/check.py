@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,6 @@ from dlc.elaborate.project import Project, Unit, library_index
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.syntax import ast
-import contextlib
 
 _OPEN = {each.code for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)}
 

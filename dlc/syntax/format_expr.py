@@ -160,7 +160,9 @@ class ExpressionWriter(FlatWriter):
     def _hugged(self, node: ast.Expr, indent: int, column: int, tail: int) -> list[str] | None:
         """Everything on one line where something inside is broken already, or is a list alone in brackets:
         `concat([`. None if lines get too long so."""
-        if self._attempts > 2 or self._breaks(node) or not (self.forced(node) or self._holds_list(node)):
+        if self._attempts > 2 or indent > MAX_WIDTH // 2 or self._breaks(node):
+            return None
+        if not (self.forced(node) or self._holds_list(node)):
             return None
         attempt = (id(node), indent, column, tail, self._attempts)
         if attempt in self._failed:

@@ -16,11 +16,12 @@ from dlc.syntax.tokens import END, ERROR, Token, words
 
 MAX_DEPTH = 200
 
-# What nests: one reduction of these is one level more.
-_NESTING = words(
-    "pipe conditional binary unary compare call index attribute labeled tuple list comprehension star slice "
-    "target_tuple if for scan step entry tensor_type indexed_type dotted"
-)
+# What nests, and how much: a call nests its arguments, a block its statements.
+_NESTING = {
+    **dict.fromkeys(words("pipe conditional binary unary compare index attribute labeled tuple list"), 1),
+    **dict.fromkeys(words("comprehension star slice target_tuple tensor_type indexed_type dotted"), 1),
+    **dict.fromkeys(words("call if for scan step entry"), 2),
+}
 
 _symbols = _table.SYMBOLS.split("\n")
 _rows: list[str | dict[str, int]] = list(_table.STATES.split("\n"))
@@ -30,7 +31,7 @@ _rules: list[Any] = list(_table.RULES.split("\n"))
 @dataclass(slots=True)
 class Rule:
     """A rule: its symbol, the builder's method (`_` for a list that its parent takes over), the number of
-    symbols, which are kept, whether a single child stands for itself, whether it nests, and whether it only
+    symbols, which are kept, whether a single child stands for itself, how much it nests, and whether it only
     gives its one symbol another name."""
 
     symbol: str
@@ -38,7 +39,7 @@ class Rule:
     length: int
     single: bool
     kept: tuple[tuple[int, bool], ...]
-    nests: bool
+    nests: int
     renames: bool
 
 
@@ -65,7 +66,7 @@ def _decode_rule(text: str) -> Rule:
     children = tuple((-1 if each == "n" else int(each.lstrip("*")), each[0] == "*") for each in kept)
     renames = single == "?" and children == ((0, False),) and length == "1"
     return Rule(
-        _symbols[int(symbol)], action, int(length), single == "?", children, action in _NESTING, renames
+        _symbols[int(symbol)], action, int(length), single == "?", children, _NESTING.get(action, 0), renames
     )
 
 

@@ -10,7 +10,7 @@ A block's language is the first word of its info string; further words say how i
     sh                      runs if every command is one of `dlc`; `sh exit=1` must end with that status
     text output             what the `sh` block before it printed: a line `…` stands for any lines, `…` in a line
                             for any text
-    … slow                  takes more than a few seconds
+    … slow                  takes more than a few seconds, as all commands of README.md do
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Block:
 
     @property
     def slow(self) -> bool:
-        return "slow" in self.words
+        return "slow" in self.words or (self.page == PAGES[0] and self.language == "sh")
 
     def option(self, name: str, default: str = "") -> str:
         found = (word.partition("=")[2] for word in self.words if word.startswith(f"{name}="))

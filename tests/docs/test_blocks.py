@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import dlc
 from dlc.cli import build
 from dlc.diagnostics import render_all
+from dlc.elaborate.tests import run_tests
 
 from .pages import ROOT, Block, blocks, wrapped
 
@@ -66,6 +67,12 @@ def check(block: Block) -> None:
         assert {each.code for each in found} == expected, shown
     else:
         assert not found, shown
+        assert not failed_tests(text)
+
+
+def failed_tests(text: str) -> list[str]:
+    spec = dlc.loads(text, name="page.dl")
+    return [each.name for each in run_tests(spec.project, spec.unit) if not each.passed]
 
 
 def diagnostics(text: str) -> tuple[dlc.Diagnostic, ...]:

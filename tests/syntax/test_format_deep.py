@@ -12,23 +12,23 @@ N = MAX_DEPTH - 2
 NAME = "a_name_of_some_length"
 
 DEEP = {
-    "calls": "f(" * N + "a" + ")" * N,
-    "long calls": f"{NAME}({NAME}, " * N + "a" + ")" * N,
-    "keywords": f"{NAME}({NAME}=" * N + "a" + ")" * N,
+    "calls": "f(" * (N // 2) + "a" + ")" * (N // 2),
+    "long calls": f"{NAME}({NAME}, " * (N // 2) + "a" + ")" * (N // 2),
+    "keywords": f"{NAME}({NAME}=" * (N // 2) + "a" + ")" * (N // 2),
     "lists": "[" * N + "a" + "]" * N,
     "long lists": f"[{NAME}, " * N + "a" + "]" * N,
     "indices": "a[" * N + "0" + "]" * N,
     "pipes": "a" + f" |> {NAME}" * N,
-    "nested pipes": f"a |> {NAME}(" * (N // 2) + "a" + ")" * (N // 2),
+    "nested pipes": f"a |> {NAME}(" * (N // 3) + "a" + ")" * (N // 3),
     "parentheses": f"{NAME} * ({NAME} + " * (N // 3) + "a" + ")" * (N // 3),
     "sums": f"{NAME} + " * N + "a",
     "negations": "-" * N + "a",
     "choices": f"{NAME} if {NAME} else " * N + "a",
     "attributes": "a" + f".{NAME}" * N,
-    "applications": "a" + f"({NAME})" * N,
+    "applications": "a" + f"({NAME})" * (N // 2),
     "comprehensions": "[" * (N // 2) + "a" + f" for {NAME} in {NAME}]" * (N // 2),
     "broken": "f(\n" * (N // 2) + "a" + ")" * (N // 2),
-    "broken pipes": f"f(a\n |> {NAME}(" * (N // 3) + "a" + "))" * (N // 3),
+    "broken pipes": f"f(a\n |> {NAME}(" * (N // 5) + "a" + "))" * (N // 5),
 }
 
 
@@ -47,7 +47,7 @@ def test_deep_expressions(text: str) -> None:
 
 
 def test_deep_blocks() -> None:
-    deep = N // 2
+    deep = N // 2 - 2
     stable("fn f(x) -> y {\n" + "if a {\ny = x\n" * deep + "}\n" * deep + "}\n")
     stable("fn f(x) -> y {\n" + "for a in b {\ny = x\n" * deep + "}\n" * deep + "}\n")
     stable("fn f(x) -> y {\nif a { }" + " else if a {\ny = x\n}" * deep + "\n}\n")

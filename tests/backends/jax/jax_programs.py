@@ -48,7 +48,12 @@ CASES = (
     Case("language/transformer.dl", "Transformer", TRANSFORMER),
     Case("vision/lenet5.dl", "LeNet5"),
     Case("vision/lenet5_1998.dl", "LeNet5_1998"),
-    Case("vision/resnet.dl", "ResNet", {"depths": [1, 4, 1, 1]}, {"H": 32, "W": 64}),
+    Case(
+        "vision/resnet.dl",
+        "ResNet",
+        {"depths": [1, 4], "widths": [8, 8], "stem": 8, "classes": 5},
+        {"H": 16, "W": 32},
+    ),
     Case("vision/vit.dl", "ViT", {"layers": 2, "d": 32, "heads": 4, "size": 32}),
 )
 

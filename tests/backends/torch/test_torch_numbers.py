@@ -164,3 +164,12 @@ def test_dlpack_goes_in() -> None:
     tensors = {name: torch.from_numpy(value) for name, value in given.items()}
     for name, value in runnable(**given).items():
         np.testing.assert_array_equal(runnable(**tensors)[name], value)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_everything_is_made_on_the_inputs_device(case: Case) -> None:
+    """On the meta device a tensor from anywhere else is an error."""
+    program = case.program()
+    runnable = BACKEND.load(emitted(program), weights(program), device="meta")
+    given = {name: torch.from_numpy(value) for name, value in inputs(program, case.dims).items()}
+    assert {result.device.type for result in runnable.forward(given).values()} == {"meta"}

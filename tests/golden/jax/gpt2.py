@@ -127,7 +127,7 @@ def init(key: Array) -> Params:
 
 
 def stack(params: Params) -> Params:
-    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
     tree = nest(params)
     tree["h"]["0:12"] = stack_layers(tree["h"][str(i)] for i in range(12))
     return tree

@@ -156,7 +156,7 @@ def init(key: Array) -> Params:
 
 
 def stack(params: Params) -> Params:
-    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
     tree = nest(params)
     tree["model"]["layers"]["0:32"] = stack_layers(
         tree["model"]["layers"][str(i)] for i in range(32)

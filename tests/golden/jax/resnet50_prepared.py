@@ -806,7 +806,7 @@ def prepare(params: Params) -> Params:
 
 
 def stack(params: Params) -> Params:
-    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
     tree = nest(params)
     tree["layer1"]["1:3"] = stack_layers(tree["layer1"][str(i)] for i in range(1, 3))
     tree["layer2"]["1:4"] = stack_layers(tree["layer2"][str(i)] for i in range(1, 4))

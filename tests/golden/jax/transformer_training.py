@@ -267,7 +267,7 @@ def init(key: Array) -> Params:
 
 
 def stack(params: Params) -> Params:
-    """The parameters as a tree, the layers of every loop stacked: what `forward` takes, once for many calls."""
+    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
     tree = nest(params)
     tree["model"]["encoder"]["layers"]["0:6"] = stack_layers(
         tree["model"]["encoder"]["layers"][str(i)] for i in range(6)

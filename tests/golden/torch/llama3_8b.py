@@ -3,15 +3,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def frequencies(e: int, base: float, original: int, device: torch.device | None = None) -> Tensor:
+def frequencies(e: int, base: float, device: torch.device | None = None) -> Tensor:  # -> [64]
     """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
     position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the
     trained context look like ones within it: turns that complete more than `high` times in
     the original context stay, those that complete less than `low` times are slowed, and in
     between it blends.
     """
-    # -> [original // e]
-    plain = 1.0 / base ** (0.015625 * torch.arange(original // e, device=device).float())
+    plain = 1.0 / base ** (0.015625 * torch.arange(e // 2, device=device).float())  # [64]
     turns = 1303.7972938088067 * plain
     keep = ((turns - 1.0) / 3.0).clamp(0.0, 1.0)
     return plain * (keep + (1.0 - keep))
@@ -35,23 +34,20 @@ class Attention(nn.Module):
     a long text small.
     """
 
-    def __init__(self, d: int, heads: int, kv_heads: int, base: float, original: int) -> None:
+    def __init__(self, d: int, heads: int, kv_heads: int, base: float) -> None:
         super().__init__()
         self.d = d
         self.heads = heads
         self.kv_heads = kv_heads
         self.base = base
-        self.original = original
         self.q_proj = nn.Linear(d, d, bias=False)
         self.k_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
         self.v_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
         self.o_proj = nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        freqs = frequencies(
-            e=self.d // self.heads, base=self.base, original=self.original, device=x.device
-        )  # [2 * heads]
-        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, 128]
+        freqs = frequencies(e=self.d // self.heads, base=self.base, device=x.device)  # [64]
+        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         q = rope(q, freqs)
@@ -78,12 +74,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(
-        self, d: int, heads: int, kv_heads: int, ff: int, base: float, original: int, eps: float
-    ) -> None:
+    def __init__(self, d: int, heads: int, kv_heads: int, ff: int, base: float, eps: float) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(d, eps=eps)
-        self.self_attn = Attention(d, heads, kv_heads, base, original)
+        self.self_attn = Attention(d, heads, kv_heads, base)
         self.post_attention_layernorm = nn.RMSNorm(d, eps=eps)
         self.mlp = MLP(d, ff)
 
@@ -101,18 +95,17 @@ class Llama(nn.Module):
         kv_heads: int = 8,
         ff: int = 14336,
         vocab: int = 128256,
+        context: int = 8192,
         base: float = 500000.0,
-        original: int = 8192,
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.original = original
+        self.context = context
         self.model = nn.ModuleDict(
             {
                 "embed_tokens": nn.Embedding(vocab, d),
                 "layers": nn.ModuleList(
-                    Block(d, heads, kv_heads=kv_heads, ff=ff, base=base, original=original, eps=eps)
-                    for _ in range(layers)
+                    Block(d, heads, kv_heads, ff, base, eps) for _ in range(layers)
                 ),
                 "norm": nn.RMSNorm(d, eps=eps),
             }
@@ -122,8 +115,8 @@ class Llama(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:  # i64[B, T] -> [B, T, vocab]
         T = tokens.shape[1]
-        if self.original < T:
-            raise ValueError(f"T must be at most {self.original}, not {T}")
+        if self.context < T:
+            raise ValueError(f"T must be at most {self.context}, not {T}")
         x = self.model["embed_tokens"](tokens)  # [B, T, d]
         for block in self.model["layers"].children():
             x = block(x)

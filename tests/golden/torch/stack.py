@@ -1,3 +1,5 @@
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,13 +36,14 @@ class Layer(nn.Module):
         return x + self.down(y)
 
 
-def initial_value() -> Tensor:  # -> [32]
+def initial_bias() -> Tensor:  # -> [32]
     return torch.arange(32).float() / 32.0
 
 
 class Stack(nn.Module):
     def __init__(self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50) -> None:
         super().__init__()
+        self.n_layers = layers
         self._parameters.update({"type": nn.Parameter(torch.ones(d))})
         self._modules.update({"forward": nn.ModuleDict()})
         vars(self)["_modules"]["forward"].register_buffer("seen", torch.zeros(d))
@@ -76,6 +79,6 @@ class Stack(nn.Module):
         """Initial values that are not the layers' own."""
         for name, parameter in self.named_parameters():
             if name.endswith("up.weight"):
-                nn.init.normal_(parameter, std=0.005773502691896258)
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(3 * self.n_layers))
             elif name.endswith(("fc.0.bias", "fc.1.bias", "fc.2.bias")):
-                parameter.data.copy_(initial_value())
+                parameter.data.copy_(initial_bias())

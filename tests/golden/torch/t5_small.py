@@ -270,8 +270,8 @@ class T5(nn.Module):
         self.head = head
         self.p = p
         self.shared = nn.Embedding(vocab, d)
-        self.encoder = Encoder(layers, d, heads=heads, head=head, ff=ff, buckets=buckets, p=p)
-        self.decoder = Decoder(layers, d, heads=heads, head=head, ff=ff, buckets=buckets, p=p)
+        self.encoder = Encoder(layers, d, heads, head, ff, buckets, p)
+        self.decoder = Decoder(layers, d, heads, head, ff, buckets, p)
         self.init_weights()
 
     def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:

@@ -180,10 +180,12 @@ class Transformer(nn.Module):
         heads: int = 8,
         ff: int = 2048,
         vocab: int = 37000,
+        context: int = 512,
         p: float = 0.1,
     ) -> None:
         super().__init__()
         self.d = d
+        self.context = context
         self.p = p
         self.register_buffer("final_logits_bias", torch.zeros(1, vocab))
         self.model = EncoderDecoder(layers, d, heads, ff, p)
@@ -199,14 +201,14 @@ class Transformer(nn.Module):
         # -> [B, T, vocab]
         S = input_ids.shape[1]
         T = decoder_input_ids.shape[1]
-        if self.d < S:
-            raise ValueError(f"S must be at most {self.d}, not {S}")
-        if self.d < T:
-            raise ValueError(f"T must be at most {self.d}, not {T}")
-        src = math.sqrt(self.d) * self.model.get_submodule("shared")(input_ids)  # [B, S, d]
+        if self.context < S:
+            raise ValueError(f"S must be at most {self.context}, not {S}")
+        if self.context < T:
+            raise ValueError(f"T must be at most {self.context}, not {T}")
+        src = math.sqrt(self.d) * self.model.get_submodule("shared")(input_ids)  # [B, S, 512]
         src = self.model.encoder.get_submodule("embed_positions")(src)
         src = F.dropout(src, self.p, training=self.training)
-        tgt = math.sqrt(self.d) * self.model.get_submodule("shared")(decoder_input_ids)  # [B, T, d]
+        tgt = math.sqrt(self.d) * self.model.get_submodule("shared")(decoder_input_ids)
         tgt = self.model.decoder.get_submodule("embed_positions")(tgt)
         tgt = F.dropout(tgt, self.p, training=self.training)
         x = self.model(src, tgt, attention_mask)

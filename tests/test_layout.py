@@ -1,0 +1,203 @@
+"""The house is as docs/architecture.md says: imports go one way, frameworks stay in their backend, checking needs none."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GPT2 = ROOT / "specs/language/gpt2.dl"
+
+# A part may import what stands in its own row and in those above.
+ROWS = (
+    ("diagnostics", "resources"),
+    ("syntax",),
+    ("types",),
+    ("ir", "ops"),
+    ("source", "backend", "emit"),
+    ("passes", "autodiff"),
+    ("elaborate",),
+    ("analysis",),
+    ("runtime",),
+    ("backends",),
+    ("api",),
+    ("cli", "__main__"),
+)
+RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
+
+# What looks back, and why: each at its use, inside a function.
+BACK = {
+    ("dlc/elaborate/measures.py", "analysis"): "`parameters(m)` in a test block counts a program",
+    ("dlc/elaborate/tests.py", "runtime"): "tensors in a test block are computed by the interpreter",
+    ("dlc/runtime/training_setup.py", "api"): "a network of a train block is emitted as the model that it is",
+    ("dlc/runtime/training_data.py", "api"): "diagnostics of data show the spec's text",
+}
+FRAMEWORKS = {
+    "torch": "dlc_torch",
+    "jax": "dlc_jax",
+    "jaxlib": "dlc_jax",
+    "optax": "dlc_jax",
+    "onnx": "dlc_onnx",
+    "onnxruntime": "dlc_onnx",
+    "tvm": "dlc_tvm",
+    "tvm_ffi": "dlc_tvm",
+}
+HEAVY = {"torch", "jax", "onnx", "onnxruntime", "tvm", "numpy"}
+CPU_LIMIT = 0.3
+
+
+@cache
+def sources() -> tuple[Path, ...]:
+    return tuple(sorted([*ROOT.glob("dlc/**/*.py"), *ROOT.glob("backends/**/*.py")]))
+
+
+def part_of(path: Path) -> str:
+    """The part of the house that a file belongs to; empty for `dlc/__init__.py`, which only names things."""
+    words = path.relative_to(ROOT).with_suffix("").parts
+    return "backends" if words[0] == "backends" else words[1].replace("__init__", "")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """The dotted names that a file imports at run time, and whether at its top level."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    ignored = {id(each) for node in ast.walk(tree) if _is_typing(node) for each in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in ignored:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from ((f"{node.module}.{alias.name}", node.col_offset == 0) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node.col_offset == 0) for alias in node.names)
+
+
+def _is_typing(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def target_of(name: str) -> str:
+    words = name.split(".")
+    if words[0] == "dlc" and len(words) > 1:
+        return words[1]
+    return "backends" if words[0] in FRAMEWORKS.values() else ""
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    here = part_of(path)
+    if not here:
+        return
+    assert here in RANK, f"{here} has no row in the order of parts"
+    for name, at_top in imports(path):
+        target = target_of(name)
+        allowed = not at_top and (path.relative_to(ROOT).as_posix(), target) in BACK
+        assert RANK.get(target, 0) <= RANK[here] or allowed, f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_frameworks_stay_in_their_backend(path: Path) -> None:
+    for name, _ in imports(path):
+        home = FRAMEWORKS.get(name.split(".")[0])
+        assert home is None or path.relative_to(ROOT).parts[1] == home, f"{name} belongs into {home}"
+
+
+def test_backends_do_not_know_each_other() -> None:
+    for path in sources():
+        package = path.relative_to(ROOT).parts[1]
+        found = {name.split(".")[0] for name, _ in imports(path)} & set(FRAMEWORKS.values())
+        assert found <= {package}, path
+
+
+def test_the_page_names_every_part() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for part in {part_of(path) for path in sources()} - {"", "backends", "__main__"}:
+        assert re.search(rf"\b{part}\b", page), f"docs/architecture.md does not speak of dlc/{part}"
+
+
+# --- what is imported when -------------------------------------------------------------------------------------
+
+
+def loaded(code: str) -> set[str]:
+    """The heavy packages that are there after running some code in an interpreter of its own."""
+    report = f"\nimport json, sys\nprint(json.dumps(sorted({HEAVY!r} & sys.modules.keys())))"
+    done = subprocess.run([sys.executable, "-c", code + report], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def command(*words: str) -> str:
+    return f"""
+import sys
+from dlc.cli import main
+sys.argv = {["dlc", *words]!r}
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+"""
+
+
+def test_checking_imports_no_framework() -> None:
+    assert loaded(command("check", str(GPT2))) == set()
+
+
+def test_the_api_imports_no_framework() -> None:
+    assert loaded(f"import dlc\nmodel = dlc.load({str(GPT2)!r})['GPT2']\nmodel.summary(B=1, T=8)") == set()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_emitting_source_imports_no_framework(backend: str, tmp_path: Path) -> None:
+    words = ("compile", str(GPT2), "--backend", backend, "--output", str(tmp_path), "--quiet")
+    assert loaded(command(*words)) <= {"numpy"}
+
+
+@pytest.mark.slow
+def test_checking_takes_little_time(tmp_path: Path) -> None:
+    """A soft limit: past it a warning, past three times as much a failure. The first run compiles the modules."""
+    taken = min(_cpu_seconds(tmp_path) for _ in range(6))
+    if taken > CPU_LIMIT:
+        warnings.warn(
+            f"`dlc check` of GPT-2 takes {taken:.2f} s of CPU time, over {CPU_LIMIT} s", stacklevel=1
+        )
+    assert taken < 3 * CPU_LIMIT
+
+
+def _cpu_seconds(cache: Path) -> float:
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(cache), "PYTHONDONTWRITEBYTECODE": ""}
+    words = [sys.executable, "-m", "dlc", "check", str(GPT2)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+# --- what files say --------------------------------------------------------------------------------------------
+
+FOLDERS = ("dlc", "backends", "grammar", "specs", "examples", "docs", "tests", "tools", "benchmarks", ".ci")
+MACHINE = re.compile(r"(?<![\w.:/-])/(work|root|home|Users|opt|mnt|farm|tmp)/\w")
+
+
+def texts() -> Iterator[Path]:
+    files = [each for each in ROOT.iterdir() if each.is_file()]
+    files += [each for folder in FOLDERS for each in (ROOT / folder).rglob("*") if each.is_file()]
+    return (
+        each
+        for each in files
+        if "__pycache__" not in each.parts and each.suffix not in (".npz", ".safetensors")
+    )
+
+
+def test_no_file_names_a_path_of_a_machine() -> None:
+    for path in texts():
+        found = MACHINE.search(path.read_text(encoding="utf-8", errors="replace"))
+        assert found is None, f"{path.relative_to(ROOT)} names {found.group() if found else ''}…"
