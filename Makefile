@@ -9,6 +9,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 
 # Compile LeNet-5, train it on real digits, and show that the trained network computes the same on all four backends.
 demo: $(VENV)/.demo
+	rm -rf runs/demo
 	$(BIN)/dlc summary specs/vision/lenet5.dl
 	$(BIN)/dlc compile specs/vision/lenet5.dl --backend torch --output runs/demo/source
 	$(BIN)/dlc train specs/vision/lenet5.dl:digits --backend torch --out runs/demo/training

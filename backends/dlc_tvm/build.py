@@ -11,6 +11,7 @@ from typing import Any
 
 import tvm
 from tvm import IRModule, relax
+from tvm.error import InternalError
 from tvm.ir.transform import PassContext, Sequential
 from tvm.s_tir import dlight
 from tvm.support import cc
@@ -21,7 +22,7 @@ from dlc_tvm.build_ops import expand
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.schedule import schedule
 from dlc_tvm.schedule.machine import machine_of
-from dlc_tvm.schedule.nest import TVM_ERRORS
+from dlc_tvm.schedule.nest import TVM_ERRORS, log
 from dlc_tvm.schedule.vector_math import PIPELINE
 
 DEFAULT_ARCH = "sm_90"
@@ -100,7 +101,6 @@ def _to_machine() -> list[Any]:
     """Dataflow to virtual machine instructions, with memory planned where sizes are known."""
     transform = relax.transform
     return [
-        transform.RewriteDataflowReshape(),
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
@@ -115,8 +115,17 @@ def _to_machine() -> list[Any]:
 
 
 def _compile(kernels: IRModule, target: Target, *, lowering: str = "s_tir") -> Any:
-    machine_code = Sequential(_to_machine())(kernels)
+    machine_code = Sequential(_to_machine())(_free_reshapes(kernels))
     return tvm.compile(machine_code, target, relax_pipeline=None, tir_pipeline=lowering)
+
+
+def _free_reshapes(kernels: IRModule) -> IRModule:
+    """Reshapes become views instead of copies, if TVM understands all of them."""
+    try:
+        return relax.transform.RewriteDataflowReshape()(kernels)
+    except InternalError as error:  # it can't divide by symbolic sizes such as w - 4
+        log.info("reshapes stay copies: %s", error)
+        return kernels
 
 
 def lowers(func: Any, target: Target) -> bool:

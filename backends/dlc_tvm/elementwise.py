@@ -70,7 +70,9 @@ def sign(x: Any) -> Any:
 
 def float_mod(a: Any, b: Any) -> Any:
     """The rest with the sign of b: C's fmod, and b more where the signs differ."""
-    rest, zero = tirx.fmod(a, b), tirx.const(0.0, a.ty.dtype)
+    dtype = str(a.ty.dtype)
+    rest = tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
+    zero = tirx.const(0.0, dtype)
     return tirx.Select(tirx.all(rest != zero, (rest < zero) != (b < zero)), rest + b, rest)
 
 
@@ -137,8 +139,17 @@ def compared(function: Callable[..., Any]) -> Row:
     return row
 
 
+def not_equal(e: Emission, a: Any, b: Any) -> Any:
+    """TVM's own is false where either is nan."""
+    found = compared(R.not_equal)(e, a, b)
+    for x in (a, b):
+        if "float" in str(x.ty.dtype) and not _is_constant(x):
+            found = R.logical_or(e.emit(found), e.emit(R.isnan(x)))
+    return found
+
+
 def cast(e: Emission, x: Any, dtype: str) -> Any:
     """To bool by comparing: a number is true unless it is 0."""
     if e.dtype == "bool" and str(x.ty.dtype) != "bool":
-        return R.not_equal(x, e.const(0, str(x.ty.dtype)))
+        return not_equal(e, x, e.const(0, str(x.ty.dtype)))
     return x if str(x.ty.dtype) == e.dtype else R.astype(x, e.dtype)

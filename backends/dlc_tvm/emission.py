@@ -53,6 +53,17 @@ class Emission:
             return x
         return self.emit(R.broadcast_to(x, relax.ShapeExpr(self.shape)))
 
+    def filled(self, value: float, dtype: str = "") -> Any:
+        """One value in the shape of the result."""
+        dtype = dtype or self.dtype
+        if not self.shape:
+            return self.const(value, dtype)
+
+        def compute(shape: Any) -> te.Tensor:
+            return te.compute(shape, lambda *_: tirx.const(value, dtype), name="full")
+
+        return self.kernel("full", compute, sizes=(self.shape,))
+
     def kernel(
         self, name: str, compute: Callable[..., te.Tensor], *operands: Any, sizes: Sequence[Any] = ()
     ) -> Any:

@@ -196,8 +196,9 @@ class Module:
         emission.shape, emission.dtype = self._shape(first.type), TVM[first.type.dtype]
         emission.params = {local: self.read[prefixed(op.path, local)] for local, _ in self._layer_params(op)}
         operands = [self.values[name] for name in op.inputs if name]
-        attrs = {key: value for key, value in op.attrs if key != "draw"}
-        results = ROWS[op.op](emission, *operands, **attrs)
+        results = (
+            emission.filled(0) if 0 in emission.shape else ROWS[op.op](emission, *operands, **op.attributes)
+        )
         results = results if isinstance(results, tuple) else (results,)
         for out, result in zip(op.outputs, results, strict=True):
             self.values[out.name] = self._cast(emission.emit(result, identifier(out.name)), out)

@@ -8,23 +8,28 @@ from typing import Any
 from tvm import te
 from tvm.relax import op as R
 
-from dlc_tvm.emission import NARROW, Emission, Row
+from dlc_tvm.emission import NARROW, Emission, Row, constant
 
 
-def reduce(function: Callable[..., Any]) -> Row:
-    def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return function(x, axis=list(axis), keepdims=keepdims) if axis else x
-
-    return row
-
-
-def reduce_bools(function: Callable[..., Any]) -> Row:
-    """As bytes: TVM reduces no bools, and the least byte, 0, is what `any` of nothing is."""
+def reduce(function: Callable[..., Any], empty: float) -> Row:
+    """A reduction over axes; of no elements at all it is `empty`."""
 
     def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
         if not axis:
             return x
-        return R.astype(e.emit(function(e.cast(x, "uint8"), axis=list(axis), keepdims=keepdims)), "bool")
+        if any(constant(x.ty.shape[each]) == 0 for each in axis):
+            return e.filled(empty, str(x.ty.dtype))
+        return function(x, axis=list(axis), keepdims=keepdims)
+
+    return row
+
+
+def reduce_bools(function: Callable[..., Any], empty: bool) -> Row:
+    """As bytes: TVM reduces no bools."""
+    bytewise = reduce(function, empty)
+
+    def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+        return R.astype(e.emit(bytewise(e, e.cast(x, "uint8"), axis=axis, keepdims=keepdims)), "bool")
 
     return row
 
@@ -45,6 +50,8 @@ def scan(function: Callable[..., Any]) -> Row:
 
 
 def matmul(e: Emission, a: Any, b: Any) -> Any:
+    if constant(a.ty.shape[-1]) == 0:
+        return e.filled(0)
     if e.dtype not in NARROW:
         return R.matmul(a, b)
     return R.astype(e.emit(R.matmul(a, b, out_dtype="float32")), e.dtype)
@@ -54,6 +61,8 @@ def einsum(e: Emission, *xs: Any, pattern: str) -> Any:
     """A product over all letters, summed over those that the result lacks."""
     *reads, result = pattern.replace("->", ",").replace(" ", "").split(",")
     dtype = "float32" if e.dtype in NARROW else e.dtype
+    if any(constant(size) == 0 for x in xs for size in x.ty.shape):
+        return e.filled(0)
 
     def compute(*tensors: te.Tensor) -> te.Tensor:
         size = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from tvm import tirx
@@ -47,7 +48,7 @@ ELEMENTWISE: Mapping[str, Row] = {
     "minimum": each.extreme(R.minimum),
     "maximum": each.extreme(R.maximum),
     "eq": each.compared(R.equal),
-    "ne": each.compared(R.not_equal),
+    "ne": each.not_equal,
     "lt": each.compared(R.less),
     "le": each.compared(R.less_equal),
     "gt": each.compared(R.greater),
@@ -57,12 +58,12 @@ ELEMENTWISE: Mapping[str, Row] = {
 }
 
 REDUCTIONS: Mapping[str, Row] = {
-    "sum": wide(reduce(R.sum)),
-    "prod": wide(reduce(R.prod)),
-    "max": reduce(R.max),
-    "min": reduce(R.min),
-    "any": reduce_bools(R.max),
-    "all": reduce_bools(R.min),
+    "sum": wide(reduce(R.sum, 0)),
+    "prod": wide(reduce(R.prod, 1)),
+    "max": reduce(R.max, -math.inf),
+    "min": reduce(R.min, math.inf),
+    "any": reduce_bools(R.max, False),
+    "all": reduce_bools(R.min, True),
     "argmax": lambda e, x, axis, keepdims: R.argmax(x, axis, keepdims),
     "argmin": lambda e, x, axis, keepdims: R.argmin(x, axis, keepdims),
     "cumsum": wide(scan(R.cumsum)),

@@ -89,7 +89,7 @@ def arange(e: Emission, start: Any, stop: Any, step: int, dtype: str) -> Any:
 
 
 def full(e: Emission, shape: Any, value: float, dtype: str) -> Any:
-    return R.full(relax.ShapeExpr(e.shape), e.const(value), e.dtype)
+    return e.filled(value)
 
 
 def size(e: Emission, dim: Any) -> Any:

@@ -54,7 +54,7 @@ def conv_transpose(
     """The convolution of x, spread by `stride` and bordered with zeros, with the kernels turned round.
 
     Output element p gets x[q] * w[k] where q * stride + k * dilation - before == p."""
-    kernel = [int(size) for size in w.ty.shape[2:]]
+    kernel = [int(size) for size in list(w.ty.shape)[2:]]
     reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     before = [r - a for r, (a, _) in zip(reach, padding, strict=True)]
     after = [r - b + extra for r, (_, b), extra in zip(reach, padding, output_padding, strict=True)]

@@ -205,10 +205,10 @@ class Transformer(nn.Module):
             raise ValueError(f"S must be at most {self.context}, not {S}")
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        src = math.sqrt(self.d) * self.model.get_submodule("shared")(input_ids)  # [B, S, 512]
+        src = math.sqrt(self.d) * self.model.get_submodule("shared")(input_ids)  # [B, S, d]
         src = self.model.encoder.get_submodule("embed_positions")(src)
         src = F.dropout(src, self.p, training=self.training)
-        tgt = math.sqrt(self.d) * self.model.get_submodule("shared")(decoder_input_ids)
+        tgt = math.sqrt(self.d) * self.model.get_submodule("shared")(decoder_input_ids)  # [B, T, d]
         tgt = self.model.decoder.get_submodule("embed_positions")(tgt)
         tgt = F.dropout(tgt, self.p, training=self.training)
         x = self.model(src, tgt, attention_mask)
