@@ -1,7 +1,7 @@
 """Writes docs/errors.md: every problem that dlc reports, with a wrong spec, what is said about it, and a right one.
 
-    python tools/gen_errors.py            writes the page
-    python tools/gen_errors.py --check    exits with 1 if the page is not what would be written
+python tools/gen_errors.py            writes the page
+python tools/gen_errors.py --check    exits with 1 if the page is not what would be written
 """
 
 from __future__ import annotations

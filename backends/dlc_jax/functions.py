@@ -65,6 +65,7 @@ class Emission:
     """Whether the entry takes the flat parameters."""
     used: set[str] = field(default_factory=set)  # names that the statements read
     sizes: dict[str, None] = field(default_factory=dict)  # dims that they read
+    inputs: list[str] = field(default_factory=list)  # the variables that hold its inputs
     written: list[str] = field(default_factory=list)
     error: NotImplementedError | None = None
     stacks: list[Stack] = field(default_factory=list)  # layers that it loops over
@@ -99,10 +100,9 @@ class Emission:
 
     def wrapper(self) -> list[str]:
         """The entry on flat parameters, by way of `stack` and `forward`."""
-        inputs = [identifier(value.name) for value in self.function.inputs]
-        passed = ", ".join(["stack(params)", *inputs, *(["key"] if self.traits.key else [])])
+        passed = ", ".join(["stack(params)", *self.inputs, *(["key"] if self.traits.key else [])])
         return [
-            *self._signature(inputs),
+            *self._signature(self.inputs),
             *self._docstring(),
             *layout(f"return forward({passed})", 1),
         ]
@@ -113,14 +113,20 @@ class Emission:
         results = [value for _, value in self.function.outputs]
         writer = self.writer(steps, results, scope)
         shapes = map(_shape_text, (value.type for value in self.function.inputs), self.group.shapes[0])
-        inputs = [writer.argument(*each) for each in zip(self.function.inputs, shapes, strict=True)]
+        self.inputs = [writer.argument(*each) for each in zip(self.function.inputs, shapes, strict=True)]
         split = self.split_keys(writer, steps, scope)
         writer.write(steps)
         self._return(writer, results, scope)
         nested = (
             [f"{INDENT}params = nest(params)"] if self.entry and self.nests and self.traits.params else []
         )
-        head = [*self._signature(inputs), *self._docstring(), *nested, *self._size_lines(inputs), *split]
+        head = [
+            *self._signature(self.inputs),
+            *self._docstring(),
+            *nested,
+            *self._size_lines(self.inputs),
+            *split,
+        ]
         return [*head, *writer.lines]
 
     def writer(self, steps: Sequence[Step], results: Sequence[str], scope: Scope, indent: int = 1) -> Writer:
@@ -132,7 +138,11 @@ class Emission:
         writer.roles = self.group.sketch.roles
         writer.lone_result = len(results) == 1 and not self.traits.updates and indent == 1
         sizes = (node.symbol for node in nodes(self.group.sketch.steps) if isinstance(node, Size))
-        own = ("params",) * (self.traits.params or self.entry) + ("key", "keys") * self.traits.key
+        own = (
+            ("stack", "forward") * self.entry
+            + ("params",) * (self.traits.params or self.entry)
+            + ("key", "keys") * self.traits.key
+        )
         writer.variables.reserve((*RESERVED, *own, *self.parameters, *self.called, *map(identifier, sizes)))
         return writer
 

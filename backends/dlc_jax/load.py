@@ -48,12 +48,13 @@ class JaxRunnable:
             self._stacked = self.module.stack(self.params)
         return self._function("forward")(self._stacked, *arguments)
 
-    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, np.ndarray]:
-        """The outputs by name. `key` seeds programs that draw (a JAX key, or an int). Raises TypeError for
-        inputs that are missing or unknown."""
+    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+        """The outputs by name. `key`, where no input is called so, seeds programs that draw (a JAX key, or an
+        int). Raises TypeError for inputs that are missing or unknown."""
+        names = {name for name, _ in self.meta["inputs"]}
+        key = None if "key" in names else inputs.pop("key", None)
         with settings(self.meta):
-            arguments = call_arguments(self.meta, inputs, key)
-            return self._named(self._run(arguments))
+            return self._named(self._run(call_arguments(self.meta, inputs, key)))
 
     def _named(self, results: Any) -> dict[str, np.ndarray]:
         outputs = self.meta["outputs"]

@@ -173,7 +173,7 @@ def _defined(turn: Turn, writer: Writer) -> str:
     kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
     taken = {"key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}.get(slices, "Params")
     given = "None" if turn.updates == "None" else "Params"
-    writer.lines.append("") if writer.lines else None
+    writer.lines.append("")
     writer.line(f"def turn({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
     if len(turn.carried) > 1:
         writer.lines.append(f"{margin}{', '.join(turn.carried)} = carry")

@@ -73,7 +73,8 @@ def float_mod(a: Any, b: Any) -> Any:
     dtype = str(a.ty.dtype)
     rest = tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
     zero = tirx.const(0.0, dtype)
-    return tirx.Select(tirx.all(rest != zero, (rest < zero) != (b < zero)), rest + b, rest)
+    apart = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    return tirx.Select(apart, rest + b, rest)
 
 
 def float_floordiv(a: Any, b: Any) -> Any:

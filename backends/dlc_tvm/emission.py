@@ -32,6 +32,8 @@ class Emission:
     shape: list[Any] = field(default_factory=list)
     dtype: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    input: Any = None
+    """Some input of the function, for kernels that must not be taken for constants."""
 
     def emit(self, value: Any, name: str = "") -> Any:
         """A variable for a value."""
@@ -63,6 +65,16 @@ class Emission:
             return te.compute(shape, lambda *_: tirx.const(value, dtype), name="full")
 
         return self.kernel("full", compute, sizes=(self.shape,))
+
+    def empty(self) -> Any:
+        """A result without elements. It seems to depend on an input: TVM can't store such constants."""
+        if self.input is None:
+            return self.filled(0)
+
+        def compute(_: te.Tensor, shape: Any) -> te.Tensor:
+            return te.compute(shape, lambda *_: tirx.const(0, self.dtype), name="empty")
+
+        return self.kernel("empty", compute, self.input, sizes=(self.shape,))
 
     def kernel(
         self, name: str, compute: Callable[..., te.Tensor], *operands: Any, sizes: Sequence[Any] = ()

@@ -151,6 +151,7 @@ class Module:
         self.read = {path: _variable(each, sizes) for path, each in self.parameters.items()}
         self.values: dict[str, Any] = {}
         attrs = {"num_input": len(inputs)}
+        self.emission.input = next(iter(inputs.values()), None)
         with builder.function("main", [*inputs.values(), *self.read.values()], attrs=attrs):
             sizes.solve(builder)
             for each in main.inputs:
@@ -197,7 +198,7 @@ class Module:
         emission.params = {local: self.read[prefixed(op.path, local)] for local, _ in self._layer_params(op)}
         operands = [self.values[name] for name in op.inputs if name]
         results = (
-            emission.filled(0) if 0 in emission.shape else ROWS[op.op](emission, *operands, **op.attributes)
+            emission.empty() if 0 in emission.shape else ROWS[op.op](emission, *operands, **op.attributes)
         )
         results = results if isinstance(results, tuple) else (results,)
         for out, result in zip(op.outputs, results, strict=True):

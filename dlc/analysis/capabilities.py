@@ -15,19 +15,21 @@ from dlc.syntax import ast
 
 
 def table() -> dict[str, dict[str, Any]]:
-    """Per op: signature, documentation, kind ("primitive", "fn" or "layer"), cost, and how each backend says it."""
+    """Per op: signature, documentation, kind ("primitive", "fn" or "layer"), family (the file that defines it; empty
+    for an op from outside), cost, and how each backend says it."""
     rows: dict[str, dict[str, Any]] = {}
-    for definition in ops.all_ops():
-        rows[definition.name] = _row(
-            definition.name, definition.signature_text, definition.doc, "primitive", definition.flops
-        )
-    for name in library_index():
+    families = ops.families()
+    for op in ops.all_ops():
+        family = families.get(op.name, "")
+        rows[op.name] = _row(op.name, op.signature_text, op.doc, "primitive", family, op.flops)
+    for name, (file, _, _) in library_index().items():
         found = library_definition(name)
         if found is None or name.startswith("_"):
             continue
         node = found.node
         kind = "layer" if isinstance(node, ast.ModuleDef) else "fn"
-        rows[name] = _row(name, header(found.unit.text, node), node.doc, kind, "")
+        family = file.removesuffix(".dl")
+        rows[name] = _row(name, header(found.unit.text, node), node.doc, kind, family, "")
     return dict(sorted(rows.items()))
 
 
@@ -38,9 +40,11 @@ def header(text: str, node: ast.Item) -> str:
     return words.split(" {", 1)[0].split(" where ", 1)[0]
 
 
-def _row(name: str, signature: str, doc: str, kind: str, flops: str) -> dict[str, Any]:
+def _row(name: str, signature: str, doc: str, kind: str, family: str, flops: str) -> dict[str, Any]:
     how = {each: _how(each, name, kind) for each in backends.names()}
-    return {"signature": signature, "doc": doc, "kind": kind, "flops": flops, "backends": how}
+    return {
+        "signature": signature, "doc": doc, "kind": kind, "family": family, "flops": flops, "backends": how,
+    }  # fmt: skip
 
 
 def _how(backend_name: str, name: str, kind: str) -> str:

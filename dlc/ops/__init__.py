@@ -51,6 +51,12 @@ def all_ops() -> Iterator[OpDef]:
     yield from _load().values()
 
 
+def families() -> dict[str, str]:
+    """The family of every op of this project, by name."""
+    modules = {family: importlib.import_module(f"dlc.ops.{family}") for family in FAMILIES}
+    return {each.name: family for family, module in modules.items() for each in module.OPS}
+
+
 def define(op: OpDef) -> OpDef:
     """Add an op from outside this project. It must be defined before a spec that uses it is loaded.
 

@@ -73,7 +73,7 @@ def blocks() -> tuple[Block, ...]:
 
 def _blocks(page: Path) -> Iterator[Block]:
     found = list(_fenced(page))
-    for block, after in zip(found, [*found[1:], None], strict=True):
+    for block, after in zip(found, [*found[1:], None], strict=False):
         is_output = after is not None and after.language == "text" and "output" in after.words
         output = after.text if after is not None and is_output else None
         yield Block(block.page, block.line, block.language, block.words, block.text, output)

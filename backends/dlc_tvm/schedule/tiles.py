@@ -76,6 +76,7 @@ def tile(
 ) -> None:
     """Schedule the whole kernel: producers (inlined where `inlines` says so), the reduction, the epilogue."""
     last = _surround(kernel, main, inlines)
+    _store_by_tiles(kernel, main, tiling)
     at = _tile_output(kernel, last, tiling)
     _tile_reduction(kernel, main, tiling, at)
 
@@ -94,6 +95,29 @@ def _surround(kernel: Kernel, main: SBlockInfo, inlines: Callable[[SBlockInfo], 
         raise NotApplicable("the epilogue is too large to join the reduction")
     _check_epilogue(kernel, main, after[-1])
     return after[-1]
+
+
+def _store_by_tiles(kernel: Kernel, main: SBlockInfo, tiling: Tiling) -> None:
+    """Index the intermediate result by tile, [m] as [m / 8, 8], so that TVM sees that only one tile is ever needed.
+
+    Without it, and with an unknown number of rows, each thread would allocate room for all rows.
+    """
+    heights = {tiling.row: tiling.rows, tiling.column: tiling.vectors * kernel.lanes(main)}
+    axes, store = output_axes(kernel, main), kernel.stmt(main).body
+    tiles = {
+        at: heights[axis]
+        for axis in heights
+        if axis is not None and constant(main.dom()[axis]) is None
+        for at, index in enumerate(store.indices)
+        if index.same_as(axes[axis])
+    }
+
+    def tiled(*indices: Any) -> list[Any]:
+        outer = [tirx.floordiv(i, tiles[at]) if at in tiles else i for at, i in enumerate(indices)]
+        return [*outer, *(tirx.floormod(indices[at], size) for at, size in sorted(tiles.items()))]
+
+    if tiles:
+        kernel.sch.transform_layout(main.block_rv, ("write", 0), tiled, assume_injective_transform=True)
 
 
 def _producers(kernel: Kernel, main: SBlockInfo) -> set[str]:

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from dlc_jax import BACKEND
+from dlc_jax.load import module
 from jax_programs import CASES, Case, emitted, inputs_of, program_of, weights_of
 
+import dlc
 from dlc.autodiff import gradient, gradient_name
+from dlc.backend import EmitOptions
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Program, Value
 from dlc.ir.splice import Names
+from dlc.runtime.compile import lower
 from dlc.runtime.interpret import run
 from dlc.runtime.prepare import prepare
 from dlc.types.facts import Facts
@@ -110,8 +114,6 @@ def test_dropout_takes_a_key() -> None:
 
 @by_model
 def test_initial_parameters(case: Case) -> None:
-    from dlc_jax.load import module
-
     program = program_of(case)
     made = jax.eval_shape(module(emitted(case)).init, jax.random.key(0))
     assert {path: value.shape for path, value in made.items()} == {
@@ -121,8 +123,6 @@ def test_initial_parameters(case: Case) -> None:
 
 def test_initial_values_are_those_of_the_spec() -> None:
     """Standard deviations of large parameters, which have another seed than the reference's."""
-    from dlc_jax.load import module
-
     case = CASES[0]
     made = module(emitted(case)).init(jax.random.key(1))
     for path, value in weights_of(program_of(case)).items():
@@ -139,8 +139,6 @@ def test_initial_values_are_those_of_the_spec() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "f64"])
 def test_precisions(precision: str) -> None:
-    from dlc.backend import EmitOptions
-
     case = CASES[0]
     program = program_of(case)
     weights, inputs = weights_of(program), inputs_of(program, case.dims)
@@ -180,6 +178,34 @@ def test_native_is_pure() -> None:
     assert jax.jit(apply)(params, inputs["tokens"]).shape == first.shape
     with pytest.raises(TypeError, match="inputs missing"):
         runnable()
+
+
+AWKWARD = """
+# \"Quotes\", \\\\backslashes and \"\"\"three\"\"\" in a comment.
+model Awkward(d: int = 4)(x: [B, d], key: [B, d], params: [B, d]) -> (lax: [B, d], lambda: [B, d]) {
+    for i in range(3) {
+        x = x |> linear(d) as "q{{__import__('os')}}\\"{i}" |> relu
+    }
+    for i in range(3) as "w{{j}}{i}" {
+        x = x |> linear(d) as fc |> layer_norm as ln
+    }
+    relu = x * key
+    Array = relu + params
+    return Array, x |> linear(d) as "a b'c"
+}
+"""
+
+
+def test_names_of_a_spec_stay_names() -> None:
+    model = dlc.loads(AWKWARD)["Awkward"]()
+    program = lower(model.program, BACKEND)
+    artifact = BACKEND.emit(program, EmitOptions())
+    weights, inputs = weights_of(program), inputs_of(program, {})
+    found = BACKEND.load(artifact, weights)(**inputs)
+    for name, value in run(program, weights, inputs).items():
+        close(found[name], value)
+    made = module(artifact).init(jax.random.key(0))
+    assert made.keys() == weights.keys()
 
 
 LINTED = [(case, level, training) for case in CASES for level in (1, 2) for training in (False, True)]

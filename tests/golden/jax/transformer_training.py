@@ -156,6 +156,7 @@ def decoder_layer(params: Params, x: Array, memory: Array, key: Array, *, heads:
 
 def encoder(params: Params, x: Array, key: Array, *, heads: int) -> Array:
     """x: [B, S, d] -> [B, S, d]"""
+
     def turn(x: Array, inputs: tuple[Params, Array]) -> tuple[Array, None]:
         layer, key = inputs
         return encoder_layer(layer, x, key, heads=heads), None
@@ -166,6 +167,7 @@ def encoder(params: Params, x: Array, key: Array, *, heads: int) -> Array:
 
 def decoder(params: Params, x: Array, memory: Array, key: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
+
     def turn(x: Array, inputs: tuple[Params, Array]) -> tuple[Array, None]:
         layer, key = inputs
         return decoder_layer(layer, x, memory, key, heads=heads), None

@@ -1,0 +1,170 @@
+"""Writes docs/library.md: every layer, function and op with its signature, documentation, and how each backend says it.
+
+    python tools/gen_library.py            writes the page
+    python tools/gen_library.py --check    exits with 1 if the page is not what would be written
+
+The page is what `dlc ops --format json` knows, and the names that only specs have (`rearrange`, `stack`, …).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dlc.analysis.capabilities import table
+from dlc.elaborate.builtins import BUILTINS
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+SHOWN = {"native": "native", "decomposed": "by body", "missing": "—"}
+INTRODUCTION = """\
+# Layers, functions and ops
+
+This page is written by `tools/gen_library.py` from the definitions themselves; `dlc ops NAME` shows one of them.
+
+- *native*: the backend has a name or a function of its own for it;
+- *by body*: the backend follows the definition in `dlc/std/`, which gives the same;
+- —: the backend can't do it. A spec that needs it is refused with E0802. Random ops are needed for training and for initial
+  values only; dlc computes initial values itself.
+
+In signatures, `*S` stands for any axes; results whose axes follow from the arguments are written `*R`. An axis may be
+negative. In the library, `sizes` is an int or a list of ints, `any` any static value, and `any[…]` a tensor of any dtype.
+"""
+FAMILIES = {
+    "layer": "Layers",
+    "fn": "Functions",
+    "primitive": "Primitive ops",
+}
+ABOUT = {
+    "layer": "Modules with parameters, or with a behaviour of their own in training. Used as recipes: `x |> linear(10) as fc`.",
+    "fn": "Written in the language, from primitive ops.",
+    "primitive": "What everything else is made of, and what a new backend has to say. These are the forms in the IR; how specs "
+    "call them stands in [the next section](#calls-of-ops).",
+}
+CALLS = """\
+## Calls of ops
+
+What a spec writes for ops that are not called by their signature above: axes are counted, lists become attributes, and some
+names are written with several ops. `+ - * / // % ** @`, comparisons, `and or not` and indices have operators.
+"""
+# Names for static values, for tests, and what is refused as not compiled yet (docs/language.md lists it).
+ELSEWHERE = frozenset(
+    [
+        "range",
+        "enumerate",
+        "zip",
+        "reversed",
+        "len",
+        "int",
+        "float",
+        "parameters",
+        "buffers",
+        "active",
+        "flops",
+        "close",
+        "mixture",
+        "rnn",
+        "lstm",
+        "gru",
+        "rnn_cell",
+        "gru_cell",
+        "lstm_cell",
+        "spectral_norm",
+        "associative_scan",
+        "selective_scan",
+        "gradient",
+        "categorical",
+    ]
+)
+
+
+# Names that no op has, or that mean more than the op of that name.
+CALLED = {
+    "adaptive_avg_pool": "Averages over as many windows an axis after [B, C] as `sizes` says.",
+    "arange": "0 to before `start`, or `start` to before `stop`, as i64; of floats, `float`.",
+    "bernoulli": "True with probability p.",
+    "chunk": "n equal parts along an axis.",
+    "einsum": 'The sum of products that a pattern says: `"B i k, B k j -> B i j"`.',
+    "eye": "A matrix with ones on its diagonal.",
+    "flatten": "All axes from `start` on as one.",
+    "linspace": "n numbers from `start` to `stop`, both among them.",
+    "normal": "Standard normal numbers.",
+    "normal_like": "Standard normal numbers in the shape of x.",
+    "ones": "Ones.",
+    "ones_like": "Ones in the shape of x.",
+    "pad": "`before` and `after` elements more along one axis.",
+    "rearrange": 'Another order of axes, joined and cut by a pattern: `"B T (h e) -> B h T e"`.',
+    "reduce": 'Takes axes away: `reduce(x, "B T d -> B d", "mean")`; also sum, max, min, prod.',
+    "repeat": 'New axes: `repeat(x, "B d -> B n d", n=4)`.',
+    "reshape": "The same elements in another shape; one size may be -1: what is left.",
+    "roll": "What leaves at one end of an axis enters at the other.",
+    "sort": "Sorted along an axis.",
+    "split": "Parts of the given sizes along an axis.",
+    "squeeze": "Without the axes of size 1, or the given ones.",
+    "stack": "Equal tensors along a new axis.",
+    "tensor": "A constant of nested lists.",
+    "tile": "Repeated as often along each axis as `counts` says.",
+    "transpose": "Two axes swapped; `x.T` for the last two.",
+    "uniform": "Uniform numbers from 0 to 1.",
+    "zeros": "Zeros.",
+    "zeros_like": "Zeros in the shape of x.",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    rows = table()
+    parts = [INTRODUCTION]
+    for kind, title in FAMILIES.items():
+        chosen = {name: row for name, row in rows.items() if row["kind"] == kind and row["family"]}
+        parts += [f"## {title}\n", ABOUT[kind] + "\n"]
+        for family in dict.fromkeys(row["family"] for row in chosen.values()):
+            members = (row for row in chosen.values() if row["family"] == family)
+            parts += [f"### {title}: {family}\n", "\n".join(_table(members)) + "\n"]
+    parts += [CALLS, "\n".join(_calls(rows)) + "\n"]
+    return "\n".join(parts)
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield f"| | {' | '.join(BACKENDS)} |"
+    yield "| --- |" + " --- |" * len(BACKENDS)
+    for row in rows:
+        how = (SHOWN[row["backends"][backend].split(":")[0]] for backend in BACKENDS)
+        signature = row["signature"].removeprefix("module ").removeprefix("fn ").replace("|", "\\|")
+        yield f"| `{signature}`<br>{_line(row['doc'])} | {' | '.join(how)} |"
+
+
+def _line(text: str) -> str:
+    """Documentation on one line of a table, its brackets no links."""
+    return (
+        " ".join(text.split())
+        .replace("|", "\\|")
+        .replace("*", "\\*")
+        .replace("[", "\\[")
+        .replace("<", "&lt;")
+    )
+
+
+def _calls(rows: dict[str, Any]) -> Iterator[str]:
+    yield "| call | |"
+    yield "| --- | --- |"
+    for name, builtin in sorted(BUILTINS.items()):
+        if name.startswith("_") or name in ELSEWHERE or rows.get(name, {}).get("kind") in ("fn", "layer"):
+            continue
+        about = CALLED.get(name) or rows[name]["doc"]
+        yield f"| `{builtin.signature or name}` | {_line(about)} |"
+
+
+def main() -> int:
+    text = page()
+    if "--check" in sys.argv[1:]:
+        current = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+        return int(text != current)
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
