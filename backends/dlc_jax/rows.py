@@ -128,6 +128,7 @@ COMPOSITES: Mapping[str, str] = {
     "selu": "jax.nn.selu({x})",
     "silu": "jax.nn.silu({x})",
     "mish": "jax.nn.mish({x})",
+    "softsign": "jax.nn.soft_sign({x})",
     "softplus": "jax.nn.softplus({x})",
     "hardswish": "jax.nn.hard_swish({x})",
     "hardsigmoid": "jax.nn.hard_sigmoid({x})",

@@ -143,6 +143,7 @@ COMPOSITES: Mapping[str, str] = {
     "selu": "Selu(x, alpha=1.6732632423543772, gamma=1.0507009873554805)",
     "silu": "x * Sigmoid(x)",
     "mish": "Mish(x)",
+    "softsign": "Softsign(x)",
     "softplus": "Softplus(x)",
     "log_sigmoid": "-Softplus(-x)",
     "hardsigmoid": "HardSigmoid(x, alpha=1/6, beta=0.5)",
