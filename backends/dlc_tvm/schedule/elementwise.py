@@ -8,7 +8,19 @@ from typing import Any
 from tvm.s_tir.dlight.analysis import SBlockInfo
 from tvm.s_tir.schedule import ScheduleError
 
-from dlc_tvm.schedule.nest import Kernel, NotApplicable, constant, extent, fuse, in_step, loads, nodes, same
+from dlc_tvm.schedule.nest import (
+    Kernel,
+    NotApplicable,
+    constant,
+    contiguous,
+    extent,
+    fuse,
+    in_step,
+    loads,
+    nodes,
+    same,
+    variables,
+)
 
 SPLIT_OFF_TAIL = "pragma_loop_partition_hint"
 INLINE_LIMIT = 400  # nodes in an expression; beyond it, inlining what is used twice can grow without bound
@@ -51,6 +63,10 @@ def spread(kernel: Kernel, block: SBlockInfo) -> None:
     sch, loops = kernel.sch, kernel.sch.get_loops(block.block_rv)
     if not loops:
         return
+    across = _transposed_axis(kernel, block)
+    if across is not None:
+        _spread_tiles(kernel, block, across)
+        return
     if _is_flat(kernel, block):
         loops = [fuse(sch, loops)]
     *outer, row = loops
@@ -59,6 +75,29 @@ def spread(kernel: Kernel, block: SBlockInfo) -> None:
         sch.parallel(fuse(sch, outer))
     elif chunk is not None:
         sch.parallel(chunk)
+
+
+def _transposed_axis(kernel: Kernel, block: SBlockInfo) -> int | None:
+    """The axis along which an input is contiguous that isn't along the last axis; None where all inputs are."""
+    stmt = kernel.stmt(block)
+    last = len(stmt.iter_vars) - 1
+    for load in loads(stmt.body):
+        if stmt.iter_vars[last].var in variables(load.indices) and not contiguous(stmt, last, [load]):
+            axes = [axis for axis in range(last) if contiguous(stmt, axis, [load])]
+            return axes[-1] if axes else None
+    return None
+
+
+def _spread_tiles(kernel: Kernel, block: SBlockInfo, across: int) -> None:
+    """Square tiles, so that each cache line of the input is used whole while it is at hand."""
+    sch, lanes = kernel.sch, kernel.lanes(block)
+    *outer, row = sch.get_loops(block.block_rv)
+    column, inner = sch.split(outer.pop(across), [None, lanes])
+    sch.reorder(*outer, column, row, inner)
+    chunk = vectorize_tail(sch, row, lanes)
+    if chunk is not None:
+        sch.reorder(chunk, inner)
+    sch.parallel(fuse(sch, [*outer, column]))
 
 
 def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:

@@ -98,10 +98,13 @@ def loads(expression: Any) -> list[Any]:
     return found
 
 
-def contiguous(block: Any, position: int) -> bool:
-    """Whether neighbours along one axis of a block read neighbours in memory, or the same element."""
+def contiguous(block: Any, position: int, among: Sequence[Any] | None = None) -> bool:
+    """Whether neighbours along one axis of a block read neighbours in memory, or the same element.
+
+    Asked of all loads in the block, or of those in `among`; no if none of them depends on the axis.
+    """
     axis = block.iter_vars[position].var
-    reads = [load.indices for load in loads(block.body) if axis in variables(load.indices)]
+    reads = [load.indices for load in among or loads(block.body) if axis in variables(load.indices)]
     steps = [sym.Analyzer().simplify(indices[-1] - axis) for indices in reads]
     return bool(reads) and all(
         axis not in variables([*indices[:-1], step]) for indices, step in zip(reads, steps, strict=True)
