@@ -1,18 +1,25 @@
-"""How fast the TVM pipeline is on this CPU, against ONNX Runtime on the same graph and the same weights.
+"""How fast the TVM pipeline is on this CPU, against ONNX Runtime on the same network and the same weights.
 
-    python benchmarks/tvm_cpu.py [--models gpt2,resnet50] [--threads 1,2] [--form decomposed|native] [--profile]
+    python benchmarks/tvm_cpu.py [--models gpt2 resnet50] [--threads 1 2] [--form decomposed native]
 
 Each network is written once, over a handful of operations that two writers say: one as Relax (in the shapes that
 dlc's emitter produces), one as ONNX (in the shapes that ONNX Runtime fuses best). Rounds of the two alternate in
-one process, so that a noisy machine disturbs both, and the medians are compared.
+one process, so that a noisy machine disturbs both alike, and the medians are compared. A pause before each round
+lets the other's threads, which spin for a while after their last task, go to sleep.
 """
 
 from __future__ import annotations
 
+import argparse
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from dlc_tvm.build import build
+from dlc_tvm.runtime import load
+from tvm import relax
 
 Array = np.ndarray[Any, Any]
 
@@ -21,9 +28,7 @@ class RelaxWriter:
     """Says a network as Relax; `native` picks the composite operations, otherwise they are written out."""
 
     def __init__(self, *, native: bool) -> None:
-        from tvm import relax
-
-        self.relax, self.op, self.native = relax, relax.op, native
+        self.op, self.native = relax.op, native
         self.builder = relax.BlockBuilder()
         self.inputs: list[Any] = []
         self.weights: dict[str, Array] = {}
@@ -33,18 +38,18 @@ class RelaxWriter:
         return self.builder.emit(value)
 
     def scalar(self, value: float) -> Any:
-        return self.relax.const(np.float32(value))
+        return relax.const(np.float32(value))
 
     def input(self, name: str, shape: tuple[Any, ...], dtype: str = "float32") -> Any:
-        variable = self.relax.Var(name, self.relax.TensorType(shape, dtype))
+        variable = relax.Var(name, relax.TensorType(shape, dtype))
         self.inputs.append(variable)
         return variable
 
     def weight(self, name: str, value: Array) -> Any:
         if name not in self.variables:
             self.weights[name] = value
-            variable_type = self.relax.TensorType(value.shape, str(value.dtype))
-            self.variables[name] = self.relax.Var(name.replace(".", "_"), variable_type)
+            variable_type = relax.TensorType(value.shape, str(value.dtype))
+            self.variables[name] = relax.Var(name.replace(".", "_"), variable_type)
         return self.variables[name]
 
     def linear(self, x: Any, weight: Any, bias: Any | None = None) -> Any:
@@ -88,7 +93,9 @@ class RelaxWriter:
     def softmax(self, x: Any) -> Any:
         if self.native:
             return self.emit(self.op.nn.softmax(x, -1))
-        e = self.emit(self.op.exp(self.emit(self.op.subtract(x, self.emit(self.op.max(x, [-1], keepdims=True))))))
+        e = self.emit(
+            self.op.exp(self.emit(self.op.subtract(x, self.emit(self.op.max(x, [-1], keepdims=True)))))
+        )
         return self.emit(self.op.divide(e, self.emit(self.op.sum(e, [-1], keepdims=True))))
 
     def layer_norm(self, x: Any, weight: Any, bias: Any) -> Any:
@@ -146,7 +153,8 @@ class OnnxWriter:
     def input(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> str:
         from onnx import helper
 
-        self.inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape))
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
     def weight(self, name: str, value: Array) -> str:
@@ -225,7 +233,9 @@ class Weights:
         return self.writer.weight(name, (around + noise * fan_in**-0.5).astype(np.float32))
 
 
-def gpt2(w: Any, *, tokens: int = 128, layers: int = 12, width: int = 768, heads: int = 12, vocabulary: int = 50257) -> Any:
+def gpt2(
+    w: Any, *, tokens: int = 128, layers: int = 12, width: int = 768, heads: int = 12, vocabulary: int = 50257
+) -> Any:
     """GPT-2 124M at batch 1, with the output layer tied to the token table."""
     weight, head = Weights(w), width // heads
     mask = w.weight("mask", np.triu(np.full((tokens, tokens), -1e30, np.float32), 1))
@@ -238,11 +248,16 @@ def gpt2(w: Any, *, tokens: int = 128, layers: int = 12, width: int = 768, heads
 
     def attention(x: Any, name: str) -> Any:
         joined = linear(x, f"{name}.qkv", width, 3 * width)
-        parts = [w.reshape(w.part(joined, 2, i * width, (i + 1) * width), (1, tokens, heads, head)) for i in range(3)]
+        parts = [
+            w.reshape(w.part(joined, 2, i * width, (i + 1) * width), (1, tokens, heads, head))
+            for i in range(3)
+        ]
         query, key, value = (w.permute(part, [0, 2, 1, 3]) for part in parts)
         scores = w.scale(w.matmul(query, w.permute(key, [0, 1, 3, 2])), head**-0.5)
         mixed = w.matmul(w.softmax(w.add(scores, mask)), value)
-        return linear(w.reshape(w.permute(mixed, [0, 2, 1, 3]), (1, tokens, width)), f"{name}.out", width, width)
+        return linear(
+            w.reshape(w.permute(mixed, [0, 2, 1, 3]), (1, tokens, width)), f"{name}.out", width, width
+        )
 
     def block(x: Any, name: str) -> Any:
         x = w.add(x, attention(norm(x, f"{name}.n1"), f"{name}.att"))
@@ -284,3 +299,84 @@ def resnet50(w: Any, *, size: int = 224, classes: int = 1000) -> Any:
 
 
 NETWORKS: dict[str, Callable[[Any], Any]] = {"gpt2": gpt2, "resnet50": resnet50}
+PAUSE = 0.25  # seconds; longer than either runtime's threads spin
+
+
+def sample(model: str) -> Array:
+    rng = np.random.default_rng(0)
+    if model == "gpt2":
+        return rng.integers(0, 50257, 128)
+    return rng.standard_normal((1, 3, 224, 224), np.float32)
+
+
+def onnxruntime_call(model: str, threads: int) -> Callable[[], Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    content = OnnxWriter().model(NETWORKS[model]).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    feed = {session.get_inputs()[0].name: sample(model)}
+    return lambda: session.run(None, feed)[0]
+
+
+def tvm_call(model: str, threads: int, form: str) -> tuple[Callable[[], Array], dict[str, float]]:
+    """The call, and how many seconds it took to get there."""
+    writer = RelaxWriter(native=form == "native")
+    module = writer.module(NETWORKS[model])
+    start = time.perf_counter()
+    content = build(module)
+    built = time.perf_counter()
+    library = load(content, threads=threads)
+    weights = library.prepare(list(writer.weights.values()))
+    prepared = time.perf_counter()
+    value = sample(model)
+    return lambda: library.run(value, weights=weights)[0], {
+        "build": built - start,
+        "prepare": prepared - built,
+    }
+
+
+def compare(
+    ours: Callable[[], Array], theirs: Callable[[], Array], *, rounds: int, calls: int
+) -> tuple[float, float]:
+    """Median milliseconds per call of both, in alternating rounds."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for call, found in zip((ours, theirs), times, strict=True):
+            time.sleep(PAUSE)
+            call()
+            for _ in range(calls):
+                start = time.perf_counter()
+                call()
+                found.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--models", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument(
+        "--form", nargs="+", choices=("decomposed", "native"), default=["decomposed", "native"]
+    )
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--calls", type=int, default=4)
+    options = parser.parse_args()
+    print(f"{'model':10} {'form':10} threads  TVM ms  ORT ms  ratio  build s  prepare s  difference")
+    for model in options.models:
+        for form in options.form:
+            for threads in options.threads:
+                ours, seconds = tvm_call(model, threads, form)
+                theirs = onnxruntime_call(model, threads)
+                difference = float(np.abs(ours() - theirs()).max())
+                ms, ort = compare(ours, theirs, rounds=options.rounds, calls=options.calls)
+                costs = f"{seconds['build']:7.2f}  {seconds['prepare']:9.2f}  {difference:10.1e}"
+                print(
+                    f"{model:10} {form:10} {threads:7} {ms:7.1f} {ort:7.1f} {ms / ort:6.2f}  {costs}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

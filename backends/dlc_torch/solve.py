@@ -80,7 +80,6 @@ WEAK = frozenset(
         "padding",
         "output_padding",
         "dilation",
-        "groups",
         "index",
         "eps",
         "value",
@@ -233,7 +232,7 @@ class _Solver:
         value = column.values[0]
         same = [name for name, values in self.known.items() if set(values) == {value}]
         named = [name for name in (column.role, *SYNONYMS.get(column.role, ())) if name in same]
-        if named and not (column.role in WEAK and value in (0, 1)):
+        if named and not (value in (0, 1) and (column.role in WEAK or column.role in NATURAL)):
             return self._use(named[0])
         if isinstance(value, float):
             rare = value not in COMMON and len(same) == 1 and not self._ambiguous(value)

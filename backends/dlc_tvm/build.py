@@ -52,7 +52,9 @@ def parse_target(text: str) -> Target:
     kind, *options = text.split()
     given = dict(option.lstrip("-").split("=", 1) for option in options)
     if kind == "llvm":
-        return Target({"kind": "llvm", "mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given})
+        return Target(
+            {"kind": "llvm", "mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given}
+        )
     if kind == "cuda":
         limits = {"max_threads_per_block": 1024, "max_shared_memory_per_block": 49152, "thread_warp_size": 32}
         return Target({"kind": "cuda", "arch": DEFAULT_ARCH, **limits, **given}, host=parse_target("llvm"))
@@ -161,7 +163,9 @@ def cuda_source(library: bytes | Path) -> str:
         raise ValueError("this library carries no CUDA source: was it built for 'cuda'?")
     length = len(sources[0]).to_bytes(8, "little")
     if content.find(length + sources[0]) < 0:
-        raise ValueError("the CUDA source in this library is damaged, or was written by another version of TVM")
+        raise ValueError(
+            "the CUDA source in this library is damaged, or was written by another version of TVM"
+        )
     return sources[0].decode("ascii")
 
 
@@ -169,7 +173,9 @@ def compile_cubin(source: str, arch: str = DEFAULT_ARCH) -> bytes:
     """Machine code of CUDA source for one architecture, made by nvcc; needs no GPU."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        raise ToolMissing("nvcc not found: install the CUDA toolkit (12 or newer) and put its bin folder on PATH")
+        raise ToolMissing(
+            "nvcc not found: install the CUDA toolkit (12 or newer) and put its bin folder on PATH"
+        )
     with TemporaryDirectory() as folder:
         code, cubin = Path(folder) / "kernels.cu", Path(folder) / "kernels.cubin"
         code.write_text(source)

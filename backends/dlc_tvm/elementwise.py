@@ -25,8 +25,7 @@ def wide(row: Row) -> Row:
     def computed(e: Emission, *operands: Any, **attrs: Any) -> Any:
         if str(operands[0].ty.dtype) not in NARROW:
             return row(e, *operands, **attrs)
-        result = e.emit(row(e, *(e.wide(x) for x in operands), **attrs))
-        return R.astype(result, e.dtype)
+        return e.cast(e.emit(row(e, *(e.wide(x) for x in operands), **attrs)), e.dtype)
 
     return computed
 
@@ -116,7 +115,7 @@ def extreme(function: Callable[..., Any]) -> Row:
         found = function(a, b)
         if _is_constant(a) or "float" not in e.dtype:
             return found
-        return R.where(e.emit(R.isnan(a)), a, e.emit(found))
+        return R.where(e.emit(R.isnan(e.wide(a))), a, e.emit(found))
 
     return row
 
@@ -145,7 +144,7 @@ def not_equal(e: Emission, a: Any, b: Any) -> Any:
     found = compared(R.not_equal)(e, a, b)
     for x in (a, b):
         if "float" in str(x.ty.dtype) and not _is_constant(x):
-            found = R.logical_or(e.emit(found), e.emit(R.isnan(x)))
+            found = R.logical_or(e.emit(found), e.emit(R.isnan(e.wide(x))))
     return found
 
 

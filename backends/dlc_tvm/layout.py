@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tvm import IRModule, relax, te, tirx, topi
-from tvm.ir.transform import Pass, Sequential
+from tvm.ir.transform import Sequential
 
 from dlc_tvm.schedule.machine import Machine
 
@@ -34,8 +34,10 @@ def lift_weights(mod: IRModule) -> IRModule:
     users = [function for _, function in relax_functions(mod) if weight_parameters(function)]
     if not users:
         return mod
-    passes: list[Pass] = [relax.transform.LiftTransformParams(shared_transform=len(users) > 1)]
-    return Sequential([*passes, relax.transform.DeadCodeElimination()])(mod)
+    names = {tuple(str(weight.name) for weight in weight_parameters(function)) for function in users}
+    shared = len(users) > 1 and len(names) == 1
+    lift = relax.transform.LiftTransformParams(shared_transform=shared)
+    return Sequential([lift, relax.transform.DeadCodeElimination()])(mod)
 
 
 def relax_functions(mod: IRModule) -> list[tuple[Any, Any]]:
@@ -65,7 +67,9 @@ def _weights_only(function: Any) -> set[Any]:
         return set()
     for block in function.body.blocks:
         for binding in block.bindings:
-            operands = relax.analysis.free_vars(binding.value) if isinstance(binding, relax.VarBinding) else []
+            operands = (
+                relax.analysis.free_vars(binding.value) if isinstance(binding, relax.VarBinding) else []
+            )
             if operands and all(v in known or isinstance(v.ty, relax.ShapeType) for v in operands):
                 known.add(binding.var)
     return known

@@ -14,25 +14,13 @@ from dlc_tvm.elementwise import pointwise, simple, wide
 from dlc_tvm.emission import Row
 from dlc_tvm.reductions import reduce, reduce_bools, scan
 
+# As TVM calls them too; those of the first line are computed in f32 where an operand is a narrow float.
+COMPUTED = "exp log sqrt rsqrt sin cos tan tanh sigmoid erf isnan isfinite"
+PLAIN = "floor ceil abs logical_not logical_and logical_or where"
+
 ELEMENTWISE: Mapping[str, Row] = {
-    **{
-        name: wide(simple(getattr(R, name)))
-        for name in ("exp", "log", "sqrt", "rsqrt", "sin", "cos", "tan", "tanh", "sigmoid", "erf")
-    },
-    **{
-        name: simple(getattr(R, name))
-        for name in (
-            "floor",
-            "ceil",
-            "abs",
-            "isnan",
-            "isfinite",
-            "logical_not",
-            "logical_and",
-            "logical_or",
-            "where",
-        )
-    },
+    **{name: wide(simple(getattr(R, name))) for name in COMPUTED.split()},
+    **{name: simple(getattr(R, name)) for name in PLAIN.split()},
     "expm1": wide(pointwise("expm1", each.expm1)),
     "log1p": wide(pointwise("log1p", each.log1p)),
     "round": pointwise("round", tirx.nearbyint),
@@ -64,8 +52,8 @@ REDUCTIONS: Mapping[str, Row] = {
     "min": reduce(R.min, math.inf),
     "any": reduce_bools(R.max, False),
     "all": reduce_bools(R.min, True),
-    "argmax": lambda e, x, axis, keepdims: R.argmax(x, axis, keepdims),
-    "argmin": lambda e, x, axis, keepdims: R.argmin(x, axis, keepdims),
+    "argmax": lambda e, x, axis, keepdims: R.argmax(e.wide(x), axis, keepdims),
+    "argmin": lambda e, x, axis, keepdims: R.argmin(e.wide(x), axis, keepdims),
     "cumsum": wide(scan(R.cumsum)),
     "cumprod": wide(scan(R.cumprod)),
     "matmul": reductions.matmul,

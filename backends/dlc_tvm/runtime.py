@@ -1,8 +1,8 @@
 """Running a compiled library with TVM's runtime alone: neither the compiler nor the `tvm` package is imported.
 
-    library = load("model.so", threads=2)
-    weights = library.prepare(arrays)            # once: packs and folds what `build` moved out of the way
-    outputs = library.run(image, weights=weights)
+library = load("model.so", threads=2)
+weights = library.prepare(arrays)            # once: packs and folds what `build` moved out of the way
+outputs = library.run(image, weights=weights)
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ class Library:
         """The outputs of `function`: NumPy arrays if all inputs are, or else DLPack tensors."""
         result = self._call(function, [*(self._tensor(value) for value in inputs), *weights])
         outputs = [result] if hasattr(result, "__dlpack__") else list(result)
-        return [self._array(x) for x in outputs] if all(isinstance(x, np.ndarray) for x in inputs) else outputs
+        return (
+            [self._array(x) for x in outputs] if all(isinstance(x, np.ndarray) for x in inputs) else outputs
+        )
 
     def _has(self, name: str) -> bool:
         try:
@@ -118,7 +120,9 @@ def tensor(value: Any) -> Any:
 def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if array.size == 0:  # NumPy gives empty arrays no strides, and kernels check them
         strides = np.cumprod([array.itemsize, *array.shape[:0:-1]])[::-1]
-        return as_strided(np.empty(1, array.dtype), array.shape, [int(step) for step in strides[-array.ndim :]])
+        return as_strided(
+            np.empty(1, array.dtype), array.shape, [int(step) for step in strides[-array.ndim :]]
+        )
     if array.flags.c_contiguous and array.flags.writeable and array.ctypes.data % ALIGNMENT == 0:
         return array
     room = np.empty(array.nbytes + ALIGNMENT, np.uint8)

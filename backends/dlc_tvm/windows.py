@@ -54,8 +54,8 @@ def conv_transpose(
     """The convolution of x, spread by `stride` and bordered with zeros, with the kernels turned round.
 
     Output element p gets x[q] * w[k] where q * stride + k * dilation - before == p."""
-    kernel = [int(size) for size in list(w.ty.shape)[2:]]
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    kernel = list(w.ty.shape)[2:]
+    reach = [(k - 1) * d for d, k in zip(dilation, kernel, strict=True)]
     before = [r - a for r, (a, _) in zip(reach, padding, strict=True)]
     after = [r - b + extra for r, (_, b), extra in zip(reach, padding, output_padding, strict=True)]
     spread = e.emit(_spread(e, x, stride, before, after))
@@ -63,10 +63,10 @@ def conv_transpose(
     return conv(e, spread, turned, [1] * len(stride), [(0, 0)] * len(stride), dilation, groups)
 
 
-def _spread(e: Emission, x: Any, stride: Ints, before: Ints, after: Ints) -> Any:
+def _spread(e: Emission, x: Any, stride: Ints, before: list[Any], after: list[Any]) -> Any:
     """x with stride - 1 zeros between neighbours and a border, which may also cut (where it is negative)."""
 
-    def compute(t: te.Tensor) -> te.Tensor:
+    def compute(t: te.Tensor, before: list[Any], after: list[Any]) -> te.Tensor:
         space = [
             (n - 1) * s + 1 + a + b for n, s, a, b in zip(t.shape[2:], stride, before, after, strict=True)
         ]
@@ -80,22 +80,21 @@ def _spread(e: Emission, x: Any, stride: Ints, before: Ints, after: Ints) -> Any
 
         return te.compute([*t.shape[:2], *space], body, name="spread")
 
-    return e.kernel("spread", compute, x)
+    return e.kernel("spread", compute, x, sizes=(before, after))
 
 
 def _turned(e: Emission, w: Any, groups: int) -> Any:
     """[i, o/g, *K] -> [o, i/g, *K], mirrored along the spatial axes."""
 
     def compute(t: te.Tensor) -> te.Tensor:
-        inputs, outputs, *kernel = (int(n) for n in t.shape)
+        inputs, outputs, *kernel = t.shape
+        part = tirx.floordiv(inputs, groups)
 
         def body(o: Any, i: Any, *index: Any) -> Any:
-            group = tirx.floordiv(o, outputs)
             mirrored = [k - 1 - j for k, j in zip(kernel, index, strict=True)]
-            return t(group * (inputs // groups) + i, tirx.floormod(o, outputs), *mirrored)
+            return t(tirx.floordiv(o, outputs) * part + i, tirx.floormod(o, outputs), *mirrored)
 
-        shape = [outputs * groups, inputs // groups, *kernel]
-        return te.compute([tirx.const(n, "int64") for n in shape], body, name="turned")
+        return te.compute([outputs * groups, part, *kernel], body, name="turned")
 
     return e.kernel("turned", compute, w)
 

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
         """Check specs: everything that is wrong with them."""
         from dlc.api import all_sources
         from dlc.cli.common import split_target
+        from dlc.diagnostics import SpecError
         from dlc.elaborate.check import check_unit
         from dlc.elaborate.project import Project
 
@@ -32,8 +33,10 @@ def register(app: typer.Typer) -> None:
         sources: dict[str, str] = {}
         for file in files:
             project = Project(root)
-            unit = project.load(split_target(file)[0])
-            diagnostics = check_unit(project, unit)
+            try:
+                diagnostics = check_unit(project, project.load(split_target(file)[0]))
+            except SpecError as error:
+                diagnostics = error.diagnostics
             found += diagnostics
             if diagnostics:
                 sources.update(all_sources(project))

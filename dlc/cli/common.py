@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from dlc.diagnostics import Diagnostic, Span, SpecError, render
-from dlc.diagnostics.training import INTERNAL
+from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 
 if TYPE_CHECKING:
     from dlc.api import Model, Spec, TrainBlock
@@ -40,6 +40,7 @@ TargetName = Annotated[str, typer.Option("--target", help="For tvm: llvm or cuda
 WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A safetensors or npz file.")]
 Through = Annotated[str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of initial weights and random inputs.")]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Backend = Annotated[str, typer.Option("--backend", "-b", help="torch, jax, onnx or tvm.")]
 
 
@@ -63,6 +64,10 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
             raise
         except BrokenPipeError:
             os._exit(0)
+        except OSError as error:
+            message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+            show([BAD_OPTION.at(Span("", 0, 0), message=message)], {}, kwargs.get("format", Format.text))
+            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
@@ -121,11 +126,22 @@ def split_target(text: str) -> tuple[str, str]:
     """`FILE:NAME` -> (file, name); the name is empty where none is given. `dlc:…` names a spec that ships with dlc."""
     prefix = "dlc:" if text.startswith("dlc:") else ""
     file, _, name = text.removeprefix(prefix).partition(":")
-    if prefix:
-        from dlc.resources import specs_path
+    return (str(shipped_spec(file.removesuffix(".dl"))) if prefix else file), name
 
-        file = str(specs_path() / (file.removesuffix(".dl") + ".dl"))
-    return file, name
+
+def shipped_spec(name: str) -> Path:
+    """The file of a spec that ships with dlc: `language/gpt2`, or its last part alone."""
+    from dlc.diagnostics import suggestion
+    from dlc.resources import specs_path
+
+    base = specs_path()
+    known = {file.relative_to(base).with_suffix("").as_posix(): file for file in sorted(base.rglob("*.dl"))}
+    short = {each.rsplit("/", 1)[-1]: file for each, file in known.items()}
+    found = known.get(name) or short.get(name)
+    if found is None:
+        near = suggestion(name, [*known, *short])
+        usage(f"there is no spec `{name}`" + (f"; did you mean `{near}`?" if near else "; see `dlc list`"))
+    return found
 
 
 def load_spec(target: str, root: Path | None) -> tuple[Spec, str]:

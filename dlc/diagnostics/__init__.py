@@ -7,6 +7,7 @@ found, only its facts are filled in.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -73,8 +74,18 @@ class Problem:
             notes=tuple(notes),
             help=help,
             chain=tuple(chain),
-            fixes=tuple(fixes),
+            fixes=tuple(fixes) or _spelling_fix(self.code, span, help),
         )
+
+
+# Problems whose place is exactly the misspelled word.
+_SPELLED = {"E0101", "E0102", "E0110", "E0111", "E0306", "E0310", "E0702", "E0704", "E0705", "E0719"}
+
+
+def _spelling_fix(code: str, span: Span, help: str) -> tuple[Fix, ...]:
+    """The replacement that a near miss proposes."""
+    found = re.fullmatch(r"did you mean `(\w+)`\?", help)
+    return (Fix(span, found.group(1)),) if found and code in _SPELLED and span.line else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,7 @@ class SpecError(Exception):
 
 
 CHAIN_SHOWN = 6
+SHOWN = 160  # characters of a source line
 
 
 def chain_text(chain: tuple[str, ...]) -> str:
@@ -167,12 +179,20 @@ def _excerpt(at: Span, text: str, gutter: str) -> list[str]:
     if not text or at.line > len(source):
         return []
     line = source[at.line - 1].replace("\t", " ").rstrip("\r")
-    if len(line) > 200:
-        line = line[:200] + "…"
     end = at.end_column if at.end_line in (0, at.line) else len(line) + 1
     width = max(1, min(end, len(line) + 1) - at.column)
+    line, column = _window(line, at.column - 1)
+    width = min(width, max(1, len(line) - column))
     number = str(at.line).rjust(len(gutter) - 1)
-    return [f"{gutter} |", f"{number}  | {line}", f"{gutter} | {' ' * (at.column - 1)}{'^' * width}"]
+    return [f"{gutter} |", f"{number}  | {line}", f"{gutter} | {' ' * column}{'^' * width}"]
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and where the column is in it."""
+    start = column - SHOWN // 2 if len(line) > SHOWN and column > SHOWN * 3 // 4 else 0
+    shown = line[start : start + SHOWN]
+    left, right = "…" if start else "", "…" if start + SHOWN < len(line) else ""
+    return f"{left}{shown}{right}", column - start + len(left)
 
 
 def render_all(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> str:

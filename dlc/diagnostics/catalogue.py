@@ -20,7 +20,7 @@ UNTERMINATED_STRING = Problem(
     "E0002",
     "a string without its closing quote",
     "this string is not closed",
-    "A string stands between double quotes on one line; a quote inside it is written `\\\"`.",
+    'A string stands between double quotes on one line; a quote inside it is written `\\"`.',
     wrong='let NAME = "gpt2\n',
     right='let NAME = "gpt2"\n',
 )

@@ -29,7 +29,9 @@ def without_echoes(found: Sequence[Diagnostic]) -> list[Diagnostic]:
     ]
 
 
-def without_consequences(found: Iterable[Diagnostic], file: str, text: str, starts: Sequence[int]) -> list[Diagnostic]:
+def without_consequences(
+    found: Iterable[Diagnostic], file: str, text: str, starts: Sequence[int]
+) -> list[Diagnostic]:
     """All problems, without those of meaning that follow from a line of `file` that could not be read.
 
     `starts` are the lines that its items begin in: what such a line would have bound is unknown only because of it, and an
@@ -37,7 +39,9 @@ def without_consequences(found: Iterable[Diagnostic], file: str, text: str, star
     found = list(found)
     lines = text.split("\n")
     unread = {each.span.line for each in found if is_syntax(each) and each.span.file == file}
-    words = {word for line in unread for word in re.findall(r"\w+", lines[line - 1] if line <= len(lines) else "")}
+    words = {
+        word for line in unread for word in re.findall(r"\w+", lines[line - 1] if line <= len(lines) else "")
+    }
     damaged = {_item(line, starts) for line in unread}
 
     misplaced = {each.span for each in found if each.code == catalogue.SYNTAX.code}
@@ -50,7 +54,10 @@ def without_consequences(found: Iterable[Diagnostic], file: str, text: str, star
             return True
         if each.code in _LACKING:
             return _item(at.line, starts) in damaged
-        return each.code == meaning.UNKNOWN_NAME.code and lines[at.line - 1][at.column - 1 : at.end_column - 1] in words
+        return (
+            each.code == meaning.UNKNOWN_NAME.code
+            and lines[at.line - 1][at.column - 1 : at.end_column - 1] in words
+        )
 
     return [each for each in found if not follows(each)]
 

@@ -39,7 +39,7 @@ WEIGHTS_UNUSED = Problem(
     "E0603",
     "tensors of a weights file that nothing uses",
     "{count} tensors of the file are not used: {names}",
-    "Every tensor must be used, or ignored by the `weights` block: `ignore \"pattern\"`.",
+    'Every tensor must be used, or ignored by the `weights` block: `ignore "pattern"`.',
 )
 WEIGHTS_SHAPE = Problem(
     "E0604",
@@ -145,7 +145,11 @@ BATCH_FIELD = Problem(
     "a field of a batch without a proper type",
     "{message}",
     "Fields are typed like inputs: `image: [B, 1, 28, 28]`.",
-    wrong=_train("net = Net()\nbatch (image: [B, 2*k + j, 28, 28], label: i64[B]) from digits(batch=64)\n" + _LOSS + _REST),
+    wrong=_train(
+        "net = Net()\nbatch (image: [B, 2*k + j, 28, 28], label: i64[B]) from digits(batch=64)\n"
+        + _LOSS
+        + _REST
+    ),
     right=_RIGHT,
 )
 DATA = Problem(
@@ -158,7 +162,7 @@ NO_MATCH = Problem(
     "E0711",
     "a pattern that matches no parameter",
     "{pattern} matches no parameter of the networks",
-    "Patterns of `freeze` and `optimizer` start at the network's name: \"net.h.0.**\".",
+    'Patterns of `freeze` and `optimizer` start at the network\'s name: "net.h.0.**".',
     wrong=_train(_BATCH + _LOSS + 'freeze "nett.**"\n' + _REST),
     right=_train(_BATCH + _LOSS + 'freeze "net.linear.bias"\n' + _REST),
 )

@@ -471,6 +471,7 @@ def _split(call: Call) -> tuple[Tensor, ...]:
 def _chunk(call: Call) -> tuple[Tensor, ...]:
     x = call.tensor("x")
     axis, n = call.axis("axis", x.type.rank), call.integer("n")
+    _check_count(call, "the number of parts", n, 10_000)
     size = x.type.axes[axis]
     if n < 1 or call.frame.facts.prove_divisible(size, Dim.of(n)) is not True:
         help = f"state it: `where {size} % {n} == 0`" if size.constant is None else ""
@@ -634,13 +635,17 @@ def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str)
     for key, value in (("start", start), ("stop", stop), ("step", step)):
         if not isinstance(value, int | float):
             call.fail(problems.STATIC_TYPE, key, callee="arange", name=key, expected="a number", found=type_name(value))
+    if step == 0 or not math.isfinite((stop - start) / step):
+        call.fail(problems.STATIC_ERROR, "step", message=f"`arange` can't count from {start} to {stop} by {step}")
     count = max(0, math.ceil((stop - start) / step))
-    values = [start + i * step for i in range(min(count, 1_000_000))]
+    _check_count(call, "this constant", count)
+    values = [start + i * step for i in range(count)]
     return _table(call.frame, call.node, values, dtype, call.node.span)
 
 
 def _linspace(call: Call) -> Tensor:
     start, stop, n = call.number("start"), call.number("stop"), call.integer("n")
+    _check_count(call, "this constant", n)
     values = [start + (stop - start) * i / max(n - 1, 1) for i in range(n)]
     dtype = _creation_dtype(call, call.frame.float_dtype)
     return _table(call.frame, call.node, values, dtype, call.node.span)
@@ -747,6 +752,12 @@ def _convert(value: Any, dtype: str) -> Any:
 # --- neural ----------------------------------------------------------------------------------------------------
 
 
+def _check_count(call: Call, what: str, count: int, limit: int = 1_000_000) -> None:
+    if count > limit:
+        found = f"{count:,} elements" if limit > 10_000 else f"{count:,}"
+        call.frame.fail(problems.BUDGET, call.node.span, what=what, found=found, limit=f"{limit:,}")
+
+
 def _spatial(call: Call, key: str, count: int, value: Any = REQUIRED) -> tuple[int, ...]:
     """An int for every axis, or a list of one each."""
     value = plain(call[key] if value is REQUIRED else value)
@@ -849,6 +860,7 @@ def _pool_matrix(call: Call) -> Tensor:
     if not isinstance(n, int) or not isinstance(s, int):
         help = "fix the size in the input's type"
         call.fail(problems.NOT_STATIC, "n", what="the size of an adaptively pooled axis", found=f"`{n}`", help=help)
+    _check_count(call, "the constant of this op", n * s)
     rows = [[0.0] * s for _ in range(n)]
     for i in range(s):
         low, high = (i * n) // s, -((-(i + 1) * n) // s)

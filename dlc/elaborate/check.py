@@ -20,7 +20,10 @@ from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.syntax import ast
 
-_OPEN = {each.code for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)}
+_OPEN = {
+    each.code
+    for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)
+}
 
 
 @deep
@@ -70,7 +73,11 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
         if isinstance(model, Definition | PresetRef):
             point = point_of(elaborator, model, {}, item.span)
             build(project, point, item.span, report=found.append)
-            entries = [each for each in item.body if isinstance(each, ast.Entry)] if isinstance(item, ast.ModuleDef) else []
+            entries = (
+                [each for each in item.body if isinstance(each, ast.Entry)]
+                if isinstance(item, ast.ModuleDef)
+                else []
+            )
             for entry in entries:
                 from dataclasses import replace
 
@@ -97,7 +104,12 @@ def _check_names(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) 
     elaborator = Elaborator(project)
     if isinstance(item, ast.ModuleDef) and all(each.default is not None for each in item.static):
         definition = unit.names[item.name]
-        stars = any(isinstance(axis, ast.Star) for each in item.inputs if isinstance(each.type, ast.TensorTypeExpr) for axis in each.type.axes)
+        stars = any(
+            isinstance(axis, ast.Star)
+            for each in item.inputs
+            if isinstance(each.type, ast.TensorTypeExpr)
+            for axis in each.type.axes
+        )
         if isinstance(definition, Definition) and not stars:
             found: list[Diagnostic] = []
             try:
@@ -123,7 +135,18 @@ def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef) -> Iterator[Diag
     from dlc.elaborate.names import CONSTANTS
     from dlc.elaborate.values import DTYPE_VALUES
 
-    known = {*unit.names, *BUILTINS, *library_index(), *CONSTANTS, *DTYPE_VALUES, *INITIALS, "training", "fan_in", "fan_out", "self"}
+    known = {
+        *unit.names,
+        *BUILTINS,
+        *library_index(),
+        *CONSTANTS,
+        *DTYPE_VALUES,
+        *INITIALS,
+        "training",
+        "fan_in",
+        "fan_out",
+        "self",
+    }
     bound = set(_bound_names(item))
     for name, span in _read_names(item.body):
         if name not in known and name not in bound:

@@ -52,7 +52,9 @@ def _program(elaborator: Elaborator, unit: Unit, item: ast.Weights) -> Program |
     name = item.model.id if isinstance(item.model, ast.Name) else ""
     model = named(frame, unit, name, item.model.span)
     if not isinstance(model, Definition | PresetRef) or not _is_model(model):
-        known = [key for key, value in unit.names.items() if _is_model(value) or isinstance(value, ast.Preset)]
+        known = [
+            key for key, value in unit.names.items() if _is_model(value) or isinstance(value, ast.Preset)
+        ]
         help = did_you_mean(name, known) or f"models are {', '.join(known) or 'none'}"
         frame.fail(problems.UNKNOWN_NAME, item.model.span, name=name, help=help)
     point = point_of(elaborator, model, {}, item.span)
@@ -72,7 +74,11 @@ def _rule_problems(rule: ast.WeightRule) -> Iterator[Diagnostic]:
     yield from _unknown_options(rule)
     if not rule.targets:
         return
-    counted = set() if rule.action != "stack" else set(pieces(rule.sources[0].value)) - set(pieces(rule.targets[0].value))
+    counted = (
+        set()
+        if rule.action != "stack"
+        else set(pieces(rule.sources[0].value)) - set(pieces(rule.targets[0].value))
+    )
     if rule.action == "stack" and len(counted) != 1:
         message = "`stack` counts along one named piece that its right side does not have, such as {e}"
         yield weights_problems.WEIGHTS_RULE.at(rule.sources[0].span, message=message)
@@ -100,7 +106,9 @@ def _unknown_options(rule: ast.WeightRule) -> Iterator[Diagnostic]:
         name = str(option.name)
         if name not in known:
             place = option.span.inside(0, len(name))
-            yield problems.UNKNOWN_ARGUMENT.at(place, callee=rule.action, name=name, help=habits.argument(name, list(known)))
+            yield problems.UNKNOWN_ARGUMENT.at(
+                place, callee=rule.action, name=name, help=habits.argument(name, list(known))
+            )
 
 
 # --- the rules of a block ----------------------------------------------------------------------------------------
@@ -126,7 +134,9 @@ def _unmatched(item: ast.Weights, paths: Sequence[str]) -> Iterator[Diagnostic]:
         for pattern in mapped.here:
             if not any(match(pattern.value, name) is not None for name in names):
                 help = near(pattern.value, names)
-                yield weights_problems.WEIGHTS_NO_MATCH.at(pattern.span, pattern=f'"{pattern.value}"', help=help)
+                yield weights_problems.WEIGHTS_NO_MATCH.at(
+                    pattern.span, pattern=f'"{pattern.value}"', help=help
+                )
         names = _before(rule, mapped, names)
 
 

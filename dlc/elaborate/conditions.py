@@ -84,8 +84,6 @@ def text(node: ast.Expr) -> str:
             return " ".join(parts)
         case ast.Binary("and" | "or" as op, left, right):
             return f"{text(left)} {op} {text(right)}"
-        case ast.Binary("%", left, right):
-            return f"{text(left)} % {text(right)}"
     return axis_text(node)
 
 

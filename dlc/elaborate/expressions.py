@@ -9,7 +9,7 @@ from typing import Any
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import calls, habits, indexing, names, operators
-from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.frame import Frame, Silent, too_large
 from dlc.elaborate.values import (
     POISON,
     Builtin,
@@ -25,7 +25,7 @@ from dlc.elaborate.values import (
 )
 from dlc.ir.nodes import Op, Value
 from dlc.syntax import ast
-from dlc.types.dims import Dim
+from dlc.types.dims import Dim, DimTooLarge
 from dlc.types.facts import Relation
 
 LIST_LIMIT = 100_000
@@ -34,7 +34,10 @@ LIST_LIMIT = 100_000
 def evaluate(frame: Frame, node: ast.Expr) -> Any:
     """The value of an expression. Raises ElabError where it has none, Silent where it depends on an error."""
     frame.elaborator.spend(1, node.span, frame)
-    value = _EVALUATORS[type(node)](frame, node)
+    try:
+        value = _EVALUATORS[type(node)](frame, node)
+    except DimTooLarge as error:
+        frame.fail(problems.BUDGET, node.span, what="this size", found=too_large(error), limit="2,000 terms")
     if isinstance(value, Poison):
         raise Silent
     return value
@@ -58,11 +61,27 @@ def _list(frame: Frame, node: ast.ListExpr) -> list[Any]:
             items += names.star(frame, item)
         else:
             items.append(evaluate(frame, item))
+    check_size(frame, items, node)
     return items
 
 
+def check_size(frame: Frame, value: Any, node: ast.Node) -> None:
+    """A list of lists may hold far more than its length says: its elements are counted, up to the limit."""
+    count, stack = 0, [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, list | tuple):
+            count += len(each)
+            stack += each
+        if count > LIST_LIMIT:
+            found, limit = f"over {LIST_LIMIT:,} elements", f"{LIST_LIMIT:,}"
+            frame.fail(problems.BUDGET, node.span, what="this list", found=found, limit=limit)
+
+
 def _tuple(frame: Frame, node: ast.TupleExpr) -> tuple[Any, ...]:
-    return tuple(evaluate(frame, item) for item in node.items)
+    items = tuple(evaluate(frame, item) for item in node.items)
+    check_size(frame, items, node)
+    return items
 
 
 def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
@@ -77,6 +96,7 @@ def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
                 problems.BUDGET, node.span, what="this list", found=f"over {LIST_LIMIT:,}", limit=f"{LIST_LIMIT:,}"
             )
     frame.env = saved
+    check_size(frame, result, node)
     return result
 
 

@@ -68,7 +68,9 @@ def op_failed(frame: Frame, node: ast.Node, error: OpError, operands: Sequence[A
     tensors = [each for each in operands if isinstance(each, Tensor)]
     shown = [described(frame, each) for each in tensors if not each.name.startswith("const")]
     types = [str(each.type) for each in tensors]
-    more = [note for note in error.notes if not any(note.partition(": ")[2].startswith(type) for type in types)]
+    more = [
+        note for note in error.notes if not any(note.partition(": ")[2].startswith(type) for type in types)
+    ]
     message = _in_symbols(frame, node, error.message)
     help = _dtype_help(frame, message, tensors) if error.kind == "dtype" else ""
     span = _place(frame, node, tensors)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dlc.diagnostics import Diagnostic, Problem, Span
+from dlc.diagnostics.meaning import BUDGET
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Child, Param
+from dlc.ir.nodes import NO_SPAN, Child, Param
 from dlc.syntax import ast
-from dlc.types.dims import Dim
+from dlc.types.dims import Dim, DimTooLarge
 from dlc.types.facts import Facts, Relation
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class ElabError(Exception):
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
+
+
+def too_large(error: DimTooLarge) -> str:
+    return str(error).removeprefix("a size has ")
 
 
 class Silent(Exception):
@@ -110,4 +115,7 @@ class Frame:
             self.elaborator.report(error.diagnostic)
         except Silent:
             pass
+        except DimTooLarge as error:
+            span = self.definition.node.span if self.definition is not None else NO_SPAN
+            self.report(BUDGET, span, what="a size of this body", found=too_large(error), limit="2,000 terms")
         return otherwise

@@ -50,7 +50,14 @@ DTYPES = {
 NAMES |= {name: f"did you mean `{dtype}`?" for name, dtype in DTYPES.items()}
 
 # Reductions.
-REDUCTIONS = {"average": "mean", "avg": "mean", "maximum": "max", "minimum": "min", "product": "prod", "add": "sum"}
+REDUCTIONS = {
+    "average": "mean",
+    "avg": "mean",
+    "maximum": "max",
+    "minimum": "min",
+    "product": "prod",
+    "add": "sum",
+}
 
 # Arguments that have another name here.
 RENAMED = {
@@ -127,7 +134,15 @@ def argument(name: str, parameters: list[str]) -> str:
 def static(callee: str, name: str, expected: str, value: Any) -> str:
     """Help for a static argument of the wrong type."""
     if callee in _SIZES and name == "bias" and isinstance(value, int):
-        return f"the input's size is inferred: `{callee}({value})`" if callee == "linear" else "the input's channels are inferred"
+        return (
+            f"the input's size is inferred: `{callee}({value})`"
+            if callee == "linear"
+            else "the input's channels are inferred"
+        )
     if expected == "an int" and isinstance(value, float):
-        return f"write `{int(value)}`, or divide by `//`" if value == int(value) else "sizes are whole numbers: divide by `//`"
+        return (
+            f"write `{int(value)}`, or divide by `//`"
+            if value == int(value)
+            else "sizes are whole numbers: divide by `//`"
+        )
     return ""

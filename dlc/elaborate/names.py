@@ -135,7 +135,16 @@ def visible(frame: Frame) -> set[str]:
     from dlc.elaborate.initial import INITIALS
 
     initials = INITIALS if frame.init_shape is not None else ()
-    return {*frame.env, *frame.dims, *frame.unit.names, *BUILTINS, *library_index(), *ops.added(), *CONSTANTS, *initials}
+    return {
+        *frame.env,
+        *frame.dims,
+        *frame.unit.names,
+        *BUILTINS,
+        *library_index(),
+        *ops.added(),
+        *CONSTANTS,
+        *initials,
+    }
 
 
 def unknown(frame: Frame, name: str, span: Span) -> Any:

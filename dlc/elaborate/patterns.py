@@ -348,6 +348,9 @@ def einsum(frame: Frame, node: ast.Node, tensors: list[Tensor], text: Any, span:
     if extra is not None:
         pattern.sizes["..."] = extra
     result = _right(pattern, [], right)
+    names = {name for side in [*filled, result] for name in pattern.order(side)}
+    if len(names) > len(_LETTERS):
+        pattern.fail(f"the pattern has {len(names)} names, over {len(_LETTERS)}")
     for side in [*filled, result]:
         for name in pattern.order(side):
             letters.setdefault(name, _LETTERS[len(letters)])

@@ -137,9 +137,10 @@ def axis_text(node: ast.Expr) -> str:
         case ast.Wildcard():
             return "_"
         case ast.Binary(op, left, right):
-            return f"{axis_text(left)}{op}{axis_text(right)}" if op in ("*", "//", "**") else f"{axis_text(left)} {op} {axis_text(right)}"
+            a, b = _operand(left, op, False), _operand(right, op, True)
+            return f"{a}{op}{b}" if op in ("*", "//", "**") else f"{a} {op} {b}"
         case ast.Unary(op, operand):
-            return f"{op}{axis_text(operand)}"
+            return f"{op}{_operand(operand, 'unary', False)}"
         case ast.Call(callee, args):
             return f"{axis_text(callee)}({', '.join(axis_text(arg.value) for arg in args)})"
         case ast.Bool(value):
@@ -159,3 +160,16 @@ def axis_text(node: ast.Expr) -> str:
         case ast.TupleExpr(items):
             return f"({axes_text(items)})"
     return "…"
+
+
+_STRENGTH = {"or": 1, "and": 2, "+": 4, "-": 4, "*": 5, "/": 5, "//": 5, "%": 5, "@": 5, "**": 7}
+
+
+def _operand(node: ast.Expr, op: str, on_right: bool) -> str:
+    """An operand as written, in parentheses where it binds more loosely than the operator."""
+    text, outer = axis_text(node), _STRENGTH.get(op, 6)
+    if not isinstance(node, ast.Binary):
+        return text
+    inner = _STRENGTH.get(node.op, 6)
+    loose = inner < outer or (inner == outer and (on_right != (op == "**")))
+    return f"({text})" if loose else text

@@ -171,7 +171,7 @@ def show(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return f'"{value}"'
+            return f'"{value}"' if len(value) <= 80 else f'"{value[:80]}…"'
         case list():
             return _limited("[", value, "]")
         case tuple():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from dlc.syntax import ast
-from dlc.types.dims import Dim, dim_max, dim_min
+from dlc.types.dims import Dim, DimTooLarge, dim_max, dim_min
 from dlc.types.facts import Facts
 
 Axes = tuple[Dim, ...]
@@ -60,12 +60,13 @@ def evaluate_axis(node: ast.Expr, lookup: Lookup) -> Dim:
             a, b = evaluate_axis(left, lookup), evaluate_axis(right, lookup)
             if op in ("//", "%") and b.constant == 0:
                 raise AxisError("division by zero", node=node)
-            return _BINARY[op](a, b)
+            return _combined(lambda: _BINARY[op](a, b), node)
         case ast.Binary("**", left, right):
             exponent = evaluate_axis(right, lookup).constant
             if exponent is None or exponent < 0:
                 raise AxisError("the exponent of an axis must be a known number, 0 or more", node=right)
-            return evaluate_axis(left, lookup) ** exponent
+            base = evaluate_axis(left, lookup)
+            return _combined(lambda: base**exponent, node)
         case ast.Call(ast.Name("min" | "max" as which), args) if args:
             values = [evaluate_axis(arg.value, lookup) for arg in args]
             result = values[0]
@@ -73,6 +74,13 @@ def evaluate_axis(node: ast.Expr, lookup: Lookup) -> Dim:
                 result = dim_min(result, other) if which == "min" else dim_max(result, other)
             return result
     raise AxisError("an axis is a whole number, a name, or arithmetic on them", node=node)
+
+
+def _combined(work: Callable[[], Dim], node: ast.Node) -> Dim:
+    try:
+        return work()
+    except DimTooLarge as error:
+        raise AxisError(str(error), node=node) from error
 
 
 def unbound_names(node: ast.Expr, lookup: Lookup) -> list[str]:

@@ -37,19 +37,27 @@ def is_run(block: Block) -> bool:
     return block.language in ("dl", "python")
 
 
-PARAMETERS = [
-    pytest.param(block, id=block.id, marks=[pytest.mark.slow] if block.slow else [])
-    for block in blocks()
-    if is_run(block)
-]
+RUN = tuple(block for block in blocks() if is_run(block))
+_done: set[Block] = set()
 
 
-@pytest.mark.parametrize("block", PARAMETERS)
+@pytest.mark.parametrize(
+    "block",
+    [pytest.param(block, id=block.id, marks=[pytest.mark.slow] if block.slow else []) for block in RUN],
+)
 def test_block(block: Block, folder_of: FolderOf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder_of(block.page))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
-    {"dl": check, "python": execute, "sh": run}[block.language](block)
+    for each in (*before(block), block):
+        _done.add(each)
+        {"dl": check, "python": execute, "sh": run}[each.language](each)
+
+
+def before(block: Block) -> list[Block]:
+    """The page's earlier blocks that no test has run yet; a fast block needs no slow one."""
+    earlier = [each for each in RUN if each.page == block.page and each.line < block.line]
+    return [each for each in earlier if each not in _done and (block.slow or not each.slow)]
 
 
 # --- dl --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,20 @@ import random
 import re
 from collections.abc import Callable
 
-_TOKEN = re.compile(r'[ \t]+|\n|"(?:\\.|[^"\\\n])*"|[A-Za-z_]\w*|\d[\w.]*|\|>|->|\*\*|//|[=!<>]=|.', re.DOTALL)
-POOL = ["0", "-1", "1", "2", "3", "7", "64", "10**12", "99999999999999999999", "1e308", "1e-400", "0.5", "true", "false", "none", "T", "B", "x", "inf", "pi", "_", "...", "*", "**", "*S", "//", "%", "@", "|>", "->", "=", "==", ",", ".", ":", "(", ")", "[", "]", "{", "}", "in", "as", "if", "else", "for", "return", "where", "not", "and", "or", "[]", "()", "{}", "[*S]", "float", "i64", "bool", "f8e4m3", '""', '"x"', '"B', "T", "d", "->", "B", "d", 'T"', '"(h', 'e)"', '"{x}"', '"\\n"', "linear(4)", "conv2d(8,3)", "relu", "softmax", "range(3)", "range(T)", "[1,2]", "(1,2)", "zeros", "normal(0.02)", "arange(T)", "reshape(x,[B,-1])", "x[0]", "x[:,-1]", "x.T", "self", "training", "parameters", "model", "module", "fn", "let", "preset", "train", "param", "scan", "batch", "minimize", "import", "weights", "entry", "buffer", "update", "init", "require", "test", "type"]
-JUNK = ["\x00", "\ufeff", "é", "𝒳", "\u202e", "\t", "\r", ";", "$", "?", "`", "'", "\\", "#", '"', "\x7f", "\ud7ff", "∞", "٣"]
+_TOKEN = re.compile(
+    r'[ \t]+|\n|"(?:\\.|[^"\\\n])*"|[A-Za-z_]\w*|\d[\w.]*|\|>|->|\*\*|//|[=!<>]=|.', re.DOTALL
+)
+_POOL = """
+0  -1  1  2  3  7  64  10**12  99999999999999999999  1e308  1e-400  0.5  true  false  none  T  B  x  inf  pi  _  ...
+*  **  *S  //  %  @  |>  ->  =  ==  ,  .  :  (  )  [  ]  {  }  in  as  if  else  for  return  where  not  and  or  []  ()
+{}  [*S]  float  i64  bool  f8e4m3  ""  "x"  "B T d -> B d T"  "(h e)"  "{x}"  "\\n"  linear(4)  conv2d(8,3)  relu
+softmax  range(3)  range(T)  [1,2]  (1,2)  zeros  normal(0.02)  arange(T)  reshape(x,[B,-1])  x[0]  x[:,-1]  x.T  self
+training  parameters  model  module  fn  let  preset  train  param  scan  batch  minimize  import  weights  entry
+buffer  update  init  require  test  type
+"""
+POOL = re.split(r"  |\n", _POOL.strip())
+_JUNK = "\x00 \ufeff é 𝒳 \u202e \t \r ; $ ? ` ' \\ # \" \x7f \ud7ff ∞ ٣"
+JUNK = _JUNK.split(" ")
 
 Mutation = Callable[[random.Random, list[str]], list[str]]
 
@@ -85,7 +96,9 @@ def _number(draw: random.Random, items: list[str]) -> list[str]:
     if not places:
         return items
     at = draw.choice(places)
-    new = draw.choice(["0", "1", "2", "5", "63", "10**9", "(-3)", "2**64", "0.5", "1e30", "T", "100000", "none", '"8"'])
+    new = draw.choice(
+        ["0", "1", "2", "5", "63", "10**9", "(-3)", "2**64", "0.5", "1e30", "T", "100000", "none", '"8"']
+    )
     return [*items[:at], new, *items[at + 1 :]]
 
 

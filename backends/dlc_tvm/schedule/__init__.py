@@ -15,6 +15,7 @@ from dlc_tvm.schedule.machine import Machine
 from dlc_tvm.schedule.nest import TVM_ERRORS, Kernel, NotApplicable, Rule, log
 from dlc_tvm.schedule.rows import rows
 
+RULE = "dlc.rule"  # the attribute of a scheduled kernel that names its rule
 RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns, blockwise)
 
 
@@ -49,5 +50,5 @@ def schedule_kernel(
             continue
         result = kernel.sch.mod["main"]
         if accepts(result):
-            return result.with_attr("tirx.is_scheduled", True)
+            return result.with_attrs({"tirx.is_scheduled": True, RULE: rule.__name__})
     return func

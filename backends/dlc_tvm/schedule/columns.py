@@ -42,7 +42,9 @@ def _lanes_agree(kernel: Kernel, block: SBlockInfo) -> bool:
 def _tiling(kernel: Kernel, main: SBlockInfo) -> Tiling:
     lanes, (*sizes, width) = kernel.lanes(main), main.dom()[: main.dom_kind().count("S")]
     known = constant(width)
-    vectors = 1 if known is None else max(v for v in range(1, MOST_VECTORS + 1) if v == 1 or v * lanes <= known)
+    vectors = (
+        1 if known is None else max(v for v in range(1, MOST_VECTORS + 1) if v == 1 or v * lanes <= known)
+    )
     if known is not None and known % (vectors * lanes):
         vectors = 2 if known % (2 * lanes) == 0 else 1
     last = len(sizes) - 1

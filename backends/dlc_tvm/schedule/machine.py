@@ -35,6 +35,7 @@ class Machine:
 
 def machine_of(target: Any) -> Machine:
     """The processor that an `llvm` target names."""
+
     def has(feature: str) -> bool:
         return bool(target_has_features([feature], target))
 

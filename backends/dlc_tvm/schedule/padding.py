@@ -47,7 +47,9 @@ def _pads(kernel: Kernel, loop: Any, block: Any) -> bool:
     if size is not None and (size < 2 * lanes or size % lanes == 0):
         return False
     *others, axis = block.iter_vars
-    if axis.iter_type != tirx.IterVar.CommReduce or any(o.iter_type == tirx.IterVar.CommReduce for o in others):
+    if axis.iter_type != tirx.IterVar.CommReduce or any(
+        o.iter_type == tirx.IterVar.CommReduce for o in others
+    ):
         return False
     return _is_simple(block)
 
@@ -72,5 +74,11 @@ def _guarded(block: Any, size: Any) -> Any:
     body = tirx.BufferStore(store.buffer, type(store.value)(store.value.a, term), store.indices)
     longer = tirx.IterVar(Range(0, size), axis.var, axis.iter_type)
     return s_tir.SBlock(
-        [*others, longer], block.reads, block.writes, block.name_hint, body, block.init, annotations=block.annotations
+        [*others, longer],
+        block.reads,
+        block.writes,
+        block.name_hint,
+        body,
+        block.init,
+        annotations=block.annotations,
     )

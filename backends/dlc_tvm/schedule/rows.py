@@ -61,7 +61,11 @@ def _row_axes(kernel: Kernel) -> int:
     reductions = reduction_blocks(kernel)
     kinds = {block.dom_kind() for block in reductions}
     counts = {kind.count("S") for kind in kinds}
-    if len(counts) != 1 or counts == {0} or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds):
+    if (
+        len(counts) != 1
+        or counts == {0}
+        or any(kind.strip("S").strip("R") or not kind.startswith("S") for kind in kinds)
+    ):
         raise NotApplicable("no reductions over the same rows")
     count = counts.pop()
     sizes = reductions[0].dom()[:count]

@@ -71,9 +71,7 @@ def even(size: int, most: int) -> int:
     return divisors[0] if divisors else -(-size // -(-size // most))
 
 
-def tile(
-    kernel: Kernel, main: SBlockInfo, tiling: Tiling, *, inlines: Callable[[SBlockInfo], bool]
-) -> None:
+def tile(kernel: Kernel, main: SBlockInfo, tiling: Tiling, *, inlines: Callable[[SBlockInfo], bool]) -> None:
     """Schedule the whole kernel: producers (inlined where `inlines` says so), the reduction, the epilogue."""
     last = _surround(kernel, main, inlines)
     _store_by_tiles(kernel, main, tiling)

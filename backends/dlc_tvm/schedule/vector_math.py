@@ -48,7 +48,6 @@ ERF_UNDER = (
 )
 
 
-
 @dataclass
 class Function:
     """LLVM code for one function of vectors with `lanes` lanes, in the making."""
@@ -206,7 +205,8 @@ def _symbol(op: str, lanes: int) -> str:
 def vector_math(mod: IRModule, _: Any) -> IRModule:
     """Calls of the functions above become calls of the LLVM code, in kernels that are already in vectors."""
     functions = {
-        var: _rewrite(func) if isinstance(func, tirx.PrimFunc) else func for var, func in mod.functions_items()
+        var: _rewrite(func) if isinstance(func, tirx.PrimFunc) else func
+        for var, func in mod.functions_items()
     }
     return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 

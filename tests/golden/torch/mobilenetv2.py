@@ -29,7 +29,7 @@ class InvertedResidualExpand1(nn.Module):
     def __init__(self, inputs: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
-            ConvNormRelu(inputs, inputs, kernel=3, groups=32),
+            ConvNormRelu(inputs, inputs, kernel=3, groups=inputs),
             nn.Conv2d(inputs, out, kernel_size=1, bias=False),
             nn.BatchNorm2d(out),
         )
