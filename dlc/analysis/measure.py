@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ops import get
 from dlc.ops.cost import flops as flops_of_op
@@ -18,6 +20,16 @@ def count(program: Program, kind: str = "param", *, trainable: bool = False) -> 
         for each in program.parameters
         if each.kind == kind and (each.trainable or not trainable)
     )
+
+
+def check_dims(program: Program, sizes: Mapping[str, int]) -> None:
+    """Raises SpecError for a name that is no dim of the program's inputs."""
+    known = program.main.dims
+    for name in sizes:
+        if name not in known:
+            message = f"`{name}` is no dim of the model's inputs; these are: {', '.join(known) or 'none'}"
+            help = did_you_mean(name, known)
+            raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
 
 
 def active(program: Program) -> int:

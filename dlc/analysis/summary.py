@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dlc.analysis.measure import count, flops, turns
+from dlc.analysis.measure import check_dims, count, flops, turns
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType
@@ -54,19 +54,31 @@ class Summary:
             "activation_bytes": self.activation_bytes,
             "training_bytes": self.training_bytes,
             "tensors": [
-                {"path": each.path, "shape": list(each.type.shape or ()), "dtype": each.type.dtype, "kind": each.kind}
+                {
+                    "path": each.path,
+                    "shape": list(each.type.shape or ()),
+                    "dtype": each.type.dtype,
+                    "kind": each.kind,
+                }
                 for each in self.tensors
             ],
             "modules": [
-                {"path": row.path, "kind": row.kind, "outputs": list(row.outputs), "parameters": row.parameters}
+                {
+                    "path": row.path,
+                    "kind": row.kind,
+                    "outputs": list(row.outputs),
+                    "parameters": row.parameters,
+                }
                 for row in self.rows
             ],
         }
 
 
 def summarize(program: Program, dims: Mapping[str, int] | None = None) -> Summary:
-    """The summary of a program at given sizes; dims that are not given stay symbolic."""
+    """The summary of a program at given sizes; dims that are not given stay symbolic. Raises SpecError for a name that
+    is no dim."""
     sizes = dict(dims or {})
+    check_dims(program, sizes)
     weights = sum(_bytes(each.type).constant or 0 for each in program.parameters)
     trainable = count(program, trainable=True)
     activations = activation_bytes(program).substitute(sizes)
@@ -167,7 +179,9 @@ def _shown(child: Child) -> str:
     if not child.count:
         return child.path
     last = child.start + child.step * (child.count - 1)
-    return child.path.replace("{i}", f"{child.start}-{last}" if child.step == 1 else f"{child.start}-{last}:{child.step}")
+    return child.path.replace(
+        "{i}", f"{child.start}-{last}" if child.step == 1 else f"{child.start}-{last}:{child.step}"
+    )
 
 
 def _parameter_counts(program: Program) -> dict[str, int]:
@@ -184,4 +198,3 @@ def _parameter_counts(program: Program) -> dict[str, int]:
         )
         for name in program.reachable()
     }
-

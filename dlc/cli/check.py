@@ -63,10 +63,15 @@ def _print_types(file: str) -> None:
         for function in model.program.functions.values():
             if function.library or function.kind not in ("model", "module", "fn"):
                 continue
-            typer.echo(f"{function.source} ({function.name})" if function.source != function.name else function.source)
+            typer.echo(
+                f"{function.source} ({function.name})"
+                if function.source != function.name
+                else function.source
+            )
             for value in function.inputs:
                 typer.echo(f"    {value.name}: {value.type}")
             for op in walk(function.body):
                 for value in op.outputs:
-                    typer.echo(f"    {op.span.line}: {value.name}: {value.type}   {op.op}{' as ' + op.path if op.path else ''}")
-
+                    typer.echo(
+                        f"    {op.span.line}: {value.name}: {value.type}   {op.op}{' as ' + op.path if op.path else ''}"
+                    )

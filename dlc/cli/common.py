@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +29,9 @@ class Format(StrEnum):
     json = "json"
 
 
-Target = Annotated[str, typer.Argument(metavar="FILE[:NAME]", help="A spec, and a model, preset or train block in it.")]
+Target = Annotated[
+    str, typer.Argument(metavar="FILE[:NAME]", help="A spec, and a model, preset or train block in it.")
+]
 Sets = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Set a static parameter.")]
 Dims = Annotated[str, typer.Option("--dims", metavar="B=4,T=128", help="Sizes of dynamic axes.")]
 Output = Annotated[Format, typer.Option("--format", help="text for people, json for tools.")]
@@ -38,7 +41,9 @@ Optimize = Annotated[int, typer.Option("-O", min=0, max=3, help="Optimization le
 Precision = Annotated[str, typer.Option("--precision", help="What `float` means: f32, bf16, f16, f64.")]
 TargetName = Annotated[str, typer.Option("--target", help="For tvm: llvm or cuda.")]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A safetensors or npz file.")]
-Through = Annotated[str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")]
+Through = Annotated[
+    str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of initial weights and random inputs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Backend = Annotated[str, typer.Option("--backend", "-b", help="torch, jax, onnx or tvm.")]
@@ -81,8 +86,12 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def internal(error: Exception) -> Diagnostic:
     """A fault of dlc's own as a diagnostic: what was raised, and where in its code."""
-    frames = [each for each in traceback.extract_tb(error.__traceback__) if "dlc" in Path(each.filename).parts]
-    places = [f"{'/'.join(Path(each.filename).parts[-3:])}:{each.lineno}, in {each.name}" for each in frames[-1:]]
+    frames = [
+        each for each in traceback.extract_tb(error.__traceback__) if "dlc" in Path(each.filename).parts
+    ]
+    places = [
+        f"{'/'.join(Path(each.filename).parts[-3:])}:{each.lineno}, in {each.name}" for each in frames[-1:]
+    ]
     told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
     return INTERNAL.at(Span("", 0, 0), notes=[told, *places], help=INTERNAL_HELP)
 
@@ -211,6 +220,12 @@ def static_value(text: str) -> Any:
         except (ElabError, Silent):
             pass
     return text
+
+
+def check_device(text: str) -> None:
+    """`cpu`, `cuda`, `cuda:1`: whether it is there, the backend says."""
+    if re.fullmatch(r"(cpu|cuda)(:\d+)?", text) is None:
+        usage(f"--device takes cpu or cuda, not {text!r}")
 
 
 def sizes(text: str) -> dict[str, int]:

@@ -11,7 +11,12 @@ import typer
 
 from dlc.cli.common import Format, Output, echo_json
 
-PACKAGES = {"torch": ("torch",), "jax": ("jax", "optax"), "onnx": ("onnx", "onnxruntime"), "tvm": ("apache-tvm", "apache-tvm-ffi")}
+PACKAGES = {
+    "torch": ("torch",),
+    "jax": ("jax", "optax"),
+    "onnx": ("onnx", "onnxruntime"),
+    "tvm": ("apache-tvm", "apache-tvm-ffi"),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +29,9 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"dlc {found['dlc']}, Python {found['python']}, {found['platform']}")
         for name, each in found["backends"].items():
-            state = ", ".join(f"{package} {version}" for package, version in each["packages"].items() if version)
+            state = ", ".join(
+                f"{package} {version}" for package, version in each["packages"].items() if version
+            )
             typer.echo(f"{name:6} {'ok' if each['available'] else 'missing':8} {state or '-'}")
             if each["install"]:
                 typer.echo(f"       install it: {each['install']}")

@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
     @reports
     def format_files(
         files: Annotated[list[Path], typer.Argument(metavar="FILE…")],
-        check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")] = False,
+        check: Annotated[
+            bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")
+        ] = False,
         quiet: Quiet = False,
     ) -> None:
         """Rewrite specs in the canonical layout."""

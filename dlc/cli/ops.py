@@ -43,6 +43,10 @@ def _table(rows: dict[str, dict[str, Any]]) -> str:
     width = max(map(len, rows))
     lines = ["  ".join(["op".ljust(width), "kind".ljust(9), *(each.ljust(10) for each in names)]).rstrip()]
     for name, row in rows.items():
-        cells = [name.ljust(width), row["kind"].ljust(9), *(how.split(":")[0].ljust(10) for how in row["backends"].values())]
+        cells = [
+            name.ljust(width),
+            row["kind"].ljust(9),
+            *(how.split(":")[0].ljust(10) for how in row["backends"].values()),
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

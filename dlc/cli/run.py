@@ -9,6 +9,7 @@ import typer
 
 from dlc.cli.common import (
     Backend,
+    Device,
     Dims,
     Format,
     Optimize,
@@ -22,6 +23,7 @@ from dlc.cli.common import (
     TargetName,
     Through,
     WeightsFile,
+    check_device,
     echo_json,
     load_model,
     reports,
@@ -42,14 +44,18 @@ def register(app: typer.Typer) -> None:
         weights: WeightsFile = None,
         through: Through = None,
         input: Annotated[list[str], typer.Option("--input", metavar="NAME=FILE.npy")] = [],  # noqa: B006
-        random: Annotated[bool, typer.Option("--random", help="Random values for inputs that are not given.")] = False,
-        output: Annotated[Path | None, typer.Option("-o", "--output", help="An npz file for the outputs.")] = None,
+        random: Annotated[
+            bool, typer.Option("--random", help="Random values for inputs that are not given.")
+        ] = False,
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", help="An npz file for the outputs.")
+        ] = None,
         seed: Seed = 0,
         dims: Dims = "",
         optimize: Optimize = 1,
         precision: Precision = "f32",
         emit_target: TargetName = "",
-        device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+        device: Device = "cpu",
         set: Sets = [],  # noqa: B006
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -58,6 +64,7 @@ def register(app: typer.Typer) -> None:
         """Run a model once."""
         from dlc.runtime.inputs import random_inputs
 
+        check_device(device)
         model = load_model(target, set, root)
         given = _arrays(input)
         optional = [name for name in given if name not in {value.name for value in model.inputs}]
@@ -102,7 +109,11 @@ def _arrays(given: list[str]) -> dict[str, np.ndarray]:
 def _print(results: dict[str, np.ndarray], format: Format, quiet: bool) -> None:
     if format is Format.json:
         rows = {
-            name: {"shape": list(value.shape), "dtype": str(value.dtype), "values": value.astype(float).ravel()[:16].tolist()}
+            name: {
+                "shape": list(value.shape),
+                "dtype": str(value.dtype),
+                "values": value.astype(float).ravel()[:16].tolist(),
+            }
             for name, value in results.items()
         }
         echo_json(rows)

@@ -46,11 +46,15 @@ def register(app: typer.Typer) -> None:
         backend: Backend = "torch",
         optimize: Optimize = 1,
         after: Annotated[str, typer.Option("--after", metavar="PASS", help="The program after a pass.")] = "",
-        before: Annotated[str, typer.Option("--before", metavar="PASS", help="The program before a pass.")] = "",
+        before: Annotated[
+            str, typer.Option("--before", metavar="PASS", help="The program before a pass.")
+        ] = "",
         precision: Precision = "f32",
         emit_target: TargetName = "",
         training: Annotated[bool, typer.Option("--training", help="In training mode.")] = False,
-        verify_ir: Annotated[bool, typer.Option("--verify-ir", help="Check the IR after every pass.")] = False,
+        verify_ir: Annotated[
+            bool, typer.Option("--verify-ir", help="Check the IR after every pass.")
+        ] = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         root: Root = None,
@@ -61,7 +65,9 @@ def register(app: typer.Typer) -> None:
             return
         model = load_model(target, set, root)
         if stage is Stage.source:
-            artifact = model.emit(backend, optimize=optimize, precision=precision, target=emit_target, training=training)
+            artifact = model.emit(
+                backend, optimize=optimize, precision=precision, target=emit_target, training=training
+            )
             for name, content in artifact.files.items():
                 if isinstance(content, str):
                     typer.echo(content if len(artifact.files) == 1 else f"# --- {name}\n{content}")
@@ -72,7 +78,9 @@ def register(app: typer.Typer) -> None:
         program = model.training_program if training else model.program
         seen: list[tuple[str, Program]] = [("", program)]
         if stage is Stage.optimized or after or before:
-            final = run(program, optimize, verify=verify_ir, after=lambda name, made: seen.append((name, made)))
+            final = run(
+                program, optimize, verify=verify_ir, after=lambda name, made: seen.append((name, made))
+            )
             program = final if not (after or before) else _pick(seen, after, before)
         if format is Format.json:
             from dlc.ir.schema import to_json
@@ -117,7 +125,9 @@ def tree_text(node: object, indent: int = 0) -> str:
                 continue
             (nested if isinstance(value, ast.Node | tuple) else simple).append((name, value))
         head = f"{pad}{type(node).__name__}" + "".join(f" {name}={value!r}" for name, value in simple)
-        return "\n".join([head, *(f"{pad}  {name}:\n{tree_text(value, indent + 1)}" for name, value in nested)])
+        return "\n".join(
+            [head, *(f"{pad}  {name}:\n{tree_text(value, indent + 1)}" for name, value in nested)]
+        )
     if isinstance(node, tuple):
         return "\n".join(tree_text(each, indent) for each in node)
     return f"{pad}{node!r}"

@@ -30,8 +30,12 @@ def register(app: typer.Typer) -> None:
     @reports
     def verify(
         target: Target,
-        backends: Annotated[str, typer.Option("--backends", metavar="a,b", help="By default all installed.")] = "",
-        grad: Annotated[bool, typer.Option("--grad", help="Compare the gradients of every parameter too.")] = False,
+        backends: Annotated[
+            str, typer.Option("--backends", metavar="a,b", help="By default all installed.")
+        ] = "",
+        grad: Annotated[
+            bool, typer.Option("--grad", help="Compare the gradients of every parameter too.")
+        ] = False,
         tolerance: Annotated[float, typer.Option("--tolerance", help="Largest relative difference.")] = 1e-5,
         weights: WeightsFile = None,
         through: Through = None,

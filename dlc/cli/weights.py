@@ -23,7 +23,9 @@ from dlc.cli.common import (
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Initial weights, files of weights, and conversion between names.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Initial weights, files of weights, and conversion between names.", no_args_is_help=True
+    )
     app.add_typer(group, name="weights")
 
     @group.command()
@@ -66,7 +68,9 @@ def register(app: typer.Typer) -> None:
         source: Annotated[Path, typer.Argument(help="The file to read.")],
         output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
         through: Annotated[str, typer.Option("--through", help="The `weights` block to go through.")],
-        reverse: Annotated[bool, typer.Option("--reverse", help="From the model's names to the checkpoint's.")] = False,
+        reverse: Annotated[
+            bool, typer.Option("--reverse", help="From the model's names to the checkpoint's.")
+        ] = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         quiet: Quiet = False,
         root: Root = None,

@@ -201,7 +201,9 @@ def enter_main(elaborator: Elaborator, frame: Frame, callee: Callee) -> None:
     module = callee.definition.node
     assert isinstance(module, ast.ModuleDef)
     own = dict(frame.env), dict(frame.dims)
-    frame.env.update(frame.guarded(lambda: main_inputs(frame, callee), {}))
+    for item in callee.inputs:  # an input may have the name of a static parameter, which the main body reads
+        frame.env.pop(str(item.name), None)
+    frame.env = {**callee.static, **frame.env, **frame.guarded(lambda: main_inputs(frame, callee), {})}
     declare_only(frame, module.body, own)
     frame.env["self"] = Instance(callee.definition, callee.static, module.span, path="", frame=frame)
 

@@ -263,13 +263,15 @@ def _declare(frame: Frame, body: tuple[ast.Stmt, ...]) -> None:
 def declare_only(frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Run a main body for what an entry sees of it: parameters, buffers, bound instances, static values. `own` are the names
     and dims that the frame had before."""
-    saved, silent = frame.builder.body, frame.elaborator.diagnostics
+    saved, silent, failures = frame.builder.body, frame.elaborator.diagnostics, frame.elaborator.failures
+    seen = set(frame.elaborator._seen)
     frame.builder.body, frame.elaborator.diagnostics = [], []
     for statement in body:
         if not isinstance(statement, ast.Return) or not isinstance(statement.value, ast.Name):
             run(frame, statement)
         frame.returned, frame.has_returned = None, False
-    frame.elaborator.diagnostics = silent
+    frame.elaborator.diagnostics, frame.elaborator.failures = silent, failures
+    frame.elaborator._seen = seen
     kept = {name: value for name, value in frame.env.items() if not isinstance(value, Tensor | GroupValue | Poison)}
     frame.builder.body = saved
     declared = {name: _read_again(frame, statement) for name, statement in _declarations(frame, body).items()}

@@ -136,8 +136,16 @@ def compile_model(
     backend = find_backend(backend_name, usable=True)
     values = model_weights(model, weights, through, seed)
     artifact, program = _emit(model, backend, optimize, precision, target, training=False)
-    extra: dict[str, Any] = {} if device == "cpu" else {"device": device}
-    return backend.load(artifact, prepare(program, values), **extra)
+    ready = prepare(program, values)
+    if device == "cpu":
+        return backend.load(artifact, ready)
+    load: Any = backend.load
+    try:
+        runnable: Runnable = load(artifact, ready, device=device)
+    except (RuntimeError, AssertionError) as error:  # what frameworks raise where there is no such device
+        reason = str(error).partition("\n")[0]
+        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]) from None
+    return runnable
 
 
 def write_artifact(

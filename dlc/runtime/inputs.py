@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.analysis.measure import check_dims
 from dlc.diagnostics import Span, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value, walk
@@ -26,11 +27,7 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     main = program.main
     sizes = dict(given or {})
     unknown = [name for name in main.dims if name not in sizes]
-    for name in sizes:
-        if name not in main.dims:
-            known = ", ".join(main.dims) or "none"
-            message = f"`{name}` is no dim of the model's inputs; these are: {known}"
-            raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+    check_dims(program, sizes)
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
     order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512]
     for name in unknown:
