@@ -8,7 +8,9 @@ import os
 import sys
 
 THREADS = sys.argv[1] if len(sys.argv) > 1 else "1"
-os.environ.update(OMP_NUM_THREADS=THREADS, TVM_NUM_THREADS=THREADS, XLA_FLAGS="--xla_cpu_multi_thread_eigen=false")
+os.environ.update(
+    OMP_NUM_THREADS=THREADS, TVM_NUM_THREADS=THREADS, XLA_FLAGS="--xla_cpu_multi_thread_eigen=false"
+)
 
 from levels import CASES, SPECS  # noqa: E402 - thread counts are read when frameworks load
 from timing import side_by_side, table  # noqa: E402
@@ -23,8 +25,12 @@ def main() -> None:
     for title, spec, name, inputs in CASES:
         model = dlc.load(SPECS / spec)[name]
         weights = model.initial_weights(0)
-        runs = {each: model.compile(each, weights=weights, optimize=2) for each in ("onnx", "torch", "jax", "tvm")}
-        timings = side_by_side({key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}, rounds=11)
+        runs = {
+            each: model.compile(each, weights=weights, optimize=2) for each in ("onnx", "torch", "jax", "tvm")
+        }
+        timings = side_by_side(
+            {key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}, rounds=11
+        )
         print(f"\n{title}, {THREADS} thread(s), -O2\n\n{table(timings, 'onnx')}")
 
 

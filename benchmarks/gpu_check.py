@@ -23,10 +23,24 @@ MODELS: tuple[tuple[str, str, dict[str, Any], dict[str, int]], ...] = (
     ("vision/lenet5.dl", "LeNet5", {}, {"B": 8}),
     ("vision/resnet.dl", "ResNet18", {}, {"B": 2, "H": 64, "W": 64}),
     ("vision/vit.dl", "ViT", {"layers": 2, "d": 64, "heads": 4}, {"B": 2}),
-    ("language/gpt2.dl", "GPT2", {"layers": 4, "d": 256, "heads": 4, "vocab": 1000, "context": 256}, {"B": 2, "T": 128}),
-    ("language/bert.dl", "BERT", {"layers": 2, "d": 128, "heads": 4, "ff": 256, "vocab": 1000}, {"B": 2, "T": 64}),
+    (
+        "language/gpt2.dl",
+        "GPT2",
+        {"layers": 4, "d": 256, "heads": 4, "vocab": 1000, "context": 256},
+        {"B": 2, "T": 128},
+    ),
+    (
+        "language/bert.dl",
+        "BERT",
+        {"layers": 2, "d": 128, "heads": 4, "ff": 256, "vocab": 1000},
+        {"B": 2, "T": 64},
+    ),
 )
-TARGETS = {"torch": {"device": "cuda"}, "jax": {"device": "cuda"}, "tvm": {"device": "cuda", "target": "cuda"}}
+TARGETS = {
+    "torch": {"device": "cuda"},
+    "jax": {"device": "cuda"},
+    "tvm": {"device": "cuda", "target": "cuda"},
+}
 
 
 def main() -> int:

@@ -37,7 +37,9 @@ def main() -> None:
         weights = model.initial_weights(0)
         for backend in backends:
             runs = {f"-O{level}": model.compile(backend, weights=weights, optimize=level) for level in (1, 2)}
-            timings = side_by_side({key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()})
+            timings = side_by_side(
+                {key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}
+            )
             print(f"\n{title}, {backend}\n\n{table(timings, '-O1')}")
 
 

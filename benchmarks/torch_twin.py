@@ -59,7 +59,9 @@ class Block(nn.Module):
 class GPT2(nn.Module):
     """GPT-2."""
 
-    def __init__(self, layers: int = 12, d: int = 768, heads: int = 12, vocab: int = 50257, context: int = 1024) -> None:
+    def __init__(
+        self, layers: int = 12, d: int = 768, heads: int = 12, vocab: int = 50257, context: int = 1024
+    ) -> None:
         super().__init__()
         self.wte, self.wpe = nn.Embedding(vocab, d), nn.Embedding(context, d)
         self.h = nn.ModuleList(Block(d, heads) for _ in range(layers))
@@ -102,7 +104,9 @@ def compare(title: str, twin: nn.Module, spec: str, model: str, x: Tensor, round
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    compare("GPT-2 124M, 128 tokens", GPT2(), "language/gpt2.dl", "GPT2", torch.randint(0, 50257, (1, 128)), 15)
+    compare(
+        "GPT-2 124M, 128 tokens", GPT2(), "language/gpt2.dl", "GPT2", torch.randint(0, 50257, (1, 128)), 15
+    )
     compare("ResNet-50, 224x224", resnet50(), "vision/resnet.dl", "ResNet50", torch.randn(1, 3, 224, 224), 21)
 
 

@@ -70,7 +70,9 @@ class Spec:
     def models(self) -> tuple[str, ...]:
         """Names of the models and presets, in the order of the file."""
         items = self.unit.file.items
-        return tuple(item.name for item in items if isinstance(item, ast.ModuleDef | ast.Preset) and _is_entry(item))
+        return tuple(
+            item.name for item in items if isinstance(item, ast.ModuleDef | ast.Preset) and _is_entry(item)
+        )
 
     @property
     def trains(self) -> tuple[str, ...]:
@@ -109,7 +111,9 @@ class Spec:
         found = frame.guarded(lambda: named(frame, self.unit, name, NOWHERE))
         if elaborator.diagnostics:
             self.fail(*elaborator.diagnostics)
-        usable = isinstance(found, PresetRef) or (isinstance(found, Definition) and isinstance(found.node, ast.ModuleDef))
+        usable = isinstance(found, PresetRef) or (
+            isinstance(found, Definition) and isinstance(found.node, ast.ModuleDef)
+        )
         if not usable:
             message = f"`{name}` is no model, preset or train block"
             self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message))
@@ -165,7 +169,9 @@ class Model:
             if name not in optional:
                 message = f"`{self.name}` has no optional input `{name}`"
                 where = Span(self.spec.unit.path, 0, 0)
-                self.spec.fail(problems.NO_MODEL.at(where, message=message, help=did_you_mean(name, optional)))
+                self.spec.fail(
+                    problems.NO_MODEL.at(where, message=message, help=did_you_mean(name, optional))
+                )
         return replace(self, optional=tuple(dict.fromkeys([*self.optional, *names])))
 
     @property
@@ -186,7 +192,12 @@ class Model:
     def _build(self, training: bool) -> Program:
         diagnostics: list[Diagnostic] = []
         program = build(
-            self.spec.project, self.point, NOWHERE, report=diagnostics.append, training=training, inputs=self.optional
+            self.spec.project,
+            self.point,
+            NOWHERE,
+            report=diagnostics.append,
+            training=training,
+            inputs=self.optional,
         )
         if program is None:
             self.spec.fail(*diagnostics)
@@ -202,7 +213,9 @@ class Model:
     def outputs(self) -> tuple[Value, ...]:
         """Name and type of each output."""
         main = self.program.main
-        return tuple(Value(name, type) for (name, _), type in zip(main.outputs, main.output_types, strict=True))
+        return tuple(
+            Value(name, type) for (name, _), type in zip(main.outputs, main.output_types, strict=True)
+        )
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -226,7 +239,13 @@ class Model:
         return run(self.training_program if training else self.program, optimize)
 
     def emit(
-        self, backend: str, *, optimize: int = 1, precision: str = "f32", target: str = "", training: bool = False
+        self,
+        backend: str,
+        *,
+        optimize: int = 1,
+        precision: str = "f32",
+        target: str = "",
+        training: bool = False,
     ) -> Artifact:
         """The model as files of a backend, in memory. Raises SpecError for an unknown backend or an op that it lacks."""
         from dlc.runtime.compile import emit

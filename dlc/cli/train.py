@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
         target: Target,
         backend: Backend,
         out: Annotated[Path, typer.Option("--out", help="The folder of the run.")],
-        resume: Annotated[bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")] = False,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")
+        ] = False,
         device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,

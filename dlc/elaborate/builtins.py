@@ -49,8 +49,14 @@ class Call:
     def tensor(self, key: str, like: Tensor | None = None) -> Tensor:
         """A tensor argument; a number or dim becomes a scalar of the dtype of `like`."""
         value = self.values[key]
-        if isinstance(value, int | float | Dim) and not isinstance(value, bool) and (like is not None or isinstance(value, Dim)):
-            value = lift(self.frame, self.node, value, like.type.dtype if like is not None else self.frame.float_dtype)
+        if (
+            isinstance(value, int | float | Dim)
+            and not isinstance(value, bool)
+            and (like is not None or isinstance(value, Dim))
+        ):
+            value = lift(
+                self.frame, self.node, value, like.type.dtype if like is not None else self.frame.float_dtype
+            )
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = lift(self.frame, self.node, float(value), self.frame.float_dtype)
         if not isinstance(value, Tensor):
@@ -95,7 +101,12 @@ class Call:
         value = self.values[key]
         if not isinstance(value, Dtype):
             self.fail(
-                problems.STATIC_TYPE, key, callee=self.name, name=key, expected="a dtype", found=type_name(value)
+                problems.STATIC_TYPE,
+                key,
+                callee=self.name,
+                name=key,
+                expected="a dtype",
+                found=type_name(value),
             )
         return self.frame.float_dtype if value.name == "float" else str(value.name)
 
@@ -147,7 +158,9 @@ def builtin(name: str, spec: dict[str, Any], body: Callable[[Call], Any], doc: s
     def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
         return body(Call(frame, node, name, args, spec))
 
-    shown = ", ".join(key if default is REQUIRED else f"{key}={show(default)}" for key, default in spec.items())
+    shown = ", ".join(
+        key if default is REQUIRED else f"{key}={show(default)}" for key, default in spec.items()
+    )
     return Builtin(name, expand, f"{name}({shown})")
 
 
@@ -157,7 +170,9 @@ def call_library(frame: Frame, node: ast.Node, name: str, *tensors: Any, **stati
 
     definition = library_definition(name)
     assert definition is not None, name
-    given = Given([(each, node.span) for each in tensors], {key: (value, node.span) for key, value in static.items()})
+    given = Given(
+        [(each, node.span) for each in tensors], {key: (value, node.span) for key, value in static.items()}
+    )
     result: Tensor = call_fn(frame, definition, given, node)
     return result
 
@@ -276,7 +291,9 @@ def _static_extremum(call: Call, name: str, value: Any) -> Any:
 def _extremum(call: Call, name: str, items: list[Any]) -> Any:
     for each in items:
         if not isinstance(each, int | float | Dim):
-            call.fail(problems.STATIC_TYPE, "x", callee=name, name="x", expected="numbers", found=type_name(each))
+            call.fail(
+                problems.STATIC_TYPE, "x", callee=name, name="x", expected="numbers", found=type_name(each)
+            )
     if not any(isinstance(each, Dim) for each in items):
         return (max if name == "max" else min)(items)
     result = Dim.of(items[0])
@@ -543,7 +560,9 @@ def _einsum(frame: Frame, node: ast.Node, args: Given) -> Any:
     tensors = [value for value, _ in operands]
     for value, where in operands:
         if not isinstance(value, Tensor):
-            frame.fail(problems.NOT_A_TENSOR, where, callee="einsum", name="an operand", found=type_name(value))
+            frame.fail(
+                problems.NOT_A_TENSOR, where, callee="einsum", name="an operand", found=type_name(value)
+            )
     return patterns.einsum(frame, node, tensors, text, span)
 
 
@@ -592,9 +611,7 @@ def _top_k(call: Call) -> tuple[Tensor, ...]:
 
 def _argsort(call: Call) -> Tensor:
     x = call.tensor("x")
-    return call.emit(
-        "argsort", x, axis=call.axis("axis", x.type.rank), descending=call.flag("descending")
-    )
+    return call.emit("argsort", x, axis=call.axis("axis", x.type.rank), descending=call.flag("descending"))
 
 
 def _sort(call: Call) -> Tensor:
@@ -604,7 +621,9 @@ def _sort(call: Call) -> Tensor:
 
 def _segment(name: str) -> Builtin:
     def body(call: Call) -> Tensor:
-        return call_library(call.frame, call.node, f"_{name}", call.tensor("x"), call.tensor("ids"), count=call["count"])
+        return call_library(
+            call.frame, call.node, f"_{name}", call.tensor("x"), call.tensor("ids"), count=call["count"]
+        )
 
     return builtin(name, {"x": REQUIRED, "ids": REQUIRED, "count": REQUIRED}, body)
 
@@ -621,12 +640,16 @@ def _arange(call: Call) -> Tensor:
     if stop is None:
         start, stop = 0, start
         if isinstance(stop, Tensor):
-            call.fail(problems.NOT_STATIC, "start", what="the size of `arange`", found=f"a tensor {stop.type}")
+            call.fail(
+                problems.NOT_STATIC, "start", what="the size of `arange`", found=f"a tensor {stop.type}"
+            )
     dtype = _creation_dtype(call, "i64")
     step = call["step"]
     integers = all(isinstance(each, int | Dim) for each in (start, stop, step))
     if not integers:
-        return _fractional_arange(call, start, stop, step, dtype if call["dtype"] is not None else call.frame.float_dtype)
+        return _fractional_arange(
+            call, start, stop, step, dtype if call["dtype"] is not None else call.frame.float_dtype
+        )
     result = call.emit("arange", start=Dim.of(start), stop=Dim.of(stop), step=step)
     return cast(call.frame, call.node, result, dtype)
 
@@ -634,9 +657,18 @@ def _arange(call: Call) -> Tensor:
 def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str) -> Tensor:
     for key, value in (("start", start), ("stop", stop), ("step", step)):
         if not isinstance(value, int | float):
-            call.fail(problems.STATIC_TYPE, key, callee="arange", name=key, expected="a number", found=type_name(value))
+            call.fail(
+                problems.STATIC_TYPE,
+                key,
+                callee="arange",
+                name=key,
+                expected="a number",
+                found=type_name(value),
+            )
     if step == 0 or not math.isfinite((stop - start) / step):
-        call.fail(problems.STATIC_ERROR, "step", message=f"`arange` can't count from {start} to {stop} by {step}")
+        call.fail(
+            problems.STATIC_ERROR, "step", message=f"`arange` can't count from {start} to {stop} by {step}"
+        )
     count = max(0, math.ceil((stop - start) / step))
     _check_count(call, "this constant", count)
     values = [start + i * step for i in range(count)]
@@ -669,9 +701,16 @@ def _full(call: Call) -> Tensor:
     value = call["value"]
     if isinstance(value, Tensor):
         return call.emit("broadcast", value, shape=call.sizes("sizes"))
-    default = "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else call.frame.float_dtype
+    default = (
+        "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else call.frame.float_dtype
+    )
     dtype = _creation_dtype(call, default)
-    return call.emit("full", shape=call.sizes("sizes"), value=_as_dtype(call.number("value") if not isinstance(value, bool) else value, dtype), dtype=dtype)
+    return call.emit(
+        "full",
+        shape=call.sizes("sizes"),
+        value=_as_dtype(call.number("value") if not isinstance(value, bool) else value, dtype),
+        dtype=dtype,
+    )
 
 
 def _like(name: str) -> Builtin:
@@ -731,7 +770,9 @@ def _table(frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Sp
             return tuple(tidy(item, depth + 1) for item in each)
         each = plain(each)
         if not isinstance(each, bool | int | float) or depth != len(shape):
-            frame.fail(problems.STATIC_ERROR, span, message=f"a constant is made of numbers, not {type_name(each)}")
+            frame.fail(
+                problems.STATIC_ERROR, span, message=f"a constant is made of numbers, not {type_name(each)}"
+            )
         found.add(type(each))
         return each
 
@@ -762,7 +803,11 @@ def _spatial(call: Call, key: str, count: int, value: Any = REQUIRED) -> tuple[i
     """An int for every axis, or a list of one each."""
     value = plain(call[key] if value is REQUIRED else value)
     items = [value] * count if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(items, list | tuple) or len(items) != count or not all(isinstance(i, int) for i in items):
+    if (
+        not isinstance(items, list | tuple)
+        or len(items) != count
+        or not all(isinstance(i, int) for i in items)
+    ):
         expected = f"an int or {count} ints"
         call.fail(problems.STATIC_TYPE, key, callee=call.name, name=key, expected=expected, found=show(value))
     if any(item < (0 if key == "padding" else 1) for item in items):
@@ -770,7 +815,9 @@ def _spatial(call: Call, key: str, count: int, value: Any = REQUIRED) -> tuple[i
     return tuple(items)
 
 
-def paddings(call: Call, key: str, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
+def paddings(
+    call: Call, key: str, kernel: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
     """Padding as (before, after) per axis: an int, a list, pairs, "same" or "causal"."""
     value, count = call[key], len(kernel)
     reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
@@ -779,11 +826,25 @@ def paddings(call: Call, key: str, kernel: Sequence[int], dilation: Sequence[int
     if value == "causal":
         return tuple((r, 0) for r in reach)
     if isinstance(value, str):
-        call.fail(problems.STATIC_TYPE, key, callee=call.name, name=key, expected='an int, pairs, "same" or "causal"', found=show(value))
+        call.fail(
+            problems.STATIC_TYPE,
+            key,
+            callee=call.name,
+            name=key,
+            expected='an int, pairs, "same" or "causal"',
+            found=show(value),
+        )
     if isinstance(value, list | tuple) and value and all(isinstance(each, list | tuple) for each in value):
         pairs = [tuple(map(plain, each)) for each in value]
         if len(pairs) != count or any(len(pair) != 2 for pair in pairs):
-            call.fail(problems.STATIC_TYPE, key, callee=call.name, name=key, expected=f"{count} pairs", found=show(value))
+            call.fail(
+                problems.STATIC_TYPE,
+                key,
+                callee=call.name,
+                name=key,
+                expected=f"{count} pairs",
+                found=show(value),
+            )
         return tuple((int(a), int(b)) for a, b in pairs)
     return tuple((p, p) for p in _spatial(call, key, count))
 
@@ -793,7 +854,9 @@ def _conv(call: Call) -> Tensor:
     count = x.type.rank - 2
     if count < 1 or w.type.rank != x.type.rank:
         message = "`conv` needs x [B, channels, …] and w [out, channels // groups, …] of as many axes"
-        call.frame.fail(problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"])
+        call.frame.fail(
+            problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"]
+        )
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]]
     dilation = _spatial(call, "dilation", count)
     return call.emit(
@@ -812,7 +875,14 @@ def _conv_transpose(call: Call) -> Tensor:
     count = x.type.rank - 2
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]]
     dilation = _spatial(call, "dilation", count)
-    output_padding = tuple(plain(v) for v in ([call["output_padding"]] * count if isinstance(call["output_padding"], int) else call["output_padding"]))
+    output_padding = tuple(
+        plain(v)
+        for v in (
+            [call["output_padding"]] * count
+            if isinstance(call["output_padding"], int)
+            else call["output_padding"]
+        )
+    )
     return call.emit(
         "conv_transpose",
         x,
@@ -830,12 +900,19 @@ def _pool(name: str) -> Builtin:
         x = call.tensor("x")
         count = x.type.rank - 2
         if count < 1:
-            call.fail(problems.SHAPE, "x", message=f"`{name}` needs axes after [B, C]", notes=[f"{x.name}: {x.type}"])
+            call.fail(
+                problems.SHAPE,
+                "x",
+                message=f"`{name}` needs axes after [B, C]",
+                notes=[f"{x.name}: {x.type}"],
+            )
         kernel = _spatial(call, "kernel", count)
         stride = kernel if call["stride"] is None else _spatial(call, "stride", count)
         padding = paddings(call, "padding", kernel, (1,) * count)
         extra = {"count_padding": call.flag("count_padding")} if name == "avg_pool" else {}
-        return call.emit(name, x, kernel=kernel, stride=stride, padding=padding, ceil=call.flag("ceil"), **extra)
+        return call.emit(
+            name, x, kernel=kernel, stride=stride, padding=padding, ceil=call.flag("ceil"), **extra
+        )
 
     spec: dict[str, Any] = {"x": REQUIRED, "kernel": REQUIRED, "stride": None, "padding": 0, "ceil": False}
     if name == "avg_pool":
@@ -850,7 +927,11 @@ def _adaptive(call: Call) -> Tensor:
     sizes = call["sizes"]
     sizes = [sizes] * count if isinstance(sizes, int) else sizes
     if not isinstance(sizes, list | tuple) or len(sizes) != count:
-        call.fail(problems.AXIS, "sizes", message=f"`adaptive_avg_pool` needs a size for each axis after [B, C] of {x.type}")
+        call.fail(
+            problems.AXIS,
+            "sizes",
+            message=f"`adaptive_avg_pool` needs a size for each axis after [B, C] of {x.type}",
+        )
     return call_library(call.frame, call.node, f"_adaptive_avg_pool{count}d", x, sizes=list(sizes))
 
 
@@ -859,7 +940,9 @@ def _pool_matrix(call: Call) -> Tensor:
     n, s = call["n"], call["s"]
     if not isinstance(n, int) or not isinstance(s, int):
         help = "fix the size in the input's type"
-        call.fail(problems.NOT_STATIC, "n", what="the size of an adaptively pooled axis", found=f"`{n}`", help=help)
+        call.fail(
+            problems.NOT_STATIC, "n", what="the size of an adaptively pooled axis", found=f"`{n}`", help=help
+        )
     _check_count(call, "the constant of this op", n * s)
     rows = [[0.0] * s for _ in range(n)]
     for i in range(s):
@@ -896,14 +979,23 @@ def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
             found = f"the dim `{value}`"
             frame.fail(problems.NOT_STATIC, span, what="the length of a range", found=found, help=help)
         if not isinstance(value, int) or isinstance(value, bool):
-            frame.fail(problems.STATIC_TYPE, span, callee="range", name="n", expected="an int", found=type_name(value))
+            frame.fail(
+                problems.STATIC_TYPE,
+                span,
+                callee="range",
+                name="n",
+                expected="an int",
+                found=type_name(value),
+            )
     if not 1 <= len(values) <= 3:
         frame.fail(problems.MISSING_ARGUMENT, node.span, callee="range", name="n")
     if len(values) == 3 and values[2] == 0:
         frame.fail(problems.STATIC_ERROR, node.span, message="the step of a range can't be 0")
     result = range(*values)
     if any(abs(each) >= 2**62 for each in values):
-        frame.fail(problems.BUDGET, node.span, what="this range", found="numbers over 62 bits", limit="62 bits")
+        frame.fail(
+            problems.BUDGET, node.span, what="this range", found="numbers over 62 bits", limit="62 bits"
+        )
     return result
 
 
@@ -923,7 +1015,9 @@ def _listing(name: str, make: Callable[..., Any]) -> Builtin:
 def _len(call: Call) -> Any:
     value = call["x"]
     if isinstance(value, Tensor):
-        call.fail(problems.NOT_ITERABLE, "x", found=f"a tensor {value.type}", help="name its first size in a type")
+        call.fail(
+            problems.NOT_ITERABLE, "x", found=f"a tensor {value.type}", help="name its first size in a type"
+        )
     if not isinstance(value, list | tuple | str | range):
         call.fail(problems.NOT_ITERABLE, "x", found=type_name(value))
     return len(value)
@@ -934,7 +1028,9 @@ def _int(call: Call) -> Any:
     if isinstance(value, Dim):
         return value
     if isinstance(value, Tensor):
-        call.fail(problems.NOT_STATIC, "x", what="`int`", found=f"a tensor {value.type}", help="use `cast(x, i64)`")
+        call.fail(
+            problems.NOT_STATIC, "x", what="`int`", found=f"a tensor {value.type}", help="use `cast(x, i64)`"
+        )
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
@@ -950,7 +1046,9 @@ def _float(call: Call) -> Any:
             pass
     if isinstance(value, Dim):
         return lift(call.frame, call.node, value, call.frame.float_dtype)
-    call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"no float can be made of {type_name(value)}")
+    call.frame.fail(
+        problems.STATIC_ERROR, call.node.span, message=f"no float can be made of {type_name(value)}"
+    )
 
 
 def _count(what: str) -> Builtin:
@@ -968,7 +1066,9 @@ def _close(call: Call) -> Tensor:
     """Whether two tensors agree everywhere: |a - b| <= atol + rtol * |b|."""
     a, b = meet(call.frame, call.node, "close", call.tensor("a"), call["b"])
     gap = call.emit("abs", call.emit("sub", a, b))
-    scale = call.emit("mul", call.emit("abs", b), lift(call.frame, call.node, float(call.number("rtol")), b.type.dtype))
+    scale = call.emit(
+        "mul", call.emit("abs", b), lift(call.frame, call.node, float(call.number("rtol")), b.type.dtype)
+    )
     bound = call.emit("add", scale, lift(call.frame, call.node, float(call.number("atol")), b.type.dtype))
     near = call.emit("le", gap, bound)
     return call.emit("all", near, axis=tuple(range(near.type.rank)), keepdims=False)

@@ -156,7 +156,9 @@ def labeled(frame: Frame, node: ast.Labeled) -> Any:
             callee = _callee(frame, inner.callee)
             if isinstance(callee, Instance) and callee.path is None:
                 callee.label = node.label
-            return apply(frame, callee, given(frame, _name_of(inner.callee, callee), inner.args), inner, node.label)
+            return apply(
+                frame, callee, given(frame, _name_of(inner.callee, callee), inner.args), inner, node.label
+            )
         return call(frame, inner, node.label)
     if isinstance(inner, ast.Pipe):
         return pipe(frame, inner, node.label)
@@ -219,8 +221,13 @@ def make_instance(
         frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
     static = bind_static_arguments(frame, definition, module.static, args, node.span)
     parameters = [str(each.name) for each in module.static]
-    places = {name: span for name, (_, span) in (*zip(parameters, args.positional, strict=False), *args.named.items())}
-    return Instance(definition, static, node.span, label, frame=frame, loops=tuple(frame.loops), places=places)
+    places = {
+        name: span
+        for name, (_, span) in (*zip(parameters, args.positional, strict=False), *args.named.items())
+    }
+    return Instance(
+        definition, static, node.span, label, frame=frame, loops=tuple(frame.loops), places=places
+    )
 
 
 def _settle(frame: Frame, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:
@@ -249,9 +256,13 @@ def bind_static_arguments(
         elif item.default is not None:
             value, where = _default(inner, item), item.span
         else:
-            help = "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
+            help = (
+                "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
+            )
             note = [f"{definition.name}({', '.join(parameters)})"]
-            frame.fail(problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help, notes=note)
+            frame.fail(
+                problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help, notes=note
+            )
         if isinstance(value, Poison):
             raise Silent
         static[name] = inner.env[name] = check_static(frame, definition.name, item, value, where)
@@ -286,7 +297,14 @@ def match_arguments(
         if name in bound:
             note = [f"{callee}({', '.join(parameters)})"]
             help = habits.TWICE.get(callee, "")
-            frame.fail(problems.GIVEN_TWICE, args.names.get(name, value[1]), callee=callee, name=name, notes=note, help=help)
+            frame.fail(
+                problems.GIVEN_TWICE,
+                args.names.get(name, value[1]),
+                callee=callee,
+                name=name,
+                notes=note,
+                help=help,
+            )
         bound[name] = value
     return bound
 
@@ -295,7 +313,9 @@ def _known_names(frame: Frame, callee: str, parameters: list[str], args: Given) 
     """Report every argument whose name the callee does not have."""
     wrong = [name for name in args.named if name not in parameters]
     for name in wrong:
-        help = habits.argument(name, parameters) or (f"`{callee}` takes no arguments" if not parameters else "")
+        help = habits.argument(name, parameters) or (
+            f"`{callee}` takes no arguments" if not parameters else ""
+        )
         note = [f"{callee}({', '.join(parameters)})"]
         place = args.names.get(name, args.named[name][1])
         frame.report(problems.UNKNOWN_ARGUMENT, place, callee=callee, name=name, help=help, notes=note)
@@ -323,7 +343,9 @@ def _is_definition(value: Any, kind: type) -> bool:
 
 def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: Span) -> Any:
     """The value, if it is of the parameter's static type (an int is also a float)."""
-    if value is None and (isinstance(item.default, ast.NoneLit) or (item.default is None and item.type is None)):
+    if value is None and (
+        isinstance(item.default, ast.NoneLit) or (item.default is None and item.type is None)
+    ):
         return value
     if isinstance(value, Dim) and value.constant is not None:
         value = value.constant
@@ -332,9 +354,21 @@ def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: S
         if isinstance(value, Tensor):
             what = f"`{item.name}` of `{callee}`"
             frame.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
-        found = f"{type_name(value)} ({show(value)})" if isinstance(value, int | float | str) else type_name(value)
+        found = (
+            f"{type_name(value)} ({show(value)})"
+            if isinstance(value, int | float | str)
+            else type_name(value)
+        )
         help = habits.static(callee, str(item.name), expected, value)
-        frame.fail(problems.STATIC_TYPE, span, callee=callee, name=item.name, expected=expected, found=found, help=help)
+        frame.fail(
+            problems.STATIC_TYPE,
+            span,
+            callee=callee,
+            name=item.name,
+            expected=expected,
+            found=found,
+            help=help,
+        )
     wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
     return float(value) if wants_float and isinstance(value, int) else value
 
@@ -342,7 +376,11 @@ def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: S
 def fits(node: ast.TypeExpr | None, value: Any) -> bool:
     match node:
         case ast.NamedTypeExpr("list", args):
-            return isinstance(value, list | tuple) and all(fits(args[0], each) for each in value) if args else True
+            return (
+                isinstance(value, list | tuple) and all(fits(args[0], each) for each in value)
+                if args
+                else True
+            )
         case ast.NamedTypeExpr("tuple", args):
             if not isinstance(value, list | tuple):
                 return False
@@ -374,7 +412,20 @@ def _inner_text(node: ast.TypeExpr) -> str:
     return "…"
 
 
-STATIC_TYPES = ("int", "float", "bool", "str", "dtype", "dim", "module", "fn", "list", "tuple", "sizes", "any")
+STATIC_TYPES = (
+    "int",
+    "float",
+    "bool",
+    "str",
+    "dtype",
+    "dim",
+    "module",
+    "fn",
+    "list",
+    "tuple",
+    "sizes",
+    "any",
+)
 
 
 def entries(definition: Definition) -> dict[str, ast.Entry]:

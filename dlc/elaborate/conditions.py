@@ -26,7 +26,8 @@ def relations(frame: Frame, node: ast.Expr) -> list[Relation | bool]:
             values = [plain(evaluate(frame, operand)) for operand in operands]
             if all(_is_size(value) for value in values) and any(isinstance(value, Dim) for value in values):
                 return [
-                    Relation(Dim.of(a), op, Dim.of(b)) for op, a, b in zip(ops, values[:-1], values[1:], strict=True)
+                    Relation(Dim.of(a), op, Dim.of(b))
+                    for op, a, b in zip(ops, values[:-1], values[1:], strict=True)
                 ]
             if any(isinstance(value, Tensor) for value in values) and None not in values:
                 frame.fail(

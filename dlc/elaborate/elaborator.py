@@ -173,7 +173,9 @@ class Elaborator:
         self._check_depth(caller, callee, node)
         self._open.append(((callee.definition, callee.entry), callee.name))
         try:
-            made = self._elaborate(callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node))
+            made = self._elaborate(
+                callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node)
+            )
         except RecursionError:
             self._too_deep(caller, node)
         finally:
@@ -186,7 +188,9 @@ class Elaborator:
         same = [i for i, (key, _) in enumerate(self._open) if key == own]
         if len(same) >= 12:
             names = [name for _, name in self._open[same[-1] :]]
-            caller.fail(problems.RECURSION, node.span, name=callee.name, cycle=" -> ".join([*names, callee.name]))
+            caller.fail(
+                problems.RECURSION, node.span, name=callee.name, cycle=" -> ".join([*names, callee.name])
+            )
         if len(self._open) > DEPTH_LIMIT:
             self._too_deep(caller, node)
 
@@ -324,7 +328,9 @@ def _alternatives(owner: Frame, a: Any, b: Any) -> bool:
 def _chain(caller: Frame, callee: Callee, node: ast.Node) -> tuple[str, ...]:
     """The calls that lead into a callee, innermost first, each but the first with the place where it calls the one before.
     A body is elaborated once, so the chain of its first call stands for all."""
-    own = f"{callee.name}({settings(dict(list(callee.static.items())[:6]))})" if callee.static else callee.name
+    own = (
+        f"{callee.name}({settings(dict(list(callee.static.items())[:6]))})" if callee.static else callee.name
+    )
     above = caller.chain
     if not above and caller.kind in ("train", "test"):
         above = (f"{caller.kind} {caller.name}",)
@@ -360,14 +366,18 @@ def _parameter(
             made = [(key, _parameter(frame, f"{name}.{key}", each, types, values)) for key, each in members]
             return GroupValue(definition, tuple(made))
         case tuple():
-            return tuple(_parameter(frame, f"{name}_{i}", each, types, values) for i, each in enumerate(given))
+            return tuple(
+                _parameter(frame, f"{name}_{i}", each, types, values) for i, each in enumerate(given)
+            )
     return None
 
 
 def own_instances(frame: Frame, name: str, value: Any) -> Any:
     """A module given inline as an argument is owned by the callee, under the parameter's name."""
     if isinstance(value, Instance):
-        return Instance(value.definition, value.static, value.span, name=name, frame=frame, places=value.places)
+        return Instance(
+            value.definition, value.static, value.span, name=name, frame=frame, places=value.places
+        )
     if isinstance(value, list):
         return [own_instances(frame, f"{name}.{i}", each) for i, each in enumerate(value)]
     return value

@@ -93,7 +93,11 @@ def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
             result.append(evaluate(frame, node.element))
         if len(result) > LIST_LIMIT:
             frame.fail(
-                problems.BUDGET, node.span, what="this list", found=f"over {LIST_LIMIT:,}", limit=f"{LIST_LIMIT:,}"
+                problems.BUDGET,
+                node.span,
+                what="this list",
+                found=f"over {LIST_LIMIT:,}",
+                limit=f"{LIST_LIMIT:,}",
             )
     frame.env = saved
     check_size(frame, result, node)

@@ -205,7 +205,11 @@ def _results(
         case None:
             return None
         case TensorType():
-            hint = "y" if callee.definition.library or not callee.is_module else snake_case(callee.definition.name)
+            hint = (
+                "y"
+                if callee.definition.library or not callee.is_module
+                else snake_case(callee.definition.name)
+            )
             type = simplified(frame, results.substitute(names))
             value = Value(frame.builder.fresh(_hint(callee, hint)), type)
             outputs.append(value)
@@ -284,7 +288,9 @@ def _bind(frame: Frame, callee: Callee, given: dict[str, tuple[Any, Span]], node
     return bound
 
 
-def _with_others(frame: Frame, diagnostic: Diagnostic, bound: Bound, written: WrittenType | None) -> Diagnostic:
+def _with_others(
+    frame: Frame, diagnostic: Diagnostic, bound: Bound, written: WrittenType | None
+) -> Diagnostic:
     """A shape that does not fit is shown beside the inputs that bound the same names."""
     if diagnostic.code != problems.INPUT_SHAPE.code or written is None:
         return diagnostic
@@ -330,9 +336,13 @@ def _fit(
 ) -> Any:
     node = ast.Node(span=span)
     if isinstance(value, int | float | Dim) and not isinstance(value, bool):
-        rankless = written is None or written.axes == () or (written.axes and isinstance(written.axes[0], ast.Star))
+        rankless = (
+            written is None or written.axes == () or (written.axes and isinstance(written.axes[0], ast.Star))
+        )
         if written is None or (written.group is None and rankless and not isinstance(value, bool)):
-            value = lift(frame, node, value, float_dtype if written is None else declared_dtype(written, float_dtype))
+            value = lift(
+                frame, node, value, float_dtype if written is None else declared_dtype(written, float_dtype)
+            )
     if written is not None and written.group is not None:
         return _fit_group(frame, callee, item, written, value, binding, float_dtype, span)
     if not isinstance(value, Tensor):
@@ -348,12 +358,20 @@ def _fit(
 
 
 def _fit_dtype(
-    frame: Frame, callee: Callee, item: ast.Field, written: WrittenType, value: Tensor, float_dtype: str, span: Span
+    frame: Frame,
+    callee: Callee,
+    item: ast.Field,
+    written: WrittenType,
+    value: Tensor,
+    float_dtype: str,
+    span: Span,
 ) -> Tensor:
     wanted, found = declared_dtype(written, float_dtype), value.type.dtype
     if wanted == found or (written.any_dtype and wanted == "any"):
         return value
-    if (wanted == "float" and value.type.is_float) or (float_dtype != "float" and wanted == float_dtype and value.type.is_float):
+    if (wanted == "float" and value.type.is_float) or (
+        float_dtype != "float" and wanted == float_dtype and value.type.is_float
+    ):
         return cast(frame, ast.Node(span=span), value, wanted)
     help = f"convert it: `cast({spelled(frame, value)}, {wanted})`"
     message = f"`{callee.name}` takes `{item.name}` as {wanted}, not {found}"
@@ -361,7 +379,13 @@ def _fit_dtype(
 
 
 def _shape_error(
-    frame: Frame, callee: Callee, item: ast.Field, written: WrittenType, value: Tensor, error: AxisError, span: Span
+    frame: Frame,
+    callee: Callee,
+    item: ast.Field,
+    written: WrittenType,
+    value: Tensor,
+    error: AxisError,
+    span: Span,
 ) -> None:
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
     notes = [described(frame, value)]
@@ -402,7 +426,11 @@ def _rename(callee: Callee, bound: Bound) -> None:
     stars = {name: size for name, size in bound.outer.items() if isinstance(size, tuple)}
     for name, size in bound.outer.items():
         if isinstance(size, Dim):
-            same = [key for key, other in bound.names.items() if other == size] if callee.definition.library else []
+            same = (
+                [key for key, other in bound.names.items() if other == size]
+                if callee.definition.library
+                else []
+            )
             bound.inner[name] = Dim.symbol(same[0]) if same else _own(name, size, bound.names)
     for name, axes in stars.items():
         bound.inner[name] = _free_axes(bound, axes, name)
@@ -422,7 +450,9 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
     """Every `where` of the callee must follow from what the caller knows."""
     if not callee.where:
         return
-    inner = frame.elaborator.static_frame(callee.definition.unit, callee.definition.library, chain=frame.chain)
+    inner = frame.elaborator.static_frame(
+        callee.definition.unit, callee.definition.library, chain=frame.chain
+    )
     within(frame, inner, callee.name, node.span, callee.places)
     inner.env.update(callee.static)
     inner.env.update({name: value for name, value in bound.values.items() if value is None})
@@ -465,11 +495,21 @@ def key_of(callee: Callee, bound: Bound, training: bool) -> Any:
     """What makes two calls the same instantiation."""
     types = tuple((name, tuple(map(str, bound.types.get(name, ())))) for name in bound.values)
     sizes = tuple(sorted((name, size) for name, size in bound.inner.items()))
-    return (callee.definition, callee.entry, frozen(callee.static), types, _hashable(sizes), bound.float_dtype, training)
+    return (
+        callee.definition,
+        callee.entry,
+        frozen(callee.static),
+        types,
+        _hashable(sizes),
+        bound.float_dtype,
+        training,
+    )
 
 
 def _hashable(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple((name, str(size) if isinstance(size, Dim) else tuple(map(str, size))) for name, size in sizes)
+    return tuple(
+        (name, str(size) if isinstance(size, Dim) else tuple(map(str, size))) for name, size in sizes
+    )
 
 
 def inner_types(bound: Bound) -> dict[str, list[TensorType]]:

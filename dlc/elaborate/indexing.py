@@ -170,18 +170,21 @@ def _position(frame: Frame, at: Any, size: Dim, axis: int, value: Tensor, span: 
             problems.UNPROVED_SHAPE,
             span,
             message=f"index {at} is not known to be inside axis {axis} of {value.type}",
-            help=f"state it: `where {Dim.of(at) + 1} <= {size}`" if not (isinstance(at, int) and at < 0) else f"state it: `where {-at} <= {size}`",
+            help=f"state it: `where {Dim.of(at) + 1} <= {size}`"
+            if not (isinstance(at, int) and at < 0)
+            else f"state it: `where {-at} <= {size}`",
         )
     return position
 
 
-def _bounds(
-    frame: Frame, item: ast.Slice, size: Dim, axis: int, value: Tensor
-) -> tuple[Dim, Dim, int]:
+def _bounds(frame: Frame, item: ast.Slice, size: Dim, axis: int, value: Tensor) -> tuple[Dim, Dim, int]:
     step = _static_int(frame, item.step)
     if step is not None and step <= 0:
         frame.fail(
-            problems.AXIS, item.span, message="the step of a tensor's slice must be positive", help="reverse with `flip(x, axis)`"
+            problems.AXIS,
+            item.span,
+            message="the step of a tensor's slice must be positive",
+            help="reverse with `flip(x, axis)`",
         )
     start = _bound(frame, item.start, Dim.of(0), size)
     stop = _bound(frame, item.stop, size, size)
@@ -191,7 +194,9 @@ def _bounds(
             continue
         shown = f"{start}:{stop}"
         if holds is False:
-            frame.fail(problems.AXIS, item.span, message=f"the slice {shown} is outside axis {axis} of {value.type}")
+            frame.fail(
+                problems.AXIS, item.span, message=f"the slice {shown} is outside axis {axis} of {value.type}"
+            )
         frame.fail(
             problems.UNPROVED_SHAPE,
             item.span,

@@ -108,7 +108,9 @@ def _fans(type: TensorType) -> dict[str, int]:
     return {"fan_in": shape[1] * field, "fan_out": shape[0] * field}
 
 
-def _parameters(frame: Frame, node: ast.Node, name: str, args: Given, defaults: dict[str, Any]) -> dict[str, Any]:
+def _parameters(
+    frame: Frame, node: ast.Node, name: str, args: Given, defaults: dict[str, Any]
+) -> dict[str, Any]:
     bound = match_arguments(frame, name, list(defaults), args, node.span)
     values = {key: bound[key][0] if key in bound else default for key, default in defaults.items()}
     for key, value in values.items():

@@ -44,7 +44,13 @@ def run_for(frame: Frame, node: ast.For) -> None:
     items = evaluate(frame, node.iterable)
     frame.cached["before", id(node)] = dict(frame.env)
     if isinstance(items, range | list | tuple) and len(items) > TURN_LIMIT:
-        frame.fail(problems.BUDGET, node.iterable.span, what="this loop", found=f"{len(items):,} turns", limit=f"{TURN_LIMIT:,}")
+        frame.fail(
+            problems.BUDGET,
+            node.iterable.span,
+            what="this loop",
+            found=f"{len(items):,} turns",
+            limit=f"{TURN_LIMIT:,}",
+        )
     iterate(frame, items, node.iterable)
     if not items:
         return
@@ -176,7 +182,9 @@ def _turn(frame: Frame, node: ast.For, item: Any, index: int) -> Turn:
 
 def _carried(turn: Turn) -> list[str]:
     """The names of tensors (or groups) that the turn changes."""
-    return [name for name, value in turn.before.items() if _handle(value) and value is not turn.after.get(name)]
+    return [
+        name for name, value in turn.before.items() if _handle(value) and value is not turn.after.get(name)
+    ]
 
 
 def _handle(value: Any) -> bool:
@@ -369,7 +377,12 @@ def _read_later(frame: Frame, node: ast.For) -> bool:
     """Whether a name that only the loop's body binds is read behind the loop: then the last turn's value is needed."""
     from dlc.elaborate.statements import assigned
 
-    fresh = {name for statement in node.body for name in assigned(statement) if not _handle(frame.cached.get(("before", id(node)), frame.env).get(name))}
+    fresh = {
+        name
+        for statement in node.body
+        for name in assigned(statement)
+        if not _handle(frame.cached.get(("before", id(node)), frame.env).get(name))
+    }
     if not fresh or frame.definition is None:
         return False
     later = [each for each in _names_in(frame.definition.node.body) if each.span.line > node.span.end_line]
@@ -384,7 +397,9 @@ def _names_in(body: Any) -> list[ast.Name]:
         if isinstance(each, ast.Name):
             found.append(each)
         elif isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")]
+            stack += [
+                getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")
+            ]
         elif isinstance(each, tuple):
             stack += each
     return found
@@ -497,7 +512,9 @@ class _PathTemplate:
             return None
         if a.region is not None and b.region is not None:
             inner = [self.op(x, y) for x, y in zip(a.region.body, b.region.body, strict=True)]
-            if any(each is None for each in inner) or any(x != y.path for x, y in zip(_paths(a), walk(a.region.body), strict=False)):
+            if any(each is None for each in inner) or any(
+                x != y.path for x, y in zip(_paths(a), walk(a.region.body), strict=False)
+            ):
                 return None
             if any("{i}" in each for each in _paths(a) + _paths(b)):
                 return None  # a loop in a loop, both with an index in one path: the outer one stays unrolled
@@ -506,7 +523,8 @@ class _PathTemplate:
     def applied(self, op: Op, other: Op) -> Op:
         path = self.path(other.path, op.path)
         attrs = tuple(
-            (key, self.path(str(other.attr("path")), str(value)) if key == "path" else value) for key, value in op.attrs
+            (key, self.path(str(other.attr("path")), str(value)) if key == "path" else value)
+            for key, value in op.attrs
         )
         return replace(op, path=path or "", attrs=attrs)
 

@@ -18,7 +18,11 @@ def measure(frame: Frame, node: ast.Node, what: str, args: Given) -> Any:
     from dlc.elaborate.programs import build
 
     if frame.kind != "test":
-        frame.fail(problems.MISPLACED, node.span, what=f"`{what}` measures a whole model: it stands in a `test` block")
+        frame.fail(
+            problems.MISPLACED,
+            node.span,
+            what=f"`{what}` measures a whole model: it stands in a `test` block",
+        )
     if not args.positional:
         frame.fail(problems.MISSING_ARGUMENT, node.span, callee=what, name="model")
     value, span = args.positional[0]

@@ -93,7 +93,9 @@ def unary(frame: Frame, node: ast.Unary, value: Any) -> Any:
         return Dim.of(0) - value if node.op == "-" else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return -value if node.op == "-" else value
-    frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left="a number, but", right=f"not {type_name(value)}")
+    frame.fail(
+        problems.BAD_OPERANDS, node.span, op=node.op, left="a number, but", right=f"not {type_name(value)}"
+    )
 
 
 # --- binary ----------------------------------------------------------------------------------------------------
@@ -131,12 +133,20 @@ def _check_power(frame: Frame, node: ast.Binary, left: Any, right: Any) -> None:
     """Huge numbers and lists are refused before they are made."""
     power = node.op == "**" and isinstance(left, int) and isinstance(right, int)
     if power and abs(left).bit_length() * abs(right) > _POWER_BITS:
-        frame.fail(problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits")
+        frame.fail(
+            problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits"
+        )
     sizes = {type(left), type(right)}
     if node.op == "*" and int in sizes and sizes & {list, tuple, str}:
         number, items = (left, right) if isinstance(left, int) else (right, left)
         if number * len(items) > 100_000:
-            frame.fail(problems.BUDGET, node.span, what="this list", found=f"{number * len(items):,}", limit="100,000")
+            frame.fail(
+                problems.BUDGET,
+                node.span,
+                what="this list",
+                found=f"{number * len(items):,}",
+                limit="100,000",
+            )
 
 
 def _dim_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
@@ -147,7 +157,9 @@ def _dim_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
         return plain(frame.facts.simplify(Dim.of(_STATIC_OPS[node.op](left, right))))
     if integers and node.op == "**" and isinstance(right, int) and right >= 0:
         return Dim.of(left) ** right
-    if node.op in ("/", "**", "+", "-", "*") and all(isinstance(each, Dim | int | float) for each in (left, right)):
+    if node.op in ("/", "**", "+", "-", "*") and all(
+        isinstance(each, Dim | int | float) for each in (left, right)
+    ):
         a, b = (lift(frame, node, each, frame.float_dtype) for each in (left, right))
         return emit(frame, node, _TENSOR_OPS[node.op], a, b)
     frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
@@ -197,7 +209,11 @@ def _adapt(frame: Frame, node: ast.Node, op: str, number: Any, tensor: Tensor) -
     if isinstance(number, bool) != (dtype == "bool"):
         found = "a bool" if isinstance(number, bool) else show(number)
         name = spelled(frame, tensor)
-        help = f"invert a mask by `not {name}`, make it numbers by `cast({name}, float)`" if dtype == "bool" else ""
+        help = (
+            f"invert a mask by `not {name}`, make it numbers by `cast({name}, float)`"
+            if dtype == "bool"
+            else ""
+        )
         message = f"`{op}` can't bring {found} to a tensor of {dtype}"
         frame.fail(problems.DTYPE, node.span, message=message, notes=[described(frame, tensor)], help=help)
     return lift(frame, node, number, dtype)
@@ -226,9 +242,17 @@ def compare_static(frame: Frame, node: ast.Compare, op: str, left: Any, right: A
 
 
 def _compare_dims(frame: Frame, node: ast.Compare, op: str, left: Any, right: Any) -> bool:
-    if left is None or right is None or isinstance(left, str | list | Dtype) or isinstance(right, str | list | Dtype):
+    if (
+        left is None
+        or right is None
+        or isinstance(left, str | list | Dtype)
+        or isinstance(right, str | list | Dtype)
+    ):
         return op == "!="
-    if not all(isinstance(each, Dim | int) or (isinstance(each, float) and each == int(each)) for each in (left, right)):
+    if not all(
+        isinstance(each, Dim | int) or (isinstance(each, float) and each == int(each))
+        for each in (left, right)
+    ):
         frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
     left, right = (int(each) if isinstance(each, float) else each for each in (left, right))
     relation = Relation(Dim.of(left), op, Dim.of(right))
@@ -263,7 +287,9 @@ def _matmul(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Tensor:
         left = emit(frame, node, "reshape", left, shape=(Dim.of(1), *left.type.axes))
     if b == 1:
         right = emit(frame, node, "reshape", right, shape=(*right.type.axes, Dim.of(1)))
-    result = helped(lambda: emit(frame, node, "matmul", left, right), _transposed_help(frame, node, left, right))
+    result = helped(
+        lambda: emit(frame, node, "matmul", left, right), _transposed_help(frame, node, left, right)
+    )
     axes = list(result.type.axes)
     if b == 1:
         axes.pop()

@@ -36,7 +36,11 @@ def _finish(frame: Frame, callee: Callee) -> tuple[Any, tuple[tuple[str, str], .
             raise Silent
         outputs = ", ".join(_field_text(item) for item in callee.outputs)
         frame.fail(
-            problems.NO_RETURN, _header_span(callee), name=callee.name, outputs=outputs, help="end it with `return …`"
+            problems.NO_RETURN,
+            _header_span(callee),
+            name=callee.name,
+            outputs=outputs,
+            help="end it with `return …`",
         )
     if isinstance(frame.returned, Poison):
         raise Silent
@@ -106,9 +110,16 @@ def _check_output(
     if written is None or written.group is not None:
         return value
     if not isinstance(value, Tensor):
-        help = f"apply it: `x |> {value.name or value.definition.name}`" if isinstance(value, Instance) else ""
+        help = (
+            f"apply it: `x |> {value.name or value.definition.name}`" if isinstance(value, Instance) else ""
+        )
         frame.fail(
-            problems.RESULT, span, name=callee.name, expected=_field_text(item), found=type_name(value), help=help
+            problems.RESULT,
+            span,
+            name=callee.name,
+            expected=_field_text(item),
+            found=type_name(value),
+            help=help,
         )
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
     wanted = declared_dtype(written, frame.float_dtype)

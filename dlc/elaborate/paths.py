@@ -17,7 +17,9 @@ def label_text(frame: Frame, label: ast.Label) -> str:
     """A label with its interpolations evaluated."""
     from dlc.elaborate.expressions import evaluate
 
-    return "".join(part if isinstance(part, str) else show_plain(evaluate(frame, part)) for part in label.parts)
+    return "".join(
+        part if isinstance(part, str) else show_plain(evaluate(frame, part)) for part in label.parts
+    )
 
 
 def show_plain(value: Any) -> str:
@@ -38,7 +40,9 @@ def mentioned(node: Any, names: frozenset[str]) -> bool:
             if each.id in names:
                 return True
         elif isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "name_span")]
+            stack += [
+                getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "name_span")
+            ]
         elif isinstance(each, tuple):
             stack += each
     return False

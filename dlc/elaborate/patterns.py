@@ -50,7 +50,7 @@ class Pattern:
 
     def split(self) -> tuple[list[Group], list[Group]]:
         if self.text.count("->") != 1:
-            self.fail(f"the pattern needs one `->`: \"{self.text}\"", help='write it as "B T d -> B d T"')
+            self.fail(f'the pattern needs one `->`: "{self.text}"', help='write it as "B T d -> B d T"')
         arrow = self.text.index("->")
         return self.side(self.text[:arrow], 0), self.side(self.text[arrow + 2 :], arrow + 2)
 
@@ -115,7 +115,9 @@ class Pattern:
             return groups
         extra = rank - len(groups) + 1
         if extra < 0:
-            self.fail(f"the pattern needs at least {len(groups) - 1} axes", notes=[f"{tensor.name}: {tensor.type}"])
+            self.fail(
+                f"the pattern needs at least {len(groups) - 1} axes", notes=[f"{tensor.name}: {tensor.type}"]
+            )
         place = groups[dots[0]]
         filled = [Group([f"...{i}"], place.start, place.end, False) for i in range(extra)]
         self.sizes["..."] = Dim.of(extra)
@@ -132,7 +134,9 @@ class Pattern:
         where = (group.start, group.end)
         if len(unknown) > 1:
             names = " and ".join(f"`{name}`" for name in unknown)
-            self.fail(f"the sizes of {names} are not known", *where, notes=notes, help=f"give one: `{unknown[0]}=…`")
+            self.fail(
+                f"the sizes of {names} are not known", *where, notes=notes, help=f"give one: `{unknown[0]}=…`"
+            )
         if not unknown:
             equal = facts.prove_eq(product, size)
             if equal is True:
@@ -184,7 +188,7 @@ def _paren(value: Dim) -> str:
 
 def _pattern(frame: Frame, text: Any, span: Span, given: Mapping[str, Any]) -> Pattern:
     if not isinstance(text, str):
-        frame.fail(problems.PATTERN, span, message="the pattern is a string, such as \"B T d -> B d T\"")
+        frame.fail(problems.PATTERN, span, message='the pattern is a string, such as "B T d -> B d T"')
     sizes = {name: Dim.of(plain(value)) for name, value in given.items() if isinstance(value, int | Dim)}
     return Pattern(frame, text, span, given=sizes)
 
@@ -200,7 +204,11 @@ def _right(pattern: Pattern, left: list[Group], right: list[Group]) -> list[Grou
             extra = count.constant or 0 if count is not None else 0
             filled += [Group([f"...{i}"], group.start, group.end, False) for i in range(extra)]
         elif "..." in group.names and count is not None:
-            names = [x for n in group.names for x in ([f"...{i}" for i in range(count.constant or 0)] if n == "..." else [n])]
+            names = [
+                x
+                for n in group.names
+                for x in ([f"...{i}" for i in range(count.constant or 0)] if n == "..." else [n])
+            ]
             filled.append(Group(names, group.start, group.end, True))
         else:
             filled.append(group)
@@ -218,7 +226,9 @@ def _check_once(pattern: Pattern, groups: list[Group]) -> None:
             seen.add(name)
 
 
-def rearrange(frame: Frame, node: ast.Node, x: Tensor, text: Any, span: Span, given: Mapping[str, Any]) -> Any:
+def rearrange(
+    frame: Frame, node: ast.Node, x: Tensor, text: Any, span: Span, given: Mapping[str, Any]
+) -> Any:
     """`rearrange`. An axis on the right that is alone in front and given a number unpacks in a binding."""
     pattern = _pattern(frame, text, span, given)
     left, right = pattern.split()
@@ -304,7 +314,9 @@ def _reduced(frame: Frame, node: ast.Node, x: Tensor, how: str, axes: tuple[int,
     return emit(frame, node, how, x, axis=axes, keepdims=False)
 
 
-def repeat(frame: Frame, node: ast.Node, x: Tensor, text: Any, span: Span, given: Mapping[str, Any]) -> Tensor:
+def repeat(
+    frame: Frame, node: ast.Node, x: Tensor, text: Any, span: Span, given: Mapping[str, Any]
+) -> Tensor:
     """`repeat(x, "B d -> B n d", n=4)`."""
     pattern = _pattern(frame, text, span, given)
     left, right = pattern.split()
@@ -315,7 +327,9 @@ def repeat(frame: Frame, node: ast.Node, x: Tensor, text: Any, span: Span, given
     for group in right:
         for name in group.names:
             if name not in here and pattern.known(name) is None:
-                pattern.fail(f"the size of `{name}` is not known", group.start, group.end, help=f"give it: `{name}=…`")
+                pattern.fail(
+                    f"the size of `{name}` is not known", group.start, group.end, help=f"give it: `{name}=…`"
+                )
     x = _unfold(frame, node, pattern, x, left)
     old = [name for name in there if name in here]
     _same_names(pattern, [], here, old)

@@ -107,14 +107,22 @@ def _callee(point: EntryPoint) -> Callee:
     assert isinstance(node, ast.ModuleDef)
     header: Any = entries(point.definition)[point.entry] if point.entry else node
     return Callee(
-        point.definition, point.settings, header.inputs, header.outputs, header.where, header.body, point.entry
+        point.definition,
+        point.settings,
+        header.inputs,
+        header.outputs,
+        header.where,
+        header.body,
+        point.entry,
     )
 
 
 def _inputs(frame: Frame, callee: Callee, wanted: tuple[str, ...]) -> Bound:
     """Inputs of an entry: every name that nothing gives a value is a dim of the program."""
     bound = Bound()
-    static = {name: Dim.of(v) for name, v in callee.static.items() if isinstance(v, int) and not isinstance(v, bool)}
+    static = {
+        name: Dim.of(v) for name, v in callee.static.items() if isinstance(v, int) and not isinstance(v, bool)
+    }
     lets = frame.elaborator.let_dims(frame.unit)
 
     def known(name: str) -> Dim | tuple[Dim, ...] | None:
@@ -310,7 +318,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             if part == "**":
                 parts.append("**")
             else:
-                parts.append("".join("[^.]*" if each == "*" else re.escape(each) for each in re.split(r"(\*)", part)))
+                parts.append(
+                    "".join("[^.]*" if each == "*" else re.escape(each) for each in re.split(r"(\*)", part))
+                )
         text = ""
         for i, part in enumerate(parts):
             last = i == len(parts) - 1

@@ -109,10 +109,14 @@ class Project:
 
     def _import(self, unit: Unit, key: str, item: ast.ImportModule | ast.ImportFrom) -> None:
         other = self._unit(key, item)
-        if other is None or any(is_syntax(each) and each.span.file == other.path for each in self.diagnostics):
+        if other is None or any(
+            is_syntax(each) and each.span.file == other.path for each in self.diagnostics
+        ):
             names = [here for _, here in item.names] if isinstance(item, ast.ImportFrom) else [item.name]
             for name in names:
-                unit.names.setdefault(name, Unit("", "", ast.File(())))  # known, but broken: nothing more is said of it
+                unit.names.setdefault(
+                    name, Unit("", "", ast.File(()))
+                )  # known, but broken: nothing more is said of it
             return
         if isinstance(item, ast.ImportModule):
             unit.names[item.name] = other

@@ -38,7 +38,9 @@ def run(frame: Frame, statement: ast.Stmt) -> None:
         frame.elaborator.spend(1, statement.span, frame)
         runner = _RUNNERS.get(type(statement))
         if runner is None:
-            frame.fail(problems.MISPLACED, statement.span, what="this statement has no meaning in a module's body")
+            frame.fail(
+                problems.MISPLACED, statement.span, what="this statement has no meaning in a module's body"
+            )
         runner(frame, statement)
         return True
 
@@ -112,7 +114,11 @@ def bind(frame: Frame, target: ast.Target, value: Any, node: ast.Node) -> None:
 def name_value(frame: Frame, name: str, value: Any) -> Any:
     """Let a value that was just made carry the name that it is bound to, for the sake of those who read the IR."""
     named: set[str] = frame.cached.setdefault("named", set())
-    if not isinstance(value, Tensor) or value.name in named or any(_reaches(each, value) for each in frame.env.values()):
+    if (
+        not isinstance(value, Tensor)
+        or value.name in named
+        or any(_reaches(each, value) for each in frame.env.values())
+    ):
         return value
     body = frame.builder.body
     for i in range(len(body) - 1, max(len(body) - 24, -1), -1):
@@ -185,10 +191,18 @@ def _check_binding(frame: Frame, target: ast.NameTarget, value: Any) -> Any:
     expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
     if not isinstance(value, Tensor):
         frame.fail(
-            problems.BINDING_TYPE, target.span, name=target.id, expected=expected, reason=f"it is {type_name(value)}"
+            problems.BINDING_TYPE,
+            target.span,
+            name=target.id,
+            expected=expected,
+            reason=f"it is {type_name(value)}",
         )
     wanted = declared_dtype(written, frame.float_dtype)
-    if written.dtype is not None and wanted != value.type.dtype and not (wanted == "float" and value.type.is_float):
+    if (
+        written.dtype is not None
+        and wanted != value.type.dtype
+        and not (wanted == "float" and value.type.is_float)
+    ):
         reason = f"it is {value.type}"
         frame.fail(problems.BINDING_TYPE, target.span, name=target.id, expected=expected, reason=reason)
     if written.dtype == "float" and value.type.is_float:
@@ -260,7 +274,9 @@ def _declare(frame: Frame, body: tuple[ast.Stmt, ...]) -> None:
     frame.builder.body, frame.env, frame.returned, frame.has_returned, frame.dead, frame.facts = saved
 
 
-def declare_only(frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def declare_only(
+    frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
     """Run a main body for what an entry sees of it: parameters, buffers, bound instances, static values. `own` are the names
     and dims that the frame had before."""
     saved, silent, failures = frame.builder.body, frame.elaborator.diagnostics, frame.elaborator.failures
@@ -272,7 +288,11 @@ def declare_only(frame: Frame, body: tuple[ast.Stmt, ...], own: tuple[dict[str, 
         frame.returned, frame.has_returned = None, False
     frame.elaborator.diagnostics, frame.elaborator.failures = silent, failures
     frame.elaborator._seen = seen
-    kept = {name: value for name, value in frame.env.items() if not isinstance(value, Tensor | GroupValue | Poison)}
+    kept = {
+        name: value
+        for name, value in frame.env.items()
+        if not isinstance(value, Tensor | GroupValue | Poison)
+    }
     frame.builder.body = saved
     declared = {name: _read_again(frame, statement) for name, statement in _declarations(frame, body).items()}
     frame.env, frame.dims = {**kept, **declared, **own[0]}, own[1]
@@ -353,7 +373,10 @@ def _require_data(frame: Frame, node: ast.Require, value: Tensor) -> None:
     if value.type.dtype != "bool":
         help = f"compare it: `{spelled(frame, value)} > 0`"
         frame.fail(
-            problems.DTYPE, node.condition.span, message=f"`require` needs a bool, not {value.type}", help=help
+            problems.DTYPE,
+            node.condition.span,
+            message=f"`require` needs a bool, not {value.type}",
+            help=help,
         )
     if value.type.rank:
         value = emit(frame, node, "all", value, axis=tuple(range(value.type.rank)), keepdims=False)
@@ -366,7 +389,9 @@ def _message(frame: Frame, node: ast.Require) -> str:
     if node.message is None:
         return conditions.text(node.condition)
     parts = node.message.parts or (node.message.value,)
-    return "".join(each if isinstance(each, str) else paths.show_plain(evaluate(frame, each)) for each in parts)
+    return "".join(
+        each if isinstance(each, str) else paths.show_plain(evaluate(frame, each)) for each in parts
+    )
 
 
 # --- parameters ------------------------------------------------------------------------------------------------
@@ -438,7 +463,9 @@ def _static_axis(frame: Frame, node: ast.Expr) -> Dim:
 def _update(frame: Frame, node: ast.Update) -> None:
     if not isinstance(node.target, ast.Name) or node.target.id not in frame.buffers:
         name = node.target.id if isinstance(node.target, ast.Name) else "this"
-        frame.fail(problems.UPDATE_TARGET, node.target.span, name=name, help=f"declare it: `buffer {name}: … = …`")
+        frame.fail(
+            problems.UPDATE_TARGET, node.target.span, name=name, help=f"declare it: `buffer {name}: … = …`"
+        )
     if not frame.training:
         evaluate_quietly(frame, node.value)
         return
@@ -483,7 +510,11 @@ def _check_kind(frame: Frame, kind: str, param: str | None, span: Span) -> None:
     node = getattr(found, "node", None)
     if not isinstance(node, ast.ModuleDef):
         what = f"`{kind}` is {type_name(found)}, no module"
-        frame.fail(problems.STATIC_ERROR, span.inside(0, len(kind)), message=f"{what} whose parameters could be meant")
+        frame.fail(
+            problems.STATIC_ERROR,
+            span.inside(0, len(kind)),
+            message=f"{what} whose parameters could be meant",
+        )
     own = declared(node.body)
     if param is not None and own and param not in own:
         place = span.inside(len(kind) + 1, len(kind) + 1 + len(param))

@@ -96,8 +96,16 @@ def written_type(frame: Frame, unit: Unit, node: ast.TypeExpr | None, span: Span
 
 
 def _unknown(frame: Frame, unit: Unit, name: str, span: Span) -> None:
-    groups = [key for key, value in unit.names.items() if isinstance(value, Definition) and isinstance(value.node, ast.GroupDef)]
-    help = f"did you mean `{habits.DTYPES[name]}`?" if name in habits.DTYPES else did_you_mean(name, [*DTYPES, *groups])
+    groups = [
+        key
+        for key, value in unit.names.items()
+        if isinstance(value, Definition) and isinstance(value.node, ast.GroupDef)
+    ]
+    help = (
+        f"did you mean `{habits.DTYPES[name]}`?"
+        if name in habits.DTYPES
+        else did_you_mean(name, [*DTYPES, *groups])
+    )
     help = help or f"dtypes are {', '.join(DTYPES)}"
     frame.fail(problems.BAD_TYPE, span, message=f"there is no type `{name}`", help=help)
 

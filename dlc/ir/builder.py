@@ -45,7 +45,9 @@ class Builder:
         """Append the op `name` and give its only result. Missing attributes take their defaults."""
         return self.ops(name, *operands, hints=(hint,) if hint else (), **attrs)[0]
 
-    def ops(self, name: str, *operands: Operand, hints: Sequence[str] = (), **attrs: Attr) -> tuple[Value, ...]:
+    def ops(
+        self, name: str, *operands: Operand, hints: Sequence[str] = (), **attrs: Attr
+    ) -> tuple[Value, ...]:
         """Append the op `name` and give all its results."""
         from dlc.ops import get
         from dlc.ops.signature import MISSING

@@ -150,7 +150,8 @@ def own_dtype(op: OpDef, inputs: Sequence[TensorType | None]) -> str:
         if operand.dtype is not None:
             if operand.dtype != actual.dtype:
                 raise OpError(
-                    f"`{op.name}` needs `{operand.name}` to be {operand.dtype}, not {actual.dtype}", kind="dtype"
+                    f"`{op.name}` needs `{operand.name}` to be {operand.dtype}, not {actual.dtype}",
+                    kind="dtype",
                 )
         elif not dtype:
             dtype = actual.dtype

@@ -31,7 +31,9 @@ def find_backend(name: str, *, usable: bool = False) -> Backend:
         backend = backends.find(name)
     except KeyError:
         help = did_you_mean(name, backends.names()) or f"backends are {', '.join(backends.names())}"
-        raise SpecError([problems.NO_BACKEND.at(NOWHERE, name=name, reason="there is none of that name", help=help)]) from None
+        raise SpecError(
+            [problems.NO_BACKEND.at(NOWHERE, name=name, reason="there is none of that name", help=help)]
+        ) from None
     missing = missing_packages(backend) if usable else []
     if missing:
         reason = f"{', '.join(missing)} can't be imported"
@@ -144,7 +146,9 @@ def compile_model(
         runnable: Runnable = load(artifact, ready, device=device)
     except (RuntimeError, AssertionError) as error:  # what frameworks raise where there is no such device
         reason = str(error).partition("\n")[0]
-        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]) from None
+        raise SpecError(
+            [problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]
+        ) from None
     return runnable
 
 
@@ -169,7 +173,9 @@ def write_artifact(
     artifact, program = _emit(model, backend, optimize, precision, target, training)
     given = weights is not None or seed is not None
     values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
-    holds_weights = getattr(backend, "with_weights", None)  # for formats that keep them in the artifact, as ONNX does
+    holds_weights = getattr(
+        backend, "with_weights", None
+    )  # for formats that keep them in the artifact, as ONNX does
     if given and holds_weights is not None:
         artifact = holds_weights(artifact, values)
     folder = artifact.write(directory)

@@ -52,7 +52,13 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         rows = [
-            {"backend": d.backend, "name": d.name, "kind": d.kind, "absolute": d.absolute, "relative": d.relative}
+            {
+                "backend": d.backend,
+                "name": d.name,
+                "kind": d.kind,
+                "absolute": d.absolute,
+                "relative": d.relative,
+            }
             for d in self.differences
         ]
         return {
@@ -71,7 +77,9 @@ class Report:
                 rows = [each for each in self.differences if each.backend == backend and each.kind == kind]
                 if kind == "gradient" and rows:
                     worst = max(rows, key=lambda each: each.relative)
-                    lines.append(self._line(replace(worst, name=f"{len(rows)} gradients, worst {worst.name}")))
+                    lines.append(
+                        self._line(replace(worst, name=f"{len(rows)} gradients, worst {worst.name}"))
+                    )
                 elif kind == "output":
                     lines += [self._line(each) for each in rows]
             if backend in self.parted:
@@ -126,7 +134,9 @@ def verify(
     if not names:
         raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name="any", reason="none is installed")])
     program = model.program
-    values = generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
+    values = (
+        generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
+    )
     given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
     expected = run(program, values, given, precision="f64")
     found: list[Difference] = []
@@ -223,5 +233,3 @@ def _agrees_up_to(
     artifact = backend.emit(lowered, EmitOptions(name=model.identifier))
     outputs = backend.load(artifact, values)(**given)
     return difference(outputs["point"], expected)[1] <= tolerance
-
-

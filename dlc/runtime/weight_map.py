@@ -81,7 +81,9 @@ def _literal(node: ast.Expr) -> Any:
             return -_literal(operand)
         case ast.ListExpr(items) | ast.TupleExpr(items):
             return [_literal(item) for item in items]
-    raise SpecError([problems.WEIGHTS_RULE.at(node.span, message="an option of a rule is a number or a list of numbers")])
+    raise SpecError(
+        [problems.WEIGHTS_RULE.at(node.span, message="an option of a rule is a number or a list of numbers")]
+    )
 
 
 def _fail(rule: Rule, message: str, help: str = "") -> NoReturn:
@@ -181,7 +183,11 @@ def _cut(rule: Rule, tensors: Tensors, whole: str, parts: tuple[str, ...]) -> Te
     for name, captured in _some(rule, whole, tensors):
         array = result.pop(name)
         if sizes is None and array.shape[axis] % len(parts):
-            _fail(rule, f"axis {axis} of `{name}` does not cut into {len(parts)} equal parts", "say how: `sizes=[…]`")
+            _fail(
+                rule,
+                f"axis {axis} of `{name}` does not cut into {len(parts)} equal parts",
+                "say how: `sizes=[…]`",
+            )
         cuts = len(parts) if sizes is None else np.cumsum(sizes)[:-1].tolist()
         for part, piece in zip(parts, np.split(array, cuts, axis=axis), strict=True):
             result[_fill(rule, part, captured)] = piece

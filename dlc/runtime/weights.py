@@ -120,7 +120,9 @@ def _numpy(name: str) -> np.dtype[Any]:
         return found
 
 
-def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+def write_file(
+    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a safetensors (or, by its suffix, npz) file: complete, or not at all."""
     from safetensors.numpy import save
 
@@ -137,7 +139,9 @@ def write_file(path: str | os.PathLike[str], tensors: Mapping[str, Array], metad
                 file.write(save(arrays, dict(metadata) if metadata else None))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private; the finished one is as any other
+        os.chmod(
+            temporary, 0o666 & ~_umask()
+        )  # a temporary file is private; the finished one is as any other
         os.replace(temporary, place)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -172,7 +176,9 @@ def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[
     unused = [name for name in tensors if name not in wanted]
     if missing:
         help = did_you_mean(missing[0], unused)
-        found.append(problems.WEIGHTS_MISSING.at(NOWHERE, count=len(missing), names=_names(missing), help=help))
+        found.append(
+            problems.WEIGHTS_MISSING.at(NOWHERE, count=len(missing), names=_names(missing), help=help)
+        )
     if unused:
         help = did_you_mean(unused[0], missing)
         found.append(problems.WEIGHTS_UNUSED.at(NOWHERE, count=len(unused), names=_names(unused), help=help))

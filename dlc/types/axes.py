@@ -17,7 +17,9 @@ Lookup = Callable[[str], "Dim | Axes | None"]
 class AxisError(Exception):
     """An axis that can't be evaluated or does not fit. `index` is the axis at fault in the actual type, if any."""
 
-    def __init__(self, message: str, *, node: ast.Node | None = None, index: int | None = None, help: str = "") -> None:
+    def __init__(
+        self, message: str, *, node: ast.Node | None = None, index: int | None = None, help: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.node = node
@@ -150,7 +152,9 @@ class Binding:
         if not isinstance(bound, tuple):
             raise AxisError(f"`{node.name}` is a single size here, not a list of axes", node=node)
         if len(bound) != len(axes):
-            raise AxisError(f"`*{node.name}` is [{_text(bound)}] already, here it would be [{_text(axes)}]", node=node)
+            raise AxisError(
+                f"`*{node.name}` is [{_text(bound)}] already, here it would be [{_text(axes)}]", node=node
+            )
         for i, (expected, found) in enumerate(zip(bound, axes, strict=True)):
             self._require_equal(expected, found, offset + i, f"*{node.name}", node)
 
@@ -170,13 +174,17 @@ class Binding:
         value = evaluate_axis(node, lambda n: marker if n == name else self.lookup(n))
         linear = value.linear_in("?" + name)
         if linear is None:
-            raise AxisError(f"`{name}` can't be found from this axis: it must be linear in it", node=node, index=index)
+            raise AxisError(
+                f"`{name}` can't be found from this axis: it must be linear in it", node=node, index=index
+            )
         factor, rest = linear
         divisible = self.facts.prove_divisible(axis - rest, factor)
         if divisible is not True:
             verb = "is not" if divisible is False else "can't be shown to be"
             what = f"{axis - rest} {verb} a multiple of {factor}"
-            raise AxisError(what, node=node, index=index, help=f"state it: `where {_mod(axis - rest, factor)} == 0`")
+            raise AxisError(
+                what, node=node, index=index, help=f"state it: `where {_mod(axis - rest, factor)} == 0`"
+            )
         self.dims[name] = self.facts.simplify((axis - rest) // factor)
 
     def _require_equal(self, expected: Dim, found: Dim, index: int, written: object, node: ast.Node) -> None:

@@ -65,7 +65,9 @@ def _weights(case: Case) -> dict[str, np.ndarray]:
     return load_weights(model.program, reference(case.reference).weights(), weight_map(model, case.weights))
 
 
-def compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Mapping[str, str]) -> float:
+def compare(
+    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Mapping[str, str]
+) -> float:
     return max(difference(found[ours], expected[theirs])[1] for ours, theirs in names.items())
 
 

@@ -98,4 +98,6 @@ def check(
         for expected, actual in zip(plain(inputs, held), fast(inputs, held), strict=True):
             assert actual.shape == expected.shape
             scale = max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-            np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(size))
+            np.testing.assert_allclose(
+                actual, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(size)
+            )
