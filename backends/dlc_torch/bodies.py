@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.layout import layout
 from dlc.emit.names import base, identifier, unique
+from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.tree import Expr, refs, text
 from dlc.types.dims import Dim
-from dlc_torch.sizes import readable, shape_of, solved
 from dlc_torch.statements import Draft, Loop, Stmt, expressions
 from dlc_torch.write import Nesting, Variables, Writer, last_reads, needed_sizes, safe, shape_text
 

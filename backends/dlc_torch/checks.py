@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dlc.emit.sizes import readable
 from dlc.emit.tree import Binary, Expr, Num, Size, size
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
-from dlc_torch.sizes import readable
 from dlc_torch.statements import Check
 
 _WORDS = {

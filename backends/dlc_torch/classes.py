@@ -370,7 +370,7 @@ def _shape(body: Iterable[Stmt]) -> tuple[object, ...]:
 
 
 def _read_sizes(draft: Draft) -> tuple[object, ...]:
-    from dlc_torch.sizes import readable
+    from dlc.emit.sizes import readable
     from dlc_torch.write import needed_sizes
 
     known = readable(draft.function)

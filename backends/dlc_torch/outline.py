@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.names import unique
+from dlc.emit.sizes import readable
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
 from dlc.types.dims import Dim
 from dlc_torch.draft import plain_name
-from dlc_torch.sizes import readable
 
 # What a body makes again for itself rather than to be passed it.
 COPIED = frozenset({"const", "size"})
