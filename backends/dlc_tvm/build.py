@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -62,18 +63,25 @@ def parse_target(text: str) -> Target:
 
 
 def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
-    machine = machine_of(target)
     with target, PassContext(opt_level=3, config=LOWERING):
-        mod = expand(mod)
-        mod = cpu_layouts(mod, machine) if opt >= 2 else mod
-        kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
         if opt == 0:
-            return _compile(kernels, target)
+            return _compile(cpu_kernels(mod, target, opt=0), target)
         try:
-            return _compile(schedule(kernels, machine), target, lowering=PIPELINE)
+            return _compile(cpu_kernels(mod, target, opt=opt), target, lowering=PIPELINE)
         except TVM_ERRORS:  # some kernel was scheduled but can't be lowered: try each, at some cost
-            checked = schedule(kernels, machine, accepts=lambda func: lowers(func, target))
+            checked = cpu_kernels(mod, target, opt=opt, accepts=lambda kernel: lowers(kernel, target))
             return _compile(checked, target, lowering=PIPELINE)
+
+
+def cpu_kernels(
+    mod: IRModule, target: Target, *, opt: int, accepts: Callable[[Any], bool] = lambda _: True
+) -> IRModule:
+    """The module as calls of kernels, scheduled from `opt` 1 on; each says by which rule (`schedule.RULE`)."""
+    machine = machine_of(target)
+    mod = expand(mod)
+    mod = cpu_layouts(mod, machine) if opt >= 2 else mod
+    kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
+    return schedule(kernels, machine, accepts=accepts) if opt >= 1 else kernels
 
 
 def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:

@@ -9,7 +9,7 @@ from tvm import te, tirx
 from tvm.ir import Constant
 from tvm.relax import op as R
 
-from dlc_tvm.emission import NARROW, Emission, Row
+from dlc_tvm.emission import NARROW, Emission, Row, constant
 
 POWERS = 63  # an i64 overflows at any power beyond, except of -1, 0 and 1
 
@@ -17,6 +17,18 @@ POWERS = 63  # an i64 overflows at any power beyond, except of -1, 0 and 1
 def simple(function: Callable[..., Any]) -> Row:
     """An operation that TVM has under some name."""
     return lambda e, *operands: function(*operands)
+
+
+def broadcasting(function: Callable[..., Any]) -> Row:
+    """The same of operands that broadcast. Values by channel, [C, 1, 1], get the rank of images: of other operands TVM can't
+    turn the layout round."""
+    return lambda e, *operands: function(*(_as_image(e, x) for x in operands))
+
+
+def _as_image(e: Emission, x: Any) -> Any:
+    shape = [constant(size) for size in x.ty.shape]
+    by_channel = len(e.shape) == 4 and len(shape) == 3 and shape[1:] == [1, 1]
+    return e.emit(R.expand_dims(x, 0)) if by_channel else x
 
 
 def wide(row: Row) -> Row:

@@ -10,7 +10,7 @@ from tvm.relax import op as R
 
 from dlc_tvm import elementwise as each
 from dlc_tvm import layers, reductions, shapes, windows
-from dlc_tvm.elementwise import pointwise, simple, wide
+from dlc_tvm.elementwise import broadcasting, pointwise, simple, wide
 from dlc_tvm.emission import Row
 from dlc_tvm.reductions import reduce, reduce_bools, scan
 
@@ -26,13 +26,13 @@ ELEMENTWISE: Mapping[str, Row] = {
     "round": pointwise("round", tirx.nearbyint),
     "sign": pointwise("sign", each.sign),
     "neg": simple(R.negative),
-    "add": simple(R.add),
-    "sub": simple(R.subtract),
-    "mul": simple(R.multiply),
-    "div": simple(R.divide),
-    "pow": each.by_dtype(wide(simple(R.power)), each.int_pow),
-    "floordiv": each.by_dtype(wide(pointwise("floordiv", each.float_floordiv)), simple(R.floor_divide)),
-    "mod": each.by_dtype(wide(pointwise("mod", each.float_mod)), simple(R.floor_mod)),
+    "add": broadcasting(R.add),
+    "sub": broadcasting(R.subtract),
+    "mul": broadcasting(R.multiply),
+    "div": broadcasting(R.divide),
+    "pow": each.by_dtype(wide(broadcasting(R.power)), each.int_pow),
+    "floordiv": each.by_dtype(wide(pointwise("floordiv", each.float_floordiv)), broadcasting(R.floor_divide)),
+    "mod": each.by_dtype(wide(pointwise("mod", each.float_mod)), broadcasting(R.floor_mod)),
     "minimum": each.extreme(R.minimum),
     "maximum": each.extreme(R.maximum),
     "eq": each.compared(R.equal),

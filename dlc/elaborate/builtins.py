@@ -206,8 +206,8 @@ def _static_math(call: Call, name: str, value: float) -> Any:
 
 def _round(call: Call) -> Any:
     value = call["x"]
-    if isinstance(value, int | float):
-        return round(value, call["digits"]) if call["digits"] is not None else round(value)
+    if isinstance(value, int | float) and math.isfinite(value):
+        return round(value, call.integer("digits")) if call["digits"] is not None else round(value)
     return call.emit("round", call.tensor("x"))
 
 
@@ -219,10 +219,10 @@ def _binary(name: str, first: str = "a", second: str = "b") -> Builtin:
     return builtin(name, {first: REQUIRED, second: REQUIRED}, body)
 
 
-def _pair(call: Call, first: str, second: str) -> tuple[Any, Any]:
+def _pair(call: Call, first: str, second: str, lifted: bool = True) -> tuple[Any, Any]:
     left, right = call[first], call[second]
-    if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-        return call.tensor(first), right
+    if lifted and not isinstance(left, Tensor) and not isinstance(right, Tensor):
+        left = call.tensor(first)
     for key, value in ((first, left), (second, right)):
         if not isinstance(value, Tensor | int | float | Dim):
             call.fail(problems.NOT_A_TENSOR, key, callee=call.name, name=key, found=type_name(value))
@@ -231,7 +231,7 @@ def _pair(call: Call, first: str, second: str) -> tuple[Any, Any]:
 
 def _where(call: Call) -> Tensor:
     condition = call.tensor("cond")
-    left, right = call["a"], call["b"]
+    left, right = _pair(call, "a", "b", lifted=False)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
         floating = isinstance(left, float) or isinstance(right, float)
         dtype = call.frame.float_dtype if floating else "i64"
@@ -268,6 +268,7 @@ def _static_reduction(call: Call, name: str, values: Any) -> Any:
     if any(isinstance(each, Tensor) for each in items):
         help = "join them first: `stack(xs)`, or add them in a loop"
         call.fail(problems.NOT_A_TENSOR, "x", callee=name, name="x", found="a list of tensors", help=help)
+    _check_numbers(call, name, items)
     if name == "sum":
         total: Any = 0
         for each in items:
@@ -288,14 +289,23 @@ def _static_extremum(call: Call, name: str, value: Any) -> Any:
     return _extremum(call, name, [each for each in items if each is not None])
 
 
-def _extremum(call: Call, name: str, items: list[Any]) -> Any:
+def _check_numbers(call: Call, name: str, items: list[Any]) -> None:
     for each in items:
         if not isinstance(each, int | float | Dim):
             call.fail(
                 problems.STATIC_TYPE, "x", callee=name, name="x", expected="numbers", found=type_name(each)
             )
+
+
+def _extremum(call: Call, name: str, items: list[Any]) -> Any:
+    _check_numbers(call, name, items)
+    if not items:
+        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of nothing")
     if not any(isinstance(each, Dim) for each in items):
         return (max if name == "max" else min)(items)
+    if any(isinstance(each, float) for each in items):
+        found = "a dim and a float"
+        call.fail(problems.STATIC_TYPE, "x", callee=name, name="x", expected="sizes or numbers", found=found)
     result = Dim.of(items[0])
     for each in items[1:]:
         result = dim_max(result, Dim.of(each)) if name == "max" else dim_min(result, Dim.of(each))
@@ -650,7 +660,7 @@ def _arange(call: Call) -> Tensor:
         return _fractional_arange(
             call, start, stop, step, dtype if call["dtype"] is not None else call.frame.float_dtype
         )
-    result = call.emit("arange", start=Dim.of(start), stop=Dim.of(stop), step=step)
+    result = call.emit("arange", start=Dim.of(start), stop=Dim.of(stop), step=call.integer("step"))
     return cast(call.frame, call.node, result, dtype)
 
 
@@ -810,7 +820,7 @@ def _spatial(call: Call, key: str, count: int, value: Any = REQUIRED) -> tuple[i
     ):
         expected = f"an int or {count} ints"
         call.fail(problems.STATIC_TYPE, key, callee=call.name, name=key, expected=expected, found=show(value))
-    if any(item < (0 if key == "padding" else 1) for item in items):
+    if any(item < (0 if key.endswith("padding") else 1) for item in items):
         call.fail(problems.STATIC_ERROR, key, message=f"`{key}` of `{call.name}` can't be {show(value)}")
     return tuple(items)
 
@@ -849,14 +859,18 @@ def paddings(
     return tuple((p, p) for p in _spatial(call, key, count))
 
 
-def _conv(call: Call) -> Tensor:
-    x, w = call.tensor("x"), call.tensor("w")
+def _spatial_axes(call: Call, x: Tensor, w: Tensor, form: str) -> int:
+    """How many axes a convolution goes over."""
     count = x.type.rank - 2
     if count < 1 or w.type.rank != x.type.rank:
-        message = "`conv` needs x [B, channels, …] and w [out, channels // groups, …] of as many axes"
-        call.frame.fail(
-            problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"]
-        )
+        message = f"`{call.name}` needs x [B, channels, …] and w {form} of as many axes"
+        call.frame.fail(problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"])
+    return count
+
+
+def _conv(call: Call) -> Tensor:
+    x, w = call.tensor("x"), call.tensor("w")
+    count = _spatial_axes(call, x, w, "[out, channels // groups, …]")
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]]
     dilation = _spatial(call, "dilation", count)
     return call.emit(
@@ -872,17 +886,10 @@ def _conv(call: Call) -> Tensor:
 
 def _conv_transpose(call: Call) -> Tensor:
     x, w = call.tensor("x"), call.tensor("w")
-    count = x.type.rank - 2
+    count = _spatial_axes(call, x, w, "[channels, out // groups, …]")
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]]
     dilation = _spatial(call, "dilation", count)
-    output_padding = tuple(
-        plain(v)
-        for v in (
-            [call["output_padding"]] * count
-            if isinstance(call["output_padding"], int)
-            else call["output_padding"]
-        )
-    )
+    output_padding = _spatial(call, "output_padding", count)
     return call.emit(
         "conv_transpose",
         x,
@@ -924,6 +931,9 @@ def _adaptive(call: Call) -> Tensor:
     """Average over as many windows an axis as asked for; window i spans floor(i*n/s) to ceil((i+1)*n/s) (PyTorch)."""
     x = call.tensor("x")
     count = x.type.rank - 2
+    if count not in (1, 2, 3) or library_definition(f"_adaptive_avg_pool{count}d") is None:
+        message = f"`adaptive_avg_pool` needs one or two axes after [B, C], {x.type} has {max(count, 0)}"
+        call.fail(problems.SHAPE, "x", message=message)
     sizes = call["sizes"]
     sizes = [sizes] * count if isinstance(sizes, int) else sizes
     if not isinstance(sizes, list | tuple) or len(sizes) != count:
@@ -999,8 +1009,12 @@ def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
     return result
 
 
-def _listing(name: str, make: Callable[..., Any]) -> Builtin:
+def _listing(name: str, make: Callable[..., Any], most: int = 1) -> Builtin:
     def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
+        if not 1 <= len(args.positional) <= most or args.named:
+            expected = "1 list" if most == 1 else "lists"
+            found = len(args.positional) + len(args.named)
+            frame.fail(problems.TOO_MANY_ARGUMENTS, node.span, callee=name, expected=expected, found=found)
         values = [value for value, _ in args.positional]
         for value, span in args.positional:
             if not isinstance(value, list | tuple | range):
@@ -1170,7 +1184,7 @@ _BUILTINS: list[Builtin] = [
     Builtin("stop_gradient", _stop_gradient, "stop_gradient(x)"),
     Builtin("range", _range, "range(n)"),
     _listing("enumerate", enumerate),
-    _listing("zip", zip),
+    _listing("zip", zip, most=16),
     _listing("reversed", lambda xs: list(xs)[::-1]),
     builtin("len", {"x": REQUIRED}, _len),
     builtin("int", {"x": REQUIRED}, _int),

@@ -340,9 +340,8 @@ def _fit(
             written is None or written.axes == () or (written.axes and isinstance(written.axes[0], ast.Star))
         )
         if written is None or (written.group is None and rankless and not isinstance(value, bool)):
-            value = lift(
-                frame, node, value, float_dtype if written is None else declared_dtype(written, float_dtype)
-            )
+            wanted = "any" if written is None else declared_dtype(written, float_dtype)
+            value = lift(frame, node, value, float_dtype if wanted == "any" else wanted)
     if written is not None and written.group is not None:
         return _fit_group(frame, callee, item, written, value, binding, float_dtype, span)
     if not isinstance(value, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dlc.diagnostics import did_you_mean, suggestion
@@ -139,7 +140,7 @@ def static(callee: str, name: str, expected: str, value: Any) -> str:
             if callee == "linear"
             else "the input's channels are inferred"
         )
-    if expected == "an int" and isinstance(value, float):
+    if expected == "an int" and isinstance(value, float) and math.isfinite(value):
         return (
             f"write `{int(value)}`, or divide by `//`"
             if value == int(value)

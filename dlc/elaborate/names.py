@@ -41,7 +41,7 @@ def callable_named(frame: Frame, name: str, span: Span) -> Any:
         return found
     wider = outer(frame, name, span)
     if wider is not _MISSING and not is_callable(wider):
-        wider = library(name)
+        wider = library(name, frame)
     if wider is not _MISSING:
         return wider
     return found if found is not _MISSING else lookup(frame, name, span)
@@ -65,12 +65,15 @@ def outer(frame: Frame, name: str, span: Span) -> Any:
         return CONSTANTS[name]
     if name in DTYPE_VALUES:
         return DTYPE_VALUES[name]
-    return library(name)
+    return library(name, frame)
 
 
-def library(name: str) -> Any:
+def library(name: str, frame: Frame) -> Any:
+    """The builtin or definition of the standard library; what begins with an underscore is the library's own."""
     from dlc.elaborate.builtins import BUILTINS
 
+    if name.startswith("_") and not frame.library:
+        return _MISSING
     builtin = BUILTINS.get(name)
     if builtin is not None:
         return builtin

@@ -198,6 +198,8 @@ def _common(frame: Frame, node: ast.Node, left: Tensor, right: Tensor) -> tuple[
 
 def _adapt(frame: Frame, node: ast.Node, op: str, number: Any, tensor: Tensor) -> Tensor:
     dtype = tensor.type.dtype
+    if not isinstance(number, bool | int | float | Dim):
+        frame.fail(problems.NOT_A_TENSOR, node.span, callee=op, name="an operand", found=type_name(number))
     if isinstance(number, float) and not tensor.type.is_float:
         frame.fail(
             problems.DTYPE,

@@ -140,6 +140,9 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     **{(name, "lr"): RATE for name in OPTIMIZERS}, ("adafactor", "lr"): _optional(RATE),
 }  # fmt: skip
 
+# What is called by these words here; another package's source says itself what its options mean.
+OURS = frozenset({*OPTIMIZERS, *SCHEDULES, *SOURCES})
+
 
 def check_arguments(
     frame: Frame, name: str, args: Mapping[str, Any], spans: Mapping[str, Span], span: Span
@@ -148,7 +151,7 @@ def check_arguments(
     from dlc.elaborate.train import Named
 
     for key, at in spans.items():
-        expected = ARGUMENTS.get((name, key), ARGUMENTS.get(key)) if name not in sources.names() else None
+        expected = ARGUMENTS.get((name, key), ARGUMENTS.get(key)) if name in OURS else None
         value = args[key]
         is_schedule = isinstance(value, Named)
         if expected is None or (is_schedule and name in OPTIMIZERS):

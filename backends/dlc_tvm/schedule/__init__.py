@@ -22,23 +22,22 @@ RULES: tuple[Rule, ...] = (elementwise, contraction, rows, columns, blockwise)
 def schedule(
     mod: IRModule,
     machine: Machine,
-    rules: tuple[Rule, ...] = RULES,
     *,
     accepts: Callable[[Any], bool] = lambda _: True,
 ) -> IRModule:
-    """A module with every kernel scheduled by the first rule that fits it and whose result is accepted."""
+    """A module with every kernel scheduled by the first of `RULES` that fits it and whose result is accepted."""
     functions = dict(mod.functions_items())
     for var, func in functions.items():
         if isinstance(func, tirx.PrimFunc):
-            functions[var] = schedule_kernel(func, machine, rules, accepts=accepts)
+            functions[var] = schedule_kernel(func, machine, accepts=accepts)
     return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 def schedule_kernel(
-    func: Any, machine: Machine, rules: tuple[Rule, ...], *, accepts: Callable[[Any], bool] = lambda _: True
+    func: Any, machine: Machine, *, accepts: Callable[[Any], bool] = lambda _: True
 ) -> Any:
     """The scheduled kernel, or the kernel itself where no rule fits."""
-    for rule in rules:
+    for rule in RULES:
         try:
             kernel = Kernel.of(func, machine)
             rule(kernel)

@@ -1,103 +1,118 @@
-"""Small modules for the tests: one expression over inputs (and weights), compiled and run on given sizes."""
+"""Small functions for the tests of schedules: an expression each, many to a library, since compiling is what costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dlc_tvm.build import build
+from dlc_tvm.build import build, cpu_kernels, parse_target
 from dlc_tvm.runtime import Library, load
+from dlc_tvm.schedule import RULE
+from numpy.typing import NDArray
 from tvm import relax, tirx
 
-Dim = int | str
-Spec = tuple[Dim, ...] | tuple[tuple[Dim, ...], str]
+Array = NDArray[Any]
+Shape = tuple[int | str, ...]  # a string is a size that is left open
 
 
 class Emitter:
     """`e.add(x, y)` emits `relax.op.add`; `e.nn.relu(x)` likewise."""
 
     def __init__(self, builder: Any, namespace: Any = relax.op) -> None:
-        self._builder = builder
-        self._namespace = namespace
+        self.builder, self.namespace = builder, namespace
 
     def __getattr__(self, name: str) -> Any:
-        member = getattr(self._namespace, name)
+        member = getattr(self.namespace, name)
         if name in ("nn", "image"):
-            return Emitter(self._builder, member)
-        return lambda *args, **kwargs: self._builder.emit(member(*args, **kwargs))
+            return Emitter(self.builder, member)
+        return lambda *args, **kwargs: self.builder.emit(member(*args, **kwargs))
 
     def const(self, value: float, dtype: str = "float32") -> Any:
         return relax.const(value, dtype)
 
-    def te(self, compute: Callable[..., Any], *args: Any) -> Any:
-        return self._builder.emit_te(compute, *args)
+    def first(self, value: Any) -> Any:
+        return self.builder.emit(relax.TupleGetItem(value, 0))
 
 
-def module(body: Callable[..., Any], specs: Sequence[Spec], weights: Sequence[Spec] = ()) -> Any:
-    """`main(*inputs, *weights) = body(emitter, *inputs, *weights)`; a string among the sizes is a symbolic one."""
-    names: dict[str, Any] = {}
-    builder = relax.BlockBuilder()
-    variables = [_variable(f"x{i}", spec, names) for i, spec in enumerate((*specs, *weights))]
-    with builder.function("main", variables):
-        with builder.dataflow():
-            result = builder.emit_output(body(Emitter(builder), *variables))
-        builder.emit_func_output(result)
-    built = builder.finalize()
-    if weights:
-        built["main"] = built["main"].with_attr("num_input", len(specs))
-    return built
+@dataclass(frozen=True)
+class Case:
+    """`body(emitter, *inputs, *weights)`, to be run at each of `sizes`."""
+
+    name: str
+    body: Callable[..., Any]
+    inputs: Sequence[Shape]
+    weights: Sequence[Shape] = ()
+    sizes: Sequence[Mapping[str, int]] = ({},)
+    tolerance: float = 2e-5
+    dtypes: Sequence[str] = ()
+
+    def dtype(self, position: int) -> str:
+        return self.dtypes[position] if position < len(self.dtypes) else "float32"
+
+    def arrays(self, sizes: Mapping[str, int]) -> list[Array]:
+        shapes = [[sizes[d] if isinstance(d, str) else d for d in shape] for shape in (*self.inputs, *self.weights)]
+        return [_sample(shape, self.dtype(i), seed=i) for i, shape in enumerate(shapes)]
 
 
-def _variable(name: str, spec: Spec, names: dict[str, Any]) -> Any:
-    shape, dtype = _split(spec)
-    sizes = [names.setdefault(d, tirx.Var(d, "int64")) if isinstance(d, str) else d for d in shape]
-    return relax.Var(name, relax.TensorType(sizes, dtype))
-
-
-def _split(spec: Spec) -> tuple[tuple[Dim, ...], str]:
-    if spec and isinstance(spec[0], tuple):
-        return spec[0], str(spec[1])
-    return spec, "float32"  # type: ignore[return-value]
-
-
-def sample(spec: Spec, sizes: dict[str, int], seed: int) -> np.ndarray[Any, Any]:
-    shape, dtype = _split(spec)
-    concrete = [sizes[d] if isinstance(d, str) else d for d in shape]
+def _sample(shape: Sequence[int], dtype: str, *, seed: int) -> Array:
     rng = np.random.default_rng(seed)
-    if np.dtype(dtype).kind in "iub":
-        return rng.integers(0, 2 if dtype == "bool" else 5, concrete).astype(dtype)
-    return rng.standard_normal(concrete).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    return rng.integers(0, 2 if dtype == "bool" else 5, shape).astype(dtype)
 
 
-class Compiled:
-    """A module, built at one optimization level."""
+def module(cases: Sequence[Case]) -> Any:
+    """One function for each case, named after it."""
+    builder = relax.BlockBuilder()
+    for case in cases:
+        names: dict[str, Any] = {}
+        variables = [_variable(case, i, shape, names) for i, shape in enumerate((*case.inputs, *case.weights))]
+        attributes = {"num_input": len(case.inputs)} if case.weights else {}
+        with builder.function(case.name, variables, attrs=attributes):
+            with builder.dataflow():
+                result = builder.emit_output(case.body(Emitter(builder), *variables))
+            builder.emit_func_output(result)
+    return builder.finalize()
 
-    def __init__(self, mod: Any, *, opt: int) -> None:
-        self.library: Library = load(build(mod, opt=opt), threads=2)
 
-    def __call__(self, inputs: Sequence[Any], weights: Sequence[Any] = ()) -> list[np.ndarray[Any, Any]]:
-        return self.library.run(*inputs, weights=self.library.prepare(weights) if weights else ())
+def _variable(case: Case, position: int, shape: Shape, names: dict[str, Any]) -> Any:
+    dims = [names.setdefault(d, tirx.Var(d, "int64")) if isinstance(d, str) else d for d in shape]
+    return relax.Var(f"x{position}", relax.TensorType(dims, case.dtype(position)))
 
 
-def check(
-    body: Callable[..., Any],
-    specs: Sequence[Spec],
-    *,
-    weights: Sequence[Spec] = (),
-    sizes: Sequence[dict[str, int]] = ({},),
-    tolerance: float = 2e-5,
-    opt: int = 2,
-) -> None:
-    """The optimized module agrees with the plain one (opt 0) at all `sizes`."""
-    plain = Compiled(module(body, specs, weights), opt=0)
-    fast = Compiled(module(body, specs, weights), opt=opt)
-    for size in sizes:
-        inputs = [sample(spec, size, i) for i, spec in enumerate(specs)]
-        held = [sample(spec, size, 100 + i) for i, spec in enumerate(weights)]
-        for expected, actual in zip(plain(inputs, held), fast(inputs, held), strict=True):
-            assert actual.shape == expected.shape
-            scale = max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0)))
-            np.testing.assert_allclose(
-                actual, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(size)
-            )
+def rules(case: Case, *, opt: int = 2) -> set[str]:
+    """The schedule rules that took the kernels of a case; "none" among them where no rule did."""
+    target = parse_target("llvm")
+    with target:
+        kernels = cpu_kernels(module([case]), target, opt=opt)
+    found = [f for var, f in kernels.functions_items() if isinstance(f, tirx.PrimFunc)]
+    return {str(f.attrs[RULE]) if RULE in f.attrs else "none" for f in found}
+
+
+def call(library: Library, case: Case, arrays: Sequence[Array]) -> list[Array]:
+    count = len(case.inputs)
+    weights = library.prepare(arrays[count:], case.name) if case.weights else ()
+    return library.run(*arrays[:count], weights=weights, function=case.name)
+
+
+def check(cases: Sequence[Case], expected: Library, *, opt: int) -> None:
+    """What is compiled at `opt` computes the same as `expected`, case by case and size by size."""
+    library = load(build(module(cases), opt=opt), threads=2)
+    for case in cases:
+        for sizes in case.sizes:
+            arrays = case.arrays(sizes)
+            pairs = zip(call(library, case, arrays), call(expected, case, arrays), strict=True)
+            for actual, wanted in pairs:
+                _compare(actual, wanted, case.tolerance, f"{case.name} at {dict(sizes)}")
+
+
+def _compare(actual: Array, expected: Array, tolerance: float, where: str) -> None:
+    assert actual.shape == expected.shape, where
+    assert actual.dtype == expected.dtype, where
+    finite = expected[np.isfinite(expected)].astype(np.float64)
+    scale = max(1.0, float(np.abs(finite).max(initial=0)))
+    np.testing.assert_allclose(
+        actual.astype(np.float64), expected.astype(np.float64), tolerance, tolerance * scale, err_msg=where
+    )

@@ -1,0 +1,86 @@
+"""What commands say to wrong words: exit 2 for wrong usage, 1 for what does not fit the spec, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dlc.cli import build
+
+LENET = "dlc:vision/lenet5"
+
+CASES = [
+    (("new", "missing/net", "--from", "lenet5"), 1, "missing/net.dl"),
+    (("new", "net", "--from", "lenet"), 2, "did you mean `lenet5`"),
+    (("check", "dlc:vision/lenet"), 2, "did you mean `vision/lenet5`"),
+    (("check", "missing.dl"), 1, "E0008"),
+    (("check", "."), 1, "E0008"),
+    (("format", "missing.dl"), 1, "E0008"),
+    (("summary", f"{LENET}:LeNet"), 1, "did you mean `LeNet5`"),
+    (("summary", f"{LENET}:digits"), 2, "train block"),
+    (("summary", LENET, "--dims", "Q=3"), 1, "is no dim"),
+    (("summary", LENET, "--dims", "B=x"), 2, "--dims takes"),
+    (("summary", LENET, "--set", "classes"), 2, "--set takes"),
+    (("summary", LENET, "--set", "class=3"), 1, "E0102"),
+    (("show", LENET, "--after", "dead_code"), 2, "dead-code"),
+    (("run", LENET, "--backend", "torch"), 2, "`x`"),
+    (("run", LENET, "--backend", "torch", "--input", "x=missing.npy"), 2, "missing.npy"),
+    (("run", LENET, "--backend", "torch", "--random", "--device", "tpu"), 2, "cpu or cuda"),
+    (("compile", LENET, "--backend", "tensorflow", "--output", "out"), 1, "E0801"),
+    (("compile", LENET, "--backend", "torch", "--output", "out", "--precision", "f99"), 1, "E0901"),
+    (("compile", LENET, "--backend", "torch", "--output", "taken"), 1, "taken"),
+    (("train", LENET, "--backend", "onnx", "--out", "run"), 1, "does not train"),
+    (("train", f"{LENET}:LeNet5", "--backend", "torch", "--out", "run"), 2, "is a model"),
+    (("verify", LENET, "--backends", "tensorflow"), 1, "E0801"),
+    (("weights", "inspect", "missing.npz"), 1, "E0601"),
+    (("weights", "convert", LENET, "missing.npz", "--output", "out.npz", "--through", "hub"), 1, "E0605"),
+    (("ops", "gelo"), 2, "did you mean `gelu`"),
+    (("explain", "E9999"), 2, "there is no code"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file where a folder is wanted", encoding="utf-8")
+
+
+@pytest.mark.parametrize(("words", "status", "text"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_wrong_words(words: tuple[str, ...], status: int, text: str) -> None:
+    done = CliRunner().invoke(build(words[0]), list(words), prog_name="dlc")
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert done.exit_code == status, done.output
+    assert text in done.output
+    assert "internal error" not in done.output
+
+
+def test_diagnostics_as_json() -> None:
+    Path("wrong.dl").write_text("model M()(x: [B, 4]) -> [B, 5] {\n    return x\n}\n", encoding="utf-8")
+    done = CliRunner().invoke(build("check"), ["check", "wrong.dl", "--format", "json"])
+    (found,) = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert found["code"] == "E0304"
+    keys = [
+        "code",
+        "severity",
+        "message",
+        "file",
+        "line",
+        "column",
+        "end_line",
+        "end_column",
+        "notes",
+        "help",
+        "fixes",
+    ]
+    assert set(keys) <= found.keys()
+
+
+def test_every_command_has_help() -> None:
+    for name in ("check", "summary", "weights", "list", "new", "format"):
+        done = CliRunner().invoke(build(name), [name, "--help"])
+        assert done.exit_code == 0
+        assert "Usage" in done.output
