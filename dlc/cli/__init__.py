@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-import importlib
+import gc
 import sys
-
-import typer
-
-COMMANDS = (
-    "check", "summary", "show", "compile", "run", "verify", "train", "test", "weights", "ops", "explain", "list", "new",
-    "format", "doctor",
-)  # fmt: skip
-
-
-def build(only: str = "") -> typer.Typer:
-    """The application; with `only`, just that command's file is read, so that `dlc check` starts fast."""
-    app = typer.Typer(
-        name="dlc",
-        help="A compiler for neural-network specifications.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback(invoke_without_command=True)(_version)
-    for name in COMMANDS:
-        if only in COMMANDS and name != only:
-            continue
-        importlib.import_module(f"dlc.cli.{_module(name)}").register(app)
-    return app
-
-
-def _module(name: str) -> str:
-    return {"list": "specs", "new": "specs_new", "format": "formatting"}.get(name, name)
-
-
-def _version(version: bool = typer.Option(False, "--version", help="Show the version and stop.")) -> None:
-    if version:
-        from dlc import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
+from collections.abc import Sequence
+from typing import Any
 
 
 def main() -> None:
     """The entry point of `dlc`."""
+    if nothing_wrong(sys.argv[1:]):
+        return
+    from dlc.cli.application import build
+
     only = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
     build(only)()
+
+
+def nothing_wrong(arguments: Sequence[str]) -> bool:
+    """Whether this is a plain `check FILE… [-q]` of files that are right; then that is said.
+
+    The common case of an editor or a hook does not wait for the command line's own libraries, which take longer to load than
+    the check takes. Anything else is left to the command."""
+    quiet = [each for each in arguments[1:] if each in ("-q", "--quiet")]
+    files = [each for each in arguments[1:] if each not in quiet]
+    if not files or arguments[0] != "check" or any(each.startswith(("-", "dlc:")) for each in files):
+        return False
+    gc.disable()  # a check makes many small values, keeps them all, and ends
+    try:
+        if not all(map(_is_right, files)):
+            return False
+    except Exception:  # whatever it is, the command will meet it again and report it
+        return False
+    finally:
+        gc.enable()
+    if not quiet:
+        print(f"{len(files)} file{'s' if len(files) > 1 else ''} checked, nothing wrong")
+    return True
+
+
+def _is_right(file: str) -> bool:
+    from dlc.elaborate.check import check_unit
+    from dlc.elaborate.project import Project
+
+    project = Project(None)
+    return not check_unit(project, project.load(file.partition(":")[0]))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("build", "COMMANDS"):
+        raise AttributeError(f"module 'dlc.cli' has no attribute {name!r}")
+    from dlc.cli import application
+
+    return getattr(application, name)

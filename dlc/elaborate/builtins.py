@@ -864,7 +864,9 @@ def _spatial_axes(call: Call, x: Tensor, w: Tensor, form: str) -> int:
     count = x.type.rank - 2
     if count < 1 or w.type.rank != x.type.rank:
         message = f"`{call.name}` needs x [B, channels, …] and w {form} of as many axes"
-        call.frame.fail(problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"])
+        call.frame.fail(
+            problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"]
+        )
     return count
 
 

@@ -33,9 +33,7 @@ def schedule(
     return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
-def schedule_kernel(
-    func: Any, machine: Machine, *, accepts: Callable[[Any], bool] = lambda _: True
-) -> Any:
+def schedule_kernel(func: Any, machine: Machine, *, accepts: Callable[[Any], bool] = lambda _: True) -> Any:
     """The scheduled kernel, or the kernel itself where no rule fits."""
     for rule in RULES:
         try:

@@ -52,7 +52,9 @@ class Case:
         return self.dtypes[position] if position < len(self.dtypes) else "float32"
 
     def arrays(self, sizes: Mapping[str, int]) -> list[Array]:
-        shapes = [[sizes[d] if isinstance(d, str) else d for d in shape] for shape in (*self.inputs, *self.weights)]
+        shapes = [
+            [sizes[d] if isinstance(d, str) else d for d in shape] for shape in (*self.inputs, *self.weights)
+        ]
         return [_sample(shape, self.dtype(i), seed=i) for i, shape in enumerate(shapes)]
 
 
@@ -68,7 +70,9 @@ def module(cases: Sequence[Case]) -> Any:
     builder = relax.BlockBuilder()
     for case in cases:
         names: dict[str, Any] = {}
-        variables = [_variable(case, i, shape, names) for i, shape in enumerate((*case.inputs, *case.weights))]
+        variables = [
+            _variable(case, i, shape, names) for i, shape in enumerate((*case.inputs, *case.weights))
+        ]
         attributes = {"num_input": len(case.inputs)} if case.weights else {}
         with builder.function(case.name, variables, attrs=attributes):
             with builder.dataflow():
