@@ -12,7 +12,6 @@ function that runs once, when weights are loaded (`dlc_tvm.layout`, at -O2). Dra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +35,7 @@ from dlc_tvm.emission import Emission, all_equal
 from dlc_tvm.names import TVM
 from dlc_tvm.rows import ROWS
 from dlc_tvm.sizes import Sizes
-from dlc_tvm.text import identifier, text
+from dlc_tvm.text import identifier, json_text, text
 
 MOST_OPTIMIZED = 2
 
@@ -52,7 +51,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     files: dict[str, str | bytes] = {
         f"{options.name}.so": library,
         f"{options.name}.relax": text(module.relax, options.header),
-        f"{options.name}.json": json.dumps(meta, indent=1) + "\n",
+        f"{options.name}.json": json_text(meta),
     }
     return Artifact("tvm", files, meta)
 

@@ -104,7 +104,7 @@ class _Packer(relax.PyExprMutator):  # type: ignore[misc]
         data, weight = call.args
         shape = _static(weight.ty.shape)
         plain = _computes_in_operand_dtype(call)
-        if shape is None or len(shape) != 2 or data.ty.ndim < 2 or 0 in shape or not plain:
+        if shape is None or len(shape) != 2 or data.ty.ndim < 2 or shape[0] == 0 or shape[1] < 2 or not plain:
             return None
         width = self.machine.panel(shape[1], weight.ty.dtype)
         return self._product(_packed_matmul(shape[1]), data, self._panels(weight, width), "matmul")

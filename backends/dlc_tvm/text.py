@@ -1,9 +1,10 @@
-"""A Relax module as text: TVM's own script, with one parameter of a function to a line."""
+"""What is emitted beside the library, as text to read: the Relax module, and what its inputs and outputs are."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 WIDTH = 110
@@ -17,11 +18,23 @@ def identifier(name: str) -> str:
 
 
 def text(module: Any, header: Sequence[str]) -> str:
-    """The module in TVM's script, behind the lines of the header as comments."""
+    """The module in TVM's script, a parameter of a function to a line, behind the lines of the header as comments."""
     lines = [f"# {line}" for line in header]
     for line in module.script().rstrip().split("\n"):
         lines += _folded(line)
     return "\n".join(lines) + "\n"
+
+
+def json_text(meta: Mapping[str, Any]) -> str:
+    """JSON with an entry to a line, and of lists an element to a line."""
+    entries = (f" {json.dumps(key)}: {_json_value(value)}" for key, value in meta.items())
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def _json_value(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value)
+    return "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in value) + "\n ]"
 
 
 def _folded(line: str) -> Iterable[str]:

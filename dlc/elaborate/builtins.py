@@ -6,11 +6,12 @@ the attributes of primitives."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlc import ops
-from dlc.diagnostics import Span
+from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import patterns
 from dlc.elaborate.calls import Given, match_arguments
@@ -546,12 +547,29 @@ def _tile(call: Call) -> Tensor:
     return call.emit("reshape", y, shape=tuple(a * c for a, c in zip(x.type.axes, counts, strict=True)))
 
 
+def _check_sizes(call: Call, args: Given, sizes: dict[str, Any]) -> None:
+    """Sizes given to a pattern are whole numbers for names that occur in it."""
+    text = call["pattern"]
+    words = re.findall(r"[A-Za-z_]\w*", text) if isinstance(text, str) else list(sizes)
+    for name, value in sizes.items():
+        if name not in words:
+            place = args.names.get(name, args.named[name][1])
+            help = did_you_mean(name, words)
+            call.frame.fail(problems.UNKNOWN_ARGUMENT, place, callee=call.name, name=name, help=help)
+        if not isinstance(plain(value), int | Dim) or isinstance(value, bool):
+            place, found = args.named[name][1], type_name(value)
+            call.frame.fail(
+                problems.STATIC_TYPE, place, callee=call.name, name=name, expected="an int", found=found
+            )
+
+
 def _pattern_op(name: str) -> Builtin:
     def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
         names = ["x", "pattern", "how"] if name == "reduce" else ["x", "pattern"]
         own = Given(args.positional, {k: v for k, v in args.named.items() if k in names})
         call = Call(frame, node, name, own, dict.fromkeys(names, REQUIRED))
         sizes = {key: value for key, (value, _) in args.named.items() if key not in names}
+        _check_sizes(call, args, sizes)
         x = call.tensor("x")
         if name == "rearrange":
             return patterns.rearrange(frame, node, x, call["pattern"], call.spans["pattern"], sizes)

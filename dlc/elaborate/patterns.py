@@ -149,6 +149,8 @@ class Pattern:
         if product == Dim.of(1):
             self.sizes[unknown[0]] = size
             return
+        if product == Dim.of(0):
+            self.fail(f"axis {axis}: a size in this pattern is 0", *where, notes=notes)
         divisible = facts.prove_divisible(size, product)
         if divisible is not True:
             verb = "is not" if divisible is False else "is not known to be"
@@ -190,6 +192,9 @@ def _pattern(frame: Frame, text: Any, span: Span, given: Mapping[str, Any]) -> P
     if not isinstance(text, str):
         frame.fail(problems.PATTERN, span, message='the pattern is a string, such as "B T d -> B d T"')
     sizes = {name: Dim.of(plain(value)) for name, value in given.items() if isinstance(value, int | Dim)}
+    for name, size in sizes.items():
+        if size.constant is not None and size.constant < 1:
+            frame.fail(problems.PATTERN, span, message=f"`{name}` can't be {size}: a size is 1 or more")
     return Pattern(frame, text, span, given=sizes)
 
 
