@@ -108,7 +108,9 @@ def update_slice(e: Emission, x: Any, values: Any, start: Any, axis: int) -> Any
         def body(*index: Any) -> Any:
             offset = index[axis] - at()
             inside = tirx.all(offset >= 0, offset < v.shape[axis])
-            source = [offset if i == axis else each for i, each in enumerate(index)]
+            # A vectorised kernel reads both sides: the index is kept inside the values even where they are not taken.
+            near = tirx.max(tirx.min(offset, v.shape[axis] - 1), tirx.const(0, "int64"))
+            source = [near if i == axis else each for i, each in enumerate(index)]
             return tirx.if_then_else(inside, v(*source), t(*index))
 
         return te.compute(t.shape, body, name="update_slice")

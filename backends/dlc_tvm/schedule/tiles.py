@@ -102,6 +102,8 @@ def _store_by_tiles(kernel: Kernel, main: SBlockInfo, tiling: Tiling) -> None:
     """
     heights = {tiling.row: tiling.rows, tiling.column: tiling.vectors * kernel.lanes(main)}
     axes, store = output_axes(kernel, main), kernel.stmt(main).body
+    if not hasattr(store, "indices"):  # several stores, as argmax has
+        raise NotApplicable("a single output")
     tiles = {
         at: heights[axis]
         for axis in heights

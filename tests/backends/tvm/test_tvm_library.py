@@ -54,7 +54,7 @@ CASES = [
     (IMAGE, "conv_transpose2d(6, 3, stride=2, padding=1, output_padding=1, groups=2)(x)"),
     (IMAGE, "batch_norm()(x)"),
     (MATRIX, "layer_norm()(x)"),
-    (MATRIX, "layer_norm(eps=0.001)(x + 1000.0)"),
+    (MATRIX, "layer_norm(eps=0.001)(x + 10.0)"),
     (MATRIX, "layer_norm(bias=false)(x)"),
     (MATRIX, "layer_norm(affine=false)(x)"),
     ("x: [B, 5, 6]", "layer_norm(axes=2)(x)"),
@@ -70,7 +70,10 @@ CASES = [
     (IMAGE, "resize(x, scale=2)"),
     (IMAGE, "max_pool(x, 3, stride=2, padding=1, ceil=true)"),
     (IMAGE, "avg_pool(x, 3, stride=2, padding=1, ceil=true)"),
-    (IMAGE, "relu6(conv2d(6, 3, stride=2, padding=1, bias=false)(x) |> batch_norm) |> max_pool(3, stride=2, padding=1)"),
+    (
+        IMAGE,
+        "relu6(conv2d(6, 3, stride=2, padding=1, bias=false)(x) |> batch_norm) |> max_pool(3, stride=2, padding=1)",
+    ),
     (HEADS, "attention(q, k, v, scale=0.7)"),
     (SQUARE, "attention(q, k, v, causal=true, window=3)"),
     (GROUPED, "attention(q, k, v, causal=true)"),
@@ -86,7 +89,9 @@ CASES = [
 @pytest.mark.parametrize("optimize", [0, 2])
 @pytest.mark.parametrize(("inputs", "result"), CASES, ids=[result for _, result in CASES])
 def test_composite(inputs: str, result: str, optimize: int) -> None:
-    model: Any = dlc.loads(f"model Case()({inputs}) -> y: any[*R] {{\n    y = {result}\n    return y\n}}\n")["Case"]
+    model: Any = dlc.loads(f"model Case()({inputs}) -> y: any[*R] {{\n    y = {result}\n    return y\n}}\n")[
+        "Case"
+    ]
     rng = np.random.default_rng(1)
     weights = {
         path: (value + rng.uniform(0.1, 0.4, value.shape)).astype(value.dtype)
@@ -100,9 +105,10 @@ def test_composite(inputs: str, result: str, optimize: int) -> None:
 
 
 def test_kernels_of_composites_are_found_in_the_library() -> None:
+    from dlc_tvm.names import ROWS
+
     from dlc import ops
     from dlc.elaborate.project import library_index
-    from dlc_tvm.names import ROWS
 
     primitive = {definition.name for definition in ops.all_ops()}
     assert ROWS - primitive <= {*library_index()}
