@@ -220,6 +220,7 @@ def make_instance(
         help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
         frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
     static = bind_static_arguments(frame, definition, module.static, args, node.span)
+    frame.elaborator.project.instantiated.setdefault(definition, static)
     parameters = [str(each.name) for each in module.static]
     places = {
         name: span

@@ -9,6 +9,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import without_consequences
+from dlc.elaborate import conditions
 from dlc.elaborate.check_weights import check_weights
 from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
@@ -19,6 +20,7 @@ from dlc.elaborate.project import Project, Unit, library_index
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.syntax import ast
+from dlc.types.dims import Dim
 
 _OPEN = {
     each.code
@@ -40,11 +42,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
                 build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
             case ast.Weights():
                 found += check_weights(project, unit, item)
-    for item in unit.file.items:
-        if isinstance(item, ast.ModuleDef | ast.FnDef):
-            definition = unit.names.get(item.name)
-            if isinstance(definition, Definition) and definition not in project.reached:
-                found += _check_names(project, unit, item)
+    found += _check_unreached(project, unit)
     starts = [item.span.line for item in unit.file.items]
     return _ordered(without_consequences(found, unit.path, unit.text, starts))
 
@@ -99,28 +97,59 @@ def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
 # --- names of what nothing instantiates ----------------------------------------------------------------------------
 
 
-def _check_names(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> list[Diagnostic]:
-    """Unknown names in a body that no model of the file reaches; with defaults for all, the whole body."""
-    elaborator = Elaborator(project)
-    if isinstance(item, ast.ModuleDef) and all(each.default is not None for each in item.static):
-        definition = unit.names[item.name]
-        stars = any(
-            isinstance(axis, ast.Star)
-            for each in item.inputs
-            if isinstance(each.type, ast.TensorTypeExpr)
-            for axis in each.type.axes
-        )
-        if isinstance(definition, Definition) and not stars:
-            found: list[Diagnostic] = []
-            try:
-                point = point_of(elaborator, definition, {}, item.span)
-                build(project, point, item.span, report=found.append)
-            except ElabError as error:
-                found.append(error.diagnostic)
-            except Silent:
-                pass
-            return [each for each in found + elaborator.diagnostics if not _open(each)]
-    return list(_unknown_names(unit, item))
+def _check_unreached(project: Project, unit: Unit) -> list[Diagnostic]:
+    """Modules and fns that no model of the file got to: a module whose static values are known, because all have defaults or a
+    statement in error instantiates it, is checked on inputs of any size; the others for unknown names alone."""
+    found: list[Diagnostic] = []
+    items = [item for item in unit.file.items if isinstance(item, ast.ModuleDef | ast.FnDef)]
+    left = {item.name: item for item in items if _unreached(project, unit, item)}
+    while ready := next((item for item in left.values() if _static(project, unit, item) is not None), None):
+        found += _check_alone(project, unit, ready)
+        del left[ready.name]
+        left = {name: item for name, item in left.items() if _unreached(project, unit, item)}
+    return found + [each for item in left.values() for each in _unknown_names(unit, item)]
+
+
+def _unreached(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> bool:
+    definition = unit.names.get(item.name)
+    return (
+        isinstance(definition, Definition) and definition.node is item and definition not in project.reached
+    )
+
+
+def _static(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> dict[str, Any] | None:
+    """The static values that a module can be checked with; None if there are none, or its inputs leave axes open."""
+    if not isinstance(item, ast.ModuleDef) or item.is_model or not all(map(_closed, item.inputs)):
+        return None
+    definition = unit.names[item.name]
+    known = project.instantiated.get(definition) if isinstance(definition, Definition) else None
+    if known is not None and not any(isinstance(value, Dim) for value in known.values()):
+        return known
+    return {} if all(each.default is not None for each in item.static) else None
+
+
+def _closed(item: ast.Field) -> bool:
+    """Whether an input's type gives every axis a name or a size."""
+    axes = item.type.axes if isinstance(item.type, ast.TensorTypeExpr | ast.GroupTypeExpr) else ()
+    return not any(isinstance(axis, ast.Star | ast.Wildcard) for axis in axes)
+
+
+def _check_alone(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> list[Diagnostic]:
+    elaborator, found = Elaborator(project), list[Diagnostic]()
+    definition = unit.names[item.name]
+    assert isinstance(definition, Definition) and isinstance(definition.node, ast.ModuleDef)
+    try:
+        point = point_of(elaborator, definition, _static(project, unit, item) or {}, item.span)
+        build(project, point, item.span, report=found.append)
+    except ElabError as error:
+        found.append(error.diagnostic)
+    except Silent:
+        pass
+    found += elaborator.diagnostics
+    facts = {part.span for condition in definition.node.where for part in conditions.parts(condition)}
+    if any(each.span in facts for each in found):
+        return []  # with these values it can't be called at all, which the call is told
+    return [each for each in found if not _open(each)]
 
 
 def _open(diagnostic: Diagnostic) -> bool:

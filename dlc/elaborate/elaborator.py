@@ -51,6 +51,7 @@ class Elaborator:
         self.rules: dict[str, list[InitRuleClosure]] = {}
         self.diagnostics: list[Diagnostic] = []
         self.failures = 0
+        self.told_inside: set[Span] = set()
         self._values: list[ast.Let | ast.Preset] = []
         self.made: dict[Any, Instantiation] = {}
         self._seen: set[tuple[str, Span]] = set()

@@ -101,7 +101,17 @@ class Frame:
         raise ElabError(self.told(problem, span, slots))
 
     def report(self, problem: Problem, span: Span, **slots: Any) -> None:
-        self.elaborator.report(self.told(problem, span, slots))
+        self._report(self.told(problem, span, slots))
+
+    def _report(self, diagnostic: Diagnostic) -> None:
+        """Of one call of the library only the first problem is told: what else is wrong inside follows from it."""
+        if self.origin is None:
+            self.elaborator.report(diagnostic)
+        elif self.origin.span not in self.elaborator.told_inside:
+            self.elaborator.told_inside.add(self.origin.span)
+            self.elaborator.report(diagnostic)
+        else:
+            self.elaborator.failures += 1
 
     def told(self, problem: Problem, span: Span, slots: dict[str, Any]) -> Diagnostic:
         diagnostic = problem.at(span, chain=self.chain, **slots)
@@ -112,7 +122,7 @@ class Frame:
         try:
             return work()
         except ElabError as error:
-            self.elaborator.report(error.diagnostic)
+            self._report(error.diagnostic)
         except Silent:
             pass
         except DimTooLarge as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -72,6 +73,7 @@ class Project:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root.resolve() if root else None
         self.units: dict[str, Unit] = {}
+        self.instantiated: dict[Definition, dict[str, Any]] = {}  # with the static values of the first time
         self.reached: set[Definition] = set()  # what some model or train block of the file called
         self.diagnostics: list[Diagnostic] = []
         self._open: list[str] = []

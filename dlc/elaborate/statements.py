@@ -45,10 +45,26 @@ def run(frame: Frame, statement: ast.Stmt) -> None:
         return True
 
     if frame.guarded(work) is None:
-        for name in assigned(statement) | _changed_in_place(statement):
-            frame.env[name] = POISON
-        if isinstance(statement, ast.Return):
+        _recover(frame, statement)
+
+
+def _recover(frame: Frame, statement: ast.Stmt) -> None:
+    """Go on behind a statement in error: its targets are poisoned, and what else is wrong with it is told."""
+    from dlc.elaborate.salvage import salvage
+
+    for name in assigned(statement) | _changed_in_place(statement):
+        frame.env[name] = POISON
+    salvage(frame, statement)
+    match statement:
+        case ast.Return():
             frame.returned, frame.has_returned = POISON, True
+        case ast.For(body=body):
+            run_body(frame, body)
+        case ast.If(_, then, otherwise):
+            run_body(frame, then)
+            returned, frame.has_returned = frame.has_returned, False
+            run_body(frame, otherwise)
+            frame.has_returned = frame.has_returned and returned
 
 
 def _changed_in_place(statement: ast.Stmt) -> set[str]:
@@ -90,7 +106,8 @@ def target_names(target: ast.Target) -> set[str]:
 
 
 def _assign(frame: Frame, node: ast.Assign) -> None:
-    bind(frame, node.target, evaluate(frame, node.value), node.value)
+    value = evaluate(frame, node.value)
+    bind(frame, node.target, value, node.value.stage if isinstance(node.value, ast.Pipe) else node.value)
 
 
 def bind(frame: Frame, target: ast.Target, value: Any, node: ast.Node) -> None:
@@ -170,8 +187,9 @@ def _parts(frame: Frame, value: Any, count: int, node: ast.Node) -> list[Any]:
 
 def _unpack_help(value: Tensor, node: ast.Node) -> str:
     help = "a tensor unpacks along its first axis; use `chunk` or `split` for another"
-    call = node.stage if isinstance(node, ast.Pipe) else node
-    made = isinstance(call, ast.Call) and value.made_at == call.span and value.made_by
+    if value.type.axes[0].constant is not None:
+        help = f"a tensor unpacks along its first axis, and that is {value.type.axes[0]}"
+    made = isinstance(node, ast.Call) and value.made_at == node.span and value.made_by
     return f"`{value.made_by}` gives one tensor; {help}" if made else help
 
 
