@@ -32,7 +32,7 @@ from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Param, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.facts import Facts
+from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 
 STEP_LIMIT = 2_000_000
@@ -169,14 +169,17 @@ class Elaborator:
         self.project.reached.add(callee.definition)
         key = key_of(callee, bound, self.training)
         found = self.made.get(key)
-        if found is not None and not (found.broken and callee.definition.library):
-            return found  # what is wrong inside the library is told at each of the calls that lead there
+        # what is wrong inside the library is told at each of the calls that lead there
+        if (
+            found is not None
+            and not (found.broken and callee.definition.library)
+            and _proved(caller, found, bound)
+        ):
+            return found
         self._check_depth(caller, callee, node)
         self._open.append(((callee.definition, callee.entry), callee.name))
         try:
-            made = self._elaborate(
-                callee, bound, _chain(caller, callee, node), _origin(caller, callee, bound, node)
-            )
+            made = self._elaborate(caller, callee, bound, node)
         except RecursionError:
             self._too_deep(caller, node)
         finally:
@@ -199,29 +202,31 @@ class Elaborator:
         found = f"{len(self._open)} calls inside each other"
         caller.fail(problems.BUDGET, node.span, what="this nesting", found=found, limit=DEPTH_LIMIT)
 
-    def _elaborate(
-        self, callee: Callee, bound: Bound, chain: tuple[str, ...], origin: Origin | None
-    ) -> Instantiation:
+    def _elaborate(self, caller: Frame, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
         from dlc.elaborate.statements import run_body
 
-        frame = self._frame(callee, bound, chain)
-        frame.origin = origin
+        needs: list[Relation] = []
+        frame = self._frame(callee, bound, _chain(caller, callee, node))
+        frame.origin = _origin(caller, callee, bound, node)
         inputs = self._enter_inputs(frame, callee, bound)
         frame.where = []
         for condition in [part for each in callee.where for part in conditions.parts(each)]:
             frame.guarded(partial(conditions.assume, frame, condition))
+        if callee.definition.library:
+            frame.facts.beyond = partial(_at_the_call, caller, bound, needs)
         before = self.failures
         if callee.entry:
             self._enter_main(frame, callee)
         run_body(frame, callee.body)
         broken = self.failures > before
         if not callee.is_module and _is_static(frame.returned) and frame.has_returned:
-            return Instantiation("", None, broken, frame.returned)
+            return Instantiation("", None, broken, frame.returned, tuple(needs))
         results, outputs = parameters.finish_outputs(frame, callee)
         if isinstance(results, Poison):
             return Instantiation("", None, True)
+        frame.where += needs
         function = self._close(frame, callee, inputs, outputs)
-        return Instantiation(function.name, results, broken)
+        return Instantiation(function.name, results, broken, needs=tuple(needs))
 
     def _frame(self, callee: Callee, bound: Bound, chain: tuple[str, ...]) -> Frame:
         definition = callee.definition
@@ -324,6 +329,21 @@ class Elaborator:
 def _alternatives(owner: Frame, a: Any, b: Any) -> bool:
     """Two branches of `if training` may declare the same parameter."""
     return bool(owner.dead)
+
+
+def _at_the_call(caller: Frame, bound: Bound, needs: list[Relation], relation: Relation) -> bool | None:
+    """Whether a relation between a callee's sizes holds by the facts of the caller; what was found out is noted in `needs`."""
+    if not relation.symbols <= bound.names.keys():
+        return None
+    answer = caller.facts.decide(relation.substitute(bound.names))
+    if answer is not None:
+        needs.append(relation if answer else relation.negated())
+    return answer
+
+
+def _proved(caller: Frame, made: Instantiation, bound: Bound) -> bool:
+    """Whether a caller's facts have all that an instantiation needs."""
+    return all(caller.facts.decide(need.substitute(bound.names)) is True for need in made.needs)
 
 
 def _chain(caller: Frame, callee: Callee, node: ast.Node) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ from dlc.ir.nodes import Child, Op, Value
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, Lookup, evaluate_axis
 from dlc.types.dims import Dim
+from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
 
 
@@ -88,6 +89,8 @@ class Instantiation:
     results: Any
     broken: bool = False
     static_result: Any = None
+    needs: tuple[Relation, ...] = ()
+    """What a body of the library took from the facts of its first caller, and every other must prove."""
 
 
 # --- entry points ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ A proof tries, in this order: normal forms under the facts (`dim_system.py`), li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, proved, simplified
@@ -31,6 +31,10 @@ class Relation:
     def substitute(self, values: Mapping[str, int | Dim]) -> Relation:
         return Relation(self.left.substitute(values), self.op, self.right.substitute(values))
 
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset(self.left.symbols) | frozenset(self.right.symbols)
+
     def negated(self) -> Relation:
         return Relation(self.left, _OPPOSITE[self.op], self.right)
 
@@ -39,15 +43,21 @@ class Relation:
 
 
 class Facts:
-    """An immutable set of assumptions. Symbols are >= 1; those in `nonnegative` or stated to be are >= 0."""
+    """An immutable set of assumptions. Symbols are >= 1; those in `nonnegative` or stated to be are >= 0.
 
-    __slots__ = ("_answers", "_samples", "_system", "nonnegative", "relations")
+    `beyond` is asked for what the assumptions leave open: what holds where these sizes come from."""
+
+    __slots__ = ("_answers", "_samples", "_system", "beyond", "nonnegative", "relations")
 
     def __init__(
-        self, relations: tuple[Relation, ...] = (), nonnegative: frozenset[str] = frozenset()
+        self,
+        relations: tuple[Relation, ...] = (),
+        nonnegative: frozenset[str] = frozenset(),
+        beyond: Callable[[Relation], bool | None] | None = None,
     ) -> None:
         weakened = {name for relation in relations if (name := _stated_nonnegative(relation))}
         self.relations = relations
+        self.beyond = beyond
         self.nonnegative = nonnegative | weakened
         self._system = System(self.nonnegative)
         self._answers: dict[Relation, bool | None] = {}
@@ -70,8 +80,8 @@ class Facts:
         """With one more fact. `T >= 0` takes the default `T >= 1` back."""
         name = _stated_nonnegative(relation)
         if name is not None and name not in self.nonnegative:
-            return Facts((*self.relations, relation), self.nonnegative)
-        new = Facts((), self.nonnegative)
+            return Facts((*self.relations, relation), self.nonnegative, self.beyond)
+        new = Facts((), self.nonnegative, self.beyond)
         new.relations = (*self.relations, relation)
         new._system = _with_relation(self._system, relation)
         return new
@@ -84,9 +94,12 @@ class Facts:
     def decide(self, relation: Relation) -> bool | None:
         if relation not in self._answers:
             try:
-                self._answers[relation] = self._search(*_compared(relation))
+                answer = self._search(*_compared(relation))
             except (DimTooLarge, ZeroDivisionError):
-                self._answers[relation] = None
+                answer = None
+            if answer is None and self.beyond is not None:
+                answer = self.beyond(relation)
+            self._answers[relation] = answer
         return self._answers[relation]
 
     def prove_eq(self, a: int | Dim, b: int | Dim) -> bool | None:
