@@ -4,6 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# An editable install leaves this to the first run; where Python may not write, every run would compile dlc again.
+BYTECODE := $(BIN)/python -m compileall -q dlc backends
 
 .PHONY: demo test fast lint golden clean
 
@@ -42,10 +44,12 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable ".[all]"
+	$(BYTECODE)
 	@touch $@
 
 # torchvision and timm have no CPU build; their Python parts are the references of some tests.
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable ".[dev]"
 	$(PIP) --no-deps torchvision==0.28.0
+	$(BYTECODE)
 	@touch $@

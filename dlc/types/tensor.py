@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from dlc.types.dims import Dim
@@ -41,6 +42,9 @@ class TensorType:
     @property
     def size(self) -> Dim:
         """The number of elements."""
+        shape = self.shape
+        if shape is not None:
+            return Dim.of(prod(shape))
         total = Dim.of(1)
         for axis in self.axes:
             total = total * axis
