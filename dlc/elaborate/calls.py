@@ -163,6 +163,8 @@ def labeled(frame: Frame, node: ast.Labeled) -> Any:
     if isinstance(inner, ast.Pipe):
         return pipe(frame, inner, node.label)
     value = evaluate(frame, inner)
+    if _is_module(value):  # `norm = layer_norm as ln_1`: empty parentheses may be left out
+        return apply(frame, value, Given(), inner, node.label)
     if isinstance(value, Instance) and value.path is None:
         value.label = node.label
     elif isinstance(value, Tensor):
@@ -189,13 +191,16 @@ def pipe(frame: Frame, node: ast.Pipe, label: ast.Label | None = None) -> Any:
     return _into(frame, callee, first, args, stage, label)
 
 
+def _is_module(value: Any) -> bool:
+    return isinstance(value, PresetRef) or (
+        isinstance(value, Definition) and isinstance(value.node, ast.ModuleDef)
+    )
+
+
 def _into(
     frame: Frame, callee: Any, first: tuple[Any, Span], args: Given, node: ast.Expr, label: ast.Label | None
 ) -> Any:
-    is_module = isinstance(callee, PresetRef) or (
-        isinstance(callee, Definition) and isinstance(callee.node, ast.ModuleDef)
-    )
-    if is_module:
+    if _is_module(callee):
         tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
         if tensor is not None and not args.rest:
             help = f"further tensors come in a second call: `x |> {callee.name}(…)(y)`"

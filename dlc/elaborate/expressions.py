@@ -85,7 +85,7 @@ def _tuple(frame: Frame, node: ast.TupleExpr) -> tuple[Any, ...]:
 
 
 def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
-    saved = dict(frame.env)
+    saved, turning = dict(frame.env), set(frame.turning)
     result = []
     for item in iterate(frame, evaluate(frame, node.iterable), node.iterable):
         bind_static(frame, node.target, item)
@@ -99,7 +99,7 @@ def _comprehension(frame: Frame, node: ast.ListComp) -> list[Any]:
                 found=f"over {LIST_LIMIT:,}",
                 limit=f"{LIST_LIMIT:,}",
             )
-    frame.env = saved
+    frame.env, frame.turning = saved, turning
     check_size(frame, result, node)
     return result
 
@@ -110,6 +110,7 @@ def bind_static(frame: Frame, target: ast.Target, value: Any) -> None:
         case ast.NameTarget(id):
             if id != "_":
                 frame.env[id] = value
+                frame.turning.add(id)
         case ast.TupleTarget(items):
             if not isinstance(value, list | tuple) or len(value) != len(items):
                 frame.fail(problems.UNPACK, target.span, found=show(value), count=len(items))

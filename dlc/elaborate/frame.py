@@ -74,6 +74,7 @@ class Frame:
     children: dict[str, Child] = field(default_factory=dict)
     unnamed: dict[str, int] = field(default_factory=dict)
     loops: list[LoopContext] = field(default_factory=list)
+    turning: set[str] = field(default_factory=set)  # names that hold a loop's variable, also behind the loop
     rules: list[InitRuleClosure] = field(default_factory=list)
     outputs: tuple[ast.Field, ...] = ()
     returned: Any = None

@@ -86,16 +86,19 @@ def local_path(frame: Frame, name: str, label: ast.Label | None) -> str:
 
 
 def _in_loops(frame: Frame, text: str, label: ast.Label | None, loops: list[LoopContext]) -> str:
-    """The label with what the loops around it add: a prefix for a labelled loop, an index behind it otherwise."""
+    """The label with what the loops around it add: a prefix for a labelled loop, an index behind it otherwise.
+
+    An index is left out where a label already mentions the loop's variable: its own, that of a loop inside, or
+    the instance's.
+    """
     prefixes: list[str] = []
     suffixes: list[str] = []
-    for loop in loops:
-        covered = label is not None and mentions(label, loop.names)
+    for depth, loop in enumerate(loops):
+        labels = (label, *(each.label for each in loops[depth:]))
+        covered = any(each is not None and mentions(each, loop.names) for each in labels)
         if loop.label is not None:
             prefix = label_text(frame, loop.label)
-            if not mentions(loop.label, loop.names) and not covered:
-                prefix = f"{prefix}.{loop.index}"
-            prefixes.append(prefix)
+            prefixes.append(prefix if covered else f"{prefix}.{loop.index}")
         elif not covered:
             suffixes.append(str(loop.index))
     return ".".join(part for part in (*prefixes, text, *suffixes) if part)

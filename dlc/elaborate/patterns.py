@@ -87,7 +87,7 @@ class Pattern:
             return self.given[name]
         if name in self.sizes:
             return self.sizes[name]
-        if any(name in loop.names for loop in self.frame.loops):
+        if name in self.frame.turning:
             return None
         value = self.frame.env.get(name)
         if isinstance(value, int | Dim) and not isinstance(value, bool):
@@ -145,7 +145,7 @@ class Pattern:
             told = f"`{shown}` is {product}" if str(product) != shown else f"the pattern says `{shown}`"
             unproved = "" if equal is False else ", and nothing says that they are equal"
             message = f"axis {axis} of the tensor is {size}, {told}{unproved}"
-            self.fail(message, *where, notes=notes, help=self._mismatch_help(equal, product, size))
+            self.fail(message, *where, notes=notes, help=self._mismatch_help(equal, group, product, size))
         if product == Dim.of(1):
             self.sizes[unknown[0]] = size
             return
@@ -158,10 +158,15 @@ class Pattern:
             self.fail(f"axis {axis}: {size} {verb} a multiple of {product}", *where, notes=notes, help=help)
         self.sizes[unknown[0]] = facts.simplify(size // product)
 
-    def _mismatch_help(self, equal: bool | None, product: Dim, size: Dim) -> str:
+    def _mismatch_help(self, equal: bool | None, group: Group, product: Dim, size: Dim) -> str:
         if re.search(rf"\b{re.escape(str(size))}\b", self.text) and str(product) in self.frame.dims:
             return f"`{product}` and `{size}` are sizes of this body: are they swapped?"
-        return "" if equal is False else f"state it: `where {product} == {size}`"
+        if equal is None:
+            return f"state it: `where {product} == {size}`"
+        taken = [name for name in group.names if name in self.frame.static and name not in self.given]
+        if not taken:
+            return ""
+        return f"`{taken[0]}` is a static parameter here, {product}; an axis of the pattern's own needs another name"
 
     def order(self, groups: list[Group]) -> list[str]:
         return [name for group in groups for name in group.names]

@@ -19,7 +19,7 @@ from dlc.elaborate.types import axes_text, declared_dtype, written_type
 from dlc.elaborate.values import POISON, GroupValue, Instance, Poison, Tensor, show, type_name
 from dlc.ir.nodes import Op, Param, Value
 from dlc.syntax import ast
-from dlc.types.axes import AxisError, Binding, evaluate_axis
+from dlc.types.axes import AxisError, Binding, evaluate_axis, unbound_names
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
@@ -52,7 +52,7 @@ def _recover(frame: Frame, statement: ast.Stmt) -> None:
     """Go on behind a statement in error: its targets are poisoned, and what else is wrong with it is told."""
     from dlc.elaborate.salvage import salvage
 
-    for name in assigned(statement) | _changed_in_place(statement):
+    for name in assigned(statement) | _changed_in_place(statement) | _sizes_named(frame, statement):
         frame.env[name] = POISON
     salvage(frame, statement)
     match statement:
@@ -65,6 +65,14 @@ def _recover(frame: Frame, statement: ast.Stmt) -> None:
             returned, frame.has_returned = frame.has_returned, False
             run_body(frame, otherwise)
             frame.has_returned = frame.has_returned and returned
+
+
+def _sizes_named(frame: Frame, statement: ast.Stmt) -> set[str]:
+    """The names of sizes that a binding would have introduced: `x: [B, h, w] = …`."""
+    match statement:
+        case ast.Assign(ast.NameTarget(_, ast.TensorTypeExpr(_, axes)), _):
+            return {name for axis in axes for name in unbound_names(axis, lambda each: size_of(frame, each))}
+    return set()
 
 
 def _changed_in_place(statement: ast.Stmt) -> set[str]:
@@ -123,6 +131,7 @@ def bind(frame: Frame, target: ast.Target, value: Any, node: ast.Node) -> None:
                 value.name = id
             if id != "_":
                 frame.env[id] = name_value(frame, id, value)
+                frame.turning.discard(id)
         case ast.TupleTarget(items):
             for item, part in zip(items, _parts(frame, value, len(items), node), strict=True):
                 bind(frame, item, part, node)
@@ -225,6 +234,9 @@ def _check_binding(frame: Frame, target: ast.NameTarget, value: Any) -> Any:
         frame.fail(problems.BINDING_TYPE, target.span, name=target.id, expected=expected, reason=reason)
     if written.dtype == "float" and value.type.is_float:
         value = cast(frame, target, value, wanted)
+    named: set[str] = frame.cached.setdefault(("sizes named", target.span), set())
+    for name in named:  # by this binding in an earlier turn of a loop: each turn has sizes of its own
+        frame.dims.pop(name, None)
     binding = Binding(lambda name: size_of(frame, name), frame.facts)
     try:
         binding.match(written.axes, value.type.axes)
@@ -242,6 +254,7 @@ def _check_binding(frame: Frame, target: ast.NameTarget, value: Any) -> Any:
         )
     for name, size in binding.dims.items():
         frame.dims[name] = size
+        named.add(name)
     return value
 
 
