@@ -96,18 +96,22 @@ def _surround(kernel: Kernel, main: SBlockInfo, inlines: Callable[[SBlockInfo], 
 
 
 def _store_by_tiles(kernel: Kernel, main: SBlockInfo, tiling: Tiling) -> None:
-    """Index the intermediate result by tile, [m] as [m / 8, 8], so that TVM sees that only one tile is ever needed.
+    """Index the intermediate result by tile, [m, n] as [m / 8, n / 48, 8, 48], so that TVM sees that only one tile is
+    ever needed.
 
-    Without it, and with an unknown number of rows, each thread would allocate room for all rows.
+    Without it, and with an unknown number of rows, each thread would allocate room for all rows. Where one of the axes
+    has an unknown size both are cut, as a row of the tile must stay in one piece to be kept in registers.
     """
     heights = {tiling.row: tiling.rows, tiling.column: tiling.vectors * kernel.lanes(main)}
+    if all(constant(main.dom()[axis]) is not None for axis in heights if axis is not None):
+        return
     axes, store = output_axes(kernel, main), kernel.stmt(main).body
     if not hasattr(store, "indices"):  # several stores, as argmax has
         raise NotApplicable("a single output")
     tiles = {
         at: heights[axis]
         for axis in heights
-        if axis is not None and constant(main.dom()[axis]) is None
+        if axis is not None
         for at, index in enumerate(store.indices)
         if index.same_as(axes[axis])
     }
@@ -116,8 +120,7 @@ def _store_by_tiles(kernel: Kernel, main: SBlockInfo, tiling: Tiling) -> None:
         outer = [tirx.floordiv(i, tiles[at]) if at in tiles else i for at, i in enumerate(indices)]
         return [*outer, *(tirx.floormod(indices[at], size) for at, size in sorted(tiles.items()))]
 
-    if tiles:
-        kernel.sch.transform_layout(main.block_rv, ("write", 0), tiled, assume_injective_transform=True)
+    kernel.sch.transform_layout(main.block_rv, ("write", 0), tiled, assume_injective_transform=True)
 
 
 def _producers(kernel: Kernel, main: SBlockInfo) -> set[str]:
