@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
 from dlc.ir.nodes import Attr, Op, Value
+from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import neural, rows, shapes
 from dlc_torch.draft import DONE, Drafter, Say, without_defaults
@@ -291,6 +292,16 @@ def dropout(d: Drafter, op: Op) -> Expr:
     return Call(Word("F.dropout"), (d.tensor(op.inputs[0]), p, Keyword("training", Training())))
 
 
+def drop_path(d: Drafter, op: Op) -> Expr:
+    """Dropout of whole rows: of a one for each row, which their residual branch is multiplied with."""
+    count, *rest = op.out.type.axes
+    p = d.attribute(op, "p", op.attr("p", 0.0))
+    shape = (count, *(Dim.of(1) for _ in rest))
+    ones = d.create("torch.ones", sizes(shape), d.dtype_of(op.out.name), "f32")
+    kept = Call(Word("F.dropout"), (ones, p, Keyword("training", Training())))
+    return d.tensor(op.inputs[0]) if not op.attr("p", 0.0) else Binary("*", d.tensor(op.inputs[0]), kept)
+
+
 def classified(d: Drafter, op: Op) -> Expr | None:
     """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those
     are flattened."""
@@ -397,9 +408,7 @@ FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
 
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what
 # they do.
-KEPT = frozenset(
-    {"rope", "attention", "local_response_norm", "drop_path", "pixel_shuffle", "resize", "selective_scan"}
-)
+KEPT = frozenset({"rope", "attention", "local_response_norm", "pixel_shuffle", "resize", "selective_scan"})
 
 
 def is_native(op: Op) -> bool:
@@ -443,6 +452,7 @@ SAY: Mapping[str, Say] = {
     "truncated_normal": truncated_normal,
     "orthogonal": orthogonal,
     "dropout": dropout,
+    "drop_path": drop_path,
     "attention": attention,
     "norm": norm,
     "cross_entropy": classified,

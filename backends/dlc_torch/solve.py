@@ -138,6 +138,7 @@ class _Solver:
     known: dict[str, tuple[Value, ...]] = field(default_factory=dict)
     own: dict[str, tuple[Value, ...]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
+    mixed: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in self.members[0] if self.members else ():
@@ -147,6 +148,8 @@ class _Solver:
 
     def run(self, columns: Sequence[Column]) -> Solution:
         found: dict[int, Expr] = {}
+        self.mixed = self._mixed(columns)
+        self.used.clear()
         for i, column in enumerate(columns):
             expr = self._from_statics(column) if column.varies else self._believed(column)
             if expr is not None:
@@ -232,6 +235,8 @@ class _Solver:
         value = column.values[0]
         same = [name for name, values in self.known.items() if set(values) == {value}]
         named = [name for name in (column.role, *SYNONYMS.get(column.role, ())) if name in same]
+        if column.role == "limit" and not named:  # what a spec states of sizes, it mostly states in numbers
+            return None
         if named and not (value in (0, 1) and (column.role in WEAK or column.role in NATURAL)):
             return self._use(named[0])
         if isinstance(value, float):
@@ -239,12 +244,28 @@ class _Solver:
             return self._use(same[0]) if rare else self._root(value)
         if column.role in WEAK:
             return None
-        least = LEAST_EQUAL if column.role in SIZES else LEAST_FACTOR
+        least = LEAST_EQUAL if column.role in SIZES and column.role != "size" else LEAST_FACTOR
         if value >= least and len(same) == 1 and not self._ambiguous(value):
             return self._use(same[0])
-        if value >= 2 * LEAST_FACTOR and not same:
+        if value >= 2 * LEAST_FACTOR and not same and column.role not in self.mixed:
             return self._believed_term(value)
         return None
+
+    def _mixed(self, columns: Sequence[Column]) -> frozenset[str]:
+        """Roles whose numbers are terms of a parameter here and there only: a chain of 416, 448, 480, 512 is no
+        `6 * stem`."""
+        numbers: dict[str, set[int]] = {}
+        for column in columns:
+            value = column.values[0]
+            if not column.varies and isinstance(value, int) and value >= 2 * LEAST_FACTOR:
+                numbers.setdefault(column.role, set()).add(value)
+        held = {value for values in self.known.values() for value in values}
+        others = {role: {n for n in values if n not in held} for role, values in numbers.items()}
+        return frozenset(
+            role
+            for role, values in others.items()
+            if sum(self._believed_term(value) is None for value in values) > len(values) / 2
+        )
 
     def _root(self, value: float) -> Expr | None:
         """`math.sqrt(d)`, for a number that nobody would have written."""
@@ -264,7 +285,8 @@ class _Solver:
     def _again(self, column: Column) -> Expr | None:
         """A parameter that is believed elsewhere, for a number that would have been too small to tell."""
         value = column.values[0]
-        if column.varies or column.role in WEAK or not isinstance(value, int) or value < 4:
+        least = LEAST_FACTOR if column.role.startswith("size") else LEAST_EQUAL
+        if column.varies or column.role in (*WEAK, "limit") or not isinstance(value, int) or value < least:
             return None
         same = [name for name, values in self.known.items() if set(values) == {value}]
         sure = len(same) == 1 and same[0] in self.used and not self._ambiguous(value)

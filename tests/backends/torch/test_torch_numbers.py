@@ -10,6 +10,7 @@ from dlc_torch import BACKEND
 from dlc_torch.grad import gradients
 from dlc_torch.load import build
 
+import dlc
 from dlc import ops
 from dlc.backend import EmitOptions
 from dlc.ops import samples
@@ -81,6 +82,20 @@ def test_training_mode_updates_buffers() -> None:
     np.testing.assert_allclose(runnable(**given)["output"], expected["output"], rtol=1e-6)
     state = runnable.native.state_dict()
     np.testing.assert_allclose(state["moving.average"], updates["moving.average"], rtol=1e-6)
+
+
+def test_drop_path_follows_the_mode() -> None:
+    """Rows of a branch are kept, scaled, or dropped as a whole in training, and untouched otherwise."""
+    body = "param gain: [] = 1.0\n    return drop_path(0.25)(x) * gain"
+    spec = dlc.loads(f"model M()(x: [B, 3, 5]) -> [B, 3, 5] {{\n    {body}\n}}\n")
+    network = spec["M"].compile("torch").native
+    x = torch.ones(200, 3, 5)
+    assert torch.equal(network.eval()(x), x)
+    torch.manual_seed(0)
+    rows = network.train()(x).flatten(1)
+    assert torch.equal(rows.amin(dim=1), rows.amax(dim=1))
+    assert sorted({round(value, 5) for value in rows[:, 0].tolist()}) == [0.0, round(1 / 0.75, 5)]
+    assert 25 < int((rows[:, 0] == 0).sum()) < 80
 
 
 def test_batch_norm_in_training() -> None:

@@ -54,6 +54,14 @@ def texts(solution: Solution) -> list[str]:
         ([("stride", (1,))], [{"stride": 1}], ["1"]),
         ([("count", (12,))], [{"layers": 12, "heads": 12}], ["layers"]),
         ([("value", (22.627416997969522,))], [{"d": 512}], ["math.sqrt(d)"]),
+        # What a spec asks of a size is stated in numbers; a term holds for all numbers of a role or for none.
+        ([("out_channels", (32,)), ("limit", (32,))], [{"growth": 32}], ["growth", "32"]),
+        ([("limit", (1024,))], [{"context": 1024}], ["context"]),
+        (
+            [("num_features", (384,)), ("num_features", (416,)), ("num_features", (448,))],
+            [{"stem": 64}],
+            ["384", "416", "448"],
+        ),
     ],
 )
 def test_numbers(columns: list[Any], statics: list[dict[str, Any]], expected: list[str]) -> None:
