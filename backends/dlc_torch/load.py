@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import linecache
 import types
@@ -80,6 +82,8 @@ def load(artifact: Artifact, weights: Mapping[str, Array], device: str = "cpu") 
         _fill(native, weights, artifact.meta["dtypes"])
         native.to(place)
         native.train(bool(artifact.meta["training"]))
+    elif artifact.meta["training"] and "training" in inspect.signature(native).parameters:
+        native = functools.partial(native, training=True)
     return TorchRunnable(native, artifact.meta, place)
 
 

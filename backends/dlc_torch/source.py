@@ -138,9 +138,8 @@ class Source:
         draft = made.unit.drafts[0]
 
         def settle(expr: Expr) -> Expr:
-            return transform(
-                _named(expr, {}), lambda node: Word("training") if isinstance(node, Training) else node
-            )
+            given = transform(expr, lambda node: Word("training") if isinstance(node, Training) else node)
+            return _named(given, {})
 
         draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
         return self._def(made, draft, made.name, [], _doc(draft.function, 1), 0, _signature(made, False))
@@ -160,6 +159,8 @@ class Source:
         written = Body(draft, indent + 1, taken if first else taken | set(made.solution.arguments))
         needs = sorted(draft.needs, key=lambda need: (need == "device", need)) if not first else []
         extra = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
+        if draft.function.name == self.entry:  # nothing else calls it
+            extra = [f"{each} = False" if each == "training: bool" else each for each in extra]
         inputs = [f"{each}: Tensor" for each in written.inputs]
         signature = ", ".join([*first, *inputs, *more, *extra])
         result = (

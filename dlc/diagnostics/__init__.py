@@ -69,13 +69,21 @@ class Problem:
         return Diagnostic(
             code=self.code,
             severity=self.severity,
-            message=self.message.format(**slots),
+            message=_shortened(self.message.format(**slots)),
             span=span,
-            notes=tuple(notes),
-            help=help,
+            notes=tuple(map(_shortened, notes)),
+            help=_shortened(help),
             chain=tuple(chain),
             fixes=tuple(fixes) or _spelling_fix(self.code, span, help),
         )
+
+
+_LONG_WORD = re.compile(r"\S{160,}")
+
+
+def _shortened(text: str) -> str:
+    """A text whose longest words (a name of a whole page, say) are cut."""
+    return _LONG_WORD.sub(lambda found: f"{found.group()[:60]}…", text)
 
 
 # Problems whose place is exactly the misspelled word.

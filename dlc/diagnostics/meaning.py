@@ -59,8 +59,8 @@ NOT_CALLABLE = Problem(
 DEFINED_TWICE = Problem(
     "E0107",
     "a name defined twice",
-    "`{name}` is defined twice in this file",
-    "Items of a file share one space of names.",
+    "`{name}` is defined twice {where}",
+    "Items of a file share one space of names, and so do the parameters of an item.",
     wrong="let N = 1\nlet N = 2\n",
     right="let N = 1\nlet M = 2\n",
 )
@@ -249,6 +249,14 @@ LET_CYCLE = Problem(
     "A `let` or preset may use others of the file, in any order, but not itself.",
     wrong="let A = B + 1\nlet B = A + 1\n",
     right="let A = 1\nlet B = A + 1\n",
+)
+BAD_PRESET = Problem(
+    "E0210",
+    "a preset that is no model at settings",
+    "{message}",
+    "A preset is a model, or another preset, called with the settings that differ from its defaults.",
+    wrong="model M(d: int = 4)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d)\n}\npreset Big = M\n",
+    right="model M(d: int = 4)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d)\n}\npreset Big = M(d=64)\n",
 )
 
 # --- E03xx: types and shapes -----------------------------------------------------------------------------------
@@ -446,4 +454,13 @@ UPDATE_TARGET = Problem(
     "`update` gives a buffer that the same module declares its new value.",
     wrong="model M()(x: [B, 4]) -> [B, 4] {\n    param seen: [] = 0.0\n    update seen = seen + 1.0\n    return x + seen\n}\n",
     right="model M()(x: [B, 4]) -> [B, 4] {\n    buffer seen: [] = 0.0\n    update seen = seen + 1.0\n    return x + seen\n}\n",
+)
+BAD_LABEL = Problem(
+    "E0507",
+    "a label that no path can have",
+    "the label {label} {reason}",
+    "Paths are labels joined by dots, and patterns over them use stars and braces. So a label holds letters, digits, `_`, `-` and "
+    "the like, with no part empty; in its string only `{…}` interpolates.",
+    wrong='model M()(x: [B, 4]) -> [B, 4] {\n    return x |> linear(4) as "layer {{0}}"\n}\n',
+    right='model M()(x: [B, 4]) -> [B, 4] {\n    return x |> linear(4) as "layer-0"\n}\n',
 )

@@ -93,7 +93,7 @@ BAD_SETTING = Problem(
 BAD_OPTIMIZER = Problem(
     "E0704",
     "an unknown optimizer",
-    "there is no optimizer `{name}`",
+    "{message}",
     "Optimizers are sgd, adam, adamw, lion, adafactor, muon.",
     wrong=_train(_BATCH + _LOSS + "optimizer = adamm(lr=1e-3)\nsettings { steps = 100 }"),
     right=_RIGHT,

@@ -1121,9 +1121,23 @@ def _axes_of(call: Call) -> Any:
 
 
 def _at(call: Call) -> Any:
-    """An int for every axis, or the entry of a list (library use)."""
-    value = call["value"]
-    return plain(value[call["i"]]) if isinstance(value, list | tuple) else value
+    """An int for every axis, or the entry of a list of `count` (library use). Sizes are above 0."""
+    value, count = call["value"], call["count"]
+    items = [*map(plain, value)] if isinstance(value, list | tuple) else [plain(value)] * count
+    whole = all(isinstance(each, int | Dim) and not isinstance(each, bool) for each in items)
+    if len(items) != count or not whole or any(isinstance(each, int) and each < 1 for each in items):
+        arg = call.node.args[0].value if isinstance(call.node, ast.Call) else None
+        name = arg.id if isinstance(arg, ast.Name) else "size"
+        expected = "an int above 0" + (f", or {count} of them" if count > 1 else "")
+        call.fail(
+            problems.STATIC_TYPE,
+            "value",
+            callee=call.frame.name,
+            name=name,
+            expected=expected,
+            found=show(value),
+        )
+    return items[call["i"]]
 
 
 def _joined(call: Call) -> Any:
@@ -1199,7 +1213,7 @@ _BUILTINS: list[Builtin] = [
     builtin("_pool_matrix", {"n": REQUIRED, "s": REQUIRED}, _pool_matrix),
     builtin("_axes", {"x": REQUIRED}, _axes_of),
     builtin("_dtype", {"x": REQUIRED}, _dtype_of),
-    builtin("_at", {"value": REQUIRED, "i": REQUIRED}, _at),
+    builtin("_at", {"value": REQUIRED, "i": REQUIRED, "count": REQUIRED}, _at),
     builtin("_count", {"x": REQUIRED, "axis": None}, _joined),
     Builtin("stop_gradient", _stop_gradient, "stop_gradient(x)"),
     Builtin("range", _range, "range(n)"),

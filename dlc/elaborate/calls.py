@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import habits, names
-from dlc.elaborate.frame import Frame, Silent
+from dlc.elaborate.frame import ElabError, Frame, Silent
 from dlc.elaborate.origin import within
 from dlc.elaborate.values import (
     Builtin,
@@ -225,6 +225,8 @@ def make_instance(
         help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
         frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
     static = bind_static_arguments(frame, definition, module.static, args, node.span)
+    if frame.kind == "fn" and any(isinstance(each, ast.ParamStmt) for each in module.body):
+        no_parameters(frame, definition.name, node.span)
     frame.elaborator.project.instantiated.setdefault(definition, static)
     parameters = [str(each.name) for each in module.static]
     places = {
@@ -234,6 +236,13 @@ def make_instance(
     return Instance(
         definition, static, node.span, label, frame=frame, loops=tuple(frame.loops), places=places
     )
+
+
+def no_parameters(frame: Frame, layer: str, span: Span) -> NoReturn:
+    """A part with parameters stands in an fn."""
+    what = f"`{layer}` has parameters, and `{frame.name}` is an fn, which has none"
+    help = f"make it a module: `module {frame.name}(…)(x: …) -> …`"
+    frame.fail(problems.MISPLACED, span, what=what, help=help)
 
 
 def _settle(frame: Frame, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:
@@ -253,14 +262,15 @@ def bind_static_arguments(
     inner = frame.elaborator.static_frame(definition.unit, definition.library, chain=frame.chain)
     within(frame, inner, definition.name, span, {})
     static: dict[str, Any] = {}
+    later = [str(each.name) for each in fields]
     for item in fields:
-        name = str(item.name)
+        name = later.pop(0)
         if name in bound:
             value, where = bound[name]
         elif args.rest and name in frame.env:
             value, where = frame.env[name], span
         elif item.default is not None:
-            value, where = _default(inner, item), item.span
+            value, where = _default(inner, item, later), item.span
         else:
             help = (
                 "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
@@ -275,11 +285,21 @@ def bind_static_arguments(
     return static
 
 
-def _default(inner: Frame, item: ast.Field) -> Any:
+def _default(inner: Frame, item: ast.Field, later: list[str]) -> Any:
     from dlc.elaborate.expressions import evaluate
 
     assert item.default is not None
-    return evaluate(inner, item.default)
+    try:
+        return evaluate(inner, item.default)
+    except ElabError as error:
+        told = error.diagnostic
+        name = next((each for each in (str(item.name), *later) if f"`{each}`" in told.message), "")
+        if told.code != problems.UNKNOWN_NAME.code or not name:
+            raise
+        help = "a default may use the parameters before it" + (
+            f"; `{name}` stands behind it" if later else ""
+        )
+        raise ElabError(replace(told, help=help, fixes=())) from None
 
 
 def match_arguments(
@@ -441,14 +461,17 @@ def entries(definition: Definition) -> dict[str, ast.Entry]:
 
 
 def _make_group(frame: Frame, definition: Definition, args: Given, node: ast.Node) -> GroupValue:
+    from dlc.elaborate import functions
+
     group = definition.node
     assert isinstance(group, ast.GroupDef)
     members = [str(each.name) for each in group.fields]
     bound = match_arguments(frame, definition.name, members, args, node.span)
     for name in members:
         if name not in bound:
-            frame.fail(problems.MISSING_ARGUMENT, node.span, callee=definition.name, name=name)
-    return GroupValue(definition, tuple((name, bound[name][0]) for name in members))
+            note = [f"{definition.name}({', '.join(members)})"]
+            frame.fail(problems.MISSING_ARGUMENT, node.span, callee=definition.name, name=name, notes=note)
+    return functions.fit_members(frame, definition, bound)
 
 
 def snake_case(name: str) -> str:

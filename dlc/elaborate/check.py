@@ -9,14 +9,15 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import without_consequences
-from dlc.elaborate import conditions
+from dlc.elaborate import conditions, habits
 from dlc.elaborate.check_weights import check_weights
 from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
-from dlc.elaborate.programs import build, point_of
+from dlc.elaborate.programs import build, elaborate_fn, point_of
 from dlc.elaborate.project import Project, Unit, library_index
+from dlc.elaborate.signatures import check_signatures
 from dlc.elaborate.train import build_plan
 from dlc.elaborate.values import Definition, PresetRef
 from dlc.syntax import ast
@@ -43,6 +44,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
             case ast.Weights():
                 found += check_weights(project, unit, item)
     found += _check_unreached(project, unit)
+    found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
     return _ordered(without_consequences(found, unit.path, unit.text, starts))
 
@@ -107,7 +109,8 @@ def _check_unreached(project: Project, unit: Unit) -> list[Diagnostic]:
         found += _check_alone(project, unit, ready)
         del left[ready.name]
         left = {name: item for name, item in left.items() if _unreached(project, unit, item)}
-    return found + [each for item in left.values() for each in _unknown_names(unit, item)]
+    named = [*left.values(), *(item for item in unit.file.items if isinstance(item, ast.Test))]
+    return found + [each for item in named for each in _unknown_names(unit, item)]
 
 
 def _unreached(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> bool:
@@ -118,8 +121,13 @@ def _unreached(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) ->
 
 
 def _static(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> dict[str, Any] | None:
-    """The static values that a module can be checked with; None if there are none, or its inputs leave axes open."""
-    if not isinstance(item, ast.ModuleDef) or item.is_model or not all(map(_closed, item.inputs)):
+    """The static values that a module or fn can be checked with; None if there are none, or its inputs leave axes open."""
+    if isinstance(item, ast.FnDef):
+        fields = [each for each in item.params if isinstance(each.type, ast.NamedTypeExpr)]
+        tensors = [each for each in item.params if each not in fields]
+        closed = all(each.type is not None and _closed(each) for each in tensors)
+        return {} if closed and all(each.default is not None for each in fields) else None
+    if item.is_model or not all(map(_closed, item.inputs)):
         return None
     definition = unit.names[item.name]
     known = project.instantiated.get(definition) if isinstance(definition, Definition) else None
@@ -137,10 +145,13 @@ def _closed(item: ast.Field) -> bool:
 def _check_alone(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> list[Diagnostic]:
     elaborator, found = Elaborator(project), list[Diagnostic]()
     definition = unit.names[item.name]
-    assert isinstance(definition, Definition) and isinstance(definition.node, ast.ModuleDef)
+    assert isinstance(definition, Definition) and not isinstance(definition.node, ast.GroupDef)
     try:
-        point = point_of(elaborator, definition, _static(project, unit, item) or {}, item.span)
-        build(project, point, item.span, report=found.append)
+        if isinstance(item, ast.FnDef):
+            elaborate_fn(elaborator, definition, item.span)
+        else:
+            point = point_of(elaborator, definition, _static(project, unit, item) or {}, item.span)
+            build(project, point, item.span, report=found.append)
     except ElabError as error:
         found.append(error.diagnostic)
     except Silent:
@@ -158,7 +169,7 @@ def _open(diagnostic: Diagnostic) -> bool:
     return stated or diagnostic.code in _OPEN
 
 
-def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef) -> Iterator[Diagnostic]:
+def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef | ast.Test) -> Iterator[Diagnostic]:
     from dlc.elaborate.builtins import BUILTINS
     from dlc.elaborate.initial import INITIALS
     from dlc.elaborate.names import CONSTANTS
@@ -177,9 +188,18 @@ def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef) -> Iterator[Diag
         "self",
     }
     bound = set(_bound_names(item))
-    for name, span in _read_names(item.body):
+    for name, span in _read_names((item.body, _conditions(item))):
         if name not in known and name not in bound:
-            yield problems.UNKNOWN_NAME.at(span, name=name, help=did_you_mean(name, known | bound))
+            help = habits.NAMES.get(name) or did_you_mean(name, known | bound)
+            yield problems.UNKNOWN_NAME.at(span, name=name, help=help)
+
+
+def _conditions(item: ast.ModuleDef | ast.FnDef | ast.Test) -> tuple[Any, ...]:
+    """What a header says besides names and types: facts and defaults."""
+    if isinstance(item, ast.Test):
+        return ()
+    fields = item.static if isinstance(item, ast.ModuleDef) else item.params
+    return (item.where, *(each.default for each in fields))
 
 
 def _bound_names(node: Any) -> Iterator[str]:

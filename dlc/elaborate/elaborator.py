@@ -26,7 +26,7 @@ from dlc.elaborate.values import (
     Tensor,
     attribute,
     settings,
-    show,
+    type_name,
 )
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Param, Value
@@ -132,14 +132,10 @@ class Elaborator:
         if isinstance(value, PresetRef):
             return PresetRef(value.definition, value.static, item.name)
         if not isinstance(value, Instance):
-            frame.fail(
-                problems.STATIC_TYPE,
-                item.span,
-                callee=item.name,
-                name="the value",
-                expected="a model at given settings",
-                found=show(value),
-            )
+            what = value.name if isinstance(value, Definition) else "Model"
+            message = f"the preset `{item.name}` needs a model at given settings, not {type_name(value)}"
+            help = f"write `preset {item.name} = {what}(…)`"
+            frame.fail(problems.BAD_PRESET, item.value.span, message=message, help=help)
         return PresetRef(value.definition, tuple(value.static.items()), item.name)
 
     @contextmanager

@@ -10,13 +10,14 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import conditions, paths
+from dlc.elaborate import conditions, habits, paths
 from dlc.elaborate.calls import (
     Given,
     bind_static_arguments,
     check_static,
     entries,
     match_arguments,
+    no_parameters,
     snake_case,
 )
 from dlc.elaborate.failures import described, spelled
@@ -120,7 +121,7 @@ def call_fn(frame: Frame, definition: Definition, args: Given, node: ast.Node) -
 
 def is_static_field(item: ast.Field, value: Any) -> bool:
     if isinstance(item.type, ast.NamedTypeExpr):
-        return True
+        return not isinstance(value, GroupValue)
     return item.type is None and not isinstance(value, Tensor | GroupValue) and value is not None
 
 
@@ -192,8 +193,10 @@ def _place(frame: Frame, instance: Instance, function: str) -> str:
     instance.functions[function] = function
     if not frame.elaborator.has_parameters(function):
         return ""
-    path = paths.instance_path(frame, instance)
     owner = instance.frame or frame
+    if owner.kind == "fn":
+        no_parameters(owner, instance.definition.name, instance.span)
+    path = paths.instance_path(frame, instance)
     if not known:
         owner.elaborator.claim(owner, instance, path, function)
     owner.children.setdefault(f"{path}:{function}", Child(path, function))
@@ -422,6 +425,22 @@ def _fit_group(
     return GroupValue(value.definition, tuple(members))
 
 
+def fit_members(frame: Frame, definition: Definition, given: dict[str, tuple[Any, Span]]) -> GroupValue:
+    """A group made of tensors, each checked against the type of its member: the same names are the same sizes."""
+    group = definition.node
+    assert isinstance(group, ast.GroupDef)
+    callee = Callee(definition, {}, group.fields, (), (), ())
+    binding = Binding(frame.elaborator.let_dims(definition.unit), frame.facts)
+    written = WrittenType(None, group.axes, definition).members(frame)
+    members = []
+    for item, type in zip(group.fields, written, strict=True):
+        value, span = given[str(item.name)]
+        if isinstance(value, Poison):
+            raise Silent
+        members.append((str(item.name), _fit(frame, callee, item, type, value, binding, "float", span)))
+    return GroupValue(definition, tuple(members))
+
+
 def _rename(callee: Callee, bound: Bound) -> None:
     """The callee's own dims: numbers stay numbers, names become its own symbols. An axis of a `*S` that has the size of a named
     dim at the call is that dim; in the library, so is another named dim of that size (self-attention's U is T)."""
@@ -474,7 +493,7 @@ def _prove_facts(frame: Frame, callee: Callee, bound: Bound, node: ast.Node) -> 
                 callee=callee.name,
                 fact=fact,
                 notes=[*_where_notes(callee, bound, fact)],
-                help=f"state it here: {told}" if told else "",
+                help=f"state it here: {told}" if told else habits.fact(callee.name, fact),
             )
 
 

@@ -132,6 +132,13 @@ def argument(name: str, parameters: list[str]) -> str:
     return near or _NEEDLESS.get(suggestion(name, _NEEDLESS), "")
 
 
+def fact(callee: str, text: str) -> str:
+    """Help for a fact of the library that a call violates."""
+    if "eps" in text and callee.endswith("_norm"):
+        return "the input's channels are inferred: leave them out"
+    return ""
+
+
 def static(callee: str, name: str, expected: str, value: Any) -> str:
     """Help for a static argument of the wrong type."""
     if callee in _SIZES and name == "bias" and isinstance(value, int):

@@ -119,8 +119,15 @@ def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any
     try:
         result = _STATIC_OPS[node.op](left, right)
     except ZeroDivisionError:
-        frame.fail(problems.STATIC_ERROR, node.span, message=f"division by zero: {show(left)} {node.op} 0")
-    except (TypeError, ValueError, OverflowError):
+        frame.fail(
+            problems.STATIC_ERROR,
+            node.span,
+            message=f"division by zero: {show(left)} {node.op} {show(right)}",
+        )
+    except OverflowError:
+        message = f"{show(left)} {node.op} {show(right)} is larger than any float"
+        frame.fail(problems.STATIC_ERROR, node.span, message=message)
+    except (TypeError, ValueError):
         frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
     if isinstance(result, str | list | tuple) and len(result) > 100_000:
         frame.fail(problems.BUDGET, node.span, what="this list", found=f"{len(result):,}", limit="100,000")

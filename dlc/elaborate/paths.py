@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -11,15 +12,30 @@ from dlc.elaborate.values import Instance, show
 from dlc.syntax import ast
 
 RELABEL = "give one of the two another label: `… as NAME`"
+_NOT_IN_LABELS = re.compile(r"""[\s\x00-\x1f\x7f{}*"'\\/]""")
+_NAMED = {" ": "a space", "\n": "a line break", "\t": "a tab"}
 
 
 def label_text(frame: Frame, label: ast.Label) -> str:
     """A label with its interpolations evaluated."""
     from dlc.elaborate.expressions import evaluate
 
-    return "".join(
+    text = "".join(
         part if isinstance(part, str) else show_plain(evaluate(frame, part)) for part in label.parts
     )
+    if reason := _no_label(text):
+        help = "in a string `{i}` is the value of `i`" if "{" in text or "}" in text else ""
+        frame.report(problems.BAD_LABEL, label.span, label=show(text), reason=reason, help=help)
+        return f"label_{label.span.line}_{label.span.column}"  # the problem is told; what follows is checked
+    return text
+
+
+def _no_label(text: str) -> str:
+    """Why a text can't stand in a path; braces mark the index of a repeat in the IR, stars are for patterns."""
+    if not all(text.split(".")):
+        return "is empty" if not text else "has an empty part"
+    wrong = _NOT_IN_LABELS.search(text)
+    return "" if wrong is None else f"holds {_NAMED.get(wrong.group(), f'`{wrong.group()}`')}"
 
 
 def show_plain(value: Any) -> str:

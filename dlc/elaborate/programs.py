@@ -102,6 +102,20 @@ def _build(elaborator: Elaborator, point: EntryPoint, inputs: tuple[str, ...]) -
     return Program(dict(elaborator.functions), main.name, parameters)
 
 
+@deep
+def elaborate_fn(elaborator: Elaborator, definition: Definition, span: Span) -> None:
+    """Check an fn that nothing calls, at its defaults and on inputs of any size."""
+    node = definition.node
+    assert isinstance(node, ast.FnDef)
+    frame = elaborator.static_frame(definition.unit, definition.library)
+    fields = tuple(each for each in node.params if isinstance(each.type, ast.NamedTypeExpr))
+    static = bind_static_arguments(frame, definition, fields, Given(), span)
+    inputs = tuple(each for each in node.params if each not in fields)
+    callee = Callee(definition, static, inputs, node.outputs, node.where, node.body)
+    frame.env.update(static)
+    elaborator.instantiate(frame, callee, _inputs(frame, callee, ()), ast.Node())
+
+
 def _callee(point: EntryPoint) -> Callee:
     node = point.definition.node
     assert isinstance(node, ast.ModuleDef)

@@ -47,16 +47,30 @@ def define_names(unit: Unit) -> Iterator[Diagnostic]:
             continue
         first = unit.names.get(item.name)
         if first is not None:
+            imported = _import_of(unit, item.name)
+            other = "the other is imported" if imported else "the first is"
+            line = imported.span.line if imported else _line(first)
             yield problems.DEFINED_TWICE.at(
                 getattr(item, "name_span", None) or item.span,
                 name=item.name,
-                help=f"rename one of the two; the first is in line {_line(first)}",
+                where="in this file",
+                help=f"rename one of the two; {other} in line {line}",
             )
             continue
         if isinstance(item, ast.ModuleDef | ast.FnDef | ast.GroupDef):
             unit.names[item.name] = Definition(item.name, item, unit, unit.library)
         else:
             unit.names[item.name] = item
+
+
+def _import_of(unit: Unit, name: str) -> ast.ImportModule | ast.ImportFrom | None:
+    """The import that binds a name, if one does."""
+    for item in unit.file.items:
+        if isinstance(item, ast.ImportModule) and item.name == name:
+            return item
+        if isinstance(item, ast.ImportFrom) and any(here == name for _, here in item.names):
+            return item
+    return None
 
 
 def _line(named: Named | Unit) -> int:

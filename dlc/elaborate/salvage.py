@@ -60,7 +60,7 @@ def _probe(frame: Frame, callee: ast.Expr, args: tuple[ast.Arg, ...], place: ast
     given = _given(frame, args)
     if isinstance(found.node, ast.ModuleDef):
         make_instance(frame, found, given, place, None)
-    elif isinstance(found.node, ast.FnDef) and not any(each is POISON for each, _ in given.positional):
+    elif isinstance(found.node, ast.FnDef):
         parameters = [str(each.name) for each in found.node.params]
         named = {name: value for name, value in given.named.items() if name not in parameters}
         match_arguments(frame, found.name, parameters, Given(named=named, names=given.names), place.span)

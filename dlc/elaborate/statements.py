@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -38,14 +38,20 @@ def run(frame: Frame, statement: ast.Stmt) -> None:
         frame.elaborator.spend(1, statement.span, frame)
         runner = _RUNNERS.get(type(statement))
         if runner is None:
-            frame.fail(
-                problems.MISPLACED, statement.span, what="this statement has no meaning in a module's body"
-            )
+            return _out_of_place(frame, statement)
         runner(frame, statement)
         return True
 
     if frame.guarded(work) is None:
         _recover(frame, statement)
+
+
+def _out_of_place(frame: Frame, statement: ast.Stmt) -> NoReturn:
+    """A statement of a train block inside a loop or condition of it."""
+    word = source(frame, statement.span, 10_000).split(" ")[0] or "this statement"
+    help = "`settings { epochs = … }` says how long to train" if isinstance(statement, ast.Minimize) else ""
+    what = f"`{word}` stands directly in a train block, not inside another statement"
+    frame.fail(problems.MISPLACED, statement.span, what=what, help=help)
 
 
 def _recover(frame: Frame, statement: ast.Stmt) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, Span, did_you_mean
+from dlc.diagnostics import Diagnostic, Span, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
+from dlc.diagnostics.meaning import UNKNOWN_NAME
 from dlc.elaborate import names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.depth import deep
@@ -38,6 +40,8 @@ from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+
+_PICKLES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ class _State:
     frozen: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_SETTINGS))
     inputs: list[Value] = field(default_factory=list)
+    set_here: set[str] = field(default_factory=set)
 
 
 @deep
@@ -165,7 +170,7 @@ def build_plan(
             return None
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
-    if not _check_patterns(state, program, report):
+    if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
         return None
     plan = TrainPlan(
         item.name, program, evaluation, _networks(state), state.fields, state.source, state.evaluate,
@@ -223,14 +228,15 @@ def _complete(state: _State, item: ast.Train) -> bool:
         raise Silent
     endless = state.settings["steps"] is None and state.settings["epochs"] is None
     missing = [
-        (state.source is None, "`batch (…) from …`"),
-        (state.loss is None, "`minimize …`"),
-        (not state.rules, "`optimizer = …`"),
-        (endless, "`steps` or `epochs` in its settings"),
-    ]
-    lacking = [what for absent, what in missing if absent]
+        (state.source is None, "`batch (…) from …`", "say on what: `batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)`"),
+        (state.loss is None, "`minimize …`", "say what to minimize: `minimize cross_entropy(logits, label)`"),
+        (not state.rules, "`optimizer = …`", "say how: `optimizer = adamw(lr=1e-3)`"),
+        (endless, "`steps` or `epochs` in its settings", "say how long: `settings { steps = 1_000 }`"),
+    ]  # fmt: skip
+    lacking = [(what, help) for absent, what, help in missing if absent]
     if lacking:
-        frame.fail(problems.INCOMPLETE, span, name=item.name, what=" and no ".join(lacking))
+        what = " and no ".join(each for each, _ in lacking)
+        frame.fail(problems.INCOMPLETE, span, name=item.name, what=what, help=lacking[0][1])
     return True
 
 
@@ -372,17 +378,26 @@ def _evaluate_statement(state: _State, node: ast.Evaluate) -> None:
     state.evaluate = _source(state.frame, node.source)
     for item in node.fields:
         state.evaluate_fields[str(item.name)] = _field_type(state.frame, item)
+    missing = [name for name in state.fields if node.fields and name not in state.evaluate_fields]
+    if missing:
+        message = f"the held-out data lack the field `{missing[0]}` of the batch"
+        help = "without fields of its own, `evaluate from …` has those of the batch"
+        state.frame.fail(problems.BATCH_FIELD, node.span, message=message, help=help)
 
 
 def _optimizer(state: _State, node: ast.Optimizer) -> None:
     frame = state.frame
     value = node.value
-    name = value.callee.id if isinstance(value, ast.Call) and isinstance(value.callee, ast.Name) else ""
-    if name not in OPTIMIZERS:
-        help = did_you_mean(name, OPTIMIZERS) or f"optimizers are {', '.join(OPTIMIZERS)}"
+    name = _chosen(value)
+    if name not in OPTIMIZERS or not isinstance(value, ast.Call) or not isinstance(value.callee, ast.Name):
+        near = suggestion(name, OPTIMIZERS)
+        if near and not (isinstance(value, ast.Call) and isinstance(value.callee, ast.Name)):
+            help = f"write `optimizer = {near}(lr=…)`"
+        else:
+            help = f"did you mean `{near}`?" if near else f"optimizers are {', '.join(OPTIMIZERS)}"
         place = value.callee.span if isinstance(value, ast.Call) else value.span
-        frame.fail(problems.BAD_OPTIMIZER, place, name=name or "this", help=help)
-    assert isinstance(value, ast.Call)
+        message = f"there is no optimizer `{name}`" if name not in OPTIMIZERS else f"`{name}` must be called"
+        frame.fail(problems.BAD_OPTIMIZER, place, message=message, help=help)
     selectors = tuple(
         ("path", each.pattern.value, None)
         if each.pattern is not None
@@ -390,6 +405,16 @@ def _optimizer(state: _State, node: ast.Optimizer) -> None:
         for each in node.selectors
     )
     state.rules.append(OptimizerRule(_named(frame, value, OPTIMIZERS[name]), selectors))
+
+
+def _chosen(node: ast.Expr) -> str:
+    """What an optimizer is called, however it is written: `adam(…)`, `torch.optim.Adam(…)`, `adam`, `"adam"`."""
+    match node:
+        case ast.Call(callee=callee):
+            return _chosen(callee)
+        case ast.Attribute(name=name) | ast.Name(id=name) | ast.Str(value=name):
+            return name
+    return "…"
 
 
 def _load(state: _State, node: ast.LoadStmt) -> None:
@@ -424,7 +449,11 @@ def _settings(state: _State, node: ast.Settings) -> None:
     for item in node.items:
         value = plain(evaluate(state.frame, item.value))
         known = str(item.name) in SETTINGS
-        place = item.value.span if known else item.span.inside(0, len(str(item.name)))
+        word = item.span.inside(0, len(str(item.name)))
+        if str(item.name) in state.set_here:
+            state.frame.report(problems.TWICE, word, what=f"the setting `{item.name}`")
+        state.set_here.add(str(item.name))
+        place = item.value.span if known else word
         state.frame.guarded(partial(_set, state, str(item.name), value, place))
 
 
@@ -500,6 +529,33 @@ def _check_patterns(state: _State, program: Program, report: Callable[[Diagnosti
             report(problems.NO_MATCH.at(at, pattern=f"`{kind}`", help=did_you_mean(kind, owners)))
             good = False
     return good
+
+
+def _check_loads(state: _State, unit: Unit, program: Program, report: Callable[[Diagnostic], None]) -> bool:
+    """What a `load` names must be there: parameters below its target, the `weights` block, a file of a kind that is read."""
+    paths = [each.path for each in program.parameters]
+    found: list[Diagnostic] = []
+    for node in [each for each in state.frame.definition.node.body if isinstance(each, ast.LoadStmt)]:
+        prefix = _dotted(node.target)
+        if not any(path.startswith(f"{prefix}.") for path in paths):
+            heads = {path.rsplit(".", count)[0] for path in paths for count in range(1, path.count(".") + 1)}
+            help = did_you_mean(prefix, heads)
+            found.append(problems.NO_MATCH.at(node.target.span, pattern=f"`{prefix}`", help=help))
+        if node.weights is not None and not isinstance(unit.names.get(node.weights), ast.Weights):
+            known = [name for name, item in unit.names.items() if isinstance(item, ast.Weights)]
+            help = (
+                did_you_mean(node.weights, known) or f"weights blocks here are {', '.join(known) or 'none'}"
+            )
+            found.append(UNKNOWN_NAME.at(node.span, name=node.weights, help=help))
+        if PurePath(node.path.value).suffix.lower() in _PICKLES:
+            reason = "pickles are not read, since they can run code"
+            help = "save it as safetensors, or as npz"
+            found.append(
+                problems.WEIGHTS_FILE.at(node.path.span, path=node.path.value, reason=reason, help=help)
+            )
+    for diagnostic in found:
+        report(diagnostic)
+    return not found
 
 
 def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:

@@ -67,13 +67,25 @@ DEFAULT_SETTINGS: dict[str, Any] = {
 PRECISIONS = ("f32", "bf16")
 
 
+# Settings that are said elsewhere in a train block, or to the command.
+_ELSEWHERE = {
+    **dict.fromkeys(("batch", "batch_size"), "the source says it: `digits(batch=64)`"),
+    **dict.fromkeys(("lr", "learning_rate"), "the optimizer says it: `optimizer = adamw(lr=1e-3)`"),
+    **dict.fromkeys(("weight_decay", "momentum"), "the optimizer says it: `optimizer = sgd(lr=0.1, momentum=0.9)`"),
+    **dict.fromkeys(("device", "gpu"), "the command says it: `dlc train FILE --device cuda`"),
+    **dict.fromkeys(("clip", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
+    **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
+    **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
+}  # fmt: skip
+
 _KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype"}
 
 
 def check_setting(frame: Frame, name: str, value: Any, span: Span) -> None:
     """An unknown setting, or one of the wrong kind, is an error."""
     if name not in SETTINGS:
-        help = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
+        near = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
+        help = _ELSEWHERE.get(name) or near
         frame.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
         expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
@@ -126,7 +138,7 @@ PAIR = Expected(
     "two numbers from 0 to below 1",
     lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(BELOW_ONE.holds(each) for each in v),
 )
-RATE = Expected("a positive number or a schedule", lambda v: not _is_number(v) or v > 0)
+RATE = Expected("a positive number or a schedule", POSITIVE.holds)
 
 # By argument, or by (callee, argument) where the same word means something else.
 ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from backends.torch.cases import AWKWARD, CASES, Case, emitted, source
 from dlc_torch import BACKEND
@@ -128,3 +129,29 @@ def test_names_of_a_spec_stay_names() -> None:
     assert result.tolist() == [[17.0] * 4] * 2
     with pytest.raises(ValueError, match=r'"\); import os; \("\{0\} 4'):
         runnable.native(torch.ones(1, 3))
+
+
+DROPS = """
+fn dropped(x: [B, d]) -> [B, d] {
+    return relu(x) |> dropout(0.5)
+}
+
+model Bare()(x: [B, d]) -> [B, d] {
+    return dropped(x)
+}
+
+model Layered()(x: [B, 64]) -> [B, 64] {
+    return x |> linear(64) |> dropped
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["Bare", "Layered"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_function_is_told_whether_it_trains(name: str, training: bool) -> None:
+    model = dlc.loads(DROPS)[name]
+    artifact = model.emit("torch", training=training)
+    run = BACKEND.load(artifact, model.initial_weights())
+    inputs = {"x": np.ones((4, 64), dtype=np.float32)}
+    (first,), (second,) = (run(**inputs).values() for _ in range(2))
+    assert (first == second).all() != training
