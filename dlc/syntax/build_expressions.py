@@ -20,13 +20,6 @@ _MAX_DIGITS = 1000
 ParseExpression = Callable[[str, Span], ast.Expr | None]
 
 
-class Bare:
-    """A pipe that stands without parentheses among arguments or indices."""
-
-    def __init__(self, pipe: ast.Pipe) -> None:
-        self.pipe = pipe
-
-
 class ExpressionBuilder:
     """Builds the nodes of expressions, types and headers; what the grammar lets through but the language does
     not goes to `diagnostics`.
@@ -135,13 +128,6 @@ class ExpressionBuilder:
     def on_star(self, span: Span, name: Token) -> ast.Star:
         return ast.Star(name.text, span=span)
 
-    def on_bare_pipe(self, span: Span, pipe: ast.Pipe) -> ast.Pipe:
-        self._bare(pipe)
-        return pipe
-
-    def _bare(self, pipe: ast.Pipe) -> None:
-        self.syntax(pipe.span, "a pipe inside an expression stands in parentheses", "write `(… |> …)`")
-
     def on_list(self, span: Span, *items: ast.Expr) -> ast.ListExpr:
         return ast.ListExpr(items, span=span)
 
@@ -198,28 +184,14 @@ class ExpressionBuilder:
     def on_call(self, span: Span, callee: ast.Expr, args: list[ast.Arg]) -> ast.Call:
         return ast.Call(callee, tuple(args), span=span)
 
-    def on_arguments(self, span: Span, *args: ast.Arg | Bare) -> list[ast.Arg]:
-        found = []
-        for arg in args:
-            if isinstance(arg, Bare):
-                if len(args) > 1:
-                    self._bare(arg.pipe)
-                arg = ast.Arg(arg.pipe, span=arg.pipe.span)
-            found.append(arg)
-        return found
+    def on_arguments(self, span: Span, *args: ast.Arg) -> list[ast.Arg]:
+        return list(args)
 
     def on_positional(self, span: Span, value: ast.Expr) -> ast.Arg:
         return ast.Arg(value, span=span)
 
-    def on_piped_argument(self, span: Span, pipe: ast.Pipe) -> Bare:
-        return Bare(pipe)
-
     def on_keyword(self, span: Span, name: Token, value: ast.Expr) -> ast.Arg:
         return ast.Arg(value, name.text, span=span)
-
-    def on_piped_keyword(self, span: Span, name: Token, pipe: ast.Pipe) -> ast.Arg:
-        self._bare(pipe)
-        return ast.Arg(pipe, name.text, span=span)
 
     def on_ellipsis_argument(self, span: Span) -> ast.Arg:
         return ast.Arg(ast.Ellipsis_(span=span), span=span)
@@ -227,18 +199,8 @@ class ExpressionBuilder:
     def on_index(self, span: Span, value: ast.Expr, items: tuple[ast.Expr, ...]) -> ast.Index:
         return ast.Index(value, items, span=span)
 
-    def on_indices(self, span: Span, *items: ast.Expr | Bare) -> tuple[ast.Expr, ...]:
-        found = []
-        for item in items:
-            if isinstance(item, Bare):
-                if len(items) > 1:
-                    self._bare(item.pipe)
-                item = item.pipe
-            found.append(item)
-        return tuple(found)
-
-    def on_piped_index(self, span: Span, pipe: ast.Pipe) -> Bare:
-        return Bare(pipe)
+    def on_indices(self, span: Span, *items: ast.Expr) -> tuple[ast.Expr, ...]:
+        return items
 
     def on_ellipsis(self, span: Span) -> ast.Ellipsis_:
         return ast.Ellipsis_(span=span)
