@@ -14,6 +14,7 @@ _LEXICAL = {
     catalogue.BAD_ESCAPE.code,
 }
 # What a body may seem to lack because a line of it could not be read.
+_UNBOUND = {meaning.UNKNOWN_NAME.code, meaning.NOT_CALLABLE.code}
 _LACKING = {meaning.NO_RETURN.code, meaning.UNUSED_RULE.code, training.INCOMPLETE.code}
 
 
@@ -54,10 +55,7 @@ def without_consequences(
             return True
         if each.code in _LACKING:
             return _item(at.line, starts) in damaged
-        return (
-            each.code == meaning.UNKNOWN_NAME.code
-            and lines[at.line - 1][at.column - 1 : at.end_column - 1] in words
-        )
+        return each.code in _UNBOUND and lines[at.line - 1][at.column - 1 : at.end_column - 1] in words
 
     return [each for each in found if not follows(each)]
 

@@ -11,7 +11,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
 from dlc.diagnostics.meaning import UNKNOWN_NAME
-from dlc.elaborate import names
+from dlc.elaborate import habits, names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
@@ -250,7 +250,9 @@ def _run(state: _State, statement: ast.Stmt) -> None:
     if runner is None:
         if isinstance(statement, ast.Return | ast.InitRule | ast.Entry | ast.ExprStmt):
             frame = state.frame
-            frame.guarded(lambda: frame.fail(problems.MISPLACED_TRAIN, statement.span))
+            frame.guarded(
+                lambda: frame.fail(problems.MISPLACED_TRAIN, statement.span, help=_of_python(statement))
+            )
             return
         statements.run(state.frame, statement)
         return
@@ -259,6 +261,16 @@ def _run(state: _State, statement: ast.Stmt) -> None:
             from dlc.elaborate.values import POISON
 
             state.frame.env[str(name.name)] = POISON
+
+
+def _of_python(statement: ast.Stmt) -> str:
+    """Help for a call that a training loop in Python makes, such as `loss.backward()`."""
+    match statement:
+        case ast.ExprStmt(ast.Call(ast.Attribute(name=name))):
+            return habits.ATTRIBUTES.get(name, "")
+        case ast.Return():
+            return "what is reported beside the loss is a `metric name = …`"
+    return ""
 
 
 def _batch(state: _State, node: ast.BatchStmt) -> None:

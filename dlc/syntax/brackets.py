@@ -90,7 +90,7 @@ class _Matcher:
     def begin(self, tokens: list[Token], index: int) -> None:
         """Closes everything before an item at the margin."""
         if self.by_margins and self.stack and begins_item(tokens, index):
-            self.lose(0)
+            self.lose(0, f"the next item begins in line {tokens[index].line}")
 
     def close_block(self, token: Token) -> None:
         self.lose(self._bottom())
@@ -129,7 +129,7 @@ class _Matcher:
         )
         token.kind = right
 
-    def lose(self, height: int) -> None:
+    def lose(self, height: int, help: str = "") -> None:
         """Gives up what is open above `height`."""
         gone = self.stack[height:]
         del self.stack[height:]
@@ -138,4 +138,4 @@ class _Matcher:
         self.result.lost.update(map(id, gone))
         for token in [each for each in gone if each.line not in self.broken_lines][:_REPORTED_TOGETHER]:
             span = Span(self.file, token.line, token.column, token.line, token.end)
-            self.result.diagnostics.append(UNCLOSED.at(span, bracket=token.kind))
+            self.result.diagnostics.append(UNCLOSED.at(span, bracket=token.kind, help=help))

@@ -317,6 +317,8 @@ def _target_help(value: ast.Expr) -> str:
         return (
             "a tensor's part can't be assigned: make a new tensor with `update_slice`, `scatter` or `where`"
         )
+    if isinstance(value, ast.Attribute) and value.value == ast.Name("self", span=value.value.span):
+        return f"a part's name has no `self` before it: `{value.name} = …`"
     if isinstance(value, ast.Attribute):
         return "write `update … = …` to give a buffer its new value"
     if isinstance(value, ast.ListExpr):

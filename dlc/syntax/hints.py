@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dlc.diagnostics import did_you_mean
+from dlc.syntax.foreign import FIRST_WORDS
+from dlc.syntax.foreign import RULES as FOREIGN
 from dlc.syntax.lalr import Failure
 from dlc.syntax.tokens import END, ITEMS, STATEMENTS, WEIGHT_RULES, Token
 
@@ -65,7 +67,7 @@ def _foreign_word(failure: Failure, expected: set[str]) -> str:
         token = failure.near(offset)
         if token is not None and token.kind == "NAME" and token.text in _FOREIGN_WORDS:
             return _FOREIGN_WORDS[token.text]
-    return ""
+    return next((FIRST_WORDS[each.text] for each in _first_words(failure) if each.text in FIRST_WORDS), "")
 
 
 def _binding_at_top(failure: Failure, expected: set[str]) -> str:
@@ -104,6 +106,8 @@ def _several_outputs(failure: Failure, expected: set[str]) -> str:
 
 
 def _missing_braces(failure: Failure, expected: set[str]) -> str:
+    if "where" in expected and (help := did_you_mean(failure.token.text, ["where"])):
+        return help
     if "{" in expected and failure.token.kind not in ("=", ","):
         return "a body stands in braces: `{ … }`"
     return ""
@@ -172,6 +176,7 @@ def _missing_separator(failure: Failure, expected: set[str]) -> str:
 _RULES: tuple[Rule, ...] = (
     _stray_closer,
     _item_in_block,
+    *FOREIGN,
     _foreign_word,
     _binding_at_top,
     _python_block,

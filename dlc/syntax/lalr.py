@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dlc.diagnostics import Span
+from dlc.diagnostics import Span, suggestion
 from dlc.syntax import _table
-from dlc.syntax.tokens import END, ERROR, Token, words
+from dlc.syntax.tokens import END, ERROR, ITEMS, Token, words
 
 MAX_DEPTH = 200
 
@@ -241,7 +241,8 @@ class Parser:
         first = self.lasts[-1] + 1 if self.lasts else 0
         level = self._block_level(height)
         self._push(row(self.states[-1])[ERROR], self.tokens[index], first, first, 0)
-        while not self._resumes(self.tokens[self.index], level):
+        bodies = not self._is_foreign(index)
+        while not self._resumes(self.tokens[self.index], level, bodies):
             self.index += 1
         self.lasts[-1] = max(first, self.index - 1)
         stuck = self.index == self._resumed
@@ -277,14 +278,21 @@ class Parser:
             return 0
         return last.level + (last.kind == "{")
 
-    def _resumes(self, token: Token, level: int) -> bool:
+    def _is_foreign(self, index: int) -> bool:
+        """Whether an item begins with a word that is no slip of one that items begin with: its block is not read."""
+        token = self.tokens[index]
+        if token.kind != "NAME" or token.level or not (token.newline or not index):
+            return False
+        return not suggestion(token.text, (*ITEMS, "class", "def", "function", "func"))
+
+    def _resumes(self, token: Token, level: int, bodies: bool) -> bool:
         """Whether the parser can go on at `token` after an error in a block (`level` > 0) or an item."""
         if token.kind == END:
             return True
         if token.kind not in row(self.states[-1]):
             return False
         if token.starts_body and token.level == level:
-            return True
+            return bodies
         if level == 0:
             return token.starts_item and token.level == 0
         ends_block = token.kind == "}" and token.level < level

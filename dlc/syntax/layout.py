@@ -163,10 +163,14 @@ class _Layout:
         block = ""
         if token.kind == "{":
             block = frame.head if frame.head in ("weights", "settings") else "body"
-            token.starts_body = block == "body"
+            token.starts_body = block == "body" and self._after_header()
         self._emit(token)
         self.frames.append(_Frame(token.kind, block, lost=id(token) in self.brackets.lost))
         self.level += token.kind == "{"
+
+    def _after_header(self) -> bool:
+        """Whether a `{` can begin a block of statements: not where a value is wanted."""
+        return bool(self.result) and self.result[-1].kind not in ("=", ",", "(", "[", ":", "return")
 
     def _close(self, token: Token) -> None:
         self._close_lost()
@@ -188,7 +192,7 @@ class _Layout:
         self._emit(token)
 
     def _word_at_top(self, token: Token, frame: _Frame, item: bool) -> None:
-        if self._is_clause(token, frame):
+        if not item and self._is_clause(token, frame):
             token.kind = token.text
         elif item or (token.text in ITEMS and (not self.result or self.result[-1].kind in OPERAND_ENDS)):
             token.kind = frame.head = token.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics.catalogue import SYNTAX, TOO_DEEP
+from dlc.syntax.foreign import dangling
 from dlc.syntax.hints import hint
 from dlc.syntax.lalr import MAX_DEPTH, Failure
 from dlc.syntax.tokens import END, ERROR, ITEMS, RESERVED, STATEMENTS, WEIGHT_RULES, Token, words
@@ -40,10 +41,16 @@ _GROUPS = (
 def explain(failure: Failure, file: str) -> Diagnostic | None:
     """The diagnostic of a failure; None if it only follows from what the lexer has reported."""
     if failure.too_deep:
-        return TOO_DEEP.at(_place(failure, file), limit=MAX_DEPTH)
+        help = "name an intermediate value"
+        return TOO_DEEP.at(_place(failure, file), limit=MAX_DEPTH, help=help)
     if _follows(failure):
         return None
     expected = failure.expected()
+    if dangling(failure, expected) and failure.before is not None:
+        before = failure.before
+        place = Span(file, before.line, before.column, before.line, before.end)
+        message = f"expected an expression after `{before.text}`, found the next statement"
+        return SYNTAX.at(place, message=message, help="the line ends in the middle of an expression")
     special = _special(failure, expected)
     message = special or _plain(failure, expected)
     return SYNTAX.at(_place(failure, file), message=message, help=hint(failure, expected))
@@ -116,6 +123,8 @@ def _special(failure: Failure, expected: set[str]) -> str:
         return f"this `{token.kind}` closes nothing"
     if token.kind in ITEMS and token.level > 0:
         return f"`{token.kind}` stands at the top of a file, not in a block"
+    if token.kind == "NAME" and token.text in ITEMS and expected >= ITEMS and (after := failure.near(1)):
+        return f"expected what `{token.text}` defines, found {found(after)}"
     reserved = _reserved(failure, expected)
     return f"`{reserved.kind}` is a reserved word, it can't be a name" if reserved else ""
 

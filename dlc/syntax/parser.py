@@ -46,7 +46,8 @@ def parse(text: str, file: str) -> ParseResult:
     items = _documented(found or (), comments)
     more += misplaced(items)
     tree = ast.File(items, comments, span=_whole(tokens, file))
-    return ParseResult(tree, _in_order([*scanned.diagnostics, *wrong, *more]))
+    told = _in_order([*scanned.diagnostics, *wrong, *more])
+    return ParseResult(tree, told[:1] if tokens[0].kind == "{" else told)  # JSON: one message says it
 
 
 def parse_expression(text: str, file: str) -> ExpressionResult:

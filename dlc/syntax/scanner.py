@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dlc.diagnostics import Diagnostic, Fix, Span
 from dlc.diagnostics.catalogue import BAD_CHARACTER, SYNTAX, UNTERMINATED_STRING
@@ -41,9 +42,10 @@ _FOREIGN = {
     "&&": ("and", "write `and`"),
     "||": ("or", "write `or`"),
     "<>": ("!=", "inequality is written `!=`"),
-    "=>": ("->", "write `->`"),
+    "=>": ("->", "an output's type comes after `->`; there are no function literals: write a `fn`"),
     ":=": ("=", "a name is bound with `=`"),
 }
+_UNITS = {"k": "000", "K": "000", "m": "000_000", "M": "000_000", "b": "000_000_000", "B": "000_000_000"}
 _QUOTES = "a string stands in straight double quotes"
 _CHARACTER_HELP = {
     ";": "a new line ends a statement",
@@ -236,7 +238,10 @@ class _Scanner:
     def _bad_number(self, start: int) -> int:
         found = _NUMBER_LIKE.match(self.text, start)
         assert found is not None
-        self._syntax(start, found.end(), f"`{found.group()}` is neither a number nor a name")
+        text = found.group()
+        unit = _UNITS.get(text[-1]) if text[:-1].isdecimal() else None
+        help = f"write `{text[:-1]}_{unit}`" if unit else "a name begins with a letter or `_`"
+        self._syntax(start, found.end(), f"`{text}` is neither a number nor a name", help=help)
         self._add("INT", start, found.end(), text="0").broken = True
         return found.end()
 
@@ -272,8 +277,40 @@ class _Scanner:
         help = _CHARACTER_HELP.get(first) or (f"write `{meant}`" if meant else "")
         if first.isalpha():
             help = "names are made of the letters a to z, digits and `_`"
+        help = self._in_context(text, end) or help
+        if first == ";" and self._told(BAD_CHARACTER.code):
+            return self._separate(start, end)
         self.result.diagnostics.append(BAD_CHARACTER.at(self._span(start, end), character=shown, help=help))
         if first == ";":
-            self._add(";", start, end, text=";")
+            self._separate(start, end)
         elif meant or first.isalpha():
             self._add(meant or "NAME", start, end).broken = True
+
+    def _separate(self, start: int, end: int) -> None:
+        self._add(";", start, end, text=";")
+
+    def _told(self, code: str) -> bool:
+        """Whether the loop of another language that stands on this line was complained of."""
+        return self._is_c_loop() and any(
+            each.code == code and each.span.line == self.line for each in self.result.diagnostics
+        )
+
+    def _is_c_loop(self) -> bool:
+        tokens = [each for each in self.result.tokens[-16:] if each.line == self.line]
+        return any(a.kind == "for" and b.kind == "(" for a, b in pairwise(tokens))
+
+    def _in_context(self, text: str, end: int) -> str:
+        """Help for a character that means something else where it stands."""
+        tokens = self.result.tokens
+        if text == ";" and self._is_c_loop():
+            return "a loop is written `for i in range(3) { … }`"
+        if text.startswith("```"):
+            return "this is a fence of Markdown, not of the spec: leave it out"
+        if (
+            text == "?"
+            and tokens
+            and tokens[-1].kind in ("[", ",")
+            and self.text[end : end + 1] in (",", "]")
+        ):
+            return "a size that is open has a name, such as `B`, or is `_`"
+        return ""
