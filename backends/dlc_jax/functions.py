@@ -13,6 +13,7 @@ from dlc.emit.names import identifier
 from dlc.emit.python import docstring, quoted, wrapped
 from dlc.emit.sizes import Source, readable, shape_of, solved
 from dlc.emit.tree import At, Binary, Call, Expr, Keyword, Make, Path, Size, Text, Word, text, transform, walk
+from dlc.ir.index import without_index
 from dlc.ir.nodes import Function
 from dlc.ir.paths import Paths
 from dlc.types.dims import Dim
@@ -275,7 +276,7 @@ class Emission:
 
 def _variable(path: str) -> str:
     """A name for the new buffers of an instance."""
-    name = path.replace(".{i}", "").replace(".", "_").strip("{}")
+    name = without_index(path).replace(".", "_").strip("_")
     return f"new_{name}" if not name or name[0].isdigit() else name
 
 

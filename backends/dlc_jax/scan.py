@@ -13,8 +13,9 @@ from dlc.emit.layout import INDENT, fits
 from dlc.emit.python import quoted
 from dlc.emit.tree import At, Expr, Pairs, Path, Text, Word, text
 from dlc.ir import paths
+from dlc.ir.index import has_index, without_index
 from dlc_jax.functions import Emission, Scope, draws, nodes, updates_of
-from dlc_jax.stacking import HOLE, Stack, index_literal, range_of
+from dlc_jax.stacking import Stack, index_literal, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> 
     carried = writer.settled(step.value, room=50)
     xs = [*_layers(emission, scope, step, stems), *_keys(scope, step, len(indices))]
     writer.release(step)
-    function = _inline(turn, writer) or _defined(turn, writer)
+    function = _inline(turn, writer) or _defined(turn, writer, step)
     names = [writer.target(step, target) for target in step.targets]
     new = "_"
     if inner.updates:
@@ -58,9 +59,9 @@ def stems_of(step: Step) -> tuple[str, ...]:
     """The paths up to the part that holds the index: `h.{i}` for `h.{i}.attn` and `h.{i}.mlp`."""
     stems: dict[str, None] = {}
     for node in nodes(step.inner):
-        if isinstance(node, Path) and HOLE in node.path:
+        if isinstance(node, Path) and has_index(node.path):
             parts = node.path.split(".")
-            last = next(i for i, part in enumerate(parts) if HOLE in part)
+            last = next(i for i, part in enumerate(parts) if has_index(part))
             stems.setdefault(".".join(parts[: last + 1]))
     return tuple(stems)
 
@@ -73,7 +74,7 @@ def _parts(stems: Sequence[str], name: str, outer: Scope) -> tuple[tuple[str, Ex
 
 
 def _key(stem: str) -> str:
-    return stem.replace(f".{HOLE}", "").replace(HOLE, "")
+    return without_index(stem)
 
 
 def _layers(emission: Emission, scope: Scope, step: Step, stems: Sequence[str]) -> list[str]:
@@ -165,8 +166,10 @@ def _inline(turn: Turn, writer: Writer) -> str:
     return function if fits(function, writer.indent + 5) else ""
 
 
-def _defined(turn: Turn, writer: Writer) -> str:
+def _defined(turn: Turn, writer: Writer, step: Step) -> str:
     """The body as a function of its own, written here."""
+    name = writer.variables.hold(f"turn {step.targets[0].name}", ("turn",))
+    writer.variables.reserve((name,))
     margin = INDENT * (writer.indent + 1)
     slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
     carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
@@ -174,7 +177,7 @@ def _defined(turn: Turn, writer: Writer) -> str:
     taken = {"key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}.get(slices, "Params")
     given = "None" if turn.updates == "None" else "Params"
     writer.lines.append("")
-    writer.line(f"def turn({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
+    writer.line(f"def {name}({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
     if len(turn.carried) > 1:
         writer.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
     if slices == "inputs":
@@ -182,4 +185,4 @@ def _defined(turn: Turn, writer: Writer) -> str:
     writer.lines += turn.lines
     results = turn.results[0] if len(turn.results) == 1 else f"({', '.join(turn.results)})"
     writer.lines += [f"{margin}return {results}, {turn.updates}", ""]
-    return "turn"
+    return name

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
+from dlc.ir.index import INDEX, at_turn, mark, offset_of, split
 from dlc.ir.nodes import Op, Program
 from dlc.ir.paths import Paths, indices
 from dlc.ir.splice import prefixed
@@ -21,8 +22,6 @@ from dlc_jax.loops import Parts, is_looped, literal, statements
 
 if TYPE_CHECKING:
     from dlc_jax.functions import Emission
-
-HOLE = "{i}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +36,21 @@ class Stack:
     @staticmethod
     def of(paths: Paths, function: str, stem: str, repeat: Op) -> Stack:
         """The layers of a repeat in a function."""
-        found = {stem.replace(HOLE, str(i)): set[object]() for i in indices(repeat)}
+        found = {at_turn(stem, i): set[object]() for i in indices(repeat)}
         for prefix, param in paths.expand(function):
             path = prefixed(prefix, param.name)
             for layer, held in found.items():
                 if path.startswith(layer + "."):
                     held.add((path.removeprefix(layer), param.type))
         first, *rest = found.values()
-        return Stack(stem, indices(repeat), all(each == first for each in rest))
+        ahead = tuple(index + offset_of(stem) for index in indices(repeat))
+        return Stack(INDEX.sub(mark(), stem), ahead, all(each == first for each in rest))
 
     @property
     def path(self) -> str:
         """Where the stacked parameters are: `h.0:12`."""
         start, stop, by = _bounds(self.indices)
-        return self.stem.replace(HOLE, f"{start}:{stop}" + (f":{by}" if by != 1 else ""))
+        return INDEX.sub(f"{start}:{stop}" + (f":{by}" if by != 1 else ""), self.stem)
 
 
 def _bounds(indices: Sequence[int]) -> tuple[int, int, int]:
@@ -70,9 +70,11 @@ def range_of(indices: Sequence[int]) -> str:
 
 def index_literal(name: str, index: str = "i") -> str:
     """The source of a path's part with an index in it: `str(i)`, or `f"down{i}"`."""
-    if name == HOLE:
+    if offset := offset_of(name):
+        index = f"{index} + {offset}"
+    before, after = split(name)
+    if not before and not after:
         return f"str({index})"
-    before, _, after = name.partition(HOLE)
     escaped = [part.replace("{", "{{").replace("}", "}}") for part in (before, after)]
     return "f" + quoted(f"{escaped[0]}{{{index}}}{escaped[1]}")
 
@@ -145,6 +147,6 @@ def _calls(program: Program, name: str) -> Iterator[tuple[str, str]]:
     for op in program.functions[name].body:
         if op.region is not None:
             inner = [each for each in op.region.body if each.callee]
-            yield from ((each.path.replace(HOLE, str(i)), each.callee) for i in indices(op) for each in inner)
+            yield from ((at_turn(each.path, i), each.callee) for i in indices(op) for each in inner)
         elif op.callee:
             yield op.path, op.callee

@@ -23,8 +23,9 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.nodes import Child, Function, Param, Program
+from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
+from dlc.ir.paths import turn_paths
 from dlc_torch import initial
 from dlc_torch.draft import Drafter, stateful
 from dlc_torch.fold import fold, whole_class
@@ -244,8 +245,8 @@ class Grouping:
 
     def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
         at: dict[str, str] = {}
-        own = [(op.path, op.callee) for op in walk_ops(function.body) if op.callee]
-        for path, callee in (*own, *((child.path, child.function) for child in function.children)):
+        held = ((path, child.function) for child in function.children for path in child.paths())
+        for path, callee in (*_calls(function.body), *held):
             if callee not in names or not stateful(self.program.functions[callee]):
                 continue
             key = f"{self.program.functions[callee].source}:{path}"
@@ -324,6 +325,15 @@ class Grouping:
             return node
 
         return transform(expr, mask)
+
+
+def _calls(body: Iterable[Op], repeat: Op | None = None) -> Iterator[tuple[str, str]]:
+    """The path and function of every call, in each turn of the repeat around it."""
+    for op in body:
+        if op.callee:
+            yield from ((path, op.callee) for path in turn_paths(op.path, repeat))
+        if op.region is not None:
+            yield from _calls(op.region.body, op if op.op == "repeat" else repeat)
 
 
 class _Joined:

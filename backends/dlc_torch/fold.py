@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
+from dlc.ir.index import offset_of
 from dlc_torch.statements import Assign, Draft, Loop, Stmt, expressions
-from dlc_torch.structure import Node
+from dlc_torch.structure import Node, place
 
 # What may follow the last numbered layer inside the same container.
 TRAILING = ("nn.ReLU", "nn.ReLU6", "nn.GELU", "nn.SiLU", "nn.Tanh", "nn.Sigmoid", "nn.LeakyReLU", "nn.Hardswish",
@@ -157,7 +158,7 @@ def _between(chain: Sequence[Link], labels: tuple[str, ...], node: Node) -> list
 
 
 def _first(link: Link) -> int:
-    return link.turns[1] if link.turns else int(link.labels[-1])
+    return link.turns[1] + offset_of(link.labels[-1]) if link.turns else int(link.labels[-1])
 
 
 def _length(link: Link) -> int:
@@ -190,8 +191,7 @@ def _layer(link: Link, root: Node, instance: Instance) -> Expr:
         return link.layer
     node = root
     for label in link.labels:
-        key = f"{label}@{link.turns}" if "{i}" in label and link.turns else label
-        node = node.items[key]
+        node = node.items[place(label, link.turns)]
     made = instance(node.function)
     if link.turns is None:
         return made

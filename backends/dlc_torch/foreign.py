@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Call, Dot, Expr, Pairs, Seq, Text, Word
+from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Function
 from dlc_torch.structure import Init, Node, find, reach, registered
 
@@ -58,7 +59,9 @@ def _inside(child: Child, other: Child) -> tuple[str, str] | None:
     """The path of the instance of `other` that `child` lies in."""
     if child.count:
         return None
-    pattern = re.escape(other.path).replace(re.escape("{i}"), r"(\d+)")
+    pattern = (
+        r"(\d+)".join(map(re.escape, split(other.path))) if has_index(other.path) else re.escape(other.path)
+    )
     match = re.match(rf"{pattern}\.", child.path)
     if match is None or (other.count and match[0][:-1] not in set(other.paths())):
         return None

@@ -3,13 +3,15 @@ or an index where the parts have names of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from dlc.emit.names import snake, unique
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Word, transform, walk
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Word, transform, walk
+from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc_torch.classes import Class
-from dlc_torch.statements import NOWHERE, Loop, expressions, rewritten
+from dlc_torch.statements import NOWHERE, Assign, Loop, expressions, rewritten
 from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind
 from dlc_torch.write import safe
 
@@ -29,32 +31,63 @@ class Looping:
             node
             for expr in expressions(self.loop.body)
             for node in walk(expr)
-            if isinstance(node, Path) and "{i}" in node.path
+            if isinstance(node, Path) and has_index(node.path)
         )
         if not paths:
             range_ = Call(Word("range"), (self.loop.count,))
             return replace(self.loop, count=NOWHERE, source=range_)
         prefixes = dict.fromkeys(_prefix(node.path) for node in paths)
+        if (chain := self._chain(list(prefixes))) is not None:
+            return chain
         sources = {prefix: self._elements(prefix) for prefix in prefixes}
         if all(sources.values()):
             return self._over(paths, {prefix: each for prefix, each in sources.items() if each is not None})
         return self._indexed(paths)
 
+    def _chain(self, prefixes: Sequence[str]) -> Loop | None:
+        """A loop whose turns apply several parts of one list, all in order and each to what the last one gave, goes over
+        the parts one by one."""
+        first, last = self.loop.body[0], self.loop.body[-1]
+        held = self.loop.args[0].name if len(self.loop.args) == 1 else ""
+        for prefix, stmt in zip_longest(prefixes, self.loop.body):
+            if not isinstance(stmt, Assign) or stmt.layer != Path(prefix or "") or stmt.through != held:
+                return None
+            held = stmt.targets[0].name
+        steps = [self.loop.start + offset_of(prefix) for prefix in prefixes]
+        together = steps == list(range(self.loop.start, self.loop.start + self.loop.step))
+        alike = len({INDEX.sub(mark(), prefix) for prefix in prefixes}) == 1
+        if len(prefixes) < 2 or not (together and alike) or self.loop.results != (Ref(held),):
+            return None
+        count = Num(int(self.loop.count.value) * self.loop.step) if isinstance(self.loop.count, Num) else None
+        assert isinstance(first, Assign) and isinstance(last, Assign)
+        body = replace(first, targets=last.targets)
+        whole = replace(self.loop, count=count or self.loop.count, step=1, body=(body,))
+        return replace(self, loop=whole).run()
+
     def _elements(self, prefix: str) -> Expr | None:
         """The container that holds the parts at `prefix`, cut to this loop's turns."""
         container, _, label = prefix.rpartition(".")
         node = find(self.root, container.split(".")) if container else None
-        if node is None or label != "{i}" or node.kind not in ("list", "parameters", "sequential"):
+        if (
+            node is None
+            or not INDEX.fullmatch(label)
+            or node.kind not in ("list", "parameters", "sequential")
+        ):
             return self._named_elements(node, container, label)
         base = reach(self.root, container, False, self.roots, self.native)
         if not isinstance(
             base, Dot
         ):  # a part of a container: that it is a list is not known to a type checker
             parts = Call(Dot(base, "parameters" if node.kind == "parameters" else "children"))
-            whole = _cut(base, self.loop, len(node.indices())) is base
+            whole = self._cut(base, node, label) is base
             base = parts if whole else Call(Word("list"), (parts,))
-            return base if whole else _cut(base, self.loop, len(node.indices()))
-        return _cut(base, self.loop, len(node.indices()))
+            return base if whole else self._cut(base, node, label)
+        return self._cut(base, node, label)
+
+    def _cut(self, base: Expr, node: Node, label: str) -> Expr:
+        """All elements of a list, or those that `label` stands for in the loop's turns."""
+        loop = replace(self.loop, start=self.loop.start + offset_of(label))
+        return _cut(base, loop, len(node.indices()))
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
         """`self.layers.children()` where a container holds just this loop's parts under names."""
@@ -103,7 +136,7 @@ class Looping:
 
     def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:
         return transform(
-            expr, lambda node: change(node) if isinstance(node, Path) and "{i}" in node.path else node
+            expr, lambda node: change(node) if isinstance(node, Path) and has_index(node.path) else node
         )
 
     def _variable(self, prefix: str) -> str:
@@ -113,14 +146,16 @@ class Looping:
         made = self.classes.get(node.function) if node is not None else None
         if made is not None:
             return safe(snake(made.unit.function.source))
-        label = next((each for each in reversed(labels) if "{i}" not in each and not each.isdigit()), "part")
+        label = next(
+            (each for each in reversed(labels) if not has_index(each) and not each.isdigit()), "part"
+        )
         return safe(label[:-1] if label.endswith("s") and len(label) > 3 else label)
 
 
 def _prefix(path: str) -> str:
     """The path up to the part with the loop's index."""
     labels = path.split(".")
-    at = next(i for i, label in enumerate(labels) if "{i}" in label)
+    at = next(i for i, label in enumerate(labels) if has_index(label))
     return ".".join(labels[: at + 1])
 
 
@@ -129,7 +164,7 @@ def _cut(base: Expr, loop: Loop, length: int) -> Expr:
     count = int(loop.count.value) if isinstance(loop.count, Num) else length - loop.start
     end = loop.start + loop.step * count
     start = Word(str(loop.start)) if loop.start else None
-    stop = Word(str(end)) if end - loop.step + 1 < length else None
+    stop = Word(str(end)) if len(range(loop.start, length, loop.step)) > count else None
     if start is None and stop is None and loop.step == 1:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from dlc.emit.names import unique
 from dlc.emit.sizes import readable
+from dlc.ir.index import INDEX, has_index, split
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
 from dlc.types.dims import Dim
@@ -54,9 +55,7 @@ class _Outliner:
         region = op.region
         assert region is not None
         prefix = _prefix(region.body)
-        if prefix is None or any(
-            param.name.startswith(prefix.partition("{i}")[0]) for param in self.function.params
-        ):
+        if prefix is None or any(param.name.startswith(split(prefix)[0]) for param in self.function.params):
             return op
         turns = tuple(
             int(str(op.attr(key, default))) for key, default in (("count", 0), ("start", 0), ("step", 1))
@@ -100,8 +99,8 @@ class _Outliner:
         return made if own and _sizes(made.body) <= set(readable(made)) else None
 
     def _source(self, prefix: str) -> str:
-        labels = [label for label in prefix.split(".") if label != "{i}"]
-        label = (labels[-1] if labels else "").replace("{i}", "").strip("_")
+        labels = [label for label in prefix.split(".") if not INDEX.fullmatch(label)]
+        label = INDEX.sub("", labels[-1] if labels else "").strip("_")
         word = label[:-1] if label.endswith("s") else label
         if len(word) < 3 or not word.isidentifier():
             word = "turn"
@@ -137,7 +136,7 @@ def _prefix(body: Sequence[Op]) -> str | None:
 
 def _upto_index(path: str) -> str:
     labels = path.split(".")
-    at = next((i for i, label in enumerate(labels) if "{i}" in label), None)
+    at = next((i for i, label in enumerate(labels) if has_index(label)), None)
     return ".".join(labels[: at + 1]) if at is not None else ""
 
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word
+from dlc.ir.index import INDEX, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
@@ -100,8 +101,8 @@ def is_attribute(label: str) -> bool:
 @dataclass
 class Node:
     """A place in the tree: an instance of `function`, a parameter, or a container of `items`. `turns` are
-    (count, start, step) where the label holds the index of a loop; `layers` is what an `nn.Sequential` here
-    holds."""
+    (count, start, step) of the numbers that the label stands for, where it holds the index of a loop;
+    `layers` is what an `nn.Sequential` here holds."""
 
     label: str = ""
     function: str = ""
@@ -135,7 +136,7 @@ class Node:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
         found: list[int] = []
         for node in self.items.values():
-            if node.label == "{i}" and node.turns:
+            if node.turns and INDEX.fullmatch(node.label):
                 found += turns_of(node.turns)
             elif node.label.isdigit() and str(int(node.label)) == node.label:
                 found.append(int(node.label))
@@ -163,10 +164,19 @@ def tree(children: Iterable[Child], params: Iterable[tuple[Param, tuple[int, int
 def _place(root: Node, path: str, turns: tuple[int, int, int] | None) -> Node:
     node = root
     for label in path.split("."):
-        turned = turns if "{i}" in label else None
-        key = f"{label}@{turned}" if turned else label
-        node = node.items.setdefault(key, Node(label, turns=turned))
+        turned = turns if has_index(label) else None
+        node = node.items.setdefault(place(label, turned), Node(label, turns=numbers(label, turned)))
     return node
+
+
+def place(label: str, turns: tuple[int, int, int] | None) -> str:
+    """The key of a part among its container's."""
+    return f"{label}@{turns}" if turns and has_index(label) else label
+
+
+def numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    """The numbers that a label with the index of a loop stands for, which it may be ahead of."""
+    return (turns[0], turns[1] + offset_of(label), turns[2]) if turns else None
 
 
 def find(root: Node, labels: Iterable[str]) -> Node | None:
@@ -186,7 +196,7 @@ def find(root: Node, labels: Iterable[str]) -> Node | None:
 def _covers(node: Node, label: str) -> bool:
     if not node.turns or not label.isdigit():
         return False
-    return node.label == "{i}" and int(label) in turns_of(node.turns)
+    return bool(INDEX.fullmatch(node.label)) and int(label) in turns_of(node.turns)
 
 
 # --- constructor --------------------------------------------------------------------------------------------
@@ -234,7 +244,7 @@ class Builder:
         """`down{i}` directly below the class: one attribute per turn."""
         assert node.turns is not None
         for index in turns_of(node.turns):
-            label = node.label.replace("{i}", str(index))
+            label = INDEX.sub(str(index), node.label)
             made = self._made(Node(label, node.function, node.param, None, node.items, node.layers))
             yield (
                 Init(label, made)
@@ -272,16 +282,24 @@ class Builder:
     def _list(self, node: Node) -> tuple[Expr, ...]:
         """The elements in order; a run of turns is a generator."""
         items = sorted(node.items.values(), key=lambda each: each.turns[1] if each.turns else int(each.label))
-        if any(each.turns and each.turns[2] != 1 for each in items):
-            return (Seq(tuple(self._made(each) for _, each in sorted(_spread(items))), "[]"),)
-        parts = [self._turns(each) if each.turns else self._made(each) for each in items]
+        together = list(_interleaved(items))
+        if any(each.turns and each.turns[2] not in (1, len(group)) for group in together for each in group):
+            ordered = sorted(_spread(items), key=lambda each: each[0])
+            return (Seq(tuple(self._made(each) for _, each in ordered), "[]"),)
+        parts = [self._turns(group) if group[0].turns else self._made(group[0]) for group in together]
         if len(parts) == 1 and isinstance(parts[0], Gen):
             return (parts[0],)
         return (Seq(tuple(Splat(part) if isinstance(part, Gen) else part for part in parts), "[]"),)
 
-    def _turns(self, node: Node) -> Gen:
-        assert node.turns is not None
-        return Gen(self._made(node), "_", Call(Word("range"), (Num(node.turns[0], "count"),)))
+    def _turns(self, nodes: Sequence[Node]) -> Gen:
+        """The parts of a loop's turns, of which a turn may have several."""
+        assert nodes[0].turns is not None
+        count, _, step = nodes[0].turns
+        if step == 1:
+            return Gen(self._made(nodes[0]), "_", Call(Word("range"), (Num(count, "count"),)))
+        made = Seq(tuple(map(self._made, nodes)), "()")
+        turns = Call(Word("range"), (Word("0"), Num(count * step, "count"), Word(str(step))))
+        return Gen(Word("layer"), "_", turns, made)
 
     def _dict(self, node: Node) -> tuple[Expr, ...]:
         modules = [
@@ -294,14 +312,14 @@ class Builder:
         if len(modules) == 1 and modules[0].turns:
             (only,) = modules
             assert only.turns is not None
-            key = indexed(only.label)
+            key = indexed(INDEX.sub(mark(), only.label))
             count, start, step = only.turns
             return (DictGen(key, self._made(only), "i", over(Num(count, "count"), start, step)),)
         pairs: list[tuple[Expr, Expr]] = []
         for each in modules:
             labels = [each.label]
             if each.turns:
-                labels = [each.label.replace("{i}", str(index)) for index in turns_of(each.turns)]
+                labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
             pairs += ((Text(label), self._made(each)) for label in labels)
         return (Pairs(tuple(pairs)),)
 
@@ -336,10 +354,10 @@ def _element(base: Expr, node: Node, label: str) -> Expr:
 def indexed(path: str) -> Expr:
     """A path with the index of a loop, as an f-string over `i`."""
     parts = (
-        ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}")
-        for part in path.split("{i}")
+        ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in split(path)
     )
-    return Word('f"' + "{i}".join(parts) + '"')
+    offset = offset_of(path)
+    return Word('f"' + (f"{{i + {offset}}}" if offset else "{i}").join(parts) + '"')
 
 
 def method_name(entry: str) -> str:
@@ -347,6 +365,21 @@ def method_name(entry: str) -> str:
     if not entry:
         return "forward"
     return entry if is_attribute(entry) else f"{entry}_"
+
+
+def _interleaved(items: Sequence[Node]) -> Iterator[list[Node]]:
+    """The parts of a list in order; those that take turns in one loop, `h.{i}` and `h.{i+1}`, together."""
+    group: list[Node] = []
+    for each in items:
+        first = group[0].turns if group else None
+        if first and each.turns == (first[0], first[1] + len(group), first[2]) and len(group) < first[2]:
+            group.append(each)
+            continue
+        if group:
+            yield group
+        group = [each]
+    if group:
+        yield group
 
 
 def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:

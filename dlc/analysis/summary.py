@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlc.analysis.measure import check_dims, count, flops, turns
+from dlc.ir.index import INDEX, offset_of
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType
@@ -178,10 +179,9 @@ def _below(
 def _shown(child: Child) -> str:
     if not child.count:
         return child.path
-    last = child.start + child.step * (child.count - 1)
-    return child.path.replace(
-        "{i}", f"{child.start}-{last}" if child.step == 1 else f"{child.start}-{last}:{child.step}"
-    )
+    first = child.start + offset_of(child.path)
+    last = first + child.step * (child.count - 1)
+    return INDEX.sub(f"{first}-{last}" if child.step == 1 else f"{first}-{last}:{child.step}", child.path)
 
 
 def _parameter_counts(program: Program) -> dict[str, int]:

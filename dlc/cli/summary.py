@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +50,8 @@ def _text(summary: Summary, depth: int, quiet: bool) -> str:
     lines: list[str] = []
     if not quiet:
         rows = [row for row in summary.rows if row.depth <= depth]
-        names = ["  " * row.depth + (row.path.rsplit(".", 1)[-1] if row.depth else row.kind) for row in rows]
+        paths = {row.path for row in rows if row.path}
+        names = ["  " * row.depth + (_label(row.path, paths) if row.depth else row.kind) for row in rows]
         kinds = [row.kind if row.depth else "" for row in rows]
         outputs = [", ".join(row.outputs) for row in rows]
         widths = [max(map(len, column), default=0) for column in (names, kinds, outputs)]
@@ -65,6 +67,13 @@ def _text(summary: Summary, depth: int, quiet: bool) -> str:
         f"training bytes    {_size(summary.training_bytes)}   (Adam, f32)",
     ]
     return "\n".join(lines)
+
+
+def _label(path: str, rows: Container[str]) -> str:
+    """A path as seen from the row that it lies in: `h.0-11` at the top, `attn` within."""
+    labels = path.split(".")
+    inner = next((k for k in range(len(labels) - 1, 0, -1) if ".".join(labels[:k]) in rows), 0)
+    return ".".join(labels[inner:])
 
 
 def _frozen(summary: Summary) -> str:

@@ -16,6 +16,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate import paths
 from dlc.elaborate.frame import Frame, LoopContext
 from dlc.elaborate.values import GroupValue, Instance, Poison, Tensor, frozen
+from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
 from dlc.syntax import ast
 
@@ -277,6 +278,10 @@ class Run:
     period: int
     count: int
 
+    def elaborated(self, turns: list[Turn]) -> int:
+        """How many of the turns are its own."""
+        return self.period * min(self.count, (len(turns) - self.first) // self.period)
+
 
 def _emit(frame: Frame, node: ast.For, turns: list[Turn], remaining: int) -> None:
     """Append the turns, runs of equal ones as a `repeat`."""
@@ -284,12 +289,11 @@ def _emit(frame: Frame, node: ast.For, turns: list[Turn], remaining: int) -> Non
     k, failures = 0, 0
     while k < len(turns):
         run = _longest(turns, k, remaining)
-        length = run.period * min(run.count, (len(turns) - k) // run.period) if run is not None else 1
         if run is not None and _roll(frame, node, turns, run, names):
-            k, failures = k + length, 0
+            k, failures = k + run.elaborated(turns), 0
             continue
         failures += run is not None
-        step = length if failures > PATIENCE else 1
+        step = run.elaborated(turns) if run is not None and failures > PATIENCE else 1
         for turn in turns[k : k + step]:
             _append(frame, turn, names)
         k += step
@@ -346,25 +350,49 @@ def _plan(turns: list[Turn], run: Run) -> Plan | None:
     ops = [[op for turn in body for op in turn.ops] for body in (first, second)]
     if len(made[0]) != len(made[1]):
         return None
-    children = [template.child(a, b, run.count) for a, b in zip(*made, strict=True)]
     body = [template.op(a, b) for a, b in zip(*ops, strict=True)]
+    if None in body:
+        return None
+    run.count = _go_on(turns, run, body)
+    children = [template.child(a, b, run.count) for a, b in zip(*made, strict=True)]
     carried = [name for name in _carried_of(second) if isinstance(second[0].before[name], Tensor)]
-    if not carried or None in children or None in body:
+    if not carried or None in children:
         return None
     return Plan(first, second, template, [child for child in children if child is not None], carried)
+
+
+def _go_on(turns: list[Turn], run: Run, body: Sequence[Op | None]) -> int:
+    """How many rounds have the paths that the form of the first two says; those that were not elaborated do."""
+    forms = [path for op in body if op is not None for path in _own_paths(op)]
+    for k in range(2, run.elaborated(turns) // run.period):
+        round = turns[run.first + k * run.period : run.first + (k + 1) * run.period]
+        found = [path for turn in round for op in turn.ops for path in _own_paths(op)]
+        index = round[0].index
+        if any(path != at_turn(form, index) for path, form in zip(found, forms, strict=True)):
+            return k
+    return run.count
+
+
+def _own_paths(op: Op) -> tuple[str, ...]:
+    return op.path, str(op.attr("path") or "")
 
 
 def _roll(frame: Frame, node: ast.For, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
     """Append a `repeat` for a run. False if it can't be one, or a value inside is needed outside."""
     plan = _plan(turns, run)
-    if plan is None or (run.first + run.period * run.count >= len(turns) and _read_later(frame, node)):
+    if (
+        plan is None
+        or run.count < 2
+        or (run.first + run.period * run.count >= len(turns) and _read_later(frame, node))
+    ):
         return False
     _append_repeat(frame, plan, run, names, turns)
-    for turn in turns[run.first : run.first + run.period * run.count]:
-        for key in turn.children:
-            frame.children.pop(key, None)
-    for child in plan.children:
-        frame.children[f"{child.path}:{child.function}:{plan.template.start}"] = child
+    gone = {key for turn in turns[run.first : run.first + run.period * run.count] for key in turn.children}
+    rolled = {f"{child.path}:{child.function}:{plan.template.start}": child for child in plan.children}
+    kept = list(frame.children.items())
+    at = next((k for k, (key, _) in enumerate(kept) if key in gone), len(kept))
+    before, behind = kept[:at], [item for item in kept[at:] if item[0] not in gone]
+    frame.children = dict(before) | rolled | dict(behind)
     return True
 
 
@@ -477,7 +505,8 @@ def _renamed(value: Any, names: dict[str, str]) -> Any:
 
 @dataclass(slots=True)
 class _PathTemplate:
-    """Finds the form that a path has in every turn: "{i}" where two turns differ by the step of the index."""
+    """Finds the form that a path has in every turn: "{i}" where two turns differ by the step of the index, "{i+1}" where it is
+    one ahead."""
 
     start: int
     step: int
@@ -495,14 +524,12 @@ class _PathTemplate:
             if number == other:
                 out += number + text
                 continue
-            if int(number) != self.start or int(other) != self.start + self.step:
-                return self._shifted(a, b)
+            offset = int(number) - self.start
+            if offset < 0 or int(other) - int(number) != self.step or number != str(int(number)):
+                return None
             found += 1
-            out += "{i}" + text
+            out += mark(offset) + text
         return out if found == 1 else None
-
-    def _shifted(self, a: str, b: str) -> str | None:
-        return None
 
     def op(self, a: Op, b: Op) -> Op | None:
         """The operation with its paths in their common form, or None if there is none."""
@@ -516,7 +543,7 @@ class _PathTemplate:
                 x != y.path for x, y in zip(_paths(a), walk(a.region.body), strict=False)
             ):
                 return None
-            if any("{i}" in each for each in _paths(a) + _paths(b)):
+            if any(has_index(each) for each in _paths(a) + _paths(b)):
                 return None  # a loop in a loop, both with an index in one path: the outer one stays unrolled
         return self.applied(b, a)
 
@@ -532,7 +559,7 @@ class _PathTemplate:
         path = self.path(a.path, b.path)
         if path is None or a.function != b.function or a.count or b.count:
             return None
-        if "{i}" not in path:
+        if not has_index(path):
             return Child(path, a.function)
         return Child(path, a.function, count, self.start, self.step)
 

@@ -52,11 +52,12 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     if len(margin + inside) <= width and not inside.endswith(","):
         return [margin + inside]
     lines: list[str] = []
-    loop = next((i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)), None)
-    if loop is not None:
-        element = inside[:loop]
-        whole = [margin + element] if len(margin + element) <= width else _split(element, margin, width)
-        return [*whole, margin + inside[loop + 1 :]]
+    loops = [i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)]
+    if loops:
+        for start, end in pairwise((-1, *loops, len(inside))):
+            part = inside[start + 1 : end]
+            lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
+        return lines
     items = list(_items(inside))
     if len(items) == 1 and not opening.startswith("def "):
         return _sole(items[0], margin, width)
@@ -98,6 +99,9 @@ def _parts(text: str) -> tuple[str, str, str]:
         return "", text[: end + 1], text[end + 1 :]
     if text.startswith("return "):
         return "return ", text[7:], ""
+    if text.startswith("for "):
+        start, end = text.index(" in ") + 4, len(text) - text.endswith(":")
+        return text[:start], text[start:end], text[end:]
     for head, value in _assignments(text):
         return head, value, ""
     key = _KEY.match(text)

@@ -155,11 +155,12 @@ class Splat(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Gen(Expr):
-    """`element for variable in source`, in a call's brackets or its own."""
+    """`element for variable in source`, in a call's brackets or its own; with `parts`, each of those in every turn."""
 
     element: Expr
     variable: str
     source: Expr
+    parts: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,8 +398,8 @@ def _compound(node: Expr) -> tuple[str, int]:
             return "{" + ", ".join(f"{_at(key, 0)}: {_at(value, 0)}" for key, value in items) + "}", _ATOM
         case Splat(value):
             return f"*{_at(value, _LEVELS['|'])}", 0
-        case Gen(element, variable, source):
-            return f"({_gen(element, variable, source)})", _ATOM
+        case Gen():
+            return f"({_gen_text(node)})", _ATOM
         case DictGen(key, element, variable, source):
             return "{" + f"{_at(key, 0)}: {_gen(element, variable, source)}" + "}", _ATOM
         case Cut(start, stop, step):
@@ -408,8 +409,13 @@ def _compound(node: Expr) -> tuple[str, int]:
 
 def _joined(items: tuple[Expr, ...], alone: bool = False) -> str:
     if alone and isinstance(items[0], Gen):
-        return _gen(items[0].element, items[0].variable, items[0].source)
+        return _gen_text(items[0])
     return ", ".join(_text(item)[0] for item in items)
+
+
+def _gen_text(node: Gen) -> str:
+    text = _gen(node.element, node.variable, node.source)
+    return text if node.parts is None else f"{text} for {_at(node.element, 0)} in {_at(node.parts, 1)}"
 
 
 def _gen(element: Expr, variable: str, source: Expr) -> str:

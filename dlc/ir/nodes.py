@@ -7,7 +7,7 @@ program. The grammar:
     function = inputs, outputs, local parameters, children (instances and their functions), operations, facts
     op       = name, operand names, results with types, attributes
              | call: `callee` names a function; `path` the instance, relative to this function's own path
-             | repeat: `region` is a body run `count` times on carried values; "{i}" in its paths is the index
+             | repeat: `region` is a body run `count` times on carried values; "{i}" in its paths is the index, "{i+1}" one more
 
 Composite operations of the standard library (`softmax`, `linear`) are calls whose `op` is their name: a backend that
 says them natively uses that, any other follows the callee's body.
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Union
 
 from dlc.diagnostics import Span
+from dlc.ir.index import at_turn
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
@@ -118,7 +119,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """An instance inside a function: the path relative to it ("{i}" for the index of a repeat, whose index values
+    """An instance inside a function: the path relative to it ("{i}" for the index of a repeat, "{i+1}" one ahead; its index values
     are `start + step*k` for k < `count`; count 0 where the path has no index) and the name of its function."""
 
     path: str
@@ -131,7 +132,7 @@ class Child:
         if not self.count:
             yield self.path
         for turn in range(self.count):
-            yield self.path.replace("{i}", str(self.start + self.step * turn))
+            yield at_turn(self.path, self.start + self.step * turn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dlc.ir.index import at_turn, has_index
 from dlc.ir.nodes import Function, Op, Param
-from dlc.ir.splice import at_turn, prefixed
+from dlc.ir.splice import prefixed
 
 _REPEAT = (("count", 0), ("start", 0), ("step", 1))
 
@@ -18,7 +19,7 @@ def indices(repeat: Op) -> tuple[int, ...]:
 
 def turn_paths(path: str, repeat: Op | None) -> tuple[str, ...]:
     """The path in every turn of the repeat around it."""
-    if repeat is None or "{i}" not in path:
+    if repeat is None or not has_index(path):
         return (path,)
     return tuple(at_turn(path, index) for index in indices(repeat))
 

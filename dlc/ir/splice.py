@@ -75,10 +75,6 @@ def prefixed(prefix: str, path: str) -> str:
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 
-def at_turn(path: str, index: int) -> str:
-    return path.replace("{i}", str(index))
-
-
 def substitute(value: Attr, dims: Mapping[str, Dim]) -> Attr:
     """An attribute with the dims in it replaced."""
     if isinstance(value, Dim):

@@ -31,9 +31,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
+from dlc.ir.index import at_turn
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import indices, turn_paths
-from dlc.ir.splice import Draws, Names, Splice, at_turn, has_paths, prefixed
+from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
 from dlc.passes.randomness import Draw, hoist_randomness
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType

@@ -97,6 +97,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlc.ir.builder import Builder
+from dlc.ir.index import has_index
 from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
 from dlc.passes.base import use_counts
@@ -214,7 +215,7 @@ class _Folder:
         # A norm's channels are axis 1, a linear layer's the last one; a prepared tensor belongs to one turn
         # of a repeat.
         same_axis = layer.op != "linear" or layer.out.type.rank == 2
-        same_turn = ("{i}" in layer.path) == ("{i}" in op.path)
+        same_turn = has_index(layer.path) == has_index(op.path)
         own_paths = not any(each.callee and has_paths((each,)) for each in pair.inside.body)
         return pair if same_axis and same_turn and own_paths else None
 

@@ -56,6 +56,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dlc.ir.builder import Builder
+from dlc.ir.index import has_index
 from dlc.ir.nodes import Function, Op, Program, Region, Value
 from dlc.ir.splice import Names, prefixed
 from dlc.passes.prepared import Additions, PrepareFunctions, read
@@ -149,7 +150,7 @@ def _groups(body: Sequence[Op]) -> dict[str, list[Op]]:
     for op in body:
         if op.op == "linear" and op.callee and op.path and op.out.type.rank > 1:
             parent = op.path.rpartition(".")[0]
-            key = (op.inputs[0], op.attr("bias"), parent, "{i}" in op.path)
+            key = (op.inputs[0], op.attr("bias"), parent, has_index(op.path))
             found.setdefault(key, {}).setdefault(op.path, op)
     return {ops[0].out.name: ops for group in found.values() if len(ops := list(group.values())) > 1}
 

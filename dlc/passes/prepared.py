@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.ir.builder import Builder
+from dlc.ir.index import INDEX
 from dlc.ir.nodes import Function, Op, Param, Program, Value
 from dlc.ir.paths import turn_paths
 from dlc.types.tensor import TensorType
@@ -84,6 +85,6 @@ def sibling(path: str, name: str) -> str:
 
 def read(builder: Builder, path: str, type: TensorType) -> Value:
     """Append the read of a parameter."""
-    out = Value(builder.fresh(path.rsplit(".", 1)[-1].replace("{i}", "i")), type)
+    out = Value(builder.fresh(INDEX.sub("i", path.rsplit(".", 1)[-1])), type)
     builder.append(Op("param", (), (out,), (("path", path),), span=builder.span))
     return out

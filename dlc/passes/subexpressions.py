@@ -25,6 +25,7 @@ from collections import ChainMap
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 
+from dlc.ir.index import has_index
 from dlc.ir.nodes import Attr, Function, Op, Program, Region
 from dlc.ir.splice import path_of
 from dlc.passes.base import each_function, functions_with, is_acting_or_random
@@ -87,7 +88,7 @@ class _Merger:
         if self.function.training and path:
             return None
         types = tuple(value.type for value in op.outputs)
-        turn = region if "{i}" in path else ""
+        turn = region if has_index(path) else ""
         return (op.op, op.inputs, types, exact(op.attrs), op.callee, op.path, op.dims, turn)
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc import ops
+from dlc.ir.index import at_turn
 from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.paths import indices
-from dlc.ir.splice import at_turn, prefixed
+from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType

@@ -5,6 +5,7 @@ Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ..
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -24,6 +25,12 @@ def nest(params: Params) -> Params:
             node = node.setdefault(parent, {})
         node[name] = value
     return tree
+
+
+def stack_layers(layers: Iterable[Params]) -> Params:
+    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -210,26 +217,51 @@ def init(key: Array) -> Params:
     return params
 
 
-def apply(params: Params, x: Array) -> Array:
-    """`width` thins or widens all layers alike. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    params = nest(params)
+def stack(params: Params) -> Params:
+    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
+    tree = nest(params)
+    tree["features"]["5:7"] = stack_layers(tree["features"][str(i)] for i in range(5, 7))
+    tree["features"]["8:11"] = stack_layers(tree["features"][str(i)] for i in range(8, 11))
+    tree["features"]["12:14"] = stack_layers(tree["features"][str(i)] for i in range(12, 14))
+    tree["features"]["15:17"] = stack_layers(tree["features"][str(i)] for i in range(15, 17))
+    return tree
+
+
+def forward(params: Params, x: Array) -> Array:
+    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
     x = conv_norm_relu(params["features"]["0"], x, stride=2, groups=1, padding=1)
     x = inverted_residual(params["features"]["1"], x)  # [B, 16, (H + 1) // 2, (W + 1) // 2]
     x = inverted_residual_2(params["features"]["2"], x, inputs=16, stride=2)
     x = inverted_residual_3(params["features"]["3"], x, inputs=24)
     x = inverted_residual_2(params["features"]["4"], x, inputs=24, stride=2)
-    x = inverted_residual_3(params["features"]["5"], x, inputs=32)
-    x = inverted_residual_3(params["features"]["6"], x, inputs=32)
+    x, _ = lax.scan(
+        lambda x, layer: (inverted_residual_3(layer, x, inputs=32), None),
+        x,
+        params["features"]["5:7"],
+    )
     x = inverted_residual_2(params["features"]["7"], x, inputs=32, stride=2)
-    x = inverted_residual_3(params["features"]["8"], x, inputs=64)
-    x = inverted_residual_3(params["features"]["9"], x, inputs=64)
-    x = inverted_residual_3(params["features"]["10"], x, inputs=64)
+    x, _ = lax.scan(
+        lambda x, layer: (inverted_residual_3(layer, x, inputs=64), None),
+        x,
+        params["features"]["8:11"],
+    )
     x = inverted_residual_2(params["features"]["11"], x, inputs=64, stride=1)
-    x = inverted_residual_3(params["features"]["12"], x, inputs=96)
-    x = inverted_residual_3(params["features"]["13"], x, inputs=96)
+    x, _ = lax.scan(
+        lambda x, layer: (inverted_residual_3(layer, x, inputs=96), None),
+        x,
+        params["features"]["12:14"],
+    )
     x = inverted_residual_2(params["features"]["14"], x, inputs=96, stride=2)
-    x = inverted_residual_3(params["features"]["15"], x, inputs=160)
-    x = inverted_residual_3(params["features"]["16"], x, inputs=160)
+    x, _ = lax.scan(
+        lambda x, layer: (inverted_residual_3(layer, x, inputs=160), None),
+        x,
+        params["features"]["15:17"],
+    )
     x = inverted_residual_2(params["features"]["17"], x, inputs=160, stride=1)
     x = conv_norm_relu(params["features"]["18"], x, stride=1, groups=1, padding=0)
     return linear(params["classifier"]["1"], jnp.mean(x, axis=(2, 3)))
+
+
+def apply(params: Params, x: Array) -> Array:
+    """`width` thins or widens all layers alike. x: [B, 3, H, W] -> logits: [B, 1000]"""
+    return forward(stack(params), x)

@@ -1,0 +1,39 @@
+"""The index of a repeat in a path: `{i}`, or `{i+1}` where the path is one ahead of it."""
+
+from __future__ import annotations
+
+import re
+
+INDEX = re.compile(r"\{i(?:\+(\d+))?\}")
+
+
+def mark(offset: int = 0) -> str:
+    """What stands for the index plus an offset."""
+    return f"{{i+{offset}}}" if offset else "{i}"
+
+
+def has_index(path: str) -> bool:
+    """Whether a path differs from turn to turn of the repeat around it."""
+    return INDEX.search(path) is not None
+
+
+def offset_of(path: str) -> int:
+    """How far the path, or a part of it, is ahead of the index."""
+    found = INDEX.search(path)
+    return int(found[1] or 0) if found else 0
+
+
+def at_turn(path: str, index: int) -> str:
+    """The path in the turn with this index."""
+    return INDEX.sub(lambda found: str(index + int(found[1] or 0)), path)
+
+
+def split(path: str) -> tuple[str, str]:
+    """What stands before the index and behind it."""
+    found = INDEX.search(path)
+    return (path[: found.start()], path[found.end() :]) if found else (path, "")
+
+
+def without_index(path: str) -> str:
+    """The path as a name for the parts of all turns: `h` for `h.{i}`, `h.1` for `h.{i+1}`."""
+    return re.sub(r"\.?\{i(?:\+(\d+))?\}", lambda found: f".{found[1]}" if found[1] else "", path)

@@ -1,0 +1,106 @@
+"""Turns of a loop that repeat become one `repeat`, whatever their period, and paths stay those of the spec."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.ir.nodes import Function
+from dlc.ir.verify import verify
+from dlc.runtime.interpret import run
+
+TEXT = """
+module Block(d: int, wide: bool)(x: [B, d]) -> [B, d] {{
+    if wide {{
+        return x + (x |> linear(2*d) as up |> relu |> linear(d) as down)
+    }}
+    return x + (x |> linear(d) as only |> tanh)
+}}
+
+model M(d: int = 4)(x: [B, d]) -> [B, d] {{
+    for i in range({count}) as {label} {{
+        x = x |> {part}
+    }}
+    return x
+}}
+"""
+ALTERNATING = "Block(d, i % 2 == 1)"
+PLAIN = "linear(d)"
+
+
+def model(count: int, label: str, part: str) -> dlc.api.Model:
+    return dlc.loads(TEXT.format(count=count, label=label, part=part))["M"]
+
+
+def repeats(function: Function) -> list[tuple[int, int, int]]:
+    """Count, step and length of the body of every repeat."""
+    return [
+        (int(str(op.attr("count"))), int(str(op.attr("step"))), len(op.region.body))
+        for op in function.body
+        if op.region is not None
+    ]
+
+
+def labels(model: dlc.api.Model) -> list[str]:
+    return list(dict.fromkeys(each.path.rpartition(".")[0].split(".only")[0] for each in model.parameters))
+
+
+def test_alternating_blocks_are_one_repeat_of_two() -> None:
+    found = model(6, "h", ALTERNATING)
+    verify(found.program)
+    assert repeats(found.program.main) == [(3, 2, 2)]
+    paths = [each.path for each in found.parameters if each.path.endswith("bias")]
+    assert sorted(paths) == sorted(
+        [f"h.{i}.only.bias" for i in (0, 2, 4)]
+        + [f"h.{i}.{name}.bias" for i in (1, 3, 5) for name in ("up", "down")]
+    )
+
+
+def test_an_odd_turn_stays_behind() -> None:
+    found = model(5, "h", ALTERNATING)
+    assert repeats(found.program.main) == [(2, 2, 2)]
+    assert found.program.main.body[-1].path == "h.4"
+
+
+@pytest.mark.parametrize(
+    ("label", "names", "rolled"),
+    [
+        ('"b{i}"', ["b0", "b1", "b2", "b3"], [(4, 1, 1)]),
+        ('"b{i+1}"', ["b1", "b2", "b3", "b4"], [(4, 1, 1)]),
+        ('"b{i*i}"', ["b0", "b1", "b4", "b9"], [(2, 1, 1)]),
+        ('"b{3 - i}"', ["b3", "b2", "b1", "b0"], []),
+        ('"b{2*i}"', ["b0", "b2", "b4", "b6"], []),
+    ],
+)
+def test_labels_that_compute_keep_their_values(label: str, names: list[str], rolled: list[object]) -> None:
+    found = model(4, label, PLAIN)
+    verify(found.program)
+    assert labels(found) == names
+    assert repeats(found.program.main) == rolled
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+@pytest.mark.parametrize("optimize", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("count", "label", "part"),
+    [
+        (6, "h", ALTERNATING),
+        (7, '"b{i+1}"', ALTERNATING),
+        (4, '"b{i*i}"', PLAIN),
+        (9, "h", "Block(d, i % 3 == 2)"),
+    ],
+)
+def test_backends_follow(backend: str, optimize: int, count: int, label: str, part: str) -> None:
+    found = model(count, label, part)
+    weights = found.initial_weights(0)
+    given = {"x": np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}
+    (expected,) = run(found.program, weights, given).values()
+    (result,) = found.compile(backend, weights=weights, optimize=optimize)(**given).values()
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_torch_makes_one_list_of_alternating_blocks() -> None:
+    source = "".join(map(str, model(6, "h", ALTERNATING).emit("torch").files.values()))
+    assert "for _ in range(0, 6, 2)" in source
+    assert "for block in self.h:" in source
