@@ -13,13 +13,13 @@ from typing import Any
 from dlc import ops
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import patterns
+from dlc.elaborate import habits, patterns
 from dlc.elaborate.calls import Given, match_arguments
 from dlc.elaborate.failures import helped
 from dlc.elaborate.frame import Frame
-from dlc.elaborate.operators import cast, constant, emit, emit_all, lift, meet, plain
+from dlc.elaborate.operators import cast, constant, emit, emit_all, in_range, lift, meet, plain
 from dlc.elaborate.project import library_definition
-from dlc.elaborate.values import Builtin, Dtype, GroupValue, Instance, Tensor, show, type_name
+from dlc.elaborate.values import Builtin, Dtype, GroupValue, Instance, Tensor, show, type_name, unapplied
 from dlc.syntax import ast
 from dlc.types.dims import Dim, dim_max, dim_min
 
@@ -59,9 +59,12 @@ class Call:
                 self.frame, self.node, value, like.type.dtype if like is not None else self.frame.float_dtype
             )
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = lift(self.frame, self.node, float(value), self.frame.float_dtype)
+            value = lift(self.frame, self.node, value, self.frame.float_dtype)
         if not isinstance(value, Tensor):
-            self.fail(problems.NOT_A_TENSOR, key, callee=self.name, name=key, found=type_name(value))
+            help = unapplied(value)
+            self.fail(
+                problems.NOT_A_TENSOR, key, callee=self.name, name=key, found=type_name(value), help=help
+            )
         tensor: Tensor = value
         return tensor
 
@@ -90,6 +93,7 @@ class Call:
         value = self.values[key]
         if not isinstance(value, int | float) or isinstance(value, bool):
             self._static(key, "a number", value)
+        in_range(self.frame, self.spans[key], value, "float")
         number: float = value
         return number
 
@@ -108,6 +112,7 @@ class Call:
                 name=key,
                 expected="a dtype",
                 found=type_name(value),
+                help=habits.SURPLUS.get(self.name, "") if isinstance(value, int | Dim) else "",
             )
         return self.frame.float_dtype if value.name == "float" else str(value.name)
 
@@ -589,7 +594,12 @@ def _einsum(frame: Frame, node: ast.Node, args: Given) -> Any:
     for value, where in operands:
         if not isinstance(value, Tensor):
             frame.fail(
-                problems.NOT_A_TENSOR, where, callee="einsum", name="an operand", found=type_name(value)
+                problems.NOT_A_TENSOR,
+                where,
+                callee="einsum",
+                name="operand",
+                found=type_name(value),
+                help='the pattern comes last: `einsum(a, b, "i j, j k -> i k")`',
             )
     return patterns.einsum(frame, node, tensors, text, span)
 
@@ -736,7 +746,15 @@ def _full(call: Call) -> Tensor:
     return call.emit(
         "full",
         shape=call.sizes("sizes"),
-        value=_as_dtype(call.number("value") if not isinstance(value, bool) else value, dtype),
+        value=_as_dtype(
+            in_range(
+                call.frame,
+                call.spans["value"],
+                value if isinstance(value, bool) else call.number("value"),
+                dtype,
+            ),
+            dtype,
+        ),
         dtype=dtype,
     )
 
@@ -802,7 +820,7 @@ def _table(frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Sp
                 problems.STATIC_ERROR, span, message=f"a constant is made of numbers, not {type_name(each)}"
             )
         found.add(type(each))
-        return each
+        return in_range(frame, span, each, dtype or ("float" if isinstance(each, float) else "i64"))
 
     table = tidy(value, 0)
     default = frame.float_dtype if float in found else "bool" if found == {bool} else "i64"

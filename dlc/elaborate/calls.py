@@ -223,6 +223,9 @@ def make_instance(
     tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
     if tensor is not None:
         help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
+        bound = node.callee.id if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) else ""
+        if bound and frame.env.get(bound) is definition:
+            help = f"`{bound}` is the module itself; make a part of it: `{bound} = {definition.name}(…)`"
         frame.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
     static = bind_static_arguments(frame, definition, module.static, args, node.span)
     if frame.kind == "fn" and any(isinstance(each, ast.ParamStmt) for each in module.body):
@@ -316,6 +319,7 @@ def match_arguments(
             expected=expected if parameters else "no arguments",
             found=len(args.positional),
             notes=[f"{callee}({', '.join(parameters)})"],
+            help=habits.SURPLUS.get(callee, ""),
         )
     bound = dict(zip(parameters, args.positional, strict=False))
     _known_names(frame, callee, parameters, args)
@@ -396,6 +400,10 @@ def check_static(frame: Frame, callee: str, item: ast.Field, value: Any, span: S
             help=help,
         )
     wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
+    if wants_float and isinstance(value, int):
+        from dlc.elaborate.operators import in_range
+
+        in_range(frame, span, value, "float")
     return float(value) if wants_float and isinstance(value, int) else value
 
 

@@ -165,7 +165,7 @@ def _check_alone(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) 
 
 def _open(diagnostic: Diagnostic) -> bool:
     """Whether a problem of a module that nothing uses may be none once a call fixes its sizes."""
-    stated = diagnostic.help.startswith(("state ", "if they always are"))
+    stated = diagnostic.help.startswith(("state ", "if they always are", "an axis of 1"))
     return stated or diagnostic.code in _OPEN
 
 

@@ -190,6 +190,7 @@ def truth(frame: Frame, node: ast.Expr) -> bool:
 
 
 def _attribute(frame: Frame, node: ast.Attribute) -> Any:
+    names.prefixed(frame, node)
     value = evaluate(frame, node.value)
     span = node.name_span if node.name_span.line else node.span
     if isinstance(value, Tensor):
@@ -231,6 +232,7 @@ def part(frame: Frame, instance: Instance, path: str, span: Any) -> Any:
     if path in entries:
         return Method(instance, path)
     if not instance.functions and not frame.elaborator.make_known(frame, instance):
+        _check_declared(frame, instance, path, span)
         name = instance.name or instance.definition.name
         frame.fail(problems.HIDES_CALLABLE, span, name=name, help=f"apply it first: `{name}(x)`")
     known: set[str] = set()
@@ -247,6 +249,17 @@ def part(frame: Frame, instance: Instance, path: str, span: Any) -> Any:
     what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
     help = did_you_mean(path, known | heads | set(entries)) or habits.ATTRIBUTES.get(path, "")
     frame.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
+
+
+def _check_declared(frame: Frame, instance: Instance, path: str, span: Any) -> None:
+    """A part that was not applied has, of what its module declares, certainly no other names."""
+    module = instance.definition.node
+    assert isinstance(module, ast.ModuleDef)
+    known = names.declared(module.body)
+    if path.split(".")[0] not in known:
+        what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
+        help = did_you_mean(path, known) or habits.ATTRIBUTES.get(path, "")
+        frame.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
 
 
 def read_parameter(frame: Frame, instance: Instance, local: str, type: Any, span: Any) -> Tensor:

@@ -111,6 +111,8 @@ def _dtype_help(frame: Frame, message: str, tensors: list[Tensor]) -> str:
     if name in _WANT_BOOL:
         wrong = next((each for each in tensors if each.type.dtype != "bool"), None)
         return f"compare it: `{spelled(frame, wrong)} != 0`" if wrong is not None else ""
+    if name in ("+", "|") and len(tensors) == 2 and all(each.type.dtype == "bool" for each in tensors):
+        return f"join them: `{spelled(frame, tensors[0])} or {spelled(frame, tensors[1])}`"
     whole = [each for each in tensors if not each.type.is_float]
     floats = [each for each in tensors if each.type.is_float]
     if len(whole) == 1 and (floats or len(tensors) == 1):

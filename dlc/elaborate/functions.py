@@ -36,6 +36,7 @@ from dlc.elaborate.values import (
     settings,
     show,
     type_name,
+    unapplied,
 )
 from dlc.ir.nodes import Child, Op, Value
 from dlc.syntax import ast
@@ -272,7 +273,8 @@ def _bind(frame: Frame, callee: Callee, given: dict[str, tuple[Any, Span]], node
         name = str(item.name)
         if name not in given:
             if item.default is None:
-                frame.fail(problems.MISSING_ARGUMENT, node.span, callee=callee.name, name=name)
+                help = habits.missing(callee.name, name, is_op=not callee.is_module and not given)
+                frame.fail(problems.MISSING_ARGUMENT, node.span, callee=callee.name, name=name, help=help)
             bound.values[name] = None
             continue
         value, span = given[name]
@@ -351,7 +353,10 @@ def _fit(
     if written is not None and written.group is not None:
         return _fit_group(frame, callee, item, written, value, binding, float_dtype, span)
     if not isinstance(value, Tensor):
-        frame.fail(problems.NOT_A_TENSOR, span, callee=callee.name, name=item.name, found=type_name(value))
+        help = unapplied(value)
+        frame.fail(
+            problems.NOT_A_TENSOR, span, callee=callee.name, name=item.name, found=type_name(value), help=help
+        )
     if written is None:
         return value
     value = _fit_dtype(frame, callee, item, written, value, float_dtype, span)
@@ -378,9 +383,22 @@ def _fit_dtype(
         float_dtype != "float" and wanted == float_dtype and value.type.is_float
     ):
         return cast(frame, ast.Node(span=span), value, wanted)
-    help = f"convert it: `cast({spelled(frame, value)}, {wanted})`"
+    help = _swapped(callee, value, found) or f"convert it: `cast({spelled(frame, value)}, {wanted})`"
     message = f"`{callee.name}` takes `{item.name}` as {wanted}, not {found}"
     frame.fail(problems.DTYPE, span, message=message, notes=[described(frame, value)], help=help)
+
+
+def _swapped(callee: Callee, value: Tensor, found: str) -> str:
+    """Help where whole numbers come first, as predictions, and another input of the callee wants whole numbers."""
+    names = [str(each.name) for each in callee.inputs]
+    if (
+        found == "i64"
+        and names[:2] == ["logits", "target"]
+        and callee.definition.library
+        and "." not in value.name
+    ):
+        return "predictions come first, what they should be after them: `cross_entropy(logits, target)`"
+    return ""
 
 
 def _shape_error(

@@ -40,6 +40,24 @@ NAMES = {
     "expand": "did you mean `broadcast`?",
     "unsqueeze": "index with `none`: `x[:, none]`",
     "swish": "did you mean `silu`?",
+    "Sequential": "layers are joined by pipes: `x |> linear(20) |> relu |> linear(2)`",
+    "accuracy": "write `mean(argmax(logits, axis=-1) == target)`",
+    "pass": "leave it out: a block may be empty, `{ }`",
+    "break": "a loop always runs to its end",
+    "continue": "a loop always runs to its end; `if i != 3 { … }` leaves a turn out",
+    "param": "a parameter is declared by a statement: `param NAME: [sizes] = zeros`",
+    "Parameter": "a parameter is declared by a statement: `param NAME: [sizes] = zeros`",
+    "randn": "did you mean `normal`?",
+    "rand": "did you mean `uniform`?",
+    "glorot_uniform": "did you mean `xavier_uniform`?",
+    "glorot_normal": "did you mean `xavier_normal`?",
+    "he_uniform": "did you mean `kaiming_uniform`?",
+    "he_normal": "did you mean `kaiming_normal`?",
+    "trunc_normal": "did you mean `truncated_normal`?",
+    "trunc_normal_": "did you mean `truncated_normal`?",
+    "CrossEntropyLoss": "did you mean `cross_entropy`?",
+    "MSELoss": "did you mean `mse`?",
+    "L1Loss": "did you mean `l1`?",
     "print": "nothing is printed while compiling: `dlc check --types` shows every type",
 }
 
@@ -130,6 +148,44 @@ def argument(name: str, parameters: list[str]) -> str:
         return f"did you mean `{RENAMED[name]}`?"
     near = did_you_mean(name, parameters)
     return near or _NEEDLESS.get(suggestion(name, _NEEDLESS), "")
+
+
+# Calls with more arguments than there are parameters.
+SURPLUS = {
+    **dict.fromkeys(("reshape", "broadcast"), "the sizes come in a list: `reshape(x, [B, -1])`"),
+    "permute": "the axes come in a list: `permute(x, [0, 2, 1])`",
+    **dict.fromkeys(("zeros", "ones", "normal", "uniform"), "the sizes come in a list: `zeros([B, d])`"),
+    "stack": "the tensors come in a list: `stack([a, b])`",
+    "concat": "the tensors come in a list: `concat([a, b])`",
+}
+
+
+def missing(callee: str, name: str, *, is_op: bool) -> str:
+    """Help for a tensor that a call lacks."""
+    if callee == "multihead_attention":
+        return "self-attention is `multihead_attention(heads)(x, x, x)`"
+    return f"`{callee}` is an op: write `{callee}(x)` or `x |> {callee}`" if is_op else ""
+
+
+# Names behind the prefix of another library, such as `nn.CrossEntropyLoss`.
+PREFIXES = frozenset(
+    {"nn", "F", "torch", "np", "jnp", "math", "tf", "keras", "layers", "einops", "numpy", "jax", "optim"}
+)
+PREFIXED = {
+    "Sequential": "layers are joined by pipes: `x |> linear(20) |> relu |> linear(2)`",
+    "ModuleList": "parts are made where they are applied: `for i in range(n) as layers { x = x |> Block(d) }`",
+    "Module": "a part is written `module Name(…)(…) -> … { }`",
+    "Parameter": "a parameter is declared by `param NAME: [sizes] = initial`",
+    "Identity": "leave it out",
+    "CrossEntropyLoss": "write `cross_entropy(logits, target)`",
+    "NLLLoss": "write `nll(…)`",
+    "MSELoss": "write `mse(x, target)`",
+    "L1Loss": "write `l1(x, target)`",
+    "BCEWithLogitsLoss": "write `bce_with_logits(logits, target)`",
+    "LSTM": "write `lstm(hidden)`",
+    "GRU": "write `gru(hidden)`",
+    "RNN": "write `rnn(hidden)`",
+}  # fmt: skip
 
 
 def fact(callee: str, text: str) -> str:

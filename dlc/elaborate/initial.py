@@ -12,8 +12,8 @@ from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls import Given, match_arguments
 from dlc.elaborate.frame import ElabError, Frame
-from dlc.elaborate.operators import cast, emit, emit_all, lift, tensor_binary
-from dlc.elaborate.values import Builtin, GroupValue, Tensor, type_name
+from dlc.elaborate.operators import cast, emit, emit_all, in_range, lift, tensor_binary
+from dlc.elaborate.values import Builtin, GroupValue, Tensor, show, type_name
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function
 from dlc.syntax import ast
@@ -79,10 +79,15 @@ def _value(inner: Frame, node: ast.Expr, type: TensorType, span: Span) -> Tensor
     value = evaluate(inner, node)
     if isinstance(value, Builtin):
         value = value.expand(inner, node, Given())
-    if (isinstance(value, int | float) and not isinstance(value, bool)) or value is True or value is False:
-        return _full(inner, node, value, type)
+    if isinstance(value, bool | int | float):
+        return _full(inner, node, _of_dtype(inner, node, value, type.dtype), type)
     if not isinstance(value, Tensor):
-        inner.fail(problems.BAD_INITIAL, span, message=f"this is {type_name(value)}, no initial value")
+        inner.fail(
+            problems.BAD_INITIAL,
+            span,
+            message=f"this is {type_name(value)}, no initial value",
+            help=_meant(value),
+        )
     value = cast(inner, node, value, type.dtype)
     if value.type.axes == type.axes:
         return value
@@ -92,6 +97,26 @@ def _value(inner: Frame, node: ast.Expr, type: TensorType, span: Span) -> Tensor
         message = f"the initial value is {value.type}, the parameter {type}"
         told = inner.told(problems.BAD_INITIAL, span, {"message": message})
         raise ElabError(told) from error
+
+
+def _meant(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "a constant of these numbers is `tensor([…])`"
+    return f"write `{value}`, without quotes" if isinstance(value, str) and value in INITIALS else ""
+
+
+def _of_dtype(frame: Frame, node: ast.Expr, value: Any, dtype: str) -> Any:
+    """A number that starts a parameter, as one of its dtype."""
+    whole = dtype.startswith(("i", "u"))
+    if isinstance(value, bool) != (dtype == "bool") or (whole and value != value // 1):
+        wanted = "true or false" if dtype == "bool" else "a whole number" if whole else "a number"
+        frame.fail(
+            problems.BAD_INITIAL,
+            node.span,
+            message=f"a parameter of {dtype} starts with {wanted}, not {show(value)}",
+        )
+    in_range(frame, node.span, value, dtype)
+    return int(value) if whole else value
 
 
 def _full(frame: Frame, node: ast.Node, value: Any, type: TensorType) -> Tensor:
@@ -117,10 +142,12 @@ def _parameters(
         if value is _REQUIRED:
             frame.fail(problems.MISSING_ARGUMENT, node.span, callee=name, name=key)
         wanted = str if isinstance(defaults[key], str) else (int, float)
-        if not isinstance(value, wanted):
+        if not isinstance(value, wanted) or isinstance(value, bool):
             expected = "a string" if wanted is str else "a number"
             message = f"`{key}` of `{name}` must be {expected}, not {type_name(value)}"
             frame.fail(problems.BAD_INITIAL, bound[key][1], message=message)
+        if not isinstance(value, str):
+            in_range(frame, bound[key][1] if key in bound else node.span, value, "float")
     return values
 
 
@@ -135,10 +162,21 @@ def _shape(frame: Frame) -> Any:
     return frame.init_shape
 
 
+def _without(node: ast.Node) -> str:
+    """Help with an initial value as it is written without a shape."""
+    called = isinstance(node, ast.Call) and isinstance(node.callee, ast.Name)
+    return f"the parameter's type says it: write `{node.callee.id}`" if called else ""  # type: ignore[attr-defined]
+
+
 def _number(value: float) -> Callable[[Frame, ast.Node, Given], Tensor]:
     def expand(frame: Frame, node: ast.Node, args: Given) -> Tensor:
         if args.positional or args.named:
-            frame.fail(problems.BAD_INITIAL, node.span, message="an initial value leaves the shape out")
+            frame.fail(
+                problems.BAD_INITIAL,
+                node.span,
+                message="an initial value leaves the shape out",
+                help=_without(node),
+            )
         return emit(frame, node, "full", shape=_shape(frame), value=value, dtype=_dtype(frame))
 
     return expand

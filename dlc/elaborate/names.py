@@ -154,7 +154,7 @@ def unknown(frame: Frame, name: str, span: Span) -> Any:
     if name in frame.cached.get("hidden", ()):
         message = f"an initial value can't depend on `{name}`: it is there before any input"
         frame.fail(problems.BAD_INITIAL, span, message=message)
-    later = _bound_elsewhere(frame, name, span)
+    later = _bound_elsewhere(frame, name, span) or _of_here(frame, name, span)
     known = {each for each in visible(frame) if not each.startswith("_")}
     help = later or habits.NAMES.get(name) or did_you_mean(name, known - {name})
     frame.fail(problems.UNKNOWN_NAME, span, name=name, help=help)
@@ -174,6 +174,86 @@ def _bound_elsewhere(frame: Frame, name: str, span: Span) -> str:
             block = "loop" if isinstance(statement, ast.For) else "`if`"
             return f"`{name}` is bound only in the {block} in line {statement.span.line}, which does not run"
     return ""
+
+
+def _of_here(frame: Frame, name: str, span: Span) -> str:
+    """Help from where the name stands: a label that is read as a variable, a comment of another language, data."""
+    from dlc.elaborate.statements import assigned
+    from dlc.elaborate.train_arguments import SOURCES
+
+    body = frame.definition.node.body if frame.definition is not None else ()
+    if "." in frame.name and any(name in assigned(each) for each in body):
+        return "an entry sees parts, parameters and static values of the main body, not its tensors"
+    line = _label_line(body, name)
+    if line:
+        return f"`{name}` is a label, in line {line}; what is used again is bound first: `{name} = …`"
+    lines = frame.unit.text.split("\n")
+    before = lines[span.line - 1][: span.column - 1] if 0 < span.line <= len(lines) else ""
+    if before.rstrip().endswith("//"):
+        return "a comment begins with `#`"
+    if frame.kind == "train":
+        if name in SOURCES:
+            return f"data come by `batch (image: [B, 1, 28, 28], label: i64[B]) from {name}(…)`"
+        if not any(isinstance(each, ast.BatchStmt) for each in body):
+            return f"the block has no data: `batch ({name}: [sizes]) from …`"
+    return ""
+
+
+def _label_line(body: Iterable[ast.Stmt], name: str) -> int:
+    """The line in which a label of that name stands; 0 where none does."""
+    stack: list[Any] = [*body]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Label) and each.parts == (name,):
+            return each.span.line
+        if isinstance(each, ast.Node):
+            stack += [getattr(each, part) for part in each.__dataclass_fields__ if part != "span"]
+        elif isinstance(each, tuple):
+            stack += each
+    return 0
+
+
+def declared(body: Iterable[ast.Stmt]) -> set[str]:
+    """Every word in a body that may name a parameter, a part or an entry."""
+    from dlc.elaborate.calls import snake_case
+
+    found: set[str] = set()
+    stack: list[Any] = [*body]
+    while stack:
+        each = stack.pop()
+        match each:
+            case ast.NameTarget(id=id) | ast.Name(id=id):
+                found |= {id, snake_case(id)}
+            case ast.ParamStmt(name=name) | ast.Entry(name=name):
+                found.add(name)
+            case ast.Label(parts=parts):
+                found |= {part.split(".")[0] for part in parts if isinstance(part, str)}
+        if isinstance(each, ast.Node):
+            stack += [getattr(each, part) for part in each.__dataclass_fields__ if part != "span"]
+        elif isinstance(each, tuple):
+            stack += each
+    return found
+
+
+def prefixed(frame: Frame, node: ast.Attribute) -> None:
+    """Report `nn.Linear` and the like as one word."""
+    base = node.value
+    while isinstance(base, ast.Attribute):
+        base = base.value
+    if not isinstance(base, ast.Name) or base.id not in habits.PREFIXES:
+        return
+    if base.id in frame.env or base.id in frame.dims or base.id in frame.unit.names:
+        return
+    known = {each for each in visible(frame) if not each.startswith("_")}
+    help = habits.PREFIXED.get(node.name) or habits.NAMES.get(node.name) or did_you_mean(node.name, known)
+    help = help or habits.NAMES.get(base.id, "")
+    frame.fail(problems.UNKNOWN_NAME, node.span, name=f"{_dotted(node)}", help=help)
+
+
+def _dotted(node: ast.Expr) -> str:
+    return (
+        f"{_dotted(node.value)}.{node.name}" if isinstance(node, ast.Attribute) else getattr(node, "id", "…")
+    )
 
 
 def is_op(name: str) -> bool:

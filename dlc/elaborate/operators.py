@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
+from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.failures import described, helped, op_failed, source, spelled
 from dlc.elaborate.frame import Frame
-from dlc.elaborate.values import Dtype, Tensor, show, type_name
+from dlc.elaborate.values import Dtype, Tensor, show, type_name, unapplied
 from dlc.ir.nodes import Value
 from dlc.ops.definition import OpError
 from dlc.syntax import ast
@@ -58,6 +60,27 @@ def emit_all(frame: Frame, node: ast.Node, name: str, *operands: Any, **attrs: A
     return tuple(Tensor(value, node.span, name) for value in results)
 
 
+_BITS = {"u8": (0, 8), "i4": (1, 3), "i8": (1, 7), "i16": (1, 15), "i32": (1, 31), "i64": (1, 63)}
+
+
+def in_range(frame: Frame, span: Span, value: Number, dtype: str) -> Number:
+    """The number, if a dtype has it."""
+    if dtype in _BITS:
+        signed, bits = _BITS[dtype]
+        if not -signed * 2**bits <= value < 2**bits:
+            message = f"{_brief(value)} is out of the range of {dtype}"
+            frame.fail(problems.STATIC_ERROR, span, message=message)
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        message = f"{_brief(value)} is larger than any float"
+        frame.fail(problems.STATIC_ERROR, span, message=message)
+    return value
+
+
+def _brief(value: Number) -> str:
+    text = show(value)
+    return text if len(text) <= 30 else f"{text[:20]}…"
+
+
 def constant(frame: Frame, node: ast.Node, value: Number, dtype: str) -> Tensor:
     frame.builder.span = node.span
     return Tensor(frame.builder.const(value, dtype), node.span, show(value))
@@ -69,6 +92,7 @@ def lift(frame: Frame, node: ast.Node, value: Any, dtype: str) -> Tensor:
     if isinstance(value, Dim):
         return Tensor(frame.builder.size(value, dtype), node.span, str(value))
     floating = dtype not in ("bool",) and not dtype.startswith(("i", "u"))
+    in_range(frame, node.span, value, dtype)
     return constant(frame, node, float(value) if floating else value, dtype)
 
 
@@ -114,6 +138,16 @@ def binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
     return _static_binary(frame, node, left, right)
 
 
+def _refuse(frame: Frame, node: ast.Node, op: str, left: Any, right: Any) -> NoReturn:
+    """Operands of kinds that an operator does not take."""
+    help = next(
+        (unapplied(each) for each in (left, right) if not isinstance(each, str) and unapplied(each)), ""
+    )
+    frame.fail(
+        problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right), help=help
+    )
+
+
 def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
     _check_power(frame, node, left, right)
     try:
@@ -128,7 +162,7 @@ def _static_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any
         message = f"{show(left)} {node.op} {show(right)} is larger than any float"
         frame.fail(problems.STATIC_ERROR, node.span, message=message)
     except (TypeError, ValueError):
-        frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
+        _refuse(frame, node, node.op, left, right)
     if isinstance(result, str | list | tuple) and len(result) > 100_000:
         frame.fail(problems.BUDGET, node.span, what="this list", found=f"{len(result):,}", limit="100,000")
     if isinstance(result, complex):
@@ -169,14 +203,14 @@ def _dim_binary(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Any:
     ):
         a, b = (lift(frame, node, each, frame.float_dtype) for each in (left, right))
         return emit(frame, node, _TENSOR_OPS[node.op], a, b)
-    frame.fail(problems.BAD_OPERANDS, node.span, op=node.op, left=type_name(left), right=type_name(right))
+    _refuse(frame, node, node.op, left, right)
 
 
 def tensor_binary(frame: Frame, node: ast.Expr, op: str, left: Any, right: Any) -> Tensor:
     """An elementwise operator where at least one side is a tensor."""
     for each in (left, right):
         if not isinstance(each, Tensor | bool | int | float | Dim):
-            frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+            _refuse(frame, node, op, left, right)
     left, right = meet(frame, node, op, left, right)
     if op == "**" and isinstance(node, ast.Binary):
         pass
@@ -236,7 +270,7 @@ def compare_static(frame: Frame, node: ast.Compare, op: str, left: Any, right: A
     left, right = plain(left), plain(right)
     if op in ("in", "not in"):
         if not isinstance(right, list | tuple | str | range):
-            frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+            _refuse(frame, node, op, left, right)
         found = left in right if not isinstance(right, str) or isinstance(left, str) else False
         return found == (op == "in")
     if isinstance(left, Dim) or isinstance(right, Dim):
@@ -247,7 +281,7 @@ def compare_static(frame: Frame, node: ast.Compare, op: str, left: Any, right: A
     try:
         return bool(_COMPARISONS[op](left, right))
     except TypeError:
-        frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+        _refuse(frame, node, op, left, right)
 
 
 def _compare_dims(frame: Frame, node: ast.Compare, op: str, left: Any, right: Any) -> bool:
@@ -259,10 +293,10 @@ def _compare_dims(frame: Frame, node: ast.Compare, op: str, left: Any, right: An
     ):
         return op == "!="
     if not all(
-        isinstance(each, Dim | int) or (isinstance(each, float) and each == int(each))
+        isinstance(each, Dim | int) or (isinstance(each, float) and each.is_integer())
         for each in (left, right)
     ):
-        frame.fail(problems.BAD_OPERANDS, node.span, op=op, left=type_name(left), right=type_name(right))
+        _refuse(frame, node, op, left, right)
     left, right = (int(each) if isinstance(each, float) else each for each in (left, right))
     relation = Relation(Dim.of(left), op, Dim.of(right))
     decided = frame.facts.decide(relation)
@@ -281,7 +315,7 @@ def _compare_dims(frame: Frame, node: ast.Compare, op: str, left: Any, right: An
 
 def _matmul(frame: Frame, node: ast.Binary, left: Any, right: Any) -> Tensor:
     if not isinstance(left, Tensor) or not isinstance(right, Tensor):
-        frame.fail(problems.BAD_OPERANDS, node.span, op="@", left=type_name(left), right=type_name(right))
+        _refuse(frame, node, "@", left, right)
     left, right = _common(frame, node, left, right)
     a, b = left.type.rank, right.type.rank
     if a == 0 or b == 0:

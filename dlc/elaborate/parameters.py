@@ -10,7 +10,7 @@ from dlc.elaborate.frame import Frame, Silent
 from dlc.elaborate.functions import Callee, flat
 from dlc.elaborate.operators import cast, lift
 from dlc.elaborate.paths import RELABEL
-from dlc.elaborate.types import axes_text, declared_dtype, rank_help, written_type
+from dlc.elaborate.types import WrittenType, axes_text, declared_dtype, rank_help, written_type
 from dlc.elaborate.values import POISON, GroupValue, Instance, Poison, Tensor, type_name
 from dlc.ir.nodes import Function, Param
 from dlc.syntax import ast
@@ -140,9 +140,27 @@ def _check_output(
             expected=expected,
             found=str(value.type),
             notes=[error.message],
-            help=error.help or rank_help(written, value.type.rank),
+            help=_reordered(binding, written, value) or error.help or rank_help(written, value.type.rank),
         )
     return value
+
+
+def _reordered(binding: Binding, written: WrittenType, value: Tensor) -> str:
+    """Help where the axes are the declared ones in another order."""
+    sizes = [_written_size(binding, each) for each in written.axes]
+    wanted, found = [*map(str, sizes)], [*map(str, value.type.axes)]
+    if None in sizes or len(set(found)) != len(found) or {*wanted} != {*found}:
+        return ""
+    return f"the axes are in another order: `permute(…, {[found.index(each) for each in wanted]})`"
+
+
+def _written_size(binding: Binding, axis: ast.Expr) -> Any:
+    match axis:
+        case ast.Int(value):
+            return value
+        case ast.Name(id):
+            return binding.lookup(id)
+    return None
 
 
 def _field_text(item: ast.Field) -> str:

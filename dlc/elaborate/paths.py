@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -25,7 +26,13 @@ def label_text(frame: Frame, label: ast.Label) -> str:
     )
     if reason := _no_label(text):
         help = "in a string `{i}` is the value of `i`" if "{" in text or "}" in text else ""
-        frame.report(problems.BAD_LABEL, label.span, label=show(text), reason=reason, help=help)
+        frame.report(
+            problems.BAD_LABEL,
+            label.span,
+            label=json.dumps(text, ensure_ascii=False),
+            reason=reason,
+            help=help,
+        )
         return f"label_{label.span.line}_{label.span.column}"  # the problem is told; what follows is checked
     return text
 

@@ -39,7 +39,11 @@ def run(frame: Frame, statement: ast.Stmt) -> None:
         runner = _RUNNERS.get(type(statement))
         if runner is None:
             return _out_of_place(frame, statement)
-        runner(frame, statement)
+        try:
+            runner(frame, statement)
+        except OverflowError:
+            message = "a number in this statement is larger than any float"
+            frame.fail(problems.STATIC_ERROR, statement.span, message=message)
         return True
 
     if frame.guarded(work) is None:

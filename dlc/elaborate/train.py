@@ -538,9 +538,17 @@ def _check_patterns(state: _State, program: Program, report: Callable[[Diagnosti
     for kind in kinds:
         if kind not in owners:
             at = _span_of(state, kind) or span
-            report(problems.NO_MATCH.at(at, pattern=f"`{kind}`", help=did_you_mean(kind, owners)))
+            report(problems.NO_MATCH.at(at, pattern=f"`{kind}`", help=_kind_help(kind, program)))
             good = False
     return good
+
+
+def _kind_help(kind: str, program: Program) -> str:
+    owners = {each.owner for each in program.parameters}
+    having = sorted({each.owner for each in program.parameters if each.path.rsplit(".", 1)[-1] == kind})
+    if having:
+        return f"a parameter is chosen by its layer's kind: `{having[0]}.{kind}`"
+    return did_you_mean(kind, owners) or f"kinds here are {', '.join(sorted(owners))}"
 
 
 def _check_loads(state: _State, unit: Unit, program: Program, report: Callable[[Diagnostic], None]) -> bool:

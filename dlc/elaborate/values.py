@@ -239,3 +239,19 @@ def is_callable(value: Any) -> bool:
 
 
 DTYPE_VALUES = {name: Dtype(name) for name in DTYPES}
+
+
+def unapplied(value: Any) -> str:
+    """Help where a part stands in the place of what it computes, or text in the place of a tensor."""
+    if isinstance(value, Instance):
+        name = value.name or value.definition.name
+        return f"apply it first: `{name}(x)`" if value.name else f"apply it: `x |> {name}(…)`"
+    if isinstance(value, Definition) and not isinstance(value.node, ast.GroupDef):
+        return (
+            f"apply it: `x |> {value.name}(…)`"
+            if isinstance(value.node, ast.ModuleDef)
+            else f"call it: `{value.name}(x)`"
+        )
+    if isinstance(value, Builtin):
+        return f"call it: `{value.name}(x)`"
+    return "tensors come first, patterns and sizes after them" if isinstance(value, str) else ""

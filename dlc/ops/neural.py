@@ -55,14 +55,18 @@ def _check_divisible(facts: Facts, value: Dim, groups: int, told: str) -> None:
         )
 
 
-def _room(name: str, facts: Facts, axis: int, size: Dim, border: int, reach: Dim | int) -> Dim:
+def _room(
+    name: str, facts: Facts, axis: int, size: Dim, border: int, reach: Dim | int, space: tuple[Dim, ...]
+) -> Dim:
     """How far a kernel that reaches over `reach` elements can move along an axis; 0 or more, provably."""
     room = size + border - reach
     told = f"`{name}` needs the kernel to fit into spatial axis {axis}"
     holds = facts.prove_ge(room, Dim.of(0))
     padded = f", {size + border} with its padding" if border else ""
     if holds is False:
-        raise OpError(f"{told}: it covers {reach}, the axis has {size}{padded}")
+        raise OpError(
+            f"{told}: it covers {reach}, the axis has {size}{padded}", help=_slip(reach, size, space)
+        )
     if holds is not True:
         least = Dim.of(reach) - border
         raise OpError(
@@ -71,6 +75,16 @@ def _room(name: str, facts: Facts, axis: int, size: Dim, border: int, reach: Dim
             kind="fact",
         )
     return room
+
+
+def _slip(reach: Dim | int, size: Dim, space: tuple[Dim, ...]) -> str:
+    """What was most likely meant where a kernel is larger than its input."""
+    if (Dim.of(reach).constant or 0) >= 16:
+        return "a layer takes `out, kernel`: the input's channels are not given"
+    widest = max(each.constant or 0 for each in space)
+    if size.constant is not None and 4 * size.constant <= widest:
+        return "if this axis holds the channels: they come right after the batch, `[B, C, H, W]`"
+    return ""
 
 
 def _infer_conv(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -92,7 +106,7 @@ def _infer_conv(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, 
     for i in range(rank):
         size, kernel = x.axes[2 + i], w.axes[2 + i]
         reach = (kernel - 1) * attrs["dilation"][i] + 1
-        room = _room("conv", facts, i, size, sum(attrs["padding"][i]), reach)
+        room = _room("conv", facts, i, size, sum(attrs["padding"][i]), reach, x.axes[2:])
         space.append(facts.simplify(room // attrs["stride"][i] + 1))
     return (x.with_axes((x.axes[0], w.axes[0], *space)),)
 
@@ -125,13 +139,13 @@ def _infer_pool(name: str) -> Any:
     def infer(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
         (x,) = present(inputs)
         rank = _check_space(name, x, attrs, "kernel", "stride")
-        space = [_pooled(name, facts, i, x.axes[2 + i], attrs) for i in range(rank)]
+        space = [_pooled(name, facts, i, x.axes[2:], attrs) for i in range(rank)]
         return (x.with_axes((*x.axes[:2], *space)),)
 
     return infer
 
 
-def _pooled(name: str, facts: Facts, i: int, size: Dim, attrs: Attrs) -> Dim:
+def _pooled(name: str, facts: Facts, i: int, space: tuple[Dim, ...], attrs: Attrs) -> Dim:
     """The number of windows along spatial axis `i`; see `neural_reference.pooled_size`."""
     kernel, stride, (before, after) = attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]
     if not 0 <= max(before, after) < kernel or min(before, after) < 0:
@@ -140,7 +154,8 @@ def _pooled(name: str, facts: Facts, i: int, size: Dim, attrs: Attrs) -> Dim:
             f" {after} for a kernel of {kernel}",
             kind="value",
         )
-    room = _room(name, facts, i, size, before + after, kernel)
+    size = space[i]
+    room = _room(name, facts, i, size, before + after, kernel, space)
     if not attrs["ceil"]:
         return facts.simplify(room // stride + 1)
     return facts.simplify(dim_min((room + (stride - 1)) // stride + 1, (size + (before - 1)) // stride + 1))

@@ -105,4 +105,6 @@ def missing_equality(facts: Facts, a: Dim, b: Dim) -> str:
         if bottom.constant != 0 and facts.assume_divisible(top, bottom).prove_eq(a, b):
             value = f"({top})" if " " in str(top) else str(top)
             return f"state what is missing: `where {value} % {bottom} == 0`"
+    if 1 in (a.constant, b.constant):
+        return "an axis of 1 is made as long as another by `broadcast(x, [sizes])`"
     return f"if they always are, state it: `where {equation(a, b)}`"

@@ -73,9 +73,15 @@ def _opener(failure: Failure) -> Token | None:
 
 def _place(failure: Failure, file: str) -> Span:
     token, before = failure.token, failure.before
-    if token.text == "" and before is not None:
+    if before is not None and (token.text == "" or _cut_short(failure)):
         return Span(file, before.line, before.end, before.line, before.end + 1)
     return Span(file, token.line, token.column, token.line, max(token.end, token.column + 1))
+
+
+def _cut_short(failure: Failure) -> bool:
+    """Whether an item ends too early: the next one begins on a later line."""
+    token, before = failure.token, failure.before
+    return token.starts_item and before is not None and before.line < token.line
 
 
 def found(token: Token) -> str:
@@ -89,7 +95,8 @@ def found(token: Token) -> str:
 def _plain(failure: Failure, expected: set[str]) -> str:
     before = failure.before
     after = f" after {found(before)}" if before is not None and before.text else ""
-    return f"expected {wanted(expected)}{after}, found {found(failure.token)}"
+    there = "the end of the line" if _cut_short(failure) else found(failure.token)
+    return f"expected {wanted(expected)}{after}, found {there}"
 
 
 def wanted(expected: set[str]) -> str:
