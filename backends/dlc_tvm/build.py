@@ -143,7 +143,8 @@ def lowers(func: Any, target: Target) -> bool:
     pipeline, host, _ = tvm.tirx.get_tir_pipeline(PIPELINE)
     bound = tvm.tirx.transform.BindTarget(target.with_host(target))
     try:
-        host()(pipeline(bound(IRModule({"main": func.with_attr("global_symbol", "main")}))))
+        with target, PassContext(opt_level=3, config=LOWERING):
+            host()(pipeline(bound(IRModule({"main": func.with_attr("global_symbol", "main")}))))
     except TVM_ERRORS:
         return False
     return True

@@ -45,7 +45,7 @@ def schedule_kernel(func: Any, machine: Machine, *, accepts: Callable[[Any], boo
         except TVM_ERRORS as error:
             log.info("%s failed: %s", rule.__name__, error)
             continue
-        result = kernel.sch.mod["main"]
+        result = kernel.sch.mod["main"] if kernel.result is None else kernel.result
         if accepts(result):
             return result.with_attrs({"tirx.is_scheduled": True, RULE: rule.__name__})
     return func

@@ -42,14 +42,11 @@ def _lanes_agree(kernel: Kernel, block: SBlockInfo) -> bool:
 def _tiling(kernel: Kernel, main: SBlockInfo) -> Tiling:
     lanes, (*sizes, width) = kernel.lanes(main), main.dom()[: main.dom_kind().count("S")]
     known = constant(width)
-    vectors = (
-        1 if known is None else max(v for v in range(1, MOST_VECTORS + 1) if v == 1 or v * lanes <= known)
-    )
-    if known is not None and known % (vectors * lanes):
-        vectors = 2 if known % (2 * lanes) == 0 else 1
+    if known is None:
+        raise NotApplicable("an unknown number of columns")
+    lanes = min(lanes, 1 << (known.bit_length() - 1))
+    vectors = max((v for v in range(1, MOST_VECTORS + 1) if known % (v * lanes) == 0), default=1)
     last = len(sizes) - 1
     height = constant(sizes[last]) if sizes else None
     rows = 1 if height is None else even(height, max(1, MOST_ROWS // vectors))
-    row = last if rows > 1 else None
-    outer = [i for i in range(len(sizes)) if i != row]
-    return Tiling([], outer, row, len(sizes), rows, vectors)
+    return Tiling([last] if rows > 1 else [], len(sizes), rows, vectors, lanes)

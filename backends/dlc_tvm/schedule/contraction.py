@@ -60,13 +60,14 @@ def _factors(store: Any) -> tuple[Any, Any]:
 
 def _tiling(kernel: Kernel, main: SBlockInfo, axes: list[Any], operands: Operands) -> Tiling:
     in_rows, in_columns = variables(operands.rows.indices), variables(operands.columns.indices)
-    batch = [i for i, v in enumerate(axes[:-1]) if v in in_columns]
-    candidates = [i for i, v in enumerate(axes[:-1]) if v in in_rows and v not in in_columns]
-    row = candidates[-1] if candidates else None
-    outer = [i for i in range(len(axes) - 1) if i not in batch and i != row]
-    vectors = _vectors(kernel, main, constant(main.dom()[len(axes) - 1]), _panel(operands, axes[-1]))
-    rows = 1 if row is None else _rows(kernel, constant(main.dom()[row]), vectors)
-    return Tiling(batch, outer, row, len(axes) - 1, rows, vectors)
+    sizes, column = main.dom(), len(axes) - 1
+    row = [i for i, v in enumerate(axes[:-1]) if v in in_rows and v not in in_columns]
+    if row and constant(sizes[row[-1]]) is not None:
+        row = row[-1:]
+    lanes, vectors = _width(kernel, main, constant(sizes[column]), _panel(operands, axes[-1]))
+    rows = _rows(kernel, constant(sizes[row[-1]]), vectors) if row else 1
+    copied = operands.columns if constant(sizes[column]) is None else None
+    return Tiling(row, column, rows, vectors, lanes, copied)
 
 
 def _panel(operands: Operands, column: Any) -> int | None:
@@ -82,11 +83,18 @@ def _panel(operands: Operands, column: Any) -> int | None:
     raise NotApplicable("the columns aren't next to each other in memory")
 
 
-def _vectors(kernel: Kernel, main: SBlockInfo, columns: int | None, panel: int | None) -> int:
+def _width(kernel: Kernel, main: SBlockInfo, columns: int | None, panel: int | None) -> tuple[int, int]:
+    """The lanes of a vector, and the vectors in a row of a tile; no more columns than there are."""
     lanes = kernel.lanes(main)
-    if panel is None and columns is not None:
-        panel = kernel.machine.panel(columns, kernel.stmt(main).writes[0].source.dtype)
-    return max(1, (panel or 2 * lanes) // lanes)
+    if panel is not None:
+        return lanes, panel // lanes
+    if columns is None:
+        return lanes, 2
+    if columns < 2 * lanes:
+        return min(lanes, 1 << (columns.bit_length() - 1)), 1
+    return lanes, min(
+        columns, kernel.machine.panel(columns, kernel.stmt(main).writes[0].source.dtype)
+    ) // lanes
 
 
 def _rows(kernel: Kernel, rows: int | None, vectors: int) -> int:

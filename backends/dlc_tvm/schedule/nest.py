@@ -30,11 +30,15 @@ TVM_ERRORS = (ScheduleError, InternalError, TypeError, ValueError)
 
 @dataclass
 class Kernel:
-    """A schedule in the making: the schedule, its blocks in order, and the processor it is for."""
+    """A schedule in the making: the schedule, its blocks in order, and the processor it is for.
+
+    `result` is the finished kernel, where a rule writes it itself instead of by moves of the schedule.
+    """
 
     sch: Any
     blocks: list[SBlockInfo]
     machine: Machine
+    result: Any = None
 
     @staticmethod
     def of(func: Any, machine: Machine) -> Kernel:

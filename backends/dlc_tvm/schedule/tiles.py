@@ -1,51 +1,65 @@
 """The loop nest that contractions and column reductions share: a tile of outputs kept in registers.
 
     for m, n, k: c[m, n] += f(m, n, k)
+    for m, n: out[m, n] = epilogue(c[m, n])
     =>
-    parallel n0: for m0:  tile[8, 48] = 0
-                          for k: tile[m1, n1] += f(m0 + m1, n0 + n1, k)            # m1 unrolled, n1 in vectors
-                          out[m0 + m1, n0 + n1] = epilogue(tile[m1, n1])
+    parallel over tiles [n0, m0]:  tile[8, 48] = 0
+                                   for k: tile[m1, n1] += f(m0 + m1, n0 + n1, k)    # m1 unrolled, n1 in vectors
+                                   out[m0 + m1, n0 + n1] = epilogue(tile[m1, n1])
 
 Columns are the outer loop: whatever all rows of a strip of columns share (a panel of weights) then stays in cache.
+
+There is one piece of code for all tiles, whole or not. Along an axis of known size the last tile overlaps the one
+before it, and computes the same values again. Where the number of rows is known at run time only, the last tile reads
+the last row several times and stores it once; columns beyond the last are computed from whatever a padded panel holds,
+and not stored. (A second copy of the nest for what is left over would double the code, which LLVM takes long over.)
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tvm import tirx
+import tvm_ffi
+from tvm import s_tir, tirx
+from tvm.ir import TensorLoad
 from tvm.s_tir.dlight.analysis import SBlockInfo
 
-from dlc_tvm.schedule.elementwise import SPLIT_OFF_TAIL, inline, spread
+from dlc_tvm.schedule.elementwise import inline, spread
+from dlc_tvm.schedule.loops import ceil, decoded, integer, loop, loops, product, start
 from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
     constant,
-    extent,
-    fuse,
     in_step,
     loads,
     reduction_blocks,
     same,
+    variables,
 )
 
-ENOUGH_CHUNKS = 16  # with fewer pieces of work than this, threads can't be kept equally busy
 SHORT_LOOP = 4  # an innermost reduction this short (the colours of an image) is unrolled
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """The output's axes by position, and the size of the register tile; `row` is None where there are no rows."""
+    """Which of the output's axes, by position, the tile's rows and its columns run along, and its size.
 
-    batch: list[int]
-    outer: list[int]
-    row: int | None
+    Several row axes count as one, as if the output had been flattened over them. `lanes` is the width of a vector,
+    `panel` the load that is copied into panels first, as it can't be read in whole vectors where it is.
+    """
+
+    row: list[int]
     column: int
     rows: int
     vectors: int
+    lanes: int
+    panel: Any = None
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.lanes
 
 
 def only_reduction(kernel: Kernel) -> SBlockInfo:
@@ -74,9 +88,9 @@ def even(size: int, most: int) -> int:
 def tile(kernel: Kernel, main: SBlockInfo, tiling: Tiling, *, inlines: Callable[[SBlockInfo], bool]) -> None:
     """Schedule the whole kernel: producers (inlined where `inlines` says so), the reduction, the epilogue."""
     last = _surround(kernel, main, inlines)
-    _store_by_tiles(kernel, main, tiling)
-    at = _tile_output(kernel, last, tiling)
-    _tile_reduction(kernel, main, tiling, at)
+    nest = _Nest(kernel, main, last, tiling)
+    replaced = {str(kernel.stmt(block).name_hint) for block in (main, last)}
+    kernel.result = _with_nest(kernel.sch.mod["main"], replaced, nest.product, *nest.build())
 
 
 def _surround(kernel: Kernel, main: SBlockInfo, inlines: Callable[[SBlockInfo], bool]) -> SBlockInfo:
@@ -88,39 +102,11 @@ def _surround(kernel: Kernel, main: SBlockInfo, inlines: Callable[[SBlockInfo], 
             spread(kernel, block)
     after = [b for b in others if b.name not in before]
     if not after:
-        return SBlockInfo("cached", main.iters, kernel.sch.cache_write(main.block_rv, 0, "global"))
+        return main
     if inline(kernel, after[:-1]):
         raise NotApplicable("the epilogue is too large to join the reduction")
     _check_epilogue(kernel, main, after[-1])
     return after[-1]
-
-
-def _store_by_tiles(kernel: Kernel, main: SBlockInfo, tiling: Tiling) -> None:
-    """Index the intermediate result by tile, [m, n] as [m / 8, n / 48, 8, 48], so that TVM sees that only one tile is
-    ever needed.
-
-    Without it, and with an unknown number of rows, each thread would allocate room for all rows. Where one of the axes
-    has an unknown size both are cut, as a row of the tile must stay in one piece to be kept in registers.
-    """
-    heights = {tiling.row: tiling.rows, tiling.column: tiling.vectors * kernel.lanes(main)}
-    if all(constant(main.dom()[axis]) is not None for axis in heights if axis is not None):
-        return
-    axes, store = output_axes(kernel, main), kernel.stmt(main).body
-    if not hasattr(store, "indices"):  # several stores, as argmax has
-        raise NotApplicable("a single output")
-    tiles = {
-        at: heights[axis]
-        for axis in heights
-        if axis is not None
-        for at, index in enumerate(store.indices)
-        if index.same_as(axes[axis])
-    }
-
-    def tiled(*indices: Any) -> list[Any]:
-        outer = [tirx.floordiv(i, tiles[at]) if at in tiles else i for at, i in enumerate(indices)]
-        return [*outer, *(tirx.floormod(indices[at], size) for at, size in sorted(tiles.items()))]
-
-    kernel.sch.transform_layout(main.block_rv, ("write", 0), tiled, assume_injective_transform=True)
 
 
 def _producers(kernel: Kernel, main: SBlockInfo) -> set[str]:
@@ -148,70 +134,219 @@ def _check_epilogue(kernel: Kernel, main: SBlockInfo, last: SBlockInfo) -> None:
         raise NotApplicable("the epilogue reads the reduction out of step")
 
 
-def _tile_output(kernel: Kernel, last: SBlockInfo, tiling: Tiling) -> Any:
-    """Cut the output's loops into tiles and spread them over threads; returns the loop around one tile."""
-    sch, lanes = kernel.sch, kernel.lanes(last)
-    loops = [loop for loop in sch.get_loops(last.block_rv) if extent(sch, loop) != 1]
-    batch, outer = [loops[i] for i in tiling.batch], [loops[i] for i in tiling.outer]
-    column, vector, lane = sch.split(loops[tiling.column], [None, tiling.vectors, lanes])
-    row: list[Any] = []
-    in_row: list[Any] = []
-    if tiling.row is not None:
-        row, in_row = ([x] for x in sch.split(loops[tiling.row], [None, tiling.rows]))
-    sch.reorder(*batch, column, *outer, *row, *in_row, vector, lane)
-    for loop in (*in_row, vector):
-        sch.unroll(loop)
-    sch.vectorize(lane)
-    whole_columns = _cut_tail(sch, column, last.dom()[tiling.column], tiling.vectors * lanes)
-    whole_rows = tiling.row is None or _cut_tail(sch, row[0], last.dom()[tiling.row], tiling.rows)
-    if whole_columns:
-        return _parallel_tiles(sch, [*batch, column, *outer], row, whole_rows)
-    return _parallel_ragged(sch, batch, column, outer, row)
+def _with_nest(func: Any, replaced: set[str], product: Any, nest: Any, panels: Sequence[Any]) -> Any:
+    """The kernel with `nest` in the place of the blocks named in `replaced`, and room for `panels` for `product`."""
+    root = func.body.block
+    stmts = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    kept = [stmt for stmt in stmts if not _block_names(stmt) & replaced]
+    rooms = [*(buffer for buffer in root.alloc_buffers if not buffer.same_as(product)), *panels]
+    block = s_tir.SBlock([], [], [], root.name_hint, tirx.stmt_seq(*kept, *nest), None, rooms)
+    return func.with_body(s_tir.SBlockRealize([], True, block))
 
 
-def _cut_tail(sch: Any, loop: Any, size: Any, tile: int) -> bool:
-    """Have TVM split `loop` where the last full tile ends, if the tiles don't divide `size`; says whether they do."""
-    known = constant(size)
-    if known is not None and known % tile == 0:
-        return True
-    sch.annotate(loop, SPLIT_OFF_TAIL, 1)
-    return False
+def _block_names(stmt: Any) -> set[str]:
+    names: set[str] = set()
+    tvm_ffi.structural_walk(stmt, (s_tir.SBlock, lambda block: names.add(str(block.name_hint))))
+    return names
 
 
-def _parallel_tiles(sch: Any, loops: list[Any], row: list[Any], whole_rows: bool) -> Any:
-    """All loops outside the tile become one, so that threads share any shape evenly."""
-    chunks = math.prod(extent(sch, loop) or ENOUGH_CHUNKS for loop in loops)
-    if whole_rows and chunks < ENOUGH_CHUNKS:
-        loops, row = [*loops, *row], []
-    fused = fuse(sch, loops)
-    sch.parallel(fused)
-    return row[0] if row else fused
+class _Nest:
+    """The nest of one kernel, in the making."""
 
+    def __init__(self, kernel: Kernel, main: SBlockInfo, last: SBlockInfo, tiling: Tiling) -> None:
+        self.tiling = tiling
+        self.main = kernel.stmt(main)
+        self.last = self.main if last is main else kernel.stmt(last)
+        if not isinstance(self.main.body, tirx.BufferStore):
+            raise NotApplicable("a single output")  # several stores, as argmax has
+        count = main.dom_kind().count("S")
+        self.axes = [axis.var for axis in self.main.iter_vars[:count]]
+        self.depth = list(self.main.iter_vars[count:])
+        self.sizes = [integer(size) for size in main.dom()[:count]]
+        self.columns = self.sizes[tiling.column]
+        self.stored = integer(last.dom()[count - 1])  # the last panel may hold more columns than there are
+        self.rows = product([self.sizes[i] for i in tiling.row])
+        self.open_rows = constant(self.rows) is None
+        self.others = [i for i in range(count) if i not in tiling.row and i != tiling.column]
+        self.product = self.main.writes[0].source
+        self.tile = tirx.decl_buffer((tiling.rows * tiling.columns,), self.product.dtype, "tile")
+        self.indices = [
+            tirx.decl_buffer((tiling.rows,), "int64", "row") for _ in tiling.row if self.open_rows
+        ]
+        self.value = self.main.body.value
+        self.panels: Any = None
 
-def _parallel_ragged(sch: Any, batch: list[Any], column: Any, outer: list[Any], row: list[Any]) -> Any:
-    """The loop over columns has a tail, so it can't be fused with others: one group of loops gets the threads."""
-    inside = row[0] if row else (outer[-1] if outer else column)
-    for group in (batch, [column], outer, row):
-        if group and math.prod(extent(sch, loop) or ENOUGH_CHUNKS for loop in group) > 1:
-            fused = fuse(sch, group)
-            sch.parallel(fused)
-            return fused if inside in group else inside
-    return inside
+    def build(self) -> tuple[list[Any], list[Any]]:
+        """The statements in the place of the kernel's reduction and epilogue, and the buffers shared by all tiles."""
+        before = [self._copy_panels(self.tiling.panel)] if self.tiling.panel is not None else []
+        counts = [self.sizes[i] for i in self.others]
+        counts += [ceil(self.columns, self.tiling.columns), ceil(self.rows, self.tiling.rows)]
 
+        def at(chunk: Any) -> Any:
+            *others, column, row = decoded(chunk, counts)
+            return self._tile(dict(zip(self.others, others, strict=True)), column, row)
 
-def _tile_reduction(kernel: Kernel, main: SBlockInfo, tiling: Tiling, at: Any) -> None:
-    sch, lanes = kernel.sch, kernel.lanes(main)
-    sch.compute_at(main.block_rv, at, preserve_unit_loops=True)
-    kinds = main.dom_kind()
-    loops = sch.get_loops(main.block_rv)[-len(kinds) :]
-    spatial, depth = loops[: kinds.count("S")], loops[kinds.count("S") :]
-    vector, lane = sch.split(spatial[-1], [None, lanes])
-    rows = [] if tiling.row is None else [spatial[tiling.row]]
-    others = [loop for i, loop in enumerate(spatial[:-1]) if i != tiling.row]
-    sch.reorder(*others, *depth, *rows, vector, lane)
-    sch.vectorize(lane)
-    for loop in (*rows, vector):
-        sch.unroll(loop)
-    if (extent(sch, depth[-1]) or SHORT_LOOP + 1) <= SHORT_LOOP:
-        sch.unroll(depth[-1])
-    sch.decompose_reduction(main.block_rv, depth[0])
+        nest = loop(product(counts), at, tirx.ForKind.PARALLEL)
+        return [*before, nest], [self.panels] if before else []
+
+    def _tile(self, known: dict[int, Any], column: Any, row: Any) -> Any:
+        width = constant(self.columns)
+        overlaps = width is not None and width % self.tiling.columns
+        first_column = start(column, self.tiling.columns, self.columns if overlaps else None)
+        first_row = start(row, self.tiling.rows, None if self.open_rows else self.rows)
+        at = {self.axes[i]: value for i, value in known.items()}
+        block = s_tir.SBlock(
+            [], [], [], "tile",
+            tirx.stmt_seq(
+                *self._row_indices(first_row),
+                self._each(lambda i, lane: self._store(i, lane, self.main.init.value)),
+                self._sum(at, first_row, first_column),
+                self._epilogue(at, first_row, first_column),
+            ),
+            None, [self.tile, *self.indices],
+        )  # fmt: skip
+        return s_tir.SBlockRealize([], True, block)
+
+    def _row_indices(self, first: Any) -> list[Any]:
+        """Where each row of a tile is, found once for all of the sum: the tile's rows beyond the last repeat it."""
+        if not self.open_rows:
+            return []
+
+        def row(i: Any) -> Any:
+            values = self._row_values(tirx.min(first + i, self.rows - 1))
+            return tirx.stmt_seq(
+                *(tirx.BufferStore(b, v, [i]) for b, v in zip(self.indices, values, strict=True))
+            )
+
+        return [loop(self.tiling.rows, row, tirx.ForKind.UNROLLED)]
+
+    def _row_values(self, row: Any) -> list[Any]:
+        return decoded(row, [self.sizes[i] for i in self.tiling.row])
+
+    def _each(self, body: Callable[[Any, Any], Any]) -> Any:
+        """All of a tile, unrolled but for the lanes: `body` gets the row and the column."""
+
+        def row(i: Any) -> Any:
+            return loop(
+                self.tiling.vectors, lambda v: self._lanes(lambda c: body(i, c), v), tirx.ForKind.UNROLLED
+            )
+
+        return loop(self.tiling.rows, row, tirx.ForKind.UNROLLED)
+
+    def _lanes(self, body: Callable[[Any], Any], vector: Any) -> Any:
+        lanes = self.tiling.lanes
+        return loop(lanes, lambda lane: body(vector * lanes + lane), tirx.ForKind.VECTORIZED)
+
+    def _vectors(self, body: Callable[[Any], Any], first: Any, bound: Any) -> Any:
+        """A row of a tile in vectors; one that goes beyond the bound, if there is one, lane by lane."""
+        lanes = self.tiling.lanes
+
+        def vector(v: Any) -> Any:
+            whole = self._lanes(body, v)
+            if bound is None:
+                return whole
+            last = loop(
+                lanes, lambda i: tirx.IfThenElse(first + v * lanes + i < bound, body(v * lanes + i), None)
+            )
+            return tirx.IfThenElse(first + v * lanes + lanes <= bound, whole, last)
+
+        return loop(self.tiling.vectors, vector)
+
+    def _place(self, row: Any, column: Any) -> list[Any]:
+        return [row * self.tiling.columns + column]
+
+    def _store(self, row: Any, column: Any, value: Any) -> Any:
+        return tirx.BufferStore(self.tile, value, self._place(row, column))
+
+    def _sum(self, at: dict[Any, Any], first_row: Any, first_column: Any) -> Any:
+        sizes = [axis.dom.extent for axis in self.depth]
+        short = constant(sizes[-1]) is not None and constant(sizes[-1]) <= SHORT_LOOP  # type: ignore[operator]
+        kinds = [tirx.ForKind.SERIAL] * (len(sizes) - 1)
+        kinds += [tirx.ForKind.UNROLLED if short else tirx.ForKind.SERIAL]
+
+        def step(depth: list[Any]) -> Any:
+            inner = at | {axis.var: value for axis, value in zip(self.depth, depth, strict=True)}
+            return self._each(lambda row, column: self._add(inner, row, column, first_row, first_column))
+
+        return loops(sizes, step, kinds)
+
+    def _add(self, at: dict[Any, Any], row: Any, column: Any, first_row: Any, first_column: Any) -> Any:
+        values = [index[row] for index in self.indices] or [first_row + row for _ in self.tiling.row]
+        rows = {self.axes[i]: value for i, value in zip(self.tiling.row, values, strict=True)}
+        at = at | rows | {self.axes[self.tiling.column]: first_column + column}
+        return self._store(row, column, self._filled(self.value, at, row, column))
+
+    def _filled(self, value: Any, at: dict[Any, Any], row: Any, column: Any) -> Any:
+        """An expression with the tile in the place of the product, and values in the place of axes."""
+
+        def load(each: Any) -> Any:
+            return self.tile[self._place(row, column)] if each.source.same_as(self.product) else each
+
+        value = tvm_ffi.structural_map(value, (TensorLoad, load))
+        return tvm_ffi.structural_map(value, (tirx.Var, lambda var: at.get(var, var)))
+
+    def _epilogue(self, at: dict[Any, Any], first_row: Any, first_column: Any) -> Any:
+        """Loops here aren't unrolled: LLVM keeps the tile in registers all the same, and has less to do."""
+        axes = [axis.var for axis in self.last.iter_vars] if self.last is not self.main else self.axes
+        known = {axes[self.axes.index(axis)]: value for axis, value in at.items()}
+        own = self.last is not self.main
+        value = self.last.body.value if own else self.product[self.axes]
+
+        def store(row: Any, column: Any) -> Any:
+            values = (
+                self._row_values(first_row + row)
+                if self.open_rows
+                else [first_row + row] * len(self.tiling.row)
+            )
+            rows = {axes[i]: each for i, each in zip(self.tiling.row, values, strict=True)}
+            place = known | rows | {axes[self.tiling.column]: first_column + column}
+            indices = [self._filled(i, place, row, column) for i in self.last.body.indices]
+            done = tirx.BufferStore(self.last.body.buffer, self._filled(value, place, row, column), indices)
+            return done
+
+        def line(row: Any) -> Any:
+            stores = self._vectors(lambda c: store(row, c), first_column, self._bound())
+            return tirx.IfThenElse(first_row + row < self.rows, stores, None) if self.open_rows else stores
+
+        return loop(self.tiling.rows, line)
+
+    def _bound(self) -> Any:
+        """How many columns there are, if tiles go beyond; those that overlap don't."""
+        width, stored = constant(self.columns), constant(self.stored)
+        whole = stored is not None and stored % self.tiling.columns == 0
+        return None if whole or (width is not None and width == stored) else self.stored
+
+    def _copy_panels(self, load: Any) -> Any:
+        """panels[*batch, n / 48, *k, n % 48] = load[*batch, *k, n]; what is beyond the last column stays unset."""
+        used, width = variables(load.indices), self.tiling.columns
+        batch = [i for i in self.others if self.axes[i] in used]
+        depth = [axis for axis in self.depth if axis.var in used]
+        outer, inner = [self.sizes[i] for i in batch], [integer(axis.dom.extent) for axis in depth]
+        count, column = ceil(self.columns, width), self.axes[self.tiling.column]
+        self.panels = tirx.decl_buffer((*outer, count, *inner, width), load.source.dtype, "panels")
+        names = [*(self.axes[i] for i in batch), *(axis.var for axis in depth)]
+
+        def place(values: Sequence[Any], panel: Any, n: Any) -> Any:
+            return [*values[: len(batch)], panel, *values[len(batch) :], n]
+
+        def replaced(each: Any) -> Any:
+            here = each.source.same_as(load.source) and tvm_ffi.structural_equal(each, load, True)
+            at = tirx.floordiv(column, integer(width)), tirx.floormod(column, integer(width))
+            return self.panels[place(names, *at)] if here else each
+
+        def store(values: Sequence[Any], panel: Any, inner: Any) -> Any:
+            at = dict(zip(names, values, strict=True)) | {column: panel * width + inner}
+            indices = [
+                tvm_ffi.structural_map(i, (tirx.Var, lambda var: at.get(var, var))) for i in load.indices
+            ]
+            return tirx.BufferStore(self.panels, load.source[indices], place(values, panel, inner))
+
+        def line(chunk: Any) -> Any:
+            values = decoded(chunk, [*outer, *inner])
+            return loop(
+                count,
+                lambda panel: self._vectors(lambda c: store(values, panel, c), panel * width, self.columns),
+            )
+
+        self.value = tvm_ffi.structural_map(self.value, (TensorLoad, replaced))
+        return loop(product([*outer, *inner]), line, tirx.ForKind.PARALLEL)

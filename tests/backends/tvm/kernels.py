@@ -86,13 +86,17 @@ def _variable(case: Case, position: int, shape: Shape, names: dict[str, Any]) ->
     return relax.Var(f"x{position}", relax.TensorType(dims, case.dtype(position)))
 
 
-def rules(case: Case, *, opt: int = 2) -> set[str]:
-    """The schedule rules that took the kernels of a case; "none" among them where no rule did."""
+def kernels(cases: Sequence[Case], *, opt: int = 2) -> dict[str, Any]:
+    """The scheduled kernels of some cases, by name."""
     target = parse_target("llvm")
     with target:
-        kernels = cpu_kernels(module([case]), target, opt=opt)
-    found = [f for var, f in kernels.functions_items() if isinstance(f, tirx.PrimFunc)]
-    return {str(f.attrs[RULE]) if RULE in f.attrs else "none" for f in found}
+        found = cpu_kernels(module(cases), target, opt=opt).functions_items()
+    return {var.name_hint: func for var, func in found if isinstance(func, tirx.PrimFunc)}
+
+
+def rules(case: Case, *, opt: int = 2) -> set[str]:
+    """The schedule rules that took the kernels of a case; "none" among them where no rule did."""
+    return {str(f.attrs[RULE]) if RULE in f.attrs else "none" for f in kernels([case], opt=opt).values()}
 
 
 def call(library: Library, case: Case, arrays: Sequence[Array]) -> list[Array]:

@@ -11,11 +11,12 @@ import pytest
 
 pytest.importorskip("tvm")
 
-from backends.tvm.kernels import Case, check, module, rules
+from backends.tvm.kernels import Case, check, kernels, module, rules
 from dlc_tvm import schedule
-from dlc_tvm.build import build
+from dlc_tvm.build import build, lowers, parse_target
 from dlc_tvm.runtime import Library, load
 from dlc_tvm.schedule.nest import Kernel
+from tvm import tirx
 
 M = [{"m": m} for m in (0, 1, 2, 7, 8, 9, 16, 17, 33, 100)]
 MN = [{"m": m, "n": n} for m in (1, 2, 13) for n in (1, 3, 15, 16, 17, 33, 50, 97)]
@@ -176,8 +177,12 @@ EXPECTED_RULES = [
     ("elementwise", ELEMENTWISE),
     ("contraction", [case for case in PRODUCTS if case.name not in ("tiny", "attention", "one_column")]),
     ("contraction", [case for case in CONVOLUTIONS[:7] if case.name != "depthwise"]),
-    ("columns", STRIPS[:2]),
-    ("blockwise", STRIPS[2:4]),
+    ("rows", [case for case in LINES if case.name not in ("rms", "whole")]),
+    (
+        "columns",
+        [STRIPS[1], *(case for case in CONVOLUTIONS if case.name in ("depthwise", "pooled", "ended"))],
+    ),
+    ("blockwise", [STRIPS[0], *STRIPS[2:4]]),
 ]
 
 
@@ -189,6 +194,24 @@ def plain(family: str) -> Library:
 @pytest.mark.parametrize(("family", "opt"), LEVELS)
 def test_same_as_plain_loops(family: str, opt: int) -> None:
     check(FAMILIES[family], plain(family), opt=opt)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scheduled_kernels_can_be_lowered(family: str) -> None:
+    """Otherwise `build` schedules them again, more carefully: right, but slow code that is slow to compile."""
+    target = parse_target("llvm")
+    assert not [name for name, kernel in kernels(FAMILIES[family]).items() if not lowers(kernel, target)]
+
+
+def test_a_kernel_that_cannot_be_lowered_is_scheduled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unusable(kernel: Kernel) -> None:
+        func = kernel.sch.mod["main"]
+        kernel.result = func.with_body(tirx.IfThenElse(tirx.Var("unknown", "bool"), func.body, None))
+
+    case = ELEMENTWISE[1]
+    expected = load(build(module([case]), opt=0), threads=1)
+    monkeypatch.setattr(schedule, "RULES", (unusable, *schedule.RULES))
+    check([case], expected, opt=1)
 
 
 @pytest.mark.parametrize(("rule", "cases"), EXPECTED_RULES)
