@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from math import lcm
 from typing import Any
 
-from tvm import relax, tirx
+from tvm import relax, sym, tirx
 
 from dlc.emit.sizes import readable
 from dlc.ir.nodes import Function, Value
@@ -77,7 +77,8 @@ class Sizes:
         if isinstance(atom, str):
             return self.symbol(atom)
         a, b = (_expression(self.one(arg)) for arg in atom.args)
-        return OPERATORS[atom.op](a, b)
+        # Kernels whose buffers have sizes such as `2 * H_2 // 2` would have to be given H_2 besides, and don't fuse.
+        return sym.Analyzer().simplify(OPERATORS[atom.op](a, b))
 
     def input_type(self, value: Value) -> Any:
         """The type of a parameter of the Relax function. An axis that has to be solved for a dim is a variable of its own,
@@ -104,7 +105,11 @@ class Sizes:
         opened = {str(axis): variable for variable, axis in self.opened}
         sizes = [self._solved(sources[name].size, name, opened) for name in unknown]
         variables = [_variable(self.symbol(name)) for name in unknown]
-        builder.match_cast(relax.ShapeExpr(sizes), relax.ShapeType(variables))
+        # A copy, so that TVM does not know what is in it: else some passes put `H // 2` for H_2, and others fail on that.
+        copied = relax.op.call_pure_packed(
+            "vm.builtin.copy", relax.ShapeExpr(sizes), ty_args=relax.ShapeType(ndim=len(sizes))
+        )
+        builder.match_cast(builder.emit(copied), relax.ShapeType(variables))
 
     def _solved(self, axis: Dim, name: str, opened: Mapping[str, Any]) -> Any:
         linear = axis.linear_in(name)
