@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 GROUP = "dlc.backends"
 
 
+def no_variants(names: tuple[str, ...]) -> Program | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class EmitOptions:
     """What an emission is asked for.
@@ -30,7 +34,9 @@ class EmitOptions:
     `name` names the emitted package or file (a checked identifier, such as `gpt2`); `optimize` is the -O level the
     program was prepared with; `precision` is what `float` means ("f32", "bf16", "f16", "f64"); `target` is for backends
     that compile ("llvm", "cuda"); `training` asks for what training needs besides (losses, buffer updates); `header`
-    are lines of a comment for emitted source (digest of the spec, version of dlc)."""
+    are lines of a comment for emitted source (digest of the spec, version of dlc). `vary` gives the same model
+    with other values of the static parameters named, or None, to a backend whose source takes static parameters as
+    arguments: which number stands for which parameter is seen from what changes."""
 
     name: str = "model"
     optimize: int = 1
@@ -38,6 +44,7 @@ class EmitOptions:
     target: str = ""
     training: bool = False
     header: tuple[str, ...] = ()
+    vary: Callable[[tuple[str, ...]], Program | None] = no_variants
 
 
 @dataclass(frozen=True, slots=True)

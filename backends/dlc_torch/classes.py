@@ -6,11 +6,10 @@ differ only in numbers become one with arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.tree import (
-    Binary,
     Call,
     Dot,
     Expr,
@@ -33,7 +32,7 @@ from dlc_torch.foreign import Placing, divide
 from dlc_torch.init_weights import changed
 from dlc_torch.methods import SAY
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import COUNTS, HEADS, WIDTHS, Arg, Column, Solution, solve
+from dlc_torch.solve import Arg, Column, Solution, Solver, Values, solve, term
 from dlc_torch.statements import Assign, Draft, Loop, Stmt, Target, expressions, rewritten
 from dlc_torch.structure import Builder, Init, Node, tree
 
@@ -50,6 +49,8 @@ class Unit:
     layers: tuple[Expr, ...] | None = None
     overlays: dict[str, str] = field(default_factory=dict)
     """Attributes that hold instances whose path another instance has."""
+    variant: str = ""
+    """The variant that it is part of, there only to tell what numbers depend on."""
 
     @property
     def function(self) -> Function:
@@ -72,14 +73,18 @@ class Unit:
             yield from draft.inputs
             yield from _targets(draft.body)
 
-    def rewritten(self, exprs: Sequence[Expr], axes: Sequence[tuple[Expr, ...]]) -> Unit:
-        """The unit with its expressions and the axes of its targets replaced, in their order."""
-        values, shapes = iter(exprs), iter(axes)
+    def rewritten(self, exprs: Sequence[Expr]) -> Unit:
+        """The unit with its expressions replaced, in their order."""
+        values = iter(exprs)
         inits = [replace(init, expr=next(values)) for init in self.inits]
         layers = tuple(next(values) for _ in self.layers) if self.layers is not None else None
         drafts = [_draft_rewritten(draft, values) for draft in self.drafts]
-        drafts = [_draft_reshaped(draft, shapes) for draft in drafts]
-        return Unit(self.names, drafts, self.root, inits, layers, self.overlays)
+        return replace(self, drafts=drafts, inits=inits, layers=layers)
+
+    def reshaped(self, axes: Sequence[tuple[Expr, ...]]) -> Unit:
+        """The unit with the axes of its targets replaced, in their order."""
+        shapes = iter(axes)
+        return replace(self, drafts=[_draft_reshaped(draft, shapes) for draft in self.drafts])
 
 
 def _draft_rewritten(draft: Draft, values: Iterator[Expr]) -> Draft:
@@ -129,6 +134,19 @@ class Class:
     def __post_init__(self) -> None:
         self.unit = self.members[0]
 
+    @property
+    def instances(self) -> list[Unit]:
+        """The members that are the program's own, not a variant's."""
+        return [each for each in self.members if not each.variant]
+
+    @property
+    def statics(self) -> dict[str, Values]:
+        """The static parameters that differ between members, with their values."""
+        return Solver.of([dict(each.function.static) for each in self.members]).known
+
+    def has(self, function: str) -> bool:
+        return any(function in member.names for member in self.members)
+
     def values(self, function: str) -> dict[str, int | float]:
         """The arguments that make the instance of an IR function."""
         at = next(i for i, member in enumerate(self.members) if function in member.names)
@@ -137,47 +155,65 @@ class Class:
 
 @dataclass
 class Grouping:
-    """Drafts what a program needs and groups it. `order` lists the classes, callees first; `by_function`
-    finds them."""
+    """Drafts what a program and its variants need and groups it. `order` lists the classes, callees first;
+    `by_function` finds them. Functions of variants have names that no other has."""
 
     program: Program
     precision: str
+    variants: Mapping[str, Program] = field(default_factory=dict)
+    evidence: frozenset[str] = frozenset()
+    """Variants that the model itself is not made for, but whose parts tell what numbers depend on."""
     drafts: dict[str, Draft] = field(default_factory=dict)
     order: list[Class] = field(default_factory=list)
     by_function: dict[str, Class] = field(default_factory=dict)
     roots: dict[str, Node] = field(default_factory=dict)
 
+    homes: dict[str, Program] = field(default_factory=dict)
+    """The program that a function is part of."""
+    functions: dict[str, Function] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for program in (self.program, *self.variants.values()):
+            self.homes.update(dict.fromkeys(program.functions, program))
+            self.functions.update(program.functions)
+
     def run(self) -> list[Class]:
-        names = self._needed()
         keys: dict[object, Class] = {}
-        for unit in self._units(names):
-            key = self._key(unit)
-            if key in keys:
-                keys[key].members.append(unit)
-            else:
-                keys[key] = Class([unit])
-                self.order.append(keys[key])
-            for name in unit.names:
-                self.by_function[name] = keys[key]
-                self.roots[name] = unit.root
+        for mark, program in {"": self.program, **self.variants}.items():
+            for unit in self._units(self._needed(program)):
+                if mark in self.evidence and program.entry in unit.names:
+                    continue
+                unit.variant = mark
+                self._enter(unit, keys)
         return self.order
+
+    def _enter(self, unit: Unit, keys: dict[object, Class]) -> None:
+        key = self._key(unit)
+        if key in keys:
+            keys[key].members.append(unit)
+        else:
+            keys[key] = Class([unit])
+            if not unit.variant:
+                self.order.append(keys[key])
+        for name in unit.names:
+            self.by_function[name] = keys[key]
+            self.roots[name] = unit.root
 
     # --- what is needed -------------------------------------------------------------------------------------
 
     def draft(self, name: str) -> Draft:
         if name not in self.drafts:
-            function = self.program.functions[name]
-            drafter = Drafter(self.program, function, SAY, self.precision, self.needs)
+            drafter = Drafter(self.homes[name], self.functions[name], SAY, self.precision, self.needs)
             self.drafts[name] = drafter.draft()
         return self.drafts[name]
 
     def needs(self, name: str) -> frozenset[str]:
         return self.draft(name).needs
 
-    def _needed(self) -> list[str]:
+    def _needed(self, program: Program) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
         order: dict[str, None] = {}
-        stack: list[tuple[str, bool]] = [(self.program.entry, False)]
+        stack: list[tuple[str, bool]] = [(program.entry, False)]
         while stack:
             name, done = stack.pop()
             if name in order:
@@ -190,7 +226,7 @@ class Grouping:
         return list(order)
 
     def _callees(self, name: str) -> Iterator[str]:
-        function = self.program.functions[name]
+        function = self.functions[name]
         draft = self.draft(name)
         made = {
             node.function
@@ -199,21 +235,20 @@ class Grouping:
             if isinstance(node, Make)
         }
         called = {
-            op.callee
-            for op in walk_ops(function.body)
-            if op.callee and stateful(self.program.functions[op.callee])
+            op.callee for op in walk_ops(function.body) if op.callee and stateful(self.functions[op.callee])
         }
         for child in function.children:
             called.add(child.function)
         for param in function.params:
-            init = self.program.functions.get(param.init)
+            init = self.functions.get(param.init)
             if init is not None and param.kind != "prepared" and initial.recognise(init) is None:
                 made.add(param.init)
-        if name == self.program.entry:
-            made.update(each.init for each in changed(self.program)[0] if each.form is None)
-        order = {each: i for i, each in enumerate(self.program.functions)}
+        program = self.homes[name]
+        if name == program.entry:
+            made.update(each.init for each in changed(program)[0] if each.form is None)
+        order = {each: i for i, each in enumerate(program.functions)}
         for each in sorted(made | called, key=lambda each: order[each]):
-            if native_layer(self.program.functions[each]) is None:
+            if native_layer(self.functions[each]) is None:
                 yield each
 
     # --- units ----------------------------------------------------------------------------------------------
@@ -222,7 +257,7 @@ class Grouping:
         """Functions joined by a common instance, callees first."""
         joined = _Joined()
         for name in names:
-            self._join(self.program.functions[name], names, joined)
+            self._join(self.functions[name], names, joined)
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
@@ -241,20 +276,20 @@ class Grouping:
             stack.extend((each, False) for each in reversed(below) if each not in done and each != group)
 
     def _method_order(self, name: str) -> tuple[bool, int]:
-        return bool(self.program.functions[name].entry), list(self.program.functions).index(name)
+        return bool(self.functions[name].entry), list(self.functions).index(name)
 
     def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
         at: dict[str, str] = {}
         held = ((path, child.function) for child in function.children for path in child.paths())
         for path, callee in (*_calls(function.body), *held):
-            if callee not in names or not stateful(self.program.functions[callee]):
+            if callee not in names or not stateful(self.functions[callee]):
                 continue
-            key = f"{self.program.functions[callee].source}:{path}"
+            key = f"{self.functions[callee].source}:{path}"
             first = function.name if not path else at.setdefault(key, callee)
             joined.join(first, callee)
 
     def _unit(self, names: Sequence[str]) -> Unit:
-        functions = [self.program.functions[name] for name in names]
+        functions = [self.functions[name] for name in names]
         drafts = [self.draft(name) for name in names]
         if not stateful(functions[0]):
             return Unit(tuple(names), drafts, Node())
@@ -262,7 +297,7 @@ class Grouping:
         params: dict[str, Param] = {}
         for function in functions:
             for child in function.children:
-                source = self.program.functions[child.function].source
+                source = self.functions[child.function].source
                 children.setdefault(f"{source}:{child.path}:{child.start}:{child.step}:{child.count}", child)
             params.update((param.name, param) for param in function.params if param.name not in params)
         plain, foreign = divide(list(children.values()))
@@ -276,21 +311,19 @@ class Grouping:
         if layers is None:
             inits = list(Builder(self._instance, self._tensor).statements(root))
         unit = Unit(tuple(names), drafts, root, inits, layers)
-        placing = Placing(
-            root, self.roots, self.program.functions, self._instance, self._native, unit.overlays
-        )
+        placing = Placing(root, self.roots, self.functions, self._instance, self._native, unit.overlays)
         unit.inits += placing.statements(foreign)
         return unit
 
     def _native(self, name: str) -> bool:
-        return native_layer(self.program.functions[name]) is not None
+        return native_layer(self.functions[name]) is not None
 
     def _instance(self, name: str) -> Expr:
-        native = native_layer(self.program.functions[name])
+        native = native_layer(self.functions[name])
         return native if native is not None else Make(name)
 
     def _tensor(self, param: Param) -> Expr:
-        return initial.tensor(param, self.program, self.precision)
+        return initial.tensor(param, self.functions, self.precision)
 
     # --- keys -----------------------------------------------------------------------------------------------
 
@@ -395,33 +428,71 @@ def _read_sizes(draft: Draft) -> tuple[object, ...]:
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def settle(classes: Sequence[Class], by_function: Mapping[str, Class]) -> None:
-    """Solve the classes in order: a class's arguments are known before it is made."""
-    for each in classes:
-        _settle(each, by_function)
+def settle(grouping: Grouping, variants: Mapping[str, tuple[str, ...]]) -> None:
+    """Solve the classes in order: a class's arguments are known before it is made. `variants` tells which static
+    parameters each variant changes."""
+    for each in grouping.order:
+        _settle(each, grouping.by_function, grouping.evidence)
+    main = grouping.order[-1].solution.arguments
+    open_ = {"", *(mark for mark, names in variants.items() if set(names) & set(main))} - grouping.evidence
+    for each in grouping.order:
+        _comment(each, [i for i in range(len(each.members)) if _holds(each, i, open_)])
 
 
-def _settle(made: Class, by_function: Mapping[str, Class]) -> None:
-    rows = [[_expanded(expr, by_function) for expr in unit.expressions()] for unit in made.members]
-    leaves = [[node for expr in row for node in walk(expr) if isinstance(node, Num)] for row in rows]
-    columns = [
-        Column(nodes[0].role, tuple(node.value for node in nodes)) for nodes in zip(*leaves, strict=True)
+def _holds(made: Class, member: int, open_: Container[str]) -> bool:
+    """Whether comments have to hold for a member: one that other arguments of the class make, and where it has none,
+    one that other arguments of the model make."""
+    program, arguments = made.solution.program, made.solution.arguments.values()
+    own = {tuple(values[i] for values in arguments) for i in range(program)}
+    if member < program or not made.solution.arguments:
+        return made.members[member].variant in open_
+    return tuple(values[member] for values in arguments) not in own
+
+
+def _comment(made: Class, live: Sequence[int]) -> None:
+    """Say the axes of values in terms of the arguments, as far as the members at `live` are alike."""
+    arguments = {name: tuple(values[i] for i in live) for name, values in made.solution.arguments.items()}
+    targets = zip(*(made.members[i].targets() for i in live), strict=True)
+    made.unit = made.unit.reshaped([_axes(each, arguments, made.solution.program) for each in targets])
+
+
+def _settle(made: Class, by_function: Mapping[str, Class], evidence: frozenset[str]) -> None:
+    made.members = [
+        unit for unit in made.members if unit.variant not in evidence or _known(unit, by_function)
     ]
-    statics = [dict(unit.function.static) for unit in made.members]
-    made.solution = solution = solve(columns, statics, _spatial(made.members[0].function))
+    rows = [[_expanded(expr, by_function) for expr in unit.expressions()] for unit in made.members]
+    while True:
+        columns = list(_columns(rows))
+        statics = [dict(unit.function.static) for unit in made.members]
+        made.solution = solution = solve(columns, statics, len(made.instances))
+        odd = {i for name in solution.own for i in _changed(solution.arguments[name], solution.program)}
+        odd = {i for i in odd if made.members[i].variant in evidence}
+        if not odd:
+            break
+        # What can't be said of parts that are evidence only says nothing.
+        made.members = [unit for i, unit in enumerate(made.members) if i not in odd]
+        rows = [row for i, row in enumerate(rows) if i not in odd]
     found = iter(solution.found)
     exprs = [transform(expr, lambda node: next(found) if isinstance(node, Num) else node) for expr in rows[0]]
-    exprs = [inferred(without_numbers(expr)) for expr in exprs]
-    shapes = [_axes(each, solution) for each in zip(*(unit.targets() for unit in made.members), strict=True)]
-    made.unit = made.members[0].rewritten(exprs, shapes)
+    made.unit = made.unit.rewritten([inferred(without_numbers(expr)) for expr in exprs])
 
 
-def _spatial(function: Function) -> list[int]:
-    """Sizes of images among the inputs: a channel count that equals one does so by chance."""
-    found = [
-        axis.constant for value in function.inputs if value.type.rank >= 4 for axis in value.type.axes[2:]
-    ]
-    return [size for size in found if size is not None]
+def _columns(rows: Sequence[Sequence[Expr]]) -> Iterator[Column]:
+    leaves = [[node for expr in row for node in walk(expr) if isinstance(node, Num)] for row in rows]
+    for nodes in zip(*leaves, strict=True):
+        yield Column(nodes[0].role, tuple(node.value for node in nodes))
+
+
+def _changed(values: Values, program: int) -> Iterator[int]:
+    """The members of variants in which a number is another one that is the same in all of the program's own."""
+    if len(set(values[:program])) == 1:
+        yield from (i for i, value in enumerate(values) if value != values[0])
+
+
+def _known(unit: Unit, by_function: Mapping[str, Class]) -> bool:
+    """Whether all that the unit makes or calls is a member of its class."""
+    made = (node.function for expr in unit.expressions() for node in walk(expr) if isinstance(node, Make))
+    return all(by_function[name].has(name) for name in made)
 
 
 def _expanded(expr: Expr, by_function: Mapping[str, Class]) -> Expr:
@@ -489,49 +560,21 @@ def _one_inferred(items: tuple[Expr, ...]) -> tuple[Expr, ...]:
     return (*items[:at], Word("-1"), *items[at + 1 :])
 
 
-def _axes(targets: Sequence[Target], solution: Solution) -> tuple[Expr, ...]:
+def _axes(targets: Sequence[Target], arguments: Mapping[str, Values], program: int) -> tuple[Expr, ...]:
     """The axes of a value for the comment behind it: arguments by name, `_` where members differ
     otherwise."""
     if len({len(target.axes) for target in targets}) > 1:
         return (Word("..."),)
-    return tuple(_axis(axes, solution) for axes in zip(*(target.axes for target in targets), strict=True))
+    return tuple(
+        _axis(axes, arguments, program) for axes in zip(*(target.axes for target in targets), strict=True)
+    )
 
 
-def _axis(axes: Sequence[Expr], solution: Solution) -> Expr:
+def _axis(axes: Sequence[Expr], arguments: Mapping[str, Values], program: int) -> Expr:
     first = axes[0]
-    if all(isinstance(axis, Num) for axis in axes):
-        values = tuple(axis.value for axis in axes if isinstance(axis, Num))
-        return _argument(values, solution) or (first if len(set(values)) == 1 else Word("_"))
-    return first if all(axis == first for axis in axes) else Word("_")
-
-
-def _argument(values: tuple[int | float, ...], solution: Solution) -> Expr | None:
-    """The argument, or a simple term of arguments, that an axis is by its values."""
-    known = solution.arguments
-    surely = len(set(values)) > 1
-    named = [name for name, each in known.items() if each == values]
-    if len(named) > 1:
-        named = [name for name in named if name in WIDTHS] or named
-    if named and (surely or (len(named) == 1 and values[0] >= 4)):
-        return Arg(named[0])
-    if not surely and values[0] < 4:
-        return None
-    terms = [
-        Binary("*", Num(k), Arg(a))
-        for a, each in known.items()
-        for k in (2, 3, 4)
-        if _times(each, k) == values and each[0] >= 8 and (surely or a not in COUNTS)
-    ]
-    heads = [(a, b) for a in WIDTHS for b in HEADS if a in known and b in known]
-    terms += [Binary("//", Arg(a), Arg(b)) for a, b in heads if _over(known[a], known[b]) == values]
-    return terms[0] if len(terms) == 1 else None
-
-
-def _times(values: Sequence[int | float], factor: int) -> tuple[int | float, ...]:
-    return tuple(value * factor for value in values)
-
-
-def _over(values: Sequence[int | float], others: Sequence[int | float]) -> tuple[int | float, ...] | None:
-    if any(not isinstance(b, int) or b < 2 or a % b for a, b in zip(values, others, strict=True)):
-        return None
-    return tuple(a // b for a, b in zip(values, others, strict=True))
+    if all(axis == first for axis in axes):
+        return first
+    values = tuple(axis.value for axis in axes if isinstance(axis, Num))
+    if len(values) < len(axes):
+        return Word("_")
+    return term(values, arguments, program) or Word("_")

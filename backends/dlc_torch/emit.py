@@ -9,28 +9,18 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit.python import comment
 from dlc.ir.nodes import Program
 from dlc_torch import rows
-from dlc_torch.classes import Grouping, settle
-from dlc_torch.init_weights import InitWeights, changed
-from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Lines, Source
 from dlc_torch.structure import method_name
+from dlc_torch.variants import settled
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
-    program = outline(program)
-    grouping = Grouping(program, options.precision)
-    classes = grouping.run()
-    initials = {param.init: param.name for each in program.functions.values() for param in each.params}
-    initials.update((each.init, each.leaf) for each in changed(program)[0] if each.form is None)
-    name_classes(classes, initials)
-    settle(classes, grouping.by_function)
+    found = settled(outline(program), options.vary, options.precision)
+    program, grouping, classes = found.grouping.program, found.grouping, found.classes
     source = Source(grouping.by_function, grouping.roots, program.functions, program.entry)
-    arguments = grouping.by_function[program.entry].solution.arguments
-    numbers = {name: values[0] for name, values in arguments.items()}
-    weights = InitWeights.of(program, numbers, lambda name: grouping.by_function[name].name)
-    source.init_weights = weights if weights.rules else None
+    source.init_weights = found.weights if found.weights.rules else None
     source.final = _precision(program, options.precision)
     blocks = [source.write(each) for each in classes]
     content = _file(options, blocks)

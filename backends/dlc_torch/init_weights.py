@@ -13,19 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Word, text, transform
+from dlc.emit.tree import Binary, Call, Expr, Num, Word, text
 from dlc.ir.nodes import Param, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
-from dlc_torch.initial import Change, Form, Rule, Said, close_forms, recognise, rules
+from dlc_torch.initial import Change, Form, Rule, close_forms, recognise, rules
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Arg
+from dlc_torch.solve import Values, term
 
 Lines = list[str]
 ZEROS = Form("constant")
+Calls = Callable[[tuple[str, ...], Callable[[Values], Expr]], Expr]
+"""The call of an init function, given by its name in the program and its variants, and how a number is said."""
 
 
 def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]:
@@ -65,23 +67,42 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
 
 @dataclass(frozen=True)
 class InitWeights:
-    """The rules of a model's `init_weights`, with numbers said in terms of its arguments."""
+    """The rules of a model's `init_weights`, with numbers said in terms of its arguments. `unclear` are numbers, with
+    their values in the program and its variants, that can't be said so."""
 
     rules: tuple[Rule, ...]
-    functions: Callable[[str], str]
-    """The emitted name of an init function."""
+    calls: Mapping[tuple[str, ...], Expr]
+    """The calls of init functions."""
+    unclear: tuple[Values, ...] = ()
 
     @staticmethod
-    def of(
-        program: Program, arguments: Mapping[str, int | float], functions: Callable[[str], str]
-    ) -> InitWeights:
-        found = rules(*changed(program))
-        stds = sorted({number for rule in found for number in _numbers(rule.said) if len(repr(number)) <= 6})
-        return InitWeights(tuple(_said_better(rule, arguments, stds) for rule in found), functions)
+    def of(programs: Sequence[Program], arguments: Mapping[str, Values], functions: Calls) -> InitWeights:
+        """`programs` are the program and its variants, `arguments` the model's in each of them."""
+        unclear: list[Values] = []
+
+        def said(values: Values) -> Expr:
+            found = _constant(values[0]) if len(set(values)) == 1 else term(values, arguments, 1)
+            if found is None:
+                unclear.append(values)
+            return found or Num(values[0])
+
+        program, *variants = programs
+        changes, everything = changed(program)
+        elsewhere = [{each.path: each for each in changed(variant)[0]} for variant in variants]
+        pooled = [
+            replace(
+                each,
+                variants=tuple(there.get(each.path) for there in elsewhere),
+            )
+            for each in changes
+        ]
+        found = rules(pooled, everything, said)
+        calls = {each.copied: functions(each.copied, said) for each in found if each.copied}
+        return InitWeights(tuple(found), calls, tuple(unclear))
 
     def reads(self) -> list[Expr]:
         """The expressions in it, which may read arguments of the constructor."""
-        return [arg for rule in self.rules for arg in rule.said.args]
+        return [*(arg for rule in self.rules for arg in rule.said.args), *self.calls.values()]
 
     def lines(self, settle: Callable[[Expr], Expr]) -> Lines:
         """The method; `settle` says how an argument is read."""
@@ -109,7 +130,7 @@ class InitWeights:
 
     def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr]) -> Lines:
         if rule.copied:
-            return layout(f"{tensor}.data.copy_({self.functions(rule.copied)}())", 4)
+            return layout(f"{tensor}.data.copy_({text(settle(self.calls[rule.copied]))})", 4)
         return layout(text(settle(rule.said.call(Word(tensor)))), 4)
 
 
@@ -137,50 +158,10 @@ def _condition(line: str) -> Lines:
     ]
 
 
-# --- numbers ------------------------------------------------------------------------------------------------
-
-
-def _numbers(said: Said) -> Iterator[float]:
-    for arg in said.args:
-        value = arg.value if isinstance(arg, Keyword) else arg
-        if isinstance(value, Num):
-            yield float(value.value)
-
-
-def _said_better(rule: Rule, arguments: Mapping[str, int | float], stds: Sequence[float]) -> Rule:
-    """The rule with odd numbers as terms of the model's arguments."""
-
-    def change(node: Expr) -> Expr:
-        if not isinstance(node, Num) or len(repr(node.value)) < 10:
-            return node
-        sign = -1 if node.value < 0 else 1
-        found = _term(abs(float(node.value)), arguments, stds)
-        return node if found is None else found if sign > 0 else _negative(found)
-
-    args = tuple(transform(arg, change) for arg in rule.said.args)
-    return Rule(
-        Said(rule.said.function, args), rule.layer, rule.leaf, rule.condition, rule.optional, rule.copied
-    )
-
-
-def _negative(expr: Expr) -> Expr:
-    return Binary("*", Num(-1), expr)
-
-
-def _term(value: float, arguments: Mapping[str, int | float], stds: Sequence[float]) -> Expr | None:
-    """`1 / math.sqrt(d)`, `0.02 / math.sqrt(2 * layers)`."""
-    sizes = {name: int(size) for name, size in arguments.items() if isinstance(size, int) and size > 1}
-    for top in (1.0, 0.02, *stds):
-        for under, product in _products(sizes):
-            if math.isclose(value, top / math.sqrt(product), rel_tol=1e-12):
-                return Binary("/", Num(1) if top == 1.0 else Num(top), Call(Word("math.sqrt"), (under,)))
-    return None
-
-
-def _products(sizes: Mapping[str, int]) -> Iterator[tuple[Expr, int]]:
-    for name, size in sizes.items():
-        yield Arg(name), size
-    for name, size in sizes.items():
-        yield from ((Binary("*", Num(k), Arg(name)), k * size) for k in (2, 3))
-    for a in sizes:
-        yield from ((Binary("*", Arg(a), Arg(b)), sizes[a] * sizes[b]) for b in sizes if a < b)
+def _constant(value: float) -> Expr:
+    """A number; one that nobody would have written as `0.02 / math.sqrt(192)`."""
+    for top in (1, 0.02) if len(repr(value)) > 9 and value > 0 else ():
+        under = round((top / value) ** 2)
+        if math.isclose(value, top / math.sqrt(under), rel_tol=1e-12):
+            return Binary("/", Num(top), Call(Word("math.sqrt"), (Num(under),)))
+    return Num(value)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word
-from dlc.ir.nodes import Function, Op, Param, Program
+from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, transform, walk
+from dlc.ir.nodes import Function, Op, Param
 from dlc_torch import rows
 
 Shape = tuple[int, ...]
@@ -176,7 +176,7 @@ def by_shape(form: Form, shape: Shape) -> list[int]:
     return [k for k, (_, rule) in enumerate(RULES) if rule(i, o).close(form)]
 
 
-def tensor(param: Param, program: Program, precision: str) -> Expr:
+def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> Expr:
     """The tensor that a class's own parameter begins with."""
     dtype = precision if param.type.dtype == "float" else param.type.dtype
     sizes = param.type.shape
@@ -188,7 +188,7 @@ def tensor(param: Param, program: Program, precision: str) -> Expr:
         if param.type.dtype != "float" and dtype != "f32"
         else ()
     )
-    function = program.functions.get(param.init)
+    function = functions.get(param.init)
     if param.kind == "prepared" or function is None:
         return Call(Word("torch.empty"), (*shape, *more))
     form = recognise(function)
@@ -226,7 +226,8 @@ def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_fl
 @dataclass(frozen=True, slots=True)
 class Change:
     """A parameter that begins otherwise than its layer would have it. `layer` is the native layer's class, ""
-    for a parameter of a class of ours; `leaf` its name there; `init` its function."""
+    for a parameter of a class of ours; `leaf` its name there; `init` its function; `variants` is the same
+    parameter in each of the program's variants, None where it begins as its layer would have it."""
 
     path: str
     layer: str
@@ -234,6 +235,23 @@ class Change:
     shape: Shape
     form: Form | None
     init: str
+    variants: tuple[Change | None, ...] = ()
+
+    def by_shape(self) -> list[int]:
+        """The numbers of the rules that give its distribution, here and in the variants."""
+        kept = list(range(len(RULES)))
+        for each in (self, *self.variants):
+            fitting = by_shape(each.form, each.shape) if each is not None and each.form is not None else []
+            kept = [k for k in kept if k in fitting]
+        return kept
+
+    @property
+    def varies(self) -> bool:
+        return any(each is None or not close_forms(each.form, self.form) for each in self.variants)
+
+    def inits(self) -> tuple[str, ...]:
+        """Its function here and in the variants."""
+        return (self.init, *(each.init if each is not None else "" for each in self.variants))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +264,26 @@ class Rule:
     leaf: str = ""
     condition: str = ""
     optional: bool = False
-    copied: str = ""
+    copied: tuple[str, ...] = ()
+    """The functions that give the value where no distribution does, of the program and its variants."""
 
 
-def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]]) -> list[Rule]:
+Term = Callable[[tuple[float, ...]], Expr]
+"""How a number is said that has these values in the program and its variants."""
+
+
+def rules(
+    changes: Sequence[Change],
+    everything: Sequence[tuple[str, str, str]],
+    term: Term = lambda values: Num(values[0]),
+) -> list[Rule]:
     """The rules for `changes`; `everything` lists (path, layer, leaf) of all parameters and buffers."""
     made: list[Rule] = []
     names = [path for path, _, _ in everything]
     kinds = Counter((layer, leaf) for _, layer, leaf in everything)
     for key in dict.fromkeys((each.layer, each.leaf) for each in changes):
         group = [each for each in changes if (each.layer, each.leaf) == key]
-        described = _described(group)
+        described = _described(group, term)
         main = _main(described, kinds[key]) if key[0] else None
         if main is not None:
             # A convolution's bias may be None, as far as a type checker knows.
@@ -269,7 +296,7 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
                     Rule(
                         what,
                         condition=_condition([each.path for each in members], names),
-                        copied=members[0].init if not what.function else "",
+                        copied=members[0].inits() if not what.function else (),
                     )
                 )
     return [each for each in made if each.layer] + [each for each in made if not each.layer]
@@ -284,20 +311,43 @@ def _lacks(everything: Iterable[tuple[str, str, str]], layer: str, leaf: str) ->
     yield from (leaf not in names for names in owners.values())
 
 
-def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
+def _described(group: Sequence[Change], term: Term) -> dict[str, tuple[Said, list[Change]]]:
     """The changes by what is said about them: one rule by shape where several distributions need it."""
     several = len({each.form for each in group}) > 1
     for k, (what, _) in enumerate(RULES):
-        if several and all(each.form is not None and k in by_shape(each.form, each.shape) for each in group):
+        if several and all(k in each.by_shape() for each in group):
             return {f"rule {k}": (what, list(group))}
     found: dict[str, tuple[Said, list[Change]]] = {}
     for each in group:
-        ruled = by_shape(each.form, each.shape) if each.form is not None else []
-        odd = each.form is not None and not is_round(each.form)
-        what = RULES[ruled[0]][0] if ruled and odd else said(each.form) if each.form is not None else Said("")
+        what = _said_change(each, term)
         key = f"{what}{each.init if each.form is None else ''}"
         found.setdefault(key, (what, []))[1].append(each)
     return found
+
+
+def _said_change(change: Change, term: Term) -> Said:
+    if change.form is None:
+        return Said("")
+    ruled = change.by_shape()
+    if ruled and (change.varies or not is_round(change.form)):
+        return RULES[ruled[0]][0]
+    here = said(change.form)
+    forms = [each.form if each is not None else None for each in change.variants]
+    everywhere = [said(form) if form is not None else Said("") for form in forms]
+    if not change.varies:
+        return here
+    rows = [
+        [node for arg in each.args for node in walk(arg) if isinstance(node, Num)]
+        for each in (here, *everywhere)
+    ]
+    if len({(each.function, len(row)) for each, row in zip((here, *everywhere), rows, strict=True)}) > 1:
+        term(tuple(float(i) for i in range(len(rows))))  # nothing that holds for all
+        return here
+    terms = iter([term(tuple(float(node.value) for node in nodes)) for nodes in zip(*rows, strict=True)])
+    args = tuple(
+        transform(arg, lambda node: next(terms) if isinstance(node, Num) else node) for arg in here.args
+    )
+    return Said(here.function, args)
 
 
 def _main(described: Mapping[str, tuple[Said, list[Change]]], total: int) -> str | None:

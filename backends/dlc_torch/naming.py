@@ -27,7 +27,7 @@ def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
         forms.setdefault(_base(each, initials), []).append(each)
     taken = set(TAKEN)
     for base, group in forms.items():
-        plain = min(group, key=lambda each: (-len(each.members), len(_labels(each))))
+        plain = min(group, key=lambda each: (-len(each.instances), len(_labels(each))))
         for each in group:
             each.name = _free(base, "" if each is plain else each, plain, group, taken)
             taken.add(each.name)
@@ -81,8 +81,8 @@ def _differences(made: Class, plain: Class, group: Sequence[Class]) -> Iterator[
 
 def _static_difference(made: Class, group: Sequence[Class]) -> str:
     """A static argument that all members of the form share and no other form has."""
-    statics = [dict(unit.function.static) for unit in made.members]
-    others = [dict(unit.function.static) for each in group if each is not made for unit in each.members]
+    statics = [dict(unit.function.static) for unit in made.instances]
+    others = [dict(unit.function.static) for each in group if each is not made for unit in each.instances]
     if not others:
         return ""
     for name, value in statics[0].items():
@@ -94,7 +94,9 @@ def _static_difference(made: Class, group: Sequence[Class]) -> str:
         if isinstance(value, str):
             return camel(value) or camel(name)
         if isinstance(value, int) and len({each.get(name) for each in others}) == 1:
-            return f"{camel(name)}{value}"
+            # Where a variant has another number, it is an argument.
+            open_ = any(dict(unit.function.static).get(name) != value for unit in made.members)
+            return camel(name) if open_ else f"{camel(name)}{value}"
     return ""
 
 

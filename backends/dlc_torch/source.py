@@ -252,12 +252,16 @@ def _named(expr: Expr, attributes: Mapping[str, str]) -> Expr:
 
 
 def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """The first two arguments of a constructor by place, and all if each is passed on under its own name."""
+    """The first two arguments of a constructor by place, and all if each is passed on under its own name. Those that may
+    be left out are named."""
     keywords = [arg for arg in args if isinstance(arg, Keyword)]
     same = all(isinstance(each.value, Word) and each.value.text == each.name for each in keywords)
     numbers = len(args) > 4 and all(isinstance(each.value, Num) for each in keywords)
     count = len(args) if (same and len(args) <= 8) or numbers else 2
-    return tuple(arg.value if isinstance(arg, Keyword) and i < count else arg for i, arg in enumerate(args))
+    return tuple(
+        arg.value if isinstance(arg, Keyword) and i < count and arg.default is None else arg
+        for i, arg in enumerate(args)
+    )
 
 
 def types_text(draft: Draft, names: Sequence[str]) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from dlc import __version__
 from dlc import backend as backends
-from dlc.backend import Artifact, Backend, EmitOptions, Runnable
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_variants
 from dlc.diagnostics import Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program
+from dlc.runtime.variants import Varied
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,12 +68,24 @@ def emit(
 
 
 def _emit(
-    model: Model, backend: Backend, optimize: int, precision: str, target: str, training: bool
+    model: Model,
+    backend: Backend,
+    optimize: int,
+    precision: str,
+    target: str,
+    training: bool,
+    *,
+    read: bool = True,
 ) -> tuple[Artifact, Program]:
+    """The artifact and the program it says. What nobody will `read`, or make with other arguments, takes less time."""
     if precision not in PRECISIONS:
         message = f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}"
         raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message)])
-    program = lower(model.training_program if training else model.program, backend, optimize)
+
+    def lowered(model: Model) -> Program:
+        return lower(model.training_program if training else model.program, backend, optimize)
+
+    program = lowered(model)
     options = EmitOptions(
         name=model.identifier,
         optimize=optimize,
@@ -80,6 +93,7 @@ def _emit(
         target=target,
         training=training,
         header=header(model),
+        vary=Varied(model, lowered) if read else no_variants,
     )
     return backend.emit(program, options), program
 
@@ -137,7 +151,7 @@ def compile_model(
 
     backend = find_backend(backend_name, usable=True)
     values = model_weights(model, weights, through, seed)
-    artifact, program = _emit(model, backend, optimize, precision, target, training=False)
+    artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
     ready = prepare(program, values)
     if device == "cpu":
         return backend.load(artifact, ready)

@@ -23,6 +23,7 @@ from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
 from dlc.runtime.compile import header, lower
 from dlc.runtime.trainer import Recipe, Setup
+from dlc.runtime.variants import Varied
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
 from dlc.syntax import ast
@@ -183,8 +184,12 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
         if network.definition.library or any(isinstance(each, Instance) for each in network.static.values()):
             continue
         model = _model(block, network)
-        options = EmitOptions(name=network.name, header=header(model))
-        yield network.name, backend.emit(lower(model.program, backend), options)
+
+        def lowered(model: Model) -> Program:
+            return lower(model.program, backend)
+
+        options = EmitOptions(name=network.name, header=header(model), vary=Varied(model, lowered))
+        yield network.name, backend.emit(lowered(model), options)
 
 
 def _model(block: TrainBlock, network: Network) -> Model:

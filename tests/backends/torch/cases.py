@@ -12,10 +12,12 @@ from dlc_torch import BACKEND
 from numpy.typing import NDArray
 
 import dlc
+from dlc.api import Model
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Program
 from dlc.passes.lower import decompose
 from dlc.passes.pipeline import optimize
+from dlc.runtime.variants import Varied
 
 Array = NDArray[Any]
 SPECS = Path(__file__).parents[3] / "specs"
@@ -34,12 +36,26 @@ class Case:
     def __str__(self) -> str:
         return self.model
 
-    def program(self, *, training: bool = False) -> Program:
+    def loaded(self) -> Model:
         path = AWKWARD if self.file == "awkward" else SPECS / f"{self.file}.dl"
         model = dlc.load(path)[self.model]
         model = model(**self.settings) if self.settings else model
-        model = model.with_inputs(*self.inputs) if self.inputs else model
-        return model.training_program if training else model.program
+        return model.with_inputs(*self.inputs) if self.inputs else model
+
+    def program(self, *, training: bool = False) -> Program:
+        return self.loaded().training_program if training else self.loaded().program
+
+    def emitted(self, level: int = 1, **options: Any) -> Artifact:
+        """The model as `dlc compile` emits it, static parameters as arguments."""
+        training = options.get("training", False)
+
+        def lowered(model: Model) -> Program:
+            program = model.training_program if training else model.program
+            return decompose(optimize(program, level), BACKEND.is_native)
+
+        model = self.loaded()
+        vary = Varied(model, lowered)
+        return BACKEND.emit(lowered(model), EmitOptions("model", optimize=level, vary=vary, **options))
 
 
 TEXT = {"layers": 2, "d": 64, "heads": 4, "vocab": 100}

@@ -136,7 +136,7 @@ def test_gradients_are_slopes(case: Case) -> None:
 def test_initial_values_follow_the_spec() -> None:
     case = next(each for each in CASES if each.model == "GPT2")
     torch.manual_seed(0)
-    module = build(emitted(case.program()))
+    module = build(case.emitted())
     state = module.state_dict()  # type: ignore[attr-defined]
     assert state["h.0.attn.c_attn.weight"].std().item() == pytest.approx(0.02, rel=0.05)
     assert state["h.1.mlp.c_proj.weight"].std().item() == pytest.approx(0.02 / 2, rel=0.05)
@@ -146,7 +146,7 @@ def test_initial_values_follow_the_spec() -> None:
 
 def test_initial_values_that_are_no_distribution() -> None:
     case = next(each for each in CASES if each.model == "Stack")
-    state = build(emitted(case.program())).state_dict()  # type: ignore[attr-defined]
+    state = build(case.emitted()).state_dict()  # type: ignore[attr-defined]
     np.testing.assert_allclose(state["fc.1.bias"], np.arange(32) / 32)
 
 

@@ -37,7 +37,7 @@ def texts(solution: Solution) -> list[str]:
         # Numbers that differ are looked for among the static parameters, then among terms of them.
         ([("out_features", (8, 16)), ("in_features", (8, 16))], [{"d": 8}, {"d": 16}], ["d", "d"]),
         ([("out_features", (32, 64))], [{"d": 8}, {"d": 16}], ["4 * d"]),
-        ([("part", (4, 8))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 2}], ["d // 2"]),
+        ([("part", (4, 8))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 2}], ["part"]),
         ([("part", (4, 4))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 4}], ["4"]),
         # What no parameter explains becomes one of its own, which others may be terms of.
         ([("in_channels", (3, 5)), ("out_channels", (6, 10))], [{}, {}], ["in_channels", "2 * in_channels"]),
@@ -46,26 +46,36 @@ def texts(solution: Solution) -> list[str]:
             [{"kernel": 3}, {"kernel": 1}],
             ["kernel", "kernel // 2"],
         ),
-        # A number that is the same everywhere is believed to be a parameter only if nothing else could be it.
-        ([("out_features", (768,))], [{"d": 768, "heads": 12}], ["d"]),
-        ([("out_features", (3072,))], [{"d": 768, "heads": 12}], ["4 * d"]),
-        ([("part", (64,))], [{"d": 768, "heads": 12}], ["d // heads"]),
-        ([("out_channels", (64,))], [{"stem": 64, "widths": (64, 128)}], ["64"]),
-        ([("stride", (1,))], [{"stride": 1}], ["1"]),
-        ([("count", (12,))], [{"layers": 12, "heads": 12}], ["layers"]),
-        ([("value", (22.627416997969522,))], [{"d": 512}], ["math.sqrt(d)"]),
-        # What a spec asks of a size is stated in numbers; a term holds for all numbers of a role or for none.
-        ([("out_channels", (32,)), ("limit", (32,))], [{"growth": 32}], ["growth", "32"]),
-        ([("limit", (1024,))], [{"context": 1024}], ["context"]),
         (
-            [("num_features", (384,)), ("num_features", (416,)), ("num_features", (448,))],
-            [{"stem": 64}],
-            ["384", "416", "448"],
+            [("part", (64, 128, 32)), ("out_features", (3072, 6144, 3072))],
+            [{"d": 768, "heads": 12}, {"d": 1536, "heads": 12}, {"d": 768, "heads": 24}],
+            ["d // heads", "4 * d"],
         ),
+        (
+            [("out_features", (1024, 2048, 512, 2048))],
+            [
+                {"d": d, "heads": h, "kv_heads": k}
+                for d, h, k in ((4096, 32, 8), (8192, 32, 8), (4096, 64, 8), (4096, 32, 16))
+            ],
+            ["d // heads * kv_heads"],
+        ),
+        ([("value", (0.0625, 0.03125))], [{"e": 32}, {"e": 64}], ["2 / e"]),
+        ([("value", (32.0, 64.0))], [{"d": 1024}, {"d": 4096}], ["math.sqrt(d)"]),
+        ([("value", (0.02 / 24**0.5, 0.02 / 48**0.5))], [{"n": 12}, {"n": 24}], ["0.02 / math.sqrt(2 * n)"]),
+        # A number that is the same everywhere is no parameter, whatever it equals.
+        ([("out_features", (768, 768))], [{"d": 768, "n": 1}, {"d": 768, "n": 2}], ["768"]),
+        (
+            [("out_channels", (32, 64)), ("limit", (32, 32))],
+            [{"growth": 32}, {"growth": 64}],
+            ["growth", "32"],
+        ),
+        ([("num_features", (384, 384))], [{"stem": 64}, {"stem": 128}], ["384"]),
+        ([("count", (12, 12))], [{"layers": 12, "heads": 12}, {"layers": 12, "heads": 24}], ["12"]),
     ],
 )
 def test_numbers(columns: list[Any], statics: list[dict[str, Any]], expected: list[str]) -> None:
-    assert texts(solve([Column(*column) for column in columns], statics)) == expected
+    program = 0 if len(statics) == 2 else 1
+    assert texts(solve([Column(*column) for column in columns], statics, program)) == expected
 
 
 def initial(op: str, scale: float, shift: float) -> Function:

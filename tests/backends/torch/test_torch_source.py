@@ -47,13 +47,13 @@ RULES = [
 
 @pytest.mark.parametrize("case", GOLDEN, ids=str)
 def test_golden(case: Case, golden: Callable[[Path, str], None]) -> None:
-    golden(FOLDER / f"{case.model.lower()}.py", source(emitted(case.program())))
+    golden(FOLDER / f"{case.model.lower()}.py", source(case.emitted()))
 
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_linter_and_formatter_have_nothing_to_say(tmp_path: Path, level: int) -> None:
     for i, case in enumerate(CASES):
-        (tmp_path / f"case_{i}.py").write_text(source(emitted(case.program(), level)), encoding="utf-8")
+        (tmp_path / f"case_{i}.py").write_text(source(case.emitted(level)), encoding="utf-8")
     found = subprocess.run([*RUFF, "check", *RULES, str(tmp_path)], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
     command = [*RUFF, "format", "--isolated", "--line-length", "100", "--diff", str(tmp_path)]
@@ -64,7 +64,7 @@ def test_linter_and_formatter_have_nothing_to_say(tmp_path: Path, level: int) ->
 @pytest.mark.slow
 def test_types_are_right(tmp_path: Path) -> None:
     for i, case in enumerate(CASES):
-        (tmp_path / f"case_{i}.py").write_text(source(emitted(case.program())), encoding="utf-8")
+        (tmp_path / f"case_{i}.py").write_text(source(case.emitted()), encoding="utf-8")
     (tmp_path / "mypy.ini").write_text("[mypy]\ndisallow_untyped_defs = True\n")
     command = [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "."]
     found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -73,12 +73,12 @@ def test_types_are_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_source_is_the_same_every_time(case: Case) -> None:
-    assert source(emitted(case.program())) == source(emitted(case.program()))
+    assert source(case.emitted()) == source(case.emitted())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_source_imports_only_torch_and_math(case: Case) -> None:
-    tree = ast.parse(source(emitted(case.program())))
+    tree = ast.parse(source(case.emitted()))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= {"math", "torch", "torch.nn.functional"}

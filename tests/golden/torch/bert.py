@@ -62,6 +62,7 @@ class BERT(nn.Module):
         ff: int = 3072,
         vocab: int = 30522,
         context: int = 512,
+        types: int = 2,
         p: float = 0.1,
     ) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class BERT(nn.Module):
             {
                 "word_embeddings": nn.Embedding(vocab, d),
                 "position_embeddings": nn.Embedding(context, d),
-                "token_type_embeddings": nn.Embedding(2, d),
+                "token_type_embeddings": nn.Embedding(types, d),
                 "LayerNorm": nn.LayerNorm(d, eps=1e-12),
             }
         )

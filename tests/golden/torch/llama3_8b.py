@@ -3,29 +3,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def frequencies(e: int, base: float, device: torch.device | None = None) -> Tensor:  # -> [64]
+def frequencies(e: int, base: float, device: torch.device | None = None) -> Tensor:  # -> [e // 2]
     """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
     position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the
     trained context look like ones within it: turns that complete more than `high` times in
     the original context stay, those that complete less than `low` times are slowed, and in
     between it blends.
     """
-    plain = 1.0 / base ** (0.015625 * torch.arange(e // 2, device=device).float())  # [64]
+    plain = 1.0 / base ** (2 / e * torch.arange(e // 2, device=device).float())  # [e // 2]
     turns = 1303.7972938088067 * plain
     keep = ((turns - 1.0) / 3.0).clamp(0.0, 1.0)
     return plain * (keep + (1.0 - keep))
 
 
-def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, _, T, 128], freqs: [64] -> [B, _, T, 128]
+def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, _, T, _], freqs: [_] -> [B, _, T, _]
     """Rotates pairs of features by an angle that grows with the position (Su et al., 2021). The
     axis before the last is the position. Pairs are (i, i + e/2), as in Llama's published
     weights, or neighbours where `interleaved`. `freqs` replaces the base's frequencies.
     """
     T = x.shape[2]
-    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, 64]
+    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, _]
     c = torch.cos(angles)
     s = torch.sin(angles)
-    a, b = x.chunk(2, dim=-1)  # [B, _, T, 64]
+    a, b = x.chunk(2, dim=-1)  # [B, _, T, _]
     return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
 
 
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        freqs = frequencies(e=self.d // self.heads, base=self.base, device=x.device)  # [64]
+        freqs = frequencies(e=self.d // self.heads, base=self.base, device=x.device)
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)

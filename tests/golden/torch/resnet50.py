@@ -55,12 +55,12 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(self, stem: int = 64, classes: int = 1000) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = nn.Sequential(
-            BottleneckWithDownsample(64, 64), *(Bottleneck(256, 64) for _ in range(2))
+            BottleneckWithDownsample(stem, 64), *(Bottleneck(256, 64) for _ in range(2))
         )
         self.layer2 = nn.Sequential(
             BottleneckWithDownsample(256, 128, stride=2), *(Bottleneck(512, 128) for _ in range(3))
@@ -76,8 +76,8 @@ class ResNet(nn.Module):
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
-        x = F.relu(self.bn1(self.conv1(x)))  # [B, 64, (H + 1) // 2, (W + 1) // 2]
-        x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
+        x = F.relu(self.bn1(self.conv1(x)))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
+        x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
         x = self.layer1(x)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
         x = self.layer2(x)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
         x = self.layer3(x)  # [B, 1024, (H + 15) // 16, (W + 15) // 16]

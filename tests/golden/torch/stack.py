@@ -15,7 +15,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
         T = x.shape[1]
         x = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = x.unbind()  # [B, 2, T, d // heads]
+        q, k, v = x.unbind()  # [B, heads, T, d // heads]
         mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril().triu(-3)  # bool[T, T]
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
         return self.out(y.flatten(2))
@@ -36,14 +36,15 @@ class Layer(nn.Module):
         return x + self.down(y)
 
 
-def initial_bias() -> Tensor:  # -> [32]
-    return torch.arange(32).float() / 32.0
+def initial_bias(size: int) -> Tensor:  # -> [size]
+    return torch.arange(size).float() / size
 
 
 class Stack(nn.Module):
     def __init__(self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50) -> None:
         super().__init__()
         self.n_layers = layers
+        self.d = d
         self._parameters.update({"type": nn.Parameter(torch.ones(d))})
         self._modules.update({"forward": nn.ModuleDict()})
         vars(self)["_modules"]["forward"].register_buffer("seen", torch.zeros(d))
@@ -81,4 +82,4 @@ class Stack(nn.Module):
             if name.endswith("up.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(3 * self.n_layers))
             elif name.endswith(("fc.0.bias", "fc.1.bias", "fc.2.bias")):
-                parameter.data.copy_(initial_bias())
+                parameter.data.copy_(initial_bias(size=self.d))

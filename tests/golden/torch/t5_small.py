@@ -19,9 +19,9 @@ class RelativeBias(nn.Module):
     added to its scores. An encoder tells left from right; a decoder sees the left only.
     """
 
-    def __init__(self, heads: int, buckets: int) -> None:
+    def __init__(self, heads: int) -> None:
         super().__init__()
-        self.relative_attention_bias = nn.Embedding(buckets, heads)
+        self.relative_attention_bias = nn.Embedding(32, heads)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
         T = x.shape[1]
@@ -38,10 +38,10 @@ class AttentionWithBias(nn.Module):
         super().__init__()
         self.heads = heads
         self.head = head
-        self.q = nn.Linear(d, d, bias=False)
-        self.k = nn.Linear(d, d, bias=False)
-        self.v = nn.Linear(d, d, bias=False)
-        self.o = nn.Linear(d, d, bias=False)
+        self.q = nn.Linear(d, heads * head, bias=False)
+        self.k = nn.Linear(d, heads * head, bias=False)
+        self.v = nn.Linear(d, heads * head, bias=False)
+        self.o = nn.Linear(heads * head, d, bias=False)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
@@ -95,14 +95,12 @@ class EncoderBlock(nn.Module):
 class Encoder(nn.Module):
     """All blocks of a stack share one bias. The checkpoints keep it in the first block."""
 
-    def __init__(
-        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
-    ) -> None:
+    def __init__(self, layers: int, d: int, heads: int, head: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
         self.block = nn.ModuleList(EncoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBias(heads, buckets)
+        relative_bias = RelativeBias(heads)
         self.block.get_submodule("0.layer.0.SelfAttention").add_module(
             "relative_attention_bias", relative_bias.relative_attention_bias
         )
@@ -131,9 +129,9 @@ class RelativeBiasWithoutBothWays(nn.Module):
     added to its scores. An encoder tells left from right; a decoder sees the left only.
     """
 
-    def __init__(self, heads: int, buckets: int) -> None:
+    def __init__(self, heads: int) -> None:
         super().__init__()
-        self.relative_attention_bias = nn.Embedding(buckets, heads)
+        self.relative_attention_bias = nn.Embedding(32, heads)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
         T = x.shape[1]
@@ -150,10 +148,10 @@ class AttentionWithBiasCausal(nn.Module):
         super().__init__()
         self.heads = heads
         self.head = head
-        self.q = nn.Linear(d, d, bias=False)
-        self.k = nn.Linear(d, d, bias=False)
-        self.v = nn.Linear(d, d, bias=False)
-        self.o = nn.Linear(d, d, bias=False)
+        self.q = nn.Linear(d, heads * head, bias=False)
+        self.k = nn.Linear(d, heads * head, bias=False)
+        self.v = nn.Linear(d, heads * head, bias=False)
+        self.o = nn.Linear(heads * head, d, bias=False)
 
     def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
@@ -176,10 +174,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head = head
-        self.q = nn.Linear(d, d, bias=False)
-        self.k = nn.Linear(d, d, bias=False)
-        self.v = nn.Linear(d, d, bias=False)
-        self.o = nn.Linear(d, d, bias=False)
+        self.q = nn.Linear(d, heads * head, bias=False)
+        self.k = nn.Linear(d, heads * head, bias=False)
+        self.v = nn.Linear(d, heads * head, bias=False)
+        self.o = nn.Linear(heads * head, d, bias=False)
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
@@ -228,14 +226,12 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(
-        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
-    ) -> None:
+    def __init__(self, layers: int, d: int, heads: int, head: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
         self.block = nn.ModuleList(DecoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBiasWithoutBothWays(heads, buckets)
+        relative_bias = RelativeBiasWithoutBothWays(heads)
         self.block.get_submodule("0.layer.0.SelfAttention").add_module(
             "relative_attention_bias", relative_bias.relative_attention_bias
         )
@@ -262,7 +258,6 @@ class T5(nn.Module):
         head: int = 64,
         ff: int = 2048,
         vocab: int = 32128,
-        buckets: int = 32,
         p: float = 0.1,
     ) -> None:
         super().__init__()
@@ -270,8 +265,8 @@ class T5(nn.Module):
         self.head = head
         self.p = p
         self.shared = nn.Embedding(vocab, d)
-        self.encoder = Encoder(layers, d, heads, head, ff, buckets, p)
-        self.decoder = Decoder(layers, d, heads, head, ff, buckets, p)
+        self.encoder = Encoder(layers, d, heads, head, ff, p)
+        self.decoder = Decoder(layers, d, heads, head, ff, p)
         self.init_weights()
 
     def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:
@@ -286,11 +281,9 @@ class T5(nn.Module):
         """Initial values that are not the layers' own."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_normal_(module.weight)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
         for name, parameter in self.named_parameters():
             if name.endswith("relative_attention_bias.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(self.d))
             elif name.endswith("q.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(self.d * self.head))
-            elif name.endswith(("wi.weight", "wo.weight")):
-                nn.init.kaiming_normal_(parameter, nonlinearity="linear")

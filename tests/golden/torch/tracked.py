@@ -14,11 +14,11 @@ class MovingMean(nn.Module):
 
 
 class Tracked(nn.Module):
-    def __init__(self, d: int = 4) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.moving = MovingMean(d)
+        self.moving = MovingMean(4)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, d] -> [B, d]
+    def forward(self, x: Tensor) -> Tensor:  # [B, 4] -> [B, 4]
         B = x.shape[0]
         if B < 2:
             raise ValueError('needs 4 rows, {really} "many"')

@@ -5,18 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def sinusoids(device: torch.device | None = None) -> Tensor:  # -> [512, 512]
+def sinusoids(length: int, d: int, device: torch.device | None = None) -> Tensor:  # -> [length, d]
     """Sines and cosines of the position, at wavelengths from 2 pi to 20,000 pi: a shift by k
     positions is a rotation, the same everywhere. Sines first, then cosines, as the authors'
     code and Marian have it; the paper interleaves them.
     """
-    angles = 10000.0 ** (0.00390625 * torch.arange(256, device=device).float())  # [256]
-    angles = torch.arange(512, device=device).float().unsqueeze(-1) / angles  # [512, 256]
+    angles = 10000.0 ** (2 / d * torch.arange(d // 2, device=device).float())  # [d // 2]
+    angles = torch.arange(length, device=device).float().unsqueeze(-1) / angles  # [length, d // 2]
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
 
 
-def initial_weight() -> Tensor:  # -> [512, 512]
-    return sinusoids()
+def initial_weight(length: int, d: int) -> Tensor:  # -> [length, d]
+    return sinusoids(length=length, d=d)
 
 
 class Positions(nn.Module):
@@ -24,11 +24,11 @@ class Positions(nn.Module):
 
     weight: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, context: int, d: int) -> None:
         super().__init__()
-        self.register_buffer("weight", initial_weight())
+        self.register_buffer("weight", initial_weight(length=context, d=d))
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [B, T, 512]
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
         T = x.shape[1]
         return x + self.weight[:T]
 
@@ -190,8 +190,8 @@ class Transformer(nn.Module):
         self.register_buffer("final_logits_bias", torch.zeros(1, vocab))
         self.model = EncoderDecoder(layers, d, heads, ff, p)
         self.model.add_module("shared", nn.Embedding(vocab, d))
-        self.model.encoder.add_module("embed_positions", Positions())
-        self.model.decoder.add_module("embed_positions", Positions())
+        self.model.encoder.add_module("embed_positions", Positions(context, d))
+        self.model.decoder.add_module("embed_positions", Positions(context, d))
         self.init_weights()
 
     def forward(

@@ -33,6 +33,7 @@ class ViT(nn.Module):
 
     def __init__(
         self,
+        size: int = 224,
         patch: int = 16,
         layers: int = 12,
         d: int = 768,
@@ -53,16 +54,17 @@ class ViT(nn.Module):
             }
         )
         self.encoder.register_parameter(
-            "pos_embedding", nn.Parameter(nn.init.normal_(torch.empty(1, 197, d), std=0.02))
+            "pos_embedding",
+            nn.Parameter(nn.init.normal_(torch.empty(1, (size // patch) ** 2 + 1, d), std=0.02)),
         )
         self.conv_proj = nn.Conv2d(3, d, kernel_size=patch, stride=patch)
         self.heads = nn.ModuleDict({"head": nn.Linear(d, classes)})
         self.init_weights()
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, 3, 224, 224] -> [B, classes]
+    def forward(self, x: Tensor) -> Tensor:  # [B, 3, size, size] -> [B, classes]
         B = x.shape[0]
-        x = self.conv_proj(x).permute(0, 2, 3, 1).flatten(1, 2)  # [B, 196, d]
-        x = torch.cat([self.class_token.expand(B, -1, -1), x], dim=1)  # [B, 197, d]
+        x = self.conv_proj(x).permute(0, 2, 3, 1).flatten(1, 2)  # [B, (size // patch) ** 2, d]
+        x = torch.cat([self.class_token.expand(B, -1, -1), x], dim=1)
         x = x + self.encoder.get_parameter("pos_embedding")
         x = F.dropout(x, self.p, training=self.training)
         for encoder_block in self.encoder["layers"].children():
