@@ -11,15 +11,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tvm
-from tvm import IRModule, relax
+from tvm import IRModule, relax, tirx
 from tvm.error import InternalError
-from tvm.ir.transform import PassContext, Sequential
+from tvm.ir.transform import PassContext, Sequential, module_pass
 from tvm.s_tir import dlight
 from tvm.support import cc
 from tvm.target import Target
-from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple
+from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple, llvm_is_valid_cpu
 
 from dlc_tvm.build_ops import expand
+from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.schedule import schedule
 from dlc_tvm.schedule.machine import machine_of
@@ -50,12 +51,13 @@ def build(mod: IRModule, target: str = "llvm", *, opt: int = 2) -> bytes:
 
 
 def parse_target(text: str) -> Target:
-    kind, *options = text.split()
-    given = dict(option.lstrip("-").split("=", 1) for option in options)
+    kind, *words = text.split()
+    given = dict(word.lstrip("-").split("=", 1) for word in words)
     if kind == "llvm":
-        return Target(
-            {"kind": "llvm", "mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given}
-        )
+        options = {"mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given}
+        if not llvm_is_valid_cpu(options["mcpu"], options["mtriple"]):
+            raise ValueError(f"LLVM knows no processor {options['mcpu']!r} for {options['mtriple']}")
+        return Target({"kind": "llvm", **options})
     if kind == "cuda":
         limits = {"max_threads_per_block": 1024, "max_shared_memory_per_block": 49152, "thread_warp_size": 32}
         return Target({"kind": "cuda", "arch": DEFAULT_ARCH, **limits, **given}, host=parse_target("llvm"))
@@ -81,7 +83,7 @@ def cpu_kernels(
     mod = expand(mod)
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
-    return schedule(kernels, machine, accepts=accepts) if opt >= 1 else kernels
+    return schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else kernels
 
 
 def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
@@ -120,8 +122,25 @@ def _to_machine() -> list[Any]:
         transform.LowerRuntimeBuiltin(),
         transform.ComputePrimValue(),
         transform.VMShapeLower(),
+        sort_shape_functions,
         transform.AttachGlobalSymbol(),
     ]
+
+
+@module_pass(opt_level=0, name="dlc.SortShapeFunctions")
+def sort_shape_functions(mod: IRModule, _: Any) -> IRModule:
+    """The stores of functions that compute sizes, by their slots: TVM emits them in the order of addresses in memory."""
+    functions = {
+        var: func.with_body(tirx.SeqStmt(sorted(func.body.seq, key=lambda store: int(store.indices[0]))))
+        if _computes_sizes(func)
+        else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
+def _computes_sizes(func: Any) -> bool:
+    return bool(func.attrs and "tirx.is_host_func" in func.attrs) and isinstance(func.body, tirx.SeqStmt)
 
 
 def _compile(kernels: IRModule, target: Target, *, lowering: str = "s_tir") -> Any:

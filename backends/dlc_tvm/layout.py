@@ -16,6 +16,7 @@ from typing import Any
 
 from tvm import IRModule, relax, te, tirx, topi
 from tvm.ir.transform import Sequential
+from tvm.sym import Analyzer
 
 from dlc_tvm.schedule.machine import Machine
 
@@ -183,8 +184,9 @@ def _packed_conv2d(kernel: list[int], attrs: Any) -> Callable[[te.Tensor, te.Ten
             padded = topi.nn.pad(data, [0, top, left, 0], [0, bottom, right, 0], name="padded")
         batch, rows, cols, _ = padded.shape
         y, x, k = (te.reduce_axis((0, n), name=s) for n, s in ((height, "y"), (width, "x"), (depth, "k")))
-        out_rows = (rows - (height - 1) * step_y - 1) // down + 1
-        out_cols = (cols - (width - 1) * step_x - 1) // across + 1
+        simplify = Analyzer().simplify  # or else kernels that are equal look different
+        out_rows = simplify((rows - (height - 1) * step_y - 1) // down + 1)
+        out_cols = simplify((cols - (width - 1) * step_x - 1) // across + 1)
 
         def value(b: Any, i: Any, j: Any, n: Any) -> Any:
             pixel = padded(b, i * down + y * step_y, j * across + x * step_x, k)

@@ -84,7 +84,7 @@ class TvmRunnable:
         tensors = [to_tensor(each, dtype_name(each.dtype), self.device) for each in arrays]
         results = self.native.run(*tensors, weights=self.weights)
         found = [from_tensor(each, dtype) for each, dtype in zip(results, self._dtypes, strict=True)]
-        return self._named([_own(each, arrays) for each in found])
+        return self._named(_apart(found, arrays))
 
     def _named(self, results: list[Array]) -> dict[str, Array]:
         names, requires = [name for name, _ in self.meta["outputs"]], self.meta["requires"]
@@ -92,8 +92,12 @@ class TvmRunnable:
         for message, held in zip(requires, checks, strict=True):
             if not held.all():
                 _violated(message)
-        self.updates = dict(zip(self.meta["updates"], results[len(names) + len(requires) :], strict=True))
-        return dict(zip(names, results, strict=False))
+        paths = [path for path, _ in self.meta["updates"]]
+        self.updates = dict(zip(paths, results[len(names) + len(requires) :], strict=True))
+        fixed = self.meta["fixed"]
+        return {
+            name: each.copy() if name in fixed else each for name, each in zip(names, results, strict=False)
+        }
 
     def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
         names = [value.name for value in self._entry.inputs]
@@ -119,13 +123,8 @@ class TvmRunnable:
     @cached_property
     def _dtypes(self) -> list[str]:
         """The dtypes of all that the library returns."""
-        outputs = [type["dtype"] for _, type in self.meta["outputs"]]
-        parameters = {path: type["dtype"] for path, type in self.meta["parameters"]}
-        return [
-            *outputs,
-            *("bool" for _ in self.meta["requires"]),
-            *(parameters[path] for path in self.meta["updates"]),
-        ]
+        outputs, updates = ([type["dtype"] for _, type in self.meta[key]] for key in ("outputs", "updates"))
+        return [*outputs, *("bool" for _ in self.meta["requires"]), *updates]
 
     def _draws(self, key: Any, dims: Mapping[str, int]) -> list[Array]:
         rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)
@@ -156,9 +155,14 @@ def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Ma
     return np.asarray(ops.get(op).reference(**values, rng=rng))
 
 
-def _own(result: Array, inputs: Sequence[Array]) -> Array:
-    """A result that is an input handed through is copied: writing to it must not change the caller's array."""
-    return result.copy() if any(np.may_share_memory(result, each) for each in inputs) else result
+def _apart(results: Sequence[Array], inputs: Sequence[Array]) -> list[Array]:
+    """The results, copied where one is an input handed through, or the same as another: writing to it changes nothing else."""
+    taken = list(inputs)
+    apart = []
+    for result in results:
+        apart.append(result.copy() if any(np.may_share_memory(result, each) for each in taken) else result)
+        taken.append(result)
+    return apart
 
 
 def _refused(message: str) -> NoReturn:

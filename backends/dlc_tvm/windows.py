@@ -104,7 +104,7 @@ def max_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ce
         return MAX_POOLS[len(kernel) - 1](x, list(kernel), list(stride), _sides(padding))
 
     def compute(t: te.Tensor, shape: Any) -> te.Tensor:
-        window = _window(t, kernel, stride, padding, tirx.min_value(t.dtype))
+        window = Window(t, kernel, stride, padding, tirx.min_value(t.dtype))
         return te.compute(shape, lambda *i: te.max(window(i), axis=window.axes), name="max_pool")
 
     return e.kernel("max_pool", compute, x, sizes=(e.shape,))
@@ -120,7 +120,7 @@ def avg_pool(
         )
 
     def compute(t: te.Tensor, shape: Any) -> te.Tensor:
-        window = _window(t, kernel, stride, padding, tirx.const(0, t.dtype))
+        window = Window(t, kernel, stride, padding, tirx.const(0, t.dtype))
         total = te.compute(
             shape, lambda *i: te.sum(window(i).astype(_sum_dtype(t)), axis=window.axes), name="window_sum"
         )
@@ -137,7 +137,7 @@ def _sum_dtype(t: te.Tensor) -> str:
     return "float32" if str(t.dtype) in NARROW else str(t.dtype)
 
 
-class _window:
+class Window:
     """The elements of a pooling window: for an output's index, the element at an offset over `axes`; `outside` beyond x."""
 
     def __init__(self, t: te.Tensor, kernel: Ints, stride: Ints, padding: Pairs, outside: Any) -> None:

@@ -72,6 +72,8 @@ def only_reduction(kernel: Kernel) -> SBlockInfo:
         raise NotApplicable(f"axes in the order {kinds}")
     if constant(reductions[0].dom()[kinds.count("S") - 1]) == 1:
         raise NotApplicable("a single output")
+    if not isinstance(kernel.stmt(reductions[0]).body, tirx.BufferStore):
+        raise NotApplicable("several results, as argmax has")
     return reductions[0]
 
 
@@ -130,7 +132,7 @@ def _check_epilogue(kernel: Kernel, main: SBlockInfo, last: SBlockInfo) -> None:
     if len(axes) != len(mine) or not same(last.dom()[:-1], mine[:-1]):
         raise NotApplicable("the epilogue has another shape")
     reads = [load for load in loads(stmt.body) if load.source.same_as(product)]
-    if not all(in_step(product.shape, load.indices, axes) for load in reads):
+    if not reads or not all(in_step(product.shape, load.indices, axes) for load in reads):
         raise NotApplicable("the epilogue reads the reduction out of step")
 
 

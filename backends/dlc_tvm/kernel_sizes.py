@@ -1,0 +1,142 @@
+"""Sizes that are quotients of others become sizes of a kernel's own, and kernels that are then equal become one.
+
+    kernel(x: [B, (H - 1) // 8 + 1], y: [B, (H - 1) // 8 + 1], H)      =>      kernel(x: [B, n], y: [B, n])
+        for i < B * ((H - 1) // 8 + 1): …                                         for i < B * n: …
+
+A kernel need not know where its sizes come from. TVM can prove little about quotients: it would guard each element of a tile
+by what it could not prove, give up vectors for that, and take five times as long over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm_ffi
+from tvm import IRModule, relax, tirx
+from tvm.sym import Analyzer
+
+from dlc_tvm.layout import relax_functions
+
+QUOTIENTS = (tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max)
+ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, *QUOTIENTS)
+
+
+def own_sizes(mod: IRModule) -> IRModule:
+    """The module with the kernels that `relax.call_tir` calls in sizes of their own."""
+    builder = relax.BlockBuilder()  # gives equal functions one name
+    kernels = {
+        var: _Kernel.of(builder, var, function)
+        for var, function in mod.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+    callers = {var: _Calls(mod, kernels).visit_expr(function) for var, function in relax_functions(mod)}
+    functions = dict(builder.get().functions_items())
+    return IRModule({**functions, **callers}, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
+@dataclass
+class _Kernel:
+    """A kernel in sizes of its own, and the positions of the parameters that it keeps."""
+
+    var: Any
+    keeps: list[int]
+
+    @staticmethod
+    def of(builder: Any, var: Any, function: Any) -> _Kernel:
+        renamed, keeps = with_own_sizes(function)
+        return _Kernel(builder.add_func(renamed, var.name_hint), keeps)
+
+
+def with_own_sizes(kernel: Any) -> tuple[Any, list[int]]:
+    """The kernel in sizes of its own, and the positions of the parameters that it keeps."""
+    everything = list(range(len(kernel.params)))
+    own = _own(kernel.params)
+    if not own:
+        return kernel, everything
+    renamed = tvm_ffi.structural_map(kernel, (ARITHMETIC, _Renaming(own)), order="pre")
+    used = set(_variables(renamed.body))
+    for parameter in renamed.params:
+        used.update(_variables(_shape(parameter)))
+    keeps = [i for i in everything if tirx.is_buffer_var(renamed.params[i]) or renamed.params[i] in used]
+    params = [renamed.params[i] for i in keeps]
+    return tirx.PrimFunc(params, renamed.body, renamed.ret_type, renamed.attrs), keeps
+
+
+def _own(params: Any) -> dict[Any, Any]:
+    """What stands for the terms of sizes with quotients: of `(H - 1) // 8 + 1`, the first axis of that size, less 1."""
+    found: dict[Any, Any] = {}
+    for size in (_simplified(axis) for parameter in params for axis in _shape(parameter)):
+        term, rest = _parts(size)
+        if _has_quotient(term) and tvm_ffi.StructuralKey(term) not in found:
+            variable = tirx.Var(f"n{len(found)}", "int64")
+            found[tvm_ffi.StructuralKey(term)] = variable - rest
+    return found
+
+
+def _parts(size: Any) -> tuple[Any, int]:
+    """`q + 1` as q and 1."""
+    if isinstance(size, tirx.Add) and isinstance(size.b, tirx.IntImm):
+        return size.a, int(size.b)
+    if isinstance(size, tirx.Sub) and isinstance(size.b, tirx.IntImm):
+        return size.a, -int(size.b)
+    return size, 0
+
+
+@dataclass
+class _Renaming:
+    """Of a size, however it is written: the same with the terms in `own` replaced."""
+
+    own: Mapping[Any, Any]
+
+    def __call__(self, size: Any) -> Any:
+        if not _has_quotient(size):
+            return size
+        renamed = self._renamed(size)
+        simple = _simplified(renamed)
+        again = self._renamed(simple)
+        return size if renamed.same_as(size) and again.same_as(simple) else _simplified(again)
+
+    def _renamed(self, size: Any) -> Any:
+        return tvm_ffi.structural_map(
+            size, (ARITHMETIC, lambda part: self.own.get(tvm_ffi.StructuralKey(part), part)), order="pre"
+        )
+
+
+@relax.expr_functor.mutator
+class _Calls(relax.PyExprMutator):  # type: ignore[misc]
+    """Calls each kernel that is kept, with the operands that it keeps."""
+
+    def __init__(self, mod: IRModule, kernels: Mapping[Any, _Kernel]) -> None:
+        super().__init__(mod)
+        self.kernels = kernels
+
+    def visit_call_(self, call: Any) -> Any:
+        if getattr(call.op, "name", "") != "relax.call_tir":
+            return super().visit_call_(call)
+        kernel, operands = self.kernels[call.args[0]], call.args[1]
+        kept = relax.Tuple([operands[i] for i in kernel.keeps if i < len(operands)])
+        return relax.call_tir(kernel.var, kept, call.ty_args[0])
+
+
+def _shape(parameter: Any) -> list[Any]:
+    return list(parameter.ty.shape) if tirx.is_buffer_var(parameter) else []
+
+
+def _simplified(size: Any) -> Any:
+    return Analyzer().simplify(size)
+
+
+def _has_quotient(size: Any) -> bool:
+    return any(isinstance(part, QUOTIENTS) for part in _nodes(size))
+
+
+def _nodes(expression: Any) -> Iterator[Any]:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expression, (tirx.Expr, found.append))
+    yield from found
+
+
+def _variables(expression: Any) -> list[Any]:
+    return [node for node in _nodes(expression) if isinstance(node, tirx.Var)]

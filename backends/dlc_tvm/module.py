@@ -1,0 +1,140 @@
+"""A flat function of the IR as a Relax module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tvm import IRModule, relax
+
+from dlc.diagnostics import SpecError
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.splice import prefixed
+from dlc.ops.arrays import numpy_dtype
+from dlc.types.tensor import TensorType
+from dlc_tvm.emission import Emission, all_equal
+from dlc_tvm.names import TVM
+from dlc_tvm.rows import ROWS
+from dlc_tvm.sizes import Sizes
+from dlc_tvm.text import identifier
+
+
+@dataclass
+class Module:
+    """The Relax module `relax` of a program's entry: its `main` takes the data, then `parameters` by path; it returns the
+    outputs, whether each of `requires` holds, and the new values of the buffers in `updates`."""
+
+    relax: IRModule
+    parameters: dict[str, Value]
+    requires: list[str]
+    updates: dict[str, str]
+    """By path, the name of the value that a buffer gets."""
+
+    @staticmethod
+    def of(program: Program) -> Module:
+        """Raises SpecError for an operation that has no row."""
+        writer = _Writer(program, parameters_of(program))
+        module = writer.write()
+        return Module(module, writer.parameters, writer.requires, writer.updates)
+
+
+def parameters_of(program: Program) -> dict[str, Value]:
+    """The parameters and buffers that the entry reads, in the order of their first use."""
+    found: dict[str, Value] = {}
+    for op in program.main.body:
+        paths = [(str(op.attr("path")), op.out.type)] if op.op == "param" else []
+        paths += [(prefixed(op.path, name), type) for name, type in layer_params(program, op)]
+        for path, type in paths:
+            found.setdefault(path, Value(path, type))
+    return found
+
+
+def layer_params(program: Program, op: Op) -> Iterator[tuple[str, TensorType]]:
+    """The parameters of a layer that is a row of its own, by their local names."""
+    if op.callee:
+        yield from ((param.name, param.type) for param in program.functions[op.callee].params)
+
+
+@dataclass
+class _Writer:
+    program: Program
+    parameters: dict[str, Value]
+    requires: list[str] = field(default_factory=list)
+    updates: dict[str, str] = field(default_factory=dict)
+    checked: list[Any] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def write(self) -> IRModule:
+        main = self.program.main
+        self.sizes = Sizes(main)
+        builder = relax.BlockBuilder()
+        inputs = [self._variable(each) for each in main.inputs]
+        self.read = {path: self._variable(each) for path, each in self.parameters.items()}
+        self.emission = Emission(builder, self.sizes, input=next(iter(inputs), None))
+        with builder.function("main", [*inputs, *self.read.values()], attrs={"num_input": len(inputs)}):
+            self.sizes.solve(builder)
+            for each, variable in zip(main.inputs, inputs, strict=True):
+                self.values[each.name] = self._proved(variable, each)
+            with builder.dataflow():
+                outputs = builder.emit_output(relax.Tuple(self._body(main)))
+            builder.emit_func_output(outputs)
+        return builder.finalize()
+
+    def _variable(self, value: Value) -> Any:
+        return relax.Var(identifier(value.name), self.sizes.input_type(value))
+
+    def _body(self, main: Function) -> list[Any]:
+        """What `main` returns."""
+        for op in main.body:
+            STRUCTURE.get(op.op, _Writer._row)(self, op)
+        updated = [self.values[name] for name in self.updates.values()]
+        return [*(self.values[name] for _, name in main.outputs), *self.checked, *updated]
+
+    def _param(self, op: Op) -> None:
+        self.values[op.out.name] = self.read[str(op.attr("path"))]
+
+    def _require(self, op: Op) -> None:
+        self.requires.append(str(op.attr("message")))
+        self.checked.append(self.values[op.inputs[0]])
+
+    def _update(self, op: Op) -> None:
+        """Later reads see the new value."""
+        path, name = str(op.attr("path")), op.inputs[0]
+        self.updates[path], self.read[path] = name, self.values[name]
+
+    def _const(self, op: Op) -> None:
+        type = op.out.type
+        array = np.asarray(op.attr("value"), numpy_dtype(type.dtype)).reshape(self.sizes.all(type.axes))
+        self.values[op.out.name] = relax.const(array, TVM[type.dtype])
+
+    def _row(self, op: Op) -> None:
+        if op.op not in ROWS:
+            reason = "it has no row"
+            raise SpecError([problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason=reason)])
+        emission, first = self.emission, op.outputs[0].type
+        emission.shape, emission.dtype = self.sizes.all(first.axes), TVM[first.dtype]
+        emission.params = {n: self.read[prefixed(op.path, n)] for n, _ in layer_params(self.program, op)}
+        operands = [self.values[name] for name in op.inputs if name]
+        row = ROWS[op.op]
+        results = emission.empty() if 0 in emission.shape else row(emission, *operands, **op.attributes)
+        results = results if isinstance(results, tuple) else (results,)
+        for out, result in zip(op.outputs, results, strict=True):
+            self.values[out.name] = self._proved(emission.emit(result, identifier(out.name)), out)
+
+    def _proved(self, value: Any, out: Value) -> Any:
+        """The value with the shape that the IR proved for it, where TVM did not find that itself."""
+        known = value.ty.shape
+        if known is not None and all_equal(list(known), self.sizes.all(out.type.axes)):
+            return value
+        return self.emission.builder.match_cast(value, self.sizes.type(out), identifier(out.name))
+
+
+STRUCTURE = {
+    "param": _Writer._param,
+    "const": _Writer._const,
+    "require": _Writer._require,
+    "update": _Writer._update,
+}

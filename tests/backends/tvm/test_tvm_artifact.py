@@ -1,0 +1,223 @@
+"""What is emitted, and what is said where something does not fit: targets, tools, inputs, facts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.backend import EmitOptions
+from dlc.diagnostics import SpecError
+from dlc.ir.nodes import Program
+from dlc.runtime.interpret import run
+
+pytest.importorskip("tvm")
+
+from dlc_tvm import BACKEND
+
+NET = """
+model Net(d: int = 8)(x: [B, T, d], scale: [] = none) -> (y: [B, T, d], top: [B])
+    where T <= 6
+{
+    y = x |> linear(d) as fc |> gelu |> layer_norm as ln
+    total = sum(y * y, [1, 2])
+    require all(total > 0.0), "the rows must not be zero"
+    return y, total
+}
+"""
+IMAGES = """
+model Net()(x: [B, 2, H, W]) -> y: [B, 4, H, W]
+    where H % 4 == 0, W % 4 == 0, H >= 4, W >= 4
+{
+    half = x |> conv2d(3, 2, stride=2) as down
+    quarter = half |> max_pool(2) |> conv2d(3, 3, padding=1) as mid
+    up = quarter |> conv_transpose2d(2, 4, stride=4) as up
+    return concat([x, up], axis=1) * 2.0
+}
+"""
+MATRIX = """
+model Net()(x: [2*n + 1, m]) -> y: [n, m] {
+    return x[1:n + 1] + x[n + 1:]
+}
+"""
+
+
+def emitted(text: str = NET, **options: Any) -> Any:
+    return BACKEND.emit(dlc.loads(text)["Net"].program, EmitOptions(**{"name": "net", **options}))
+
+
+def loaded(text: str, **options: Any) -> tuple[Any, Program, dict[str, np.ndarray]]:
+    model: Any = dlc.loads(text)["Net"]
+    weights = model.initial_weights(0)
+    return model.compile("tvm", weights=weights, **options), model.program, weights
+
+
+def code_of(error: pytest.ExceptionInfo[SpecError]) -> str:
+    return error.value.diagnostics[0].code
+
+
+def test_files() -> None:
+    artifact = emitted(header=("made from net.dl",))
+    assert set(artifact.files) == {"net.so", "net.relax", "net.json"}
+    assert artifact.files["net.relax"].startswith("# made from net.dl\n")
+    assert json.loads(artifact.files["net.json"]) == json.loads(json.dumps(artifact.meta))
+    assert artifact.meta["parameters"][0][0] == "fc.weight"
+
+
+def test_the_text_is_readable_and_has_the_names_of_the_spec() -> None:
+    lines = emitted().files["net.relax"].splitlines()
+    assert '        fc_weight: R.Tensor((8, 8), dtype="float32"),' in lines
+    assert any(line.strip().startswith("total: R.Tensor((B,)") for line in lines)
+
+
+EMIT = """
+import hashlib, sys
+import dlc
+from dlc.backend import EmitOptions
+from dlc_tvm import BACKEND
+for text in sys.argv[1:]:
+    files = BACKEND.emit(dlc.loads(text)["Net"].program, EmitOptions(optimize=2)).files
+    for name in sorted(files):
+        content = files[name]
+        print(hashlib.sha256(content if isinstance(content, bytes) else content.encode()).hexdigest())
+"""
+
+
+def test_files_are_the_same_every_time() -> None:
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", EMIT, NET, MATRIX], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+
+
+def test_sizes_that_facts_make_multiples() -> None:
+    """`2 * (H // 2)` is H, so what is made smaller and larger again fits what it came from."""
+    runnable, program, weights = loaded(IMAGES, optimize=1)
+    for shape in ((1, 2, 8, 12), (2, 2, 16, 4)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        np.testing.assert_allclose(
+            runnable(x=x)["y"], run(program, weights, {"x": x})["y"], rtol=1e-5, atol=1e-6
+        )
+    with pytest.raises(SpecError) as error:
+        runnable(x=np.zeros((1, 2, 8, 10), np.float32))
+    assert code_of(error) == "E0804"
+
+
+def test_a_dim_that_an_axis_is_linear_in() -> None:
+    runnable, program, weights = loaded(MATRIX, optimize=0)
+    for n in (1, 4):
+        x = np.random.default_rng(0).standard_normal((2 * n + 1, 3)).astype(np.float32)
+        np.testing.assert_allclose(runnable(x=x)["y"], run(program, weights, {"x": x})["y"])
+
+
+def test_inputs_are_checked() -> None:
+    runnable, _, _ = loaded(NET, optimize=0)
+    x = np.zeros((2, 3, 8), np.float32)
+    for inputs in ({}, {"x": x, "z": x}, {"x": x[0]}, {"x": x[:, :, :5]}, {"x": x.astype(complex)}):
+        with pytest.raises(SpecError) as error:
+            runnable(**inputs)
+        assert code_of(error) == "E0902"
+
+
+def test_facts_and_requires_are_checked() -> None:
+    runnable, _, weights = loaded(NET, optimize=0)
+    assert set(runnable(x=np.ones((2, 6, 8), np.float32))) == {"y", "top"}
+    with pytest.raises(SpecError, match="7 <= 6") as error:
+        runnable(x=np.ones((2, 7, 8), np.float32))
+    assert code_of(error) == "E0804"
+    zero = {path: np.zeros_like(value) for path, value in weights.items()}
+    silent = BACKEND.load(emitted(), zero)
+    with pytest.raises(SpecError, match="the rows must not be zero"):
+        silent(x=np.ones((2, 6, 8), np.float32))
+
+
+def test_weights_are_checked() -> None:
+    artifact = emitted(optimize=0)
+    _, _, weights = loaded(NET, optimize=0)
+    with pytest.raises(SpecError, match=r"fc\.bias"):
+        BACKEND.load(artifact, {path: value for path, value in weights.items() if path != "fc.bias"})
+    with pytest.raises(SpecError, match=r"fc\.bias"):
+        BACKEND.load(artifact, {**weights, "fc.bias": np.zeros(9, np.float32)})
+
+
+def test_an_input_handed_through_is_a_copy() -> None:
+    runnable, _, _ = loaded(
+        "model Net()(x: [B]) -> (a: [B], b: [B], c: []) {\n    return x, x + 0.0, 1.5\n}\n", optimize=1
+    )
+    x = np.ones(3, np.float32)
+    found = runnable(x=x)
+    found["a"][0] = 7.0
+    assert x[0] == 1.0
+    assert found["c"] == 1.5
+
+
+def test_any_memory_will_do() -> None:
+    """Kernels need aligned memory, in one piece: what is given otherwise is copied."""
+    runnable, program, weights = loaded(NET, optimize=1)
+    whole = np.random.default_rng(0).standard_normal((9, 5, 2, 3)).astype(np.float32)
+    x = np.moveaxis(whole[1:], 0, 3)[:, :, 1]
+    np.testing.assert_allclose(
+        runnable(x=x.transpose(1, 0, 2))["y"],
+        run(program, weights, {"x": x.transpose(1, 0, 2)})["y"],
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    "target", ["gpu", "llvm -mcpu", "cuda -arch", "llvm -nonsense=3", "llvm -mcpu=pentium9"]
+)
+def test_targets_that_are_none(target: str) -> None:
+    with pytest.raises(SpecError, match="there is no target") as error:
+        emitted(target=target)
+    assert code_of(error) == "E0901"
+
+
+def test_devices_that_are_none() -> None:
+    with pytest.raises(SpecError, match="tpu"):
+        BACKEND.load(emitted(optimize=0), {}, device="tpu")
+
+
+def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlc_tvm import build
+
+    monkeypatch.setattr(build.cc, "get_cc", lambda: None)
+    with pytest.raises(SpecError, match="install") as error:
+        emitted()
+    assert code_of(error) == "E0803"
+
+
+def test_training_programs_return_the_new_values_of_buffers() -> None:
+    text = "model Net()(x: [B, 3, H, W]) -> y: [B, 3, H, W] {\n    return x |> batch_norm as bn\n}\n"
+    model: Any = dlc.loads(text)["Net"]
+    weights = model.initial_weights(0)
+    artifact = BACKEND.emit(model.training_program, EmitOptions(optimize=1, training=True))
+    runnable: Any = BACKEND.load(artifact, weights)
+    x = np.random.default_rng(0).standard_normal((4, 3, 5, 5)).astype(np.float32)
+    updates: dict[str, np.ndarray] = {}
+    expected = run(model.training_program, weights, {"x": x}, updates=updates)
+    np.testing.assert_allclose(runnable(x=x)["y"], expected["y"], rtol=1e-4, atol=1e-5)
+    assert runnable.updates.keys() == updates.keys()
+    for path, value in updates.items():
+        np.testing.assert_allclose(runnable.updates[path], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimize", [0, 1])
+def test_cuda_compiles_without_a_gpu(optimize: int) -> None:
+    from dlc_tvm.build import compile_cubin, cuda_source
+
+    library = emitted(target="cuda", optimize=optimize).files["net.so"]
+    source = cuda_source(library)
+    assert "__global__" in source
+    if shutil.which("nvcc") is None:
+        pytest.skip("nvcc not found: install the CUDA toolkit to compile the kernels")
+    assert compile_cubin(source).startswith(b"\x7fELF")

@@ -1,0 +1,77 @@
+"""Kernels in sizes of their own: what they look like, and that they compute the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.runtime.interpret import run
+
+pytest.importorskip("tvm")
+
+import tvm_ffi
+from dlc_tvm.build import cpu_kernels, parse_target
+from dlc_tvm.emit import flattened
+from dlc_tvm.kernel_sizes import QUOTIENTS
+from dlc_tvm.module import Module
+from tvm import tirx
+
+IMAGES = """
+model Net()(x: [B, 4, H, W]) -> (y: [B, 8, (H - 1) // 4 + 1, (W - 1) // 4 + 1], z: [B, ((H - 1) // 2 + 1) * ((W - 1) // 2 + 1)])
+    where H >= 1, W >= 1
+{
+    half = x |> conv2d(8, 3, stride=2, padding=1) as down |> relu
+    first = half + (half |> conv2d(8, 3, padding=1) as one |> relu)
+    second = first + (first |> conv2d(8, 3, padding=1) as two |> relu)
+    return second |> max_pool(3, stride=2, padding=1), reshape(sum(second, 1), [B, -1])
+}
+"""
+
+
+def model_of(text: str) -> Any:
+    return dlc.loads(text)["Net"]
+
+
+def kernels(text: str) -> dict[str, Any]:
+    flat, _ = flattened(model_of(text).program, "f32")
+    module = cpu_kernels(Module.of(flat).relax, parse_target("llvm"), opt=2)
+    return {
+        var.name_hint: function
+        for var, function in module.functions_items()
+        if isinstance(function, tirx.PrimFunc)
+    }
+
+
+def quotients(kernel: Any) -> list[Any]:
+    found: list[Any] = []
+    for parameter in kernel.params:
+        for size in parameter.ty.shape if tirx.is_buffer_var(parameter) else ():
+            tvm_ffi.structural_walk(size, (QUOTIENTS, found.append))
+    return found
+
+
+def test_sizes_are_plain() -> None:
+    """Neither quotients nor what they are computed from remain, so that tiles need no guards against them."""
+    found = {name: kernel for name, kernel in kernels(IMAGES).items() if "conv2d" in name}
+    assert not any(quotients(kernel) for kernel in found.values())
+    assert all(tirx.is_buffer_var(parameter) for kernel in found.values() for parameter in kernel.params)
+    assert all("T.where(T.int64(0) <=" not in kernel.script() for kernel in found.values())
+
+
+def test_equal_kernels_are_one() -> None:
+    """The two convolutions between images of one size are the same kernel."""
+    assert len([name for name in kernels(IMAGES) if "conv2d" in name]) == 2
+
+
+def test_results() -> None:
+    model = model_of(IMAGES)
+    weights = model.initial_weights(0)
+    runnable = model.compile("tvm", weights=weights, optimize=1)
+    for shape in ((1, 4, 1, 1), (2, 4, 9, 14), (1, 4, 32, 7)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        expected = run(model.program, weights, {"x": x}, precision="f64")
+        for name, value in runnable(x=x).items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5)
