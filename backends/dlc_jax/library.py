@@ -85,17 +85,21 @@ def conv1d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, L] with weight: [out, c / groups, l]."""
+    """Convolution of x: [B, c, L] with weight: [out, c / groups, l].
+
+    On a CPU, XLA is faster with channels last.
+    """
     y = lax.conv_general_dilated(
-        x,
-        params["weight"],
+        x.transpose(0, 2, 1),
+        params["weight"].transpose(2, 1, 0),
         window_strides=(stride,),
         padding=((padding, padding),),
         rhs_dilation=(dilation,),
-        dimension_numbers=("NCH", "OIH", "NCH"),
+        dimension_numbers=("NHC", "HIO", "NHC"),
         feature_group_count=groups,
     )
-    return y + params["bias"][:, None] if "bias" in params else y
+    y = y + params["bias"] if "bias" in params else y
+    return y.transpose(0, 2, 1)
 
 
 def conv2d(
@@ -107,17 +111,21 @@ def conv2d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w]."""
+    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w].
+
+    On a CPU, XLA is faster with channels last.
+    """
     y = lax.conv_general_dilated(
-        x,
-        params["weight"],
+        x.transpose(0, 2, 3, 1),
+        params["weight"].transpose(2, 3, 1, 0),
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-    return y + params["bias"][:, None, None] if "bias" in params else y
+    y = y + params["bias"] if "bias" in params else y
+    return y.transpose(0, 3, 1, 2)
 
 
 def convolve2d(
@@ -129,16 +137,20 @@ def convolve2d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w]."""
-    return lax.conv_general_dilated(
-        x,
-        w,
+    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w].
+
+    On a CPU, XLA is faster with channels last.
+    """
+    y = lax.conv_general_dilated(
+        x.transpose(0, 2, 3, 1),
+        w.transpose(2, 3, 1, 0),
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+    return y.transpose(0, 3, 1, 2)
 
 
 def conv_transpose(

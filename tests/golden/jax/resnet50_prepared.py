@@ -48,16 +48,20 @@ def convolve2d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w]."""
-    return lax.conv_general_dilated(
-        x,
-        w,
+    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w].
+
+    On a CPU, XLA is faster with channels last.
+    """
+    y = lax.conv_general_dilated(
+        x.transpose(0, 2, 3, 1),
+        w.transpose(2, 3, 1, 0),
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
+    return y.transpose(0, 3, 1, 2)
 
 
 def max_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array:

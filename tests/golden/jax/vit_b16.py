@@ -58,17 +58,21 @@ def conv2d(
     dilation: int = 1,
     groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w]."""
+    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w].
+
+    On a CPU, XLA is faster with channels last.
+    """
     y = lax.conv_general_dilated(
-        x,
-        params["weight"],
+        x.transpose(0, 2, 3, 1),
+        params["weight"].transpose(2, 3, 1, 0),
         window_strides=(stride, stride),
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-    return y + params["bias"][:, None, None] if "bias" in params else y
+    y = y + params["bias"] if "bias" in params else y
+    return y.transpose(0, 3, 1, 2)
 
 
 def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
