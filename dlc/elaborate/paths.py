@@ -33,7 +33,8 @@ def label_text(frame: Frame, label: ast.Label) -> str:
             reason=reason,
             help=help,
         )
-        return f"label_{label.span.line}_{label.span.column}"  # the problem is told; what follows is checked
+        turn = [loop.index for loop in frame.loops]  # the problem is told; what follows is checked
+        return "_".join(map(str, ("label", label.span.line, label.span.column, *turn)))
     return text
 
 

@@ -184,14 +184,14 @@ AWKWARD = """
 # \"Quotes\", \\\\backslashes and \"\"\"three\"\"\" in a comment.
 model Awkward(d: int = 4)(x: [B, d], key: [B, d], params: [B, d]) -> (lax: [B, d], lambda: [B, d]) {
     for i in range(3) {
-        x = x |> linear(d) as "q{{__import__('os')}}\\"{i}" |> relu
+        x = x |> linear(d) as "q[__import__(os)];{i}" |> relu
     }
-    for i in range(3) as "w{{j}}{i}" {
+    for i in range(3) as "w(j){i}" {
         x = x |> linear(d) as fc |> layer_norm as ln
     }
     relu = x * key
     Array = relu + params
-    return Array, x |> linear(d) as "a b'c"
+    return Array, x |> linear(d) as "a-b:c"
 }
 """
 
