@@ -172,6 +172,8 @@ class _Program:
 
     def __call__(self, tensors: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         given = {path: tensors[path].to(kind) for path, kind in self.parameters.items()}
+        for each in given.values():
+            each._is_param = True  # so that get_parameter takes it for one
         arguments = tuple(to_torch(batch[name]).to(self.device, kind) for name, kind in self.inputs)
         self._write(tensors)
         results = functional_call(self.module, given, arguments)

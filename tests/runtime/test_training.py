@@ -214,6 +214,30 @@ def test_freeze(tmp_path: Path) -> None:
         assert (array == initial[f"net.{path}"]).all() == kept, path
 
 
+# Parameters labelled into other parts, and one that is read where it does not lie.
+PARTS = """
+model Net(d: int = 6)(x: [B, 1, 28, 28]) -> [B, 10] {
+    param gain: [d] = ones as head.scale.gain
+    table = linear(d, bias=false) as body.table
+    y = table(x |> flatten |> linear(d) as body.first)
+    return (y * gain) @ table.weight |> linear(10) as head.out
+}
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_parameter_moves(backend: str, tmp_path: Path) -> None:
+    text = block(settings="steps = 2").replace(NET, PARTS)
+    run(text, tmp_path, backend)
+    from dlc.runtime.weights import initial_weights
+
+    initial = initial_weights(loaded(text).plan.program, 0)
+    trained = read_file(tmp_path / "net.safetensors")
+    assert {f"net.{path}" for path in trained} == set(initial) and len(trained) == 6
+    for path, array in trained.items():
+        assert (array != initial[f"net.{path}"]).any(), path
+
+
 def test_load(tmp_path: Path) -> None:
     """Weights come through a `weights` block; what is excepted keeps its initial values."""
     start = block(settings="steps = 2")
