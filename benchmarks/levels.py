@@ -1,4 +1,4 @@
-"""-O2 against -O1: python benchmarks/levels.py [torch|jax|onnx|tvm …]
+"""-O2 against -O1: python benchmarks/levels.py [torch|jax|onnx|tvm …]; OMP_NUM_THREADS says on how many threads.
 
 The goal: -O2 is not slower than -O1 on ResNet-50 and GPT-2 124M (128 tokens)."""
 
@@ -38,7 +38,7 @@ def main() -> None:
         for backend in backends:
             runs = {f"-O{level}": model.compile(backend, weights=weights, optimize=level) for level in (1, 2)}
             timings = side_by_side(
-                {key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}
+                {key: (lambda run=run, given=inputs: run(**given)) for key, run in runs.items()}, pause=0.1
             )
             print(f"\n{title}, {backend}\n\n{table(timings, '-O1')}")
 

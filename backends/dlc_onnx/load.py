@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu
     name, _ = parsed(complete)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = _threads()
     values = {each: _ort_value(array) for each, array in external_values(complete).items()}
     if values:
         options.add_external_initializers(list(values), list(values.values()))
@@ -46,6 +48,12 @@ def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise _no_kernel(error, artifact) from error
     return OnnxRunnable(session, complete, values)
+
+
+def _threads() -> int:
+    """What OMP_NUM_THREADS says, as for other backends (onnxruntime doesn't read it); 0 lets onnxruntime choose."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() else 0
 
 
 def _no_kernel(error: Exception, artifact: Artifact) -> SpecError:

@@ -30,7 +30,8 @@ _threads = threading.local()
 
 
 def load(library: str | Path | bytes, *, threads: int | None = None, device: str = "cpu") -> Library:
-    """Open a library that `build` made. `threads` defaults to the processors that this process may use."""
+    """Open a library that `build` made. `threads` defaults to what TVM_NUM_THREADS or OMP_NUM_THREADS say, or else to
+    the processors that this process may use."""
     _load_runtime(device)
     if isinstance(library, bytes):
         with NamedTemporaryFile(suffix=".so") as file:
@@ -59,7 +60,7 @@ class Library:
         devices = [(CUDA, 0), (CPU, 0)] if device == "cuda" else [(CPU, 0)]
         self._machine["vm_initialization"](*(v for kind, index in devices for v in (kind, index, POOLED)))
         self._device = device
-        self.threads = threads if threads is not None else len(_cores())
+        self.threads = threads if threads is not None else _default_threads()
 
     def inputs(self, function: str = "main") -> list[str]:
         """The parameters of a function, by name and in order; prepared weights are among them."""
@@ -136,6 +137,14 @@ def _cores() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def _default_threads() -> int:
+    for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS"):
+        wanted = os.environ.get(name, "")
+        if wanted.isdecimal() and int(wanted) > 0:
+            return int(wanted)
+    return len(_cores())
 
 
 def _use_threads(count: int) -> None:

@@ -304,3 +304,9 @@ def test_dlpack_goes_in() -> None:
     np.testing.assert_array_equal(
         runnable(tokens=torch.from_numpy(tokens))["logits"], runnable(tokens=tokens)["logits"]
     )
+
+
+def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    session = loads("model M()(x: [B]) -> y: [B] { return exp(x) }").compile("onnx").session
+    assert session.get_session_options().intra_op_num_threads == 1

@@ -232,3 +232,12 @@ def test_a_rule_that_breaks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(schedule, "RULES", (broken, *schedule.RULES))
     assert rules(ELEMENTWISE[1]) == {"elementwise"}
+
+
+def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = build(module([ELEMENTWISE[1]]), opt=0)
+    monkeypatch.delenv("TVM_NUM_THREADS", raising=False)
+    for name, wanted in (("OMP_NUM_THREADS", 5), ("TVM_NUM_THREADS", 6)):  # TVM's own comes first
+        monkeypatch.setenv(name, str(wanted))
+        assert load(library).threads == wanted
+    assert load(library, threads=3).threads == 3
