@@ -28,7 +28,7 @@ from dlc_jax.functions import RESERVED, Emission, nodes
 from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
 from dlc_jax.methods import SAY
-from dlc_jax.prepare import prepare_function, prepared
+from dlc_jax.prepare import Prepare, prepared
 from dlc_jax.sketch import Callee, Sketcher, Traits
 from dlc_jax.slices import partition
 from dlc_jax.stacking import stack_function
@@ -90,11 +90,13 @@ class Module:
         used = [self.callees[param.init].name for _, param in prepared(self)]
         emissions = self._reached(emissions, (apply.group.sketch, *init.unknown.sketches), used)
         functions = [emission.lines() for emission in emissions]
+        prepare = Prepare(self)
         body = [
             *functions,
             *init.helpers(),
             init.lines(),
-            prepare_function(self),
+            *prepare.helpers(),
+            prepare.lines(),
             *self._entry(apply, emissions),
         ]
         library = _copied("\n".join(line for lines in body for line in lines))

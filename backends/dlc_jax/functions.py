@@ -248,11 +248,11 @@ class Emission:
     def _docstring(self) -> list[str]:
         doc, shapes = self.doc.strip(), self._shapes()
         if not doc:
-            return docstring(shapes, 4)
+            return docstring(_broken(shapes, WIDTH - 10), 4)
         one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"
         if "\n" not in doc and len(one) + len(INDENT) + 6 <= WIDTH:
             return docstring(one, 4)
-        return docstring("\n".join((*wrapped(doc, WIDTH - 8), "", shapes)), 4)
+        return docstring("\n".join((*wrapped(doc, WIDTH - 8), "", _broken(shapes, WIDTH - 4))), 4)
 
     def _shapes(self) -> str:
         """`x: [B, T, 64] -> [B, T, 64]`."""
@@ -272,6 +272,12 @@ class Emission:
             wanted = {each: sources[each] for each in self.sizes if sources[each].input == number}
             lines += _reads(name, self.function.inputs[number].type.rank, wanted)
         return lines
+
+
+def _broken(shapes: str, width: int) -> str:
+    """Shapes that are too long for a line, with the results on a line of their own."""
+    taken, arrow, given = shapes.rpartition(" -> ")
+    return shapes if len(shapes) <= width or not arrow else f"{taken}\n-> {given}"
 
 
 def _variable(path: str) -> str:

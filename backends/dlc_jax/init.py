@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import snake
 from dlc.emit.python import number, quoted
 from dlc_jax.distributions import Distribution, Scale, Shape, customary, scale_text
@@ -243,7 +243,7 @@ class Init:
                 value = value.replace("next(keys)", key)
             drawn += entry.draws
             name = entry.name.replace("{", "{{").replace("}", "}}")
-            lines = layout(f"f{quoted('{path}.' + name)}: {value}", 2)
+            lines = layout(f"f{quoted('{path}.' + name)}: {value}", 2, width=WIDTH - 1)
             yield from (*lines[:-1], lines[-1] + ",")
 
 

@@ -47,9 +47,9 @@ def literal(parts: Parts) -> str:
 
 def _block(items: Sequence[Item], say: Say, before: Parts, indent: int, depth: int) -> Iterator[str]:
     """Items whose paths begin with `before`, which has been taken off."""
-    for head, found in groupby(items, key=lambda item: _head(item[0])):
+    for (head, whole), found in groupby(items, key=lambda item: (_head(item[0]), _head(item[0]) == item[0])):
         run = list(found)
-        if len(head) == len(run[0][0]):
+        if whole:
             for parts, body in run:
                 yield from say((*before, *parts), body, indent)
         else:
