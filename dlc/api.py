@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.calls import entries
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.frame import ElabError, Silent
 from dlc.elaborate.names import named
@@ -118,6 +119,11 @@ class Spec:
             message = f"`{name}` is no model, preset or train block"
             self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message))
         point = self._point(found, {})
+        known = entries(point.definition)
+        if entry and entry not in known:
+            message = f"`{name}` has no entry `{entry}`"
+            help = did_you_mean(entry, known) or f"its entries are {', '.join(known) or 'none'}"
+            self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message, help=help))
         return Model(self, name, found, replace(point, entry=entry))
 
     def _point(self, found: Definition | PresetRef, overrides: Mapping[str, Any]) -> EntryPoint:

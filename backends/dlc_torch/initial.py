@@ -139,7 +139,7 @@ def _given(**values: tuple[float, float]) -> tuple[Expr, ...]:
 def fans(shape: Shape) -> tuple[int, int]:
     """PyTorch's fan_in and fan_out."""
     field = math.prod(shape[2:])
-    return (shape[1] * field, shape[0] * field) if len(shape) > 1 else (1, 1)
+    return (max(1, shape[1] * field), max(1, shape[0] * field)) if len(shape) > 1 else (1, 1)
 
 
 def _around(bound: float) -> Form:

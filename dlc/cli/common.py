@@ -44,7 +44,7 @@ WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A safetenso
 Through = Annotated[
     str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of initial weights and random inputs.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights and random inputs.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Backend = Annotated[str, typer.Option("--backend", "-b", help="torch, jax, onnx or tvm.")]
 

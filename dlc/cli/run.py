@@ -65,6 +65,8 @@ def register(app: typer.Typer) -> None:
         from dlc.runtime.inputs import random_inputs
 
         check_device(device)
+        if output is not None and not output.name:
+            usage("--output takes the name of an npz file")
         model = load_model(target, set, root)
         given = _arrays(input)
         optional = [name for name in given if name not in {value.name for value in model.inputs}]
@@ -100,9 +102,13 @@ def _arrays(given: list[str]) -> dict[str, np.ndarray]:
         if not equals:
             usage(f"--input takes NAME=FILE.npy, not {each!r}")
         try:
-            arrays[name] = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            usage(f"can't read {file}: {error}")
+            array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no .npy file of numbers"
+            usage(f"can't read {file}: {reason}")
+        if not isinstance(array, np.ndarray):
+            usage(f"can't read {file}: it holds several arrays; --input takes a .npy file")
+        arrays[name] = array
     return arrays
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
-from dlc.diagnostics.meaning import UNKNOWN_NAME
 from dlc.elaborate import habits, names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.depth import deep
@@ -563,10 +562,9 @@ def _check_loads(state: _State, unit: Unit, program: Program, report: Callable[[
             found.append(problems.NO_MATCH.at(node.target.span, pattern=f"`{prefix}`", help=help))
         if node.weights is not None and not isinstance(unit.names.get(node.weights), ast.Weights):
             known = [name for name, item in unit.names.items() if isinstance(item, ast.Weights)]
-            help = (
-                did_you_mean(node.weights, known) or f"weights blocks here are {', '.join(known) or 'none'}"
-            )
-            found.append(UNKNOWN_NAME.at(node.span, name=node.weights, help=help))
+            help = did_you_mean(node.weights, known) or f"it has {', '.join(known) or 'none'}"
+            message = f"{unit.path} has no weights block `{node.weights}`"
+            found.append(problems.WEIGHTS_RULE.at(node.span, message=message, help=help))
         if PurePath(node.path.value).suffix.lower() in _PICKLES:
             reason = "pickles are not read, since they can run code"
             help = "save it as safetensors, or as npz"

@@ -147,6 +147,7 @@ def compile_model(
     target: str = "",
     device: str = "cpu",
 ) -> Runnable:
+    from dlc.runtime.checked import Checked
     from dlc.runtime.prepare import prepare
 
     backend = find_backend(backend_name, usable=True)
@@ -154,7 +155,7 @@ def compile_model(
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
     ready = prepare(program, values)
     if device == "cpu":
-        return backend.load(artifact, ready)
+        return Checked(backend.load(artifact, ready), model.program)
     load: Any = backend.load
     try:
         runnable: Runnable = load(artifact, ready, device=device)
@@ -163,7 +164,7 @@ def compile_model(
         raise SpecError(
             [problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]
         ) from None
-    return runnable
+    return Checked(runnable, model.program)
 
 
 def write_artifact(

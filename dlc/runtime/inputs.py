@@ -28,6 +28,9 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     sizes = dict(given or {})
     unknown = [name for name in main.dims if name not in sizes]
     check_dims(program, sizes)
+    if any(size < 1 for size in sizes.values()):
+        shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=f"sizes are 1 or more: {shown}")])
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
     order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512]
     for name in unknown:
@@ -35,12 +38,16 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
         sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), 0)
     if any(size == 0 for size in sizes.values()) or not _holds(main, sizes):
         facts = ", ".join(map(str, main.facts))
-        message = f"no small sizes fulfil {facts}; give them with --dims"
+        message = (
+            f"no small sizes fulfil {facts}; give them with --dims"
+            if unknown
+            else f"the given sizes violate {facts}: {', '.join(f'{name}={size}' for name, size in sizes.items())}"
+        )
         raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
     return sizes
 
 
-_RELATIONS = {
+RELATIONS = {
     "==": lambda a, b: a == b,
     "!=": lambda a, b: a != b,
     "<": lambda a, b: a < b,
@@ -55,7 +62,7 @@ def _holds(main: Function, sizes: Mapping[str, int]) -> bool:
     for fact in main.facts:
         if (fact.left.symbols | fact.right.symbols) <= sizes.keys():
             try:
-                if not _RELATIONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
+                if not RELATIONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
                     return False
             except ZeroDivisionError:
                 return False
@@ -98,11 +105,13 @@ def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], li
     return rng.standard_normal(shape).astype(dtype)
 
 
-def index_limits(program: Program) -> dict[str, int]:
-    """For integer inputs that index a table, the size of the smallest such table."""
+def index_limits(program: Program, *, exact: bool = False) -> dict[str, int]:
+    """For integer inputs that index a table, the size of the smallest such table; with `exact` only where every element of the
+    input is an index."""
+    passing = _PASSING - {"where"} if exact else _PASSING
     memo: dict[str, dict[str, int]] = {}
     for name in program.reachable():
-        memo[name] = _limits(program, program.functions[name], memo)
+        memo[name] = _limits(program, program.functions[name], memo, passing)
     return memo[program.entry]
 
 
@@ -110,7 +119,9 @@ def index_limits(program: Program) -> dict[str, int]:
 _PASSING = frozenset({"reshape", "permute", "broadcast", "slice", "cast", "concat", "where", "flip", "pad"})
 
 
-def _limits(program: Program, function: Function, memo: Mapping[str, dict[str, int]]) -> dict[str, int]:
+def _limits(
+    program: Program, function: Function, memo: Mapping[str, dict[str, int]], passing: frozenset[str]
+) -> dict[str, int]:
     types = function.types()
     inputs = {value.name for value in function.inputs}
     origins: dict[str, set[str]] = {name: {name} for name in inputs}
@@ -122,7 +133,7 @@ def _limits(program: Program, function: Function, memo: Mapping[str, dict[str, i
                 limits[origin] = min(limits.get(origin, size), size)
 
     for op in walk(function.body):
-        if op.op in _PASSING:
+        if op.op in passing:
             found = set().union(*(origins.get(name, set()) for name in op.inputs))
             for value in op.outputs:
                 origins[value.name] = found

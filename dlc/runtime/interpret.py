@@ -119,14 +119,18 @@ def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
     dims: dict[str, int] = {}
     for value, array in zip(function.inputs, arrays, strict=True):
         if array.ndim != value.type.rank:
-            raise InputError(f"{value.name} must be {value.type}, not of shape {array.shape}")
+            axes = f"it has {array.ndim} axes, not {value.type.rank}"
+            raise InputError(f"`{value.name}` must be {value.type}, not {list(array.shape)}: {axes}")
         for axis, size in zip(value.type.axes, array.shape, strict=True):
             _bind_axis(dims, axis, size)
     for value, array in zip(function.inputs, arrays, strict=True):
-        expected = tuple(axis.evaluate(dims) for axis in value.type.axes)
-        if expected != array.shape:
-            known = ", ".join(f"{name} = {size}" for name, size in dims.items())
-            raise InputError(f"{value.name} must be {value.type}, not of shape {array.shape} ({known})")
+        for i, (axis, size) in enumerate(zip(value.type.axes, array.shape, strict=True)):
+            wanted = axis.evaluate(dims)
+            if wanted != size:
+                known = ", ".join(f"{name} = {dims[name]}" for name in sorted(axis.symbols))
+                told = f" ({known})" if known else ""
+                wrong = f"axis {i} is {size}, not {wanted}{told}"
+                raise InputError(f"`{value.name}` must be {value.type}, not {list(array.shape)}: {wrong}")
     return dims
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,18 +82,41 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
     """The tensors of a safetensors or npz file by name. Raises SpecError for anything else; pickles are never read."""
     place = Path(path)
     if not place.is_file():
-        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason="there is no such file"))
+        reason = "it is a folder" if place.is_dir() else "there is no such file"
+        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason))
     try:
         if place.suffix == ".npz":
-            with np.load(place, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+            return _read_npz(place)
         if place.suffix == ".safetensors":
             return _read_safetensors(place)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, SyntaxError) as error:
         fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=str(error)))
+    except MemoryError:
+        reason = "it says of itself that it is larger than the memory"
+        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason))
     reason = f"a {place.suffix or 'nameless'} file is no safetensors or npz file"
     help = "convert a pickle (.pt, .bin, .pth) with safetensors where it was made"
     return fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    """Raises ValueError for a file that is no archive of arrays of numbers."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no npz archive, or a damaged one")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            tensors = {name: archive[name] for name in archive.files}
+    except (EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+        raise ValueError(f"the archive is damaged ({error})") from error
+    except AttributeError as error:  # one array instead of an archive of them
+        raise ValueError("it holds a single array without a name") from error
+    for name, each in tensors.items():
+        if not isinstance(each, np.ndarray) or (
+            each.dtype.kind not in "biuf" and each.dtype.name not in _CODES.values()
+        ):
+            found = each.dtype.name if isinstance(each, np.ndarray) else "no array"
+            raise ValueError(f"`{name}` holds no numbers that dlc knows ({found})")
+    return tensors
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
@@ -127,8 +153,18 @@ def write_file(
     from safetensors.numpy import save
 
     place = Path(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
+    if place.suffix not in (".safetensors", ".npz"):
+        reason = (
+            f"weights are written as .safetensors or .npz, not as {place.suffix or 'a file without a suffix'}"
+        )
+        fail(problems.BAD_OPTION.at(NOWHERE, message=f"can't write {place}: {reason}"))
+    if place.exists() and not place.is_file():
+        fail(problems.BAD_OPTION.at(NOWHERE, message=f"can't write {place}: it is there, and no file"))
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(place)) from None
     try:
         with os.fdopen(handle, "wb") as file:
             if place.suffix == ".npz":

@@ -1,0 +1,116 @@
+"""A runnable whose inputs are checked before the backend sees them, so that every backend refuses the same ones alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.backend import Runnable
+from dlc.diagnostics import Problem, Span, SpecError, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.ir.nodes import Program, Value
+from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.inputs import RELATIONS, index_limits
+from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
+
+NOWHERE = Span("", 0, 0)
+
+
+class Checked:
+    """A backend's runnable of a program. Anything but a call goes straight to it.
+
+    Calls raise SpecError: E0902 for inputs that do not fit, E0804 for a fact or `require` that does not hold for them."""
+
+    def __init__(self, runnable: Runnable, program: Program) -> None:
+        self.runnable = runnable
+        self.program = program
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runnable, name)
+
+    @property
+    def native(self) -> Any:
+        return self.runnable.native
+
+    def __call__(self, **inputs: Any) -> dict[str, NDArray[Any]]:
+        self._check(inputs)
+        try:
+            return self.runnable(**inputs)
+        except CheckFailed as error:
+            _fail(problems.REQUIRE_FAILED, str(error))
+
+    @cached_property
+    def _limits(self) -> dict[str, int]:
+        """For integer inputs that index tables as they are given, the size of the smallest table."""
+        return index_limits(self.program, exact=True)
+
+    def _check(self, inputs: Mapping[str, Any]) -> None:
+        wanted = self.program.main.inputs
+        self._check_names(inputs, [value.name for value in wanted])
+        arrays = [_seen(inputs[value.name]) for value in wanted]
+        for value, array in zip(wanted, arrays, strict=True):
+            _check_dtype(value, array)
+        try:
+            dims = bind_dims(self.program.main, arrays)
+        except InputError as error:
+            _fail(problems.BAD_INPUT, str(error))
+        self._check_facts(dims)
+        for value, array in zip(wanted, arrays, strict=True):
+            self._check_range(value, array)
+
+    def _check_names(self, inputs: Mapping[str, Any], wanted: list[str]) -> None:
+        for name in wanted:
+            if name not in inputs:
+                _fail(problems.BAD_INPUT, f"the input `{name}` is missing; inputs are {', '.join(wanted)}")
+        for name in inputs:
+            if name not in wanted and name != "key":  # which seeds draws
+                help = did_you_mean(name, wanted) or f"inputs are {', '.join(wanted)}"
+                _fail(problems.BAD_INPUT, f"there is no input `{name}`", help)
+
+    def _check_facts(self, dims: Mapping[str, int]) -> None:
+        for fact in self.program.main.facts:
+            if not (fact.left.symbols | fact.right.symbols) <= dims.keys():
+                continue
+            try:
+                holds = RELATIONS[fact.op](fact.left.evaluate(dims), fact.right.evaluate(dims))
+            except ZeroDivisionError:
+                holds = False
+            if not holds:
+                sizes = ", ".join(f"{name} = {size}" for name, size in sorted(dims.items()))
+                _fail(problems.REQUIRE_FAILED, f"{fact} (with {sizes})")
+
+    def _check_range(self, value: Value, array: Any) -> None:
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size:
+            return
+        limit = self._limits.get(value.name)
+        if limit is None or (array.min() >= 0 and array.max() < limit):
+            return
+        wrong = array.min() if array.min() < 0 else array.max()
+        _fail(problems.BAD_INPUT, f"`{value.name}` holds {wrong}; it indexes a table, from 0 to {limit - 1}")
+
+
+def _seen(given: Any) -> Any:
+    """What can be checked of an input: an array, or a framework's own tensor, by its shape and dtype."""
+    if isinstance(given, np.ndarray) or (hasattr(given, "shape") and hasattr(given, "ndim")):
+        return given
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        _fail(problems.BAD_INPUT, f"an input is no array: {error}")
+
+
+def _check_dtype(value: Value, array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        return
+    dtype = numpy_dtype(value.type.dtype)
+    narrow = dtype.kind == "V" or array.dtype.kind == "V"  # bf16 and the like
+    if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
+        _fail(problems.BAD_INPUT, f"`{value.name}` must be {value.type}, not {array.dtype}")
+
+
+def _fail(problem: Problem, message: str, help: str = "") -> NoReturn:
+    raise SpecError([problem.at(NOWHERE, message=message, help=help)])
