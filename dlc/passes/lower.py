@@ -190,16 +190,18 @@ class _Inliner:
 
     def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
         params = {param.name: param for param in self.function.params}
-        children: dict[str, Child] = {}
+        children: dict[
+            tuple[str, ...], Child
+        ] = {}  # by all paths: repeats that start elsewhere share "{i+1}"
         for child, gone in zip(self.function.children, hoisted, strict=True):
             if not gone:
-                children[child.path] = child
+                children[tuple(child.paths())] = child
                 continue
             for owner in self._owners(child):
                 found = (under(path, param) for path in child.paths() for param in owner.params)
                 params.update((each.name, each) for each in found)
                 inside = (each for inner in owner.children for each in nested(child, inner))
-                children.update((each.path, each) for each in inside)
+                children.update((tuple(each.paths()), each) for each in inside)
         return tuple(params.values()), tuple(children.values())
 
     def _owners(self, child: Child) -> list[Function]:

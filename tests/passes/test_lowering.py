@@ -4,14 +4,18 @@ computes the same."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_inputs, random_weights
 
+import dlc
 from dlc.diagnostics import Span
 from dlc.ir.nodes import Child, Function, Op, Program, Value, walk
+from dlc.ir.paths import Paths
+from dlc.ir.splice import prefixed
 from dlc.ir.text import print_program
 from dlc.ir.verify import verify
 from dlc.passes.lower import decompose, flatten, hoist_randomness, inline, resolve_float, unroll
@@ -81,6 +85,17 @@ def test_an_instance_kept_by_one_call_stays() -> None:
     assert after.main.children == (Child("fc", "linear_1"),)
     assert not after.main.params
     assert_same(before, after)
+
+
+def test_repeats_that_start_elsewhere_keep_their_instances() -> None:
+    """Their paths read the same, "features.{i+1}"."""
+    before = dlc.load(Path(__file__).parents[2] / "specs/vision/mobilenet_v2.dl")["MobileNetV2"].program
+    after = decompose(before, lambda op: op.op in ("conv2d", "batch_norm"))
+    assert _parameters(after) == _parameters(before)
+
+
+def _parameters(program: Program) -> set[str]:
+    return {prefixed(prefix, param.name) for prefix, param in Paths(program.functions).expand(program.entry)}
 
 
 def test_copies_keep_the_span_of_what_they_copy() -> None:
