@@ -159,7 +159,7 @@ def compile_model(
     load: Any = backend.load
     try:
         runnable: Runnable = load(artifact, ready, device=device)
-    except (RuntimeError, AssertionError) as error:  # what frameworks raise where there is no such device
+    except (RuntimeError, AssertionError, OSError) as error:  # what frameworks raise without such a device
         reason = str(error).partition("\n")[0]
         raise SpecError(
             [problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]
