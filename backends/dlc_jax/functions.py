@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from dlc.emit.body import Special, Step, Uses, Writer
+from dlc.emit.checks import Check, check_lines, checks
 from dlc.emit.grouping import Group
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
@@ -21,7 +22,7 @@ from dlc.types.tensor import TensorType
 from dlc_jax.sketch import Key, Traits, Updating, pure
 from dlc_jax.stacking import Stack
 
-RESERVED = ("jax", "jnp", "lax", "math", "Array", "Params")
+RESERVED = ("jax", "jnp", "lax", "math", "Array", "Params", "require")
 
 
 @dataclass
@@ -116,8 +117,17 @@ class Emission:
         shapes = map(_shape_text, (value.type for value in self.function.inputs), self.group.shapes[0])
         self.inputs = [writer.argument(*each) for each in zip(self.function.inputs, shapes, strict=True)]
         split = self.split_keys(writer, steps, scope)
+
+        def say(expr: Expr) -> str:
+            return text(self.finish(scope, expr))
+
         writer.write(steps)
         self._return(writer, results, scope)
+        asked = (
+            [line for check in checks(self.function) for line in check_lines(check, say, 1)]
+            if self.entry
+            else []
+        )
         nested = (
             [f"{INDENT}params = nest(params)"] if self.entry and self.nests and self.traits.params else []
         )
@@ -126,6 +136,7 @@ class Emission:
             *self._docstring(),
             *nested,
             *self._size_lines(self.inputs),
+            *asked,
             *split,
         ]
         return [*head, *writer.lines]
@@ -192,6 +203,8 @@ class Emission:
             return lambda writer, each: write_scan(self, scope, writer, each)
         if step.op.op == "update":
             return partial(self._update, scope)
+        if step.op.op == "require":
+            return self._require
         return partial(self._updating_call, scope) if isinstance(step.value, Updating) else None
 
     def _update(self, scope: Scope, writer: Writer, step: Step) -> None:
@@ -206,6 +219,16 @@ class Emission:
             writer.variables.reserve((value.text,))
         writer.release(step)
         scope.updates[path] = value
+
+    def _require(self, writer: Writer, step: Step) -> None:
+        value = writer.value(step)
+        writer.release(step)
+        if isinstance(value, Call):
+            writer.lines += layout(text(value), writer.indent)
+            return
+        message = str(step.op.attr("message") or "a requirement does not hold")
+        check = Check(value, message.replace("{", "{{").replace("}", "}}"))
+        writer.lines += check_lines(check, text, writer.indent)
 
     def _updating_call(self, scope: Scope, writer: Writer, step: Step) -> None:
         """`x, bn1 = batch_norm(params["bn1"], x)`."""

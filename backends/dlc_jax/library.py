@@ -263,3 +263,14 @@ def along(index: Array, axis: int) -> tuple[Array, ...]:
     places = list(jnp.indices(index.shape, sparse=True))
     places[axis] = index
     return tuple(places)
+
+
+def require(condition: Array, message: str) -> None:
+    """Raises ValueError where the condition does not hold; from within `jit`, an error of JAX's that
+    tells of it."""
+
+    def check(holds: Array) -> None:
+        if not holds:
+            raise ValueError(message)
+
+    jax.debug.callback(check, condition)

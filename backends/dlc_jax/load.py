@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,10 +51,11 @@ class JaxRunnable:
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
         """The outputs by name. `key`, where no input is called so, seeds programs that draw (a JAX key, or an
-        int). Raises TypeError for inputs that are missing or unknown."""
+        int). Raises TypeError for inputs that are missing or unknown, ValueError for those that do not fulfil
+        what the program requires."""
         names = {name for name, _ in self.meta["inputs"]}
         key = None if "key" in names else inputs.pop("key", None)
-        with settings(self.meta):
+        with settings(self.meta), requirements():
             return self._named(self._run(call_arguments(self.meta, inputs, key)))
 
     def _named(self, results: Any) -> dict[str, np.ndarray]:
@@ -97,6 +99,20 @@ def module(artifact: Artifact) -> types.ModuleType:
     found = types.ModuleType(name.removesuffix(".py"))
     exec(compile(source, name, "exec"), found.__dict__)
     return found
+
+
+@contextlib.contextmanager
+def requirements() -> Iterator[None]:
+    """A `require` that fails within `jit` as the ValueError that it raised."""
+    import jax
+
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        told = re.search(r"^ValueError: (.*)$", str(error), re.MULTILINE)
+        if told is None:
+            raise
+        raise ValueError(told[1]) from None
 
 
 @contextlib.contextmanager

@@ -54,7 +54,11 @@ class Updating(Expr):
 
 def pure(step: Step) -> bool:
     """Whether a step does no more than give its results."""
-    return step.op.op != "update" and not isinstance(step.value, Updating) and all(map(pure, step.inner))
+    return (
+        step.op.op not in ("update", "require")
+        and not isinstance(step.value, Updating)
+        and all(map(pure, step.inner))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,10 @@ class Sketcher:
     def steps(self, body: Iterable[Op], results: Iterable[str]) -> Iterator[Step]:
         """The steps of a body; results that are numbers become arrays at its end."""
         for op in body:
-            if op.op == "require" or self._is_given(op):
+            if self._is_given(op):
+                continue
+            if op.op == "require":
+                yield Step(op, self._requirement(op))
                 continue
             group = self.partition(self, op) if op.op == "slice" else None
             if group is not None:
@@ -169,6 +176,14 @@ class Sketcher:
             if name in self.host:
                 value = Value(name, self.types[name])
                 yield Step(Op("array", (), (value,)), self.array(name), (comment_of(value.type),))
+
+    def _requirement(self, op: Op) -> Expr:
+        """What must hold: a condition on sizes, or a call of the library's `require`."""
+        (name,) = op.inputs
+        if name in self.host:
+            return self.value(name)
+        message = str(op.attr("message") or "a requirement does not hold")
+        return Call(Word("require"), (self.value(name), Text(message)))
 
     def _is_given(self, op: Op) -> bool:
         """Whether a step before this operation's has given its results."""

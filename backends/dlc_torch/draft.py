@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
+from dlc.emit.checks import checks
 from dlc.emit.names import identifier, snake
 from dlc.emit.sizes import readable
 from dlc.emit.tree import (
@@ -39,7 +40,6 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc_torch import rows
-from dlc_torch.checks import checks
 from dlc_torch.statements import Assign, Device, Draft, Loop, Stmt, Target, Training, expressions
 from dlc_torch.structure import method_name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc import ops
+from dlc.emit.checks import Check
 from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
 from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.dims import Dim
@@ -12,7 +13,7 @@ from dlc.types.tensor import INTS, TensorType
 from dlc_torch import neural, rows, shapes
 from dlc_torch.draft import DONE, Drafter, Say, without_defaults
 from dlc_torch.shapes import alias, method, sizes
-from dlc_torch.statements import Assign, Check, Loop, Store, Training
+from dlc_torch.statements import Assign, Loop, Store, Training
 
 # --- structure ----------------------------------------------------------------------------------------------
 

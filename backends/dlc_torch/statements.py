@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from dlc.emit.checks import Check
 from dlc.emit.tree import Expr, Word
 from dlc.ir.nodes import Function
 
@@ -58,16 +59,6 @@ class Loop:
     outputs: tuple[Target, ...]
     variable: str = "_"
     source: Expr = NOWHERE
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what
-    stands in its braces, in order."""
-
-    condition: Expr
-    message: str
-    shown: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,21 +13,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc.emit.checks import Check, check_lines
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, unique
-from dlc.emit.python import quoted
 from dlc.emit.tree import (
     At,
     Binary,
     Call,
     Dot,
     Expr,
-    Num,
     Ref,
     Seq,
     Size,
     Text,
-    Unary,
     Word,
     refs,
     text,
@@ -36,7 +34,7 @@ from dlc.emit.tree import (
 )
 from dlc_torch.draft import GENERATED, plain_name
 from dlc_torch.solve import Arg
-from dlc_torch.statements import Assign, Check, Device, Loop, Stmt, Store, Target, Training, expressions
+from dlc_torch.statements import Assign, Device, Loop, Stmt, Store, Target, Training, expressions
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
 MAX_DEPTH = 3  # calls within calls
@@ -362,11 +360,7 @@ class Writer:
                     self._loop(stmt)
 
     def _check(self, stmt: Check) -> None:
-        self.line(f"if {self.text(opposite(stmt.condition))}:")
-        shown = [self.text(expr) for expr in stmt.shown]
-        message = quoted(stmt.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown)))
-        in_braces = any(not each.isdigit() for each in shown)
-        self.lines += layout(f"raise ValueError({'f' if in_braces else ''}{message})", self.indent + 1)
+        self.lines += check_lines(stmt, self.text, self.indent)
 
     def _store(self, path: Expr, value: Expr) -> None:
         if isinstance(path, Call):  # self.get_buffer("a.b.mean")
@@ -502,23 +496,6 @@ def _named(expr: Expr) -> Expr:
         return node
 
     return transform(expr, change)
-
-
-_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
-
-
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
-def opposite(condition: Expr) -> Expr:
-    """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant,
-    which is to stand on the right."""
-    if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
-        operator = _OPPOSITE[condition.operator]
-        if isinstance(condition.left, Size) and not isinstance(condition.right, Num):
-            return Binary(_MIRRORED[operator], condition.right, condition.left)
-        return Binary(operator, condition.left, condition.right)
-    return Unary("not ", condition)
 
 
 def needed_sizes(exprs: Iterable[Expr]) -> list[str]:

@@ -26,7 +26,9 @@ CASE_IDS = [f"{each.name}-{i}" for each in DEFINITIONS for i in range(len(each.s
 DIFFERENTIABLE = [
     pytest.param(each, sample, id=name)
     for (each, sample), name in zip(CASES, CASE_IDS, strict=True)
-    if each.differentiable and sample.grad
+    if each.differentiable
+    and sample.grad
+    and any(samples.is_float(array) for array in samples.arrays(each, sample, floats="f64"))
 ]
 
 
@@ -89,8 +91,6 @@ def finite_difference(
 def test_derivative_agrees_with_finite_differences(definition: OpDef, sample: Sample) -> None:
     arrays = samples.arrays(definition, sample, floats="f64")
     wrt = [f"x{i}" for i, each in enumerate(arrays) if samples.is_float(each)]
-    if not wrt:
-        pytest.skip("no float operand")
     program = samples.loss_program(definition, sample, floats="f64")
     rng = np.random.default_rng(1)
     inputs = {f"x{i}": each for i, each in enumerate(arrays) if each is not None}

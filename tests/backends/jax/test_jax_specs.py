@@ -221,3 +221,39 @@ def test_emitted_code_is_formatted(tmp_path: Path) -> None:
     options = ["--isolated", "--line-length", "100", str(tmp_path)]
     subprocess.run([*ruff, "check", "--select", "E,F,I,B,UP,SIM,RUF", *options], check=True)
     subprocess.run([*ruff, "format", "--diff", *options], check=True)
+
+
+REQUIRES = """
+module Part(d: int)(x: [B, d]) -> [B, d] {
+    require all(x < 9.0), "too large"
+    return x |> linear(d) as fc
+}
+
+model Asks(d: int = 4, context: int = 8)(x: [B, d]) -> [B, d]
+    where B <= context, B % 2 == 0
+{
+    for i in range(3) as layer { x = x |> Part(d) }
+    return x
+}
+"""
+
+
+def test_what_a_spec_requires_is_checked() -> None:
+    model = dlc.loads(REQUIRES)["Asks"]
+    runnable = model.compile("jax")
+    right = np.ones((2, 4), np.float32)
+    expected = run(model.program, model.initial_weights(), {"x": right})
+    np.testing.assert_allclose(runnable(x=right)["output"], expected["output"], rtol=1e-5, atol=1e-6)
+    for wrong, message in (
+        (np.full((2, 4), 10.0, np.float32), "too large"),
+        (np.ones((10, 4), np.float32), "B must be at most 8, not 10"),
+        (np.ones((3, 4), np.float32), "B must be a multiple of 2, not 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            runnable(x=wrong)
+    params, _ = runnable.native
+    emitted_module = module(model.emit("jax"))
+    gradient = jax.grad(lambda params: emitted_module.apply(params, right).sum())(params)
+    assert set(gradient) == set(params)
+    with pytest.raises(ValueError, match="too large"):
+        emitted_module.require(np.array(False), "too large")

@@ -138,6 +138,8 @@ def forward(params: Params, input_ids: Array) -> tuple[Array, Array]:
     input_ids: i64[B, T] -> last_hidden_state: [B, T, 768], pooler_output: [B, 768]
     """
     B, T = input_ids.shape
+    if T > 512:
+        raise ValueError(f"T must be at most 512, not {T}")
     token_type_ids = jnp.zeros((B, T), int)  # [B, T]
     x = params["embeddings"]["position_embeddings"]["weight"][jnp.arange(T)]  # [T, 768]
     y = params["embeddings"]["token_type_embeddings"]["weight"][token_type_ids]  # [B, T, 768]

@@ -136,6 +136,8 @@ def stack(params: Params) -> Params:
 def forward(params: Params, tokens: Array) -> Array:
     """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 50257]"""
     T = tokens.shape[1]
+    if T > 1024:
+        raise ValueError(f"T must be at most 1024, not {T}")
     x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, 768]
     x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=12), None), x, params["h"]["0:12"])
     x = layer_norm(params["ln_f"], x)

@@ -166,6 +166,9 @@ def stack(params: Params) -> Params:
 
 def forward(params: Params, tokens: Array) -> Array:
     """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 128256]"""
+    T = tokens.shape[1]
+    if T > 8192:
+        raise ValueError(f"T must be at most 8192, not {T}")
     x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, 4096]
     x, _ = lax.scan(
         lambda x, layer: (block(layer, x, heads=32, kv_heads=8), None),

@@ -285,6 +285,12 @@ def forward(params: Params, input_ids: Array, decoder_input_ids: Array, key: Arr
 
     input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 37000]
     """
+    S = input_ids.shape[1]
+    T = decoder_input_ids.shape[1]
+    if S > 512:
+        raise ValueError(f"S must be at most 512, not {S}")
+    if T > 512:
+        raise ValueError(f"T must be at most 512, not {T}")
     keys = jax.random.split(key, 3)
     src = 22.627416997969522 * params["model"]["shared"]["weight"][input_ids]  # [B, S, 512]
     src = positions(params["model"]["encoder"]["embed_positions"], src)

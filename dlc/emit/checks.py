@@ -1,0 +1,93 @@
+"""What a model asks of its inputs' sizes, checked where it begins, and how a check is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.python import quoted
+from dlc.emit.sizes import readable
+from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs, size
+from dlc.ir.nodes import Function
+from dlc.types.dims import Dim
+from dlc.types.facts import Relation
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Raise ValueError with `message`, the inside of an f-string, unless `condition` holds. `shown` are what
+    stands in its braces, in order."""
+
+    condition: Expr
+    message: str
+    shown: tuple[Expr, ...] = ()
+
+
+_WORDS = {
+    "<=": "at most",
+    "<": "less than",
+    ">=": "at least",
+    ">": "more than",
+    "==": "equal to",
+    "!=": "other than",
+}
+
+
+def checks(function: Function) -> Iterable[Check]:
+    """What a model asks of its inputs' sizes, with messages such as `T must be at most {self.context}, not {T}`."""
+    known = set(readable(function))
+    for fact in function.facts:
+        symbols = fact.left.symbols | fact.right.symbols
+        if symbols and symbols <= known and not _is_trivial(fact):
+            yield _check(Binary(fact.op, size(fact.left, "limit"), size(fact.right, "limit")), str(fact))
+
+
+def _check(condition: Expr, fact: str) -> Check:
+    match condition:
+        case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
+            return Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
+        case Binary(operator, Size(name) as left, right):
+            return Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+    return Check(condition, f"{fact} must hold")
+
+
+def _is_trivial(fact: Relation) -> bool:
+    """Sizes are 1 or more anyhow."""
+    low, high = (fact.left, fact.right) if fact.op in ("<=", "<") else (fact.right, fact.left)
+    return (
+        fact.op in ("<=", "<", ">=", ">")
+        and low.constant in (0, 1)
+        and high == Dim.symbol(next(iter(high.symbols), ""))
+    )
+
+
+# --- as source ----------------------------------------------------------------------------------------------
+
+
+def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[str]:
+    """The check as statements."""
+    shown = [say(expr) for expr in check.shown]
+    message = quoted(check.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown)))
+    in_braces = "f" if any(not each.isdigit() for each in shown) else ""
+    return [
+        f"{INDENT * indent}if {say(opposite(check.condition))}:",
+        *layout(f"raise ValueError({in_braces}{message})", indent + 1),
+    ]
+
+
+_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
+
+
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+
+
+def opposite(condition: Expr) -> Expr:
+    """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant,
+    which is to stand on the right."""
+    if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
+        operator = _OPPOSITE[condition.operator]
+        if isinstance(condition.left, Size) and not isinstance(condition.right, Num):
+            return Binary(_MIRRORED[operator], condition.right, condition.left)
+        return Binary(operator, condition.left, condition.right)
+    return Unary("not ", condition)
