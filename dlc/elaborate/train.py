@@ -10,7 +10,7 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
-from dlc.elaborate import habits, names
+from dlc.elaborate import functions, habits, names
 from dlc.elaborate.calls import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
@@ -31,8 +31,17 @@ from dlc.elaborate.train_arguments import (
     source_names,
     source_options,
 )
-from dlc.elaborate.types import declared_dtype, written_type
-from dlc.elaborate.values import DTYPE_VALUES, Definition, Dtype, Instance, PresetRef, Tensor, type_name
+from dlc.elaborate.types import WrittenType, declared_dtype, written_type
+from dlc.elaborate.values import (
+    DTYPE_VALUES,
+    Definition,
+    Dtype,
+    GroupValue,
+    Instance,
+    PresetRef,
+    Tensor,
+    type_name,
+)
 from dlc.ir.nodes import Function, Parameter, Program, Value
 from dlc.source import REQUIRED
 from dlc.syntax import ast
@@ -279,18 +288,39 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
     state.source = _source(frame, node.source)
     frame.dims.setdefault("B", Dim.symbol("B"))
     for item in node.fields:
-        type = _field_type(frame, item)
-        value = Value(frame.builder.fresh(str(item.name)), type)
-        state.inputs.append(value)
-        state.fields[str(item.name)] = type
-        frame.env[str(item.name)] = Tensor(value, item.span, "the batch")
+        value = _field(frame, item, frame.builder.fresh)
+        state.inputs += [each.value for each in functions.flat(value)]
+        state.fields |= {each.name: each.type for each in functions.flat(value)}
+        frame.env[str(item.name)] = value
 
 
-def _field_type(frame: Frame, item: ast.Field) -> TensorType:
+def _field(frame: Frame, item: ast.Field, naming: Callable[[str], str] = str) -> Any:
+    """A field of a batch: a tensor, or a group of tensors that are called `field.member`. `naming` makes the
+    names of its values."""
     written = written_type(frame, frame.unit, item.type, item.span)
-    if written is None or written.group is not None or item.name is None:
-        message = "a field of a batch needs a name and a tensor type"
+    if written is None or item.name is None:
+        message = "a field of a batch needs a name and a type"
         frame.fail(problems.BATCH_FIELD, item.span, message=message)
+    return _field_value(frame, written, item.name, item.span, naming)
+
+
+def _field_value(
+    frame: Frame, written: WrittenType, name: str, span: Span, naming: Callable[[str], str]
+) -> Any:
+    if written.group is None:
+        type = TensorType(declared_dtype(written, "float"), _field_axes(frame, written))
+        return Tensor(Value(naming(name), type), span, "the batch")
+    node = written.group.node
+    assert isinstance(node, ast.GroupDef)
+    members = [
+        (str(item.name), _field_value(frame, part, f"{name}.{item.name}", span, naming))
+        for item, part in zip(node.fields, written.members(frame), strict=True)
+        if part is not None
+    ]
+    return GroupValue(written.group, tuple(members))
+
+
+def _field_axes(frame: Frame, written: WrittenType) -> tuple[Dim, ...]:
     axes: list[Dim] = []
     for axis in written.axes:
         if isinstance(axis, ast.Name) and axis.id not in frame.dims and axis.id not in frame.env:
@@ -301,7 +331,7 @@ def _field_type(frame: Frame, item: ast.Field) -> TensorType:
             axes.append(evaluate_axis(axis, lambda name: size_of(frame, name)))
         except AxisError as error:
             frame.fail(problems.BATCH_FIELD, axis.span, message=error.message)
-    return TensorType(declared_dtype(written, "float"), tuple(axes))
+    return tuple(axes)
 
 
 def _source(frame: Frame, node: ast.Expr) -> Named:
@@ -388,7 +418,8 @@ def _metric(state: _State, node: ast.Metric) -> None:
 def _evaluate_statement(state: _State, node: ast.Evaluate) -> None:
     state.evaluate = _source(state.frame, node.source)
     for item in node.fields:
-        state.evaluate_fields[str(item.name)] = _field_type(state.frame, item)
+        value = _field(state.frame, item)
+        state.evaluate_fields |= {each.name: each.type for each in functions.flat(value)}
     missing = [name for name in state.fields if node.fields and name not in state.evaluate_fields]
     if missing:
         message = f"the held-out data lack the field `{missing[0]}` of the batch"

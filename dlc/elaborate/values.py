@@ -254,4 +254,7 @@ def unapplied(value: Any) -> str:
         )
     if isinstance(value, Builtin):
         return f"call it: `{value.name}(x)`"
+    if isinstance(value, tuple) and len(value) > 1:
+        rest = "_, " * (len(value) - 2) + "_"
+        return f"these are {len(value)} values: take them apart, `y, {rest} = …`"
     return "tensors come first, patterns and sizes after them" if isinstance(value, str) else ""

@@ -97,7 +97,7 @@ class _Opening:
         for statement in self.block.node.body:
             if isinstance(statement, self.statement):
                 spans = {str(each.name): each.span for each in statement.fields}
-                return spans.get(field, statement.source.span)
+                return spans.get(field.partition(".")[0], statement.source.span)
         return self.block.node.span
 
     def _problem(self, span: Span, error: SourceError, notes: tuple[str, ...] = ()) -> Diagnostic:

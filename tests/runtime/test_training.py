@@ -214,6 +214,43 @@ def test_freeze(tmp_path: Path) -> None:
         assert (array == initial[f"net.{path}"]).all() == kept, path
 
 
+GROUPS = """
+type Pair[*S] = (image: [*S, 28, 28], label: i64[*S])
+
+model Net()(rows: Pair[B]) -> [B, 10] {
+    return rows.image |> flatten |> linear(10) as out
+}
+
+train t {
+    net = Net()
+    batch (rows: Pair[B], weight: [B]) from npz("rows.npz", batch=4)
+    evaluate from npz("rows.npz", start=4, batch=3)
+    minimize mean(weight * cross_entropy(net(rows), rows.label, reduction="none"))
+    optimizer = sgd(lr=0.1)
+    settings { steps = 3 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_groups_are_fields(backend: str, tmp_path: Path) -> None:
+    """A group is a field of a batch; the source has its members as `field.member`."""
+    rng = np.random.default_rng(0)
+    image, label = rng.normal(size=(9, 28, 28)).astype(np.float32), rng.integers(0, 10, 9)
+    write_file(
+        tmp_path / "rows.npz",
+        {"rows.image": image, "rows.label": label, "weight": np.ones(9, np.float32)},
+    )
+    block = loaded(GROUPS, tmp_path)
+    assert list(block.plan.fields) == ["rows.image", "rows.label", "weight"]
+    result = dlc.train(block, backend=backend, out=tmp_path / "run")
+    assert result.loss < 3.5
+    broken = loaded(GROUPS.replace("28, 28], label", "28, 29], label"), tmp_path)
+    with pytest.raises(SpecError) as caught:
+        dlc.train(broken, backend=backend, out=tmp_path / "other")
+    assert "rows.image" in caught.value.diagnostics[0].message
+
+
 # Parameters labelled into other parts, and one that is read where it does not lie.
 PARTS = """
 model Net(d: int = 6)(x: [B, 1, 28, 28]) -> [B, 10] {
