@@ -117,7 +117,9 @@ class _Calls(relax.PyExprMutator):  # type: ignore[misc]
             return super().visit_call_(call)
         kernel, operands = self.kernels[call.args[0]], call.args[1]
         kept = relax.Tuple([operands[i] for i in kernel.keeps if i < len(operands)])
-        return relax.call_tir(kernel.var, kept, call.ty_args[0])
+        (result,) = call.ty_args
+        results = list(result.fields) if isinstance(result, relax.TupleType) else [result]
+        return relax.call_tir(kernel.var, kept, results)
 
 
 def _shape(parameter: Any) -> list[Any]:

@@ -292,7 +292,7 @@ class _Nest:
         axes = [axis.var for axis in self.last.iter_vars] if self.last is not self.main else self.axes
         known = {axes[self.axes.index(axis)]: value for axis, value in at.items()}
         own = self.last is not self.main
-        value = self.last.body.value if own else self.product[self.axes]
+        value = self.last.body.value if own else self.product[list(self.main.body.indices)]
 
         def store(row: Any, column: Any) -> Any:
             values = (

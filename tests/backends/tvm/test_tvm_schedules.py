@@ -100,6 +100,7 @@ PRODUCTS = [
     Case("plain_weights", biased, [(17, 3), (3, 50), (50,)]),
     Case("tiny", matmul, [(1, 1), (1, 1)]),
     Case("batched", matmul, [("b", 3, "m", 8), ("b", 3, 8, "m")], sizes=BM),
+    Case("one_batch", matmul, [(1, 3, 16, 8), (1, 3, 8, 32)]),
     Case("batch_spread", matmul, [(2, 1, 13, 8), (3, 8, 33)]),
     Case("reused", lambda e, a, w: (lambda s: e.multiply(s, e.subtract(e.const(1.0), s)))(e.sigmoid(e.matmul(a, w))),
          [("m", 20)], [(20, 40)], sizes=M),
