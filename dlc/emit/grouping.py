@@ -250,7 +250,8 @@ class Terms:
             for heads in (name for name in HEADS if name in self.statics):
                 if all(d == value * n for d, n in zip(self.statics[wide], self.statics[heads], strict=True)):
                     yield (wide, heads), Binary("//", Word(identifier(wide)), Word(identifier(heads)))
-        for wide in (name for name in WIDTHS if name in self.statics):
+        # A part of a width is no term of it: 64 is more often half a head than `d // 12`.
+        for wide in (name for name in WIDTHS if name in self.statics and value > int(self.statics[name][0])):
             if found := _scaled(Word(identifier(wide)), self.statics[wide], vector):
                 yield (wide,), found
 

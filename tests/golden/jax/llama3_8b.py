@@ -103,7 +103,7 @@ def attention(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
     x: [B, T, d] -> [B, T, d]
     """
     B, T, _ = x.shape
-    freqs = frequencies()  # [d // 64]
+    freqs = frequencies()  # [64]
     q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
     v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
