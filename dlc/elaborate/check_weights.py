@@ -72,6 +72,8 @@ def _is_model(value: object) -> bool:
 
 def _rule_problems(rule: ast.WeightRule) -> Iterator[Diagnostic]:
     yield from _unknown_options(rule)
+    if rule.action == "rearrange" and (wrong := _pattern_problem(rule)):
+        yield weights_problems.WEIGHTS_RULE.at(rule.sources[-1].span, message=wrong)
     if not rule.targets:
         return
     counted = (
@@ -89,6 +91,24 @@ def _rule_problems(rule: ast.WeightRule) -> Iterator[Diagnostic]:
             message = f'"{other.value}" has {_count(other)}, "{rule.sources[0].value}" has {_count(rule.sources[0])}'
             help = "both sides of a rule have the same stars and {names}, so that it can be undone"
             yield weights_problems.WEIGHTS_RULE.at(other.span, message=message, help=help)
+
+
+def _pattern_problem(rule: ast.WeightRule) -> str:
+    """What is wrong with the einops pattern of a `rearrange` rule by itself: it moves axes, and neither drops nor makes one."""
+    if len(rule.sources) != 2:
+        return '`rearrange` takes names and a pattern: `rearrange "q.weight" "(h e) d -> h e d" h=8`'
+    left, arrow, right = rule.sources[1].value.partition("->")
+    if not arrow or "->" in right:
+        return "the pattern of `rearrange` has two sides, with one `->` between them"
+    sides = [re.findall(r"[A-Za-z_]\w*", side) for side in (left, right)]
+    if any(side.count("(") != side.count(")") for side in (left, right)):
+        return "a parenthesis of the pattern has no partner"
+    for names in sides:
+        if twice := next((each for each in names if names.count(each) > 1), ""):
+            return f"`{twice}` stands twice on one side of the pattern"
+    if lost := sorted(set(sides[0]) ^ set(sides[1])):
+        return f"`{lost[0]}` stands on one side of the pattern only"
+    return ""
 
 
 def _count(pattern: ast.Str) -> str:

@@ -18,6 +18,7 @@ from dlc.types.dims import Dim
 
 CONSTANTS: dict[str, Any] = {"pi": math.pi, "inf": math.inf}
 _MISSING = object()
+HELPED = 100  # problems of one program; past them near misses are not looked for any more
 
 
 def lookup(frame: Frame, name: str, span: Span) -> Any:
@@ -154,6 +155,8 @@ def unknown(frame: Frame, name: str, span: Span) -> Any:
     if name in frame.cached.get("hidden", ()):
         message = f"an initial value can't depend on `{name}`: it is there before any input"
         frame.fail(problems.BAD_INITIAL, span, message=message)
+    if frame.elaborator.failures > HELPED:
+        frame.fail(problems.UNKNOWN_NAME, span, name=name)
     later = _bound_elsewhere(frame, name, span) or _of_here(frame, name, span)
     known = {each for each in visible(frame) if not each.startswith("_")}
     help = later or habits.NAMES.get(name) or did_you_mean(name, known - {name})

@@ -19,7 +19,7 @@ _SIMPLE = (ast.Assign, ast.Return, ast.ExprStmt, ast.Minimize, ast.Metric)
 
 def salvage(frame: Frame, statement: ast.Stmt) -> None:
     """Report what is wrong with the calls of a statement, as far as that can be said without its tensors."""
-    if not isinstance(statement, _SIMPLE) or frame.library:
+    if not isinstance(statement, _SIMPLE) or frame.library or frame.elaborator.failures > names.HELPED:
         return
     told = frame.elaborator.diagnostics
     before, known = len(told), {each.span for each in told}

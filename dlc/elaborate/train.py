@@ -21,6 +21,7 @@ from dlc.elaborate.programs import matches, resolve_parameters
 from dlc.elaborate.project import Project, Unit
 from dlc.elaborate.train_arguments import (
     DEFAULT_SETTINGS,
+    FIELDS,
     LATER_SOURCES,
     OPTIMIZERS,
     REQUIRED_ARGUMENTS,
@@ -34,6 +35,7 @@ from dlc.elaborate.train_arguments import (
 from dlc.elaborate.types import WrittenType, declared_dtype, written_type
 from dlc.elaborate.values import (
     DTYPE_VALUES,
+    POISON,
     Definition,
     Dtype,
     GroupValue,
@@ -266,8 +268,6 @@ def _run(state: _State, statement: ast.Stmt) -> None:
         return
     if state.frame.guarded(lambda: (runner(state, statement), True)) is None:
         for name in getattr(statement, "fields", ()):
-            from dlc.elaborate.values import POISON
-
             state.frame.env[str(name.name)] = POISON
 
 
@@ -292,6 +292,8 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
         state.inputs += [each.value for each in functions.flat(value)]
         state.fields |= {each.name: each.type for each in functions.flat(value)}
         frame.env[str(item.name)] = value
+        if isinstance(value, Tensor) and not _check_field(frame, state.source.name, item, value.type):
+            frame.env[str(item.name)] = POISON  # what is wrong with its use follows from this
 
 
 def _field(frame: Frame, item: ast.Field, naming: Callable[[str], str] = str) -> Any:
@@ -332,6 +334,37 @@ def _field_axes(frame: Frame, written: WrittenType) -> tuple[Dim, ...]:
         except AxisError as error:
             frame.fail(problems.BATCH_FIELD, axis.span, message=error.message)
     return tuple(axes)
+
+
+def _check_field(frame: Frame, source: str, item: ast.Field, type: TensorType) -> bool:
+    """A field against what its source is known to give; the data themselves are checked before the first step."""
+    known = FIELDS.get(source)
+    if known is None:
+        return True
+    name = str(item.name)
+    if name not in known:
+        help = did_you_mean(name, known) or f"it has {', '.join(known)}"
+        frame.report(problems.DATA, item.span, message=f"`{source}` has no field `{name}`", help=help)
+        return False
+    dtype, axes = known[name]
+    sizes = (None, *axes)
+    wrong, help = "", "sources never reshape; do it in the block"
+    if len(sizes) != type.rank:
+        wrong = f"`{name}` does not fit: {len(sizes)} axes in the data, {type.rank} as declared"
+    elif dtype == "i64" and type.is_float:
+        wrong = f"`{name}` is {dtype} in the data, not {type.dtype}"
+        help = "declare it as it is and convert it: `cast(…)`"
+    else:
+        for size, axis in zip(sizes, type.axes, strict=True):
+            if size is not None and axis.constant not in (None, size):
+                wrong = f"`{name}` does not fit: an axis of {size} in the data is declared as {axis}"
+                help = ""
+    if not wrong:
+        return True
+    shown = ", ".join("_" if size is None else str(size) for size in sizes)
+    notes = [f"declared: {type}", f"found: {dtype}[{shown}]"]
+    frame.report(problems.DATA, item.span, message=wrong, help=help, notes=notes)
+    return False
 
 
 def _source(frame: Frame, node: ast.Expr) -> Named:

@@ -36,6 +36,12 @@ SOURCES: dict[str, dict[str, Any]] = {
     "text": {"path": None, "tokenizer": "char", "length": None, "batch": 64, "start": 0.0, "stop": 1.0},
     "synthetic": {"count": 1024, "seed": 0, "batch": 64},
 }
+# Fields of the sources whose data are known without looking: dtype and axes (None where a file decides).
+FIELDS: dict[str, dict[str, tuple[str, tuple[int | None, ...]]]] = {
+    "digits": {"image": ("f32", (1, 28, 28)), "label": ("i64", ())},
+    "idx": {"image": ("f32", (1, None, None)), "label": ("i64", ())},
+    "text": {"tokens": ("i64", (None,))},
+}
 LATER_SOURCES = ("csv", "parquet", "images", "python")
 REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("npz", "path"), ("text", "path"), ("text", "length"),
                       ("step_decay", "every"), *((name, "lr") for name in SCHEDULES)}  # fmt: skip

@@ -177,7 +177,7 @@ class _Checker:
             inferred = definition.result_types(self.facts, inputs, attrs)
         except OpError as error:
             self.problem(error.message, op.span)
-        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
             self.problem(f"`{op.op}` can't be checked: {error!r}", op.span)
         else:
             self.results(op, inferred)

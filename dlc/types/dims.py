@@ -314,7 +314,10 @@ def parse_dim(text: str) -> Dim:
     """Reads a printed size back; ValueError with the place for anything else."""
     from dlc.types.dim_text import parse
 
-    return parse(text)
+    try:
+        return parse(text)
+    except ZeroDivisionError as error:
+        raise ValueError(f"{text}: {error}") from None
 
 
 # Monomials: tuples of (atom, power), sorted by `_factor_key`
