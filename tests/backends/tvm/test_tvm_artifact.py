@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from dlc.runtime.interpret import run
 
 pytest.importorskip("tvm")
 
-from dlc_tvm import BACKEND
+from dlc_tvm import BACKEND, build
 
 NET = """
 model Net(d: int = 8)(x: [B, T, d], scale: [] = none) -> (y: [B, T, d], top: [B])
@@ -80,7 +82,7 @@ EMIT = """
 import hashlib, sys
 import dlc
 from dlc.backend import EmitOptions
-from dlc_tvm import BACKEND
+from dlc_tvm import BACKEND, build
 for text in sys.argv[1:]:
     files = BACKEND.emit(dlc.loads(text)["Net"].program, EmitOptions(optimize=2)).files
     for name in sorted(files):
@@ -174,7 +176,8 @@ def test_any_memory_will_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["gpu", "llvm -mcpu", "cuda -arch", "llvm -nonsense=3", "llvm -mcpu=pentium9"]
+    "target",
+    ["gpu", "llvm -mcpu", "cuda -arch", "cuda -arch=pascal", "llvm -nonsense=3", "llvm -mcpu=pentium9"],
 )
 def test_targets_that_are_none(target: str) -> None:
     with pytest.raises(SpecError, match="there is no target") as error:
@@ -188,8 +191,6 @@ def test_devices_that_are_none() -> None:
 
 
 def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dlc_tvm import build
-
     monkeypatch.setattr(build.cc, "get_cc", lambda: None)
     with pytest.raises(SpecError, match="install") as error:
         emitted()
@@ -211,13 +212,37 @@ def test_training_programs_return_the_new_values_of_buffers() -> None:
         np.testing.assert_allclose(runnable.updates[path], value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("optimize", [0, 1])
-def test_cuda_compiles_without_a_gpu(optimize: int) -> None:
-    from dlc_tvm.build import compile_cubin, cuda_source
+COMPILE = [sys.executable, "-m", "dlc", "compile", "net.dl", "-b", "tvm", "-o", "out", "--target"]
 
-    library = emitted(target="cuda", optimize=optimize).files["net.so"]
-    source = cuda_source(library)
-    assert "__global__" in source
+
+@pytest.mark.parametrize("optimize", [0, 1])
+def test_cuda_compiles_without_a_gpu(optimize: int, tmp_path: Path) -> None:
+    """The library on disk carries its kernels as source, which nvcc, where there is one, makes machine code of."""
+    (tmp_path / "net.dl").write_text(NET)
+    written = subprocess.run(
+        [*COMPILE, "cuda", f"-O{optimize}"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert written.stdout.split() == ["out/net.so", "out/net.relax", "out/net.json"]
+    source = build.cuda_source(tmp_path / "out" / "net.so")
+    kernels = set(re.findall(r"__global__ void (?:__launch_bounds__\(\d+\) )?(\w+)\(", source))
+    assert {
+        name for name in kernels if "matmul" in name and ("gelu" in name or "erf" in name or not optimize)
+    }
     if shutil.which("nvcc") is None:
-        pytest.skip("nvcc not found: install the CUDA toolkit to compile the kernels")
-    assert compile_cubin(source).startswith(b"\x7fELF")
+        with pytest.raises(build.ToolMissing, match="install the CUDA toolkit"):
+            build.compile_cubin(source)
+        return
+    cubin = build.compile_cubin(source)
+    assert cubin.startswith(b"\x7fELF")
+    assert all(kernel.encode() in cubin for kernel in kernels)
+
+
+def test_a_missing_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(build.ToolMissing, match="install the CUDA toolkit"):
+        build.compile_cubin("")
+
+
+def test_a_library_for_a_processor_has_no_cuda_source() -> None:
+    with pytest.raises(ValueError, match="no CUDA source"):
+        build.cuda_source(emitted(optimize=0).files["net.so"])

@@ -1,4 +1,5 @@
-"""Specs at small settings, compiled at every level, against the interpreter; one library at several sizes."""
+"""Networks at small settings against the interpreter, at levels and sizes that `tests/reference` leaves out: that runs every
+spec at -O1, at one size each. One library serves all sizes here."""
 
 from __future__ import annotations
 
@@ -7,31 +8,39 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.cases import CASES
 
 import dlc
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
-from tests.reference.cases import CASES, Case
 
 pytest.importorskip("tvm")
 
 SPECS = Path(__file__).parents[3] / "specs"
 BY_NAME = {case.name: case for case in CASES}
-QUICK = ("mlp", "lenet5", "vit", "transformer_padded", "gpt2", "llama3", "t5")
-LEVELS = (0, 1, 2)
-
-# Two or more settings of the open sizes for one library.
 SIZES = {
-    "mlp": ({"B": 1}, {"B": 5}),
-    "lenet5": ({"B": 1}, {"B": 3}),
     "gpt2": ({"B": 2, "T": 5}, {"B": 1, "T": 32}, {"B": 3, "T": 1}),
     "transformer_padded": ({"B": 2, "S": 4, "T": 9}, {"B": 1, "S": 17, "T": 3}),
+    "t5_padded": ({"B": 2, "S": 4, "T": 9}, {"B": 1, "S": 17, "T": 3}),
+    "lenet5": ({"B": 1}, {"B": 5}),
     "resnet_basic": ({"B": 2, "H": 33, "W": 40}, {"B": 1, "H": 64, "W": 64}),
+    "mobilenet_v2": ({"B": 1, "H": 40, "W": 33},),
 }
+# Batch norm over open heights and widths, with a residual branch and a branch of half the size.
+IMAGES = """
+model Net()(x: [B, 3, H, W]) -> (y: [B, 8, (H - 1) // 2 + 1, (W - 1) // 2 + 1], scores: [B, 5])
+    where H >= 1, W >= 1
+{
+    half = x |> conv2d(8, 3, stride=2, padding=1, bias=false) as down |> batch_norm as norm1 |> relu
+    half = half + (half |> conv2d(8, 3, padding=1, bias=false) as same |> batch_norm as norm2)
+    return half, half |> max_pool(3, stride=2, padding=1) |> global_avg_pool |> linear(5) as head
+}
+"""
 
 
-def model_of(case: Case) -> Any:
+def model_of(name: str) -> Any:
+    case = BY_NAME[name]
     model = dlc.load(SPECS / case.spec)[case.model](**case.settings)
     optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
     return model.with_inputs(*optional) if optional else model
@@ -57,43 +66,50 @@ def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], bound
         assert difference(found[name], value)[1] < bound, name
 
 
-def cases() -> list[Any]:
-    return [
-        pytest.param(case, id=str(case), marks=[] if str(case) in QUICK else [pytest.mark.slow])
-        for case in CASES
-    ]
-
-
-@pytest.mark.parametrize("optimize", LEVELS)
-@pytest.mark.parametrize("case", cases())
-def test_spec(case: Case, optimize: int) -> None:
-    model = model_of(case)
-    weights = generic(model.initial_weights(0))
-    inputs = random_inputs(model.program)
-    expected = run(model.program, weights, inputs, precision="f64")
-    compare(model.compile("tvm", weights=weights, optimize=optimize)(**inputs), expected)
-
-
-@pytest.mark.parametrize("optimize", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", SIZES)
-def test_one_library_for_all_sizes(name: str, optimize: int) -> None:
-    model = model_of(BY_NAME[name])
+def check(model: Any, optimize: int, settings: tuple[dict[str, int], ...]) -> None:
     weights = generic(model.initial_weights(0))
     runnable = model.compile("tvm", weights=weights, optimize=optimize)
-    for sizes in SIZES[name]:
+    for sizes in settings:
         inputs = random_inputs(model.program, sizes)
         compare(runnable(**inputs), run(model.program, weights, inputs, precision="f64"))
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("bf16", 0.1), ("f16", 0.01), ("f64", 1e-12)])
-@pytest.mark.parametrize("name", ["gpt2", "lenet5"])
+@pytest.mark.parametrize("optimize", [0, 1, 2])
+def test_images_of_any_size(optimize: int) -> None:
+    sizes = ({"B": 2, "H": 9, "W": 14}, {"B": 1, "H": 1, "W": 1}, {"B": 1, "H": 40, "W": 33})
+    check(dlc.loads(IMAGES)["Net"], optimize, sizes)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "optimize"),
+    [
+        ("gpt2", 0),
+        ("gpt2", 2),
+        ("transformer_padded", 2),
+        pytest.param("transformer_padded", 0, marks=SLOW),
+        pytest.param("t5_padded", 2, marks=SLOW),
+        pytest.param("lenet5", 2, marks=SLOW),
+        pytest.param("resnet_basic", 2, marks=SLOW),
+        pytest.param("mobilenet_v2", 2, marks=SLOW),
+    ],
+)
+def test_one_library_for_all_sizes(name: str, optimize: int) -> None:
+    check(model_of(name), optimize, SIZES[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "bound"),
+    [("gpt2", "bf16", 0.1), ("lenet5", "f16", 0.01), pytest.param("gpt2", "f64", 1e-12, marks=SLOW)],
+)
 def test_precision(name: str, precision: str, bound: float) -> None:
-    model = model_of(BY_NAME[name])
+    model = model_of(name)
     weights = generic(model.initial_weights(0))
     inputs = random_inputs(model.program)
     found = model.compile("tvm", weights=weights, precision=precision, optimize=1)(**inputs)
     expected = run(model.program, weights, inputs, precision="f64")
-    assert {str(value.dtype) for value in found.values()} == {
-        {"bf16": "bfloat16", "f16": "float16", "f64": "float64"}[precision]
-    }
+    dtypes = {"bf16": "bfloat16", "f16": "float16", "f64": "float64"}
+    assert {str(value.dtype) for value in found.values()} == {dtypes[precision]}
     compare(found, expected, bound)
