@@ -432,3 +432,78 @@ def t5_small() -> Reference:
 def t5_small_padded() -> Reference:
     """Long enough for the logarithmic buckets on both sides."""
     return t5({**words(60, input_ids=(2, 40), decoder_input_ids=(2, 30)), "attention_mask": padding(40, 23)})
+
+
+# --- networks whose specs do not ship -------------------------------------------------------------------------
+
+
+@reference("swin-t")
+def swin() -> Reference:
+    from torchvision.models.swin_transformer import SwinTransformer
+
+    model = SwinTransformer([4, 4], 12, [2, 2], [2, 4], [4, 4], num_classes=7)
+    return Reference(model, image(2, 3, 64, 64), on_x)
+
+
+@reference("shufflenet-v2")
+def shufflenet() -> Reference:
+    from torchvision.models import ShuffleNetV2
+
+    return Reference(ShuffleNetV2([4, 8, 4], [24, 16, 32, 64, 128], 7), image(4, 3, 64, 80), on_x)
+
+
+@reference("gemma-2")
+def gemma2() -> Reference:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    config = Gemma2Config(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=64,
+        sliding_window=4,
+        query_pre_attn_scalar=16,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=1.5,
+        max_position_embeddings=64,
+        attn_implementation="eager",
+    )
+    return Reference(Gemma2ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
+@reference("bloom")
+def bloom() -> Reference:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    config = BloomConfig(vocab_size=60, hidden_size=48, n_layer=2, n_head=6, attn_implementation="eager")
+    return Reference(BloomForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
+@reference("clip")
+def clip() -> Reference:
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }  # 2: the end is where the largest id stands
+    text = {"vocab_size": 60, "hidden_size": 24, "intermediate_size": 96, "max_position_embeddings": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    config = CLIPConfig(
+        text_config={**text, **sizes, **ids},
+        vision_config={**vision, **sizes},
+        projection_dim=20,
+        attn_implementation="eager",
+    )
+
+    def call(model: nn.Module, inputs: Inputs) -> Any:
+        output = model(**inputs)
+        return output.logits_per_image, output.logits_per_text
+
+    inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
+    return Reference(CLIPModel(config), inputs, call)

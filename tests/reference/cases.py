@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+QUICK = ("torch", "jax", "onnx")  # tvm compiles for half a minute, and has the same parts in other cases
+
 
 @dataclass(frozen=True)
 class Case:
     """One comparison at a small size, and the published sizes of the same spec.
 
-    `spec` is relative to `specs/`. `reference` is a name in `builders.REFERENCES`, which needs `package`.
+    `spec` is relative to `specs/`, or to `specs/` beside this file, where specs lie that do not ship: written from
+    the language's reference alone, as its users would. `reference` is a name in `builders.REFERENCES`, which needs `package`.
     `inputs` maps the spec's inputs to the reference's, `outputs` the spec's outputs to the reference's
     (`out`, or the position in a tuple). `weights` names the spec's `weights` block for the reference's names;
     None where the names are the same. `training` says that training mode differs and is worth comparing, with
     `training_outputs` where there are more of them, and a wider `training_tolerance` where batch statistics
     amplify rounding (there the reference itself is that far from float64). `full` holds (model or preset, its
-    exact number of parameters).
+    exact number of parameters). `backends` are those that run it.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Case:
     training: bool = False
     training_outputs: Mapping[str, str] = field(default_factory=dict)
     training_tolerance: float = 1e-5
+    backends: Sequence[str] = BACKENDS
 
     def __str__(self) -> str:
         return self.name
@@ -381,4 +386,71 @@ LANGUAGE = (
     ),
 )
 
-CASES = VISION + LANGUAGE
+OTHERS = (
+    Case(
+        "swin",
+        "swin.dl",
+        "Swin",
+        {"size": 64, "d": 12, "depths": [2, 2], "heads": [2, 4], "window": 4, "classes": 7},
+        "swin-t",
+        {"image": "x"},
+        LOGITS,
+        full=[("Swin_T", 28_288_354)],
+        package="torchvision",
+        backends=QUICK,
+    ),
+    Case(
+        "shufflenet_v2",
+        "shufflenet.dl",
+        "ShuffleNetV2",
+        {"widths": [24, 16, 32, 64, 128], "classes": 7},
+        "shufflenet-v2",
+        X,
+        LOGITS,
+        full=[("ShuffleNetV2", 2_278_604), ("ShuffleNetV2_x05", 1_366_792)],
+        package="torchvision",
+        backends=QUICK,
+        training=True,
+        training_tolerance=1e-4,
+    ),
+    Case(
+        "gemma2",
+        "gemma2.dl",
+        "Gemma2",
+        {"layers": 2, "d": 32, "heads": 4, "kv": 2, "e": 8, "hidden": 64, "vocab": 60, "window": 4}
+        | {"query": 16.0, "attn_cap": 2.0, "final_cap": 1.5},
+        "gemma-2",
+        TOKENS,
+        LOGITS,
+        weights="huggingface",
+        full=[("Gemma2", 2_614_341_888)],
+        package="transformers",
+    ),
+    Case(
+        "bloom",
+        "bloom.dl",
+        "Bloom",
+        {"layers": 2, "d": 48, "heads": 6, "vocab": 60},
+        "bloom",
+        TOKENS,
+        LOGITS,
+        weights="huggingface",
+        full=[("Bloom", 559_214_592)],
+        package="transformers",
+    ),
+    Case(
+        "clip",
+        "clip.dl",
+        "CLIP",
+        {"size": 32, "patch": 8, "vision_d": 32, "vision_layers": 2, "vision_heads": 4, "vocab": 60}
+        | {"context": 16, "text_d": 24, "text_layers": 2, "text_heads": 4, "d": 20},
+        "clip",
+        {"image": "pixel_values", "text": "input_ids"},
+        {"per_image": "0", "per_text": "1"},
+        full=[("CLIP", 151_277_313)],
+        package="transformers",
+        backends=QUICK,
+    ),
+)
+
+CASES = VISION + LANGUAGE + OTHERS
