@@ -185,18 +185,21 @@ class _Nest:
         counts += [ceil(self.columns, self.tiling.columns), ceil(self.rows, self.tiling.rows)]
 
         def at(chunk: Any) -> Any:
-            *others, column, row = decoded(chunk, counts)
-            return self._tile(dict(zip(self.others, others, strict=True)), column, row)
+            first = decoded(chunk, counts[:shared])
+            return loops(counts[shared:], lambda rest: self._tile([*first, *rest]))
 
-        nest = loop(product(counts), at, tirx.ForKind.PARALLEL)
+        # Without rows a tile is little work, of the size of the divisions that find its place: neighbours share them.
+        shared = len(self.others) - 1 if not self.tiling.row and len(self.others) > 1 else len(counts)
+        nest = loop(product(counts[:shared]), at, tirx.ForKind.PARALLEL)
         return [*before, nest], [self.panels] if before else []
 
-    def _tile(self, known: dict[int, Any], column: Any, row: Any) -> Any:
+    def _tile(self, indices: Sequence[Any]) -> Any:
+        *others, column, row = indices
         width = constant(self.columns)
         overlaps = width is not None and width % self.tiling.columns
         first_column = start(column, self.tiling.columns, self.columns if overlaps else None)
         first_row = start(row, self.tiling.rows, None if self.open_rows else self.rows)
-        at = {self.axes[i]: value for i, value in known.items()}
+        at = {self.axes[i]: value for i, value in zip(self.others, others, strict=True)}
         block = s_tir.SBlock(
             [], [], [], "tile",
             tirx.stmt_seq(
@@ -215,15 +218,16 @@ class _Nest:
             return []
 
         def row(i: Any) -> Any:
-            values = self._row_values(tirx.min(first + i, self.rows - 1))
+            values = decoded(tirx.min(first + i, self.rows - 1), [self.sizes[at] for at in self.tiling.row])
             return tirx.stmt_seq(
                 *(tirx.BufferStore(b, v, [i]) for b, v in zip(self.indices, values, strict=True))
             )
 
-        return [loop(self.tiling.rows, row, tirx.ForKind.UNROLLED)]
+        return [loop(self.tiling.rows, row)]
 
-    def _row_values(self, row: Any) -> list[Any]:
-        return decoded(row, [self.sizes[i] for i in self.tiling.row])
+    def _rows(self, row: Any, first: Any) -> list[Any]:
+        """The place of a tile's row along each of the row axes."""
+        return [index[row] for index in self.indices] or [first + row for _ in self.tiling.row]
 
     def _each(self, body: Callable[[Any, Any], Any]) -> Any:
         """All of a tile, unrolled but for the lanes: `body` gets the row and the column."""
@@ -273,7 +277,7 @@ class _Nest:
         return loops(sizes, step, kinds)
 
     def _add(self, at: dict[Any, Any], row: Any, column: Any, first_row: Any, first_column: Any) -> Any:
-        values = [index[row] for index in self.indices] or [first_row + row for _ in self.tiling.row]
+        values = self._rows(row, first_row)
         rows = {self.axes[i]: value for i, value in zip(self.tiling.row, values, strict=True)}
         at = at | rows | {self.axes[self.tiling.column]: first_column + column}
         return self._store(row, column, self._filled(self.value, at, row, column))
@@ -295,11 +299,7 @@ class _Nest:
         value = self.last.body.value if own else self.product[list(self.main.body.indices)]
 
         def store(row: Any, column: Any) -> Any:
-            values = (
-                self._row_values(first_row + row)
-                if self.open_rows
-                else [first_row + row] * len(self.tiling.row)
-            )
+            values = self._rows(row, first_row)
             rows = {axes[i]: each for i, each in zip(self.tiling.row, values, strict=True)}
             place = known | rows | {axes[self.tiling.column]: first_column + column}
             indices = [self._filled(i, place, row, column) for i in self.last.body.indices]
