@@ -440,13 +440,10 @@ def settle(grouping: Grouping, variants: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def _holds(made: Class, member: int, open_: Container[str]) -> bool:
-    """Whether comments have to hold for a member: one that other arguments of the class make, and where it has none,
-    one that other arguments of the model make."""
+    """Whether comments have to hold for a member: one that other arguments of the model make, or of the class."""
     program, arguments = made.solution.program, made.solution.arguments.values()
     own = {tuple(values[i] for values in arguments) for i in range(program)}
-    if member < program or not made.solution.arguments:
-        return made.members[member].variant in open_
-    return tuple(values[member] for values in arguments) not in own
+    return made.members[member].variant in open_ or tuple(values[member] for values in arguments) not in own
 
 
 def _comment(made: Class, live: Sequence[int]) -> None:

@@ -214,7 +214,8 @@ class Nesting:
         last = done[-1]
         if not isinstance(last, Assign) or len(last.targets) != 1 or result != Ref(last.targets[0].name):
             return result
-        if self.reads[last.targets[0].name] != 1 or 4 * indent + len("return ") + len(_plain(last.expr)) > 96:
+        long = 4 * indent + len("return ") + len(_plain(last.expr)) > 96
+        if self.reads[last.targets[0].name] != 1 or (long and not isinstance(last.expr, Call)):
             return result
         done.pop()
         return last.expr

@@ -23,7 +23,7 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.relative_attention_bias = nn.Embedding(32, heads)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, _] -> [heads, T, T]
         T = x.shape[1]
         offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
         offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
@@ -133,7 +133,7 @@ class RelativeBiasWithoutBothWays(nn.Module):
         super().__init__()
         self.relative_attention_bias = nn.Embedding(32, heads)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, 512] -> [heads, T, T]
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, _] -> [heads, T, T]
         T = x.shape[1]
         offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
         offset = torch.arange(T, device=x.device) - offset  # i64[T, T]

@@ -18,7 +18,7 @@ class EncoderBlock(nn.Module):
             nn.Linear(d, mlp), nn.GELU(), nn.Dropout(p), nn.Linear(mlp, d), nn.Dropout(p)
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, 197, d] -> [B, 197, d]
+    def forward(self, x: Tensor) -> Tensor:  # [B, _, d] -> [B, _, d]
         y = self.ln_1(x)
         y = self.self_attention(y, y, y, need_weights=False)[0]
         x = x + F.dropout(y, self.p, training=self.training)
