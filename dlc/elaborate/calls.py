@@ -273,7 +273,7 @@ def bind_static_arguments(
         elif args.rest and name in frame.env:
             value, where = frame.env[name], span
         elif item.default is not None:
-            value, where = _default(inner, item, later), item.span
+            value, where = _default(inner, definition, item, later), item.span
         else:
             help = (
                 "" if args.rest or name not in frame.env else "pass it, or write `...` to take it from here"
@@ -288,10 +288,15 @@ def bind_static_arguments(
     return static
 
 
-def _default(inner: Frame, item: ast.Field, later: list[str]) -> Any:
+def _default(inner: Frame, definition: Definition, item: ast.Field, later: list[str]) -> Any:
     from dlc.elaborate.expressions import evaluate
 
     assert item.default is not None
+    running = inner.elaborator.project.defaults
+    if item in running:
+        cycle = f"the default of `{item.name}` of `{definition.name}`"
+        inner.fail(problems.LET_CYCLE, item.default.span, name=item.name, cycle=cycle)
+    running.append(item)
     try:
         return evaluate(inner, item.default)
     except ElabError as error:
@@ -303,6 +308,8 @@ def _default(inner: Frame, item: ast.Field, later: list[str]) -> Any:
             f"; `{name}` stands behind it" if later else ""
         )
         raise ElabError(replace(told, help=help, fixes=())) from None
+    finally:
+        running.pop()
 
 
 def match_arguments(

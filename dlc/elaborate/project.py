@@ -90,6 +90,7 @@ class Project:
         self.instantiated: dict[Definition, dict[str, Any]] = {}  # with the static values of the first time
         self.reached: set[Definition] = set()  # what some model or train block of the file called
         self.diagnostics: list[Diagnostic] = []
+        self.defaults: list[ast.Field] = []  # whose values are being computed
         self._open: list[str] = []
 
     @property

@@ -108,6 +108,8 @@ def assigned(statement: ast.Stmt) -> set[str]:
                 stack += body
             case ast.If(_, then, otherwise):
                 stack += [*then, *otherwise]
+            case ast.Scan(carried=carried, body=body):
+                stack += [*carried, *body]
     return names
 
 

@@ -30,6 +30,8 @@ class WrittenType:
         assert self.group is not None
         node = self.group.node
         assert isinstance(node, ast.GroupDef)
+        if cycle := _cycle(self.group):
+            frame.fail(problems.RECURSION, node.span, name=node.name, cycle=" -> ".join(cycle))
         given = _group_axes(node.axes, self.axes)
         members: list[WrittenType | None] = []
         for item in node.fields:
@@ -40,6 +42,25 @@ class WrittenType:
             axes = tuple(each for axis in inner.axes for each in _replace(axis, given))
             members.append(WrittenType(inner.dtype, axes, inner.group, inner.any_dtype))
         return members
+
+
+def _cycle(group: Definition) -> list[str]:
+    """The way from a group through its members back to itself, if there is one."""
+    stack, seen = [(group, [group.name])], {group}
+    while stack:
+        each, way = stack.pop()
+        assert isinstance(each.node, ast.GroupDef)
+        for item in each.node.fields:
+            name = item.type.name if isinstance(item.type, ast.GroupTypeExpr | ast.NamedTypeExpr) else ""
+            found = each.unit.names.get(name)
+            if not isinstance(found, Definition) or not isinstance(found.node, ast.GroupDef):
+                continue
+            if found is group:
+                return [*way, found.name]
+            if found not in seen:
+                seen.add(found)
+                stack.append((found, [*way, found.name]))
+    return []
 
 
 def _group_axes(pattern: Sequence[ast.Expr], axes: Sequence[ast.Expr]) -> dict[str, tuple[ast.Expr, ...]]:

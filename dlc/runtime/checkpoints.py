@@ -110,6 +110,9 @@ def load(out: Path) -> Checkpoint:
         raise refused(out, "there is no checkpoint")
     try:
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
+        counts = {key: manifest[key] for key in ("step", "seed") if isinstance(manifest.get(key), int)}
+        if wrong := [key for key, count in counts.items() if count < 0]:
+            raise ValueError(f"`{wrong[0]}` is negative")
         networks = {name: read_file(place / f"{name}.safetensors") for name in manifest["networks"]}
         return Checkpoint(manifest, networks, read_file(place / STATE))
     except (OSError, ValueError, KeyError, TypeError) as error:
