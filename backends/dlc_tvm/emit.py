@@ -27,7 +27,7 @@ from dlc.types.dims import Dim
 from dlc_tvm.build import ToolMissing, build, parse_target
 from dlc_tvm.module import Module
 from dlc_tvm.rows import ROWS
-from dlc_tvm.text import json_text, text
+from dlc_tvm.text import digest, json_text, text
 
 # What is `build`'s level at ours. Between "fused" and "laid out, weights prepared" nothing is to be gained: compiling takes
 # longer without layouts, and every call would transpose weights.
@@ -42,7 +42,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat)
     library = _built(module.relax, target, options)
-    meta = _meta(flat, module, draws, options, target)
+    meta = {**_meta(flat, module, draws, options, target), "library": digest(library)}
     files: dict[str, str | bytes] = {
         f"{options.name}.so": library,
         f"{options.name}.relax": text(module.relax, options.header),

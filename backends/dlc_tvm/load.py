@@ -23,23 +23,30 @@ from dlc.types.tensor import TensorType
 from dlc_tvm.arrays import from_tensor, to_tensor
 from dlc_tvm.runtime import Library
 from dlc_tvm.runtime import load as load_library
+from dlc_tvm.text import digest
 
 Array = NDArray[Any]
 RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 DEVICES = ("cpu", "cuda")
+NARROW = "V"  # NumPy's kind of bf16 and the like, which it knows no casts for
+NUMBERS = f"biuf{NARROW}"
 
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> TvmRunnable:
-    """An artifact's library with its weights prepared, on "cpu" or "cuda". Raises SpecError for another device, and for a
-    weight that is missing or of another shape."""
+    """An artifact's library with its weights prepared, on "cpu" or "cuda". Raises SpecError for another device, for a library
+    that is damaged, and for a weight that is missing or of another shape."""
     if device not in DEVICES:
         message = f"TVM runs on {' and '.join(DEVICES)} here, not on `{device}`"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
     name = next(each for each in artifact.files if each.endswith(".so"))
     content = artifact.files[name]
     assert isinstance(content, bytes)
+    if (
+        digest(content) != artifact.meta["library"]
+    ):  # a library that was cut off would take the process with it
+        _refused(f"`{name}` is damaged, or not the library that was compiled with these inputs and outputs")
     library = load_library(content, device=device)
     arrays = [_weight(path, _type(json), weights, device) for path, json in artifact.meta["parameters"]]
     return TvmRunnable(artifact.meta, library, library.prepare(arrays), device)
@@ -127,7 +134,10 @@ class TvmRunnable:
         return [*outputs, *("bool" for _ in self.meta["requires"]), *updates]
 
     def _draws(self, key: Any, dims: Mapping[str, int]) -> list[Array]:
-        rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)
+        try:
+            rng = np.random.default_rng(0 if key is None else key)
+        except (TypeError, ValueError):
+            _refused(f"`key` must be a seed, 0 or more, or a NumPy Generator, not {key!r}")
         return [_drawn(op, attrs, rng, dims) for op, attrs in self.meta["draws"]]
 
 
@@ -137,13 +147,20 @@ def _type(json: Mapping[str, Any]) -> TensorType:
 
 def _array(value: Value, given: Any) -> Array:
     """An input as NumPy, in the dtype that the model declares."""
-    if not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__"):
-        given = np.from_dlpack(given)
-    array, dtype = np.asarray(given), numpy_dtype(value.type.dtype)
-    narrow = dtype.kind == "V" or array.dtype.kind == "V"
-    if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
+    array, dtype = _as_numpy(value.name, given), numpy_dtype(value.type.dtype)
+    narrow = NARROW in (dtype.kind, array.dtype.kind)
+    castable = narrow or np.can_cast(array.dtype, dtype, "same_kind")
+    if array.dtype.kind not in NUMBERS or not castable:
         _refused(f"`{value.name}` must be {value.type}, not {array.dtype}")
     return array.astype(dtype, copy=False)
+
+
+def _as_numpy(name: str, given: Any) -> Array:
+    shares = not isinstance(given, np.ndarray) and hasattr(given, "__dlpack__")
+    try:
+        return np.from_dlpack(given) if shares else np.asarray(given)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:  # as frameworks see fit
+        _refused(f"`{name}` can't be read as a NumPy array: {error}")
 
 
 def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Mapping[str, int]) -> Array:

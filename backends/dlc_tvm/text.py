@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,10 @@ def identifier(name: str) -> str:
     """A name or path as TVM's script may write it: `h.0.ln_1.weight` is `h_0_ln_1_weight`."""
     clean = re.sub(r"\W", "_", name)
     return f"_{clean}" if clean[:1].isdigit() else clean
+
+
+def digest(library: bytes) -> str:
+    return hashlib.sha256(library).hexdigest()
 
 
 def text(module: Any, header: Sequence[str]) -> str:

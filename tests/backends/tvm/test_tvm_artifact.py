@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import dlc
 from dlc.backend import EmitOptions
 from dlc.diagnostics import SpecError
 from dlc.ir.nodes import Program
+from dlc.runtime.compile import write_artifact
 from dlc.runtime.interpret import run
 
 pytest.importorskip("tvm")
@@ -58,6 +61,11 @@ def loaded(text: str, **options: Any) -> tuple[Any, Program, dict[str, np.ndarra
     model: Any = dlc.loads(text)["Net"]
     weights = model.initial_weights(0)
     return model.compile("tvm", weights=weights, **options), model.program, weights
+
+
+def weights_of(text: str) -> dict[str, np.ndarray]:
+    model: Any = dlc.loads(text)["Net"]
+    return model.initial_weights(0)  # type: ignore[no-any-return]
 
 
 def code_of(error: pytest.ExceptionInfo[SpecError]) -> str:
@@ -121,23 +129,91 @@ def test_a_dim_that_an_axis_is_linear_in() -> None:
         np.testing.assert_allclose(runnable(x=x)["y"], run(program, weights, {"x": x})["y"])
 
 
-def test_inputs_are_checked() -> None:
-    runnable, _, _ = loaded(NET, optimize=0)
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_inputs_are_checked(precision: str) -> None:
+    silent: Any = BACKEND.load(emitted(optimize=0, precision=precision), weights_of(NET))
     x = np.zeros((2, 3, 8), np.float32)
-    for inputs in ({}, {"x": x, "z": x}, {"x": x[0]}, {"x": x[:, :, :5]}, {"x": x.astype(complex)}):
+    wrong: list[dict[str, Any]] = [
+        {},
+        {"x": x, "z": x},
+        {"x": x[0]},
+        {"x": x[:, :, :5]},
+        {"x": x.astype(complex)},
+    ]
+    for inputs in [*wrong, {"x": "text"}, {"x": None}, {"x": [[[1], [2, 3]]]}, {"x": Unreadable()}]:
         with pytest.raises(SpecError) as error:
-            runnable(**inputs)
+            silent(**inputs)
         assert code_of(error) == "E0902"
 
 
+class Unreadable:
+    """As a tensor that wants a gradient."""
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise BufferError("can't export")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+def test_keys_are_checked() -> None:
+    silent: Any = BACKEND.load(
+        emitted("model Net()(x: [B]) -> y: [B] {\n    return x + normal([B])\n}\n", optimize=0), {}
+    )
+    x = np.zeros(3, np.float32)
+    np.testing.assert_array_equal(silent(x=x, key=3)["y"], silent(x=x, key=np.random.default_rng(3))["y"])
+    for key in ("a", -1, 0.5):
+        with pytest.raises(SpecError, match="`key`") as error:
+            silent(x=x, key=key)
+        assert code_of(error) == "E0902"
+
+
+def test_a_damaged_library() -> None:
+    """Opening a library that was cut off would end the process."""
+    artifact = emitted(optimize=0)
+    for content in (b"", artifact.files["net.so"][:5000], emitted(optimize=1).files["net.so"]):
+        with pytest.raises(SpecError, match=r"net\.so") as error:
+            BACKEND.load(replace(artifact, files={"net.so": content}), weights_of(NET))
+        assert code_of(error) == "E0902"
+
+
+LOAD = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from dlc.backend import Artifact
+from dlc.runtime.weights import read_file
+from dlc_tvm import BACKEND
+
+files = {"net.so": Path("net.so").read_bytes()}
+artifact = Artifact("tvm", files, json.loads(Path("net.json").read_text()))
+found = BACKEND.load(artifact, read_file("net.safetensors"))(x=np.ones((2, 3, 8), np.float32))
+np.savez("found.npz", **found)
+assert "tvm" not in sys.modules
+assert "libtvm_compiler" not in Path("/proc/self/maps").read_text()
+"""
+
+
+def test_another_process_needs_the_runtime_alone(tmp_path: Path) -> None:
+    model: Any = dlc.loads(NET)["Net"]
+    write_artifact(model, "tvm", tmp_path, seed=0)
+    subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=tmp_path, check=True, env={**os.environ, "TVM_USE_RUNTIME_LIB": "1"}
+    )
+    expected = run(model.program, weights_of(NET), {"x": np.ones((2, 3, 8), np.float32)})
+    with np.load(tmp_path / "found.npz") as found:
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+
+
 def test_facts_and_requires_are_checked() -> None:
-    runnable, _, weights = loaded(NET, optimize=0)
+    artifact, weights = emitted(optimize=0), weights_of(NET)
+    runnable: Any = BACKEND.load(artifact, weights)
     assert set(runnable(x=np.ones((2, 6, 8), np.float32))) == {"y", "top"}
     with pytest.raises(SpecError, match="7 <= 6") as error:
         runnable(x=np.ones((2, 7, 8), np.float32))
     assert code_of(error) == "E0804"
-    zero = {path: np.zeros_like(value) for path, value in weights.items()}
-    silent = BACKEND.load(emitted(), zero)
+    silent: Any = BACKEND.load(artifact, {path: np.zeros_like(value) for path, value in weights.items()})
     with pytest.raises(SpecError, match="the rows must not be zero"):
         silent(x=np.ones((2, 6, 8), np.float32))
 
