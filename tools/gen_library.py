@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dlc.analysis.capabilities import table
+from dlc.analysis.capabilities import CALLED, table
 from dlc.elaborate.builtins import BUILTINS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
@@ -78,39 +78,6 @@ ELSEWHERE = frozenset(
         "categorical",
     ]
 )
-
-
-# Names that no op has, or that mean more than the op of that name.
-CALLED = {
-    "adaptive_avg_pool": "Averages over as many windows an axis after [B, C] as `sizes` says.",
-    "arange": "0 to before `start`, or `start` to before `stop`, as i64; of floats, `float`.",
-    "bernoulli": "True with probability p.",
-    "chunk": "n equal parts along an axis.",
-    "einsum": 'The sum of products that a pattern says: `"B i k, B k j -> B i j"`.',
-    "eye": "A matrix with ones on its diagonal.",
-    "flatten": "All axes from `start` on as one.",
-    "linspace": "n numbers from `start` to `stop`, both among them.",
-    "normal": "Standard normal numbers.",
-    "normal_like": "Standard normal numbers in the shape of x.",
-    "ones": "Ones.",
-    "ones_like": "Ones in the shape of x.",
-    "pad": "`before` and `after` elements more along one axis.",
-    "rearrange": 'Another order of axes, joined and cut by a pattern: `"B T (h e) -> B h T e"`.',
-    "reduce": 'Takes axes away: `reduce(x, "B T d -> B d", "mean")`; also sum, max, min, prod.',
-    "repeat": 'New axes: `repeat(x, "B d -> B n d", n=4)`.',
-    "reshape": "The same elements in another shape; one size may be -1: what is left.",
-    "roll": "What leaves at one end of an axis enters at the other.",
-    "sort": "Sorted along an axis.",
-    "split": "Parts of the given sizes along an axis.",
-    "squeeze": "Without the axes of size 1, or the given ones.",
-    "stack": "Equal tensors along a new axis.",
-    "tensor": "A constant of nested lists.",
-    "tile": "Repeated as often along each axis as `counts` says.",
-    "transpose": "Two axes swapped; `x.T` for the last two.",
-    "uniform": "Uniform numbers from 0 to 1.",
-    "zeros": "Zeros.",
-    "zeros_like": "Zeros in the shape of x.",
-}
 
 
 def page() -> str:

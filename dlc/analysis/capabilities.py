@@ -9,14 +9,48 @@ from typing import Any
 from dlc import backend as backends
 from dlc import ops
 from dlc.backend import Backend
+from dlc.elaborate.builtins import BUILTINS
 from dlc.elaborate.project import library_definition, library_index
 from dlc.ir.nodes import Op
 from dlc.syntax import ast
 
+# Names that no op has, or that mean more than the op of that name.
+CALLED = {
+    "adaptive_avg_pool": "Averages over as many windows an axis after [B, C] as `sizes` says.",
+    "arange": "0 to before `start`, or `start` to before `stop`, as i64; of floats, `float`.",
+    "bernoulli": "True with probability p.",
+    "chunk": "n equal parts along an axis.",
+    "einsum": 'The sum of products that a pattern says: `"B i k, B k j -> B i j"`.',
+    "eye": "A matrix with ones on its diagonal.",
+    "flatten": "All axes from `start` on as one.",
+    "linspace": "n numbers from `start` to `stop`, both among them.",
+    "normal": "Standard normal numbers.",
+    "normal_like": "Standard normal numbers in the shape of x.",
+    "ones": "Ones.",
+    "ones_like": "Ones in the shape of x.",
+    "pad": "`before` and `after` elements more along one axis.",
+    "rearrange": 'Another order of axes, joined and cut by a pattern: `"B T (h e) -> B h T e"`.',
+    "reduce": 'Takes axes away: `reduce(x, "B T d -> B d", "mean")`; also sum, max, min, prod.',
+    "repeat": 'New axes: `repeat(x, "B d -> B n d", n=4)`.',
+    "reshape": "The same elements in another shape; one size may be -1: what is left.",
+    "roll": "What leaves at one end of an axis enters at the other.",
+    "sort": "Sorted along an axis.",
+    "split": "Parts of the given sizes along an axis.",
+    "squeeze": "Without the axes of size 1, or the given ones.",
+    "stack": "Equal tensors along a new axis.",
+    "tensor": "A constant of nested lists.",
+    "tile": "Repeated as often along each axis as `counts` says.",
+    "transpose": "Two axes swapped; `x.T` for the last two.",
+    "uniform": "Uniform numbers from 0 to 1.",
+    "zeros": "Zeros.",
+    "zeros_like": "Zeros in the shape of x.",
+}
+
 
 def table() -> dict[str, dict[str, Any]]:
-    """Per op: signature, documentation, kind ("primitive", "fn" or "layer"), family (the file that defines it; empty
-    for an op from outside), cost, and how each backend says it."""
+    """Per op: signature, documentation, kind ("primitive", "fn", "layer", or "call" for what specs write with several
+    primitives), family (the file that defines it; empty for an op from outside and for calls), cost, how each backend says
+    it, and `call`, how specs call a primitive where that is another signature."""
     rows: dict[str, dict[str, Any]] = {}
     families = ops.families()
     for op in ops.all_ops():
@@ -30,6 +64,13 @@ def table() -> dict[str, dict[str, Any]]:
         kind = "layer" if isinstance(node, ast.ModuleDef) else "fn"
         family = file.removesuffix(".dl")
         rows[name] = _row(name, header(found.unit.text, node), node.doc, kind, family, "")
+    for name, builtin in BUILTINS.items():
+        if name not in rows and name in CALLED:
+            rows[name] = _row(name, builtin.signature, CALLED[name], "call", "", "")
+            if name == "repeat":  # in the IR that is a loop
+                rows[name]["backends"] = dict.fromkeys(backends.names(), "decomposed")
+        elif name in rows and rows[name]["kind"] == "primitive" and builtin.signature:
+            rows[name]["call"] = builtin.signature
     return dict(sorted(rows.items()))
 
 

@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def _page(row: dict[str, Any]) -> str:
     lines = [row["signature"], "", row["doc"], "", f"kind: {row['kind']}"]
+    lines += [f"called as: {row['call']}"] if "call" in row else []
     lines += [f"flops: {row['flops']}"] if row["flops"] else []
     return "\n".join([*lines, *(f"{backend}: {how}" for backend, how in row["backends"].items())])
 

@@ -13,6 +13,7 @@ from dlc.cli.common import (
     Optimize,
     Output,
     Precision,
+    Quiet,
     Root,
     Sets,
     Target,
@@ -57,6 +58,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
+        quiet: Quiet = False,
         root: Root = None,
     ) -> None:
         """Show a spec as a tree, as IR, as optimized IR, or as a backend's source."""
@@ -64,6 +66,8 @@ def register(app: typer.Typer) -> None:
             _show_tree(target)
             return
         model = load_model(target, set, root)
+        if quiet and model.program:
+            return
         if stage is Stage.source:
             artifact = model.emit(
                 backend, optimize=optimize, precision=precision, target=emit_target, training=training

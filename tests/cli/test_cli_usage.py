@@ -84,3 +84,20 @@ def test_every_command_has_help() -> None:
         done = CliRunner().invoke(build(name), [name, "--help"])
         assert done.exit_code == 0
         assert "Usage" in done.output
+
+
+def test_every_name_that_specs_call_has_a_page() -> None:
+    """Also those that are written with several ops; `ops NAME` says how a spec calls a primitive."""
+    pages = {
+        "roll": "roll(x, shift, axis)",
+        "sum": "called as: sum(x, axis=none",
+        "repeat": "torch: decomposed",
+    }
+    for name, text in pages.items():
+        done = CliRunner().invoke(build("ops"), ["ops", name])
+        assert done.exit_code == 0 and text in done.output, done.output
+
+
+def test_quiet_shows_nothing_of_a_right_spec() -> None:
+    done = CliRunner().invoke(build("show"), ["show", LENET, "-q"])
+    assert (done.exit_code, done.output) == (0, "")
