@@ -637,7 +637,8 @@ def _along(name: str, extra: tuple[str, ...] = ()) -> Builtin:
 def _update_slice(call: Call) -> Tensor:
     x, values = call.tensor("x"), call.tensor("values")
     start = call["start"]
-    start = start if isinstance(start, Tensor) else lift(call.frame, call.node, start, "i64")
+    if not isinstance(start, Tensor):
+        start = lift(call.frame, call.node, plain(call.size("start")), "i64")
     return call.emit("update_slice", x, values, start, axis=call.axis("axis", x.type.rank))
 
 
