@@ -65,14 +65,17 @@ def parse_target(text: str) -> Target:
 
 
 def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
+    """With schedules as they come; if TVM fails at that, with those that it can lower; if not even so, without any."""
     with target, PassContext(opt_level=3, config=LOWERING):
-        if opt == 0:
-            return _compile(cpu_kernels(mod, target, opt=0), _hasty(target))
-        try:
-            return _compile(cpu_kernels(mod, target, opt=opt), target, lowering=PIPELINE)
-        except TVM_ERRORS:  # some kernel was scheduled but can't be lowered: try each, at some cost
-            checked = cpu_kernels(mod, target, opt=opt, accepts=lambda kernel: lowers(kernel, target))
-            return _compile(checked, target, lowering=PIPELINE)
+        for accepts in (lambda _: True, lambda kernel: lowers(kernel, target)) if opt >= 1 else ():
+            try:
+                kernels = cpu_kernels(mod, target, opt=opt, accepts=accepts)
+                return _compile(kernels, target, lowering=PIPELINE)
+            except TVM_ERRORS as error:
+                log.info("TVM failed, and is asked for less: %s", error)
+        if opt >= 1:
+            log.warning("TVM could not compile this with schedules: it will run slowly")
+        return _compile(cpu_kernels(mod, target, opt=0), _hasty(target))
 
 
 def _hasty(target: Target) -> Target:

@@ -273,6 +273,19 @@ def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     assert code_of(error) == "E0803"
 
 
+def test_what_tvm_fails_at_is_compiled_plainly(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise build.InternalError("no")
+
+    monkeypatch.setattr(build, "own_sizes", fails)
+    runnable, program, weights = loaded(NET, optimize=1)
+    assert "it will run slowly" in caplog.text
+    x = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
+    np.testing.assert_allclose(runnable(x=x)["y"], run(program, weights, {"x": x})["y"], rtol=1e-5, atol=1e-5)
+
+
 def test_training_programs_return_the_new_values_of_buffers() -> None:
     text = "model Net()(x: [B, 3, H, W]) -> y: [B, 3, H, W] {\n    return x |> batch_norm as bn\n}\n"
     model: Any = dlc.loads(text)["Net"]
