@@ -35,6 +35,10 @@ def fits(text: str, indent: int = 0, width: int = WIDTH) -> bool:
 
 def _split(text: str, margin: str, width: int) -> list[str]:
     head, value, tail = _parts(text)
+    if head == "return " and len(items := list(_items(value))) > 1:
+        inner = margin + INDENT
+        lines = [line for item in items for line in _item(item, inner, width)]
+        return [margin + head + "(", *lines, margin + ")"]
     bounds = _brackets(value, width - len(margin + head))
     if bounds is None:
         return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
@@ -61,14 +65,13 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     items = list(_items(inside))
     if len(items) == 1 and not opening.startswith("def "):
         return _sole(items[0], margin, width)
-    comma = ","
-    for item in items:
-        if len(margin + item) + 1 > width:
-            lines += _split(item, margin, width)
-        else:
-            lines.append(margin + item)
-        lines[-1] += comma
-    return lines
+    return [line for item in items for line in _item(item, margin, width)]
+
+
+def _item(item: str, margin: str, width: int) -> list[str]:
+    """One of several items between brackets, with its comma."""
+    lines = _split(item, margin, width) if len(margin + item) + 1 > width else [margin + item]
+    return [*lines[:-1], lines[-1] + ","]
 
 
 def _sole(item: str, margin: str, width: int) -> list[str]:
@@ -102,6 +105,8 @@ def _parts(text: str) -> tuple[str, str, str]:
     if text.startswith("for "):
         start, end = text.index(" in ") + 4, len(text) - text.endswith(":")
         return text[:start], text[start:end], text[end:]
+    if text.startswith("*"):
+        return "*", text[1:], ""
     for head, value in _assignments(text):
         return head, value, ""
     key = _KEY.match(text)
@@ -136,7 +141,9 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
     return (start, len(value) - 1) if isinstance(node, _BRACKETED) else None
 
 
-_BRACKETED = ast.Call | ast.Subscript | ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp
+_BRACKETED = (
+    ast.Call | ast.Subscript | ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp | ast.GeneratorExp
+)
 
 
 def _same(a: ast.operator, b: ast.operator) -> bool:
