@@ -15,7 +15,7 @@ from dlc_onnx import BACKEND
 import dlc
 from dlc.backend import EmitOptions
 from dlc.diagnostics import SpecError
-from dlc.runtime.interpret import CheckFailed, InputError, run
+from dlc.runtime.interpret import run
 from dlc.runtime.weights import read_file
 
 onnx = pytest.importorskip("onnx")
@@ -161,15 +161,15 @@ model M()(x: [B, T, 6]) -> (y: [*R], z: [*Q]) {
 
 def test_facts_and_inputs_are_checked() -> None:
     runnable = gpt2().compile("onnx")
-    with pytest.raises(CheckFailed, match="T <= 32"):
+    with pytest.raises(SpecError, match="T <= 32"):
         runnable(tokens=np.zeros((1, 33), np.int64))
-    with pytest.raises(InputError, match="missing"):
+    with pytest.raises(SpecError, match="missing"):
         runnable()
-    with pytest.raises(InputError, match="unknown"):
+    with pytest.raises(SpecError, match="no input"):
         runnable(tokens=np.zeros((1, 3), np.int64), mask=np.zeros(3))
-    with pytest.raises(InputError, match="must be"):
+    with pytest.raises(SpecError, match="must be"):
         runnable(tokens=np.zeros((1, 3), np.float32))
-    with pytest.raises(InputError, match="shape"):
+    with pytest.raises(SpecError, match="axes"):
         runnable(tokens=np.zeros(3, np.int64))
 
 
@@ -185,7 +185,7 @@ model M()(x: [B], y: [B]) -> z: [B] { return Root()(x) + Root()(y) }
     good, bad = np.ones(3, np.float32), np.array([1, -1, 1], np.float32)
     np.testing.assert_array_equal(runnable(x=good, y=good)["z"], 2 * good)
     for x, y in ((good, bad), (bad, good)):
-        with pytest.raises(CheckFailed, match="a root needs"):
+        with pytest.raises(SpecError, match="a root needs"):
             runnable(x=x, y=y)
 
 
