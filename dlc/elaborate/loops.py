@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import paths
 from dlc.elaborate.frame import Frame, LoopContext
+from dlc.elaborate.functions import flat
 from dlc.elaborate.values import GroupValue, Instance, Poison, Tensor, frozen
 from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
@@ -24,6 +25,7 @@ TURN_LIMIT = 100_000
 UNROLL_LIMIT = 10_000  # turns that are elaborated, because each may differ
 PATIENCE = 8  # runs of equal turns that can't be rolled up, until a whole one is taken as it is
 _NUMBER = re.compile(r"\d+")
+Node = TypeVar("Node", bound=ast.Node)
 
 
 @dataclass(slots=True)
@@ -36,7 +38,16 @@ class Turn:
     ops: list[Op]
     children: dict[str, Child]
     params: bool
+    read_later: frozenset[str]
+    """Names that something outside of the loop reads after it."""
     key: Any = None
+
+    @staticmethod
+    def joined(turns: Sequence[Turn]) -> Turn:
+        """Several turns as one."""
+        first, last = turns[0], turns[-1]
+        ops = [op for turn in turns for op in turn.ops]
+        return Turn(0, first.before, last.after, ops, {}, False, first.read_later)
 
 
 def run_for(frame: Frame, node: ast.For) -> None:
@@ -82,7 +93,7 @@ def _elaborate_turns(frame: Frame, node: ast.For, items: Sequence[Any]) -> tuple
     """The turns, and how many more like the last one follow."""
     names = _target_names(node.target)
     used = any(paths.mentioned(_without_labels(statement), names) for statement in node.body)
-    used = used or _read_later(frame, node)
+    used = used or _needed(frame, node)
     turns: list[Turn] = []
     for k, item in enumerate(items):
         turns.append(_turn(frame, node, item, _index(items, k)))
@@ -174,7 +185,8 @@ def _turn(frame: Frame, node: ast.For, item: Any, index: int) -> Turn:
         ops, frame.builder.body = frame.builder.body, saved_body
         frame.unnamed = unnamed
     made = {key: child for key, child in frame.children.items() if key not in saved_children}
-    turn = Turn(index, before, dict(frame.env), ops, made, len(frame.params) > params)
+    later = _read_later(frame, node)
+    turn = Turn(index, before, dict(frame.env), ops, made, len(frame.params) > params, later)
     for name in _target_names(node.target):
         turn.before.pop(name, None)
     turn.key = _key(turn)
@@ -182,10 +194,24 @@ def _turn(frame: Frame, node: ast.For, item: Any, index: int) -> Turn:
 
 
 def _carried(turn: Turn) -> list[str]:
-    """The names of tensors (or groups) that the turn changes."""
-    return [
-        name for name, value in turn.before.items() if _handle(value) and value is not turn.after.get(name)
-    ]
+    """The names of tensors (or groups) that the turn changes, and takes from the turn before or gives to what comes behind
+    the loop."""
+    live = _live(turn)
+    return [name for name, value in turn.before.items() if name in live and value is not turn.after.get(name)]
+
+
+def _live(turn: Turn) -> set[str]:
+    """The tensors and groups that the turn finds and that matter: the body's own variables, which every turn sets anew, do not."""
+    used = {name for op in walk(turn.ops) for name in (*op.inputs, *(op.region.results if op.region else ()))}
+    handles = {name: value for name, value in turn.before.items() if _handle(value)}
+    live = {name for name, value in handles.items() if name in turn.read_later or _holds(value, used)}
+    pending = list(live)
+    while pending:
+        given = {each.name for each in flat(turn.after.get(pending.pop()))}
+        more = [name for name, value in handles.items() if name not in live and _holds(value, given)]
+        live.update(more)
+        pending += more
+    return live
 
 
 def _handle(value: Any) -> bool:
@@ -243,8 +269,11 @@ def _same(a: Turn, b: Turn) -> bool:
 def _fixpoint(turn: Turn, *, static: bool = True) -> bool:
     """Whether the next turn starts in the same state: carried tensors of the same types, and (for turns that are not
     elaborated one by one) static values unchanged."""
+    live = _live(turn)
     for name, before in turn.before.items():
         after = turn.after.get(name)
+        if _handle(before) and name not in live:
+            continue
         if isinstance(before, Tensor):
             if not isinstance(after, Tensor) or after.type != before.type:
                 return False
@@ -327,8 +356,7 @@ def _repetitions(turns: list[Turn], k: int, period: int) -> int:
 
 
 def _steady(turns: list[Turn]) -> bool:
-    first, last = turns[0], turns[-1]
-    return _fixpoint(Turn(0, first.before, last.after, [], {}, False), static=False)
+    return _fixpoint(Turn.joined(turns), static=False)
 
 
 @dataclass(slots=True)
@@ -355,7 +383,7 @@ def _plan(turns: list[Turn], run: Run) -> Plan | None:
         return None
     run.count = _go_on(turns, run, body)
     children = [template.child(a, b, run.count) for a, b in zip(*made, strict=True)]
-    carried = [name for name in _carried_of(second) if isinstance(second[0].before[name], Tensor)]
+    carried = [name for name in _carried(Turn.joined(second)) if isinstance(second[0].before[name], Tensor)]
     if not carried or None in children:
         return None
     return Plan(first, second, template, [child for child in children if child is not None], carried)
@@ -373,6 +401,14 @@ def _go_on(turns: list[Turn], run: Run, body: Sequence[Op | None]) -> int:
     return run.count
 
 
+def _reaches_in(turns: list[Turn], run: Run, plan: Plan) -> bool:
+    """Whether a later turn reads a value from inside the run that the run does not carry."""
+    end = run.first + run.elaborated(turns)
+    made = {value.name for turn in turns[run.first : end] for op in turn.ops for value in op.outputs}
+    made -= {turns[end - 1].after[name].name for name in plan.carried}
+    return any(name in made for turn in turns[end:] for op in walk(turn.ops) for name in op.inputs)
+
+
 def _own_paths(op: Op) -> tuple[str, ...]:
     return op.path, str(op.attr("path") or "")
 
@@ -383,7 +419,8 @@ def _roll(frame: Frame, node: ast.For, turns: list[Turn], run: Run, names: dict[
     if (
         plan is None
         or run.count < 2
-        or (run.first + run.period * run.count >= len(turns) and _read_later(frame, node))
+        or (run.first + run.period * run.count >= len(turns) and _needed(frame, node))
+        or _reaches_in(turns, run, plan)
     ):
         return False
     _append_repeat(frame, plan, run, names, turns)
@@ -396,35 +433,46 @@ def _roll(frame: Frame, node: ast.For, turns: list[Turn], run: Run, names: dict[
     return True
 
 
-def _carried_of(body: list[Turn]) -> list[str]:
-    joined = Turn(0, body[0].before, body[-1].after, [], {}, False)
-    return _carried(joined)
-
-
-def _read_later(frame: Frame, node: ast.For) -> bool:
+def _needed(frame: Frame, node: ast.For) -> bool:
     """Whether a name that only the loop's body binds is read behind the loop: then the last turn's value is needed."""
+    before = frame.cached.get(("before", id(node)), frame.env)
+    return any(not _handle(before.get(name)) for name in _read_later(frame, node))
+
+
+def _read_later(frame: Frame, node: ast.For) -> frozenset[str]:
+    """The names that the body binds and something outside of the loop may read after it: a statement behind it or, where
+    the loop stands in another one, any statement of that."""
     from dlc.elaborate.statements import assigned
 
-    fresh = {
-        name
-        for statement in node.body
-        for name in assigned(statement)
-        if not _handle(frame.cached.get(("before", id(node)), frame.env).get(name))
-    }
-    if not fresh or frame.definition is None:
-        return False
-    later = [each for each in _names_in(frame.definition.node.body) if each.span.line > node.span.end_line]
-    return any(each.id in fresh for each in later)
+    key = ("read later", id(node))
+    if key not in frame.cached:
+        bound = frozenset[str]().union(*map(assigned, node.body))
+        body = () if frame.definition is None else frame.definition.node.body
+        outer = next((each for each in body if _contains(each, node)), None)
+        if outer is None:
+            frame.cached[key] = bound  # a train block or a test: its statements are not known here
+        else:
+            places = (outer, *(each for each in body if each.span.line >= outer.span.end_line))
+            frame.cached[key] = bound & {each.id for each in _below(places, ast.Name, node)}
+    found: frozenset[str] = frame.cached[key]
+    return found
 
 
-def _names_in(body: Any) -> list[ast.Name]:
-    found: list[ast.Name] = []
-    stack: list[Any] = [body]
+def _contains(tree: ast.Node, node: ast.Node) -> bool:
+    return any(each is node for each in _below(tree, ast.For))
+
+
+def _below(tree: Any, kind: type[Node], but: ast.Node | None = None) -> list[Node]:
+    """The nodes of a kind in a tree, leaving out what is below one node."""
+    found: list[Node] = []
+    stack: list[Any] = [tree]
     while stack:
         each = stack.pop()
-        if isinstance(each, ast.Name):
+        if each is but and but is not None:
+            continue
+        if isinstance(each, kind):
             found.append(each)
-        elif isinstance(each, ast.Node):
+        if isinstance(each, ast.Node):
             stack += [
                 getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")
             ]

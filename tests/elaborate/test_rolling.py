@@ -104,3 +104,88 @@ def test_torch_makes_one_list_of_alternating_blocks() -> None:
     source = "".join(map(str, model(6, "h", ALTERNATING).emit("torch").files.values()))
     assert "for _ in range(0, 6, 2)" in source
     assert "for block in self.h:" in source
+
+
+OWN_VARIABLES = """
+model Plain(d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(5) as h {
+        y = x |> linear(d) as a |> relu
+        z = y |> linear(d) as b
+        x = x + z
+    }
+    return x
+}
+
+model Alternating(d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(8) as h {
+        y = x |> linear(d) as a
+        z = relu(y) if i % 2 == 0 else tanh(y)
+        x = x + z
+    }
+    return x
+}
+
+model ReadBehind(d: int = 4)(x: [B, d]) -> [B, d] {
+    y = x
+    for j in range(4) as b {
+        y = x |> linear(d)
+        x = tanh(x + y)
+    }
+    return x + y
+}
+
+model ReadByTheNextRound(d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(3) as a {
+        if i > 0 {
+            x = x + y
+        }
+        for j in range(3) as "b{j}" {
+            y = x |> linear(d)
+            x = tanh(x + y)
+        }
+    }
+    return x
+}
+
+model Swapped(d: int = 4)(x: [B, d]) -> [B, d] {
+    a = x
+    b = x |> linear(d) as c
+    for j in range(4) as h {
+        t = a |> linear(d)
+        a, b = b, tanh(t)
+    }
+    return a - b
+}
+
+model ReadByALaterTurn(d: int = 4)(x: [B, d]) -> [B, d] {
+    for j in range(6) as h {
+        if j == 4 {
+            x = x + t
+        }
+        t = x |> linear(d)
+        x = x + tanh(t)
+    }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["Plain", "Alternating", "ReadBehind", "ReadByTheNextRound", "Swapped", "ReadByALaterTurn"]
+)
+def test_a_body_with_variables_of_its_own(name: str) -> None:
+    found = dlc.loads(OWN_VARIABLES)[name]
+    verify(found.program)
+    weights = found.initial_weights(0)
+    given = {"x": np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}
+    (expected,) = run(found.program, weights, given).values()
+    for backend in ("torch", "jax"):
+        (result,) = found.compile(backend, weights=weights)(**given).values()
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("Plain", [(5, 1)]), ("Alternating", [(4, 2)]), ("Swapped", [(4, 1)])]
+)
+def test_its_first_turn_is_like_the_others(name: str, expected: list[tuple[int, int]]) -> None:
+    assert [each[:2] for each in repeats(dlc.loads(OWN_VARIABLES)[name].program.main)] == expected
