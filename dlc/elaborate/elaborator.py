@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import conditions, parameters
+from dlc.elaborate import conditions, lent, parameters
 from dlc.elaborate.depth import deep
 from dlc.elaborate.frame import ElabError, Frame, InitRuleClosure, Silent
 from dlc.elaborate.functions import Bound, Callee, Instantiation, inner_types, key_of
@@ -49,6 +49,7 @@ class Elaborator:
         self.training = training
         self.functions: dict[str, Function] = {}
         self.rules: dict[str, list[InitRuleClosure]] = {}
+        self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.diagnostics: list[Diagnostic] = []
         self.failures = 0
         self.told_inside: set[Span] = set()
@@ -286,6 +287,10 @@ class Elaborator:
         parameters.check_paths(self, frame, function)
         return function
 
+    def called(self) -> dict[str, Function]:
+        """The functions of a program."""
+        return {name: each for name, each in self.functions.items() if name not in self.lent}
+
     def unique(self, name: str) -> str:
         """A function name that is not taken: `Block`, `Block_2`, …"""
         count = self._names.get(name, 0) + 1
@@ -390,10 +395,19 @@ def _parameter(
 
 
 def own_instances(frame: Frame, name: str, value: Any) -> Any:
-    """A module given inline as an argument is owned by the callee, under the parameter's name."""
+    """A module given inline as an argument is owned by the callee, under the parameter's name. One that has a name where it
+    was made is lent: its path says so until the callee's body stands in its owner's (`dlc/elaborate/lent.py`)."""
     if isinstance(value, Instance):
+        path, functions = (lent.path(name), value.functions) if value.is_bound else (None, {})
         return Instance(
-            value.definition, value.static, value.span, name=name, frame=frame, places=value.places
+            value.definition,
+            value.static,
+            value.span,
+            name=name,
+            path=path,
+            frame=frame,
+            functions=functions,
+            places=value.places,
         )
     if isinstance(value, list):
         return [own_instances(frame, f"{name}.{i}", each) for i, each in enumerate(value)]

@@ -10,7 +10,7 @@ from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import conditions, habits, paths
+from dlc.elaborate import conditions, habits, lent, paths
 from dlc.elaborate.calls import (
     Given,
     bind_static_arguments,
@@ -168,12 +168,15 @@ def _call(
         raise Silent
     if not made.function:
         return made.static_result
-    if instance is not None:
-        path = _place(frame, instance, made.function)
     operands = _flat_operands(bound.values)
     outputs: list[Value] = []
     function = frame.elaborator.functions[made.function]
     results = _results(frame, callee, made.results, bound.names, outputs, node)
+    if borrowed := lent.instances(callee.static):
+        tensors = [name for name in operands if name]
+        return lent.inline(frame, function, instance, borrowed, tensors, outputs, bound.names, results)
+    if instance is not None:
+        path = place(frame, instance, made.function)
     op = Op(
         op=callee.definition.name if callee.definition.library else "call",
         inputs=operands,
@@ -188,7 +191,7 @@ def _call(
     return results
 
 
-def _place(frame: Frame, instance: Instance, function: str) -> str:
+def place(frame: Frame, instance: Instance, function: str) -> str:
     """Enter the instance into the function that owns it; "" where it has no parameters and so no path."""
     known = function in instance.functions.values()
     instance.functions[function] = function

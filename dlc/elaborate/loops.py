@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import paths
+from dlc.elaborate import lent, paths
 from dlc.elaborate.frame import Frame, LoopContext
 from dlc.elaborate.functions import flat
 from dlc.elaborate.values import GroupValue, Instance, Poison, Tensor, frozen
@@ -536,18 +536,18 @@ def _append(frame: Frame, turn: Turn, names: dict[str, str] | None = None) -> No
 def _rename_env(frame: Frame, names: dict[str, str]) -> None:
     """Let names bound in the body mean the values that stand for them now."""
     if names:
-        frame.env = {key: _renamed(value, names) for key, value in frame.env.items()}
-        frame.returned = _renamed(frame.returned, names)
+        frame.env = {key: renamed(value, names) for key, value in frame.env.items()}
+        frame.returned = renamed(frame.returned, names)
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def renamed(value: Any, names: dict[str, str]) -> Any:
     match value:
         case Tensor() if value.name in names:
             return replace(value, value=Value(names[value.name], value.type))
         case list() if any(_holds(each, set(names)) for each in value):
-            return [_renamed(each, names) for each in value]
+            return [renamed(each, names) for each in value]
         case tuple() if any(_holds(each, set(names)) for each in value):
-            return tuple(_renamed(each, names) for each in value)
+            return tuple(renamed(each, names) for each in value)
     return value
 
 
@@ -563,6 +563,8 @@ class _PathTemplate:
         """The common form of the paths of one operation in two turns that follow each other."""
         if a == b:
             return a
+        if lent.is_lent(a):
+            return None  # each is another instance of the caller's
         first, second = _NUMBER.findall(a), _NUMBER.findall(b)
         texts = _NUMBER.split(a)
         if texts != _NUMBER.split(b):

@@ -99,7 +99,7 @@ def _build(elaborator: Elaborator, point: EntryPoint, inputs: tuple[str, ...]) -
     parameters = frame.guarded(lambda: resolve_parameters(elaborator, main.name))
     if parameters is None or any(each.severity == "error" for each in elaborator.diagnostics):
         return None
-    return Program(dict(elaborator.functions), main.name, parameters)
+    return Program(elaborator.called(), main.name, parameters)
 
 
 @deep

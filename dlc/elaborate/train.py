@@ -581,7 +581,7 @@ def _program(elaborator: Elaborator, state: _State, item: ast.Train) -> Program 
     parameters = frame.guarded(lambda: resolve_parameters(elaborator, function.name))
     if parameters is None:
         return None
-    return replace(Program(dict(elaborator.functions), function.name), parameters=parameters)
+    return replace(Program(elaborator.called(), function.name), parameters=parameters)
 
 
 def _check_patterns(state: _State, program: Program, report: Callable[[Diagnostic], None]) -> bool:

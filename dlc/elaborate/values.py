@@ -115,6 +115,11 @@ class Instance:
     functions: dict[str, str] = field(default_factory=dict)
     places: dict[str, Span] = field(default_factory=dict)  # of the static arguments that were written
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether it has a name where it was made: passed as an argument, it stays that one instance."""
+        return bool(self.name)
+
     def __repr__(self) -> str:
         return f"{self.definition.name} made at {self.span}"
 
@@ -143,7 +148,7 @@ def frozen(value: Any) -> Any:
         case dict():
             return tuple((key, frozen(value[key])) for key in sorted(value))
         case Instance():
-            return ("instance", value.definition, frozen(value.static))
+            return ("instance", value.definition, frozen(value.static), value.is_bound)
         case bool() | int() | float() | str():
             return (type(value).__name__, value)
     return value
