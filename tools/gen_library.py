@@ -57,6 +57,7 @@ ELSEWHERE = frozenset(
         "zip",
         "reversed",
         "len",
+        "npz",
         "int",
         "float",
         "parameters",

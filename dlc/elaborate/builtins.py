@@ -13,7 +13,7 @@ from typing import Any
 from dlc import ops
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import habits, patterns
+from dlc.elaborate import archives, habits, patterns
 from dlc.elaborate.calls import Given, match_arguments
 from dlc.elaborate.failures import helped
 from dlc.elaborate.frame import Frame
@@ -616,7 +616,7 @@ def _take(call: Call) -> Tensor:
 def _index_tensor(call: Call, key: str) -> Tensor:
     value = call[key]
     if isinstance(value, list | tuple | int) and not isinstance(value, bool):
-        return _table(call.frame, call.node, value, "i64", call.spans[key])
+        return table(call.frame, call.node, value, "i64", call.spans[key])
     tensor = call.tensor(key)
     if tensor.type.dtype in ("i32", "i16", "i8", "u8"):
         return cast(call.frame, call.node, tensor, "i64")
@@ -711,7 +711,7 @@ def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str)
     count = max(0, math.ceil((stop - start) / step))
     _check_count(call, "this constant", count)
     values = [start + i * step for i in range(count)]
-    return _table(call.frame, call.node, values, dtype, call.node.span)
+    return table(call.frame, call.node, values, dtype, call.node.span)
 
 
 def _linspace(call: Call) -> Tensor:
@@ -719,7 +719,7 @@ def _linspace(call: Call) -> Tensor:
     _check_count(call, "this constant", n)
     values = [start + (stop - start) * i / max(n - 1, 1) for i in range(n)]
     dtype = _creation_dtype(call, call.frame.float_dtype)
-    return _table(call.frame, call.node, values, dtype, call.node.span)
+    return table(call.frame, call.node, values, dtype, call.node.span)
 
 
 def _filled(name: str, value: float) -> Builtin:
@@ -799,10 +799,12 @@ def _randint(call: Call) -> Tensor:
 def _tensor_constant(call: Call) -> Tensor:
     value = call["values"]
     dtype = None if call["dtype"] is None else call.dtype("dtype")
-    return _table(call.frame, call.node, value, dtype, call.spans["values"])
+    return table(call.frame, call.node, value, dtype, call.spans["values"])
 
 
-def _table(frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Span) -> Tensor:
+def table(
+    frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Span, hint: str = "table"
+) -> Tensor:
     """A constant from nested lists of numbers."""
     shape, rows = [], value
     while isinstance(rows, list | tuple):
@@ -828,7 +830,7 @@ def _table(frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Sp
     dtype = dtype or default
     frame.builder.span = node.span
     table = _convert(table, dtype)
-    return Tensor(frame.builder.const(table, dtype, tuple(shape), hint="table"), node.span, "tensor")
+    return Tensor(frame.builder.const(table, dtype, tuple(shape), hint=hint), node.span, "tensor")
 
 
 def _convert(value: Any, dtype: str) -> Any:
@@ -998,7 +1000,7 @@ def _pool_matrix(call: Call) -> Tensor:
         low, high = (i * n) // s, -((-(i + 1) * n) // s)
         for j in range(low, high):
             rows[j][i] = 1.0 / (high - low)
-    return _table(call.frame, call.node, rows, call.frame.float_dtype, call.node.span)
+    return table(call.frame, call.node, rows, call.frame.float_dtype, call.node.span)
 
 
 def _simple(name: str, *operands: str) -> Builtin:
@@ -1240,6 +1242,7 @@ _BUILTINS: list[Builtin] = [
     _listing("zip", zip, most=16),
     _listing("reversed", lambda xs: list(xs)[::-1]),
     builtin("len", {"x": REQUIRED}, _len),
+    builtin("npz", {"path": REQUIRED}, lambda call: archives.read(call.frame, call["path"], call.spans["path"])),
     builtin("int", {"x": REQUIRED}, _int),
     builtin("float", {"x": REQUIRED}, _float),
     *(_count(what) for what in ("parameters", "buffers", "active", "flops")),

@@ -9,9 +9,11 @@ from typing import Any
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import calls, habits, indexing, names, operators
+from dlc.elaborate.archives import constant
 from dlc.elaborate.frame import Frame, Silent, too_large
 from dlc.elaborate.values import (
     POISON,
+    Archive,
     Builtin,
     Dtype,
     GroupValue,
@@ -205,6 +207,8 @@ def _attribute(frame: Frame, node: ast.Attribute) -> Any:
         )
     if isinstance(value, Instance):
         return part(frame, value, node.name, span)
+    if isinstance(value, Archive):
+        return constant(frame, node, value, node.name, span)
     if isinstance(value, PathRef):
         return part(frame, value.instance, f"{value.path}.{node.name}", span)
     found = names.unit_member(frame, value, node.name, span)

@@ -7,9 +7,10 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.archives import constant
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import emit, plain
-from dlc.elaborate.values import Tensor, show, type_name
+from dlc.elaborate.values import Archive, Tensor, show, type_name
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 
@@ -19,6 +20,10 @@ def index(frame: Frame, node: ast.Index, value: Any) -> Any:
         return _tensor(frame, node, value)
     if isinstance(value, list | tuple | str | range):
         return _sequence(frame, node, value)
+    if isinstance(value, Archive) and len(node.items) == 1:
+        from dlc.elaborate.expressions import evaluate
+
+        return constant(frame, node, value, evaluate(frame, node.items[0]), node.span)
     frame.fail(problems.BAD_OPERANDS, node.span, op="[…]", left=type_name(value), right="an index")
 
 

@@ -124,6 +124,14 @@ class Instance:
         return f"{self.definition.name} made at {self.span}"
 
 
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """`npz("table.npz")`: the NumPy arrays of a file, by name."""
+
+    path: str
+    arrays: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """`vae.encode`: an entry of an instance, or `self`."""
@@ -228,6 +236,8 @@ def type_name(value: Any) -> str:
             return f"a {value.definition.name}"
         case Dtype():
             return "a dtype"
+        case Archive(path):
+            return f'the file "{path}"'
         case Instance():
             return f"an instance of {value.definition.name}"
         case Definition(node=ast.ModuleDef()):

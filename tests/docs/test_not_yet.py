@@ -48,7 +48,6 @@ REFUSED = {
     "eval(": (training("fixed = eval(net)"), "E0101"),
     "ema(": (training("slow = ema(net)"), "E0101"),
     "update net": (training("update net.fc.bias = zeros([10])"), "E0506"),
-    "let TABLE": ('let TABLE = npz("table.npz")\n', "E0101"),
     "isinf": (wrapped("return isinf(x)"), "E0101"),
     "unfold": (wrapped("return unfold(x, 2)"), "E0101"),
     "segment_sum": (wrapped("return segment_sum(x, tokens, 3)"), "E0101"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 BACKENDS = ("torch", "jax", "onnx", "tvm")
@@ -41,6 +42,12 @@ class Case:
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def path(self) -> Path:
+        """The spec's file."""
+        ships = Path(__file__).parents[2] / "specs" / self.spec
+        return ships if ships.exists() else Path(__file__).parent / "specs" / self.spec
 
 
 X = {"x": "x"}

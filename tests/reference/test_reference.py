@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from dlc.runtime.weights import load_weights
 from reference import builders
 from reference.cases import CASES, Case
 
-SPECS = Path(__file__).parents[2] / "specs"
-OTHERS = Path(__file__).parent / "specs"
 RUNS = [(case, backend) for case in CASES for backend in case.backends]
 TOLERANCE = 1e-5  # of the largest output: the references' own f32 error is up to 3.2e-6
 
@@ -37,16 +34,12 @@ def kept(what: str, case: Case, make: Callable[[Case], Any]) -> Any:
     return _kept[key]
 
 
-def spec_file(case: Case) -> Path:
-    return SPECS / case.spec if (SPECS / case.spec).exists() else OTHERS / case.spec
-
-
 def small_model(case: Case) -> Any:
     return kept("model", case, _small_model)
 
 
 def _small_model(case: Case) -> Any:
-    model = dlc.load(spec_file(case))[case.model](**case.settings)
+    model = dlc.load(case.path)[case.model](**case.settings)
     present = {value.name for value in model.inputs}
     return model.with_inputs(*(name for name in case.inputs if name not in present))
 
@@ -113,7 +106,7 @@ def training_outputs(case: Case, name: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.full], ids=str)
 def test_sizes_are_the_published_ones(case: Case) -> None:
-    spec = dlc.load(spec_file(case))
+    spec = dlc.load(case.path)
     for name, expected in case.full:
         assert count(spec[name].program) == expected, name
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ from dlc.runtime.training import Interrupted
 from dlc.runtime.weights import read_file
 
 TEXT = block(settings="steps = 9, accumulate = 2, clip_norm = 0.5, checkpoint_every = 4, eval_every = 3")
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works as in a terminal, also where these tests run in the background, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from tests.reference.cases import CASES, Case
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-SPECS = Path(__file__).parents[3] / "specs"
 
 
 def generic(weights: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
@@ -36,7 +33,7 @@ def _generic(path: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarr
 
 
 def model_of(case: Case) -> Any:
-    model = dlc.load(SPECS / case.spec)[case.model](**case.settings)
+    model = dlc.load(case.path)[case.model](**case.settings)
     optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
     return model.with_inputs(*optional) if optional else model
 

@@ -3,7 +3,6 @@ spec at -O1, at one size each. One library serves all sizes here."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from dlc.runtime.verify import difference
 
 pytest.importorskip("tvm")
 
-SPECS = Path(__file__).parents[3] / "specs"
 BY_NAME = {case.name: case for case in CASES}
 SIZES = {
     "gpt2": ({"B": 2, "T": 5}, {"B": 1, "T": 32}, {"B": 3, "T": 1}),
@@ -41,7 +39,7 @@ model Net()(x: [B, 3, H, W]) -> (y: [B, 8, (H - 1) // 2 + 1, (W - 1) // 2 + 1], 
 
 def model_of(name: str) -> Any:
     case = BY_NAME[name]
-    model = dlc.load(SPECS / case.spec)[case.model](**case.settings)
+    model = dlc.load(case.path)[case.model](**case.settings)
     optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
     return model.with_inputs(*optional) if optional else model
 
