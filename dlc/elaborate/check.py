@@ -218,10 +218,7 @@ def _bound_names(node: Any) -> Iterator[str]:
                 for name, _ in _read_names(axes):
                     yield name
                 yield from (axis.name for axis in axes if isinstance(axis, ast.Star))
-        if isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each)
 
 
 def _read_names(node: Any) -> Iterator[tuple[str, Span]]:
@@ -232,7 +229,5 @@ def _read_names(node: Any) -> Iterator[tuple[str, Span]]:
             yield each.id, each.span
         elif isinstance(each, ast.InitSelector):
             continue
-        elif isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        else:
+            stack += ast.children(each)

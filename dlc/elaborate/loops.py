@@ -134,10 +134,8 @@ def _labels(body: Sequence[ast.Stmt]) -> list[ast.Label]:
         each = stack.pop()
         if isinstance(each, ast.Label):
             found.append(each)
-        elif isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        else:
+            stack += ast.children(each)
     return found
 
 
@@ -472,12 +470,7 @@ def _below(tree: Any, kind: type[Node], but: ast.Node | None = None) -> list[Nod
             continue
         if isinstance(each, kind):
             found.append(each)
-        if isinstance(each, ast.Node):
-            stack += [
-                getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")
-            ]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each, "target")
     return found
 
 

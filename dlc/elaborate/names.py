@@ -209,10 +209,7 @@ def _label_line(body: Iterable[ast.Stmt], name: str) -> int:
         each = stack.pop()
         if isinstance(each, ast.Label) and each.parts == (name,):
             return each.span.line
-        if isinstance(each, ast.Node):
-            stack += [getattr(each, part) for part in each.__dataclass_fields__ if part != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each)
     return 0
 
 
@@ -231,10 +228,7 @@ def declared(body: Iterable[ast.Stmt]) -> set[str]:
                 found.add(name)
             case ast.Label(parts=parts):
                 found |= {part.split(".")[0] for part in parts if isinstance(part, str)}
-        if isinstance(each, ast.Node):
-            stack += [getattr(each, part) for part in each.__dataclass_fields__ if part != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each)
     return found
 
 

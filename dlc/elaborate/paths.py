@@ -63,12 +63,8 @@ def mentioned(node: Any, names: frozenset[str]) -> bool:
         if isinstance(each, ast.Name):
             if each.id in names:
                 return True
-        elif isinstance(each, ast.Node):
-            stack += [
-                getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "name_span")
-            ]
-        elif isinstance(each, tuple):
-            stack += each
+        else:
+            stack += ast.children(each, "name_span")
     return False
 
 

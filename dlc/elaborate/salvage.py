@@ -42,12 +42,7 @@ def _calls(statement: ast.Stmt) -> list[tuple[ast.Expr, tuple[ast.Arg, ...], ast
                 found.append((stage, (), stage))
         if isinstance(each, ast.ListComp | ast.Label):
             continue  # they bind names of their own
-        if isinstance(each, ast.Node):
-            stack += [
-                getattr(each, name) for name in each.__dataclass_fields__ if name not in ("span", "target")
-            ]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each, "target")
     return found
 
 
@@ -96,8 +91,5 @@ def _static(frame: Frame, node: ast.Expr) -> bool:
             value = frame.env.get(each.id)
             if isinstance(value, Tensor | GroupValue | Instance | Poison):
                 return False
-        if isinstance(each, ast.Node):
-            stack += [getattr(each, name) for name in each.__dataclass_fields__ if name != "span"]
-        elif isinstance(each, tuple):
-            stack += each
+        stack += ast.children(each)
     return True

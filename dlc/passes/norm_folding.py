@@ -93,16 +93,15 @@ After:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
-from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
-from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
+from dlc.ir.nodes import Function, Op, Param, Program, Value
+from dlc.ir.splice import Draws, Splice, has_paths, prefixed
 from dlc.passes.base import use_counts
-from dlc.passes.prepared import Additions, Inputs, PrepareFunctions, read, sibling
-from dlc.types.facts import Facts
+from dlc.passes.prepared import Inputs, Preparing, read, sibling
 from dlc.types.tensor import TensorType
 
 # Layers that are linear in their weights, whose first axis is the output's channels.
@@ -117,12 +116,7 @@ class NormFolding:
     name: str = "norm-folding"
 
     def run(self, program: Program) -> Program:
-        prepare = PrepareFunctions(program)
-        functions = {
-            name: each if each.training or each.library else _Folder(each, prepare).run()
-            for name, each in program.functions.items()
-        }
-        return prepare.joined(functions) if prepare.added else program
+        return _Folder.program(program)
 
 
 @dataclass(frozen=True)
@@ -166,35 +160,17 @@ class _Pair:
 _LOCAL = {"gamma": "weight", "beta": "bias"}
 
 
-@dataclass
-class _Folder:
-    function: Function
-    prepare: PrepareFunctions
-
-    def run(self) -> Function:
-        body = self._body(self.function.body, None)
-        return self.added.applied(body) if self.added.params else self.function
-
-    @cached_property
-    def added(self) -> Additions:
-        return Additions(self.function)
-
-    @cached_property
-    def names(self) -> Names:
-        return Names.of(self.function)
-
+class _Folder(Preparing):
     @cached_property
     def uses(self) -> Mapping[str, int]:
         return use_counts(self.function)
 
-    def _body(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
         result: list[Op] = []
         layers: dict[str, Op] = {}
         folded: set[str] = set()
         for op in body:
-            if op.region is not None:
-                region = Region(op.region.args, self._body(op.region.body, op), op.region.results)
-                op = replace(op, region=region)
+            op = self.within(op)
             pair = self._pair(layers, op)
             if pair is not None:
                 folded.add(pair.layer.out.name)
@@ -234,7 +210,7 @@ class _Folder:
         ops = splice.body(inside.body)
         if pair.has_bias:
             return ops
-        builder = Builder(Facts(self.function.facts), names=self.names.fresh)
+        builder = self.builder
         builder.span = pair.norm.span
         bias = read(builder, paths["bias"], pair.channels)
         ones = (1,) * (out.type.rank - 2)

@@ -52,16 +52,14 @@ After:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
-from dlc.ir.nodes import Function, Op, Program, Region, Value
-from dlc.ir.splice import Names, prefixed
-from dlc.passes.prepared import Additions, PrepareFunctions, read
+from dlc.ir.nodes import Op, Program, Value
+from dlc.ir.splice import prefixed
+from dlc.passes.prepared import Preparing, read
 from dlc.types.dims import Dim
-from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 
@@ -74,32 +72,11 @@ class ParallelLinears:
     name: str = "parallel-linears"
 
     def run(self, program: Program) -> Program:
-        prepare = PrepareFunctions(program)
-        functions = {
-            name: each if each.training or each.library else _Joiner(each, prepare).run()
-            for name, each in program.functions.items()
-        }
-        return prepare.joined(functions) if prepare.added else program
+        return _Joiner.program(program)
 
 
-@dataclass
-class _Joiner:
-    function: Function
-    prepare: PrepareFunctions
-
-    def run(self) -> Function:
-        body = self._body(self.function.body, None)
-        return self.added.applied(body) if self.added.params else self.function
-
-    @cached_property
-    def added(self) -> Additions:
-        return Additions(self.function)
-
-    @cached_property
-    def names(self) -> Names:
-        return Names.of(self.function)
-
-    def _body(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+class _Joiner(Preparing):
+    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
         body = tuple(body)
         groups = _groups(body)
         merged = {op.out.name for group in groups.values() for op in group}
@@ -107,8 +84,7 @@ class _Joiner:
         for op in body:
             name = op.out.name if op.outputs else ""
             if op.region is not None:
-                region = Region(op.region.args, self._body(op.region.body, op), op.region.results)
-                result.append(replace(op, region=region))
+                result.append(self.within(op))
             elif name in groups:
                 result += self._merged(groups[name], repeat)
             elif name not in merged:
@@ -116,7 +92,7 @@ class _Joiner:
         return tuple(result)
 
     def _merged(self, group: Sequence[Op], repeat: Op | None) -> list[Op]:
-        builder = Builder(Facts(self.function.facts), names=self.names.fresh)
+        builder = self.builder
         builder.span = group[0].span
         x = Value(group[0].inputs[0], self._operand(group[0]))
         weight = self._param(builder, group, "weight", repeat)

@@ -3,13 +3,16 @@ that make them. The spec's own parameters and instances stay as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import INDEX
-from dlc.ir.nodes import Function, Op, Param, Program, Value
+from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.paths import turn_paths
+from dlc.ir.splice import Names
+from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 # (name of an input, its type); what the inputs, as values of the builder, make.
@@ -44,6 +47,51 @@ class PrepareFunctions:
     def joined(self, functions: dict[str, Function]) -> Program:
         """The program with changed functions, and those added in front of them."""
         return self.program.with_functions({**self.added, **functions})
+
+
+@dataclass
+class Preparing:
+    """A pass at work on one function: `rewritten` is its body, or that of a repeat in it."""
+
+    function: Function
+    prepare: PrepareFunctions
+
+    @classmethod
+    def program(cls, program: Program) -> Program:
+        """The program with every function rewritten, but for those of training and the library."""
+        prepare = PrepareFunctions(program)
+        functions = {
+            name: each if each.training or each.library else cls(each, prepare).run()
+            for name, each in program.functions.items()
+        }
+        return prepare.joined(functions) if prepare.added else program
+
+    def run(self) -> Function:
+        body = self.rewritten(self.function.body, None)
+        return self.added.applied(body) if self.added.params else self.function
+
+    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+        raise NotImplementedError
+
+    def within(self, op: Op) -> Op:
+        """A repeat with its own body rewritten; any other op as it is."""
+        if op.region is None:
+            return op
+        body = self.rewritten(op.region.body, op)
+        return replace(op, region=Region(op.region.args, body, op.region.results))
+
+    @cached_property
+    def added(self) -> Additions:
+        return Additions(self.function)
+
+    @cached_property
+    def names(self) -> Names:
+        return Names.of(self.function)
+
+    @property
+    def builder(self) -> Builder:
+        """A new builder of ops for this function."""
+        return Builder(Facts(self.function.facts), names=self.names.fresh)
 
 
 class Additions:

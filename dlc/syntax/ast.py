@@ -6,6 +6,7 @@ Nodes are immutable and carry the span of the text they came from. Spans do not 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
@@ -33,6 +34,15 @@ class Node:
 
     def _compared(self) -> tuple[Any, ...]:
         return tuple(getattr(self, each.name) for each in fields(self) if each.compare)
+
+
+def children(tree: object, *but: str) -> Sequence[Any]:
+    """What stands directly below a node, spans and the fields named aside; the elements of a tuple. For walks with a stack."""
+    if isinstance(tree, Node):
+        return [
+            getattr(tree, name) for name in tree.__dataclass_fields__ if name != "span" and name not in but
+        ]
+    return tree if isinstance(tree, tuple) else ()
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
