@@ -89,6 +89,8 @@ def _static_difference(made: Class, group: Sequence[Class]) -> str:
         shared = all(each.get(name) == value for each in statics)
         if not shared or any(each.get(name) == value for each in others):
             continue
+        if value is None:
+            return f"Without{camel(name)}"
         if isinstance(value, bool):
             return camel(name) if value else f"Without{camel(name)}"
         if isinstance(value, str):

@@ -486,7 +486,7 @@ def _holds(value: Any, names: set[str]) -> bool:
 
 
 def _append_repeat(frame: Frame, plan: Plan, run: Run, names: dict[str, str], turns: list[Turn]) -> None:
-    first, second, template = plan.first, plan.second, plan.template
+    second, template = plan.second, plan.template
     unique = _first_by_value(plan.carried, second[0].before)
     inner: dict[str, str] = {}
     args: list[Value] = []
@@ -495,12 +495,16 @@ def _append_repeat(frame: Frame, plan: Plan, run: Run, names: dict[str, str], tu
         inner[entering.name] = frame.builder.fresh(name)
         args.append(Value(inner[entering.name], entering.type))
     ops = [op for turn in second for op in turn.ops]
-    others = [op for turn in first for op in turn.ops]
+    others = [op for turn in plan.first for op in turn.ops]
+    # The second round shows what is carried; its values get the first one's names, which nothing else has any more.
+    for op, other in zip(ops, others, strict=True):
+        inner.update((value.name, first.name) for value, first in zip(op.outputs, other.outputs, strict=True))
     body = tuple(
-        template.applied(op.renamed({**names, **inner}), other) for op, other in zip(ops, others, strict=True)
+        _with_outputs(template.applied(op.renamed({**names, **inner}), other), other)
+        for op, other in zip(ops, others, strict=True)
     )
     exits = [second[-1].after[name].name for name in unique]
-    entering_names = tuple(_resolved(first[0].before[name].name, names) for name in unique)
+    entering_names = tuple(_resolved(plan.first[0].before[name].name, names) for name in unique)
     outputs = tuple(Value(frame.builder.fresh(name), second[0].before[name].type) for name in unique)
     attrs = (("count", run.count), ("start", template.start), ("step", template.step))
     region = Region(tuple(args), body, tuple(inner.get(name, name) for name in exits))
@@ -508,6 +512,14 @@ def _append_repeat(frame: Frame, plan: Plan, run: Run, names: dict[str, str], tu
     last = turns[min(run.first + run.period * run.count, len(turns)) - 1]
     for name, out in zip(unique, outputs, strict=True):
         names[last.after[name].name] = out.name
+
+
+def _with_outputs(op: Op, other: Op) -> Op:
+    """The operation with another's names of results."""
+    outputs = (
+        replace(value, name=named.name) for value, named in zip(op.outputs, other.outputs, strict=True)
+    )
+    return replace(op, outputs=tuple(outputs))
 
 
 def _resolved(name: str, names: dict[str, str]) -> str:
