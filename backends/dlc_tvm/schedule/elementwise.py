@@ -11,6 +11,7 @@ from tvm.s_tir.schedule import ScheduleError
 from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
+    compares_places_with_data,
     constant,
     contiguous,
     extent,
@@ -111,9 +112,10 @@ def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:
         if size > 1 and size & (size - 1) == 0:
             sch.vectorize(loop)
         return None
+    partition = not compares_places_with_data(sch.get(loop))
     outer, inner = sch.split(loop, [None, lanes])
     sch.vectorize(inner)
-    if size is None or size % lanes:
+    if partition and (size is None or size % lanes):
         sch.annotate(outer, SPLIT_OFF_TAIL, 1)
     return outer
 

@@ -102,6 +102,31 @@ def loads(expression: Any) -> list[Any]:
     return found
 
 
+def compares_places_with_data(stmt: Any) -> bool:
+    """Whether a condition in a statement compares an index with what a tensor holds, as `i - start[0] >= 0`.
+
+    TVM's loop partitioning must not see such a condition: it takes the load for a constant of the loop, and, depending on the
+    order of its own sets, drops the guard (0.27)."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(stmt, (tirx.Select, lambda each: found.append(each.condition)))
+    tvm_ffi.structural_walk(stmt, (Call, lambda each: found.extend(each.args[:1] if _chooses(each) else ())))
+    return any(loads(condition) and _has_index(condition) for condition in found)
+
+
+def _chooses(call: Any) -> bool:
+    return getattr(call.op, "name", "").endswith("if_then_else")
+
+
+def _has_index(expression: Any) -> bool:
+    """Whether a variable stands in an expression outside of what it reads from tensors."""
+    if isinstance(expression, TensorLoad):
+        return False
+    if isinstance(expression, tirx.Var):
+        return True
+    parts = [getattr(expression, name, None) for name in ("a", "b", "value")]
+    return any(_has_index(each) for each in (*parts, *getattr(expression, "args", ())) if each is not None)
+
+
 def contiguous(block: Any, position: int, among: Sequence[Any] | None = None) -> bool:
     """Whether neighbours along one axis of a block read neighbours in memory, or the same element.
 

@@ -18,6 +18,7 @@ from dlc_tvm.schedule.nest import (
     Kernel,
     NotApplicable,
     calls,
+    compares_places_with_data,
     constant,
     contiguous,
     divides,
@@ -102,7 +103,8 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
         return [block.block_rv]
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
-    sch.annotate(outer, SPLIT_OFF_TAIL, 1)  # should the last vector be guarded
+    if not compares_places_with_data(kernel.stmt(block)):
+        sch.annotate(outer, SPLIT_OFF_TAIL, 1)  # should the last vector be guarded
     pieces = [sch.rfactor(partial, -1)]
     if wide:  # join the chains in vectors, before joining lanes
         *_, lane = sch.split(sch.get_loops(block.block_rv)[-1], [None, lanes])

@@ -151,3 +151,12 @@ def test_every_op_is_native_or_declared() -> None:
     names = {definition.name for definition in ops.all_ops()}
     assert UNSUPPORTED.keys() <= names
     assert names - NATIVE == UNSUPPORTED.keys()
+
+
+def test_a_guard_on_data_is_kept() -> None:
+    """TVM's loop partitioning dropped the guard of `update_slice` in one compilation of six."""
+    program, inputs = side_by_side(
+        next(each for each in DEFINITIONS if each.name == "update_slice"), "", opened
+    )
+    for _ in range(12):
+        compare(program, inputs, optimize=1)
