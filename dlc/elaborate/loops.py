@@ -218,13 +218,13 @@ def _handle(value: Any) -> bool:
 
 def _key(turn: Turn) -> Any:
     """What a turn does, free of the names of its values and of numbers in its paths."""
-    carried: dict[str, list[str]] = {}
-    for name in _carried(turn):
+    changed, carried = _carried(turn), dict[str, list[str]]()
+    for name in changed:
         value = turn.before[name]
         if isinstance(value, Tensor):
             carried.setdefault(value.name, []).append(name)
     names: dict[str, Any] = {value: ("carry", tuple(which)) for value, which in carried.items()}
-    return tuple(_op_key(op, names) for op in turn.ops), tuple(_exits(turn, names))
+    return tuple(_op_key(op, names) for op in turn.ops), tuple(_exits(turn, names, changed))
 
 
 def _op_key(op: Op, names: dict[str, Any]) -> Any:
@@ -251,10 +251,10 @@ def _op_key(op: Op, names: dict[str, Any]) -> Any:
     return key
 
 
-def _exits(turn: Turn, names: dict[str, Any]) -> list[Any]:
+def _exits(turn: Turn, names: dict[str, Any], changed: Sequence[str]) -> list[Any]:
     """What each carried name holds at the end of the turn, and which static values it changed."""
     exits: list[Any] = []
-    for name in _carried(turn):
+    for name in changed:
         value = turn.after.get(name)
         exits.append((name, names.get(value.name, value.name) if isinstance(value, Tensor) else "?"))
     return exits

@@ -3,6 +3,7 @@ that make them. The spec's own parameters and instances stay as they are."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,7 +51,7 @@ class PrepareFunctions:
 
 
 @dataclass
-class Preparing:
+class Preparing(ABC):
     """A pass at work on one function: `rewritten` is its body, or that of a repeat in it."""
 
     function: Function
@@ -70,8 +71,9 @@ class Preparing:
         body = self.rewritten(self.function.body, None)
         return self.added.applied(body) if self.added.params else self.function
 
+    @abstractmethod
     def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
-        raise NotImplementedError
+        """A body, of the function or of a repeat in it, with the parameters that it wants."""
 
     def within(self, op: Op) -> Op:
         """A repeat with its own body rewritten; any other op as it is."""

@@ -5,37 +5,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 
-import dlc
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
 from tests.reference.cases import CASES, Case
+from tests.reference.small import generic, model_of
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-def generic(weights: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights without the zeros and ones of initial values, which hide faults."""
-    rng = np.random.default_rng(seed)
-    return {path: _generic(path, value, rng) for path, value in weights.items()}
-
-
-def _generic(path: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if value.dtype.kind != "f":
-        return value
-    if path.endswith("running_var"):
-        return (value * rng.uniform(0.5, 1.5, value.shape)).astype(value.dtype)
-    return (value + 0.05 * rng.standard_normal(value.shape)).astype(value.dtype)
-
-
-def model_of(case: Case) -> Any:
-    model = dlc.load(case.path)[case.model](**case.settings)
-    optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
-    return model.with_inputs(*optional) if optional else model
 
 
 @cache

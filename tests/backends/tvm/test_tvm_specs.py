@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from reference.cases import CASES
+from reference.small import generic, model_of
 
 import dlc
 from dlc.runtime.inputs import random_inputs
@@ -35,27 +36,6 @@ model Net()(x: [B, 3, H, W]) -> (y: [B, 8, (H - 1) // 2 + 1, (W - 1) // 2 + 1], 
     return half, half |> max_pool(3, stride=2, padding=1) |> global_avg_pool |> linear(5) as head
 }
 """
-
-
-def model_of(name: str) -> Any:
-    case = BY_NAME[name]
-    model = dlc.load(case.path)[case.model](**case.settings)
-    optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
-    return model.with_inputs(*optional) if optional else model
-
-
-def generic(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights without the zeros and ones of initial values, which hide faults."""
-    rng = np.random.default_rng(0)
-    return {path: _generic(path, value, rng) for path, value in weights.items()}
-
-
-def _generic(path: str, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if value.dtype.kind != "f":
-        return value
-    if path.endswith("running_var"):
-        return (value * rng.uniform(0.5, 1.5, value.shape)).astype(value.dtype)
-    return (value + 0.05 * rng.standard_normal(value.shape)).astype(value.dtype)
 
 
 def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], bound: float = 1e-5) -> None:
@@ -95,7 +75,7 @@ SLOW = pytest.mark.slow
     ],
 )
 def test_one_library_for_all_sizes(name: str, optimize: int) -> None:
-    check(model_of(name), optimize, SIZES[name])
+    check(model_of(BY_NAME[name]), optimize, SIZES[name])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +83,7 @@ def test_one_library_for_all_sizes(name: str, optimize: int) -> None:
     [("gpt2", "bf16", 0.1), ("lenet5", "f16", 0.01), pytest.param("gpt2", "f64", 1e-12, marks=SLOW)],
 )
 def test_precision(name: str, precision: str, bound: float) -> None:
-    model = model_of(name)
+    model = model_of(BY_NAME[name])
     weights = generic(model.initial_weights(0))
     inputs = random_inputs(model.program)
     found = model.compile("tvm", weights=weights, precision=precision, optimize=1)(**inputs)
