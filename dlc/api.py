@@ -252,11 +252,21 @@ class Model:
         precision: str = "f32",
         target: str = "",
         training: bool = False,
+        functions: bool = False,
     ) -> Artifact:
-        """The model as files of a backend, in memory. Raises SpecError for an unknown backend or an op that it lacks."""
+        """The model as files of a backend, in memory. `functions` keeps its modules as functions of an ONNX file, which
+        is flat otherwise. Raises SpecError for an unknown backend or an op that it lacks."""
         from dlc.runtime.compile import emit
 
-        return emit(self, backend, optimize=optimize, precision=precision, target=target, training=training)
+        return emit(
+            self,
+            backend,
+            optimize=optimize,
+            precision=precision,
+            target=target,
+            training=training,
+            functions=functions,
+        )
 
     def compile(
         self,

@@ -33,7 +33,8 @@ class EmitOptions:
 
     `name` names the emitted package or file (a checked identifier, such as `gpt2`); `optimize` is the -O level the
     program was prepared with; `precision` is what `float` means ("f32", "bf16", "f16", "f64"); `target` is for backends
-    that compile ("llvm", "cuda"); `training` asks for what training needs besides (losses, buffer updates); `header`
+    that compile ("llvm", "cuda"); `training` asks for what training needs besides (losses, buffer updates); `functions` keeps modules as functions of the
+    file, for formats that have them and are written flat otherwise; `header`
     are lines of a comment for emitted source (digest of the spec, version of dlc). `vary` gives the same model
     with other values of the static parameters named, or None, to a backend whose source takes static parameters as
     arguments: which number stands for which parameter is seen from what changes."""
@@ -43,6 +44,7 @@ class EmitOptions:
     precision: str = "f32"
     target: str = ""
     training: bool = False
+    functions: bool = False
     header: tuple[str, ...] = ()
     vary: Callable[[tuple[str, ...]], Program | None] = no_variants
 

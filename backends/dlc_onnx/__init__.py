@@ -1,4 +1,4 @@
-"""The ONNX backend: a program as one model file, its modules kept as functions, run by onnxruntime.
+"""The ONNX backend: a program as one model file, flat or with its modules kept as functions, run by onnxruntime.
 
 `onnx` is imported by `emit`, `onnxruntime` by `load`.
 """
@@ -24,6 +24,7 @@ class OnnxBackend:
 
     name = "onnx"
     requires = ("onnx", "onnxruntime")
+    keeps_functions = True  # EmitOptions.functions
 
     def is_native(self, op: Op) -> bool:
         from dlc_onnx.emit import is_native
@@ -35,11 +36,13 @@ class OnnxBackend:
 
         return emit(program, options)
 
-    def with_weights(self, artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Artifact:
-        """The model with its parameters as initializers, their values in a safetensors file beside it."""
+    def with_weights(
+        self, artifact: Artifact, weights: Mapping[str, np.ndarray], *, single_file: bool = False
+    ) -> Artifact:
+        """The model with its parameters as initializers, their values in a safetensors file beside it, or in it."""
         from dlc_onnx.weights import with_weights
 
-        return with_weights(artifact, weights)
+        return with_weights(artifact, weights, single_file=single_file)
 
     def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], *, device: str = "cpu") -> Runnable:
         from dlc_onnx.load import load

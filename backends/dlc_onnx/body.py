@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from dlc.ir.splice import Names
 from dlc.ops.arrays import numpy_dtype
+from dlc_onnx.naming import Numbered
 from dlc_onnx.rows import DTYPES, MOVES, OPSET, TYPES, WIDER_IN
 from dlc_onnx.template import Ref
 
@@ -27,14 +28,16 @@ Operand = str | Number | Sequence[int]
 class Body:
     """Appends nodes. `wider` are the dtypes that are computed in others (see `rows.WIDER`).
 
-    Names of values are unique; what a node makes on the way to an op's result is named after that result (`scope`)."""
+    Nodes are named by `scope`, the path of the instance at work, and their kind; results are called after their node,
+    as long as they get no better name. Names of nodes and of values are unique."""
 
-    names: Names
     wider: Mapping[str, str] = field(default_factory=dict)
+    names: Numbered = field(default_factory=Numbered)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     dtypes: dict[str, str] = field(default_factory=dict)
     scope: str = ""
     place: str = ""
+    node_names: Numbered = field(default_factory=Numbered)
     _shared: dict[Any, Ref] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)
 
@@ -54,8 +57,8 @@ class Body:
             array = np.array(value, numpy_dtype(dtype)).reshape(tuple(shape))
         key = (dtype, array.shape, array.tobytes())
         if key not in self._shared:
-            name = self.define("const", dtype)
-            self._append("Constant", [], [name], {"value": tensor(array, dtype)})
+            with self.at(""):
+                (name,) = self._node("Constant", [], [dtype], {"value": tensor(array, dtype)})
             self.share(key, name)
         return self._shared[key]
 
@@ -89,12 +92,21 @@ class Body:
         return result
 
     def call(
-        self, function: str, domain: str, inputs: Sequence[str], outputs: Sequence[tuple[str, str]]
+        self, function: str, domain: str, name: str, inputs: Sequence[str], outputs: Sequence[tuple[str, str]]
     ) -> list[Ref]:
-        """Append a call of a function of the model; `outputs` are names to take, and dtypes."""
-        results = [self.define(name, dtype) for name, dtype in outputs]
-        self._append(function, list(inputs), results, {}, domain)
+        """Append a call of a function of the model, under a name; `outputs` are names to take, and dtypes."""
+        results = [self.define(hint, dtype) for hint, dtype in outputs]
+        self._append(function, self.node_names.fresh(name), list(inputs), results, {}, domain)
         return results
+
+    @contextmanager
+    def at(self, scope: str, place: str = "") -> Iterator[None]:
+        """Let nodes be named under another path, and say which place of the spec they come from."""
+        before, self.scope, self.place = (self.scope, self.place), scope, place
+        try:
+            yield
+        finally:
+            self.scope, self.place = before
 
     def rename(self, old: str, new: str) -> Ref:
         """Let the result of the last node have another name. Nothing may have used it yet."""
@@ -119,12 +131,6 @@ class Body:
 
     def shared(self, key: Any) -> Ref | None:
         return self._shared.get(key)
-
-    def name_nodes(self) -> None:
-        """Name every node, once all are there: calls by their instance's path, others by their result."""
-        names = Names()
-        for node in self.nodes:
-            node.name = names.fresh(node.name or node.output[0])
 
     # How nodes come about
 
@@ -167,12 +173,9 @@ class Body:
         """A node, computed in wider dtypes where its own are only for storage."""
         wider = self._wider(kind)
         if not any(self.dtypes[name] in wider for name in inputs if name):
-            results = [self.define(f"{self.scope}.{kind}", dtype) for dtype in dtypes]
-            self._append(kind, list(inputs), results, attrs)
-            return results
+            return self._node(kind, inputs, dtypes, attrs)
         wide = [self._widened(name, wider) if name else name for name in inputs]
-        results = [self.define(f"{self.scope}.{kind}", wider.get(dtype, dtype)) for dtype in dtypes]
-        self._append(kind, wide, results, attrs)
+        results = self._node(kind, wide, [wider.get(dtype, dtype) for dtype in dtypes], attrs)
         return [self.cast(result, dtype) for result, dtype in zip(results, dtypes, strict=True)]
 
     def _wider(self, kind: str) -> Mapping[str, str]:
@@ -187,9 +190,18 @@ class Body:
             return Ref(name)
         return self.shared(("wide", name)) or self.share(("wide", name), self.cast(name, wide))
 
+    def _node(
+        self, kind: str, inputs: Sequence[str], dtypes: Sequence[str], attrs: Mapping[str, Any]
+    ) -> list[Ref]:
+        name = self.node_names.fresh(f"{self.scope}/{kind}")
+        results = [self.define(name, dtype) for dtype in dtypes]
+        self._append(kind, name, inputs, results, attrs)
+        return results
+
     def _append(
         self,
         kind: str,
+        name: str,
         inputs: Sequence[str],
         outputs: Sequence[str],
         attrs: Mapping[str, Any],
@@ -205,7 +217,7 @@ class Body:
             kind,
             list(inputs),
             list(outputs),
-            name=self.scope if domain else "",
+            name=name,
             doc_string=self.place or None,
             domain=domain,
             **attrs,

@@ -1,4 +1,4 @@
-"""A program as an ONNX model: the entry function is the graph, all others are functions of the model.
+"""A program as an ONNX model: the entry function is the graph; all others stand in it, or are functions of the model.
 
 Parameters are inputs of the graph under their paths, behind the data; `weights.with_weights` gives them values. Draws of
 randomness are inputs too (`normal`, `uniform_2`, …): ONNX's own generators take neither a seed per run nor a
@@ -35,9 +35,10 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     program, draws = hoist_randomness(unroll(resolve_float(program, options.precision)))
     # A GPU computes in bf16 itself.
     wider = {k: v for k, v in rows.WIDER.items() if not (k == "bf16" and options.target == "cuda")}
-    emission = Emission(program, wider)
+    emission = Emission(program, wider, inline=not options.functions)
     writer = FunctionWriter(emission, program.main)
     writer.write()
+    emission.name_functions(writer.body.nodes)
     meta = _meta(program, writer, draws, options)
     model = _model(writer, emission, options, meta)
     return Artifact("onnx", {f"{options.name}.onnx": model.SerializeToString(deterministic=True)}, meta)
@@ -56,7 +57,9 @@ def _model(
         doc_string=writer.function.doc,
         value_info=writer.value_infos()[len(writer.inputs) :],
     )
-    opsets = [helper.make_opsetid("", rows.OPSET), helper.make_opsetid(rows.DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", rows.OPSET)]
+    if emission.protos:
+        opsets.append(helper.make_opsetid(rows.DOMAIN, 1))
     model: onnx.ModelProto = helper.make_model(
         graph,
         functions=list(emission.protos.values()),
@@ -67,7 +70,27 @@ def _model(
         ir_version=rows.IR_VERSION,
     )
     helper.set_model_props(model, {"dlc": json.dumps(meta)})
+    _complete_shapes(model)
     return model
+
+
+def _complete_shapes(model: onnx.ModelProto) -> None:
+    """Types of the values between nodes that say one op together: as ONNX infers them, where it knows all dims."""
+    from onnx import shape_inference
+
+    graph = model.graph
+    known = {each.name for each in (*graph.value_info, *graph.input, *graph.output)}
+    inferred = shape_inference.infer_shapes(model, data_prop=True).graph.value_info
+    graph.value_info.extend(each for each in inferred if each.name not in known and _is_complete(each))
+
+
+def _is_complete(info: onnx.ValueInfoProto) -> bool:
+    type = info.type.tensor_type
+    axes = type.shape.dim
+    return type.HasField("shape") and all(
+        each.HasField("dim_value") or (each.dim_param and not each.dim_param.startswith("unk__"))
+        for each in axes
+    )
 
 
 def _graph_inputs(writer: FunctionWriter) -> list[onnx.ValueInfoProto]:

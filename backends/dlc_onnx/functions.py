@@ -1,28 +1,31 @@
-"""Functions of a program as ONNX functions: parameters become inputs behind the data, in the order of their first use.
+"""Functions of a program as nodes of ONNX: parameters become inputs behind the data, in the order of their first use.
 
-Every module of the spec, and every composite that ONNX has no node for, is a function of the model, called once per
-instance. A `repeat` is unrolled into calls of one function: onnxruntime runs an ONNX Loop turn by turn, with copies of
-the carried values, and optimises nothing across turns.
-
-What a function checks (`require`) and the new values of its buffers (`update`) are further outputs, which callers hand on.
+By default all bodies stand in the graph, one instance after the other, as many readers of ONNX know no functions. Where
+functions are kept, every module of the spec, and every composite that ONNX has no node for, is a function of the model,
+called once per instance; what it checks (`require`) and the new values of its buffers (`update`) are further outputs,
+which callers hand on. A `repeat` is unrolled in both: onnxruntime runs an ONNX Loop turn by turn, with copies of the
+carried values, and optimises nothing across turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Function, Op, Program
+from dlc.ir.nodes import Function, Op, Program, Value
 from dlc.ir.paths import Paths
-from dlc.ir.splice import Names, prefixed
+from dlc.ir.splice import prefixed
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 from dlc_onnx import layers, methods, rows
 from dlc_onnx.body import Body
+from dlc_onnx.frames import Frame, inlined
+from dlc_onnx.naming import Numbered, function_names, within
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
@@ -61,13 +64,15 @@ class Emitted:
 
 @dataclass
 class Emission:
-    """The functions of a program that the entry needs, made when they are first called."""
+    """The functions of a program that the entry needs, made when they are first called; none where all is `inline`."""
 
     program: Program
     wider: Mapping[str, str]
+    inline: bool = True
     protos: dict[str, onnx.FunctionProto] = field(default_factory=dict)
     _emitted: dict[str, Emitted] = field(default_factory=dict)
     _bodies: dict[bytes, str] = field(default_factory=dict)
+    _members: dict[str, list[Function]] = field(default_factory=dict)
 
     @cached_property
     def paths(self) -> Paths:
@@ -81,16 +86,27 @@ class Emission:
         return self._emitted[name]
 
     def _deduplicated(self, name: str, writer: FunctionWriter) -> Emitted:
-        """Functions that differ only in sizes are one in ONNX, which has no types in them."""
+        """Functions that differ only in sizes are one in ONNX, which needs no types in them."""
         proto = writer.proto("")
         key: bytes = proto.SerializeToString(deterministic=True)
         first = self._bodies.setdefault(key, name)
+        self._members.setdefault(first, []).append(writer.function)
         if first == name:
             self.protos[name] = writer.proto(name)
             self.protos[name].value_info.extend(writer.value_infos())
         else:
             self.protos[first].ClearField("value_info")
         return Emitted(first, tuple(writer.params), tuple(writer.requires), tuple(writer.updated))
+
+    def name_functions(self, graph: Sequence[onnx.NodeProto]) -> None:
+        """Give all functions their names in the model, once it is known which there are."""
+        nodes = [*graph, *(node for proto in self.protos.values() for node in proto.node)]
+        calls = [node for node in nodes if node.domain == rows.DOMAIN]
+        names = function_names(self._members, Counter(node.op_type for node in calls))
+        for node in calls:
+            node.op_type = names[node.op_type]
+        for name, proto in self.protos.items():
+            proto.name = names[name]
 
 
 class FunctionWriter:
@@ -99,19 +115,18 @@ class FunctionWriter:
     def __init__(self, emission: Emission, function: Function) -> None:
         self.emission = emission
         self.function = function
-        self.types = function.types()
-        self.names = Names()
-        self.body = Body(self.names, emission.wider)
+        self.body = Body(emission.wider)
         self.inputs = {each.name: self.body.define(each.name, each.type.dtype) for each in function.inputs}
-        self.outputs = [Ref(self.names.fresh(name)) for name, _ in function.outputs]
-        self.values: dict[str, Ref] = dict(self.inputs)
+        self.outputs = [Ref(self.body.names.fresh(name)) for name, _ in function.outputs]
         self.params: dict[str, Ref] = {}
         self.updated: dict[str, Ref] = {}
         self.requires: dict[str, Ref] = {}
         self.sizes = Sizes(function, self.body, self.inputs)
-        self._wanted: dict[str, Ref] = {}
+        self.frame = Frame(function.body, function.types(), values=dict(self.inputs))
         for (_, value), name in zip(function.outputs, self.outputs, strict=True):
-            self._wanted.setdefault(value, name)
+            self.frame.wanted.setdefault(value, name)
+        self._scopes = Numbered()
+        self._typed: dict[str, TensorType] = {}
 
     # What sayings ask
 
@@ -121,19 +136,21 @@ class FunctionWriter:
 
     def value(self, name: str) -> Ref:
         """ONNX's name of an operand ("" for one that is absent)."""
-        return self.values[name] if name else Ref("")
+        return self.frame.values[name] if name else Ref("")
 
     def operands(self, op: Op) -> list[Ref]:
         return [self.value(name) for name in op.inputs]
 
     def type(self, name: str) -> TensorType:
-        return self.types[name]
+        return self.frame.types[name]
 
     def callee(self, op: Op) -> Function:
         return self.emission.program.functions[op.callee]
 
     def parameter(self, path: str) -> Ref:
-        """The parameter or buffer at a path relative to this function: its new value once it was updated, else an input."""
+        """The parameter or buffer at a path relative to the body at work: its new value once it was updated, else an
+        input."""
+        path = self.frame.parameter(path)
         if path in self.updated:
             return self.updated[path]
         if path not in self.params:
@@ -149,18 +166,22 @@ class FunctionWriter:
     # Writing
 
     def write(self) -> None:
-        for op in self.function.body:
-            self.body.scope = op.path or (op.outputs[0].name if op.outputs else op.op)
-            self.body.place = f"{op.span.file.rsplit('/', 1)[-1]}:{op.span}" if op.span.line else ""
-            self._write(op)
-        self.body.place, self.body.scope = "", "output"
+        self._write_body()
         for (_, value), name in zip(self.function.outputs, self.outputs, strict=True):
             # An input, or a value under two names, is handed out as a copy.
-            if self.values[value] != name:
-                self.body.rename(self.body.one("Identity", self.values[value]), name)
-        for table in (self.requires, self.updated):
-            table.update((key, self.body.one("Identity", value)) for key, value in list(table.items()))
-        self.body.name_nodes()
+            if self.value(value) != name:
+                self.body.rename(self.body.one("Identity", self.value(value)), name)
+        for prefix, table in (("/require", self.requires), ("/update", self.updated)):
+            with self.body.at(prefix):
+                table.update((key, self.body.one("Identity", value)) for key, value in list(table.items()))
+        read = {name for node in self.body.nodes for name in node.input}
+        self.params = {path: name for path, name in self.params.items() if name in read}
+
+    def _write_body(self) -> None:
+        for op in self.frame.body:
+            place = f"{op.span.file.rsplit('/', 1)[-1]}:{op.span}" if op.span.line else ""
+            with self.body.at(self.frame.scope_of(op), place):
+                self._write(op)
 
     def _write(self, op: Op) -> None:
         structural = _STRUCTURAL.get(op.op)
@@ -192,28 +213,51 @@ class FunctionWriter:
         results = result if isinstance(result, tuple) else (result,)
         for value, name in zip(op.outputs, results, strict=True):
             if self.body.fresh_result(name):
-                wanted = self._wanted.get(value.name)
-                name = self.body.rename(name, wanted or self.names.fresh(value.name))
-            self.values[value.name] = self.body.keep(Ref(name))
+                name = self._named(op, value, name)
+            self._set(value, self.body.keep(Ref(name)))
+
+    def _named(self, op: Op, value: Value, made: str) -> str:
+        """The result of the last node under the best name that there is for it."""
+        wanted = self.frame.wanted.pop(value.name, None)
+        if wanted is not None:
+            return self.body.rename(made, wanted if wanted in self.outputs else self.body.names.fresh(wanted))
+        hint = self.frame.hint(op, value)
+        return self.body.rename(made, self.body.names.fresh(hint)) if hint else made
+
+    def _set(self, value: Value, name: Ref) -> None:
+        self.frame.values[value.name] = name
+        self._typed.setdefault(name, value.type)
 
     def _call(self, op: Op) -> None:
-        callee = self.callee(op)
-        if not callee.body:
-            inner = dict(zip((each.name for each in callee.inputs), filter(None, op.inputs), strict=True))
-            self.bind(op, tuple(self.value(inner[value]) for _, value in callee.outputs))
-            return
+        if self.emission.inline or not self.callee(op).body:
+            self._inline(op)
+        else:
+            self._call_function(op)
+
+    def _inline(self, op: Op) -> None:
+        """Write the callee's operations here."""
+        outer, callee = self.frame, self.callee(op)
+        self.frame = inner = inlined(outer, op, callee, self._scopes.fresh)
+        self.sizes.assume(inner.facts)
+        self._write_body()
+        self.frame = outer
+        for (_, result), value in zip(callee.outputs, op.outputs, strict=True):
+            self._set(value, inner.values[result])
+
+    def _call_function(self, op: Op) -> None:
         emitted = self.emission.function(op.callee)
         inputs = [self.value(name) for name in op.inputs if name]
         inputs += [self.parameter(prefixed(op.path, path)) for path in emitted.params]
         updates = [prefixed(op.path, path) for path in emitted.updates]
-        outputs = [(value.name, value.type.dtype) for value in op.outputs]
-        outputs += [("require", "bool") for _ in emitted.requires]
-        outputs += [("update", self.parameter_type(path).dtype) for path in updates]
-        results = self.body.call(emitted.name, rows.DOMAIN, inputs, outputs)
+        scope = within(self.frame.scope, op.path or self.callee(op).source.strip("_"))
+        outputs = [(self.frame.hint(op, value) or scope, value.type.dtype) for value in op.outputs]
+        outputs += [(f"{scope}/require", "bool") for _ in emitted.requires]
+        outputs += [(f"{scope}/update", self.parameter_type(path).dtype) for path in updates]
+        results = self.body.call(emitted.name, rows.DOMAIN, scope, inputs, outputs)
         count = len(op.outputs)
         for value, name in zip(op.outputs, results, strict=False):
-            wanted = self._wanted.get(value.name)
-            self.values[value.name] = self.body.keep(self.body.rename(name, wanted) if wanted else name)
+            wanted = self.frame.wanted.get(value.name)
+            self._set(value, self.body.keep(self.body.rename(name, wanted) if wanted else name))
         for message, name in zip(emitted.requires, results[count:], strict=False):
             self._require(message, name)
         self.updated.update(zip(updates, results[count + len(emitted.requires) :], strict=True))
@@ -221,15 +265,15 @@ class FunctionWriter:
     # Structural ops
 
     def _param(self, op: Op) -> None:
-        self.values[op.out.name] = self.parameter(str(op.attr("path")))
+        self.frame.values[op.out.name] = self.parameter(str(op.attr("path")))
 
     def _const(self, op: Op) -> None:
         type = op.out.type
         assert type.shape is not None
-        self.values[op.out.name] = self.body.const(op.attr("value"), type.dtype, type.shape)
+        self.frame.values[op.out.name] = self.body.const(op.attr("value"), type.dtype, type.shape)
 
     def _update(self, op: Op) -> None:
-        self.updated[str(op.attr("path"))] = self.value(op.inputs[0])
+        self.updated[self.frame.parameter(str(op.attr("path")))] = self.value(op.inputs[0])
 
     def _require_op(self, op: Op) -> None:
         self._require(str(op.attr("message")), self.value(op.inputs[0]))
@@ -257,11 +301,12 @@ class FunctionWriter:
 
     def value_infos(self) -> list[onnx.ValueInfoProto]:
         """The types of the function's values, in its own dims."""
-        names = {name: value for value, name in self.values.items() if value in self.types}
-        made = [name for node in self.body.nodes for name in node.output if name in names]
-        inputs = [(name, self.types[value]) for value, name in self.inputs.items()]
-        found = [*inputs, *((name, self.types[names[name]]) for name in made if name not in self.outputs)]
-        return [value_info(name, type) for name, type in found]
+        made = [name for node in self.body.nodes for name in node.output]
+        inside = (
+            (name, self._typed[name]) for name in made if name in self._typed and name not in self.outputs
+        )
+        inputs = ((self.inputs[each.name], each.type) for each in self.function.inputs)
+        return [value_info(name, type) for name, type in (*inputs, *inside)]
 
 
 _STRUCTURAL: Mapping[str, Any] = {

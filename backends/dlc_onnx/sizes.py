@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from dlc.emit.sizes import Source, readable
 from dlc.ir.nodes import Function
 from dlc.types.dims import Atom, Dim, Monomial
-from dlc.types.facts import Facts
+from dlc.types.facts import Facts, Relation
 from dlc_onnx.body import Body
 from dlc_onnx.template import Ref
 
@@ -26,6 +27,13 @@ class Sizes:
     def facts(self) -> Facts:
         return Facts(self.function.facts)
 
+    def assume(self, relations: Sequence[Relation]) -> None:
+        """Let what a body takes for granted, that stands in this function now, hold as well."""
+        new = [each for each in relations if self.facts.decide(each) is None]
+        if new:
+            self.function = replace(self.function, facts=(*self.function.facts, *new))
+            del self.facts
+
     @cached_property
     def sources(self) -> Mapping[str, Source]:
         return readable(self.function)
@@ -35,25 +43,29 @@ class Sizes:
         constants = [dim.constant for dim in dims]
         if None not in constants:
             return self.body.ints(each for each in constants if each is not None)
-        key = ("vector", tuple(dims))
-        known = self.body.shared(key)
-        if known is None:
-            known = self.body.share(key, self.body.one("Concat", *map(self.size, dims), axis=0))
-        return known
+        return self._once(
+            ("vector", tuple(dims)), lambda: self.body.one("Concat", *map(self.size, dims), axis=0)
+        )
 
     def scalar(self, dim: Dim) -> Ref:
         """A size as a number, i64[]."""
         if dim.constant is not None:
             return self.body.const(dim.constant, "i64")
-        key = ("scalar", dim)
-        return self.body.shared(key) or self.body.share(key, self.body.one("Squeeze", self.size(dim)))
+        return self._once(("scalar", dim), lambda: self.body.one("Squeeze", self.size(dim)))
 
     def size(self, dim: Dim) -> Ref:
         """A size as a list of one, i64[1]."""
         if dim.constant is not None:
             return self.body.ints([dim.constant])
-        key = ("size", dim)
-        return self.body.shared(key) or self.body.share(key, self._sum(dim))
+        return self._once(("size", dim), lambda: self._sum(dim))
+
+    def _once(self, key: Any, compute: Callable[[], Ref]) -> Ref:
+        """What all instances share belongs to none of them: its nodes are named at the root."""
+        known = self.body.shared(key)
+        if known is None:
+            with self.body.at(""):
+                known = self.body.share(key, compute())
+        return known
 
     def _sum(self, dim: Dim) -> Ref:
         total: Ref | None = None
@@ -100,7 +112,7 @@ class Sizes:
         source = self.sources[name]
         variable = self.inputs[self.function.inputs[source.input].name]
         read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)
-        found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(name))
+        found = self.body.rename(self._solved(source, name, read), self.body.names.fresh(f"/{name}"))
         return self.body.share(key, found)
 
     def _solved(self, source: Source, name: str, read: Ref) -> Ref:

@@ -1,7 +1,7 @@
-"""Weights in a model: parameters become initializers, whose values stand in a safetensors file beside it.
+"""Weights in a model: parameters become initializers, whose values stand in a safetensors file beside it, or in it.
 
 ONNX's external data is a file name, an offset and a length, so that one file serves both: any reader of safetensors sees
-tensors by path, any runtime of ONNX finds its initializers. It has no limit of 2 GB, as a model of one file has.
+tensors by path, any runtime of ONNX finds its initializers. It has no limit of 2 GiB, as a model of one file has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Artifact
+from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import training as problems
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc_onnx.body import tensor
 from dlc_onnx.rows import DTYPES, TYPES
@@ -26,28 +28,49 @@ CODES: Mapping[str, str] = {
     "i32": "I32", "i16": "I16", "i8": "I8", "u8": "U8", "bool": "BOOL",
 }  # fmt: skip
 ALIGNMENT = 64
+SINGLE_FILE = 2**31 - 2**20
 
 
-def with_weights(artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Artifact:
-    """The model with its parameters as initializers, and `NAME.safetensors` with their values.
+def with_weights(
+    artifact: Artifact, weights: Mapping[str, np.ndarray], *, single_file: bool = False
+) -> Artifact:
+    """The model with its parameters as initializers, and `NAME.safetensors` with their values; or all in a `single_file`.
 
     `weights` holds every parameter and buffer by its path; those that the model does not read are left out. Raises
-    KeyError for a path without a value, ValueError for one of another shape. A model that has weights stays as it is."""
+    KeyError for a path without a value, ValueError for one of another shape, SpecError for a single file that would be
+    too large. A model that has weights stays as it is."""
     name, model = parsed(artifact)
     paths = {onnx_name: path for path, onnx_name in artifact.meta["parameters"]}
     wanted = [each for each in model.graph.input if each.name in paths]
     if not wanted:
         return artifact
     arrays = {paths[each.name]: _fitting(each, paths[each.name], weights) for each in wanted}
-    content, places = safetensors(arrays)
-    file = name.removesuffix(".onnx") + ".safetensors"
     kept = [each for each in model.graph.input if each.name not in paths]
     del model.graph.input[:]
     model.graph.input.extend(kept)
+    if single_file:
+        _check_size(sum(array.nbytes for array in arrays.values()) + model.ByteSize())
+        inside = (tensor(arrays[paths[each.name]], DTYPES[_dtype(each)], each.name) for each in wanted)
+        model.graph.initializer.extend(inside)
+        return Artifact("onnx", {name: model.SerializeToString(deterministic=True)}, artifact.meta)
+    content, places = safetensors(arrays)
+    file = name.removesuffix(".onnx") + ".safetensors"
     for each in wanted:
         array = arrays[paths[each.name]]
         model.graph.initializer.append(_initializer(each.name, array, file, places[paths[each.name]]))
     return Artifact("onnx", {name: model.SerializeToString(deterministic=True), file: content}, artifact.meta)
+
+
+def _check_size(size: int) -> None:
+    """Protobuf's limit of a message. (Names and shapes of the weights are far below the margin.)"""
+    if size >= SINGLE_FILE:
+        message = f"the model with its weights would be a file of {size / 2**30:.1f} GiB; one file of ONNX holds 2 GiB"
+        help = "leave out --single-file: the weights then stand in a safetensors file beside the model"
+        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
+
+
+def _dtype(declared: onnx.ValueInfoProto) -> int:
+    return int(declared.type.tensor_type.elem_type)
 
 
 def parsed(artifact: Artifact) -> tuple[str, onnx.ModelProto]:

@@ -42,6 +42,12 @@ def register(app: typer.Typer) -> None:
         init: Annotated[bool, typer.Option("--init", help="Write seeded initial weights beside it.")] = False,
         seed: Seed = 0,
         training: Annotated[bool, typer.Option("--training", help="In training mode.")] = False,
+        functions: Annotated[
+            bool, typer.Option("--functions", help="For onnx: keep modules as functions of the file.")
+        ] = False,
+        single_file: Annotated[
+            bool, typer.Option("--single-file", help="For onnx: weights inside the model, not beside it.")
+        ] = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -59,6 +65,8 @@ def register(app: typer.Typer) -> None:
             precision=precision,
             target=emit_target,
             training=training,
+            functions=functions,
+            single_file=single_file,
             weights=weights,
             through=through,
             seed=seed if init else None,

@@ -62,9 +62,17 @@ def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
 
 
 def emit(
-    model: Model, backend_name: str, *, optimize: int, precision: str, target: str, training: bool
+    model: Model,
+    backend_name: str,
+    *,
+    optimize: int,
+    precision: str,
+    target: str,
+    training: bool,
+    functions: bool = False,
 ) -> Artifact:
-    return _emit(model, find_backend(backend_name), optimize, precision, target, training)[0]
+    backend = find_backend(backend_name)
+    return _emit(model, backend, optimize, precision, target, training, functions=functions)[0]
 
 
 def _emit(
@@ -75,12 +83,16 @@ def _emit(
     target: str,
     training: bool,
     *,
+    functions: bool = False,
     read: bool = True,
 ) -> tuple[Artifact, Program]:
     """The artifact and the program it says. What nobody will `read`, or make with other arguments, takes less time."""
     if precision not in PRECISIONS:
         message = f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}"
         raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message)])
+    if functions and not getattr(backend, "keeps_functions", False):
+        message = f"the backend {backend.name} has no choice between a flat form and one of functions"
+        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message, help="functions are for onnx")])
 
     def lowered(model: Model) -> Program:
         return lower(model.training_program if training else model.program, backend, optimize)
@@ -92,6 +104,7 @@ def _emit(
         precision=precision,
         target=target,
         training=training,
+        functions=functions,
         header=header(model),
         vary=Varied(model, lowered) if read else no_variants,
     )
@@ -176,23 +189,29 @@ def write_artifact(
     precision: str = "f32",
     target: str = "",
     training: bool = False,
+    functions: bool = False,
+    single_file: bool = False,
     weights: str | os.PathLike[str] | None = None,
     through: str | None = None,
     seed: int | None = None,
 ) -> list[Path]:
-    """Write a model's artifact, with its weights beside it as safetensors where a file or a seed is given."""
+    """Write a model's artifact, with its weights beside it as safetensors where a file or a seed is given; in it, where
+    it is to be a `single_file`."""
     from dlc.runtime.prepare import prepare
     from dlc.runtime.weights import write_file
 
     backend = find_backend(backend_name, usable=backend_name in ("onnx", "tvm"))
-    artifact, program = _emit(model, backend, optimize, precision, target, training)
-    given = weights is not None or seed is not None
-    values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
     holds_weights = getattr(
         backend, "with_weights", None
     )  # for formats that keep them in the artifact, as ONNX does
+    given = weights is not None or seed is not None
+    if single_file:
+        _check_single_file(backend_name, holds_weights is not None, given)
+    artifact, program = _emit(model, backend, optimize, precision, target, training, functions=functions)
+    values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
     if given and holds_weights is not None:
-        artifact = holds_weights(artifact, values)
+        options = {"single_file": True} if single_file else {}
+        artifact = holds_weights(artifact, values, **options)
     folder = artifact.write(directory)
     written = [folder / name for name in artifact.files]
     if given and holds_weights is None:
@@ -200,3 +219,15 @@ def write_artifact(
         write_file(path, values)
         written.append(path)
     return written
+
+
+def _check_single_file(backend_name: str, can: bool, given: bool) -> None:
+    """One file needs weights to put in it, and a format that can hold them."""
+    if not can:
+        message = f"the backend {backend_name} writes no weights into its files: there is no single file"
+        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message, help="a single file is for onnx")])
+    if not given:
+        message = "a single file needs weights to put into it"
+        raise SpecError(
+            [problems.BAD_OPTION.at(NOWHERE, message=message, help="give --weights FILE, or --init")]
+        )

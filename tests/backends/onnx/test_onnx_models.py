@@ -38,6 +38,19 @@ def agree(model: Any, inputs: dict[str, np.ndarray], **options: Any) -> Any:
     """Compile, compare with the interpreter, and give what was compiled."""
     weights = model.initial_weights(0)
     runnable = model.compile("onnx", weights=weights, **options)
+    compare(runnable, model, weights, inputs)
+    return runnable
+
+
+def agree_with_functions(model: Any, inputs: dict[str, np.ndarray]) -> Any:
+    """The same with the model's modules kept as functions."""
+    weights = model.initial_weights(0)
+    runnable = BACKEND.load(model.emit("onnx", functions=True), weights)
+    compare(runnable, model, weights, inputs)
+    return runnable
+
+
+def compare(runnable: Any, model: Any, weights: Any, inputs: dict[str, np.ndarray]) -> None:
     onnx.checker.check_model(runnable.native, full_check=True)
     expected = run(model.program, weights, inputs)
     found = runnable(**inputs)
@@ -45,7 +58,6 @@ def agree(model: Any, inputs: dict[str, np.ndarray], **options: Any) -> Any:
     for name, value in expected.items():
         assert found[name].shape == value.shape and found[name].dtype == value.dtype
         np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
-    return runnable
 
 
 def loads(text: str, name: str = "M") -> Any:
@@ -64,12 +76,44 @@ def test_emission_is_deterministic() -> None:
     assert gpt2().emit("onnx").files == gpt2().emit("onnx").files
 
 
-def test_modules_are_functions_called_once_per_instance() -> None:
+def test_bodies_stand_in_the_graph() -> None:
     model = proto(gpt2().emit("onnx"))
+    assert not model.functions and {node.domain for node in model.graph.node} == {""}
+    assert [each.domain for each in model.opset_import] == [""]
+
+
+def test_nodes_and_values_are_named_by_their_instance() -> None:
+    graph = proto(gpt2().emit("onnx")).graph
+    results = {node.name: list(node.output) for node in graph.node}
+    assert len(results) == len(graph.node)
+    assert results["/h.2/attn/c_attn/MatMul"] == ["/h.2/attn/c_attn/MatMul"]
+    assert results["/h.2/attn/c_attn/Add"] == ["/h.2/attn/c_attn"]
+    assert results["/h.2/attn/Squeeze"] == ["/h.2/attn/q"]
+    assert results["/h.2/mlp/c_proj/Add"] == ["/h.2/mlp"]
+    assert results["/h.2/Add_1"] == ["/h.2"]
+    assert results["/MatMul"] == ["logits"]
+
+
+def test_an_instance_that_is_called_twice() -> None:
+    text = """
+module Half()(x: [B, i]) -> [B, i] { return relu(linear(i)(x)) }
+model M()(x: [B, 8]) -> y: [B, 8] {
+    half = Half()
+    return half(half(x))
+}
+"""
+    runnable = agree(loads(text), {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)})
+    graph = runnable.native.graph
+    assert [node.name for node in graph.node if node.op_type == "Relu"] == ["/half/Relu", "/half_1/Relu"]
+    assert [each.name for each in graph.initializer] == ["half.linear.weight", "half.linear.bias"]
+
+
+def test_modules_are_functions_called_once_per_instance() -> None:
+    model = proto(gpt2().emit("onnx", functions=True))
     onnx.checker.check_model(model, full_check=True)
     assert [function.name for function in model.functions] == ["Attention", "MLP", "Block"]
     calls = [node for node in model.graph.node if node.domain == "dlc"]
-    assert [(node.name, node.op_type) for node in calls] == [(f"h.{i}", "Block") for i in range(3)]
+    assert [(node.name, node.op_type) for node in calls] == [(f"/h.{i}", "Block") for i in range(3)]
     assert "h.1.attn.c_attn.weight" in calls[1].input
 
 
@@ -81,8 +125,11 @@ def test_axes_are_named() -> None:
 
     assert axes(model.graph.input[0]) == ["B", "T"]
     assert axes(model.graph.output[0]) == ["B", "T", 60]
-    assert ["B", "T", 32] in map(axes, model.graph.value_info)
-    block = model.functions[-1]
+    infos = {info.name: axes(info) for info in model.graph.value_info}
+    assert infos["/h.1/attn/q"] == ["B", 4, "T", 8]
+    made = {name for node in model.graph.node for name in node.output}
+    assert made - infos.keys() == {"logits"}
+    block = proto(gpt2().emit("onnx", functions=True)).functions[-1]
     assert ["B", "T", 32] in map(axes, block.value_info)
 
 
@@ -91,8 +138,25 @@ def test_functions_that_differ_in_sizes_only_are_one() -> None:
 module Half(out: int)(x: [B, i]) -> [B, out] { return relu(linear(out)(x)) }
 model M()(x: [B, 8]) -> y: [B, 2] { return Half(2)(Half(4)(x)) }
 """
-    runnable = agree(loads(text), {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)})
-    assert len(runnable.native.functions) == 1
+    inputs = {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)}
+    agree(loads(text), inputs)
+    assert len(agree_with_functions(loads(text), inputs).native.functions) == 1
+
+
+def test_forms_of_a_module_are_told_apart_by_what_they_have() -> None:
+    text = """
+module Stage(kind: string, wide: bool)(x: [B, i]) -> [B, i] {
+    if wide { x = x |> linear(i) as extra }
+    if kind == "gelu" { x = gelu(x) } else { x = relu(x) }
+    return x
+}
+model M()(x: [B, 8]) -> y: [B, 8] {
+    return x |> Stage("relu", false) |> Stage("relu", false) |> Stage("gelu", false) |> Stage("relu", true)
+}
+"""
+    inputs = {"x": np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)}
+    runnable = agree_with_functions(loads(text), inputs)
+    assert [each.name for each in runnable.native.functions] == ["Stage", "StageGelu", "StageWithExtra"]
 
 
 def test_names_that_are_input_and_output() -> None:
@@ -277,8 +341,8 @@ def test_precisions(precision: str, bound: float) -> None:
 
 def test_bf16_stays_bf16_for_a_gpu() -> None:
     def casts(target: str) -> int:
-        functions = proto(gpt2().emit("onnx", precision="bf16", target=target)).functions
-        return sum(node.op_type == "Cast" for function in functions for node in function.node)
+        nodes = proto(gpt2().emit("onnx", precision="bf16", target=target)).graph.node
+        return sum(node.op_type == "Cast" for node in nodes)
 
     assert casts("cuda") == 0 < casts("")
 
