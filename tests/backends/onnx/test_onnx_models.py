@@ -15,6 +15,7 @@ from dlc_onnx import BACKEND
 import dlc
 from dlc.backend import EmitOptions
 from dlc.diagnostics import SpecError
+from dlc.runtime.compile import write_artifact
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import read_file
 
@@ -374,3 +375,39 @@ def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     session = loads("model M()(x: [B]) -> y: [B] { return exp(x) }").compile("onnx").session
     assert session.get_session_options().intra_op_num_threads == 1
+
+
+# One file
+
+
+def test_a_single_file_holds_the_weights(tmp_path: Path) -> None:
+    model = gpt2()
+    weights = model.initial_weights(0)
+    complete = BACKEND.with_weights(model.emit("onnx"), weights, single_file=True)
+    assert list(complete.files) == ["gpt2.onnx"]
+    complete.write(tmp_path)
+    onnx.checker.check_model(str(tmp_path / "gpt2.onnx"), full_check=True)
+    tokens = np.arange(10).reshape(2, 5)
+    expected = run(model.program, weights, {"tokens": tokens})["logits"]
+    session = onnxruntime.InferenceSession(tmp_path / "gpt2.onnx", providers=["CPUExecutionProvider"])
+    loaded = BACKEND.load(complete, {})
+    for found in (session.run(None, {"tokens": tokens})[0], loaded(tokens=tokens)["logits"]):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_single_file_that_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlc_onnx.weights.SINGLE_FILE", 1000)
+    model = gpt2()
+    with pytest.raises(SpecError, match="2 GiB") as caught:
+        BACKEND.with_weights(model.emit("onnx"), model.initial_weights(0), single_file=True)
+    assert caught.value.diagnostics[0].code == "E0901" and "--single-file" in caught.value.diagnostics[0].help
+
+
+def test_options_that_make_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no choice between a flat form"):
+        gpt2().emit("torch", functions=True)
+    with pytest.raises(SpecError, match="there is no single file"):
+        write_artifact(gpt2(), "torch", tmp_path, single_file=True, seed=0)
+    with pytest.raises(SpecError, match="needs weights"):
+        write_artifact(gpt2(), "onnx", tmp_path, single_file=True)
+    assert not list(tmp_path.iterdir())
