@@ -1,10 +1,12 @@
-"""What all tests share: golden files and the option that rewrites them."""
+"""What all tests share: golden files and the option that rewrites them, and how long properties are tried."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import properties
 import pytest
 
 
@@ -12,6 +14,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="Write golden files anew; their diffs are for review."
     )
+    parser.addoption(
+        "--properties",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Try N times as many examples of each property, from a random seed (or that of --hypothesis-seed).",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers of xdist get the options as they are here, so that all have one seed."""
+    times = config.getoption("--properties")
+    if times > 1 and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+    properties.configure(times, int(config.option.hypothesis_seed or 0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if properties.RUN.times > 1:
+        again = f"--properties {properties.RUN.times} --hypothesis-seed={properties.RUN.seed}"
+        terminalreporter.write_line(f"properties: the same once more with {again}")
 
 
 @pytest.fixture

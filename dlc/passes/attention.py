@@ -25,7 +25,7 @@ After, with the function that the library makes of `attention` for these types, 
 
     model Net(%q: [B, T, 8], %k: [B, U, 8], %v: [B, U, 8]) -> (y: %y) {
         %y: [B, T, 8] = attention(%q, %k, %v, _, _) {causal=false, window=none, scale=0.5, softcap=none}
-            -> attention_1 [B=B, T=T, U=U]
+            -> attention [B=B, T=T, U=U]
     }
 """
 
@@ -40,7 +40,7 @@ from itertools import product
 
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
-from dlc.passes.rewrite import Match, Rule, rewrite
+from dlc.passes.rewrite import Condition, Match, Rule, rewrite
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -61,8 +61,84 @@ _PRODUCTS = (
 )
 _SCORES = ("{}", "where(mask, {}, low)", "add({}, bias)")
 PATTERNS = tuple(
-    f"matmul(softmax({scores.format(scaled)}), v)" for scores, scaled in product(_SCORES, _PRODUCTS)
+    f"matmul(softmax({scores.format(scaled)}, axis=over), v)"
+    for scores, scaled in product(_SCORES, _PRODUCTS)
 )
+
+
+def _same_batches(match: Match) -> bool:
+    q, k, v = (match.type(name).axes[:-2] for name in "qkv")
+    return q == k == v
+
+
+def _turned(match: Match) -> bool:
+    last = match.type("q").rank - 1
+    return match.ints("p") == (*range(last - 1), last, last - 1)
+
+
+def _over_keys(match: Match) -> bool:
+    return match["over"] in (-1, match.type("q").rank - 1)
+
+
+def _hidden(match: Match) -> bool:
+    return match.number("low") == -math.inf
+
+
+def _scale(match: Match) -> float | None:
+    if "factor" in match.values:
+        return match.number("factor")
+    if "divisor" in match.values:
+        divisor = match.number("divisor")
+        return 1 / divisor if divisor else None
+    return 1.0
+
+
+def _has_scale(match: Match) -> bool:
+    return _scale(match) is not None
+
+
+BATCHES = Condition("the batch axes agree", _same_batches, refused={"k": "float[1, 4, 5]"})
+TURNED = Condition(
+    "k is transposed",
+    _turned,
+    refused={
+        **dict.fromkeys("qkv", "float[2, 2, 2]"),
+        "mask": "bool[2, 2]",
+        "bias": "float[2, 2]",
+        "p": (0, 1, 2),
+    },
+)
+OVER_KEYS = Condition("the softmax is over keys", _over_keys, refused={"over": 1})
+HIDDEN = Condition("a mask hides by -inf", _hidden, refused={"low": 0.0})
+SCALED = Condition("the scale is a number", _has_scale, refused={"factor": "float[]", "divisor": "float[]"})
+
+_EXAMPLE: Mapping[str, Attr] = {
+    "q": "float[2, 3, 5]",
+    "k": "float[2, 4, 5]",
+    "v": "float[2, 4, 6]",
+    "mask": "bool[3, 4]",
+    "bias": "float[3, 4]",
+    "factor": 0.5,
+    "divisor": 2.0,
+    "low": -math.inf,
+    "p": (0, 2, 1),
+    "over": -1,
+}
+
+
+def _rule(pattern: str) -> Rule:
+    """Its replacement is a call, for which the pass finds the callee."""
+    when = (
+        BATCHES,
+        TURNED,
+        OVER_KEYS,
+        *([HIDDEN] if "low" in pattern else []),
+        *([SCALED] if "factor" in pattern or "divisor" in pattern else []),
+    )
+    return Rule(pattern, "attention(q, k, v, mask, bias)", when, single_use=True, example=_EXAMPLE)
+
+
+RULES = tuple(map(_rule, PATTERNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +147,7 @@ class FusedAttention:
     without either it does nothing."""
 
     instantiate: Instantiate | None = None
+    rules: tuple[Rule, ...] = RULES
     name: str = "fused-attention"
 
     def run(self, program: Program) -> Program:
@@ -78,9 +155,7 @@ class FusedAttention:
         if instantiate is None:
             return program
         library = _Library(program, instantiate)
-        rules = tuple(
-            Rule(pattern, partial(_attention, library), _applies, single_use=True) for pattern in PATTERNS
-        )
+        rules = [replace(rule, replacement=partial(_attention, library)) for rule in self.rules]
         functions = {
             name: each if each.library else rewrite(each, rules) for name, each in program.functions.items()
         }
@@ -138,31 +213,6 @@ def _calling(body: Sequence[Op], names: Mapping[str, str]) -> tuple[Op, ...]:
         )
         for op in body
     )
-
-
-def _applies(match: Match) -> bool:
-    """k is transposed, the softmax is over keys, the batch axes agree, a mask hides by -inf, the scale is a
-    number."""
-    q, k, v = (match.type(name) for name in "qkv")
-    softmax = match.ops[1]
-    last = q.rank - 1
-    turned = (*range(last - 1), last, last - 1)
-    return (
-        q.axes[:-2] == k.axes[:-2] == v.axes[:-2]
-        and match.ints("p") == turned
-        and softmax.attr("axis", -1) in (-1, last)
-        and ("low" not in match.values or match.number("low") == -math.inf)
-        and _scale(match) is not None
-    )
-
-
-def _scale(match: Match) -> float | None:
-    if "factor" in match.values:
-        return match.number("factor")
-    if "divisor" in match.values:
-        divisor = match.number("divisor")
-        return 1 / divisor if divisor else None
-    return 1.0
 
 
 def _attention(library: _Library, builder: Builder, match: Match) -> Value | None:

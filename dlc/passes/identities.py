@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from dlc.ir.nodes import Attr, Program
 from dlc.passes.base import each_function
-from dlc.passes.rewrite import Match, Rule, rewrite
+from dlc.passes.rewrite import Condition, Match, Rule, rewrite
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS
 
@@ -90,6 +90,12 @@ def _without_broadcast(op: str) -> tuple[Rule, Rule]:
     )
 
 
+# What is exact of ints only: -0.0 + 0 is 0.0, and 2.5 // 1 is 2.0.
+INT = Condition("x is an int", _is_int, refused={"x": "f32[2, 3]"})
+WIDENS = Condition("the first cast loses nothing", _widens, refused={"a": "f16", "b": "f32"})
+IN_ORDER = Condition("the axes stay in order", _in_order, refused={"x": "f32[3, 3]", "p": (1, 0)})
+FORWARD = Condition("the steps are 1", _unit_steps, refused={"c": (2,), "e": (4,), "f": (1,)})
+
 _X = {"x": "f32[2, 3]"}
 _XY = {"x": "f32[2, 3]", "y": "f32[2, 3]"}
 _I = {"x": "i64[2, 3]"}
@@ -103,13 +109,13 @@ RULES: tuple[Rule, ...] = (
     Rule("div(neg(x), neg(y))", "div(x, y)", example=_XY),
     Rule("abs(neg(x))", "abs(x)", example=_X),
     Rule("abs(abs(x))", "abs(x)", example=_X),
-    Rule("add(x, 0)", "x", _is_int, example=_I),
+    Rule("add(x, 0)", "x", (INT,), example=_I),
     Rule("add(x, -0.0)", "x", example=_X),
     Rule("sub(x, 0)", "x", example=_X),
     Rule("mul(x, 1)", "x", example=_X),
     Rule("mul(x, -1)", "neg(x)", example=_X),
     Rule("div(x, 1)", "x", example=_X),
-    Rule("floordiv(x, 1)", "x", _is_int, example=_I),
+    Rule("floordiv(x, 1)", "x", (INT,), example=_I),
     Rule("pow(x, 1)", "x", example=_X),
     Rule("minimum(x, x)", "x", example=_X),
     Rule("maximum(x, x)", "x", example=_X),
@@ -122,13 +128,16 @@ RULES: tuple[Rule, ...] = (
     Rule("where(logical_not(c), x, y)", "where(c, y, x)", example={"c": "bool[2, 3]", **_XY}),
     Rule("cast(x, dtype=d)", "x", example={**_X, "d": "f32"}),
     Rule(
-        "cast(cast(x, dtype=a), dtype=b)", "cast(x, dtype=b)", _widens, example={**_X, "a": "f64", "b": "f16"}
+        "cast(cast(x, dtype=a), dtype=b)",
+        "cast(x, dtype=b)",
+        (WIDENS,),
+        example={**_X, "a": "f64", "b": "f16"},
     ),
     Rule("reshape(x, shape=s)", "x", example={**_X, "s": (2, 3)}),
     Rule(
         "reshape(reshape(x, shape=a), shape=b)", "reshape(x, shape=b)", example={**_X, "a": (6,), "b": (3, 2)}
     ),
-    Rule("permute(x, axes=p)", "x", _in_order, example={**_X, "p": (0, 1)}),
+    Rule("permute(x, axes=p)", "x", (IN_ORDER,), example={**_X, "p": (0, 1)}),
     Rule(
         "permute(permute(x, axes=p), axes=q)",
         "permute(x, axes=r)",
@@ -149,7 +158,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "slice(slice(x, start=a, stop=b, step=c), start=d, stop=e, step=f)",
         "slice(x, start=g, stop=h, step=f)",
-        _unit_steps,
+        (FORWARD,),
         let={"g": _shifted("d"), "h": _shifted("e")},
         example={"x": "f32[8]", "a": (1,), "b": (8,), "c": (1,), "d": (1,), "e": (6,), "f": (2,)},
     ),
@@ -165,7 +174,8 @@ RULES: tuple[Rule, ...] = (
 class Identities:
     """Needs nothing; leaves what its replacements no longer read to the pass of dead code."""
 
+    rules: tuple[Rule, ...] = RULES
     name: str = "identities"
 
     def run(self, program: Program) -> Program:
-        return each_function(program, lambda function: rewrite(function, RULES))
+        return each_function(program, lambda function: rewrite(function, self.rules))

@@ -92,7 +92,7 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -121,12 +121,13 @@ class NormFolding:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A layer's call and the batch norm that reads it."""
+    """A layer's call and a batch norm that reads it, one of so many readers."""
 
     layer: Op
     norm: Op
     inside: Function
     norm_function: Function
+    readers: int
 
     @property
     def eps(self) -> float:
@@ -156,6 +157,28 @@ class _Pair:
         return paths, [(name, types.get(name, self.channels)) for name in names]
 
 
+def _same_axis(pair: _Pair) -> bool:
+    """A norm's channels are axis 1, a linear layer's the last one."""
+    return pair.layer.op != "linear" or pair.layer.out.type.rank == 2
+
+
+def _same_turn(pair: _Pair) -> bool:
+    """A prepared tensor belongs to one turn of a repeat."""
+    return has_index(pair.layer.path) == has_index(pair.norm.path)
+
+
+def _own_paths(pair: _Pair) -> bool:
+    return not any(each.callee and has_paths((each,)) for each in pair.inside.body)
+
+
+# When a pair can be folded. The tests have a program for each that it alone refuses.
+CONDITIONS: dict[str, Callable[[_Pair], bool]] = {
+    "read_once": lambda pair: pair.readers == 1,
+    "same_axis": _same_axis,
+    "same_turn": _same_turn,
+    "own_paths": _own_paths,
+}
+
 # Names of a prepare function's inputs that are called otherwise in the norm.
 _LOCAL = {"gamma": "weight", "beta": "bias"}
 
@@ -184,16 +207,11 @@ class _Folder(Preparing):
     def _pair(self, layers: Mapping[str, Op], op: Op) -> _Pair | None:
         """The layer that this batch norm can be folded into."""
         layer = layers.get(op.inputs[0]) if op.op == "batch_norm" and op.callee else None
-        if layer is None or self.uses[layer.out.name] != 1:
+        if layer is None:
             return None
         functions = self.prepare.program.functions
-        pair = _Pair(layer, op, functions[layer.callee], functions[op.callee])
-        # A norm's channels are axis 1, a linear layer's the last one; a prepared tensor belongs to one turn
-        # of a repeat.
-        same_axis = layer.op != "linear" or layer.out.type.rank == 2
-        same_turn = has_index(layer.path) == has_index(op.path)
-        own_paths = not any(each.callee and has_paths((each,)) for each in pair.inside.body)
-        return pair if same_axis and same_turn and own_paths else None
+        pair = _Pair(layer, op, functions[layer.callee], functions[op.callee], self.uses[layer.out.name])
+        return pair if all(holds(pair) for holds in CONDITIONS.values()) else None
 
     def _folded(self, pair: _Pair, repeat: Op | None) -> list[Op]:
         """The layer's body on prepared weights, and the prepared bias added where the layer had none."""

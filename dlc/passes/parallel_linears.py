@@ -51,7 +51,7 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dlc.ir.builder import Builder
@@ -120,13 +120,21 @@ class _Joiner(Preparing):
         return read(builder, path, function.output_types[0])
 
 
+# What layers must have in common to be one product. The tests have a program for each that it alone refuses.
+ALIKE: dict[str, Callable[[Op], object]] = {
+    "operand": lambda op: op.inputs[0],
+    "bias": lambda op: op.attr("bias"),
+    "turn": lambda op: has_index(op.path),
+}
+
+
 def _groups(body: Sequence[Op]) -> dict[str, list[Op]]:
     """Calls of `linear` to merge, by the result of the first of them."""
     found: dict[tuple[object, ...], dict[str, Op]] = {}
     for op in body:
         if op.op == "linear" and op.callee and op.path and op.out.type.rank > 1:
             parent = op.path.rpartition(".")[0]
-            key = (op.inputs[0], op.attr("bias"), parent, has_index(op.path))
+            key = (parent, *(each(op) for each in ALIKE.values()))
             found.setdefault(key, {}).setdefault(op.path, op)
     return {ops[0].out.name: ops for group in found.values() if len(ops := list(group.values())) > 1}
 

@@ -67,25 +67,31 @@ class Match:
 
 
 Build = Callable[[Builder, Match], "Value | None"]
-Condition = Callable[[Match], bool]
+Example = Mapping[str, Attr]
 
 
-def always(match: Match) -> bool:
-    return True
+@dataclass(frozen=True)
+class Condition:
+    """What must hold besides the pattern. `refused` changes the rule's example into one that this condition
+    alone refuses, and on which the rule would be wrong: a test shows both."""
+
+    name: str
+    holds: Callable[[Match], bool]
+    refused: Example
 
 
 @dataclass(frozen=True)
 class Rule:
     """One rewrite. `let` computes attributes that the replacement names. With `single_use`, what the
-    pattern's inner ops compute has no other reader. `example` gives the pattern's names types ("f32[2, 3]")
-    and attributes: a test runs both sides on them."""
+    pattern's inner ops compute has no other reader. `example` gives the pattern's names types ("f32[2, 3]"),
+    numbers and attributes: a test runs both sides on them."""
 
     pattern: str
     replacement: str | Build
-    when: Condition = always
+    when: tuple[Condition, ...] = ()
     let: Mapping[str, Callable[[Match], Attr]] = field(default_factory=dict)
     single_use: bool = False
-    example: Mapping[str, Attr] = field(default_factory=dict)
+    example: Example = field(default_factory=dict)
 
     @cached_property
     def tree(self) -> ast.Call:
@@ -223,7 +229,7 @@ class _Rewriter:
             match.ops = list(state.ops)
             if rule.single_use and any(self.uses[each.out.name] > 1 for each in match.ops[1:]):
                 continue
-            if rule.when(match):
+            if all(each.holds(match) for each in rule.when):
                 yield match
 
     def call(self, pattern: ast.Call, op: Op, state: _State) -> Iterator[_State]:

@@ -22,7 +22,7 @@ it may have changed.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field, replace
 
 from dlc.ir.index import has_index
@@ -82,14 +82,29 @@ class _Merger:
 
     def _key(self, op: Op, region: str) -> Key | None:
         """What makes two ops the same computation; None where they never are."""
-        path = path_of(op)
-        if not op.outputs or op.region or op.callee in self.impure or is_acting_or_random(op):
+        if not op.outputs or op.region or not all(may(self, op) for may in CONDITIONS.values()):
             return None
-        if self.function.training and path:
-            return None
-        types = tuple(value.type for value in op.outputs)
-        turn = region if has_index(path) else ""
-        return (op.op, op.inputs, types, exact(op.attrs), op.callee, op.path, op.dims, turn)
+        return tuple(each(op, region) for each in ALIKE.values())
+
+
+# What an op may not be. The tests have a program for each of these, and of what ops must have in common, that
+# it alone refuses.
+CONDITIONS: dict[str, Callable[[_Merger, Op], bool]] = {
+    "pure": lambda merger, op: not is_acting_or_random(op),
+    "pure_callee": lambda merger, op: op.callee not in merger.impure,
+    "lasting": lambda merger, op: not (merger.function.training and path_of(op)),
+}
+
+ALIKE: dict[str, Callable[[Op, str], object]] = {
+    "op": lambda op, region: op.op,
+    "operands": lambda op, region: op.inputs,
+    "types": lambda op, region: tuple(value.type for value in op.outputs),
+    "attributes": lambda op, region: exact(op.attrs),
+    "callee": lambda op, region: op.callee,
+    "path": lambda op, region: op.path,
+    "dims": lambda op, region: op.dims,
+    "turn": lambda op, region: region if has_index(path_of(op)) else "",
+}
 
 
 def exact(value: Attr) -> object:

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from properties import seeds
 
 from dlc.diagnostics import Diagnostic, SpecError, render
 from dlc.elaborate.check import check_unit
@@ -40,21 +41,21 @@ def _survives(path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("path", [*CORPUS, *LIBRARY_FILES], ids=lambda path: path.stem)
 def test_small_specs(path: Path) -> None:
-    for seed in range(4):
+    for seed in seeds(4):
         _survives(path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_published_specs(path: Path) -> None:
-    for seed in range(8):
+    for seed in seeds(8):
         _survives(path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_small_specs_at_length(path: Path) -> None:
-    for seed in range(4, 40):
+    for seed in seeds(36, start=4):
         _survives(path, seed)
 
 

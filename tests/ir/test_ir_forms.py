@@ -6,8 +6,9 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 
 from dlc.diagnostics import Span
 from dlc.ir.nodes import Child, Function, Op, Param, Parameter, Program, Region, Value
@@ -31,7 +32,7 @@ def test_examples_read_back(name: str) -> None:
     round_trips(EXAMPLES[name])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(programs())
 def test_generated_programs_read_back(program: Program) -> None:
     round_trips(program)
@@ -114,7 +115,7 @@ attrs = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(attrs)
 def test_any_attribute_reads_back(value: object) -> None:
     function = Function("F", "F", "fn", (), (), (Op("op", (), (), (("a", value),)),))  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from properties import examples
 
 from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program
@@ -16,7 +17,7 @@ def test_examples_are_well_formed(name: str) -> None:
     verify(EXAMPLES[name])
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(programs())
 def test_generated_programs_are_well_formed(program: Program) -> None:
     verify(program)

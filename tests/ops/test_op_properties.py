@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from properties import examples
 
 from dlc import ops
 from dlc.ops.definition import OpError
@@ -71,7 +72,7 @@ windows = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(windows, st.integers(1, 3))
 def test_convolutions(window: tuple[int, int, int, int, int], dilation: int) -> None:
     size, kernel, stride, before, after = window
@@ -80,7 +81,7 @@ def test_convolutions(window: tuple[int, int, int, int, int], dilation: int) -> 
     assert_agree("conv", [(2, 3, size), (4, 3, kernel)], **attrs)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(windows, st.booleans())
 def test_pooling(window: tuple[int, int, int, int, int], ceil: bool) -> None:
     size, kernel, stride, before, after = window

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import textwrap
 from collections.abc import Callable
@@ -12,40 +11,46 @@ import pytest
 from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
-from dlc.passes.attention import FusedAttention
-from dlc.passes.constants import Constants
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.identities import Identities
 from dlc.passes.lower import hoist_randomness, inline
-from dlc.passes.norm_folding import NormFolding
-from dlc.passes.parallel_linears import ParallelLinears
-from dlc.passes.subexpressions import Subexpressions
-from passes.attention_library import instantiate
+from dlc.passes.pipeline import LEVELS
+from passes.found import MODULES, PASSES
 
-PASSES: list[tuple[str, Callable[[Program], Program]]] = [
-    ("dead_code", DeadCode().run),
-    ("subexpressions", Subexpressions().run),
-    ("identities", Identities().run),
-    ("constants", Constants().run),
-    ("norm_folding", NormFolding().run),
-    ("parallel_linears", ParallelLinears().run),
-    ("attention", lambda program: DeadCode().run(FusedAttention(instantiate).run(program))),
-    ("lower", lambda program: inline(program, lambda op: False)),
-    ("randomness", lambda program: hoist_randomness(program)[0]),
-]
+# What is no pass of a level, but shows what it does; and what passes are made of.
+LOWERINGS: dict[str, Callable[[Program], Program]] = {
+    "lower": lambda program: inline(program, lambda op: False),
+    "randomness": lambda program: hoist_randomness(program)[0],
+}
+SHARED = {"base", "pipeline", "prepared", "rewrite"}
+
+SHOWN = {**{name: each.run for name, each in PASSES.items()}, **LOWERINGS}
 
 
 def documented(module: str) -> list[Program]:
-    """The programs in a pass's documentation."""
-    text = importlib.import_module(f"dlc.passes.{module}").__doc__ or ""
+    """The programs in a module's documentation."""
+    text = MODULES[module].__doc__ or ""
     blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
     return [parse_program("entry Net\n" + textwrap.dedent(block)) for block in blocks if "Net" in block]
 
 
-@pytest.mark.parametrize(("module", "run"), PASSES, ids=[name for name, _ in PASSES])
-def test_documentation_shows_what_the_pass_does(module: str, run: Callable[[Program], Program]) -> None:
-    before, after = documented(module)
-    done = run(verify(before))
-    verify(done)
-    shown = done.with_functions({name: done.functions[name] for name in after.functions})
-    assert print_program(shown) == print_program(after)
+def test_every_module_is_a_pass_or_known() -> None:
+    assert SHOWN.keys() | SHARED == MODULES.keys()
+
+
+def test_every_pass_has_a_level() -> None:
+    placed = {each.name for level in LEVELS for each in level}
+    assert {each.name for each in PASSES.values()} == placed
+
+
+@pytest.mark.parametrize("module", SHOWN)
+def test_documentation_shows_what_the_pass_does(module: str) -> None:
+    """As the pass leaves it, or as the pass of dead code does after it."""
+    programs = documented(module)
+    assert len(programs) == 2, f"dlc/passes/{module}.py shows no program before and after in its docstring"
+    before, after = programs
+    done = SHOWN[module](verify(before))
+    results = [verify(each) for each in (done, DeadCode().run(done))]
+    shown = [
+        each.with_functions({name: each.functions[name] for name in after.functions}) for each in results
+    ]
+    assert print_program(after) in [print_program(each) for each in shown]

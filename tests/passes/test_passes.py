@@ -6,43 +6,46 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_weights
+from properties import examples
 
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
 from dlc.passes.attention import PATTERNS, FusedAttention
+from dlc.passes.base import Pass
 from dlc.passes.constants import Constants
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import flatten
 from dlc.passes.norm_folding import NormFolding
 from dlc.passes.parallel_linears import ParallelLinears
-from dlc.passes.pipeline import LEVELS, O2, optimize, pass_names
+from dlc.passes.pipeline import LEVELS, optimize, pass_names
 from dlc.passes.subexpressions import Subexpressions
 from dlc.runtime.prepare import prepare
 from passes.attention_library import instantiate
+from passes.found import PASSES
 
 DETERMINISTIC = ("nested", "foldable", "parallel")
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-@pytest.mark.parametrize("each", O2, ids=[each.name for each in O2])
-def test_each_pass_keeps_the_outputs(name: str, each: object) -> None:
+@pytest.mark.parametrize("each", PASSES.values(), ids=lambda each: each.name)
+def test_each_pass_keeps_the_outputs(name: str, each: Pass) -> None:
     before = EXAMPLES[name]
-    after = verify(each.run(before))  # type: ignore[attr-defined]
+    after = verify(each.run(before))
     assert_same(before, after)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(programs())
 def test_levels_keep_the_outputs_of_generated_programs(program: Program) -> None:
     for level in (1, 2):
         assert_same(program, optimize(program, level, verify=True))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(programs())
 def test_levels_keep_the_outputs_of_flat_programs(program: Program) -> None:
     flat = flatten(program)

@@ -5,8 +5,9 @@ import pickle
 import time
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from properties import examples
 
 from dlc.types.dims import Dim, DimTooLarge, dim_max, dim_min, parse_dim
 
@@ -65,14 +66,14 @@ values = st.fixed_dictionaries({name: st.integers(0, 12) for name in NAMES})
 
 
 @given(expressions(), values)
-@settings(max_examples=600, deadline=None)
+@examples(600)
 def test_normal_form_evaluates_as_python_does(expression, env):
     expected = as_int(expression, env)
     assert as_dim(expression).evaluate(env) == expected
 
 
 @given(expressions(), values)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_text_and_json_read_back(expression, env):
     dim = as_dim(expression)
     assert parse_dim(str(dim)) == dim
@@ -83,7 +84,7 @@ def test_text_and_json_read_back(expression, env):
 
 
 @given(expressions(), expressions(4), expressions(4), values)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_substitution_is_simultaneous(outer, first, second, env):
     inner = {"B": as_int(first, env), "T": as_int(second, env), "heads": env["heads"]}
     assume(min(inner.values()) >= 0)
@@ -96,7 +97,7 @@ def test_substitution_is_simultaneous(outer, first, second, env):
 
 
 @given(expressions(), st.sampled_from(NAMES), values)
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_linear_in_takes_apart_and_puts_together(expression, name, env):
     dim = as_dim(expression)
     parts = dim.linear_in(name)
@@ -108,7 +109,7 @@ def test_linear_in_takes_apart_and_puts_together(expression, name, env):
 
 
 @given(expressions(5), expressions(5))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_equal_forms_have_equal_hashes(left, right):
     a, b = as_dim(left), as_dim(right)
     assert (a + b) == (b + a) and hash(a + b) == hash(b + a)

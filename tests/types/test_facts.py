@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from properties import examples
 
 from dlc.types.dims import Dim, dim_max, dim_min, parse_dim
 from dlc.types.facts import Facts, Relation
@@ -471,13 +472,13 @@ def _known(facts: list[Relation]) -> Facts:
 
 
 @given(st.lists(relations(), max_size=3), relations())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_answers_agree_with_brute_force(facts, goal):
     agree_with_brute_force(_known(facts), goal)
 
 
 @given(st.lists(relations(), max_size=3), relations(), st.sets(st.sampled_from(NAMES)))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_proofs_do_not_lean_on_samples(facts, goal, nonnegative):
     known = Facts(tuple(facts), frozenset(nonnegative))
     known._samples = []
@@ -485,7 +486,7 @@ def test_proofs_do_not_lean_on_samples(facts, goal, nonnegative):
 
 
 @given(st.lists(relations(), max_size=3), sizes(), st.integers(1, 4), sizes())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @example([], Dim.symbol("a"), 2, Dim.symbol("b"))
 def test_shifted_and_scaled_copies_are_compared_rightly(facts, dim, factor, other):
     known = _known(facts)
