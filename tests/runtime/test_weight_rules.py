@@ -1,0 +1,221 @@
+"""Each kind of rule of a `weights` block, there and back, on tensors of which no two elements are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from properties import examples
+
+from dlc.diagnostics import SpecError
+from dlc.runtime.weight_map import _BACKWARD, _FORWARD, WeightMap
+from dlc.syntax import ast
+from dlc.syntax.parser import parse
+from dlc.syntax.tokens import WEIGHT_RULES
+
+Tensors = dict[str, np.ndarray]
+
+
+def block(*rules: str) -> WeightMap:
+    text = "weights w for M {\n" + "".join(f"    {rule}\n" for rule in rules) + "}\n"
+    file = parse(text, "w.dl")
+    assert not file.diagnostics, file.diagnostics
+    (item,) = file.file.items
+    assert isinstance(item, ast.Weights)
+    return WeightMap.of(item)
+
+
+def tensors(**shapes: tuple[int, ...]) -> Tensors:
+    """Tensors by name (`__` for a dot), all their elements different."""
+    found: Tensors = {}
+    start = 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        found[name.replace("__", ".")] = np.arange(start, start + size, dtype=np.float32).reshape(shape)
+        start += size
+    return found
+
+
+def assert_equal(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A rule, the tensors of a file, and what it makes of them, in the names of both."""
+
+    rule: str
+    given: Tensors
+    wanted: Callable[[Tensors], Tensors]
+    lost: tuple[str, ...] = ()
+
+
+AB = tensors(a=(2, 3), b=(1, 3))
+CASES = {
+    "strip": [Case('strip "model."', tensors(model__a=(2,), model__b=(2,)), lambda t: {"a": t["model.a"], "b": t["model.b"]})],
+    "rename": [
+        Case('rename "a" -> "x.y"', AB, lambda t: {"x.y": t["a"], "b": t["b"]}),
+        Case(
+            'rename "l.*.fc{n}.**" -> "m.{n}.*.**"',
+            tensors(l__0__fc1__w__v=(2,), l__1__fc2__w=(2,), other=(1,)),
+            lambda t: {"m.1.0.w.v": t["l.0.fc1.w.v"], "m.2.1.w": t["l.1.fc2.w"], "other": t["other"]},
+        ),
+    ],
+    "transpose": [
+        Case(
+            'transpose "a", "deep.*"',
+            tensors(a=(2, 3), deep__w=(2, 3, 4), b=(2, 3)),
+            lambda t: {"a": t["a"].T, "deep.w": t["deep.w"].transpose(0, 2, 1), "b": t["b"]},
+        )
+    ],
+    "ignore": [Case('ignore "a", "c.*"', tensors(a=(2,), b=(2,), c__d=(1,)), lambda t: {"b": t["b"]}, ("a", "c.d"))],
+    "concat": [
+        Case('concat "a", "b" -> "c" sizes=[2, 1]', AB, lambda t: {"c": np.concatenate([t["a"], t["b"]])}),
+        Case(
+            'concat "*.q", "*.k", "*.v" -> "*.qkv" axis=1',
+            tensors(x__q=(2, 3), x__k=(2, 3), x__v=(2, 3), y__q=(2, 1), y__k=(2, 1), y__v=(2, 1)),
+            lambda t: {f"{n}.qkv": np.concatenate([t[f"{n}.{p}"] for p in "qkv"], axis=1) for n in "xy"},
+        ),
+    ],
+    "split": [
+        Case('split "c" -> "a", "b"', tensors(c=(4, 3)), lambda t: {"a": t["c"][:2], "b": t["c"][2:]}),
+        Case(
+            'split "*.qkv" -> "*.q", "*.k", "*.v" axis=-1 sizes=[3, 1, 2]',
+            tensors(x__qkv=(2, 6), y__qkv=(1, 6)),
+            lambda t: {
+                f"{n}.{p}": t[f"{n}.qkv"][:, low:high]
+                for n in "xy"
+                for p, low, high in (("q", 0, 3), ("k", 3, 4), ("v", 4, 6))
+            },
+        ),
+    ],
+    "stack": [
+        Case(
+            'stack "*.e.{i}.w" -> "*.w"',
+            dict(reversed(tensors(x__e__0__w=(2, 3), x__e__1__w=(2, 3), x__e__2__w=(2, 3), y__e__0__w=(1,)).items())),
+            lambda t: {"x.w": np.stack([t[f"x.e.{i}.w"] for i in range(3)]), "y.w": t["y.e.0.w"][None]},
+        ),
+        Case(
+            'stack "e{i}" -> "e"',  # by number, not by text: e10 comes after e9
+            tensors(**{f"e{i}": (2,) for i in range(12)}),
+            lambda t: {"e": np.stack([t[f"e{i}"] for i in range(12)])},
+        ),
+    ],
+    "rearrange": [
+        Case(
+            'rearrange "*.w" "(h e two) d -> (h two e) d" h=2 two=2',
+            tensors(a__w=(12, 2)),
+            lambda t: {"a.w": t["a.w"].reshape(2, 3, 2, 2).transpose(0, 2, 1, 3).reshape(12, 2)},
+        ),
+        Case('rearrange "w" "a b c -> c (a b)" a=2 b=3', tensors(w=(2, 3, 4)), lambda t: {"w": t["w"].transpose(2, 0, 1).reshape(4, 6)}),
+    ],
+}  # fmt: skip
+EACH = [pytest.param(case, id=case.rule) for cases in CASES.values() for case in cases]
+
+
+def test_every_kind_of_rule_has_a_case() -> None:
+    assert CASES.keys() == set(WEIGHT_RULES) == _FORWARD.keys() == _BACKWARD.keys()
+    assert all(each.rule.startswith(kind) for kind, cases in CASES.items() for each in cases)
+
+
+@pytest.mark.parametrize("case", EACH)
+def test_there_and_back(case: Case) -> None:
+    mapped = block(case.rule)
+    there = mapped.forward(case.given)
+    assert_equal(there, case.wanted(case.given))
+    kept = {name: array for name, array in case.given.items() if name not in case.lost}
+    assert_equal(mapped.backward(there), kept)
+
+
+WRONG = [
+    ('stack "e.{i}" -> "e"', tensors(e__0=(2,), e__2=(2,)), "without a gap"),
+    ('stack "e.{i}" -> "e"', tensors(e__0=(2,), e__x=(2,)), "no number"),
+    ('stack "e.{i}" -> "e"', tensors(f__0=(2,)), "matches no tensor"),
+    ('concat "a", "b" -> "c"', tensors(a=(2,)), "not there"),
+    ('split "c" -> "a", "b"', tensors(c=(3, 2)), "equal parts"),
+    ('transpose "a"', tensors(a=(3,)), "fewer than two axes"),
+    ('rename "*.a" -> "a"', tensors(x__a=(1,), y__a=(1,)), "two tensors"),
+    ('strip "m."', tensors(m__a=(1,), a=(1,)), "two tensors"),
+    ('rearrange "a" "(h e) -> h e" h=2', tensors(a=(3,)), "do not fit"),
+    ('rearrange "a" "x y -> y x"', tensors(a=(3,)), "axes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "given", "said"), WRONG, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_what_does_not_fit_is_said(rule: str, given: Tensors, said: str) -> None:
+    with pytest.raises(SpecError) as raised:
+        block(rule).forward(given)
+    (found,) = raised.value.diagnostics
+    assert found.code == "E0605" and said in str(found.message), found.message
+
+
+NAMES = ("q", "k", "v", "up", "down")
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> tuple[tuple[str, ...], Tensors]:
+    """Rules that follow one another, and tensors that they fit: every rule takes names that are there."""
+    shapes = {f"pre.{layer}.{name}.w": (2, 4) for layer in range(2) for name in NAMES}
+    rules = []
+    names = list(NAMES)
+    if draw(st.booleans()):
+        rules.append('strip "pre."')
+    lead = "" if rules else "pre."
+    for step in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(["rename", "transpose", "concat", "split", "rearrange"]))
+        name = draw(st.sampled_from(names))
+        new = f"n{step}"
+        if kind == "rename":
+            rules.append(f'rename "{lead}{{l}}.{name}.**" -> "{lead}{{l}}.{new}.**"')
+            names[names.index(name)] = new
+        elif kind == "transpose":
+            # and once more, so that shapes stay what the next rules expect
+            rules += [f'transpose "{lead}*.{name}.w"'] + (
+                [f'transpose "**.{name}.w"'] if draw(st.booleans()) else []
+            )
+            names.remove(name)
+        elif kind == "concat" and len(names) > 1:
+            other = draw(st.sampled_from([each for each in names if each != name]))
+            axis = draw(st.sampled_from([0, 1, -1]))
+            rules.append(f'concat "{lead}*.{name}.w", "{lead}*.{other}.w" -> "{lead}*.{new}.w" axis={axis}')
+            names = [each for each in names if each not in (name, other)]
+        elif kind == "split":
+            size = draw(st.integers(1, 3))
+            rules.append(
+                f'split "{lead}*.{name}.w" -> "{lead}*.{new}.a", "{lead}*.{new}.b" axis=1 sizes=[{size}, {4 - size}]'
+            )
+            names.remove(name)
+        elif kind == "rearrange":
+            pattern = draw(st.sampled_from(["a (b c) -> (b a) c", "a (b c) -> c a b", "a (b c) -> (c b) a"]))
+            rules.append(f'rearrange "{lead}*.{name}.w" "{pattern}" b=2')
+            names.remove(name)
+        if not names:
+            break
+    if names and draw(st.booleans()):
+        name = draw(st.sampled_from(names))
+        rules.append(f'stack "{lead}{{l}}.{name}.w" -> "stacked.{name}"')
+    given = {
+        name: 100.0 * i + np.arange(8.0).reshape(shape) for i, (name, shape) in enumerate(shapes.items())
+    }
+    return tuple(rules), given
+
+
+@examples(60)
+@given(maps())
+def test_random_maps_there_and_back(made: tuple[tuple[str, ...], Tensors]) -> None:
+    """Nothing is lost on the way, and back again it is the file that was read."""
+    rules, given = made
+    mapped = block(*rules)
+    there = mapped.forward(given)
+    assert sorted(x for each in there.values() for x in each.flat) == sorted(
+        x for each in given.values() for x in each.flat
+    )
+    assert_equal(mapped.backward(there), given)
