@@ -48,7 +48,7 @@ FAILS = NET.replace("== 10", "== 11")
 @dataclass(frozen=True)
 class Case:
     """The words, the exit code, a text that is said, files that are written. Results and JSON are said on stdout, what is wrong
-    on stderr, and the other one is silent; but a result that is not as it should be is on stdout, with `result`."""
+    on stderr; but a result that is not as it should be is on stdout, with `result`. The other one says `beside`."""
 
     words: str
     status: int = 0
@@ -56,6 +56,7 @@ class Case:
     writes: tuple[str, ...] = ()
     slow: bool = False
     result: bool = False
+    beside: str = ""
 
     @property
     def json(self) -> bool:
@@ -117,7 +118,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "test": (
         Case("net.dl", says="counts"),
         Case("net.dl --format json", says='"passed": true'),
-        Case("fails.dl", 1, result=True),
+        Case("fails.dl", 1, "FAIL", result=True, beside="E0404"),
         Case("fails.dl --format json", 1, '"passed": false'),
         Case("", 2, "Missing argument"),
     ),
@@ -139,7 +140,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("net.dl:Net w.npz -o mine.npz", 2, "--through"),
     ),
     "ops": (
-        Case("relu", says="relu"),
+        Case("relu", says="relu", slow=True),
         Case("relu --format json", says='"relu"', slow=True),
         Case("gelo", 2, "gelu", slow=True),
     ),
@@ -235,8 +236,9 @@ def test_a_process(words: str, case: Case, folder: Path) -> None:
     told = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert done.returncode == case.status, told
     assert "Traceback" not in told and "error[E0999]" not in told
-    said, silent = (done.stdout, done.stderr) if case.to_stdout else (done.stderr, done.stdout)
-    assert case.says in said and not silent, told
+    said, other = (done.stdout, done.stderr) if case.to_stdout else (done.stderr, done.stdout)
+    assert case.says in said, told
+    assert case.beside in other and bool(case.beside) == bool(other), told
     if case.json:
         json.loads(done.stdout)
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
