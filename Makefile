@@ -7,7 +7,7 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 # An editable install leaves this to the first run; where Python may not write, every run would compile dlc again.
 BYTECODE := $(BIN)/python -m compileall -q dlc backends
 
-.PHONY: demo test fast lint golden clean
+.PHONY: demo test fast properties lint golden clean
 
 # Compile LeNet-5, train it on real digits, and show that the trained network computes the same on all four backends.
 demo: $(VENV)/.demo
@@ -23,6 +23,10 @@ test: $(VENV)/.dev lint
 # Without the tests that take more than a few seconds.
 fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# Twenty times as many examples of every property, from a random seed that the last line names.
+properties: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "hypothesis or draws" --properties 20
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from dlc import backend
 from dlc.elaborate.initial import INITIALS
 from dlc.runtime.interpret import run
 
+pytestmark = pytest.mark.draws
+
 N, M = 200, 300
 SIGMAS = 6
 

@@ -15,6 +15,8 @@ from dlc.elaborate.project import Project
 
 from .mutations import mutated
 
+pytestmark = pytest.mark.draws
+
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = sorted((ROOT / "tests" / "errors").rglob("*.dl"))
 SPECS = sorted((ROOT / "specs").rglob("*.dl"))

@@ -61,6 +61,7 @@ def test_any_sentence(source: random.Random, depth: int) -> None:
     check(sentence(source, depth=depth))
 
 
+@pytest.mark.draws
 def test_most_sentences_are_right() -> None:
     right = [check(sentence(random.Random(seed), depth=10)) for seed in seeds(100)]
     assert sum(right) > len(right) / 2
