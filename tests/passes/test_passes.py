@@ -80,6 +80,22 @@ def test_what_acts_stays() -> None:
     assert {"update", "require"} <= set(ops)
 
 
+def test_a_call_of_what_acts_stays() -> None:
+    text = """
+    entry Net
+    fn checked(%x: [4]) -> (y: %x) {
+        %true: bool[] = const() {value=true}
+        require(%true) {message="never"}
+    }
+    model Net(%x: [4]) -> (y: %y) {
+        %unread: [4] = call(%x) -> checked
+        %y: [4] = neg(%x)
+    }
+    """
+    before = verify(program(text))
+    assert DeadCode().run(before) == before
+
+
 def test_carried_values_that_nothing_needs_go() -> None:
     text = """
     entry Net
