@@ -7,9 +7,11 @@ and are used in a spec by their entry point's name: `batch (…) from spirals(tu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from dlc.records import dataclass
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints

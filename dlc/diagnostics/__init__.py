@@ -6,14 +6,17 @@ found, only its facts are filled in.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from dlc.records import dataclass
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)  # so many are made that code of its own pays
 class Span:
     """A stretch of a file: lines and columns count from 1, `end_column` is one past the last character."""
 

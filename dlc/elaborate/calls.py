@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ from dlc.elaborate.values import (
     show,
     type_name,
 )
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

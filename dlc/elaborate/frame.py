@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dlc.diagnostics import Diagnostic, Problem, Span
 from dlc.diagnostics.meaning import BUDGET
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import NO_SPAN, Child, Param
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge
 from dlc.types.facts import Facts, Relation

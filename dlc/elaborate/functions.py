@@ -5,7 +5,7 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -39,6 +39,7 @@ from dlc.elaborate.values import (
     unapplied,
 )
 from dlc.ir.nodes import Child, Op, Value
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, Lookup, evaluate_axis
 from dlc.types.dims import Dim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -11,6 +10,7 @@ from dlc.elaborate.archives import constant
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import emit, plain
 from dlc.elaborate.values import Archive, Tensor, show, type_name
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from dlc.diagnostics import meaning as problems
@@ -19,6 +19,7 @@ from dlc.elaborate.functions import flat
 from dlc.elaborate.values import GroupValue, Instance, Poison, Tensor, frozen
 from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
+from dlc.records import dataclass
 from dlc.syntax import ast
 
 TURN_LIMIT = 100_000

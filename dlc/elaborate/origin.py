@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.elaborate.project import library_text
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean, suggestion
@@ -17,6 +17,7 @@ from dlc.elaborate.failures import described
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.operators import emit, plain
 from dlc.elaborate.values import Tensor, show
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

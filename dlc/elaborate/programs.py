@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -20,6 +20,7 @@ from dlc.elaborate.project import Project
 from dlc.elaborate.types import WrittenType, declared_dtype, written_type
 from dlc.elaborate.values import Definition, GroupValue, Instance, PresetRef, Tensor
 from dlc.ir.nodes import Function, Param, Parameter, Program, Value
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis, unbound_names
 from dlc.types.dims import Dim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import is_syntax, without_echoes
 from dlc.elaborate.values import Definition
+from dlc.records import dataclass
 from dlc.resources import specs_path
 from dlc.syntax import ast
 from dlc.syntax.parser import parse

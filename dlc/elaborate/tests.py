@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from dlc.diagnostics import Diagnostic
 from dlc.elaborate.depth import deep
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.project import Project, Unit
 from dlc.elaborate.values import Definition
+from dlc.records import dataclass
 from dlc.syntax import ast
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -45,6 +45,7 @@ from dlc.elaborate.values import (
     type_name,
 )
 from dlc.ir.nodes import Function, Parameter, Program, Value
+from dlc.records import dataclass
 from dlc.source import REQUIRED
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dlc import source as sources
@@ -12,6 +11,7 @@ from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.values import Dtype, show
+from dlc.records import dataclass
 
 # Defaults are PyTorch's where it has them.
 OPTIMIZERS: dict[str, dict[str, Any]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -12,6 +11,7 @@ from dlc.elaborate.calls import STATIC_TYPES
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.project import Unit
 from dlc.elaborate.values import Definition
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.tensor import DTYPES
 

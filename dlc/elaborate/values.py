@@ -7,11 +7,12 @@ and the classes here. Tensors are handles of IR values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import Span
 from dlc.ir.nodes import NO_SPAN, Value
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import DTYPES, TensorType

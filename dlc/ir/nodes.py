@@ -18,11 +18,12 @@ A function's types speak of its own dims. A call carries `dims`, the callee's di
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Union
 
 from dlc.diagnostics import Span
 from dlc.ir.index import at_turn
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType

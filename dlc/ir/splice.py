@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 
 # Ops whose attribute `path` names a parameter or buffer.

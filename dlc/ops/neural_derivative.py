@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlc.ops.shape import ints_of, part
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import FAMILIES, OpDef, OpError
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, equation, evaluate_axis
 from dlc.types.dims import Dim

@@ -7,10 +7,11 @@ Nodes are immutable and carry the span of the text they came from. Spans do not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 from dlc.diagnostics import Span
+from dlc.records import dataclass
 
 NO_SPAN = Span("", 0, 0)
 Kind = TypeVar("Kind")

@@ -7,10 +7,10 @@ The table's rows are decoded when first met: a spec meets half of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dlc.diagnostics import Span, suggestion
+from dlc.records import dataclass
 from dlc.syntax import _table
 from dlc.syntax.tokens import END, ERROR, ITEMS, Token, words
 

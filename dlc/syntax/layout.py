@@ -7,9 +7,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dlc.diagnostics import Diagnostic
+from dlc.records import dataclass
 from dlc.syntax.brackets import Brackets, begins_item, match_brackets
 from dlc.syntax.tokens import (
     CLAUSES,

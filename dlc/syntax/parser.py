@@ -4,10 +4,11 @@ raises."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.syntax.builder import TreeBuilder
 from dlc.syntax.lalr import Failure, Parser

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge, dim_max, dim_min
 from dlc.types.facts import Facts

@@ -9,8 +9,8 @@ A proof tries, in this order: normal forms under the facts (`dim_system.py`), li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from dlc.records import dataclass
 from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, proved, simplified
 from dlc.types.dim_linear import Bounds
 from dlc.types.dim_system import System

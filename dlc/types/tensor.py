@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 
 FLOATS = ("float", "f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2")
