@@ -20,6 +20,7 @@ else:
     from operator import attrgetter
     from reprlib import recursive_repr
 
+    _MISSING = dataclasses.MISSING
     _put = object.__setattr__  # past a frozen class's own
 
     def dataclass(cls=None, /, *, frozen=False, slots=False, eq=True, repr=True, kw_only=False):
@@ -53,40 +54,36 @@ else:
         return made
 
     def _init(cls, fields):
-        names = tuple(each.name for each in fields if not each.kw_only)
-        complete = _completing(cls.__name__, fields, names)
-        count = len(fields)
+        names = [each.name for each in fields if not each.kw_only]
+        named_only = [each for each in fields if each.kw_only]
+        by_place = [each for each in fields if not each.kw_only]
+        # For each number of values given by position: the fields that are left, with their defaults.
+        left = [
+            [(each.name, each.default) for each in (*by_place[n:], *named_only)]
+            for n in range(len(names) + 1)
+        ]
         after = hasattr(cls, "__post_init__")
 
         def __init__(self, /, *values, **named):
-            if named or len(values) != count or len(names) != count:
-                for name, value in complete(values, named).items():
-                    _put(self, name, value)
-            else:
-                for name, value in zip(names, values, strict=True):
-                    _put(self, name, value)
+            if len(values) > len(names):
+                raise TypeError(f"{cls.__name__}() takes {len(names)} values by position, not {len(values)}")
+            for name, value in zip(names, values):  # noqa: B905 - the rest follows
+                _put(self, name, value)
+            for name, default in left[len(values)]:
+                value = named.pop(name, default)
+                _put(self, name, _made_default(cls, name) if value is _MISSING else value)
+            if named:
+                raise TypeError(f"{cls.__name__}() has no place for {', '.join(named)}")
             if after:
                 self.__post_init__()
 
         return __init__
 
-    def _completing(kind, fields, names):
-        """A function of what was given by position and by name that says what each field becomes."""
-        known = dict.fromkeys(each.name for each in fields).keys()
-        defaults = {each.name: each.default for each in fields if each.default is not dataclasses.MISSING}
-        factories = [each for each in fields if each.default_factory is not dataclasses.MISSING]
-
-        def complete(values, named):
-            placed = dict(zip(names, values, strict=False))
-            found = defaults | placed | named
-            for each in factories:
-                if each.name not in found:
-                    found[each.name] = each.default_factory()
-            if found.keys() != known or len(values) > len(names) or placed.keys() & named:
-                raise TypeError(f"{kind} has the fields {', '.join(known)}; given: {values}, {named}")
-            return found
-
-        return complete
+    def _made_default(cls, name):
+        make = cls.__dataclass_fields__[name].default_factory
+        if make is _MISSING:
+            raise TypeError(f"{cls.__name__}() needs {name}")
+        return make()
 
     def _comparing(names):
         values = attrgetter(*names) if names else lambda self: ()

@@ -20,3 +20,8 @@ def grammar_path() -> Path:
 def specs_path() -> Path:
     """The folder of the specs that come with dlc."""
     return _find("specs")
+
+
+def library_path() -> Path:
+    """The folder of the standard library. A plain path: `importlib.resources` takes longer to import than the library to read."""
+    return _PACKAGE / "std"

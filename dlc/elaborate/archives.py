@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ _KINDS = {"f": "float", "i": "i64", "u": "i64", "b": "bool"}
 
 def read(frame: Frame, written: Any, span: Span) -> Archive:
     """The archive at a path relative to the spec, inside the project's root. Pickles are never read."""
+    from zipfile import BadZipFile
+
     import numpy as np
 
     if not isinstance(written, str):
@@ -35,7 +36,7 @@ def read(frame: Frame, written: Any, span: Span) -> Archive:
             return Archive(written, {name: archive[name] for name in archive.files})
     except FileNotFoundError:
         reason = "there is no such file"
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, AttributeError):
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile, AttributeError):
         reason = "it is no npz file, as `numpy.savez` writes it (pickled objects are never read)"
     frame.fail(NO_FILE, span, path=written, reason=reason)
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import is_syntax, without_echoes
 from dlc.elaborate.values import Definition
 from dlc.records import dataclass
-from dlc.resources import specs_path
+from dlc.resources import library_path, specs_path
 from dlc.syntax import ast
 from dlc.syntax.parser import parse
 from dlc.syntax.source import read_source
@@ -213,7 +212,7 @@ _HEADER = re.compile(r"^(?:fn|module) (\w+)", re.MULTILINE)
 
 @cache
 def library_text(file: str) -> str:
-    return files("dlc").joinpath("std", file).read_text(encoding="utf-8")
+    return (library_path() / file).read_text(encoding="utf-8")
 
 
 @cache
@@ -221,7 +220,7 @@ def library_index() -> dict[str, tuple[str, int, int]]:
     """Where the standard library defines a name: file, first line, and the characters of the definition's end. Found without
     parsing: a definition of the library ends with a brace at the start of a line."""
     index: dict[str, tuple[str, int, int]] = {}
-    for entry in sorted(files("dlc").joinpath("std").iterdir(), key=lambda each: each.name):
+    for entry in sorted(library_path().iterdir()):
         if not entry.name.endswith(".dl"):
             continue
         text, start = library_text(entry.name), 0
