@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls import entries
 from dlc.elaborate.elaborator import Elaborator
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from dlc.analysis.summary import Summary
     from dlc.backend import Artifact, Runnable
-
-NOWHERE = Span("", 0, 0)
 
 
 def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Spec:
@@ -109,7 +107,7 @@ class Spec:
     def _model(self, name: str, item: Any, entry: str) -> Model:
         elaborator = Elaborator(self.project)
         frame = elaborator.static_frame(self.unit)
-        found = frame.guarded(lambda: named(frame, self.unit, name, NOWHERE))
+        found = frame.guarded(lambda: named(frame, self.unit, name, NO_SPAN))
         if elaborator.diagnostics:
             self.fail(*elaborator.diagnostics)
         usable = isinstance(found, PresetRef) or (
@@ -200,7 +198,7 @@ class Model:
         program = build(
             self.spec.project,
             self.point,
-            NOWHERE,
+            NO_SPAN,
             report=diagnostics.append,
             training=training,
             inputs=self.optional,

@@ -36,12 +36,12 @@ def shape_of(axes: Sequence[Dim], role: str = "size") -> Seq:
 
 
 def param(s: Sketcher, op: Op) -> Expr:
-    path = str(op.attr("path"))
+    path = op.text("path")
     return s.value(s.buffers[path]) if path in s.buffers else Path(path, tensor=True)
 
 
 def update(s: Sketcher, op: Op) -> Expr:
-    s.buffers[str(op.attr("path"))] = op.inputs[0]
+    s.buffers[op.text("path")] = op.inputs[0]
     return s.array(op.inputs[0])
 
 
@@ -172,7 +172,7 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
 
 
 def permute(s: Sketcher, op: Op) -> Expr:
-    axes = [int(str(axis)) for axis in entries(op, "axes")]
+    axes = op.integers("axes")
     moved = [i for i, axis in enumerate(axes) if i != axis]
     rank, x = len(axes), s.array(op.inputs[0])
     if not moved:
@@ -197,7 +197,7 @@ def broadcast(s: Sketcher, op: Op) -> Expr:
 
 def concat(s: Sketcher, op: Op) -> Expr:
     """`jnp.concatenate`, or `jnp.stack` where every part only has the axis for it."""
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     bare = [_before_new_axis(s, name, axis) for name in op.inputs]
     function = "jnp.stack" if all(bare) else "jnp.concatenate"
     parts = Seq(
@@ -237,7 +237,7 @@ def pad(s: Sketcher, op: Op) -> Expr:
 
 def take(s: Sketcher, op: Op) -> Expr:
     x, index = op.inputs
-    return At(s.array(x), ((Cut(),) * int(str(op.attr("axis")))) + (s.value(index),))
+    return At(s.array(x), ((Cut(),) * op.integer("axis")) + (s.value(index),))
 
 
 def scatter(s: Sketcher, op: Op) -> Expr:
@@ -256,7 +256,7 @@ def _scattered(s: Sketcher, op: Op, how: str) -> Expr:
 
 
 def einsum(s: Sketcher, op: Op) -> Expr:
-    return call("jnp.einsum", Text(str(op.attr("pattern"))), *map(s.array, op.inputs))
+    return call("jnp.einsum", Text(op.text("pattern")), *map(s.array, op.inputs))
 
 
 # Reductions: JAX, as NumPy, makes sums of small integers wider.

@@ -27,9 +27,8 @@ def at(base: Expr, items: Sequence[Expr]) -> Expr:
     return At(base, cut(items))
 
 
-def bounds(op: Op) -> tuple[list[Dim], list[Dim], list[int]]:
-    start, stop = ([Dim.of(each) for each in entries(op, name)] for name in ("start", "stop"))
-    return start, stop, [int(str(each)) for each in entries(op, "step")]
+def bounds(op: Op) -> tuple[tuple[Dim, ...], tuple[Dim, ...], tuple[int, ...]]:
+    return op.sizes("start"), op.sizes("stop"), op.integers("step")
 
 
 def entries(op: Op, name: str) -> tuple[int | Dim, ...]:

@@ -265,7 +265,7 @@ class FunctionWriter:
     # Structural ops
 
     def _param(self, op: Op) -> None:
-        self.frame.values[op.out.name] = self.parameter(str(op.attr("path")))
+        self.frame.values[op.out.name] = self.parameter(op.text("path"))
 
     def _const(self, op: Op) -> None:
         type = op.out.type
@@ -273,10 +273,10 @@ class FunctionWriter:
         self.frame.values[op.out.name] = self.body.const(op.attr("value"), type.dtype, type.shape)
 
     def _update(self, op: Op) -> None:
-        self.updated[self.frame.parameter(str(op.attr("path")))] = self.value(op.inputs[0])
+        self.updated[self.frame.parameter(op.text("path"))] = self.value(op.inputs[0])
 
     def _require_op(self, op: Op) -> None:
-        self._require(str(op.attr("message")), self.value(op.inputs[0]))
+        self._require(op.text("message"), self.value(op.inputs[0]))
 
     def _require(self, message: str, value: Ref) -> None:
         known = self.requires.get(message)

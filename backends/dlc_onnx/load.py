@@ -15,7 +15,7 @@ import numpy as np
 
 from dlc import ops
 from dlc.backend import Artifact
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
@@ -61,7 +61,7 @@ def _no_kernel(error: Exception, artifact: Artifact) -> SpecError:
     found = re.search(r"implementation for (\w+)\(", str(error))
     reason = f"onnxruntime has no kernel for it in {artifact.meta['precision']}"
     op = found[1] if found else str(error).splitlines()[0]
-    return SpecError([problems.UNSUPPORTED.at(Span("", 0, 0), backend="onnx", op=op, reason=reason)])
+    return SpecError([problems.UNSUPPORTED.at(NO_SPAN, backend="onnx", op=op, reason=reason)])
 
 
 def providers(device: str) -> list[Any]:
@@ -74,7 +74,7 @@ def providers(device: str) -> list[Any]:
         return [("CUDAExecutionProvider", {"use_tf32": 0}), "CPUExecutionProvider"]
     reason = f"onnxruntime here has no provider for the device {device}"
     help = "pip install onnxruntime-gpu" if device == "cuda" else "devices are cpu and cuda"
-    raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name="onnx", reason=reason, help=help)])
+    raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name="onnx", reason=reason, help=help)])
 
 
 @dataclass

@@ -172,7 +172,7 @@ def size(w: FunctionWriter, op: Op) -> Ref:
 
 def argsort(w: FunctionWriter, op: Op) -> Ref:
     """TopK of all: equal elements come in the order of their places."""
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
     largest = int(op.attr("descending") is True)
     _, places = w.body.node("TopK", w.value(op.inputs[0]), count, axis=axis, largest=largest)
@@ -182,7 +182,7 @@ def argsort(w: FunctionWriter, op: Op) -> Ref:
 def update_slice(w: FunctionWriter, op: Op) -> Ref:
     """What stands before, the new values, what stands behind."""
     x, values, start = w.operands(op)
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     begin = w.body.one("Unsqueeze", start, [0])
     end = w.body.one("Add", begin, w.sizes.size(w.type(op.inputs[1]).axes[axis]))
     before = w.body.one("Slice", x, [0], begin, [axis])
@@ -193,7 +193,7 @@ def update_slice(w: FunctionWriter, op: Op) -> Ref:
 def cumprod(w: FunctionWriter, op: Op) -> Ref:
     """A Loop in which the reach of every product doubles: ONNX has a running product only from opset 26 on, and
     onnxruntime's Scan fails over nothing."""
-    axis, x = int(str(op.attr("axis"))), w.value(op.inputs[0])
+    axis, x = op.integer("axis"), w.value(op.inputs[0])
     dtype = w.body.dtypes[x]
     wide = w.body.wider.get(dtype, dtype)
     count = w.sizes.size(w.type(op.inputs[0]).axes[axis])

@@ -82,7 +82,7 @@ class Drafter:
         self.count_uses(self.function.body)
         self.uses.update(value for _, value in self.function.outputs)
         updates = (op for op in walk_ops(self.function.body) if op.op == "update")
-        self.updated = frozenset(str(op.attr("path")) for op in updates)
+        self.updated = frozenset(op.text("path") for op in updates)
 
         self.better: dict[str, str] = {}
 

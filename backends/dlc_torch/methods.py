@@ -20,7 +20,7 @@ from dlc_torch.statements import Assign, Loop, Store, Training
 
 def param(d: Drafter, op: Op) -> Expr:
     """Read where it is used; a buffer that is updated is read where the spec reads it."""
-    path = str(op.attr("path"))
+    path = op.text("path")
     if path in d.updated:
         return Path(path, tensor=True)
     d.inline[op.out.name] = Path(path, tensor=True)
@@ -49,7 +49,7 @@ def update(d: Drafter, op: Op) -> Expr:
     value = d.tensor(op.inputs[0])
     if source is None or source.op != "stop_gradient":
         value = method(value, "detach")
-    d.body.append(Store(Path(str(op.attr("path")), tensor=True), value))
+    d.body.append(Store(Path(op.text("path"), tensor=True), value))
     return DONE
 
 
@@ -227,7 +227,7 @@ def prod(d: Drafter, op: Op) -> Expr:
 
 def running(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
-    axis = d.axis(int(str(op.attr("axis"))), d.types[name].rank)
+    axis = d.axis(op.integer("axis"), d.types[name].rank)
     dtype = d.dtype_of(name)
     more = (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
     return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
@@ -243,7 +243,7 @@ def flip(d: Drafter, op: Op) -> Expr:
 
 
 def einsum(d: Drafter, op: Op) -> Expr:
-    return Call(Word("torch.einsum"), (Text(str(op.attr("pattern"))), *map(d.tensor, op.inputs)))
+    return Call(Word("torch.einsum"), (Text(op.text("pattern")), *map(d.tensor, op.inputs)))
 
 
 # --- random -------------------------------------------------------------------------------------------------

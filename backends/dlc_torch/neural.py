@@ -20,9 +20,7 @@ ONE = Num(1)
 
 
 def ints(op: Op, name: str) -> tuple[int, ...]:
-    value = op.attr(name)
-    assert isinstance(value, tuple)
-    return tuple(int(str(each)) for each in value)
+    return op.integers(name)
 
 
 def pairs(op: Op, name: str = "padding") -> Pairs:

@@ -115,9 +115,8 @@ def _place(index: Dim, whole: Dim) -> Expr:
 # --- slice --------------------------------------------------------------------------------------------------
 
 
-def _bounds(op: Op) -> tuple[list[Dim], list[Dim], list[int]]:
-    found = [[Dim.of(each) for each in _list(op, name)] for name in ("start", "stop")]
-    return found[0], found[1], [int(str(each)) for each in _list(op, "step")]
+def _bounds(op: Op) -> tuple[tuple[Dim, ...], tuple[Dim, ...], tuple[int, ...]]:
+    return op.sizes("start"), op.sizes("stop"), op.integers("step")
 
 
 def _list(op: Op, name: str) -> tuple[int | Dim, ...]:
@@ -227,7 +226,7 @@ def slice_or_part(d: Drafter, op: Op) -> Expr:
 
 def permute(d: Drafter, op: Op) -> Expr:
     (name,) = op.inputs
-    axes = [int(str(axis)) for axis in _list(op, "axes")]
+    axes = op.integers("axes")
     rank = len(axes)
     moved = [i for i, axis in enumerate(axes) if i != axis]
     x = d.tensor(name)
@@ -275,7 +274,7 @@ def full(d: Drafter, op: Op) -> Expr:
 
 def concat(d: Drafter, op: Op) -> Expr:
     """`torch.cat`, or `torch.stack` where every part only has the axis for it."""
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     bare = [_before_unsqueeze(d, name, axis) for name in op.inputs]
     dim = Keyword("dim", d.axis(axis, op.out.type.rank))
     if all(bare):
@@ -325,7 +324,7 @@ def arange(d: Drafter, op: Op) -> Expr:
 
 def take(d: Drafter, op: Op) -> Expr:
     x, index = op.inputs
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     place = _listed(d, index) or d.value(index)
     return At(d.tensor(x), ((Cut(),) * axis) + (place,))
 
@@ -341,7 +340,7 @@ def _listed(d: Drafter, index: str) -> Expr | None:
 
 def update_slice(d: Drafter, op: Op) -> Expr:
     x, values, start = op.inputs
-    axis = int(str(op.attr("axis")))
+    axis = op.integer("axis")
     count = size(d.types[values].axes[axis])
     first = d.value(start)
     if start in d.host:
@@ -354,7 +353,7 @@ def update_slice(d: Drafter, op: Op) -> Expr:
 def top_k(d: Drafter, op: Op) -> Expr:
     """A stable sort: `torch.topk` promises no order among equal elements."""
     (name,) = op.inputs
-    axis, rank = int(str(op.attr("axis"))), d.types[name].rank
+    axis, rank = op.integer("axis"), d.types[name].rank
     whole = d.types[name]
     ordered, order = (Value(f"{out.name}_sorted", out.type.with_axes(whole.axes)) for out in op.outputs)
     keywords = (

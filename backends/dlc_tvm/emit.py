@@ -17,9 +17,9 @@ from typing import Any
 from tvm import IRModule
 
 from dlc.backend import Artifact, EmitOptions
-from dlc.diagnostics import SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import NO_SPAN, Attr, Function, Program
+from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
 from dlc.passes.randomness import Draw

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dlc import ops
 from dlc.backend import Artifact
-from dlc.diagnostics import SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import NO_SPAN, Function, Value
+from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import InputError, bind_dims
 from dlc.types.dims import parse_dim

@@ -45,7 +45,7 @@ def parameters_of(program: Program) -> dict[str, Value]:
     """The parameters and buffers that the entry reads, in the order of their first use."""
     found: dict[str, Value] = {}
     for op in program.main.body:
-        paths = [(str(op.attr("path")), op.out.type)] if op.op == "param" else []
+        paths = [(op.text("path"), op.out.type)] if op.op == "param" else []
         paths += [(prefixed(op.path, name), type) for name, type in layer_params(program, op)]
         for path, type in paths:
             found.setdefault(path, Value(path, type))
@@ -94,15 +94,15 @@ class _Writer:
         return [*(self.values[name] for _, name in main.outputs), *self.checked, *updated]
 
     def _param(self, op: Op) -> None:
-        self.values[op.out.name] = self.read[str(op.attr("path"))]
+        self.values[op.out.name] = self.read[op.text("path")]
 
     def _require(self, op: Op) -> None:
-        self.requires.append(str(op.attr("message")))
+        self.requires.append(op.text("message"))
         self.checked.append(self.values[op.inputs[0]])
 
     def _update(self, op: Op) -> None:
         """Later reads see the new value."""
-        path, name = str(op.attr("path")), op.inputs[0]
+        path, name = op.text("path"), op.inputs[0]
         self.updates[path], self.read[path] = name, self.values[name]
 
     def _const(self, op: Op) -> None:

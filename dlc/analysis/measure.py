@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ops import get
@@ -29,7 +29,7 @@ def check_dims(program: Program, sizes: Mapping[str, int]) -> None:
         if name not in known:
             message = f"`{name}` is no dim of the model's inputs; these are: {', '.join(known) or 'none'}"
             help = did_you_mean(name, known)
-            raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
 
 
 def active(program: Program) -> int:

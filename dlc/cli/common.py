@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from dlc.diagnostics import Diagnostic, Span, SpecError, render
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, render
 from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
             os._exit(0)
         except OSError as error:
             message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-            show([BAD_OPTION.at(Span("", 0, 0), message=message)], {}, kwargs.get("format", Format.text))
+            show([BAD_OPTION.at(NO_SPAN, message=message)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -93,7 +93,7 @@ def internal(error: Exception) -> Diagnostic:
         f"{'/'.join(Path(each.filename).parts[-3:])}:{each.lineno}, in {each.name}" for each in frames[-1:]
     ]
     told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
-    return INTERNAL.at(Span("", 0, 0), notes=[told, *places], help=INTERNAL_HELP)
+    return INTERNAL.at(NO_SPAN, notes=[told, *places], help=INTERNAL_HELP)
 
 
 INTERNAL_HELP = "please report it together with the spec; DLC_TRACEBACK=1 shows where it comes from"

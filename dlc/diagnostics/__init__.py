@@ -38,6 +38,10 @@ class Span:
         return f"{self.line}:{self.column}"
 
 
+NO_SPAN = Span("", 0, 0)
+"""No place in any file: of what a pass made, and of problems with an option or an input."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fix:
     """A replacement of the text at `span` that would solve the problem."""

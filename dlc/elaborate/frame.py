@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dlc.diagnostics import Diagnostic, Problem, Span
+from dlc.diagnostics import NO_SPAN, Diagnostic, Problem, Span
 from dlc.diagnostics.meaning import BUDGET
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import NO_SPAN, Child, Param
+from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, SpecError
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError
 from dlc.elaborate.calls import Given
 from dlc.elaborate.elaborator import Elaborator
 from dlc.elaborate.functions import call_fn
 from dlc.elaborate.project import Project, library_definition
 from dlc.elaborate.values import Tensor
-from dlc.ir.nodes import NO_SPAN, Program, Value
+from dlc.ir.nodes import Program, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import Span
-from dlc.ir.nodes import NO_SPAN, Value
+from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.nodes import Value
 from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim

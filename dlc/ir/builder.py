@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dlc.diagnostics import Span
-from dlc.ir.nodes import NO_SPAN, Attr, Op, Value
+from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType

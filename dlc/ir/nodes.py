@@ -17,11 +17,11 @@ A function's types speak of its own dims. A call carries `dims`, the callee's di
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
-from typing import Union
+from typing import NoReturn, TypeVar, Union
 
-from dlc.diagnostics import Span
+from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.index import at_turn
 from dlc.records import dataclass
 from dlc.types.dims import Dim
@@ -29,8 +29,7 @@ from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
 
 Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]  # noqa: UP007 - recursive
-
-NO_SPAN = Span("", 0, 0)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +79,33 @@ class Op:
                 return value
         return default
 
+    def integer(self, name: str) -> int:
+        """The attribute that is a whole number. Each of these raises TypeError for one that is absent or something else."""
+        found = _integer(self.attr(name))
+        return self._refuse(name, "an integer") if found is None else found
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """The attribute that is a list of whole numbers, such as `axes`."""
+        return self._list(name, _integer, "a list of integers")
+
+    def sizes(self, name: str) -> tuple[Dim, ...]:
+        """The attribute that is a list of sizes, such as `start`."""
+        return self._list(name, _size, "a list of sizes")
+
+    def text(self, name: str) -> str:
+        """The attribute that is a string, such as `path`."""
+        value = self.attr(name)
+        return value if isinstance(value, str) else self._refuse(name, "a string")
+
+    def _list(self, name: str, read: Callable[[Attr], T | None], wanted: str) -> tuple[T, ...]:
+        value = self.attr(name)
+        found = [read(each) for each in value] if isinstance(value, tuple) else [None]
+        known = tuple(each for each in found if each is not None)
+        return known if len(known) == len(found) else self._refuse(name, wanted)
+
+    def _refuse(self, name: str, wanted: str) -> NoReturn:
+        raise TypeError(f"attribute `{name}` of `{self.op}` must be {wanted}, not {self.attr(name)!r}")
+
     @property
     def attributes(self) -> dict[str, Attr]:
         return dict(self.attrs)
@@ -99,6 +125,15 @@ class Op:
                 tuple(names.get(name, name) for name in region.results),
             )
         return replace(self, inputs=tuple(names.get(name, name) for name in self.inputs), region=region)
+
+
+def _integer(value: Attr) -> int | None:
+    number = value.constant if isinstance(value, Dim) else value
+    return number if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+def _size(value: Attr) -> Dim | None:
+    return Dim.of(value) if isinstance(value, int | Dim) and not isinstance(value, bool) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 from typing_extensions import TypeAliasType
 
-from dlc.diagnostics import Span
-from dlc.ir.nodes import NO_SPAN, Attr, Child, Function, Op, Param, Parameter, Program, Region, Value
+from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.nodes import Attr, Child, Function, Op, Param, Parameter, Program, Region, Value
 from dlc.ir.read import parse_relation
 from dlc.types.dims import Dim, parse_dim
 from dlc.types.tensor import TensorType

@@ -98,7 +98,7 @@ def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = (
 
 def path_of(op: Op) -> str:
     """The path that the op speaks of, "" where it speaks of none."""
-    return str(op.attr("path")) if op.op in PATH_OPS else op.path
+    return op.text("path") if op.op in PATH_OPS else op.path
 
 
 def has_paths(body: Iterable[Op]) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlc import ops
-from dlc.diagnostics import Span
-from dlc.ir.nodes import NO_SPAN, Attr, Function, Op, Program, Region, Value, walk
+from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.paths import Paths, turn_paths
 from dlc.ir.splice import prefixed
 from dlc.ops.definition import OpDef, OpError
@@ -224,7 +224,7 @@ class _Checker:
             self.same(type, inputs[0], f"the new value of `{op.attr('path')}`", op.span)
 
     def param_types(self, op: Op, repeat: Op | None) -> Iterable[TensorType]:
-        for path in turn_paths(str(op.attr("path")), repeat):
+        for path in turn_paths(op.text("path"), repeat):
             found = self.paths.param(self.function.name, path)
             if found is None:
                 self.problem(f"there is no parameter `{path}`", op.span)

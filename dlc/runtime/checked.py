@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc.backend import Runnable
-from dlc.diagnostics import Problem, Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value
 from dlc.ops.arrays import numpy_dtype
 from dlc.runtime.inputs import RELATIONS, index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
-
-NOWHERE = Span("", 0, 0)
 
 
 class Checked:
@@ -113,4 +111,4 @@ def _check_dtype(value: Value, array: Any) -> None:
 
 
 def _fail(problem: Problem, message: str, help: str = "") -> NoReturn:
-    raise SpecError([problem.at(NOWHERE, message=message, help=help)])
+    raise SpecError([problem.at(NO_SPAN, message=message, help=help)])

@@ -22,7 +22,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.runtime.weights import read_file, write_file
 
@@ -120,7 +120,7 @@ def load(out: Path) -> Checkpoint:
 
 
 def refused(path: Path, reason: str, help: str = "") -> SpecError:
-    return SpecError([problems.CHECKPOINT.at(Span("", 0, 0), path=path, reason=reason, help=help)])
+    return SpecError([problems.CHECKPOINT.at(NO_SPAN, path=path, reason=reason, help=help)])
 
 
 def same_run(checkpoint: Checkpoint, identity: Mapping[str, Any], out: Path) -> None:

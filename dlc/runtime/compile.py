@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dlc import __version__
 from dlc import backend as backends
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_variants
-from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program
 from dlc.runtime.variants import Varied
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dlc.api import Model
     from dlc.runtime.weight_map import WeightMap
 
-NOWHERE = Span("", 0, 0)
 PRECISIONS = ("f32", "bf16", "f16", "f64")
 
 
@@ -33,13 +32,13 @@ def find_backend(name: str, *, usable: bool = False) -> Backend:
     except KeyError:
         help = did_you_mean(name, backends.names()) or f"backends are {', '.join(backends.names())}"
         raise SpecError(
-            [problems.NO_BACKEND.at(NOWHERE, name=name, reason="there is none of that name", help=help)]
+            [problems.NO_BACKEND.at(NO_SPAN, name=name, reason="there is none of that name", help=help)]
         ) from None
     missing = missing_packages(backend) if usable else []
     if missing:
         reason = f"{', '.join(missing)} can't be imported"
         help = f"install it: pip install 'dlc[{name}]'"
-        raise SpecError([problems.NO_BACKEND.at(NOWHERE, name=name, reason=reason, help=help)])
+        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name=name, reason=reason, help=help)])
     return backend
 
 
@@ -89,10 +88,10 @@ def _emit(
     """The artifact and the program it says. What nobody will `read`, or make with other arguments, takes less time."""
     if precision not in PRECISIONS:
         message = f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}"
-        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message)])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
     if functions and not getattr(backend, "keeps_functions", False):
         message = f"the backend {backend.name} has no choice between a flat form and one of functions"
-        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message, help="functions are for onnx")])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help="functions are for onnx")])
 
     def lowered(model: Model) -> Program:
         return lower(model.training_program if training else model.program, backend, optimize)
@@ -130,7 +129,7 @@ def weight_map(model: Model, name: str | None) -> WeightMap | None:
         known = model.spec.weights
         help = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
         message = f"{model.spec.unit.path} has no weights block `{name}`"
-        raise SpecError([problems.WEIGHTS_RULE.at(NOWHERE, message=message, help=help)])
+        raise SpecError([problems.WEIGHTS_RULE.at(NO_SPAN, message=message, help=help)])
     return WeightMap.of(item)
 
 
@@ -175,7 +174,7 @@ def compile_model(
     except (RuntimeError, AssertionError, OSError) as error:  # what frameworks raise without such a device
         reason = str(error).partition("\n")[0]
         raise SpecError(
-            [problems.BAD_OPTION.at(NOWHERE, message=f"there is no device `{device}`: {reason}")]
+            [problems.BAD_OPTION.at(NO_SPAN, message=f"there is no device `{device}`: {reason}")]
         ) from None
     return Checked(runnable, model.program)
 
@@ -225,9 +224,9 @@ def _check_single_file(backend_name: str, can: bool, given: bool) -> None:
     """One file needs weights to put in it, and a format that can hold them."""
     if not can:
         message = f"the backend {backend_name} writes no weights into its files: there is no single file"
-        raise SpecError([problems.BAD_OPTION.at(NOWHERE, message=message, help="a single file is for onnx")])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help="a single file is for onnx")])
     if not given:
         message = "a single file needs weights to put into it"
         raise SpecError(
-            [problems.BAD_OPTION.at(NOWHERE, message=message, help="give --weights FILE, or --init")]
+            [problems.BAD_OPTION.at(NO_SPAN, message=message, help="give --weights FILE, or --init")]
         )

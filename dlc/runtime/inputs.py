@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc.analysis.measure import check_dims
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
@@ -30,7 +30,7 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     check_dims(program, sizes)
     if any(size < 1 for size in sizes.values()):
         shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=f"sizes are 1 or more: {shown}")])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=f"sizes are 1 or more: {shown}")])
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
     order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512]
     for name in unknown:
@@ -43,7 +43,7 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
             if unknown
             else f"the given sizes violate {facts}: {', '.join(f'{name}={size}' for name, size in sizes.items())}"
         )
-        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
     return sizes
 
 

@@ -220,7 +220,7 @@ class _Machine:
         return _evaluated(value, frame.dims)
 
     def _param(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
-        path = frame.path(str(op.attr("path")))
+        path = frame.path(op.text("path"))
         if path in self.updates:
             return (self.updates[path],)
         if path not in self.weights:
@@ -239,12 +239,12 @@ class _Machine:
     def _update(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         (value,) = operands
         assert value is not None
-        self.updates[frame.path(str(op.attr("path")))] = value
+        self.updates[frame.path(op.text("path"))] = value
         return ()
 
     def _require(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         if not np.all(operands[0]):
-            raise CheckFailed(str(op.attr("message")))
+            raise CheckFailed(op.text("message"))
         return ()
 
     def _repeat(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:

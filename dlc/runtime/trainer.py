@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from dlc.backend import Artifact, Backend
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter
 
@@ -90,7 +90,7 @@ def make(backend: Backend, setup: Setup) -> Trainer:
 def no_device(name: str, reason: str) -> SpecError:
     """What a backend raises where it has no such device."""
     message = f"there is no device `{name}`: {reason}"
-    return SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message)])
+    return SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
 
 
 def check_trains(backend: Backend) -> None:
@@ -102,5 +102,5 @@ def _module(backend: Backend) -> Any:
     package = type(backend).__module__.split(".")[0]
     if importlib.util.find_spec(f"{package}.train") is None:
         reason, help = "it does not train", "torch and jax do"
-        raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name=backend.name, reason=reason, help=help)])
+        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name=backend.name, reason=reason, help=help)])
     return importlib.import_module(f"{package}.train")

@@ -21,7 +21,7 @@ import numpy as np
 
 from dlc import __version__
 from dlc.backend import Backend
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.values import show
 from dlc.runtime import checkpoints
@@ -163,7 +163,7 @@ def _checkpoint(block: TrainBlock, backend: Backend, out: Path, resume: bool) ->
         return found
     if checkpoints.latest(out) is not None:
         message, help = f"{out} holds a run already", "--resume continues it; or take another folder"
-        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
     return None
 
 
@@ -317,7 +317,7 @@ class _Run:
     def _diverged(self, value: str, step: int) -> NoReturn:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
-        raise SpecError([problems.DIVERGED.at(Span("", 0, 0), value=value, step=step, notes=notes)])
+        raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes)])
 
     def _evaluate(self, done: int) -> None:
         batches = self.data.evaluation

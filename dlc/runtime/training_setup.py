@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
 from dlc.backend import Artifact, Backend, EmitOptions
-from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.programs import EntryPoint, matches
 from dlc.elaborate.train import Load, Named, Network, OptimizerRule, TrainPlan
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from dlc.api import Model, TrainBlock
 
 Array = NDArray[Any]
-NOWHERE = Span("", 0, 0)
 
 
 def setup_of(
@@ -124,14 +123,14 @@ def _map(block: TrainBlock, name: str) -> WeightMap:
         return WeightMap.of(item)
     help = did_you_mean(name, block.spec.weights)
     message = f"{block.spec.unit.path} has no weights block `{name}`"
-    raise SpecError([problems.WEIGHTS_RULE.at(NOWHERE, message=message, help=help)])
+    raise SpecError([problems.WEIGHTS_RULE.at(NO_SPAN, message=message, help=help)])
 
 
 def _check_patterns(load: Load, names: list[str]) -> None:
     for pattern in load.excluded:
         if not any(matches(pattern, name) for name in names):
             help = did_you_mean(pattern, names)
-            raise SpecError([problems.WEIGHTS_NO_MATCH.at(NOWHERE, pattern=f'"{pattern}"', help=help)])
+            raise SpecError([problems.WEIGHTS_NO_MATCH.at(NO_SPAN, pattern=f'"{pattern}"', help=help)])
 
 
 # --- networks

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Program
 from dlc.runtime.compile import find_backend, installed, model_weights
@@ -132,7 +132,7 @@ def verify(
     for name in names:
         find_backend(name, usable=True)
     if not names:
-        raise SpecError([problems.NO_BACKEND.at(Span("", 0, 0), name="any", reason="none is installed")])
+        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name="any", reason="none is installed")])
     program = model.program
     values = (
         generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter, Program
 from dlc.ops.arrays import numpy_dtype
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from dlc.runtime.weight_map import WeightMap
 
 Array = NDArray[Any]
-NOWHERE = Span("", 0, 0)
 SHOWN = 8
 
 # safetensors' dtype codes, as NumPy names.
@@ -83,20 +82,20 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
     place = Path(path)
     if not place.is_file():
         reason = "it is a folder" if place.is_dir() else "there is no such file"
-        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason))
+        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason))
     try:
         if place.suffix == ".npz":
             return _read_npz(place)
         if place.suffix == ".safetensors":
             return _read_safetensors(place)
     except (ValueError, OSError, KeyError, SyntaxError) as error:
-        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=str(error)))
+        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=str(error)))
     except MemoryError:
         reason = "it says of itself that it is larger than the memory"
-        fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason))
+        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason))
     reason = f"a {place.suffix or 'nameless'} file is no safetensors or npz file"
     help = "convert a pickle (.pt, .bin, .pth) with safetensors where it was made"
-    return fail(problems.WEIGHTS_FILE.at(NOWHERE, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
+    return fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
@@ -157,9 +156,9 @@ def write_file(
         reason = (
             f"weights are written as .safetensors or .npz, not as {place.suffix or 'a file without a suffix'}"
         )
-        fail(problems.BAD_OPTION.at(NOWHERE, message=f"can't write {place}: {reason}"))
+        fail(problems.BAD_OPTION.at(NO_SPAN, message=f"can't write {place}: {reason}"))
     if place.exists() and not place.is_file():
-        fail(problems.BAD_OPTION.at(NOWHERE, message=f"can't write {place}: it is there, and no file"))
+        fail(problems.BAD_OPTION.at(NO_SPAN, message=f"can't write {place}: it is there, and no file"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
@@ -213,11 +212,11 @@ def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[
     if missing:
         help = did_you_mean(missing[0], unused)
         found.append(
-            problems.WEIGHTS_MISSING.at(NOWHERE, count=len(missing), names=_names(missing), help=help)
+            problems.WEIGHTS_MISSING.at(NO_SPAN, count=len(missing), names=_names(missing), help=help)
         )
     if unused:
         help = did_you_mean(unused[0], missing)
-        found.append(problems.WEIGHTS_UNUSED.at(NOWHERE, count=len(unused), names=_names(unused), help=help))
+        found.append(problems.WEIGHTS_UNUSED.at(NO_SPAN, count=len(unused), names=_names(unused), help=help))
     values: dict[str, Array] = {}
     for path, parameter in wanted.items():
         if path not in tensors:
@@ -241,7 +240,7 @@ def _shape_problem(parameter: Parameter, array: Array) -> Diagnostic:
     expected = list(parameter.type.shape or ())
     help = "transpose it in the `weights` block" if list(array.shape) == expected[::-1] else ""
     found = list(array.shape)
-    return problems.WEIGHTS_SHAPE.at(NOWHERE, path=parameter.path, found=found, expected=expected, help=help)
+    return problems.WEIGHTS_SHAPE.at(NO_SPAN, path=parameter.path, found=found, expected=expected, help=help)
 
 
 def _as_dtype(array: Array, dtype: str) -> Array:

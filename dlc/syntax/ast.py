@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import field, fields
 from typing import Any, TypeVar, dataclass_transform
 
-from dlc.diagnostics import Span
+from dlc.diagnostics import NO_SPAN, Span
 from dlc.records import dataclass
 
-NO_SPAN = Span("", 0, 0)
 Kind = TypeVar("Kind")
 
 
