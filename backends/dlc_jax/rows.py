@@ -147,11 +147,9 @@ COMPOSITES: Mapping[str, str] = {
 # where they stand.
 FUNCTIONS: frozenset[str] = frozenset(
     (
-        "adaptive_avg_pool", "associative_scan", "attention", "batch_norm", "conv3d", "conv_transpose2d",
-        "contrastive", "cosine_similarity", "cross_entropy", "drop_path", "dropout", "group_norm", "gru",
-        "gru_cell", "instance_norm", "kl_div", "local_response_norm", "lstm", "lstm_cell", "mixture",
-        "multihead_attention", "nll", "pixel_shuffle", "resize", "rnn", "rnn_cell", "rope", "selective_scan",
-        "spectral_norm", "unfold",
+        "attention", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
+        "cross_entropy", "drop_path", "dropout", "group_norm", "instance_norm", "kl_div",
+        "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "resize", "rope",
     )
 )  # fmt: skip
 

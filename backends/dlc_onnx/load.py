@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import operator
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,14 +20,12 @@ from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
 from dlc.types.dims import parse_dim
+from dlc.types.relations import COMPARISONS
 from dlc.types.tensor import TensorType
 from dlc_onnx.rows import DTYPES, TYPES
 from dlc_onnx.weights import embedded, external_values, parsed, with_weights
 
 Array = np.ndarray
-RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
 
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
@@ -131,7 +128,7 @@ class OnnxRunnable:
             a, b = parse_dim(left), parse_dim(right)
             if a.symbols | b.symbols <= dims.keys():
                 sizes = a.evaluate(dims), b.evaluate(dims)
-                if not RELATIONS[relation](*sizes):
+                if not COMPARISONS[relation](*sizes):
                     found = f"{sizes[0]} {relation} {sizes[1]} does not hold"
                     raise CheckFailed(f"{self.meta['source']} needs {left} {relation} {right}: {found}")
 

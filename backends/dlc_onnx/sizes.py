@@ -9,6 +9,7 @@ from typing import Any
 
 from dlc.emit.sizes import Source, readable
 from dlc.ir.nodes import Function
+from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Atom, Dim, Monomial
 from dlc.types.facts import Facts, Relation
 from dlc_onnx.body import Body
@@ -116,9 +117,7 @@ class Sizes:
         return self.body.share(key, found)
 
     def _solved(self, source: Source, name: str, read: Ref) -> Ref:
-        linear = source.size.linear_in(name)
-        assert linear is not None
-        factor, rest = (part.constant for part in linear)
+        factor, rest = slope_and_rest(source.size, name)
         if rest:
             read = self.body.one("Sub", read, [rest])
-        return read if factor == 1 else self.body.one("Div", read, [factor or 1])
+        return read if factor == 1 else self.body.one("Div", read, [factor])

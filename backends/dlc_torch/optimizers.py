@@ -1,6 +1,7 @@
 """Optimizers by the names that specs give them: PyTorch's own, and three that it lacks or says otherwise.
 
-The learning rate stands in `param_groups`, where the training loop sets it before every step."""
+The learning rate stands in `param_groups`, where the training loop sets it before every step. Defaults of the others are said
+once, in `dlc.elaborate.train_arguments`: what comes here has them in it."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Lion(torch.optim.Optimizer):  # type: ignore[misc]
     algorithm 2); weight decay is decoupled."""
 
     def __init__(self, params: Iterable[Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:
-        super().__init__(params, {"lr": 1e-4, "betas": betas, "weight_decay": weight_decay})
+        super().__init__(params, {"lr": None, "betas": betas, "weight_decay": weight_decay})
 
     def step(self, closure: Any = None) -> None:
         with torch.no_grad():
@@ -106,7 +107,7 @@ class Muon(torch.optim.Optimizer):  # type: ignore[misc]
         weight_decay: float,
     ) -> None:
         settings = {"momentum": momentum, "nesterov": nesterov, "steps": steps, "weight_decay": weight_decay}
-        super().__init__(params, {"lr": 0.02, **settings})
+        super().__init__(params, {"lr": None, **settings})
 
     def step(self, closure: Any = None) -> None:
         with torch.no_grad():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NoReturn
@@ -19,6 +18,7 @@ from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import InputError, bind_dims
 from dlc.types.dims import parse_dim
+from dlc.types.relations import COMPARISONS
 from dlc.types.tensor import TensorType
 from dlc_tvm.arrays import from_tensor, to_tensor
 from dlc_tvm.runtime import Library
@@ -26,9 +26,6 @@ from dlc_tvm.runtime import load as load_library
 from dlc_tvm.text import digest
 
 Array = NDArray[Any]
-RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
 DEVICES = ("cpu", "cuda")
 NARROW = "V"  # NumPy's kind of bf16 and the like, which it knows no casts for
 NUMBERS = f"biuf{NARROW}"
@@ -123,7 +120,7 @@ class TvmRunnable:
             a, b = parse_dim(left), parse_dim(right)
             if a.symbols | b.symbols <= dims.keys():
                 sizes = a.evaluate(dims), b.evaluate(dims)
-                if not RELATIONS[relation](*sizes):
+                if not COMPARISONS[relation](*sizes):
                     _violated(f"{left} {relation} {right} ({sizes[0]} {relation} {sizes[1]})")
         return dims
 

@@ -15,6 +15,7 @@ from tvm import relax, sym, tirx
 
 from dlc.emit.sizes import readable
 from dlc.ir.nodes import Function, Value
+from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Atom, Dim, Monomial, sole_atom
 from dlc.types.facts import Relation
 from dlc_tvm.names import TVM
@@ -112,10 +113,7 @@ class Sizes:
         builder.match_cast(builder.emit(copied), relax.ShapeType(variables))
 
     def _solved(self, axis: Dim, name: str, opened: Mapping[str, Any]) -> Any:
-        linear = axis.linear_in(name)
-        assert linear is not None, f"{axis} can't be solved for {name}"
-        factor, rest = (part.constant for part in linear)
-        assert factor is not None and rest is not None, f"{axis} can't be solved for {name}"
+        factor, rest = slope_and_rest(axis, name)
         return tirx.floordiv(opened[str(axis)] - rest, factor * self.factors.get(name, 1))
 
 

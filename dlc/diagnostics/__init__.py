@@ -146,10 +146,6 @@ class Diagnostic:
             ],
         }
 
-    def with_chain(self, chain: Iterable[str]) -> Diagnostic:
-        """The same diagnostic, reached through `chain`."""
-        return replace(self, chain=tuple(chain))
-
 
 class SpecError(Exception):
     """A spec, its data or a check on it is wrong. Carries every diagnostic, and the texts they point into."""

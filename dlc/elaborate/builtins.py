@@ -658,15 +658,6 @@ def _sort(call: Call) -> Tensor:
     return call.emit("take_along", x, _argsort(call), axis=call.axis("axis", x.type.rank))
 
 
-def _segment(name: str) -> Builtin:
-    def body(call: Call) -> Tensor:
-        return call_library(
-            call.frame, call.node, f"_{name}", call.tensor("x"), call.tensor("ids"), count=call["count"]
-        )
-
-    return builtin(name, {"x": REQUIRED, "ids": REQUIRED, "count": REQUIRED}, body)
-
-
 # --- creation --------------------------------------------------------------------------------------------------
 
 
@@ -1001,13 +992,6 @@ def _pool_matrix(call: Call) -> Tensor:
         for j in range(low, high):
             rows[j][i] = 1.0 / (high - low)
     return table(call.frame, call.node, rows, call.frame.float_dtype, call.node.span)
-
-
-def _simple(name: str, *operands: str) -> Builtin:
-    def body(call: Call) -> Tensor:
-        return call.emit(name, *(call.tensor(each) for each in operands))
-
-    return builtin(name, dict.fromkeys(operands, REQUIRED), body)
 
 
 def _stop_gradient(frame: Frame, node: ast.Node, args: Given) -> Any:

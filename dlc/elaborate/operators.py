@@ -12,11 +12,11 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.failures import described, helped, op_failed, source, spelled
 from dlc.elaborate.frame import Frame
 from dlc.elaborate.values import Dtype, Tensor, show, type_name, unapplied
-from dlc.ir.nodes import Value
 from dlc.ops.definition import OpError
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
+from dlc.types.relations import COMPARISONS
 
 Number = bool | int | float
 
@@ -28,9 +28,6 @@ _TENSOR_OPS = {
 _STATIC_OPS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
     "%": operator.mod, "**": operator.pow,
-}  # fmt: skip
-_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 _POWER_BITS = 4096
 
@@ -279,7 +276,7 @@ def compare_static(frame: Frame, node: ast.Compare, op: str, left: Any, right: A
         same = left == right and isinstance(left, bool) == isinstance(right, bool)
         return bool(same == (op == "=="))
     try:
-        return bool(_COMPARISONS[op](left, right))
+        return bool(COMPARISONS[op](left, right))
     except TypeError:
         _refuse(frame, node, op, left, right)
 
@@ -352,7 +349,3 @@ def _transposed_help(frame: Frame, node: ast.Binary, left: Tensor, right: Tensor
     if frame.facts.prove_eq(left.type.axes[-2], right.type.axes[-2]) is True:
         return f"transpose the left side: `{a}.T @ {b}`"
     return ""
-
-
-def value_of(tensor: Tensor) -> Value:
-    return tensor.value

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate import conditions, loops, names, paths
-from dlc.elaborate.calls import Given, apply
 from dlc.elaborate.expressions import evaluate, truth
 from dlc.elaborate.failures import described, source, spelled
 from dlc.elaborate.frame import Frame, InitRuleClosure, Silent
@@ -588,10 +587,6 @@ def _not_yet(what: str) -> Callable[[Frame, ast.Stmt], None]:
         frame.fail(problems.NOT_YET, node.span, what=what)
 
     return fail
-
-
-def apply_stage(frame: Frame, callee: Any, value: Any, node: ast.Node) -> Any:
-    return apply(frame, callee, Given([(value, node.span)]), node)
 
 
 _RUNNERS: dict[type[ast.Stmt], Callable[[Frame, Any], None]] = {

@@ -12,6 +12,7 @@ from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs, size
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
+from dlc.types.relations import MIRRORED, OPPOSITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +77,12 @@ def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[s
     ]
 
 
-_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
-
-
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-
-
 def opposite(condition: Expr) -> Expr:
     """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant,
     which is to stand on the right."""
-    if isinstance(condition, Binary) and condition.operator in _OPPOSITE and not list(refs(condition)):
-        operator = _OPPOSITE[condition.operator]
+    if isinstance(condition, Binary) and condition.operator in OPPOSITE and not list(refs(condition)):
+        operator = OPPOSITE[condition.operator]
         if isinstance(condition.left, Size) and not isinstance(condition.right, Num):
-            return Binary(_MIRRORED[operator], condition.right, condition.left)
+            return Binary(MIRRORED[operator], condition.right, condition.left)
         return Binary(operator, condition.left, condition.right)
     return Unary("not ", condition)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dlc.emit.tree import At, Binary, Dot, Expr, Num, Word
 from dlc.ir.nodes import Function
+from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Dim
 
 
@@ -38,10 +39,7 @@ def readable(function: Function) -> Mapping[str, Source]:
 
 def solved(source: Source, symbol: str, read: Expr) -> Expr:
     """The dim, where `read` is the size of the axis: `(x.shape[1] - 1) // 2` for an axis of `2*n + 1`."""
-    found = source.size.linear_in(symbol)
-    assert found is not None
-    factor, rest = (Dim.of(each).constant for each in found)
-    assert factor is not None and rest is not None
+    factor, rest = slope_and_rest(source.size, symbol)
     if rest:
         read = Binary("-", read, Num(rest)) if rest > 0 else Binary("+", read, Num(-rest))
     return Binary("//", read, Num(factor)) if factor != 1 else read

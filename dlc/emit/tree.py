@@ -262,10 +262,6 @@ def template(text: str, slots: Mapping[str, Expr]) -> Expr:
     return transform(parse(_SLOT.sub(rf"{_MARK}\1", text)), fill)
 
 
-def slots_of(text: str) -> frozenset[str]:
-    return frozenset(_SLOT.findall(text))
-
-
 @cache
 def parse(text: str) -> Expr:
     """Python source as a tree."""

@@ -14,8 +14,9 @@ from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value
 from dlc.ops.arrays import numpy_dtype
-from dlc.runtime.inputs import RELATIONS, index_limits
+from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
+from dlc.types.relations import COMPARISONS
 
 
 class Checked:
@@ -74,7 +75,7 @@ class Checked:
             if not (fact.left.symbols | fact.right.symbols) <= dims.keys():
                 continue
             try:
-                holds = RELATIONS[fact.op](fact.left.evaluate(dims), fact.right.evaluate(dims))
+                holds = COMPARISONS[fact.op](fact.left.evaluate(dims), fact.right.evaluate(dims))
             except ZeroDivisionError:
                 holds = False
             if not holds:

@@ -14,6 +14,7 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
+from dlc.types.relations import COMPARISONS
 
 Array = NDArray[Any]
 LARGEST = 64
@@ -47,22 +48,12 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     return sizes
 
 
-RELATIONS = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-}
-
-
 def _holds(main: Function, sizes: Mapping[str, int]) -> bool:
     """Whether the facts that speak only of known sizes hold."""
     for fact in main.facts:
         if (fact.left.symbols | fact.right.symbols) <= sizes.keys():
             try:
-                if not RELATIONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
+                if not COMPARISONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
                     return False
             except ZeroDivisionError:
                 return False

@@ -5,7 +5,6 @@ computed in a wider one and rounded after every op."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,22 +18,15 @@ from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.paths import indices
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
+from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
+from dlc.types.relations import COMPARISONS
 from dlc.types.tensor import TensorType
 
 Array = NDArray[Any]
 
 # What is computed in another dtype, and in which.
 _WIDER = {"float16": "f32", "bfloat16": "f32", "float8_e4m3fn": "f32", "float8_e5m2": "f32", "int4": "i8"}
-
-_RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 class CheckFailed(Exception):
@@ -122,7 +114,7 @@ def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
             axes = f"it has {array.ndim} axes, not {value.type.rank}"
             raise InputError(f"`{value.name}` must be {value.type}, not {list(array.shape)}: {axes}")
         for axis, size in zip(value.type.axes, array.shape, strict=True):
-            _bind_axis(dims, axis, size)
+            bind(axis, size, dims)
     for value, array in zip(function.inputs, arrays, strict=True):
         for i, (axis, size) in enumerate(zip(value.type.axes, array.shape, strict=True)):
             wanted = axis.evaluate(dims)
@@ -134,22 +126,11 @@ def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
     return dims
 
 
-def _bind_axis(dims: dict[str, int], axis: Dim, size: int) -> None:
-    """Solve an axis that is linear in one symbol; what does not divide shows when the shapes are compared."""
-    unknown = sorted(axis.symbols - dims.keys())
-    if len(unknown) != 1:
-        return
-    linear = axis.linear_in(unknown[0])
-    if linear is not None and linear[0].symbols <= dims.keys() and linear[1].symbols <= dims.keys():
-        factor, rest = (part.evaluate(dims) for part in linear)
-        dims[unknown[0]] = (size - rest) // factor
-
-
 def _check_facts(function: Function, dims: Mapping[str, int]) -> None:
     for fact in function.facts:
         if fact.left.symbols | fact.right.symbols <= dims.keys():
             left, right = fact.left.evaluate(dims), fact.right.evaluate(dims)
-            if not _RELATIONS[fact.op](left, right):
+            if not COMPARISONS[fact.op](left, right):
                 raise CheckFailed(f"{function.source} needs {fact}: {left} {fact.op} {right} does not hold")
 
 

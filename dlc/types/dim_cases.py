@@ -12,15 +12,14 @@ from math import gcd, lcm
 from dlc.types.dim_linear import Bounds
 from dlc.types.dim_system import System
 from dlc.types.dims import ONE, Atom, Dim, common_monomial, divide_monomials
+from dlc.types.relations import COMPARISONS
 
 CASE_LIMIT = 48  # per proof: arguments of min and max, times remainders
 BOUND_LIMIT = 8  # cases that bounds are looked for in
 
 
 def holds_for(op: str, value: int) -> bool:
-    if op == ">=":
-        return value >= 0
-    return (value == 0) == (op == "==")
+    return COMPARISONS[op](value, 0)
 
 
 def negation(op: str, dim: Dim) -> tuple[str, Dim]:

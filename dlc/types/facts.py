@@ -15,9 +15,9 @@ from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, pr
 from dlc.types.dim_linear import Bounds
 from dlc.types.dim_system import System
 from dlc.types.dims import Dim, DimTooLarge, sole_atom
+from dlc.types.relations import MIRRORED, OPPOSITE
 
 SAMPLES = 6
-_OPPOSITE = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", "<=": ">", ">": "<="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Relation:
         return frozenset(self.left.symbols) | frozenset(self.right.symbols)
 
     def negated(self) -> Relation:
-        return Relation(self.left, _OPPOSITE[self.op], self.right)
+        return Relation(self.left, OPPOSITE[self.op], self.right)
 
     def __str__(self) -> str:
         return f"{self.left} {self.op} {self.right}"
@@ -105,14 +105,8 @@ class Facts:
     def prove_eq(self, a: int | Dim, b: int | Dim) -> bool | None:
         return self.decide(Relation(Dim.of(a), "==", Dim.of(b)))
 
-    def prove_ne(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self.decide(Relation(Dim.of(a), "!=", Dim.of(b)))
-
     def prove_ge(self, a: int | Dim, b: int | Dim) -> bool | None:
         return self.decide(Relation(Dim.of(a), ">=", Dim.of(b)))
-
-    def prove_gt(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self.decide(Relation(Dim.of(a), ">", Dim.of(b)))
 
     def prove_divisible(self, a: int | Dim, k: int | Dim) -> bool | None:
         return self.prove_eq(Dim.of(a) % k, 0)
@@ -170,7 +164,7 @@ def _stated_nonnegative(relation: Relation) -> str | None:
     """The symbol that a relation like `T >= 0` or `0 <= T` lets be 0."""
     left, op, right = relation.left, relation.op, relation.right
     if op in ("<", "<="):
-        left, op, right = right, {"<": ">", "<=": ">="}[op], left
+        left, op, right = right, MIRRORED[op], left
     name, least = sole_atom(left), right.constant
     if not isinstance(name, str) or least is None or op not in (">", ">="):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from dlc.diagnostics import did_you_mean
 from dlc.source import Field, SourceError
-from dlc.types.dims import Dim
+from dlc.types.dim_solve import bind
 from dlc.types.tensor import INTS, TensorType
 
 Sizes = dict[str, int]
@@ -75,15 +75,6 @@ def sizes(given: Mapping[str, Field], declared: Mapping[str, TensorType], batch:
         for axis, size in zip(type.axes, (batch, *given[name].shape), strict=True):
             bind(axis, size, found)
     return found
-
-
-def bind(axis: Dim, size: int, sizes: Sizes) -> None:
-    """Solve an axis that is linear in one name that has no size yet."""
-    unknown = sorted(axis.symbols - sizes.keys())
-    linear = axis.linear_in(unknown[0]) if len(unknown) == 1 else None
-    if linear is not None:
-        factor, rest = (part.evaluate(sizes) for part in linear)
-        sizes[unknown[0]] = (size - rest) // factor
 
 
 def _limit(name: str, field: Field, limits: Mapping[str, int]) -> SourceError | None:
