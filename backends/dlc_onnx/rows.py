@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc.types.tensor import COMPUTED_IN
+
 # RMSNormalization and Attention need 23; onnxruntime 1.31 runs up to 26.
 OPSET = 23
 # Functions of a model carry their types since IR version 10.
@@ -24,7 +26,7 @@ DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 
 # Dtypes that onnxruntime's CPU kernels only move about, and what they are computed in: results are rounded back after
 # every node, which is what the reference does. (It does the same for f16 by itself.)
-WIDER: Mapping[str, str] = {"bf16": "f32", "f8e4m3": "f32", "f8e5m2": "f32", "i4": "i8"}
+WIDER: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype != "f16"}
 
 # Further gaps of single kinds of node.
 WIDER_IN: Mapping[str, Mapping[str, str]] = {

@@ -21,12 +21,12 @@ from dlc.ops.arrays import numpy_dtype
 from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
 from dlc.types.relations import COMPARISONS
-from dlc.types.tensor import TensorType
+from dlc.types.tensor import COMPUTED_IN, TensorType
 
 Array = NDArray[Any]
 
 # What is computed in another dtype, and in which.
-_WIDER = {"float16": "f32", "bfloat16": "f32", "float8_e4m3fn": "f32", "float8_e5m2": "f32", "int4": "i8"}
+_WIDER = {numpy_dtype(narrow): numpy_dtype(wide) for narrow, wide in COMPUTED_IN.items()}
 
 
 class CheckFailed(Exception):
@@ -100,7 +100,7 @@ def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str)
 
 def _as_type(array: Array, type: TensorType, precision: str, name: str) -> Array:
     dtype = numpy_dtype(type.dtype, precision)
-    low_precision = dtype.name in _WIDER or array.dtype.name in _WIDER
+    low_precision = dtype in _WIDER or array.dtype in _WIDER
     if array.dtype != dtype and not low_precision and not np.can_cast(array.dtype, dtype, "same_kind"):
         raise InputError(f"{name} must be {type}, not {array.dtype}")
     return array.astype(dtype, copy=False)
@@ -260,9 +260,9 @@ _STRUCTURAL: Mapping[str, _Step] = {
 
 def _computable(array: Array | None) -> Array | None:
     """The array in a dtype that NumPy computes in."""
-    if array is None or array.dtype.name not in _WIDER:
+    if array is None or array.dtype not in _WIDER:
         return array
-    return array.astype(numpy_dtype(_WIDER[array.dtype.name]))
+    return array.astype(_WIDER[array.dtype])
 
 
 def _evaluated(value: Attr, dims: Mapping[str, int]) -> Any:

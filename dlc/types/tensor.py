@@ -19,6 +19,10 @@ ITEM_BYTES: Mapping[str, float] = {
     "i64": 8, "i32": 4, "i16": 2, "i8": 1, "i4": 0.5, "u8": 1, "bool": 1,
 }  # fmt: skip
 
+# Dtypes that are for storage, and what is computed in where the library has no arithmetic of theirs: results are rounded back
+# after every op, so that they are the same wherever the wider dtype is the detour.
+COMPUTED_IN: Mapping[str, str] = {"f16": "f32", "bf16": "f32", "f8e4m3": "f32", "f8e5m2": "f32", "i4": "i8"}
+
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
