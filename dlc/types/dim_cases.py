@@ -30,11 +30,13 @@ def negation(op: str, dim: Dim) -> tuple[str, Dim]:
 
 def proved(system: System, op: str, dim: Dim, budget: int = CASE_LIMIT) -> bool:
     """Whether `dim op 0` holds, for a dim that is normal in the system."""
+    # Facts that contradict each other imply everything: a case that can't occur is no obstacle.
     if system.contradictory or _directly(system, op, dim):
         return True
     choice = _extreme_in(dim)
     if choice is None:
         return _by_remainders(system, op, dim, budget)
+    # Cases multiply. Each gets its share of the budget, so that all proofs together, nested ones too, are at most so many.
     left = budget // len(choice.args)
     cases = _extreme_cases(system, dim, choice)
     return left > 0 and all(proved(case, op, case.normal(goal), left) for case, goal in cases)
@@ -48,7 +50,7 @@ def _directly(system: System, op: str, dim: Dim) -> bool:
         found = system.entails(dim)
     elif op == "==":
         found = system.entails(dim) and system.entails(-dim)
-    else:
+    else:  # an inequation has no sign: `a - b != 0` may have been stated as `b - a != 0`
         found = dim in system.inequations or -dim in system.inequations or _unequal(system, dim)
     return found or _by_factors(system, op, dim)
 
@@ -64,10 +66,12 @@ def _by_factors(system: System, op: str, dim: Dim) -> bool:
         return all(_directly(system, op, factor) for factor in [*factors, rest])
     if any(_directly(system, "==", factor) for factor in factors):
         return True
+    # For `>=` the factors must be >= 0 themselves: atoms such as `(H - 5)//2` may be negative, and would turn the sign.
     return _directly(system, op, rest) and (op == "==" or all(system.entails(factor) for factor in factors))
 
 
 def _unequal(system: System, dim: Dim) -> bool:
+    # `2*x - 4*y + 1` is odd, whatever x and y are.
     content = reduce(gcd, (c for m, c in dim.terms.items() if m), 0)
     if dim.terms.get(ONE, 0) % content:
         return True
@@ -76,6 +80,8 @@ def _unequal(system: System, dim: Dim) -> bool:
 
 def _extreme_in(dim: Dim) -> Atom | None:
     """An innermost `min` or `max`."""
+    # Innermost first, so that what is compared in a case has none in it; by key, so that a proof does not depend on the order in
+    # which terms were put together.
     for atom in sorted((a for a in dim.atoms() if isinstance(a, Atom)), key=lambda a: a.key):
         inner = next(filter(None, map(_extreme_in, atom.args)), None)
         if inner is not None or atom.op in ("min", "max"):
@@ -85,6 +91,7 @@ def _extreme_in(dim: Dim) -> Atom | None:
 
 def _extreme_cases(system: System, dim: Dim, atom: Atom) -> Iterator[tuple[System, Dim]]:
     """For each argument: what holds where it is the extreme one, and the size with it in place."""
+    # The cases overlap where two arguments are equal. All that matters is that they leave nothing out.
     for chosen in atom.args:
         case = system.copy()
         for other in atom.args:
@@ -104,6 +111,8 @@ def _with_atom(dim: Dim, old: Atom, new: Dim) -> Dim:
 
 def _by_remainders(system: System, op: str, dim: Dim, budget: int) -> bool:
     """Tries every remainder of the symbols that are divided by constants."""
+    # `(H + 2)//4` is linear in `H'` once H is written as `4*H' + r`, for each r of its own. No periods means no cases, and `all` of
+    # none would be a proof of anything: hence `bool`.
     periods = _limited(_periods(dim, {}), budget)
     return bool(periods) and all(_directly(case, op, case.normal(dim)) for case in _splits(system, periods))
 
@@ -115,7 +124,7 @@ def _periods(dim: Dim, found: dict[str, int]) -> dict[str, int]:
         divisor = atom.args[-1].constant if atom.op == "//" else None
         if divisor:
             for name in (a for a in atom.args[0].atoms() if isinstance(a, str)):
-                found[name] = lcm(found.get(name, 1), divisor)
+                found[name] = lcm(found.get(name, 1), divisor)  # one split serves all divisions of the symbol
         for arg in atom.args:
             _periods(arg, found)
     return found
@@ -123,6 +132,7 @@ def _periods(dim: Dim, found: dict[str, int]) -> dict[str, int]:
 
 def _limited(periods: dict[str, int], budget: int) -> list[tuple[str, int]]:
     kept: list[tuple[str, int]] = []
+    # Short periods first: more symbols can be split for the same number of cases.
     for name, period in sorted(periods.items(), key=lambda item: (item[1], item[0])):
         budget //= period
         if budget:
@@ -180,7 +190,9 @@ def _resolved_quotient(system: System, atom: Atom) -> Dim | None:
     number, divisor = atom.args
     quotient = system.normal(number // divisor)
     low, high = (quotient.constant,) * 2 if quotient.is_constant else system.bounds(quotient)
-    if low is None or low != high:
+    if (
+        low is None or low != high
+    ):  # no constants enclose it, but `0 <= number < divisor` may hold for symbolic ones
         low = 0 if _fits_below(system, number, divisor) else None
     if low is None:
         return None
@@ -201,6 +213,7 @@ def bounds_by_cases(system: System, dim: Dim, budget: int = BOUND_LIMIT) -> Boun
         return system.bounds(dim)
     cases = _extreme_cases(system, dim, choice)
     found = [bounds_by_cases(case, case.normal(goal), left) for case, goal in cases]
+    # A bound of the whole holds in every case, so it is the weakest of theirs, and one case without any leaves none.
     lows, highs = [low for low, _ in found], [high for _, high in found]
     return _known(min, lows), _known(max, highs)
 
@@ -222,6 +235,8 @@ class Sample(dict[str, int]):
         self.turn = turn
 
     def __missing__(self, name: str) -> int:
+        # From the name and the turn alone, not from `hash` or a generator: a spec must get the same answer in every process.
+        # The first two turns take the least values and those above them, where most wrong claims fail already.
         mixed = self.turn * 40_503
         for letter in name:
             mixed = (mixed * 31 + ord(letter)) & 0xFFFF

@@ -40,9 +40,9 @@ def bounds_of(variable: Monomial, rows: Sequence[Terms], nonnegative: Callable[[
     try:
         elimination = _Elimination(rows, nonnegative)
         left = elimination.run(keep=elimination.number[variable])
-    except Contradiction:
+    except Contradiction:  # nothing satisfies the rows, so any bound would hold: none is worth telling
         return None, None
-    for ((_, slope),), constant in left.items():
+    for ((_, slope),), constant in left.items():  # the slope is 1 or -1: `_add` has divided by the content
         if slope > 0:
             low = -constant if low is None else max(low, -constant)
         else:
@@ -71,6 +71,8 @@ class _Elimination:
         while (choice := self._cheapest(keep)) is not None:
             cost, variable = choice
             work += cost
+            # Elimination may square the number of rows each time. No rows is the weakest answer, "nothing is known": giving
+            # up can lose a proof, but never makes one.
             if work > WORK_LIMIT or len(self.rows) > ROW_LIMIT:
                 return {}
             self._eliminate(variable)
@@ -78,6 +80,7 @@ class _Elimination:
 
     def _cheapest(self, keep: int | None) -> tuple[int, int] | None:
         """The variable whose elimination makes the fewest rows, and how many."""
+        # A variable that is >= 0 by itself has one lower bound more than the rows say.
         below, above = [int(n) for n in self.nonnegative], [0] * len(self.nonnegative)
         present: set[int] = set()
         for variables in self.rows:
@@ -99,6 +102,8 @@ class _Elimination:
                 upper.append((-slope, variables, constant))
             else:
                 kept[variables] = constant
+        # Each lower bound with each upper one: `a*v + low + x >= 0` times b plus `-b*v + high + y >= 0` times a is free of v.
+        # A variable bounded on one side only disappears with its rows, since some value always satisfies them.
         for a, low, x in lower:
             for b, high, y in upper:
                 _add(kept, _combined(low, b, high, a), x * b + y * a)
@@ -106,6 +111,9 @@ class _Elimination:
 
 
 def _add(rows: Rows, variables: dict[int, int], constant: int) -> None:
+    # `2*x - 2*y + 3 >= 0` says `x - y >= -3/2`, which for integers is `x - y >= -1`: dividing by the content and rounding the
+    # constant down (a Gomory cut) keeps every integer solution. Without it elimination would decide over the rationals, and
+    # `2*q <= T <= 2*q + 1` would leave q a range of width 1/2.
     content = gcd(*variables.values())
     if not content:
         if constant < 0:
@@ -113,7 +121,10 @@ def _add(rows: Rows, variables: dict[int, int], constant: int) -> None:
         return
     constant //= content
     key = tuple(sorted((v, c // content) for v, c in variables.items() if c))
-    rows[key] = min(constant, rows.get(key, constant))
+    rows[key] = min(
+        constant, rows.get(key, constant)
+    )  # the same sum twice: the tighter row implies the other
+    # `s + a >= 0` and `-s + b >= 0` add up to `a + b >= 0`. Seen at once here, most contradictions need no elimination.
     opposite = rows.get(tuple((v, -c) for v, c in key))
     if opposite is not None and opposite + rows[key] < 0:
         raise Contradiction

@@ -35,6 +35,8 @@ class Prover:
 
     def least(self, dim: Dim) -> int | None:
         """A lower bound that is visible once every symbol is written as its bound and the rest."""
+        # After lifting, every symbol in a term is a rest >= 0. So if no term but the constant can be negative, the size is at
+        # its least where all rests are 0, and that least value is the constant.
         terms = self.lifted(dim)
         if all(c > 0 and self._signed(m) for m, c in terms.items() if m):
             return terms.get(ONE, 0)
@@ -76,10 +78,14 @@ class Prover:
         if isinstance(atom, str):
             return self.lower.get(atom, 1)
         if atom not in self._atom_lower:
+            # Finding the bound of an atom may ask for it again, through facts that mention it (`entails`). None in the meantime
+            # ends that circle, and claims nothing.
             self._atom_lower[atom] = None
             least = self._atom_least(atom)
             if least is not None:
                 self._atom_lower[atom] = least
+                # What was lifted meanwhile took the atom as unbounded. Kept, it would mix two meanings of one monomial: the atom
+                # itself, and its rest above the bound.
                 self._lifted = {m: t for m, t in self._lifted.items() if all(a != atom for a, _ in m)}
         return self._atom_lower[atom]
 
@@ -91,12 +97,15 @@ class Prover:
         if atom.op == "min":
             return min(known) if len(known) == len(found) else None
         number, divisor = atom.args
-        if not self.is_divisor(divisor):
+        if not self.is_divisor(
+            divisor
+        ):  # by a negative divisor a remainder is <= 0, and a quotient turns round
             return None
         if atom.op == "%":
             return 0
         if found[0] is None:
             return 0 if self.entails(number) else None
+        # By an unknown divisor: what is >= 0 may come down to 0, and what is negative is at its lowest where the divisor is 1.
         return found[0] // divisor.constant if divisor.constant else min(found[0], 0)
 
     # Proofs
@@ -105,16 +114,19 @@ class Prover:
         """Whether it is proved to be >= 0."""
         if self.at_least_zero(dim):
             return True
+        # With `dim != -1` known, `dim >= -1` is enough to be proved. Linear rows can't say `!=`, so it is used here.
         if dim + 1 in self.inequations or -dim - 1 in self.inequations:
             dim = dim + 1
         rows = self._rows(dim)
         if not rows:
             return self.at_least_zero(dim)
+        # By refutation: with `dim <= -1`, which for integers is the contrary of `dim >= 0`, the facts must have no solution.
         rows.insert(0, self.lifted(-dim - 1))
         return infeasible([*rows, *self._products(rows)], self._signed)
 
     def bounds(self, dim: Dim) -> Bounds:
         """Constants between which it is proved to lie."""
+        # `=` is no name of the language, so this variable can't meet another. Two rows make it equal to the size.
         value: Monomial = (("=", 1),)
         terms, least = self.lifted(dim), self.least(dim)
         rows = [{**terms, value: -1}, {**{m: -c for m, c in terms.items()}, value: 1}, *self._rows(dim)]
@@ -134,6 +146,8 @@ class Prover:
     def _related(self, dim: Dim) -> list[Dim]:
         left = self.inequalities + self.equations + [-e for e in self.equations]
         names, found = set(dim.symbols), list[Dim]()
+        # Facts are taken in rings around the question: those that share a symbol with it, then those that share one with these.
+        # A ring goes in as a whole or not at all, so that what is proved does not hang on the order in which facts are stated.
         while True:
             near = [fact for fact in left if not names.isdisjoint(fact.symbols)]
             if not near or len(found) + len(near) > ROW_LIMIT:
@@ -151,11 +165,15 @@ class Prover:
         number, divisor = atom.args
         if not self.is_divisor(divisor):
             return []
+        # All that division means: `0 <= number - divisor*quotient < divisor`. The divisor is not 0 wherever the atom has a value.
         rest = value if atom.op == "%" else number - divisor * value
         return [rest, divisor - 1 - rest, *([] if divisor.is_constant else [divisor - 1])]
 
     def _products(self, rows: list[Terms]) -> list[Terms]:
         """Rows times a monomial >= 0, where that gives a product that occurs."""
+        # Elimination takes `T*d` for a variable that has nothing to do with T and d. A row times d ties them together again:
+        # `T - 4 >= 0` becomes `T*d - 4*d >= 0`. That is sound for d >= 0 only, hence `_signed`; and of endlessly many products
+        # only those can help that meet a monomial which is there already.
         wanted = list({m: None for row in rows for m in row if sum(e for _, e in m) > 1})[:WANTED_LIMIT]
         found: list[Terms] = []
         for row in rows:

@@ -54,6 +54,9 @@ class System(Prover):
     # Adding facts
 
     def add(self, op: str, dim: Dim) -> None:
+        # A fact may solve for a symbol, and then all facts that mention the symbol are taken up again in the new form: they may
+        # have become simpler, solvable, or contradictory. Each substitution removes a symbol, but a congruence brings in a fresh
+        # one, so termination rests on the limit, not on a measure.
         pending: list[Fact] = [(op, dim)]
         self.forget()
         for _ in range(STEP_LIMIT):
@@ -64,7 +67,7 @@ class System(Prover):
             pending += more
             if binding is not None:
                 pending += self._bind(*binding)
-        self._keep(pending)
+        self._keep(pending)  # out of steps: nothing is lost, what is left is only not taken apart further
 
     def _keep(self, pending: list[Fact]) -> None:
         kept = {"==": self.equations, ">=": self.inequalities, "!=": self.inequations}
@@ -86,10 +89,13 @@ class System(Prover):
 
     def _bind(self, name: str, value: Dim) -> list[Fact]:
         """Replaces a symbol for good; facts that mention it are returned, to be taken up again."""
+        # `forward` stays in triangular form: no value in it mentions a symbol that is bound. So one substitution is enough in
+        # `normal`, and the order in which symbols were bound does not matter.
         replaced = {name: value}
         self.forward = {n: old.substitute(replaced) for n, old in self.forward.items()}
         self.forward[name] = value
         self.forget()
+        # The bound of the symbol goes with it, and has to be said of its value instead.
         pending: list[Fact] = [(">=", value - self.lower.get(name, 1))]
         for op, kept in (("!=", self.inequations), (">=", self.inequalities), ("==", self.equations)):
             pending += [(op, fact) for fact in kept if name in fact.symbols]
@@ -105,6 +111,8 @@ class System(Prover):
             return dim
         dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self.rewritten))
         for equation in self.equations:
+            # Only where the leading term has the coefficient 1 or -1: from `2*x*y == z` nothing follows for `x*y` that is a polynomial.
+            # One pass in the order of the equations, which is no Gröbner basis: what it misses stays unproved.
             if abs(equation.ordered()[0][1]) == 1:
                 dim = reduce_by(dim, equation)[1]
         return dim
@@ -120,6 +128,8 @@ class System(Prover):
         name = sole_atom(dim - constant)
         if isinstance(name, str):
             return self._raise_lower(name, -constant)
+        # `T <= c` where c is T's least value (or less, which can't be): then T is c, and an equation says far more than two
+        # bounds. The same for `a >= b` after `b >= a`.
         below = sole_atom(constant - dim)
         if isinstance(below, str) and constant <= self.lower.get(below, 1):
             self.contradictory |= constant < self.lower.get(below, 1)
@@ -135,6 +145,7 @@ class System(Prover):
             return []
         self.lower[name] = least
         self.forget()
+        # With the higher bound some of them are visible, and go; others now meet it, and become equations.
         again = [fact for fact in self.inequalities if name in fact.symbols]
         self.inequalities = [fact for fact in self.inequalities if name not in fact.symbols]
         return [(">=", fact) for fact in again]
@@ -143,6 +154,7 @@ class System(Prover):
         if dim.is_constant:
             self.contradictory |= not dim.terms
             return []
+        # `T != 1` for T >= 1 is `T >= 2`: a bound takes part in every later proof, an inequation in few.
         for signed in (dim, -dim):
             excluded = -signed.terms.get(ONE, 0)
             name = sole_atom(signed + excluded)
@@ -156,6 +168,7 @@ class System(Prover):
     def _equation(self, dim: Dim) -> tuple[Binding | None, list[Fact]]:
         if not dim.terms:
             return None, []
+        # `2*x + 4*y == 3` has no integer solution, nor has `3 == 0`, where there is nothing but a constant.
         content = _content(dim)
         if dim.terms.get(ONE, 0) % content if content else True:
             self.contradictory = True
@@ -174,6 +187,7 @@ class System(Prover):
         return None, []
 
     def _without_factor(self, dim: Dim) -> Dim:
+        # `d*h == d*e` is `h == e` only where d can't be 0. A symbol that may be 0 stays, and so does every atom.
         shared = common_monomial(list(dim.terms))
         positive = tuple((a, e) for a, e in shared if isinstance(a, str) and self.lower.get(a, 1) > 0)
         return (
@@ -206,6 +220,8 @@ class System(Prover):
             parts = dim.linear_in(name) if abs(slope) == 1 else None
             if parts is not None and parts[0].is_constant:
                 value = parts[1] * -slope
+                # Only a slope of 1 or -1 gives a value without division. `fits` first: else the bound of the symbol remains as
+                # an inequality about others, which is harder to use. Then a value without atoms, which rewrites best.
                 fits = self.at_least_zero(value - self.lower.get(name, 1))
                 compound = sum(isinstance(a, Atom) for a in value.atoms())
                 found.append((fits, -compound, name, value))
@@ -229,6 +245,8 @@ class System(Prover):
         if rest.is_constant:
             self.contradictory |= bool(rest.terms)
             return None
+        # `%` in normal form has taken out every term that the divisor divides, and has cancelled what both share: what is left
+        # says by itself whether an offset stays, and then no value of the symbols makes the remainder 0.
         offset = rest.terms.get(ONE, 0)
         remainders = [a for a in rest.atoms() if isinstance(a, Atom) and a.op == "%"]
         if len(remainders) != 1 or len(rest.terms) != 1 + bool(offset):
@@ -248,15 +266,21 @@ class System(Prover):
             parts = number.linear_in(name)
             if parts is None or not parts[0].is_constant or gcd(slope, period) != 1:
                 continue
+            # `slope*name + others` is 0 modulo the period: with an inverse of the slope, name is `-others/slope` there, plus a
+            # multiple of the period. There is an inverse just where slope and period have no divisor in common.
             inverse = pow(slope, -1, period)
             others = Dim({m: c * inverse % period for m, c in parts[1].terms.items() if c * inverse % period})
             if others.constant is not None:
                 rest = Dim.of(-others.constant % period)
-            elif self.at_least_zero(others):
+            elif self.at_least_zero(
+                others
+            ):  # else `name - rest` could be negative, and the fresh symbol with it
                 rest = -others
             else:
                 continue
             return name, self._multiple(name, Dim.of(period), rest, period)
+        # No symbol can be solved for modulo the period, but one may modulo a divisor of it. That is a part of the congruence; the
+        # rest comes up again, since the equation is taken up once more after a binding.
         prime = next((p for p in range(2, min(period, 1000)) if period % p == 0), None)
         if prime is None:
             return None
@@ -273,9 +297,11 @@ class System(Prover):
 
     def _multiple(self, name: str, divisor: Dim, rest: Dim, period: int | None) -> Dim:
         """`divisor*fresh + rest` for a fresh symbol >= 0; the caller knows that `name - rest` is >= 0."""
+        # An apostrophe can't be written in a spec, so no stated symbol is ever met.
         fresh = name + "'"
         while fresh in self.lower or fresh in self.origin or fresh in self.forward:
             fresh += "'"
+        # A fresh symbol of a fresh one is told in terms of what the spec says: `H == 2*H'`, `H' == 3*H''` make `H'' == H//6`.
         number, scale = self.origin.get(name, (Dim.symbol(name), Dim.of(1)))
         self.origin[fresh] = (number - self.stated(rest) * scale, self.stated(divisor) * scale)
         least = self.least(Dim.symbol(name) - rest)
@@ -298,6 +324,7 @@ class System(Prover):
         return total
 
     def _stated_term(self, monomial: Monomial, coefficient: int) -> Dim:
+        # The newest first: an older fresh symbol beside it may be a factor of its divisor, and cancels there.
         shares: list[_Share] = []
         for name in [name for name in reversed(self.origin) if any(a == name for a, _ in monomial)]:
             factor: Monomial = ((name, 1),)

@@ -78,6 +78,7 @@ class Facts:
 
     def assume(self, relation: Relation) -> Facts:
         """With one more fact. `T >= 0` takes the default `T >= 1` back."""
+        # The default `T >= 1` has been used in every fact that was taken apart so far, and can't be taken out of them.
         name = _stated_nonnegative(relation)
         if name is not None and name not in self.nonnegative:
             return Facts((*self.relations, relation), self.nonnegative, self.beyond)
@@ -92,6 +93,8 @@ class Facts:
     # Deciding
 
     def decide(self, relation: Relation) -> bool | None:
+        # A size that grows past the limits and a division by 0 mean that nothing is known, never that nothing holds: "not known" is
+        # always a right answer, and a check that needs more tells the user which fact to state.
         if relation not in self._answers:
             try:
                 answer = self._search(*_compared(relation))
@@ -117,6 +120,8 @@ class Facts:
             return holds_for(op, normal.constant)
         if op == ">=" and self._system.at_least_zero(dim):
             return True
+        # Samples never prove. They tell which of the two proofs is hopeless: a claim that fails for one sample can't be proved,
+        # one that holds for one can't be refuted. Without them every "not known" would cost two full searches.
         values = [sample.value(normal) for sample in self.samples()]
         seen = {holds_for(op, value) for value in values if value is not None}
         if False not in seen and proved(self._system, op, normal):
@@ -156,6 +161,7 @@ def _compared(relation: Relation) -> tuple[str, Dim]:
     difference = relation.left - relation.right
     if relation.op in ("==", "!="):
         return relation.op, difference
+    # For integers `a > b` is `a - b - 1 >= 0`, so three kinds of facts are enough.
     signed = difference if relation.op in (">", ">=") else -difference
     return ">=", signed - 1 if relation.op in ("<", ">") else signed
 
@@ -173,6 +179,8 @@ def _stated_nonnegative(relation: Relation) -> str | None:
 
 def _with_relation(system: System, relation: Relation) -> System:
     """A copy that knows one relation more, or the old one if that would get too large."""
+    # Leaving a fact out is sound: it can only make fewer things provable. A half-added one is not kept, since its
+    # substitutions would be there without the bounds that go with them.
     new = system.copy()
     try:
         new.add(*_compared(relation))
