@@ -44,6 +44,7 @@ def _tiling(kernel: Kernel, main: SBlockInfo) -> Tiling:
     known = constant(width)
     if known is None:
         raise NotApplicable("an unknown number of columns")
+    # Fewer channels than lanes: the largest power of two among them, since a last tile overlaps and can't be wider than all.
     lanes = min(lanes, 1 << (known.bit_length() - 1))
     vectors = max((v for v in range(1, MOST_VECTORS + 1) if known % (v * lanes) == 0), default=1)
     last = len(sizes) - 1

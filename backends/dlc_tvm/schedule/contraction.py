@@ -38,6 +38,7 @@ def _is_copy(kernel: Kernel, block: SBlockInfo) -> bool:
 
 
 def _operands(kernel: Kernel, main: SBlockInfo, column: Any) -> Operands:
+    # Which factor stands left says nothing: the roles follow from which of them the last output axis, the lanes', indexes.
     first, second = _factors(kernel.stmt(main).body)
     if column in variables(first.indices):
         first, second = second, first
@@ -52,6 +53,7 @@ def _factors(store: Any) -> tuple[Any, Any]:
     terms = (value.a, value.b) if isinstance(value, tirx.Add) else ()
     for term in terms:
         if isinstance(term, tirx.Mul):
+            # A product of narrow numbers is summed in a wider dtype: what is read lies below the casts.
             factors = [f.value if isinstance(f, tirx.Cast) else f for f in (term.a, term.b)]
             if all(isinstance(f, TensorLoad) for f in factors):
                 return factors[0], factors[1]
@@ -62,10 +64,13 @@ def _tiling(kernel: Kernel, main: SBlockInfo, axes: list[Any], operands: Operand
     in_rows, in_columns = variables(operands.rows.indices), variables(operands.columns.indices)
     sizes, column = main.dom(), len(axes) - 1
     row = [i for i, v in enumerate(axes[:-1]) if v in in_rows and v not in in_columns]
+    # Flattening several row axes costs a division for each row of a tile. With a known last one (the width of an image) that is
+    # not needed; with an unknown one that is 1, as in decoding, tiles would hold a row each.
     if row and constant(sizes[row[-1]]) is not None:
         row = row[-1:]
     lanes, vectors = _width(kernel, main, constant(sizes[column]), _panel(operands, axes[-1]))
     rows = _rows(kernel, constant(sizes[row[-1]]), vectors) if row else 1
+    # Vectors that begin at multiples of an unknown width can't be read whole at its end, so they are copied into panels.
     copied = operands.columns if constant(sizes[column]) is None else None
     return Tiling(row, column, rows, vectors, lanes, copied)
 

@@ -42,6 +42,7 @@ def inline(kernel: Kernel, blocks: Sequence[SBlockInfo], *, limit: int = INLINE_
 
 def _inlined(kernel: Kernel, block: SBlockInfo, limit: int) -> bool:
     uses = _uses(kernel, block)
+    # Copies of copies: along a chain of blocks that each use the one before twice, code doubles with every link.
     if uses > 1 and nodes(kernel.stmt(block).body) * uses > limit:
         return False
     try:
@@ -68,6 +69,7 @@ def spread(kernel: Kernel, block: SBlockInfo) -> None:
     if across is not None:
         _spread_tiles(kernel, block, across)
         return
+    # One flat loop has one tail at most, and shares itself among threads evenly; rows of 10 would each have a tail of their own.
     if _is_flat(kernel, block):
         loops = [fuse(sch, loops)]
     *outer, row = loops
@@ -109,7 +111,9 @@ def vectorize_tail(sch: Any, loop: Any, lanes: int) -> Any | None:
     """
     size = extent(sch, loop)
     if size is not None and size < lanes:
-        if size > 1 and size & (size - 1) == 0:
+        if (
+            size > 1 and size & (size - 1) == 0
+        ):  # a shorter register has room for it; for 3 lanes there is none
             sch.vectorize(loop)
         return None
     partition = not compares_places_with_data(sch.get(loop))

@@ -44,6 +44,7 @@ def pad_reductions(kernel: Kernel) -> Kernel:
 def _pads(kernel: Kernel, loop: Any, block: Any) -> bool:
     lanes = kernel.machine.lanes(block.writes[0].source.dtype)
     size = constant(loop.extent)
+    # `rows` leaves what is shorter than two vectors in one piece, so padding it would be work for nothing.
     if size is not None and (size < 2 * lanes or size % lanes == 0):
         return False
     *others, axis = block.iter_vars
@@ -59,6 +60,7 @@ def _is_simple(block: Any) -> bool:
     store, init = block.body, block.init
     if not isinstance(store, tirx.BufferStore) or not isinstance(init, tirx.BufferStore):
         return False
+    # Only such a sum may be lengthened: from another initial value, each added term would change the result.
     neutral = WITHOUT_EFFECT.get(type(store.value))
     if neutral is None or not isinstance(store.value.a, TensorLoad):
         return False

@@ -53,7 +53,9 @@ def _inline(kernel: Kernel, blocks: Sequence[SBlockInfo]) -> list[SBlockInfo]:
     """Inline elementwise steps, but those with a call in them (exp) only if that doesn't repeat it; returns the rest."""
     injective = [block for block in blocks if block.is_injective()]
     costly = [block for block in injective if calls(kernel.stmt(block).body)]
-    kept = inline(kernel, costly, limit=0)
+    kept = inline(
+        kernel, costly, limit=0
+    )  # softmax reads exp(x - max) twice: for the sum, and for the result
     return kept + inline(kernel, [block for block in injective if block not in costly])
 
 
@@ -72,6 +74,7 @@ def _row_axes(kernel: Kernel) -> int:
     sizes = reductions[0].dom()[:count]
     if not all(same(block.dom()[:count], sizes) for block in kernel.blocks):
         raise NotApplicable("blocks with other rows")
+    # Lanes hold neighbours along the reduced axis. Where those are far apart in memory, gathering them costs more than it saves.
     if not all(contiguous(kernel.stmt(block), -1) for block in reductions):
         raise NotApplicable("the reduced axis isn't contiguous in the inputs")
     return count
@@ -101,6 +104,7 @@ def _in_lanes(kernel: Kernel, block: SBlockInfo, axes: int) -> list[Any]:
     size = extent(sch, depth)
     if (size is not None and size < 2 * lanes) or not divides(lanes, sch.get(depth).extent):
         return [block.block_rv]
+    # One addition must wait for the one before it, some four cycles long: one chain would use a fraction of the adder.
     wide = size is not None and size >= LONG_ROW * lanes and size % (CHAINS * lanes) == 0
     outer, partial = sch.split(depth, [None, CHAINS * lanes if wide else lanes])
     if not compares_places_with_data(kernel.stmt(block)):
@@ -120,6 +124,7 @@ def _vectorize(kernel: Kernel, block: Any, axes: int) -> tuple[Any, list[Any]]:
     row, inside = fuse(sch, [loop for loop, _ in loops[:axes]]), loops[axes:]
     depth = [loop for loop, reduces in inside if reduces]
     lane = [loop for loop, reduces in inside if not reduces][-1:]
+    # Lanes innermost: they are what `rfactor` left side by side, and each adds to a sum of its own.
     if depth and lane:
         sch.reorder(*depth, *lane)
     for loop in lane:

@@ -70,6 +70,7 @@ def only_reduction(kernel: Kernel) -> SBlockInfo:
     kinds = reductions[0].dom_kind()
     if kinds.strip("S").strip("R") or not kinds.startswith("S"):
         raise NotApplicable(f"axes in the order {kinds}")
+    # Lanes run along the last output axis: of length 1 it fills none.
     if constant(reductions[0].dom()[kinds.count("S") - 1]) == 1:
         raise NotApplicable("a single output")
     if not isinstance(kernel.stmt(reductions[0]).body, tirx.BufferStore):
@@ -100,6 +101,8 @@ def _surround(kernel: Kernel, main: SBlockInfo, inlines: Callable[[SBlockInfo], 
     before = _producers(kernel, main)
     others = [b for b in kernel.blocks if b is not main]
     for block in [b for b in others if b.name in before]:
+        # What is inlined is computed again at each read: the rule says for which producers that is cheap. All else is computed
+        # first, in loops of its own.
         if not inlines(block) or inline(kernel, [block]):
             spread(kernel, block)
     after = [b for b in others if b.name not in before]
@@ -131,6 +134,7 @@ def _check_epilogue(kernel: Kernel, main: SBlockInfo, last: SBlockInfo) -> None:
     mine = [size for size, kind in zip(main.dom(), main.dom_kind(), strict=True) if kind == "S"]
     if len(axes) != len(mine) or not same(last.dom()[:-1], mine[:-1]):
         raise NotApplicable("the epilogue has another shape")
+    # The epilogue runs on one tile, while that is in registers: an element of another tile may not be there yet.
     reads = [load for load in loads(stmt.body) if load.source.same_as(product)]
     if not reads or not all(in_step(product.shape, load.indices, axes) for load in reads):
         raise NotApplicable("the epilogue reads the reduction out of step")
@@ -140,6 +144,7 @@ def _with_nest(func: Any, replaced: set[str], product: Any, nest: Any, panels: S
     """The kernel with `nest` in the place of the blocks named in `replaced`, and room for `panels` for `product`."""
     root = func.body.block
     stmts = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    # The product's own buffer goes: the tile takes its place, and the whole of it is never in memory.
     kept = [stmt for stmt in stmts if not _block_names(stmt) & replaced]
     rooms = [*(buffer for buffer in root.alloc_buffers if not buffer.same_as(product)), *panels]
     block = s_tir.SBlock([], [], [], root.name_hint, tirx.stmt_seq(*kept, *nest), None, rooms)
@@ -196,6 +201,8 @@ class _Nest:
     def _tile(self, indices: Sequence[Any]) -> Any:
         *others, column, row = indices
         width = constant(self.columns)
+        # Only with a known size can the last tile begin earlier: with an unknown one there may be fewer columns than a tile has.
+        # Computing an element twice is harmless here, since a tile starts from the initial value and not from the output.
         overlaps = width is not None and width % self.tiling.columns
         first_column = start(column, self.tiling.columns, self.columns if overlaps else None)
         first_row = start(row, self.tiling.rows, None if self.open_rows else self.rows)
@@ -218,6 +225,7 @@ class _Nest:
             return []
 
         def row(i: Any) -> Any:
+            # Clamped, so that reading is always inside the input, with no condition in the innermost loop.
             values = decoded(tirx.min(first + i, self.rows - 1), [self.sizes[at] for at in self.tiling.row])
             return tirx.stmt_seq(
                 *(tirx.BufferStore(b, v, [i]) for b, v in zip(self.indices, values, strict=True))
@@ -251,6 +259,7 @@ class _Nest:
             whole = self._lanes(body, v)
             if bound is None:
                 return whole
+            # The whole vector has a branch of its own: a condition on each lane would make all of them scalar code.
             last = loop(
                 lanes, lambda i: tirx.IfThenElse(first + v * lanes + i < bound, body(v * lanes + i), None)
             )
