@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Artifact
-from dlc.diagnostics import Span, SpecError
+from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc_onnx.body import tensor
@@ -66,7 +66,7 @@ def _check_size(size: int) -> None:
     if size >= SINGLE_FILE:
         message = f"the model with its weights would be a file of {size / 2**30:.1f} GiB; one file of ONNX holds 2 GiB"
         help = "leave out --single-file: the weights then stand in a safetensors file beside the model"
-        raise SpecError([problems.BAD_OPTION.at(Span("", 0, 0), message=message, help=help)])
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
 
 
 def _dtype(declared: onnx.ValueInfoProto) -> int:
