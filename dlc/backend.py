@@ -95,12 +95,13 @@ class Backend(Protocol):
     requires: tuple[str, ...]  # distributions that must be installed, e.g. ("torch",)
 
     def is_native(self, op: Op) -> bool:
-        """Whether this backend says the op itself; library composites that it does not are decomposed before `emit`."""
+        """Whether this backend says the op itself; library composites that it does not are decomposed before `emit`. A
+        `loop` that it does not say (`dlc.ir.loops.Loop.of(op)` has its parts) is unrolled, or, over a size, refused."""
         ...
 
     def emit(self, program: Program, options: EmitOptions) -> Artifact:
         """The program as files, in memory. `program` has gone through the passes and holds native ops, calls of the
-        spec's own functions, and repeats."""
+        spec's own functions, and native loops."""
         ...
 
     def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Runnable:

@@ -19,6 +19,7 @@ from dlc.emit.grouping import Group, Sketch, group
 from dlc.emit.names import snake, unique
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.tree import Make
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
@@ -39,6 +40,8 @@ METHODS = {**SAY, **LAYERS}
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said by a row, by a function of `library.py`, or by one that is made
     from its definition."""
+    if op.op == LOOP:
+        return Loop.of(op).is_plain
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
     primitive = op.op == "size" or (ops.known(op.op) and (op.op in rows.ROWS or op.op in SAY))
     return composite or primitive or ops.row(op.op, "jax") is not None

@@ -159,7 +159,7 @@ class Emission:
         return writer
 
     def split_keys(self, writer: Writer, steps: Sequence[Step], scope: Scope) -> list[str]:
-        """Split `key` into one for every draw of these steps, and one for every repeat that draws."""
+        """Split `key` into one for every draw of these steps, and one for every loop that draws."""
         wanted = [index for step in steps if id(step) in writer.uses.live for index in draws(step)]
         if len(wanted) == 1:
             scope.keys[wanted[0]] = Word("key")
@@ -328,7 +328,7 @@ def nodes(steps: Iterable[Step]) -> Iterator[Expr]:
 
 
 def draws(step: Step) -> list[int]:
-    """The keys that a step takes in its own scope; a repeat takes one for all of its turns."""
+    """The keys that a step takes in its own scope; a loop takes one for all of its turns."""
     found = [node.index for node in walk(step.value) if isinstance(node, Key)]
     inner = [index for each in step.inner for index in draws(each)]
     return found + inner[:1]

@@ -1,4 +1,4 @@
-"""`repeat` as `lax.scan` over the stacked parameters of its layers.
+"""A loop over layers as `lax.scan` over the stacked parameters of its layers.
 
 x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, params["h"]["0:12"])
 """

@@ -34,16 +34,16 @@ class Stack:
     alike: bool
 
     @staticmethod
-    def of(paths: Paths, function: str, stem: str, repeat: Op) -> Stack:
-        """The layers of a repeat in a function."""
-        found = {at_turn(stem, i): set[object]() for i in indices(repeat)}
+    def of(paths: Paths, function: str, stem: str, loop: Op) -> Stack:
+        """The layers of a loop in a function."""
+        found = {at_turn(stem, i): set[object]() for i in indices(loop)}
         for prefix, param in paths.expand(function):
             path = prefixed(prefix, param.name)
             for layer, held in found.items():
                 if path.startswith(layer + "."):
                     held.add((path.removeprefix(layer), param.type))
         first, *rest = found.values()
-        ahead = tuple(index + offset_of(stem) for index in indices(repeat))
+        ahead = tuple(index + offset_of(stem) for index in indices(loop))
         return Stack(INDEX.sub(mark(), stem), ahead, all(each == first for each in rest))
 
     @property
@@ -143,7 +143,7 @@ def _holders(program: Program, wanted: Mapping[str, object]) -> frozenset[str]:
 
 
 def _calls(program: Program, name: str) -> Iterator[tuple[str, str]]:
-    """The paths and functions of a function's calls, once for every turn of a repeat."""
+    """The paths and functions of a function's calls, once for every turn of a loop."""
     for op in program.functions[name].body:
         if op.region is not None:
             inner = [each for each in op.region.body if each.callee]

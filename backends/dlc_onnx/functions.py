@@ -3,7 +3,7 @@
 By default all bodies stand in the graph, one instance after the other, as many readers of ONNX know no functions. Where
 functions are kept, every module of the spec, and every composite that ONNX has no node for, is a function of the model,
 called once per instance; what it checks (`require`) and the new values of its buffers (`update`) are further outputs,
-which callers hand on. A `repeat` is unrolled in both: onnxruntime runs an ONNX Loop turn by turn, with copies of the
+which callers hand on. A `loop` is unrolled in both: onnxruntime runs an ONNX Loop turn by turn, with copies of the
 carried values, and optimises nothing across turns.
 """
 

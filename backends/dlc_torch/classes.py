@@ -22,6 +22,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
+from dlc.ir.loops import turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
@@ -360,13 +361,13 @@ class Grouping:
         return transform(expr, mask)
 
 
-def _calls(body: Iterable[Op], repeat: Op | None = None) -> Iterator[tuple[str, str]]:
-    """The path and function of every call, in each turn of the repeat around it."""
+def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, str]]:
+    """The path and function of every call, in each turn of the loop around it."""
     for op in body:
         if op.callee:
-            yield from ((path, op.callee) for path in turn_paths(op.path, repeat))
+            yield from ((path, op.callee) for path in turn_paths(op.path, loop))
         if op.region is not None:
-            yield from _calls(op.region.body, op if op.op == "repeat" else repeat)
+            yield from _calls(op.region.body, turning(op, loop))
 
 
 class _Joined:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.checks import Check
 from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
+from dlc.ir.loops import LOOP
+from dlc.ir.loops import Loop as LoopOp
 from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
@@ -59,18 +61,18 @@ def require(d: Drafter, op: Op) -> Expr:
     return DONE
 
 
-def repeat(d: Drafter, op: Op) -> Expr:
-    """A loop; its body is drafted as the function's is."""
-    assert op.region is not None
+def loop(d: Drafter, op: Op) -> Expr | None:
+    """A loop over layers; its body is drafted as the function's is. None for any other."""
+    parts = LoopOp.of(op)
+    if not parts.is_plain or op.region is None:
+        return None
     inputs = tuple(map(d.tensor, op.inputs))
     outside, d.body = d.body, []
     for each in op.region.body:
         d.operation(each)
     results = tuple(map(d.tensor, op.region.results))
     inside, d.body = d.body, outside
-    count, start, step = (
-        int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1))
-    )
+    count, start, step = len(parts.positions), int(str(parts.start)), parts.step
     args = tuple(map(d.target, op.region.args))
     outputs = tuple(map(d.target, op.outputs))
     d.body.append(Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs))
@@ -414,6 +416,8 @@ KEPT = frozenset({"rope", "attention", "local_response_norm", "pixel_shuffle", "
 
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
+    if op.op == LOOP:
+        return LoopOp.of(op).is_plain
     if (
         op.path
         or op.op in KEPT
@@ -434,7 +438,7 @@ SAY: Mapping[str, Say] = {
     "const": const,
     "update": update,
     "require": require,
-    "repeat": repeat,
+    LOOP: loop,
     "add": add,
     "cast": cast,
     "minimum": extremum,

@@ -4,7 +4,7 @@ for i in range(n) as layers {
     x = x + (x |> layer_norm as norm |> linear(d) as up)
 }
 
-repeat { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        for layer in self.layers: x = layer(x)
+loop { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        for layer in self.layers: x = layer(x)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from dlc.emit.names import unique
 from dlc.emit.sizes import readable
 from dlc.ir.index import INDEX, has_index, split
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
 from dlc.types.dims import Dim
@@ -46,7 +47,7 @@ class _Outliner:
 
     def run(self) -> Function:
         self.children = list(self.function.children)
-        body = tuple(self._outlined(op) if op.op == "repeat" else op for op in self.function.body)
+        body = tuple(self._outlined(op) if op.op == LOOP else op for op in self.function.body)
         if not self.made:
             return self.function
         return replace(self.function, body=body, children=tuple(self.children))
@@ -57,9 +58,7 @@ class _Outliner:
         prefix = _prefix(region.body)
         if prefix is None or any(param.name.startswith(split(prefix)[0]) for param in self.function.params):
             return op
-        turns = tuple(
-            int(str(op.attr(key, default))) for key, default in (("count", 0), ("start", 0), ("step", 1))
-        )
+        turns = _numbers(op)
         own = [each for each in self.children if each.path.startswith(f"{prefix}.") and _turns(each) == turns]
         made = self._function(region, prefix, own)
         if made is None:
@@ -121,6 +120,12 @@ class _Outliner:
 
 def _turns(child: Child) -> tuple[int, ...]:
     return child.count, child.start, child.step
+
+
+def _numbers(op: Op) -> tuple[int, int, int]:
+    """Count, start and step of a loop over layers."""
+    loop = Loop.of(op)
+    return len(loop.positions), loop.indices[0] if loop.indices else 0, loop.step
 
 
 def _prefix(body: Sequence[Op]) -> str | None:

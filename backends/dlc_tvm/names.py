@@ -11,7 +11,7 @@ TVM: Mapping[str, str] = {
 }  # fmt: skip
 
 # What the IR consists of; `dlc_tvm.emit` says these.
-STRUCTURAL = frozenset({"call", "const", "param", "repeat", "require", "update"})
+STRUCTURAL = frozenset({"call", "const", "param", "require", "update"})
 
 # Draws are inputs of the library: the runtime makes them as the reference would.
 DRAWS = frozenset({"normal", "orthogonal", "randint", "truncated_normal", "uniform"})

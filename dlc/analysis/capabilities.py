@@ -67,8 +67,6 @@ def table() -> dict[str, dict[str, Any]]:
     for name, builtin in BUILTINS.items():
         if name not in rows and name in CALLED:
             rows[name] = _row(name, builtin.signature, CALLED[name], "call", "", "")
-            if name == "repeat":  # in the IR that is a loop
-                rows[name]["backends"] = dict.fromkeys(backends.names(), "decomposed")
         elif name in rows and rows[name]["kind"] == "primitive" and builtin.signature:
             rows[name]["call"] = builtin.signature
     return dict(sorted(rows.items()))

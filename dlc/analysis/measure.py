@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.ir.loops import Loop
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ops import get
 from dlc.ops.cost import flops as flops_of_op
@@ -61,11 +62,9 @@ def _function_flops(function: Function, memo: Mapping[str, Dim]) -> Dim:
     return total
 
 
-def turns(repeat: Op) -> int:
-    """How often a repeat runs its body."""
-    count = repeat.attr("count")
-    assert isinstance(count, int)
-    return count
+def turns(loop: Op) -> Dim:
+    """How often a loop runs its body."""
+    return Dim.of(Loop.of(loop).count)
 
 
 _STRUCTURAL = frozenset({"param", "const", "update", "require"})

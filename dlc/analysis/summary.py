@@ -8,6 +8,7 @@ from typing import Any
 
 from dlc.analysis.measure import check_dims, count, flops, turns
 from dlc.ir.index import INDEX, offset_of
+from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType
@@ -123,6 +124,8 @@ def _kept(function: Function, memo: Mapping[str, Dim]) -> Dim:
         if op.region is not None:
             inner = times * turns(op)
             stack += [(each, inner) for each in op.region.body]
+            for part in Loop.of(op).stacked:  # a tensor of its own beside the turns' items
+                total = total + times * _bytes(part.out.type)
         elif op.op == "call":
             total = total + times * memo[op.callee].substitute(dict(op.dims))
         elif op.op not in VIEWS:

@@ -27,6 +27,7 @@ from dataclasses import replace
 from dlc import ops
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program, Value
 from dlc.ir.splice import Names
 from dlc.types.facts import Facts
@@ -55,7 +56,7 @@ def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None 
 
     `wrt` are paths of parameters or names of inputs; every trainable parameter if None. Each gradient, named
     by `gradient_name`, has the type of what it belongs to, zeros where `of` does not depend on it. The result
-    is one function: calls are inlined and repeats unrolled. Raises NotDifferentiable, KeyError for an unknown
+    is one function: calls are inlined and loops unrolled. Raises NotDifferentiable, KeyError for an unknown
     name."""
     from dlc.passes.dead_code import DeadCode
     from dlc.passes.lower import flatten
@@ -64,6 +65,7 @@ def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None 
     flat = DeadCode().run(flatten(program))
     main = flat.main
     loss = _loss(main, of)
+    _refuse_loops(main, loss)
     sources = {name: _sources(flat, main, name) for name in names}
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
     one = b.const(1.0, loss.type.dtype, hint="one")
@@ -87,6 +89,18 @@ def _loss(main: Function, of: str | None) -> Value:
     if type.rank or not type.is_float:
         raise NotDifferentiable(f"a gradient is one of a float scalar, not of {type}", main.span)
     return Value(value, type)
+
+
+def _refuse_loops(main: Function, loss: Value) -> None:
+    """Raises NotDifferentiable if `loss` depends on a loop that could not be unrolled: its body may read parameters
+    and values from outside, of which `backward` would see nothing."""
+    needed = {loss.name}
+    for op in reversed(main.body):
+        if _is_constant(op) or not any(out.name in needed and out.type.is_float for out in op.outputs):
+            continue
+        if op.op == LOOP:
+            raise NotDifferentiable(f"a loop of {op.attr('count')} turns has no derivative yet", op.span)
+        needed.update(op.inputs)
 
 
 def _sources(program: Program, main: Function, name: str) -> list[Value]:
@@ -121,7 +135,7 @@ def backward(
 ) -> list[Value | None]:
     """Append to `b` the gradients of `wrt` and give them, None where one is zero.
 
-    `seeds` are the gradients of some of the function's values. Its body must be flat: no calls, no repeats.
+    `seeds` are the gradients of some of the function's values. Its body must be flat: no calls, no loops.
     `b` must know the function's facts and use fresh names."""
     types = function.types()
     active = _active(function.body, {value.name for value in wrt})

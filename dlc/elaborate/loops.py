@@ -1,4 +1,4 @@
-"""`for`: turns that do the same become one `repeat`.
+"""`for`: turns that do the same become one `loop`.
 
 A turn is elaborated into operations of its own. Two turns are the same if their operations are, up to the names of
 values, the values carried from turn to turn, and the index in the paths. A loop whose body does not read its variable
@@ -312,7 +312,7 @@ class Run:
 
 
 def _emit(frame: Frame, node: ast.For, turns: list[Turn], remaining: int) -> None:
-    """Append the turns, runs of equal ones as a `repeat`."""
+    """Append the turns, runs of equal ones as a `loop`."""
     names: dict[str, str] = {}  # a value of a turn that was dropped -> what stands for it now
     k, failures = 0, 0
     while k < len(turns):
@@ -360,7 +360,7 @@ def _steady(turns: list[Turn]) -> bool:
 
 @dataclass(slots=True)
 class Plan:
-    """A run as a repeat: two of its rounds, the form of its paths, its parts, and what it carries."""
+    """A run as a loop: two of its rounds, the form of its paths, its parts, and what it carries."""
 
     first: list[Turn]
     second: list[Turn]
@@ -413,7 +413,7 @@ def _own_paths(op: Op) -> tuple[str, ...]:
 
 
 def _roll(frame: Frame, node: ast.For, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
-    """Append a `repeat` for a run. False if it can't be one, or a value inside is needed outside."""
+    """Append a `loop` for a run. False if it can't be one, or a value inside is needed outside."""
     plan = _plan(turns, run)
     if (
         plan is None
@@ -509,7 +509,7 @@ def _append_repeat(frame: Frame, plan: Plan, run: Run, names: dict[str, str], tu
     outputs = tuple(Value(frame.builder.fresh(name), second[0].before[name].type) for name in unique)
     attrs = (("count", run.count), ("start", template.start), ("step", template.step))
     region = Region(tuple(args), body, tuple(inner.get(name, name) for name in exits))
-    frame.builder.append(Op("repeat", entering_names, outputs, attrs, region=region, span=ops[0].span))
+    frame.builder.append(Op("loop", entering_names, outputs, attrs, region=region, span=ops[0].span))
     last = turns[min(run.first + run.period * run.count, len(turns)) - 1]
     for name, out in zip(unique, outputs, strict=True):
         names[last.after[name].name] = out.name

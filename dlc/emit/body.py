@@ -5,7 +5,7 @@ used, as long as the line stays short and calls do not nest deeply. Names are ta
 they held is not read any more, so `x = x + attention(x)` comes out as it was written.
 
 A backend first says every operation as a `Step`, an expression over `Ref`s to other values. `Writer` then
-decides which steps become statements. For steps that are more than an assignment (`repeat`, `update`)
+decides which steps become statements. For steps that are more than an assignment (`loop`, `update`)
 `special` gives a method of the backend.
 """
 
@@ -46,7 +46,7 @@ ATOMS = (Word, Path, Num, Text, Size)  # as cheap to write twice as a variable
 @dataclass(frozen=True, slots=True)
 class Step:
     """An operation as an expression. `comments` are its results' shapes as the source shows them;
-    `unnamed` are the names that results have where the spec gives them none. A `repeat` has its region's
+    `unnamed` are the names that results have where the spec gives them none. A `loop` has its region's
     steps in `inner` and reads in `value` what it carries at first."""
 
     op: Op

@@ -1,4 +1,4 @@
-"""The index of a repeat in a path: `{i}`, or `{i+1}` where the path is one ahead of it."""
+"""The index of a loop in a path: `{i}`, or `{i+1}` where the path is one ahead of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def mark(offset: int = 0) -> str:
 
 
 def has_index(path: str) -> bool:
-    """Whether a path differs from turn to turn of the repeat around it."""
+    """Whether a path differs from turn to turn of the loop around it."""
     return INDEX.search(path) is not None
 
 

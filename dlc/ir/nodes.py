@@ -7,7 +7,8 @@ program. The grammar:
     function = inputs, outputs, local parameters, children (instances and their functions), operations, facts
     op       = name, operand names, results with types, attributes
              | call: `callee` names a function; `path` the instance, relative to this function's own path
-             | repeat: `region` is a body run `count` times on carried values; "{i}" in its paths is the index, "{i+1}" one more
+             | loop: `region` is a body run `count` times on carried values and slices of sequences, whose further results are
+               stacked; "{i}" in its paths is the index, "{i+1}" one more (`dlc.ir.loops` has its parts)
 
 Composite operations of the standard library (`softmax`, `linear`) are calls whose `op` is their name: a backend that
 says them natively uses that, any other follows the callee's body.
@@ -42,8 +43,9 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The body of a `repeat`: `args` are the carried values inside, `results` their names after one turn. It may read
-    any value of the enclosing function that stands before it."""
+    """The body of a `loop`: `args` are the index (where the loop has one), the carried values inside, and one turn's
+    slices of the sequences; `results` are the names that the carried values have after a turn, and those of what is
+    stacked. It may read any value of the enclosing function that stands before it."""
 
     args: tuple[Value, ...]
     body: tuple[Op, ...]
@@ -60,7 +62,10 @@ class Op:
       call     callee, path ("" for an `fn`), dims
       update   attrs path: the buffer's new value is input 0; no outputs
       require  attrs message: input 0 is a bool scalar that must be true at run time; no outputs
-      repeat   region, attrs count, start, step: turn k has index start + step*k; inputs -> carried -> outputs
+      loop     region, attrs count (a number or a size), start, step: position k has index start + step*k; inputs are the
+               carried values' first ones and the sequences, outputs the carried values' last ones and the stacked results.
+               Further attrs, absent where they have their default: sequences, stacked (the axis of each), index (the region
+               takes it as an i64 argument), backwards, shared (all turns have the same parameters, paths hold no index)
     """
 
     op: str
@@ -155,7 +160,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """An instance inside a function: the path relative to it ("{i}" for the index of a repeat, "{i+1}" one ahead; its index values
+    """An instance inside a function: the path relative to it ("{i}" for the index of a loop, "{i+1}" one ahead; its index values
     are `start + step*k` for k < `count`; count 0 where the path has no index) and the name of its function."""
 
     path: str
@@ -222,7 +227,7 @@ class Function:
 
 
 def walk(body: Iterable[Op]) -> Iterator[Op]:
-    """Every operation of a body, those of regions included, a `repeat` before its body."""
+    """Every operation of a body, those of regions included, a `loop` before its body."""
     stack = [iter(tuple(body))]
     while stack:
         op = next(stack[-1], None)

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dlc.ir.index import at_turn, has_index
+from dlc.ir.loops import Loop
 from dlc.ir.nodes import Function, Op, Param
 from dlc.ir.splice import prefixed
 
-_REPEAT = (("count", 0), ("start", 0), ("step", 1))
+
+def indices(loop: Op) -> tuple[int, ...]:
+    """The index of every turn of a loop whose count is a number."""
+    return Loop.of(loop).indices
 
 
-def indices(repeat: Op) -> tuple[int, ...]:
-    """The index of every turn of a repeat."""
-    count, start, step = (int(str(repeat.attr(key, default))) for key, default in _REPEAT)
-    return tuple(start + step * turn for turn in range(count))
-
-
-def turn_paths(path: str, repeat: Op | None) -> tuple[str, ...]:
-    """The path in every turn of the repeat around it."""
-    if repeat is None or not has_index(path):
+def turn_paths(path: str, loop: Op | None) -> tuple[str, ...]:
+    """The path in every turn of the loop whose index it holds (`dlc.ir.loops.turning`)."""
+    if loop is None or not has_index(path):
         return (path,)
-    return tuple(at_turn(path, index) for index in indices(repeat))
+    return tuple(at_turn(path, index) for index in indices(loop))
 
 
 class Paths:

@@ -21,7 +21,7 @@ from dlc.types.dims import Dim, parse_dim
 from dlc.types.tensor import TensorType
 
 FORMAT = "dlc-ir"
-VERSION = 1
+VERSION = 2  # 1 had `repeat` where this has `loop`
 
 
 class _Model(BaseModel):
@@ -65,6 +65,9 @@ class AttributeModel(_Model):
 
 
 class RegionModel(_Model):
+    """The body of a `loop`. `args`: the index, if the loop has the attribute `index`; the carried values; a slice of
+    each sequence. `results`: what is carried to the next turn, then what is stacked."""
+
     args: list[ValueModel] = []
     body: list[OpModel] = []
     results: list[str] = []
@@ -72,7 +75,11 @@ class RegionModel(_Model):
 
 class OpModel(_Model):
     """One operation: `inputs` are value names, "" for an operand that is absent. `span` is file, line, column
-    and the line and column where it ends."""
+    and the line and column where it ends.
+
+    A `loop` has a region and the attributes `count` (a number or a size), `start` and `step`, and where it is more than a
+    body run on carried values `sequences` and `stacked` (an axis for each), `index`, `backwards`, `shared`. Its inputs are
+    the first carried values, then the sequences; its outputs the last carried values, then the stacked results."""
 
     op: str
     inputs: list[str] = []
@@ -139,7 +146,7 @@ class ProgramModel(_Model):
 
     format: Literal["dlc-ir"]
     version: Annotated[
-        Literal[1], Field(description="raised when an older reader would misread the document")
+        Literal[2], Field(description="raised when an older reader would misread the document")
     ]
     entry: str
     functions: list[FunctionModel]

@@ -12,8 +12,9 @@
     }
 
 `@` gives the instance's path, `->` the callee, the last brackets its dims. `_` stands for an absent operand.
-A `repeat` is followed by its region: `do (%carried: type) { … yield %next }`. Documentation stands in
-comments; spans are left out.
+A `loop` is followed by its region, `do (%index: i64[], %carried: type, %slice: type) { … yield %next, %item }`, of which the
+index, what is carried, slices and items are there where the loop has such. Documentation stands in comments; spans are
+left out.
 """
 
 from __future__ import annotations

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from dlc import ops
 from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Sliced, turning, with_axis, without_axis
 from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.paths import Paths, turn_paths
 from dlc.ir.splice import prefixed
 from dlc.ops.definition import OpDef, OpError
+from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
@@ -140,22 +142,22 @@ class _Checker:
             self.names.add(value.name)
             scope[value.name] = value.type
 
-    def body(self, body: Iterable[Op], scope: dict[str, TensorType], repeat: Op | None) -> None:
+    def body(self, body: Iterable[Op], scope: dict[str, TensorType], loop: Op | None) -> None:
         for op in body:
             missing = [name for name in op.inputs if name and name not in scope]
             for name in missing:
                 self.problem(f"`{op.op}` reads %{name}, which nothing before it defines", op.span)
             if not missing:
-                self.op(op, [scope[name] if name else None for name in op.inputs], repeat)
+                self.op(op, [scope[name] if name else None for name in op.inputs], loop)
             if op.region is not None:
-                self.region(op, op.region, scope)
+                self.region(op, op.region, scope, loop)
             self.define(op.outputs, scope, op.span)
 
-    def op(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def op(self, op: Op, inputs: Types, loop: Op | None) -> None:
         if op.callee:
-            self.call(op, inputs, repeat)
+            self.call(op, inputs, loop)
         elif op.op in _STRUCTURAL:
-            _STRUCTURAL[op.op](self, op, inputs, repeat)
+            _STRUCTURAL[op.op](self, op, inputs, loop)
         elif ops.known(op.op):
             self.primitive(op, ops.get(op.op), inputs)
         else:
@@ -182,7 +184,7 @@ class _Checker:
         else:
             self.results(op, inferred)
 
-    def call(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def call(self, op: Op, inputs: Types, loop: Op | None) -> None:
         callee, dims = self.program.functions[op.callee], dict(op.dims)
         unbound = [name for name in callee.dims if name not in dims]
         if unbound:
@@ -201,70 +203,120 @@ class _Checker:
             if self.facts.decide(fact.substitute(dims)) is False:
                 self.problem(f"the call of `{callee.name}` breaks its condition {fact}", op.span)
         if callee.params or callee.children:
-            self.instance(op, callee, repeat)
+            self.instance(op, callee, loop)
 
-    def instance(self, op: Op, callee: Function, repeat: Op | None) -> None:
-        for path in turn_paths(op.path, repeat) if op.path else ():
+    def instance(self, op: Op, callee: Function, loop: Op | None) -> None:
+        for path in turn_paths(op.path, loop) if op.path else ():
             found = self.paths.instance(self.function.name, path)
             if found is None:
                 self.problem(f"there is no instance `{path}`", op.span)
             elif not _same_instance(callee, self.program.functions[found]):
                 self.problem(f"the instance `{path}` is of `{found}`, not of `{callee.name}`", op.span)
 
-    def param(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def param(self, op: Op, inputs: Types, loop: Op | None) -> None:
         if self.attributes(op, ["path"]):
-            for type in self.param_types(op, repeat):
+            for type in self.param_types(op, loop):
                 self.results(op, (type,))
 
-    def update(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def update(self, op: Op, inputs: Types, loop: Op | None) -> None:
         if not self.attributes(op, ["path"]) or len(inputs) != 1 or inputs[0] is None:
             self.problem("`update` takes one operand", op.span)
             return
-        for type in self.param_types(op, repeat):
+        for type in self.param_types(op, loop):
             self.same(type, inputs[0], f"the new value of `{op.attr('path')}`", op.span)
 
-    def param_types(self, op: Op, repeat: Op | None) -> Iterable[TensorType]:
-        for path in turn_paths(op.text("path"), repeat):
+    def param_types(self, op: Op, loop: Op | None) -> Iterable[TensorType]:
+        for path in turn_paths(op.text("path"), loop):
             found = self.paths.param(self.function.name, path)
             if found is None:
                 self.problem(f"there is no parameter `{path}`", op.span)
             else:
                 yield found.type
 
-    def const(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def const(self, op: Op, inputs: Types, loop: Op | None) -> None:
         if self.attributes(op, ["value"]) and len(op.outputs) == 1:
             shape = const_shape(op.attr("value"))
             # Empty tuples do not show the axes behind a size of 0.
             if shape != op.out.type.shape and 0 not in (shape or ()):
                 self.problem(f"%{op.out.name}: {op.out.type} holds a constant of shape {shape}", op.span)
 
-    def require(self, op: Op, inputs: Types, repeat: Op | None) -> None:
+    def require(self, op: Op, inputs: Types, loop: Op | None) -> None:
         self.attributes(op, ["message"])
         if len(inputs) != 1 or inputs[0] != TensorType("bool", ()):
             self.problem("`require` takes one bool scalar", op.span)
 
-    def repeat(self, op: Op, inputs: Types, repeat: Op | None) -> None:
-        self.attributes(op, ["count", "start", "step"])
-        if op.region is None:
-            self.problem("`repeat` has no region", op.span)
+    def loop(self, op: Op, inputs: Types, loop: Op | None) -> None:
+        """What a loop says of itself and the values outside; `turn` checks what its body makes of them."""
+        try:
+            parts = Loop.of(op)
+        except ValueError as error:
+            self.problem(str(error), op.span)
             return
-        args = tuple(value.type for value in op.region.args)
-        if not len(inputs) == len(args) == len(op.region.results) == len(op.outputs):
-            self.problem("`repeat` has carried values without a partner", op.span)
-            return
-        for arg, found in zip(op.region.args, inputs, strict=True):
-            self.same(arg.type, found, f"the first value of %{arg.name}", op.span)
-        self.results(op, args)
+        self.count(parts)
+        if parts.index is not None:
+            self.same(INDEX_TYPE, parts.index.type, f"the index %{parts.index.name}", op.span)
+        for each, found in zip(parts.carried, inputs, strict=False):
+            self.same(each.arg.type, found, f"the first value of %{each.arg.name}", op.span)
+            self.same(each.arg.type, each.out.type, f"%{each.out.name}, of `loop`,", op.span)
+        for sequence, found in zip(parts.sequences, inputs[len(parts.carried) :], strict=True):
+            self.sequence(parts, sequence, found)
 
-    def region(self, op: Op, region: Region, scope: dict[str, TensorType]) -> None:
+    def count(self, loop: Loop) -> None:
+        for what, number in (("count", loop.count), ("start", loop.start)):
+            unknown = Dim.of(number).symbols - self.dims
+            if unknown:
+                self.problem(f"the {what} of `loop` has sizes of no input: {number}", loop.span)
+            if isinstance(number, Dim) and not loop.shared:
+                self.problem(
+                    f"`loop` has a {what} of {number}, but turns with parameters of their own", loop.span
+                )
+        if self.facts.prove_ge(loop.count, 0) is False:
+            self.problem(f"`loop` has {loop.count} turns", loop.span)
+
+    def sequence(self, loop: Loop, sequence: Sliced, found: TensorType | None) -> None:
+        if found is None or not 0 <= sequence.axis < found.rank:
+            self.problem(f"%{sequence.source} is {found} and has no axis {sequence.axis} to read", loop.span)
+            return
+        size = found.axes[sequence.axis]
+        if not self.facts.prove_eq(size, loop.count):
+            what = f"%{sequence.source} has {size} slices along axis {sequence.axis}"
+            self.problem(f"{what}, the loop {loop.count} turns", loop.span)
+        slice = without_axis(found, sequence.axis)
+        self.same(
+            slice, sequence.arg.type, f"%{sequence.arg.name}, a slice of %{sequence.source},", loop.span
+        )
+
+    def region(self, op: Op, region: Region, scope: dict[str, TensorType], outer: Op | None) -> None:
+        if op.op != LOOP:
+            self.problem(f"`{op.op}` has a region, which only a loop has", op.span)
+            return
+        try:
+            loop = Loop.of(op)
+        except ValueError:
+            return  # told as the op was checked
         inner = _Scope(scope)
         self.define(region.args, inner, op.span)
-        self.body(region.body, inner, op)
-        for arg, name in zip(region.args, region.results, strict=False):
-            if name not in inner:
-                self.problem(f"a turn ends with %{name}, which nothing defines", op.span)
-            else:
-                self.same(arg.type, inner[name], f"%{name}, the next %{arg.name},", op.span)
+        self.body(region.body, inner, turning(op, outer))
+        for name in (name for name in region.results if name not in inner):
+            self.problem(f"a turn ends with %{name}, which nothing defines", op.span)
+        self.turn(loop, inner)
+
+    def turn(self, loop: Loop, inner: Mapping[str, TensorType]) -> None:
+        """What a turn's results are must fit what is carried and stacked."""
+        for carried in (each for each in loop.carried if each.next in inner):
+            what = f"%{carried.next}, the next %{carried.arg.name},"
+            self.same(carried.arg.type, inner[carried.next], what, loop.span)
+        for stacked in (each for each in loop.stacked if each.item in inner):
+            item = inner[stacked.item]
+            if not 0 <= stacked.axis <= item.rank:
+                self.problem(
+                    f"%{stacked.item} is {item} and can't be stacked along axis {stacked.axis}", loop.span
+                )
+                continue
+            whole = with_axis(item, stacked.axis, loop.count)
+            self.same(
+                whole, stacked.out.type, f"%{stacked.out.name}, the stacked %{stacked.item},", loop.span
+            )
 
     # Parts of checks
 
@@ -331,5 +383,5 @@ _STRUCTURAL: Mapping[str, Callable[[_Checker, Op, Sequence[TensorType | None], O
     "const": _Checker.const,
     "update": _Checker.update,
     "require": _Checker.require,
-    "repeat": _Checker.repeat,
+    LOOP: _Checker.loop,
 }

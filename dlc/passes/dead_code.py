@@ -20,13 +20,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-from dlc.ir.nodes import Function, Op, Program, Region, walk
+from dlc.ir.loops import Loop
+from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +56,34 @@ def _live(body: Iterable[Op], live: set[str], acting: frozenset[str]) -> tuple[O
         if not (_acts(op, acting) or any(value.name in live for value in op.outputs)):
             continue
         if op.region is not None:
-            op = _trimmed(op, op.region, live, acting)
+            op = _trimmed(op, live, acting)
         live.update(op.inputs)
         kept.append(op)
     return tuple(reversed(kept))
 
 
-def _trimmed(op: Op, region: Region, live: set[str], acting: frozenset[str]) -> Op:
-    """A repeat without the carried values that neither its live results nor its checks and updates need."""
-    slots = range(len(op.outputs))
-    kept = {slot for slot in slots if op.outputs[slot].name in live}
+def _trimmed(op: Op, live: set[str], acting: frozenset[str]) -> Op:
+    """A loop without the carried values, slices and stacked results that neither its live results nor its checks and
+    updates need."""
+    loop = Loop.of(op)
+    stacked = tuple(each for each in loop.stacked if each.out.name in live)
+    carried = {each for each in loop.carried if each.out.name in live}
     while True:
-        inner = {region.results[slot] for slot in kept}
-        body = _live(region.body, inner, acting)
-        needed = {slot for slot in slots if region.args[slot].name in inner}
-        if needed <= kept:
+        inner = {*(each.item for each in stacked), *(each.next for each in carried)}
+        body = _live(loop.body, inner, acting)
+        needed = {each for each in loop.carried if each.arg.name in inner}
+        if needed <= carried:
             break
-        kept |= needed
+        carried |= needed
     live |= inner
     return replace(
-        op,
-        inputs=_at(kept, op.inputs),
-        outputs=_at(kept, op.outputs),
-        region=Region(_at(kept, region.args), body, _at(kept, region.results)),
-    )
-
-
-def _at(slots: set[int], items: tuple[T, ...]) -> tuple[T, ...]:
-    return tuple(item for slot, item in enumerate(items) if slot in slots)
+        loop,
+        body=body,
+        carried=tuple(each for each in loop.carried if each in carried),
+        sequences=tuple(each for each in loop.sequences if each.arg.name in inner),
+        stacked=stacked,
+        index=loop.index if loop.index and loop.index.name in inner else None,
+    ).op()
 
 
 def _acts(op: Op, acting: frozenset[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Taking structure away: calls replaced by bodies, repeats by their turns, draws by inputs, `float` by a
+"""Taking structure away: calls replaced by bodies, loops by their turns, draws by inputs, `float` by a
 dtype.
 
 Inlining. Before:
@@ -27,15 +27,19 @@ After:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
+from dlc.ir.builder import Builder
 from dlc.ir.index import at_turn
-from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
-from dlc.ir.paths import indices, turn_paths
+from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, without_axis
+from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
+from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
+from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
+from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 
@@ -44,13 +48,17 @@ __all__ = ["Draw", "decompose", "flatten", "hoist_randomness", "inline", "resolv
 Keep = Callable[[Op], bool]
 
 
+def always(loop: Op) -> bool:
+    return True
+
+
 def inline(program: Program, keep: Keep) -> Program:
     """Calls for which `keep` is false are replaced by their callee's body; instances that are then no longer
     called become parameters and children of the function that called them. Functions that nothing refers to
     any more go.
 
-    `{i}` of an enclosing repeat stays in paths; a callee's own repeat over parameters is unrolled where it
-    would come to lie inside another repeat."""
+    `{i}` of an enclosing loop stays in paths; a callee's own loop over parameters is unrolled where it would come
+    to lie inside another such loop."""
     done: dict[str, Function] = {}
     for name, function in program.functions.items():
         done[name] = _Inliner(function, done, keep).run()
@@ -58,22 +66,35 @@ def inline(program: Program, keep: Keep) -> Program:
 
 
 def decompose(program: Program, is_native: Keep) -> Program:
-    """Inline the library's composites that a backend does not say itself; the spec's own functions stay."""
+    """Inline the library's composites that a backend does not say itself, and unroll its loops likewise, as far as
+    their count is a number; the spec's own functions stay."""
 
     def keep(op: Op) -> bool:
         return not program.functions[op.callee].library or is_native(op)
 
-    return inline(program, keep)
+    # After inlining: only then do the loops inside the library's composites belong to functions that are emitted.
+    return unroll(inline(program, keep), lambda loop: not is_native(loop))
 
 
-def unroll(program: Program) -> Program:
-    """Every repeat becomes straight-line operations, its index substituted in paths."""
-    return program.with_functions({name: unroll_function(each) for name, each in program.functions.items()})
+def unroll(program: Program, wanted: Callable[[Op], bool] = always) -> Program:
+    """Loops become straight-line operations, the index substituted in paths, as far as they are `wanted` and their
+    count is a number: a loop over a size stays."""
+    return program.with_functions(
+        {name: unroll_function(each, wanted) for name, each in program.functions.items()}
+    )
 
 
 def flatten(program: Program) -> Program:
-    """A single function: everything inlined and unrolled. (Functions of initial and prepared values stay.)"""
+    """A single function: everything inlined, and unrolled but for loops over a size. (Functions of initial and
+    prepared values stay.)"""
+    # Unrolled first: a callee that has no loops is copied as it is, in whatever loop its call stood.
     return inline(unroll(program), lambda op: False)
+
+
+def loops_left(program: Program, is_native: Keep) -> Iterator[Op]:
+    """The loops in what runs that `decompose` leaves and `is_native` denies: those over a size."""
+    for name in program.reachable():
+        yield from (op for op in walk(program.functions[name].body) if op.op == LOOP and not is_native(op))
 
 
 def references(function: Function) -> Iterator[str]:
@@ -141,33 +162,33 @@ class _Inliner:
     def _now(self, name: str) -> str:
         return self.alias.get(name, name)
 
-    def _body(self, body: Iterable[Op], repeat: Op | None) -> list[Op]:
+    def _body(self, body: Iterable[Op], loop: Op | None) -> list[Op]:
         result: list[Op] = []
         for op in body:
             op = replace(op, inputs=tuple(map(self._now, op.inputs)))
             if op.region is not None:
-                result.append(replace(op, region=self._region(op, op.region)))
+                result.append(replace(op, region=self._region(op.region, turning(op, loop))))
             elif not op.callee:
                 result.append(op)
             elif self.keep(op):
-                self.kept.update(turn_paths(op.path, repeat))
+                self.kept.update(turn_paths(op.path, loop))
                 result.append(op)
             else:
-                for path in turn_paths(op.path, repeat):
+                for path in turn_paths(op.path, loop):
                     self.gone.setdefault(path, {})[op.callee] = None
-                result += self._splice(op, in_region=repeat is not None)
+                result += self._splice(op, in_turn=loop is not None)
         return result
 
-    def _region(self, op: Op, region: Region) -> Region:
-        body = tuple(self._body(region.body, op))
+    def _region(self, region: Region, loop: Op | None) -> Region:
+        body = tuple(self._body(region.body, loop))
         return Region(region.args, body, tuple(map(self._now, region.results)))
 
-    def _splice(self, op: Op, *, in_region: bool) -> list[Op]:
+    def _splice(self, op: Op, *, in_turn: bool) -> list[Op]:
         self.changed = True
         callee = self.done[op.callee]
-        # Two repeats around one path would both claim its "{i}".
-        if in_region and has_paths(callee.body):
-            callee = unroll_function(callee)
+        # Two loops around one path would both claim its "{i}". A loop whose turns share their parameters claims none.
+        if in_turn and has_paths(callee.body):
+            callee = unroll_function(callee, lambda loop: not loop.attr("shared"))
         operands = [name for name in op.inputs if name]
         values = {value.name: name for value, name in zip(callee.inputs, operands, strict=True)}
         for (_, inner), out in zip(callee.outputs, op.outputs, strict=True):
@@ -190,9 +211,8 @@ class _Inliner:
 
     def _state(self, hoisted: list[bool]) -> tuple[tuple[Param, ...], tuple[Child, ...]]:
         params = {param.name: param for param in self.function.params}
-        children: dict[
-            tuple[str, ...], Child
-        ] = {}  # by all paths: repeats that start elsewhere share "{i+1}"
+        # By all paths: loops that start elsewhere share "{i+1}".
+        children: dict[tuple[str, ...], Child] = {}
         for child, gone in zip(self.function.children, hoisted, strict=True):
             if not gone:
                 children[tuple(child.paths())] = child
@@ -231,20 +251,18 @@ def nested(outer: Child, inner: Child) -> Iterator[Child]:
     if not outer.count:
         yield replace(inner, path=prefixed(outer.path, inner.path))
         return
-    # One "{i}" to a path: the inner instances are listed one by one, as calls inside a repeat name them.
+    # One "{i}" to a path: the inner instances are listed one by one, as calls inside a loop name them.
     for path in inner.paths():
         yield replace(outer, path=prefixed(outer.path, path), function=inner.function)
 
 
-def every_repeat(repeat: Op) -> bool:
-    return True
-
-
-def unroll_function(function: Function, wanted: Callable[[Op], bool] = every_repeat) -> Function:
-    """The function without the repeats that are `wanted`; the instances in those are listed one by one."""
-    if not any(op.op == "repeat" and wanted(op) for op in walk(function.body)):
+def unroll_function(function: Function, wanted: Callable[[Op], bool] = always) -> Function:
+    """The function without the loops that are `wanted` and have a number of turns; the instances in those are listed
+    one by one."""
+    if not any(op.op == LOOP and _goes(op, wanted) for op in walk(function.body)):
         return function
-    unroller = _Unroller(wanted, Names(_names_that_stay(function, wanted)), Draws.of(function))
+    facts = Facts(function.facts)
+    unroller = _Unroller(wanted, facts, Names(_names_that_stay(function, wanted)), Draws.of(function))
     body = tuple(unroller.body(function.body))
     rolled = {op.path for op in walk(body) if op.callee}
     children = (
@@ -259,12 +277,17 @@ def unroll_function(function: Function, wanted: Callable[[Op], bool] = every_rep
     )
 
 
+def _goes(op: Op, wanted: Callable[[Op], bool]) -> bool:
+    return Loop.of(op).turns is not None and wanted(op)
+
+
 def _names_that_stay(function: Function, wanted: Callable[[Op], bool]) -> Iterator[str]:
-    """All names but those inside simple repeats that go: their first turn may take those over."""
+    """All names but those inside simple loops that go: their first turn may take those over, so that what is
+    emitted for a loop of one turn reads as if there were none."""
     yield from (value.name for value in function.inputs)
     for op in function.body:
-        simple = op.op == "repeat" and op.region and not any(inner.region for inner in op.region.body)
-        goes = simple and wanted(op)
+        simple = op.op == LOOP and op.region and not any(inner.region for inner in op.region.body)
+        goes = simple and _goes(op, wanted)
         for each in (op,) if goes else walk((op,)):
             yield from (value.name for value in each.outputs)
             yield from (value.name for value in (each.region.args if each.region and not goes else ()))
@@ -272,38 +295,88 @@ def _names_that_stay(function: Function, wanted: Callable[[Op], bool]) -> Iterat
 
 @dataclass
 class _Unroller:
+    """Unrolls the loops of one function. Inner loops go before the one around them, so that a turn is copied when
+    nothing in it is left to be unrolled."""
+
     wanted: Callable[[Op], bool]
+    facts: Facts
     names: Names
     draws: Draws
     alias: dict[str, str] = field(default_factory=dict)
 
     def body(self, body: Iterable[Op], *, inside: bool = False) -> Iterator[Op]:
-        """`inside` a repeat that goes, all do: "{i}" has one meaning in a turn."""
+        """`inside` a loop that goes, all loops over parameters of their own do: copying a turn puts a number in the
+        place of every "{i}", which in an inner loop would have been another one's."""
         for op in body:
             op = replace(op, inputs=tuple(self._now(name) for name in op.inputs))
             if op.region is None:
                 yield op
                 continue
-            goes = op.op == "repeat" and (inside or self.wanted(op))
-            inner = tuple(self.body(op.region.body, inside=inside or goes))
+            own = not op.attr("shared")
+            goes = _goes(op, self.wanted) or (inside and own)
+            inner = tuple(self.body(op.region.body, inside=inside or (goes and own)))
             region = Region(op.region.args, inner, tuple(map(self._now, op.region.results)))
+            op = replace(op, region=region)
             if goes:
-                yield from self._turns(op, region)
+                yield from self._turns(Loop.of(op))
             else:
-                yield replace(op, region=region)
+                yield op
 
     def _now(self, name: str) -> str:
         return self.alias.get(name, name)
 
-    def _turns(self, op: Op, region: Region) -> Iterator[Op]:
-        carried = op.inputs
-        for index in indices(op):
-            values = {arg.name: name for arg, name in zip(region.args, carried, strict=True)}
-            yield from Splice(self.names, self.draws, values, {}, partial(at_turn, index=index)).body(
-                region.body
-            )
-            carried = tuple(values.get(name, name) for name in region.results)
-        self.alias.update((out.name, name) for out, name in zip(op.outputs, carried, strict=True))
+    def _turns(self, loop: Loop) -> Iterator[Op]:
+        """One copy of the body a turn, each reading what the one before gave, and what is stacked behind the last."""
+        carried = [each.first for each in loop.carried]
+        items: dict[
+            int, list[str]
+        ] = {}  # a turn's items by its position: that is their order, not the turns'
+        for position in loop.positions:
+            index = loop.index_at(position)
+            values = {each.arg.name: name for each, name in zip(loop.carried, carried, strict=True)}
+            yield from self._entering(loop, position, values)
+            path = partial(at_turn, index=index) if isinstance(index, int) and not loop.shared else str
+            yield from Splice(self.names, self.draws, values, {}, path).body(loop.body)
+            carried = [values.get(each.next, each.next) for each in loop.carried]
+            items[position] = [values.get(each.item, each.item) for each in loop.stacked]
+        self.alias.update((each.out.name, name) for each, name in zip(loop.carried, carried, strict=True))
+        for i, stacked in enumerate(loop.stacked):
+            yield from self._stacked(loop, stacked, [items[position][i] for position in sorted(items)])
+
+    def _entering(self, loop: Loop, position: int, values: dict[str, str]) -> Iterator[Op]:
+        """The index and the slices of one turn; `values` learns their names."""
+        b = self._builder(loop)
+        if loop.index is not None:
+            index = Dim.of(loop.index_at(position))
+            values[loop.index.name] = self._number(b, index, loop.index.name).name
+        for each in loop.sequences:
+            whole = Value(each.source, with_axis(each.arg.type, each.axis, loop.count))
+            slice = part(b, whole, each.axis, position, position + 1)
+            values[each.arg.name] = b.op("reshape", slice, shape=each.arg.type.axes, hint=each.arg.name).name
+        yield from b.body
+
+    def _number(self, b: Builder, number: Dim, hint: str) -> Value:
+        if number.constant is not None:
+            return b.const(number.constant, INDEX_TYPE.dtype, hint=hint)
+        return b.op("size", dim=number, hint=hint)
+
+    def _stacked(self, loop: Loop, stacked: Stacked, items: Sequence[str]) -> Iterator[Op]:
+        """The items of all turns one behind the other, under the name that the loop's result had."""
+        out, dtype = stacked.out, stacked.out.type.dtype
+        if not items:
+            attrs: tuple[tuple[str, Attr], ...] = (("shape", out.type.axes), ("value", 0.0), ("dtype", dtype))
+            yield Op("full", (), (out,), attrs, span=loop.span)
+            return
+        b, item = self._builder(loop), without_axis(out.type, stacked.axis)
+        single = with_axis(item, stacked.axis, 1).axes
+        pieces = [b.op("reshape", Value(name, item), shape=single).name for name in items]
+        yield from b.body
+        yield Op("concat", tuple(pieces), (out,), (("axis", stacked.axis),), span=loop.span)
+
+    def _builder(self, loop: Loop) -> Builder:
+        builder = Builder(self.facts, names=self.names.fresh)
+        builder.span = loop.span
+        return builder
 
 
 def resolve_float(program: Program, precision: str) -> Program:

@@ -188,16 +188,16 @@ class _Folder(Preparing):
     def uses(self) -> Mapping[str, int]:
         return use_counts(self.function)
 
-    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+    def rewritten(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:
         result: list[Op] = []
         layers: dict[str, Op] = {}
         folded: set[str] = set()
         for op in body:
-            op = self.within(op)
+            op = self.within(op, loop)
             pair = self._pair(layers, op)
             if pair is not None:
                 folded.add(pair.layer.out.name)
-                result += self._folded(pair, repeat)
+                result += self._folded(pair, loop)
                 continue
             if op.op in LAYERS and op.callee:
                 layers[op.out.name] = op
@@ -213,9 +213,9 @@ class _Folder(Preparing):
         pair = _Pair(layer, op, functions[layer.callee], functions[op.callee], self.uses[layer.out.name])
         return pair if all(holds(pair) for holds in CONDITIONS.values()) else None
 
-    def _folded(self, pair: _Pair, repeat: Op | None) -> list[Op]:
+    def _folded(self, pair: _Pair, loop: Op | None) -> list[Op]:
         """The layer's body on prepared weights, and the prepared bias added where the layer had none."""
-        paths = self._prepared(pair, repeat)
+        paths = self._prepared(pair, loop)
         layer, inside, out = pair.layer, pair.inside, pair.norm.out
         values = {inside.inputs[0].name: layer.inputs[0]}
         dims = dict(layer.dims)
@@ -236,22 +236,22 @@ class _Folder(Preparing):
         ops += builder.body
         return [*ops, Op("add", (values[result], shaped.name), (out,), span=pair.norm.span)]
 
-    def _prepared(self, pair: _Pair, repeat: Op | None) -> dict[str, str]:
+    def _prepared(self, pair: _Pair, loop: Op | None) -> dict[str, str]:
         """Paths of the prepared weight and bias."""
         scaled = ["running_var", *(["gamma"] if pair.affine else [])]
         shifted = ["running_mean", *(["bias"] if pair.has_bias else []), *(["beta"] if pair.affine else [])]
         return {
-            "weight": self._param(pair, "weight", ["weight", *scaled], repeat),
-            "bias": self._param(pair, "bias", [*scaled, *shifted], repeat),
+            "weight": self._param(pair, "weight", ["weight", *scaled], loop),
+            "bias": self._param(pair, "bias", [*scaled, *shifted], loop),
         }
 
-    def _param(self, pair: _Pair, name: str, needed: Sequence[str], repeat: Op | None) -> str:
+    def _param(self, pair: _Pair, name: str, needed: Sequence[str], loop: Op | None) -> str:
         def make(builder: Builder, *values: Value) -> Value:
             return _MAKE[name](builder, pair.eps, dict(zip(needed, values, strict=True)))
 
         sources, inputs = pair.sources(needed)
         function = self.prepare.get(f"folded_{name}", inputs, make)
-        return self.added.add(sibling(pair.layer.path, f"folded_{name}"), sources, function, repeat)
+        return self.added.add(sibling(pair.layer.path, f"folded_{name}"), sources, function, loop)
 
 
 def _scale(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:

@@ -76,7 +76,7 @@ class ParallelLinears:
 
 
 class _Joiner(Preparing):
-    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
+    def rewritten(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:
         body = tuple(body)
         groups = _groups(body)
         merged = {op.out.name for group in groups.values() for op in group}
@@ -84,28 +84,28 @@ class _Joiner(Preparing):
         for op in body:
             name = op.out.name if op.outputs else ""
             if op.region is not None:
-                result.append(self.within(op))
+                result.append(self.within(op, loop))
             elif name in groups:
-                result += self._merged(groups[name], repeat)
+                result += self._merged(groups[name], loop)
             elif name not in merged:
                 result.append(op)
         return tuple(result)
 
-    def _merged(self, group: Sequence[Op], repeat: Op | None) -> list[Op]:
+    def _merged(self, group: Sequence[Op], loop: Op | None) -> list[Op]:
         builder = self.builder
         builder.span = group[0].span
         x = Value(group[0].inputs[0], self._operand(group[0]))
-        weight = self._param(builder, group, "weight", repeat)
+        weight = self._param(builder, group, "weight", loop)
         y = builder.matmul(x, builder.permute(weight, (1, 0)))
         if group[0].attr("bias"):
-            y = builder.add(y, self._param(builder, group, "bias", repeat))
+            y = builder.add(y, self._param(builder, group, "bias", loop))
         return [*builder.body, *_slices(y, group)]
 
     def _operand(self, op: Op) -> TensorType:
         inside = self.prepare.program.functions[op.callee]
         return inside.inputs[0].type.substitute(dict(op.dims))
 
-    def _param(self, builder: Builder, group: Sequence[Op], name: str, repeat: Op | None) -> Value:
+    def _param(self, builder: Builder, group: Sequence[Op], name: str, loop: Op | None) -> Value:
         """The layers' weights or biases, one after another, as a prepared parameter."""
         functions = self.prepare.program.functions
         types = [next(p.type for p in functions[op.callee].params if p.name == name) for op in group]
@@ -116,7 +116,7 @@ class _Joiner(Preparing):
         )
         path = f"{_joined([op.path for op in group])}_{name}"
         sources = [prefixed(op.path, name) for op in group]
-        path = self.added.add(path, sources, function, repeat)
+        path = self.added.add(path, sources, function, loop)
         return read(builder, path, function.output_types[0])
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import INDEX
+from dlc.ir.loops import turning
 from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Names
@@ -60,7 +61,7 @@ CONDITIONS: dict[str, Callable[[Function], bool]] = {
 
 @dataclass
 class Preparing(ABC):
-    """A pass at work on one function: `rewritten` is its body, or that of a repeat in it."""
+    """A pass at work on one function: `rewritten` is its body, or that of a loop in it."""
 
     function: Function
     prepare: PrepareFunctions
@@ -80,14 +81,15 @@ class Preparing(ABC):
         return self.added.applied(body) if self.added.params else self.function
 
     @abstractmethod
-    def rewritten(self, body: Iterable[Op], repeat: Op | None) -> tuple[Op, ...]:
-        """A body, of the function or of a repeat in it, with the parameters that it wants."""
+    def rewritten(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:
+        """A body, of the function or of a loop in it, with the parameters that it wants. `loop` is the one whose
+        index `{i}` in its paths is."""
 
-    def within(self, op: Op) -> Op:
-        """A repeat with its own body rewritten; any other op as it is."""
+    def within(self, op: Op, outer: Op | None) -> Op:
+        """A loop with its own body rewritten; any other op as it is."""
         if op.region is None:
             return op
-        body = self.rewritten(op.region.body, op)
+        body = self.rewritten(op.region.body, turning(op, outer))
         return replace(op, region=Region(op.region.args, body, op.region.results))
 
     @cached_property
@@ -112,14 +114,12 @@ class Additions:
         self.params: dict[str, Param] = {}
         self._known = {param.name for param in function.params} | {child.path for child in function.children}
 
-    def add(self, path: str, sources: Sequence[str], made: Function, repeat: Op | None) -> str:
-        """Add what the function `made` computes from the sources, for every turn of the repeat. Gives its
+    def add(self, path: str, sources: Sequence[str], made: Function, loop: Op | None) -> str:
+        """Add what the function `made` computes from the sources, for every turn of the loop. Gives its
         path: `path`, or one like it where that is taken."""
         type = made.output_types[0]
         while True:
-            turns = zip(
-                turn_paths(path, repeat), *(turn_paths(each, repeat) for each in sources), strict=True
-            )
+            turns = zip(turn_paths(path, loop), *(turn_paths(each, loop) for each in sources), strict=True)
             params = [
                 Param(name, type, "prepared", init=made.name, sources=tuple(rest)) for name, *rest in turns
             ]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dlc import __version__
 from dlc import backend as backends
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_variants
-from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Op, Program
 from dlc.runtime.variants import Varied
 
 if TYPE_CHECKING:
@@ -53,11 +53,21 @@ def installed() -> tuple[str, ...]:
 
 
 def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
-    """The program after the passes of a level, library composites that the backend does not say natively decomposed."""
-    from dlc.passes.lower import decompose
+    """The program after the passes of a level, library composites that the backend does not say natively decomposed and
+    loops unrolled. Raises SpecError for loops that can't be."""
+    from dlc.passes.lower import decompose, loops_left
     from dlc.passes.pipeline import optimize as run
 
-    return decompose(run(program, optimize), backend.is_native)
+    lowered = decompose(run(program, optimize), backend.is_native)
+    found = [_unsaid(backend, loop) for loop in loops_left(lowered, backend.is_native)]
+    if found:
+        raise SpecError(found)
+    return lowered
+
+
+def _unsaid(backend: Backend, loop: Op) -> Diagnostic:
+    reason = f"its count, {loop.attr('count')}, is known only when the network runs"
+    return problems.UNSUPPORTED.at(loop.span, backend=backend.name, op=loop.op, reason=reason)
 
 
 def emit(

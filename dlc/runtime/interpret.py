@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dlc import ops
 from dlc.ir.index import at_turn
+from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, positions
 from dlc.ir.nodes import Attr, Function, Op, Program
-from dlc.ir.paths import indices
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dim_solve import bind
@@ -147,7 +147,7 @@ class _Frame:
     index: int | None = None
 
     def path(self, local: str) -> str:
-        """The full path of one relative to the function, the index of the repeat put in."""
+        """The full path of one relative to the function, the index of the loop put in."""
         local = local if self.index is None else at_turn(local, self.index)
         return prefixed(self.prefix, local)
 
@@ -228,16 +228,39 @@ class _Machine:
             raise CheckFailed(op.text("message"))
         return ()
 
-    def _repeat(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
-        assert op.region is not None
-        carried = [each for each in operands if each is not None]
-        for index in indices(op):
-            values = dict(frame.values)
-            values.update((arg.name, each) for arg, each in zip(op.region.args, carried, strict=True))
-            inner = _Frame(frame.prefix, frame.dims, values, index)
-            self.execute(op.region.body, inner)
-            carried = [inner.values[name] for name in op.region.results]
-        return carried
+    def _loop(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        loop = Loop.of(op)
+        arrays = [each for each in operands if each is not None]
+        carried, sequences = arrays[: len(loop.carried)], arrays[len(loop.carried) :]
+        count, start = int(_evaluated(loop.count, frame.dims)), int(_evaluated(loop.start, frame.dims))
+        order = positions(count, backwards=loop.backwards)
+        inner = _Frame(frame.prefix, frame.dims, dict(frame.values), frame.index)
+        turns: list[list[Array]] = []
+        for position in order:
+            index = start + loop.step * position
+            inner.index = frame.index if loop.shared else index
+            counter = [] if loop.index is None else [np.asarray(index, numpy_dtype(INDEX_TYPE.dtype))]
+            slices = (
+                _at(array, each.axis, position) for array, each in zip(sequences, loop.sequences, strict=True)
+            )
+            args = (value.name for value in loop.region.args)
+            inner.values.update(zip(args, (*counter, *carried, *slices), strict=True))
+            self.execute(loop.body, inner)
+            carried = [inner.values[each.next] for each in loop.carried]
+            turns.append([inner.values[each.item] for each in loop.stacked])
+        if loop.backwards:
+            turns.reverse()
+        stacked = (
+            self._stacked([turn[i] for turn in turns], each, frame) for i, each in enumerate(loop.stacked)
+        )
+        return [*carried, *stacked]
+
+    def _stacked(self, items: list[Array], stacked: Stacked, frame: _Frame) -> Array:
+        """The items of all turns; of no turns, nothing in the shape that they would have had."""
+        if items:
+            return np.stack(items, stacked.axis)
+        shape = tuple(axis.evaluate(frame.dims) for axis in stacked.out.type.axes)
+        return np.zeros(shape, numpy_dtype(stacked.out.type.dtype, self.precision))
 
     def _call(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         callee = self.program.functions[op.callee]
@@ -254,8 +277,13 @@ _STRUCTURAL: Mapping[str, _Step] = {
     "const": _Machine._const,
     "update": _Machine._update,
     "require": _Machine._require,
-    "repeat": _Machine._repeat,
+    LOOP: _Machine._loop,
 }
+
+
+def _at(array: Array, axis: int, position: int) -> Array:
+    """One slice of an array, without the axis."""
+    return array[(slice(None),) * axis + (position,)]
 
 
 def _computable(array: Array | None) -> Array | None:

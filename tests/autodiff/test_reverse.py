@@ -65,7 +65,7 @@ model Net(%x: [B, T, 4], %unused: [B, 2]) -> (loss: %loss, best: %best)
     child fc: dense
 {
     %flat: [B*T, 4] = reshape(%x) {shape=[B*T, 4]}
-    %h: [B*T, 4] = repeat(%flat) {count=3, start=0, step=1} do (%c: [B*T, 4]) {
+    %h: [B*T, 4] = loop(%flat) {count=3, start=0, step=1} do (%c: [B*T, 4]) {
         %d: [B*T, 4] = call(%c) @ fc -> dense [N=B*T]
         %e: [B*T, 4] = tanh(%d)
         yield %e

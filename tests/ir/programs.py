@@ -131,7 +131,7 @@ module Inner(%x: [N, 4]) -> (y: %out)
     param scale: [4]
     child fc.{i}: linear_1 times 2 from 0 by 1
 {
-    %out: [N, 4] = repeat(%x) {count=2, start=0, step=1} do (%h: [N, 4]) {
+    %out: [N, 4] = loop(%x) {count=2, start=0, step=1} do (%h: [N, 4]) {
         %scale: [4] = param() {path="scale"}
         %a: [N, 4] = mul(%h, %scale)
         %y: [N, 4] = linear(%a) {out=4, bias=true} @ fc.{i} -> linear_1 [N=N]
@@ -148,7 +148,7 @@ model Net(%x: [B, 4]) -> (y: %y, same: %s)
 {
     %f: [B, 4] = call(%x) @ first -> Inner [N=B]
     %g: [B, 4] = call(%f) @ first -> Inner [N=B]
-    %h: [B, 4] = repeat(%g) {count=3, start=1, step=2} do (%z: [B, 4]) {
+    %h: [B, 4] = loop(%g) {count=3, start=1, step=2} do (%z: [B, 4]) {
         %y_1: [B, 4] = call(%z) @ layers.{i} -> Inner [N=B]
         %w: [4, 4] = param() {path="layers.{i}.fc.1.weight"}
         %a: [B, 4] = matmul(%y_1, %w)
@@ -174,7 +174,7 @@ model Net(%x: [B, 3, H, W]) -> (y: %y)
 {
     %a: [B, 4, H, W] = conv2d(%x) @ stem -> conv2d_1 [N=B, H=H, W=W]
     %b: [B, 4, H, W] = batch_norm(%a) {eps=1e-05, momentum=0.1, affine=true} @ norm -> batch_norm_1 [N=B, H=H,
-    W=W] %y: [B, 4, H, W] = repeat(%b) {count=2, start=0, step=1} do (%h: [B, 4, H, W]) {
+    W=W] %y: [B, 4, H, W] = loop(%b) {count=2, start=0, step=1} do (%h: [B, 4, H, W]) {
         %c: [B, 4, H, W] = conv2d(%h) @ conv.{i} -> conv2d_2 [N=B, H=H, W=W]
         %d: [B, 4, H, W] = batch_norm(%c) {eps=1e-05, momentum=0.1, affine=true}
             @ bn.{i} -> batch_norm_1 [N=B, H=H, W=W]
@@ -195,7 +195,7 @@ model Net(%x: [B, 4]) -> (y: %y, other: %k0)
     child h.{i}.plain: plain_linear_1 times 3 from 0 by 1
 {
     %k0: [B, 4] = linear(%x) {out=4, bias=true} @ k0 -> linear_1 [N=B]
-    %y: [B, 4] = repeat(%x) {count=3, start=0, step=1} do (%h: [B, 4]) {
+    %y: [B, 4] = loop(%x) {count=3, start=0, step=1} do (%h: [B, 4]) {
         %q: [B, 4] = linear(%h) {out=4, bias=true} @ h.{i}.q -> linear_1 [N=B]
         %t: [B, 4] = tanh(%q)
         %k: [B, 4] = linear(%h) {out=4, bias=true} @ h.{i}.k -> linear_1 [N=B]
@@ -240,7 +240,7 @@ model Net(%x: [B]) -> (y: %y)
     %noise: [B] = normal() {shape=[B], dtype="float", draw=1}
     %a: [B] = add(%x, %noise)
     %b: [B] = call(%a) @ part -> Part [M=B]
-    %c: [B] = repeat(%b) {count=2, start=0, step=1} do (%h: [B]) {
+    %c: [B] = loop(%b) {count=2, start=0, step=1} do (%h: [B]) {
         %d: [B] = call(%h) @ parts.{i} -> Part [M=B]
         %e: [B] = normal() {shape=[B], dtype="float", draw=2}
         %f: [B] = add(%d, %e)
@@ -361,7 +361,7 @@ class Maker:
         region = Region(args, tuple(inner.body), (result.name, args[0].name))
         attrs = (("count", 2), ("start", 0), ("step", 1))
         names = (self.choose(pool).name, self.choose(pool).name)
-        b.append(Op("repeat", names, outs, attrs, region=region))
+        b.append(Op("loop", names, outs, attrs, region=region))
         return outs[self.choose([0, 1])]
 
     def call(self, b: Builder, pool: list[Value]) -> Value:

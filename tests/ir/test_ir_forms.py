@@ -63,7 +63,7 @@ def everything() -> Program:
             "op", ("x", "", "x"), (odd,), (("values", values), ("nan", math.nan), ("name", Dim.symbol("nan")))
         ),
         Op(
-            "repeat",
+            "loop",
             ("1 odd",),
             (Value("r", odd.type),),
             (("count", 2), ("start", -1), ("step", 0)),
@@ -157,8 +157,8 @@ def test_broken_text_says_what_is_missing(text: str, problem: str) -> None:
 
 def test_the_schema_refuses_what_it_does_not_know() -> None:
     data = to_json(EXAMPLES["nested"])
-    assert json_schema()["properties"]["version"]["const"] == data["version"] == 1
+    assert json_schema()["properties"]["version"]["const"] == data["version"] == 2
     with pytest.raises(ValueError, match="version"):
-        from_json({**data, "version": 2})
+        from_json({**data, "version": 1})
     with pytest.raises(ValueError, match="extra"):
         from_json({**data, "extra": 1})

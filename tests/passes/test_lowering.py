@@ -120,7 +120,7 @@ def test_names_stay_readable() -> None:
 
 def test_a_repeat_inside_a_repeat_is_unrolled_when_inlined() -> None:
     after = inline(EXAMPLES["nested"], lambda op: op.callee != "Inner")
-    (repeat,) = [op for op in after.main.body if op.op == "repeat" and op.attr("step") == 2]
+    (repeat,) = [op for op in after.main.body if op.op == "loop" and op.attr("step") == 2]
     assert repeat.region is not None
     paths = [op.path for op in repeat.region.body if op.callee]
     assert paths == ["layers.{i}.fc.0", "layers.{i}.fc.1"]

@@ -100,7 +100,7 @@ def test_carried_values_that_nothing_needs_go() -> None:
     text = """
     entry Net
     model Net(%x: [B, 4]) -> (y: %a) {
-        %a: [B, 4], %b: [B, 4], %c: [B, 4] = repeat(%x, %x, %x) {count=3, start=0, step=1}
+        %a: [B, 4], %b: [B, 4], %c: [B, 4] = loop(%x, %x, %x) {count=3, start=0, step=1}
             do (%p: [B, 4], %q: [B, 4], %r: [B, 4]) {
             %s: [B, 4] = add(%p, %r)
             %t: [B, 4] = neg(%q)
@@ -164,7 +164,7 @@ def test_values_of_a_region_stay_inside() -> None:
         param w.1: [4, 4]
     {
         %before: [B, 4] = tanh(%x)
-        %z: [B, 4] = repeat(%x) {count=2, start=0, step=1} do (%h: [B, 4]) {
+        %z: [B, 4] = loop(%x) {count=2, start=0, step=1} do (%h: [B, 4]) {
             %w: [4, 4] = param() {path="w.{i}"}
             %v: [4, 4] = param() {path="w.{i}"}
             %m: [B, 4] = matmul(%h, %w)

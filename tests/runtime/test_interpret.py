@@ -43,7 +43,7 @@ model Net(%x: [B, 2*T, 4]) -> (out: %out, tied: %tied)
     child h.{i}: Block times 3 from 1 by 2
 {
     %flat: [2*B*T, 4] = reshape(%x) {shape=[2*B*T, 4]}
-    %h: [2*B*T, 4] = repeat(%flat) {count=3, start=1, step=2} do (%c: [2*B*T, 4]) {
+    %h: [2*B*T, 4] = loop(%flat) {count=3, start=1, step=2} do (%c: [2*B*T, 4]) {
         %d: [2*B*T, 4] = call(%c) @ h.{i} -> Block [T=2*B*T]
         %e: [2*B*T, 4] = sub(%d, %flat)
         yield %e
