@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dlc.diagnostics import NO_SPAN, Span
+from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
@@ -76,6 +77,57 @@ class Builder:
         """An identity for the next draw of randomness, so that two draws are never taken for one."""
         self._draws += 1
         return self._draws
+
+    def loop(
+        self,
+        count: int | Dim,
+        body: Callable[..., Sequence[Value]],
+        carried: Sequence[Value] = (),
+        sequences: Sequence[tuple[Value, int]] = (),
+        stacked: Sequence[int] = (),
+        *,
+        index: bool = False,
+        start: int | Dim = 0,
+        step: int = 1,
+        backwards: bool = False,
+        shared: bool = True,
+    ) -> tuple[Value, ...]:
+        """Append a loop and give its results: the last carried values, then the stacked ones.
+
+        `carried` are the first values of what is carried, `sequences` stand with the axis that they are read along.
+        `body(inner, *args)` appends a turn to the builder `inner`; args are the index (an i64 scalar, if wanted), the
+        carried values and a slice of each sequence. It gives the next carried values, then what is stacked along the axes
+        `stacked`. `dlc.ir.loops` says what the rest means."""
+        inner = Builder(self.facts, names=self.fresh)
+        inner.draw, inner.span = self.draw, self.span  # type: ignore[method-assign]
+        counter = Value(self.fresh("i"), INDEX_TYPE) if index else None
+        held = [Value(self.fresh(each.name), each.type) for each in carried]
+        slices = [Value(self.fresh(each.name), without_axis(each.type, axis)) for each, axis in sequences]
+        results = body(inner, *([counter] if counter else []), *held, *slices)
+        ends, items = results[: len(held)], results[len(held) :]
+        op = Loop(
+            count=count,
+            body=tuple(inner.body),
+            carried=tuple(
+                Carried(first.name, arg, end.name, Value(self.fresh(end.name), arg.type))
+                for first, arg, end in zip(carried, held, ends, strict=True)
+            ),
+            sequences=tuple(
+                Sliced(source.name, axis, arg) for (source, axis), arg in zip(sequences, slices, strict=True)
+            ),
+            stacked=tuple(
+                Stacked(item.name, axis, Value(self.fresh(item.name), with_axis(item.type, axis, count)))
+                for item, axis in zip(items, stacked, strict=True)
+            ),
+            index=counter,
+            start=start,
+            step=step,
+            backwards=backwards,
+            shared=shared,
+            span=self.span,
+        ).op()
+        self.append(op)
+        return op.outputs
 
     def const(self, value: Attr, dtype: str, shape: tuple[int, ...] = (), hint: str = "const") -> Value:
         """A constant: a number, or nested tuples of numbers with the given shape."""

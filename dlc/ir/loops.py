@@ -137,6 +137,11 @@ class Loop:
         return not (self.sequences or self.stacked or self.index or self.backwards or self.shared)
 
     @property
+    def is_known(self) -> bool:
+        """Whether count and start are numbers, as paths with an index want them."""
+        return isinstance(self.count, int) and isinstance(self.start, int)
+
+    @property
     def turns(self) -> int | None:
         """The count, if it is a number."""
         return self.count if isinstance(self.count, int) else None
@@ -151,7 +156,9 @@ class Loop:
     @property
     def indices(self) -> tuple[int, ...]:
         """The index of every turn. Raises ValueError if count or start is no number."""
-        return tuple(int(str(self.index_at(position))) for position in self.positions)
+        if isinstance(self.start, Dim):
+            raise ValueError(f"a loop that starts at {self.start} has no list of indices")
+        return tuple(self.start + self.step * position for position in self.positions)
 
     def index_at(self, position: int) -> int | Dim:
         return self.start + self.step * position

@@ -294,6 +294,8 @@ class _Checker:
             loop = Loop.of(op)
         except ValueError:
             return  # told as the op was checked
+        if not (loop.shared or loop.is_known):
+            return  # told likewise
         inner = _Scope(scope)
         self.define(region.args, inner, op.span)
         self.body(region.body, inner, turning(op, outer))
