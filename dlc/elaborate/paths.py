@@ -39,7 +39,7 @@ def label_text(frame: Frame, label: ast.Label) -> str:
 
 
 def _no_label(text: str) -> str:
-    """Why a text can't stand in a path; braces mark the index of a repeat in the IR, stars are for patterns."""
+    """Why a text can't stand in a path; braces mark the index of a loop in the IR, stars are for patterns."""
     if not all(text.split(".")):
         return "is empty" if not text else "has an empty part"
     wrong = _NOT_IN_LABELS.search(text)

@@ -42,7 +42,7 @@ class Draw:
 def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
 
-    Library composites that draw are inlined, repeats that draw are unrolled: each turn has draws of its
+    Library composites that draw are inlined, loops that draw are unrolled: each turn has draws of its
     own."""
     from dlc.passes.lower import inline, unroll_function
 
@@ -72,8 +72,8 @@ def drawing_functions(program: Program) -> set[str]:
     return found
 
 
-def _draws_inside(repeat: Op, drawing: set[str]) -> bool:
-    return any(is_random(op) or op.callee in drawing for op in walk((repeat,)))
+def _draws_inside(loop: Op, drawing: set[str]) -> bool:
+    return any(is_random(op) or op.callee in drawing for op in walk((loop,)))
 
 
 @dataclass
