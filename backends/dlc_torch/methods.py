@@ -72,7 +72,7 @@ def loop(d: Drafter, op: Op) -> Expr | None:
         d.operation(each)
     results = tuple(map(d.tensor, op.region.results))
     inside, d.body = d.body, outside
-    count, start, step = len(parts.positions), int(str(parts.start)), parts.step
+    count, start, step = op.integer("count"), op.integer("start"), op.integer("step")
     args = tuple(map(d.target, op.region.args))
     outputs = tuple(map(d.target, op.outputs))
     d.body.append(Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs))

@@ -17,11 +17,11 @@ it is `shared`, all turns use the same ones and the count may be a size; a `{i}`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.nodes import Attr, Op, Region, Value
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -104,7 +104,7 @@ class Loop:
             stacked=_each(Stacked, region.results[held:], stacks, op.outputs[held:]),
             index=index,
             start=_number(op, "start"),
-            step=int(str(op.attr("step"))),
+            step=op.integer("step"),
             backwards=bool(op.attr("backwards")),
             shared=bool(op.attr("shared")),
             span=op.span,
