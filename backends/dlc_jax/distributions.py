@@ -1,7 +1,6 @@
-"""Initial values as the distributions that they are, found in the functions that draw them.
+"""How `jax.random` draws from a distribution, and the scale of a draw in terms of a kernel's shape.
 
-`0.16 * uniform - 0.08` is uniform between -0.08 and 0.08, which for a kernel of 3*7*7 inputs is 1 /
-sqrt(fan_in): what a person would have written.
+Uniform between -0.08 and 0.08 is 1 / sqrt(fan_in) for a kernel of 3*7*7 inputs: what a person would have written.
 """
 
 from __future__ import annotations
@@ -10,17 +9,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from dlc.emit.initial import Shape, recognise
 from dlc.emit.python import number
-from dlc.ir.nodes import Function, Op
-
-# Draws, and numbers everywhere: their attributes that shape the values.
-BASES: Mapping[str, tuple[str, ...]] = {
-    "normal": (),
-    "uniform": (),
-    "truncated_normal": ("low", "high"),
-    "full": ("value",),
-}
-Shape = tuple[int, ...]
+from dlc.ir.nodes import Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,65 +59,24 @@ class Distribution:
         return f"{scaled} + {number(self.shift)}" if self.shift else scaled
 
 
-def recognise(function: Function) -> Distribution | None:
+def distribution(function: Function) -> Distribution | None:
     """The distribution that a function of an initial value draws from; None if it is none of those known."""
-    consts = {op.out.name: float(str(op.attr("value"))) for op in function.body if _is_number(op)}
-    made = [op for op in function.body if op.op in BASES]
-    if len(made) != 1:
+    form = recognise(function)
+    if form is None:
         return None
-    (base,) = made
-    scale, shift = 1.0, 0.0
-    names = {base.out.name}
-    for op in function.body[function.body.index(base) + 1 :]:
-        if op.out.name in consts:
-            continue
-        step = _affine(op, names, consts)
-        if step is None:
-            return None
-        scale, shift = scale * step[0], shift * step[0] + step[1]
-        names.add(op.out.name)
-    return _named(base, scale, shift) if function.outputs[0][1] in names else None
-
-
-def _is_number(op: Op) -> bool:
-    return op.op == "const" and not op.out.type.rank
-
-
-def _affine(op: Op, names: set[str], consts: Mapping[str, float]) -> tuple[float, float] | None:
-    """Factor and summand of an operation with a number."""
-    if op.op == "cast":
-        return 1.0, 0.0
-    if len(op.inputs) != 2:
-        return None
-    a, b = op.inputs
-    c = consts.get(b if a in names else a)
-    if c is None:
-        return None
-    forward = a in names
-    match op.op:
-        case "mul":
-            return c, 0.0
-        case "add":
-            return 1.0, c
-        case "sub":
-            return (1.0, -c) if forward else (-1.0, c)
-        case "div" if forward:
-            return 1.0 / c, 0.0
-    return None
-
-
-def _named(base: Op, scale: float, shift: float) -> Distribution:
-    values = [float(str(base.attr(name))) for name in BASES[base.op]]
-    match base.op:
-        case "full":
-            return Distribution("constant", shift=scale * values[0] + shift)
-        case "uniform" if math.isclose(scale, -2 * shift):
-            return Distribution("uniform", Scale(scale / 2))
+    match form.draw:
+        case "constant":
+            return Distribution("constant", shift=form.shift)
+        case "uniform" if math.isclose(form.scale, -2 * form.shift):
+            return Distribution("uniform", Scale(form.scale / 2))
         case "uniform":
-            return Distribution("span", bounds=(shift, scale + shift))
+            return Distribution("span", bounds=(form.shift, form.scale + form.shift))
         case "normal":
-            return Distribution("normal", Scale(scale), shift)
-    return Distribution("truncated_normal", Scale(scale), shift, (values[0], values[1]))
+            return Distribution("normal", Scale(form.scale), form.shift)
+        case "truncated_normal":
+            bounds = form.low, form.high
+            return Distribution("truncated_normal", Scale(form.scale), form.shift, bounds)
+    return None
 
 
 FANS: Mapping[str, Callable[[Shape], int]] = {

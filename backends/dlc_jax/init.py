@@ -14,18 +14,16 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from dlc.emit.initial import Shape
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import snake
 from dlc.emit.python import number, quoted
-from dlc_jax.distributions import Distribution, Scale, Shape, customary, scale_text
+from dlc_jax.distributions import Distribution, Scale, customary, scale_text
 from dlc_jax.initial import InitialValues
 from dlc_jax.loops import Parts, literal, statements
+from dlc_jax.module import Module
 from dlc_jax.rows import DTYPES
-
-if TYPE_CHECKING:
-    from dlc_jax.emit import Module
 
 SCALES = {"uniform": "bound", "normal": "std", "truncated_normal": "std"}
 

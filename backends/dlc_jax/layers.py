@@ -6,70 +6,74 @@ form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from dlc.emit.draft import Dialect, Say
 from dlc.emit.tree import At, Call, Expr, Keyword, Make, Num, Path, Seq, Text, Word
 from dlc.ir.nodes import Attr, Op, walk
-from dlc_jax import rows
-from dlc_jax.methods import clamp
-from dlc_jax.sketch import Say, Sketcher, number
+from dlc_jax import methods, rows
+from dlc_jax.drafter import JaxDrafter
 
 
-def layer(**defaults: float) -> Callable[[Sketcher, Op], Expr]:
+def layer(**defaults: float) -> Callable[[JaxDrafter, Op], Expr]:
     """`name(params["path"], x, attribute=value)`, where an attribute has not its default."""
 
-    def say(s: Sketcher, op: Op) -> Expr:
+    def say(d: JaxDrafter, op: Op) -> Expr:
         keywords = (
-            Keyword(name, number(op.attr(name), name), Num(value)) for name, value in defaults.items()
+            Keyword(name, d.attribute(op, name, op.attr(name)), Num(value))
+            for name, value in defaults.items()
         )
-        return Make(op.op, (Path(op.path), *(s.array(name) for name in op.inputs if name), *keywords))
+        return Make(op.op, (Path(op.path), *(d.tensor(name) for name in op.inputs if name), *keywords))
 
     return say
 
 
-def when(condition: Callable[[Op], bool], say: Callable[[Sketcher, Op], Expr | None]) -> Say:
-    return lambda s, op: say(s, op) if condition(op) else None
+def when(condition: Callable[[Op], bool], say: Callable[[JaxDrafter, Op], Expr | None]) -> Say:
+    return lambda d, op: say(d, op) if condition(op) else None
 
 
-def embedding(s: Sketcher, op: Op) -> Expr:
+def embedding(d: JaxDrafter, op: Op) -> Expr:
     (tokens,) = op.inputs
-    return At(Path(f"{op.path}.weight", tensor=True), (s.value(tokens),))
+    return At(Path(f"{op.path}.weight", tensor=True), (d.value(tokens),))
 
 
-def conv(s: Sketcher, op: Op) -> Expr | None:
+def conv(d: JaxDrafter, op: Op) -> Expr | None:
     """Convolutions whose attributes are the same along both axes."""
-    found = [each for each in walk(s.program.functions[op.callee].body) if each.op == "conv"]
-    inner = {each.op for each in walk(s.program.functions[op.callee].body)}
+    found = [each for each in walk(d.program.functions[op.callee].body) if each.op == "conv"]
+    inner = {each.op for each in walk(d.program.functions[op.callee].body)}
     if len(found) != 1 or not inner <= {"conv", "param", "reshape", "add"}:
         return None
     uniform = {name: same(found[0].attr(name)) for name in ("stride", "padding", "dilation")}
     if None in uniform.values():
         return None
     values = {**uniform, "groups": found[0].attr("groups")}
-    keywords = (Keyword(name, number(value, name), Num(_CONV[name], name)) for name, value in values.items())
-    return Make(op.op, (Path(op.path), s.array(op.inputs[0]), *keywords))
+    return Make(op.op, (Path(op.path), d.tensor(op.inputs[0]), *_geometry(d, op, values)))
+
+
+def _geometry(d: JaxDrafter, op: Op, values: Mapping[str, Attr]) -> Iterator[Expr]:
+    for name, value in values.items():
+        yield Keyword(name, d.attribute(op, name, value), Num(_CONV[name], name))
 
 
 _CONV = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
-def convolution(s: Sketcher, op: Op) -> Expr:
+def convolution(d: JaxDrafter, op: Op) -> Expr:
     """`convolve2d` where attributes are the same along both axes, else what it calls."""
-    rank = s.types[op.inputs[0]].rank - 2
+    rank = d.types[op.inputs[0]].rank - 2
     uniform = {name: same(op.attr(name)) for name in ("stride", "padding", "dilation")}
     if rank == 2 and None not in uniform.values():
         values = {**uniform, "groups": op.attr("groups")}
-        given = (Keyword(name, number(value, name), Num(_CONV[name], name)) for name, value in values.items())
-        return Make("convolve2d", (*map(s.array, op.inputs), *given))
+        return Make("convolve2d", (*map(d.tensor, op.inputs), *_geometry(d, op, values)))
     names = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
-    x, w = map(s.array, op.inputs)
+    x, w = map(d.tensor, op.inputs)
     ones = Seq((Num(1, "dilation"),) * rank)
     keywords = (
-        Keyword("rhs_dilation", s.attribute(op, "dilation", op.attr("dilation")), ones),
+        Keyword("rhs_dilation", d.attribute(op, "dilation", op.attr("dilation")), ones),
         Keyword("dimension_numbers", names),
-        Keyword("feature_group_count", number(op.attr("groups"), "groups"), Num(1, "groups")),
+        Keyword("feature_group_count", d.attribute(op, "groups", op.attr("groups")), Num(1, "groups")),
     )
-    stride, padding = (s.attribute(op, name, op.attr(name)) for name in ("stride", "padding"))
+    stride, padding = (d.attribute(op, name, op.attr(name)) for name in ("stride", "padding"))
     return Call(Word("lax.conv_general_dilated"), (x, w, stride, padding, *keywords))
 
 
@@ -86,23 +90,25 @@ def same(value: Attr) -> int | None:
     return only if isinstance(only, int) else None
 
 
-def pool(s: Sketcher, op: Op) -> Expr:
+def pool(d: JaxDrafter, op: Op) -> Expr:
     """Pooling of square windows over two axes, else the general form."""
     values = {name: same(op.attr(name)) for name in ("kernel", "stride", "padding")}
-    plain = s.types[op.inputs[0]].rank == 4 and not op.attr("ceil") and None not in values.values()
+    plain = d.types[op.inputs[0]].rank == 4 and not op.attr("ceil") and None not in values.values()
     if not plain or (op.attr("count_padding") is False and values["padding"]):
-        return s.row(rows.ROWS[op.op], op)
-    stride = Keyword("stride", number(values["stride"], "stride"))
-    padding = Keyword("padding", number(values["padding"], "padding"), Num(0, "padding"))
-    return Make(f"{op.op}2d", (s.array(op.inputs[0]), number(values["kernel"], "kernel"), stride, padding))
+        return d.row(rows.ROWS[op.op], op)
+    stride = Keyword("stride", d.attribute(op, "stride", values["stride"]))
+    padding = Keyword("padding", d.attribute(op, "padding", values["padding"]), Num(0, "padding"))
+    return Make(
+        f"{op.op}2d", (d.tensor(op.inputs[0]), d.attribute(op, "kernel", values["kernel"]), stride, padding)
+    )
 
 
-def gelu(s: Sketcher, op: Op) -> Expr | None:
+def gelu(d: JaxDrafter, op: Op) -> Expr | None:
     """JAX's gelu has the exact form and the one with tanh."""
     approximate = op.attr("approximate")
     if approximate not in ("none", "tanh"):
         return None
-    x = s.array(op.inputs[0])
+    x = d.tensor(op.inputs[0])
     # The form with tanh is JAX's default.
     return Call(
         Word("jax.nn.gelu"), (x,) if approximate == "tanh" else (x, Keyword("approximate", Word("False")))
@@ -117,8 +123,21 @@ LAYERS: Mapping[str, Say] = {
     "conv1d": conv,
     "conv2d": conv,
     "gelu": gelu,
-    "clamp": clamp,
+    "clamp": methods.clamp,
     "conv": convolution,
     "max_pool": pool,
     "avg_pool": pool,
 }
+
+DIALECT = Dialect(
+    name="jax",
+    rows=rows.ROWS,
+    host=rows.HOST,
+    composites=rows.COMPOSITES,
+    forms={**methods.SAY, **LAYERS},
+    dtypes=rows.DTYPES,
+    defaults=rows.DEFAULTS,
+    reserved=rows.RESERVED,
+    is_layer=lambda expr: isinstance(expr, Call) and isinstance(next(iter(expr.args), None), At),
+    generated=rows.FUNCTIONS | rows.PLAIN | LAYERS.keys(),
+)

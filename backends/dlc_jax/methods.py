@@ -3,113 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Word, size
-from dlc.ir.nodes import Attr, Op
+from dlc.emit.checks import Check, asked
+from dlc.emit.draft import DONE, Say, dim_of
+from dlc.emit.forms import (
+    ONE,
+    Axes,
+    alias,
+    call,
+    element,
+    entries,
+    index,
+    method,
+    moved,
+    parameter,
+    partition,
+    sizes,
+    sliced,
+    stackable,
+    words,
+)
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Seq, Text, Word, size, text
+from dlc.ir.index import has_index
+from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 from dlc_jax import rows
-from dlc_jax.sketch import Say, Sketcher, constant, number
-from dlc_jax.slices import at, bounds, cut, entries, part, place, slice_
-
-Axes = tuple[Dim, ...]
-ONE = Dim.of(1)
-
-
-def method(base: Expr, name: str, *args: Expr) -> Expr:
-    """`base.name(args)`."""
-    return Call(Dot(base, name), args)
-
-
-def call(name: str, *args: Expr) -> Expr:
-    return Call(Word(name), args)
-
-
-def words(values: Sequence[int]) -> tuple[Expr, ...]:
-    return tuple(Word(str(value)) for value in values)
-
-
-def shape_of(axes: Sequence[Dim], role: str = "size") -> Seq:
-    return Seq(tuple(size(axis, role) for axis in axes))
-
+from dlc_jax.drafter import JaxDrafter
 
 # Parameters and constants
 
 
-def param(s: Sketcher, op: Op) -> Expr:
+def param(d: JaxDrafter, op: Op) -> Expr:
+    """A buffer that has been updated is the value that it has now."""
+    found = d.buffers.get(op.text("path"))
+    if found is not None:
+        d.inline[op.out.name] = found
+    return DONE if found is not None else parameter(d, op)
+
+
+def update(d: JaxDrafter, op: Op) -> Expr:
+    (name,) = op.inputs
     path = op.text("path")
-    return s.value(s.buffers[path]) if path in s.buffers else Path(path, tensor=True)
+    if d.temporary(name):
+        d.better[name] = path.rpartition(".")[2]
+    d.store(path, d.tensor(name))
+    return DONE
 
 
-def update(s: Sketcher, op: Op) -> Expr:
-    s.buffers[op.text("path")] = op.inputs[0]
-    return s.array(op.inputs[0])
+def require(d: JaxDrafter, op: Op) -> Expr:
+    """What must hold: a condition on sizes, or a call of the library's `require`."""
+    (name,) = op.inputs
+    check = asked(d.value(name), op)
+    if name not in d.host:
+        message = str(op.attr("message") or "a requirement does not hold")
+        check = Check(call("require", d.value(name), Text(message)), "")
+    d.body.append(check)
+    return DONE
 
 
-def const(s: Sketcher, op: Op) -> Expr:
+def repeat(d: JaxDrafter, op: Op) -> Expr:
+    """A loop whose turns also give the new values of buffers. How many turns it takes is no argument."""
+    outside, buffers = d.stored, d.buffers
+    d.stored, d.buffers = [], {path: value for path, value in buffers.items() if not has_index(path)}
+    loop = d.loop(op)
+    d.body.append(replace(loop, count=Word(text(loop.count)), results=(*loop.results, *d.stored)))
+    d.stored, d.buffers = outside, buffers
+    return DONE
+
+
+def const(d: JaxDrafter, op: Op) -> Expr:
     """A constant that is no scalar."""
-    dtype = op.out.type.dtype
-    kind = s.dtype(dtype)
-    natural: tuple[Expr, ...] = () if kind in ("i64", "bool") else (s.dtype_word(dtype),)
-    return call("jnp.array", _nested(op.attr("value"), kind), *natural)
+    dtype = d.dtype_of(op.out.name)
+    return call("jnp.array", d.constant(op.attr("value"), dtype), *d.dtype_argument(dtype))
 
 
-def _nested(value: Attr, dtype: str) -> Expr:
-    if isinstance(value, tuple):
-        return Seq(tuple(_nested(each, dtype) for each in value), "[]")
-    return constant(value, dtype)
-
-
-def cast(s: Sketcher, op: Op) -> Expr:
+def cast(d: JaxDrafter, op: Op) -> Expr:
     """`x.astype(dtype)`, but `jnp.arange(n, dtype=dtype)`."""
     (name,) = op.inputs
-    source = s.producers.get(name)
-    if s.dtype(s.types[name].dtype) == s.dtype(op.out.type.dtype):
-        return s.value(name)
-    if source is not None and source.op == "arange" and len(s.readers[name]) == 1:
-        return arange(s, Op("arange", (), op.outputs, source.attrs))
-    return method(s.array(op.inputs[0]), "astype", s.dtype_word(op.out.type.dtype))
+    source = d.producers.get(name)
+    if d.dtype_of(name) == d.dtype_of(op.out.name):
+        return alias(d, op, name)
+    if source is not None and source.op == "arange" and len(d.readers[name]) == 1:
+        return arange(d, Op("arange", (), op.outputs, source.attrs))
+    return method(d.tensor(op.inputs[0]), "astype", d.dtype_word(op.out.type.dtype))
 
 
-def full(s: Sketcher, op: Op) -> Expr:
-    return filled(s, op, constant(op.attr("value"), s.dtype(op.out.type.dtype)))
+def full(d: JaxDrafter, op: Op) -> Expr:
+    return filled(d, op, d.constant(op.attr("value"), d.dtype_of(op.out.name)))
 
 
-def filled(s: Sketcher, op: Op, value: Expr) -> Expr:
+def filled(d: JaxDrafter, op: Op, value: Expr) -> Expr:
     """An array that holds one number everywhere."""
-    shape = shape_of(op.out.type.axes)
-    dtype = (s.dtype_word(op.out.type.dtype),)
+    shape = Seq(sizes(op.out.type.axes))
+    dtype = (d.dtype_word(op.out.type.dtype),)
     if isinstance(value, Num) and value.value in (0, 1):
         return call("jnp.ones" if value.value else "jnp.zeros", shape, *dtype)
     return call("jnp.full", shape, value, *dtype)
 
 
-def arange(s: Sketcher, op: Op) -> Expr:
-    start, stop, step = (size(_dim(op.attr(name)), name) for name in ("start", "stop", "step"))
+def arange(d: JaxDrafter, op: Op) -> Expr:
+    start, stop, step = (size(dim_of(op.attr(name)), name) for name in ("start", "stop", "step"))
     bounds = (stop,) if start == Num(0, "start") and step == Num(1, "step") else (start, stop)
     by = () if step == Num(1, "step") else (step,)
-    dtype = (Keyword("dtype", each) for each in s.dtype_argument(op.out.type.dtype))
+    dtype = (Keyword("dtype", each) for each in d.dtype_argument(op.out.type.dtype))
     return call("jnp.arange", *bounds, *by, *dtype)
-
-
-def _dim(value: Attr) -> Dim | int:
-    assert isinstance(value, int | Dim)
-    return value
 
 
 # Shapes
 
 
-def reshape(s: Sketcher, op: Op) -> Expr:
+def reshape(d: JaxDrafter, op: Op) -> Expr:
     (name,) = op.inputs
-    before, after = s.types[name].axes, op.out.type.axes
-    if name in s.host:
-        return filled(s, op, s.host[name])
+    before, after = d.types[name].axes, op.out.type.axes
+    if name in d.host:
+        return filled(d, op, d.inline[name])
     if before == after:
-        return s.value(name)
+        return alias(d, op, name)
     added = _new_axes(before, after)
     if added is not None:
-        return At(s.array(name), added)
-    return _indexed(s, name, after) or method(s.array(name), "reshape", *_sizes(before, after))
+        return At(d.tensor(name), added)
+    return element(d, op) or method(d.tensor(name), "reshape", *_sizes(before, after))
 
 
 def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:
@@ -129,24 +144,7 @@ def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:
     tail = next(i for i, item in enumerate(reversed(items)) if item == Cut()) if before else 0
     if tail and len(before) > 1 and tail + len(before) == len(items):
         return (Word("..."), *items[len(before) :])
-    return cut(items)
-
-
-def _indexed(s: Sketcher, name: str, after: Axes) -> Expr | None:
-    """`x[:, 0]`, where the value is a slice of one element and this takes its axis away."""
-    source = s.producers.get(name)
-    if source is None or source.op != "slice" or source.inputs[0] in s.host:
-        return None
-    whole, rest = s.types[source.inputs[0]].axes, source.out.type.axes
-    single = [i for i, (size, of) in enumerate(zip(rest, whole, strict=True)) if size == ONE != of]
-    if not single or tuple(axis for i, axis in enumerate(rest) if i not in single) != after:
-        return None
-    ranges = zip(*bounds(source), whole, strict=True)
-    items = [
-        place(start, of) if i in single else part(start, stop, step, of)
-        for i, (start, stop, step, of) in enumerate(ranges)
-    ]
-    return at(s.array(source.inputs[0]), items)
+    return index(items)
 
 
 def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
@@ -171,133 +169,123 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
 
 
-def permute(s: Sketcher, op: Op) -> Expr:
-    axes = op.integers("axes")
-    moved = [i for i, axis in enumerate(axes) if i != axis]
-    rank, x = len(axes), s.array(op.inputs[0])
-    if not moved:
-        return x
+def permute(d: JaxDrafter, op: Op) -> Expr:
+    axes, changed = moved(op)
+    rank, x = len(axes), d.tensor(op.inputs[0])
+    if not changed:
+        return alias(d, op, op.inputs[0])
     if rank == 2:
         return Dot(x, "T")
-    if moved == [rank - 2, rank - 1]:
+    if changed == [rank - 2, rank - 1]:
         return Dot(x, "mT")
-    if len(moved) == 2:
-        return method(x, "swapaxes", *words(moved))
+    if len(changed) == 2:
+        return method(x, "swapaxes", *words(changed))
     return method(x, "transpose", *words(axes))
 
 
-def broadcast(s: Sketcher, op: Op) -> Expr:
+def broadcast(d: JaxDrafter, op: Op) -> Expr:
     (name,) = op.inputs
-    if name in s.host:
-        return filled(s, op, s.host[name])
-    if s.types[name].axes == op.out.type.axes:
-        return s.value(name)
-    return call("jnp.broadcast_to", s.value(name), shape_of(op.out.type.axes))
+    if name in d.host:
+        return filled(d, op, d.inline[name])
+    if d.types[name].axes == op.out.type.axes:
+        return alias(d, op, name)
+    return call("jnp.broadcast_to", d.value(name), Seq(sizes(op.out.type.axes)))
 
 
-def concat(s: Sketcher, op: Op) -> Expr:
+def concat(d: JaxDrafter, op: Op) -> Expr:
     """`jnp.concatenate`, or `jnp.stack` where every part only has the axis for it."""
     axis = op.integer("axis")
-    bare = [_before_new_axis(s, name, axis) for name in op.inputs]
-    function = "jnp.stack" if all(bare) else "jnp.concatenate"
-    parts = Seq(
-        tuple(
-            s.array(inner or name)
-            for inner, name in zip(bare if all(bare) else op.inputs, op.inputs, strict=True)
-        ),
-        "[]",
-    )
-    where = () if axis == 0 else (Keyword("axis", s.axes(axis, op.out.type.rank)),)
-    return call(function, parts, *where)
+    bare = stackable(d, op)
+    parts = Seq(tuple(map(d.tensor, bare or op.inputs)), "[]")
+    where = () if axis == 0 else (Keyword("axis", d.axis(axis, op.out.type.rank)),)
+    return call("jnp.stack" if bare else "jnp.concatenate", parts, *where)
 
 
-def _before_new_axis(s: Sketcher, name: str, axis: int) -> str:
-    """What a reshape gave the axis of size 1 to."""
-    op = s.producers.get(name)
-    if op is None or op.op != "reshape" or op.inputs[0] in s.host:
-        return ""
-    axes = op.out.type.axes
-    return (
-        op.inputs[0]
-        if axes[axis] == ONE and s.types[op.inputs[0]].axes == (*axes[:axis], *axes[axis + 1 :])
-        else ""
-    )
-
-
-def pad(s: Sketcher, op: Op) -> Expr:
+def pad(d: JaxDrafter, op: Op) -> Expr:
     pairs = zip(entries(op, "before"), entries(op, "after"), strict=True)
     widths = Seq(tuple(Seq((size(a, "before"), size(b, "after"))) for a, b in pairs))
-    value = number(op.attr("value"))
-    rest = () if value == Num(0.0) else (Keyword("constant_values", value),)
-    return call("jnp.pad", s.array(op.inputs[0]), widths, *rest)
+    value = d.attribute(op, "value", op.attr("value"))
+    rest = () if value == Num(0.0, "value") else (Keyword("constant_values", value),)
+    return call("jnp.pad", d.tensor(op.inputs[0]), widths, *rest)
 
 
 # Indices
 
 
-def take(s: Sketcher, op: Op) -> Expr:
+def divided(x: Expr, parts: Sequence[Dim], axis: int, dim: Expr) -> Expr:
+    """`q, k, v = jnp.split(x, 3, axis=-1)`; an array goes apart along its first axis by itself."""
+    if not parts:
+        return x if axis == 0 else call("jnp.unstack", x, Keyword("axis", dim))
+    places = sizes(tuple(accumulate(parts[:-1])), "index")
+    where = Word(str(len(parts))) if len(set(parts)) == 1 else Seq(places, "[]")
+    return call("jnp.split", x, where, Keyword("axis", dim))
+
+
+def slice_(d: JaxDrafter, op: Op) -> Expr:
+    return DONE if partition(d, op, divided) else sliced(d, op)
+
+
+def take(d: JaxDrafter, op: Op) -> Expr:
     x, index = op.inputs
-    return At(s.array(x), ((Cut(),) * op.integer("axis")) + (s.value(index),))
+    return At(d.tensor(x), ((Cut(),) * op.integer("axis")) + (d.value(index),))
 
 
-def scatter(s: Sketcher, op: Op) -> Expr:
-    return _scattered(s, op, "set")
+def scatter(d: JaxDrafter, op: Op) -> Expr:
+    return _scattered(d, op, "set")
 
 
-def scatter_add(s: Sketcher, op: Op) -> Expr:
-    return _scattered(s, op, "add")
+def scatter_add(d: JaxDrafter, op: Op) -> Expr:
+    return _scattered(d, op, "add")
 
 
-def _scattered(s: Sketcher, op: Op, how: str) -> Expr:
-    x, index, values = (s.array(name) for name in op.inputs)
+def _scattered(d: JaxDrafter, op: Op, how: str) -> Expr:
+    x, index, values = (d.tensor(name) for name in op.inputs)
     axis = op.attr("axis")
-    places = index if op.out.type.rank == 1 else call("along", index, s.axes(axis, op.out.type.rank))
+    places = index if op.out.type.rank == 1 else call("along", index, d.axes(axis, op.out.type.rank))
     return method(At(Dot(x, "at"), (places,)), how, values)
 
 
-def einsum(s: Sketcher, op: Op) -> Expr:
-    return call("jnp.einsum", Text(op.text("pattern")), *map(s.array, op.inputs))
+def einsum(d: JaxDrafter, op: Op) -> Expr:
+    return call("jnp.einsum", Text(op.text("pattern")), *map(d.tensor, op.inputs))
 
 
 # Reductions: JAX, as NumPy, makes sums of small integers wider.
 
 
-def widening(s: Sketcher, op: Op) -> Expr:
-    plain = s.row(rows.ROWS[op.op], op)
-    dtype = s.dtype(op.out.type.dtype)
+def widening(d: JaxDrafter, op: Op) -> Expr:
+    plain = d.row(rows.ROWS[op.op], op)
+    dtype = d.dtype(op.out.type.dtype)
     if dtype in ("i64", "bool") or op.out.type.is_float or not isinstance(plain, Call):
         return plain
-    return Call(plain.function, (*plain.args, Keyword("dtype", s.dtype_word(dtype))))
+    return Call(plain.function, (*plain.args, Keyword("dtype", d.dtype_word(dtype))))
 
 
-def where(s: Sketcher, op: Op) -> Expr:
+def where(d: JaxDrafter, op: Op) -> Expr:
     condition, a, b = op.inputs
     # Two numbers would decide the dtype by themselves.
-    first = s.array(a) if a in s.host and b in s.host else s.value(a)
+    first = d.tensor(a) if a in d.host and b in d.host else d.value(a)
     return call(
-        "jnp.where", s.array(condition) if condition in s.host else s.value(condition), first, s.value(b)
+        "jnp.where", d.tensor(condition) if condition in d.host else d.value(condition), first, d.value(b)
     )
 
 
-def clamp(s: Sketcher, op: Op) -> Expr:
+def clamp(d: JaxDrafter, op: Op) -> Expr:
     """`jnp.clip` between two bounds."""
     low, high = op.attr("min"), op.attr("max")
-    x = s.array(op.inputs[0])
+    x = d.tensor(op.inputs[0])
     if low is None and high is None:
-        return x
+        return alias(d, op, op.inputs[0])
     if low is None or high is None:
         function, bound = ("jnp.maximum", low) if high is None else ("jnp.minimum", high)
-        return call(function, x, _bound(s, bound))
-    return call("jnp.clip", x, _bound(s, low), _bound(s, high))
-
-
-def _bound(s: Sketcher, value: Attr) -> Expr:
-    return size(value, "bound") if isinstance(value, Dim) else number(value, "bound")
+        return call(function, x, d.attribute(op, "bound", bound))
+    return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
 
 
 SAY: Mapping[str, Say] = {
     "param": param,
     "update": update,
+    "require": require,
+    "repeat": repeat,
     "const": const,
     "cast": cast,
     "full": full,

@@ -14,16 +14,14 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import unique
 from dlc.emit.python import quoted
 from dlc.ir.nodes import Param
 from dlc_jax.loops import Parts, literal, statements
-
-if TYPE_CHECKING:
-    from dlc_jax.emit import Module
+from dlc_jax.module import Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +43,12 @@ class Task:
     tensors: tuple[Tensor, ...]
 
 
-def prepared(module: Module) -> list[tuple[str, Param]]:
-    """The prepared tensors with the paths of their instances."""
-    found = module.paths.expand(module.program.entry)
-    return [(prefix, param) for prefix, param in found if param.kind == "prepared"]
-
-
 class Prepare:
     """`prepare` of a module, and the functions that it calls."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.tasks = list(self._tasks(prepared(module)))
+        self.tasks = list(self._tasks(module.prepared))
         self.shared: dict[tuple[Tensor, ...], str] = {}
         self.said: Counter[tuple[Tensor, ...]] = Counter()
         self.lines()

@@ -159,7 +159,10 @@ DEFAULTS: Mapping[str, str] = {
     "groups": "1", "count_padding": "True",
 }  # fmt: skip
 
-# Further composites, whose names say no more of a value than an operation's.
+# Further names, which names say no more of a value than an operation's.
 PLAIN: frozenset[str] = frozenset(
-    ("global_avg_pool", "norm", "normalize", "one_hot", "outer", "tril", "triu", "lerp")
+    ("global_avg_pool", "norm", "normalize", "one_hot", "outer", "tril", "triu", "lerp", "output", "table")
 )
+
+# Names that are no variables.
+RESERVED: frozenset[str] = frozenset(("jax", "jnp", "lax", "math", "Array", "Params", "require"))

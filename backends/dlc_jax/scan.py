@@ -1,21 +1,23 @@
-"""A loop over layers as `lax.scan` over the stacked parameters of its layers.
+"""The statements of a function of JAX: loops as `lax.scan` over stacked parameters, buffers as results.
 
 x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, params["h"]["0:12"])
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from dlc.emit.body import Step, Writer
+from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT, fits
+from dlc.emit.names import Variables
 from dlc.emit.python import quoted
-from dlc.emit.tree import At, Expr, Pairs, Path, Text, Word, text
-from dlc.ir import paths
-from dlc.ir.index import has_index, without_index
-from dlc_jax.functions import Emission, Scope, draws, nodes, updates_of
-from dlc_jax.stacking import Stack, index_literal, range_of
+from dlc.emit.statements import Assign, Loop, Stmt, Store, Target, expressions
+from dlc.emit.tree import Call, Expr, Ref, Seq, Text, refs
+from dlc.emit.write import Writer, shape_text
+from dlc.ir.index import without_index
+from dlc_jax.settling import turns_of, upto_index
+from dlc_jax.stacking import index_literal, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,71 +31,151 @@ class Turn:
     updates: str
 
 
-def write_scan(emission: Emission, scope: Scope, writer: Writer, step: Step) -> None:
-    indices = paths.indices(step.op)
-    stems = stems_of(step)
-    layer = next(name for name in ("layer", "part", "weights") if name not in emission.called)
-    inner = Scope(_parts(stems, layer, scope))
-    turn = _turn(emission, inner, writer, step, layer)
-    carried = writer.settled(step.value, room=50)
-    xs = [*_layers(emission, scope, step, stems), *_keys(scope, step, len(indices))]
-    writer.release(step)
-    function = _inline(turn, writer) or _defined(turn, writer, step)
-    names = [writer.target(step, target) for target in step.targets]
-    new = "_"
-    if inner.updates:
-        new = writer.variables.hold(f"update {step.targets[0].name}", ("new",))
-        writer.variables.reserve((new,))
-        scope.updates[f"**{new}"] = _unstacked(_updated(inner, stems), len(stems) > 1, new, indices)
-    first = text(carried.items[0]) if len(names) == 1 else text(carried)  # type: ignore[attr-defined]
-    over = [xs[0] if len(xs) == 1 else f"({', '.join(xs)})"] if xs else ["length=" + str(len(indices))]
-    target = names[0] if len(names) == 1 else f"({', '.join(names)})"
-    statement = f"{target}, {new} = lax.scan({', '.join((function, first, *over))})"
-    writer.line(statement, writer.comment(step, names))
+@dataclass
+class Statements(Writer):
+    """`count` is how many results the function has before the new values of buffers; the `entry` gives these
+    flat. `updates` are their expressions by path, or behind `**` those of a dict."""
+
+    count: int = 1
+    entry: bool = False
+    updates: dict[str, str] = field(default_factory=dict)
+
+    def check(self, stmt: Check) -> None:
+        if isinstance(stmt.condition, Call):  # of the library's `require`
+            self.line(self.text(stmt.condition))
+        else:
+            super().check(stmt)
+
+    def store(self, path: Expr, value: Expr) -> None:
+        assert isinstance(path, Text)
+        self.updates[path.value] = self.text(value)
+
+    def hints(self, target: Target, stmt: Assign) -> list[str]:
+        return list(self.variables.hints[target.name]) if not target.dtype else super().hints(target, stmt)
+
+    def comment(self, targets: Sequence[Target], names: Sequence[str], leading: str) -> str:
+        """Keys and buffers have no shapes to tell, and one that is not known says nothing."""
+        kept = [(target, name) for target, name in zip(targets, names, strict=True) if target.dtype]
+        found = super().comment([each for each, _ in kept], [name for _, name in kept], leading)
+        return "" if found.count("_,") + found.count("_]") > 1 else found
+
+    def returned(self, results: Sequence[Expr]) -> str:
+        found = [self.text(expr) for expr in results[: self.count]]
+        if self.updates:
+            new = _display(self.updates)
+            if len(new) > 40:
+                name = self.variables.keep("updates", self.at)
+                self.line(f"{name} = {new}")
+                new = name
+            found.append(f"flatten({new})" if self.entry else new)
+        return ", ".join(found)
+
+    # Loops
+
+    def loop(self, loop: Loop) -> None:
+        turn = self._turn(loop)
+        first = [self.text(expr) for expr in loop.inputs]
+        assert isinstance(loop.source, Seq)
+        over = [self.text(expr) for expr in loop.source.items]
+        function = self._inline(turn) or self._defined(turn)
+        names = [self.named(target, Assign(loop.outputs, loop.source), {}) for target in loop.outputs]
+        new = self._kept(loop, turn)
+        xs = _tuple(over) if over else f"length={len(turns_of(loop))}"
+        statement = f"{_tuple(names)}, {new} = lax.scan({function}, {_tuple(first)}, {xs})"
+        self.line(statement, self.comment(loop.outputs, names, ""))
+
+    def _turn(self, loop: Loop) -> Turn:
+        """The body, in a scope of its own: only what it reads from outside keeps its names."""
+        outside = self.variables
+        read = {outside.names[name] for name in _reads(loop) if name in outside.names}
+        slices = tuple(loop.variable.split(", ")) if loop.variable != "_" else ()
+        taken = {*outside.taken, *read, *slices, "turn", "carry"}
+        variables = Variables(outside.last, outside.hints, outside.reserved, taken, dict(outside.names))
+        writer = replace(
+            self, variables=variables, indent=self.indent + 1, lines=[], shapes={}, updates={}, told=""
+        )
+        carried = tuple(map(writer.argument, loop.args, loop.inputs))
+        writer.write(loop.body)
+        results = tuple(writer.text(expr) for expr in loop.results[: len(loop.args)])
+        self.at = writer.at + 1
+        return Turn(carried, slices, tuple(writer.lines), results, _given(writer.updates))
+
+    def argument(self, target: Target, value: Expr) -> str:
+        """The variable of a carried value: what it is called outside, where the loop's body doesn't read that."""
+        hints = [*([self.variables.names[value.value]] if isinstance(value, Ref) else ())]
+        hints += self.variables.hints.get(target.name, ("y",))
+        self.variables.last.setdefault(target.name, self.at)
+        name = self.variables.give(target.name, hints, self.at)
+        self.shapes[name] = shape_text(target)
+        self.dtypes[target.name] = target.dtype
+        return name
+
+    def _kept(self, loop: Loop, turn: Turn) -> str:
+        """The variable of the layers' new buffers."""
+        if turn.updates == "None":
+            return "_"
+        name = self.variables.keep("new", self.at)
+        stems = _by_stem(dict.fromkeys(_stored(loop.body), ""))
+        found = []
+        for stem in stems:
+            part = f"{name}[{quoted(without_index(stem))}]" if len(stems) > 1 else name
+            paths = f"[{index_literal(stem)} for i in {range_of(turns_of(loop))}]"
+            found.append(f"unstack_layers({part}, {paths})")
+        self.updates[f"**{name}"] = " | ".join(found)
+        return name
+
+    def _inline(self, turn: Turn) -> str:
+        """The body as a lambda, where it is one short expression: what is carried and what is given, or a
+        call that gives both."""
+        if len(turn.lines) > 1 or len(turn.carried) != 1 or len(turn.slices) > 1:
+            return ""
+        given, call = f"{turn.results[0]}, {turn.updates}", ""
+        if turn.lines:
+            target, _, call = turn.lines[0].partition("  # ")[0].strip().partition(" = ")
+            if target != given:
+                return ""
+        function = f"lambda {turn.carried[0]}, {(*turn.slices, '_')[0]}: {call or f'({given})'}"
+        return function if fits(function, self.indent + 5) else ""
+
+    def _defined(self, turn: Turn) -> str:
+        """The body as a function of its own, written here."""
+        name = self.variables.keep("turn", self.at)
+        margin = INDENT * (self.indent + 1)
+        slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
+        carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
+        kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
+        taken = {"key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}.get(slices, "Params")
+        given = "None" if turn.updates == "None" else "Params"
+        self.lines.append("")
+        self.line(f"def {name}({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
+        if len(turn.carried) > 1:
+            self.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
+        if slices == "inputs":
+            self.lines.append(f"{margin}{', '.join(turn.slices)} = inputs")
+        self.lines += turn.lines
+        self.lines += [f"{margin}return {_tuple(turn.results)}, {turn.updates}", ""]
+        return name
 
 
-# Parameters of the layers
+def _tuple(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"({', '.join(items)})"
 
 
-def stems_of(step: Step) -> tuple[str, ...]:
-    """The paths up to the part that holds the index: `h.{i}` for `h.{i}.attn` and `h.{i}.mlp`."""
-    stems: dict[str, None] = {}
-    for node in nodes(step.inner):
-        if isinstance(node, Path) and has_index(node.path):
-            parts = node.path.split(".")
-            last = next(i for i, part in enumerate(parts) if has_index(part))
-            stems.setdefault(".".join(parts[: last + 1]))
-    return tuple(stems)
+def _reads(loop: Loop) -> set[str]:
+    exprs = (*expressions(loop.body), *loop.results)
+    return {name for expr in exprs for name in refs(expr)}
 
 
-def _parts(stems: Sequence[str], name: str, outer: Scope) -> tuple[tuple[str, Expr], ...]:
-    layer = Word(name)
-    if len(stems) == 1:
-        return ((stems[0], layer), *outer.parts)
-    return (*((stem, At(layer, (Text(_key(stem)),))) for stem in stems), *outer.parts)
+def _stored(body: Iterable[Stmt]) -> list[str]:
+    return [stmt.path.value for stmt in body if isinstance(stmt, Store) and isinstance(stmt.path, Text)]
 
 
-def _key(stem: str) -> str:
-    return without_index(stem)
-
-
-def _layers(emission: Emission, scope: Scope, step: Step, stems: Sequence[str]) -> list[str]:
-    """The stacked parameters, which `stack` puts beside those of the single layers."""
-    if not stems:
-        return []
-    stacks = [Stack.of(emission.paths, emission.function.name, stem, step.op) for stem in stems]
-    emission.stacks += stacks
-    parts = [scope.read(stack.path) for stack in stacks]
-    keyed = Pairs(tuple((Text(_key(stem)), part) for stem, part in zip(stems, parts, strict=True)))
-    return [text(parts[0] if len(parts) == 1 else keyed)]
-
-
-def _updated(scope: Scope, stems: Sequence[str]) -> dict[str, dict[str, Expr]]:
-    """The new buffers of a turn by stem, and by path below it."""
-    found: dict[str, dict[str, Expr]] = {}
-    for path, value in scope.updates.items():
-        stem = next((stem for stem in stems if path == stem or path.startswith(stem + ".")), None)
-        if stem is None:
+def _by_stem(updates: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The new buffers of a turn by the layer that has them, and by path below it."""
+    found: dict[str, dict[str, str]] = {}
+    for path, value in updates.items():
+        stem = upto_index(path)
+        if not stem:
             raise NotImplementedError(
                 f"`{path}` is updated in every turn of a loop, which only layers of its own can be"
             )
@@ -101,88 +183,19 @@ def _updated(scope: Scope, stems: Sequence[str]) -> dict[str, dict[str, Expr]]:
     return found
 
 
-def _given(scope: Scope, stems: Sequence[str]) -> str:
+def _given(updates: Mapping[str, str]) -> str:
     """What a turn gives besides what it carries: the new buffers of its layers."""
-    updated = {stem: _tree(updates) for stem, updates in _updated(scope, stems).items()}
-    if not updated:
-        return "None"
-    if len(stems) == 1:
-        return text(updated[stems[0]])
-    return text(updates_of({_key(stem): value for stem, value in updated.items()}))
+    layers = {
+        without_index(stem): each[""] if "" in each else _display(each)
+        for stem, each in _by_stem(updates).items()
+    }
+    return "None" if not layers else next(iter(layers.values())) if len(layers) == 1 else _display(layers)
 
 
-def _tree(updates: dict[str, Expr]) -> Expr:
-    return updates[""] if "" in updates else updates_of(updates)
-
-
-def _unstacked(stems: Iterable[str], keyed: bool, new: str, indices: Sequence[int]) -> Expr:
-    """The layers' new buffers, by their paths."""
-    found = []
-    for stem in stems:
-        part = f"{new}[{quoted(_key(stem))}]" if keyed else new
-        paths = f"[{index_literal(stem)} for i in {range_of(indices)}]"
-        found.append(f"unstack_layers({part}, {paths})")
-    return Word(" | ".join(found))
-
-
-def _keys(scope: Scope, step: Step, count: int) -> list[str]:
-    wanted = draws(step)
-    return [f"jax.random.split({text(scope.keys[wanted[0]])}, {count})"] if wanted else []
-
-
-# The body
-
-
-def _turn(emission: Emission, scope: Scope, outer: Writer, step: Step, layer: str) -> Turn:
-    region = step.region
-    writer = emission.writer(step.inner, region.results, scope, outer.indent + 1)
-    writer.variables.reserve((layer, "turn", "carry"))
-    for name in step.captured():
-        if name in outer.pending:
-            writer.pending[name] = outer.pending[name]
-        else:
-            writer.variables.names[name] = outer.variables.names[name]
-            writer.variables.reserve((outer.variables.names[name],))
-    shapes = ["" if shape is None else text(shape) for shape in step.comments]
-    carried = tuple(writer.argument(arg, shape) for arg, shape in zip(region.args, shapes, strict=True))
-    split = emission.split_keys(writer, step.inner, scope)
-    writer.write(step.inner)
-    results = tuple(map(text, writer.results(region.results, room=20)))
-    slices = (layer,) * bool(stems_of(step)) + ("key",) * bool(draws(step))
-    return Turn(carried, slices, (*split, *writer.lines), results, _given(scope, stems_of(step)))
-
-
-def _inline(turn: Turn, writer: Writer) -> str:
-    """The body as a lambda, where it is one short expression: what is carried and what is given, or a call
-    that gives both."""
-    if len(turn.lines) > 1 or len(turn.carried) != 1 or len(turn.slices) > 1:
-        return ""
-    given, call = f"{turn.results[0]}, {turn.updates}", ""
-    if turn.lines:
-        target, _, call = turn.lines[0].partition("  # ")[0].strip().partition(" = ")
-        if target != given:
-            return ""
-    function = f"lambda {turn.carried[0]}, {(*turn.slices, '_')[0]}: {call or f'({given})'}"
-    return function if fits(function, writer.indent + 5) else ""
-
-
-def _defined(turn: Turn, writer: Writer, step: Step) -> str:
-    """The body as a function of its own, written here."""
-    name = writer.variables.hold(f"turn {step.targets[0].name}", ("turn",))
-    writer.variables.reserve((name,))
-    margin = INDENT * (writer.indent + 1)
-    slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
-    carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
-    kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
-    taken = {"key": "Array", "inputs": "tuple[Params, Array]", "_": "None"}.get(slices, "Params")
-    given = "None" if turn.updates == "None" else "Params"
-    writer.lines.append("")
-    writer.line(f"def {name}({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
-    if len(turn.carried) > 1:
-        writer.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
-    if slices == "inputs":
-        writer.lines.append(f"{margin}{', '.join(turn.slices)} = inputs")
-    writer.lines += turn.lines
-    results = turn.results[0] if len(turn.results) == 1 else f"({', '.join(turn.results)})"
-    writer.lines += [f"{margin}return {results}, {turn.updates}", ""]
-    return name
+def _display(updates: Mapping[str, str]) -> str:
+    """The new values of buffers as a dict display."""
+    items = (
+        f"**{value}" if path.startswith("**") else f"{quoted(path)}: {value}"
+        for path, value in updates.items()
+    )
+    return "{" + ", ".join(items) + "}"

@@ -8,20 +8,17 @@ It is a function of its own so that it can be run once for many calls: stacking 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
 from dlc.ir.index import INDEX, at_turn, mark, offset_of, split
-from dlc.ir.nodes import Op, Program
+from dlc.ir.nodes import Program
 from dlc.ir.paths import Paths, indices
 from dlc.ir.splice import prefixed
 from dlc_jax.loops import Parts, is_looped, literal, statements
-
-if TYPE_CHECKING:
-    from dlc_jax.functions import Emission
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +31,16 @@ class Stack:
     alike: bool
 
     @staticmethod
-    def of(paths: Paths, function: str, stem: str, loop: Op) -> Stack:
+    def of(paths: Paths, function: str, stem: str, turns: Sequence[int]) -> Stack:
         """The layers of a loop in a function."""
-        found = {at_turn(stem, i): set[object]() for i in indices(loop)}
+        found = {at_turn(stem, i): set[object]() for i in turns}
         for prefix, param in paths.expand(function):
             path = prefixed(prefix, param.name)
             for layer, held in found.items():
                 if path.startswith(layer + "."):
                     held.add((path.removeprefix(layer), param.type))
         first, *rest = found.values()
-        ahead = tuple(index + offset_of(stem) for index in indices(loop))
+        ahead = tuple(index + offset_of(stem) for index in turns)
         return Stack(INDEX.sub(mark(), stem), ahead, all(each == first for each in rest))
 
     @property
@@ -79,14 +76,8 @@ def index_literal(name: str, index: str = "i") -> str:
     return "f" + quoted(f"{escaped[0]}{{{index}}}{escaped[1]}")
 
 
-def stack_function(program: Program, emissions: Iterable[Emission]) -> list[str]:
-    """The function, or no lines where nothing is stacked."""
-    stacks = {
-        member: tuple(dict.fromkeys(each.stacks))
-        for each in emissions
-        if each.stacks
-        for member in each.group.members
-    }
+def stack_function(program: Program, stacks: Mapping[str, Sequence[Stack]]) -> list[str]:
+    """The function for the loops of each function, or no lines where nothing is stacked."""
     items = [
         (tuple(path.split(".")) if path else (), stack)
         for path, function in instances(program, stacks)

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc.emit.body import needed_sizes
+from dlc.emit.initial import recognise
+from dlc.emit.sizes import readable
+from dlc.emit.statements import Draft, Target, outline, targets
 from dlc.emit.tree import (
+    Arg,
     Call,
     Dot,
     Expr,
@@ -21,20 +26,20 @@ from dlc.emit.tree import (
     Word,
     transform,
     walk,
+    without,
 )
 from dlc.ir.loops import turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc_torch import initial
-from dlc_torch.draft import Drafter, stateful
+from dlc_torch.drafter import TorchDrafter, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Placing, divide
 from dlc_torch.init_weights import changed
-from dlc_torch.methods import SAY
+from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Arg, Column, Solution, Solver, Values, solve, term
-from dlc_torch.statements import Assign, Draft, Loop, Stmt, Target, expressions, rewritten
+from dlc_torch.solve import Column, Solution, Solver, Values, solve, term
 from dlc_torch.structure import Builder, Init, Node, tree
 
 
@@ -66,60 +71,24 @@ class Unit:
         yield from (init.expr for init in self.inits)
         yield from self.layers or ()
         for draft in self.drafts:
-            yield from expressions(draft.body)
-            yield from draft.results
+            yield from draft.expressions()
 
     def targets(self) -> Iterator[Target]:
         for draft in self.drafts:
-            yield from draft.inputs
-            yield from _targets(draft.body)
+            yield from draft.targets()
 
     def rewritten(self, exprs: Sequence[Expr]) -> Unit:
         """The unit with its expressions replaced, in their order."""
         values = iter(exprs)
         inits = [replace(init, expr=next(values)) for init in self.inits]
         layers = tuple(next(values) for _ in self.layers) if self.layers is not None else None
-        drafts = [_draft_rewritten(draft, values) for draft in self.drafts]
+        drafts = [draft.rewritten(lambda _: next(values)) for draft in self.drafts]
         return replace(self, drafts=drafts, inits=inits, layers=layers)
 
     def reshaped(self, axes: Sequence[tuple[Expr, ...]]) -> Unit:
         """The unit with the axes of its targets replaced, in their order."""
         shapes = iter(axes)
-        return replace(self, drafts=[_draft_reshaped(draft, shapes) for draft in self.drafts])
-
-
-def _draft_rewritten(draft: Draft, values: Iterator[Expr]) -> Draft:
-    body = rewritten(draft.body, lambda _: next(values))
-    return replace(draft, body=body, results=tuple(next(values) for _ in draft.results))
-
-
-def _draft_reshaped(draft: Draft, shapes: Iterator[tuple[Expr, ...]]) -> Draft:
-    inputs = tuple(replace(each, axes=next(shapes)) for each in draft.inputs)
-    return replace(draft, inputs=inputs, body=_reshaped(draft.body, shapes))
-
-
-def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Stmt, ...]:
-    done: list[Stmt] = []
-    for stmt in body:
-        match stmt:
-            case Assign():
-                stmt = replace(stmt, targets=tuple(replace(each, axes=next(shapes)) for each in stmt.targets))
-            case Loop():
-                args = tuple(replace(each, axes=next(shapes)) for each in stmt.args)
-                outputs = tuple(replace(each, axes=next(shapes)) for each in stmt.outputs)
-                stmt = replace(stmt, args=args, outputs=outputs, body=_reshaped(stmt.body, shapes))
-        done.append(stmt)
-    return tuple(done)
-
-
-def _targets(body: Iterable[Stmt]) -> Iterator[Target]:
-    for stmt in body:
-        match stmt:
-            case Assign():
-                yield from stmt.targets
-            case Loop():
-                yield from (*stmt.args, *stmt.outputs)
-                yield from _targets(stmt.body)
+        return replace(self, drafts=[draft.reshaped(shapes) for draft in self.drafts])
 
 
 @dataclass
@@ -204,8 +173,8 @@ class Grouping:
 
     def draft(self, name: str) -> Draft:
         if name not in self.drafts:
-            drafter = Drafter(self.homes[name], self.functions[name], SAY, self.precision, self.needs)
-            self.drafts[name] = drafter.draft()
+            about = self.homes[name], self.functions[name], DIALECT, self.precision, self.needs
+            self.drafts[name] = TorchDrafter(*about).draft()
         return self.drafts[name]
 
     def needs(self, name: str) -> frozenset[str]:
@@ -229,12 +198,7 @@ class Grouping:
     def _callees(self, name: str) -> Iterator[str]:
         function = self.functions[name]
         draft = self.draft(name)
-        made = {
-            node.function
-            for expr in (*expressions(draft.body), *draft.results)
-            for node in walk(expr)
-            if isinstance(node, Make)
-        }
+        made = {node.function for node in draft.nodes() if isinstance(node, Make)}
         called = {
             op.callee for op in walk_ops(function.body) if op.callee and stateful(self.functions[op.callee])
         }
@@ -242,7 +206,7 @@ class Grouping:
             called.add(child.function)
         for param in function.params:
             init = self.functions.get(param.init)
-            if init is not None and param.kind != "prepared" and initial.recognise(init) is None:
+            if init is not None and param.kind != "prepared" and recognise(init) is None:
                 made.add(param.init)
         program = self.homes[name]
         if name == program.entry:
@@ -336,7 +300,7 @@ class Grouping:
         function = unit.function
         labels = tuple((init.label, init.annotation, init.local) for init in unit.inits)
         inputs = tuple(tuple(each.dtype for each in draft.inputs) for draft in unit.drafts)
-        shape = tuple(_shape(draft.body) for draft in unit.drafts)
+        shape = tuple(outline(draft.body) for draft in unit.drafts)
         entries = tuple(draft.function.entry for draft in unit.drafts)
         needs = tuple(draft.needs for draft in unit.drafts)
         # Dims that a method reads must be read the same way by every instance.
@@ -394,31 +358,14 @@ def _numbered(unit: Unit) -> Iterator[tuple[Expr, Mapping[str, str]]]:
     for layer in unit.layers or ():
         yield layer, {}
     for draft in unit.drafts:
-        names = {target.name: f"#{i}" for i, target in enumerate((*draft.inputs, *_targets(draft.body)))}
-        for expr in (*expressions(draft.body), *draft.results):
+        names = {target.name: f"#{i}" for i, target in enumerate((*draft.inputs, *targets(draft.body)))}
+        for expr in draft.expressions():
             yield expr, names
 
 
-def _shape(body: Iterable[Stmt]) -> tuple[object, ...]:
-    """The statements' kinds and how many results each has."""
-    found: list[object] = []
-    for stmt in body:
-        match stmt:
-            case Assign():
-                found.append((len(stmt.targets), tuple(each.dtype for each in stmt.targets)))
-            case Loop():
-                found.append((stmt.start, stmt.step, len(stmt.args), _shape(stmt.body)))
-            case _:
-                found.append(type(stmt).__name__ + getattr(stmt, "message", ""))
-    return tuple(found)
-
-
 def _read_sizes(draft: Draft) -> tuple[object, ...]:
-    from dlc.emit.sizes import readable
-    from dlc_torch.write import needed_sizes
-
     known = readable(draft.function)
-    sizes = needed_sizes((*expressions(draft.body), *draft.results))
+    sizes = needed_sizes(draft.expressions())
     return tuple(
         (symbol, known[symbol].input, known[symbol].axis, str(known[symbol].size))
         for symbol in sizes
@@ -516,18 +463,7 @@ def _number(value: int | float | None) -> Num | None:
 
 def without_numbers(expr: Expr) -> Expr:
     """Keyword arguments that turned out to be the default are left out."""
-
-    def change(node: Expr) -> Expr:
-        if not isinstance(node, Call):
-            return node
-        kept = tuple(
-            arg
-            for arg in node.args
-            if not (isinstance(arg, Keyword) and _same_number(arg.value, arg.default))
-        )
-        return Call(node.function, kept)
-
-    return transform(expr, change)
+    return without(expr, lambda each: _same_number(each.value, each.default))
 
 
 def _same_number(a: Expr, b: Expr | None) -> bool:

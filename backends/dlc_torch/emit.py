@@ -6,11 +6,12 @@ import ast
 from collections.abc import Sequence
 
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit.body import Lines
 from dlc.emit.python import comment
 from dlc.ir.nodes import Program
 from dlc_torch import rows
 from dlc_torch.outline import outline
-from dlc_torch.source import Lines, Source
+from dlc_torch.source import Source
 from dlc_torch.structure import method_name
 from dlc_torch.variants import settled
 

@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from dlc.emit.statements import Assign, Draft, Loop, Stmt
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc.ir.index import offset_of
-from dlc_torch.statements import Assign, Draft, Loop, Stmt, expressions
 from dlc_torch.structure import Node, place
 
 # What may follow the last numbered layer inside the same container.
@@ -76,7 +76,7 @@ def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...
 def _chains(draft: Draft) -> Iterator[list[Link]]:
     """The longest runs of statements that each apply a layer to the result of the one before, read nowhere
     else."""
-    reads = Counter(name for expr in (*expressions(draft.body), *draft.results) for name in refs(expr))
+    reads = Counter(name for expr in draft.expressions() for name in refs(expr))
     links = [link for link in (_link(i, stmt) for i, stmt in enumerate(draft.body)) if link]
     # A value that is read once, by a link, joins that link to the one that made it.
     after = {link.source: link for link in links if reads[link.source] == 1}

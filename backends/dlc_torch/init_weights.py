@@ -15,12 +15,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dlc.emit.initial import Form, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.tree import Binary, Call, Expr, Num, Word, text
 from dlc.ir.nodes import Param, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
-from dlc_torch.initial import Change, Form, Rule, close_forms, recognise, rules
+from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer
 from dlc_torch.solve import Values, term
 

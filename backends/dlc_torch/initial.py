@@ -11,88 +11,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from dlc.emit.initial import Form, Shape, close_forms, fans, recognise
 from dlc.emit.python import number, quoted
 from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, transform, walk
-from dlc.ir.nodes import Function, Op, Param
+from dlc.ir.nodes import Function, Param
 from dlc_torch import rows
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A distribution: `scale * draw + shift`, where draw is "constant" (nothing, so only shift counts),
-    "normal", "uniform" in [0, 1), "truncated_normal" within `low` and `high`, or "orthogonal"."""
-
-    draw: str
-    scale: float = 0.0
-    shift: float = 0.0
-    low: float = 0.0
-    high: float = 0.0
-
-    def times(self, factor: float) -> Form:
-        return replace(self, scale=self.scale * factor, shift=self.shift * factor)
-
-    def plus(self, term: float) -> Form:
-        return replace(self, shift=self.shift + term)
-
-    def close(self, other: Form) -> bool:
-        mine, theirs = (self.scale, self.shift), (other.scale, other.shift)
-        same = (self.draw, self.low, self.high) == (other.draw, other.low, other.high)
-        return same and all(
-            math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(mine, theirs, strict=True)
-        )
-
-
-def recognise(function: Function) -> Form | None:
-    """The distribution that an init function draws from; None for any other expression."""
-    forms: dict[str, Form] = {}
-    for op in function.body:
-        form = _form(op, forms)
-        if form is None or len(op.outputs) != 1:
-            return None
-        forms[op.out.name] = form
-    return forms.get(function.outputs[0][1])
-
-
-def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:
-    inputs = [forms[name] for name in op.inputs if name]
-    match op.op, inputs:
-        case (("full" | "const"), _):
-            value = op.attr("value")
-            return Form("constant", shift=float(value)) if isinstance(value, int | float) else None
-        case (("normal" | "uniform" | "orthogonal"), _):
-            return Form(op.op, 1.0)
-        case "truncated_normal", _:
-            low, high = op.attr("low"), op.attr("high")
-            assert isinstance(low, int | float) and isinstance(high, int | float)
-            return Form("truncated_normal", 1.0, low=float(low), high=float(high))
-        case (("cast" | "broadcast"), [only]):
-            return only
-        case "neg", [only]:
-            return only.times(-1.0)
-        case (("mul" | "add" | "sub" | "div"), [a, b]):
-            return _combined(op.op, a, b)
-    return None
-
-
-def _combined(op: str, a: Form, b: Form) -> Form | None:
-    if b.draw != "constant":
-        if a.draw != "constant" or op not in ("mul", "add"):
-            return None
-        a, b = b, a
-    term = b.shift
-    match op:
-        case "mul":
-            return a.times(term)
-        case "div":
-            return a.times(1.0 / term) if term else None
-        case "add":
-            return a.plus(term)
-    return a.plus(-term)
-
 
 # --- as source ----------------------------------------------------------------------------------------------
 
@@ -134,12 +59,6 @@ def _n(value: float) -> Expr:
 
 def _given(**values: tuple[float, float]) -> tuple[Expr, ...]:
     return tuple(Keyword(name, _n(value)) for name, (value, default) in values.items() if value != default)
-
-
-def fans(shape: Shape) -> tuple[int, int]:
-    """PyTorch's fan_in and fan_out."""
-    field = math.prod(shape[2:])
-    return (max(1, shape[1] * field), max(1, shape[0] * field)) if len(shape) > 1 else (1, 1)
 
 
 def _around(bound: float) -> Form:
@@ -415,7 +334,3 @@ def _common_prefix(paths: Sequence[str]) -> str:
             break
         common.append(labels[0])
     return ".".join(common) + "." if common else ""
-
-
-def close_forms(a: Form | None, b: Form | None) -> bool:
-    return a is not None and b is not None and a.close(b)

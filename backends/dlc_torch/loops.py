@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from dlc.emit.names import snake, unique
+from dlc.emit.names import plain, snake, unique
+from dlc.emit.statements import NOWHERE, Assign, Loop, expressions, rewritten
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Word, transform, walk
 from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc_torch import rows
 from dlc_torch.classes import Class
-from dlc_torch.statements import NOWHERE, Assign, Loop, expressions, rewritten
 from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind
-from dlc_torch.write import safe
 
 
 @dataclass
@@ -145,11 +145,12 @@ class Looping:
         node = find(self.root, labels)
         made = self.classes.get(node.function) if node is not None else None
         if made is not None:
-            return safe(snake(made.unit.function.source))
+            return plain(snake(made.unit.function.source), rows.RESERVED)
         label = next(
             (each for each in reversed(labels) if not has_index(each) and not each.isdigit()), "part"
         )
-        return safe(label[:-1] if label.endswith("s") and len(label) > 3 else label)
+        word = label[:-1] if label.endswith("s") and len(label) > 3 else label
+        return plain(word, rows.RESERVED)
 
 
 def _prefix(path: str) -> str:

@@ -5,48 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc import ops
-from dlc.emit.checks import Check
-from dlc.emit.tree import Binary, Call, Expr, Keyword, Num, Path, Ref, Seq, Text, Unary, Word, size, template
-from dlc.ir.loops import LOOP
-from dlc.ir.loops import Loop as LoopOp
-from dlc.ir.nodes import Attr, Op, Value
+from dlc.emit.checks import asked
+from dlc.emit.draft import DONE, Dialect, Say
+from dlc.emit.forms import alias, method, parameter, reduced, sizes
+from dlc.emit.statements import Assign, Store
+from dlc.emit.tree import (
+    Binary,
+    Call,
+    Expr,
+    Keyword,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Text,
+    Unary,
+    Word,
+    size,
+    template,
+    text,
+)
+from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import neural, rows, shapes
-from dlc_torch.draft import DONE, Drafter, Say, without_defaults
-from dlc_torch.shapes import alias, method, sizes
-from dlc_torch.statements import Assign, Loop, Store, Training
+from dlc_torch.drafter import TorchDrafter, Training, covered
 
 # --- structure ----------------------------------------------------------------------------------------------
 
 
-def param(d: Drafter, op: Op) -> Expr:
+def param(d: TorchDrafter, op: Op) -> Expr:
     """Read where it is used; a buffer that is updated is read where the spec reads it."""
     path = op.text("path")
-    if path in d.updated:
-        return Path(path, tensor=True)
-    d.inline[op.out.name] = Path(path, tensor=True)
-    return DONE
+    return Path(path, tensor=True) if path in d.updated else parameter(d, op)
 
 
-def const(d: Drafter, op: Op) -> Expr:
+def const(d: TorchDrafter, op: Op) -> Expr:
     """Nested numbers; single ones are written where they are used."""
     dtype = d.dtype_of(op.out.name)
     natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
-    return d.create("torch.tensor", (_table(op.attr("value"), dtype),), dtype, natural)
+    return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)
 
 
-def _table(value: object, dtype: str) -> Expr:
-    from dlc_torch.draft import plain
-
-    if isinstance(value, tuple):
-        return Seq(tuple(_table(each, dtype) for each in value), "[]")
-    assert isinstance(value, int | float)
-    number = plain(value, dtype)
-    return Word(repr(number)) if isinstance(number, bool) else Num(number)
-
-
-def update(d: Drafter, op: Op) -> Expr:
+def update(d: TorchDrafter, op: Op) -> Expr:
     source = d.producers.get(op.inputs[0])
     value = d.tensor(op.inputs[0])
     if source is None or source.op != "stop_gradient":
@@ -55,34 +56,20 @@ def update(d: Drafter, op: Op) -> Expr:
     return DONE
 
 
-def require(d: Drafter, op: Op) -> Expr:
-    message = str(op.attr("message") or "a requirement does not hold")
-    d.body.append(Check(d.value(op.inputs[0]), message.replace("{", "{{").replace("}", "}}")))
+def require(d: TorchDrafter, op: Op) -> Expr:
+    d.body.append(asked(d.value(op.inputs[0]), op))
     return DONE
 
 
-def loop(d: Drafter, op: Op) -> Expr | None:
-    """A loop over layers; its body is drafted as the function's is. None for any other."""
-    parts = LoopOp.of(op)
-    if not parts.is_plain or op.region is None:
-        return None
-    inputs = tuple(map(d.tensor, op.inputs))
-    outside, d.body = d.body, []
-    for each in op.region.body:
-        d.operation(each)
-    results = tuple(map(d.tensor, op.region.results))
-    inside, d.body = d.body, outside
-    count, start, step = op.integer("count"), op.integer("start"), op.integer("step")
-    args = tuple(map(d.target, op.region.args))
-    outputs = tuple(map(d.target, op.outputs))
-    d.body.append(Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs))
+def repeat(d: TorchDrafter, op: Op) -> Expr:
+    d.body.append(d.loop(op))
     return DONE
 
 
 # --- elementwise --------------------------------------------------------------------------------------------
 
 
-def cast(d: Drafter, op: Op) -> Expr:
+def cast(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     source, to = d.dtype_of(name), d.dtype_of(op.out.name)
     if source == to:
@@ -93,7 +80,7 @@ def cast(d: Drafter, op: Op) -> Expr:
     return method(x, "to", Word(rows.DTYPES[to]))
 
 
-def add(d: Drafter, op: Op) -> Expr | None:
+def add(d: TorchDrafter, op: Op) -> Expr | None:
     """`F.linear(x, weight, bias)` and `F.conv2d(x, weight, bias)` where that is what a sum is."""
     for a, b in (op.inputs, op.inputs[::-1]):
         source = d.producers.get(a)
@@ -109,7 +96,7 @@ def add(d: Drafter, op: Op) -> Expr | None:
     return None
 
 
-def _transposed(d: Drafter, name: str) -> str:
+def _transposed(d: TorchDrafter, name: str) -> str:
     """The parameter that a value is the transpose of."""
     op = d.producers.get(name)
     if op is None or op.op != "permute" or d.types[name].rank != 2:
@@ -118,12 +105,12 @@ def _transposed(d: Drafter, name: str) -> str:
     return op.inputs[0] if source is not None and source.op == "param" else ""
 
 
-def _is_vector(d: Drafter, name: str) -> bool:
+def _is_vector(d: TorchDrafter, name: str) -> bool:
     op = d.producers.get(name)
     return d.types[name].rank == 1 and op is not None and op.op == "param"
 
 
-def _channels(d: Drafter, name: str) -> str:
+def _channels(d: TorchDrafter, name: str) -> str:
     """The vector that a value of shape [c, 1, 1] is made of."""
     op = d.producers.get(name)
     if op is None or op.op != "reshape" or not _is_vector(d, op.inputs[0]):
@@ -131,7 +118,7 @@ def _channels(d: Drafter, name: str) -> str:
     return op.inputs[0] if d.types[name].axes[0] == d.types[op.inputs[0]].axes[0] else ""
 
 
-def extremum(d: Drafter, op: Op) -> Expr:
+def extremum(d: TorchDrafter, op: Op) -> Expr:
     """`torch.maximum` takes no Python number; `clamp` does."""
     a, b = op.inputs
     if a in d.host or b in d.host:
@@ -140,14 +127,14 @@ def extremum(d: Drafter, op: Op) -> Expr:
     return Call(Word(f"torch.{op.op}"), (d.value(a), d.value(b)))
 
 
-def where(d: Drafter, op: Op) -> Expr:
+def where(d: TorchDrafter, op: Op) -> Expr:
     condition, a, b = op.inputs
     both = a in d.host and b in d.host
     chosen = Call(Word("torch.where"), (d.tensor(condition), d.value(a), d.tensor(b) if both else d.value(b)))
     return chosen
 
 
-def power(d: Drafter, op: Op) -> Expr:
+def power(d: TorchDrafter, op: Op) -> Expr:
     """`x**2`: a whole exponent needs no point."""
     a, b = map(d.value, op.inputs)
     if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and abs(b.value) < 100:
@@ -155,7 +142,7 @@ def power(d: Drafter, op: Op) -> Expr:
     return Binary("**", a, b)
 
 
-def clamp(d: Drafter, op: Op) -> Expr | None:
+def clamp(d: TorchDrafter, op: Op) -> Expr | None:
     if len(op.inputs) != 1:
         return None
     low, high = op.attr("min"), op.attr("max")
@@ -177,7 +164,7 @@ REDUCTIONS: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def reduction(d: Drafter, op: Op) -> Expr | None:
+def reduction(d: TorchDrafter, op: Op) -> Expr | None:
     """`x.sum(dim=(1, 2))`, and without `dim` over everything."""
     if len(op.inputs) != 1:
         return None
@@ -203,15 +190,7 @@ def reduction(d: Drafter, op: Op) -> Expr | None:
     return method(x, REDUCTIONS[op.op], *keywords)
 
 
-def reduced(op: Op, rank: int) -> tuple[int, ...]:
-    """The axes that are reduced, as non-negative numbers."""
-    axis = op.attr("axis")
-    if axis is None:
-        return tuple(range(rank))
-    return tuple(int(str(each)) % rank for each in (axis if isinstance(axis, tuple) else (axis,)))
-
-
-def prod(d: Drafter, op: Op) -> Expr:
+def prod(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     rank = d.types[name].rank
     axes, keepdims = reduced(op, rank), bool(op.attr("keepdims"))
@@ -221,13 +200,13 @@ def prod(d: Drafter, op: Op) -> Expr:
         return method(d.tensor(name), "prod")
     x = d.tensor(name)
     for axis in sorted(axes, reverse=True):  # one axis at a time, the last first
-        x = without_defaults(
+        x = d.without_defaults(
             method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
         )
     return x
 
 
-def running(d: Drafter, op: Op) -> Expr:
+def running(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     axis = d.axis(op.integer("axis"), d.types[name].rank)
     dtype = d.dtype_of(name)
@@ -235,7 +214,7 @@ def running(d: Drafter, op: Op) -> Expr:
     return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
 
 
-def flip(d: Drafter, op: Op) -> Expr:
+def flip(d: TorchDrafter, op: Op) -> Expr:
     axes = op.attr("axes")
     assert isinstance(axes, tuple)
     rank = d.types[op.inputs[0]].rank
@@ -244,38 +223,38 @@ def flip(d: Drafter, op: Op) -> Expr:
     return method(d.tensor(op.inputs[0]), "flip", *(d.axis(int(str(axis)), rank) for axis in axes))
 
 
-def einsum(d: Drafter, op: Op) -> Expr:
+def einsum(d: TorchDrafter, op: Op) -> Expr:
     return Call(Word("torch.einsum"), (Text(op.text("pattern")), *map(d.tensor, op.inputs)))
 
 
 # --- random -------------------------------------------------------------------------------------------------
 
 
-def normal(d: Drafter, op: Op) -> Expr:
+def normal(d: TorchDrafter, op: Op) -> Expr:
     return _drawn(d, op, "torch.randn")
 
 
-def uniform(d: Drafter, op: Op) -> Expr:
+def uniform(d: TorchDrafter, op: Op) -> Expr:
     return _drawn(d, op, "torch.rand")
 
 
-def _drawn(d: Drafter, op: Op, function: str) -> Expr:
+def _drawn(d: TorchDrafter, op: Op, function: str) -> Expr:
     shape = sizes(op.out.type.axes)
     return d.create(function, shape or (Seq(()),), d.dtype_of(op.out.name), "f32")
 
 
-def randint(d: Drafter, op: Op) -> Expr:
+def randint(d: TorchDrafter, op: Op) -> Expr:
     low, high = (size(op.attr(name)) for name in ("low", "high"))  # type: ignore[arg-type]
     return d.create("torch.randint", (low, high, Seq(sizes(op.out.type.axes))), "i64", "i64")
 
 
-def truncated_normal(d: Drafter, op: Op) -> Expr:
+def truncated_normal(d: TorchDrafter, op: Op) -> Expr:
     low, high = (d.attribute(op, name, op.attr(name)) for name in ("low", "high"))
     empty = d.create("torch.empty", sizes(op.out.type.axes), d.dtype_of(op.out.name), "f32")
     return Call(Word("nn.init.trunc_normal_"), (empty, Keyword("a", low), Keyword("b", high)))
 
 
-def orthogonal(d: Drafter, op: Op) -> Expr:
+def orthogonal(d: TorchDrafter, op: Op) -> Expr:
     empty = d.create("torch.empty", sizes(op.out.type.axes), d.dtype_of(op.out.name), "f32")
     return Call(Word("nn.init.orthogonal_"), (empty,))
 
@@ -283,19 +262,12 @@ def orthogonal(d: Drafter, op: Op) -> Expr:
 # --- composites ---------------------------------------------------------------------------------------------
 
 
-def composite(d: Drafter, op: Op) -> Expr | None:
-    """A composite of the library by its row; None where the row does not cover this form."""
-    if op.op in HALF_MISSING and d.precision in ("bf16", "f16"):
-        return None
-    return d.row(rows.COMPOSITES[op.op], op) if op.callee and native(op) else None
-
-
-def dropout(d: Drafter, op: Op) -> Expr:
+def dropout(d: TorchDrafter, op: Op) -> Expr:
     p = d.attribute(op, "p", op.attr("p"))
     return Call(Word("F.dropout"), (d.tensor(op.inputs[0]), p, Keyword("training", Training())))
 
 
-def drop_path(d: Drafter, op: Op) -> Expr:
+def drop_path(d: TorchDrafter, op: Op) -> Expr:
     """Dropout of whole rows: of a one for each row, which their residual branch is multiplied with."""
     count, *rest = op.out.type.axes
     p = d.attribute(op, "p", op.attr("p", 0.0))
@@ -305,7 +277,7 @@ def drop_path(d: Drafter, op: Op) -> Expr:
     return d.tensor(op.inputs[0]) if not op.attr("p", 0.0) else Binary("*", d.tensor(op.inputs[0]), kept)
 
 
-def classified(d: Drafter, op: Op) -> Expr | None:
+def classified(d: TorchDrafter, op: Op) -> Expr | None:
     """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those
     are flattened."""
     given = d.operands(op)
@@ -323,10 +295,10 @@ def classified(d: Drafter, op: Op) -> Expr | None:
         keywords.append(Keyword("label_smoothing", d.attribute(op, "smoothing", op.attr("smoothing"))))
     keywords.append(Keyword("reduction", Text(str(op.attr("reduction", "mean")))))
     function = "F.cross_entropy" if op.op == "cross_entropy" else "F.nll_loss"
-    return without_defaults(Call(Word(function), (*operands, *keywords)))
+    return d.without_defaults(Call(Word(function), (*operands, *keywords)))
 
 
-def norm(d: Drafter, op: Op) -> Expr | None:
+def norm(d: TorchDrafter, op: Op) -> Expr | None:
     """`x.norm(dim=-1)`, the 2-norm, and others by name."""
     found = reduction(d, op)
     order = op.attr("p", 2.0)
@@ -335,13 +307,13 @@ def norm(d: Drafter, op: Op) -> Expr | None:
     return Call(found.function, (Keyword("p", d.attribute(op, "p", order)), *found.args))
 
 
-def attention(d: Drafter, op: Op) -> Expr | None:
+def attention(d: TorchDrafter, op: Op) -> Expr | None:
     """PyTorch's fused attention. It knows no softcap; a window, and a causal mask beside another one, are
     written as a mask."""
     given = d.operands(op)
     q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
     grouped = q.rank > 2 and q.axes[:-2] != k.axes[:-2]
-    if not native(op) or (grouped and (q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2])):
+    if not covered(op) or (grouped and (q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2])):
         return None
     keywords: list[Expr] = []
     limited = op.attr("causal") or op.attr("window") is not None
@@ -362,7 +334,7 @@ def attention(d: Drafter, op: Op) -> Expr | None:
     return Call(Word("F.scaled_dot_product_attention"), (*operands, *keywords))
 
 
-def _seen(d: Drafter, op: Op, q: TensorType, k: TensorType) -> Expr:
+def _seen(d: TorchDrafter, op: Op, q: TensorType, k: TensorType) -> Expr:
     """Which keys a causal query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U -
     T)`."""
     shape = (q.axes[-2], k.axes[-2])
@@ -375,7 +347,7 @@ def _seen(d: Drafter, op: Op, q: TensorType, k: TensorType) -> Expr:
     return method(seen, "triu", size(behind + (1 - window), "index"))
 
 
-def _mask(d: Drafter, op: Op, given: Mapping[str, str], seen: Expr | None) -> Expr:
+def _mask(d: TorchDrafter, op: Op, given: Mapping[str, str], seen: Expr | None) -> Expr:
     """All that hides keys, as the one mask that PyTorch takes."""
     hiding = [d.tensor(given["mask"])] if "mask" in given else []
     if seen is not None:
@@ -391,23 +363,6 @@ def _mask(d: Drafter, op: Op, given: Mapping[str, str], seen: Expr | None) -> Ex
     bias = d.tensor(given["bias"])
     return bias if kept is None else method(bias, "masked_fill", Unary("~", kept), Num(float("-inf")))
 
-
-def native(op: Op) -> bool:
-    """Whether PyTorch's function covers the op's static arguments."""
-    allowed = FORMS.get(op.op)
-    return allowed is None or all(op.attr(name, values[0]) in values for name, values in allowed.items())
-
-
-# What PyTorch does not compute in 16 bits everywhere.
-HALF_MISSING = frozenset({"local_response_norm"})
-
-# The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as
-# the first.
-FORMS: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
-    "gelu": {"approximate": ("none", "tanh")},
-    "resize": {"mode": ("nearest",)},
-    "attention": {"softcap": (None,)},
-}
 
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what
 # they do.
@@ -426,13 +381,13 @@ def is_native(op: Op) -> bool:
         or ops.row(op.op, "torch") is not None
     ):
         return True
-    return op.op in SAY and op.op not in neural.LAYERS and native(op)
+    said = op.op in SAY or op.op in rows.COMPOSITES
+    return said and op.op not in neural.LAYERS and covered(op)
 
 
 SAY: Mapping[str, Say] = {
     **shapes.SAY,
     **neural.SAY,
-    **dict.fromkeys(rows.COMPOSITES, composite),
     **dict.fromkeys(REDUCTIONS, reduction),
     "param": param,
     "const": const,
@@ -463,3 +418,16 @@ SAY: Mapping[str, Say] = {
     "cross_entropy": classified,
     "nll": classified,
 }
+
+DIALECT = Dialect(
+    name="torch",
+    rows=rows.ROWS,
+    host=rows.HOST,
+    composites=rows.COMPOSITES,
+    forms=SAY,
+    dtypes=rows.DTYPES,
+    defaults=rows.DEFAULTS,
+    reserved=rows.RESERVED,
+    is_layer=lambda expr: isinstance(expr, Call) and text(expr.function).startswith("self."),
+    generated=frozenset(rows.LAYERS),
+)

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from dlc.emit.draft import Say
+from dlc.emit.forms import method, sizes
 from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
-from dlc_torch.draft import Drafter, Say
-from dlc_torch.shapes import method, padded, sizes
+from dlc_torch.drafter import TorchDrafter
+from dlc_torch.shapes import padded
 
 Pairs = tuple[tuple[int, int], ...]
 ZERO = Num(0)
@@ -60,12 +62,12 @@ def geometry(op: Op, padding: Pairs) -> list[Expr]:
     return [*keywords, Keyword("groups", Num(groups, "groups"), ONE)]
 
 
-def bordered(d: Drafter, op: Op, padding: Sequence[tuple[int | Dim, int | Dim]], value: float) -> Expr:
+def bordered(d: TorchDrafter, op: Op, padding: Sequence[tuple[int | Dim, int | Dim]], value: float) -> Expr:
     """The first operand with uneven padding put on beforehand."""
     return padded(d.tensor(op.inputs[0]), ((0, 0), (0, 0), *padding), value)
 
 
-def reaching(d: Drafter, op: Op) -> list[tuple[int, Dim]]:
+def reaching(d: TorchDrafter, op: Op) -> list[tuple[int, Dim]]:
     """Padding after which the pooling windows just fill each axis: the last one may hang over (`ceil`), or
     fall short."""
     found: list[tuple[int, Dim]] = []
@@ -77,7 +79,7 @@ def reaching(d: Drafter, op: Op) -> list[tuple[int, Dim]]:
     return found
 
 
-def conv(d: Drafter, op: Op) -> Expr:
+def conv(d: TorchDrafter, op: Op) -> Expr:
     padding = pairs(op)
     x, weight = op.inputs
     first = d.tensor(x) if even(padding) else bordered(d, op, padding, 0.0)
@@ -85,7 +87,7 @@ def conv(d: Drafter, op: Op) -> Expr:
     return Call(Word(f"F.conv{len(padding)}d"), (first, d.tensor(weight), *geometry(op, own)))
 
 
-def conv_transpose(d: Drafter, op: Op) -> Expr:
+def conv_transpose(d: TorchDrafter, op: Op) -> Expr:
     padding, extra = pairs(op), ints(op, "output_padding")
     x, weight = op.inputs
     keywords = geometry(op, tuple((min(pair), min(pair)) for pair in padding))
@@ -103,7 +105,7 @@ def _cropped(whole: Expr, padding: Pairs) -> Expr:
     return At(whole, tuple(items))
 
 
-def max_pool(d: Drafter, op: Op) -> Expr:
+def max_pool(d: TorchDrafter, op: Op) -> Expr:
     kernel = ints(op, "kernel")
     function = Word(f"F.max_pool{len(kernel)}d")
     if _has_native_padding(op):
@@ -131,7 +133,7 @@ def _window(op: Op, *, native: bool) -> list[Expr]:
     return args
 
 
-def avg_pool(d: Drafter, op: Op) -> Expr:
+def avg_pool(d: TorchDrafter, op: Op) -> Expr:
     padding = pairs(op)
     function = Word(f"F.avg_pool{len(padding)}d")
     if _has_native_padding(op):
@@ -146,7 +148,7 @@ def avg_pool(d: Drafter, op: Op) -> Expr:
     return Binary("/", mean, Call(function, (_counted(d, op, border), *window)))
 
 
-def _counted(d: Drafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr:
+def _counted(d: TorchDrafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr:
     """Ones where an element counts, zeros in the rest of the border: their mean is the share that counts."""
     ones: Expr = Call(Word("torch.ones_like"), (d.tensor(op.inputs[0]),))
     rest = list(border)
@@ -316,7 +318,7 @@ def native_layer(function: Function) -> Expr | None:
     return make(function) if make is not None and function.library and function.params else None
 
 
-def layer_call(d: Drafter, op: Op) -> Expr | None:
+def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
     """A call of a native layer, or the function that a layer without parameters is; None where PyTorch has
     neither."""
     callee = d.program.functions[op.callee]
@@ -332,7 +334,7 @@ def layer_call(d: Drafter, op: Op) -> Expr | None:
     return Call(Path(op.path), (first,))
 
 
-def _attended(d: Drafter, op: Op) -> Expr:
+def _attended(d: TorchDrafter, op: Op) -> Expr:
     """PyTorch's mask is true where a key may not be seen."""
     given = d.operands(op)
     more: list[Expr] = [Keyword("need_weights", Word("False"))]
@@ -342,7 +344,7 @@ def _attended(d: Drafter, op: Op) -> Expr:
     return At(Call(Path(op.path), (*operands, *more)), (Word("0"),))
 
 
-def parameterless(d: Drafter, op: Op) -> Expr | None:
+def parameterless(d: TorchDrafter, op: Op) -> Expr | None:
     """Normalisation without scale and shift."""
     x = d.tensor(op.inputs[0])
     eps = Keyword("eps", d.attribute(op, "eps", op.attr("eps")), None if op.op == "rms_norm" else Num(1e-5))
@@ -359,13 +361,13 @@ def parameterless(d: Drafter, op: Op) -> Expr | None:
     return None
 
 
-def global_avg_pool(d: Drafter, op: Op) -> Expr:
+def global_avg_pool(d: TorchDrafter, op: Op) -> Expr:
     rank = d.types[op.inputs[0]].rank
     dims = Seq(tuple(Word(str(axis)) for axis in range(2, rank)))
     return method(d.tensor(op.inputs[0]), "mean", Keyword("dim", dims if rank > 3 else Word("2")))
 
 
-def adaptive_avg_pool(d: Drafter, op: Op) -> Expr:
+def adaptive_avg_pool(d: TorchDrafter, op: Op) -> Expr:
     out = op.out.type.axes[2:]
     shape = Seq(sizes(out, "output_size")) if len(set(out)) > 1 else sizes(out[:1], "output_size")[0]
     return Call(Word(f"F.adaptive_avg_pool{len(out)}d"), (d.tensor(op.inputs[0]), shape))

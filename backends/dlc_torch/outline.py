@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
 from dlc.emit.sizes import readable
 from dlc.ir.index import INDEX, has_index, split
@@ -19,7 +20,6 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
 from dlc.types.dims import Dim
-from dlc_torch.draft import plain_name
 
 # What a body makes again for itself rather than to be passed it.
 COPIED = frozenset({"const", "size"})

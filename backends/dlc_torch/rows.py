@@ -175,8 +175,10 @@ MODULES: Mapping[str, str] = {
     "F.avg_pool3d": "nn.AvgPool3d",
 }
 
-# Arguments that are left out where they have these values: by keyword, whatever the function, and the last
-# one by place of some functions.
-KEYWORD_DEFAULTS: Mapping[str, str | float] = {
-    "keepdim": "False", "descending": "False", "approximate": "none", "reduction": "mean",
+# Keyword arguments that are left out where they have these values.
+DEFAULTS: Mapping[str, str] = {
+    "keepdim": "False", "descending": "False", "approximate": '"none"', "reduction": '"mean"',
 }  # fmt: skip
+
+# Names that are no variables.
+RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_"})

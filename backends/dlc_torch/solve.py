@@ -15,18 +15,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from dlc.emit.names import identifier, unique
-from dlc.emit.tree import Binary, Call, Expr, Num, Word, walk
+from dlc.emit.tree import Arg, Binary, Call, Expr, Num, Word, walk
 from dlc.ir.nodes import Attr
 
 Value = int | float
 Values = tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Arg(Expr):
-    """An argument of the constructor: `d` there, `self.d` in methods."""
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc.emit.body import Body, Lines, shapes_text
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.python import docstring, number
+from dlc.emit.statements import Draft, Loop, Stmt
 from dlc.emit.tree import (
+    Arg,
     At,
     Call,
     Expr,
+    Heavy,
     Keyword,
     Num,
     Path,
@@ -21,19 +25,31 @@ from dlc.emit.tree import (
     text,
     transform,
     walk,
-)  # fmt: skip
+)
+from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
-from dlc_torch.bodies import Body, all_expressions
 from dlc_torch.classes import Class, Unit
+from dlc_torch.drafter import Device, Training
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
+from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Arg
-from dlc_torch.statements import Assign, Draft, Loop, Stmt, Target, Training, rewritten
 from dlc_torch.structure import Node, find, is_attribute, method_name, reach
-from dlc_torch.write import Heavy, shape_text
 
-Lines = list[str]
+
+class Statements(Writer):
+    """Tensors are made where the inputs are; buffers are set where they are registered."""
+
+    def leaf(self, node: Expr) -> Expr:
+        return Word(f"{self.inputs[0]}.device") if isinstance(node, Device) else super().leaf(node)
+
+    def store(self, path: Expr, value: Expr) -> None:
+        if isinstance(path, Call):  # self.get_buffer("a.b.mean")
+            where = text(path.args[0])[1:-1].rpartition(".")
+            owner = f'self.get_submodule("{where[0]}")' if where[0] else "self"
+            self.line(f'{owner}.register_buffer("{where[2]}", {self.text(value)})')
+        else:
+            super().store(path, value)
 
 
 @dataclass
@@ -97,7 +113,7 @@ class Source:
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
         read: dict[str, None] = {}
-        exprs = [expr for draft in drafts for expr in all_expressions(draft)]
+        exprs = [expr for draft in drafts for expr in draft.expressions()]
         exprs += self.init_weights.reads() if is_main and self.init_weights is not None else []
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
@@ -123,55 +139,44 @@ class Source:
     # --- methods and functions ------------------------------------------------------------------------------
 
     def _method(self, made: Class, draft: Draft, attributes: Mapping[str, str]) -> Lines:
-        def settle(expr: Expr) -> Expr:
-            return _named(
-                self._reached(expr, made.unit),
-                {name: f"self.{attribute}" for name, attribute in attributes.items()},
-            )
-
-        draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
+        leaves: dict[type[Expr], str] = {Training: "self.training"}
+        if not draft.inputs:
+            leaves[Device] = "next(self.parameters()).device"
+        draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made.unit), leaves))
+        words = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
-        return self._def(made, draft, name, ["self"], doc, 1)
+        return self._def(Body(draft, DIALECT, 2, self._names(), words, Statements), name, ["self"], doc)
 
     def _function(self, made: Class) -> Lines:
         draft = made.unit.drafts[0]
-
-        def settle(expr: Expr) -> Expr:
-            given = transform(expr, lambda node: Word("training") if isinstance(node, Training) else node)
-            return _named(given, {})
-
-        draft = replace(draft, body=rewritten(draft.body, settle), results=tuple(map(settle, draft.results)))
-        return self._def(made, draft, made.name, [], _doc(draft.function, 1), 0, _signature(made, False))
-
-    def _def(
-        self,
-        made: Class,
-        draft: Draft,
-        name: str,
-        first: list[str],
-        doc: Lines,
-        indent: int,
-        more: Sequence[str] = (),
-    ) -> Lines:
-        """A `def` with its body."""
-        taken = {each.name for each in self.classes.values()}
-        written = Body(draft, indent + 1, taken if first else taken | set(made.solution.arguments))
-        needs = sorted(draft.needs, key=lambda need: (need == "device", need)) if not first else []
-        extra = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
+        leaves: dict[type[Expr], str] = {Training: "training"}
+        if not draft.inputs:
+            leaves[Device] = "device"
+        draft = draft.rewritten(lambda expr: _settled(expr, leaves))
+        taken = self._names() | set(made.solution.arguments)
+        body = Body(draft, DIALECT, 1, taken, writer=Statements)
+        needs = sorted(draft.needs, key=lambda need: (need == "device", need))
+        more = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
         if draft.function.name == self.entry:  # nothing else calls it
-            extra = [f"{each} = False" if each == "training: bool" else each for each in extra]
-        inputs = [f"{each}: Tensor" for each in written.inputs]
-        signature = ", ".join([*first, *inputs, *more, *extra])
-        result = (
-            "Tensor" if len(draft.results) == 1 else f"tuple[{', '.join(['Tensor'] * len(draft.results))}]"
-        )
-        head = f"def {name}({signature}) -> {result}:"
-        note = types_text(draft, written.inputs)
-        lines = layout(head, indent, comment=note)
+            more = [f"{each} = False" if each == "training: bool" else each for each in more]
+        doc = _doc(draft.function, 1)
+        return self._def(body, made.name, [], doc, [*_signature(made, False), *more])
+
+    def _names(self) -> set[str]:
+        return {each.name for each in self.classes.values()}
+
+    def _def(self, body: Body, name: str, first: list[str], doc: Lines, more: Sequence[str] = ()) -> Lines:
+        """A `def` with its body."""
+        draft, indent = body.draft, body.writer.indent
+        signature = ", ".join([*first, *(f"{each}: Tensor" for each in body.inputs), *more])
+        several = ", ".join(["Tensor"] * len(draft.results))
+        result = several if len(draft.results) == 1 else f"tuple[{several}]"
+        note = shapes_text(draft, body.inputs)
+        lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
         if note and not lines[-1].endswith(note):
-            doc = [*doc, *_wrapped(note, indent + 1)]
-        return [*lines, *doc, *written.lines()]
+            doc = [*doc, *_wrapped(note, indent)]
+        return [*lines, *doc, *body.lines()]
 
     # --- paths ----------------------------------------------------------------------------------------------
 
@@ -234,16 +239,20 @@ def _signature(made: Class, is_main: bool) -> list[str]:
     return found
 
 
-def _named(expr: Expr, attributes: Mapping[str, str]) -> Expr:
+def _settled(expr: Expr, leaves: Mapping[type[Expr], str]) -> Expr:
+    """The expression with what a leaf of a kind stands for, and calls of our own classes as a person passes
+    them."""
+    return _named(transform(expr, lambda node: Word(leaves[type(node)]) if type(node) in leaves else node))
+
+
+def _named(expr: Expr, attributes: Mapping[str, str] | None = None) -> Expr:
     """The expression with the constructor's arguments by name, and calls of our own classes as a person
     passes them."""
 
     def change(node: Expr) -> Expr:
         match node:
-            case Arg(name):
+            case Arg(name) if attributes is not None:
                 return Word(attributes.get(name, name))
-            case Training():
-                return Word("self.training") if attributes is not None else node
             case Call(Word(function), args) if function[:1].isupper() and "." not in function:
                 return Call(Word(function), _positional(args))
         return node
@@ -262,31 +271,6 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
         arg.value if isinstance(arg, Keyword) and i < count and arg.default is None else arg
         for i, arg in enumerate(args)
     )
-
-
-def types_text(draft: Draft, names: Sequence[str]) -> str:
-    """`[B, T, d] -> [B, T, d]`, with names where there are several inputs."""
-    shapes = [_plain_text(target) for target in draft.inputs]
-    if len(shapes) > 1:
-        shapes = [f"{name}: {shape}" for name, shape in zip(names, shapes, strict=True)]
-    return f"{', '.join(shapes)} -> {', '.join(_result_shapes(draft))}".strip()
-
-
-def _plain_text(target: Target) -> str:
-    return shape_text(replace(target, axes=tuple(_named(axis, {}) for axis in target.axes)))
-
-
-def _result_shapes(draft: Draft) -> Iterator[str]:
-    """Shapes of the results: of the values returned where drafted, else by the function's types."""
-    known = {target.name: target for stmt in draft.body for target in _outputs(stmt)}
-    known.update((target.name, target) for target in draft.inputs)
-    for (name, value), type_ in zip(draft.function.outputs, draft.function.output_types, strict=True):
-        shape = _plain_text(known[value]) if value in known else str(type_)
-        yield f"{name}: {shape}" if len(draft.results) > 1 else shape
-
-
-def _outputs(stmt: Stmt) -> tuple[Target, ...]:
-    return stmt.targets if isinstance(stmt, Assign) else stmt.outputs if isinstance(stmt, Loop) else ()
 
 
 def _wrapped(note: str, indent: int) -> Lines:

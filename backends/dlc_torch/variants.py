@@ -17,14 +17,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 
-from dlc.emit.tree import Call, Expr, Keyword, Word, walk
+from dlc.emit.statements import Draft
+from dlc.emit.tree import Arg, Call, Expr, Keyword, Word, walk
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region
 from dlc_torch.classes import Class, Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
-from dlc_torch.solve import Arg, Values
-from dlc_torch.statements import Draft
+from dlc_torch.solve import Values
 
 Names = tuple[str, ...]
 

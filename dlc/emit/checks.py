@@ -9,7 +9,7 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
 from dlc.emit.sizes import readable
 from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs, size
-from dlc.ir.nodes import Function
+from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.relations import MIRRORED, OPPOSITE
@@ -23,6 +23,12 @@ class Check:
     condition: Expr
     message: str
     shown: tuple[Expr, ...] = ()
+
+
+def asked(condition: Expr, op: Op) -> Check:
+    """What a `require` of the spec asks for."""
+    message = str(op.attr("message") or "a requirement does not hold")
+    return Check(condition, message.replace("{", "{{").replace("}", "}}"))
 
 
 _WORDS = {

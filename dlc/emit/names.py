@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -43,36 +43,49 @@ def unique(hint: str, taken: Iterable[str]) -> str:
     return name
 
 
+def plain(hint: str, reserved: Iterable[str]) -> str:
+    """A hint as a variable that is neither one of `reserved` nor read as digits."""
+    name = identifier(hint.strip("_") or hint)
+    if name in ("l", "O", "I"):
+        name += "_"
+    return f"{name}_" if name in reserved else name
+
+
 @dataclass
 class Variables:
-    """The variables of one Python function: which value each holds (None: taken for good), and how often a
-    value is still to be read. A name is free again when its value has been read for the last time."""
+    """The variables of one Python function: each value gets one. `last` is where each value is read for the last
+    time; a variable is free for another value from there on. `hints` are names that suit a value; `reserved`
+    are no variables, `taken` those that are held for good."""
 
-    reads: dict[str, int]
-    holders: dict[str, str | None] = field(default_factory=dict)
+    last: dict[str, int]
+    hints: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    taken: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
 
-    def reserve(self, names: Iterable[str]) -> None:
-        self.holders.update((name, None) for name in names)
+    def free(self, name: str, at: int) -> bool:
+        if name in self.taken or name in self.reserved:
+            return False
+        holder = self.holders.get(name)
+        return holder is None or self.last.get(holder, -1) <= at
 
-    def is_free(self, name: str) -> bool:
-        if name not in self.holders:
-            return True
-        holder = self.holders[name]
-        return holder is not None and not self.reads.get(holder)
-
-    def hold(self, value: str, hints: Iterable[str]) -> str:
+    def give(self, value: str, hints: Iterable[str], at: int) -> str:
         """A variable for `value`: the first of `hints` that is free, else the last one with a number."""
-        name = hint = "value"
+        name = hint = "y"
         for hint in hints:
-            name = identifier(hint)
-            if self.is_free(name):
+            name = plain(hint, self.reserved)
+            if self.free(name, at):
                 break
         else:
-            name = unique(name, {each for each in self.holders if not self.is_free(each)})
+            held = {each for each in self.holders if not self.free(each, at)}
+            name = unique(plain(hint, self.reserved), held | self.taken | self.reserved)
         self.holders[name] = value
         self.names[value] = name
         return name
 
-    def read(self, value: str) -> None:
-        self.reads[value] -= 1
+    def keep(self, hint: str, at: int) -> str:
+        """A variable that is taken for good."""
+        name = self.give(f"{hint} kept", (hint,), at)
+        self.taken.add(name)
+        return name

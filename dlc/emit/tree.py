@@ -16,9 +16,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from dlc.emit.python import number, quoted
+from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 
 
@@ -75,11 +76,37 @@ class Size(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Arg(Expr):
+    """A static argument of the function or class: `d` in its constructor, `self.d` in methods."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Make(Expr):
     """A new instance of the class of an IR function, or a call of an `fn` on `args`."""
 
     function: str
     args: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Expr):
+    """What only the function around it settles: the device of its inputs, the key of a draw. `plain` is about
+    as long as what it becomes."""
+
+    plain: ClassVar[str] = ""
+
+    def need(self, function: Function) -> str:
+        """What a plain function has to be passed for it; "" for nothing."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heavy(Expr):
+    """A function of ours or a container that is called: a step that a line should not hold many of."""
+
+    value: Expr
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +263,18 @@ def refs(root: Expr) -> Iterator[str]:
     return (node.value for node in walk(root) if isinstance(node, Ref))
 
 
+def without(root: Expr, is_default: Callable[[Keyword], bool]) -> Expr:
+    """The tree without the keyword arguments of calls that say what is so anyhow."""
+
+    def change(node: Expr) -> Expr:
+        if not isinstance(node, Call):
+            return node
+        kept = tuple(arg for arg in node.args if not (isinstance(arg, Keyword) and is_default(arg)))
+        return node if len(kept) == len(node.args) else Call(node.function, kept)
+
+    return transform(root, change)
+
+
 # --- templates
 # -------------------------------------------------------------------------------------------------
 
@@ -353,8 +392,12 @@ def _text(node: Expr) -> tuple[str, int]:
         case Num(value):
             found = str(number(value))
             return found, _UNARY if found.startswith("-") else _ATOM
-        case Ref(found) | Path(found) | Size(found):
+        case Ref(found) | Path(found) | Size(found) | Arg(found):
             return found, _ATOM
+        case Leaf():
+            return node.plain, _ATOM
+        case Heavy(value):
+            return _text(value)
         case Make(function, args):
             return f"{function}({_joined(args)})", _ATOM
         case Keyword(name, value):

@@ -68,16 +68,16 @@ def self_attention(params: Params, x: Array, *, heads: int) -> Array:
     k = linear(params["self"]["key"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     v = linear(params["self"]["value"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     y = dot_product_attention(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
-    y = x + linear(params["output"]["dense"], y)
-    return layer_norm(params["output"]["LayerNorm"], y, eps=1e-12)
+    x = x + linear(params["output"]["dense"], y)
+    return layer_norm(params["output"]["LayerNorm"], x, eps=1e-12)
 
 
 def layer(params: Params, x: Array, *, heads: int) -> Array:
     """x: [B, T, d] -> [B, T, d]"""
     x = self_attention(params["attention"], x, heads=heads)
     y = jax.nn.gelu(linear(params["intermediate"]["dense"], x), approximate=False)  # [B, T, ff]
-    y = x + linear(params["output"]["dense"], y)  # [B, T, d]
-    return layer_norm(params["output"]["LayerNorm"], y, eps=1e-12)
+    x = x + linear(params["output"]["dense"], y)
+    return layer_norm(params["output"]["LayerNorm"], x, eps=1e-12)
 
 
 def init_layer_norm(path: str, shape: tuple[int, ...]) -> Params:
@@ -140,15 +140,16 @@ def forward(params: Params, input_ids: Array) -> tuple[Array, Array]:
     B, T = input_ids.shape
     if T > 512:
         raise ValueError(f"T must be at most 512, not {T}")
-    token_type_ids = jnp.zeros((B, T), int)  # [B, T]
+    token_type_ids = jnp.zeros((B, T), int)  # i64[B, T]
     x = params["embeddings"]["position_embeddings"]["weight"][jnp.arange(T)]  # [T, 768]
     y = params["embeddings"]["token_type_embeddings"]["weight"][token_type_ids]  # [B, T, 768]
-    x = params["embeddings"]["word_embeddings"]["weight"][input_ids] + x + y  # [B, T, 768]
+    x = params["embeddings"]["word_embeddings"]["weight"][input_ids] + x + y
     x = layer_norm(params["embeddings"]["LayerNorm"], x, eps=1e-12)
     x, _ = lax.scan(
         lambda x, part: (layer(part, x, heads=12), None), x, params["encoder"]["layer"]["0:12"]
     )
-    return x, jnp.tanh(linear(params["pooler"]["dense"], x[:, 0]))
+    pooled = jnp.tanh(linear(params["pooler"]["dense"], x[:, 0]))  # [B, 768]
+    return x, pooled
 
 
 def apply(params: Params, input_ids: Array) -> tuple[Array, Array]:

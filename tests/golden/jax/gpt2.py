@@ -53,8 +53,8 @@ def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """
     T = q.shape[2]
     scores = q @ k.mT * 0.125  # [B, 12, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # [T, T]
-    seen = back >= 0  # [T, T]
+    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
+    seen = back >= 0  # bool[T, T]
     scores = jnp.where(seen, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
@@ -73,8 +73,7 @@ def attention(params: Params, x: Array, *, heads: int) -> Array:
     x: [B, T, d] -> [B, T, d]
     """
     B, T, _ = x.shape
-    qkv = linear(params["c_attn"], x).reshape(B, T, 3, heads, -1)  # [B, T, 3, heads, d // heads]
-    q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # [B, heads, T, d // heads]
+    q, k, v = linear(params["c_attn"], x).reshape(B, T, 3, heads, -1).transpose(2, 0, 3, 1, 4)
     y = dot_product_attention(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["c_proj"], y)
 

@@ -114,6 +114,6 @@ def apply(params: Params, x: Array) -> Array:
     """
     params = nest(params)
     x = avg_pool2d(jnp.tanh(conv2d(params["conv1"], x, padding=2)), 2, stride=2)  # [B, 6, 14, 14]
-    x = avg_pool2d(jnp.tanh(conv2d(params["conv2"], x)), 2, stride=2)  # [B, 16, 5, 5]
-    x = jnp.tanh(linear(params["fc1"], x.reshape(-1, 400)))  # [B, 120]
+    x = avg_pool2d(jnp.tanh(conv2d(params["conv2"], x)), 2, stride=2).reshape(-1, 400)  # [B, 400]
+    x = jnp.tanh(linear(params["fc1"], x))  # [B, 120]
     return linear(params["fc3"], jnp.tanh(linear(params["fc2"], x)))

@@ -50,8 +50,8 @@ def rope(x: Array, freqs: Array) -> Array:
     """
     T = x.shape[2]
     angles = jnp.arange(T, dtype=jnp.float32)[:, None] * freqs  # [T, 64]
-    c = jnp.cos(angles)  # [T, 64]
-    s = jnp.sin(angles)  # [T, 64]
+    c = jnp.cos(angles)
+    s = jnp.sin(angles)
     a, b = jnp.split(x, 2, axis=-1)  # [B, _, T, 64]
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
@@ -66,8 +66,8 @@ def frequencies() -> Array:
     -> [64]
     """
     plain = 1.0 / 500000.0 ** (0.015625 * jnp.arange(64, dtype=jnp.float32))  # [64]
-    turns = 1303.7972938088067 * plain  # [64]
-    keep = jnp.clip((turns - 1.0) / 3.0, 0.0, 1.0)  # [64]
+    turns = 1303.7972938088067 * plain
+    keep = jnp.clip((turns - 1.0) / 3.0, 0.0, 1.0)
     return plain * (keep + (1.0 - keep))
 
 
@@ -78,10 +78,10 @@ def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """
     B, _, T, _ = q.shape
     k = jnp.broadcast_to(k[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)  # [B, 32, T, 128]
-    v = jnp.broadcast_to(v[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)  # [B, 32, T, 128]
+    v = jnp.broadcast_to(v[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)
     scores = q @ k.mT * 0.08838834764831843  # [B, 32, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # [T, T]
-    seen = back >= 0  # [T, T]
+    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
+    seen = back >= 0  # bool[T, T]
     scores = jnp.where(seen, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
@@ -92,7 +92,7 @@ def mlp(params: Params, x: Array) -> Array:
     x: [B, T, d] -> [B, T, d]
     """
     gate = jax.nn.silu(linear(params["gate_proj"], x))  # [B, T, ff]
-    up = linear(params["up_proj"], x)  # [B, T, ff]
+    up = linear(params["up_proj"], x)
     return linear(params["down_proj"], gate * up)
 
 
@@ -113,7 +113,7 @@ def attention(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
 
 def block(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
     """x: [B, T, d] -> [B, T, d]"""
-    y = rms_norm(params["input_layernorm"], x, eps=1e-5)  # [B, T, d]
+    y = rms_norm(params["input_layernorm"], x, eps=1e-5)
     x = x + attention(params["self_attn"], y, heads=heads, kv_heads=kv_heads)
     y = mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=1e-5))
     return x + y

@@ -89,8 +89,8 @@ def inverted_residual(params: Params, x: Array) -> Array:
 
     x: [B, inputs, H, W] -> [B, out, H, W]
     """
-    x = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=32, padding=1)
-    return batch_norm(params["conv"]["2"], conv2d(params["conv"]["1"], x))
+    y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=32, padding=1)
+    return batch_norm(params["conv"]["2"], conv2d(params["conv"]["1"], y))
 
 
 def inverted_residual_2(params: Params, x: Array, *, inputs: int, stride: int) -> Array:
@@ -99,9 +99,9 @@ def inverted_residual_2(params: Params, x: Array, *, inputs: int, stride: int) -
 
     x: [B, inputs, H, W] -> [B, out, _, _]
     """
-    x = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=1, padding=0)
-    x = conv_norm_relu(params["conv"]["1"], x, stride=stride, groups=6 * inputs, padding=1)
-    return batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], x))
+    y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=1, padding=0)
+    y = conv_norm_relu(params["conv"]["1"], y, stride=stride, groups=6 * inputs, padding=1)
+    return batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], y))
 
 
 def inverted_residual_3(params: Params, x: Array, *, inputs: int) -> Array:
@@ -112,7 +112,8 @@ def inverted_residual_3(params: Params, x: Array, *, inputs: int) -> Array:
     """
     y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=1, padding=0)
     y = conv_norm_relu(params["conv"]["1"], y, stride=1, groups=6 * inputs, padding=1)
-    return x + batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], y))
+    y = batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], y))  # [B, inputs, H, W]
+    return x + y
 
 
 def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:

@@ -104,7 +104,8 @@ def bottleneck(params: Params, x: Array) -> Array:
     """
     y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
     y = jax.nn.relu(batch_norm(params["bn2"], conv2d(params["conv2"], y, padding=1)))
-    return jax.nn.relu(x + batch_norm(params["bn3"], conv2d(params["conv3"], y)))
+    y = batch_norm(params["bn3"], conv2d(params["conv3"], y))  # [B, inputs, H, W]
+    return jax.nn.relu(x + y)
 
 
 def bottleneck_2(params: Params, x: Array, *, stride: int) -> Array:
@@ -113,10 +114,10 @@ def bottleneck_2(params: Params, x: Array, *, stride: int) -> Array:
     x: [B, inputs, H, W] -> [B, 4 * width, _, _]
     """
     y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
-    y = conv2d(params["conv2"], y, stride=stride, padding=1)
-    y = conv2d(params["conv3"], jax.nn.relu(batch_norm(params["bn2"], y)))
+    y = batch_norm(params["bn2"], conv2d(params["conv2"], y, stride=stride, padding=1))
+    y = batch_norm(params["bn3"], conv2d(params["conv3"], jax.nn.relu(y)))
     x = shortcut(params["downsample"], x, stride=stride)
-    return jax.nn.relu(x + batch_norm(params["bn3"], y))
+    return jax.nn.relu(x + y)
 
 
 def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
@@ -230,8 +231,8 @@ def stack(params: Params) -> Params:
 
 def forward(params: Params, x: Array) -> Array:
     """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, 64, (H + 1) // 2, (W + 1) // 2]
-    x = jax.nn.relu(batch_norm(params["bn1"], x))
+    x = batch_norm(params["bn1"], conv2d(params["conv1"], x, stride=2, padding=3))
+    x = jax.nn.relu(x)
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     x = bottleneck_2(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
     x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, params["layer1"]["1:3"])

@@ -82,8 +82,8 @@ def shortcut(params: Params, x: Array, *, stride: int) -> Array:
 
     x: [B, _, H, W] -> [B, out, _, _]
     """
-    x = convolve2d(x, params["0_folded_weight"], stride=stride)
-    return x + params["0_folded_bias"][:, None, None]
+    y = convolve2d(x, params["0_folded_weight"], stride=stride)
+    return y + params["0_folded_bias"][:, None, None]
 
 
 def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
@@ -106,8 +106,9 @@ def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
     y = convolve2d(y, params["conv2_folded_weight"], stride=stride, padding=1)
     y = jax.nn.relu(y + params["conv2_folded_bias"][:, None, None])
     y = convolve2d(y, params["conv3_folded_weight"])
+    y = y + params["conv3_folded_bias"][:, None, None]
     x = shortcut(params["downsample"], x, stride=stride)
-    return jax.nn.relu(x + (y + params["conv3_folded_bias"][:, None, None]))
+    return jax.nn.relu(x + y)
 
 
 def bottleneck_2(params: Params, x: Array) -> Array:
@@ -120,7 +121,8 @@ def bottleneck_2(params: Params, x: Array) -> Array:
     y = convolve2d(y, params["conv2_folded_weight"], padding=1)
     y = jax.nn.relu(y + params["conv2_folded_bias"][:, None, None])
     y = convolve2d(y, params["conv3_folded_weight"])  # [B, inputs, H, W]
-    return jax.nn.relu(x + (y + params["conv3_folded_bias"][:, None, None]))
+    y = y + params["conv3_folded_bias"][:, None, None]
+    return jax.nn.relu(x + y)
 
 
 def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
@@ -288,8 +290,8 @@ def stack(params: Params) -> Params:
 
 def forward(params: Params, x: Array) -> Array:
     """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    x = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
-    x = jax.nn.relu(x + params["conv1_folded_bias"][:, None, None])
+    y = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
+    x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     x = bottleneck(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
     x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer1"]["1:3"])

@@ -101,11 +101,11 @@ def batch_norm(params: Params, x: Array) -> tuple[Array, Params]:
     """
     B, _, S0, S1 = x.shape
     m = jnp.mean(x, axis=(0, 2, 3))  # [_]
-    v = jnp.var(x, axis=(0, 2, 3))  # [_]
-    unbiased = v * (B * S0 * S1 / max(B * S0 * S1 - 1.0, 1.0))  # [_]
+    v = jnp.var(x, axis=(0, 2, 3))
+    unbiased = v * (B * S0 * S1 / max(B * S0 * S1 - 1.0, 1.0))
     running_mean = lax.stop_gradient(params["running_mean"] * 0.9 + m * 0.1)
     running_var = lax.stop_gradient(params["running_var"] * 0.9 + unbiased * 0.1)
-    num_batches_tracked = params["num_batches_tracked"] + 1
+    num_batches_tracked = params["num_batches_tracked"] + 1  # i64[]
     y = (x - m[:, None, None]) * lax.rsqrt(v[:, None, None] + 1e-5)
     y = y * params["weight"][:, None, None] + params["bias"][:, None, None]
     updates = {
@@ -122,8 +122,8 @@ def shortcut(params: Params, x: Array, *, stride: int) -> tuple[Array, Params]:
 
     x: [B, _, H, W] -> [B, out, _, _]
     """
-    y, new_1 = batch_norm(params["1"], conv2d(params["0"], x, stride=stride))
-    return y, {"1": new_1}
+    x, new_1 = batch_norm(params["1"], conv2d(params["0"], x, stride=stride))
+    return x, {"1": new_1}
 
 
 def bottleneck(params: Params, x: Array) -> tuple[Array, Params]:
@@ -132,8 +132,7 @@ def bottleneck(params: Params, x: Array) -> tuple[Array, Params]:
     x: [B, inputs, H, W] -> [B, inputs, H, W]
     """
     y, bn1 = batch_norm(params["bn1"], conv2d(params["conv1"], x))  # [B, width, H, W]
-    y = conv2d(params["conv2"], jax.nn.relu(y), padding=1)
-    y, bn2 = batch_norm(params["bn2"], y)
+    y, bn2 = batch_norm(params["bn2"], conv2d(params["conv2"], jax.nn.relu(y), padding=1))
     y, bn3 = batch_norm(params["bn3"], conv2d(params["conv3"], jax.nn.relu(y)))  # [B, inputs, H, W]
     return jax.nn.relu(x + y), {"bn1": bn1, "bn2": bn2, "bn3": bn3}
 
@@ -263,8 +262,7 @@ def stack(params: Params) -> Params:
 
 def forward(params: Params, x: Array) -> tuple[Array, Params]:
     """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, 64, (H + 1) // 2, (W + 1) // 2]
-    x, bn1 = batch_norm(params["bn1"], x)
+    x, bn1 = batch_norm(params["bn1"], conv2d(params["conv1"], x, stride=2, padding=3))
     x = jax.nn.relu(x)
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     x, layer1_0 = bottleneck_2(params["layer1"]["0"], x, stride=1)
@@ -275,7 +273,6 @@ def forward(params: Params, x: Array) -> tuple[Array, Params]:
     x, new_3 = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer3"]["1:6"])
     x, layer4_0 = bottleneck_2(params["layer4"]["0"], x, stride=2)
     x, new_4 = lax.scan(lambda x, layer: bottleneck(layer, x), x, params["layer4"]["1:3"])
-    x = linear(params["fc"], jnp.mean(x, axis=(2, 3)))  # [B, 1000]
     updates = {
         "bn1": bn1,
         "layer1.0": layer1_0,
@@ -287,7 +284,7 @@ def forward(params: Params, x: Array) -> tuple[Array, Params]:
         "layer4.0": layer4_0,
         **unstack_layers(new_4, [f"layer4.{i}" for i in range(1, 3)]),
     }
-    return x, flatten(updates)
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), flatten(updates)
 
 
 def apply(params: Params, x: Array) -> tuple[Array, Params]:

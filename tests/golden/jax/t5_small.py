@@ -65,9 +65,8 @@ def bucket(distance: Array) -> Array:
 
     distance: i64[T, T] -> i64[T, T]
     """
-    edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # [7]
-    y = jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)  # [T, T]
-    return jnp.minimum(distance, 8) + y
+    edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
+    return jnp.minimum(distance, 8) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
 
 
 def bucket_2(distance: Array) -> Array:
@@ -77,9 +76,8 @@ def bucket_2(distance: Array) -> Array:
 
     distance: i64[T, T] -> i64[T, T]
     """
-    edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # [15]
-    y = jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)  # [T, T]
-    return jnp.minimum(distance, 16) + y
+    edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
+    return jnp.minimum(distance, 16) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
 
 
 def relative_bias(params: Params, x: Array) -> Array:
@@ -89,8 +87,8 @@ def relative_bias(params: Params, x: Array) -> Array:
     x: [B, T, 512] -> [heads, T, T]
     """
     T = x.shape[1]
-    offset = jnp.arange(T) - jnp.arange(T)[:, None]  # [T, T]
-    index = bucket(jnp.abs(offset)) + 16 * (offset > 0).astype(int)  # [T, T]
+    offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
+    index = bucket(jnp.abs(offset)) + 16 * (offset > 0).astype(int)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -101,8 +99,8 @@ def relative_bias_2(params: Params, x: Array) -> Array:
     x: [B, T, 512] -> [heads, T, T]
     """
     T = x.shape[1]
-    offset = jnp.arange(T) - jnp.arange(T)[:, None]  # [T, T]
-    index = bucket_2(jnp.maximum(-offset, 0))  # [T, T]
+    offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
+    index = bucket_2(jnp.maximum(-offset, 0))
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -123,8 +121,8 @@ def dot_product_attention_2(q: Array, k: Array, v: Array, bias: Array) -> Array:
     T = q.shape[2]
     U = k.shape[2]
     scores_2 = q @ k.mT + bias  # [B, 8, T, U]
-    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # [T, U]
-    seen = back >= 0  # [T, U]
+    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
+    seen = back >= 0  # bool[T, U]
     scores_3 = jnp.where(seen, scores_2, -jnp.inf)  # [B, 8, T, U]
     return jax.nn.softmax(scores_3, axis=-1) @ v
 
@@ -151,7 +149,7 @@ def attention(params: Params, x: Array, memory: Array, bias: Array, *, heads: in
     S = memory.shape[1]
     q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
     k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
+    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
     y = dot_product_attention(q, k, v, bias).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["o"], y)
 
@@ -165,7 +163,7 @@ def attention_2(params: Params, x: Array, memory: Array, bias: Array, *, heads: 
     S = memory.shape[1]
     q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
     k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
+    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
     y = dot_product_attention_2(q, k, v, bias).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["o"], y)
 
@@ -179,30 +177,29 @@ def attention_3(params: Params, x: Array, memory: Array, *, heads: int) -> Array
     S = memory.shape[1]
     q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
     k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
+    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
     y = dot_product_attention_3(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["o"], y)
 
 
 def encoder_block(params: Params, x: Array, bias: Array, *, heads: int) -> Array:
     """x: [B, S, d], bias: [heads, S, S] -> [B, S, d]"""
-    memory = rms_norm(params["layer"]["0"]["layer_norm"], x)  # [B, S, d]
-    y = attention(params["layer"]["0"]["SelfAttention"], memory, memory, bias, heads=heads)
-    x = x + y
+    y = rms_norm(params["layer"]["0"]["layer_norm"], x)
+    x = x + attention(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads)
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
-    return x + feed_forward(params["layer"]["1"]["DenseReluDense"], y)
+    y = feed_forward(params["layer"]["1"]["DenseReluDense"], y)
+    return x + y
 
 
 def decoder_block(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T] -> [B, T, d]"""
-    x_2 = rms_norm(params["layer"]["0"]["layer_norm"], x)  # [B, T, d]
-    y = attention_2(params["layer"]["0"]["SelfAttention"], x_2, x_2, bias, heads=heads)  # [B, T, d]
-    x = x + y
+    y = rms_norm(params["layer"]["0"]["layer_norm"], x)
+    x = x + attention_2(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads)
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
-    y = attention_3(params["layer"]["1"]["EncDecAttention"], y, memory, heads=heads)
-    x = x + y
+    x = x + attention_3(params["layer"]["1"]["EncDecAttention"], y, memory, heads=heads)
     y = rms_norm(params["layer"]["2"]["layer_norm"], x)
-    return x + feed_forward(params["layer"]["2"]["DenseReluDense"], y)
+    y = feed_forward(params["layer"]["2"]["DenseReluDense"], y)
+    return x + y
 
 
 def encoder(params: Params, x: Array, *, heads: int) -> Array:
@@ -343,8 +340,8 @@ def forward(params: Params, input_ids: Array, decoder_input_ids: Array) -> Array
     """
     src = params["shared"]["weight"][input_ids]  # [B, S, 512]
     tgt = params["shared"]["weight"][decoder_input_ids]  # [B, T, 512]
-    memory = encoder(params["encoder"], src, heads=8)  # [B, S, 512]
-    x = decoder(params["decoder"], tgt, memory, heads=8)  # [B, T, 512]
+    memory = encoder(params["encoder"], src, heads=8)
+    x = decoder(params["decoder"], tgt, memory, heads=8)
     return x / 22.627416997969522 @ params["shared"]["weight"].T
 
 

@@ -77,7 +77,7 @@ def dropout(x: Array, key: Array) -> Array:
     x: [B, _, 512] -> [B, _, 512]
     """
     B, S, _ = x.shape
-    kept = jax.random.uniform(key, (B, S, 512), jnp.float32) < 0.9  # [B, _, 512]
+    kept = jax.random.uniform(key, (B, S, 512), jnp.float32) < 0.9  # bool[B, _, 512]
     return jnp.where(kept, x / 0.9, 0.0)
 
 
@@ -98,8 +98,8 @@ def dot_product_attention_2(q: Array, k: Array, v: Array) -> Array:
     T = q.shape[2]
     U = k.shape[2]
     scores = q @ k.mT * 0.125  # [B, 8, T, U]
-    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # [T, U]
-    seen = back >= 0  # [T, U]
+    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
+    seen = back >= 0  # bool[T, U]
     scores = jnp.where(seen, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
@@ -139,8 +139,9 @@ def encoder_layer(params: Params, x: Array, key: Array, *, heads: int) -> Array:
     keys = jax.random.split(key, 2)
     x = x + dropout(attention(params["self_attn"], x, x, heads=heads), keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
-    y = linear(params["fc2"], jax.nn.relu(linear(params["fc1"], x)))  # [B, S, d]
-    return layer_norm(params["final_layer_norm"], x + dropout(y, keys[1]))
+    y = jax.nn.relu(linear(params["fc1"], x))  # [B, S, ff]
+    x = x + dropout(linear(params["fc2"], y), keys[1])
+    return layer_norm(params["final_layer_norm"], x)
 
 
 def decoder_layer(params: Params, x: Array, memory: Array, key: Array, *, heads: int) -> Array:
@@ -148,10 +149,11 @@ def decoder_layer(params: Params, x: Array, memory: Array, key: Array, *, heads:
     keys = jax.random.split(key, 3)
     x = x + dropout(attention_2(params["self_attn"], x, x, heads=heads), keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
-    y = dropout(attention(params["encoder_attn"], x, memory, heads=heads), keys[1])  # [B, T, d]
-    x = layer_norm(params["encoder_attn_layer_norm"], x + y)
-    y = linear(params["fc2"], jax.nn.relu(linear(params["fc1"], x)))
-    return layer_norm(params["final_layer_norm"], x + dropout(y, keys[2]))
+    x = x + dropout(attention(params["encoder_attn"], x, memory, heads=heads), keys[1])
+    x = layer_norm(params["encoder_attn_layer_norm"], x)
+    y = jax.nn.relu(linear(params["fc1"], x))  # [B, T, ff]
+    x = x + dropout(linear(params["fc2"], y), keys[2])
+    return layer_norm(params["final_layer_norm"], x)
 
 
 def encoder(params: Params, x: Array, key: Array, *, heads: int) -> Array:
@@ -183,7 +185,7 @@ def encoder_decoder(params: Params, src: Array, tgt: Array, key: Array, *, heads
     src: [B, S, d], tgt: [B, T, d] -> y: [B, T, d]
     """
     keys = jax.random.split(key, 2)
-    memory = encoder(params["encoder"], src, keys[0], heads=heads)  # [B, S, d]
+    memory = encoder(params["encoder"], src, keys[0], heads=heads)
     return decoder(params["decoder"], tgt, memory, keys[1], heads=heads)
 
 
@@ -293,12 +295,10 @@ def forward(params: Params, input_ids: Array, decoder_input_ids: Array, key: Arr
         raise ValueError(f"T must be at most 512, not {T}")
     keys = jax.random.split(key, 3)
     src = 22.627416997969522 * params["model"]["shared"]["weight"][input_ids]  # [B, S, 512]
-    src = positions(params["model"]["encoder"]["embed_positions"], src)
-    src = dropout(src, keys[0])
+    src = dropout(positions(params["model"]["encoder"]["embed_positions"], src), keys[0])
     tgt = 22.627416997969522 * params["model"]["shared"]["weight"][decoder_input_ids]  # [B, T, 512]
-    tgt = positions(params["model"]["decoder"]["embed_positions"], tgt)
-    tgt = dropout(tgt, keys[1])
-    x = encoder_decoder(params["model"], src, tgt, keys[2], heads=8)  # [B, T, 512]
+    tgt = dropout(positions(params["model"]["decoder"]["embed_positions"], tgt), keys[1])
+    x = encoder_decoder(params["model"], src, tgt, keys[2], heads=8)
     return x @ params["model"]["shared"]["weight"].T + params["final_logits_bias"]
 
 

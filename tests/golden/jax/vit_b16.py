@@ -92,15 +92,15 @@ def multihead_attention(params: Params, q: Array, k: Array, v: Array) -> Array:
     """
     query, key, value = jnp.split(params["in_proj_weight"], 3, axis=0)  # [768, 768]
     query = q @ query.T  # [B, 197, 768]
-    key = k @ key.T  # [B, 197, 768]
-    value = v @ value.T  # [B, 197, 768]
-    y, z, w = jnp.split(params["in_proj_bias"], 3, axis=-1)  # [768]
-    query = query + y
-    key = key + z
-    value = value + w
+    key = k @ key.T
+    value = v @ value.T
+    query_2, key_2, value_2 = jnp.split(params["in_proj_bias"], 3, axis=0)  # [768]
+    query = query + query_2
+    key = key + key_2
+    value = value + value_2
     query = query.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
-    key = key.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
-    value = value.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
+    key = key.reshape(-1, 197, 12, 64).swapaxes(1, 2)
+    value = value.reshape(-1, 197, 12, 64).swapaxes(1, 2)
     y = dot_product_attention(query, key, value).swapaxes(1, 2).reshape(-1, 197, 768)
     return linear(params["out_proj"], y)
 
@@ -111,8 +111,8 @@ def encoder_block(params: Params, x: Array) -> Array:
 
     x: [B, 197, d] -> [B, 197, d]
     """
-    v = layer_norm(params["ln_1"], x, eps=1e-6)  # [B, 197, d]
-    x = x + multihead_attention(params["self_attention"], v, v, v)
+    y = layer_norm(params["ln_1"], x, eps=1e-6)
+    x = x + multihead_attention(params["self_attention"], y, y, y)
     y = linear(params["mlp"]["0"], layer_norm(params["ln_2"], x, eps=1e-6))  # [B, 197, mlp]
     return x + linear(params["mlp"]["3"], jax.nn.gelu(y, approximate=False))
 

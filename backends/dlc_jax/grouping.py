@@ -11,19 +11,19 @@ A number that is the same in all of them is taken for a static parameter where n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from dlc.emit.body import Step, comment_of
 from dlc.emit.names import identifier, unique
 from dlc.emit.sizes import readable
-from dlc.emit.tree import Binary, Expr, Num, Ref, Seq, Size, Word, transform, walk
+from dlc.emit.statements import Draft, outline, targets
+from dlc.emit.tree import Arg, Binary, Expr, Num, Ref, Size, Word, transform
 from dlc.ir.nodes import Function
 from dlc.types.dims import Dim
 
 # Roles of numbers that are sizes of tensors.
-SIZES = frozenset(("size", "shape", "stop"))
+SIZES = frozenset(("size", "shape", "index"))
 # Numbers below this are too common to stand for a static parameter that happens to have their value.
 LEAST = 4
 # What static parameters are called that hold the width of vectors, and the number of their heads.
@@ -36,26 +36,14 @@ Vector = tuple[Number, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
-    """A function of the IR with its operations as steps. `roles` are names for values that the spec did
-    not name: what they are called by the function that they are passed to."""
-
-    function: Function
-    steps: tuple[Step, ...]
-    roles: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
-    """Functions that become one. `sketch` is the first of them, with the numbers that differ replaced;
-    `parameters` are the names that these read, in the order of the module's static parameters, with their
+    """Functions that become one. `draft` is the first of them, with the numbers that differ replaced;
+    `parameters` are the names that it reads, in the order of the module's static parameters, with their
     values by member."""
 
     members: tuple[str, ...]
-    sketch: Sketch
+    draft: Draft
     parameters: tuple[tuple[str, Vector], ...] = ()
-    shapes: tuple[tuple[Expr, ...], tuple[Expr, ...]] = ((), ())
-    """The inputs' and the outputs' shapes."""
 
     def arguments(self, member: str) -> tuple[tuple[str, Number], ...]:
         """What a call of `member` passes."""
@@ -63,36 +51,23 @@ class Group:
         return tuple((name, vector[at]) for name, vector in self.parameters)
 
 
-def group(sketches: Iterable[Sketch]) -> list[Group]:
-    """The sketches as few groups as possible, in order of their first members."""
-    classes: dict[object, list[Sketch]] = {}
-    for sketch in sketches:
-        classes.setdefault(_key(sketch), []).append(sketch)
+def group(drafts: Iterable[Draft]) -> list[Group]:
+    """The drafts as few groups as possible, in order of their first members."""
+    classes: dict[object, list[Draft]] = {}
+    for draft in drafts:
+        classes.setdefault(_key(draft), []).append(draft)
     return [_merge(members) for members in classes.values()]
 
 
-def _key(sketch: Sketch) -> object:
+def _key(draft: Draft) -> object:
     """What the members of a group share: all but numbers and the names of values."""
-    function = sketch.function
-    names = {value.name: str(i) for i, value in enumerate(function.inputs)}
+    function = draft.function
+    names = {target.name: f"#{i}" for i, target in enumerate((*draft.inputs, *targets(draft.body)))}
     sizes = {
         symbol: f"{each.input} {each.axis} {each.size == Dim.symbol(symbol) or each.size}"
         for symbol, each in readable(function).items()
     }
-    steps = tuple(_mask(step, names, sizes) for step in sketch.steps)
-    outputs = tuple((name, names.get(value, value)) for name, value in function.outputs)
-    return (
-        function.source,
-        function.kind,
-        function.entry,
-        function.library,
-        len(function.inputs),
-        steps,
-        outputs,
-    )
 
-
-def _mask(step: Step, names: dict[str, str], sizes: Mapping[str, str]) -> object:
     def mask(node: Expr) -> Expr:
         match node:
             case Num(value, role):
@@ -103,73 +78,37 @@ def _mask(step: Step, names: dict[str, str], sizes: Mapping[str, str]) -> object
                 return Size(sizes.get(symbol, symbol))
         return node
 
-    region = step.op.region
-    for arg in region.args if region else ():
-        names[arg.name] = str(len(names))
-    inner = tuple(_mask(each, names, sizes) for each in step.inner)
-    results = tuple(names.get(each, each) for each in region.results) if region else ()
-    value = transform(step.value, mask)
-    for target in step.targets:
-        names[target.name] = str(len(names))
-    # What a region's operation says of its turns is no expression: it can't become a parameter.
-    return step.op.op, step.op.attrs if region else (), value, len(step.targets), inner, results
+    exprs = tuple(transform(expr, mask) for expr in draft.expressions())
+    inputs = tuple(each.dtype for each in draft.inputs)
+    outputs = tuple(name for name, _ in function.outputs)
+    about = function.source, function.kind, function.entry, function.library
+    return about, inputs, outline(draft.body), exprs, outputs
 
 
-def _merge(members: list[Sketch]) -> Group:
+def _merge(members: list[Draft]) -> Group:
     names = tuple(member.function.name for member in members)
     first = members[0].function
     terms = Terms(
         [member.function for member in members], believes=first.kind == "module" and not first.library
     )
-    steps = tuple(
-        _merged(parallel, terms) for parallel in zip(*(each.steps for each in members), strict=True)
+    leaves = [[node for node in member.nodes() if isinstance(node, Num)] for member in members]
+    columns = zip(*leaves, strict=True)
+    found = iter([terms.find(tuple(each.value for each in column), column[0].role) for column in columns])
+    draft = members[0].rewritten(
+        lambda expr: transform(expr, lambda node: next(found) if isinstance(node, Num) else node)
     )
-    steps = tuple(_commented(step, parallel, terms) for step, parallel in _parallel(steps, members))
-    inputs = ([comment_of(value.type) for value in member.function.inputs] for member in members)
-    outputs = (map(comment_of, member.function.output_types) for member in members)
-    shapes = (
-        tuple(_shape(each, terms) for each in zip(*inputs, strict=True)),
-        tuple(_shape(each, terms) for each in zip(*outputs, strict=True)),
-    )
-    return Group(names, replace(members[0], steps=steps), terms.parameters(), shapes)
+    values = zip(*(member.targets() for member in members), strict=True)
+    draft = draft.reshaped(iter([_axes([value.axes for value in each], terms) for each in values]))
+    used = {node.name for node in draft.nodes() if isinstance(node, Arg)}
+    parameters = tuple(each for each in terms.parameters() if each[0] in used)
+    return Group(names, draft, parameters)
 
 
-def _parallel(steps: Sequence[Step], members: list[Sketch]) -> Iterator[tuple[Step, tuple[Step, ...]]]:
-    yield from zip(steps, zip(*(each.steps for each in members), strict=True), strict=True)
-
-
-def _merged(steps: Sequence[Step], terms: Terms) -> Step:
-    """The same step of every member as one."""
-    numbers = [[node.value for node in walk(step.value) if isinstance(node, Num)] for step in steps]
-    roles = [node.role for node in walk(steps[0].value) if isinstance(node, Num)]
-    found = iter(
-        [terms.find(vector, role) for vector, role in zip(zip(*numbers, strict=True), roles, strict=True)]
-    )
-    value = transform(steps[0].value, lambda node: next(found) if isinstance(node, Num) else node)
-    inner = tuple(_merged(each, terms) for each in zip(*(step.inner for step in steps), strict=True))
-    return replace(steps[0], value=value, inner=inner)
-
-
-def _commented(step: Step, steps: Sequence[Step], terms: Terms) -> Step:
-    """`step` with comments that hold for every member: axes that differ are named or left open."""
-    comments = tuple(_comment(each, terms) for each in zip(*(other.comments for other in steps), strict=True))
-    inner = tuple(
-        _commented(mine, others, terms)
-        for mine, others in zip(step.inner, zip(*(other.inner for other in steps), strict=True), strict=True)
-    )
-    return replace(step, comments=comments, inner=inner)
-
-
-def _comment(comments: Sequence[Expr | None], terms: Terms) -> Expr | None:
-    axes = [each.items for each in comments if isinstance(each, Seq)]
-    if len(axes) != len(comments) or len(set(map(len, axes))) > 1:
-        return None
-    return Seq(tuple(_axis(sizes, terms) for sizes in zip(*axes, strict=True)), "[]")
-
-
-def _shape(comments: Sequence[Expr | None], terms: Terms) -> Expr:
+def _axes(shapes: Sequence[tuple[Expr, ...]], terms: Terms) -> tuple[Expr, ...]:
     """`[B, _, 64]`; `[...]` where members differ in the number of axes."""
-    return _comment(comments, terms) or Word("[...]" if any(comments) else "[]")
+    if len(set(map(len, shapes))) > 1:
+        return (Word("..."),)
+    return tuple(_axis(sizes, terms) for sizes in zip(*shapes, strict=True))
 
 
 def _axis(sizes: Sequence[Expr], terms: Terms) -> Expr:
@@ -220,12 +159,12 @@ class Terms:
         varying = {name: values for name, values in self.statics.items() if len(set(values)) > 1}
         for name, values in varying.items():
             if values == vector:
-                yield (name,), Word(identifier(name))
+                yield (name,), Arg(identifier(name))
         for name, values in self.own.items():
             if values == vector:
-                yield (), Word(name)
+                yield (), Arg(name)
         for name, values in varying.items():
-            if found := _scaled(Word(identifier(name)), values, vector):
+            if found := _scaled(Arg(identifier(name)), values, vector):
                 yield (name,), found
 
     def _believed(self, vector: Vector, role: str) -> Iterator[tuple[tuple[str, ...], Expr]]:
@@ -236,10 +175,10 @@ class Terms:
             return
         equal = [name for name, values in self.statics.items() if values == vector]
         if role in equal and value > 1:
-            yield (role,), Word(identifier(role))
+            yield (role,), Arg(identifier(role))
         elif role in SIZES and value not in self._elsewhere:
             if len(equal) == 1 and value >= LEAST:
-                yield (equal[0],), Word(identifier(equal[0]))
+                yield (equal[0],), Arg(identifier(equal[0]))
             elif not equal and value >= LEAST:
                 yield from self._terms(vector)
 
@@ -249,10 +188,10 @@ class Terms:
         for wide in (name for name in WIDTHS if name in self.statics):
             for heads in (name for name in HEADS if name in self.statics):
                 if all(d == value * n for d, n in zip(self.statics[wide], self.statics[heads], strict=True)):
-                    yield (wide, heads), Binary("//", Word(identifier(wide)), Word(identifier(heads)))
+                    yield (wide, heads), Binary("//", Arg(identifier(wide)), Arg(identifier(heads)))
         # A part of a width is no term of it: 64 is more often half a head than `d // 12`.
         for wide in (name for name in WIDTHS if name in self.statics and value > int(self.statics[name][0])):
-            if found := _scaled(Word(identifier(wide)), self.statics[wide], vector):
+            if found := _scaled(Arg(identifier(wide)), self.statics[wide], vector):
                 yield (wide,), found
 
     @cached_property
@@ -268,7 +207,7 @@ class Terms:
         taken.update(value.name for value in self.functions[0].inputs)
         name = unique(identifier(role), taken)
         self.own[name] = vector
-        return Word(name)
+        return Arg(name)
 
 
 def _scaled(name: Expr, values: Vector, vector: Vector) -> Expr | None:

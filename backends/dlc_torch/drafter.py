@@ -1,0 +1,107 @@
+"""What PyTorch's drafts have of their own: devices, training mode, instances, functions that are layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from dlc.emit.draft import Drafter
+from dlc.emit.names import identifier
+from dlc.emit.tree import Call, Dot, Expr, Keyword, Leaf, Make, Path, Ref, Word, size
+from dlc.ir.nodes import Attr, Function, Op
+from dlc.types.dims import Dim
+from dlc_torch import rows
+from dlc_torch.structure import method_name
+
+
+class Device(Leaf):
+    """The device that the function's inputs are on."""
+
+    plain: ClassVar[str] = "x.device"
+
+    def need(self, function: Function) -> str:
+        return "" if function.inputs else "device"
+
+
+class Training(Leaf):
+    """Whether the module is in training mode."""
+
+    plain: ClassVar[str] = "self.training"
+
+    def need(self, function: Function) -> str:
+        return "training"
+
+
+# The static arguments that PyTorch's functions can say, where they can't say all; what is missing counts as
+# the first.
+COVERED: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
+    "gelu": {"approximate": ("none", "tanh")},
+    "resize": {"mode": ("nearest",)},
+    "attention": {"softcap": (None,)},
+}
+
+# What PyTorch does not compute in 16 bits everywhere.
+HALF_MISSING = frozenset({"local_response_norm"})
+
+
+def covered(op: Op) -> bool:
+    """Whether PyTorch's function covers the op's static arguments."""
+    allowed = COVERED.get(op.op)
+    return allowed is None or all(op.attr(name, values[0]) in values for name, values in allowed.items())
+
+
+def stateful(function: Function) -> bool:
+    """Whether instances have parameters or buffers: a class then, else a plain function."""
+    return function.kind in ("module", "model") and bool(function.params or function.children)
+
+
+class TorchDrafter(Drafter):
+    """Drafts a method of a class, or a plain function."""
+
+    def wrapped(self, number: Expr, dtype: str) -> Expr:
+        return self.create("torch.tensor", (number,), dtype)
+
+    def create(self, function: str, args: Sequence[Expr], dtype: str, natural: str = "") -> Expr:
+        """A call that makes a tensor of `dtype` on the inputs' device; `natural` is the dtype that it has by
+        itself."""
+        keywords: list[Expr] = []
+        if dtype != natural:
+            keywords.append(Keyword("dtype", Word(rows.DTYPES[dtype])))
+        if self.function.kind not in ("init", "prepare"):
+            keywords.append(Keyword("device", Device()))
+        return Call(Word(function), (*args, *keywords))
+
+    def covers(self, op: Op) -> bool:
+        half = self.precision in ("bf16", "f16") and op.op in HALF_MISSING
+        return bool(op.callee) and covered(op) and not half
+
+    def call(self, op: Op) -> Expr:
+        """A call of another emitted function: an instance, a further entry of one, or a plain function."""
+        callee = self.program.functions[op.callee]
+        args = tuple(self.tensor(name) for name in op.inputs if name)
+        if not stateful(callee):
+            return Make(op.callee, (*args, *self._passed(op)))
+        instance: Expr = Path(op.path) if op.path else Word("self")
+        return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
+
+    def _passed(self, op: Op) -> Iterable[Expr]:
+        special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
+        dims = dict(op.dims)
+        for name in sorted(self.needs(op.callee)):
+            if name == "device" and self.function.kind == "init":
+                continue
+            value = special[name] if name in special else size(dims.get(name, Dim.symbol(name)))
+            yield Keyword(identifier(name), value)
+
+    def layer(self, expr: Expr) -> Expr | None:
+        """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a
+        layer too."""
+        if not isinstance(expr, Call) or not expr.args or not isinstance(expr.args[0], Ref):
+            return None
+        if isinstance(expr.function, Path):
+            return expr.function if len(expr.args) == 1 else None
+        name = rows.MODULES.get(expr.function.text) if isinstance(expr.function, Word) else None
+        rest = tuple(
+            arg for arg in expr.args[1:] if not (isinstance(arg, Keyword) and isinstance(arg.value, Training))
+        )
+        return Call(Word(name), rest) if name else None

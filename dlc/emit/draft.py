@@ -1,0 +1,444 @@
+"""A function of the IR as statements over trees: first draft of a body, before anything is nested or named.
+
+Values that Python computes (constants, sizes and arithmetic on them) are written where they are used; every
+other operation is a statement of its own. What an op is called stands in a backend's `Dialect`: rows of text,
+and *forms*, functions for what a row can't say. A backend derives its `Drafter` for what differs in kind: how
+a number becomes a tensor, how axes are counted, how one emitted function calls another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dlc import ops
+from dlc.diagnostics import SpecError
+from dlc.diagnostics import training as problems
+from dlc.emit.checks import checks
+from dlc.emit.names import snake
+from dlc.emit.sizes import readable
+from dlc.emit.statements import Assign, Draft, Loop, Stmt, Target, expressions
+from dlc.emit.tree import (
+    Call,
+    Expr,
+    Leaf,
+    Num,
+    Ref,
+    Seq,
+    Size,
+    Text,
+    Word,
+    refs,
+    size,
+    template,
+    text,
+    transform,
+    without,
+)
+from dlc.ir.nodes import Attr, Function, Op, Program, Value
+from dlc.ir.nodes import walk as walk_ops
+from dlc.types.dims import Dim
+from dlc.types.tensor import FLOATS, INTS, TensorType
+
+# Names of operands that say nothing about what is passed.
+PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
+# Names of values that only say which operation made them, in any backend.
+OPERATIONS = frozenset({"conv", "reshape", "slice", "permute", "concat", "where", "repeat"})
+
+Say = Callable[[Any, Op], "Expr | None"]
+"""A form: how a backend's drafter says an operation; None where it is not covered in this form, DONE where it
+has been dealt with."""
+
+DONE = Word("")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A backend's tables. `rows` say primitive ops and `composites` those of the library, with the operands and
+    attributes as slots; `host` the same on Python numbers; `forms` what a row can't. Keyword arguments are left
+    out where they have their value in `defaults`. Names in `generated` only say which operation made a value,
+    those in `reserved` are no variables."""
+
+    name: str
+    rows: Mapping[str, str]
+    host: Mapping[str, str]
+    composites: Mapping[str, str]
+    forms: Mapping[str, Say]
+    dtypes: Mapping[str, str]
+    defaults: Mapping[str, str]
+    reserved: frozenset[str]
+    is_layer: Callable[[Expr], bool]
+    """Whether an expression calls a part that holds parameters."""
+    generated: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        found = self.generated | OPERATIONS | self.rows.keys() | self.composites.keys()
+        object.__setattr__(self, "generated", found)
+
+    def is_generated(self, name: str) -> bool:
+        """Whether a value's name only says which operation made it."""
+        return plain_name(name) in self.generated
+
+
+@dataclass
+class Drafter:
+    """Drafts one function. `needs` tells what a plain function is passed besides its operands."""
+
+    program: Program
+    function: Function
+    dialect: Dialect
+    precision: str = "f32"
+    needs: Callable[[str], frozenset[str]] = lambda name: frozenset()
+    body: list[Stmt] = field(default_factory=list)
+    inline: dict[str, Expr] = field(default_factory=dict)
+    """Values that are written wherever they are read: what Python computes, parameters, other names for a
+    value."""
+    host: set[str] = field(default_factory=set)
+    """Those of them that are Python numbers."""
+    skip: set[str] = field(default_factory=set)
+    """Results that a statement for several operations has computed already."""
+    better: dict[str, str] = field(default_factory=dict)
+    """Names that the spec gives to values one step later (`c = cast(cos(a), float)`)."""
+
+    def __post_init__(self) -> None:
+        self.types: dict[str, TensorType] = self.function.types()
+        self.producers: dict[str, Op] = {}
+        self.readers: dict[str, list[Op]] = {}
+        self.uses: Counter[str] = Counter(value for _, value in self.function.outputs)
+        self.block: dict[str, int] = {}
+        self._count_uses()
+        updates = (op for op in walk_ops(self.function.body) if op.op == "update")
+        self.updated = frozenset(op.text("path") for op in updates)
+
+    def _count_uses(self) -> None:
+        stack = [(op, 0) for op in reversed(self.function.body)]
+        while stack:
+            op, block = stack.pop()
+            self.uses.update(name for name in op.inputs if name)
+            self.producers.update((value.name, op) for value in op.outputs)
+            self.block.update((value.name, block) for value in op.outputs)
+            for name in op.inputs:
+                self.readers.setdefault(name, []).append(op)
+            if op.region is not None:
+                self.uses.update(op.region.results)
+                stack.extend((inner, id(op)) for inner in reversed(op.region.body))
+
+    # --- what a backend says in its own way -----------------------------------------------------------------
+
+    def wrapped(self, number: Expr, dtype: str) -> Expr:
+        """A tensor that holds a number."""
+        raise NotImplementedError
+
+    def call(self, op: Op) -> Expr:
+        """A call of another emitted function, or of an instance."""
+        raise NotImplementedError
+
+    def covers(self, op: Op) -> bool:
+        """Whether the row of a composite holds for this one's static arguments."""
+        return True
+
+    def takes_numbers(self, operands: Mapping[str, str]) -> bool:
+        """Whether the function of a row takes Python numbers beside tensors."""
+        return operands.keys() == {"a", "b"}
+
+    def literal(self, value: int | float, role: str = "value") -> Expr:
+        return Num(value, role)
+
+    def axes(self, value: Attr, rank: int) -> Expr:
+        """An axis as a person counts it, the last one is -1; or several."""
+        if isinstance(value, tuple):
+            return Seq(tuple(self.axes(each, rank) for each in value))
+        return Word(repr(value)) if value is None else self.axis(int(str(value)), rank)
+
+    def more_slots(self, op: Op) -> Mapping[str, Expr]:
+        """What a row may speak of besides operands and attributes."""
+        return {}
+
+    def layer(self, expr: Expr) -> Expr | None:
+        """An operation as a layer, where the backend has chains of layers."""
+        return None
+
+    # --- the whole ------------------------------------------------------------------------------------------
+
+    def draft(self) -> Draft:
+        if self.function.name == self.program.entry:
+            self.body += checks(self.function)
+        for op in self.function.body:
+            self.operation(op)
+        inputs = tuple(map(self.target, self.function.inputs))
+        named = zip(self.function.outputs, self.function.output_types, strict=True)
+        outputs = tuple(self.target(Value(value, type)) for (_, value), type in named)
+        results = self.results()
+        body = without_dead(self._numbered(self._renamed()), results)
+        needs = self._needs(body, results)
+        return Draft(self.function, inputs, body, results, outputs, needs, self.roles())
+
+    def results(self) -> tuple[Expr, ...]:
+        return tuple(self.tensor(value) for _, value in self.function.outputs)
+
+    def _renamed(self) -> Iterable[Stmt]:
+        """Temporaries that the spec names one step later are none."""
+        for stmt in self.body:
+            named = isinstance(stmt, Assign) and stmt.targets[0].name in self.better
+            yield replace(stmt, temporary=False) if isinstance(stmt, Assign) and named else stmt
+
+    def _numbered(self, body: Iterable[Stmt]) -> list[Stmt]:
+        """Values that carry one name many times over, as in an unrolled loop, are no more than
+        temporaries."""
+        stmts = list(body)
+        names = Counter(plain_name(stmt.targets[0].name) for stmt in stmts if isinstance(stmt, Assign))
+        often = {name for name, count in names.items() if count > 4 and name not in PLAIN_NAMES}
+
+        def loosened(stmt: Stmt) -> Stmt:
+            if not isinstance(stmt, Assign) or plain_name(stmt.targets[0].name) not in often:
+                return stmt
+            return replace(stmt, temporary=stmt.temporary or len(stmt.targets) == 1)
+
+        return list(map(loosened, stmts))
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Telling names for values: of the operand that one is passed as, of what it becomes in the end."""
+        found: dict[str, list[str]] = {value: [plain_name(name)] for value, name in self.better.items()}
+        for op in walk_ops(self.function.body):
+            if op.callee:
+                named = [
+                    (value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES
+                ]
+                several = Counter(value for value, _ in named)
+                for value, name in named:
+                    if several[value] == 1 and self._lacks_name(value):
+                        found.setdefault(value, []).append(name)
+            for out in op.outputs:
+                found.setdefault(out.name, []).extend(self._goal(out.name))
+        return {value: tuple(names) for value, names in found.items()}
+
+    def _lacks_name(self, value: str) -> bool:
+        """Whether the spec itself does not name a value that an operation computes."""
+        return value not in self.producers or self.temporary(value)
+
+    def _goal(self, name: str) -> list[str]:
+        """The name that the spec gives to what a temporary goes into."""
+        while self.temporary(name):
+            readers = self.readers.get(name, [])
+            if len(readers) != 1 or self.uses[name] != 1 or len(readers[0].outputs) != 1:
+                return []
+            last, name = name, readers[0].out.name
+            if self.dtype_of(last) != self.dtype_of(name):
+                return []
+            if not self.temporary(name):
+                return [plain_name(name)]
+        return []
+
+    def temporary(self, name: str) -> bool:
+        """Whether a value is only named after the operation that computes it, or the function that is
+        called."""
+        op = self.producers.get(name)
+        if op is None:
+            return False
+        source = self.program.functions[op.callee].source if op.callee else ""
+        base = plain_name(name)
+        own = (
+            op.op.strip("_"),
+            "call",
+            "",
+            snake(source) if source else "",
+            "y" if op.callee and not op.path else "",
+        )
+        called = base == op.path.rpartition(".")[2]
+        return base in own or name in own or called or self.dialect.is_generated(name)
+
+    def _needs(self, body: Iterable[Stmt], results: tuple[Expr, ...]) -> frozenset[str]:
+        """What the statements read that a plain function has to be given."""
+        known = readable(self.function)
+        needs: set[str] = set()
+        for node in Draft(self.function, (), tuple(body), results).nodes():
+            if isinstance(node, Leaf):
+                needs.add(node.need(self.function))
+            elif isinstance(node, Size) and node.symbol not in known:
+                needs.add(node.symbol)
+        return frozenset(needs - {""})
+
+    def operation(self, op: Op) -> None:
+        """Append the statements of one operation."""
+        if op.outputs and all(value.name in self.skip for value in op.outputs):
+            return
+        if self._on_host(op):
+            return
+        expr = self.expression(op)
+        if expr is not DONE:
+            self.assign(op, expr)
+
+    def expression(self, op: Op) -> Expr:
+        """The operation as an expression; DONE where it has become statements, or a name for another
+        value."""
+        say = self.dialect.forms.get(op.op)
+        found = say(self, op) if say is not None else None
+        if found is not None:
+            return found
+        if op.op in self.dialect.composites and self.covers(op):
+            return self.row(self.dialect.composites[op.op], op)
+        if op.callee:
+            return self.call(op)
+        row = self.dialect.rows.get(op.op) or ops.row(op.op, self.dialect.name)
+        if row is not None:
+            return self.row(row, op)
+        reason = "it has no row for it"
+        raise SpecError(
+            [problems.UNSUPPORTED.at(op.span, backend=self.dialect.name, op=op.op, reason=reason)]
+        )
+
+    def assign(self, op: Op, expr: Expr, outputs: Sequence[Value] = ()) -> None:
+        values = tuple(outputs or op.outputs)
+        temporary = len(values) == 1 and (
+            self.temporary(values[0].name) or values[0].name not in self.producers
+        )
+        first = expr.args[0] if isinstance(expr, Call) and expr.args else None
+        through = first.value if isinstance(first, Ref) else ""
+        self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
+
+    def loop(self, op: Op) -> Loop:
+        """A repeat; its body is drafted as the function's is."""
+        assert op.region is not None
+        inputs = tuple(map(self.tensor, op.inputs))
+        outside, self.body = self.body, []
+        for each in op.region.body:
+            self.operation(each)
+        results = tuple(map(self.tensor, op.region.results))
+        inside, self.body = self.body, outside
+        count, start, step = (
+            int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1))
+        )
+        args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
+        return Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs)
+
+    def target(self, value: Value) -> Target:
+        axes = tuple(_soft(size(axis)) for axis in value.type.axes)
+        return Target(value.name, self.dtype(value.type.dtype), axes)
+
+    # --- operands -------------------------------------------------------------------------------------------
+
+    def dtype(self, name: str) -> str:
+        return self.precision if name == "float" else name
+
+    def dtype_of(self, value: str) -> str:
+        return self.dtype(self.types[value].dtype)
+
+    def dtype_word(self, name: str) -> Word:
+        return Word(self.dialect.dtypes[self.dtype(name)])
+
+    def value(self, name: str) -> Expr:
+        """A value as it is read: a variable, or what it is written as."""
+        return self.inline.get(name, Ref(name))
+
+    def tensor(self, name: str) -> Expr:
+        """A value that must be a tensor."""
+        return self.wrapped(self.inline[name], self.dtype_of(name)) if name in self.host else self.value(name)
+
+    def axis(self, axis: int, rank: int) -> Expr:
+        """An axis as a person counts it: the last one is -1."""
+        axis = axis % rank if rank else axis
+        return Word("-1" if axis == rank - 1 and rank > 1 else str(axis))
+
+    def attribute(self, op: Op, name: str, value: Attr) -> Expr:
+        if isinstance(value, bool) or value is None:
+            return Word(repr(value))
+        if isinstance(value, str):
+            return self.dtype_word(value) if name == "dtype" else Text(value)
+        if name in ("axis", "axes") and op.inputs:
+            return self.axes(value, self.types[op.inputs[0]].rank)
+        if isinstance(value, tuple):
+            return Seq(tuple(self.attribute(op, name, each) for each in value))
+        return size(value, name) if isinstance(value, Dim) else self.literal(value, name)
+
+    def operands(self, op: Op) -> dict[str, str]:
+        """The operands that are there, by their names in the op's definition."""
+        if op.callee:
+            named = [value.name for value in self.program.functions[op.callee].inputs]
+            return dict(zip(named, (name for name in op.inputs if name), strict=True))
+        named = [operand.name for operand in ops.get(op.op).signature.operands]
+        return {name: value for name, value in zip(named, op.inputs, strict=False) if value}
+
+    def row(self, row: str, op: Op) -> Expr:
+        """A row filled with the op's operands and attributes."""
+        slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
+        operands = self.operands(op)
+        loose = self.takes_numbers(operands) and any(name not in self.host for name in operands.values())
+        for name, value in operands.items():
+            slots[name] = self.value(value) if loose else self.tensor(value)
+        return self.without_defaults(template(row, {**slots, **self.more_slots(op)}))
+
+    def without_defaults(self, expr: Expr) -> Expr:
+        """Keyword arguments that say what the function does anyhow are left out."""
+        return without(expr, lambda each: self.dialect.defaults.get(each.name) == text(each.value))
+
+    # --- what Python computes -------------------------------------------------------------------------------
+
+    def number(self, name: str, expr: Expr) -> bool:
+        self.inline[name] = expr
+        self.host.add(name)
+        return True
+
+    def constant(self, value: object, dtype: str, role: str = "value") -> Expr:
+        """A constant as Python writes it for a tensor of that dtype; nested tuples as lists."""
+        if isinstance(value, tuple):
+            return Seq(tuple(self.constant(each, dtype) for each in value), "[]")
+        assert isinstance(value, int | float)
+        if dtype == "bool":
+            return Word(repr(bool(value)))
+        return self.literal(float(value) if dtype in FLOATS else int(value), role)
+
+    def _on_host(self, op: Op) -> bool:
+        """Settle an operation on numbers that Python knows; False if a tensor is involved."""
+        value = self._host_value(op)
+        return value is not None and self.number(op.out.name, value)
+
+    def _host_value(self, op: Op) -> Expr | None:
+        if op.op == "const":
+            return None if op.out.type.rank else self.constant(op.attr("value"), self.dtype_of(op.out.name))
+        if op.op == "size":
+            return size(dim_of(op.attr("dim")))
+        if op.op not in (*self.dialect.host, "cast") or any(name not in self.host for name in op.inputs):
+            return None
+        slots = {key: self.inline[name] for key, name in self.operands(op).items()}
+        if op.op == "cast":
+            return self._cast(slots["x"], self.dtype_of(op.inputs[0]), self.dtype_of(op.out.name))
+        return template(self.dialect.host[op.op], slots)
+
+    def _cast(self, expr: Expr, source: str, to: str) -> Expr:
+        if isinstance(expr, Num):
+            return self.constant(expr.value, to, expr.role)
+        if (to in FLOATS and source != "bool") or source == to:
+            return expr  # an int stands for a float wherever one is asked for
+        return Call(Word("bool" if to == "bool" else "int" if to in INTS else "float"), (expr,))
+
+
+def plain_name(name: str) -> str:
+    """`x` for `x_2`."""
+    return re.sub(r"_\d+$", "", name).strip("_")
+
+
+def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, ...]:
+    """The statements that matter for the results, or have an effect."""
+    live = {name for expr in results for name in refs(expr)}
+    kept: list[Stmt] = []
+    for stmt in reversed(body):
+        if isinstance(stmt, Assign) and not any(target.name in live for target in stmt.targets):
+            continue
+        if isinstance(stmt, Loop):
+            stmt = replace(stmt, body=without_dead(stmt.body, stmt.results))
+        live.update(name for expr in expressions((stmt,)) for name in refs(expr))
+        kept.append(stmt)
+    return tuple(reversed(kept))
+
+
+def _soft(expr: Expr) -> Expr:
+    return transform(expr, lambda node: Num(node.value, node.role, True) if isinstance(node, Num) else node)
+
+
+def dim_of(value: Attr) -> Dim | int:
+    """A size among an op's attributes."""
+    assert isinstance(value, int | Dim)
+    return value

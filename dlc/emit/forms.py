@@ -1,0 +1,213 @@
+"""Forms that backends share: what is the same in NumPy's, PyTorch's and JAX's way to say it. Slices as indices,
+groups of slices that divide a value, other names for a value, parameters, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dlc.emit.draft import DONE, Drafter
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word, size
+from dlc.ir.nodes import Op
+from dlc.types.dims import Dim
+
+Axes = tuple[Dim, ...]
+ZERO, ONE = Dim.of(0), Dim.of(1)
+
+
+# --- expressions --------------------------------------------------------------------------------------------
+
+
+def method(base: Expr, name: str, *args: Expr) -> Expr:
+    """`base.name(args)`."""
+    return Call(Dot(base, name), args)
+
+
+def call(name: str, *args: Expr) -> Expr:
+    """`name(args)`."""
+    return Call(Word(name), args)
+
+
+def words(values: Sequence[int]) -> tuple[Expr, ...]:
+    return tuple(Word(str(value)) for value in values)
+
+
+def sizes(axes: Sequence[Dim], role: str = "size") -> tuple[Expr, ...]:
+    return tuple(size(axis, role) for axis in axes)
+
+
+def entries(op: Op, name: str) -> tuple[int | Dim, ...]:
+    """A list of sizes among an op's attributes."""
+    value = op.attr(name)
+    assert isinstance(value, tuple)
+    return value  # type: ignore[return-value]
+
+
+# --- values -------------------------------------------------------------------------------------------------
+
+
+def alias(d: Drafter, op: Op, name: str) -> Expr:
+    """The result is another name for a value."""
+    found = d.inline[op.out.name] = d.value(name)
+    if name in d.host:
+        d.host.add(op.out.name)
+    elif isinstance(found, Ref) and d.uses[name] == 1 and not d.temporary(op.out.name):
+        d.better[found.value] = op.out.name
+    return DONE
+
+
+def parameter(d: Drafter, op: Op) -> Expr:
+    """A parameter is read where it is used."""
+    d.inline[op.out.name] = Path(op.text("path"), tensor=True)
+    return DONE
+
+
+def reduced(op: Op, rank: int) -> tuple[int, ...]:
+    """The axes that are reduced, as non-negative numbers."""
+    axis = op.attr("axis")
+    if axis is None:
+        return tuple(range(rank))
+    return tuple(int(str(each)) % rank for each in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def stackable(d: Drafter, op: Op) -> list[str]:
+    """What the parts of a concatenation were before each got the axis for it; none if one did not."""
+    axis = op.integer("axis")
+    found = [_before_unsqueeze(d, name, axis) for name in op.inputs]
+    return [name for name in found if name] if all(found) else []
+
+
+def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
+    op = d.producers.get(name)
+    if op is None or op.op != "reshape" or d.uses[name] != 1 or op.inputs[0] in d.host:
+        return None
+    axes = op.out.type.axes
+    fits = axes[axis] == ONE and d.types[op.inputs[0]].axes == (*axes[:axis], *axes[axis + 1 :])
+    return op.inputs[0] if fits else None
+
+
+# --- slices -------------------------------------------------------------------------------------------------
+
+
+def bounds(op: Op) -> tuple[tuple[Dim, ...], tuple[Dim, ...], tuple[int, ...]]:
+    """Start, stop and step of a slice, by axis."""
+    return op.sizes("start"), op.sizes("stop"), op.integers("step")
+
+
+def sliced(d: Drafter, op: Op) -> Expr:
+    """`x[:, :k]`."""
+    (name,) = op.inputs
+    items = [_part(*each) for each in zip(*bounds(op), d.types[name].axes, strict=True)]
+    return alias(d, op, name) if all(item == Cut() for item in items) else at(d.tensor(name), items)
+
+
+def at(base: Expr, items: Sequence[Expr]) -> Expr:
+    """`x[:, :k]`, or `x[..., :k]` where only the last of several axes is cut."""
+    kept = list(items)
+    if len(kept) > 2 and kept[-1] != Cut() and all(item == Cut() for item in kept[:-1]):
+        return At(base, (Word("..."), kept[-1]))
+    return At(base, index(kept))
+
+
+def index(items: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The items of an index without trailing `:`."""
+    kept = list(items)
+    while len(kept) > 1 and kept[-1] == Cut():
+        kept.pop()
+    return tuple(kept)
+
+
+def _part(start: Dim, stop: Dim, step: int, whole: Dim) -> Cut:
+    return Cut(
+        None if start == ZERO else _place(start, whole),
+        None if stop == whole else _place(stop, whole),
+        None if step == 1 else Word(str(step)),
+    )
+
+
+def _place(value: Dim, whole: Dim) -> Expr:
+    """A place, counted from the end where that needs no size."""
+    back = (value - whole).constant
+    if value.constant is None and back is not None and back < 0:
+        return Num(back, "index")
+    return size(value, "index")
+
+
+def element(d: Drafter, op: Op) -> Expr | None:
+    """`x[:, 0]`, where a reshape takes the axis of a slice of one element away; None for other reshapes."""
+    source = d.producers.get(op.inputs[0])
+    if source is None or source.op != "slice" or source.inputs[0] in d.host:
+        return None
+    whole, cut = d.types[source.inputs[0]].axes, source.out.type.axes
+    single = [i for i, (size, of) in enumerate(zip(cut, whole, strict=True)) if size == ONE != of]
+    if not single or tuple(axis for i, axis in enumerate(cut) if i not in single) != op.out.type.axes:
+        return None
+    items = [
+        _place(start, of) if i in single else _part(start, stop, step, of)
+        for i, (start, stop, step, of) in enumerate(zip(*bounds(source), whole, strict=True))
+    ]
+    return at(d.tensor(source.inputs[0]), items)
+
+
+Divide = Callable[[Expr, Sequence[Dim], int, Expr], Expr]
+"""How a value is divided into parts of these sizes (none: into elements) along an axis, given by number and as
+it is counted."""
+
+
+def partition(d: Drafter, op: Op, divide: Divide) -> bool:
+    """Say a group of slices that divides a value along an axis at once: `q, k, v = x.split((8, 4, 4), dim=-1)`.
+    Where each is then freed of that axis, of size 1, the parts are those. `op` is the first of the group; False
+    where there is none."""
+    name = op.inputs[0]
+    parts = [each for each in d.readers.get(name, ()) if each.op == "slice"]
+    axis = _divided(d, parts)
+    if axis is None or parts[0] is not op or name in d.host:
+        return False
+    bare = [_freed(d, each, axis) for each in parts]
+    freed = [each.out for each in bare if each is not None]
+    outputs = freed if len(freed) == len(parts) else [each.out for each in parts]
+    lengths = [] if outputs is freed else [each.type.axes[axis] for each in outputs]
+    d.assign(op, divide(d.tensor(name), lengths, axis, d.axis(axis, d.types[name].rank)), outputs)
+    d.skip.update(each.name for each in (*outputs, *(part.out for part in parts)))
+    return True
+
+
+def _divided(d: Drafter, parts: Sequence[Op]) -> int | None:
+    """The axis that slices of one value divide without gap or overlap, in order."""
+    if len(parts) < 2 or len({d.block[part.out.name] for part in parts}) > 1:
+        return None
+    whole = d.types[parts[0].inputs[0]].axes
+    ranges = [bounds(each) for each in parts]
+    cut = {i for s, e, _ in ranges for i in range(len(whole)) if s[i] != ZERO or e[i] != whole[i]}
+    if len(cut) != 1 or any(step != 1 for _, _, steps in ranges for step in steps):
+        return None
+    (axis,) = cut
+    edges = [ZERO, *(stop[axis] for _, stop, _ in ranges)]
+    fits = all(start[axis] == edge for (start, _, _), edge in zip(ranges, edges, strict=False))
+    return axis if fits and edges[-1] == whole[axis] else None
+
+
+def _freed(d: Drafter, part: Op, axis: int) -> Op | None:
+    """The only reader of a slice, if it takes the axis of size 1 away."""
+    readers = d.readers.get(part.out.name, ())
+    axes = part.out.type.axes
+    if len(readers) != 1 or d.uses[part.out.name] != 1 or readers[0].op != "reshape" or axes[axis] != ONE:
+        return None
+    return readers[0] if readers[0].out.type.axes == (*axes[:axis], *axes[axis + 1 :]) else None
+
+
+# --- shapes -------------------------------------------------------------------------------------------------
+
+
+def moved(op: Op) -> tuple[tuple[int, ...], list[int]]:
+    """The axes of a permutation, and those that are not in their place."""
+    axes = op.integers("axes")
+    return axes, [i for i, axis in enumerate(axes) if i != axis]
+
+
+def listed(d: Drafter, name: str) -> Expr | None:
+    """A short constant list of places, as Python writes it."""
+    op = d.producers.get(name)
+    value = op.attr("value") if op is not None and op.op == "const" else None
+    if not isinstance(value, tuple) or len(value) > 16 or any(isinstance(each, tuple) for each in value):
+        return None
+    return Seq(tuple(Word(str(each)) for each in value), "[]")

@@ -1,0 +1,209 @@
+"""What is nested where it is read, and what stays a statement.
+
+A value that the spec has named keeps its statement. One that it has not stands where it is read, as long as the
+line stays short and calls do not nest deeply.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.checks import Check
+from dlc.emit.layout import INDENT
+from dlc.emit.statements import Assign, Loop, Stmt, Store, expressions
+from dlc.emit.tree import Call, Dot, Expr, Heavy, Make, Ref, Seq, Word, children, refs, text, transform
+
+WIDTH = 88  # of a line with nested calls; the formatter allows 100
+MAX_DEPTH = 3  # calls within calls
+END = 1_000_000_000
+
+
+def depth(expr: Expr) -> int:
+    """How deep calls nest. A chain of methods counts as one call, a class of ours as two."""
+    match expr:
+        case Call(Heavy(), args):
+            return 2 + max((depth(arg) for arg in args), default=0)
+        case Call(Dot(inner), args):
+            return max(depth(inner), 1 + max((depth(arg) for arg in args), default=0))
+        case Call(_, args) | Make(_, args):
+            return 1 + max((depth(arg) for arg in args), default=0)
+    return max((depth(child) for child in children(expr)), default=0)
+
+
+def substitute(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+    return transform(expr, lambda node: values.get(node.value, node) if isinstance(node, Ref) else node)
+
+
+def _plain(expr: Expr) -> str:
+    """The text with short names for variables, to see how long it gets."""
+    return text(transform(expr, lambda node: Word("x") if isinstance(node, Ref) else node))
+
+
+def _fits(expr: Expr, indent: int) -> bool:
+    match expr:
+        case Call(Word(), (Seq(items, "[]"), *_)) if len(items) > 2:
+            # Parts that are short each may stand on lines of their own.
+            return all(_fits(item, indent + 2) for item in items)
+    return depth(expr) <= MAX_DEPTH and len(INDENT) * indent + len("x = ") + len(_plain(expr)) <= WIDTH
+
+
+@dataclass
+class Nesting:
+    """Puts temporaries where they are read. `reads` counts how often each value is read in the whole
+    function; `is_layer` tells calls of parts that hold parameters."""
+
+    reads: Counter[str]
+    is_layer: Callable[[Expr], bool]
+    inner: dict[str, Assign] = field(default_factory=dict)
+    """For a temporary, the only one that has been put into it, and the expression without (`bare`)."""
+    bare: dict[str, Expr] = field(default_factory=dict)
+
+    def block(
+        self, body: Sequence[Stmt], results: Sequence[Expr], indent: int
+    ) -> tuple[list[Stmt], list[Expr]]:
+        here = Counter(name for stmt in body for expr in direct(stmt) for name in refs(expr))
+        here.update(name for expr in results for name in refs(expr))
+        pending: dict[str, Assign] = {}
+        done: list[Stmt] = []
+        for stmt in body:
+            if isinstance(stmt, Store | Check | Loop):
+                self._flush(pending, done, stmt)
+            stmt = self._settled(stmt, pending, done, indent)
+            if isinstance(stmt, Assign) and self._may_wait(stmt, here):
+                pending[stmt.targets[0].name] = stmt
+            else:
+                done.append(stmt)
+        return done, self._returned(results, pending, done, indent)
+
+    def _may_wait(self, stmt: Assign, here: Counter[str]) -> bool:
+        name = stmt.targets[0].name
+        return stmt.temporary and len(stmt.targets) == 1 and self.reads[name] == 1 and here[name] == 1
+
+    def _flush(self, pending: dict[str, Assign], done: list[Stmt], stmt: Stmt) -> None:
+        """Statements with an effect keep their place: what is read only after them is computed before."""
+        read = {name for expr in direct(stmt) for name in refs(expr)}
+        for name in [name for name in pending if name not in read]:
+            done.append(pending.pop(name))
+
+    def _settled(self, stmt: Stmt, pending: dict[str, Assign], done: list[Stmt], indent: int) -> Stmt:
+        """The statement with the temporaries that it reads put in."""
+        match stmt:
+            case Assign(expr=expr):
+                waiting = dict(pending)
+                filled = replace(stmt, expr=self._filled(expr, pending, done, indent))
+                put = [
+                    name
+                    for name in refs(expr)
+                    if name in waiting and waiting[name] not in done and name not in pending
+                ]
+                if len(put) == 1:
+                    self.inner[stmt.targets[0].name] = waiting[put[0]]
+                    self.bare[stmt.targets[0].name] = expr
+                return filled
+            case Check(condition=expr):
+                return replace(
+                    stmt, condition=self._filled(expr, pending, done, indent)
+                )  # its message reads sizes only
+            case Store(value=expr):
+                return replace(stmt, value=self._filled(expr, pending, done, indent))
+            case Loop():
+                inputs = tuple(self._filled(expr, pending, done, indent) for expr in stmt.inputs)
+                inside, results = self.block(stmt.body, stmt.results, indent + 1)
+                return replace(stmt, inputs=inputs, body=tuple(inside), results=tuple(results))
+
+    def _filled(self, expr: Expr, pending: dict[str, Assign], done: list[Stmt], indent: int) -> Expr:
+        nested = [name for name in refs(expr) if name in pending]
+        while nested:
+            whole = substitute(expr, {name: pending[name].expr for name in nested})
+            if _fits(whole, indent):
+                break
+            # The one that makes it longest becomes a statement; those read before it go first.
+            worst = max(nested, key=lambda name: (depth(pending[name].expr), len(_plain(pending[name].expr))))
+            if not self._opened(expr, worst, pending, done):
+                nested.remove(worst)
+                done.append(pending.pop(worst))
+        found = {name: pending.pop(name).expr for name in nested}
+        return substitute(expr, found)
+
+    def _opened(self, expr: Expr, name: str, pending: dict[str, Assign], done: list[Stmt]) -> bool:
+        """Break a chain between a function and the layer that follows it: `x = F.relu(self.fc1(x))`, and then
+        `F.relu(self.fc2(x))`, rather than `self.fc2(F.relu(self.fc1(x)))` and a function of that."""
+        outer = pending[name]
+        inner = self.inner.get(name)
+        if inner is None or self.is_layer(expr) or not self.is_layer(outer.expr) or self.is_layer(inner.expr):
+            return False
+        done.append(inner)
+        del self.inner[name]
+        pending[name] = replace(outer, expr=self.bare[name])
+        return True
+
+    def _returned(
+        self, results: Sequence[Expr], pending: dict[str, Assign], done: list[Stmt], indent: int
+    ) -> list[Expr]:
+        if not pending and len(results) == 1 and done:
+            results = [self._last(results[0], done, indent)]
+        found = [self._filled(expr, pending, done, indent + 1) for expr in results]
+        done.extend(pending.values())
+        return found
+
+    def _last(self, result: Expr, done: list[Stmt], indent: int) -> Expr:
+        """`return self.conv(x)` instead of `y = self.conv(x)` and `return y`."""
+        last = done[-1]
+        if not isinstance(last, Assign) or len(last.targets) != 1 or result != Ref(last.targets[0].name):
+            return result
+        long = 4 * indent + len("return ") + len(_plain(last.expr)) > 96
+        if self.reads[last.targets[0].name] != 1 or (long and not isinstance(last.expr, Call)):
+            return result
+        done.pop()
+        return last.expr
+
+
+def direct(stmt: Stmt) -> Iterable[Expr]:
+    """The expressions that a statement evaluates itself, not those inside a loop."""
+    return stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
+
+
+# --- reads --------------------------------------------------------------------------------------------------
+
+
+def last_reads(body: Sequence[Stmt], results: Iterable[Expr]) -> dict[str, int]:
+    """Where each value is read for the last time: statements are counted, a loop counts again at its end, and
+    what it reads from outside is read until there."""
+    last: dict[str, int] = {}
+    _Positions(last).count(body, 0)
+    last.update((name, END) for expr in results for name in refs(expr))
+    return last
+
+
+@dataclass
+class _Positions:
+    last: dict[str, int]
+
+    def count(self, body: Sequence[Stmt], at: int) -> int:
+        for stmt in body:
+            at += 1
+            for expr in direct(stmt):
+                self.last.update((name, at) for name in refs(expr))
+            if isinstance(stmt, Loop):
+                at = self._loop(stmt, at)
+        return at
+
+    def _loop(self, loop: Loop, at: int) -> int:
+        own = {target.name for target in loop.args} | set(_defined(loop.body))
+        inside: dict[str, int] = {}
+        end = _Positions(inside).count(loop.body, at) + 1
+        inside.update((name, end) for expr in loop.results for name in refs(expr))
+        self.last.update((name, at if name in own else end) for name, at in inside.items())
+        return end
+
+
+def _defined(body: Iterable[Stmt]) -> Iterator[str]:
+    for stmt in body:
+        match stmt:
+            case Assign(targets=targets):
+                yield from (target.name for target in targets)
+            case Loop():
+                yield from (target.name for target in (*stmt.args, *stmt.outputs))
+                yield from _defined(stmt.body)

@@ -1,0 +1,187 @@
+"""Statements of a draft: what a function does, as trees, before values have variables and parts have places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dlc.emit.checks import Check
+from dlc.emit.tree import Expr, Word, walk
+from dlc.ir.nodes import Function
+
+NOWHERE = Word("")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A value that a statement computes; `axes` are its sizes, for the comment behind it."""
+
+    name: str
+    dtype: str
+    axes: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """`layer` is the same as a layer for a chain of layers, if there is one; it would be applied to `through`.
+    A value without a name of its own in the spec (`temporary`) may be nested where it is used."""
+
+    targets: tuple[Target, ...]
+    expr: Expr
+    temporary: bool = False
+    layer: Expr | None = None
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
+    `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled.
+    A backend may have more `results` than `args`: what it keeps of every turn."""
+
+    count: Expr
+    start: int
+    step: int
+    args: tuple[Target, ...]
+    inputs: tuple[Expr, ...]
+    body: tuple[Stmt, ...]
+    results: tuple[Expr, ...]
+    outputs: tuple[Target, ...]
+    variable: str = "_"
+    source: Expr = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A buffer's new value."""
+
+    path: Expr
+    value: Expr
+
+
+Stmt = Assign | Loop | Check | Store
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A function as statements. `needs` is what it is passed besides its operands: dims that no input has,
+    what the backend's leaves ask for. `roles` are telling names of operands that values become: `q` of an
+    attention. `results` may go on after those of the `outputs`, with what a backend gives besides."""
+
+    function: Function
+    inputs: tuple[Target, ...]
+    body: tuple[Stmt, ...]
+    results: tuple[Expr, ...]
+    outputs: tuple[Target, ...] = ()
+    needs: frozenset[str] = frozenset()
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def expressions(self) -> Iterator[Expr]:
+        """Every expression, in order."""
+        yield from expressions(self.body)
+        yield from self.results
+
+    def nodes(self) -> Iterator[Expr]:
+        """Every node of every expression."""
+        return (node for expr in self.expressions() for node in walk(expr))
+
+    def targets(self) -> Iterator[Target]:
+        """Every value with its shape, in order."""
+        yield from self.inputs
+        yield from targets(self.body)
+        yield from self.outputs
+
+    def rewritten(self, change: Callable[[Expr], Expr]) -> Draft:
+        """The draft with every expression changed, in the order of `expressions`."""
+        body = rewritten(self.body, change)
+        return replace(self, body=body, results=tuple(map(change, self.results)))
+
+    def reshaped(self, shapes: Iterator[tuple[Expr, ...]]) -> Draft:
+        """The draft with the axes of its values replaced, in the order of `targets`."""
+        inputs = _with_axes(self.inputs, shapes)
+        body = _reshaped(self.body, shapes)
+        return replace(self, inputs=inputs, body=body, outputs=_with_axes(self.outputs, shapes))
+
+
+def expressions(body: Iterable[Stmt]) -> Iterator[Expr]:
+    """Every expression of the statements, in order."""
+    for stmt in body:
+        match stmt:
+            case Assign(expr=expr):
+                yield expr
+            case Check():
+                yield stmt.condition
+                yield from stmt.shown
+            case Store(path, value):
+                yield path
+                yield value
+            case Loop():
+                yield stmt.count
+                yield stmt.source
+                yield from stmt.inputs
+                yield from expressions(stmt.body)
+                yield from stmt.results
+
+
+def rewritten(body: Iterable[Stmt], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
+    """The statements with every expression changed, in the order of `expressions`."""
+    return tuple(_rewritten(stmt, change) for stmt in body)
+
+
+def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
+    match stmt:
+        case Assign():
+            return replace(stmt, expr=change(stmt.expr))
+        case Check():
+            return Check(change(stmt.condition), stmt.message, tuple(map(change, stmt.shown)))
+        case Store():
+            return Store(change(stmt.path), change(stmt.value))
+        case Loop():
+            count, source = change(stmt.count), change(stmt.source)
+            inputs = tuple(map(change, stmt.inputs))
+            body = rewritten(stmt.body, change)
+            results = tuple(map(change, stmt.results))
+            return replace(stmt, count=count, source=source, inputs=inputs, body=body, results=results)
+
+
+def targets(body: Iterable[Stmt]) -> Iterator[Target]:
+    """Every value that the statements compute or carry."""
+    for stmt in body:
+        match stmt:
+            case Assign():
+                yield from stmt.targets
+            case Loop():
+                yield from (*stmt.args, *stmt.outputs)
+                yield from targets(stmt.body)
+
+
+def _with_axes(values: Iterable[Target], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Target, ...]:
+    return tuple(replace(each, axes=next(shapes)) for each in values)
+
+
+def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Stmt, ...]:
+    done: list[Stmt] = []
+    for stmt in body:
+        match stmt:
+            case Assign():
+                stmt = replace(stmt, targets=_with_axes(stmt.targets, shapes))
+            case Loop():
+                args, outputs = _with_axes(stmt.args, shapes), _with_axes(stmt.outputs, shapes)
+                stmt = replace(stmt, args=args, outputs=outputs, body=_reshaped(stmt.body, shapes))
+        done.append(stmt)
+    return tuple(done)
+
+
+def outline(body: Iterable[Stmt]) -> tuple[object, ...]:
+    """The statements' kinds and how many results each has: what drafts share that differ only in their
+    expressions."""
+    found: list[object] = []
+    for stmt in body:
+        match stmt:
+            case Assign():
+                found.append((len(stmt.targets), tuple(each.dtype for each in stmt.targets)))
+            case Loop():
+                found.append((stmt.start, stmt.step, len(stmt.args), outline(stmt.body)))
+            case _:
+                found.append(type(stmt).__name__ + getattr(stmt, "message", ""))
+    return tuple(found)
