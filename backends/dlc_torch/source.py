@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dlc.emit.body import Body, Lines, shapes_text
+from dlc.emit.body import Body, Lines, shapes_text, with_words
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.python import docstring, number
@@ -94,11 +94,11 @@ class Source:
         if not is_main or self.init_weights is None:
             return []
         names = {name: f"self.{attribute}" for name, attribute in attributes.items()}
-        return ["", *self.init_weights.lines(lambda expr: _named(expr, names))]
+        return ["", *self.init_weights.lines(lambda expr: _made(with_words(expr, names)))]
 
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
         lines = layout(f"def __init__({', '.join(['self', *_signature(made, is_main)])}) -> None:", 1)
-        inner = ", ".join(text(_named(layer, {})) for layer in layers)
+        inner = ", ".join(text(_made(layer)) for layer in layers)
         lines += layout(f"super().__init__({inner})", 2)
         attributes = self._attributes(made, [], is_main)
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
@@ -127,7 +127,7 @@ class Source:
         lines = [*layout(f"def __init__({signature}) -> None:", 1), f"{INDENT * 2}super().__init__()"]
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
         for init in made.unit.inits:
-            expr = text(_named(init.expr, {}))
+            expr = text(_made(init.expr))
             target = init.label if init.local else f"self.{init.label}"
             lines += layout(f"{target} = {expr}" if init.label else expr, 2)
         if is_main:
@@ -242,17 +242,14 @@ def _signature(made: Class, is_main: bool) -> list[str]:
 def _settled(expr: Expr, leaves: Mapping[type[Expr], str]) -> Expr:
     """The expression with what a leaf of a kind stands for, and calls of our own classes as a person passes
     them."""
-    return _named(transform(expr, lambda node: Word(leaves[type(node)]) if type(node) in leaves else node))
+    return _made(transform(expr, lambda node: Word(leaves[type(node)]) if type(node) in leaves else node))
 
 
-def _named(expr: Expr, attributes: Mapping[str, str] | None = None) -> Expr:
-    """The expression with the constructor's arguments by name, and calls of our own classes as a person
-    passes them."""
+def _made(expr: Expr) -> Expr:
+    """The expression with calls of our own classes as a person passes their arguments."""
 
     def change(node: Expr) -> Expr:
         match node:
-            case Arg(name) if attributes is not None:
-                return Word(attributes.get(name, name))
             case Call(Word(function), args) if function[:1].isupper() and "." not in function:
                 return Call(Word(function), _positional(args))
         return node
@@ -264,7 +261,7 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """The first two arguments of a constructor by place, and all if each is passed on under its own name. Those that may
     be left out are named."""
     keywords = [arg for arg in args if isinstance(arg, Keyword)]
-    same = all(isinstance(each.value, Word) and each.value.text == each.name for each in keywords)
+    same = all(text(each.value) == each.name for each in keywords)
     numbers = len(args) > 4 and all(isinstance(each.value, Num) for each in keywords)
     count = len(args) if (same and len(args) <= 8) or numbers else 2
     return tuple(

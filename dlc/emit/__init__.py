@@ -1,10 +1,14 @@
-"""What the backends that emit Python source share; framework-free.
+"""What the backends that emit Python source share; framework-free. In the order in which a function passes:
 
-python.py    literals, docstrings, comments: text that is safe to stand in source
-layout.py    the formatter's line breaks, without the formatter
-names.py     checked identifiers, and variable names that are reused as a person would
-sizes.py     where a function's dims can be read from the shapes of its inputs
-tree.py      expressions as trees with numbers as leaves, rows (templates) as data
-body.py      a function's operations as statements: what is nested where it is used, what gets a name
-grouping.py  instantiations of one module that differ only in numbers, as one function with parameters
+python.py, layout.py    literals and comments that are safe in source; the formatter's line breaks
+names.py, sizes.py      checked identifiers and variables; where a function's dims can be read
+tree.py                 expressions as trees: leaves that are settled later, rows (templates) as data
+checks.py               what a model asks of its inputs' sizes
+statements.py           a function's body: assignments, loops, checks, new values of buffers, over trees
+draft.py, forms.py      operations as statements, by a backend's dialect: rows, composites, forms
+initial.py              initial values as the distributions that they are
+nesting.py              what is written where it is read, and what stays a statement
+write.py, body.py       which variable a value gets; lines; sizes that are read first
+
+`docs/extending.md` says which files a backend has besides.
 """

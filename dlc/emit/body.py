@@ -12,7 +12,7 @@ from dlc.emit.names import Variables, base, identifier, plain, unique
 from dlc.emit.nesting import Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.statements import Draft, Loop, Stmt
-from dlc.emit.tree import Expr, Size, refs, text, walk
+from dlc.emit.tree import Arg, Expr, Size, Word, refs, text, transform, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
@@ -32,6 +32,8 @@ class Body:
         words: Mapping[str, str] | None = None,
         writer: Callable[..., Writer] = Writer,
     ) -> None:
+        if words:
+            draft = draft.rewritten(lambda expr: with_words(expr, words))
         self.draft, self.dialect = draft, dialect
         reads = Counter(name for expr in draft.expressions() for name in refs(expr))
         body, self.results = Nesting(reads, dialect.is_layer).block(draft.body, draft.results, indent)
@@ -42,8 +44,7 @@ class Body:
         self.inputs = [
             self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
         ]
-        names = {**self.sizes, **(words or {})}
-        self.writer = writer(self.variables, indent, dialect.is_generated, self.inputs, names)
+        self.writer = writer(self.variables, indent, dialect.is_generated, self.inputs, self.sizes)
         for target, name in zip(draft.inputs, self.inputs, strict=True):
             self.writer.shapes[name] = shape_text(target)
             self.writer.dtypes[target.name] = target.dtype
@@ -90,6 +91,18 @@ class Body:
             ((axis, name),) = axes.items()
             return f"{name} = {self.inputs[input]}.shape[{axis}]"
         return f"{', '.join(axes.get(i, '_') for i in range(rank))} = {self.inputs[input]}.shape"
+
+
+def with_words(expr: Expr, words: Mapping[str, str]) -> Expr:
+    """The expression with static arguments as the function reads them: by name, or `self.heads`."""
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Arg(name) | Size(name) if name in words:
+                return Word(words[name])
+        return node
+
+    return transform(expr, change)
 
 
 def needed_sizes(exprs: Iterable[Expr]) -> list[str]:

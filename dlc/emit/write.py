@@ -34,8 +34,7 @@ from dlc.emit.tree import (
 
 @dataclass
 class Writer:
-    """Writes the body of one method or function, `indent` levels in. `sizes` tell how dims and arguments are
-    read."""
+    """Writes the body of one method or function, `indent` levels in. `sizes` tell how dims are read."""
 
     variables: Variables
     indent: int

@@ -115,8 +115,9 @@ def test_names() -> None:
 
 
 def test_a_name_is_free_when_its_value_has_been_read() -> None:
-    variables = Variables({"x": 1, "x_2": 1, "x_3": 1})
-    assert variables.hold("x", ["x"]) == "x"
-    assert variables.hold("x_2", ["x"]) == "x_2"
-    variables.read("x")
-    assert variables.hold("x_3", ["x"]) == "x"
+    variables = Variables({"x": 2, "x_2": 3, "x_3": 4})
+    assert variables.give("x", ["x"], at=0) == "x"
+    assert variables.give("x_2", ["x"], at=1) == "x_2"
+    assert variables.give("x_3", ["x"], at=2) == "x"
+    assert variables.keep("x", at=2) == "x_3"
+    assert variables.give("x_4", ["x", "y"], at=9) == "x"

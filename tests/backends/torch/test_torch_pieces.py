@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from dlc_torch.initial import Form, recognise
-from dlc_torch.solve import Arg, Column, Solution, solve
+from dlc_torch.solve import Column, Solution, solve
 from dlc_torch.structure import TAKEN, TAKEN_IN_DICT
 
-from dlc.emit.tree import Expr, Word, text, transform
+from dlc.emit.initial import Form, recognise
+from dlc.emit.tree import Arg, Expr, Word, text, transform
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function
 

@@ -88,11 +88,11 @@ class BERT(nn.Module):
         B, T = input_ids.shape
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        index = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)  # i64[B, T]
+        token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)  # i64[B, T]
         mask = (attention_mask != 0)[:, None, None]  # bool[B, 1, 1, T]
-        index_2 = torch.arange(T, device=input_ids.device)  # i64[T]
-        x = self.embeddings["position_embeddings"](index_2)  # [T, d]
-        y = self.embeddings["token_type_embeddings"](index)  # [B, T, d]
+        index = torch.arange(T, device=input_ids.device)  # i64[T]
+        x = self.embeddings["position_embeddings"](index)  # [T, d]
+        y = self.embeddings["token_type_embeddings"](token_type_ids)  # [B, T, d]
         x = self.embeddings["word_embeddings"](input_ids) + x + y
         x = F.dropout(self.embeddings["LayerNorm"](x), self.p, training=self.training)
         for layer in self.encoder["layer"].children():

@@ -84,8 +84,8 @@ class EncoderBlock(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         # x: [B, S, d], bias: [heads, S, S] -> [B, S, d]
-        memory = self.layer.get_submodule("0.layer_norm")(x)
-        y = self.layer.get_submodule("0.SelfAttention")(memory, memory, bias)
+        y = self.layer.get_submodule("0.layer_norm")(x)
+        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer.get_submodule("1.layer_norm")(x)
         y = self.layer.get_submodule("1.DenseReluDense")(y)
