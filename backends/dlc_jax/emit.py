@@ -14,6 +14,7 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Make
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program
 from dlc.ir.splice import prefixed
 from dlc_jax import methods, rows

@@ -27,6 +27,7 @@ from dlc.emit.forms import (
 )
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Seq, Text, Word, size, text
 from dlc.ir.index import has_index
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 from dlc_jax import rows
@@ -63,14 +64,15 @@ def require(d: JaxDrafter, op: Op) -> Expr:
     return DONE
 
 
-def repeat(d: JaxDrafter, op: Op) -> Expr:
+def loop(d: JaxDrafter, op: Op) -> Expr | None:
     """A loop whose turns also give the new values of buffers. How many turns it takes is no argument."""
     outside, buffers = d.stored, d.buffers
     d.stored, d.buffers = [], {path: value for path, value in buffers.items() if not has_index(path)}
-    loop = d.loop(op)
-    d.body.append(replace(loop, count=Word(text(loop.count)), results=(*loop.results, *d.stored)))
+    found = d.loop(op)
+    if found is not None:
+        d.body.append(replace(found, count=Word(text(found.count)), results=(*found.results, *d.stored)))
     d.stored, d.buffers = outside, buffers
-    return DONE
+    return None if found is None else DONE
 
 
 def const(d: JaxDrafter, op: Op) -> Expr:
@@ -285,7 +287,7 @@ SAY: Mapping[str, Say] = {
     "param": param,
     "update": update,
     "require": require,
-    "repeat": repeat,
+    LOOP: loop,
     "const": const,
     "cast": cast,
     "full": full,

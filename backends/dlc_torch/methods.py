@@ -25,6 +25,8 @@ from dlc.emit.tree import (
     template,
     text,
 )
+from dlc.ir.loops import LOOP
+from dlc.ir.loops import Loop as LoopOp
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
@@ -61,9 +63,10 @@ def require(d: TorchDrafter, op: Op) -> Expr:
     return DONE
 
 
-def repeat(d: TorchDrafter, op: Op) -> Expr:
-    d.body.append(d.loop(op))
-    return DONE
+def loop(d: TorchDrafter, op: Op) -> Expr | None:
+    found = d.loop(op)
+    d.body += [found] if found is not None else []
+    return None if found is None else DONE
 
 
 # --- elementwise --------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ from dlc.emit.tree import (
     transform,
     without,
 )
+from dlc.ir import loops
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
@@ -46,7 +48,7 @@ from dlc.types.tensor import FLOATS, INTS, TensorType
 # Names of operands that say nothing about what is passed.
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
 # Names of values that only say which operation made them, in any backend.
-OPERATIONS = frozenset({"conv", "reshape", "slice", "permute", "concat", "where", "repeat"})
+OPERATIONS = frozenset({"conv", "reshape", "slice", "permute", "concat", "where", LOOP})
 
 Say = Callable[[Any, Op], "Expr | None"]
 """A form: how a backend's drafter says an operation; None where it is not covered in this form, DONE where it
@@ -299,18 +301,17 @@ class Drafter:
         through = first.value if isinstance(first, Ref) else ""
         self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
 
-    def loop(self, op: Op) -> Loop:
-        """A repeat; its body is drafted as the function's is."""
-        assert op.region is not None
+    def loop(self, op: Op) -> Loop | None:
+        """A loop over layers; its body is drafted as the function's is. None for any other."""
+        if not loops.Loop.of(op).is_plain or op.region is None:
+            return None
         inputs = tuple(map(self.tensor, op.inputs))
         outside, self.body = self.body, []
         for each in op.region.body:
             self.operation(each)
         results = tuple(map(self.tensor, op.region.results))
         inside, self.body = self.body, outside
-        count, start, step = (
-            int(str(op.attr(name, default))) for name, default in (("count", 0), ("start", 0), ("step", 1))
-        )
+        count, start, step = op.integer("count"), op.integer("start"), op.integer("step")
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
         return Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs)
 
