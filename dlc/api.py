@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.calls import entries
-from dlc.elaborate.elaborator import Elaborator
-from dlc.elaborate.frame import ElabError, Silent
-from dlc.elaborate.names import named
-from dlc.elaborate.programs import EntryPoint, build, point_of
-from dlc.elaborate.project import Project, Unit, library_sources
-from dlc.elaborate.train import TrainPlan, build_plan
-from dlc.elaborate.values import Definition, PresetRef
+from dlc.elaborate.base.project import Project, library_sources
+from dlc.elaborate.base.units import Definition, Unit, entries
+from dlc.elaborate.base.values import PresetRef
+from dlc.elaborate.checks.plan import TrainPlan
+from dlc.elaborate.checks.train import build_plan
+from dlc.elaborate.names.lookup import named
+from dlc.elaborate.programs.build import EntryPoint, build, point_of
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.reports.report import ElabError, Silent
+from dlc.elaborate.state.body import static_body
 from dlc.ir.nodes import Parameter, Program, Value
 from dlc.syntax import ast
 
@@ -106,8 +108,8 @@ class Spec:
 
     def _model(self, name: str, item: Any, entry: str) -> Model:
         elaborator = Elaborator(self.project)
-        frame = elaborator.static_frame(self.unit)
-        found = frame.guarded(lambda: named(frame, self.unit, name, NO_SPAN))
+        body = static_body(elaborator, self.unit)
+        found = body.report.guarded(lambda: named(body, self.unit, name, NO_SPAN))
         if elaborator.diagnostics:
             self.fail(*elaborator.diagnostics)
         usable = isinstance(found, PresetRef) or (
@@ -139,7 +141,7 @@ class Spec:
 
     def check(self) -> tuple[Diagnostic, ...]:
         """All that is wrong with the file: every model, preset, train block and test block."""
-        from dlc.elaborate.check import check_unit
+        from dlc.elaborate.checks.file import check_unit
 
         return check_unit(self.project, self.unit)
 

@@ -38,8 +38,8 @@ RANK = {part: rank for rank, row in enumerate(ROWS) for part in row}
 
 # What looks back, and why: each at its use, inside a function.
 BACK = {
-    ("dlc/elaborate/measures.py", "analysis"): "`parameters(m)` in a test block counts a program",
-    ("dlc/elaborate/tests.py", "runtime"): "tensors in a test block are computed by the interpreter",
+    ("dlc/elaborate/checks/measures.py", "analysis"): "`parameters(m)` in a test block counts a program",
+    ("dlc/elaborate/checks/tests.py", "runtime"): "tensors in a test block are computed by the interpreter",
     ("dlc/runtime/training_setup.py", "api"): "a network of a train block is emitted as the model that it is",
     ("dlc/runtime/training_data.py", "api"): "diagnostics of data show the spec's text",
 }
@@ -201,3 +201,120 @@ def test_no_file_names_a_path_of_a_machine() -> None:
     for path in texts():
         found = MACHINE.search(path.read_text(encoding="utf-8", errors="replace"))
         assert found is None, f"{path.relative_to(ROOT)} names {found.group() if found else ''}…"
+
+
+# --- circles -----------------------------------------------------------------------------------------------------
+
+# Files that import each other, three or more of them, and why. Imports inside functions, under TYPE_CHECKING and by
+# importlib count: what needs each other can't be read, tested or changed alone.
+CIRCLES: dict[frozenset[str], str] = {
+    frozenset({"dlc.ir.builder", "dlc.ops", "dlc.ops.definition", "dlc.ops.signature"}): (
+        "a builder infers types by the ops' declarations, which are themselves written with the builder's values"
+    ),
+    frozenset(
+        {
+            "dlc",
+            "dlc.api",
+            "dlc.runtime.compile",
+            "dlc.runtime.gradients",
+            "dlc.runtime.training",
+            "dlc.runtime.training_data",
+            "dlc.runtime.training_setup",
+            "dlc.runtime.variants",
+            "dlc.runtime.verify",
+        }
+    ): "the runtime takes models, which the door `dlc.api` defines",
+    frozenset(
+        {"dlc_onnx.functions", "dlc_onnx.layers", "dlc_onnx.methods"}
+    ): "a layer's function holds layers",
+}
+
+
+def module_of(path: Path) -> str:
+    words = path.relative_to(ROOT).with_suffix("").parts
+    words = words[1:] if words[0] == "backends" else words
+    return ".".join(words[:-1] if words[-1] == "__init__" else words)
+
+
+@cache
+def import_graph() -> dict[str, set[str]]:
+    """Which modules each module imports, wherever in the file and by whatever means."""
+    known = {module_of(path): path for path in sources()}
+    return {name: set(_targets(path, known)) - {name} for name, path in known.items()}
+
+
+def _targets(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                for alias in names:
+                    inner = f"{module}.{alias.name}"
+                    yield from {inner if inner in known else module} & known.keys()
+            case ast.Import(names=names):
+                yield from {alias.name for alias in names} & known.keys()
+            case ast.Call(func=ast.Attribute(attr="import_module"), args=[ast.Constant(value=str(name)), *_]):
+                yield from {name} & known.keys()
+
+
+def circles(graph: dict[str, set[str]]) -> Iterator[frozenset[str]]:
+    """Sets of modules that reach each other (Tarjan's strongly connected components), of two and more."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[frozenset[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[name] = min(low[name], low[other])
+        if low[name] == index[name]:
+            circle = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            found.append(frozenset(circle))
+
+    for name in sorted(graph):
+        if name not in index:
+            visit(name)
+    return (each for each in found if len(each) > 1)
+
+
+def test_no_circle_of_more_than_two_files() -> None:
+    large = {each for each in circles(import_graph()) if len(each) > 2}
+    assert large <= CIRCLES.keys(), f"new circles: {[sorted(each) for each in large - CIRCLES.keys()]}"
+    assert large >= CIRCLES.keys(), (
+        f"gone, take them out of the list: {[*map(sorted, CIRCLES.keys() - large)]}"
+    )
+
+
+# The folders of elaboration, each of which knows only those before it.
+LAYERS = (
+    "base",
+    "reports",
+    "types",
+    "state",
+    "tensors",
+    "names",
+    "calls",
+    "bodies",
+    "ops",
+    "builtins",
+    "defined",
+    "programs",
+    "checks",
+)
+
+
+def test_elaboration_is_layers() -> None:
+    """Within a folder no two files need each other; between folders imports go down. The one way up is `Recursion`."""
+    assert not [each for each in circles(import_graph()) if any(".elaborate." in name for name in each)]
+    rank = {name: place for place, name in enumerate(LAYERS)}
+    for name, targets in import_graph().items():
+        if name.startswith("dlc.elaborate."):
+            here = name.split(".")[2]
+            for target in targets:
+                there = target.split(".")[2] if target.startswith("dlc.elaborate.") else here
+                assert rank[there] <= rank[here], f"{name} imports {target}"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dlc.diagnostics import Problem, SpecError, render_all
 from dlc.diagnostics.index import problems
-from dlc.elaborate.check import check_unit
-from dlc.elaborate.project import Project
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.checks.file import check_unit
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "errors.md"

@@ -9,8 +9,8 @@ from typing import Any
 from dlc import backend as backends
 from dlc import ops
 from dlc.backend import Backend
+from dlc.elaborate.base.project import library_definition, library_index
 from dlc.elaborate.builtins import BUILTINS
-from dlc.elaborate.project import library_definition, library_index
 from dlc.ir.nodes import Op
 from dlc.syntax import ast
 

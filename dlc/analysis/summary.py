@@ -189,7 +189,7 @@ def _shown(child: Child) -> str:
 
 def _parameter_counts(program: Program) -> dict[str, int]:
     """The number of parameters below each function, by path counted once."""
-    from dlc.elaborate.parameters import local_paths
+    from dlc.elaborate.state.paths import local_paths
 
     memo: dict[str, list[tuple[str, Any]]] = {}
     functions = dict(program.functions)

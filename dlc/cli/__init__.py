@@ -41,8 +41,8 @@ def nothing_wrong(arguments: Sequence[str]) -> bool:
 
 
 def _is_right(file: str) -> bool:
-    from dlc.elaborate.check import check_unit
-    from dlc.elaborate.project import Project
+    from dlc.elaborate.base.project import Project
+    from dlc.elaborate.checks.file import check_unit
 
     project = Project(None)
     return not check_unit(project, project.load(file.partition(":")[0]))

@@ -26,8 +26,8 @@ def register(app: typer.Typer) -> None:
         from dlc.api import all_sources
         from dlc.cli.common import split_target
         from dlc.diagnostics import SpecError
-        from dlc.elaborate.check import check_unit
-        from dlc.elaborate.project import Project
+        from dlc.elaborate.base.project import Project
+        from dlc.elaborate.checks.file import check_unit
 
         found: list[Diagnostic] = []
         sources: dict[str, str] = {}

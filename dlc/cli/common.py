@@ -204,10 +204,10 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def static_value(text: str) -> Any:
     """A static value written in the language; a word that is none counts as a string."""
-    from dlc.elaborate.elaborator import Elaborator
-    from dlc.elaborate.expressions import evaluate
-    from dlc.elaborate.frame import ElabError, Silent
-    from dlc.elaborate.project import Project
+    from dlc.elaborate.base.project import Project
+    from dlc.elaborate.programs.elaborator import Elaborator
+    from dlc.elaborate.reports.report import ElabError, Silent
+    from dlc.elaborate.state.body import static_body
     from dlc.syntax import ast
     from dlc.syntax.parser import parse
 
@@ -216,7 +216,7 @@ def static_value(text: str) -> Any:
         project = Project(Path.cwd())
         unit = project.loads("", "--set")
         try:
-            return evaluate(Elaborator(project).static_frame(unit), result.file.items[0].value)
+            return static_body(Elaborator(project), unit).evaluate(result.file.items[0].value)
         except (ElabError, Silent):
             pass
     return text

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run the `test` blocks: everything that they require must hold."""
         from dlc.api import all_sources
-        from dlc.elaborate.tests import run_tests
+        from dlc.elaborate.checks.tests import run_tests
 
         rows, failed = [], 0
         for file in files:

@@ -13,39 +13,44 @@ from typing import Any
 from dlc import ops
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate import archives, habits, patterns
-from dlc.elaborate.calls import Given, match_arguments
-from dlc.elaborate.failures import helped
-from dlc.elaborate.frame import Frame
-from dlc.elaborate.operators import cast, constant, emit, emit_all, in_range, lift, meet, plain
-from dlc.elaborate.project import library_definition
-from dlc.elaborate.values import Builtin, Dtype, GroupValue, Instance, Tensor, show, type_name, unapplied
+from dlc.elaborate.base import habits
+from dlc.elaborate.base.project import library_definition
+from dlc.elaborate.base.values import Builtin, Dtype, GroupValue, Instance, Tensor, show, type_name, unapplied
+from dlc.elaborate.calls.arguments import Given, match_arguments
+from dlc.elaborate.calls.functions import call_library
+from dlc.elaborate.ops import patterns
+from dlc.elaborate.state.body import Body
+from dlc.elaborate.tensors import archives
+from dlc.elaborate.tensors.constants import as_dtype, table
+from dlc.elaborate.tensors.failures import helped
+from dlc.elaborate.tensors.operators import cast, constant, emit, emit_all, lift, meet
+from dlc.elaborate.types.static import in_range, plain
 from dlc.syntax import ast
 from dlc.types.dims import Dim, dim_max, dim_min
 
 REQUIRED: Any = object()
-Expand = Callable[[Frame, ast.Node, Given], Any]
+Expand = Callable[[Body, ast.Node, Given], Any]
 
 
 class Call:
     """One call of a builtin: its arguments by name, with checks on them."""
 
-    def __init__(self, frame: Frame, node: ast.Node, name: str, args: Given, spec: dict[str, Any]) -> None:
-        self.frame, self.node, self.name = frame, node, name
-        bound = match_arguments(frame, name, list(spec), args, node.span)
+    def __init__(self, body: Body, node: ast.Node, name: str, args: Given, spec: dict[str, Any]) -> None:
+        self.body, self.node, self.name = body, node, name
+        bound = match_arguments(body.report, name, list(spec), args, node.span)
         self.values: dict[str, Any] = {}
         self.spans: dict[str, Span] = {}
         for key, default in spec.items():
             value, span = bound.get(key, (default, node.span))
             if value is REQUIRED:
-                frame.fail(problems.MISSING_ARGUMENT, node.span, callee=name, name=key)
+                body.report.fail(problems.MISSING_ARGUMENT, node.span, callee=name, name=key)
             self.values[key], self.spans[key] = plain(value), span
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
 
     def fail(self, problem: Any, key: str, **slots: Any) -> Any:
-        self.frame.fail(problem, self.spans[key], **slots)
+        self.body.report.fail(problem, self.spans[key], **slots)
 
     def tensor(self, key: str, like: Tensor | None = None) -> Tensor:
         """A tensor argument; a number or dim becomes a scalar of the dtype of `like`."""
@@ -56,10 +61,13 @@ class Call:
             and (like is not None or isinstance(value, Dim))
         ):
             value = lift(
-                self.frame, self.node, value, like.type.dtype if like is not None else self.frame.float_dtype
+                self.body,
+                self.node,
+                value,
+                like.type.dtype if like is not None else self.body.context.float_dtype,
             )
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = lift(self.frame, self.node, value, self.frame.float_dtype)
+            value = lift(self.body, self.node, value, self.body.context.float_dtype)
         if not isinstance(value, Tensor):
             help = unapplied(value)
             self.fail(
@@ -93,7 +101,7 @@ class Call:
         value = self.values[key]
         if not isinstance(value, int | float) or isinstance(value, bool):
             self._static(key, "a number", value)
-        in_range(self.frame, self.spans[key], value, "float")
+        in_range(self.body.report, self.spans[key], value, "float")
         number: float = value
         return number
 
@@ -114,7 +122,7 @@ class Call:
                 found=type_name(value),
                 help=habits.SURPLUS.get(self.name, "") if isinstance(value, int | Dim) else "",
             )
-        return self.frame.float_dtype if value.name == "float" else str(value.name)
+        return self.body.context.float_dtype if value.name == "float" else str(value.name)
 
     def size(self, key: str) -> Dim:
         value = self.values[key]
@@ -157,30 +165,17 @@ class Call:
         return tuple(sorted(found))
 
     def emit(self, name: str, *operands: Any, **attrs: Any) -> Tensor:
-        return emit(self.frame, self.node, name, *operands, **attrs)
+        return emit(self.body, self.node, name, *operands, **attrs)
 
 
-def builtin(name: str, spec: dict[str, Any], body: Callable[[Call], Any], doc: str = "") -> Builtin:
-    def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
-        return body(Call(frame, node, name, args, spec))
+def builtin(name: str, spec: dict[str, Any], apply: Callable[[Call], Any], doc: str = "") -> Builtin:
+    def expand(body: Body, node: ast.Node, args: Given) -> Any:
+        return apply(Call(body, node, name, args, spec))
 
     shown = ", ".join(
         key if default is REQUIRED else f"{key}={show(default)}" for key, default in spec.items()
     )
     return Builtin(name, expand, f"{name}({shown})")
-
-
-def call_library(frame: Frame, node: ast.Node, name: str, *tensors: Any, **static: Any) -> Tensor:
-    """Call a standard `fn` from here."""
-    from dlc.elaborate.functions import call_fn
-
-    definition = library_definition(name)
-    assert definition is not None, name
-    given = Given(
-        [(each, node.span) for each in tensors], {key: (value, node.span) for key, value in static.items()}
-    )
-    result: Tensor = call_fn(frame, definition, given, node)
-    return result
 
 
 # --- elementwise -----------------------------------------------------------------------------------------------
@@ -207,7 +202,9 @@ def _static_math(call: Call, name: str, value: float) -> Any:
     try:
         return _STATIC_MATH[name](value)
     except (ValueError, OverflowError):
-        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"{name}({show(value)}) has no value")
+        call.body.report.fail(
+            problems.STATIC_ERROR, call.node.span, message=f"{name}({show(value)}) has no value"
+        )
 
 
 def _round(call: Call) -> Any:
@@ -219,7 +216,7 @@ def _round(call: Call) -> Any:
 
 def _binary(name: str, first: str = "a", second: str = "b") -> Builtin:
     def body(call: Call) -> Tensor:
-        left, right = meet(call.frame, call.node, name, *_pair(call, first, second))
+        left, right = meet(call.body, call.node, name, *_pair(call, first, second))
         return call.emit(name, left, right)
 
     return builtin(name, {first: REQUIRED, second: REQUIRED}, body)
@@ -240,15 +237,15 @@ def _where(call: Call) -> Tensor:
     left, right = _pair(call, "a", "b", lifted=False)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
         floating = isinstance(left, float) or isinstance(right, float)
-        dtype = call.frame.float_dtype if floating else "i64"
-        left = lift(call.frame, call.node, left, dtype)
-    left, right = meet(call.frame, call.node, "where", left, right)
+        dtype = call.body.context.float_dtype if floating else "i64"
+        left = lift(call.body, call.node, left, dtype)
+    left, right = meet(call.body, call.node, "where", left, right)
     return call.emit("where", condition, left, right)
 
 
 def _cast(call: Call) -> Tensor:
     x = call.tensor("x")
-    return cast(call.frame, call.node, x, call.dtype("dtype"))
+    return cast(call.body, call.node, x, call.dtype("dtype"))
 
 
 # --- reductions ------------------------------------------------------------------------------------------------
@@ -263,7 +260,7 @@ def _reduction(name: str) -> Builtin:
             return _static_extremum(call, name, value)
         x = call.tensor("x")
         if name == "sum" and x.type.dtype == "bool":
-            x = cast(call.frame, call.node, x, "i64")
+            x = cast(call.body, call.node, x, "i64")
         return call.emit(name, x, axis=call.axes("axis", x.type.rank), keepdims=call.flag("keepdims"))
 
     return builtin(name, {"x": REQUIRED, "axis": None, "keepdims": False}, body)
@@ -286,7 +283,7 @@ def _static_reduction(call: Call, name: str, values: Any) -> Any:
         return math.prod(items)
     if name in ("any", "all"):
         return (any if name == "any" else all)(items)
-    call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of an empty list")
+    call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of an empty list")
 
 
 def _static_extremum(call: Call, name: str, value: Any) -> Any:
@@ -306,7 +303,7 @@ def _check_numbers(call: Call, name: str, items: list[Any]) -> None:
 def _extremum(call: Call, name: str, items: list[Any]) -> Any:
     _check_numbers(call, name, items)
     if not items:
-        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of nothing")
+        call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of nothing")
     if not any(isinstance(each, Dim) for each in items):
         return (max if name == "max" else min)(items)
     if any(isinstance(each, float) for each in items):
@@ -315,14 +312,14 @@ def _extremum(call: Call, name: str, items: list[Any]) -> Any:
     result = Dim.of(items[0])
     for each in items[1:]:
         result = dim_max(result, Dim.of(each)) if name == "max" else dim_min(result, Dim.of(each))
-    return plain(call.frame.facts.simplify(result))
+    return plain(call.body.emission.facts.simplify(result))
 
 
 def _arg_reduction(name: str) -> Builtin:
     def body(call: Call) -> Tensor:
         x = call.tensor("x")
         if call["axis"] is None:
-            x = emit(call.frame, call.node, "reshape", x, shape=(x.type.size,))
+            x = emit(call.body, call.node, "reshape", x, shape=(x.type.size,))
             return call.emit(name, x, axis=0, keepdims=False)
         return call.emit(name, x, axis=call.axis("axis", x.type.rank), keepdims=call.flag("keepdims"))
 
@@ -353,7 +350,7 @@ def _forgotten_batch(call: Call, x: Tensor, sizes: tuple[Dim, ...]) -> str:
     """Help where all that the sizes lack is the tensor's first axis."""
     first = x.type.axes[0] if x.type.axes else Dim.of(1)
     total = math.prod(sizes, start=Dim.of(1))
-    if first == Dim.of(1) or call.frame.facts.prove_eq(total * first, x.type.size) is not True:
+    if first == Dim.of(1) or call.body.emission.facts.prove_eq(total * first, x.type.size) is not True:
         return ""
     return f"with the first axis: `[{', '.join(map(str, (first, *sizes)))}]`"
 
@@ -367,11 +364,11 @@ def _fill(call: Call, x: Tensor, raw: Sequence[Any]) -> tuple[Dim, ...]:
     if sum(1 for each in raw if plain(each) == -1) > 1:
         call.fail(problems.SHAPE, "sizes", message="only one size can be -1")
     total = x.type.size
-    if known == Dim.of(0) or call.frame.facts.prove_divisible(total, known) is not True:
+    if known == Dim.of(0) or call.body.emission.facts.prove_divisible(total, known) is not True:
         help = f"state it: `where {total} % ({known}) == 0`"
         message = f"`reshape`: {total} elements are not known to be a multiple of {known}"
         call.fail(problems.UNPROVED_SHAPE, "sizes", message=message, notes=[f"{x.name}: {x.type}"], help=help)
-    rest = call.frame.facts.simplify(total // known)
+    rest = call.body.emission.facts.simplify(total // known)
     return tuple(rest if plain(each) == -1 else Dim.of(plain(each)) for each in raw)
 
 
@@ -412,7 +409,7 @@ def _squeeze(call: Call) -> Tensor:
         i for i, axis in enumerate(x.type.axes) if axis.constant == 1
     )  # fmt: skip
     for axis in axes:
-        if call.frame.facts.prove_eq(x.type.axes[axis], Dim.of(1)) is not True:
+        if call.body.emission.facts.prove_eq(x.type.axes[axis], Dim.of(1)) is not True:
             message = f"`squeeze`: axis {axis} of {x.type} is {x.type.axes[axis]}, not 1"
             call.fail(problems.SHAPE, "axis", message=message)
     return call.emit("reshape", x, shape=tuple(a for i, a in enumerate(x.type.axes) if i not in axes))
@@ -436,7 +433,7 @@ def _tensors(call: Call, key: str = "xs") -> list[Tensor]:
     dtypes = {each.type.dtype for each in tensors}
     if len(dtypes) > 1 and all(each.type.is_float for each in tensors) and "float" in dtypes:
         other = next(iter(dtypes - {"float"}))
-        tensors = [cast(call.frame, call.node, each, other) for each in tensors]
+        tensors = [cast(call.body, call.node, each, other) for each in tensors]
     return tensors
 
 
@@ -453,7 +450,7 @@ def _other_axis(call: Call, tensors: list[Tensor], axis: int) -> str:
     first, *others = (each.type.axes for each in tensors)
     if any(len(each) != len(first) for each in others):
         return ""
-    equal = call.frame.facts.prove_eq
+    equal = call.body.emission.facts.prove_eq
     differ = [i for i, size in enumerate(first) if any(equal(size, each[i]) is not True for each in others)]
     return f"did you mean `axis={differ[0]}`?" if len(differ) == 1 and differ[0] != axis else ""
 
@@ -491,7 +488,7 @@ def _split(call: Call) -> tuple[Tensor, ...]:
     total = Dim.of(0)
     for size in sizes:
         total = total + size
-    if call.frame.facts.prove_eq(total, x.type.axes[axis]) is not True:
+    if call.body.emission.facts.prove_eq(total, x.type.axes[axis]) is not True:
         message = f"`split`: the sizes add up to {total}, axis {axis} of {x.type} is {x.type.axes[axis]}"
         call.fail(problems.SHAPE, "sizes", message=message)
     parts, start = [], Dim.of(0)
@@ -506,11 +503,11 @@ def _chunk(call: Call) -> tuple[Tensor, ...]:
     axis, n = call.axis("axis", x.type.rank), call.integer("n")
     _check_count(call, "the number of parts", n, 10_000)
     size = x.type.axes[axis]
-    if n < 1 or call.frame.facts.prove_divisible(size, Dim.of(n)) is not True:
+    if n < 1 or call.body.emission.facts.prove_divisible(size, Dim.of(n)) is not True:
         help = f"state it: `where {size} % {n} == 0`" if size.constant is None else ""
         message = f"`chunk`: axis {axis} of {x.type} does not cut into {n} equal parts"
         call.fail(problems.UNPROVED_SHAPE if help else problems.SHAPE, "n", message=message, help=help)
-    width = call.frame.facts.simplify(size // n)
+    width = call.body.emission.facts.simplify(size // n)
     return tuple(slice_axis(call, x, axis, width * i, width * (i + 1)) for i in range(n))
 
 
@@ -560,40 +557,40 @@ def _check_sizes(call: Call, args: Given, sizes: dict[str, Any]) -> None:
         if name not in words:
             place = args.names.get(name, args.named[name][1])
             help = did_you_mean(name, words)
-            call.frame.fail(problems.UNKNOWN_ARGUMENT, place, callee=call.name, name=name, help=help)
+            call.body.report.fail(problems.UNKNOWN_ARGUMENT, place, callee=call.name, name=name, help=help)
         if not isinstance(plain(value), int | Dim) or isinstance(value, bool):
             place, found = args.named[name][1], type_name(value)
-            call.frame.fail(
+            call.body.report.fail(
                 problems.STATIC_TYPE, place, callee=call.name, name=name, expected="an int", found=found
             )
 
 
 def _pattern_op(name: str) -> Builtin:
-    def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
+    def expand(body: Body, node: ast.Node, args: Given) -> Any:
         names = ["x", "pattern", "how"] if name == "reduce" else ["x", "pattern"]
         own = Given(args.positional, {k: v for k, v in args.named.items() if k in names})
-        call = Call(frame, node, name, own, dict.fromkeys(names, REQUIRED))
+        call = Call(body, node, name, own, dict.fromkeys(names, REQUIRED))
         sizes = {key: value for key, (value, _) in args.named.items() if key not in names}
         _check_sizes(call, args, sizes)
         x = call.tensor("x")
         if name == "rearrange":
-            return patterns.rearrange(frame, node, x, call["pattern"], call.spans["pattern"], sizes)
+            return patterns.rearrange(body, node, x, call["pattern"], call.spans["pattern"], sizes)
         if name == "repeat":
-            return patterns.repeat(frame, node, x, call["pattern"], call.spans["pattern"], sizes)
+            return patterns.repeat(body, node, x, call["pattern"], call.spans["pattern"], sizes)
         spans = call.spans["pattern"], call.spans["how"]
-        return patterns.reduce(frame, node, x, call["pattern"], call["how"], spans[0], sizes, spans[1])
+        return patterns.reduce(body, node, x, call["pattern"], call["how"], spans[0], sizes, spans[1])
 
     return Builtin(name, expand, f"{name}(x, pattern, …)")
 
 
-def _einsum(frame: Frame, node: ast.Node, args: Given) -> Any:
+def _einsum(body: Body, node: ast.Node, args: Given) -> Any:
     if not args.positional or args.named:
-        frame.fail(problems.MISSING_ARGUMENT, node.span, callee="einsum", name="pattern")
+        body.report.fail(problems.MISSING_ARGUMENT, node.span, callee="einsum", name="pattern")
     *operands, (text, span) = args.positional
     tensors = [value for value, _ in operands]
     for value, where in operands:
         if not isinstance(value, Tensor):
-            frame.fail(
+            body.report.fail(
                 problems.NOT_A_TENSOR,
                 where,
                 callee="einsum",
@@ -601,7 +598,7 @@ def _einsum(frame: Frame, node: ast.Node, args: Given) -> Any:
                 found=type_name(value),
                 help='the pattern comes last: `einsum(a, b, "i j, j k -> i k")`',
             )
-    return patterns.einsum(frame, node, tensors, text, span)
+    return patterns.einsum(body, node, tensors, text, span)
 
 
 # --- indexing --------------------------------------------------------------------------------------------------
@@ -616,10 +613,10 @@ def _take(call: Call) -> Tensor:
 def _index_tensor(call: Call, key: str) -> Tensor:
     value = call[key]
     if isinstance(value, list | tuple | int) and not isinstance(value, bool):
-        return table(call.frame, call.node, value, "i64", call.spans[key])
+        return table(call.body, call.node, value, "i64", call.spans[key])
     tensor = call.tensor(key)
     if tensor.type.dtype in ("i32", "i16", "i8", "u8"):
-        return cast(call.frame, call.node, tensor, "i64")
+        return cast(call.body, call.node, tensor, "i64")
     return tensor
 
 
@@ -627,7 +624,7 @@ def _along(name: str, extra: tuple[str, ...] = ()) -> Builtin:
     def body(call: Call) -> Tensor:
         x = call.tensor("x")
         index = _index_tensor(call, "index")
-        values = [meet(call.frame, call.node, name, x, call[key])[1] for key in extra]
+        values = [meet(call.body, call.node, name, x, call[key])[1] for key in extra]
         return call.emit(name, x, index, *values, axis=call.axis("axis", x.type.rank))
 
     spec = {"x": REQUIRED, "index": REQUIRED, **dict.fromkeys(extra, REQUIRED), "axis": REQUIRED}
@@ -638,14 +635,14 @@ def _update_slice(call: Call) -> Tensor:
     x, values = call.tensor("x"), call.tensor("values")
     start = call["start"]
     if not isinstance(start, Tensor):
-        start = lift(call.frame, call.node, plain(call.size("start")), "i64")
+        start = lift(call.body, call.node, plain(call.size("start")), "i64")
     return call.emit("update_slice", x, values, start, axis=call.axis("axis", x.type.rank))
 
 
 def _top_k(call: Call) -> tuple[Tensor, ...]:
     x = call.tensor("x")
     axis = call.axis("axis", x.type.rank)
-    return emit_all(call.frame, call.node, "top_k", x, k=call.integer("k"), axis=axis)
+    return emit_all(call.body, call.node, "top_k", x, k=call.integer("k"), axis=axis)
 
 
 def _argsort(call: Call) -> Tensor:
@@ -678,10 +675,10 @@ def _arange(call: Call) -> Tensor:
     integers = all(isinstance(each, int | Dim) for each in (start, stop, step))
     if not integers:
         return _fractional_arange(
-            call, start, stop, step, dtype if call["dtype"] is not None else call.frame.float_dtype
+            call, start, stop, step, dtype if call["dtype"] is not None else call.body.context.float_dtype
         )
     result = call.emit("arange", start=Dim.of(start), stop=Dim.of(stop), step=call.integer("step"))
-    return cast(call.frame, call.node, result, dtype)
+    return cast(call.body, call.node, result, dtype)
 
 
 def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str) -> Tensor:
@@ -702,29 +699,23 @@ def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str)
     count = max(0, math.ceil((stop - start) / step))
     _check_count(call, "this constant", count)
     values = [start + i * step for i in range(count)]
-    return table(call.frame, call.node, values, dtype, call.node.span)
+    return table(call.body, call.node, values, dtype, call.node.span)
 
 
 def _linspace(call: Call) -> Tensor:
     start, stop, n = call.number("start"), call.number("stop"), call.integer("n")
     _check_count(call, "this constant", n)
     values = [start + (stop - start) * i / max(n - 1, 1) for i in range(n)]
-    dtype = _creation_dtype(call, call.frame.float_dtype)
-    return table(call.frame, call.node, values, dtype, call.node.span)
+    dtype = _creation_dtype(call, call.body.context.float_dtype)
+    return table(call.body, call.node, values, dtype, call.node.span)
 
 
 def _filled(name: str, value: float) -> Builtin:
     def body(call: Call) -> Tensor:
-        dtype = _creation_dtype(call, call.frame.float_dtype)
-        return call.emit("full", shape=call.sizes("sizes"), value=_as_dtype(value, dtype), dtype=dtype)
+        dtype = _creation_dtype(call, call.body.context.float_dtype)
+        return call.emit("full", shape=call.sizes("sizes"), value=as_dtype(value, dtype), dtype=dtype)
 
     return builtin(name, {"sizes": REQUIRED, "dtype": None}, body)
-
-
-def _as_dtype(value: float, dtype: str) -> Any:
-    if dtype == "bool":
-        return bool(value)
-    return int(value) if dtype.startswith(("i", "u")) else float(value)
 
 
 def _full(call: Call) -> Tensor:
@@ -732,15 +723,19 @@ def _full(call: Call) -> Tensor:
     if isinstance(value, Tensor):
         return call.emit("broadcast", value, shape=call.sizes("sizes"))
     default = (
-        "bool" if isinstance(value, bool) else "i64" if isinstance(value, int) else call.frame.float_dtype
+        "bool"
+        if isinstance(value, bool)
+        else "i64"
+        if isinstance(value, int)
+        else call.body.context.float_dtype
     )
     dtype = _creation_dtype(call, default)
     return call.emit(
         "full",
         shape=call.sizes("sizes"),
-        value=_as_dtype(
+        value=as_dtype(
             in_range(
-                call.frame,
+                call.body.report,
                 call.spans["value"],
                 value if isinstance(value, bool) else call.number("value"),
                 dtype,
@@ -757,7 +752,7 @@ def _like(name: str) -> Builtin:
         dtype = _creation_dtype(call, x.type.dtype)
         if name == "normal_like":
             return call.emit("normal", shape=x.type.axes, dtype=dtype)
-        value = _as_dtype(1.0 if name == "ones_like" else 0.0, dtype)
+        value = as_dtype(1.0 if name == "ones_like" else 0.0, dtype)
         return call.emit("full", shape=x.type.axes, value=value, dtype=dtype)
 
     return builtin(name, {"x": REQUIRED, "dtype": None}, body)
@@ -768,19 +763,21 @@ def _eye(call: Call) -> Tensor:
     rows = call.emit("reshape", call.emit("arange", start=Dim.of(0), stop=n), shape=(n, 1))
     columns = call.emit("arange", start=Dim.of(0), stop=n)
     same = call.emit("eq", rows, columns)
-    return cast(call.frame, call.node, same, _creation_dtype(call, call.frame.float_dtype))
+    return cast(call.body, call.node, same, _creation_dtype(call, call.body.context.float_dtype))
 
 
 def _drawn(name: str) -> Builtin:
     def body(call: Call) -> Tensor:
-        return call.emit(name, shape=call.sizes("sizes"), dtype=_creation_dtype(call, call.frame.float_dtype))
+        return call.emit(
+            name, shape=call.sizes("sizes"), dtype=_creation_dtype(call, call.body.context.float_dtype)
+        )
 
     return builtin(name, {"sizes": REQUIRED, "dtype": None}, body)
 
 
 def _bernoulli(call: Call) -> Tensor:
     draw = call.emit("uniform", shape=call.sizes("sizes"), dtype="f32")
-    return call.emit("lt", draw, lift(call.frame, call.node, float(call.number("p")), "f32"))
+    return call.emit("lt", draw, lift(call.body, call.node, float(call.number("p")), "f32"))
 
 
 def _randint(call: Call) -> Tensor:
@@ -790,44 +787,7 @@ def _randint(call: Call) -> Tensor:
 def _tensor_constant(call: Call) -> Tensor:
     value = call["values"]
     dtype = None if call["dtype"] is None else call.dtype("dtype")
-    return table(call.frame, call.node, value, dtype, call.spans["values"])
-
-
-def table(
-    frame: Frame, node: ast.Node, value: Any, dtype: str | None, span: Span, hint: str = "table"
-) -> Tensor:
-    """A constant from nested lists of numbers."""
-    shape, rows = [], value
-    while isinstance(rows, list | tuple):
-        shape.append(len(rows))
-        rows = rows[0] if rows else None
-    found: set[type] = set()
-
-    def tidy(each: Any, depth: int) -> Any:
-        if isinstance(each, list | tuple):
-            if depth >= len(shape) or len(each) != shape[depth]:
-                frame.fail(problems.STATIC_ERROR, span, message="the rows of a constant must be equally long")
-            return tuple(tidy(item, depth + 1) for item in each)
-        each = plain(each)
-        if not isinstance(each, bool | int | float) or depth != len(shape):
-            frame.fail(
-                problems.STATIC_ERROR, span, message=f"a constant is made of numbers, not {type_name(each)}"
-            )
-        found.add(type(each))
-        return in_range(frame, span, each, dtype or ("float" if isinstance(each, float) else "i64"))
-
-    table = tidy(value, 0)
-    default = frame.float_dtype if float in found else "bool" if found == {bool} else "i64"
-    dtype = dtype or default
-    frame.builder.span = node.span
-    table = _convert(table, dtype)
-    return Tensor(frame.builder.const(table, dtype, tuple(shape), hint=hint), node.span, "tensor")
-
-
-def _convert(value: Any, dtype: str) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_convert(each, dtype) for each in value)
-    return _as_dtype(value, dtype)
+    return table(call.body, call.node, value, dtype, call.spans["values"])
 
 
 # --- neural ----------------------------------------------------------------------------------------------------
@@ -836,7 +796,7 @@ def _convert(value: Any, dtype: str) -> Any:
 def _check_count(call: Call, what: str, count: int, limit: int = 1_000_000) -> None:
     if count > limit:
         found = f"{count:,} elements" if limit > 10_000 else f"{count:,}"
-        call.frame.fail(problems.BUDGET, call.node.span, what=what, found=found, limit=f"{limit:,}")
+        call.body.report.fail(problems.BUDGET, call.node.span, what=what, found=found, limit=f"{limit:,}")
 
 
 def _spatial(call: Call, key: str, count: int, value: Any = REQUIRED) -> tuple[int, ...]:
@@ -894,7 +854,7 @@ def _spatial_axes(call: Call, x: Tensor, w: Tensor, form: str) -> int:
     count = x.type.rank - 2
     if count < 1 or w.type.rank != x.type.rank:
         message = f"`{call.name}` needs x [B, channels, …] and w {form} of as many axes"
-        call.frame.fail(
+        call.body.report.fail(
             problems.SHAPE, call.node.span, message=message, notes=[f"x: {x.type}", f"w: {w.type}"]
         )
     return count
@@ -974,7 +934,7 @@ def _adaptive(call: Call) -> Tensor:
             "sizes",
             message=f"`adaptive_avg_pool` needs a size for each axis after [B, C] of {x.type}",
         )
-    return call_library(call.frame, call.node, f"_adaptive_avg_pool{count}d", x, sizes=list(sizes))
+    return call_library(call.body, call.node, f"_adaptive_avg_pool{count}d", x, sizes=list(sizes))
 
 
 def _pool_matrix(call: Call) -> Tensor:
@@ -991,14 +951,14 @@ def _pool_matrix(call: Call) -> Tensor:
         low, high = (i * n) // s, -((-(i + 1) * n) // s)
         for j in range(low, high):
             rows[j][i] = 1.0 / (high - low)
-    return table(call.frame, call.node, rows, call.frame.float_dtype, call.node.span)
+    return table(call.body, call.node, rows, call.body.context.float_dtype, call.node.span)
 
 
-def _stop_gradient(frame: Frame, node: ast.Node, args: Given) -> Any:
-    call = Call(frame, node, "stop_gradient", args, {"x": REQUIRED})
+def _stop_gradient(body: Body, node: ast.Node, args: Given) -> Any:
+    call = Call(body, node, "stop_gradient", args, {"x": REQUIRED})
     value = call["x"]
     if isinstance(value, GroupValue):
-        members = [(key, emit(frame, node, "stop_gradient", each)) for key, each in value.members]
+        members = [(key, emit(body, node, "stop_gradient", each)) for key, each in value.members]
         return GroupValue(value.definition, tuple(members))
     return call.emit("stop_gradient", call.tensor("x"))
 
@@ -1006,15 +966,15 @@ def _stop_gradient(frame: Frame, node: ast.Node, args: Given) -> Any:
 # --- static functions ------------------------------------------------------------------------------------------
 
 
-def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
+def _range(body: Body, node: ast.Node, args: Given) -> Any:
     values = [plain(value) for value, _ in args.positional]
     for value, (_, span) in zip(values, args.positional, strict=True):
         if isinstance(value, Dim):
             help = "a loop over a dim is a `scan`, or the dim must be a static parameter"
             found = f"the dim `{value}`"
-            frame.fail(problems.NOT_STATIC, span, what="the length of a range", found=found, help=help)
+            body.report.fail(problems.NOT_STATIC, span, what="the length of a range", found=found, help=help)
         if not isinstance(value, int) or isinstance(value, bool):
-            frame.fail(
+            body.report.fail(
                 problems.STATIC_TYPE,
                 span,
                 callee="range",
@@ -1023,29 +983,33 @@ def _range(frame: Frame, node: ast.Node, args: Given) -> Any:
                 found=type_name(value),
             )
     if not 1 <= len(values) <= 3:
-        frame.fail(problems.MISSING_ARGUMENT, node.span, callee="range", name="n")
+        body.report.fail(problems.MISSING_ARGUMENT, node.span, callee="range", name="n")
     if len(values) == 3 and values[2] == 0:
-        frame.fail(problems.STATIC_ERROR, node.span, message="the step of a range can't be 0")
+        body.report.fail(problems.STATIC_ERROR, node.span, message="the step of a range can't be 0")
     result = range(*values)
     if any(abs(each) >= 2**62 for each in values):
-        frame.fail(
+        body.report.fail(
             problems.BUDGET, node.span, what="this range", found="numbers over 62 bits", limit="62 bits"
         )
     return result
 
 
 def _listing(name: str, make: Callable[..., Any], most: int = 1) -> Builtin:
-    def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
+    def expand(body: Body, node: ast.Node, args: Given) -> Any:
         if not 1 <= len(args.positional) <= most or args.named:
             expected = "1 list" if most == 1 else "lists"
             found = len(args.positional) + len(args.named)
-            frame.fail(problems.TOO_MANY_ARGUMENTS, node.span, callee=name, expected=expected, found=found)
+            body.report.fail(
+                problems.TOO_MANY_ARGUMENTS, node.span, callee=name, expected=expected, found=found
+            )
         values = [value for value, _ in args.positional]
         for value, span in args.positional:
             if not isinstance(value, list | tuple | range):
-                frame.fail(problems.NOT_ITERABLE, span, found=type_name(value))
+                body.report.fail(problems.NOT_ITERABLE, span, found=type_name(value))
             if len(value) > 100_000:
-                frame.fail(problems.BUDGET, span, what=f"`{name}`", found=f"{len(value):,}", limit="100,000")
+                body.report.fail(
+                    problems.BUDGET, span, what=f"`{name}`", found=f"{len(value):,}", limit="100,000"
+                )
         return list(make(*values))
 
     return Builtin(name, expand, f"{name}(xs)")
@@ -1073,7 +1037,9 @@ def _int(call: Call) -> Any:
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
-        call.frame.fail(problems.STATIC_ERROR, call.node.span, message=f"no int can be made of {show(value)}")
+        call.body.report.fail(
+            problems.STATIC_ERROR, call.node.span, message=f"no int can be made of {show(value)}"
+        )
 
 
 def _float(call: Call) -> Any:
@@ -1084,8 +1050,8 @@ def _float(call: Call) -> Any:
         except ValueError:
             pass
     if isinstance(value, Dim):
-        return lift(call.frame, call.node, value, call.frame.float_dtype)
-    call.frame.fail(
+        return lift(call.body, call.node, value, call.body.context.float_dtype)
+    call.body.report.fail(
         problems.STATIC_ERROR, call.node.span, message=f"no float can be made of {type_name(value)}"
     )
 
@@ -1093,29 +1059,31 @@ def _float(call: Call) -> Any:
 def _count(what: str) -> Builtin:
     """`parameters(m)` and the like, in `test` blocks."""
 
-    def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
-        from dlc.elaborate.measures import measure
-
-        return measure(frame, node, what, args)
+    def expand(body: Body, node: ast.Node, args: Given) -> Any:
+        measure = body.context.session.measure
+        if measure is None or body.context.kind != "test":
+            placed = f"`{what}` measures a whole model: it stands in a `test` block"
+            body.report.fail(problems.MISPLACED, node.span, what=placed)
+        return measure(body, node, what, args)
 
     return Builtin(what, expand, f"{what}(model)")
 
 
 def _close(call: Call) -> Tensor:
     """Whether two tensors agree everywhere: |a - b| <= atol + rtol * |b|."""
-    a, b = meet(call.frame, call.node, "close", call.tensor("a"), call["b"])
+    a, b = meet(call.body, call.node, "close", call.tensor("a"), call["b"])
     gap = call.emit("abs", call.emit("sub", a, b))
     scale = call.emit(
-        "mul", call.emit("abs", b), lift(call.frame, call.node, float(call.number("rtol")), b.type.dtype)
+        "mul", call.emit("abs", b), lift(call.body, call.node, float(call.number("rtol")), b.type.dtype)
     )
-    bound = call.emit("add", scale, lift(call.frame, call.node, float(call.number("atol")), b.type.dtype))
+    bound = call.emit("add", scale, lift(call.body, call.node, float(call.number("atol")), b.type.dtype))
     near = call.emit("le", gap, bound)
     return call.emit("all", near, axis=tuple(range(near.type.rank)), keepdims=False)
 
 
 def _not_yet(name: str) -> Builtin:
-    def expand(frame: Frame, node: ast.Node, args: Given) -> Any:
-        frame.fail(problems.NOT_YET, node.span, what=f"`{name}`")
+    def expand(body: Body, node: ast.Node, args: Given) -> Any:
+        body.report.fail(problems.NOT_YET, node.span, what=f"`{name}`")
 
     return Builtin(name, expand, f"{name}(…)")
 
@@ -1137,7 +1105,7 @@ def _at(call: Call) -> Any:
         call.fail(
             problems.STATIC_TYPE,
             "value",
-            callee=call.frame.name,
+            callee=call.body.context.name,
             name=name,
             expected=expected,
             found=show(value),
@@ -1226,7 +1194,7 @@ _BUILTINS: list[Builtin] = [
     _listing("zip", zip, most=16),
     _listing("reversed", lambda xs: list(xs)[::-1]),
     builtin("len", {"x": REQUIRED}, _len),
-    builtin("npz", {"path": REQUIRED}, lambda call: archives.read(call.frame, call["path"], call.spans["path"])),
+    builtin("npz", {"path": REQUIRED}, lambda call: archives.read(call.body, call["path"], call.spans["path"])),
     builtin("int", {"x": REQUIRED}, _int),
     builtin("float", {"x": REQUIRED}, _float),
     *(_count(what) for what in ("parameters", "buffers", "active", "flops")),

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlc import ops
+from dlc.elaborate.base.values import Builtin, Tensor
 from dlc.elaborate.builtins import REQUIRED, Call, builtin
-from dlc.elaborate.operators import emit_all
-from dlc.elaborate.values import Builtin, Tensor
+from dlc.elaborate.tensors.operators import emit_all
 from dlc.ops.definition import OpDef
 from dlc.ops.signature import MISSING
 
@@ -40,7 +40,7 @@ def _expand(call: Call, op: OpDef) -> Any:
         for each in op.signature.operands
     ]
     attributes = {each.name: _read(call, each.name, each.type) for each in op.signature.attributes}
-    results = emit_all(call.frame, call.node, op.name, *operands, **attributes)
+    results = emit_all(call.body, call.node, op.name, *operands, **attributes)
     return results[0] if len(results) == 1 else results
 
 

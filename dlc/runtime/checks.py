@@ -6,15 +6,15 @@ from dataclasses import replace
 
 from dlc.diagnostics import Diagnostic
 from dlc.diagnostics import training as problems
-from dlc.elaborate.elaborator import Elaborator
-from dlc.elaborate.frame import Frame
-from dlc.elaborate.programs import resolve_parameters
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.programs.resolve import resolve_parameters
+from dlc.elaborate.state.body import Body
 from dlc.ir.nodes import Function, Program
 from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import initial_weights
 
 
-def run_checks(elaborator: Elaborator, frame: Frame) -> list[Diagnostic]:
+def run_checks(elaborator: Elaborator, body: Body) -> list[Diagnostic]:
     """Run the operations that a test's statements appended; a `require` on tensors that fails is reported."""
     function = Function(
         name=elaborator.unique("test"),
@@ -22,8 +22,8 @@ def run_checks(elaborator: Elaborator, frame: Frame) -> list[Diagnostic]:
         kind="model",
         inputs=(),
         outputs=(),
-        body=tuple(frame.builder.body),
-        children=tuple(frame.children.values()),
+        body=tuple(body.emission.builder.body),
+        children=tuple(body.emission.children.values()),
     )
     elaborator.functions[function.name] = function
     program = Program(dict(elaborator.functions), function.name)
@@ -32,6 +32,6 @@ def run_checks(elaborator: Elaborator, frame: Frame) -> list[Diagnostic]:
         run(program, initial_weights(program), {})
     except CheckFailed as error:
         asked = [op for op in function.body if op.op == "require"]
-        span = next((op.span for op in asked if op.text("message") in str(error)), function.span)
-        return [problems.TEST_FAILED.at(span, name=f'"{frame.name}"', message=str(error))]
+        span = next((op.span for op in asked if str(op.attr("message")) in str(error)), function.span)
+        return [problems.TEST_FAILED.at(span, name=f'"{body.context.name}"', message=str(error))]
     return []

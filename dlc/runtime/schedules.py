@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dlc.elaborate.train import Named
+from dlc.elaborate.checks.plan import Named
 
 Args = Mapping[str, Any]
 

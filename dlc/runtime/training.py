@@ -23,7 +23,7 @@ from dlc import __version__
 from dlc.backend import Backend
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
-from dlc.elaborate.values import show
+from dlc.elaborate.base.values import show
 from dlc.runtime import checkpoints
 from dlc.runtime import trainer as trainers
 from dlc.runtime import training_setup as setups
@@ -36,7 +36,7 @@ from dlc.runtime.training_data import Data, open_data
 
 if TYPE_CHECKING:
     from dlc.api import TrainBlock
-    from dlc.elaborate.train import OptimizerRule
+    from dlc.elaborate.checks.plan import OptimizerRule
 
 
 @dataclass(frozen=True, slots=True)

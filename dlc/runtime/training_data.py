@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import Diagnostic, Span, SpecError
 from dlc.diagnostics import training as problems
-from dlc.elaborate.train import Named
+from dlc.elaborate.checks.plan import Named
 from dlc.ir.nodes import Program
 from dlc.runtime import data
 from dlc.runtime.data import check

@@ -16,9 +16,10 @@ from dlc.analysis.measure import flops
 from dlc.backend import Artifact, Backend, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.elaborate.programs import EntryPoint, matches
-from dlc.elaborate.train import Load, Named, Network, OptimizerRule, TrainPlan
-from dlc.elaborate.values import Instance
+from dlc.elaborate.base.name_patterns import matches
+from dlc.elaborate.base.values import Instance
+from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.programs.build import EntryPoint
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
 from dlc.runtime.compile import header, lower

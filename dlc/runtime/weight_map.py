@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dlc.diagnostics import Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.elaborate.name_patterns import fill, match
+from dlc.elaborate.base.name_patterns import fill, match
 from dlc.syntax import ast
 
 Array = NDArray[Any]

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from dlc.cli import COMMANDS, build
-from dlc.elaborate.train_arguments import OPTIMIZERS, SCHEDULES, SETTINGS, SOURCES
+from dlc.elaborate.checks.train_arguments import OPTIMIZERS, SCHEDULES, SETTINGS, SOURCES
 from dlc.passes.pipeline import LEVELS
 
 from .pages import PAGES, ROOT

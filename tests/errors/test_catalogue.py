@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from dlc.cli import build
 from dlc.diagnostics import Diagnostic, Problem, SpecError
 from dlc.diagnostics.index import problems
-from dlc.elaborate.check import check_unit
-from dlc.elaborate.project import Project
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.checks.file import check_unit
 
 PROBLEMS = list(problems().values())
 SHOWN = [each for each in PROBLEMS if each.wrong]

@@ -9,9 +9,9 @@ import pytest
 from properties import seeds
 
 from dlc.diagnostics import Diagnostic, SpecError, render
-from dlc.elaborate.check import check_unit
-from dlc.elaborate.origin import LIBRARY
-from dlc.elaborate.project import Project
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.checks.file import check_unit
+from dlc.elaborate.reports.origin import LIBRARY
 
 from .mutations import mutated
 

@@ -24,7 +24,7 @@ IMAGE = TensorType.of("float", [Dim.symbol("B"), 1, 28, 28])
 
 
 def opened(name: str, folder: Path = Path(), fields: Any = None, **options: Any) -> Rows:
-    from dlc.elaborate.train_arguments import SOURCES
+    from dlc.elaborate.checks.train_arguments import SOURCES
 
     return data.open_rows(name, Request({**SOURCES[name], **options}, fields or {}, {}, folder))
 

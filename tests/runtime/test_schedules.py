@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlc.elaborate.train import Named
-from dlc.elaborate.train_arguments import SCHEDULES
+from dlc.elaborate.checks.plan import Named
+from dlc.elaborate.checks.train_arguments import SCHEDULES
 from dlc.runtime.schedules import rate
 
 TOTAL = 50

@@ -149,7 +149,7 @@ def test_composites_that_are_said_exist() -> None:
     from dlc_onnx.layers import LAYERS
     from dlc_onnx.rows import COMPOSITES
 
-    from dlc.elaborate.project import library_index
+    from dlc.elaborate.base.project import library_index
 
     assert {*LAYERS, *COMPOSITES} <= {*library_index()}
     assert all(map(known, (*LAYERS, *COMPOSITES)))

@@ -125,7 +125,7 @@ def test_kernels_of_composites_are_found_in_the_library() -> None:
     from dlc_tvm.names import ROWS
 
     from dlc import ops
-    from dlc.elaborate.project import library_index
+    from dlc.elaborate.base.project import library_index
 
     primitive = {definition.name for definition in ops.all_ops()}
     assert ROWS - primitive <= {*library_index()}

@@ -1,0 +1,55 @@
+"""Tensors within values: finding them, and letting them mean other IR values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from dlc.elaborate.base.values import GroupValue, Tensor
+from dlc.ir.nodes import Value
+
+
+def flat(value: Any) -> list[Tensor]:
+    """The tensors of a value: a tensor, a group, or a tuple of them."""
+    match value:
+        case Tensor():
+            return [value]
+        case GroupValue(_, members):
+            return [tensor for _, each in members for tensor in flat(each)]
+        case tuple() | list():
+            return [tensor for each in value for tensor in flat(each)]
+    return []
+
+
+def holds(value: Any, names: set[str]) -> bool:
+    match value:
+        case Tensor():
+            return value.name in names
+        case list() | tuple():
+            return any(holds(each, names) for each in value)
+        case GroupValue(_, members):
+            return any(holds(each, names) for _, each in members)
+    return False
+
+
+def renamed(value: Any, names: dict[str, str]) -> Any:
+    match value:
+        case Tensor() if value.name in names:
+            return replace(value, value=Value(names[value.name], value.type))
+        case list() if any(holds(each, set(names)) for each in value):
+            return [renamed(each, names) for each in value]
+        case tuple() if any(holds(each, set(names)) for each in value):
+            return tuple(renamed(each, names) for each in value)
+    return value
+
+
+def reaches(held: Any, value: Tensor) -> bool:
+    """Whether a value that some name holds is, or contains, the tensor."""
+    match held:
+        case Tensor():
+            return held.name == value.name
+        case list() | tuple():
+            return any(reaches(each, value) for each in held)
+        case GroupValue(_, members):
+            return any(reaches(each, value) for _, each in members)
+    return False

@@ -1,0 +1,170 @@
+"""What a tree says by itself: which names it binds and reads, which labels it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from dlc.diagnostics import Span
+from dlc.syntax import ast
+
+
+def snake_case(name: str) -> str:
+    """`SwiGLU` -> `swi_glu`, `MLP` -> `mlp`."""
+    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", spaced)
+    return spaced.lower()
+
+
+def assigned(statement: ast.Stmt) -> set[str]:
+    """The names that a statement may bind."""
+    names: set[str] = set()
+    stack: list[Any] = [statement]
+    while stack:
+        match stack.pop():
+            case ast.Assign(target, _) | ast.Yield(target, _):
+                names |= target_names(target)
+            case ast.ParamStmt(name=name):
+                names.add(name)
+            case ast.For(target, _, _, body):
+                names |= target_names(target)
+                stack += body
+            case ast.If(_, then, otherwise):
+                stack += [*then, *otherwise]
+            case ast.Scan(carried=carried, body=body):
+                stack += [*carried, *body]
+    return names
+
+
+def target_names(target: ast.Target) -> set[str]:
+    match target:
+        case ast.NameTarget(id):
+            return {id} - {"_"}
+        case ast.TupleTarget(items):
+            return set().union(*map(target_names, items))
+    return set()
+
+
+def declared(body: Iterable[ast.Stmt]) -> set[str]:
+    """The names of the parameters and buffers that a body declares, in whatever branch."""
+    found: set[str] = set()
+    stack: list[Any] = list(body)
+    while stack:
+        match stack.pop():
+            case ast.ParamStmt(name=name):
+                found.add(name)
+            case ast.If(_, then, otherwise):
+                stack += [*then, *otherwise]
+            case ast.For(body=inner) | ast.Scan(body=inner):
+                stack += inner
+    return found
+
+
+def mentions(label: ast.Label, names: frozenset[str]) -> bool:
+    """Whether a label interpolates one of the names."""
+    return any(not isinstance(part, str) and mentioned(part, names) for part in label.parts)
+
+
+def mentioned(node: Any, names: frozenset[str]) -> bool:
+    """Whether a tree contains one of the names as a Name."""
+    stack: list[Any] = [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Name):
+            if each.id in names:
+                return True
+        else:
+            stack += ast.children(each, "name_span")
+    return False
+
+
+def label_line(body: Iterable[ast.Stmt], name: str) -> int:
+    """The line in which a label of that name stands; 0 where none does."""
+    stack: list[Any] = [*body]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Label) and each.parts == (name,):
+            return each.span.line
+        stack += ast.children(each)
+    return 0
+
+
+Kind = TypeVar("Kind", bound=ast.Node)
+
+
+def labels(body: Sequence[ast.Stmt]) -> list[ast.Label]:
+    found: list[ast.Label] = []
+    stack: list[Any] = list(body)
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Label):
+            found.append(each)
+        else:
+            stack += ast.children(each)
+    return found
+
+
+def without_labels(node: Any) -> Any:
+    """The tree without its labels: what a turn computes, not what it is called."""
+    if isinstance(node, ast.Label):
+        return ()
+    if isinstance(node, ast.Node):
+        return tuple(
+            without_labels(getattr(node, name)) if not isinstance(node, ast.Name) else node
+            for name in node.__dataclass_fields__
+            if name not in ("span", "name_span")
+        )
+    if isinstance(node, tuple):
+        return tuple(without_labels(each) for each in node)
+    return node
+
+
+def loop_names(target: ast.Target) -> frozenset[str]:
+    match target:
+        case ast.NameTarget(id):
+            return frozenset({id})
+        case ast.TupleTarget(items):
+            return frozenset().union(*map(loop_names, items))
+    return frozenset()
+
+
+def contains(tree: ast.Node, node: ast.Node) -> bool:
+    return any(each is node for each in below(tree, ast.For))
+
+
+def below(tree: Any, kind: type[Kind], but: ast.Node | None = None) -> list[Kind]:
+    """The nodes of a kind in a tree, leaving out what is below one node."""
+    found: list[Kind] = []
+    stack: list[Any] = [tree]
+    while stack:
+        each = stack.pop()
+        if each is but and but is not None:
+            continue
+        if isinstance(each, kind):
+            found.append(each)
+        stack += ast.children(each, "target")
+    return found
+
+
+def name_place(node: ast.NameTarget | ast.ParamStmt | ast.Field | ast.Name) -> Span:
+    """Where the name of a binding stands."""
+    match node:
+        case ast.NameTarget(id=name) | ast.Name(id=name):
+            return node.span.inside(0, len(name))
+        case ast.ParamStmt(kind=kind, name=name):
+            return node.span.inside(len(kind) + 1, len(kind) + 1 + len(name))
+    return node.span.inside(0, len(str(node.name)))
+
+
+def field_places(fields: Iterable[ast.Field]) -> dict[str, Span]:
+    """Where the parameters of a header stand, by name."""
+    return {item.name: name_place(item) for item in fields if item.name is not None}
+
+
+def static_fields(node: ast.ModuleDef | ast.FnDef | ast.GroupDef) -> tuple[ast.Field, ...]:
+    """The parameters of a header that may be static: all of an fn's."""
+    match node:
+        case ast.ModuleDef(static=fields) | ast.FnDef(params=fields):
+            return fields
+    return ()

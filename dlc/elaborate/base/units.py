@@ -1,0 +1,51 @@
+"""Files of a spec as the elaborator knows them, and what they define."""
+
+from __future__ import annotations
+
+from dataclasses import field
+
+from dlc.records import dataclass
+from dlc.syntax import ast
+
+
+@dataclass(eq=False)
+class Unit:
+    """A parsed file: its tree and what its names stand for. `names` holds imported names too."""
+
+    path: str
+    text: str
+    file: ast.File
+    library: bool = False
+    names: dict[str, Item | Unit] = field(default_factory=dict)
+    owners: dict[str, Unit] = field(default_factory=dict)
+
+    def own(self, name: str) -> Unit:
+        """The unit in which a name visible here is defined."""
+        return self.owners.get(name, self)
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A named item of a file (`module`, `model`, `fn`, `type`), known by identity. `library` for the standard ones."""
+
+    name: str
+    node: ast.ModuleDef | ast.FnDef | ast.GroupDef
+    unit: Unit
+    library: bool = False
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+Item = Definition | ast.Let | ast.Preset | ast.Weights | ast.Train
+
+
+def main_statements(definition: Definition) -> tuple[ast.Stmt, ...]:
+    """The body of a module or fn."""
+    return () if isinstance(definition.node, ast.GroupDef) else definition.node.body
+
+
+def entries(definition: Definition) -> dict[str, ast.Entry]:
+    """The further ways into a module."""
+    body = definition.node.body if isinstance(definition.node, ast.ModuleDef) else ()
+    return {item.name: item for item in body if isinstance(item, ast.Entry)}

@@ -1,0 +1,261 @@
+"""What an expression of the language may stand for while it is elaborated.
+
+Static values are plain Python values (int, float, bool, str, None, list, tuple), `Dim` for sizes known by name only,
+and the classes here. Tensors are handles of IR values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
+
+from dlc.diagnostics import NO_SPAN, Span
+from dlc.elaborate.base.units import Definition
+from dlc.ir.nodes import Value
+from dlc.records import dataclass
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.tensor import DTYPES, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor: an IR value, and where and by what it was made (for help texts)."""
+
+    value: Value
+    made_at: Span = NO_SPAN
+    made_by: str = ""
+
+    @property
+    def type(self) -> TensorType:
+        return self.value.type
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+
+@dataclass(frozen=True, slots=True)
+class GroupValue:
+    """A group: named tensors that belong together."""
+
+    definition: Definition
+    members: tuple[tuple[str, Any], ...]
+
+    def get(self, name: str) -> Any:
+        return dict(self.members).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Dtype:
+    """A dtype as a static value."""
+
+    name: str
+
+
+class Poison:
+    """The value of something that was in error: whatever it touches says nothing more."""
+
+    def __repr__(self) -> str:
+        return "<error>"
+
+
+POISON = Poison()
+
+
+@dataclass(frozen=True, eq=False)
+class Builtin:
+    """An op that the elaborator expands itself: `expand(call)` gives its value."""
+
+    name: str
+    expand: Any
+    signature: str = ""
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class PresetRef:
+    """A model at given settings, as a static value."""
+
+    definition: Definition
+    static: tuple[tuple[str, Any], ...] = ()
+    name: str = ""
+
+
+@dataclass(eq=False)
+class Instance:
+    """A part made by calling a module with its static arguments. `path` is set when it is bound or applied; `function` is the
+    name of the IR function of its latest application. `owner` is the body in which it lives. `label` is set by `as`."""
+
+    definition: Definition
+    static: dict[str, Any]
+    span: Span
+    label: ast.Label | None = None
+    name: str = ""
+    path: str | None = None
+    owner: Any = None
+    loops: tuple[Any, ...] = ()
+    functions: dict[str, str] = field(default_factory=dict)
+    places: dict[str, Span] = field(default_factory=dict)  # of the static arguments that were written
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it has a name where it was made: passed as an argument, it stays that one instance."""
+        return bool(self.name)
+
+    def __repr__(self) -> str:
+        return f"{self.definition.name} made at {self.span}"
+
+
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """`npz("table.npz")`: the NumPy arrays of a file, by name."""
+
+    path: str
+    arrays: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """`vae.encode`: an entry of an instance, or `self`."""
+
+    instance: Instance
+    entry: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathRef:
+    """`net.bert` where `bert` is a part inside an instance: a path that leads to a parameter."""
+
+    instance: Instance
+    path: str
+
+
+def frozen(value: Any) -> Any:
+    """A hashable key of a static value. Instances written inline are known by what they are made of."""
+    match value:
+        case list() | tuple():
+            return (type(value).__name__, *(frozen(each) for each in value))
+        case dict():
+            return tuple((key, frozen(value[key])) for key in sorted(value))
+        case Instance():
+            return ("instance", value.definition, frozen(value.static), value.is_bound)
+        case bool() | int() | float() | str():
+            return (type(value).__name__, value)
+    return value
+
+
+def attribute(value: Any) -> Any:
+    """A static value as an attribute of the IR: modules and functions by their names."""
+    match value:
+        case list() | tuple():
+            return tuple(attribute(each) for each in value)
+        case Dtype(name) | Definition(name=name) | Builtin(name=name) | PresetRef(name=name):
+            return name
+        case Instance():
+            return show(value)
+        case bool() | int() | float() | str() | None | Dim():
+            return value
+    return str(value)
+
+
+def show(value: Any) -> str:
+    """A value as the language would write it, for messages."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value}"' if len(value) <= 80 else f'"{value[:80]}…"'
+        case list():
+            return _limited("[", value, "]")
+        case tuple():
+            return _limited("(", value, ")")
+        case Tensor():
+            return str(value.type)
+        case GroupValue():
+            return f"{value.definition.name}({', '.join(name for name, _ in value.members)})"
+        case Instance():
+            return f"{value.definition.name}({settings(value.static)})"
+        case Dtype(name):
+            return name
+    return str(value)
+
+
+def _limited(left: str, items: Any, right: str) -> str:
+    shown = [show(each) for each in items[:8]]
+    if len(items) > 8:
+        shown.append(f"… {len(items)} in all")
+    return left + ", ".join(shown) + right
+
+
+def settings(static: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={show(value)}" for name, value in static.items())
+
+
+def type_name(value: Any) -> str:
+    """What kind of value this is, for messages."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "a bool"
+        case int():
+            return "an int"
+        case float():
+            return "a float"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case tuple():
+            return "a tuple"
+        case Dim():
+            return f"a dim ({value})"
+        case Tensor():
+            return f"a tensor {value.type}"
+        case GroupValue():
+            return f"a {value.definition.name}"
+        case Dtype():
+            return "a dtype"
+        case Archive(path):
+            return f'the file "{path}"'
+        case Instance():
+            return f"an instance of {value.definition.name}"
+        case Definition(node=ast.ModuleDef()):
+            return f"the module `{value.name}`"
+        case Definition() | Builtin():
+            return f"the function `{value.name}`"
+        case PresetRef():
+            return f"the model `{value.name}`"
+    return "a value"
+
+
+def is_callable(value: Any) -> bool:
+    return isinstance(value, Definition | Builtin | Instance | Method | PresetRef | Poison)
+
+
+DTYPE_VALUES = {name: Dtype(name) for name in DTYPES}
+
+
+def unapplied(value: Any) -> str:
+    """Help where a part stands in the place of what it computes, or text in the place of a tensor."""
+    if isinstance(value, Instance):
+        name = value.name or value.definition.name
+        return f"apply it first: `{name}(x)`" if value.name else f"apply it: `x |> {name}(…)`"
+    if isinstance(value, Definition) and not isinstance(value.node, ast.GroupDef):
+        return (
+            f"apply it: `x |> {value.name}(…)`"
+            if isinstance(value.node, ast.ModuleDef)
+            else f"call it: `{value.name}(x)`"
+        )
+    if isinstance(value, Builtin):
+        return f"call it: `{value.name}(x)`"
+    if isinstance(value, tuple) and len(value) > 1:
+        rest = "_, " * (len(value) - 2) + "_"
+        return f"these are {len(value)} values: take them apart, `y, {rest} = …`"
+    return "tensors come first, patterns and sizes after them" if isinstance(value, str) else ""

@@ -1,0 +1,1 @@
+"""Running bodies: expressions, statements, loops."""

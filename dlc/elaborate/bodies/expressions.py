@@ -1,0 +1,328 @@
+"""Evaluating expressions: static values as in Python, tensors by appending operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from dlc.diagnostics import did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base import habits
+from dlc.elaborate.base.units import entries
+from dlc.elaborate.base.values import (
+    Archive,
+    Builtin,
+    GroupValue,
+    Instance,
+    Method,
+    PathRef,
+    Poison,
+    Tensor,
+    show,
+    type_name,
+)
+from dlc.elaborate.calls import calls
+from dlc.elaborate.calls.arguments import Given
+from dlc.elaborate.names import lookup as names
+from dlc.elaborate.names.conditions import truth
+from dlc.elaborate.reports.report import Report, Silent, too_large
+from dlc.elaborate.state.body import Body
+from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.tensors import indexing, operators
+from dlc.elaborate.tensors.archives import constant
+from dlc.ir.nodes import Op, Value
+from dlc.syntax import ast
+from dlc.types.dims import Dim, DimTooLarge
+
+LIST_LIMIT = 100_000
+
+
+def evaluate(body: Body, node: ast.Expr) -> Any:
+    """The value of an expression. Raises ElabError where it has none, Silent where it depends on an error."""
+    body.context.session.spend(1, node.span, body.report)
+    try:
+        value = _EVALUATORS[type(node)](body, node)
+    except DimTooLarge as error:
+        body.report.fail(
+            problems.BUDGET, node.span, what="this size", found=too_large(error), limit="2,000 terms"
+        )
+    if isinstance(value, Poison):
+        raise Silent
+    return value
+
+
+def _name(body: Body, node: ast.Name) -> Any:
+    value = names.lookup(body, node.id, node.span)
+    if body.context.init_shape is not None and isinstance(value, Builtin):
+        return value.expand(body, node, Given())  # `ones * 0.5`: an initial value needs no brackets
+    return value
+
+
+def _string(body: Body, node: ast.Str) -> str:
+    return node.value
+
+
+def _list(body: Body, node: ast.ListExpr) -> list[Any]:
+    items: list[Any] = []
+    for item in node.items:
+        if isinstance(item, ast.Star):
+            items += names.star(body, item)
+        else:
+            items.append(evaluate(body, item))
+    check_size(body.report, items, node)
+    return items
+
+
+def check_size(report: Report, value: Any, node: ast.Node) -> None:
+    """A list of lists may hold far more than its length says: its elements are counted, up to the limit."""
+    count, stack = 0, [value]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, list | tuple):
+            count += len(each)
+            stack += each
+        if count > LIST_LIMIT:
+            found, limit = f"over {LIST_LIMIT:,} elements", f"{LIST_LIMIT:,}"
+            report.fail(problems.BUDGET, node.span, what="this list", found=found, limit=limit)
+
+
+def _tuple(body: Body, node: ast.TupleExpr) -> tuple[Any, ...]:
+    items = tuple(evaluate(body, item) for item in node.items)
+    check_size(body.report, items, node)
+    return items
+
+
+def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
+    outside = body.scope
+    result = []
+    for item in iterate(body.report, evaluate(body, node.iterable), node.iterable):
+        bind_static(body, node.target, item)
+        if node.condition is None or truth(body, node.condition):
+            result.append(evaluate(body, node.element))
+        if len(result) > LIST_LIMIT:
+            body.report.fail(
+                problems.BUDGET,
+                node.span,
+                what="this list",
+                found=f"over {LIST_LIMIT:,}",
+                limit=f"{LIST_LIMIT:,}",
+            )
+    body.scope = outside
+    check_size(body.report, result, node)
+    return result
+
+
+def bind_static(body: Body, target: ast.Target, value: Any) -> None:
+    """Bind the names of a loop's or comprehension's target."""
+    match target:
+        case ast.NameTarget(id):
+            if id != "_":
+                body.bind(id, value, target, turns=True)
+        case ast.TupleTarget(items):
+            if not isinstance(value, list | tuple) or len(value) != len(items):
+                body.report.fail(problems.UNPACK, target.span, found=show(value), count=len(items))
+            for item, each in zip(items, value, strict=True):
+                bind_static(body, item, each)
+
+
+def iterate(report: Report, value: Any, node: ast.Node) -> Iterator[Any]:
+    if not isinstance(value, range | list | tuple):
+        help = "write `range(…)`" if isinstance(value, int | Dim) else ""
+        if isinstance(value, Tensor):
+            help = "go along a tensor's axis with `scan`, or take it apart with `chunk`"
+        report.fail(problems.NOT_ITERABLE, node.span, found=type_name(value), help=help)
+    return iter(value)
+
+
+def _unary(body: Body, node: ast.Unary) -> Any:
+    return operators.unary(body, node, evaluate(body, node.operand))
+
+
+def _binary(body: Body, node: ast.Binary) -> Any:
+    left = evaluate(body, node.left)
+    if node.op in ("and", "or") and isinstance(left, bool):
+        if left == (node.op == "or"):
+            return left
+        return evaluate(body, node.right)
+    return operators.binary(body, node, left, evaluate(body, node.right))
+
+
+def _compare(body: Body, node: ast.Compare) -> Any:
+    operands = [evaluate(body, operand) for operand in node.operands]
+    if any(isinstance(each, Tensor) for each in operands) and node.ops[0] not in ("in", "not in"):
+        if None in operands:
+            return _presence(node, operands)
+        if len(node.ops) > 1:
+            body.report.fail(
+                problems.BAD_OPERANDS,
+                node.span,
+                op="a chained comparison",
+                left="tensors",
+                right="tensors",
+                help="join two comparisons with `and`",
+            )
+        return operators.compare_tensors(body, node, operands[0], operands[1])
+    return all(
+        operators.compare_static(body, node, op, a, b)
+        for op, a, b in zip(node.ops, operands[:-1], operands[1:], strict=True)
+    )
+
+
+def _presence(node: ast.Compare, operands: list[Any]) -> bool:
+    """`mask != none`: whether an optional tensor is there."""
+    same = operands[0] is None and operands[1] is None
+    return same if node.ops[0] == "==" else not same
+
+
+def _conditional(body: Body, node: ast.Conditional) -> Any:
+    return evaluate(body, node.then if truth(body, node.condition) else node.otherwise)
+
+
+def _attribute(body: Body, node: ast.Attribute) -> Any:
+    names.prefixed(body, node)
+    value = evaluate(body, node.value)
+    span = node.name_span if node.name_span.line else node.span
+    if isinstance(value, Tensor):
+        return _tensor_attribute(body, node, value, span)
+    if isinstance(value, GroupValue):
+        if node.name in dict(value.members):
+            return value.get(node.name)
+        known = [name for name, _ in value.members]
+        what = f"the group {value.definition.name}"
+        body.report.fail(
+            problems.NO_ATTRIBUTE, span, what=what, name=node.name, help=did_you_mean(node.name, known)
+        )
+    if isinstance(value, Instance):
+        return part(body, value, node.name, span)
+    if isinstance(value, Archive):
+        return constant(body, node, value, node.name, span)
+    if isinstance(value, PathRef):
+        return part(body, value.instance, f"{value.path}.{node.name}", span)
+    found = names.unit_member(body, value, node.name, span)
+    if found is not None:
+        return found
+    help = habits.ATTRIBUTES.get(node.name, "")
+    body.report.fail(problems.NO_ATTRIBUTE, span, what=type_name(value), name=node.name, help=help)
+
+
+def _tensor_attribute(body: Body, node: ast.Attribute, value: Tensor, span: Any) -> Tensor:
+    if node.name == "T":
+        rank = value.type.rank
+        if rank < 2:
+            body.report.fail(
+                problems.AXIS, span, message=f"`.T` swaps the last two axes; {value.type} has {rank}"
+            )
+        order = (*range(rank - 2), rank - 1, rank - 2)
+        return operators.emit(body, node, "permute", value, axes=order)
+    like = (
+        f"write `{node.name}(x)` or `x |> {node.name}`"
+        if node.name in body.context.session.vocabulary
+        else ""
+    )
+    help = habits.ATTRIBUTES.get(node.name) or like or did_you_mean(node.name, ["T"])
+    body.report.fail(problems.NO_ATTRIBUTE, span, what=f"a tensor {value.type}", name=node.name, help=help)
+
+
+def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
+    """What `path` means below an instance: one of its parameters, a part of it, or an entry."""
+    known_entries = entries(instance.definition)
+    if path in known_entries:
+        return Method(instance, path)
+    if not instance.functions:
+        _check_declared(body.report, instance, path, span)
+        name = instance.name or instance.definition.name
+        body.report.fail(problems.HIDES_CALLABLE, span, name=name, help=f"apply it first: `{name}(x)`")
+    known: set[str] = set()
+    prefix = False
+    for function in instance.functions.values():
+        for local, param in body.context.session.local_paths(function):
+            if local == path:
+                return read_parameter(body.emission, instance, local, param.type, span)
+            known.add(local)
+            prefix = prefix or local.startswith(path + ".")
+    if prefix:
+        return PathRef(instance, path)
+    heads = {each[: len(path) + each[len(path) :].find(".")] if "." in each else each for each in known}
+    what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
+    help = did_you_mean(path, known | heads | set(known_entries)) or habits.ATTRIBUTES.get(path, "")
+    body.report.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
+
+
+def _check_declared(report: Report, instance: Instance, path: str, span: Any) -> None:
+    """A part that was not applied has, of what its module declares, certainly no other names."""
+    module = instance.definition.node
+    assert isinstance(module, ast.ModuleDef)
+    known = names.declared(module.body)
+    if path.split(".")[0] not in known:
+        what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
+        help = did_you_mean(path, known) or habits.ATTRIBUTES.get(path, "")
+        report.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
+
+
+def read_parameter(emission: Emission, instance: Instance, local: str, type: Any, span: Any) -> Tensor:
+    path = f"{instance.path}.{local}" if instance.path else local
+    return read_path(emission, path, type, span)
+
+
+def read_path(emission: Emission, path: str, type: Any, span: Any) -> Tensor:
+    """The parameter at a path, read once per body."""
+    hint = path.rsplit(".", 1)[-1]
+    value = Value(emission.builder.fresh(hint), type)
+    emission.builder.append(Op("param", (), (value,), (("path", path),), span=span))
+    return Tensor(value, span, path)
+
+
+def _call(body: Body, node: ast.Call) -> Any:
+    return calls.call(body, node)
+
+
+def _pipe(body: Body, node: ast.Pipe) -> Any:
+    return calls.pipe(body, node)
+
+
+def _labeled(body: Body, node: ast.Labeled) -> Any:
+    return calls.labeled(body, node)
+
+
+def _index(body: Body, node: ast.Index) -> Any:
+    return indexing.index(body, node, evaluate(body, node.value))
+
+
+def _ellipsis(body: Body, node: ast.Ellipsis_) -> Any:
+    body.report.fail(
+        problems.STATIC_ERROR, node.span, message="`...` stands only in calls of modules and in indices"
+    )
+
+
+def _wildcard(body: Body, node: ast.Wildcard) -> Any:
+    body.report.fail(problems.UNKNOWN_NAME, node.span, name="_", help="`_` stands for any size in a type")
+
+
+def _stray(body: Body, node: ast.Expr) -> Any:
+    body.report.fail(problems.STATIC_ERROR, node.span, message="this can't stand here")
+
+
+_EVALUATORS: dict[type[ast.Expr], Callable[[Body, Any], Any]] = {
+    ast.Int: lambda body, node: node.value,
+    ast.Float: lambda body, node: node.value,
+    ast.Bool: lambda body, node: node.value,
+    ast.NoneLit: lambda body, node: None,
+    ast.Str: _string,
+    ast.Name: _name,
+    ast.ListExpr: _list,
+    ast.ListComp: _comprehension,
+    ast.TupleExpr: _tuple,
+    ast.Unary: _unary,
+    ast.Binary: _binary,
+    ast.Compare: _compare,
+    ast.Conditional: _conditional,
+    ast.Call: _call,
+    ast.Index: _index,
+    ast.Attribute: _attribute,
+    ast.Pipe: _pipe,
+    ast.Labeled: _labeled,
+    ast.Ellipsis_: _ellipsis,
+    ast.Wildcard: _wildcard,
+    ast.Star: _stray,
+    ast.Slice: _stray,
+}

@@ -1,0 +1,178 @@
+"""Arguments of calls: evaluated, matched to parameters by position and by name, static ones checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import field, replace
+from functools import partial
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base import habits
+from dlc.elaborate.base.trees import field_places
+from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.values import Poison
+from dlc.elaborate.reports.report import ElabError, Report, Silent
+from dlc.elaborate.state.body import Body, header_body
+from dlc.elaborate.types.static import check_static
+from dlc.records import dataclass
+from dlc.syntax import ast
+
+
+@dataclass(slots=True)
+class Given:
+    """Evaluated arguments: (value, span) by position and by name. `rest` is true for `f(...)`."""
+
+    positional: list[tuple[Any, Span]] = field(default_factory=list)
+    named: dict[str, tuple[Any, Span]] = field(default_factory=dict)
+    rest: bool = False
+    names: dict[str, Span] = field(default_factory=dict)  # where the name of an argument stands
+
+    def values(self) -> Iterable[tuple[Any, Span]]:
+        return [*self.positional, *self.named.values()]
+
+
+def given(body: Body, callee: str, args: Iterable[ast.Arg]) -> Given:
+
+    result = Given()
+    broken = False
+    for arg in args:
+        if isinstance(arg.value, ast.Ellipsis_) and arg.name is None:
+            result.rest = True
+            continue
+        if arg.name is not None:
+            if arg.name in result.names:
+                body.report.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
+            result.names[arg.name] = arg.span.inside(0, len(arg.name))
+        value = body.report.guarded(partial(_boxed, body, arg.value))
+        if value is None:
+            broken = True
+            continue
+        if arg.name is None:
+            result.positional.append((value[0], arg.value.span))
+        else:
+            result.named[arg.name] = (value[0], arg.value.span)
+    if broken:
+        raise Silent
+    return result
+
+
+def _boxed(body: Body, node: ast.Expr) -> tuple[Any]:
+    """A value in a tuple, so that `none` differs from what failed."""
+    return (body.evaluate(node),)
+
+
+def bind_static_arguments(
+    body: Body, definition: Definition, fields: tuple[ast.Field, ...], args: Given, span: Span
+) -> dict[str, Any]:
+    """Static arguments by parameter name, in declared order, defaults evaluated."""
+    parameters = [str(each.name) for each in fields]
+    bound = match_arguments(body.report, definition.name, parameters, args, span)
+    note_names(body, definition, fields, args)
+    inner = header_body(body, definition, span, {})
+    static: dict[str, Any] = {}
+    later = [str(each.name) for each in fields]
+    for item in fields:
+        name = later.pop(0)
+        if name in bound:
+            value, where = bound[name]
+        elif args.rest and name in body.scope.names:
+            value, where = body.scope.names[name], span
+        elif item.default is not None:
+            value, where = _default(inner, definition, item, later), item.span
+        else:
+            help = (
+                ""
+                if args.rest or name not in body.scope.names
+                else "pass it, or write `...` to take it from here"
+            )
+            note = [f"{definition.name}({', '.join(parameters)})"]
+            body.report.fail(
+                problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help, notes=note
+            )
+        if isinstance(value, Poison):
+            raise Silent
+        static[name] = check_static(body.report, definition.name, item, value, where)
+        inner.bind(name, static[name], item)
+    return static
+
+
+def note_names(body: Body, definition: Definition, fields: Iterable[ast.Field], args: Given) -> None:
+    """The name of an argument speaks of the parameter that it is for."""
+    if definition.library or not args.names:
+        return
+    places = field_places(fields)
+    for name, span in args.names.items():
+        if name in places:
+            body.context.session.project.knowledge.used(span, places[name])
+
+
+def _default(inner: Body, definition: Definition, item: ast.Field, later: list[str]) -> Any:
+    assert item.default is not None
+    running = inner.context.session.project.defaults
+    if item in running:
+        cycle = f"the default of `{item.name}` of `{definition.name}`"
+        inner.report.fail(problems.LET_CYCLE, item.default.span, name=item.name, cycle=cycle)
+    running.append(item)
+    try:
+        return inner.evaluate(item.default)
+    except ElabError as error:
+        told = error.diagnostic
+        name = next((each for each in (str(item.name), *later) if f"`{each}`" in told.message), "")
+        if told.code != problems.UNKNOWN_NAME.code or not name:
+            raise
+        help = "a default may use the parameters before it" + (
+            f"; `{name}` stands behind it" if later else ""
+        )
+        raise ElabError(replace(told, help=help, fixes=())) from None
+    finally:
+        running.pop()
+
+
+def match_arguments(
+    report: Report, callee: str, parameters: list[str], args: Given, span: Span
+) -> dict[str, tuple[Any, Span]]:
+    """Arguments by parameter name; unknown, doubled and surplus ones are errors."""
+    if len(args.positional) > len(parameters):
+        expected = f"{len(parameters)} argument" + ("" if len(parameters) == 1 else "s")
+        extra = args.positional[len(parameters)][1]
+        report.fail(
+            problems.TOO_MANY_ARGUMENTS,
+            extra,
+            callee=callee,
+            expected=expected if parameters else "no arguments",
+            found=len(args.positional),
+            notes=[f"{callee}({', '.join(parameters)})"],
+            help=habits.SURPLUS.get(callee, ""),
+        )
+    bound = dict(zip(parameters, args.positional, strict=False))
+    _known_names(report, callee, parameters, args)
+    for name, value in args.named.items():
+        if name in bound:
+            note = [f"{callee}({', '.join(parameters)})"]
+            help = habits.TWICE.get(callee, "")
+            report.fail(
+                problems.GIVEN_TWICE,
+                args.names.get(name, value[1]),
+                callee=callee,
+                name=name,
+                notes=note,
+                help=help,
+            )
+        bound[name] = value
+    return bound
+
+
+def _known_names(report: Report, callee: str, parameters: list[str], args: Given) -> None:
+    """Report every argument whose name the callee does not have."""
+    wrong = [name for name in args.named if name not in parameters]
+    for name in wrong:
+        help = habits.argument(name, parameters) or (
+            f"`{callee}` takes no arguments" if not parameters else ""
+        )
+        note = [f"{callee}({', '.join(parameters)})"]
+        place = args.names.get(name, args.named[name][1])
+        report.tell(problems.UNKNOWN_ARGUMENT, place, callee=callee, name=name, help=help, notes=note)
+    if wrong:
+        raise Silent

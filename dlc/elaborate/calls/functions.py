@@ -1,0 +1,190 @@
+"""Calling fns and instances: types bound to the caller's, facts proved, the body elaborated once per instantiation.
+
+A body is elaborated in its own dims: sizes that are numbers at the call are numbers inside, every other name stays
+symbolic. So one function serves all calls with the same static values and known sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.elaborate.base.handles import flat
+from dlc.elaborate.base.project import library_definition
+from dlc.elaborate.base.trees import snake_case
+from dlc.elaborate.base.units import Definition, entries
+from dlc.elaborate.base.values import GroupValue, Instance, Tensor, attribute
+from dlc.elaborate.calls import lent
+from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
+from dlc.elaborate.calls.binding import bind_inputs
+from dlc.elaborate.calls.facts import prove_facts
+from dlc.elaborate.calls.placing import place
+from dlc.elaborate.reports.report import Silent
+from dlc.elaborate.state.body import Body
+from dlc.elaborate.state.callee import Callee
+from dlc.elaborate.state.emission import Emission
+from dlc.ir.nodes import Op, Value
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+
+# --- entry points ----------------------------------------------------------------------------------------------
+
+
+def call_fn(body: Body, definition: Definition, args: Given, node: ast.Node) -> Any:
+    """Call an `fn`: its parameters are static where their type says so, tensors otherwise."""
+    fn = definition.node
+    assert isinstance(fn, ast.FnDef)
+    parameters = [str(each.name) for each in fn.params]
+    bound = match_arguments(body.report, definition.name, parameters, args, node.span)
+    note_names(body, definition, fn.params, args)
+    static_fields, inputs, given = [], [], Given(rest=False)
+    for item in fn.params:
+        name = str(item.name)
+        value = bound.get(name)
+        if is_static_field(item, value[0] if value else None):
+            static_fields.append(item)
+            if value is not None:
+                given.named[name] = value
+        else:
+            inputs.append(item)
+    static = bind_static_arguments(body, definition, tuple(static_fields), given, node.span)
+    places = {name: span for name, (_, span) in bound.items()}
+    callee = Callee(definition, static, tuple(inputs), fn.outputs, fn.where, fn.body, places=places)
+    return _call(body, callee, bound, node, path="")
+
+
+def is_static_field(item: ast.Field, value: Any) -> bool:
+    if isinstance(item.type, ast.NamedTypeExpr):
+        return not isinstance(value, GroupValue)
+    return item.type is None and not isinstance(value, Tensor | GroupValue) and value is not None
+
+
+def apply_instance(
+    body: Body,
+    instance: Instance,
+    args: Given,
+    node: ast.Node,
+    label: ast.Label | None = None,
+    entry: str = "",
+) -> Any:
+    """Apply an instance to tensors."""
+    if instance.path is None and instance.label is None and label is not None:
+        instance.label = label
+    module = instance.definition.node
+    assert isinstance(module, ast.ModuleDef)
+    header: Any = entries(instance.definition)[entry] if entry else module
+    callee = Callee(
+        instance.definition, instance.static, header.inputs, header.outputs, header.where, header.body, entry
+    )
+    parameters = [str(each.name) for each in header.inputs]
+    bound = match_arguments(body.report, callee.name, parameters, args, node.span)
+    note_names(body, instance.definition, header.inputs, args)
+    callee.places = {**instance.places, **{name: span for name, (_, span) in bound.items()}}
+    return _call(body, callee, bound, node, instance=instance)
+
+
+# --- the call --------------------------------------------------------------------------------------------------
+
+
+def _call(
+    body: Body,
+    callee: Callee,
+    given: dict[str, tuple[Any, Span]],
+    node: ast.Node,
+    *,
+    path: str = "",
+    instance: Instance | None = None,
+) -> Any:
+    bound = bind_inputs(body, callee, given, node)
+    prove_facts(body, callee, bound, node)
+    made = body.instantiate(callee, bound, node)
+    if made.broken:
+        raise Silent
+    if not made.function:
+        return made.static_result
+    operands = _flat_operands(bound.values)
+    outputs: list[Value] = []
+    function = body.context.session.functions[made.function]
+    results = _results(body.emission, callee, made.results, bound.names, outputs, node)
+    if borrowed := lent.instances(callee.static):
+        tensors = [name for name in operands if name]
+        return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, results)
+    if instance is not None:
+        path = place(body, instance, made.function)
+    op = Op(
+        op=callee.definition.name if callee.definition.library else "call",
+        inputs=operands,
+        outputs=tuple(outputs),
+        attrs=tuple((key, attribute(value)) for key, value in callee.static.items()),
+        callee=made.function,
+        path=path,
+        dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
+        span=node.span,
+    )
+    body.emission.builder.append(op)
+    return results
+
+
+def _results(
+    emission: Emission,
+    callee: Callee,
+    results: Any,
+    names: dict[str, Dim],
+    outputs: list[Value],
+    node: ast.Node,
+) -> Any:
+    """Handles for the results, with fresh values appended to `outputs`."""
+    match results:
+        case None:
+            return None
+        case TensorType():
+            hint = (
+                "y"
+                if callee.definition.library or not callee.is_module
+                else snake_case(callee.definition.name)
+            )
+            type = simplified(emission, results.substitute(names))
+            value = Value(emission.builder.fresh(_hint(callee, hint)), type)
+            outputs.append(value)
+            return Tensor(value, node.span, callee.name)
+        case tuple():
+            return tuple(_results(emission, callee, each, names, outputs, node) for each in results)
+        case GroupValue(definition, members):
+            made = [(name, _results(emission, callee, each, names, outputs, node)) for name, each in members]
+            return GroupValue(definition, tuple(made))
+    raise AssertionError(results)
+
+
+def simplified(emission: Emission, type: TensorType) -> TensorType:
+    """A type with the sizes that the caller's facts make simpler: `8*((H + 7)//8)` is H where H % 8 == 0."""
+    if all(axis.constant is not None or str(axis).isidentifier() for axis in type.axes):
+        return type
+    return TensorType(type.dtype, tuple(emission.facts.simplify(axis) for axis in type.axes))
+
+
+def _hint(callee: Callee, default: str) -> str:
+    return snake_case(callee.definition.name) if callee.definition.library else default
+
+
+def _flat_operands(values: dict[str, Any]) -> tuple[str, ...]:
+    names: list[str] = []
+    for value in values.values():
+        names += [each.name for each in flat(value)] if value is not None else [""]
+    return tuple(names)
+
+
+# --- binding arguments to inputs -------------------------------------------------------------------------------
+
+
+# --- facts -----------------------------------------------------------------------------------------------------
+
+
+def call_library(body: Body, node: ast.Node, name: str, *tensors: Any, **static: Any) -> Tensor:
+    """Call a standard `fn` from here."""
+    definition = library_definition(name)
+    assert definition is not None, name
+    given = Given(
+        [(each, node.span) for each in tensors], {key: (value, node.span) for key, value in static.items()}
+    )
+    result: Tensor = call_fn(body, definition, given, node)
+    return result

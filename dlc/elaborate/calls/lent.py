@@ -1,0 +1,123 @@
+"""Instances that are lent: bound to a name, then passed to a module by that name.
+
+    fc = linear(d)
+    x = x |> Twice(fc) as a |> Twice(fc) as b        # one set of parameters, at `fc`
+
+A function of the IR names parts below it only. So a body that was lent an instance, which knows it under a path of its own
+kind, is put into the body of the instance's owner, where that path is the instance's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.handles import renamed
+from dlc.elaborate.base.values import Instance
+from dlc.elaborate.calls.placing import claim, place
+from dlc.elaborate.names import paths
+from dlc.elaborate.state.body import Body
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Value
+from dlc.ir.splice import Draws, Names, Splice, prefixed
+from dlc.types.dims import Dim
+
+_MARK = "^"  # no label begins so
+
+
+def is_lent(local: str) -> bool:
+    """Whether a path in a body is that of an instance it was lent."""
+    return local.startswith(_MARK)
+
+
+def path(parameter: str) -> str:
+    """Where a body finds the instance that it was lent as a parameter."""
+    return _MARK + parameter
+
+
+def instances(static: Mapping[str, Any]) -> dict[str, Instance]:
+    """The instances among static arguments that are lent, by the paths that the callee's body gives them."""
+    found: dict[str, Instance] = {}
+    for name, value in static.items():
+        parts = (
+            {f"{name}.{i}": each for i, each in enumerate(value)}
+            if isinstance(value, list)
+            else {name: value}
+        )
+        found |= {
+            path(key): each for key, each in parts.items() if isinstance(each, Instance) and each.is_bound
+        }
+    return found
+
+
+def inline(
+    body: Body,
+    function: Function,
+    instance: Instance | None,
+    lent: Mapping[str, Instance],
+    operands: Sequence[str],
+    outputs: Sequence[Value],
+    dims: Mapping[str, Dim],
+    results: Any,
+) -> Any:
+    """Put a body that uses lent instances into the caller's, its own parts below the path of `instance`. Gives the results, for
+    which the caller made `outputs`."""
+    session = body.context.session
+    if session.rules.get(function.name):
+        what = f"`init` in `{function.source}`, which was given an instance by name,"
+        span = instance.span if instance is not None else function.span
+        body.report.fail(problems.NOT_YET, span, what=what)
+    session.lent.add(function.name)
+    own = _enter(body, function, instance, lent)
+
+    def moved(local: str) -> str:
+        mark = _mark(local, lent)
+        if mark is None:
+            return prefixed(own, local)
+        return prefixed(paths.instance_path(body, lent[mark]), local[len(mark) + 1 :])
+
+    values = {value.name: name for value, name in zip(function.inputs, operands, strict=True)}
+    alias: dict[str, str] = {}
+    for (_, inner), out in zip(function.outputs, outputs, strict=True):
+        if (name := values.setdefault(inner, out.name)) != out.name:
+            alias[out.name] = name
+    names, draws = cast(Names, body.emission.builder), _Draws(body.emission.builder)
+    body.emission.builder.body += Splice(names, draws, values, dims, moved).body(function.body)
+    return renamed(results, alias) if alias else results
+
+
+def _enter(body: Body, function: Function, instance: Instance | None, lent: Mapping[str, Instance]) -> str:
+    """Enter the parts of the body into the caller. Gives the path of its own ones."""
+    held = [child for child in function.children if _mark(child.path, lent) is None]
+    for child in function.children:
+        if child not in held:
+            place(body, lent[str(_mark(child.path, lent))], child.function)
+    if instance is None or not (held or function.params):
+        return ""
+    own = paths.instance_path(body, instance)
+    for child in held:
+        moved = replace(child, path=prefixed(own, child.path))
+        for local in moved.paths():
+            claim(body, instance, local, child.function)
+        body.emission.children.setdefault(f"{moved.path}:{child.function}:{child.start}", moved)
+    for param in function.params:
+        name = prefixed(own, param.name)
+        body.emission.params.setdefault(name, replace(param, name=name))
+    return own
+
+
+def _mark(local: str, lent: Mapping[str, Instance]) -> str | None:
+    """The lent instance that a path of the body leads to, if any."""
+    return next((mark for mark in lent if local == mark or local.startswith(f"{mark}.")), None)
+
+
+class _Draws(Draws):
+    """Every draw of a copied body is a new one of the caller's."""
+
+    def __init__(self, builder: Builder) -> None:
+        super().__init__()
+        self.builder = builder
+
+    def fresh(self, draw: int) -> int:
+        return self.builder.draw()

@@ -1,0 +1,1 @@
+"""Whole files: what is wrong with one, its train, weights and test blocks."""

@@ -1,0 +1,233 @@
+"""Checking a whole file: every model, preset, module, train block, weights block and test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from dlc.diagnostics import Diagnostic, Span, did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.diagnostics.follow import without_consequences
+from dlc.elaborate.base import habits
+from dlc.elaborate.base.depth import deep
+from dlc.elaborate.base.project import Project, library_index
+from dlc.elaborate.base.spelling import parts
+from dlc.elaborate.base.units import Definition, Unit
+from dlc.elaborate.base.values import DTYPE_VALUES, PresetRef
+from dlc.elaborate.builtins import BUILTINS
+from dlc.elaborate.calls.initial import INITIALS
+from dlc.elaborate.checks.signatures import check_signatures
+from dlc.elaborate.checks.train import build_plan
+from dlc.elaborate.checks.weights import check_weights
+from dlc.elaborate.names.lookup import CONSTANTS, named
+from dlc.elaborate.names.static import let
+from dlc.elaborate.programs.build import build, elaborate_fn, point_of
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.reports.report import ElabError, Silent
+from dlc.elaborate.state.body import static_body
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+
+_OPEN = {
+    each.code
+    for each in (problems.PARAM_DIM, problems.UNDECIDED, problems.FACT_UNPROVED, problems.NOT_STATIC)
+}
+
+
+@deep
+def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
+    """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
+    found: list[Diagnostic] = list(project.diagnostics)
+    for item in unit.file.items:
+        match item:
+            case ast.ModuleDef(is_model=True) | ast.Preset():
+                found += _check_entry(project, unit, item)
+            case ast.Let():
+                found += _check_let(project, unit, item)
+            case ast.Train():
+                build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
+            case ast.Weights():
+                found += check_weights(project, unit, item)
+    found += _check_unreached(project, unit)
+    found += check_signatures(unit)
+    starts = [item.span.line for item in unit.file.items]
+    return _ordered(without_consequences(found, unit.path, unit.text, starts))
+
+
+def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    seen = {(each.code, each.span): each for each in reversed(found)}
+    return tuple(sorted(seen.values(), key=lambda each: (each.span.file, each.span.line, each.span.column)))
+
+
+def _has_defaults(item: ast.Train) -> bool:
+    return all(each.default is not None for each in item.static)
+
+
+def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    if isinstance(item, ast.ModuleDef):
+        for each in item.static:
+            if each.default is None:
+                found.append(problems.NO_DEFAULT.at(each.span, name=each.name, model=item.name))
+    if found:
+        return found
+    session = Elaborator(project)
+    body = static_body(session, unit)
+    try:
+        model = named(body, unit, item.name, item.span)
+        if isinstance(model, Definition | PresetRef):
+            point = point_of(session, model, {}, item.span)
+            build(project, point, item.span, report=found.append)
+            entries = (
+                [each for each in item.body if isinstance(each, ast.Entry)]
+                if isinstance(item, ast.ModuleDef)
+                else []
+            )
+            for entry in entries:
+                build(project, replace(point, entry=entry.name), item.span, report=found.append)
+    except ElabError as error:
+        found.append(error.diagnostic)
+    except Silent:
+        pass
+    return found + session.diagnostics
+
+
+def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
+    session = Elaborator(project)
+    with contextlib.suppress(Silent):
+        let(session, unit, item)
+    return session.diagnostics
+
+
+# --- names of what nothing instantiates ----------------------------------------------------------------------------
+
+
+def _check_unreached(project: Project, unit: Unit) -> list[Diagnostic]:
+    """Modules and fns that no model of the file got to: a module whose static values are known, because all have defaults or a
+    statement in error instantiates it, is checked on inputs of any size; the others for unknown names alone."""
+    found: list[Diagnostic] = []
+    items = [item for item in unit.file.items if isinstance(item, ast.ModuleDef | ast.FnDef)]
+    left = {item.name: item for item in items if _unreached(project, unit, item)}
+    while ready := next((item for item in left.values() if _static(project, unit, item) is not None), None):
+        found += _check_alone(project, unit, ready)
+        del left[ready.name]
+        left = {name: item for name, item in left.items() if _unreached(project, unit, item)}
+    named = [*left.values(), *(item for item in unit.file.items if isinstance(item, ast.Test))]
+    return found + [each for item in named for each in _unknown_names(unit, item)]
+
+
+def _unreached(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> bool:
+    definition = unit.names.get(item.name)
+    return (
+        isinstance(definition, Definition) and definition.node is item and definition not in project.reached
+    )
+
+
+def _static(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> dict[str, Any] | None:
+    """The static values that a module or fn can be checked with; None if there are none, or its inputs leave axes open."""
+    if isinstance(item, ast.FnDef):
+        fields = [each for each in item.params if isinstance(each.type, ast.NamedTypeExpr)]
+        tensors = [each for each in item.params if each not in fields]
+        closed = all(each.type is not None and _closed(each) for each in tensors)
+        return {} if closed and all(each.default is not None for each in fields) else None
+    if item.is_model or not all(map(_closed, item.inputs)):
+        return None
+    definition = unit.names[item.name]
+    known = project.instantiated.get(definition) if isinstance(definition, Definition) else None
+    if known is not None and not any(isinstance(value, Dim) for value in known.values()):
+        return known
+    return {} if all(each.default is not None for each in item.static) else None
+
+
+def _closed(item: ast.Field) -> bool:
+    """Whether an input's type gives every axis a name or a size."""
+    axes = item.type.axes if isinstance(item.type, ast.TensorTypeExpr | ast.GroupTypeExpr) else ()
+    return not any(isinstance(axis, ast.Star | ast.Wildcard) for axis in axes)
+
+
+def _check_alone(project: Project, unit: Unit, item: ast.ModuleDef | ast.FnDef) -> list[Diagnostic]:
+    session, found = Elaborator(project), list[Diagnostic]()
+    definition = unit.names[item.name]
+    assert isinstance(definition, Definition) and not isinstance(definition.node, ast.GroupDef)
+    try:
+        if isinstance(item, ast.FnDef):
+            elaborate_fn(session, definition, item.span)
+        else:
+            point = point_of(session, definition, _static(project, unit, item) or {}, item.span)
+            build(project, point, item.span, report=found.append)
+    except ElabError as error:
+        found.append(error.diagnostic)
+    except Silent:
+        pass
+    found += session.diagnostics
+    facts = {part.span for condition in definition.node.where for part in parts(condition)}
+    if any(each.span in facts for each in found):
+        return []  # with these values it can't be called at all, which the call is told
+    return [each for each in found if not _open(each)]
+
+
+def _open(diagnostic: Diagnostic) -> bool:
+    """Whether a problem of a module that nothing uses may be none once a call fixes its sizes."""
+    stated = diagnostic.help.startswith(("state ", "if they always are", "an axis of 1"))
+    return stated or diagnostic.code in _OPEN
+
+
+def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef | ast.Test) -> Iterator[Diagnostic]:
+    known = {
+        *unit.names,
+        *BUILTINS,
+        *library_index(),
+        *CONSTANTS,
+        *DTYPE_VALUES,
+        *INITIALS,
+        "training",
+        "fan_in",
+        "fan_out",
+        "self",
+    }
+    bound = set(_bound_names(item))
+    for name, span in _read_names((item.body, _conditions(item))):
+        if name not in known and name not in bound:
+            help = habits.NAMES.get(name) or did_you_mean(name, known | bound)
+            yield problems.UNKNOWN_NAME.at(span, name=name, help=help)
+
+
+def _conditions(item: ast.ModuleDef | ast.FnDef | ast.Test) -> tuple[Any, ...]:
+    """What a header says besides names and types: facts and defaults."""
+    if isinstance(item, ast.Test):
+        return ()
+    fields = item.static if isinstance(item, ast.ModuleDef) else item.params
+    return (item.where, *(each.default for each in fields))
+
+
+def _bound_names(node: Any) -> Iterator[str]:
+    """Every name that a tree binds somewhere: parameters, dims, targets, parameters declared."""
+    stack: list[Any] = [node]
+    while stack:
+        each = stack.pop()
+        match each:
+            case ast.NameTarget(id):
+                yield id
+            case ast.Field(name=name) if name:
+                yield name
+            case ast.ParamStmt(name=name) | ast.Entry(name=name):
+                yield name
+            case ast.TensorTypeExpr(axes=axes) | ast.GroupTypeExpr(axes=axes):
+                for name, _ in _read_names(axes):
+                    yield name
+                yield from (axis.name for axis in axes if isinstance(axis, ast.Star))
+        stack += ast.children(each)
+
+
+def _read_names(node: Any) -> Iterator[tuple[str, Span]]:
+    stack: list[Any] = [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Name):
+            yield each.id, each.span
+        elif isinstance(each, ast.InitSelector):
+            continue
+        else:
+            stack += ast.children(each)

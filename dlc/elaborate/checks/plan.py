@@ -1,0 +1,92 @@
+"""What a train block says, as a plan."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from dlc.elaborate.base.name_patterns import matches
+from dlc.elaborate.base.units import Definition
+from dlc.ir.nodes import Parameter, Program
+from dlc.records import dataclass
+from dlc.types.tensor import TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something chosen by name with arguments: an optimizer, a schedule, a source."""
+
+    name: str
+    args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRule:
+    """An optimizer for the parameters that a pattern or kind selects; for all where `selectors` is empty."""
+
+    optimizer: Named
+    # ("kind", kind, param) or ("path", pattern, None)
+    selectors: tuple[tuple[str, str | None, str | None], ...] = ()
+
+    def applies(self, parameter: Parameter) -> bool:
+        if not self.selectors:
+            return True
+        local = parameter.path.rsplit(".", 1)[-1]
+        return any(
+            matches(str(what), parameter.path)
+            if how == "path"
+            else what == parameter.owner and param in (None, local)
+            for how, what, param in self.selectors
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`load TARGET from "file" with MAP except …`: `prefix` is the path that the file's tensors go below."""
+
+    prefix: str
+    path: str
+    weights: str | None
+    excluded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An instance that the block binds: its parameters' paths begin with `path`."""
+
+    name: str
+    definition: Definition
+    static: dict[str, Any]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """All that training needs to know. `program` computes the loss (output "loss") and the metrics from the
+    batch's fields, in training mode; `evaluation` the metrics and the loss outside of it. Parameters' paths
+    begin with the network's."""
+
+    name: str
+    program: Program
+    evaluation: Program
+    networks: tuple[Network, ...]
+    fields: dict[str, TensorType]
+    source: Named
+    evaluate: Named | None
+    evaluate_fields: dict[str, TensorType]
+    metrics: tuple[str, ...]
+    rules: tuple[OptimizerRule, ...]
+    loads: tuple[Load, ...]
+    frozen: tuple[str, ...]
+    settings: dict[str, Any]
+    file: str
+
+    def is_trained(self, parameter: Parameter) -> bool:
+        return parameter.trainable and not any(matches(each, parameter.path) for each in self.frozen)
+
+    def rule(self, parameter: Parameter) -> OptimizerRule | None:
+        """The optimizer rule of a parameter: the last one that applies; None for a fixed one."""
+        if not self.is_trained(parameter):
+            return None
+        fitting = [rule for rule in self.rules if rule.applies(parameter)]
+        return fitting[-1] if fitting else None

@@ -1,0 +1,169 @@
+"""Optimizers, schedules and data sources by name: their arguments, defaults, and what these may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dlc import source as sources
+from dlc.diagnostics import Span, did_you_mean
+from dlc.diagnostics import training as problems
+from dlc.elaborate.base.sources import SOURCES
+from dlc.elaborate.base.values import Dtype, show
+from dlc.elaborate.checks.plan import Named
+from dlc.elaborate.reports.report import Report
+from dlc.records import dataclass
+
+# Defaults are PyTorch's where it has them.
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "sgd": {"lr": None, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+    "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01},
+    "lion": {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0},
+    "adafactor": {"lr": None, "decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0},
+    "muon": {"lr": 0.02, "momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "constant": {"lr": None, "warmup": 0},
+    "cosine": {"lr": None, "warmup": 0, "end": 0.0},
+    "linear": {"lr": None, "warmup": 0, "end": 0.0},
+    "step_decay": {"lr": None, "every": None, "factor": 0.1, "warmup": 0},
+    "one_cycle": {"lr": None, "warmup": 0.3, "start": 0.04, "end": 1e-4},
+}
+REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("npz", "path"), ("text", "path"), ("text", "length"),
+                      ("step_decay", "every"), *((name, "lr") for name in SCHEDULES)}  # fmt: skip
+
+
+def source_options(name: str) -> dict[str, Any] | None:
+    """The options of a source with their defaults (`sources.REQUIRED`: must be given); None if there
+    is none of that name. Those of other packages are found by the entry points of `dlc.sources`."""
+    if name in SOURCES:
+        return SOURCES[name]
+    found = sources.find(name)
+    return None if found is None else {"batch": 64, **found.options}
+
+
+def source_names() -> tuple[str, ...]:
+    return (*SOURCES, *sources.names())
+
+
+# --- settings ----------------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
+    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,),
+}  # fmt: skip
+DEFAULT_SETTINGS: dict[str, Any] = {
+    "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
+    "eval_every": None, "checkpoint_every": None, "log": 10,
+}  # fmt: skip
+PRECISIONS = ("f32", "bf16")
+
+
+# Settings that are said elsewhere in a train block, or to the command.
+_ELSEWHERE = {
+    **dict.fromkeys(("batch", "batch_size"), "the source says it: `digits(batch=64)`"),
+    **dict.fromkeys(("lr", "learning_rate"), "the optimizer says it: `optimizer = adamw(lr=1e-3)`"),
+    **dict.fromkeys(("weight_decay", "momentum"), "the optimizer says it: `optimizer = sgd(lr=0.1, momentum=0.9)`"),
+    **dict.fromkeys(("device", "gpu"), "the command says it: `dlc train FILE --device cuda`"),
+    **dict.fromkeys(("clip", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
+    **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
+    **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
+}  # fmt: skip
+
+_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype"}
+
+
+def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
+    """An unknown setting, or one of the wrong kind, is an error."""
+    if name not in SETTINGS:
+        near = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
+        help = _ELSEWHERE.get(name) or near
+        report.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
+    if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
+        expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
+    if isinstance(value, int | float) and (value <= 0 if name != "seed" else value < 0):
+        expected = "positive" if name != "seed" else "zero or more"
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
+    if isinstance(value, Dtype) and value.name not in PRECISIONS:
+        report.fail(problems.BAD_SETTING, span, name=name, found=value.name, expected=" or ".join(PRECISIONS))
+
+
+# --- arguments ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Which values an argument may have; `choices` where they are few."""
+
+    text: str
+    holds: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _one_of(*choices: str) -> Expected:
+    text = " or ".join(f'"{each}"' for each in choices)
+    return Expected(text, lambda value: value in choices, choices)
+
+
+def _optional(expected: Expected) -> Expected:
+    return Expected(f"{expected.text} or none", lambda value: value is None or expected.holds(value))
+
+
+POSITIVE = Expected("a positive number", lambda v: _is_number(v) and v > 0)
+NOT_NEGATIVE = Expected("a number of 0 or more", lambda v: _is_number(v) and v >= 0)
+BELOW_ONE = Expected("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
+SHARE = Expected("a share from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
+COUNT = Expected("an int above 0", lambda v: _is_int(v) and v > 0)
+INDEX = Expected("an int of 0 or more", lambda v: _is_int(v) and v >= 0)
+BOOL = Expected("true or false", lambda v: isinstance(v, bool))
+FILE = Expected('a path, such as "data/train.npz"', lambda v: isinstance(v, str))
+PAIR = Expected(
+    "two numbers from 0 to below 1",
+    lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(BELOW_ONE.holds(each) for each in v),
+)
+RATE = Expected("a positive number or a schedule", POSITIVE.holds)
+
+# By argument, or by (callee, argument) where the same word means something else.
+ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
+    "lr": POSITIVE, "betas": PAIR, "eps": POSITIVE, "momentum": BELOW_ONE, "weight_decay": NOT_NEGATIVE,
+    "nesterov": BOOL, "decay": BELOW_ONE, "clip": POSITIVE, "steps": COUNT, "warmup": INDEX,
+    "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
+    "length": COUNT, "seed": INDEX, "path": FILE, "images": FILE,
+    "split": _one_of("train", "test"), "tokenizer": _one_of("char", "byte"),
+    "labels": _optional(FILE), "start": INDEX, "stop": _optional(INDEX), ("text", "start"): SHARE,
+    ("text", "stop"): SHARE, ("one_cycle", "warmup"): SHARE, ("one_cycle", "start"): POSITIVE,
+    **{(name, "lr"): RATE for name in OPTIMIZERS}, ("adafactor", "lr"): _optional(RATE),
+}  # fmt: skip
+
+# What is called by these words here; another package's source says itself what its options mean.
+OURS = frozenset({*OPTIMIZERS, *SCHEDULES, *SOURCES})
+
+
+def check_arguments(
+    report: Report, name: str, args: Mapping[str, Any], spans: Mapping[str, Span], span: Span
+) -> None:
+    """Arguments that were given (those in `spans`) must be what their words mean."""
+    for key, at in spans.items():
+        expected = ARGUMENTS.get((name, key), ARGUMENTS.get(key)) if name in OURS else None
+        value = args[key]
+        is_schedule = isinstance(value, Named)
+        if expected is None or (is_schedule and name in OPTIMIZERS):
+            continue
+        if is_schedule or not expected.holds(value):
+            help = did_you_mean(value, expected.choices) if isinstance(value, str) else ""
+            found = value.name if is_schedule else show(value)
+            report.fail(problems.BAD_SETTING, at, name=key, found=found, expected=expected.text, help=help)
+    if args.get("nesterov") and not args.get("momentum"):
+        expected_text = "with a momentum above 0"
+        report.fail(problems.BAD_SETTING, span, name="nesterov", found="true", expected=expected_text)

@@ -1,0 +1,1 @@
+"""What names mean, static conditions, and the paths of parameters."""

@@ -1,0 +1,1 @@
+"""Ops whose arguments the elaborator reads itself: einops patterns."""

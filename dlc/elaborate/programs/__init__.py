@@ -1,0 +1,1 @@
+"""Functions and programs: instantiations, parameters and their initial values, models as a whole."""

@@ -1,0 +1,134 @@
+"""A model as a whole program: its entry function, and every parameter with its path and initial value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from dlc.diagnostics import Diagnostic, Span
+from dlc.elaborate.base.depth import deep
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.base.units import Definition, entries
+from dlc.elaborate.base.values import Instance, PresetRef
+from dlc.elaborate.calls.arguments import Given, bind_static_arguments
+from dlc.elaborate.calls.binding import inner_types
+from dlc.elaborate.calls.inputs import free_inputs
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.programs.resolve import resolve_parameters
+from dlc.elaborate.reports.report import ElabError, Silent
+from dlc.elaborate.state.body import Session, static_body
+from dlc.elaborate.state.callee import Callee
+from dlc.elaborate.state.scope import Scope
+from dlc.ir.nodes import Program
+from dlc.records import dataclass
+from dlc.syntax import ast
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPoint:
+    """A model with its static arguments, and the entry asked for ("" for the main computation)."""
+
+    definition: Definition
+    static: tuple[tuple[str, Any], ...]
+    entry: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.static)
+
+
+@deep
+def build(
+    project: Project,
+    model: Instance | PresetRef | EntryPoint,
+    span: Span,
+    *,
+    report: Callable[[Diagnostic], None],
+    training: bool = False,
+    inputs: Iterable[str] = (),
+) -> Program | None:
+    """The program of a model at given settings; None if it is in error, which `report` was told.
+
+    `inputs` names optional inputs that are to be there."""
+    static = model.static.items() if isinstance(model, Instance) else model.static
+    point = model if isinstance(model, EntryPoint) else EntryPoint(model.definition, tuple(static))
+    key = ("program", point.definition, repr(point.static), point.entry, training, tuple(inputs))
+    cache: dict[Any, Any] = project.__dict__.setdefault("programs", {})
+    if key not in cache:
+        session = Elaborator(project, training=training)
+        program = _build(session, point, tuple(inputs))
+        cache[key] = (program, tuple(session.diagnostics))
+    program, diagnostics = cache[key]
+    for diagnostic in diagnostics:
+        report(diagnostic)
+    return None if any(each.severity == "error" for each in diagnostics) else program
+
+
+@deep
+def point_of(
+    session: Session, model: Definition | PresetRef, overrides: Mapping[str, Any], span: Span
+) -> EntryPoint:
+    """A model at its defaults, or a preset at its settings, with `overrides`. Raises ElabError for a wrong setting."""
+    definition = model.definition if isinstance(model, PresetRef) else model
+    node = definition.node
+    assert isinstance(node, ast.ModuleDef)
+    body = static_body(session, definition.unit, library=definition.library)
+    settings = {**(dict(model.static) if isinstance(model, PresetRef) else {}), **overrides}
+    given = Given(named={name: (value, span) for name, value in settings.items()})
+    static = bind_static_arguments(body, definition, node.static, given, span)
+    return EntryPoint(definition, tuple(static.items()))
+
+
+def _build(session: Session, point: EntryPoint, inputs: tuple[str, ...]) -> Program | None:
+    definition = point.definition
+    body = static_body(session, definition.unit, library=definition.library)
+    body.scope = Scope(point.settings)
+    callee = _callee(point)
+    bound = body.report.guarded(lambda: free_inputs(body, callee, inputs))
+    if bound is None:
+        return None
+    made = body.instantiate(callee, bound, ast.Node())
+    if made.broken or not made.function:
+        return None
+    main = replace(session.functions[made.function], kind="model")
+    session.functions[made.function] = main
+    parameters = body.report.guarded(lambda: resolve_parameters(session, main.name))
+    if parameters is None or any(each.severity == "error" for each in session.diagnostics):
+        return None
+    return Program(session.called(), main.name, parameters)
+
+
+@deep
+def elaborate_fn(session: Session, definition: Definition, span: Span) -> None:
+    """Check an fn that nothing calls, at its defaults and on inputs of any size."""
+    node = definition.node
+    assert isinstance(node, ast.FnDef)
+    body = static_body(session, definition.unit, library=definition.library)
+    fields = tuple(each for each in node.params if isinstance(each.type, ast.NamedTypeExpr))
+    static = bind_static_arguments(body, definition, fields, Given(), span)
+    inputs = tuple(each for each in node.params if each not in fields)
+    callee = Callee(definition, static, inputs, node.outputs, node.where, node.body)
+    body.scope = Scope(static)
+    body.instantiate(callee, free_inputs(body, callee, ()), ast.Node())
+
+
+def _callee(point: EntryPoint) -> Callee:
+    node = point.definition.node
+    assert isinstance(node, ast.ModuleDef)
+    header: Any = entries(point.definition)[point.entry] if point.entry else node
+    return Callee(
+        point.definition,
+        point.settings,
+        header.inputs,
+        header.outputs,
+        header.where,
+        header.body,
+        point.entry,
+    )
+
+
+# --- parameters --------------------------------------------------------------------------------------------------
+
+
+__all__ = ["ElabError", "EntryPoint", "Silent", "build", "inner_types", "point_of"]

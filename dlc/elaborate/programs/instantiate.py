@@ -1,0 +1,271 @@
+"""Instantiations: what makes two calls the same function, and the function made at the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NoReturn
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.depth import deep
+from dlc.elaborate.base.spelling import parts
+from dlc.elaborate.base.trees import static_fields
+from dlc.elaborate.base.units import main_statements
+from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor, attribute, frozen, settings
+from dlc.elaborate.bodies.statements import run_body
+from dlc.elaborate.calls import lent
+from dlc.elaborate.calls.binding import inner_types
+from dlc.elaborate.names import conditions
+from dlc.elaborate.programs import parameters
+from dlc.elaborate.programs.outputs import finish_outputs
+from dlc.elaborate.reports.report import Report
+from dlc.elaborate.state.body import Body, Context
+from dlc.elaborate.state.callee import Bound, Callee, Instantiation
+from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.scope import Scope
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Value
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.facts import Facts, Relation
+from dlc.types.tensor import TensorType
+
+DEPTH_LIMIT = 60
+
+
+@deep
+def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
+    """The function for this callee with these static values and sizes, elaborated at its first use."""
+    session = caller.context.session
+    session.project.reached.add(callee.definition)
+    key = key_of(callee, bound, session.training)
+    found = session.made.get(key)
+    if found is not None and _serves(caller, callee, found, bound):
+        return found
+    _check_depth(caller, callee, node)
+    session.open.append(((callee.definition, callee.entry), callee.name))
+    try:
+        made = _elaborate(caller, callee, bound, node)
+    except RecursionError:
+        _too_deep(caller, node)
+    finally:
+        session.open.pop()
+    session.made[key] = made
+    return made
+
+
+def _serves(caller: Body, callee: Callee, made: Instantiation, bound: Bound) -> bool:
+    """Whether a function that was made for another call does for this one. What is wrong inside the library is told at each of
+    the calls that lead there, so a broken body of it is elaborated again. And a body of the library may have looked up facts of
+    its first caller, to simplify a size or to refuse an axis: another caller whose facts say less gets a body of its own."""
+    if made.broken and callee.definition.library:
+        return False
+    facts = caller.emission.facts
+    return all(facts.decide(need.substitute(bound.names)) is True for need in made.needs)
+
+
+def key_of(callee: Callee, bound: Bound, training: bool) -> Any:
+    """What makes two calls the same instantiation: all that the body can see of them. Sizes count in the callee's own terms, so
+    two calls with other symbols but the same pattern of equal and known sizes share a function. Types are compared as text: the
+    dims of two callers are different objects that say the same."""
+    types = tuple((name, tuple(map(str, bound.types.get(name, ())))) for name in bound.values)
+    sizes = tuple(sorted((name, size) for name, size in bound.inner.items()))
+    return (
+        callee.definition,
+        callee.entry,
+        frozen(callee.static),
+        types,
+        _hashable(sizes),
+        bound.float_dtype,
+        training,
+    )
+
+
+def _hashable(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        (name, str(size) if isinstance(size, Dim) else tuple(map(str, size))) for name, size in sizes
+    )
+
+
+def _check_depth(caller: Body, callee: Callee, node: ast.Node) -> None:
+    """A callee that calls itself may do so with other static values, a dozen times; what goes deeper is a circle."""
+    own, calls = (callee.definition, callee.entry), caller.context.session.open
+    same = [i for i, (key, _) in enumerate(calls) if key == own]
+    if len(same) >= 12:
+        cycle = " -> ".join([*(name for _, name in calls[same[-1] :]), callee.name])
+        caller.report.fail(problems.RECURSION, node.span, name=callee.name, cycle=cycle)
+    if len(calls) > DEPTH_LIMIT:
+        _too_deep(caller, node)
+
+
+def _too_deep(caller: Body, node: ast.Node) -> NoReturn:
+    found = f"{len(caller.context.session.open)} calls inside each other"
+    caller.report.fail(problems.BUDGET, node.span, what="this nesting", found=found, limit=DEPTH_LIMIT)
+
+
+def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
+    """Run the body in sizes of its own: `bound.inner` has numbers for those that are numbers at the call, and symbols of the
+    callee for all others, so the function says nothing of this caller and serves every call with the same key."""
+    findings, needs = caller.context.session.findings, list[Relation]()
+    body = _body(caller, callee, bound, node)
+    inputs = _enter_inputs(body, callee, bound)
+    emission = body.emission
+    for condition in [part for each in callee.where for part in parts(each)]:
+        body.report.guarded(partial(conditions.assume, body, condition))
+    if callee.definition.library:
+        # Only the library may ask: a user's module has to hold by its own `where`, whoever calls it.
+        emission.facts.beyond = partial(_at_the_call, caller.emission, bound, needs)
+    before = findings.failures
+    if callee.entry:
+        parameters.enter_main(body, callee)
+    run_body(body, callee.body)
+    broken = findings.failures > before
+    if not callee.is_module and emission.has_returned and _is_static(emission.returned):
+        return Instantiation("", None, broken, emission.returned, tuple(needs))
+    results, outputs = finish_outputs(body, callee)
+    if isinstance(results, Poison):
+        return Instantiation("", None, True)
+    emission.where += needs
+    function = _close(body, callee, inputs, outputs)
+    return Instantiation(function.name, results, broken, needs=tuple(needs))
+
+
+def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
+    """The callee's body before its first statement: its static values and sizes, no operation yet."""
+    session, definition = caller.context.session, callee.definition
+    context = Context(
+        session,
+        definition.unit,
+        callee.name,
+        "module" if callee.is_module else "fn",
+        session.training,
+        definition.library,
+        bound.float_dtype,
+        definition=definition,
+        statements=main_statements(definition),
+    )
+    origin = None
+    if definition.library:
+        origin = caller.origin_of(callee.name, node.span, callee.places, bound.names)
+    report = Report(
+        session.findings, session.vocabulary, _chain(caller, callee, node), origin, definition.node.span
+    )
+    body = Body(
+        context, Scope({}, dict(bound.inner), dict(callee.static)), Emission(Builder(Facts())), report
+    )
+    own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
+    body.bind_header(own, static_fields(definition.node))
+    return body
+
+
+def _enter_inputs(body: Body, callee: Callee, bound: Bound) -> tuple[Value, ...]:
+    """Bind the inputs' names to values of the callee's own types."""
+    values: list[Value] = []
+    types = bound.types or inner_types(bound)
+    inputs: dict[str, Any] = {}
+    for name, given in bound.values.items():
+        pending = iter(types.get(name, ()))
+        inputs[name] = _parameter(body.emission, name, given, pending, values)
+    body.bind_header(inputs, callee.inputs)
+    body.note_types(each.type for each in (*callee.inputs, *callee.outputs))
+    return tuple(values)
+
+
+def _close(
+    body: Body, callee: Callee, inputs: tuple[Value, ...], outputs: tuple[tuple[str, str], ...]
+) -> Function:
+    session, emission, node = body.context.session, body.emission, callee.definition.node
+    function = Function(
+        name=session.unique(callee.definition.name + (f"_{callee.entry}" if callee.entry else "")),
+        source=callee.definition.name,
+        kind="module" if callee.is_module else "fn",
+        inputs=inputs,
+        outputs=outputs,
+        body=tuple(emission.builder.body),
+        params=tuple(emission.params.values()),
+        children=tuple(emission.children.values()),
+        static=tuple((name, attribute(value)) for name, value in callee.static.items()),
+        facts=tuple(emission.where),
+        entry=callee.entry,
+        library=callee.definition.library,
+        training=session.training,
+        doc=node.doc,
+        span=node.span,
+    )
+    session.functions[function.name] = function
+    if emission.rules:
+        session.rules[function.name] = emission.rules
+    parameters.check_paths(body, function)
+    return function
+
+
+def _at_the_call(caller: Emission, bound: Bound, needs: list[Relation], relation: Relation) -> bool | None:
+    """Whether a relation between a callee's sizes holds by the facts of the caller; what was found out is noted in `needs`."""
+    if not relation.symbols <= bound.names.keys():
+        return None
+    answer = caller.facts.decide(relation.substitute(bound.names))
+    if answer is not None:
+        needs.append(relation if answer else relation.negated())
+    return answer
+
+
+def _chain(caller: Body, callee: Callee, node: ast.Node) -> tuple[str, ...]:
+    """The calls that lead into a callee, innermost first, each but the first with the place where it calls the one before.
+    A body is elaborated once, so the chain of its first call stands for all."""
+    own = (
+        f"{callee.name}({settings(dict(list(callee.static.items())[:6]))})" if callee.static else callee.name
+    )
+    above = caller.report.chain
+    if not above and caller.context.kind in ("train", "test"):
+        above = (f"{caller.context.kind} {caller.context.name}",)
+    if not above or not node.span.line:
+        return (own, *above)
+    file = "" if node.span.file == callee.definition.unit.path else f"{node.span.file}:"
+    return (own, f"{above[0]} at {file}{node.span}", *above[1:])
+
+
+def _is_static(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return bool(value) and all(_is_static(each) for each in value)
+    return not isinstance(value, Tensor | GroupValue | Poison)
+
+
+def _parameter(
+    emission: Emission, name: str, given: Any, types: Iterator[TensorType], values: list[Value]
+) -> Tensor | GroupValue | tuple[Any, ...] | None:
+    """A callee's input, of the structure of what the caller gave."""
+    match given:
+        case Tensor():
+            value = Value(emission.builder.fresh(name), next(types))
+            values.append(value)
+            return Tensor(value)
+        case GroupValue(definition, members):
+            made = [
+                (key, _parameter(emission, f"{name}.{key}", each, types, values)) for key, each in members
+            ]
+            return GroupValue(definition, tuple(made))
+        case tuple():
+            return tuple(
+                _parameter(emission, f"{name}_{i}", each, types, values) for i, each in enumerate(given)
+            )
+    return None
+
+
+def own_instances(body: Body, name: str, value: Any) -> Any:
+    """A module given inline as an argument is owned by the callee, under the parameter's name. One that has a name where it
+    was made is lent: its path says so until the callee's body stands in its owner's (`dlc/elaborate/calls/lent.py`)."""
+    if isinstance(value, Instance):
+        path, functions = (lent.path(name), value.functions) if value.is_bound else (None, {})
+        return Instance(
+            value.definition,
+            value.static,
+            value.span,
+            name=name,
+            path=path,
+            owner=body,
+            functions=functions,
+            places=value.places,
+        )
+    if isinstance(value, list):
+        return [own_instances(body, f"{name}.{i}", each) for i, each in enumerate(value)]
+    return value

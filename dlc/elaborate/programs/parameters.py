@@ -1,0 +1,36 @@
+"""Parameters of a body that is done: paths that no two may share, and what an entry sees of the main body."""
+
+from __future__ import annotations
+
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.values import Instance
+from dlc.elaborate.bodies.statements import declare_only
+from dlc.elaborate.calls.inputs import main_inputs
+from dlc.elaborate.names.paths import RELABEL
+from dlc.elaborate.state.body import Body
+from dlc.elaborate.state.callee import Callee
+from dlc.ir.nodes import Function
+from dlc.syntax import ast
+
+
+def check_paths(body: Body, function: Function) -> None:
+    """A parameter of the function itself and one of a part must not share a path."""
+    own = {param.name for param in function.params}
+    for path, instance in body.emission.taken.items():
+        if path in own and isinstance(instance, Instance):
+            body.report.tell(problems.SAME_PATH, instance.span, path=path, help=RELABEL)
+
+
+def enter_main(body: Body, callee: Callee) -> None:
+    """Let an entry see what the main body declares: parameters, buffers, and instances bound at its top level.
+
+    The main body runs on inputs of symbolic sizes, for what it declares alone."""
+    module = callee.definition.node
+    assert isinstance(module, ast.ModuleDef)
+    own = body.scope
+    # An input may have the name of a static parameter, which the main body reads.
+    seen = own.without(*(str(item.name) for item in callee.inputs))
+    inputs = body.report.guarded(lambda: main_inputs(body, callee), {})
+    body.scope = seen.changed(names={**callee.static, **seen.names, **inputs}, dims=body.scope.dims)
+    declare_only(body, module.body, own)
+    body.bind("self", Instance(callee.definition, callee.static, module.span, path="", owner=body))

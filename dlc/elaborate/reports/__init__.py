@@ -1,0 +1,1 @@
+"""Errors of elaboration, and how they are told."""

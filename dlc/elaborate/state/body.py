@@ -1,0 +1,244 @@
+"""A body that is being elaborated, and what all bodies of one program share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import field
+from typing import Any, Protocol
+
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.knowledge import note_axes, note_reads
+from dlc.elaborate.base.project import Project, library_index
+from dlc.elaborate.base.trees import field_places, name_place
+from dlc.elaborate.base.units import Definition, Unit
+from dlc.elaborate.base.values import Builtin
+from dlc.elaborate.reports.origin import Origin, enter
+from dlc.elaborate.reports.report import Findings, Report
+from dlc.elaborate.state.callee import Bound, Callee, Instantiation
+from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.paths import local_paths
+from dlc.elaborate.state.scope import Scope
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Param
+from dlc.records import dataclass
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+Binding = ast.NameTarget | ast.ParamStmt | ast.Field
+STEP_LIMIT = 2_000_000
+
+
+class Recursion(Protocol):
+    """What lower layers ask of those above them: an expression holds calls, a call runs a body, a body holds expressions. This is
+    the one place where elaboration is a circle; everything else only knows what stands below it."""
+
+    def evaluate(self, body: Body, node: ast.Expr) -> Any:
+        """The value of an expression. Raises ElabError where it has none, Silent where it depends on an error."""
+
+    def run(self, body: Body, statements: Iterable[ast.Stmt]) -> None:
+        """Run statements until one returns."""
+
+    def instantiate(self, caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
+        """The function for a callee with these static values and sizes, elaborated at its first use."""
+
+
+@dataclass(eq=False, repr=False)
+class Vocabulary:
+    """The names that the language itself has: looking one up needs no knowledge of ops."""
+
+    builtins: Mapping[str, Builtin]
+    initials: Mapping[str, Builtin]
+    defined: Callable[[str], Builtin | None]
+    """The op of a name that another package defines."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether an op, a layer or a function of the language has this name."""
+        return name in self.builtins or name in library_index()
+
+
+@dataclass(eq=False, repr=False)
+class InitRule:
+    """An `init` rule with the body it stands in, whose names its expression may use."""
+
+    node: ast.InitRule
+    body: Body
+    scope: Scope
+    used: set[int] = field(default_factory=set)
+    made: dict[TensorType, str] = field(default_factory=dict)
+    """The functions that compute it, by the type of the parameter."""
+
+
+class Session:
+    """What all functions of one program share: the files, the functions made so far, and what is wrong.
+
+    `functions` grows with each instantiation, callees before callers."""
+
+    def __init__(
+        self,
+        project: Project,
+        vocabulary: Vocabulary,
+        recursion: Recursion,
+        *,
+        training: bool = False,
+        measure: Callable[[Body, ast.Node, str, Any], Any] | None = None,
+    ) -> None:
+        self.project = project
+        self.vocabulary = vocabulary
+        self.recursion = recursion
+        self.training = training
+        self.measure = measure  # what `parameters(m)` and the like give; only a test has it
+        self.findings = Findings()
+        self.functions: dict[str, Function] = {}
+        self.rules: dict[str, list[InitRule]] = {}
+        self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
+        self.made: dict[Any, Instantiation] = {}
+        self.initials: dict[str, str] = {}
+        self.lets: dict[tuple[int, str], Any] = {}
+        self.evaluating: list[ast.Let | ast.Preset] = []
+        self.open: list[tuple[Any, str]] = []  # the calls that lead to what is elaborated now
+        self._names: dict[str, int] = {}
+        self._paths: dict[str, list[tuple[str, Param]]] = {}
+        self._steps = 0
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        """What is wrong, in the order in which it was found."""
+        return self.findings.diagnostics
+
+    def spend(self, steps: int, span: Span, report: Report) -> None:
+        """Count what is computed while compiling: a static program that runs away ends."""
+        self._steps += steps
+        if self._steps > STEP_LIMIT:
+            self._steps = 0
+            report.fail(
+                problems.BUDGET,
+                span,
+                what="what this spec computes while compiling",
+                found=f"over {STEP_LIMIT:,} steps",
+                limit=f"{STEP_LIMIT:,}",
+            )
+
+    def unique(self, name: str) -> str:
+        """A function name that is not taken: `Block`, `Block_2`, …"""
+        count = self._names.get(name, 0) + 1
+        self._names[name] = count
+        return name if count == 1 else f"{name}_{count}"
+
+    def called(self) -> dict[str, Function]:
+        """The functions of a program."""
+        return {name: each for name, each in self.functions.items() if name not in self.lent}
+
+    def local_paths(self, function: str) -> list[tuple[str, Param]]:
+        """Every parameter below a function, by its path relative to it."""
+        return local_paths(self.functions, function, self._paths)
+
+    def has_parameters(self, function: str) -> bool:
+        found = self.functions[function]
+        return bool(found.params or found.children)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Context:
+    """What a body is part of, and how it is elaborated: nothing in it changes while statements run."""
+
+    session: Session
+    unit: Unit
+    name: str = ""
+    kind: str = "static"
+    """`module`, `fn`, `train`, `test`; `init` of an initial value, `static` of what stands in no body."""
+    training: bool = False
+    library: bool = False
+    float_dtype: str = "float"
+    init_shape: tuple[Dim, ...] | None = None
+    definition: Definition | None = None
+    statements: tuple[ast.Stmt, ...] = ()
+    """The body as it is written."""
+    read_later: dict[int, frozenset[str]] = field(default_factory=dict)
+    """By a loop's node, the names that something behind it reads."""
+
+
+@dataclass(eq=False, repr=False)
+class Body:
+    """One body being elaborated. `scope` is what names mean at the statement that runs now."""
+
+    context: Context
+    scope: Scope
+    emission: Emission
+    report: Report
+
+    def bind(self, name: str, value: Any, target: Binding | None = None, *, turns: bool = False) -> None:
+        """Let a name mean a value from here on. `target` is what binds it in the text; `turns` where a loop does."""
+        place = None
+        if target is not None and not self.context.library:
+            place = name_place(target)
+            self.context.session.project.knowledge.bound(place, name, value, self.report.place)
+        self.scope = self.scope.bind(name, value, place, turns=turns)
+
+    def bind_header(self, values: Mapping[str, Any], fields: Sequence[ast.Field]) -> None:
+        """Bind the parameters of a header, which stand in its text."""
+        places = {} if self.context.library else field_places(fields)
+        for name, place in places.items():
+            if name in values:
+                self.context.session.project.knowledge.bound(place, name, values[name], self.report.place)
+        note_reads(self.context.session.project.knowledge, (each.default for each in fields), places)
+        self.scope = self.scope.bind_all(values, places)
+
+    def note_types(self, types: Iterable[ast.TypeExpr | None]) -> None:
+        """Note the names in the axes of types that stand at this place of the body."""
+        if not self.context.library:
+            places = dict(self.scope.places)
+            note_axes(self.context.session.project.knowledge, types, places, self.report.place)
+            self.scope = self.scope.changed(places=places)
+
+    def evaluate(self, node: ast.Expr) -> Any:
+        return self.context.session.recursion.evaluate(self, node)
+
+    def run(self, statements: Iterable[ast.Stmt]) -> None:
+        self.context.session.recursion.run(self, statements)
+
+    def instantiate(self, callee: Callee, bound: Bound, node: ast.Node) -> Instantiation:
+        return self.context.session.recursion.instantiate(self, callee, bound, node)
+
+    def origin_of(self, name: str, span: Span, args: Mapping[str, Span], dims: Mapping[str, Dim]) -> Origin:
+        """Where errors are told of a function of the library that this body calls, with arguments written at `args`."""
+        return enter(self.report.origin, Origin(name, span, self.report.chain, dict(args), dict(dims)))
+
+
+def static_body(
+    session: Session,
+    unit: Unit,
+    *,
+    library: bool = False,
+    kind: str = "static",
+    name: str = "",
+    statements: tuple[ast.Stmt, ...] = (),
+) -> Body:
+    """A body for expressions that stand in none: defaults, `let`, presets; and those of train and test blocks."""
+    context = Context(session, unit, name, kind, session.training, library, statements=statements)
+    return Body(context, Scope(), Emission(Builder(Facts())), Report(session.findings, session.vocabulary))
+
+
+def header_body(caller: Body, callee: Definition, span: Span, args: Mapping[str, Span]) -> Body:
+    """A body for expressions of a callee's header. Where the callee is the library's, errors in them are told at the call."""
+    inner = static_body(caller.context.session, callee.unit, library=callee.library)
+    inner.report.place = callee.node.span
+    inner.report.chain = caller.report.chain
+    if callee.library:
+        inner.report.origin = caller.origin_of(callee.name, span, args, {})
+    return inner
+
+
+__all__ = [
+    "NO_SPAN",
+    "Body",
+    "Context",
+    "InitRule",
+    "Recursion",
+    "Session",
+    "Vocabulary",
+    "header_body",
+    "static_body",
+]

@@ -1,0 +1,65 @@
+"""What is called, what it is called with, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.elaborate.base.units import Definition
+from dlc.elaborate.types.written import WrittenType
+from dlc.records import dataclass
+from dlc.syntax import ast
+from dlc.types.axes import Lookup
+from dlc.types.dims import Dim
+from dlc.types.facts import Relation
+from dlc.types.tensor import TensorType
+
+
+@dataclass(slots=True)
+class Callee:
+    """What is called: its header, and the static values it is called with."""
+
+    definition: Definition
+    static: dict[str, Any]
+    inputs: tuple[ast.Field, ...]
+    outputs: tuple[ast.Field, ...]
+    where: tuple[ast.Expr, ...]
+    body: tuple[ast.Stmt, ...]
+    entry: str = ""
+    places: dict[str, Span] = field(default_factory=dict)  # of the arguments that were written at the call
+
+    @property
+    def name(self) -> str:
+        return f"{self.definition.name}.{self.entry}" if self.entry else self.definition.name
+
+    @property
+    def is_module(self) -> bool:
+        return isinstance(self.definition.node, ast.ModuleDef)
+
+
+@dataclass(slots=True)
+class Bound:
+    """Tensor arguments matched to inputs: values by input name (None where absent), and the dims they bind, in the
+    caller's terms and in the callee's."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    outer: dict[str, Dim | tuple[Dim, ...]] = field(default_factory=dict)
+    inner: dict[str, Dim | tuple[Dim, ...]] = field(default_factory=dict)
+    names: dict[str, Dim] = field(default_factory=dict)  # callee symbol -> caller's size
+    written: dict[tuple[str, int], WrittenType] = field(default_factory=dict)
+    types: dict[str, list[TensorType]] = field(default_factory=dict)
+    known: Lookup = lambda name: None
+    float_dtype: str = "float"
+
+
+@dataclass(slots=True)
+class Instantiation:
+    """An elaborated function: its IR name and its results, by structure: a type, None, or a tuple or group of them."""
+
+    function: str
+    results: Any
+    broken: bool = False
+    static_result: Any = None
+    needs: tuple[Relation, ...] = ()
+    """What a body of the library took from the facts of its first caller, and every other must prove."""

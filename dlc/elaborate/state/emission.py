@@ -1,0 +1,40 @@
+"""What a body makes: operations, parameters, parts, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Child, Param
+from dlc.records import dataclass
+from dlc.types.facts import Facts, Relation
+
+
+@dataclass(eq=False, repr=False)
+class Emission:
+    """The function of the IR that a body becomes, so far."""
+
+    builder: Builder
+    params: dict[str, Param] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
+    where: list[Relation] = field(default_factory=list)  # facts of the header, and what the library found out
+    buffers: dict[str, str] = field(default_factory=dict)  # paths by name
+    declared: dict[str, str] = field(default_factory=dict)  # paths of parameters by name
+    unnamed: dict[str, int] = field(default_factory=dict)  # how many parts without a name there are of a kind
+    taken: dict[str, Any] = field(default_factory=dict)  # paths of parameters and whose they are
+    rules: list[Any] = field(default_factory=list)  # `init` rules
+    named: set[str] = field(default_factory=set)  # IR values that carry a name of the text
+    returned: Any = None
+    has_returned: bool = False
+    result_spans: list[Span] = field(default_factory=list)  # where each result is made
+    dead: bool = False  # in the branch of `if training` that is not taken
+
+    @property
+    def facts(self) -> Facts:
+        return self.builder.facts
+
+    @facts.setter
+    def facts(self, facts: Facts) -> None:
+        self.builder.facts = facts

@@ -1,0 +1,1 @@
+"""Operations on tensors and sizes, appended to a body, with refusals in the words of the line."""

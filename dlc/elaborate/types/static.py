@@ -1,0 +1,153 @@
+"""Static values: their types, and the numbers that a dtype has."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base import habits
+from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.values import Builtin, Dtype, Instance, Method, PresetRef, Tensor, show, type_name
+from dlc.elaborate.reports.report import Report
+from dlc.syntax import ast
+from dlc.types.dims import Dim
+
+
+def plain(value: Any) -> Any:
+    """A dim that is a number, as that number."""
+    if isinstance(value, Dim) and value.constant is not None:
+        return value.constant
+    return value
+
+
+Number = bool | int | float
+
+
+_BITS = {"u8": (0, 8), "i4": (1, 3), "i8": (1, 7), "i16": (1, 15), "i32": (1, 31), "i64": (1, 63)}
+
+
+def in_range(report: Report, span: Span, value: Number, dtype: str) -> Number:
+    """The number, if a dtype has it."""
+    if dtype in _BITS:
+        signed, bits = _BITS[dtype]
+        if not -signed * 2**bits <= value < 2**bits:
+            message = f"{_brief(value)} is out of the range of {dtype}"
+            report.fail(problems.STATIC_ERROR, span, message=message)
+    elif isinstance(value, int) and abs(value) > sys.float_info.max:
+        message = f"{_brief(value)} is larger than any float"
+        report.fail(problems.STATIC_ERROR, span, message=message)
+    return value
+
+
+def _brief(value: Number) -> str:
+    text = show(value)
+    return text if len(text) <= 30 else f"{text[:20]}…"
+
+
+_CHECKS: dict[str, Any] = {
+    "int": lambda v: isinstance(v, int | Dim) and not isinstance(v, bool),
+    "dim": lambda v: isinstance(v, int | Dim) and not isinstance(v, bool),
+    "float": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "bool": lambda v: isinstance(v, bool),
+    "str": lambda v: isinstance(v, str),
+    "dtype": lambda v: isinstance(v, Dtype),
+    "module": lambda v: isinstance(v, Instance | PresetRef) or _is_definition(v, ast.ModuleDef),
+    "fn": lambda v: isinstance(v, Builtin | Instance | Method) or _is_definition(v, ast.FnDef),
+    "sizes": lambda v: isinstance(v, int | Dim | list | tuple) and not isinstance(v, bool),
+    "any": lambda v: True,
+}
+
+
+def _is_definition(value: Any, kind: type) -> bool:
+    return isinstance(value, Definition) and isinstance(value.node, kind)
+
+
+def check_static(report: Report, callee: str, item: ast.Field, value: Any, span: Span) -> Any:
+    """The value, if it is of the parameter's static type (an int is also a float)."""
+    if value is None and (
+        isinstance(item.default, ast.NoneLit) or (item.default is None and item.type is None)
+    ):
+        return value
+    if isinstance(value, Dim) and value.constant is not None:
+        value = value.constant
+    if not fits(item.type, value):
+        expected = type_text(item.type)
+        if isinstance(value, Tensor):
+            what = f"`{item.name}` of `{callee}`"
+            report.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
+        found = (
+            f"{type_name(value)} ({show(value)})"
+            if isinstance(value, int | float | str)
+            else type_name(value)
+        )
+        help = habits.static(callee, str(item.name), expected, value)
+        report.fail(
+            problems.STATIC_TYPE,
+            span,
+            callee=callee,
+            name=item.name,
+            expected=expected,
+            found=found,
+            help=help,
+        )
+    wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
+    if wants_float and isinstance(value, int):
+        in_range(report, span, value, "float")
+    return float(value) if wants_float and isinstance(value, int) else value
+
+
+def fits(node: ast.TypeExpr | None, value: Any) -> bool:
+    match node:
+        case ast.NamedTypeExpr("list", args):
+            return (
+                isinstance(value, list | tuple) and all(fits(args[0], each) for each in value)
+                if args
+                else True
+            )
+        case ast.NamedTypeExpr("tuple", args):
+            if not isinstance(value, list | tuple):
+                return False
+            return not args or (len(args) == len(value) and all(map(fits, args, value)))
+        case ast.NamedTypeExpr(name, ()):
+            check = _CHECKS.get(name)
+            return bool(check is None or check(value))
+    return True
+
+
+def type_text(node: ast.TypeExpr | None) -> str:
+    match node:
+        case ast.NamedTypeExpr("sizes"):
+            return "an int or a list of ints"
+        case ast.NamedTypeExpr(name, ()):
+            return _ARTICLES.get(name, f"a {name}")
+        case ast.NamedTypeExpr(name, args):
+            return f"a {name}[{', '.join(_inner_text(each) for each in args)}]"
+    return "a value"
+
+
+_ARTICLES = {"int": "an int", "str": "a string", "fn": "an fn"}
+
+
+def _inner_text(node: ast.TypeExpr) -> str:
+    match node:
+        case ast.NamedTypeExpr(name, args):
+            return f"{name}[{', '.join(map(_inner_text, args))}]" if args else name
+    return "…"
+
+
+STATIC_TYPES = (
+    "int",
+    "float",
+    "bool",
+    "str",
+    "dtype",
+    "dim",
+    "module",
+    "fn",
+    "list",
+    "tuple",
+    "sizes",
+    "any",
+)
