@@ -97,15 +97,19 @@ def _link(index: int, stmt: Stmt) -> Link | None:
         case Assign(targets=(target,), layer=Expr() as layer, through=through):
             return Link(index, through, target.name, (), layer)
         case Loop(
-            inputs=(Ref(source),), outputs=(target,), args=(arg,), results=(result,), body=(Assign() as only,)
+            count=Num(count),
+            inputs=(Ref(source),),
+            outputs=(target,),
+            args=(arg,),
+            results=(result,),
+            body=(Assign() as only,),
         ):
             if (
                 isinstance(only.layer, Path)
                 and only.through == arg.name
                 and result == Ref(only.targets[0].name)
             ):
-                assert isinstance(stmt.count, Num)
-                turns = (int(stmt.count.value), stmt.start, stmt.step)
+                turns = (int(count), stmt.start, stmt.step)
                 return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
     return None
 

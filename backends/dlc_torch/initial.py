@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dlc.emit.initial import Form, Shape, close_forms, fans, recognise
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, transform, walk
+from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size, transform, walk
 from dlc.ir.nodes import Function, Param
 from dlc_torch import rows
 
@@ -98,9 +98,7 @@ def by_shape(form: Form, shape: Shape) -> list[int]:
 def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> Expr:
     """The tensor that a class's own parameter begins with."""
     dtype = precision if param.type.dtype == "float" else param.type.dtype
-    sizes = param.type.shape
-    assert sizes is not None
-    shape: tuple[Expr, ...] = tuple(Num(size, "dim") for size in sizes) or (Seq(()),)
+    shape: tuple[Expr, ...] = tuple(size(axis, "dim") for axis in param.type.axes) or (Seq(()),)
     # `float` follows the model's `to`; other dtypes are the parameter's own.
     more = (
         (Keyword("dtype", Word(rows.DTYPES[dtype])),)
@@ -113,7 +111,7 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     form = recognise(function)
     if form is None:
         return Make(param.init)
-    ruled = by_shape(form, sizes)
+    ruled = by_shape(form, param.type.shape or ())
     if ruled and not is_round(form):
         return RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more)))
     return _drawn(form, shape, more, is_float=dtype.startswith(("f", "bf")))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dlc.emit.draft import Say
 from dlc.emit.forms import method, sizes
-from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
+from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word, size
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 from dlc_torch.drafter import TorchDrafter
@@ -21,10 +21,6 @@ ONE = Num(1)
 # --- windows ------------------------------------------------------------------------------------------------
 
 
-def ints(op: Op, name: str) -> tuple[int, ...]:
-    return op.integers(name)
-
-
 def pairs(op: Op, name: str = "padding") -> Pairs:
     value = op.attr(name)
     assert isinstance(value, tuple)
@@ -36,11 +32,9 @@ def even(padding: Pairs) -> bool:
     return all(before == after for before, after in padding)
 
 
-def per_axis(values: Sequence[int], role: str) -> Expr:
+def per_axis(values: Sequence[int | Dim], role: str) -> Expr:
     """One number where all axes have the same."""
-    if len(set(values)) == 1:
-        return Num(values[0], role)
-    return Seq(tuple(Num(value, role) for value in values))
+    return size(values[0], role) if len(set(values)) == 1 else Seq(tuple(size(each, role) for each in values))
 
 
 def ahead(padding: Pairs) -> tuple[int, ...]:
@@ -49,10 +43,10 @@ def ahead(padding: Pairs) -> tuple[int, ...]:
 
 def geometry(op: Op, padding: Pairs) -> list[Expr]:
     """The keyword arguments that convolutions share, each left out where it says nothing."""
-    found = [
-        ("stride", ints(op, "stride"), 1),
+    found: list[tuple[str, Sequence[int | Dim], int]] = [
+        ("stride", op.sizes("stride"), 1),
         ("padding", ahead(padding), 0),
-        ("dilation", ints(op, "dilation"), 1),
+        ("dilation", op.sizes("dilation"), 1),
     ]
     keywords: list[Expr] = [
         Keyword(name, per_axis(values, name), Num(default)) for name, values, default in found
@@ -72,10 +66,10 @@ def reaching(d: TorchDrafter, op: Op) -> list[tuple[int, Dim]]:
     fall short."""
     found: list[tuple[int, Dim]] = []
     axes = zip(d.types[op.inputs[0]].axes[2:], op.out.type.axes[2:], strict=True)
-    for (size, out), kernel, stride, (before, _) in zip(
-        axes, ints(op, "kernel"), ints(op, "stride"), pairs(op), strict=True
+    for (whole, out), kernel, stride, (before, _) in zip(
+        axes, op.sizes("kernel"), op.sizes("stride"), pairs(op), strict=True
     ):
-        found.append((before, (out - 1) * stride + kernel - size - before))
+        found.append((before, (out - 1) * stride + kernel - whole - before))
     return found
 
 
@@ -88,7 +82,7 @@ def conv(d: TorchDrafter, op: Op) -> Expr:
 
 
 def conv_transpose(d: TorchDrafter, op: Op) -> Expr:
-    padding, extra = pairs(op), ints(op, "output_padding")
+    padding, extra = pairs(op), op.sizes("output_padding")
     x, weight = op.inputs
     keywords = geometry(op, tuple((min(pair), min(pair)) for pair in padding))
     keywords.insert(2, Keyword("output_padding", per_axis(extra, "output_padding"), ZERO))
@@ -106,7 +100,7 @@ def _cropped(whole: Expr, padding: Pairs) -> Expr:
 
 
 def max_pool(d: TorchDrafter, op: Op) -> Expr:
-    kernel = ints(op, "kernel")
+    kernel = op.sizes("kernel")
     function = Word(f"F.max_pool{len(kernel)}d")
     if _has_native_padding(op):
         return Call(function, (d.tensor(op.inputs[0]), *_window(op, native=True)))
@@ -115,14 +109,15 @@ def max_pool(d: TorchDrafter, op: Op) -> Expr:
 
 def _has_native_padding(op: Op) -> bool:
     """Whether PyTorch pads so: evenly, and by no more than half a window."""
-    padding, kernel = pairs(op), ints(op, "kernel")
+    padding, kernel = pairs(op), op.sizes("kernel")
     return even(padding) and all(
-        2 * before <= size for (before, _), size in zip(padding, kernel, strict=True)
+        each.constant is not None and 2 * before <= each.constant
+        for (before, _), each in zip(padding, kernel, strict=True)
     )
 
 
 def _window(op: Op, *, native: bool) -> list[Expr]:
-    kernel, stride = ints(op, "kernel"), ints(op, "stride")
+    kernel, stride = op.sizes("kernel"), op.sizes("stride")
     args: list[Expr] = [per_axis(kernel, "kernel_size"), Keyword("stride", per_axis(stride, "stride"))]
     if stride == kernel:
         args.pop()
@@ -161,10 +156,8 @@ def _counted(d: TorchDrafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr
 # --- layers -------------------------------------------------------------------------------------------------
 
 
-def _shape(function: Function, name: str) -> tuple[int, ...]:
-    found = next(param.type.shape for param in function.params if param.name == name)
-    assert found is not None
-    return found
+def _axes(function: Function, name: str) -> tuple[Dim, ...]:
+    return next(param.type.axes for param in function.params if param.name == name)
 
 
 def _has(function: Function, name: str) -> bool:
@@ -188,28 +181,28 @@ def inner(function: Function, name: str) -> Op:
 
 
 def linear(f: Function) -> Expr:
-    out, features = _shape(f, "weight")
-    args = (Num(features, "in_features"), Num(out, "out_features"), *_flag("bias", _has(f, "bias")))
+    out, features = _axes(f, "weight")
+    args = (size(features, "in_features"), size(out, "out_features"), *_flag("bias", _has(f, "bias")))
     return Call(Word("nn.Linear"), args)
 
 
 def embedding(f: Function) -> Expr:
-    count, d = _shape(f, "weight")
-    return Call(Word("nn.Embedding"), (Num(count, "num_embeddings"), Num(d, "embedding_dim")))
+    count, d = _axes(f, "weight")
+    return Call(Word("nn.Embedding"), (size(count, "num_embeddings"), size(d, "embedding_dim")))
 
 
 def convolution(f: Function) -> Expr:
     op = inner(f, "conv")
     padding = pairs(op)
-    out, per_group, *kernel = _shape(f, "weight")
+    out, per_group, *kernel = _axes(f, "weight")
     groups = op.attr("groups")
     assert isinstance(groups, int)
     own = padding if even(padding) else tuple((0, 0) for _ in padding)
     return Call(
         Word(f"nn.Conv{len(kernel)}d"),
         (
-            Num(per_group * groups, "in_channels"),
-            Num(out, "out_channels"),
+            size(per_group * groups, "in_channels"),
+            size(out, "out_channels"),
             Keyword("kernel_size", per_axis(kernel, "kernel_size")),
             *geometry(op, own),
             *_flag("bias", _has(f, "bias")),
@@ -222,18 +215,18 @@ def transposed_convolution(f: Function) -> Expr | None:
     padding = pairs(op)
     if not even(padding):
         return None
-    channels, per_group, *kernel = _shape(f, "weight")
+    channels, per_group, *kernel = _axes(f, "weight")
     groups = op.attr("groups")
     assert isinstance(groups, int)
     keywords = geometry(op, padding)
     keywords.insert(
-        2, Keyword("output_padding", per_axis(ints(op, "output_padding"), "output_padding"), ZERO)
+        2, Keyword("output_padding", per_axis(op.sizes("output_padding"), "output_padding"), ZERO)
     )
     return Call(
         Word(f"nn.ConvTranspose{len(kernel)}d"),
         (
-            Num(channels, "in_channels"),
-            Num(per_group * groups, "out_channels"),
+            size(channels, "in_channels"),
+            size(per_group * groups, "out_channels"),
             Keyword("kernel_size", per_axis(kernel, "kernel_size")),
             *keywords,
             *_flag("bias", _has(f, "bias")),
@@ -242,41 +235,41 @@ def transposed_convolution(f: Function) -> Expr | None:
 
 
 def batch_norm(f: Function) -> Expr:
-    (features,) = _shape(f, "running_mean")
+    (features,) = _axes(f, "running_mean")
     rank = f.inputs[0].type.rank
     name = "nn.BatchNorm1d" if rank <= 3 else f"nn.BatchNorm{rank - 2}d"
     options = (_number(f, "eps", 1e-5), _number(f, "momentum", 0.1), *_flag("affine", _has(f, "weight")))
-    return Call(Word(name), (Num(features, "num_features"), *options))
+    return Call(Word(name), (size(features, "num_features"), *options))
 
 
 def layer_norm(f: Function) -> Expr:
-    shape = _shape(f, "weight")
-    first = Num(shape[0], "dim") if len(shape) == 1 else Seq(tuple(Num(size, "dim") for size in shape))
+    shape = _axes(f, "weight")
+    first = size(shape[0], "dim") if len(shape) == 1 else Seq(sizes(shape, "dim"))
     return Call(Word("nn.LayerNorm"), (first, _number(f, "eps", 1e-5), *_flag("bias", _has(f, "bias"))))
 
 
 def rms_norm(f: Function) -> Expr:
-    (features,) = _shape(f, "weight")
+    (features,) = _axes(f, "weight")
     # PyTorch's own default is the dtype's machine epsilon.
     eps = dict(f.static).get("eps", 1e-6)
     assert isinstance(eps, int | float)
-    return Call(Word("nn.RMSNorm"), (Num(features, "dim"), Keyword("eps", Num(eps, "eps"))))
+    return Call(Word("nn.RMSNorm"), (size(features, "dim"), Keyword("eps", Num(eps, "eps"))))
 
 
 def group_norm(f: Function) -> Expr:
-    (channels,) = _shape(f, "weight")
+    (channels,) = _axes(f, "weight")
     groups = dict(f.static)["groups"]
     assert isinstance(groups, int)
     return Call(
-        Word("nn.GroupNorm"), (Num(groups, "groups"), Num(channels, "channels"), _number(f, "eps", 1e-5))
+        Word("nn.GroupNorm"), (Num(groups, "groups"), size(channels, "channels"), _number(f, "eps", 1e-5))
     )
 
 
 def instance_norm(f: Function) -> Expr:
-    (channels,) = _shape(f, "weight")
+    (channels,) = _axes(f, "weight")
     name = f"nn.InstanceNorm{f.inputs[0].type.rank - 2}d"
     return Call(
-        Word(name), (Num(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False))
+        Word(name), (size(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False))
     )
 
 
@@ -286,9 +279,9 @@ def multihead_attention(f: Function) -> Expr | None:
         return None
     heads = dict(f.static)["heads"]
     assert isinstance(heads, int)
-    sizes = (Num(_shape(f, "in_proj_weight")[1], "dim"), Num(heads, "heads"))
+    about = (size(_axes(f, "in_proj_weight")[1], "dim"), Num(heads, "heads"))
     options = (*_flag("bias", _has(f, "in_proj_bias")), Keyword("batch_first", Word("True")))
-    return Call(Word("nn.MultiheadAttention"), (*sizes, *options))
+    return Call(Word("nn.MultiheadAttention"), (*about, *options))
 
 
 Layer = Callable[[Function], "Expr | None"]

@@ -20,7 +20,8 @@ from itertools import combinations
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Word, walk
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region
-from dlc_torch.classes import Class, Grouping, settle
+from dlc_torch.arguments import settle
+from dlc_torch.classes import Class, Grouping
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline

@@ -311,9 +311,9 @@ class Drafter:
             self.operation(each)
         results = tuple(map(self.tensor, op.region.results))
         inside, self.body = self.body, outside
-        count, start, step = op.integer("count"), op.integer("start"), op.integer("step")
+        count, start, step = size(dim_of(op.attr("count")), "count"), op.integer("start"), op.integer("step")
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
-        return Loop(Num(count, "count"), start, step, args, inputs, tuple(inside), results, outputs)
+        return Loop(count, start, step, args, inputs, tuple(inside), results, outputs)
 
     def target(self, value: Value) -> Target:
         axes = tuple(_soft(size(axis)) for axis in value.type.axes)
