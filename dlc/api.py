@@ -1,36 +1,28 @@
-"""The Python API: loading specs, models at settings, emission and compilation."""
+"""The Python API: reading specs, and the models of a spec with all that one does to them.
+
+`dlc.spec` holds the values, `dlc.runtime` the functions that take them; here both have the names that users know.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
-from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.project import Project, library_sources
-from dlc.elaborate.base.units import Definition, Unit, entries
-from dlc.elaborate.base.values import PresetRef
-from dlc.elaborate.checks.plan import TrainPlan
-from dlc.elaborate.checks.train import build_plan
-from dlc.elaborate.names.lookup import named
-from dlc.elaborate.programs.build import EntryPoint, build, point_of
-from dlc.elaborate.programs.elaborator import Elaborator
-from dlc.elaborate.reports.report import ElabError, Silent
-from dlc.elaborate.state.body import static_body
-from dlc.ir.nodes import Parameter, Program, Value
-from dlc.syntax import ast
+from dlc import spec as values
+from dlc.diagnostics import SpecError
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.base.units import Unit
+from dlc.elaborate.programs.build import EntryPoint
+from dlc.spec import TrainBlock
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dlc.analysis.summary import Summary
     from dlc.backend import Artifact, Runnable
+
+__all__ = ["Model", "Spec", "TrainBlock", "load", "loads"]
 
 
 def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Spec:
@@ -55,194 +47,17 @@ def _spec(project: Project, unit: Unit) -> Spec:
     return Spec(project, unit)
 
 
-def all_sources(project: Project) -> dict[str, str]:
-    """The texts that diagnostics may point into, those of the standard library included."""
-    return {**library_sources(), **project.sources}
-
-
-@dataclass(frozen=True)
-class Spec:
+class Spec(values.Spec):
     """A loaded file: its models, presets, train blocks, weights blocks and tests by name."""
 
-    project: Project
-    unit: Unit
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Names of the models and presets, in the order of the file."""
-        items = self.unit.file.items
-        return tuple(
-            item.name for item in items if isinstance(item, ast.ModuleDef | ast.Preset) and _is_entry(item)
-        )
-
-    @property
-    def trains(self) -> tuple[str, ...]:
-        return tuple(item.name for item in self.unit.file.items if isinstance(item, ast.Train))
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        return tuple(item.name for item in self.unit.file.items if isinstance(item, ast.Weights))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the text of the file and all that it imports, shortened: what emitted source carries."""
-        text = "\0".join(self.project.sources[key] for key in sorted(self.project.sources))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def __getitem__(self, name: str) -> Any:
-        """The model, preset or train block of that name. Raises SpecError with near misses for any other."""
-        head, _, entry = name.partition(".")
-        item = self.unit.names.get(head)
-        if isinstance(item, ast.Train):
-            return TrainBlock(self, item)
-        if item is None:
-            known = [*self.models, *self.trains]
-            self.fail(
-                problems.NO_MODEL.at(
-                    Span(self.unit.path, 0, 0),
-                    message=f"{self.unit.path} has no model, preset or train block `{head}`",
-                    help=did_you_mean(head, known) or f"it has {', '.join(known) or 'none'}",
-                )
-            )
-        return self._model(head, item, entry)
-
-    def _model(self, name: str, item: Any, entry: str) -> Model:
-        elaborator = Elaborator(self.project)
-        body = static_body(elaborator, self.unit)
-        found = body.report.guarded(lambda: named(body, self.unit, name, NO_SPAN))
-        if elaborator.diagnostics:
-            self.fail(*elaborator.diagnostics)
-        usable = isinstance(found, PresetRef) or (
-            isinstance(found, Definition) and isinstance(found.node, ast.ModuleDef)
-        )
-        if not usable:
-            message = f"`{name}` is no model, preset or train block"
-            self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message))
-        point = self._point(found, {})
-        known = entries(point.definition)
-        if entry and entry not in known:
-            message = f"`{name}` has no entry `{entry}`"
-            help = did_you_mean(entry, known) or f"its entries are {', '.join(known) or 'none'}"
-            self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message, help=help))
-        return Model(self, name, found, replace(point, entry=entry))
-
-    def _point(self, found: Definition | PresetRef, overrides: Mapping[str, Any]) -> EntryPoint:
-        elaborator = Elaborator(self.project)
-        try:
-            return point_of(elaborator, found, overrides, Span(self.unit.path, 0, 0))
-        except ElabError as error:
-            self.fail(*elaborator.diagnostics, error.diagnostic)
-        except Silent:
-            self.fail(*elaborator.diagnostics)
-        raise AssertionError
-
-    def fail(self, *diagnostics: Diagnostic) -> None:
-        raise SpecError(diagnostics, all_sources(self.project))
-
-    def check(self) -> tuple[Diagnostic, ...]:
-        """All that is wrong with the file: every model, preset, train block and test block."""
-        from dlc.elaborate.checks.file import check_unit
-
-        return check_unit(self.project, self.unit)
+    def model(self, name: str, origin: Any, point: EntryPoint) -> Model:
+        return Model(self, name, origin, point)
 
 
-def _is_entry(item: ast.Item) -> bool:
-    return isinstance(item, ast.Preset) or (isinstance(item, ast.ModuleDef) and item.is_model)
-
-
-@dataclass(frozen=True)
-class Model:
+class Model(values.Model):
     """A model at settings. Call it to change them: `model(layers=2)`. Immutable; checked when its program is asked for."""
 
-    spec: Spec
-    name: str
-    origin: Any
-    point: EntryPoint
-    optional: tuple[str, ...] = ()
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self, **settings: Any) -> Model:
-        """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
-        overrides = {**self.overrides, **settings}
-        point = self.spec._point(self.origin, overrides)
-        return replace(self, point=replace(point, entry=self.point.entry), overrides=overrides)
-
-    def with_inputs(self, *names: str) -> Model:
-        """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
-        node = self.point.definition.node
-        optional = [str(each.name) for each in node.inputs if each.default is not None]  # type: ignore[union-attr]
-        for name in names:
-            if name not in optional:
-                message = f"`{self.name}` has no optional input `{name}`"
-                where = Span(self.spec.unit.path, 0, 0)
-                self.spec.fail(
-                    problems.NO_MODEL.at(where, message=message, help=did_you_mean(name, optional))
-                )
-        return replace(self, optional=tuple(dict.fromkeys([*self.optional, *names])))
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The static arguments, defaults included."""
-        return self.point.settings
-
-    @cached_property
-    def program(self) -> Program:
-        """The program for inference. Raises SpecError with every diagnostic."""
-        return self._build(training=False)
-
-    @cached_property
-    def training_program(self) -> Program:
-        """The program in training mode: dropout draws, batch norm uses and updates statistics."""
-        return self._build(training=True)
-
-    def _build(self, training: bool) -> Program:
-        diagnostics: list[Diagnostic] = []
-        program = build(
-            self.spec.project,
-            self.point,
-            NO_SPAN,
-            report=diagnostics.append,
-            training=training,
-            inputs=self.optional,
-        )
-        if program is None:
-            self.spec.fail(*diagnostics)
-        assert program is not None
-        return program
-
-    @property
-    def inputs(self) -> tuple[Value, ...]:
-        """Name and type of each input."""
-        return self.program.main.inputs
-
-    @property
-    def outputs(self) -> tuple[Value, ...]:
-        """Name and type of each output."""
-        main = self.program.main
-        return tuple(
-            Value(name, type) for (name, _), type in zip(main.outputs, main.output_types, strict=True)
-        )
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return self.program.parameters
-
-    @property
-    def identifier(self) -> str:
-        """A name for emitted files: the model's, in lower case."""
-        return re.sub(r"\W", "_", self.name).lower() or "model"
-
-    def summary(self, **dims: int) -> Summary:
-        """Module tree, parameters, FLOPs and bytes; sizes that are not given stay symbolic."""
-        from dlc.analysis.summary import summarize
-
-        return summarize(self.program, dims)
-
-    def optimized(self, optimize: int = 1, *, training: bool = False) -> Program:
-        """The program after the passes of a level."""
-        from dlc.passes.pipeline import optimize as run
-
-        return run(self.training_program if training else self.program, optimize)
+    # The runtime is imported when it is used: a program that only checks and summarises needs no NumPy.
 
     def emit(
         self,
@@ -301,52 +116,3 @@ class Model:
         from dlc.runtime.weights import initial_weights
 
         return initial_weights(self.program, seed)
-
-    def to_json(self) -> dict[str, Any]:
-        """The program in the published JSON form."""
-        from dlc.ir.schema import to_json
-
-        return to_json(self.program)
-
-
-@dataclass(frozen=True)
-class TrainBlock:
-    """A train block of a spec; call it to set its parameters."""
-
-    spec: Spec
-    node: ast.Train
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.node.name
-
-    def __call__(self, **settings: Any) -> TrainBlock:
-        return replace(self, overrides={**self.overrides, **settings})
-
-    def with_settings(self, **settings: Any) -> TrainBlock:
-        """The block with other `settings`: `block.with_settings(steps=100)`."""
-        return self(**{f"settings.{name}": value for name, value in settings.items()})
-
-    @cached_property
-    def plan(self) -> TrainPlan:
-        """All that training needs to know. Raises SpecError with every diagnostic."""
-        diagnostics: list[Diagnostic] = []
-        plan = build_plan(
-            self.spec.project, self.spec.unit, self.node, dict(self.overrides), report=diagnostics.append
-        )
-        if plan is None:
-            self.spec.fail(*diagnostics)
-        assert plan is not None
-        return plan
-
-    @property
-    def folder(self) -> Path:
-        """The folder that paths in the block are relative to."""
-        return Path(self.spec.unit.path).resolve().parent
-
-
-def unique(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Diagnostics in the order of the text, each once."""
-    seen = {(each.code, each.span, each.message): each for each in diagnostics}
-    return tuple(sorted(seen.values(), key=lambda each: (each.span.file, each.span.line, each.span.column)))

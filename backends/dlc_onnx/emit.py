@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlc import __version__
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Attr, Op, Program
 from dlc.passes.lower import hoist_randomness, resolve_float, unroll
 from dlc.passes.randomness import Draw
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.version import __version__
 from dlc_onnx import rows
 from dlc_onnx.functions import Emission, FunctionWriter, known, value_info
 

@@ -37,7 +37,7 @@ def _module(name: str) -> str:
 
 def _version(version: bool = typer.Option(False, "--version", help="Show the version and stop.")) -> None:
     if version:
-        from dlc import __version__
+        from dlc.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit

@@ -23,11 +23,11 @@ def register(app: typer.Typer) -> None:
         root: Root = None,
     ) -> None:
         """Check specs: everything that is wrong with them."""
-        from dlc.api import all_sources
         from dlc.cli.common import split_target
         from dlc.diagnostics import SpecError
         from dlc.elaborate.base.project import Project
         from dlc.elaborate.checks.file import check_unit
+        from dlc.spec import all_sources
 
         found: list[Diagnostic] = []
         sources: dict[str, str] = {}

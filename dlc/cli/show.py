@@ -77,12 +77,12 @@ def register(app: typer.Typer) -> None:
                     typer.echo(content if len(artifact.files) == 1 else f"# --- {name}\n{content}")
             return
         from dlc.ir.text import print_program
-        from dlc.passes.pipeline import optimize as run
+        from dlc.spec import optimized
 
         program = model.training_program if training else model.program
         seen: list[tuple[str, Program]] = [("", program)]
         if stage is Stage.optimized or after or before:
-            final = run(
+            final = optimized(
                 program, optimize, verify=verify_ir, after=lambda name, made: seen.append((name, made))
             )
             program = final if not (after or before) else _pick(seen, after, before)

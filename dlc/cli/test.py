@@ -19,8 +19,8 @@ def register(app: typer.Typer) -> None:
         root: Root = None,
     ) -> None:
         """Run the `test` blocks: everything that they require must hold."""
-        from dlc.api import all_sources
-        from dlc.elaborate.checks.tests import run_tests
+        from dlc.runtime.testing import run_tests
+        from dlc.spec import all_sources
 
         rows, failed = [], 0
         for file in files:

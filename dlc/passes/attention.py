@@ -31,23 +31,19 @@ After, with the function that the library makes of `attention` for these types, 
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
+from dlc.passes.base import Instantiate, no_library
 from dlc.passes.rewrite import Condition, Match, Rule, rewrite
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
-
-# A library composite for static arguments and types of its inputs (None where absent), as a program whose
-# entry it is.
-Instantiate = Callable[[str, Mapping[str, Attr], Sequence["TensorType | None"]], Program]
 
 OPERANDS = ("q", "k", "v", "mask", "bias")
 
@@ -143,31 +139,20 @@ RULES = tuple(map(_rule, PATTERNS))
 
 @dataclass(frozen=True, slots=True)
 class FusedAttention:
-    """Needs library calls (before `decompose`) and the elaborator's library, or `instantiate` in its place;
-    without either it does nothing."""
+    """Needs library calls (before `decompose`), and the library where it finds its pattern: it can't call what it has
+    no function of (LookupError)."""
 
-    instantiate: Instantiate | None = None
+    instantiate: Instantiate = no_library
     rules: tuple[Rule, ...] = RULES
     name: str = "fused-attention"
 
     def run(self, program: Program) -> Program:
-        instantiate = self.instantiate or _library()
-        if instantiate is None:
-            return program
-        library = _Library(program, instantiate)
+        library = _Library(program, self.instantiate)
         rules = [replace(rule, replacement=partial(_attention, library)) for rule in self.rules]
         functions = {
             name: each if each.library else rewrite(each, rules) for name, each in program.functions.items()
         }
         return program.with_functions({**library.added, **functions})
-
-
-def _library() -> Instantiate | None:
-    try:
-        found: Instantiate = importlib.import_module("dlc.elaborate.library").instantiate
-    except (ImportError, AttributeError):
-        return None
-    return found
 
 
 @dataclass

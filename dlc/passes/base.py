@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.ir.nodes import Attr, Function, Op, Program, walk
 from dlc.passes.randomness import is_random
+from dlc.types.tensor import TensorType
 
 # Ops that act on something besides their results.
 ACTING = frozenset({"update", "require"})
+
+# A composite of the library for static arguments and the types of its inputs (None where absent), as a program whose
+# entry it is. The library stands above the passes: whoever runs them hands it in (`dlc.elaborate.programs.library.instantiate`).
+Instantiate = Callable[[str, Mapping[str, Attr], Sequence[TensorType | None]], Program]
+
+
+def no_library(name: str, static: Mapping[str, Attr], types: Sequence[TensorType | None]) -> Program:
+    """What a pass has that was given no library."""
+    raise LookupError(f"a pass needs `{name}` of the library: run it with `library=instantiate`")
 
 
 class Pass(Protocol):

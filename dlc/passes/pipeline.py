@@ -12,11 +12,12 @@ the loops, and torch and jax compilers do the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dlc.ir.nodes import Program
 from dlc.ir.verify import verify as check
 from dlc.passes.attention import FusedAttention
-from dlc.passes.base import Pass
+from dlc.passes.base import Instantiate, Pass, no_library
 from dlc.passes.constants import Constants
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.identities import Identities
@@ -38,11 +39,15 @@ O2: tuple[Pass, ...] = (
 LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
 
 
-def passes(level: int) -> tuple[Pass, ...]:
-    """The passes of a level. Raises ValueError for a level that does not exist."""
+def passes(level: int, library: Instantiate = no_library) -> tuple[Pass, ...]:
+    """The passes of a level, those that put composites of the library somewhere with `library`. Raises ValueError for
+    a level that does not exist."""
     if not 0 <= level < len(LEVELS):
         raise ValueError(f"there is no level -O{level}: the levels are 0 to {len(LEVELS) - 1}")
-    return LEVELS[level]
+    return tuple(
+        replace(each, instantiate=library) if isinstance(each, FusedAttention) else each
+        for each in LEVELS[level]
+    )
 
 
 def pass_names(level: int) -> tuple[str, ...]:
@@ -54,14 +59,16 @@ def optimize(
     program: Program,
     level: int,
     *,
+    library: Instantiate = no_library,
     verify: bool = False,
     after: Callable[[str, Program], None] | None = None,
 ) -> Program:
-    """The program after the passes of a level. With `verify` the IR's rules are checked before the first and
-    after each (IRError); `after` is called with each pass's name and its result."""
+    """The program after the passes of a level. `library` makes the composites that passes put somewhere. With `verify`
+    the IR's rules are checked before the first and after each (IRError); `after` is called with each pass's name and its
+    result."""
     if verify:
         check(program)
-    for each in passes(level):
+    for each in passes(level, library):
         program = each.run(program)
         if verify:
             check(program)

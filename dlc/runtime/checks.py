@@ -32,6 +32,6 @@ def run_checks(elaborator: Elaborator, body: Body) -> list[Diagnostic]:
         run(program, initial_weights(program), {})
     except CheckFailed as error:
         asked = [op for op in function.body if op.op == "require"]
-        span = next((op.span for op in asked if str(op.attr("message")) in str(error)), function.span)
+        span = next((op.span for op in asked if op.text("message") in str(error)), function.span)
         return [problems.TEST_FAILED.at(span, name=f'"{body.context.name}"', message=str(error))]
     return []

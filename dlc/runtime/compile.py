@@ -19,8 +19,8 @@ from dlc.runtime.variants import Varied
 if TYPE_CHECKING:
     import numpy as np
 
-    from dlc.api import Model
     from dlc.runtime.weight_map import WeightMap
+    from dlc.spec import Model
 
 PRECISIONS = ("f32", "bf16", "f16", "f64")
 

@@ -13,7 +13,7 @@ from dlc.ir.nodes import Program
 from dlc.runtime.compile import find_backend
 
 if TYPE_CHECKING:
-    from dlc.api import Model
+    from dlc.spec import Model
 
 Array = NDArray[Any]
 

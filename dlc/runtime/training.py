@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from dlc import __version__
 from dlc.backend import Backend
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
+from dlc.elaborate.checks.plan import OptimizerRule
 from dlc.runtime import checkpoints
 from dlc.runtime import trainer as trainers
 from dlc.runtime import training_setup as setups
@@ -33,10 +33,8 @@ from dlc.runtime.data.batches import Batches
 from dlc.runtime.schedules import rate
 from dlc.runtime.trainer import Trainer
 from dlc.runtime.training_data import Data, open_data
-
-if TYPE_CHECKING:
-    from dlc.api import TrainBlock
-    from dlc.elaborate.checks.plan import OptimizerRule
+from dlc.spec import TrainBlock
+from dlc.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, SpecError
 from dlc.diagnostics import training as problems
@@ -16,11 +16,9 @@ from dlc.runtime.data import check
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
+from dlc.spec import TrainBlock, all_sources
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
-
-if TYPE_CHECKING:
-    from dlc.api import TrainBlock
 
 
 @dataclass(frozen=True)
@@ -104,6 +102,4 @@ class _Opening:
         return problems.DATA.at(span, message=str(error), help=error.help, notes=notes)
 
     def _error(self, found: list[Diagnostic]) -> SpecError:
-        from dlc.api import all_sources
-
         return SpecError(found, all_sources(self.block.spec.project))

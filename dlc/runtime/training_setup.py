@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -27,10 +27,8 @@ from dlc.runtime.trainer import Recipe, Setup
 from dlc.runtime.variants import Varied
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
+from dlc.spec import Model, TrainBlock
 from dlc.syntax import ast
-
-if TYPE_CHECKING:
-    from dlc.api import Model, TrainBlock
 
 Array = NDArray[Any]
 
@@ -193,10 +191,8 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
 
 
 def _model(block: TrainBlock, network: Network) -> Model:
-    from dlc.api import Model
-
     point = EntryPoint(network.definition, tuple(network.static.items()))
-    return Model(block.spec, network.definition.name, network.definition, point)
+    return block.spec.model(network.definition.name, network.definition, point)
 
 
 # --- identity

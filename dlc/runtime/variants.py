@@ -14,7 +14,7 @@ from dlc.diagnostics import SpecError
 from dlc.ir.nodes import Program
 
 if TYPE_CHECKING:
-    from dlc.api import Model
+    from dlc.spec import Model
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dlc.runtime.inputs import random_inputs
 from dlc.runtime.weights import generic_weights
 
 if TYPE_CHECKING:
-    from dlc.api import Model
+    from dlc.spec import Model
 
 Array = NDArray[Any]
 

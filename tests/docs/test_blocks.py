@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import dlc
 from dlc.cli import build
 from dlc.diagnostics import render_all
-from dlc.elaborate.checks.tests import run_tests
+from dlc.runtime.testing import run_tests
 
 from .pages import ROOT, Block, blocks, wrapped
 

@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any
 
 import dlc.passes
+from dlc.elaborate.programs.library import instantiate
 from dlc.passes.base import Pass
-from dlc.passes.pipeline import LEVELS, O1
+from dlc.passes.pipeline import LEVELS, O1, passes
 from dlc.passes.rewrite import Rule
 
 MODULES: dict[str, ModuleType] = {
@@ -35,8 +36,10 @@ def own_classes(module: ModuleType) -> Iterator[type]:
     )
 
 
-# Each pass as the pipeline has it; one that stands in no level as it is made.
-_PLACED: dict[type, Pass] = {type(each): each for level in LEVELS for each in level}
+# Each pass as the pipeline has it, given the library; one that stands in no level as it is made.
+_PLACED: dict[type, Pass] = {
+    type(each): each for level in range(len(LEVELS)) for each in passes(level, instantiate)
+}
 PASSES: dict[str, Pass] = {
     name: _PLACED.get(each) or each()
     for name, module in MODULES.items()

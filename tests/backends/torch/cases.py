@@ -16,8 +16,8 @@ from dlc.api import Model
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Program
 from dlc.passes.lower import decompose
-from dlc.passes.pipeline import optimize
 from dlc.runtime.variants import Varied
+from dlc.spec import optimized
 
 Array = NDArray[Any]
 SPECS = Path(__file__).parents[3] / "specs"
@@ -51,7 +51,7 @@ class Case:
 
         def lowered(model: Model) -> Program:
             program = model.training_program if training else model.program
-            return decompose(optimize(program, level), BACKEND.is_native)
+            return decompose(optimized(program, level), BACKEND.is_native)
 
         model = self.loaded()
         vary = Varied(model, lowered)
@@ -111,7 +111,7 @@ CASES = (
 
 def emitted(program: Program, level: int = 1, **options: Any) -> Artifact:
     """The program as the torch backend emits it after the passes of a level."""
-    lowered = decompose(optimize(program, level), BACKEND.is_native)
+    lowered = decompose(optimized(program, level), BACKEND.is_native)
     return BACKEND.emit(lowered, EmitOptions("model", optimize=level, **options))
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from dlc.diagnostics import Diagnostic
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.units import Unit
 from dlc.elaborate.bodies.statements import run_body
-from dlc.elaborate.checks.measures import measure
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.state.body import static_body
-from dlc.records import dataclass
+from dlc.runtime.checks import run_checks
+from dlc.runtime.measures import measure
 from dlc.syntax import ast
 
 
@@ -40,7 +41,5 @@ def _run(project: Project, unit: Unit, item: ast.Test) -> Outcome:
     run_body(body, item.body)
     found = [*session.diagnostics]
     if not found and body.emission.builder.body:
-        from dlc.runtime.checks import run_checks
-
         found += run_checks(session, body)
     return Outcome(name, not found, tuple(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlc.analysis.measure import active, count, flops
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Instance, PresetRef, type_name
 from dlc.elaborate.calls.arguments import Given
@@ -16,8 +17,6 @@ from dlc.syntax import ast
 
 def measure(body: Body, node: ast.Node, what: str, args: Given) -> Any:
     """The asked-for count of a model at full size; nothing is allocated."""
-    from dlc.analysis.measure import active, count, flops
-
     if not args.positional:
         body.report.fail(problems.MISSING_ARGUMENT, node.span, callee=what, name="model")
     value, span = args.positional[0]

@@ -1,0 +1,283 @@
+"""A file as what it holds: its models at settings and its train blocks, as values over elaboration.
+
+Nothing here runs or emits: `dlc.runtime` takes these values, and `dlc.api` adds the methods that do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.project import Project, library_sources
+from dlc.elaborate.base.units import Definition, Unit, entries
+from dlc.elaborate.base.values import PresetRef
+from dlc.elaborate.checks.plan import TrainPlan
+from dlc.elaborate.checks.train import build_plan
+from dlc.elaborate.names.lookup import named
+from dlc.elaborate.programs.build import EntryPoint, build, point_of
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.reports.report import ElabError, Silent
+from dlc.elaborate.state.body import static_body
+from dlc.ir.nodes import Parameter, Program, Value
+from dlc.syntax import ast
+
+if TYPE_CHECKING:
+    from dlc.analysis.summary import Summary
+
+
+def all_sources(project: Project) -> dict[str, str]:
+    """The texts that diagnostics may point into, those of the standard library included."""
+    return {**library_sources(), **project.sources}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A loaded file: its models, presets, train blocks, weights blocks and tests by name."""
+
+    project: Project
+    unit: Unit
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models and presets, in the order of the file."""
+        items = self.unit.file.items
+        return tuple(
+            item.name for item in items if isinstance(item, ast.ModuleDef | ast.Preset) and _is_entry(item)
+        )
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.unit.file.items if isinstance(item, ast.Train))
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return tuple(item.name for item in self.unit.file.items if isinstance(item, ast.Weights))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text of the file and all that it imports, shortened: what emitted source carries."""
+        text = "\0".join(self.project.sources[key] for key in sorted(self.project.sources))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __getitem__(self, name: str) -> Any:
+        """The model, preset or train block of that name. Raises SpecError with near misses for any other."""
+        head, _, entry = name.partition(".")
+        item = self.unit.names.get(head)
+        if isinstance(item, ast.Train):
+            return TrainBlock(self, item)
+        if item is None:
+            known = [*self.models, *self.trains]
+            self.fail(
+                problems.NO_MODEL.at(
+                    Span(self.unit.path, 0, 0),
+                    message=f"{self.unit.path} has no model, preset or train block `{head}`",
+                    help=did_you_mean(head, known) or f"it has {', '.join(known) or 'none'}",
+                )
+            )
+        return self._found(head, item, entry)
+
+    def _found(self, name: str, item: Any, entry: str) -> Model:
+        elaborator = Elaborator(self.project)
+        body = static_body(elaborator, self.unit)
+        found = body.report.guarded(lambda: named(body, self.unit, name, NO_SPAN))
+        if elaborator.diagnostics:
+            self.fail(*elaborator.diagnostics)
+        usable = isinstance(found, PresetRef) or (
+            isinstance(found, Definition) and isinstance(found.node, ast.ModuleDef)
+        )
+        if not usable:
+            message = f"`{name}` is no model, preset or train block"
+            self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message))
+        point = self.point(found, {})
+        known = entries(point.definition)
+        if entry and entry not in known:
+            message = f"`{name}` has no entry `{entry}`"
+            help = did_you_mean(entry, known) or f"its entries are {', '.join(known) or 'none'}"
+            self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message, help=help))
+        return self.model(name, found, replace(point, entry=entry))
+
+    def model(self, name: str, origin: Any, point: EntryPoint) -> Model:
+        """A model of this file as a value; the API's specs give one with the API's methods."""
+        return Model(self, name, origin, point)
+
+    def point(self, found: Definition | PresetRef, overrides: Mapping[str, Any]) -> EntryPoint:
+        """Where a model or preset begins, with these static arguments. Raises SpecError for an unknown or wrong one."""
+        elaborator = Elaborator(self.project)
+        try:
+            return point_of(elaborator, found, overrides, Span(self.unit.path, 0, 0))
+        except ElabError as error:
+            self.fail(*elaborator.diagnostics, error.diagnostic)
+        except Silent:
+            self.fail(*elaborator.diagnostics)
+        raise AssertionError
+
+    def fail(self, *diagnostics: Diagnostic) -> None:
+        raise SpecError(diagnostics, all_sources(self.project))
+
+    def check(self) -> tuple[Diagnostic, ...]:
+        """All that is wrong with the file: every model, preset, train block and test block."""
+        from dlc.elaborate.checks.file import check_unit
+
+        return check_unit(self.project, self.unit)
+
+
+def _is_entry(item: ast.Item) -> bool:
+    return isinstance(item, ast.Preset) or (isinstance(item, ast.ModuleDef) and item.is_model)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at settings. Call it to change them: `model(layers=2)`. Immutable; checked when its program is asked for."""
+
+    spec: Spec
+    name: str
+    origin: Any
+    point: EntryPoint
+    optional: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, **settings: Any) -> Self:
+        """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
+        overrides = {**self.overrides, **settings}
+        point = self.spec.point(self.origin, overrides)
+        return replace(self, point=replace(point, entry=self.point.entry), overrides=overrides)
+
+    def with_inputs(self, *names: str) -> Self:
+        """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
+        node = self.point.definition.node
+        optional = [str(each.name) for each in node.inputs if each.default is not None]  # type: ignore[union-attr]
+        for name in names:
+            if name not in optional:
+                message = f"`{self.name}` has no optional input `{name}`"
+                where = Span(self.spec.unit.path, 0, 0)
+                self.spec.fail(
+                    problems.NO_MODEL.at(where, message=message, help=did_you_mean(name, optional))
+                )
+        return replace(self, optional=tuple(dict.fromkeys([*self.optional, *names])))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The static arguments, defaults included."""
+        return self.point.settings
+
+    @cached_property
+    def program(self) -> Program:
+        """The program for inference. Raises SpecError with every diagnostic."""
+        return self._build(training=False)
+
+    @cached_property
+    def training_program(self) -> Program:
+        """The program in training mode: dropout draws, batch norm uses and updates statistics."""
+        return self._build(training=True)
+
+    def _build(self, training: bool) -> Program:
+        diagnostics: list[Diagnostic] = []
+        program = build(
+            self.spec.project,
+            self.point,
+            NO_SPAN,
+            report=diagnostics.append,
+            training=training,
+            inputs=self.optional,
+        )
+        if program is None:
+            self.spec.fail(*diagnostics)
+        assert program is not None
+        return program
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """Name and type of each input."""
+        return self.program.main.inputs
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """Name and type of each output."""
+        main = self.program.main
+        return tuple(
+            Value(name, type) for (name, _), type in zip(main.outputs, main.output_types, strict=True)
+        )
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return self.program.parameters
+
+    @property
+    def identifier(self) -> str:
+        """A name for emitted files: the model's, in lower case."""
+        return re.sub(r"\W", "_", self.name).lower() or "model"
+
+    def summary(self, **dims: int) -> Summary:
+        """Module tree, parameters, FLOPs and bytes; sizes that are not given stay symbolic."""
+        from dlc.analysis.summary import summarize
+
+        return summarize(self.program, dims)
+
+    def optimized(self, optimize: int = 1, *, training: bool = False) -> Program:
+        """The program after the passes of a level."""
+        return optimized(self.training_program if training else self.program, optimize)
+
+    def to_json(self) -> dict[str, Any]:
+        """The program in the published JSON form."""
+        from dlc.ir.schema import to_json
+
+        return to_json(self.program)
+
+
+@dataclass(frozen=True)
+class TrainBlock:
+    """A train block of a spec; call it to set its parameters."""
+
+    spec: Spec
+    node: ast.Train
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def __call__(self, **settings: Any) -> TrainBlock:
+        return replace(self, overrides={**self.overrides, **settings})
+
+    def with_settings(self, **settings: Any) -> TrainBlock:
+        """The block with other `settings`: `block.with_settings(steps=100)`."""
+        return self(**{f"settings.{name}": value for name, value in settings.items()})
+
+    @cached_property
+    def plan(self) -> TrainPlan:
+        """All that training needs to know. Raises SpecError with every diagnostic."""
+        diagnostics: list[Diagnostic] = []
+        plan = build_plan(
+            self.spec.project, self.spec.unit, self.node, dict(self.overrides), report=diagnostics.append
+        )
+        if plan is None:
+            self.spec.fail(*diagnostics)
+        assert plan is not None
+        return plan
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the block are relative to."""
+        return Path(self.spec.unit.path).resolve().parent
+
+
+def optimized(
+    program: Program,
+    level: int,
+    *,
+    verify: bool = False,
+    after: Callable[[str, Program], None] | None = None,
+) -> Program:
+    """The program after the passes of a level (`dlc.passes.pipeline.optimize`), which are given the standard library:
+    some put a composite of it where they found what it says."""
+    from dlc.elaborate.programs.library import instantiate
+    from dlc.passes.pipeline import optimize
+
+    return optimize(program, level, library=instantiate, verify=verify, after=after)
