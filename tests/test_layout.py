@@ -135,6 +135,20 @@ def test_backends_do_not_know_each_other() -> None:
         assert found <= {package}, path
 
 
+# Who speaks of frameworks that users come from, and not of backends.
+FOREIGN = {"dlc/syntax/foreign.py", "dlc/elaborate/habits.py"}
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_backend_is_known_by_name(path: Path) -> None:
+    place = path.relative_to(ROOT).as_posix()
+    if place.startswith("backends/") or place in FOREIGN:
+        return
+    known = {*FRAMEWORKS, *FRAMEWORKS.values()}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        assert not (isinstance(node, ast.Constant) and node.value in known), f"{place} knows `{node.value}`"
+
+
 def test_the_page_names_every_part() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     for part in {part_of(path) for path in sources()} - {"", "backends", "__main__"}:

@@ -6,20 +6,28 @@ JAX is imported only by `load`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dlc.backend import Backend
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dlc.backend import Artifact, EmitOptions, Runnable
+    from dlc.backend import Artifact, EmitOptions, Runnable, Setup, Trainer
     from dlc.ir.nodes import Op, Program
 
 
-class JaxBackend:
+class JaxBackend(Backend):
     """See `dlc.backend.Backend`."""
 
     name = "jax"
     requires = ("jax",)
+    distributions = ("jax", "optax")
+    install = "pip install 'dlc[jax]'"
+    order = 1
+    devices = ("cpu", "cuda", "gpu", "tpu")
+    precisions = ("f32", "bf16", "f16", "f64")
+    parametric = True
 
     def is_native(self, op: Op) -> bool:
         from dlc_jax.emit import is_native
@@ -35,6 +43,22 @@ class JaxBackend:
         from dlc_jax.load import load
 
         return load(artifact, weights, device)
+
+    def gradients(
+        self,
+        artifact: Artifact,
+        weights: Mapping[str, np.ndarray],
+        inputs: Mapping[str, Any],
+        cotangents: Mapping[str, np.ndarray],
+    ) -> dict[str, np.ndarray]:
+        from dlc_jax.grad import gradients
+
+        return gradients(artifact, weights, inputs, cotangents)
+
+    def trainer(self, setup: Setup) -> Trainer:
+        from dlc_jax.train import make
+
+        return make(setup)
 
 
 BACKEND = JaxBackend()

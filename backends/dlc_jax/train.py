@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.backend import Artifact
+from dlc.backend import Artifact, Batch, Setup, no_device
 from dlc.ops.arrays import numpy_dtype
-from dlc.runtime.trainer import Batch, Setup, no_device
 from dlc_jax.load import module, settings
 
 Array = NDArray[Any]
@@ -35,7 +34,7 @@ def make(setup: Setup) -> JaxTrainer:
 
 
 class JaxTrainer:
-    """See `dlc.runtime.trainer.Trainer`."""
+    """See `dlc.backend.Trainer`."""
 
     def __init__(self, setup: Setup, device: Any) -> None:
         from dlc_jax import optimizers

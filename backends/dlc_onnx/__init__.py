@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dlc_onnx.rows import UNSUPPORTED
+from dlc.backend import Backend
+from dlc_onnx.rows import GAPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,15 +17,19 @@ if TYPE_CHECKING:
     from dlc.backend import Artifact, EmitOptions, Runnable
     from dlc.ir.nodes import Op, Program
 
-__all__ = ["BACKEND", "UNSUPPORTED", "OnnxBackend"]
 
-
-class OnnxBackend:
+class OnnxBackend(Backend):
     """See `dlc.backend.Backend`."""
 
     name = "onnx"
     requires = ("onnx", "onnxruntime")
-    keeps_functions = True  # EmitOptions.functions
+    emission_requires = ("onnx",)
+    install = "pip install 'dlc[onnx]'"
+    order = 2
+    devices = ("cpu", "cuda")
+    precisions = ("f32", "bf16", "f16", "f64")
+    gaps = GAPS
+    keeps_functions = True
 
     def is_native(self, op: Op) -> bool:
         from dlc_onnx.emit import is_native
@@ -44,7 +49,7 @@ class OnnxBackend:
 
         return with_weights(artifact, weights, single_file=single_file)
 
-    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], *, device: str = "cpu") -> Runnable:
+    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "cpu") -> Runnable:
         from dlc_onnx.load import load
 
         return load(artifact, weights, device=device)

@@ -194,7 +194,7 @@ class FunctionWriter:
         elif op.callee:
             self._call(op)
         else:
-            reason = rows.UNSUPPORTED.get(op.op, "it has no row for it")
+            reason = "it has no row for it"
             raise SpecError([problems.UNSUPPORTED.at(op.span, backend="onnx", op=op.op, reason=reason)])
 
     def _said(self, op: Op) -> Any:

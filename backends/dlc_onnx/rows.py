@@ -7,8 +7,12 @@ constants. What a row can't say is a method in `methods.py` (primitive ops) or `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dlc.types.tensor import COMPUTED_IN
+
+if TYPE_CHECKING:
+    from dlc.ops.gaps import Gaps
 
 # RMSNormalization and Attention need 23; onnxruntime 1.31 runs up to 26.
 OPSET = 23
@@ -159,5 +163,5 @@ COMPOSITES: Mapping[str, str] = {
     "pixel_shuffle": "DepthToSpace(x, blocksize=r, mode='CRD')",
 }
 
-# Ops that this backend can't do, with the reason.
-UNSUPPORTED: Mapping[str, str] = {}
+# Ops that this backend can't do, or not in some dtypes.
+GAPS: Gaps = {}

@@ -16,18 +16,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dlc.backend import Artifact, EmitOptions, Runnable
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable, Setup, Trainer
 from dlc.ir.nodes import Op, Program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """See `dlc.backend.Backend`. Emitting does not import torch; loading does."""
 
     name = "torch"
     requires = ("torch",)
+    install = "pip install 'dlc[torch]'"
+    order = 0
+    devices = ("cpu", "cuda", "mps")
+    precisions = ("f32", "bf16", "f16", "f64")
+    parametric = True
 
     def is_native(self, op: Op) -> bool:
         """Whether the op is said by PyTorch's own name for it, or is kept as a class or function of its own
@@ -52,12 +57,15 @@ class TorchBackend:
         weights: Mapping[str, NDArray[Any]],
         inputs: Mapping[str, Any],
         cotangents: Mapping[str, NDArray[Any]],
-        device: str = "cpu",
     ) -> dict[str, NDArray[Any]]:
-        """The gradient of sum(output * cotangent) by each trainable parameter."""
         from dlc_torch.grad import gradients
 
-        return gradients(artifact, weights, inputs, cotangents, device)
+        return gradients(artifact, weights, inputs, cotangents)
+
+    def trainer(self, setup: Setup) -> Trainer:
+        from dlc_torch.train import make
+
+        return make(setup)
 
 
 BACKEND = TorchBackend()

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dlc.backend import Artifact
-from dlc.runtime.trainer import Batch, Setup, no_device
+from dlc.backend import Artifact, Batch, Setup, no_device
 from dlc_torch import optimizers
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build
@@ -42,7 +41,7 @@ def _device(name: str) -> torch.device:
 
 
 class TorchTrainer:
-    """See `dlc.runtime.trainer.Trainer`."""
+    """See `dlc.backend.Trainer`."""
 
     def __init__(self, setup: Setup, device: torch.device) -> None:
         self.setup = setup

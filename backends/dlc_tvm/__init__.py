@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dlc.backend import Artifact, EmitOptions, Runnable
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable
 from dlc.ir.nodes import Op, Program
 from dlc_tvm.names import NATIVE
 
-# What this backend can't do, with the reason.
-UNSUPPORTED: Mapping[str, str] = {}
 
-
-class TvmBackend:
+class TvmBackend(Backend):
     """See `dlc.backend.Backend`. Emitting and loading import tvm; importing this does not."""
 
     name = "tvm"
     requires = ("tvm", "tvm_ffi")
+    emission_requires = requires
+    distributions = ("apache-tvm", "apache-tvm-ffi")
+    install = "pip install 'dlc[tvm]'"
+    order = 3
+    devices = ("cpu", "cuda")
+    precisions = ("f32", "bf16", "f16", "f64")
+    targets = ("llvm", "cuda")
 
     def is_native(self, op: Op) -> bool:
         return op.op in NATIVE
@@ -27,7 +31,7 @@ class TvmBackend:
 
         return emit(program, options)
 
-    def load(self, artifact: Artifact, weights: Mapping[str, Any], *, device: str = "cpu") -> Runnable:
+    def load(self, artifact: Artifact, weights: Mapping[str, Any], device: str = "cpu") -> Runnable:
         from dlc_tvm.load import load
 
         return load(artifact, weights, device=device)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from typing import Any
 
 from dlc import backend as backends
@@ -52,21 +50,22 @@ def table() -> dict[str, dict[str, Any]]:
     primitives), family (the file that defines it; empty for an op from outside and for calls), cost, how each backend says
     it, and `call`, how specs call a primitive where that is another signature."""
     rows: dict[str, dict[str, Any]] = {}
+    found = backends.every()
     families = ops.families()
     for op in ops.all_ops():
         family = families.get(op.name, "")
-        rows[op.name] = _row(op.name, op.signature_text, op.doc, "primitive", family, op.flops)
+        rows[op.name] = _row(found, op.name, op.signature_text, op.doc, "primitive", family, op.flops)
     for name, (file, _, _) in library_index().items():
-        found = library_definition(name)
-        if found is None or name.startswith("_"):
+        definition = library_definition(name)
+        if definition is None or name.startswith("_"):
             continue
-        node = found.node
+        node = definition.node
         kind = "layer" if isinstance(node, ast.ModuleDef) else "fn"
         family = file.removesuffix(".dl")
-        rows[name] = _row(name, header(found.unit.text, node), node.doc, kind, family, "")
+        rows[name] = _row(found, name, header(definition.unit.text, node), node.doc, kind, family, "")
     for name, builtin in BUILTINS.items():
         if name not in rows and name in CALLED:
-            rows[name] = _row(name, builtin.signature, CALLED[name], "call", "", "")
+            rows[name] = _row(found, name, builtin.signature, CALLED[name], "call", "", "")
         elif name in rows and rows[name]["kind"] == "primitive" and builtin.signature:
             rows[name]["call"] = builtin.signature
     return dict(sorted(rows.items()))
@@ -79,25 +78,20 @@ def header(text: str, node: ast.Item) -> str:
     return words.split(" {", 1)[0].split(" where ", 1)[0]
 
 
-def _row(name: str, signature: str, doc: str, kind: str, family: str, flops: str) -> dict[str, Any]:
-    how = {each: _how(each, name, kind) for each in backends.names()}
+def _row(
+    found: tuple[Backend, ...], name: str, signature: str, doc: str, kind: str, family: str, flops: str
+) -> dict[str, Any]:
+    how = {each.name: _how(each, name, kind) for each in found}
     return {
         "signature": signature, "doc": doc, "kind": kind, "family": family, "flops": flops, "backends": how,
     }  # fmt: skip
 
 
-def _how(backend_name: str, name: str, kind: str) -> str:
-    backend = backends.find(backend_name)
-    reason = unsupported(backend).get(name)
-    if reason is not None:
-        return f"missing: {reason}"
-    if backend.is_native(Op(name, (), (), path="part" if kind == "layer" else "")):
-        return "native"
-    return "missing" if kind == "primitive" else "decomposed"
-
-
-def unsupported(backend: Backend) -> Mapping[str, str]:
-    """Ops that a backend's module declares it can't do (`UNSUPPORTED`), with the reason."""
-    module = sys.modules[type(backend).__module__]
-    found: Mapping[str, str] = getattr(module, "UNSUPPORTED", {})
-    return found
+def _how(backend: Backend, name: str, kind: str) -> str:
+    """`native`, `decomposed` or `missing`; behind a colon what is missing and why, where the backend declares it."""
+    gap = backend.gaps.get(name)
+    if gap is not None and gap.dtypes is None:
+        return f"missing: {gap.reason}"
+    native = backend.is_native(Op(name, (), (), path="part" if kind == "layer" else ""))
+    how = "native" if native else "missing" if kind == "primitive" else "decomposed"
+    return f"{how}: not in {gap.text()}" if gap is not None else how

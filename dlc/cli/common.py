@@ -39,14 +39,16 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is w
 Root = Annotated[Path | None, typer.Option("--root", help="The folder that imports may not leave.")]
 Optimize = Annotated[int, typer.Option("-O", min=0, max=3, help="Optimization level.")]
 Precision = Annotated[str, typer.Option("--precision", help="What `float` means: f32, bf16, f16, f64.")]
-TargetName = Annotated[str, typer.Option("--target", help="For tvm: llvm or cuda.")]
+TargetName = Annotated[
+    str, typer.Option("--target", help="What a backend that compiles compiles for; `dlc doctor` lists it.")
+]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", help="A safetensors or npz file.")]
 Through = Annotated[
     str | None, typer.Option("--through", help="The `weights` block that maps the file's names.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of initial weights and random inputs.")]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-Backend = Annotated[str, typer.Option("--backend", "-b", help="torch, jax, onnx or tvm.")]
+Device = Annotated[str, typer.Option("--device", help="A kind of device and its number: cpu, cuda, cuda:1.")]
+Backend = Annotated[str, typer.Option("--backend", "-b", help="Its name; `dlc doctor` lists them.")]
 
 
 def usage(message: str) -> NoReturn:
@@ -224,8 +226,8 @@ def static_value(text: str) -> Any:
 
 def check_device(text: str) -> None:
     """`cpu`, `cuda`, `cuda:1`: whether it is there, the backend says."""
-    if re.fullmatch(r"(cpu|cuda)(:\d+)?", text) is None:
-        usage(f"--device takes cpu or cuda, not {text!r}")
+    if re.fullmatch(r"[a-z]+(:\d+)?", text) is None:
+        usage(f"--device takes a kind of device, such as cpu or cuda:1, not {text!r}")
 
 
 def sizes(text: str) -> dict[str, int]:

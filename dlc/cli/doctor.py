@@ -5,18 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from dlc.cli.common import Format, Output, echo_json
 
-PACKAGES = {
-    "torch": ("torch",),
-    "jax": ("jax", "optax"),
-    "onnx": ("onnx", "onnxruntime"),
-    "tvm": ("apache-tvm", "apache-tvm-ffi"),
-}
+if TYPE_CHECKING:
+    from dlc.backend import Backend
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +25,12 @@ def register(app: typer.Typer) -> None:
             return
         typer.echo(f"dlc {found['dlc']}, Python {found['python']}, {found['platform']}")
         for name, each in found["backends"].items():
-            state = ", ".join(
-                f"{package} {version}" for package, version in each["packages"].items() if version
-            )
-            typer.echo(f"{name:6} {'ok' if each['available'] else 'missing':8} {state or '-'}")
+            versions = (f"{package} {version}" for package, version in each["packages"].items() if version)
+            typer.echo(f"{name:6} {'ok' if each['available'] else 'missing':8} {', '.join(versions) or '-'}")
+            if each["available"]:
+                typer.echo(f"       {_abilities(each)}")
+            else:
+                typer.echo(f"       {each['reason']}")
             if each["install"]:
                 typer.echo(f"       install it: {each['install']}")
         for tool, path in found["tools"].items():
@@ -40,23 +38,40 @@ def register(app: typer.Typer) -> None:
 
 
 def report() -> dict[str, Any]:
-    from dlc import __version__, backend
-    from dlc.runtime.compile import missing_packages
+    from dlc.backend import every
+    from dlc.version import __version__
 
-    rows = {}
-    for name in backend.names():
-        missing = missing_packages(backend.find(name))
-        packages = {package: _version(package) for package in PACKAGES.get(name, (name,))}
-        install = f"pip install 'dlc[{name}]'" if missing else ""
-        rows[name] = {"available": not missing, "packages": packages, "install": install}
-    tools = {tool: shutil.which(tool) or "" for tool in ("nvcc", "nvidia-smi")}
     return {
         "dlc": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "backends": rows,
-        "tools": tools,
+        "backends": {each.name: _backend(each) for each in every()},
+        "tools": {tool: shutil.which(tool) or "" for tool in ("nvcc", "nvidia-smi")},
     }
+
+
+def _backend(backend: Backend) -> dict[str, Any]:
+    """What it needs and whether that is there, and what it declares to do."""
+    reason = backend.absence()
+    return {
+        "available": not reason,
+        "reason": reason,
+        "packages": {package: _version(package) for package in backend.packages},
+        "install": backend.installation if reason else "",
+        "devices": list(backend.devices),
+        "precisions": list(backend.precisions),
+        "targets": list(backend.targets),
+        "gradients": backend.has("gradients"),
+        "trains": backend.has("trainer"),
+    }
+
+
+def _abilities(row: dict[str, Any]) -> str:
+    parts = [f"on {', '.join(row['devices'])}", f"in {', '.join(row['precisions'])}"]
+    parts += [f"for {', '.join(row['targets'])}"] if row["targets"] else []
+    parts += ["gradients"] if row["gradients"] else []
+    parts += ["training"] if row["trains"] else []
+    return "; ".join(parts)
 
 
 def _version(package: str) -> str:

@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
     def show(
         target: Target,
         stage: Annotated[Stage, typer.Option("--stage", help="What to show.")] = Stage.ir,
-        backend: Backend = "torch",
+        backend: Backend = "",
         optimize: Optimize = 1,
         after: Annotated[str, typer.Option("--after", metavar="PASS", help="The program after a pass.")] = "",
         before: Annotated[
@@ -70,7 +70,11 @@ def register(app: typer.Typer) -> None:
             return
         if stage is Stage.source:
             artifact = model.emit(
-                backend, optimize=optimize, precision=precision, target=emit_target, training=training
+                backend or _first_backend(),
+                optimize=optimize,
+                precision=precision,
+                target=emit_target,
+                training=training,
             )
             for name, content in artifact.files.items():
                 if isinstance(content, str):
@@ -92,6 +96,13 @@ def register(app: typer.Typer) -> None:
             echo_json(to_json(program))
             return
         typer.echo(print_program(program))
+
+
+def _first_backend() -> str:
+    """The backend whose source is shown where none is named; without any the word stands in the diagnostic."""
+    from dlc.backend import names
+
+    return next(iter(names()), "any")
 
 
 def _pick(seen: list[tuple[str, Program]], after: str, before: str) -> Program:

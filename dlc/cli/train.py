@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from dlc.cli.common import Backend, Format, Output, Quiet, Root, Sets, Target, echo_json, load_train, reports
+from dlc.cli.common import (
+    Backend,
+    Device,
+    Format,
+    Output,
+    Quiet,
+    Root,
+    Sets,
+    Target,
+    check_device,
+    echo_json,
+    load_train,
+    reports,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +33,7 @@ def register(app: typer.Typer) -> None:
         resume: Annotated[
             bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")
         ] = False,
-        device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+        device: Device = "cpu",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -30,6 +43,7 @@ def register(app: typer.Typer) -> None:
         from dlc.cli.progress import Progress
         from dlc.runtime.training import train as run
 
+        check_device(device)
         block = load_train(target, set, root)
         watch = Progress(quiet=quiet or format is Format.json)
         result = run(block, backend=backend, out=out, resume=resume, device=device, watch=watch)

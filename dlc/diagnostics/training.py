@@ -227,7 +227,7 @@ NO_BACKEND = Problem(
     "E0801",
     "a backend that is not installed",
     "the backend `{name}` is not available: {reason}",
-    "Backends are extras of the package: torch, jax, onnx, tvm.",
+    "A backend is installed with what it runs on; `dlc doctor` says which are there, and what installs the others.",
 )
 UNSUPPORTED = Problem(
     "E0802",
@@ -252,6 +252,12 @@ DISAGREE = Problem(
     "backends that disagree",
     "{message}",
     "`dlc verify` runs every backend on the same weights and inputs; past the tolerance it reports the first module where they part.",
+)
+LACKS = Problem(
+    "E0806",
+    "a backend that can't do what is asked of it",
+    "the backend `{name}` {what}",
+    "Every backend emits and runs. Gradients, training, other devices and precisions are what it may do besides; `dlc doctor` says what each does.",
 )
 
 # --- E09xx: use ------------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from dlc.types.facts import Facts
 from dlc.types.tensor import FLOATS, INTS, TensorType
 
 if TYPE_CHECKING:
-    from dlc.ir.builder import Builder
     from dlc.ir.nodes import Attr, Op, Value
     from dlc.ops.signature import Signature
 
@@ -73,9 +72,10 @@ class Sample:
 
 
 Infer = Callable[[Facts, Sequence["TensorType | None"], Mapping[str, Any]], "tuple[TensorType, ...]"]
-# (builder, op, gradients of the outputs, operands as values, outputs as values) -> gradients of the operands
+# (builder, op, gradients of the outputs, operands as values, outputs as values) -> gradients of the operands. The builder
+# looks ops up, so what an op is does not know it: the rules, which stand above both, say `Builder`.
 Vjp = Callable[
-    ["Builder", "Op", "Sequence[Value | None]", "Sequence[Value]", "Sequence[Value]"],
+    [Any, "Op", "Sequence[Value | None]", "Sequence[Value]", "Sequence[Value]"],
     "Sequence[Value | None]",
 ]
 

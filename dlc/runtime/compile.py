@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc import __version__
 from dlc import backend as backends
-from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_variants
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_device, no_variants
 from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Op, Program
+from dlc.ops.gaps import refuse_gaps
 from dlc.runtime.variants import Varied
+from dlc.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,39 +26,35 @@ PRECISIONS = ("f32", "bf16", "f16", "f64")
 
 
 def find_backend(name: str, *, usable: bool = False) -> Backend:
-    """The backend of that name. Raises SpecError if there is none, or, if it must be `usable`, its packages are missing."""
+    """The backend of that name. Raises SpecError if there is none, or if what it needs is missing: all of it where it must
+    be `usable`, else what it needs to emit."""
     try:
         backend = backends.find(name)
     except KeyError:
         help = did_you_mean(name, backends.names()) or f"backends are {', '.join(backends.names())}"
-        raise SpecError(
-            [problems.NO_BACKEND.at(NO_SPAN, name=name, reason="there is none of that name", help=help)]
-        ) from None
-    missing = missing_packages(backend) if usable else []
-    if missing:
-        reason = f"{', '.join(missing)} can't be imported"
-        help = f"install it: pip install 'dlc[{name}]'"
-        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name=name, reason=reason, help=help)])
+        raise _not_there(name, "there is none of that name", help) from None
+    reason = backend.absence(emitting=not usable)
+    if reason:
+        raise _not_there(name, reason, backend.installation and f"install it: {backend.installation}")
     return backend
 
 
-def missing_packages(backend: Backend) -> list[str]:
-    """The packages that a backend needs and this environment lacks."""
-    return [name for name in backend.requires if importlib.util.find_spec(name) is None]
+def _not_there(name: str, reason: str, help: str) -> SpecError:
+    return SpecError([problems.NO_BACKEND.at(NO_SPAN, name=name, reason=reason, help=help)])
 
 
 def installed() -> tuple[str, ...]:
     """The backends that can run here."""
-    return tuple(name for name in backends.names() if not missing_packages(backends.find(name)))
+    return tuple(each.name for each in backends.every() if not each.absence())
 
 
 def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
     """The program after the passes of a level, library composites that the backend does not say natively decomposed and
     loops unrolled. Raises SpecError for loops that can't be."""
     from dlc.passes.lower import decompose, loops_left
-    from dlc.passes.pipeline import optimize as run
+    from dlc.spec import optimized
 
-    lowered = decompose(run(program, optimize), backend.is_native)
+    lowered = decompose(optimized(program, optimize), backend.is_native)
     # One loop of the spec may have become several, in the turns of one around it.
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
     if left:
@@ -71,16 +67,52 @@ def _unsaid(backend: Backend, loop: Op) -> Diagnostic:
     return problems.UNSUPPORTED.at(loop.span, backend=backend.name, op=loop.op, reason=reason)
 
 
+def emitted(program: Program, backend: Backend, options: EmitOptions) -> Artifact:
+    """A lowered program as the backend says it. Raises SpecError for options that it does not take, and for what it
+    declares to lack."""
+    check_options(backend, options.precision, options.target)
+    refuse_gaps(backend.name, backend.gaps, program, options.precision)
+    return backend.emit(program, options)
+
+
+def check_options(backend: Backend, precision: str, target: str) -> None:
+    if precision not in PRECISIONS:
+        raise _bad(f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}")
+    if precision not in backend.precisions:
+        raise backend.lacks(
+            f"does not compute in {precision}", f"its precisions are {', '.join(backend.precisions)}"
+        )
+    if target and not backend.targets:
+        raise backend.lacks(f"compiles for no target, and `{target}` is asked for")
+
+
+def check_device(backend: Backend, device: str) -> None:
+    """Raises SpecError for a kind of device that the backend does not compute on: `cuda` of `cuda:1`."""
+    kind = device.partition(":")[0]
+    if kind not in backend.devices:
+        raise no_device(device, f"{backend.name} computes on {', '.join(backend.devices)}")
+
+
+def others(what: str, able: Sequence[Backend]) -> str:
+    """The help of a diagnostic about what a backend lacks: those that have it."""
+    return f"those that {what}: {', '.join(each.name for each in able)}" if able else ""
+
+
+def _bad(message: str) -> SpecError:
+    return SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
+
+
 def emit(
     model: Model,
     backend_name: str,
     *,
-    optimize: int,
-    precision: str,
-    target: str,
-    training: bool,
+    optimize: int = 1,
+    precision: str = "f32",
+    target: str = "",
+    training: bool = False,
     functions: bool = False,
 ) -> Artifact:
+    """The model as files of a backend, in memory."""
     backend = find_backend(backend_name)
     return _emit(model, backend, optimize, precision, target, training, functions=functions)[0]
 
@@ -97,12 +129,12 @@ def _emit(
     read: bool = True,
 ) -> tuple[Artifact, Program]:
     """The artifact and the program it says. What nobody will `read`, or make with other arguments, takes less time."""
-    if precision not in PRECISIONS:
-        message = f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}"
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
-    if functions and not getattr(backend, "keeps_functions", False):
-        message = f"the backend {backend.name} has no choice between a flat form and one of functions"
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help="functions are for onnx")])
+    check_options(backend, precision, target)
+    if functions and not backend.keeps_functions:
+        raise backend.lacks(
+            "has no choice between a flat form and one of functions",
+            others("have one", [each for each in backends.every() if each.keeps_functions]),
+        )
 
     def lowered(model: Model) -> Program:
         return lower(model.training_program if training else model.program, backend, optimize)
@@ -116,9 +148,9 @@ def _emit(
         training=training,
         functions=functions,
         header=header(model),
-        vary=Varied(model, lowered) if read else no_variants,
+        vary=Varied(model, lowered) if read and backend.parametric else no_variants,
     )
-    return backend.emit(program, options), program
+    return emitted(program, backend, options), program
 
 
 def header(model: Model) -> tuple[str, ...]:
@@ -174,19 +206,16 @@ def compile_model(
     from dlc.runtime.prepare import prepare
 
     backend = find_backend(backend_name, usable=True)
+    check_device(backend, device)
     values = model_weights(model, weights, through, seed)
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
     ready = prepare(program, values)
     if device == "cpu":
         return Checked(backend.load(artifact, ready), model.program)
-    load: Any = backend.load
     try:
-        runnable: Runnable = load(artifact, ready, device=device)
+        runnable = backend.load(artifact, ready, device=device)
     except (RuntimeError, AssertionError, OSError) as error:  # what frameworks raise without such a device
-        reason = str(error).partition("\n")[0]
-        raise SpecError(
-            [problems.BAD_OPTION.at(NO_SPAN, message=f"there is no device `{device}`: {reason}")]
-        ) from None
+        raise no_device(device, str(error).partition("\n")[0]) from None
     return Checked(runnable, model.program)
 
 
@@ -210,32 +239,29 @@ def write_artifact(
     from dlc.runtime.prepare import prepare
     from dlc.runtime.weights import write_file
 
-    backend = find_backend(backend_name, usable=backend_name in ("onnx", "tvm"))
-    holds_weights = getattr(
-        backend, "with_weights", None
-    )  # for formats that keep them in the artifact, as ONNX does
+    backend = find_backend(backend_name)
     given = weights is not None or seed is not None
     if single_file:
-        _check_single_file(backend_name, holds_weights is not None, given)
+        _check_single_file(backend, given)
     artifact, program = _emit(model, backend, optimize, precision, target, training, functions=functions)
     values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
-    if given and holds_weights is not None:
-        options = {"single_file": True} if single_file else {}
-        artifact = holds_weights(artifact, values, **options)
+    inside = given and backend.has("with_weights")
+    if inside:
+        artifact = backend.with_weights(artifact, values, single_file=single_file)
     folder = artifact.write(directory)
     written = [folder / name for name in artifact.files]
-    if given and holds_weights is None:
+    if given and not inside:
         path = folder / f"{model.identifier}.safetensors"
         write_file(path, values)
         written.append(path)
     return written
 
 
-def _check_single_file(backend_name: str, can: bool, given: bool) -> None:
+def _check_single_file(backend: Backend, given: bool) -> None:
     """One file needs weights to put in it, and a format that can hold them."""
-    if not can:
-        message = f"the backend {backend_name} writes no weights into its files: there is no single file"
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help="a single file is for onnx")])
+    if not backend.has("with_weights"):
+        able = others("have a single file", [each for each in backends.every() if each.has("with_weights")])
+        raise backend.lacks("writes no weights into its files: there is no single file", able)
     if not given:
         message = "a single file needs weights to put into it"
         raise SpecError(

@@ -1,32 +1,25 @@
-"""Gradients of a model's parameters on the backends that differentiate."""
+"""Gradients of a model's parameters by the backends that give them."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dlc.ir.nodes import Program
-from dlc.runtime.compile import find_backend
-
-if TYPE_CHECKING:
-    from dlc.spec import Model
+from dlc.runtime.compile import emit, find_backend
+from dlc.runtime.interpret import run
+from dlc.spec import Model
 
 Array = NDArray[Any]
-
-# Backends whose own differentiation is used; each has `gradients` in its `grad` module.
-DIFFERENTIATING = ("torch", "jax")
 
 
 def cotangents(
     program: Program, values: Mapping[str, Array], given: Mapping[str, Array], seed: int
 ) -> dict[str, Array]:
     """A fixed random weight for every element of every float output: the loss is their sum of products."""
-    from dlc.runtime.interpret import run
-
     rng = np.random.default_rng([seed, 1])
     outputs = run(program, values, given)
     return {
@@ -45,10 +38,7 @@ def backend_gradients(
     *,
     optimize: int = 1,
 ) -> dict[str, Array]:
-    """The gradient of sum(output * weight) for every trainable parameter, by path."""
+    """The gradient of sum(output * weight) for every trainable parameter, by path. Raises SpecError for a backend that
+    gives none."""
     backend = find_backend(name, usable=True)
-    artifact = model.emit(name, optimize=optimize)
-    del backend
-    module = importlib.import_module(f"dlc_{name}.grad")
-    found: dict[str, Array] = module.gradients(artifact, values, given, weights)
-    return found
+    return backend.gradients(emit(model, name, optimize=optimize), values, given, weights)

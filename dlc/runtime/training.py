@@ -19,19 +19,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from dlc.backend import Backend
+from dlc import backend as backends
+from dlc.backend import Backend, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
 from dlc.elaborate.checks.plan import OptimizerRule
 from dlc.runtime import checkpoints
-from dlc.runtime import trainer as trainers
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
-from dlc.runtime.compile import find_backend
+from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.schedules import rate
-from dlc.runtime.trainer import Trainer
 from dlc.runtime.training_data import Data, open_data
 from dlc.spec import TrainBlock
 from dlc.version import __version__
@@ -143,7 +142,9 @@ def train(
     Interrupted, after saving, on Ctrl-C in the main thread."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
-    trainers.check_trains(found)
+    if not found.has("trainer"):
+        raise lacks_training(found)
+    check_device(found, device)
     data = open_data(block)
     checkpoint = _checkpoint(block, found, folder, resume)
     run = _Run(block, found, folder, data, checkpoint, device, watch or Watch())
@@ -152,6 +153,11 @@ def train(
             return run.go(stop)
     finally:
         run.watch.stop()
+
+
+def lacks_training(backend: Backend) -> SpecError:
+    able = [each.name for each in backends.every() if each.has("trainer")]
+    return backend.lacks("does not train", f"{' and '.join(able)} do" if len(able) > 1 else "")
 
 
 def _checkpoint(block: TrainBlock, backend: Backend, out: Path, resume: bool) -> Checkpoint | None:
@@ -243,7 +249,7 @@ class _Run:
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
         setup, rules = setups.setup_of(self.block, self.backend, self.device, self.data.sizes, weights)
-        trainer = trainers.make(self.backend, setup)
+        trainer = self.backend.trainer(setup)
         if weights is not None:
             try:
                 trainer.restore(weights, state)

@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
-from dlc.backend import Artifact, Backend, EmitOptions
+from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, no_variants
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
@@ -22,8 +22,7 @@ from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, Train
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
-from dlc.runtime.compile import header, lower
-from dlc.runtime.trainer import Recipe, Setup
+from dlc.runtime.compile import emitted, header, lower
 from dlc.runtime.variants import Varied
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
@@ -62,7 +61,7 @@ def setup_of(
 def _emitted(program: Program, plan: TrainPlan, backend: Backend, *, training: bool) -> Artifact:
     precision = plan.settings["precision"]
     options = EmitOptions(name=f"train_{plan.name}", precision=precision, training=training)
-    return backend.emit(lower(program, backend), options)
+    return emitted(lower(program, backend), backend, options)
 
 
 # --- optimizers
@@ -186,8 +185,9 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
         def lowered(model: Model) -> Program:
             return lower(model.program, backend)
 
-        options = EmitOptions(name=network.name, header=header(model), vary=Varied(model, lowered))
-        yield network.name, backend.emit(lowered(model), options)
+        vary = Varied(model, lowered) if backend.parametric else no_variants
+        options = EmitOptions(name=network.name, header=header(model), vary=vary)
+        yield network.name, emitted(lowered(model), backend, options)
 
 
 def _model(block: TrainBlock, network: Network) -> Model:

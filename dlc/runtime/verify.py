@@ -5,22 +5,25 @@ The reference is the NumPy interpreter in f64, so that a difference says which b
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.backend import Backend, EmitOptions, every
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Program
-from dlc.runtime.compile import find_backend, installed, model_weights
+from dlc.passes.dead_code import DeadCode
+from dlc.passes.lower import decompose
+from dlc.runtime.compile import compile_model, emitted, find_backend, installed, model_weights, others
+from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.inputs import random_inputs
+from dlc.runtime.interpret import run
 from dlc.runtime.weights import generic_weights
-
-if TYPE_CHECKING:
-    from dlc.spec import Model
+from dlc.spec import Model
 
 Array = NDArray[Any]
 
@@ -126,11 +129,9 @@ def verify(
     Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
 
     Raises SpecError for a backend that is not there, or weights that do not fit."""
-    from dlc.runtime.interpret import run
-
     names = backends or installed()
-    for name in names:
-        find_backend(name, usable=True)
+    found_backends = [find_backend(name, usable=True) for name in names]
+    able = _differentiating(found_backends, asked=backends is not None) if gradients else []
     if not names:
         raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name="any", reason="none is installed")])
     program = model.program
@@ -142,27 +143,36 @@ def verify(
     found: list[Difference] = []
     parted: dict[str, str] = {}
     for name in names:
-        outputs = model.compile(name, weights=values, optimize=optimize)(**given)
+        outputs = compile_model(model, name, weights=values, optimize=optimize)(**given)
         rows = [Difference(name, key, "output", *difference(outputs[key], expected[key])) for key in expected]
         found += rows
         if any(row.relative > tolerance for row in rows):
             parted[name] = first_difference(model, name, values, given, tolerance)
     if gradients:
-        found += _gradients(model, names, values, given, seed)
+        found += _gradients(model, able, values, given, seed)
     sizes = {name: tuple(np.shape(value)) for name, value in given.items()}
     return Report(model.name, tolerance, tuple(found), parted, sizes)
 
 
-def _gradients(
-    model: Model, names: tuple[str, ...], values: Mapping[str, Array], given: Mapping[str, Array], seed: int
-) -> list[Difference]:
-    """Gradients of sum(output * cotangent) for every parameter, compared between the backends that differentiate."""
-    from dlc.runtime.gradients import DIFFERENTIATING, backend_gradients, cotangents
+def _differentiating(found: Sequence[Backend], *, asked: bool) -> list[str]:
+    """The backends whose gradients are compared: all that are `asked` for by name, else those that give some. Raises
+    SpecError where that is not two at least, or one that is asked for gives none."""
+    for backend in found if asked else ():
+        if not backend.has("gradients"):
+            able = [each for each in every() if each.has("gradients")]
+            raise backend.lacks("gives no gradients", others("give some", able))
+    names = [backend.name for backend in found if backend.has("gradients")]
+    if len(names) < 2:
+        message = f"gradients are compared between two backends or more; here {names[0] if names else 'none'} gives some"
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
+    return names
 
+
+def _gradients(
+    model: Model, able: Sequence[str], values: Mapping[str, Array], given: Mapping[str, Array], seed: int
+) -> list[Difference]:
+    """Gradients of sum(output * cotangent) for every parameter, compared with those of the first."""
     weights = cotangents(model.program, values, given, seed)
-    able = [name for name in names if name in DIFFERENTIATING]
-    if not able:
-        return []
     first = backend_gradients(model, able[0], values, given, weights)
     rows: list[Difference] = []
     for name in able[1:]:
@@ -219,17 +229,12 @@ def _agrees_up_to(
     given: Mapping[str, Array],
     tolerance: float,
 ) -> bool:
-    from dlc.backend import EmitOptions
-    from dlc.passes.dead_code import DeadCode
-    from dlc.passes.lower import decompose
-    from dlc.runtime.interpret import run
-
     main = replace(program.main, outputs=(("point", point),))
     cut = replace(program, functions={**program.functions, main.name: main})
     cut = DeadCode().run(cut)
     backend = find_backend(backend_name, usable=True)
     expected = run(cut, values, given, precision="f64")["point"]
     lowered = decompose(cut, backend.is_native)
-    artifact = backend.emit(lowered, EmitOptions(name=model.identifier))
+    artifact = emitted(lowered, backend, EmitOptions(name=model.identifier))
     outputs = backend.load(artifact, values)(**given)
     return difference(outputs["point"], expected)[1] <= tolerance

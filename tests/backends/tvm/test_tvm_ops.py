@@ -22,7 +22,7 @@ from dlc.types.tensor import TensorType
 
 pytest.importorskip("tvm")
 
-from dlc_tvm import BACKEND, UNSUPPORTED
+from dlc_tvm import BACKEND
 from dlc_tvm.names import DRAWS, NATIVE, ROWS
 
 Arrays = dict[str, np.ndarray]
@@ -89,7 +89,7 @@ def compare(program: Program, inputs: Arrays, optimize: int) -> None:
 def test_samples(definition: OpDef, optimize: int) -> None:
     program, inputs = side_by_side(definition, "", closed)
     assert len(program.main.outputs) >= len(definition.samples)
-    if definition.name in UNSUPPORTED:
+    if definition.name in BACKEND.gaps:
         with pytest.raises(Exception):  # noqa: B017 - what fails, and how, is TVM's business
             compare(program, inputs, optimize)
         return
@@ -149,8 +149,8 @@ def test_names_are_those_of_the_rows() -> None:
 
 def test_every_op_is_native_or_declared() -> None:
     names = {definition.name for definition in ops.all_ops()}
-    assert UNSUPPORTED.keys() <= names
-    assert names - NATIVE == UNSUPPORTED.keys()
+    assert BACKEND.gaps.keys() <= names
+    assert names - NATIVE == BACKEND.gaps.keys()
 
 
 def test_a_guard_on_data_is_kept() -> None:

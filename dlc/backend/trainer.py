@@ -1,18 +1,14 @@
-"""What the training loop needs of a backend: gradients, optimizers and state, on batches that it is given.
-
-A backend that trains has a module `train` beside its own with `make(setup) -> Trainer`."""
+"""What the training loop needs of a backend that trains: gradients, optimizers and state, on batches that it is given."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from dlc.backend import Artifact, Backend
+from dlc.backend.artifact import Artifact
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter
@@ -80,27 +76,7 @@ class Trainer(Protocol):
         ...
 
 
-def make(backend: Backend, setup: Setup) -> Trainer:
-    """The backend's trainer. Raises SpecError for a backend that does not train, or a device that is not
-    there."""
-    trainer: Trainer = _module(backend).make(setup)
-    return trainer
-
-
 def no_device(name: str, reason: str) -> SpecError:
     """What a backend raises where it has no such device."""
     message = f"there is no device `{name}`: {reason}"
     return SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
-
-
-def check_trains(backend: Backend) -> None:
-    """Raises SpecError for a backend that has no trainer."""
-    _module(backend)
-
-
-def _module(backend: Backend) -> Any:
-    package = type(backend).__module__.split(".")[0]
-    if importlib.util.find_spec(f"{package}.train") is None:
-        reason, help = "it does not train", "torch and jax do"
-        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name=backend.name, reason=reason, help=help)])
-    return importlib.import_module(f"{package}.train")

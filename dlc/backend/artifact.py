@@ -1,7 +1,4 @@
-"""What a backend is: it turns a program into files, and files with weights into something that runs.
-
-Backends are found by the entry-point group `dlc.backends`; the four that ship use exactly what a third party's would.
-"""
+"""What an emission is asked for, what it gives, and what loading makes of that."""
 
 from __future__ import annotations
 
@@ -14,13 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
-
     import numpy as np
 
-    from dlc.ir.nodes import Op, Program
-
-GROUP = "dlc.backends"
+    from dlc.ir.nodes import Program
 
 
 def no_variants(names: tuple[str, ...]) -> Program | None:
@@ -33,8 +26,8 @@ class EmitOptions:
 
     `name` names the emitted package or file (a checked identifier, such as `gpt2`); `optimize` is the -O level the
     program was prepared with; `precision` is what `float` means ("f32", "bf16", "f16", "f64"); `target` is for backends
-    that compile ("llvm", "cuda"); `training` asks for what training needs besides (losses, buffer updates); `functions` keeps modules as functions of the
-    file, for formats that have them and are written flat otherwise; `header`
+    that compile, one of their own `targets`; `training` asks for what training needs besides (losses, buffer updates);
+    `functions` keeps modules as functions of the file, for formats that have them and are written flat otherwise; `header`
     are lines of a comment for emitted source (digest of the spec, version of dlc). `vary` gives the same model
     with other values of the static parameters named, or None, to a backend whose source takes static parameters as
     arguments: which number stands for which parameter is seen from what changes."""
@@ -86,47 +79,3 @@ class Runnable(Protocol):
     def native(self) -> Any: ...
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]: ...
-
-
-class Backend(Protocol):
-    """A plug-in. Importing its module must not import its framework; `emit` and `load` may."""
-
-    name: str
-    requires: tuple[str, ...]  # distributions that must be installed, e.g. ("torch",)
-
-    def is_native(self, op: Op) -> bool:
-        """Whether this backend says the op itself; library composites that it does not are decomposed before `emit`. A
-        `loop` that it does not say (`dlc.ir.loops.Loop.of(op)` has its parts) is unrolled, or, over a size, refused."""
-        ...
-
-    def emit(self, program: Program, options: EmitOptions) -> Artifact:
-        """The program as files, in memory. `program` has gone through the passes and holds native ops, calls of the
-        spec's own functions, and native loops."""
-        ...
-
-    def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray]) -> Runnable:
-        """Something that runs: `weights` holds every parameter and buffer by its path (prepared ones included)."""
-        ...
-
-
-def _entries() -> EntryPoints:
-    # Reading what is installed costs more than checking a spec: only when it is asked for.
-    from importlib.metadata import entry_points
-
-    return entry_points(group=GROUP)
-
-
-def find(name: str) -> Backend:
-    """The backend of that name. Raises KeyError if none is installed under it."""
-    for entry in _entries():
-        if entry.name == name:
-            backend: Backend = entry.load()
-            return backend
-    raise KeyError(name)
-
-
-def names() -> tuple[str, ...]:
-    """The names of the backends that are found, in a fixed order: the four of this project, then others."""
-    found = {entry.name for entry in _entries()}
-    known = [name for name in ("torch", "jax", "onnx", "tvm") if name in found]
-    return (*known, *sorted(found - set(known)))

@@ -1,0 +1,24 @@
+"""The door for backends: the one contract, what is handed through it, and finding those that are installed."""
+
+from dlc.backend.artifact import Artifact, EmitOptions, Runnable, no_variants
+from dlc.backend.contract import Ability, Backend
+from dlc.backend.installed import GROUP, every, find, names
+from dlc.backend.trainer import Batch, Recipe, Setup, Trainer, no_device
+
+__all__ = [
+    "GROUP",
+    "Ability",
+    "Artifact",
+    "Backend",
+    "Batch",
+    "EmitOptions",
+    "Recipe",
+    "Runnable",
+    "Setup",
+    "Trainer",
+    "every",
+    "find",
+    "names",
+    "no_device",
+    "no_variants",
+]

@@ -1,0 +1,67 @@
+"""The backends that are installed: found by the entry-point group `dlc.backends`, which those that ship use like others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dlc.backend.contract import Backend
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
+
+GROUP = "dlc.backends"
+
+
+class Broken(Backend):
+    """Stands for an entry point that gives no backend, so that the others work and it is named where it is asked for."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def absence(self, *, emitting: bool = False) -> str:
+        return self.reason
+
+    def emit(self, *args: Any, **options: Any) -> NoReturn:
+        raise self.lacks(f"can't be loaded: {self.reason}")
+
+    def load(self, *args: Any, **options: Any) -> NoReturn:
+        raise self.lacks(f"can't be loaded: {self.reason}")
+
+
+def find(name: str) -> Backend:
+    """The backend of that name. Raises KeyError if none is installed under it."""
+    for entry in _entries():
+        if entry.name == name:
+            return _loaded(entry)
+    raise KeyError(name)
+
+
+def every() -> tuple[Backend, ...]:
+    """The backends that are found, in their order."""
+    return tuple(sorted(map(_loaded, _entries()), key=lambda each: (each.order, each.name)))
+
+
+def names() -> tuple[str, ...]:
+    """Their names, in the same order."""
+    return tuple(each.name for each in every())
+
+
+def _entries() -> EntryPoints:
+    # Reading what is installed costs more than checking a spec: only when it is asked for.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
+
+
+def _loaded(entry: EntryPoint) -> Backend:
+    """Whatever a package of someone else does when it is imported, the other backends work."""
+    try:
+        found = entry.load()
+    except Exception as error:
+        return Broken(entry.name, f"`{entry.value}` can't be loaded ({type(error).__name__}: {error})")
+    if not isinstance(found, Backend):
+        return Broken(entry.name, f"`{entry.value}` is no `dlc.backend.Backend`")
+    if getattr(found, "name", "") != entry.name:
+        return Broken(entry.name, f"the `name` of `{entry.value}` is not `{entry.name}`")
+    return found
