@@ -338,7 +338,7 @@ def test_divergence_keeps_the_last_checkpoint(backend: str, tmp_path: Path) -> N
 
 
 def test_what_does_not_train(tmp_path: Path) -> None:
-    assert failure(block(), tmp_path, "tvm").code == "E0801"
+    assert failure(block(), tmp_path, "tvm").code == "E0806"
     assert failure(block(), tmp_path, "tensorflow").code == "E0801"
     with pytest.raises(SpecError, match="there is no device `nowhere`"):
         dlc.train(loaded(block()), backend="torch", out=tmp_path, device="nowhere")
