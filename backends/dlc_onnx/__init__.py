@@ -28,6 +28,7 @@ class OnnxBackend(Backend):
     order = 2
     devices = ("cpu", "cuda")
     precisions = ("f32", "bf16", "f16", "f64")
+    targets = ("cpu", "cuda")  # for cuda bf16 stays bf16
     gaps = GAPS
     keeps_functions = True
 

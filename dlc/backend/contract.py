@@ -55,7 +55,7 @@ class Backend(ABC):
     precisions: tuple[str, ...] = ("f32",)
     """What `float` may mean."""
     targets: tuple[str, ...] = ()
-    """For a backend that compiles: what for, the default first. A target may have options behind it."""
+    """What it can compile for, the default first. A target may have options behind it."""
     parametric: bool = False
     """Whether its source takes static parameters as arguments: it is given `EmitOptions.vary` then."""
     keeps_functions: bool = False

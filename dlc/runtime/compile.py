@@ -84,6 +84,8 @@ def check_options(backend: Backend, precision: str, target: str) -> None:
         )
     if target and not backend.targets:
         raise backend.lacks(f"compiles for no target, and `{target}` is asked for")
+    if target and target.split()[0] not in backend.targets:
+        raise _bad(f"there is no target `{target}`: {backend.name} compiles for {', '.join(backend.targets)}")
 
 
 def check_device(backend: Backend, device: str) -> None:

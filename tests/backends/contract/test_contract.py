@@ -122,6 +122,11 @@ def test_what_it_does_not_declare_is_refused(
     assert refused(error).code == code
 
 
+def test_a_target_that_is_not_declared(model: dlc.Model) -> None:
+    with pytest.raises(SpecError, match="there is no target `vulkan`: tvm compiles for llvm, cuda"):
+        model.emit("tvm", target="vulkan")
+
+
 def test_gaps_are_refused_where_the_spec_needs_them(model: dlc.Model) -> None:
     with pytest.raises(
         SpecError, match="the backend `smaller` can't do `exp`: it has no table of it"
