@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dlc.elaborate.library import instantiate
 
 from dlc import ops
 from dlc.diagnostics import SpecError
+from dlc.elaborate.programs.library import instantiate
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.read import _type

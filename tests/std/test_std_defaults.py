@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dlc.elaborate.project import library_definition, library_index
 from torch import nn
 from torch.nn import functional as F
 
 import dlc
+from dlc.elaborate.base.project import library_definition, library_index
 from dlc.runtime.interpret import run
 from dlc.syntax import ast
 
