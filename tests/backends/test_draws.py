@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import properties
 import pytest
-from dlc.elaborate.initial import INITIALS
 
 import dlc
 from dlc import backend
+from dlc.elaborate.calls.initial import INITIALS
 from dlc.runtime.interpret import run
 
 pytestmark = pytest.mark.draws
