@@ -317,7 +317,6 @@ LAYERS = (
     "bodies",
     "ops",
     "builtins",
-    "defined",
     "programs",
     "checks",
 )

@@ -183,6 +183,7 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_matmul,
         flops="2 * size() * k",
         vjp=_matmul_vjp,
+        call=None,  # `a @ b`
         dtypes="number",
         samples=(
             Sample(("f32[2, 3]", "f32[3, 4]")),
@@ -201,6 +202,7 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_einsum,
         flops="2 * space()",
         vjp=_einsum_vjp,
+        call=None,  # specs name axes by words, and the pattern comes last
         dtypes="number",
         variadic=True,
         samples=_einsum_samples(),

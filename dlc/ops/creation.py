@@ -73,6 +73,7 @@ OPS: tuple[OpDef, ...] = (
         _arange,
         infer=_infer_arange,
         flops="size()",
+        call=None,  # specs call it with one bound or two, of any numbers
         dtypes="any",
         differentiable=False,
         samples=(
@@ -87,6 +88,7 @@ OPS: tuple[OpDef, ...] = (
         "A tensor of one value.",
         _full,
         infer=infer_shape("full", (*FLOATS, *INTS, "bool")),
+        call=None,  # `zeros`, `ones`, `full` and their likes
         dtypes="any",
         differentiable=False,
         samples=(
@@ -101,6 +103,7 @@ OPS: tuple[OpDef, ...] = (
         "size(dim: dim) -> i64[]",
         "A size as a number in the computation.",
         _size,
+        call=None,  # a size stands for itself
         differentiable=False,
         dtypes="any",
         samples=(_at(dim=5), _at(dim=0)),

@@ -15,6 +15,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops.calls import BY_SIGNATURE, Form
 from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
@@ -106,6 +107,8 @@ class OpDef:
     """False where the result has no derivative by nature (comparisons, argmax, arange)."""
     variadic: bool = False
     """True where the first parameter stands for any number of tensors (`concat`)."""
+    call: Form | None = BY_SIGNATURE
+    """How specs call it (`dlc/ops/calls.py`): by its signature where nothing is said, None where never by its name."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """For an op of another package: how a backend says it, `{"torch": "torch.sinc({x})"}`, its slots the operands and
     attributes by name. Those of this project have their rows in the backends."""

@@ -4,9 +4,11 @@ NumPy."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops import calls
+from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import LazyModule, OpDef, Sample, op
 from dlc.ops.derivatives import binary, no_gradient, unary, unbroadcast
 from dlc.ops.rules import check_dtype, present
@@ -71,11 +73,25 @@ _SHAPES = (
 )
 
 
+# Where a static number is given, the result is one.
+_NUMBERS: Mapping[str, Callable[[float], float]] = {
+    "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "abs": abs, "floor": math.floor, "ceil": math.ceil,
+    "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh,
+}  # fmt: skip
+
+
+def _round_number(x: float, digits: int | None) -> Any:
+    if not math.isfinite(x):
+        return NotImplemented
+    return round(x) if digits is None else round(x, digits)
+
+
 def _unary(
     name: str, doc: str, reference: Any, rule: Unary | None, cost: int, *samples: Sample, **facts: Any
 ) -> OpDef:
     facts.setdefault("vjp", no_gradient if rule is None else unary(rule))
     flops = f"{cost} * size(x)" if cost != 1 else "size(x)"
+    facts.setdefault("call", form(X, number=_NUMBERS.get(name), whole=name in ("floor", "ceil")))
     all_samples = (*(samples or _SHAPES),)
     return op(f"{name}(x: [*S]) -> [*S]", doc, reference, flops=flops, samples=all_samples, **facts)
 
@@ -131,9 +147,9 @@ UNARY = (
     _unary("floor", "The greatest whole number <= x.", _quiet("floor"), None, 1, *_STEPS),
     _unary("ceil", "The least whole number >= x.", _quiet("ceil"), None, 1, *_STEPS),
     _unary("round", "The nearest whole number; halves go to the even one (IEEE 754).", _quiet("round"), None,
-           1, *_STEPS),
+           1, *_STEPS, call=form(X, Arg("digits", "int", None), number=_round_number, attrs=lambda types, read: {})),
     _unary("neg", "-x.", _quiet("negative"), lambda b, dy, x, y: b.neg(dy), 1, *_SHAPES, Sample(("i64[3]",)),
-           dtypes="number"),
+           dtypes="number", call=None),
     _unary("abs", "x without its sign.", _quiet("abs"), lambda b, dy, x, y: b.mul(dy, b.op("sign", x)), 1,
            Sample(([-2.0, -0.1, 0.3, 7.0],)), _EXTREME, _INFINITE, Sample(("i64[3]",)), dtypes="number"),
     _unary("sign", "-1, 0 or 1: the sign of x.", _quiet("sign"), None, 1, _OFF_STEPS,
@@ -199,7 +215,7 @@ def _binary(
         vjp=binary(first, second),
         samples=(*(samples or _PAIRS), *facts.pop("more", ())),
         broadcast=True,
-        **{"dtypes": "number", **facts},
+        **{"dtypes": "number", "call": None, **facts},
     )
 
 
@@ -223,12 +239,13 @@ BINARY = (
             _quiet("remainder"), lambda b, dy, x, y, z: dy, _dy_mod, _REMAINDERS, _SIGNS),
     _binary("pow", "a to the power b. nan for a < 0 and broken b; integers need b >= 0.", _quiet("power"),
             _dx_pow, _dy_pow, *_NONZERO, cost=20,
+            call=form(Arg("x", "pair", fills="a"), Arg("exponent", "pair", fills="b")),
             more=(Sample(([0.0, 0.0, -2.0, 2.0], [0.0, 2.0, 3.0, -1.0]), grad=False),
                   _int_pair([2, -3, 0], [5, 3, 0]))),
     _binary("minimum", "The lesser of a and b; nan if either is.", _quiet("minimum"),
-            _dx_minmax("minimum", 0), _dx_minmax("minimum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
+            _dx_minmax("minimum", 0), _dx_minmax("minimum", 1), call=calls.PAIR, more=(_TIES, _int_pair([3, -3], [2, -2]))),
     _binary("maximum", "The greater of a and b; nan if either is.", _quiet("maximum"),
-            _dx_minmax("maximum", 0), _dx_minmax("maximum", 1), more=(_TIES, _int_pair([3, -3], [2, -2]))),
+            _dx_minmax("maximum", 0), _dx_minmax("maximum", 1), call=calls.PAIR, more=(_TIES, _int_pair([3, -3], [2, -2]))),
 )  # fmt: skip
 
 
@@ -249,6 +266,7 @@ def _compare(name: str, doc: str, function: str) -> OpDef:
         _quiet(function),
         flops="size()",
         samples=_COMPARED,
+        call=None,
         dtypes="any",
         broadcast=True,
         differentiable=False,
@@ -276,6 +294,7 @@ def _logic(name: str, doc: str) -> OpDef:
         _quiet(name),
         flops="size()",
         samples=samples,
+        call=None,
         dtypes="any",
         broadcast=True,
         differentiable=False,
@@ -289,6 +308,7 @@ def _test(name: str, doc: str) -> OpDef:
         _quiet(name),
         flops="size(x)",
         samples=(_INFINITE, Sample(("f32[2, 0]",)), Sample(("f32[]",))),
+        call=calls.UNARY,
         differentiable=False,
     )
 
@@ -297,6 +317,7 @@ LOGIC = (
     _logic("logical_and", "Whether both are true."),
     _logic("logical_or", "Whether one or both are true."),
     op("logical_not(x: bool[*S]) -> bool[*S]", "Whether x is false.", _quiet("logical_not"), flops="size(x)",
+       call=None,
        samples=(Sample(([True, False],)), Sample(("bool[2, 1, 3]",))), dtypes="any", differentiable=False),
     _test("isnan", "Whether x is not a number."),
     _test("isfinite", "Whether x is neither infinite nor nan."),
@@ -334,7 +355,8 @@ def _cast_vjp(
 
 CHOICE = (
     op("where(condition: bool[*S], a: [*S], b: [*S]) -> [*S]", "a where the condition is true, b elsewhere.",
-       lambda condition, a, b: np.where(condition, a, b), flops="size()", vjp=_where_vjp, dtypes="any",
+       lambda condition, a, b: np.where(condition, a, b),
+       call=form(Arg("cond", fills="condition"), Arg("a", "choice"), Arg("b", "choice")), flops="size()", vjp=_where_vjp, dtypes="any",
        broadcast=True,
        samples=(Sample(("bool[2, 3]", "f32[2, 3]", "f32[2, 3]")), Sample(("bool[2, 1]", "f32[3]", "f32[]")),
                 Sample(([True, False], [1.0, 2.0], [math.nan, math.inf]), grad=False),
@@ -343,7 +365,9 @@ CHOICE = (
        "x converted to another dtype. Floats become integers by cutting off the fraction; bool becomes 0 or"
        " 1, and a number becomes true unless it is 0. What the dtype can't hold (300 in i8, nan in i64)"
        " becomes anything.",
-       _cast, infer=_cast_infer, flops="size(x)", vjp=_cast_vjp, dtypes="any",
+       _cast,
+       call=form(X, Arg("dtype", "dtype"), same=lambda types, read: types[0].dtype == read["dtype"]),
+       infer=_cast_infer, flops="size(x)", vjp=_cast_vjp, dtypes="any",
        samples=(Sample(("f32[2, 3]",), {"dtype": "f64"}),
                 Sample(([-1.7, -0.2, 0.0, 1.7],), {"dtype": "i64"}, grad=False),
                 Sample(([0.0, 0.5, -1.0, math.nan],), {"dtype": "bool"}, grad=False),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.derivatives import zeros
 from dlc.ops.rules import check_at_least, check_axis, check_equal, present, product
@@ -225,6 +226,7 @@ def _top_k_vjp(
 
 # --- the ops ------------------------------------------------------------------------------------------------
 
+_SCATTER = form(X, Arg("index", "index"), Arg("values", "like"), Arg("axis", "axis"))
 _AXIS0 = {"axis": 0}
 _AXIS1 = {"axis": 1}
 _UNIQUE = (
@@ -236,11 +238,12 @@ _REPEATED = Sample(("f32[3, 2]", [[0, 1], [0, 1], [0, 0]], "f32[3, 2]"), _AXIS0)
 
 OPS: tuple[OpDef, ...] = (
     op(
-        "take(x: [*S], index: i64[*I], axis: int) -> [*R]",
+        "take(x: [*S], index: i64[*I], axis: axis) -> [*R]",
         "The parts of x at the given places of an axis: that axis becomes the axes of `index`.",
         _take,
         infer=_infer_take,
         vjp=_take_vjp,
+        call=form(X, Arg("index", "index"), Arg("axis", "axis", 0)),
         dtypes="any",
         samples=(
             Sample(("f32[5, 2]", [[0, 4, 4], [1, 0, 2]]), _AXIS0),
@@ -250,12 +253,13 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "take_along(x: [*S], index: i64[*I], axis: int) -> [*I]",
+        "take_along(x: [*S], index: i64[*I], axis: axis) -> [*I]",
         "Along an axis, the element of x at each index: y[i, j] is x[index[i, j], j] for axis 0. `index`"
         " has the shape of x except along that axis.",
         _take_along,
         infer=_infer_take_along,
         vjp=_take_along_vjp,
+        call=form(X, Arg("index", "index"), Arg("axis", "axis")),
         dtypes="any",
         samples=(
             Sample(("f32[3, 2]", [[0, 2], [2, 2]]), _AXIS0),
@@ -264,7 +268,7 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "scatter(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
+        "scatter(x: [*S], index: i64[*I], values: [*I], axis: axis) -> [*S]",
         "x with `values` at the given places along an axis: y[index[i, j], j] is values[i, j] for axis 0."
         " `index` and `values` have the shape of x except along that axis. Places must differ, or any of"
         " their values may stay.",
@@ -272,26 +276,29 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_scatter("scatter"),
         flops="size(values)",
         vjp=_scatter_vjp,
+        call=_SCATTER,
         dtypes="any",
         samples=_UNIQUE,
     ),
     op(
-        "scatter_add(x: [*S], index: i64[*I], values: [*I], axis: int) -> [*S]",
+        "scatter_add(x: [*S], index: i64[*I], values: [*I], axis: axis) -> [*S]",
         "x with `values` added at the given places along an axis; places may repeat. Shapes as for"
         " `scatter`.",
         _scatter_add,
         infer=_infer_scatter("scatter_add"),
         flops="size(values)",
         vjp=_scatter_add_vjp,
+        call=_SCATTER,
         dtypes="number",
         samples=(*_UNIQUE, _REPEATED),
     ),
     op(
-        "update_slice(x: [*S], values: [*V], start: i64[], axis: int) -> [*S]",
+        "update_slice(x: [*S], values: [*V], start: i64[], axis: axis) -> [*S]",
         "x with `values` in the place of as many elements from `start` on along an axis; they must fit in.",
         _update_slice,
         infer=_infer_update_slice,
         vjp=_update_slice_vjp,
+        call=form(X, Arg("values"), Arg("start", "place"), Arg("axis", "axis")),
         dtypes="any",
         samples=(
             Sample(("f32[5, 2]", "f32[2, 2]", 3), _AXIS0),
@@ -300,13 +307,14 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "top_k(x: [*S], k: int, axis: int) -> (values: [*R], indices: i64[*R])",
+        "top_k(x: [*S], k: int, axis: axis) -> (values: [*R], indices: i64[*R])",
         "The k greatest elements along an axis, greatest first, and their places; of equal ones, the first"
         " comes first.",
         _top_k,
         infer=_infer_top_k,
         flops="size(x)",
         vjp=_top_k_vjp,
+        call=form(X, Arg("k", "int"), Arg("axis", "axis", -1)),
         dtypes="number",
         samples=(
             Sample(([[3.0, 1.0, 2.0], [-1.0, 5.0, 0.0]],), {"k": 2, "axis": 1}),
@@ -316,11 +324,12 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "argsort(x: [*S], axis: int, descending: bool = false) -> i64[*S]",
+        "argsort(x: [*S], axis: axis, descending: bool = false) -> i64[*S]",
         "The places of the elements along an axis in ascending order; equal ones keep their order.",
         _argsort,
         infer=_infer_argsort,
         flops="size(x)",
+        call=form(X, Arg("axis", "axis", -1), Arg("descending", "bool", False)),
         dtypes="number",
         differentiable=False,
         samples=(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlc.ops import neural_reference as reference
+from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import OpDef, OpError, Sample, op
 from dlc.ops.neural_derivative import avg_pool_vjp, conv_transpose_vjp, conv_vjp, max_pool_vjp
 from dlc.ops.rules import check_at_least, check_equal, check_length, count, present
@@ -219,6 +220,22 @@ def _counted(sample: Sample, counted: bool) -> Sample:
 
 
 _KERNELS = "stride: list[int], padding: list[list[int]]"
+_STRIDE, _DILATION = Arg("stride", "spatial", 1), Arg("dilation", "spatial", 1)
+_PADDING, _GROUPS = Arg("padding", "padding", 0), Arg("groups", "int", 1)
+
+
+def _by_kernel(types: Sequence[TensorType], read: Attrs) -> Attrs:
+    """Windows stand side by side where no stride is given."""
+    return {**read, "stride": read["kernel"] if read["stride"] is None else read["stride"]}
+
+
+_POOL_ARGS = (
+    X,
+    Arg("kernel", "spatial"),
+    Arg("stride", "spatial", None),
+    _PADDING,
+    Arg("ceil", "bool", False),
+)
 _CONV_FLOPS = "2 * size() * j * prod(K)"
 
 OPS: tuple[OpDef, ...] = (
@@ -231,6 +248,7 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_conv,
         flops=_CONV_FLOPS,
         vjp=conv_vjp,
+        call=form(X, Arg("w"), _STRIDE, _PADDING, _DILATION, _GROUPS, kernel="[out, channels // groups, …]"),
         samples=_CONVS,
     ),
     op(
@@ -243,6 +261,16 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_conv_transpose,
         flops="2 * size(x) * j * prod(K)",
         vjp=conv_transpose_vjp,
+        call=form(
+            X,
+            Arg("w"),
+            _STRIDE,
+            _PADDING,
+            Arg("output_padding", "spatial", 0),
+            _DILATION,
+            _GROUPS,
+            kernel="[channels, out // groups, …]",
+        ),
         samples=_TRANSPOSED,
     ),
     op(
@@ -253,6 +281,7 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_pool("max_pool"),
         flops="size() * prod(kernel)",
         vjp=max_pool_vjp,
+        call=form(*_POOL_ARGS, attrs=_by_kernel),
         samples=(*_POOLS, _TIED),
     ),
     op(
@@ -264,6 +293,7 @@ OPS: tuple[OpDef, ...] = (
         infer=_infer_pool("avg_pool"),
         flops="size() * prod(kernel)",
         vjp=avg_pool_vjp,
+        call=form(*_POOL_ARGS, Arg("count_padding", "bool", True), attrs=_by_kernel),
         samples=(*(_counted(each, True) for each in _POOLS), *(_counted(each, False) for each in _POOLS)),
     ),
 )

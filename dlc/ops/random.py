@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops.calls import Arg, form
 from dlc.ops.creation import infer_shape
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.types.facts import Facts
@@ -117,6 +118,9 @@ def _draw(
     )
 
 
+_SIZES = Arg("sizes", "sizes", fills="shape")
+_DRAWN = form(_SIZES, Arg("dtype", "dtype", None))
+
 OPS: tuple[OpDef, ...] = (
     _draw(
         'normal(shape: list[dim], dtype: str = "float") -> [*S]',
@@ -126,6 +130,7 @@ OPS: tuple[OpDef, ...] = (
         {"shape": (2, 3), "dtype": "f32"},
         {"shape": (), "dtype": "f64"},
         {"shape": (0,), "dtype": "f32"},
+        call=_DRAWN,
     ),
     _draw(
         'uniform(shape: list[dim], dtype: str = "float") -> [*S]',
@@ -134,6 +139,7 @@ OPS: tuple[OpDef, ...] = (
         infer_shape("uniform", FLOATS),
         {"shape": (2, 3), "dtype": "f32"},
         {"shape": (1,), "dtype": "f64"},
+        call=_DRAWN,
     ),
     _draw(
         'truncated_normal(shape: list[dim], low: float = -2.0, high: float = 2.0, dtype: str = "float") ->'
@@ -143,6 +149,7 @@ OPS: tuple[OpDef, ...] = (
         _infer_between("truncated_normal", FLOATS),
         {"shape": (4, 3), "low": -2.0, "high": 2.0, "dtype": "f32"},
         {"shape": (5,), "low": 3.0, "high": 4.0, "dtype": "f32"},
+        call=None,  # an initial value
     ),
     _draw(
         "randint(shape: list[dim], low: int, high: int) -> i64[*S]",
@@ -151,6 +158,7 @@ OPS: tuple[OpDef, ...] = (
         _infer_between("randint", ("i64",)),
         {"shape": (2, 3), "low": 0, "high": 5},
         {"shape": (), "low": -3, "high": -2},
+        call=form(_SIZES, Arg("low", "int"), Arg("high", "int")),
     ),
     _draw(
         'orthogonal(shape: list[dim], dtype: str = "float") -> [*S]',
@@ -160,6 +168,7 @@ OPS: tuple[OpDef, ...] = (
         _infer_orthogonal,
         {"shape": (3, 5), "dtype": "f32"},
         {"shape": (4, 1, 2), "dtype": "f64"},
+        call=None,  # an initial value
         source="Saxe, McClelland and Ganguli, 2013",
     ),
 )

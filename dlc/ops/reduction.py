@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.derivatives import keepdims
 from dlc.ops.rules import check_axes, check_axis, present
@@ -277,16 +278,25 @@ _RUNS = (
 )
 
 
+KEEPDIMS = Arg("keepdims", "bool", False)
+
+
+def _chosen(types: Sequence[TensorType], read: Attrs) -> Attrs:
+    """Without an axis, the place in the flattened operand: a scalar."""
+    return {"axis": 0, "keepdims": False} if read["axis"] is None else read
+
+
 def _reduce(
     name: str, doc: str, reference: Any, infer: Any, samples: tuple[Sample, ...], **facts: Any
 ) -> OpDef:
-    signature = f"{name}(x: [*S], axis: list[int], keepdims: bool = false) -> [*R]"
-    return op(signature, doc, reference, infer=infer, flops="size(x)", samples=samples, **facts)
+    call = form(X, Arg("axis", "axes", None), KEEPDIMS, bools="i64" if name == "sum" else "")
+    signature = f"{name}(x: [*S], axis: axes, keepdims: bool = false) -> [*R]"
+    return op(signature, doc, reference, infer=infer, flops="size(x)", samples=samples, call=call, **facts)
 
 
 def _choose(name: str, doc: str) -> OpDef:
     return op(
-        f"{name}(x: [*S], axis: int, keepdims: bool = false) -> i64[*R]",
+        f"{name}(x: [*S], axis: axis, keepdims: bool = false) -> i64[*R]",
         doc,
         _choosing(name),
         infer=_infer_choose(name),
@@ -294,12 +304,13 @@ def _choose(name: str, doc: str) -> OpDef:
         samples=_CHOICES,
         dtypes="number",
         differentiable=False,
+        call=form(X, Arg("axis", "flat", None), KEEPDIMS, attrs=_chosen),
     )
 
 
 def _run(name: str, doc: str, vjp: Any) -> OpDef:
     return op(
-        f"{name}(x: [*S], axis: int) -> [*S]",
+        f"{name}(x: [*S], axis: axis) -> [*S]",
         doc,
         _running(name),
         infer=_infer_running(name),
@@ -307,6 +318,7 @@ def _run(name: str, doc: str, vjp: Any) -> OpDef:
         samples=_RUNS,
         dtypes="number",
         vjp=vjp,
+        call=form(X, Arg("axis", "axis", -1)),
     )
 
 

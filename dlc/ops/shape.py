@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.derivatives import unbroadcast
 from dlc.ops.rules import (
@@ -282,6 +283,35 @@ def _flip_vjp(
     return [None if grads[0] is None else b.op("flip", grads[0], axes=ints_of(op.attr("axes")))]
 
 
+# --- calls --------------------------------------------------------------------------------------------------
+
+
+def _forgotten_batch(facts: Facts, types: Sequence[TensorType], read: Attrs) -> str:
+    """Where all that the sizes lack is the tensor's first axis."""
+    (x,), sizes = types, read["shape"]
+    first = x.axes[0] if x.axes else Dim.of(1)
+    if first == Dim.of(1) or facts.prove_eq(product(sizes) * first, x.size) is not True:
+        return ""
+    return f"with the first axis: `[{', '.join(map(str, (first, *sizes)))}]`"
+
+
+def _other_axis(facts: Facts, types: Sequence[TensorType], read: Attrs) -> str:
+    """Where the tensors could be joined along another axis, the only one in which they differ."""
+    first, *others = (each.axes for each in types)
+    if any(len(each) != len(first) for each in others):
+        return ""
+    equal = facts.prove_eq
+    differ = [i for i, size in enumerate(first) if any(equal(size, each[i]) is not True for each in others)]
+    return f"did you mean `axis={differ[0]}`?" if len(differ) == 1 and differ[0] != read["axis"] else ""
+
+
+def _padded(types: Sequence[TensorType], read: Attrs) -> Attrs:
+    """One axis is padded: the lists of the op have zeros for the others."""
+    axes, axis = range(types[0].rank), read["axis"]
+    before, after = (tuple(read[side] if i == axis else ZERO for i in axes) for side in ("before", "after"))
+    return {"before": before, "after": after, "value": float(read["value"])}
+
+
 # --- the ops ------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +326,7 @@ OPS: tuple[OpDef, ...] = (
         _reshape,
         infer=_infer_reshape,
         vjp=_reshape_vjp,
+        call=form(X, Arg("sizes", "fill", fills="shape"), help=_forgotten_batch),
         dtypes="any",
         samples=_samples(
             (("f32[2, 6]",), {"shape": (3, 4)}),
@@ -306,11 +337,12 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "permute(x: [*S], axes: list[int]) -> [*R]",
+        "permute(x: [*S], axes: axes) -> [*R]",
         "The axes in another order: axis i of the result is axis axes[i] of x.",
         _permute,
         infer=_infer_permute,
         vjp=_permute_vjp,
+        call=form(X, Arg("axes", "order")),
         dtypes="any",
         samples=_samples(
             (("f32[2, 3]",), {"axes": (1, 0)}),
@@ -325,6 +357,7 @@ OPS: tuple[OpDef, ...] = (
         _broadcast,
         infer=_infer_broadcast,
         vjp=_broadcast_vjp,
+        call=form(X, Arg("sizes", "sizes", fills="shape")),
         dtypes="any",
         samples=_samples(
             (("f32[3]",), {"shape": (2, 3)}),
@@ -335,11 +368,17 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "concat(xs, axis: int) -> [*R]",
+        "concat(xs, axis: axis) -> [*R]",
         "Tensors one after another along an axis.",
         _concat,
         infer=_infer_concat,
         vjp=_concat_vjp,
+        call=form(
+            Arg("xs", "tensors"),
+            Arg("axis", "axis", 0),
+            same=lambda types, read: len(types) == 1,
+            help=_other_axis,
+        ),
         dtypes="any",
         variadic=True,
         samples=_samples(
@@ -356,6 +395,7 @@ OPS: tuple[OpDef, ...] = (
         _slice,
         infer=_infer_slice,
         vjp=_slice_vjp,
+        call=None,  # `x[a:b]`
         dtypes="any",
         samples=_samples(
             (("f32[4, 5]",), {"start": (1, 0), "stop": (3, 5), "step": (1, 1)}),
@@ -371,6 +411,14 @@ OPS: tuple[OpDef, ...] = (
         _pad,
         infer=_infer_pad,
         vjp=_pad_vjp,
+        call=form(
+            X,
+            Arg("axis", "axis"),
+            Arg("before", "dim"),
+            Arg("after", "dim"),
+            Arg("value", "float", 0.0),
+            attrs=_padded,
+        ),
         dtypes="any",
         samples=_samples(
             (("f32[2, 3]",), {"before": (1, 0), "after": (0, 2), "value": 0.0}),
@@ -380,11 +428,12 @@ OPS: tuple[OpDef, ...] = (
         ),
     ),
     op(
-        "flip(x: [*S], axes: list[int]) -> [*S]",
+        "flip(x: [*S], axes: axes) -> [*S]",
         "x with the order of its elements reversed along `axes`.",
         _flip,
         infer=_infer_flip,
         vjp=_flip_vjp,
+        call=form(X, Arg("axis", "axes", fills="axes")),
         dtypes="any",
         samples=_samples(
             (("f32[2, 3]",), {"axes": (1,)}),

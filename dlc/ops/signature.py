@@ -31,11 +31,20 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A static argument: `type` as written (`int`, `list[int]`, `dims`), `default` MISSING where it must be given."""
+    """A static argument: `type` as written (`int`, `list[int]`, `dims`), `default` MISSING where it must be given. An
+    `axis` (or several, `axes`) is one of the first operand's, as a number from 0 on."""
 
     name: str
     type: str
     default: Any
+
+    @property
+    def has_default(self) -> bool:
+        return self.default is not MISSING
+
+    @property
+    def is_axis(self) -> bool:
+        return self.type in ("axis", "axes")
 
 
 @dataclass(frozen=True, slots=True)

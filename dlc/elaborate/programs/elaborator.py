@@ -8,9 +8,8 @@ from typing import Any
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.bodies.expressions import evaluate
 from dlc.elaborate.bodies.statements import run_body
-from dlc.elaborate.builtins import BUILTINS
+from dlc.elaborate.builtins import BUILTINS, defined
 from dlc.elaborate.calls.initial import INITIALS
-from dlc.elaborate.defined import defined
 from dlc.elaborate.programs.instantiate import instantiate
 from dlc.elaborate.state.body import Body, Session, Vocabulary
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
