@@ -18,13 +18,14 @@ from dlc.elaborate.builtins import BUILTINS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
 BACKENDS = ("torch", "jax", "onnx", "tvm")
-SHOWN = {"native": "native", "decomposed": "by body", "missing": "—"}
+SHOWN = {"native": "native", "partly": "in part", "decomposed": "by body", "missing": "—"}
 INTRODUCTION = """\
 # Layers, functions and ops
 
 This page is written by `tools/gen_library.py` from the definitions themselves; `dlc ops NAME` shows one of them.
 
 - *native*: the backend has a name or a function of its own for it;
+- *in part*: natively, but not in every dtype (`dlc ops NAME` says which it lacks and why);
 - *by body*: the backend follows the definition in `dlc/std/`, which gives the same;
 - —: the backend can't do it. A spec that needs it is refused with E0802. Random ops are needed for training and for initial
   values only; dlc computes initial values itself.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Backend
+from dlc_jax.rows import GAPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,7 @@ class JaxBackend(Backend):
     devices = ("cpu", "cuda", "gpu", "tpu")
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
+    gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
         from dlc_jax.emit import is_native

@@ -1,4 +1,5 @@
-"""How JAX says each op: tables of rows, whose slots are the op's operands and attributes by name.
+"""How JAX says each op: tables of rows, whose slots are the op's operands and attributes by name
+(`{axis}` counts from 0, `{neat_axis}` is -1 for the last one and None for all).
 
 What a row can't say is a method in `methods.py`; layers and windows that are worth a function of their own
 are written out in `library.py`, from which emitted modules copy what they use.
@@ -7,6 +8,8 @@ are written out in `library.py`, from which emitted modules copy what they use.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from dlc.ops.gaps import Gap
 
 # Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for
 # either way.
@@ -59,25 +62,25 @@ ROWS: Mapping[str, str] = {
     "logical_not": "~{x}",
     "where": "jnp.where({condition}, {a}, {b})",
     # reduction
-    "sum": "jnp.sum({x}, axis={axis}, keepdims={keepdims})",
-    "max": "jnp.max({x}, axis={axis}, keepdims={keepdims})",
-    "min": "jnp.min({x}, axis={axis}, keepdims={keepdims})",
-    "prod": "jnp.prod({x}, axis={axis}, keepdims={keepdims})",
-    "any": "jnp.any({x}, axis={axis}, keepdims={keepdims})",
-    "all": "jnp.all({x}, axis={axis}, keepdims={keepdims})",
-    "argmax": "jnp.argmax({x}, axis={axis}, keepdims={keepdims})",
-    "argmin": "jnp.argmin({x}, axis={axis}, keepdims={keepdims})",
-    "cumsum": "jnp.cumsum({x}, axis={axis})",
-    "cumprod": "jnp.cumprod({x}, axis={axis})",
+    "sum": "jnp.sum({x}, axis={neat_axis}, keepdims={keepdims})",
+    "max": "jnp.max({x}, axis={neat_axis}, keepdims={keepdims})",
+    "min": "jnp.min({x}, axis={neat_axis}, keepdims={keepdims})",
+    "prod": "jnp.prod({x}, axis={neat_axis}, keepdims={keepdims})",
+    "any": "jnp.any({x}, axis={neat_axis}, keepdims={keepdims})",
+    "all": "jnp.all({x}, axis={neat_axis}, keepdims={keepdims})",
+    "argmax": "jnp.argmax({x}, axis={neat_axis}, keepdims={keepdims})",
+    "argmin": "jnp.argmin({x}, axis={neat_axis}, keepdims={keepdims})",
+    "cumsum": "jnp.cumsum({x}, axis={neat_axis})",
+    "cumprod": "jnp.cumprod({x}, axis={neat_axis})",
     # contraction
     "matmul": "{a} @ {b}",
     # shape
-    "flip": "jnp.flip({x}, {axes})",
+    "flip": "jnp.flip({x}, {neat_axes})",
     # indexing
-    "take_along": "jnp.take_along_axis({x}, {index}, axis={axis})",
-    "update_slice": "lax.dynamic_update_slice_in_dim({x}, {values}, {start}, {axis})",
-    "argsort": "jnp.argsort({x}, axis={axis}, descending={descending})",
-    "top_k": "lax.top_k({x}, {k}, axis={axis})",
+    "take_along": "jnp.take_along_axis({x}, {index}, axis={neat_axis})",
+    "update_slice": "lax.dynamic_update_slice_in_dim({x}, {values}, {start}, {neat_axis})",
+    "argsort": "jnp.argsort({x}, axis={neat_axis}, descending={descending})",
+    "top_k": "lax.top_k({x}, {k}, axis={neat_axis})",
     # random; `{key}` is a key of its own
     "normal": "jax.random.normal({key}, {shape}, {dtype})",
     "uniform": "jax.random.uniform({key}, {shape}, {dtype})",
@@ -133,13 +136,13 @@ COMPOSITES: Mapping[str, str] = {
     "hardswish": "jax.nn.hard_swish({x})",
     "hardsigmoid": "jax.nn.hard_sigmoid({x})",
     "log_sigmoid": "jax.nn.log_sigmoid({x})",
-    "glu": "jax.nn.glu({x}, axis={axis})",
-    "softmax": "jax.nn.softmax({x}, axis={axis})",
-    "log_softmax": "jax.nn.log_softmax({x}, axis={axis})",
-    "logsumexp": "jax.nn.logsumexp({x}, axis={axis}, keepdims={keepdims})",
-    "mean": "jnp.mean({x}, axis={axis}, keepdims={keepdims})",
-    "var": "jnp.var({x}, axis={axis}, keepdims={keepdims}, ddof={correction})",
-    "std": "jnp.std({x}, axis={axis}, keepdims={keepdims}, ddof={correction})",
+    "glu": "jax.nn.glu({x}, axis={neat_axis})",
+    "softmax": "jax.nn.softmax({x}, axis={neat_axis})",
+    "log_softmax": "jax.nn.log_softmax({x}, axis={neat_axis})",
+    "logsumexp": "jax.nn.logsumexp({x}, axis={neat_axis}, keepdims={keepdims})",
+    "mean": "jnp.mean({x}, axis={neat_axis}, keepdims={keepdims})",
+    "var": "jnp.var({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
+    "std": "jnp.std({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
 }
 
@@ -166,3 +169,6 @@ PLAIN: frozenset[str] = frozenset(
 
 # Names that are no variables.
 RESERVED: frozenset[str] = frozenset(("jax", "jnp", "lax", "math", "Array", "Params", "require"))
+
+# What this backend lacks, with the reason.
+GAPS: Mapping[str, Gap] = {}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value
@@ -40,7 +41,7 @@ SAYINGS: Mapping[str, Say] = {**methods.METHODS, **layers.LAYERS}
 def known(op: str) -> bool:
     """Whether ONNX has nodes for an op of this name."""
     tables = (rows.ROWS, rows.FLOAT_ROWS, rows.COMPOSITES, SAYINGS)
-    return any(op in table for table in tables)
+    return any(op in table for table in tables) or ops.row(op, "onnx") is not None
 
 
 def row_of(op: str, dtype: str) -> str | None:
@@ -48,7 +49,8 @@ def row_of(op: str, dtype: str) -> str | None:
     family = rows.BOOL_ROWS if dtype == "bool" else rows.INTEGER_ROWS
     if TensorType(dtype, ()).is_float:
         family = rows.FLOAT_ROWS
-    return family.get(op) or rows.ROWS.get(op) or rows.COMPOSITES.get(op)
+    found = family.get(op) or rows.ROWS.get(op) or rows.COMPOSITES.get(op) or ops.row(op, "onnx")
+    return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True)

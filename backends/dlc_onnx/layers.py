@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ir.nodes import Attr, Op
 from dlc.ir.splice import prefixed
+from dlc.ops.axes import axes_from_zero
 from dlc.types.dims import Dim
 from dlc_onnx.methods import Say, ints, spatial
 from dlc_onnx.template import Ref
@@ -23,6 +24,8 @@ FLOATS = ("f32", "f64", "f16", "bf16")
 def lookup(w: FunctionWriter, op: Op) -> Lookup:
     """What the names in a row stand for: the op's operands, its attributes, its parameters."""
     scope: dict[str, Any] = dict(op.attrs)
+    if op.inputs and op.inputs[0]:
+        scope.update(axes_from_zero(op, w.type(op.inputs[0]).rank))
     scope.update(zip(operand_names(w, op), w.operands(op), strict=False))
     scope["xs"] = w.operands(op)
 

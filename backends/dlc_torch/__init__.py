@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable, Setup, Trainer
 from dlc.ir.nodes import Op, Program
+from dlc_torch.rows import GAPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class TorchBackend(Backend):
     devices = ("cpu", "cuda", "mps")
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
+    gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
         """Whether the op is said by PyTorch's own name for it, or is kept as a class or function of its own

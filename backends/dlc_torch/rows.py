@@ -1,4 +1,5 @@
-"""How PyTorch says each op: tables of rows, whose slots are the op's operands and attributes by name.
+"""How PyTorch says each op: tables of rows, whose slots are the op's operands and attributes by name
+(`{axis}` counts from 0, `{neat_axis}` is -1 for the last one).
 
 What a row can't say is a function in `shapes.py`, `neural.py` or `methods.py`.
 """
@@ -6,6 +7,8 @@ What a row can't say is a function in `shapes.py`, `neural.py` or `methods.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from dlc.ops.gaps import Gap
 
 DTYPES: Mapping[str, str] = {
     "f64": "torch.float64", "f32": "torch.float32", "f16": "torch.float16", "bf16": "torch.bfloat16",
@@ -60,18 +63,18 @@ ROWS: Mapping[str, str] = {
     "logical_or": "{a} | {b}",
     "logical_not": "~{x}",
     # reduction
-    "argmax": "{x}.argmax(dim={axis}, keepdim={keepdims})",
-    "argmin": "{x}.argmin(dim={axis}, keepdim={keepdims})",
-    "cumsum": "{x}.cumsum(dim={axis})",
-    "cumprod": "{x}.cumprod(dim={axis})",
+    "argmax": "{x}.argmax(dim={neat_axis}, keepdim={keepdims})",
+    "argmin": "{x}.argmin(dim={neat_axis}, keepdim={keepdims})",
+    "cumsum": "{x}.cumsum(dim={neat_axis})",
+    "cumprod": "{x}.cumprod(dim={neat_axis})",
     # contraction
     "matmul": "{a} @ {b}",
     # indexing
-    "take_along": "{x}.gather({axis}, {index})",
-    "scatter": "{x}.scatter({axis}, {index}, {values})",
-    "scatter_add": "{x}.scatter_add({axis}, {index}, {values})",
-    "argsort": "{x}.argsort(dim={axis}, descending={descending}, stable=True)",
-    "flip": "{x}.flip({axes})",
+    "take_along": "{x}.gather({neat_axis}, {index})",
+    "scatter": "{x}.scatter({neat_axis}, {index}, {values})",
+    "scatter_add": "{x}.scatter_add({neat_axis}, {index}, {values})",
+    "argsort": "{x}.argsort(dim={neat_axis}, descending={descending}, stable=True)",
+    "flip": "{x}.flip({neat_axes})",
     # gradient
     "stop_gradient": "{x}.detach()",
 }
@@ -116,9 +119,9 @@ COMPOSITES: Mapping[str, str] = {
     "hardswish": "F.hardswish({x})",
     "hardsigmoid": "F.hardsigmoid({x})",
     "log_sigmoid": "F.logsigmoid({x})",
-    "glu": "F.glu({x}, dim={axis})",
-    "softmax": "F.softmax({x}, dim={axis})",
-    "log_softmax": "F.log_softmax({x}, dim={axis})",
+    "glu": "F.glu({x}, dim={neat_axis})",
+    "softmax": "F.softmax({x}, dim={neat_axis})",
+    "log_softmax": "F.log_softmax({x}, dim={neat_axis})",
     # arithmetic
     "square": "{x}.square()",
     "lerp": "torch.lerp({a}, {b}, {weight})",
@@ -126,7 +129,7 @@ COMPOSITES: Mapping[str, str] = {
     "tril": "{x}.tril({diagonal})",
     "triu": "{x}.triu({diagonal})",
     "one_hot": "F.one_hot({x}, {n})",
-    "normalize": "F.normalize({x}, dim={axis}, eps={eps})",
+    "normalize": "F.normalize({x}, dim={neat_axis}, eps={eps})",
     # images
     "pixel_shuffle": "F.pixel_shuffle({x}, {r})",
     "resize": "F.interpolate({x}, scale_factor={scale})",
@@ -182,3 +185,6 @@ DEFAULTS: Mapping[str, str] = {
 
 # Names that are no variables.
 RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_"})
+
+# What this backend lacks, with the reason.
+GAPS: Mapping[str, Gap] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable
 from dlc.ir.nodes import Op, Program
-from dlc_tvm.names import NATIVE
+from dlc_tvm.names import GAPS, is_native
 
 
 class TvmBackend(Backend):
@@ -22,9 +22,10 @@ class TvmBackend(Backend):
     devices = ("cpu", "cuda")
     precisions = ("f32", "bf16", "f16", "f64")
     targets = ("llvm", "cuda")
+    gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
-        return op.op in NATIVE
+        return is_native(op)
 
     def emit(self, program: Program, options: EmitOptions) -> Artifact:
         from dlc_tvm.emit import emit

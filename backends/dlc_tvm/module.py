@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from tvm import IRModule, relax
 
+from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
+from dlc.ops.axes import axes_from_zero
 from dlc.types.tensor import TensorType
 from dlc_tvm.emission import Emission, all_equal
 from dlc_tvm.names import TVM
@@ -112,15 +114,17 @@ class _Writer:
         self.values[op.out.name] = relax.const(array, TVM[type.dtype])
 
     def _row(self, op: Op) -> None:
-        if op.op not in ROWS:
+        row = ROWS.get(op.op) or ops.row(op.op, "tvm")
+        if row is None or isinstance(row, str):
             reason = "it has no row"
             raise SpecError([problems.UNSUPPORTED.at(op.span, backend="tvm", op=op.op, reason=reason)])
         emission, first = self.emission, op.outputs[0].type
         emission.shape, emission.dtype = self.sizes.all(first.axes), TVM[first.dtype]
         emission.params = {n: self.read[prefixed(op.path, n)] for n, _ in layer_params(self.program, op)}
         operands = [self.values[name] for name in op.inputs if name]
-        row = ROWS[op.op]
-        results = emission.empty() if 0 in emission.shape else row(emission, *operands, **op.attributes)
+        rank = int(operands[0].ty.ndim) if operands else 0
+        attributes = {**op.attributes, **axes_from_zero(op, rank)}
+        results = emission.empty() if 0 in emission.shape else row(emission, *operands, **attributes)
         results = results if isinstance(results, tuple) else (results,)
         for out, result in zip(op.outputs, results, strict=True):
             self.values[out.name] = self._proved(emission.emit(result, identifier(out.name)), out)

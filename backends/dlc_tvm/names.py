@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc import ops
+from dlc.ir.nodes import Op
+from dlc.ops.gaps import Gap
+
 TVM: Mapping[str, str] = {
     "f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i64": "int64", "i32": "int32",
     "i16": "int16", "i8": "int8", "u8": "uint8", "bool": "bool", "i4": "int8", "f8e4m3": "float8_e4m3fn",
@@ -28,3 +32,10 @@ ROWS = frozenset({
 })  # fmt: skip
 
 NATIVE = ROWS | STRUCTURAL | DRAWS
+
+# What this backend lacks, with the reason.
+GAPS: Mapping[str, Gap] = {}
+
+
+def is_native(op: Op) -> bool:
+    return op.op in NATIVE or ops.row(op.op, "tvm") is not None

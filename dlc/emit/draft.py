@@ -17,6 +17,7 @@ from typing import Any
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
+from dlc.emit.axes import axis_slots
 from dlc.emit.checks import checks
 from dlc.emit.names import snake
 from dlc.emit.sizes import readable
@@ -42,6 +43,7 @@ from dlc.ir import loops
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
+from dlc.ops.axes import axis_names
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
 
@@ -285,7 +287,7 @@ class Drafter:
         if op.callee:
             return self.call(op)
         row = self.dialect.rows.get(op.op) or ops.row(op.op, self.dialect.name)
-        if row is not None:
+        if isinstance(row, str):
             return self.row(row, op)
         reason = "it has no row for it"
         raise SpecError(
@@ -348,7 +350,7 @@ class Drafter:
             return Word(repr(value))
         if isinstance(value, str):
             return self.dtype_word(value) if name == "dtype" else Text(value)
-        if name in ("axis", "axes") and op.inputs:
+        if op.inputs and op.inputs[0] and name in axis_names(op):
             return self.axes(value, self.types[op.inputs[0]].rank)
         if isinstance(value, tuple):
             return Seq(tuple(self.attribute(op, name, each) for each in value))
@@ -365,6 +367,7 @@ class Drafter:
     def row(self, row: str, op: Op) -> Expr:
         """A row filled with the op's operands and attributes."""
         slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
+        slots.update(axis_slots(op, self.types, slots))
         operands = self.operands(op)
         loose = self.takes_numbers(operands) and any(name not in self.host for name in operands.values())
         for name, value in operands.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from typing import Any
 
 from dlc.ops.definition import OpDef
 
@@ -73,6 +74,6 @@ def added() -> frozenset[str]:
     return frozenset(_added)
 
 
-def row(name: str, backend: str) -> str | None:
+def row(name: str, backend: str) -> Any:
     """How an op that `define` added is said by a backend; None where it does not tell."""
     return _defined[name].rows.get(backend) if name in _added else None

@@ -109,9 +109,10 @@ class OpDef:
     """True where the first parameter stands for any number of tensors (`concat`)."""
     call: Form | None = BY_SIGNATURE
     """How specs call it (`dlc/ops/calls.py`): by its signature where nothing is said, None where never by its name."""
-    rows: Mapping[str, str] = field(default_factory=dict)
-    """For an op of another package: how a backend says it, `{"torch": "torch.sinc({x})"}`, its slots the operands and
-    attributes by name. Those of this project have their rows in the backends."""
+    rows: Mapping[str, Any] = field(default_factory=dict)
+    """For an op of another package: how a backend says it, `{"torch": "torch.sinc({x})"}`, as in the backend's own table of
+    rows: a text over operands and attributes by name, or a function where its rows are functions (tvm). Those of this
+    project have their rows in the backends."""
 
     @cached_property
     def name(self) -> str:

@@ -8,11 +8,11 @@ A gap is refused by name before anything is emitted (E0802), and `dlc ops` shows
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from dlc.diagnostics import Diagnostic, SpecError
 from dlc.diagnostics.training import UNSUPPORTED
 from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
