@@ -9,14 +9,11 @@ with others) says `call=None`. The elaborator applies forms; a form itself knows
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlc.records import dataclass
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
-
-if TYPE_CHECKING:
-    from dlc.ops.definition import OpDef
 
 REQUIRED: Any = object()
 Types = Sequence[TensorType]
@@ -52,11 +49,6 @@ ATTRIBUTES: Mapping[str, str] = {
     "padding": 'before and after each axis after [B, C]: an int, a list, pairs, "same" or "causal"',
     "value": "any static value, as it is",
 }
-# How the types that attributes have in signatures are read.
-_BY_TYPE: Mapping[str, str] = {
-    **{name: name for name in ("axis", "axes", "int", "float", "bool", "str", "dtype", "dim")},
-    "dims": "sizes", "list[dim]": "sizes", "list[int]": "ints", "list[float]": "floats",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +100,3 @@ X = Arg("x")
 UNARY = form(X)
 PAIR = form(Arg("a", "pair"), Arg("b", "pair"))
 BY_SIGNATURE = Form(())
-
-
-def call_form(op: OpDef) -> Form | None:
-    """How specs call an op; None if they don't by its name."""
-    return _by_signature(op) if op.call is BY_SIGNATURE else op.call
-
-
-def _by_signature(op: OpDef) -> Form:
-    """Operands in their order, then attributes with their defaults."""
-    own = [each for each in op.signature.operands if each.dtype is None]
-    free = "pair" if len(own) > 1 else "tensor"
-    args = [
-        Arg(each.name, _operand(op, each.dtype, free), None if each.optional else REQUIRED)
-        for each in op.signature.operands
-    ]
-    for attribute in op.signature.attributes:
-        default = attribute.default if attribute.has_default else REQUIRED
-        args.append(Arg(attribute.name, _BY_TYPE.get(attribute.type, "value"), default))
-    return Form(tuple(args))
-
-
-def _operand(op: OpDef, dtype: str | None, free: str) -> str:
-    if op.variadic:
-        return "tensors"
-    if dtype is None:
-        return free
-    return "index" if dtype == "i64" else "tensor"

@@ -13,8 +13,9 @@ from dlc import ops
 from dlc.elaborate.builtins import BUILTINS
 from dlc.ir.nodes import Op
 from dlc.ops import samples
-from dlc.ops.calls import ATTRIBUTES, OPERANDS, Arg, Form, call_form
+from dlc.ops.calls import ATTRIBUTES, OPERANDS, Arg, Form
 from dlc.ops.definition import OpDef, Sample
+from dlc.ops.forms import call_form
 from dlc.runtime.interpret import run
 from dlc.types.facts import Facts
 

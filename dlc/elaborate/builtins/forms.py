@@ -12,8 +12,9 @@ from dlc.elaborate.builtins.reads import ATTRIBUTES, OPERANDS, paired, tensors
 from dlc.elaborate.builtins.windows import window
 from dlc.elaborate.tensors.failures import helped
 from dlc.elaborate.tensors.operators import cast, emit_all
-from dlc.ops.calls import Form, call_form
+from dlc.ops.calls import Form
 from dlc.ops.definition import OpDef
+from dlc.ops.forms import call_form
 from dlc.types.dims import Dim
 
 First = Callable[[Call], Any]
