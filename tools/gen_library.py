@@ -18,7 +18,7 @@ from dlc.elaborate.builtins import BUILTINS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "library.md"
 BACKENDS = ("torch", "jax", "onnx", "tvm")
-SHOWN = {"native": "native", "partly": "in part", "decomposed": "by body", "missing": "—"}
+SHOWN = {"native": "native", "decomposed": "by body", "missing": "—"}
 INTRODUCTION = """\
 # Layers, functions and ops
 
@@ -100,9 +100,15 @@ def _table(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield f"| | {' | '.join(BACKENDS)} |"
     yield "| --- |" + " --- |" * len(BACKENDS)
     for row in rows:
-        how = (SHOWN[row["backends"][backend].split(":")[0]] for backend in BACKENDS)
+        how = (_shown(row["backends"][backend]) for backend in BACKENDS)
         signature = row["signature"].removeprefix("module ").removeprefix("fn ").replace("|", "\\|")
         yield f"| `{signature}`<br>{_line(row['doc'])} | {' | '.join(how)} |"
+
+
+def _shown(how: str) -> str:
+    """What a backend does with an op, in a word or two."""
+    state, _, gap = how.partition(":")
+    return "in part" if state == "native" and gap else SHOWN[state]
 
 
 def _line(text: str) -> str:
