@@ -219,7 +219,7 @@ MACHINE = re.compile(r"(?<![\w.:/-])/(work|root|home|Users|opt|mnt|farm|tmp)/\w"
 
 
 def texts() -> Iterator[Path]:
-    files = [each for each in ROOT.iterdir() if each.is_file()]
+    files = [each for each in ROOT.iterdir() if each.is_file() and each.name != ".git"]  # a worktree's is a file
     files += [each for folder in FOLDERS for each in (ROOT / folder).rglob("*") if each.is_file()]
     return (
         each

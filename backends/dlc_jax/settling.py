@@ -89,7 +89,9 @@ class Settling:
         turns = turns_of(loop)
         found = [Stack.of(self.paths, self.function, stem, turns) for stem in stems]
         self.stacks += found
-        layers = [(without_index(each.stem), _read(each.path, parts)) for each in found]
+        layers = [
+            (without_index(stem), _read(each.path, parts)) for stem, each in zip(stems, found, strict=True)
+        ]
         over = [layers[0][1] if len(layers) == 1 else _dict(layers)] if layers else []
         drawn = _inner_draws(loop)
         over += (call("jax.random.split", keys[index], Word(str(len(turns)))) for index in drawn)
