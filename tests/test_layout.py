@@ -219,7 +219,8 @@ MACHINE = re.compile(r"(?<![\w.:/-])/(work|root|home|Users|opt|mnt|farm|tmp)/\w"
 
 
 def texts() -> Iterator[Path]:
-    files = [each for each in ROOT.iterdir() if each.is_file() and each.name != ".git"]  # a worktree's is a file
+    # `.git` is a file, with a path in it, where the folder is a worktree.
+    files = [each for each in ROOT.iterdir() if each.is_file() and each.name != ".git"]
     files += [each for folder in FOLDERS for each in (ROOT / folder).rglob("*") if each.is_file()]
     return (
         each

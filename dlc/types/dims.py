@@ -426,7 +426,9 @@ def _product_of(monomial: Monomial, coefficient: int, found: Mapping[str | Atom,
 def _floor_divide(number: Dim, divisor: Dim) -> Dim:
     number, divisor = _positive_divisor(number, divisor)
     quotient, rest = divide(number, divisor)
-    _, rest, divisor, _ = _cancel(rest, divisor)
+    scale, small, small_divisor, _ = _cancel(rest, divisor)
+    if scale != 1:  # what is left can be divided again: B//(2*B*B) == 1//(2*B) == 0
+        return quotient + _floor_divide(small, small_divisor)
     if not rest.terms or _below(rest, divisor):
         return quotient
     if divisor.constant is not None and rest.constant is not None:
@@ -446,7 +448,7 @@ def _modulo(number: Dim, divisor: Dim) -> Dim:
     number, divisor = _positive_divisor(number, divisor)
     sign = 1 if divisor is flipped[1] else -1
     scale, rest, divisor, offset = _cancel(divide(number, divisor)[1], divisor)
-    return sign * (scale * _remainder(rest, divisor) + offset)
+    return sign * (scale * (_remainder if scale == 1 else _modulo)(rest, divisor) + offset)
 
 
 def _remainder(rest: Dim, divisor: Dim) -> Dim:
@@ -520,7 +522,9 @@ def _leading_quotient(number: Dim, leading: Monomial, coefficient: int) -> Dim |
 
 
 def _cancel(rest: Dim, divisor: Dim) -> tuple[int | Dim, Dim, Dim, int]:
-    """`(g, r, d, o)` with `rest//divisor == r//d` and `rest % divisor == g*(r % d) + o`."""
+    """`(g, r, d, o)` with `rest//divisor == r//d` and `rest % divisor == g*(r % d) + o`.
+
+    g is 1 where nothing cancels."""
     if not rest.terms:
         return 1, rest, divisor, 0
     shared = common_monomial([*rest.terms, *divisor.terms])
