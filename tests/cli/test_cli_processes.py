@@ -100,7 +100,8 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "verify": (
         Case("net.dl:Net --backends torch,onnx --dims B=2", says="agree", slow=True),
-        Case("net.dl:Net --backends torch,onnx --dims B=2 --format json --grad", says='"agree": true', slow=True),
+        Case("net.dl:Net --backends torch,jax --dims B=2 --format json --grad", says='"agree": true', slow=True),
+        Case("net.dl:Net --backends torch,onnx --dims B=2 --grad", 1, "E0806", slow=True),
         Case("net.dl:Net --backends onnx --dims B=2 --tolerance 1e-30", 1, slow=True, result=True),
         Case("wrong.dl", 1, "E0304"),
         Case("net.dl:Net --tolerance much", 2, "--tolerance"),
