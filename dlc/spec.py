@@ -177,7 +177,24 @@ class Model:
         """The program in training mode: dropout draws, batch norm uses and updates statistics."""
         return self._build(training=True)
 
-    def _build(self, training: bool) -> Program:
+    def traced_program(self, training: bool, inputs: tuple[str, ...], fixed: frozenset[str]) -> Program:
+        """The program with numbers that remember the static parameters they come from, for emission of source. Raises
+        SpecError."""
+        return self._build(training, inputs, True, fixed)
+
+    @property
+    def optional_inputs(self) -> tuple[str, ...]:
+        """The inputs that may be left out."""
+        node = self.point.definition.node
+        return tuple(str(each.name) for each in node.inputs if each.default is not None)  # type: ignore[union-attr]
+
+    def _build(
+        self,
+        training: bool,
+        inputs: tuple[str, ...] | None = None,
+        traced: bool = False,
+        fixed: frozenset[str] = frozenset(),
+    ) -> Program:
         diagnostics: list[Diagnostic] = []
         program = build(
             self.spec.project,
@@ -185,7 +202,9 @@ class Model:
             NO_SPAN,
             report=diagnostics.append,
             training=training,
-            inputs=self.optional,
+            inputs=self.optional if inputs is None else inputs,
+            traced=traced,
+            fixed=fixed,
         )
         if program is None:
             self.spec.fail(*diagnostics)

@@ -1,42 +1,34 @@
-"""From a program to classes: functions that share an instance become the methods of one class, classes that
-differ only in numbers become one with arguments.
-
-    Bottleneck(64, 64, 1), Bottleneck(256, 64, 1), Bottleneck(256, 128, 2)   ->   class Bottleneck(inputs, width, stride)
-"""
+"""From a program to classes: functions that share an instance become the methods of one class, its static parameters
+the arguments of the constructor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
-from dlc.emit.body import needed_sizes
+from dlc.emit.arguments import Argument, arguments, given, reads
 from dlc.emit.initial import recognise
-from dlc.emit.sizes import readable
-from dlc.emit.statements import Draft, Target, outline, targets
-from dlc.emit.tree import (
-    Expr,
-    Make,
-    Num,
-    Ref,
-    transform,
-)
-from dlc.ir.loops import turning
+from dlc.emit.origins import expression, forgotten, numbered
+from dlc.emit.statements import Draft
+from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Seq, Word, transform, walk, without
+from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
-from dlc_torch import initial
-from dlc_torch.drafter import TorchDrafter, stateful
+from dlc.types.traced import Term
+from dlc_torch import initial, rows
+from dlc_torch.drafter import Instance, TorchDrafter, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Placing, divide
-from dlc_torch.init_weights import changed
+from dlc_torch.init_weights import InitWeights
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Solution, Solver, Values
 from dlc_torch.structure import Builder, Init, Node, tree
 
 
 @dataclass
-class Unit:
+class Class:
     """The functions of one instance: the methods of a class; or a single plain function. `root` is the tree
     of its paths, `inits` its constructor, `layers` what it holds if it is nothing but an `nn.Sequential`."""
 
@@ -47,8 +39,8 @@ class Unit:
     layers: tuple[Expr, ...] | None = None
     overlays: dict[str, str] = field(default_factory=dict)
     """Attributes that hold instances whose path another instance has."""
-    variant: str = ""
-    """The variant that it is part of, there only to tell what numbers depend on."""
+    name: str = ""
+    arguments: tuple[Argument, ...] = ()
 
     @property
     def function(self) -> Function:
@@ -59,123 +51,65 @@ class Unit:
         return stateful(self.function)
 
     def expressions(self) -> Iterator[Expr]:
-        """All that numbers may differ in, in a fixed order."""
-        yield from (init.expr for init in self.inits)
+        """All that is said in the class, in a fixed order."""
+        for init in self.inits:
+            yield init.expr
+            if init.when is not None:
+                yield init.when
         yield from self.layers or ()
         for draft in self.drafts:
             yield from draft.expressions()
 
-    def targets(self) -> Iterator[Target]:
-        for draft in self.drafts:
-            yield from draft.targets()
-
-    def rewritten(self, exprs: Sequence[Expr]) -> Unit:
-        """The unit with its expressions replaced, in their order."""
-        values = iter(exprs)
-        inits = [replace(init, expr=next(values)) for init in self.inits]
-        layers = tuple(next(values) for _ in self.layers) if self.layers is not None else None
-        drafts = [draft.rewritten(lambda _: next(values)) for draft in self.drafts]
-        return replace(self, drafts=drafts, inits=inits, layers=layers)
-
-    def reshaped(self, axes: Sequence[tuple[Expr, ...]]) -> Unit:
-        """The unit with the axes of its targets replaced, in their order."""
-        shapes = iter(axes)
-        return replace(self, drafts=[draft.reshaped(shapes) for draft in self.drafts])
-
-
-@dataclass
-class Class:
-    """Units that are one class (or plain function): `unit` is the first, with arguments in place of numbers
-    once it is solved; `arguments` are their values, by member."""
-
-    members: list[Unit]
-    name: str = ""
-    unit: Unit = field(init=False)
-    solution: Solution = field(default_factory=lambda: Solution([], {}))
-
-    def __post_init__(self) -> None:
-        self.unit = self.members[0]
-
-    @property
-    def instances(self) -> list[Unit]:
-        """The members that are the program's own, not a variant's."""
-        return [each for each in self.members if not each.variant]
-
-    @property
-    def statics(self) -> dict[str, Values]:
-        """The static parameters that differ between members, with their values."""
-        return Solver.of([dict(each.function.static) for each in self.members]).known
-
-    def has(self, function: str) -> bool:
-        return any(function in member.names for member in self.members)
-
-    def values(self, function: str) -> dict[str, int | float]:
-        """The arguments that make the instance of an IR function."""
-        at = next(i for i, member in enumerate(self.members) if function in member.names)
-        return {name: values[at] for name, values in self.solution.arguments.items()}
+    def rewritten(self, change: Callable[[Expr], Expr]) -> None:
+        """Change every expression."""
+        self.inits = [
+            replace(init, expr=change(init.expr), when=None if init.when is None else change(init.when))
+            for init in self.inits
+        ]
+        self.layers = None if self.layers is None else tuple(map(change, self.layers))
+        self.drafts = [draft.rewritten(change) for draft in self.drafts]
 
 
 @dataclass
 class Grouping:
-    """Drafts what a program and its variants need and groups it. `order` lists the classes, callees first;
-    `by_function` finds them. Functions of variants have names that no other has."""
+    """Drafts what a program needs and groups it. `order` lists the classes, callees first; `by_function` finds them."""
 
     program: Program
     precision: str
-    variants: Mapping[str, Program] = field(default_factory=dict)
-    evidence: frozenset[str] = frozenset()
-    """Variants that the model itself is not made for, but whose parts tell what numbers depend on."""
+    copied: Sequence[str] = ()
+    """Functions of initial values that the model calls by itself."""
     drafts: dict[str, Draft] = field(default_factory=dict)
     order: list[Class] = field(default_factory=list)
     by_function: dict[str, Class] = field(default_factory=dict)
     roots: dict[str, Node] = field(default_factory=dict)
 
-    homes: dict[str, Program] = field(default_factory=dict)
-    """The program that a function is part of."""
-    functions: dict[str, Function] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for program in (self.program, *self.variants.values()):
-            self.homes.update(dict.fromkeys(program.functions, program))
-            self.functions.update(program.functions)
+    @property
+    def functions(self) -> Mapping[str, Function]:
+        return self.program.functions
 
     def run(self) -> list[Class]:
-        keys: dict[object, Class] = {}
-        for mark, program in {"": self.program, **self.variants}.items():
-            for unit in self._units(self._needed(program)):
-                if mark in self.evidence and program.entry in unit.names:
-                    continue
-                unit.variant = mark
-                self._enter(unit, keys)
+        for made in self._units(self._needed()):
+            self.order.append(made)
+            for name in made.names:
+                self.by_function[name] = made
+                self.roots[name] = made.root
         return self.order
-
-    def _enter(self, unit: Unit, keys: dict[object, Class]) -> None:
-        key = self._key(unit)
-        if key in keys:
-            keys[key].members.append(unit)
-        else:
-            keys[key] = Class([unit])
-            if not unit.variant:
-                self.order.append(keys[key])
-        for name in unit.names:
-            self.by_function[name] = keys[key]
-            self.roots[name] = unit.root
 
     # --- what is needed -------------------------------------------------------------------------------------
 
     def draft(self, name: str) -> Draft:
         if name not in self.drafts:
-            about = self.homes[name], self.functions[name], DIALECT, self.precision, self.needs
+            about = self.program, self.functions[name], DIALECT, self.precision, self.needs
             self.drafts[name] = TorchDrafter(*about).draft()
         return self.drafts[name]
 
     def needs(self, name: str) -> frozenset[str]:
         return self.draft(name).needs
 
-    def _needed(self, program: Program) -> list[str]:
+    def _needed(self) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
         order: dict[str, None] = {}
-        stack: list[tuple[str, bool]] = [(program.entry, False)]
+        stack: list[tuple[str, bool]] = [(self.program.entry, False)]
         while stack:
             name, done = stack.pop()
             if name in order:
@@ -200,17 +134,16 @@ class Grouping:
             init = self.functions.get(param.init)
             if init is not None and param.kind != "prepared" and recognise(init) is None:
                 made.add(param.init)
-        program = self.homes[name]
-        if name == program.entry:
-            made.update(each.init for each in changed(program)[0] if each.form is None)
-        order = {each: i for i, each in enumerate(program.functions)}
+        if name == self.program.entry:
+            made.update(self.copied)
+        order = {each: i for i, each in enumerate(self.functions)}
         for each in sorted(made | called, key=lambda each: order[each]):
             if native_layer(self.functions[each]) is None:
                 yield each
 
-    # --- units ----------------------------------------------------------------------------------------------
+    # --- classes ----------------------------------------------------------------------------------------------
 
-    def _units(self, names: Sequence[str]) -> Iterator[Unit]:
+    def _units(self, names: Sequence[str]) -> Iterator[Class]:
         """Functions joined by a common instance, callees first."""
         joined = _Joined()
         for name in names:
@@ -245,11 +178,11 @@ class Grouping:
             first = function.name if not path else at.setdefault(key, callee)
             joined.join(first, callee)
 
-    def _unit(self, names: Sequence[str]) -> Unit:
+    def _unit(self, names: Sequence[str]) -> Class:
         functions = [self.functions[name] for name in names]
         drafts = [self.draft(name) for name in names]
         if not stateful(functions[0]):
-            return Unit(tuple(names), drafts, Node())
+            return Class(tuple(names), drafts, Node())
         children: dict[str, Child] = {}
         params: dict[str, Param] = {}
         for function in functions:
@@ -258,63 +191,108 @@ class Grouping:
                 children.setdefault(f"{source}:{child.path}:{child.start}:{child.step}:{child.count}", child)
             params.update((param.name, param) for param in function.params if param.name not in params)
         plain, foreign = divide(list(children.values()))
-        root = tree(plain, [(param, None) for param in params.values()])
+        made = Making(self, functions)
+        root = tree(plain, [(param, None) for param in params.values()], made.child)
         layers = None
         if len(drafts) == 1:
-            layers = whole_class(drafts[0], root, self._instance)
+            layers = whole_class(drafts[0], root)
             if layers is None:
-                drafts = [fold(drafts[0], root, self._instance)]
+                drafts = [fold(drafts[0], root)]
         inits: list[Init] = []
         if layers is None:
-            inits = list(Builder(self._instance, self._tensor).statements(root))
-        unit = Unit(tuple(names), drafts, root, inits, layers)
-        placing = Placing(root, self.roots, self.functions, self._instance, self._native, unit.overlays)
+            inits = list(Builder(self._tensor).statements(root))
+        unit = Class(tuple(names), drafts, root, inits, layers)
+        placing = Placing(root, self.roots, self.functions, made.named, self._native, unit.overlays)
         unit.inits += placing.statements(foreign)
         return unit
 
     def _native(self, name: str) -> bool:
         return native_layer(self.functions[name]) is not None
 
-    def _instance(self, name: str) -> Expr:
-        native = native_layer(self.functions[name])
-        return native if native is not None else Make(name)
-
     def _tensor(self, param: Param) -> Expr:
         return initial.tensor(param, self.functions, self.precision)
 
-    # --- keys -----------------------------------------------------------------------------------------------
 
-    def _key(self, unit: Unit) -> object:
-        """What units of one class share: all but numbers and the names of values."""
-        exprs = [
-            self._masked(expr, names) for draft_names in [_numbered(unit)] for expr, names in draft_names
+@dataclass
+class Making:
+    """How the functions of a class make their parts: each call tells with which static arguments."""
+
+    grouping: Grouping
+    functions: Sequence[Function]
+
+    def child(self, child: Child) -> Expr:
+        return self._made(child.function, self._call(child))
+
+    def named(self, path: str, function: str) -> Expr:
+        return self._made(function, self._call(Child(path, function)))
+
+    def _call(self, child: Child) -> Op | None:
+        turns = (child.count, child.start, child.step) if child.count else None
+        calls = [
+            (op, own)
+            for each in self.functions
+            for op, own in _placed(each.body)
+            if op.path == child.path and op.callee
         ]
-        function = unit.function
-        labels = tuple((init.label, init.annotation, init.local) for init in unit.inits)
-        inputs = tuple(tuple(each.dtype for each in draft.inputs) for draft in unit.drafts)
-        shape = tuple(outline(draft.body) for draft in unit.drafts)
-        entries = tuple(draft.function.entry for draft in unit.drafts)
-        needs = tuple(draft.needs for draft in unit.drafts)
-        # Dims that a method reads must be read the same way by every instance.
-        reads = tuple(_read_sizes(draft) for draft in unit.drafts)
-        return (function.source, function.kind, function.library, labels, unit.layers is None, inputs, shape, entries,
-                needs, reads, tuple(exprs))  # fmt: skip
+        there = [op for op, own in calls if own == turns or turns is None]
+        same = [op for op in there if op.callee == child.function]
+        return next(iter(same or there), None)
 
-    def _masked(self, expr: Expr, names: Mapping[str, str]) -> Expr:
-        def mask(node: Expr) -> Expr:
-            match node:
-                case Num(value, role):
-                    return Num(float(0) if isinstance(value, float) else 0, role)
-                case Ref(value):
-                    return Ref(names.get(value, value))
-                case Make(function, args):
-                    return Make(
-                        f"@{id(self.by_function[function])}" if function in self.by_function else function,
-                        args,
-                    )
-            return node
+    def _made(self, name: str, op: Op | None) -> Expr:
+        """The constructor of an instance; its arguments are filled in when those of its class are known."""
+        function = self.grouping.functions[name]
+        native = native_layer(function)
+        if native is None:
+            return Instance(name, op)
+        if op is None:  # made by an entry that is not emitted: what its sizes are is not told
+            return native_layer(forgotten(function)) or native
+        return _here(numbered(native), function, op)
 
-        return transform(expr, mask)
+
+def _here(native: Expr, function: Function, op: Op) -> Expr:
+    """A layer's constructor in the terms of the body that makes it: the layer's static parameters and sizes are what the
+    call says they are."""
+    known = {setting.name for setting in function.settings} | {name for name, _ in function.sizes}
+    by_name: dict[str, Expr | None] = {}
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Arg(name) if name in known:
+                if name not in by_name:
+                    by_name[name] = given(Argument(name, name, "int"), function, op)
+                found = by_name[name]
+                return node if found is None else found
+            case Keyword(name, Word("True" | "False"), default) if name in known:
+                return Keyword(name, _flag(name, op, node.value), default)
+        return node
+
+    changed_ = transform(native, change)
+    if isinstance(changed_, Call) and (term := dict(op.given).get("bias")) is not None and term.op != "const":
+        missing = not any(isinstance(arg, Keyword) and arg.name == "bias" for arg in changed_.args)
+        if missing and "bias" in known:
+            changed_ = Call(
+                changed_.function, (*changed_.args, Keyword("bias", _flag("bias", op, Word("True"))))
+            )
+    return changed_
+
+
+def _placed(
+    body: Iterable[Op], turns: tuple[int, int, int] | None = None
+) -> Iterator[tuple[Op, tuple[int, int, int] | None]]:
+    """Every operation with the (count, start, step) of the loop over layers around it."""
+    for op in body:
+        yield op, turns
+        inside = turns
+        if op.op == LOOP and (loop := Loop.of(op)).is_plain and isinstance(loop.count, int):
+            inside = (loop.count, int(str(loop.start)), loop.step)
+        for region in (each for each in (op.region, op.otherwise) if each is not None):
+            yield from _placed(region.body, inside)
+
+
+def _flag(name: str, op: Op, value: Expr) -> Expr:
+    term = dict(op.given).get(name)
+    open_ = term is not None and term.op != "const" and not term.holds("turn")
+    return expression(term) if open_ and isinstance(term, Term) else value
 
 
 def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, str]]:
@@ -322,8 +300,8 @@ def _calls(body: Iterable[Op], loop: Op | None = None) -> Iterator[tuple[str, st
     for op in body:
         if op.callee:
             yield from ((path, op.callee) for path in turn_paths(op.path, loop))
-        if op.region is not None:
-            yield from _calls(op.region.body, turning(op, loop))
+        for region in (each for each in (op.region, op.otherwise) if each is not None):
+            yield from _calls(region.body, loop if op.condition is not None else turning(op, loop))
 
 
 class _Joined:
@@ -343,23 +321,94 @@ class _Joined:
             self.parents[b] = a
 
 
-def _numbered(unit: Unit) -> Iterator[tuple[Expr, Mapping[str, str]]]:
-    """The unit's expressions, each with names for the values that hold for any member."""
-    for init in unit.inits:
-        yield init.expr, {}
-    for layer in unit.layers or ():
-        yield layer, {}
-    for draft in unit.drafts:
-        names = {target.name: f"#{i}" for i, target in enumerate((*draft.inputs, *targets(draft.body)))}
-        for expr in draft.expressions():
-            yield expr, names
+# --- numbers ------------------------------------------------------------------------------------------------
 
 
-def _read_sizes(draft: Draft) -> tuple[object, ...]:
-    known = readable(draft.function)
-    sizes = needed_sizes(draft.expressions())
-    return tuple(
-        (symbol, known[symbol].input, known[symbol].axis, str(known[symbol].size))
-        for symbol in sizes
-        if symbol in known
+def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
+    """Say numbers by where they come from, and give each class its arguments, callees first: what a class takes is known
+    before it is made. `weights` are initial values that the model's class sets besides, which are given back settled."""
+    entry = grouping.program.entry
+    for each in grouping.order:
+        own = {setting.name for setting in each.function.settings} | {name for name, _ in each.function.sizes}
+        each.rewritten(partial(_settled, grouping, own))
+        main = entry in each.names
+        if main:
+            weights = weights.rewritten(partial(_settled, grouping, own))
+        exprs = [*each.expressions(), *(weights.reads() if main else ())]
+        exprs += map(expression, each.function.requires)
+        each.arguments = arguments(each.function, reads(exprs), rows.RESERVED, main=main)
+        names = {argument.spec: argument.name for argument in each.arguments}
+        each.rewritten(partial(_finished, names))
+        if main:
+            weights = weights.rewritten(partial(_named, names))
+    return weights
+
+
+def _finished(names: Mapping[str, str], expr: Expr) -> Expr:
+    return inferred(without_numbers(_named(names, expr)))
+
+
+def _named(names: Mapping[str, str], expr: Expr) -> Expr:
+    return transform(
+        expr, lambda node: Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
     )
+
+
+def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
+    """An expression of a class that has `own` static parameters: numbers as these, instances and calls of classes of ours with
+    the arguments that they take."""
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Instance(name, op):
+                return _constructed(grouping.by_function[name], (), op, own)
+            case Make(name, args, op):
+                return _constructed(grouping.by_function[name], args, op, own)
+        return node
+
+    return numbered(transform(expr, change), own)
+
+
+def _constructed(made: Class, args: tuple[Expr, ...], op: Op | None, own: set[str]) -> Expr:
+    more = []
+    for argument in made.arguments:
+        # An initial value is computed where its parameter is made, from the static parameters there.
+        here = made.function.kind == "init" and argument.spec in own
+        value = Arg(argument.spec) if here else given(argument, made.function, op)
+        if value is not None:
+            more.append(Keyword(argument.name, value, argument.default))
+    needs = tuple(arg for arg in args if isinstance(arg, Keyword))
+    return Call(Word(made.name), (*args[: len(args) - len(needs)], *more, *needs))
+
+
+def without_numbers(expr: Expr) -> Expr:
+    """Keyword arguments that turned out to be the default are left out."""
+    return without(expr, lambda each: _same_number(each.value, each.default))
+
+
+def _same_number(a: Expr, b: Expr | None) -> bool:
+    return isinstance(a, Num) and isinstance(b, Num) and a.value == b.value
+
+
+def inferred(expr: Expr) -> Expr:
+    """In `unflatten(-1, (3, heads, 64))` the size that follows from the others becomes -1."""
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Call(Dot(base, "unflatten"), (axis, Seq(items))):
+                return Call(Dot(base, "unflatten"), (axis, Seq(_one_inferred(items))))
+        return node
+
+    return transform(expr, change)
+
+
+def _one_inferred(items: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    if not any(isinstance(node, Arg) for item in items for node in walk(item)):
+        return items
+    open_ = [i for i, item in enumerate(items) if not isinstance(item, Arg)]
+    compound = [i for i in open_ if not isinstance(items[i], Num)]
+    literal = [i for i in open_ if isinstance(items[i], Num)]
+    if len(compound) > 1 or not open_:
+        return items
+    at = compound[0] if compound else max(literal, key=lambda i: items[i].value)  # type: ignore[attr-defined]
+    return (*items[:at], Word("-1"), *items[at + 1 :])

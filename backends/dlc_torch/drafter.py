@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dlc.emit.draft import Drafter
 from dlc.emit.names import identifier
-from dlc.emit.tree import Call, Dot, Expr, Keyword, Leaf, Make, Path, Ref, Word, size
+from dlc.emit.statements import If
+from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, size, transform
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.types.dims import Dim
+from dlc.types.traced import Term
 from dlc_torch import rows
 from dlc_torch.structure import method_name
 
@@ -55,6 +58,18 @@ def stateful(function: Function) -> bool:
     return function.kind in ("module", "model") and bool(function.params or function.children)
 
 
+@dataclass(frozen=True, slots=True)
+class Instance(Expr):
+    """A new instance of the class of an IR function, or the call of a function, as an operation says it."""
+
+    function: str
+    op: Op | None = None
+
+
+def _mode(node: Expr) -> Expr:
+    return Training() if node == Flag("training") else node
+
+
 class TorchDrafter(Drafter):
     """Drafts a method of a class, or a plain function."""
 
@@ -78,11 +93,29 @@ class TorchDrafter(Drafter):
     def call(self, op: Op) -> Expr:
         """A call of another emitted function: an instance, a further entry of one, or a plain function."""
         callee = self.program.functions[op.callee]
-        args = tuple(self.tensor(name) for name in op.inputs if name)
+        args = self._operands(op, callee)
         if not stateful(callee):
-            return Make(op.callee, (*args, *self._passed(op)))
+            return Make(op.callee, (*args, *self._passed(op)), op)
         instance: Expr = Path(op.path) if op.path else Word("self")
         return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
+
+    def _operands(self, op: Op, callee: Function) -> tuple[Expr, ...]:
+        """The operands by place; behind one that is absent, by name."""
+        if not op.names:
+            return tuple(self.tensor(name) for name in op.inputs if name)
+        known = {value.name for value in callee.inputs}
+        args: list[Expr] = []
+        skipped = False
+        for key, name in zip(op.names, op.inputs, strict=True):
+            if not name:
+                skipped = skipped or key in known
+            elif key in known:
+                args.append(Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name))
+        return tuple(args)
+
+    def choice(self, op: Op, condition: Term) -> If:
+        made = super().choice(op, condition)
+        return replace(made, condition=transform(made.condition, _mode))
 
     def _passed(self, op: Op) -> Iterable[Expr]:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}

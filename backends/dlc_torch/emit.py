@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
 from dlc.emit.python import comment
+from dlc.emit.rolled import merged
+from dlc.emit.settled import settled
 from dlc.ir.nodes import Program
 from dlc_torch import rows
+from dlc_torch.classes import Grouping, settle
+from dlc_torch.init_weights import InitWeights, changed
+from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Source
 from dlc_torch.structure import method_name
-from dlc_torch.variants import settled
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
-    found = settled(outline(program), options.vary, options.precision)
-    program, grouping, classes = found.grouping.program, found.grouping, found.classes
-    source = Source(grouping.by_function, grouping.roots, program.functions, program.entry)
-    source.init_weights = found.weights if found.weights.rules else None
-    source.final = _precision(program, options.precision)
-    blocks = [source.write(each) for each in classes]
-    content = _file(options, blocks)
+
+    def write(programs: Sequence[Program], defaults: bool) -> Written:
+        return Written.of(programs, program, options, defaults)
+
+    family = options.family
+    written = (
+        settled(family, write, lambda each: each.text) if family is not None else write((program,), True)
+    )
+    grouping, content = written.grouping, written.text
     main = program.main
+    program_entry = grouping.program.entry
     meta = {
         "name": options.name,
-        "class": grouping.by_function[program.entry].name,
-        "is_class": grouping.by_function[program.entry].unit.is_class,
+        "class": grouping.by_function[program_entry].name,
+        "is_class": grouping.by_function[program_entry].is_class,
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
@@ -38,6 +46,35 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "trainable": [each.path for each in program.parameters if each.trainable],
     }
     return Artifact("torch", {f"{options.name}.py": content}, meta)
+
+
+@dataclass
+class Written:
+    """The source of a program, of which there may be several forms: in training, with optional inputs."""
+
+    grouping: Grouping
+    text: str
+
+    @staticmethod
+    def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
+        # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
+        common, names = (
+            merged(family, rows.COMPOSITES)
+            if options.family
+            else (program, {name: name for name in program.functions})
+        )
+        whole = outline(common)
+        weights = InitWeights.of(family[0], names)
+        copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
+        grouping = Grouping(whole, options.precision, tuple(copied))
+        classes = grouping.run()
+        initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
+        name_classes(classes, {**initials, **copied})
+        weights = settle(grouping, weights)
+        source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
+        source.init_weights = weights if weights.rules else None
+        source.final = _precision(program, options.precision)
+        return Written(grouping, _file(options, [source.write(each) for each in classes]))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

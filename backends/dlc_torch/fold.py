@@ -12,19 +12,17 @@ numbers are left out. So the paths of parameters stay what the spec says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dlc.emit.statements import Assign, Draft, Loop, Stmt
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc.ir.index import offset_of
-from dlc_torch.structure import Node, place
+from dlc_torch.structure import Node, place, variable
 
 # What may follow the last numbered layer inside the same container.
 TRAILING = ("nn.ReLU", "nn.ReLU6", "nn.GELU", "nn.SiLU", "nn.Tanh", "nn.Sigmoid", "nn.LeakyReLU", "nn.Hardswish",
             "nn.MaxPool1d", "nn.MaxPool2d", "nn.MaxPool3d", "nn.Dropout")  # fmt: skip
-
-Instance = Callable[[str], Expr]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Link:
     turns: tuple[int, int, int] | None = None
 
 
-def fold(draft: Draft, root: Node, instance: Instance) -> Draft:
+def fold(draft: Draft, root: Node) -> Draft:
     """The draft with its chains folded; the tree's containers are told what they hold."""
     while True:
         chains = list(_chains(draft))
@@ -48,11 +46,11 @@ def fold(draft: Draft, root: Node, instance: Instance) -> Draft:
         if found is None:
             return draft
         node, labels, links = found
-        node.layers = tuple(_layer(link, root, instance) for link in links)
+        node.layers = tuple(_layer(link, root) for link in links)
         draft = _replaced(draft, links, ".".join(labels))
 
 
-def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...] | None:
+def whole_class(draft: Draft, root: Node) -> tuple[Expr, ...] | None:
     """The layers of a class that is nothing but a chain of numbered layers, from its input to its output."""
     if (
         len(draft.inputs) != 1
@@ -67,7 +65,7 @@ def whole_class(draft: Draft, root: Node, instance: Instance) -> tuple[Expr, ...
         return None
     if [link.labels for link in _between(chain, (), root) or ()] != [link.labels for link in chain]:
         return None
-    return tuple(_layer(link, root, instance) for link in chain)
+    return tuple(_layer(link, root) for link in chain)
 
 
 # --- chains -------------------------------------------------------------------------------------------------
@@ -97,7 +95,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
         case Assign(targets=(target,), layer=Expr() as layer, through=through):
             return Link(index, through, target.name, (), layer)
         case Loop(
-            count=Num(count),
+            count=Num(int() as count),
             inputs=(Ref(source),),
             outputs=(target,),
             args=(arg,),
@@ -109,7 +107,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
                 and only.through == arg.name
                 and result == Ref(only.targets[0].name)
             ):
-                turns = (int(count), stmt.start, stmt.step)
+                turns = (count, stmt.start, stmt.step)
                 return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
     return None
 
@@ -190,16 +188,16 @@ def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
 # --- replacing ----------------------------------------------------------------------------------------------
 
 
-def _layer(link: Link, root: Node, instance: Instance) -> Expr:
+def _layer(link: Link, root: Node) -> Expr:
     if not link.labels:
         return link.layer
     node = root
     for label in link.labels:
         node = node.items[place(label, link.turns)]
-    made = instance(node.function)
+    made = node.made
     if link.turns is None:
         return made
-    return Splat(Gen(made, "_", Call(Word("range"), (Num(link.turns[0], "count"),))))
+    return Splat(Gen(made, variable(made), Call(Word("range"), (Num(link.turns[0], "count"),))))
 
 
 def _replaced(draft: Draft, links: Sequence[Link], path: str) -> Draft:

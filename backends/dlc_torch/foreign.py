@@ -76,7 +76,7 @@ class Placing:
     root: Node
     roots: Mapping[str, Node]
     functions: Mapping[str, Function]
-    instance: Callable[[str], Expr]
+    instance: Callable[[str, str], Expr]
     native: Callable[[str], bool]
     overlays: dict[str, str]
 
@@ -87,7 +87,7 @@ class Placing:
             if not rest:
                 yield from self._overlaid(part, base)
                 continue
-            made = self.instance(part.function)
+            made = self.instance(part.path, part.function)
             for label in reversed(rest[1:]):
                 made = Call(Word("nn.ModuleDict"), (Pairs(((Text(label), made),)),))
             yield Init("", registered(base, "module", rest[0], made))
@@ -107,7 +107,7 @@ class Placing:
         taken = {node.label for node in self.root.items.values()} | set(self.overlays.values())
         name = unique(snake(function.source), taken)
         self.overlays[part.path] = name
-        yield Init(name, self.instance(part.function), local=True)
+        yield Init(name, self.instance(part.path, part.function), local=True)
         labels = [(child.path.split(".")[0], "module") for child in function.children]
         labels += [
             (param.name, "parameter" if param.kind == "param" else "buffer") for param in function.params

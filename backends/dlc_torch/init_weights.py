@@ -11,40 +11,41 @@ def init_weights(self) -> None:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from dlc.emit.initial import Form, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.tree import Binary, Call, Expr, Num, Word, text
-from dlc.ir.nodes import Param, Program
+from dlc.emit.tree import Call, Expr, Make, Word, text
+from dlc.ir.nodes import Function, Op, Param, Program, walk
 from dlc.ir.paths import Paths
-from dlc.ir.splice import prefixed
+from dlc.ir.splice import prefixed, statics_of
+from dlc.types.terms import moved, names, untraced
 from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer
-from dlc_torch.solve import Values, term
 
 Lines = list[str]
 ZEROS = Form("constant")
-Calls = Callable[[tuple[str, ...], Callable[[Values], Expr]], Expr]
-"""The call of an init function, given by its name in the program and its variants, and how a number is said."""
 
 
 def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]:
     """The parameters that begin otherwise than their layers would have it, and (path, layer, name) of all."""
-    final = {each.path: each.init for each in program.parameters if each.kind == "param"}
+    final = {each.path: each for each in program.parameters if each.kind == "param"}
     changes: list[Change] = []
     everything: list[tuple[str, str, str]] = []
     for path, layer, param, own in _owned(program):
         everything.append((path, layer, param.name))
-        wanted = final.get(path, "")
-        if not wanted or (wanted == param.init and own is None):
+        given = final.get(path)
+        wanted = given.init if given is not None else ""
+        if given is None or not wanted or (wanted == param.init and own is None):
             continue
         form = recognise(program.functions[wanted])
         own = own or (recognise(program.functions[param.init]) if param.init else None)
         if not close_forms(form, own):
-            changes.append(Change(path, layer, param.name, param.type.shape or (), form, wanted))
+            shape = param.type.shape or ()
+            form = form and said_in_model(form, program, path, program.functions[wanted].scope)
+            changes.append(Change(path, layer, param.name, shape, form, wanted, given.rule))
     return changes, everything
 
 
@@ -66,44 +67,77 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
         yield prefixed(prefix, param.name), layers.get(owner, ""), param, ZEROS if zero else None
 
 
+def said_in_model(form: Form, program: Program, path: str, scope: str) -> Form:
+    """A distribution with its numbers in terms of the model's static parameters, where an inner module's rule gives it."""
+    chain = _chain(program, path, scope)
+
+    main = program.main
+    own = {setting.name for setting in main.settings} | {name for name, _ in main.sizes}
+
+    def here(value: float) -> float:
+        for op in chain:
+            value = moved(value, terms_at(op))
+        return value if names(value) <= own else untraced(value)
+
+    return replace(form, scale=here(form.scale), shift=here(form.shift))
+
+
+def _chain(program: Program, path: str, scope: str) -> list[Op]:
+    """The calls that lead from the module `scope` at a path up to the model, innermost first."""
+    found = _way(program, program.main, path)
+    if found is None:
+        return []
+    at = max((i for i, (function, _) in enumerate(found) if function.source == scope), default=0)
+    return [op for _, op in reversed(found[:at]) if op is not None]
+
+
+def _way(program: Program, function: Function, path: str) -> list[tuple[Function, Op | None]] | None:
+    """The functions that hold a parameter, from the outermost on, each with its call of the next one."""
+    if any(param.name == path for param in function.params):
+        return [(function, None)]
+    for child in function.children:
+        local = next((each for each in child.paths() if path.startswith(f"{each}.")), None)
+        below = local and _way(program, program.functions[child.function], path[len(local) + 1 :])
+        if below:
+            calls = (
+                op for op in walk(function.body) if op.path == child.path and op.callee == child.function
+            )
+            return [(function, next(calls, None)), *below]
+    return None
+
+
+def terms_at(op: Op) -> dict[str, Any]:
+    """What the callee's static parameters and sizes are at a call."""
+    return {**statics_of(op), **dict(op.dims)}
+
+
 @dataclass(frozen=True)
 class InitWeights:
-    """The rules of a model's `init_weights`, with numbers said in terms of its arguments. `unclear` are numbers, with
-    their values in the program and its variants, that can't be said so."""
+    """The rules of a model's `init_weights`, with numbers said in terms of its arguments."""
 
     rules: tuple[Rule, ...]
-    calls: Mapping[tuple[str, ...], Expr]
-    """The calls of init functions."""
-    unclear: tuple[Values, ...] = ()
+    copies: Mapping[str, Expr]
+    """The calls of functions that give values where no distribution does, by the program's names for them."""
 
     @staticmethod
-    def of(programs: Sequence[Program], arguments: Mapping[str, Values], functions: Calls) -> InitWeights:
-        """`programs` are the program and its variants, `arguments` the model's in each of them."""
-        unclear: list[Values] = []
-
-        def said(values: Values) -> Expr:
-            found = _constant(values[0]) if len(set(values)) == 1 else term(values, arguments, 1)
-            if found is None:
-                unclear.append(values)
-            return found or Num(values[0])
-
-        program, *variants = programs
+    def of(program: Program, emitted: Mapping[str, str]) -> InitWeights:
+        """`program` at its own settings; `emitted` are its functions' names in the source."""
         changes, everything = changed(program)
-        elsewhere = [{each.path: each for each in changed(variant)[0]} for variant in variants]
-        pooled = [
-            replace(
-                each,
-                variants=tuple(there.get(each.path) for there in elsewhere),
-            )
-            for each in changes
-        ]
-        found = rules(pooled, everything, said)
-        calls = {each.copied: functions(each.copied, said) for each in found if each.copied}
-        return InitWeights(tuple(found), calls, tuple(unclear))
+        found = rules(changes, everything)
+        copies = {each.copied: Make(emitted[each.copied]) for each in found if each.copied}
+        return InitWeights(tuple(found), copies)
+
+    def rewritten(self, change: Callable[[Expr], Expr]) -> InitWeights:
+        """With every expression changed."""
+        rules = (
+            replace(rule, said=replace(rule.said, args=tuple(map(change, rule.said.args))))
+            for rule in self.rules
+        )
+        return InitWeights(tuple(rules), {name: change(copy) for name, copy in self.copies.items()})
 
     def reads(self) -> list[Expr]:
         """The expressions in it, which may read arguments of the constructor."""
-        return [*(arg for rule in self.rules for arg in rule.said.args), *self.calls.values()]
+        return [*(arg for rule in self.rules for arg in rule.said.args), *self.copies.values()]
 
     def lines(self, settle: Callable[[Expr], Expr]) -> Lines:
         """The method; `settle` says how an argument is read."""
@@ -131,7 +165,7 @@ class InitWeights:
 
     def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr]) -> Lines:
         if rule.copied:
-            return layout(f"{tensor}.data.copy_({text(settle(self.calls[rule.copied]))})", 4)
+            return layout(f"{tensor}.data.copy_({text(settle(self.copies[rule.copied]))})", 4)
         return layout(text(settle(rule.said.call(Word(tensor)))), 4)
 
 
@@ -157,12 +191,3 @@ def _condition(line: str) -> Lines:
         *(f"{INDENT * 4}{name}," for name in names.split(", ")),
         f"{INDENT * 3}}}:",
     ]
-
-
-def _constant(value: float) -> Expr:
-    """A number; one that nobody would have written as `0.02 / math.sqrt(192)`."""
-    for top in (1, 0.02) if len(repr(value)) > 9 and value > 0 else ():
-        under = round((top / value) ** 2)
-        if math.isclose(value, top / math.sqrt(under), rel_tol=1e-12):
-            return Binary("/", Num(top), Call(Word("math.sqrt"), (Num(under),)))
-    return Num(value)

@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dlc.emit.initial import Form, Shape, close_forms, fans, recognise
+from dlc.emit.initial import Form, Shape, fans, recognise
+from dlc.emit.origins import numbered
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size, transform, walk
+from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size
 from dlc.ir.nodes import Function, Param
+from dlc.types.traced import as_float
 from dlc_torch import rows
 
 # --- as source ----------------------------------------------------------------------------------------------
@@ -54,7 +56,7 @@ def said(form: Form) -> Said:
 
 
 def _n(value: float) -> Expr:
-    return Num(float(value))
+    return Num(as_float(value))
 
 
 def _given(**values: tuple[float, float]) -> tuple[Expr, ...]:
@@ -89,7 +91,7 @@ RULES: Sequence[tuple[Said, Callable[[int, int], Form]]] = (
 
 def by_shape(form: Form, shape: Shape) -> list[int]:
     """The numbers of the rules that give this distribution at this shape."""
-    if len(shape) < 2:
+    if len(shape) < 2 or not form.by_shape:
         return []
     i, o = fans(shape)
     return [k for k, (_, rule) in enumerate(RULES) if rule(i, o).close(form)]
@@ -143,8 +145,7 @@ def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_fl
 @dataclass(frozen=True, slots=True)
 class Change:
     """A parameter that begins otherwise than its layer would have it. `layer` is the native layer's class, ""
-    for a parameter of a class of ours; `leaf` its name there; `init` its function; `variants` is the same
-    parameter in each of the program's variants, None where it begins as its layer would have it."""
+    for a parameter of a class of ours; `leaf` its name there; `init` its function; `rule` the spec's pattern."""
 
     path: str
     layer: str
@@ -152,23 +153,11 @@ class Change:
     shape: Shape
     form: Form | None
     init: str
-    variants: tuple[Change | None, ...] = ()
+    rule: str = ""
 
     def by_shape(self) -> list[int]:
-        """The numbers of the rules that give its distribution, here and in the variants."""
-        kept = list(range(len(RULES)))
-        for each in (self, *self.variants):
-            fitting = by_shape(each.form, each.shape) if each is not None and each.form is not None else []
-            kept = [k for k in kept if k in fitting]
-        return kept
-
-    @property
-    def varies(self) -> bool:
-        return any(each is None or not close_forms(each.form, self.form) for each in self.variants)
-
-    def inits(self) -> tuple[str, ...]:
-        """Its function here and in the variants."""
-        return (self.init, *(each.init if each is not None else "" for each in self.variants))
+        """The numbers of the rules that give its distribution."""
+        return by_shape(self.form, self.shape) if self.form is not None else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,26 +170,18 @@ class Rule:
     leaf: str = ""
     condition: str = ""
     optional: bool = False
-    copied: tuple[str, ...] = ()
-    """The functions that give the value where no distribution does, of the program and its variants."""
+    copied: str = ""
+    """The function that gives the value where no distribution does."""
 
 
-Term = Callable[[tuple[float, ...]], Expr]
-"""How a number is said that has these values in the program and its variants."""
-
-
-def rules(
-    changes: Sequence[Change],
-    everything: Sequence[tuple[str, str, str]],
-    term: Term = lambda values: Num(values[0]),
-) -> list[Rule]:
+def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]]) -> list[Rule]:
     """The rules for `changes`; `everything` lists (path, layer, leaf) of all parameters and buffers."""
     made: list[Rule] = []
     names = [path for path, _, _ in everything]
     kinds = Counter((layer, leaf) for _, layer, leaf in everything)
     for key in dict.fromkeys((each.layer, each.leaf) for each in changes):
         group = [each for each in changes if (each.layer, each.leaf) == key]
-        described = _described(group, term)
+        described = _described(group)
         main = _main(described, kinds[key]) if key[0] else None
         if main is not None:
             # A convolution's bias may be None, as far as a type checker knows.
@@ -209,13 +190,8 @@ def rules(
             made.append(Rule(described[main][0], key[0], key[1], optional=optional))
         for text, (what, members) in described.items():
             if text != main:
-                made.append(
-                    Rule(
-                        what,
-                        condition=_condition([each.path for each in members], names),
-                        copied=members[0].inits() if not what.function else (),
-                    )
-                )
+                condition = _condition(members, names)
+                made.append(Rule(what, condition=condition, copied="" if what.function else members[0].init))
     return [each for each in made if each.layer] + [each for each in made if not each.layer]
 
 
@@ -228,7 +204,7 @@ def _lacks(everything: Iterable[tuple[str, str, str]], layer: str, leaf: str) ->
     yield from (leaf not in names for names in owners.values())
 
 
-def _described(group: Sequence[Change], term: Term) -> dict[str, tuple[Said, list[Change]]]:
+def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
     """The changes by what is said about them: one rule by shape where several distributions need it."""
     several = len({each.form for each in group}) > 1
     for k, (what, _) in enumerate(RULES):
@@ -236,35 +212,20 @@ def _described(group: Sequence[Change], term: Term) -> dict[str, tuple[Said, lis
             return {f"rule {k}": (what, list(group))}
     found: dict[str, tuple[Said, list[Change]]] = {}
     for each in group:
-        what = _said_change(each, term)
+        what = _said_change(each)
         key = f"{what}{each.init if each.form is None else ''}"
         found.setdefault(key, (what, []))[1].append(each)
     return found
 
 
-def _said_change(change: Change, term: Term) -> Said:
+def _said_change(change: Change) -> Said:
     if change.form is None:
         return Said("")
     ruled = change.by_shape()
-    if ruled and (change.varies or not is_round(change.form)):
+    if ruled and not is_round(change.form):
         return RULES[ruled[0]][0]
     here = said(change.form)
-    forms = [each.form if each is not None else None for each in change.variants]
-    everywhere = [said(form) if form is not None else Said("") for form in forms]
-    if not change.varies:
-        return here
-    rows = [
-        [node for arg in each.args for node in walk(arg) if isinstance(node, Num)]
-        for each in (here, *everywhere)
-    ]
-    if len({(each.function, len(row)) for each, row in zip((here, *everywhere), rows, strict=True)}) > 1:
-        term(tuple(float(i) for i in range(len(rows))))  # nothing that holds for all
-        return here
-    terms = iter([term(tuple(float(node.value) for node in nodes)) for nodes in zip(*rows, strict=True)])
-    args = tuple(
-        transform(arg, lambda node: next(terms) if isinstance(node, Num) else node) for arg in here.args
-    )
-    return Said(here.function, args)
+    return Said(here.function, tuple(map(numbered, here.args)))
 
 
 def _main(described: Mapping[str, tuple[Said, list[Change]]], total: int) -> str | None:
@@ -275,9 +236,20 @@ def _main(described: Mapping[str, tuple[Said, list[Change]]], total: int) -> str
     return max(described, key=lambda key: len(described[key][1]))
 
 
-def _condition(paths: Sequence[str], everything: Sequence[str]) -> str:
-    """A condition on `name` that holds for just these paths."""
+def _condition(members: Sequence[Change], everything: Sequence[str]) -> str:
+    """A condition on `name` that holds for just these parameters, at other settings as well: it says the spec's rule."""
+    paths = [each.path for each in members]
     wanted = set(paths)
+    exact = {each.rule for each in members if "*" not in each.rule}
+    if all(each.rule for each in members) and len(exact) == len({each.rule for each in members}):
+        return f"name == {quoted(paths[0])}" if len(wanted) == 1 else f"name in {_set(paths)}"
+    anchored = [_anchored(rule) for rule in dict.fromkeys(each.rule for each in members if each.rule)]
+    if (
+        len(anchored) == 1
+        and anchored[0]
+        and {path for path in everything if _fits(path, *anchored[0])} == wanted
+    ):
+        return _both_ends(*anchored[0])
     for count in range(1, 5):
         suffixes = list(dict.fromkeys(".".join(path.split(".")[-count:]) for path in paths))
         if len(suffixes) > 3:
@@ -295,7 +267,27 @@ def _condition(paths: Sequence[str], everything: Sequence[str]) -> str:
         (leaf,) = last
         if {path for path in everything if path.startswith(prefix) and path.endswith(f".{leaf}")} == wanted:
             return f"name.startswith({quoted(prefix)}) and name.endswith({quoted('.' + leaf)})"
-    return f"name in {{{', '.join(map(quoted, paths))}}}"
+    return f"name in {_set(paths)}"
+
+
+def _set(paths: Sequence[str]) -> str:
+    return f"{{{', '.join(map(quoted, paths))}}}"
+
+
+def _anchored(rule: str) -> tuple[str, str] | None:
+    """What a pattern's paths begin and end with: `h.` and `.c_proj.weight` for `h.*.*.c_proj.weight`."""
+    first, last = rule.find("*"), rule.rfind("*")
+    return (rule[:first], rule[last + 1 :]) if first >= 0 else None
+
+
+def _fits(path: str, prefix: str, suffix: str) -> bool:
+    return path.startswith(prefix) and path.endswith(suffix)
+
+
+def _both_ends(prefix: str, suffix: str) -> str:
+    parts = [f"name.startswith({quoted(prefix)})"] if prefix else []
+    parts += [f"name.endswith({quoted(suffix)})"] if suffix else []
+    return " and ".join(parts) or "True"
 
 
 def _common_suffix(paths: Sequence[str]) -> str:

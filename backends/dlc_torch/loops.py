@@ -145,7 +145,7 @@ class Looping:
         node = find(self.root, labels)
         made = self.classes.get(node.function) if node is not None else None
         if made is not None:
-            return plain(snake(made.unit.function.source), rows.RESERVED)
+            return plain(snake(made.function.source), rows.RESERVED)
         label = next(
             (each for each in reversed(labels) if not has_index(each) and not each.isdigit()), "part"
         )

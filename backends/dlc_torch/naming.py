@@ -27,7 +27,7 @@ def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
         forms.setdefault(_base(each, initials), []).append(each)
     taken = set(TAKEN)
     for base, group in forms.items():
-        plain = min(group, key=lambda each: (-len(each.instances), len(_labels(each))))
+        plain = min(group, key=lambda each: len(_labels(each)))
         for each in group:
             each.name = _free(base, "" if each is plain else each, plain, group, taken)
             taken.add(each.name)
@@ -38,7 +38,7 @@ def _free(base: str, made: Class | str, plain: Class, group: Sequence[Class], ta
     if isinstance(made, str):
         return unique(base, taken)
     name = base
-    is_class = made.unit.is_class
+    is_class = made.is_class
     for part in _differences(made, plain, group):
         name = f"{name}{part}" if is_class else f"{name}_{snake(part)}"
         if name not in taken:
@@ -50,10 +50,10 @@ def _free(base: str, made: Class | str, plain: Class, group: Sequence[Class], ta
 
 
 def _base(made: Class, initials: Mapping[str, str]) -> str:
-    function = made.unit.function
+    function = made.function
     if function.kind == "init":
         return identifier(f"initial_{initials.get(function.name, 'value').rpartition('.')[2]}")
-    if not made.unit.is_class:
+    if not made.is_class:
         return identifier(function.source.strip("_"), "function")
     name = identifier(camel(function.source) if function.library else function.source, "Module")
     return name if name not in TAKEN else f"{name}_"
@@ -61,9 +61,9 @@ def _base(made: Class, initials: Mapping[str, str]) -> str:
 
 def _labels(made: Class) -> list[str]:
     """The first parts of a class's paths, and its inputs."""
-    function = made.unit.function
+    function = made.function
     return [
-        *(node.label for node in made.unit.root.items.values()),
+        *(node.label for node in made.root.items.values()),
         *(value.name for value in function.inputs),
     ]
 
@@ -81,8 +81,8 @@ def _differences(made: Class, plain: Class, group: Sequence[Class]) -> Iterator[
 
 def _static_difference(made: Class, group: Sequence[Class]) -> str:
     """A static argument that all members of the form share and no other form has."""
-    statics = [dict(unit.function.static) for unit in made.instances]
-    others = [dict(unit.function.static) for each in group if each is not made for unit in each.instances]
+    statics = [dict(made.function.static)]
+    others = [dict(each.function.static) for each in group if each is not made]
     if not others:
         return ""
     for name, value in statics[0].items():
@@ -95,15 +95,11 @@ def _static_difference(made: Class, group: Sequence[Class]) -> str:
             return camel(name) if value else f"Without{camel(name)}"
         if isinstance(value, str):
             return camel(value) or camel(name)
-        if isinstance(value, int) and len({each.get(name) for each in others}) == 1:
-            # Where a variant has another number, it is an argument.
-            open_ = any(dict(unit.function.static).get(name) != value for unit in made.members)
-            return camel(name) if open_ else f"{camel(name)}{value}"
     return ""
 
 
 def _op_difference(made: Class, plain: Class) -> str:
-    mine, theirs = (Counter(_steps(each.unit.function)) for each in (made, plain))
+    mine, theirs = (Counter(_steps(each.function)) for each in (made, plain))
     extra, missing = list(mine - theirs), list(theirs - mine)
     if extra or missing:
         return f"With{camel(extra[0])}" if extra else f"Without{camel(missing[0])}"

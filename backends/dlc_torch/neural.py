@@ -24,7 +24,7 @@ ONE = Num(1)
 def pairs(op: Op, name: str = "padding") -> Pairs:
     value = op.attr(name)
     assert isinstance(value, tuple)
-    return tuple((int(str(pair[0])), int(str(pair[1]))) for pair in value if isinstance(pair, tuple))
+    return tuple(pair for pair in value if isinstance(pair, tuple))  # type: ignore[misc]
 
 
 def even(padding: Pairs) -> bool:
@@ -194,14 +194,14 @@ def embedding(f: Function) -> Expr:
 def convolution(f: Function) -> Expr:
     op = inner(f, "conv")
     padding = pairs(op)
-    out, per_group, *kernel = _axes(f, "weight")
+    out, _, *kernel = _axes(f, "weight")
     groups = op.attr("groups")
     assert isinstance(groups, int)
     own = padding if even(padding) else tuple((0, 0) for _ in padding)
     return Call(
         Word(f"nn.Conv{len(kernel)}d"),
         (
-            size(per_group * groups, "in_channels"),
+            _channels(f),
             size(out, "out_channels"),
             Keyword("kernel_size", per_axis(kernel, "kernel_size")),
             *geometry(op, own),
@@ -210,12 +210,17 @@ def convolution(f: Function) -> Expr:
     )
 
 
+def _channels(f: Function) -> Expr:
+    """The channels that come in."""
+    return size(f.inputs[0].type.axes[1], "in_channels")
+
+
 def transposed_convolution(f: Function) -> Expr | None:
     op = inner(f, "conv_transpose")
     padding = pairs(op)
     if not even(padding):
         return None
-    channels, per_group, *kernel = _axes(f, "weight")
+    _, per_group, *kernel = _axes(f, "weight")
     groups = op.attr("groups")
     assert isinstance(groups, int)
     keywords = geometry(op, padding)
@@ -225,7 +230,7 @@ def transposed_convolution(f: Function) -> Expr | None:
     return Call(
         Word(f"nn.ConvTranspose{len(kernel)}d"),
         (
-            size(channels, "in_channels"),
+            _channels(f),
             size(per_group * groups, "out_channels"),
             Keyword("kernel_size", per_axis(kernel, "kernel_size")),
             *keywords,

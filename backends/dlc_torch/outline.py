@@ -20,6 +20,8 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
 from dlc.types.dims import Dim
+from dlc.types.terms import rooted
+from dlc.types.traced import Term
 
 # What a body makes again for itself rather than to be passed it.
 COPIED = frozenset({"const", "size"})
@@ -56,9 +58,14 @@ class _Outliner:
         region = op.region
         assert region is not None
         prefix = _prefix(region.body)
-        if prefix is None or any(param.name.startswith(split(prefix)[0]) for param in self.function.params):
+        parts = Loop.of(op)
+        if (
+            prefix is None
+            or not isinstance(parts.count, int)
+            or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
+        ):
             return op
-        turns = _numbers(op)
+        turns = (parts.count, int(str(parts.start)), parts.step)
         own = [each for each in self.children if each.path.startswith(f"{prefix}.") and _turns(each) == turns]
         made = self._function(region, prefix, own)
         if made is None:
@@ -94,6 +101,8 @@ class _Outliner:
             children=tuple(Child(each.path[len(prefix) + 1 :], each.function) for each in own),
             static=self.function.static,
             training=self.function.training,
+            settings=tuple(replace(each, default=None) for each in self.function.settings),
+            sizes=self.function.sizes,
         )
         return made if own and _sizes(made.body) <= set(readable(made)) else None
 
@@ -114,7 +123,20 @@ class _Outliner:
             taken.add(outputs[-1].name)
         dims = tuple((name, Dim.symbol(name)) for name in made.dims)
         inputs = (*(arg.name for arg in region.args), *passed)
-        call = Op("call", inputs, tuple(outputs), (), callee=made.name, path=prefix, dims=dims)
+        given = tuple((each.name, Term("param", (each.name,))) for each in made.settings)
+        known = tuple((name, Dim.of(rooted(name, value))) for name, value in made.sizes)
+        call = Op(
+            "call",
+            inputs,
+            tuple(outputs),
+            (),
+            callee=made.name,
+            path=prefix,
+            dims=dims,
+            given=given,
+            names=tuple(value.name for value in made.inputs),
+            known=known,
+        )
         return Region(region.args, (call,), tuple(value.name for value in outputs))
 
 

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlc.emit.body import Body, Lines, shapes_text, with_words
+from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout
+from dlc.emit.merge import negated
 from dlc.emit.names import identifier, unique
-from dlc.emit.python import docstring, number
-from dlc.emit.statements import Draft, Loop, Stmt
+from dlc.emit.origins import expression
+from dlc.emit.python import docstring, quoted
+from dlc.emit.statements import Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
     Arg,
     At,
+    Binary,
     Call,
+    Conditional,
+    Dot,
     Expr,
     Heavy,
     Keyword,
     Num,
     Path,
+    Ref,
     Word,
     text,
     transform,
@@ -28,13 +35,16 @@ from dlc.emit.tree import (
 )
 from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
-from dlc_torch.classes import Class, Unit
+from dlc.types.dims import Dim
+from dlc.types.terms import names
+from dlc.types.traced import Term
+from dlc_torch.classes import Class
 from dlc_torch.drafter import Device, Training
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.structure import Node, find, is_attribute, method_name, reach
+from dlc_torch.structure import Init, Node, find, is_attribute, method_name, reach
 
 
 class Statements(Writer):
@@ -43,6 +53,9 @@ class Statements(Writer):
     def leaf(self, node: Expr) -> Expr:
         return Word(f"{self.inputs[0]}.device") if isinstance(node, Device) else super().leaf(node)
 
+    def text(self, expr: Expr) -> str:
+        return super().text(transform(expr, _compared))
+
     def store(self, path: Expr, value: Expr) -> None:
         if isinstance(path, Call):  # self.get_buffer("a.b.mean")
             where = text(path.args[0])[1:-1].rpartition(".")
@@ -50,6 +63,14 @@ class Statements(Writer):
             self.line(f'{owner}.register_buffer("{where[2]}", {self.text(value)})')
         else:
             super().store(path, value)
+
+
+def _compared(node: Expr) -> Expr:
+    """`mask.ne(0)[:, None]`: type checkers take a comparison for what may be a bool."""
+    match node:
+        case At(Binary("!=" | "==" as operator, left, right), items):
+            return At(Call(Dot(left, "ne" if operator == "!=" else "eq"), (right,)), items)
+    return node
 
 
 @dataclass
@@ -64,8 +85,11 @@ class Source:
     init_weights: InitWeights | None = None
     final: Lines = field(default_factory=list)
 
+    defaults: bool = True
+    """Whether a model's defaults are written out: without, the same source comes from other settings."""
+
     def write(self, made: Class) -> Lines:
-        return self._class(made) if made.unit.is_class else self._function(made)
+        return self._class(made) if made.is_class else self._function(made)
 
     def native(self, name: str) -> bool:
         return native_layer(self.functions[name]) is not None
@@ -73,7 +97,7 @@ class Source:
     # --- classes --------------------------------------------------------------------------------------------
 
     def _class(self, made: Class) -> Lines:
-        unit = made.unit
+        unit = made
         parent = "nn.Module" if unit.layers is None else "nn.Sequential"
         doc = _doc(unit.function, 1)
         lines = [f"class {made.name}({parent}):", *doc, *([""] if doc else [])]
@@ -97,8 +121,9 @@ class Source:
         return ["", *self.init_weights.lines(lambda expr: _made(with_words(expr, names)))]
 
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
-        lines = layout(f"def __init__({', '.join(['self', *_signature(made, is_main)])}) -> None:", 1)
-        inner = ", ".join(text(_made(layer)) for layer in layers)
+        lines = layout(f"def __init__({', '.join(['self', *self._signature(made)])}) -> None:", 1)
+        lines += self._asked(made)
+        inner = ", ".join(text(_plain(_made(layer))) for layer in layers)
         lines += layout(f"super().__init__({inner})", 2)
         attributes = self._attributes(made, [], is_main)
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
@@ -108,7 +133,14 @@ class Source:
 
     def _prepared(self, made: Class, draft: Draft) -> Draft:
         """The draft with its loops over what the class holds."""
-        return replace(draft, body=tuple(self._looped(stmt, made.unit.root) for stmt in draft.body))
+        chosen = _chosen(made.inits)
+        alone = {when: each for when, each in chosen.items() if opposite(when) not in chosen}
+        parts = {when: inits[0].label for when, inits in alone.items() if _is_optional(inits)}
+
+        def change(stmt: Stmt) -> Stmt:
+            return self._looped(_where_present(stmt, parts), made.root)
+
+        return replace(draft, body=_within(draft.body, change))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
@@ -118,22 +150,63 @@ class Source:
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
                 read.setdefault(node.name)
-        labels = {node.label for node in made.unit.root.items.values()}
-        taken = labels | {method_name(draft.function.entry) for draft in made.unit.drafts}
-        return {name: _attribute(name, taken) for name in made.solution.arguments if name in read}
+        labels = {node.label for node in made.root.items.values()}
+        taken = labels | {method_name(draft.function.entry) for draft in made.drafts}
+        return {each.name: _attribute(each.name, taken) for each in made.arguments if each.name in read}
 
     def _constructor(self, made: Class, attributes: Mapping[str, str], is_main: bool) -> Lines:
-        signature = ", ".join(["self", *_signature(made, is_main)])
+        signature = ", ".join(["self", *self._signature(made)])
         lines = [*layout(f"def __init__({signature}) -> None:", 1), f"{INDENT * 2}super().__init__()"]
+        lines += self._asked(made)
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
-        for init in made.unit.inits:
-            expr = text(_made(init.expr))
-            target = init.label if init.local else f"self.{init.label}"
-            lines += layout(f"{target} = {expr}" if init.label else expr, 2)
+        lines += _made_parts(made.inits)
         if is_main:
             lines += [INDENT * 2 + line for line in self.final]
             if self.init_weights is not None:
                 lines.append(f"{INDENT * 2}self.init_weights()")
+        return lines
+
+    def _signature(self, made: Class) -> list[str]:
+        defaults = self.defaults or self.entry not in made.names
+        return [each.signature(defaults) for each in made.arguments]
+
+    def _asked(self, made: Class) -> Lines:
+        """What the spec asks of the arguments, and defaults that are computed."""
+        lines: Lines = []
+        for each in made.arguments:
+            if each.computed is not None:
+                value = text(_plain(each.computed))
+                lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
+        lines += self._lengths(made)
+        for condition in (*made.function.requires, *_settled_ones(made)):
+            asked = _plain(expression(condition))
+            message = quoted(f"{text(asked)} must hold")
+            lines += [
+                f"{INDENT * 2}if {text(opposite(asked))}:",
+                *layout(f"raise ValueError({message})", 3),
+            ]
+        return lines
+
+    def _lengths(self, made: Class) -> Lines:
+        """Lists that the class takes apart have the length that it takes them apart to."""
+        lines: Lines = []
+        read = {node.base for expr in made.expressions() for node in walk(expr) if isinstance(node, At)}
+        static = dict(made.function.static)
+        for each in made.arguments:
+            value = static.get(each.spec)
+            if not isinstance(value, tuple) or Arg(each.name) not in read:
+                continue
+            lengths = [len(item) if isinstance(item, tuple) else 0 for item in value]
+            found, wanted = (
+                (f"[len(each) for each in {each.name}]", lengths)
+                if any(lengths)
+                else (f"len({each.name})", len(value))
+            )
+            message = f"{each.name} must have {'lengths' if any(lengths) else 'length'} {wanted}"
+            lines += [
+                f"{INDENT * 2}if {found} != {wanted}:",
+                *layout(f"raise ValueError({quoted(message)})", 3),
+            ]
         return lines
 
     # --- methods and functions ------------------------------------------------------------------------------
@@ -142,26 +215,26 @@ class Source:
         leaves: dict[type[Expr], str] = {Training: "self.training"}
         if not draft.inputs:
             leaves[Device] = "next(self.parameters()).device"
-        draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made.unit), leaves))
+        draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made), leaves))
         words = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
         return self._def(Body(draft, DIALECT, 2, self._names(), words, Statements), name, ["self"], doc)
 
     def _function(self, made: Class) -> Lines:
-        draft = made.unit.drafts[0]
+        draft = made.drafts[0]
         leaves: dict[type[Expr], str] = {Training: "training"}
         if not draft.inputs:
             leaves[Device] = "device"
         draft = draft.rewritten(lambda expr: _settled(expr, leaves))
-        taken = self._names() | set(made.solution.arguments)
+        taken = self._names() | {each.name for each in made.arguments}
         body = Body(draft, DIALECT, 1, taken, writer=Statements)
         needs = sorted(draft.needs, key=lambda need: (need == "device", need))
         more = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
         if draft.function.name == self.entry:  # nothing else calls it
             more = [f"{each} = False" if each == "training: bool" else each for each in more]
         doc = _doc(draft.function, 1)
-        return self._def(body, made.name, [], doc, [*_signature(made, False), *more])
+        return self._def(body, made.name, [], doc, [*self._signature(made), *more])
 
     def _names(self) -> set[str]:
         return {each.name for each in self.classes.values()}
@@ -169,9 +242,8 @@ class Source:
     def _def(self, body: Body, name: str, first: list[str], doc: Lines, more: Sequence[str] = ()) -> Lines:
         """A `def` with its body."""
         draft, indent = body.draft, body.writer.indent
-        signature = ", ".join([*first, *(f"{each}: Tensor" for each in body.inputs), *more])
-        several = ", ".join(["Tensor"] * len(draft.results))
-        result = several if len(draft.results) == 1 else f"tuple[{several}]"
+        signature = ", ".join([*first, *_tensors(draft, body.inputs), *more])
+        result = _result_type(body)
         note = shapes_text(draft, body.inputs)
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
         if note and not lines[-1].endswith(note):
@@ -180,7 +252,7 @@ class Source:
 
     # --- paths ----------------------------------------------------------------------------------------------
 
-    def _reached(self, expr: Expr, unit: Unit) -> Expr:
+    def _reached(self, expr: Expr, unit: Class) -> Expr:
         root = unit.root
 
         def change(node: Expr) -> Expr:
@@ -229,13 +301,130 @@ def _attribute(name: str, taken: Iterable[str]) -> str:
     return unique(f"n_{name}", taken)
 
 
-def _signature(made: Class, is_main: bool) -> list[str]:
-    """The constructor's arguments with their types; a model's have defaults, which are the spec's."""
-    found: list[str] = []
-    for name, values in made.solution.arguments.items():
-        kind = "float" if any(isinstance(value, float) for value in values) else "int"
-        default = values[0] if is_main else made.solution.default(name)
-        found.append(f"{name}: {kind}" + (f" = {number(default)}" if default is not None else ""))
+def _plain(expr: Expr) -> Expr:
+    """The expression as the constructor has it, where arguments are names."""
+    return transform(expr, lambda node: Word(node.name) if isinstance(node, Arg) else node)
+
+
+def _made_parts(inits: Sequence[Init]) -> Lines:
+    """The statements of the constructor that make the parts. Those that there are at some arguments only stand behind an `if`; a
+    single one that something else takes no place of is None otherwise."""
+    lines: Lines = []
+    chosen = _chosen(inits)
+    done: set[Expr] = set()
+    for init in inits:
+        if init.when is None:
+            lines += _made_part(init, 2)
+        elif init.when not in done:
+            other = opposite(init.when)
+            done |= {init.when, other}
+            group, others = chosen[init.when], chosen.get(other, [])
+            if _is_optional(group) and not others:
+                expr = Conditional(_plain(init.when), _plain(_made(init.expr)), Word("None"))
+                lines += layout(f"self.{init.label} = {text(expr)}", 2)
+                continue
+            lines += layout(f"if {text(_plain(init.when))}:", 2)
+            lines += [line for each in group for line in _made_part(each, 3)]
+            if others:
+                lines.append(f"{INDENT * 2}else:")
+                lines += [line for each in others for line in _made_part(each, 3)]
+    return lines
+
+
+def _chosen(inits: Sequence[Init]) -> dict[Expr, list[Init]]:
+    """The parts that there are at some arguments only, by the condition."""
+    found: dict[Expr, list[Init]] = {}
+    for init in inits:
+        if init.when is not None:
+            found.setdefault(init.when, []).append(init)
+    return found
+
+
+def _is_optional(group: Sequence[Init]) -> bool:
+    return len(group) == 1 and bool(group[0].label) and not group[0].local
+
+
+def _made_part(init: Init, indent: int) -> Lines:
+    """A statement of the constructor."""
+    expr = _plain(_made(init.expr))
+    target = init.label if init.local else f"self.{init.label}"
+    return layout(f"{target} = {text(expr)}" if init.label else text(expr), indent)
+
+
+def _settled_ones(made: Class) -> Iterator[Term]:
+    """What the spec decides on the arguments and the class does not, since it came out one way: at arguments where it would come
+    out otherwise the spec says another network."""
+    own = {each.spec for each in made.arguments}
+    seen = set(made.function.requires)
+    for each in made.function.decisions:
+        asked = each.condition if each.answer else negated(each.condition)
+        dims = [part for part in asked.parts() if isinstance(part, Dim)]
+        read = names(asked).union(*(names(dim) for dim in dims))
+        known = not any(asked.holds(op) for op in ("training", "input", "turn", "name"))
+        if known and read and read <= own and asked not in seen:
+            seen.add(asked)
+            yield asked
+
+
+def _where_present(stmt: Stmt, parts: Mapping[Expr, str]) -> Stmt:
+    """A choice on what decides whether there is a part asks for that: `if self.downsample is not None`."""
+    label = parts.get(stmt.condition, "") if isinstance(stmt, If) else ""
+    held = (
+        (node.path for expr in expressions([stmt]) for node in walk(expr) if isinstance(node, Path))
+        if label
+        else ()
+    )
+    if (
+        not isinstance(stmt, If)
+        or not is_attribute(label)
+        or not any(path.split(".")[0] == label for path in held)
+    ):
+        return stmt
+    return replace(stmt, condition=Binary("is not", Word(f"self.{label}"), Word("None")))
+
+
+def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt, ...]:
+    """The statements changed, those inside choices too."""
+    done = []
+    for stmt in body:
+        if isinstance(stmt, If):
+            stmt = replace(stmt, then=_within(stmt.then, change), otherwise=_within(stmt.otherwise, change))
+        done.append(change(stmt))
+    return tuple(done)
+
+
+def _tensors(draft: Draft, names: Sequence[str]) -> list[str]:
+    """The inputs of a method with their types; those that may be left out behind the others have None as default."""
+    optional = [value.name in draft.function.optional for value in draft.function.inputs]
+    found = []
+    for i, name in enumerate(names):
+        default = " = None" if all(optional[i:]) else ""
+        found.append(f"{name}: Tensor | None{default}" if optional[i] else f"{name}: Tensor")
+    return found
+
+
+def _result_type(body: Body) -> str:
+    absent = _absent(body.body) if body.extra is None else set()
+    each = [
+        "Tensor | None" if isinstance(each, Ref) and each.value in absent else "Tensor"
+        for each in body.results
+    ]
+    whole = each[0] if len(each) == 1 else f"tuple[{', '.join(each)}]"
+    if body.extra is None:
+        return whole
+    usual = ["Tensor" for _ in body.usual]
+    alone = usual[0] if len(usual) == 1 else f"tuple[{', '.join(usual)}]"
+    return f"{alone} | {whole}"
+
+
+def _absent(body: Iterable[Stmt]) -> set[str]:
+    """The values that may not be there."""
+    found: set[str] = set()
+    for stmt in body:
+        if isinstance(stmt, If):
+            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
+            found |= {target.name for target, a, b in sides if a is None or b is None}
+            found |= _absent(stmt.then) | _absent(stmt.otherwise)
     return found
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word
+from dlc.emit.origins import expression
+from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
 from dlc.ir.index import INDEX, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
+from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
 TAKEN = frozenset(
@@ -110,6 +112,10 @@ class Node:
     turns: tuple[int, int, int] | None = None
     items: dict[str, Node] = field(default_factory=dict)
     layers: tuple[Expr, ...] | None = None
+    made: Expr = field(default_factory=lambda: Word(""))
+    """The constructor of the instance."""
+    when: Term | None = None
+    """The condition on static parameters under which it is there."""
 
     @property
     def is_container(self) -> bool:
@@ -150,14 +156,20 @@ def turns_of(turns: tuple[int, int, int]) -> list[int]:
     return [start + step * turn for turn in range(count)]
 
 
-def tree(children: Iterable[Child], params: Iterable[tuple[Param, tuple[int, int, int] | None]]) -> Node:
-    """The tree of a class's paths."""
+def tree(
+    children: Iterable[Child],
+    params: Iterable[tuple[Param, tuple[int, int, int] | None]],
+    made: Callable[[Child], Expr] = lambda child: Word(""),
+) -> Node:
+    """The tree of a class's paths; `made` says an instance."""
     root = Node()
     for param, turns in params:
-        _place(root, param.name, turns).param = param
+        node = _place(root, param.name, turns)
+        node.param, node.when = param, param.when
     for child in children:
         node = _place(root, child.path, (child.count, child.start, child.step) if child.count else None)
-        node.function = node.function or child.function
+        if not node.function:
+            node.function, node.made, node.when = child.function, made(child), child.when
     return root
 
 
@@ -211,19 +223,20 @@ class Init:
     expr: Expr
     annotation: str = ""
     local: bool = False
+    when: Expr | None = None
+    """The condition under which there is such a part; else the attribute is None."""
 
 
 @dataclass
 class Builder:
-    """Writes the constructor of a class. `instance` says an instance of a function, `tensor` a parameter's or
-    buffer's initial tensor."""
+    """Writes the constructor of a class. `tensor` says a parameter's or buffer's initial tensor."""
 
-    instance: Callable[[str], Expr]
     tensor: Callable[[Param], Expr]
 
     def statements(self, root: Node) -> Iterator[Init]:
         for node in root.items.values():
-            yield from self._top(node)
+            for init in self._top(node):
+                yield init if node.when is None else replace(init, when=expression(node.when))
 
     def _top(self, node: Node) -> Iterator[Init]:
         if node.param is not None:
@@ -245,7 +258,7 @@ class Builder:
         assert node.turns is not None
         for index in turns_of(node.turns):
             label = INDEX.sub(str(index), node.label)
-            made = self._made(Node(label, node.function, node.param, None, node.items, node.layers))
+            made = self._made(replace(node, label=label, turns=None))
             yield (
                 Init(label, made)
                 if is_attribute(label)
@@ -267,7 +280,7 @@ class Builder:
     def _made(self, node: Node) -> Expr:
         """The expression that makes an instance or a container."""
         if node.function:
-            return self.instance(node.function)
+            return node.made
         if node.param is not None:
             return parameter(node.param, self.tensor(node.param))
         match node.kind:
@@ -296,7 +309,8 @@ class Builder:
         assert nodes[0].turns is not None
         count, _, step = nodes[0].turns
         if step == 1:
-            return Gen(self._made(nodes[0]), "_", Call(Word("range"), (Num(count, "count"),)))
+            made_each = self._made(nodes[0])
+            return Gen(made_each, variable(made_each), Call(Word("range"), (Num(count, "count"),)))
         made = Seq(tuple(map(self._made, nodes)), "()")
         turns = Call(Word("range"), (Word("0"), Num(count * step, "count"), Word(str(step))))
         return Gen(Word("layer"), "_", turns, made)
@@ -339,6 +353,18 @@ class Builder:
                 yield from self._late(each, looked_up(base, [each.label]))
             elif not each.turns:
                 yield from self._late(each, _element(base, node, each.label))
+
+
+def variable(made: Expr) -> str:
+    """The variable of a loop that makes instances: the spec's where it is read."""
+    terms = (term for node in walk(made) if (op := getattr(node, "op", None)) for _, term in op.given)
+    found = [
+        each.args[0]
+        for term in terms
+        for each in term.parts()
+        if isinstance(each, Term) and each.op == "each"
+    ]
+    return found[0] if found else "_"
 
 
 def _element(base: Expr, node: Node, label: str) -> Expr:

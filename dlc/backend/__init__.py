@@ -1,6 +1,6 @@
 """The door for backends: the one contract, what is handed through it, and finding those that are installed."""
 
-from dlc.backend.artifact import Artifact, EmitOptions, Runnable, no_variants
+from dlc.backend.artifact import Artifact, EmitOptions, Family, Runnable
 from dlc.backend.contract import Ability, Backend
 from dlc.backend.installed import GROUP, every, find, names
 from dlc.backend.trainer import Batch, Recipe, Setup, Trainer, no_device
@@ -12,6 +12,7 @@ __all__ = [
     "Backend",
     "Batch",
     "EmitOptions",
+    "Family",
     "Recipe",
     "Runnable",
     "Setup",
@@ -20,5 +21,4 @@ __all__ = [
     "find",
     "names",
     "no_device",
-    "no_variants",
 ]

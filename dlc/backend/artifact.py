@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,8 +16,25 @@ if TYPE_CHECKING:
     from dlc.ir.nodes import Program
 
 
-def no_variants(names: tuple[str, ...]) -> Program | None:
-    return None
+class Family(Protocol):
+    """A model for source that is used at other settings too: see `dlc/runtime/family.py`."""
+
+    def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
+        """The programs of the model, in training and not, with and without optional inputs; its own first. Static parameters
+        that are `fixed` are plain numbers in them, all others remembered expressions."""
+        ...
+
+    @property
+    def brief(self) -> Family:
+        """The same in one mode."""
+        ...
+
+    def others(
+        self, fixed: frozenset[str], *, each: bool = False
+    ) -> Iterable[tuple[tuple[str, ...], Family]]:
+        """The model at other settings, with the names of the parameters that were changed: all numbers at once, or each
+        by itself; but none of those that are `fixed`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +45,9 @@ class EmitOptions:
     program was prepared with; `precision` is what `float` means ("f32", "bf16", "f16", "f64"); `target` is for backends
     that compile, one of their own `targets`; `training` asks for what training needs besides (losses, buffer updates);
     `functions` keeps modules as functions of the file, for formats that have them and are written flat otherwise; `header`
-    are lines of a comment for emitted source (digest of the spec, version of dlc). `vary` gives the same model
-    with other values of the static parameters named, or None, to a backend whose source takes static parameters as
-    arguments: which number stands for which parameter is seen from what changes."""
+    are lines of a comment for emitted source (digest of the spec, version of dlc). `family` gives the same model in other
+    modes and at other settings, to a backend whose source takes static parameters as arguments; None where nobody
+    will read it."""
 
     name: str = "model"
     optimize: int = 1
@@ -39,7 +56,7 @@ class EmitOptions:
     training: bool = False
     functions: bool = False
     header: tuple[str, ...] = ()
-    vary: Callable[[tuple[str, ...]], Program | None] = no_variants
+    family: Family | None = None
 
 
 @dataclass(frozen=True, slots=True)

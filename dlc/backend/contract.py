@@ -57,7 +57,7 @@ class Backend(ABC):
     targets: tuple[str, ...] = ()
     """What it can compile for, the default first. A target may have options behind it."""
     parametric: bool = False
-    """Whether its source takes static parameters as arguments: it is given `EmitOptions.vary` then."""
+    """Whether its source takes static parameters as arguments: it is given `EmitOptions.family` then."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     gaps: Mapping[str, Gap] = MappingProxyType({})

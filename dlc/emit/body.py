@@ -11,8 +11,8 @@ from dlc.emit.layout import layout
 from dlc.emit.names import Variables, base, identifier, plain, unique
 from dlc.emit.nesting import Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
-from dlc.emit.statements import Draft, Loop, Stmt
-from dlc.emit.tree import Arg, Expr, Size, Word, refs, text, transform, walk
+from dlc.emit.statements import Draft, If, Loop, Stmt
+from dlc.emit.tree import Arg, Expr, Ref, Size, Word, refs, text, transform, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
@@ -62,11 +62,51 @@ class Body:
 
     def lines(self) -> Lines:
         self.writer.lines += self._prelude()
-        self.writer.write(self.body)
-        returned = self.writer.returned(self.results)
+        last = self.extra
+        self.writer.write(self.body if last is None else self.body[:-1])
+        if last is not None:
+            self._early(last)
+        returned = self.writer.returned(self.usual)
         if returned:
             self.writer.line(f"return {returned}")
         return [line.rstrip() for line in self.writer.lines]
+
+    @property
+    def extra(self) -> If | None:
+        """The last statement, if it is a choice that only adds results: losses of classifiers that compute in training."""
+        last = self.body[-1] if self.body else None
+        if not isinstance(last, If) or last.otherwise or any(each is not None for each in last.others):
+            return None
+        names = {target.name for target in last.outputs}
+        reads = [list(refs(each)) for each in self.results]
+        alone = all(
+            not names.intersection(read) or each == Ref(read[0])
+            for each, read in zip(self.results, reads, strict=True)
+        )
+        return last if names and alone and self.usual_of(last) else None
+
+    @property
+    def usual(self) -> Sequence[Expr]:
+        """The results that are always there."""
+        return self.results if self.extra is None else self.usual_of(self.extra)
+
+    def usual_of(self, extra: If) -> Sequence[Expr]:
+        more = {target.name for target in extra.outputs}
+        return [each for each in self.results if not more.intersection(refs(each))]
+
+    def _early(self, extra: If) -> None:
+        """`if self.training:`, and there the whole of the results."""
+        writer, found = (
+            self.writer,
+            dict(zip((target.name for target in extra.outputs), extra.results, strict=True)),
+        )
+        writer.line(f"if {writer.text(extra.condition)}:")
+        writer.indent += 1
+        writer.write(extra.then)
+        results = [found.get(each.value) if isinstance(each, Ref) else each for each in self.results]
+        whole = [own if each is None else each for own, each in zip(self.results, results, strict=True)]
+        writer.line(f"return {writer.returned(whole)}")
+        writer.indent -= 1
 
     def _prelude(self) -> Lines:
         """`B, T, _ = x.shape` for the dims that are read."""
@@ -120,6 +160,8 @@ def _loop_variables(body: Iterable[Stmt]) -> set[str]:
         if isinstance(stmt, Loop):
             found.update(re.findall(r"[A-Za-z]\w*", stmt.variable))
             found |= _loop_variables(stmt.body)
+        if isinstance(stmt, If):
+            found |= _loop_variables((*stmt.then, *stmt.otherwise))
     return found
 
 

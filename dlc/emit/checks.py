@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
@@ -88,7 +88,11 @@ def opposite(condition: Expr) -> Expr:
     which is to stand on the right."""
     if isinstance(condition, Binary) and condition.operator in OPPOSITE and not list(refs(condition)):
         operator = OPPOSITE[condition.operator]
-        if isinstance(condition.left, Size) and not isinstance(condition.right, Num):
+        if isinstance(condition.left, Size | Num) and not isinstance(condition.right, Num):
             return Binary(MIRRORED[operator], condition.right, condition.left)
         return Binary(operator, condition.left, condition.right)
+    if isinstance(condition, Binary) and condition.operator in ("is", "is not"):
+        return replace(condition, operator="is not" if condition.operator == "is" else "is")
+    if isinstance(condition, Unary) and condition.operator == "not ":
+        return condition.operand
     return Unary("not ", condition)

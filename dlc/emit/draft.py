@@ -20,8 +20,9 @@ from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
 from dlc.emit.checks import checks
 from dlc.emit.names import snake
+from dlc.emit.origins import expression
 from dlc.emit.sizes import readable
-from dlc.emit.statements import Assign, Draft, Loop, Stmt, Target, expressions
+from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
     Call,
     Expr,
@@ -46,6 +47,7 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.ops.axes import axis_names
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
+from dlc.types.traced import Term, as_float
 
 # Names of operands that say nothing about what is passed.
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
@@ -126,9 +128,9 @@ class Drafter:
             self.block.update((value.name, block) for value in op.outputs)
             for name in op.inputs:
                 self.readers.setdefault(name, []).append(op)
-            if op.region is not None:
-                self.uses.update(op.region.results)
-                stack.extend((inner, id(op)) for inner in reversed(op.region.body))
+            for region in (each for each in (op.region, op.otherwise) if each is not None):
+                self.uses.update(name for name in region.results if name)
+                stack.extend((inner, id(region)) for inner in reversed(region.body))
 
     # --- what a backend says in its own way -----------------------------------------------------------------
 
@@ -269,6 +271,9 @@ class Drafter:
         """Append the statements of one operation."""
         if op.outputs and all(value.name in self.skip for value in op.outputs):
             return
+        if op.condition is not None:
+            self.body.append(self.choice(op, op.condition))
+            return
         if self._on_host(op):
             return
         expr = self.expression(op)
@@ -317,6 +322,21 @@ class Drafter:
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
         return Loop(count, start, step, args, inputs, tuple(inside), results, outputs)
 
+    def choice(self, op: Op, condition: Term) -> If:
+        """Two bodies of which one is done, as the spec's `if` has it."""
+        assert op.region is not None and op.otherwise is not None
+        outside = self.body
+        sides: list[tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]] = []
+        for region in (op.region, op.otherwise):
+            self.body = []
+            for each in region.body:
+                self.operation(each)
+            results = tuple(self.tensor(name) if name else None for name in region.results)
+            sides.append((tuple(self.body), results))
+        self.body = outside
+        outputs = tuple(map(self.target, op.outputs))
+        return If(expression(condition), *sides[0], *sides[1], outputs)
+
     def target(self, value: Value) -> Target:
         axes = tuple(_soft(size(axis)) for axis in value.type.axes)
         return Target(value.name, self.dtype(value.type.dtype), axes)
@@ -358,6 +378,8 @@ class Drafter:
 
     def operands(self, op: Op) -> dict[str, str]:
         """The operands that are there, by their names in the op's definition."""
+        if op.names:
+            return {name: value for name, value in zip(op.names, op.inputs, strict=True) if value}
         if op.callee:
             named = [value.name for value in self.program.functions[op.callee].inputs]
             return dict(zip(named, (name for name in op.inputs if name), strict=True))
@@ -392,7 +414,9 @@ class Drafter:
         assert isinstance(value, int | float)
         if dtype == "bool":
             return Word(repr(bool(value)))
-        return self.literal(float(value) if dtype in FLOATS else int(value), role)
+        if dtype in FLOATS:
+            return self.literal(as_float(value), role)
+        return self.literal(value if isinstance(value, int) else int(value), role)
 
     def _on_host(self, op: Op) -> bool:
         """Settle an operation on numbers that Python knows; False if a tensor is involved."""
@@ -433,9 +457,23 @@ def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, .
             continue
         if isinstance(stmt, Loop):
             stmt = replace(stmt, body=without_dead(stmt.body, stmt.results))
+        if isinstance(stmt, If):
+            stmt = _pruned(stmt, live)
+            if not (stmt.then or stmt.otherwise or stmt.outputs):
+                continue
         live.update(name for expr in expressions((stmt,)) for name in refs(expr))
         kept.append(stmt)
     return tuple(reversed(kept))
+
+
+def _pruned(stmt: If, live: set[str]) -> If:
+    """The choice with what is read of its results, and what those need."""
+    kept = [i for i, target in enumerate(stmt.outputs) if target.name in live]
+    results, others = ([each[i] for i in kept] for each in (stmt.results, stmt.others))
+    then = without_dead(stmt.then, [each for each in results if each is not None])
+    otherwise = without_dead(stmt.otherwise, [each for each in others if each is not None])
+    outputs = tuple(stmt.outputs[i] for i in kept)
+    return If(stmt.condition, then, tuple(results), otherwise, tuple(others), outputs)
 
 
 def _soft(expr: Expr) -> Expr:

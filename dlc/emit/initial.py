@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from dlc.ir.nodes import Function, Op
+from dlc.types.traced import as_float
 
 Shape = tuple[int, ...]
 
@@ -24,12 +25,15 @@ class Form:
     shift: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    by_shape: bool = True
+    """Whether the tensor's shape may decide its numbers: not where the spec says them."""
 
     def times(self, factor: float) -> Form:
-        return replace(self, scale=self.scale * factor, shift=self.shift * factor)
+        scale = factor if self.scale == 1.0 else self.scale * factor
+        return replace(self, scale=scale, shift=self.shift * factor if self.shift else 0.0)
 
     def plus(self, term: float) -> Form:
-        return replace(self, shift=self.shift + term)
+        return replace(self, shift=self.shift + term if self.shift else term)
 
     def close(self, other: Form) -> bool:
         mine, theirs = (self.scale, self.shift), (other.scale, other.shift)
@@ -47,7 +51,9 @@ def recognise(function: Function) -> Form | None:
         if form is None or len(op.outputs) != 1:
             return None
         forms[op.out.name] = form
-    return forms.get(function.outputs[0][1])
+    found = forms.get(function.outputs[0][1])
+    told = function.recipe and not function.recipe.startswith(("xavier", "kaiming"))
+    return replace(found, by_shape=False) if found is not None and told else found
 
 
 def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:
@@ -55,7 +61,7 @@ def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:
     match op.op, inputs:
         case (("full" | "const"), _):
             value = op.attr("value")
-            return Form("constant", shift=float(value)) if isinstance(value, int | float) else None
+            return Form("constant", shift=as_float(value)) if isinstance(value, int | float) else None
         case (("normal" | "uniform" | "orthogonal"), _):
             return Form(op.op, 1.0)
         case "truncated_normal", _:

@@ -142,7 +142,15 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
 
 
 _BRACKETED = (
-    ast.Call | ast.Subscript | ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp | ast.GeneratorExp
+    ast.Call
+    | ast.Subscript
+    | ast.Tuple
+    | ast.List
+    | ast.Dict
+    | ast.Set
+    | ast.ListComp
+    | ast.DictComp
+    | ast.GeneratorExp
 )
 
 
@@ -171,6 +179,9 @@ def _items(inside: str) -> Iterator[str]:
 def _operator_parts(value: str) -> list[str]:
     node = ast.parse(value, mode="eval").body
     cuts: list[int] = []
+    if isinstance(node, ast.IfExp):
+        assert node.body.end_col_offset is not None and node.test.end_col_offset is not None
+        cuts += [_outside(value, node.test.end_col_offset), _outside(value, node.body.end_col_offset)]
     if isinstance(node, ast.BinOp):
         level = type(node.op) in (ast.Add, ast.Sub)
         while isinstance(node, ast.BinOp) and (type(node.op) in (ast.Add, ast.Sub)) == level:
@@ -183,7 +194,7 @@ def _operator_parts(value: str) -> list[str]:
 
 def _outside(value: str, at: int) -> int:
     """Past the brackets that close at `at`."""
-    while value[at] == ")":
+    while value[at : at + 1] == ")":
         at += 1
     return at
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT
-from dlc.emit.statements import Assign, Loop, Stmt, Store, expressions
+from dlc.emit.statements import Assign, If, Loop, Stmt, Store, expressions
 from dlc.emit.tree import Call, Dot, Expr, Heavy, Make, Ref, Seq, Word, children, refs, text, transform
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
@@ -68,7 +68,7 @@ class Nesting:
         pending: dict[str, Assign] = {}
         done: list[Stmt] = []
         for stmt in body:
-            if isinstance(stmt, Store | Check | Loop):
+            if isinstance(stmt, Store | Check | Loop | If):
                 self._flush(pending, done, stmt)
             stmt = self._settled(stmt, pending, done, indent)
             if isinstance(stmt, Assign) and self._may_wait(stmt, here):
@@ -112,6 +112,19 @@ class Nesting:
                 inputs = tuple(self._filled(expr, pending, done, indent) for expr in stmt.inputs)
                 inside, results = self.block(stmt.body, stmt.results, indent + 1)
                 return replace(stmt, inputs=inputs, body=tuple(inside), results=tuple(results))
+            case If():
+                condition = self._filled(stmt.condition, pending, done, indent)
+                then, given = self._side(stmt.then, stmt.results, indent)
+                otherwise, others = self._side(stmt.otherwise, stmt.others, indent)
+                return If(condition, then, given, otherwise, others, stmt.outputs)
+
+    def _side(
+        self, body: Sequence[Stmt], results: Sequence[Expr | None], indent: int
+    ) -> tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]:
+        there = [each for each in results if each is not None]
+        inside, found = self.block(body, there, indent + 1)
+        given = iter(found)
+        return tuple(inside), tuple(None if each is None else next(given) for each in results)
 
     def _filled(self, expr: Expr, pending: dict[str, Assign], done: list[Stmt], indent: int) -> Expr:
         nested = [name for name in refs(expr) if name in pending]
@@ -162,6 +175,8 @@ class Nesting:
 
 def direct(stmt: Stmt) -> Iterable[Expr]:
     """The expressions that a statement evaluates itself, not those inside a loop."""
+    if isinstance(stmt, If):
+        return (stmt.condition,)
     return stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
 
 
@@ -188,6 +203,20 @@ class _Positions:
                 self.last.update((name, at) for name in refs(expr))
             if isinstance(stmt, Loop):
                 at = self._loop(stmt, at)
+            if isinstance(stmt, If):
+                at = self._sides(stmt, at)
+        return at
+
+    def _sides(self, stmt: If, at: int) -> int:
+        """What either side reads is read until the end of both: the variable of one may not be taken in the other."""
+        begins = at
+        for body, results in ((stmt.then, stmt.results), (stmt.otherwise, stmt.others)):
+            at = self.count(body, at) + 1
+            self.last.update((name, at) for each in results if each is not None for name in refs(each))
+        own = set(_defined(stmt.then)) | set(_defined(stmt.otherwise))
+        for name, last in self.last.items():
+            if begins < last < at and name not in own:
+                self.last[name] = at
         return at
 
     def _loop(self, loop: Loop, at: int) -> int:
@@ -207,3 +236,7 @@ def _defined(body: Iterable[Stmt]) -> Iterator[str]:
             case Loop():
                 yield from (target.name for target in (*stmt.args, *stmt.outputs))
                 yield from _defined(stmt.body)
+            case If():
+                yield from (target.name for target in stmt.outputs)
+                yield from _defined(stmt.then)
+                yield from _defined(stmt.otherwise)

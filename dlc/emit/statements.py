@@ -52,6 +52,18 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True)
+class If:
+    """`outputs` are `results` where `condition` holds, else `others`; None for a value that is not there then."""
+
+    condition: Expr
+    then: tuple[Stmt, ...]
+    results: tuple[Expr | None, ...]
+    otherwise: tuple[Stmt, ...]
+    others: tuple[Expr | None, ...]
+    outputs: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """A buffer's new value."""
 
@@ -59,7 +71,7 @@ class Store:
     value: Expr
 
 
-Stmt = Assign | Loop | Check | Store
+Stmt = Assign | Loop | If | Check | Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +133,11 @@ def expressions(body: Iterable[Stmt]) -> Iterator[Expr]:
                 yield from stmt.inputs
                 yield from expressions(stmt.body)
                 yield from stmt.results
+            case If():
+                yield stmt.condition
+                for body, results in ((stmt.then, stmt.results), (stmt.otherwise, stmt.others)):
+                    yield from expressions(body)
+                    yield from (each for each in results if each is not None)
 
 
 def rewritten(body: Iterable[Stmt], change: Callable[[Expr], Expr]) -> tuple[Stmt, ...]:
@@ -142,6 +159,15 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             body = rewritten(stmt.body, change)
             results = tuple(map(change, stmt.results))
             return replace(stmt, count=count, source=source, inputs=inputs, body=body, results=results)
+        case If():
+            condition = change(stmt.condition)
+            then, done = rewritten(stmt.then, change), _changed(stmt.results, change)
+            otherwise, others = rewritten(stmt.otherwise, change), _changed(stmt.others, change)
+            return If(condition, then, done, otherwise, others, stmt.outputs)
+
+
+def _changed(results: Iterable[Expr | None], change: Callable[[Expr], Expr]) -> tuple[Expr | None, ...]:
+    return tuple(None if each is None else change(each) for each in results)
 
 
 def targets(body: Iterable[Stmt]) -> Iterator[Target]:
@@ -153,6 +179,10 @@ def targets(body: Iterable[Stmt]) -> Iterator[Target]:
             case Loop():
                 yield from (*stmt.args, *stmt.outputs)
                 yield from targets(stmt.body)
+            case If():
+                yield from targets(stmt.then)
+                yield from targets(stmt.otherwise)
+                yield from stmt.outputs
 
 
 def _with_axes(values: Iterable[Target], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Target, ...]:
@@ -168,6 +198,9 @@ def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple
             case Loop():
                 args, outputs = _with_axes(stmt.args, shapes), _with_axes(stmt.outputs, shapes)
                 stmt = replace(stmt, args=args, outputs=outputs, body=_reshaped(stmt.body, shapes))
+            case If():
+                then, otherwise = _reshaped(stmt.then, shapes), _reshaped(stmt.otherwise, shapes)
+                stmt = replace(stmt, then=then, otherwise=otherwise, outputs=_with_axes(stmt.outputs, shapes))
         done.append(stmt)
     return tuple(done)
 

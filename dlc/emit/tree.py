@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from dlc.emit.python import number, quoted
-from dlc.ir.nodes import Function
+from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 
 
@@ -83,11 +83,29 @@ class Arg(Expr):
 
 
 @dataclass(frozen=True, slots=True)
+class Flag(Expr):
+    """What the mode decides, by name: `training`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional(Expr):
+    """`then if condition else otherwise`."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Make(Expr):
     """A new instance of the class of an IR function, or a call of an `fn` on `args`."""
 
     function: str
     args: tuple[Expr, ...] = ()
+    op: Op | None = None
+    """The operation that calls it, which tells its static arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,16 +363,24 @@ def _from_python(node: ast.AST) -> Expr:
 def size(dim: Dim | int, role: str = "size") -> Expr:
     """A size as an expression: a number, a dim, or arithmetic on them."""
     dim = Dim.of(dim)
-    if dim.constant is not None:
-        return Num(dim.constant, role)
-    symbols = {symbol.replace("'", _PRIME): symbol for symbol in dim.symbols}
+    told = dim if dim.origin is None else dim.origin
+    if told.constant is not None:
+        return Num(int(told.constant), role)
+    sizes = {symbol.replace("'", _PRIME): symbol for symbol in told.symbols & dim.symbols}
 
     def settle(node: Expr) -> Expr:
-        if isinstance(node, Word) and node.text in symbols:
-            return Size(symbols[node.text])
-        return Num(int(node.text), role) if isinstance(node, Word) and node.text.isdigit() else node
+        if not isinstance(node, Word):
+            return node
+        if node.text in sizes:
+            return Size(sizes[node.text])
+        return Num(int(node.text), role) if node.text.isdigit() else _argument(node)
 
-    return transform(parse(str(dim).replace("'", _PRIME)), settle)
+    statics = {symbol.partition("[")[0] for symbol in told.symbols - dim.symbols}
+
+    def _argument(node: Word) -> Expr:
+        return Arg(node.text) if node.text in statics else node
+
+    return transform(parse(str(told).replace("'", _PRIME)), settle)
 
 
 _PRIME = "__prime"  # dims may be called n'
@@ -365,7 +391,7 @@ _PRIME = "__prime"  # dims may be called n'
 
 # How tightly an expression binds, loosest first (Python's grammar).
 _LEVELS: Mapping[str, int] = {
-    "or": 1, "and": 2, "not ": 3, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
+    "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
     "+": 9, "-": 9, "*": 10, "/": 10, "//": 10, "%": 10, "@": 10, "**": 12,
 }  # fmt: skip
 _UNARY, _POWER, _ATOM = 11, 12, 13
@@ -392,7 +418,7 @@ def _text(node: Expr) -> tuple[str, int]:
         case Num(value):
             found = str(number(value))
             return found, _UNARY if found.startswith("-") else _ATOM
-        case Ref(found) | Path(found) | Size(found) | Arg(found):
+        case Ref(found) | Path(found) | Size(found) | Arg(found) | Flag(found):
             return found, _ATOM
         case Leaf():
             return node.plain, _ATOM
@@ -427,6 +453,8 @@ def _compound(node: Expr) -> tuple[str, int]:
             level = _LEVELS[operator]
             # Comparisons do not chain here, so both sides need brackets.
             return f"{_at(left, level + (level == 4))} {operator} {_at(right, level + 1)}", level
+        case Conditional(condition, then, otherwise):
+            return f"{_at(then, 1)} if {_at(condition, 1)} else {_at(otherwise, 0)}", 0
         case Seq(items, brackets):
             joined = _joined(items)
             if not brackets:

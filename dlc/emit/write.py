@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dlc.emit.checks import Check, check_lines
-from dlc.emit.layout import layout
+from dlc.emit.checks import Check, check_lines, opposite
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables
-from dlc.emit.statements import Assign, Loop, Stmt, Store, Target
+from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
     Arg,
     At,
@@ -82,6 +82,8 @@ class Writer:
                     self.store(path, value)
                 case Loop():
                     self.loop(stmt)
+                case If():
+                    self.choice(stmt, goals or {})
 
     def check(self, stmt: Check) -> None:
         """Raise an error unless a condition holds."""
@@ -136,6 +138,101 @@ class Writer:
             return ""
         return text
 
+    # --- choices --------------------------------------------------------------------------------------------
+
+    def choice(self, stmt: If, goals: Mapping[str, str]) -> None:
+        """`if … else …`: each side leaves the results in variables that both share."""
+        names = [self._joined(target, stmt, i, goals) for i, target in enumerate(stmt.outputs)]
+        start = len(self.lines)
+        for target, name in zip(stmt.outputs, names, strict=True):
+            if self.variables.holders.get(name) == target.name:
+                del self.variables.holders[name]  # either side may take it
+        self.line(f"if {self.text(stmt.condition)}:")
+        filled = self._side(stmt.then, stmt.results, names)
+        if not filled:  # nothing to do where it holds
+            del self.lines[start:]
+            self.line(f"if {self.text(opposite(stmt.condition))}:")
+            self._side(stmt.otherwise, stmt.others, names)
+        else:
+            at = len(self.lines)
+            self._otherwise(stmt, names, at)
+            self._one_line(start)
+        for target, name in zip(stmt.outputs, names, strict=True):
+            self.variables.holders[name] = target.name
+            self.variables.names[target.name] = name
+            self.dtypes[target.name] = target.dtype
+            self.shapes[name] = shape_text(target)
+
+    def _one_line(self, start: int) -> None:
+        """`y = a if condition else b` where it fits and each side only sets `y`."""
+        lines = [line.strip() for line in self.lines[start:]]
+        if len(lines) != 4 or lines[2] != "else:":
+            return
+        (name, _, then), (other, _, otherwise) = (line.partition(" = ") for line in (lines[1], lines[3]))
+        line = f"{name} = {then} if {lines[0][3:-1]} else {otherwise}"
+        plain = name == other and name.isidentifier() and "  #" not in line and " if " not in then + otherwise
+        if plain and len(INDENT) * self.indent + len(line) <= WIDTH:
+            del self.lines[start:]
+            self.line(line)
+
+    def _otherwise(self, stmt: If, names: Sequence[str], at: int) -> None:
+        self.line("else:")
+        if not self._side(stmt.otherwise, stmt.others, names):
+            del self.lines[at:]
+        elif isinstance(stmt.otherwise[0] if len(stmt.otherwise) == 1 else None, If):
+            self._chained(at)
+
+    def _chained(self, at: int) -> None:
+        """`else:` and one `if` in it as `elif`, where that is all that stands there."""
+        own = len(INDENT) * self.indent
+        inner = [line for line in self.lines[at + 1 :] if len(line) - len(line.lstrip()) == own + len(INDENT)]
+        words = [line.split()[0].rstrip(":") for line in inner if line.strip() != ")"]
+        if words[:1] != ["if"] or any(word not in ("if", "elif", "else") for word in words):
+            return
+        lines = [line.removeprefix(INDENT) for line in self.lines[at + 1 :]]
+        lines[0] = lines[0].replace("if ", "elif ", 1)
+        self.lines[at:] = lines
+
+    def _side(self, body: Sequence[Stmt], results: Sequence[Expr | None], names: Sequence[str]) -> bool:
+        """One side's statements; False if there are none."""
+        before, shapes = len(self.lines), dict(self.shapes)
+        held, known = dict(self.variables.holders), dict(self.variables.names)
+        goals = {each.value: name for each, name in zip(results, names, strict=True) if isinstance(each, Ref)}
+        self.indent += 1
+        self.write(body, goals)
+        self.at += 1
+        given = ["None" if each is None else self.text(each) for each in results]
+        self._turn_over(names, given)
+        self.indent -= 1
+        self.shapes, self.told = shapes, ""
+        self.variables.holders, self.variables.names = held, {**self.variables.names, **known}
+        return len(self.lines) > before
+
+    def _joined(self, target: Target, stmt: If, at: int, goals: Mapping[str, str]) -> str:
+        """The variable that both sides leave a result in: the one that holds it anyhow where a side only passes a value
+        on."""
+        sides = (stmt.results[at], stmt.others[at])
+        hints = [goals[target.name]] if target.name in goals else []
+        for each in sides:
+            if isinstance(each, Ref) and each.value in self.variables.names:
+                name = self.variables.names[each.value]
+                if self.variables.last.get(each.value, 0) <= self._end(stmt):
+                    self.variables.last[target.name] = max(self.variables.last.get(target.name, 0), self.at)
+                    return name
+        own = [hint for hint in self.variables.hints.get(target.name, ()) if not self.is_generated(hint)]
+        own += [
+            base
+            for each in sides
+            if isinstance(each, Ref)
+            for base in self.variables.hints.get(each.value, ())
+        ]
+        self.variables.last.setdefault(target.name, self.at)
+        return self.variables.give(target.name, [*hints, *own, "y"], self.at)
+
+    def _end(self, stmt: If) -> int:
+        """The position behind a choice, as `last_reads` counts."""
+        return self.at + 2 + sum(map(_length, (*stmt.then, *stmt.otherwise)))
+
     # --- loops ----------------------------------------------------------------------------------------------
 
     def loop(self, loop: Loop) -> None:
@@ -177,6 +274,16 @@ class Writer:
         moved = [(name, result) for name, result in zip(carried, results, strict=True) if name != result]
         if moved:
             self.line(f"{', '.join(name for name, _ in moved)} = {', '.join(result for _, result in moved)}")
+
+
+def _length(stmt: Stmt) -> int:
+    """How many positions a statement takes."""
+    match stmt:
+        case Loop():
+            return 2 + sum(map(_length, stmt.body))
+        case If():
+            return 3 + sum(map(_length, (*stmt.then, *stmt.otherwise)))
+    return 1
 
 
 def _part_name(expr: Expr) -> list[str]:

@@ -28,6 +28,7 @@ from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
+from dlc.types.traced import Term
 
 Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]  # noqa: UP007 - recursive
 T = TypeVar("T")
@@ -51,6 +52,39 @@ class Region:
     body: tuple[Op, ...]
     results: tuple[str, ...]
 
+    def renamed(self, names: Mapping[str, str]) -> Region:
+        """The same body, reading renamed values from outside."""
+        body = tuple(op.renamed(names) for op in self.body)
+        return Region(self.args, body, tuple(names.get(name, name) for name in self.results))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a loop in the spec: the loop (by its place), its variable, what it goes over, and the number of the turn."""
+
+    loop: Span
+    variable: str
+    over: Term
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the elaborator decided on static values: the condition in terms of the function's parameters, and the answer."""
+
+    condition: Term
+    answer: bool
+    span: Span = NO_SPAN
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A static parameter as the spec declares it: its type as text, and its default in terms of those before it."""
+
+    name: str
+    type: str
+    default: Term | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Op:
@@ -62,6 +96,7 @@ class Op:
       call     callee, path ("" for an `fn`), dims
       update   attrs path: the buffer's new value is input 0; no outputs
       require  attrs message: input 0 is a bool scalar that must be true at run time; no outputs
+      choice   emission only: `region` where `condition` holds, `otherwise` else; results of both -> outputs
       loop     region, attrs count (a number or a size), start, step: position k has index start + step*k; inputs are the
                carried values' first ones and the sequences, outputs the carried values' last ones and the stacked results.
                Further attrs, absent where they have their default: sequences, stacked (the axis of each), index (the region
@@ -77,6 +112,16 @@ class Op:
     dims: tuple[tuple[str, Dim], ...] = ()
     region: Region | None = None
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
+    given: tuple[tuple[str, Term], ...] = field(default=(), compare=False, repr=False)
+    """Of a call: the static arguments that the spec writes, as expressions over the caller's."""
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Of a call: which of the callee's inputs each operand is, absent ones included."""
+    known: tuple[tuple[str, Dim], ...] = field(default=(), compare=False, repr=False)
+    """Of a call: the callee's dims that are numbers here; their origins are in the caller's terms."""
+    condition: Term | None = None
+    otherwise: Region | None = None
+    loops: tuple[Turn, ...] = field(default=(), compare=False, repr=False)
+    """The loops of the spec that it stands in, as far as they were taken apart."""
 
     def attr(self, name: str, default: Attr = None) -> Attr:
         for key, value in self.attrs:
@@ -122,14 +167,9 @@ class Op:
 
     def renamed(self, names: Mapping[str, str]) -> Op:
         """The same operation on renamed operands (results and regions' own values keep their names)."""
-        region = self.region
-        if region is not None:
-            region = Region(
-                region.args,
-                tuple(op.renamed(names) for op in region.body),
-                tuple(names.get(name, name) for name in region.results),
-            )
-        return replace(self, inputs=tuple(names.get(name, name) for name in self.inputs), region=region)
+        inputs = tuple(names.get(name, name) for name in self.inputs)
+        region, otherwise = (each and each.renamed(names) for each in (self.region, self.otherwise))
+        return replace(self, inputs=inputs, region=region, otherwise=otherwise)
 
 
 def _integer(value: Attr) -> int | None:
@@ -156,6 +196,7 @@ class Param:
     frozen: bool = False
     init: str = ""
     sources: tuple[str, ...] = ()
+    when: Term | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +209,8 @@ class Child:
     count: int = 0
     start: int = 0
     step: int = 1
+    when: Term | None = field(default=None, compare=False, repr=False)
+    """In merged functions: the condition on static parameters under which there is such an instance."""
 
     def paths(self) -> Iterator[str]:
         if not self.count:
@@ -200,6 +243,18 @@ class Function:
     training: bool = False
     doc: str = field(default="", compare=False)
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
+    settings: tuple[Setting, ...] = field(default=(), compare=False, repr=False)
+    sizes: tuple[tuple[str, int], ...] = field(default=(), compare=False, repr=False)
+    """Dims of the inputs that are numbers in this instantiation, with their values: static parameters that nobody writes."""
+    decisions: tuple[Decision, ...] = field(default=(), compare=False, repr=False)
+    scope: str = field(default="", compare=False, repr=False)
+    """Of an initial value: the module whose static parameters its numbers are expressions over."""
+    recipe: str = field(default="", compare=False, repr=False)
+    """Of an initial value: the distribution that the spec names (`kaiming_normal`)."""
+    optional: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Inputs that may be absent, whether they are or not."""
+    requires: tuple[Term, ...] = field(default=(), compare=False, repr=False)
+    """What the spec's `where` says of static parameters alone."""
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -236,7 +291,7 @@ def walk(body: Iterable[Op]) -> Iterator[Op]:
             continue
         yield op
         if op.region is not None:
-            stack.append(iter(op.region.body))
+            stack.append(iter((*op.region.body, *(op.otherwise.body if op.otherwise else ()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +305,8 @@ class Parameter:
     frozen: bool
     init: str
     owner: str = ""
+    rule: str = field(default="", compare=False, repr=False)
+    """The path pattern of the `init` rule that gives its initial value, if one does."""
 
     @property
     def trainable(self) -> bool:

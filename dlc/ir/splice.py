@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
+from dlc.types.terms import moved, substituted
 
 # Ops whose attribute `path` names a parameter or buffer.
 PATH_OPS = frozenset({"param", "update"})
@@ -76,13 +77,36 @@ def prefixed(prefix: str, path: str) -> str:
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 
-def substitute(value: Attr, dims: Mapping[str, Dim]) -> Attr:
-    """An attribute with the dims in it replaced."""
+def substitute(value: Attr, dims: Mapping[str, Dim], statics: Mapping[str, Attr] = {}) -> Attr:
+    """An attribute with the dims in it replaced, and with `statics` in its origins."""
     if isinstance(value, Dim):
         return value.substitute(dims)
     if isinstance(value, tuple):
-        return tuple(substitute(each, dims) for each in value)
-    return value
+        return tuple(substitute(each, dims, statics) for each in value)
+    moved_: Attr = moved(value, statics)
+    return moved_
+
+
+def statics_of(op: Op) -> dict[str, Attr]:
+    """What the callee's static parameters and known sizes are at a call, for origins: elements of lists one by one."""
+    found: dict[str, Attr] = {}
+    stack = [*op.attrs, *op.known]
+    while stack:
+        name, value = stack.pop()
+        found[name] = value
+        if isinstance(value, tuple):
+            stack += ((f"{name}[{i}]", each) for i, each in enumerate(value))
+    return found
+
+
+def dims_of(op: Op) -> dict[str, Dim]:
+    """The callee's symbols in terms of the caller's: dims, and what origins speak of."""
+    whole = {
+        name: Dim.of(value)
+        for name, value in statics_of(op).items()
+        if isinstance(value, int | Dim) and not isinstance(value, bool)
+    }
+    return {**whole, **dict(op.dims)}
 
 
 def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = ()) -> Op:
@@ -118,6 +142,7 @@ class Splice:
     dims: Mapping[str, Dim]
     path: Callable[[str], str]
     stateful: Container[str] = ()
+    statics: Mapping[str, Attr] = field(default_factory=dict)
 
     def body(self, body: Iterable[Op]) -> list[Op]:
         return [self.op(op) for op in body]
@@ -132,6 +157,8 @@ class Splice:
                 outputs=outputs,
                 attrs=self._attrs(op),
                 dims=tuple((name, dim.substitute(self.dims)) for name, dim in op.dims),
+                known=tuple((name, dim.substitute(self.dims)) for name, dim in op.known),
+                given=tuple((name, substituted(term, self.statics)) for name, term in op.given),
                 region=self._region(op.region) if op.region else None,
             ),
             self.path,
@@ -145,7 +172,7 @@ class Splice:
         return Value(name, value.type.substitute(self.dims))
 
     def _attrs(self, op: Op) -> tuple[tuple[str, Attr], ...]:
-        attrs = tuple((key, substitute(value, self.dims)) for key, value in op.attrs)
+        attrs = tuple((key, substitute(value, self.dims, self.statics)) for key, value in op.attrs)
         if isinstance(op.attr("draw"), int):
             attrs = tuple(
                 (k, self.draws.fresh(v) if k == "draw" and isinstance(v, int) else v) for k, v in attrs

@@ -36,7 +36,7 @@ from dlc.ir.index import at_turn
 from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, without_axis
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import turn_paths
-from dlc.ir.splice import Draws, Names, Splice, has_paths, prefixed
+from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, statics_of
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
 from dlc.types.dims import Dim
@@ -193,10 +193,11 @@ class _Inliner:
         values = {value.name: name for value, name in zip(callee.inputs, operands, strict=True)}
         for (_, inner), out in zip(callee.outputs, op.outputs, strict=True):
             self.alias[out.name] = values.setdefault(inner, out.name)
-        dims = dict(op.dims)
+        dims, statics = dims_of(op), statics_of(op)
         self.facts.update((fact.substitute(dims), None) for fact in callee.facts)
         path = partial(prefixed, op.path)
-        return Splice(self.names, self.draws, values, dims, path, self.stateful).body(callee.body)
+        splice = Splice(self.names, self.draws, values, dims, path, self.stateful, statics)
+        return splice.body(callee.body)
 
     def _new_facts(self) -> Iterator[Relation]:
         """What the callees assumed, as far as it does not follow from what this function assumes."""

@@ -27,6 +27,7 @@ from dlc.ops.definition import OpError
 from dlc.passes.base import use_counts
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
+from dlc.types.traced import TracedFloat, TracedInt
 
 COMMUTATIVE = frozenset({"add", "mul", "minimum", "maximum", "logical_and", "logical_or", "eq", "ne"})
 
@@ -294,7 +295,8 @@ def uniform(op: Op) -> Attr:
     value = op.attr("value") if op.op in ("const", "full") else None
     while isinstance(value, tuple) and value and all(each == value[0] for each in value):
         value = value[0]
-    return None if isinstance(value, tuple) else value
+    # A number that came from a static parameter is this one only here: emitted source may be used with others.
+    return None if isinstance(value, tuple | TracedInt | TracedFloat) else value
 
 
 def _same_number(wanted: Attr, found: Attr) -> bool:

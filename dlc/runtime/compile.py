@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlc import backend as backends
-from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_device, no_variants
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_device
 from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Op, Program
 from dlc.ops.gaps import refuse_gaps
-from dlc.runtime.variants import Varied
+from dlc.runtime.family import ModelFamily
 from dlc.version import __version__
 
 if TYPE_CHECKING:
@@ -150,9 +151,16 @@ def _emit(
         training=training,
         functions=functions,
         header=header(model),
-        vary=Varied(model, lowered) if read and backend.parametric else no_variants,
+        family=_family(model, backend, optimize, training) if read and backend.parametric else None,
     )
     return emitted(program, backend, options), program
+
+
+def _family(model: Model, backend: Backend, optimize: int, training: bool) -> ModelFamily:
+    # From level 2 on, passes make of a network what is right in one mode only: batch norm folded into convolutions.
+    return ModelFamily(
+        model, partial(lower, backend=backend, optimize=optimize), training if optimize > 1 else None
+    )
 
 
 def header(model: Model) -> tuple[str, ...]:

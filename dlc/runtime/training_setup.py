@@ -7,13 +7,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
-from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, no_variants
+from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
@@ -23,7 +24,7 @@ from dlc.elaborate.programs.build import EntryPoint
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
-from dlc.runtime.variants import Varied
+from dlc.runtime.family import ModelFamily
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
 from dlc.spec import Model, TrainBlock
@@ -182,12 +183,9 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
             continue
         model = _model(block, network)
 
-        def lowered(model: Model) -> Program:
-            return lower(model.program, backend)
-
-        vary = Varied(model, lowered) if backend.parametric else no_variants
-        options = EmitOptions(name=network.name, header=header(model), vary=vary)
-        yield network.name, emitted(lowered(model), backend, options)
+        family = ModelFamily(model, partial(lower, backend=backend)) if backend.parametric else None
+        options = EmitOptions(name=network.name, header=header(model), family=family)
+        yield network.name, emitted(lower(model.program, backend), backend, options)
 
 
 def _model(block: TrainBlock, network: Network) -> Model:

@@ -10,9 +10,13 @@ where it is 0 the term has no value, and Python raises as well.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from functools import reduce
 from math import gcd
+from typing import Any
+
+from dlc.types.traced import TracedInt
 
 Monomial = tuple[tuple["str | Atom", int], ...]
 Terms = dict[Monomial, int]
@@ -72,10 +76,12 @@ class Atom:
 class Dim:
     """An immutable size. Make one with `Dim.of`, `Dim.symbol` and operators; `terms` is read-only."""
 
-    __slots__ = ("_hash", "_symbols", "terms")
+    __slots__ = ("_hash", "_symbols", "origin", "terms")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, origin: Dim | None = None) -> None:
         self.terms = terms  # no zero coefficients, monomials sorted
+        self.origin = origin
+        """What it is in terms of the static parameters whose values it was made from; None where that says no more."""
         self._hash: int | None = None
         self._symbols: frozenset[str] | None = None
 
@@ -83,7 +89,12 @@ class Dim:
     def of(value: int | Dim) -> Dim:
         if isinstance(value, Dim):
             return value
-        return Dim({ONE: int(value)} if value else {})
+        origin = value.origin if isinstance(value, TracedInt) else None
+        return Dim({ONE: int(value)} if value else {}, origin)
+
+    def said(self, origin: Dim) -> Dim:
+        """The same size with another origin."""
+        return Dim(self.terms, origin if origin.terms != self.terms else None)
 
     @staticmethod
     def symbol(name: str) -> Dim:
@@ -93,9 +104,8 @@ class Dim:
 
     @property
     def constant(self) -> int | None:
-        if not self.terms:
-            return 0
-        return self.terms.get(ONE) if len(self.terms) == 1 else None
+        value = self.terms.get(ONE) if len(self.terms) == 1 else None if self.terms else 0
+        return value if value is None or self.origin is None else TracedInt(value, self.origin)
 
     @property
     def is_constant(self) -> bool:
@@ -138,23 +148,23 @@ class Dim:
     def __add__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _sum(self.terms, Dim.of(other).terms, 1)
+        return _traced(_sum(self.terms, Dim.of(other).terms, 1), operator.add, self, other)
 
     def __sub__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _sum(self.terms, Dim.of(other).terms, -1)
+        return _traced(_sum(self.terms, Dim.of(other).terms, -1), operator.sub, self, other)
 
     def __rsub__(self, other: int) -> Dim:
         return Dim.of(other) - self
 
     def __neg__(self) -> Dim:
-        return Dim({m: -c for m, c in self.terms.items()})
+        return Dim({m: -c for m, c in self.terms.items()}, None if self.origin is None else -self.origin)
 
     def __mul__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _product(self.terms, Dim.of(other).terms)
+        return _traced(_product(self.terms, Dim.of(other).terms), operator.mul, self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -162,18 +172,18 @@ class Dim:
     def __floordiv__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _floor_divide(self, Dim.of(other))
+        return _traced(_floor_divide(_bare(self), _bare(Dim.of(other))), operator.floordiv, self, other)
 
     def __rfloordiv__(self, other: int) -> Dim:
-        return _floor_divide(Dim.of(other), self)
+        return Dim.of(other) // self
 
     def __mod__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _modulo(self, Dim.of(other))
+        return _traced(_modulo(_bare(self), _bare(Dim.of(other))), operator.mod, self, other)
 
     def __rmod__(self, other: int) -> Dim:
-        return _modulo(Dim.of(other), self)
+        return Dim.of(other) % self
 
     def __pow__(self, exponent: int | Dim) -> Dim:
         power = exponent.constant if isinstance(exponent, Dim) else exponent
@@ -181,12 +191,16 @@ class Dim:
             return NotImplemented
         if power < 0:
             raise ValueError("a size has no negative powers")
-        return _power(self, power)
+        return _traced(_power(_bare(self), int(power)), operator.pow, self, power)
 
     # With values
 
     def substitute(self, values: Mapping[str, int | Dim]) -> Dim:
-        """Every named symbol replaced at once; the values' own symbols stay."""
+        """Every named symbol replaced at once, in the origin as well; the values' own symbols stay."""
+        if self.origin is not None:
+            bare = _bare(self).substitute(values)
+            origins = {name: _origin(Dim.of(value)) for name, value in values.items()}
+            return _bare(bare).said(self.origin.substitute(origins))
         if self.symbols.isdisjoint(values):
             return self
 
@@ -282,11 +296,31 @@ class Dim:
 
 
 def dim_min(a: int | Dim, b: int | Dim) -> Dim:
-    return _extreme("min", [Dim.of(a), Dim.of(b)])
+    return _traced(_extreme("min", [_bare(Dim.of(a)), _bare(Dim.of(b))]), dim_min, a, b)
 
 
 def dim_max(a: int | Dim, b: int | Dim) -> Dim:
-    return _extreme("max", [Dim.of(a), Dim.of(b)])
+    return _traced(_extreme("max", [_bare(Dim.of(a)), _bare(Dim.of(b))]), dim_max, a, b)
+
+
+def _bare(dim: Dim) -> Dim:
+    """The size without its origin, for computing that does not ask for it."""
+    return dim if dim.origin is None else Dim(dim.terms)
+
+
+def _origin(dim: Dim) -> Dim:
+    return dim if dim.origin is None else dim.origin
+
+
+def _traced(result: Dim, operate: Callable[[Any, Any], Any], a: int | Dim, b: int | Dim) -> Dim:
+    """The result with an origin, where an operand has one: the same operation on the origins."""
+    a, b = Dim.of(a), Dim.of(b)
+    if a.origin is None and b.origin is None:
+        return result
+    try:
+        return Dim(result.terms).said(operate(_origin(a), _origin(b)))
+    except (DimTooLarge, ValueError, ZeroDivisionError):
+        return Dim(result.terms)
 
 
 def sole_atom(dim: Dim) -> str | Atom | None:

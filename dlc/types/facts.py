@@ -47,17 +47,20 @@ class Facts:
 
     `beyond` is asked for what the assumptions leave open: what holds where these sizes come from."""
 
-    __slots__ = ("_answers", "_samples", "_system", "beyond", "nonnegative", "relations")
+    __slots__ = ("_answers", "_samples", "_system", "beyond", "nonnegative", "relations", "statics")
 
     def __init__(
         self,
         relations: tuple[Relation, ...] = (),
         nonnegative: frozenset[str] = frozenset(),
         beyond: Callable[[Relation], bool | None] | None = None,
+        statics: Facts | None = None,
     ) -> None:
         weakened = {name for relation in relations if (name := _stated_nonnegative(relation))}
         self.relations = relations
         self.beyond = beyond
+        self.statics = statics
+        """What is assumed about static parameters, for the origins of sizes."""
         self.nonnegative = nonnegative | weakened
         self._system = System(self.nonnegative)
         self._answers: dict[Relation, bool | None] = {}
@@ -81,8 +84,8 @@ class Facts:
         # The default `T >= 1` has been used in every fact that was taken apart so far, and can't be taken out of them.
         name = _stated_nonnegative(relation)
         if name is not None and name not in self.nonnegative:
-            return Facts((*self.relations, relation), self.nonnegative, self.beyond)
-        new = Facts((), self.nonnegative, self.beyond)
+            return Facts((*self.relations, relation), self.nonnegative, self.beyond, self.statics)
+        new = Facts((), self.nonnegative, self.beyond, self.statics)
         new.relations = (*self.relations, relation)
         new._system = _with_relation(self._system, relation)
         return new
@@ -141,6 +144,9 @@ class Facts:
 
     def simplify(self, d: Dim) -> Dim:
         """A form that uses the facts, in the stated symbols: `2*(H//2)` is `H` for even H."""
+        if d.origin is not None:
+            origin = d.origin if self.statics is None else self.statics.simplify(d.origin)
+            return Dim(self.simplify(Dim(d.terms)).terms).said(origin)
         try:
             return simplified(self._system, d)
         except (DimTooLarge, ZeroDivisionError):

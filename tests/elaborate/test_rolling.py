@@ -102,7 +102,7 @@ def test_backends_follow(backend: str, optimize: int, count: int, label: str, pa
 
 def test_torch_makes_one_list_of_alternating_blocks() -> None:
     source = "".join(map(str, model(6, "h", ALTERNATING).emit("torch").files.values()))
-    assert "for _ in range(0, 6, 2)" in source
+    assert "nn.ModuleList(Block(d, i % 2 == 1) for i in range(6))" in source
     assert "for block in self.h:" in source
 
 

@@ -100,6 +100,9 @@ class Instance:
     loops: tuple[Any, ...] = ()
     functions: dict[str, str] = field(default_factory=dict)
     places: dict[str, Span] = field(default_factory=dict)  # of the static arguments that were written
+    terms: dict[str, Any] = field(
+        default_factory=dict
+    )  # what those stand for, over the owner's static parameters
 
     @property
     def is_bound(self) -> bool:
@@ -143,8 +146,10 @@ def frozen(value: Any) -> Any:
             return tuple((key, frozen(value[key])) for key in sorted(value))
         case Instance():
             return ("instance", value.definition, frozen(value.static), value.is_bound)
-        case bool() | int() | float() | str():
+        case bool() | str():
             return (type(value).__name__, value)
+        case int() | float():  # traced or not
+            return ("int" if isinstance(value, int) else "float", value)
     return value
 
 

@@ -33,6 +33,9 @@ from dlc.elaborate.tensors.archives import constant
 from dlc.ir.nodes import Op, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge
+from dlc.types.tensor import TensorType
+from dlc.types.terms import as_dim
+from dlc.types.traced import Term
 
 LIST_LIMIT = 100_000
 
@@ -118,6 +121,8 @@ def bind_static(body: Body, target: ast.Target, value: Any) -> None:
         case ast.NameTarget(id):
             if id != "_":
                 body.bind(id, value, target, turns=True)
+                if body.context.session.traced:
+                    body.scope = body.scope.with_origins({id: Term("turn", (id,))})
         case ast.TupleTarget(items):
             if not isinstance(value, list | tuple) or len(value) != len(items):
                 body.report.fail(problems.UNPACK, target.span, found=show(value), count=len(items))
@@ -237,7 +242,8 @@ def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
     for function in instance.functions.values():
         for local, param in body.context.session.local_paths(function):
             if local == path:
-                return read_parameter(body.emission, instance, local, param.type, span)
+                type = _type_here(param.type, instance) if body.context.session.traced else param.type
+                return read_parameter(body.emission, instance, local, type, span)
             known.add(local)
             prefix = prefix or local.startswith(path + ".")
     if prefix:
@@ -246,6 +252,17 @@ def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
     what = f"`{instance.name or instance.definition.name}` ({instance.definition.name})"
     help = did_you_mean(path, known | heads | set(known_entries)) or habits.ATTRIBUTES.get(path, "")
     body.report.fail(problems.NO_ATTRIBUTE, span, what=what, name=path, help=help)
+
+
+def _type_here(type: TensorType, instance: Instance) -> TensorType:
+    """The type of an instance's parameter in the terms of the body that reads it, as far as its static arguments tell."""
+    known = {name: Dim.of(value) for name, value in instance.static.items() if as_dim(value) is not None}
+    return TensorType(type.dtype, tuple(_size_here(axis, known) for axis in type.axes))
+
+
+def _size_here(axis: Dim, known: dict[str, Dim]) -> Dim:
+    told = axis.origin is not None and axis.origin.symbols <= known.keys()
+    return axis.substitute(known) if told else Dim(axis.terms)
 
 
 def _check_declared(report: Report, instance: Instance, path: str, span: Any) -> None:

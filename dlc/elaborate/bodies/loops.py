@@ -18,13 +18,17 @@ from dlc.elaborate.base.trees import assigned, below, contains, labels, loop_nam
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
 from dlc.elaborate.bodies.expressions import bind_static, iterate
 from dlc.elaborate.calls import lent
+from dlc.elaborate.names.origins import origin
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
+from dlc.ir.nodes import Turn as Place
 from dlc.records import dataclass
 from dlc.syntax import ast
+from dlc.types.dims import Dim
+from dlc.types.terms import origin_of, said
 
 TURN_LIMIT = 100_000
 UNROLL_LIMIT = 10_000  # turns that are elaborated, because each may differ
@@ -150,17 +154,28 @@ def _turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     emission.builder.body = []
     bind_static(body, node.target, item)
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
-    body.scope = body.scope.inside(LoopContext(loop.names, index, node.label))
+    place = _place(body, node, index)
+    body.scope = body.scope.inside(LoopContext(loop.names, index, node.label, place=place))
     try:
         body.run(node.body)
     finally:
         body.scope = body.scope.outside()
         ops, emission.builder.body = emission.builder.body, saved_ops
         emission.unnamed = unnamed
+    if place is not None:
+        ops = [replace(op, loops=(place, *op.loops)) for op in ops]
     made = {key: child for key, child in emission.children.items() if key not in saved_children}
     turn = Turn(index, before, body.scope.names, ops, made, len(emission.params) > params, loop.read_later)
     turn.key = _key(turn)
     return turn
+
+
+def _place(body: Body, node: ast.For, index: int) -> Place | None:
+    """Where an operation of this turn stands, for emission that says the loop as the spec does."""
+    if not body.context.session.traced or not isinstance(node.target, ast.NameTarget):
+        return None
+    over = origin(body.context, body.scope, node.iterable)
+    return None if over is None else Place(node.span, node.target.id, over, index)
 
 
 def _carried(turn: Turn) -> list[str]:
@@ -217,10 +232,13 @@ def _op_key(op: Op, names: dict[str, Any]) -> Any:
             for name, value in op.attrs
             if name != "draw"
         ),
+        tuple(origin_of(value) for _, value in op.attrs),
+        tuple(said(size) for _, size in op.known),
         op.callee,
         _NUMBER.sub("#", op.path),
         op.dims,
         tuple(value.type for value in op.outputs),
+        tuple(said(axis) for value in op.outputs for axis in value.type.axes),
     )
     for i, value in enumerate(op.outputs):
         names[value.name] = ("local", len(names), i)
@@ -302,7 +320,7 @@ def _emit(body: Body, loop: Loop, turns: list[Turn], remaining: int) -> None:
         # A run that can't be rolled up may hold a shorter one that can, further on: so go on by one turn. Where that fails again and
         # again, every step would search the same turns anew (quadratic in their number): then the whole run is let go at once.
         run = _longest(turns, k, remaining)
-        if run is not None and _roll(body.emission, loop, turns, run, names):
+        if run is not None and _roll(body, loop, turns, run, names):
             k, failures = k + run.elaborated(turns), 0
             continue
         failures += run is not None
@@ -404,7 +422,7 @@ def _own_paths(op: Op) -> tuple[str, ...]:
     return op.path, str(op.attr("path") or "")
 
 
-def _roll(emission: Emission, loop: Loop, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
+def _roll(body: Body, loop: Loop, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
     """Append a `loop` for a run. False if it can't be one, or a value inside is needed outside."""
     plan = _plan(turns, run)
     if (
@@ -414,7 +432,10 @@ def _roll(emission: Emission, loop: Loop, turns: list[Turn], run: Run, names: di
         or _reaches_in(turns, run, plan)
     ):
         return False
-    _append_repeat(emission, plan, run, names, turns)
+    emission = body.emission
+    count = _count(body, loop, run) if run.first + run.period * run.count >= len(turns) else run.count
+    plan.children = [replace(child, count=count) if child.count else child for child in plan.children]
+    _append_repeat(emission, plan, run, names, turns, count)
     gone = {key for turn in turns[run.first : run.first + run.period * run.count] for key in turn.children}
     rolled = {f"{child.path}:{child.function}:{plan.template.start}": child for child in plan.children}
     kept = list(emission.children.items())
@@ -422,6 +443,17 @@ def _roll(emission: Emission, loop: Loop, turns: list[Turn], run: Run, names: di
     before, behind = kept[:at], [item for item in kept[at:] if item[0] not in gone]
     emission.children = dict(before) | rolled | dict(behind)
     return True
+
+
+def _count(body: Body, loop: Loop, run: Run) -> int:
+    """How often a run that goes on to the end of its loop is repeated, in terms of what the loop goes over."""
+    match loop.node.iterable:
+        case ast.Call(ast.Name("range"), args) if body.context.session.traced and 1 <= len(args) <= 2:
+            bounds = [Dim.of(body.evaluate(each.value)) for each in args]
+            length = bounds[0] if len(bounds) == 1 else bounds[1] - bounds[0]
+            count: int | None = ((length - run.first) // run.period).constant
+            return run.count if count != run.count or count is None else count
+    return run.count
 
 
 def _read_later(context: Context, node: ast.For) -> frozenset[str]:
@@ -440,7 +472,7 @@ def _read_later(context: Context, node: ast.For) -> frozenset[str]:
 
 
 def _append_repeat(
-    emission: Emission, plan: Plan, run: Run, names: dict[str, str], turns: list[Turn]
+    emission: Emission, plan: Plan, run: Run, names: dict[str, str], turns: list[Turn], count: int
 ) -> None:
     second, template = plan.second, plan.template
     unique = _first_by_value(plan.carried, second[0].before)
@@ -462,7 +494,7 @@ def _append_repeat(
     exits = [second[-1].after[name].name for name in unique]
     entering_names = tuple(_resolved(plan.first[0].before[name].name, names) for name in unique)
     outputs = tuple(Value(emission.builder.fresh(name), second[0].before[name].type) for name in unique)
-    attrs = (("count", run.count), ("start", template.start), ("step", template.step))
+    attrs = (("count", count), ("start", template.start), ("step", template.step))
     region = Region(tuple(args), inner_ops, tuple(inner.get(name, name) for name in exits))
     emission.builder.append(Op("loop", entering_names, outputs, attrs, region=region, span=ops[0].span))
     last = turns[min(run.first + run.period * run.count, len(turns)) - 1]

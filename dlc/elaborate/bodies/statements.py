@@ -19,6 +19,7 @@ from dlc.elaborate.calls.initial import initial_function
 from dlc.elaborate.names import conditions, paths
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import truth
+from dlc.elaborate.names.origins import remember
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, InitRule
@@ -121,6 +122,7 @@ def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
                 value.name = id
             if id != "_":
                 body.bind(id, name_value(body, id, value), target)
+                remember(body, id, node, value)
         case ast.TupleTarget(items):
             for item, part in zip(items, _parts(body, value, len(items), node), strict=True):
                 bind(body, item, part, node)

@@ -13,6 +13,7 @@ from dlc.elaborate.tensors.operators import cast, lift
 from dlc.elaborate.types.static import in_range
 from dlc.ops.calls import REQUIRED
 from dlc.types.dims import Dim
+from dlc.types.traced import as_float
 
 
 def _creation_dtype(call: Call, default: str) -> str:
@@ -125,7 +126,7 @@ def _eye(call: Call) -> Tensor:
 
 def _bernoulli(call: Call) -> Tensor:
     draw = call.emit("uniform", shape=call.sizes("sizes"), dtype="f32")
-    return call.emit("lt", draw, lift(call.body, call.node, float(call.number("p")), "f32"))
+    return call.emit("lt", draw, lift(call.body, call.node, as_float(call.number("p")), "f32"))
 
 
 def _tensor_constant(call: Call) -> Tensor:

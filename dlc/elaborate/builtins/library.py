@@ -17,6 +17,7 @@ from dlc.elaborate.types.static import plain
 from dlc.ops.calls import REQUIRED
 from dlc.syntax import ast
 from dlc.types.dims import Dim
+from dlc.types.traced import as_float
 
 
 def _adaptive(call: Call) -> Tensor:
@@ -72,9 +73,9 @@ def _close(call: Call) -> Tensor:
     a, b = meet(call.body, call.node, "close", call.tensor("a"), call["b"])
     gap = call.emit("abs", call.emit("sub", a, b))
     scale = call.emit(
-        "mul", call.emit("abs", b), lift(call.body, call.node, float(call.number("rtol")), b.type.dtype)
+        "mul", call.emit("abs", b), lift(call.body, call.node, as_float(call.number("rtol")), b.type.dtype)
     )
-    bound = call.emit("add", scale, lift(call.body, call.node, float(call.number("atol")), b.type.dtype))
+    bound = call.emit("add", scale, lift(call.body, call.node, as_float(call.number("atol")), b.type.dtype))
     near = call.emit("le", gap, bound)
     return call.emit("all", near, axis=tuple(range(near.type.rank)), keepdims=False)
 

@@ -89,5 +89,5 @@ def paddings(
                 expected=f"{count} pairs",
                 found=show(value),
             )
-        return tuple((int(a), int(b)) for a, b in pairs)
+        return tuple((a, b) for a, b in pairs)
     return tuple((p, p) for p in spatial(call, key, count))

@@ -13,6 +13,7 @@ from dlc.elaborate.base import habits
 from dlc.elaborate.base.trees import field_places
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Poison
+from dlc.elaborate.names.origins import origin
 from dlc.elaborate.reports.report import ElabError, Report, Silent
 from dlc.elaborate.state.body import Body, header_body
 from dlc.elaborate.types.static import check_static
@@ -28,6 +29,7 @@ class Given:
     named: dict[str, tuple[Any, Span]] = field(default_factory=dict)
     rest: bool = False
     names: dict[str, Span] = field(default_factory=dict)  # where the name of an argument stands
+    terms: dict[Span, Any] = field(default_factory=dict)  # what an argument is in terms of static parameters
 
     def values(self) -> Iterable[tuple[Any, Span]]:
         return [*self.positional, *self.named.values()]
@@ -46,6 +48,8 @@ def given(body: Body, callee: str, args: Iterable[ast.Arg]) -> Given:
                 body.report.fail(problems.GIVEN_TWICE, arg.span, name=arg.name, callee=callee)
             result.names[arg.name] = arg.span.inside(0, len(arg.name))
         value = body.report.guarded(partial(_boxed, body, arg.value))
+        if body.context.session.traced:
+            result.terms[arg.value.span] = origin(body.context, body.scope, arg.value)
         if value is None:
             broken = True
             continue
@@ -65,20 +69,23 @@ def _boxed(body: Body, node: ast.Expr) -> tuple[Any]:
 
 def bind_static_arguments(
     body: Body, definition: Definition, fields: tuple[ast.Field, ...], args: Given, span: Span
-) -> dict[str, Any]:
-    """Static arguments by parameter name, in declared order, defaults evaluated."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Static arguments by parameter name, in declared order, defaults evaluated; and the terms of those that were given."""
     parameters = [str(each.name) for each in fields]
     bound = match_arguments(body.report, definition.name, parameters, args, span)
     note_names(body, definition, fields, args)
     inner = header_body(body, definition, span, {})
     static: dict[str, Any] = {}
+    terms: dict[str, Any] = {}
     later = [str(each.name) for each in fields]
     for item in fields:
         name = later.pop(0)
         if name in bound:
             value, where = bound[name]
+            terms[name] = args.terms.get(where)
         elif args.rest and name in body.scope.names:
             value, where = body.scope.names[name], span
+            terms[name] = body.scope.origins.get(name)
         elif item.default is not None:
             value, where = _default(inner, definition, item, later), item.span
         else:
@@ -95,7 +102,7 @@ def bind_static_arguments(
             raise Silent
         static[name] = check_static(body.report, definition.name, item, value, where)
         inner.bind(name, static[name], item)
-    return static
+    return static, {name: each for name, each in terms.items() if each is not None}
 
 
 def note_names(body: Body, definition: Definition, fields: Iterable[ast.Field], args: Given) -> None:

@@ -16,6 +16,7 @@ from dlc.elaborate.names.static import let_dims
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.callee import Bound, Callee
+from dlc.elaborate.state.callee import size_of as _dim
 from dlc.elaborate.tensors.failures import described, spelled
 from dlc.elaborate.tensors.operators import cast, lift
 from dlc.elaborate.types.written import WrittenType, declared_dtype, rank_help, written_type
@@ -23,6 +24,7 @@ from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, evaluate_axis
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.types.terms import rooted
 
 
 def bind_inputs(body: Body, callee: Callee, given: dict[str, tuple[Any, Span]], node: ast.Node) -> Bound:
@@ -30,7 +32,7 @@ def bind_inputs(body: Body, callee: Callee, given: dict[str, tuple[Any, Span]], 
 
     Inputs are matched in declared order, each against what the ones before it bound: a name that stands first takes the size it
     meets, later ones must agree by the caller's facts. An axis such as `2 * d` is solved for a `d` that nothing bound yet."""
-    bound = Bound()
+    bound = Bound(traced=body.context.session.traced)
     static = {name: _dim(value) for name, value in callee.static.items()}
     lets = let_dims(body.context.session, callee.definition.unit)
     binding = Binding(lambda name: static.get(name) or lets(name), body.emission.facts)
@@ -58,7 +60,10 @@ def bind_inputs(body: Body, callee: Callee, given: dict[str, tuple[Any, Span]], 
         except ElabError as error:
             raise ElabError(_with_others(body.context, error.diagnostic, bound, written)) from None
         _remember(body, bound, name, written)
-    bound.known = binding.known
+    inside = static
+    if bound.traced:
+        inside = {name: _dim(rooted(name, value)) for name, value in callee.static.items()}
+    bound.known = lambda name: inside.get(name) or lets(name)
     bound.outer = dict(binding.dims)
     _rename(callee, bound)
     bound.types = inner_types(bound)
@@ -95,10 +100,6 @@ def _float_dtype(callee: Callee, given: dict[str, tuple[Any, Span]]) -> str:
         if wants_float and isinstance(value, Tensor) and value.type.is_float and value.type.dtype != "float":
             return value.type.dtype
     return "float"
-
-
-def _dim(value: Any) -> Dim | None:
-    return Dim.of(value) if isinstance(value, int | Dim) and not isinstance(value, bool) else None
 
 
 def _fit(
@@ -246,16 +247,29 @@ def _rename(callee: Callee, bound: Bound) -> None:
                 if callee.definition.library
                 else []
             )
-            bound.inner[name] = Dim.symbol(same[0]) if same else _own(name, size, bound.names)
+            bound.inner[name] = Dim.symbol(same[0]) if same else _own(name, size, bound)
     for name, axes in stars.items():
         bound.inner[name] = _free_axes(bound, axes, name)
 
 
-def _own(name: str, size: Dim, names: dict[str, Dim]) -> Dim:
+def _own(name: str, size: Dim, bound: Bound) -> Dim:
     if size.constant is not None:
-        return size
-    names[name] = size
+        return _known_size(name, size, bound)
+    bound.names[name] = size
     return Dim.symbol(name)
+
+
+def _known_size(name: str, size: Dim, bound: Bound) -> Dim:
+    """A size that is a number at the call is one inside, where its expression is the name it has there."""
+    if not bound.traced:
+        return size
+    bound.sizes[name] = size
+    return size.said(Dim.symbol(name))
+
+
+def _numbered(star: str, bound: Bound) -> str:
+    """A name for an axis that has none."""
+    return next(f"{star}{i}" for i in range(1000) if f"{star}{i}" not in {*bound.names, *bound.sizes})
 
 
 def inner_types(bound: Bound) -> dict[str, list[TensorType]]:
@@ -290,14 +304,14 @@ def _free_axes(bound: Bound, axes: tuple[Dim, ...], star: str = "n") -> tuple[Di
     result = []
     for axis in axes:
         if axis.constant is not None:
-            result.append(axis)
+            result.append(_known_size(_numbered(star, bound), axis, bound))
             continue
         same = next((name for name, size in bound.names.items() if size == axis), None)
         if same is None:
             symbol = next(iter(axis.symbols))
-            taken = symbol in bound.names or isinstance(bound.outer.get(symbol), Dim)
+            taken = symbol in {*bound.names, *bound.sizes} or isinstance(bound.outer.get(symbol), Dim)
             plain = symbol if axis == Dim.symbol(symbol) and not taken else ""
-            same = plain or next(f"{star}{i}" for i in range(1000) if f"{star}{i}" not in bound.names)
+            same = plain or _numbered(star, bound)
             bound.names[same] = axis
         result.append(Dim.symbol(same))
     return tuple(result)

@@ -171,7 +171,7 @@ def make_instance(
         if bound and body.scope.names.get(bound) is definition:
             help = f"`{bound}` is the module itself; make a part of it: `{bound} = {definition.name}(…)`"
         body.report.fail(problems.STATIC_AND_TENSOR, tensor, callee=definition.name, help=help)
-    static = bind_static_arguments(body, definition, module.static, args, node.span)
+    static, terms = bind_static_arguments(body, definition, module.static, args, node.span)
     if body.context.kind == "fn" and any(isinstance(each, ast.ParamStmt) for each in module.body):
         no_parameters(body, definition.name, node.span)
     body.context.session.project.instantiated.setdefault(definition, static)
@@ -181,7 +181,14 @@ def make_instance(
         for name, (_, span) in (*zip(parameters, args.positional, strict=False), *args.named.items())
     }
     return Instance(
-        definition, static, node.span, label, owner=body, loops=tuple(body.scope.loops), places=places
+        definition,
+        static,
+        node.span,
+        label,
+        owner=body,
+        loops=tuple(body.scope.loops),
+        places=places,
+        terms=terms,
     )
 
 

@@ -47,9 +47,10 @@ def call_fn(body: Body, definition: Definition, args: Given, node: ast.Node) -> 
                 given.named[name] = value
         else:
             inputs.append(item)
-    static = bind_static_arguments(body, definition, tuple(static_fields), given, node.span)
+    static, terms = bind_static_arguments(body, definition, tuple(static_fields), given, node.span)
     places = {name: span for name, (_, span) in bound.items()}
     callee = Callee(definition, static, tuple(inputs), fn.outputs, fn.where, fn.body, places=places)
+    callee.terms = terms
     return _call(body, callee, bound, node, path="")
 
 
@@ -105,7 +106,7 @@ def _call(
     operands = _flat_operands(bound.values)
     outputs: list[Value] = []
     function = body.context.session.functions[made.function]
-    results = _results(body.emission, callee, made.results, bound.names, outputs, node)
+    results = _results(body.emission, callee, made.results, bound.terms(callee.static), outputs, node)
     if borrowed := lent.instances(callee.static):
         tensors = [name for name in operands if name]
         return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, results)
@@ -120,6 +121,9 @@ def _call(
         path=path,
         dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
         span=node.span,
+        given=tuple((instance.terms if instance is not None else callee.terms).items()),
+        names=_operand_names(bound.values) if bound.traced else (),
+        known=tuple(bound.sizes.items()),
     )
     body.emission.builder.append(op)
     return results
@@ -173,10 +177,21 @@ def _flat_operands(values: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-# --- binding arguments to inputs -------------------------------------------------------------------------------
+def _operand_names(values: dict[str, Any]) -> tuple[str, ...]:
+    """For each flat operand the input that it is: `x`, `batch.edges`."""
+    names: list[str] = []
+    for name, value in values.items():
+        names += _parts(name, value) if value is not None else [name]
+    return tuple(names)
 
 
-# --- facts -----------------------------------------------------------------------------------------------------
+def _parts(name: str, value: Any) -> list[str]:
+    match value:
+        case GroupValue(_, members):
+            return [part for key, each in members for part in _parts(f"{name}.{key}", each)]
+        case tuple() | list():
+            return [part for i, each in enumerate(value) for part in _parts(f"{name}_{i}", each)]
+    return [name]
 
 
 def call_library(body: Body, node: ast.Node, name: str, *tensors: Any, **static: Any) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.values import Builtin, GroupValue, Tensor, show, type_name
+from dlc.elaborate.base.values import Builtin, GroupValue, Tensor, frozen, show, type_name
 from dlc.elaborate.calls.arguments import Given, match_arguments
 from dlc.elaborate.reports.report import ElabError, Report
 from dlc.elaborate.state.body import Body, Context
@@ -20,10 +20,14 @@ from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.tensors.operators import cast, emit, emit_all, lift, tensor_binary
 from dlc.elaborate.types.static import in_range
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function
+from dlc.ir.nodes import Function, Setting
 from dlc.syntax import ast
+from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
+from dlc.types.terms import names, origin_of, untraced
+from dlc.types.traced import as_float
+from dlc.types.traced import function as traced_function
 
 # sqrt(2 / (1 + a**2)) and the like: torch.nn.init.calculate_gain.
 _GAINS: dict[str, Callable[[float], float]] = {
@@ -50,14 +54,45 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
         outputs=(("value", value.name),),
         body=tuple(inner.emission.builder.body),
         span=span,
+        scope=body.context.name if session.traced else "",
+        recipe=_recipe(node),
     )
-    key = repr((function.body, function.outputs, str(type)))
+    if session.traced:
+        function = _with_settings(function, inner.scope)
+    origins = [origin_of(value) for op in function.body for _, value in op.attrs] if session.traced else []
+    key = repr((function.body, function.outputs, str(type), function.scope, origins))
     name = session.initials.get(key)
     if name is None:
         name = session.unique("init")
         session.initials[key] = name
         session.functions[name] = replace(function, name=name)
     return name
+
+
+def _with_settings(function: Function, scope: Scope) -> Function:
+    """With the static values around it that its numbers come from as parameters of its own."""
+    read: set[str] = set()
+    for op in function.body:
+        read |= names([value for _, value in op.attrs]) | names([each.type.axes for each in op.outputs])
+    found = {name: _setting(scope, name) for name in sorted(read)}
+    settings = tuple(Setting(name, kind) for name, (kind, _) in found.items())
+    return replace(
+        function, settings=settings, static=tuple((name, value) for name, (_, value) in found.items())
+    )
+
+
+def _setting(scope: Scope, name: str) -> tuple[str, Any]:
+    value = scope.static.get(name, scope.dims.get(name))
+    if isinstance(value, list | tuple):
+        return "list[int]", frozen(untraced(value))
+    if isinstance(value, float):
+        return "float", float(value)
+    return "int", value.constant if isinstance(value, Dim) else untraced(value)
+
+
+def _recipe(node: ast.Expr) -> str:
+    called = node.callee if isinstance(node, ast.Call) else node
+    return called.id if isinstance(called, ast.Name) and called.id in INITIALS else ""
 
 
 def _initial_body(body: Body, scope: Scope, type: TensorType) -> Body:
@@ -73,7 +108,14 @@ def _initial_body(body: Body, scope: Scope, type: TensorType) -> Body:
     )
     hidden = frozenset(name for name, value in scope.names.items() if isinstance(value, Tensor | GroupValue))
     names = {name: value for name, value in scope.names.items() if name not in hidden}
-    inner = Scope({**names, **_fans(type)}, scope.dims, scope.static, places=scope.places, hidden=hidden)
+    inner = Scope(
+        {**names, **_fans(type)},
+        scope.dims,
+        scope.static,
+        places=scope.places,
+        hidden=hidden,
+        origins=scope.origins,
+    )
     outer = body.report
     report = Report(outer.findings, outer.callables, outer.chain, outer.origin)
     return Body(context, inner, Emission(Builder(Facts())), report)
@@ -120,7 +162,7 @@ def _of_dtype(report: Report, node: ast.Expr, value: Any, dtype: str) -> Any:
             message=f"a parameter of {dtype} starts with {wanted}, not {show(value)}",
         )
     in_range(report, node.span, value, dtype)
-    return int(value) if whole else value
+    return (value if isinstance(value, int) else int(value)) if whole else value
 
 
 def _full(body: Body, node: ast.Node, value: Any, type: TensorType) -> Tensor:
@@ -189,16 +231,16 @@ def _number(value: float) -> Callable[[Body, ast.Node, Given], Tensor]:
 def _constant(body: Body, node: ast.Node, args: Given) -> Tensor:
     value = _parameters(body.report, node, "constant", args, {"value": _REQUIRED})["value"]
     return emit(
-        body, node, "full", shape=_shape(body.context), value=float(value), dtype=_dtype(body.context)
+        body, node, "full", shape=_shape(body.context), value=as_float(value), dtype=_dtype(body.context)
     )
 
 
 def _scaled(body: Body, node: ast.Node, draw: Tensor, scale: float, shift: float) -> Tensor:
     """draw * scale + shift, without the steps that change nothing."""
     if scale != 1.0:
-        draw = emit(body, node, "mul", draw, lift(body, node, float(scale), draw.type.dtype))
+        draw = emit(body, node, "mul", draw, lift(body, node, as_float(scale), draw.type.dtype))
     if shift != 0.0:
-        draw = emit(body, node, "add", draw, lift(body, node, float(shift), draw.type.dtype))
+        draw = emit(body, node, "add", draw, lift(body, node, as_float(shift), draw.type.dtype))
     return draw
 
 
@@ -227,21 +269,25 @@ def _truncated_normal(body: Body, node: ast.Node, args: Given) -> Tensor:
         node,
         "truncated_normal",
         shape=_shape(body.context),
-        low=float(given["low"]),
-        high=float(given["high"]),
+        low=as_float(given["low"]),
+        high=as_float(given["high"]),
         dtype=_dtype(body.context),
     )[0]
     return _scaled(body, node, draw, given["std"], given["mean"])
 
 
+def _sqrt(value: float) -> Any:
+    return traced_function("sqrt", math.sqrt, value)
+
+
 def _fan(scope: Scope, mode: str = "fan_in") -> float:
-    return float(max(scope.names[mode], 1))
+    return as_float(max(scope.names[mode], 1))
 
 
 def _xavier(body: Body, node: ast.Node, args: Given, name: str) -> float:
     """Glorot and Bengio (2010): variance 2 / (fan_in + fan_out)."""
     gain = _parameters(body.report, node, name, args, {"gain": 1.0})["gain"]
-    return float(gain * math.sqrt(2.0 / (_fan(body.scope) + _fan(body.scope, "fan_out"))))
+    return as_float(gain * _sqrt(2.0 / (_fan(body.scope) + _fan(body.scope, "fan_out"))))
 
 
 def _xavier_uniform(body: Body, node: ast.Node, args: Given) -> Tensor:
@@ -266,7 +312,8 @@ def _kaiming(body: Body, node: ast.Node, args: Given, name: str) -> float:
             help = did_you_mean(given[key], known).replace("`", '"')
             body.report.fail(problems.BAD_INITIAL, place, message=message, help=help)
     gain = _GAINS[given["nonlinearity"]]
-    return gain(float(given["a"])) / math.sqrt(_fan(body.scope, given["mode"]))
+    bound: float = gain(float(given["a"])) / _sqrt(_fan(body.scope, given["mode"]))
+    return bound
 
 
 def _kaiming_uniform(body: Body, node: ast.Node, args: Given) -> Tensor:

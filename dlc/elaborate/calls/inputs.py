@@ -18,13 +18,16 @@ from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis, unbound_names
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.types.terms import rooted
 
 
 def free_inputs(body: Body, callee: Callee, wanted: tuple[str, ...]) -> Bound:
     """Inputs of an entry: every name that nothing gives a value is a dim of the program."""
-    bound = Bound()
+    bound = Bound(traced=body.context.session.traced)
     static = {
-        name: Dim.of(v) for name, v in callee.static.items() if isinstance(v, int) and not isinstance(v, bool)
+        name: Dim.of(rooted(name, v) if bound.traced and name not in body.context.session.fixed else v)
+        for name, v in callee.static.items()
+        if isinstance(v, int) and not isinstance(v, bool)
     }
     lets = let_dims(body.context.session, body.context.unit)
 

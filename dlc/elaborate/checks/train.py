@@ -135,7 +135,7 @@ def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[st
 
     def bind() -> bool:
         owner = Definition(item.name, ast.FnDef(item.name, (), (), (), ()), unit)
-        values = bind_static_arguments(body, owner, item.static, Given(named=static), item.span)
+        values, _ = bind_static_arguments(body, owner, item.static, Given(named=static), item.span)
         body.scope = Scope(static=values)
         body.bind_header(values, item.static)
         return True

@@ -7,11 +7,13 @@ from typing import Any
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.spelling import text, words
 from dlc.elaborate.base.values import Tensor, settings
+from dlc.elaborate.names.origins import decided, origin
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.types.static import plain
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.facts import Relation
+from dlc.types.facts import Facts, Relation
+from dlc.types.terms import as_dim
 
 
 def relations(body: Body, node: ast.Expr) -> list[Relation | bool]:
@@ -33,7 +35,7 @@ def relations(body: Body, node: ast.Expr) -> list[Relation | bool]:
                     message="a `where` speaks of sizes and static values, not of tensors",
                     help="check data in the body: `require all(x > 0)`",
                 )
-    return [truth(body, node)]
+    return [answer(body, node)]
 
 
 def _is_size(value: Any) -> bool:
@@ -46,11 +48,24 @@ def assume(body: Body, node: ast.Expr) -> None:
         if isinstance(relation, bool):
             if not relation:
                 fail_false(body, node)
+            _assume_of_statics(body, node)
             continue
         if body.emission.facts.decide(relation) is False:
             fail_false(body, node)
         body.emission.where.append(relation)
         body.emission.facts = body.emission.facts.assume(relation)
+
+
+def _assume_of_statics(body: Body, node: ast.Expr) -> None:
+    """What a `where` says of static parameters alone makes their expressions simpler: `heads*(d//heads)` is `d`."""
+    if not body.context.session.traced or not isinstance(node, ast.Compare):
+        return
+    sides = [origin(body.context, body.scope, operand) for operand in node.operands]
+    sizes = [None if side is None else as_dim(side) for side in sides]
+    facts = body.emission.facts
+    for op, a, b in zip(node.ops, sizes[:-1], sizes[1:], strict=True):
+        if a is not None and b is not None and op not in ("in", "not in"):
+            facts.statics = (facts.statics or Facts()).assume(Relation(a, op, b))
 
 
 def fail_false(body: Body, node: ast.Expr) -> None:
@@ -67,6 +82,13 @@ def fail_false(body: Body, node: ast.Expr) -> None:
 
 def truth(body: Body, node: ast.Expr) -> bool:
     """A condition that the compiler decides."""
+    found = answer(body, node)
+    decided(body, node, found)
+    return found
+
+
+def answer(body: Body, node: ast.Expr) -> bool:
+    """The same where nothing depends on it but whether the spec is right."""
     value = body.evaluate(node)
     if isinstance(value, Tensor):
         help = "choose by data with `where(condition, a, b)`"

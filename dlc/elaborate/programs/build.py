@@ -47,16 +47,28 @@ def build(
     report: Callable[[Diagnostic], None],
     training: bool = False,
     inputs: Iterable[str] = (),
+    traced: bool = False,
+    fixed: frozenset[str] = frozenset(),
 ) -> Program | None:
     """The program of a model at given settings; None if it is in error, which `report` was told.
 
-    `inputs` names optional inputs that are to be there."""
+    `inputs` names optional inputs that are to be there. A `traced` one remembers where its numbers come from, other than those
+    of the model's parameters that are `fixed`."""
     static = model.static.items() if isinstance(model, Instance) else model.static
     point = model if isinstance(model, EntryPoint) else EntryPoint(model.definition, tuple(static))
-    key = ("program", point.definition, repr(point.static), point.entry, training, tuple(inputs))
+    key = (
+        "program",
+        point.definition,
+        repr(point.static),
+        point.entry,
+        training,
+        tuple(inputs),
+        traced,
+        fixed,
+    )
     cache: dict[Any, Any] = project.__dict__.setdefault("programs", {})
     if key not in cache:
-        session = Elaborator(project, training=training)
+        session = Elaborator(project, training=training, traced=traced, fixed=fixed)
         program = _build(session, point, tuple(inputs))
         cache[key] = (program, tuple(session.diagnostics))
     program, diagnostics = cache[key]
@@ -76,7 +88,7 @@ def point_of(
     body = static_body(session, definition.unit, library=definition.library)
     settings = {**(dict(model.static) if isinstance(model, PresetRef) else {}), **overrides}
     given = Given(named={name: (value, span) for name, value in settings.items()})
-    static = bind_static_arguments(body, definition, node.static, given, span)
+    static, _ = bind_static_arguments(body, definition, node.static, given, span)
     return EntryPoint(definition, tuple(static.items()))
 
 
@@ -106,7 +118,7 @@ def elaborate_fn(session: Session, definition: Definition, span: Span) -> None:
     assert isinstance(node, ast.FnDef)
     body = static_body(session, definition.unit, library=definition.library)
     fields = tuple(each for each in node.params if isinstance(each.type, ast.NamedTypeExpr))
-    static = bind_static_arguments(body, definition, fields, Given(), span)
+    static, _ = bind_static_arguments(body, definition, fields, Given(), span)
     inputs = tuple(each for each in node.params if each not in fields)
     callee = Callee(definition, static, inputs, node.outputs, node.where, node.body)
     body.scope = Scope(static)

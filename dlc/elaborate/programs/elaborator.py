@@ -43,5 +43,9 @@ class Elaborator(Session):
         *,
         training: bool = False,
         measure: Callable[[Body, ast.Node, str, Any], Any] | None = None,
+        traced: bool = False,
+        fixed: frozenset[str] = frozenset(),
     ) -> None:
-        super().__init__(project, VOCABULARY, RECURSION, training=training, measure=measure)
+        super().__init__(
+            project, VOCABULARY, RECURSION, training=training, measure=measure, traced=traced, fixed=fixed
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from dlc.elaborate.bodies.statements import run_body
 from dlc.elaborate.calls import lent
 from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.names import conditions
+from dlc.elaborate.names.origins import origin
 from dlc.elaborate.programs import parameters
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
@@ -23,12 +25,15 @@ from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.scope import Scope
+from dlc.elaborate.types.static import inner_text
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Value
+from dlc.ir.nodes import Function, Setting, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
+from dlc.types.terms import rooted, term, untraced
+from dlc.types.traced import Term
 
 DEPTH_LIMIT = 60
 
@@ -126,7 +131,7 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     if isinstance(results, Poison):
         return Instantiation("", None, True)
     emission.where += needs
-    function = _close(body, callee, inputs, outputs)
+    function = _close(body, callee, bound, inputs, outputs)
     return Instantiation(function.name, results, broken, needs=tuple(needs))
 
 
@@ -155,7 +160,32 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
     )
     own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
     body.bind_header(own, static_fields(definition.node))
+    if session.traced:
+        _root(body, callee, own)
     return body
+
+
+def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
+    """Inside, a static parameter's expression is its name, whatever it is at the call."""
+    session = body.context.session
+    fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    free = {name: rooted(name, value) for name, value in static.items() if name not in fixed}
+    optional = [str(item.name) for item in callee.inputs if item.default is not None]
+    origins = {name: Term("param", (name,)) for name in free} | {
+        name: Term("input", (name,)) for name in optional
+    }
+    scope = body.scope
+    body.scope = Scope(
+        {**scope.names, **free},
+        scope.dims,
+        {**scope.static, **free},
+        scope.turning,
+        scope.loops,
+        scope.places,
+        scope.sizes_of,
+        scope.hidden,
+        origins,
+    )
 
 
 def _enter_inputs(body: Body, callee: Callee, bound: Bound) -> tuple[Value, ...]:
@@ -172,7 +202,11 @@ def _enter_inputs(body: Body, callee: Callee, bound: Bound) -> tuple[Value, ...]
 
 
 def _close(
-    body: Body, callee: Callee, inputs: tuple[Value, ...], outputs: tuple[tuple[str, str], ...]
+    body: Body,
+    callee: Callee,
+    bound: Bound,
+    inputs: tuple[Value, ...],
+    outputs: tuple[tuple[str, str], ...],
 ) -> Function:
     session, emission, node = body.context.session, body.emission, callee.definition.node
     function = Function(
@@ -192,11 +226,43 @@ def _close(
         doc=node.doc,
         span=node.span,
     )
+    if session.traced:
+        function = _with_provenance(function, body, callee, bound)
     session.functions[function.name] = function
     if emission.rules:
         session.rules[function.name] = emission.rules
     parameters.check_paths(body, function)
     return function
+
+
+def _with_provenance(function: Function, body: Body, callee: Callee, bound: Bound) -> Function:
+    """With what emission needs to say the function for other static arguments."""
+    session, node = body.context.session, callee.definition.node
+    fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    fields = [
+        each
+        for each in static_fields(node)
+        if str(each.name) in callee.static and str(each.name) not in fixed
+    ]
+    values = {name: value for name, value in callee.static.items() if name in fixed}
+    root = Scope(
+        values,
+        origins={name: Term("param", (name,)) for name in callee.static if name not in fixed}
+        | {name: term(untraced(value)) for name, value in values.items()},
+    )
+    defaults = [None if each.default is None else origin(body.context, root, each.default) for each in fields]
+    asked = [origin(body.context, root, part) for each in callee.where for part in parts(each)]
+    return replace(
+        function,
+        settings=tuple(
+            Setting(str(each.name), inner_text(each.type), default)
+            for each, default in zip(fields, defaults, strict=True)
+        ),
+        sizes=tuple((name, int(size.constant or 0)) for name, size in bound.sizes.items()),
+        decisions=tuple(body.emission.decisions),
+        optional=tuple(str(each.name) for each in callee.inputs if each.default is not None),
+        requires=tuple(each for each in asked if each is not None),
+    )
 
 
 def _at_the_call(caller: Emission, bound: Bound, needs: list[Relation], relation: Relation) -> bool | None:
@@ -258,7 +324,7 @@ def own_instances(body: Body, name: str, value: Any) -> Any:
         path, functions = (lent.path(name), value.functions) if value.is_bound else (None, {})
         return Instance(
             value.definition,
-            value.static,
+            {key: untraced(each) for key, each in value.static.items()},
             value.span,
             name=name,
             path=path,

@@ -32,8 +32,9 @@ def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         for param in function.params:
             path = f"{prefix}.{param.name}" if prefix else param.name
             if path not in found:
-                init = _initial(session, function, param, path, ancestors)
-                found[path] = Parameter(path, param.type, param.kind, param.frozen, init, function.source)
+                init, rule = _initial(session, function, param, path, ancestors)
+                kind, frozen = param.kind, param.frozen
+                found[path] = Parameter(path, param.type, kind, frozen, init, function.source, rule)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
@@ -57,30 +58,33 @@ def _unit(session: Session) -> Any:
 
 def _initial(
     session: Session, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
-) -> str:
-    rule = _path_rule(session, path, ancestors) or _kind_rule(session, owner, param, ancestors)
+) -> tuple[str, str]:
+    """The function of a parameter's initial value, and the pattern of the rule that gives it."""
+    rule, pattern = _path_rule(session, path, ancestors)
+    rule = rule or _kind_rule(session, owner, param, ancestors)
     if rule is None:
-        return param.init
+        return param.init, ""
     if param.type not in rule.made:
         scope = rule.scope.changed(dims=rule.body.scope.dims)
         rule.made[param.type] = initial_function(
             rule.body, rule.node.initial, param.type, rule.node.span, scope
         )
-    return rule.made[param.type]
+    return rule.made[param.type], pattern
 
 
-def _path_rule(session: Session, path: str, ancestors: tuple[_Ancestor, ...]) -> InitRule | None:
+def _path_rule(session: Session, path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:
     for ancestor in ancestors:
         local = path[len(ancestor.prefix) + 1 :] if ancestor.prefix else path
         match: InitRule | None = None
+        pattern = ""
         for rule in session.rules.get(ancestor.function, ()):
             for i, selector in enumerate(rule.node.selectors):
                 if selector.pattern is not None and matches(selector.pattern.value, local):
-                    match = rule
+                    match, pattern = rule, selector.pattern.value
                     rule.used.add(i)
         if match is not None:
-            return match
-    return None
+            return match, f"**.{pattern}" if ancestor.prefix else pattern
+    return None, ""
 
 
 def _kind_rule(

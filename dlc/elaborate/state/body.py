@@ -84,8 +84,12 @@ class Session:
         *,
         training: bool = False,
         measure: Callable[[Body, ast.Node, str, Any], Any] | None = None,
+        traced: bool = False,
+        fixed: frozenset[str] = frozenset(),
     ) -> None:
         self.project = project
+        self.traced = traced  # whether numbers remember the static parameters that they come from
+        self.fixed = fixed  # static parameters of the model that stay plain numbers then
         self.vocabulary = vocabulary
         self.recursion = recursion
         self.training = training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -28,6 +29,9 @@ class Callee:
     body: tuple[ast.Stmt, ...]
     entry: str = ""
     places: dict[str, Span] = field(default_factory=dict)  # of the arguments that were written at the call
+    terms: dict[str, Any] = field(
+        default_factory=dict
+    )  # what those stand for, over the caller's static parameters
 
     @property
     def name(self) -> str:
@@ -51,6 +55,31 @@ class Bound:
     types: dict[str, list[TensorType]] = field(default_factory=dict)
     known: Lookup = lambda name: None
     float_dtype: str = "float"
+    traced: bool = False
+    sizes: dict[str, Dim] = field(default_factory=dict)
+    """Of what the callee's inputs bind, the sizes that are numbers at the call, by the name that they have inside."""
+
+    def terms(self, static: Mapping[str, Any]) -> dict[str, Dim]:
+        """The callee's symbols in the caller's terms: dims, and for origins known sizes and static parameters."""
+        if not self.traced:
+            return self.names
+        whole = {name: size for name, each in flat_statics(static) if (size := size_of(each)) is not None}
+        return {**whole, **self.sizes, **self.names}
+
+
+def flat_statics(static: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Static values by name, the elements of lists each by its own: `widths[0]`."""
+    stack = list(static.items())
+    while stack:
+        name, value = stack.pop()
+        yield name, value
+        if isinstance(value, list | tuple):
+            stack += ((f"{name}[{i}]", each) for i, each in enumerate(value))
+
+
+def size_of(value: Any) -> Dim | None:
+    """A static value as a size, if it is one."""
+    return Dim.of(value) if isinstance(value, int | Dim) and not isinstance(value, bool) else None
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ class LoopContext:
     index: int
     label: ast.Label | None
     unnamed: Any = None  # the unnamed instance of this turn
+    place: Any = None  # the loop and its turn, for operations that stand in it
 
 
 _NOTHING: Mapping[Any, Any] = {}
@@ -33,9 +34,9 @@ class Scope:
 
     `static` are the header's static parameters, as they were given; `turning` names that hold a loop's variable, also behind the
     loop; `places` where names were bound, in files of the user; `sizes_of` the sizes that the type of a binding named, by the
-    binding; `hidden` names of the body around an initial value, which has none of its tensors."""
+    binding; `origins` what names of static values stand for, as terms (where they are traced); `hidden` names of the body around an initial value, which has none of its tensors."""
 
-    __slots__ = ("dims", "hidden", "loops", "names", "places", "sizes_of", "static", "turning")
+    __slots__ = ("dims", "hidden", "loops", "names", "origins", "places", "sizes_of", "static", "turning")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Scope:
         places: Mapping[str, Span] = _NOTHING,
         sizes_of: Mapping[Span, frozenset[str]] = _NOTHING,
         hidden: frozenset[str] = frozenset(),
+        origins: Mapping[str, Any] = _NOTHING,
     ) -> None:
         self.names: Final = names
         self.dims: Final = dims
@@ -56,6 +58,7 @@ class Scope:
         self.places: Final = places
         self.sizes_of: Final = sizes_of
         self.hidden: Final = hidden
+        self.origins: Final = origins
 
     def changed(
         self,
@@ -65,6 +68,7 @@ class Scope:
         loops: tuple[LoopContext, ...] | None = None,
         places: Mapping[str, Span] | None = None,
         sizes_of: Mapping[Span, frozenset[str]] | None = None,
+        origins: Mapping[str, Any] | None = None,
     ) -> Scope:
         """A scope that differs in what is given."""
         return Scope(
@@ -76,6 +80,7 @@ class Scope:
             self.places if places is None else places,
             self.sizes_of if sizes_of is None else sizes_of,
             self.hidden,
+            self.origins if origins is None else origins,
         )
 
     def bind(self, name: str, value: Any, place: Span | None = None, *, turns: bool = False) -> Scope:
@@ -93,6 +98,7 @@ class Scope:
             places,
             self.sizes_of,
             self.hidden,
+            self.origins,
         )
 
     def bind_all(self, values: Mapping[str, Any], places: Mapping[str, Span] | None = None) -> Scope:
@@ -125,6 +131,10 @@ class Scope:
     def renamed(self, change: Callable[[Any], Any]) -> Scope:
         """The scope with every value changed."""
         return self.changed(names={name: change(value) for name, value in self.names.items()})
+
+    def with_origins(self, origins: Mapping[str, Any]) -> Scope:
+        """With what further names stand for; None for one of which nothing is known."""
+        return self.changed(origins={**self.origins, **origins})
 
     def inside(self, loop: LoopContext) -> Scope:
         return self.changed(loops=(*self.loops, loop))

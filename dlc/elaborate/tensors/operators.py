@@ -18,6 +18,7 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.relations import COMPARISONS
+from dlc.types.traced import as_float
 
 TENSOR_OPS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow",
@@ -61,7 +62,7 @@ def lift(body: Body, node: ast.Node, value: Any, dtype: str) -> Tensor:
         return Tensor(body.emission.builder.size(value, dtype), node.span, str(value))
     floating = dtype not in ("bool",) and not dtype.startswith(("i", "u"))
     in_range(body.report, node.span, value, dtype)
-    return constant(body.emission, node, float(value) if floating else value, dtype)
+    return constant(body.emission, node, as_float(value) if floating else value, dtype)
 
 
 def cast(body: Body, node: ast.Node, tensor: Tensor, dtype: str) -> Tensor:

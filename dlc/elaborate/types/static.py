@@ -13,6 +13,7 @@ from dlc.elaborate.base.values import Builtin, Dtype, Instance, Method, PresetRe
 from dlc.elaborate.reports.report import Report
 from dlc.syntax import ast
 from dlc.types.dims import Dim
+from dlc.types.traced import as_float
 
 
 def plain(value: Any) -> Any:
@@ -95,7 +96,7 @@ def check_static(report: Report, callee: str, item: ast.Field, value: Any, span:
     wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
     if wants_float and isinstance(value, int):
         in_range(report, span, value, "float")
-    return float(value) if wants_float and isinstance(value, int) else value
+    return as_float(value) if wants_float and isinstance(value, int) else value
 
 
 def fits(node: ast.TypeExpr | None, value: Any) -> bool:
@@ -123,17 +124,18 @@ def type_text(node: ast.TypeExpr | None) -> str:
         case ast.NamedTypeExpr(name, ()):
             return _ARTICLES.get(name, f"a {name}")
         case ast.NamedTypeExpr(name, args):
-            return f"a {name}[{', '.join(_inner_text(each) for each in args)}]"
+            return f"a {name}[{', '.join(inner_text(each) for each in args)}]"
     return "a value"
 
 
 _ARTICLES = {"int": "an int", "str": "a string", "fn": "an fn"}
 
 
-def _inner_text(node: ast.TypeExpr) -> str:
+def inner_text(node: ast.TypeExpr | None) -> str:
+    """A static type as the language writes it."""
     match node:
         case ast.NamedTypeExpr(name, args):
-            return f"{name}[{', '.join(map(_inner_text, args))}]" if args else name
+            return f"{name}[{', '.join(map(inner_text, args))}]" if args else name
     return "…"
 
 

@@ -16,7 +16,7 @@ from dlc.api import Model
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Program
 from dlc.passes.lower import decompose
-from dlc.runtime.variants import Varied
+from dlc.runtime.family import ModelFamily
 from dlc.spec import optimized
 
 Array = NDArray[Any]
@@ -49,13 +49,13 @@ class Case:
         """The model as `dlc compile` emits it, static parameters as arguments."""
         training = options.get("training", False)
 
-        def lowered(model: Model) -> Program:
-            program = model.training_program if training else model.program
+        def lowered(program: Program) -> Program:
             return decompose(optimized(program, level), BACKEND.is_native)
 
         model = self.loaded()
-        vary = Varied(model, lowered)
-        return BACKEND.emit(lowered(model), EmitOptions("model", optimize=level, vary=vary, **options))
+        own = lowered(model.training_program if training else model.program)
+        family = ModelFamily(model, lowered, training if level > 1 else None)
+        return BACKEND.emit(own, EmitOptions("model", optimize=level, family=family, **options))
 
 
 TEXT = {"layers": 2, "d": 64, "heads": 4, "vocab": 100}

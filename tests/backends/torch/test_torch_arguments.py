@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import keyword
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from dlc_torch import BACKEND
 import dlc
 from dlc.api import Model
 from dlc.diagnostics import SpecError
+from dlc.emit.names import identifier
+from dlc.runtime.family import ModelFamily
 from dlc.runtime.interpret import run
-from dlc.runtime.variants import Varied
 
 # The attributes of a layer that are another model's are no arguments of the class.
 MODELS = tuple(case for case in CASES if "." not in case.model)
@@ -32,23 +33,17 @@ def made(case: Case) -> Any:
     return scope[artifact.meta["class"]]
 
 
-def at(model: Model, **values: Any) -> Model:
-    """The model with other values of some static parameters, every other kept."""
-    static = tuple((name, values.get(name, value)) for name, value in model.point.static)
-    return replace(model, point=replace(model.point, static=static))
-
-
 def others(case: Case, names: list[str]) -> Iterator[dict[str, Any]]:
     """Settings that the spec accepts: each argument alone at a value that the emitter has not seen, and several at once."""
     model = case.loaded()
     changes: list[dict[str, Any]] = []
     for name in names:
-        value = model.settings[name]
-        values = (5 * value, value + 2, 4 * value) if isinstance(value, int) else (value * 0.5 + 0.05,)
-        changes += ({name: each} for each in values if _accepted(at(model, **{name: each})) is not None)
+        changes += (
+            {name: each} for each in _values(model.settings[name]) if _accepted(model(**{name: each}))
+        )
     together: dict[str, Any] = {}
     for change in changes:
-        if not together.keys() & change.keys() and _accepted(at(model, **together, **change)) is not None:
+        if not together.keys() & change.keys() and _accepted(model(**together, **change)):
             together |= change
     seen: set[str] = set()
     for change in itertools.chain([together], changes):
@@ -57,29 +52,44 @@ def others(case: Case, names: list[str]) -> Iterator[dict[str, Any]]:
             yield change
 
 
-def _accepted(model: Model) -> Any:
+def _values(value: Any) -> Iterator[Any]:
+    match value:
+        case bool():
+            yield not value
+        case int():
+            yield from (5 * value, value + 2, 4 * value)
+        case float():
+            yield 0.5 * value + 0.05
+        case list() | tuple():
+            yield [next(_values(each)) for each in value]
+
+
+def _accepted(model: Model) -> bool:
     try:
-        return model.program
+        return model.program is not None
     except SpecError:
-        return None
+        return False
 
 
 @pytest.mark.parametrize("case", MODELS, ids=str)
 def test_other_arguments_make_the_model_at_other_settings(case: Case) -> None:
     kind = made(case)
     model = case.loaded()
-    names = [name for name in inspect.signature(kind).parameters if name in model.settings]
-    assert names == list(inspect.signature(kind).parameters)
-    for change in others(case, names):
-        program = at(model, **change).program
-        module = kind(**change).eval()
+    named = {f"{name}_" if name in keyword.kwlist else name: name for name in model.settings}
+    arguments = inspect.signature(kind).parameters
+    assert set(arguments) <= set(named)
+    for change in others(case, [named[each] for each in arguments]):
+        program = model(**change).program
+        module = kind(**{each: change[name] for each, name in named.items() if name in change}).eval()
         assert {path: tuple(value.shape) for path, value in module.state_dict().items()} == {
             each.path: each.type.shape for each in program.parameters
         }, change
         values, given = weights(program, case.scale), inputs(program, case.dims)
         module.load_state_dict({path: torch.from_numpy(value) for path, value in values.items()})
         with torch.no_grad():
-            found = module(*map(torch.from_numpy, given.values()))
+            tensors = {identifier(name): torch.from_numpy(value) for name, value in given.items()}
+            alone = isinstance(module, torch.nn.Sequential)  # it has a name of its own for its input
+            found = module(*tensors.values()) if alone else module(**tensors)
         expected = list(run(program, values, given).values())
         for mine, theirs in zip(found if isinstance(found, tuple) else (found,), expected, strict=True):
             difference = abs(mine.numpy() - theirs).max() / max(abs(theirs).max(), 1e-6)
@@ -107,7 +117,7 @@ def test_equal_parameters_are_told_apart(golden: Any) -> None:
     golden(Path(__file__).parents[2] / "golden" / "torch" / "coincidences.py", text)
 
 
-def test_a_source_without_variants_claims_no_parameter() -> None:
+def test_a_source_of_a_program_alone_claims_no_parameter() -> None:
     """A backend that is given the program alone can't know what a number stands for."""
     from dlc.backend import EmitOptions
 
@@ -119,10 +129,10 @@ def test_a_source_without_variants_claims_no_parameter() -> None:
     assert not inspect.signature(scope["Stack"]).parameters
 
 
-def test_variants_keep_every_other_parameter() -> None:
+def test_other_settings_keep_every_other_parameter() -> None:
     """A default made of a parameter stays what it was when the parameter changes."""
     model = dlc.loads("model M(d: int = 4, wide: int = 2 * d)(x: [B, d]) -> _ { return x |> linear(wide) }")[
         "M"
     ]
-    found = Varied(model, lambda each: each.program)(("d",))
-    assert found is not None and dict(found.main.static) == {"d": 8, "wide": 8}
+    (((name,), other),) = ModelFamily(model, lambda program: program).others(frozenset({"wide"}))
+    assert name == "d" and dict(other.programs()[0].main.static) == {"d": 8, "wide": 8}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from dlc_torch.solve import Column, Solution, solve
 from dlc_torch.structure import TAKEN, TAKEN_IN_DICT
 
+import dlc
 from dlc.emit.initial import Form, recognise
-from dlc.emit.tree import Arg, Expr, Word, text, transform
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function
 
@@ -22,60 +19,37 @@ def test_attributes_that_modules_have_are_known() -> None:
         assert own <= known, sorted(own - known)
 
 
-def texts(solution: Solution) -> list[str]:
-    """The expressions, arguments by name."""
-
-    def named(node: Expr) -> Expr:
-        return Word(node.name) if isinstance(node, Arg) else node
-
-    return [text(transform(expr, named)) for expr in solution.found]
+M = """
+model M(d: int = 8, heads: int = 2, layers: int = 4, widths: list[int] = [8, 16])(x: [B, d]) -> [B, _]
+    where d % heads == 0
+{
+    return x |> linear(SIZE) as out
+}
+"""
 
 
 @pytest.mark.parametrize(
-    ("columns", "statics", "expected"),
+    ("size", "expected"),
     [
-        # Numbers that differ are looked for among the static parameters, then among terms of them.
-        ([("out_features", (8, 16)), ("in_features", (8, 16))], [{"d": 8}, {"d": 16}], ["d", "d"]),
-        ([("out_features", (32, 64))], [{"d": 8}, {"d": 16}], ["4 * d"]),
-        ([("part", (4, 8))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 2}], ["part"]),
-        ([("part", (4, 4))], [{"d": 8, "heads": 2}, {"d": 16, "heads": 4}], ["4"]),
-        # What no parameter explains becomes one of its own, which others may be terms of.
-        ([("in_channels", (3, 5)), ("out_channels", (6, 10))], [{}, {}], ["in_channels", "2 * in_channels"]),
-        (
-            [("kernel_size", (3, 1)), ("padding", (1, 0))],
-            [{"kernel": 3}, {"kernel": 1}],
-            ["kernel", "kernel // 2"],
-        ),
-        (
-            [("part", (64, 128, 32)), ("out_features", (3072, 6144, 3072))],
-            [{"d": 768, "heads": 12}, {"d": 1536, "heads": 12}, {"d": 768, "heads": 24}],
-            ["d // heads", "4 * d"],
-        ),
-        (
-            [("out_features", (1024, 2048, 512, 2048))],
-            [
-                {"d": d, "heads": h, "kv_heads": k}
-                for d, h, k in ((4096, 32, 8), (8192, 32, 8), (4096, 64, 8), (4096, 32, 16))
-            ],
-            ["d // heads * kv_heads"],
-        ),
-        ([("value", (0.0625, 0.03125))], [{"e": 32}, {"e": 64}], ["2 / e"]),
-        ([("value", (32.0, 64.0))], [{"d": 1024}, {"d": 4096}], ["math.sqrt(d)"]),
-        ([("value", (0.02 / 24**0.5, 0.02 / 48**0.5))], [{"n": 12}, {"n": 24}], ["0.02 / math.sqrt(2 * n)"]),
-        # A number that is the same everywhere is no parameter, whatever it equals.
-        ([("out_features", (768, 768))], [{"d": 768, "n": 1}, {"d": 768, "n": 2}], ["768"]),
-        (
-            [("out_channels", (32, 64)), ("limit", (32, 32))],
-            [{"growth": 32}, {"growth": 64}],
-            ["growth", "32"],
-        ),
-        ([("num_features", (384, 384))], [{"stem": 64}, {"stem": 128}], ["384"]),
-        ([("count", (12, 12))], [{"layers": 12, "heads": 12}, {"layers": 12, "heads": 24}], ["12"]),
+        # A number is said by where it comes from, whatever else it equals.
+        ("4 * d", "4 * d"),
+        ("d // heads", "d // heads"),
+        ("8", "8"),
+        ("heads * layers", "heads * layers"),
+        ("widths[1]", "widths[1]"),
+        ("widths[0] + 2", "widths[0] + 2"),
+        ("3 * (d + heads)", "3 * (d + heads)"),
     ],
 )
-def test_numbers(columns: list[Any], statics: list[dict[str, Any]], expected: list[str]) -> None:
-    program = 0 if len(statics) == 2 else 1
-    assert texts(solve([Column(*column) for column in columns], statics, program)) == expected
+def test_numbers_are_expressions_of_the_spec(size: str, expected: str) -> None:
+    (text,) = dlc.loads(M.replace("SIZE", size))["M"].emit("torch").files.values()
+    assert f"self.out = nn.Linear(d, {expected})" in text
+
+
+def test_a_number_without_an_expression_is_written_out() -> None:
+    """What is rounded has none: then the parameter is no argument, for the source would be wrong at another value."""
+    (text,) = dlc.loads(M.replace("SIZE", "int(sqrt(d * 2))"))["M"].emit("torch").files.values()
+    assert "self.out = nn.Linear(8, 4)" in text and " d: int" not in text
 
 
 def initial(op: str, scale: float, shift: float) -> Function:

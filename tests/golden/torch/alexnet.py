@@ -9,6 +9,8 @@ class AlexNet(nn.Module):
 
     def __init__(self, classes: int = 1000, hidden: int = 4096, p: float = 0.5) -> None:
         super().__init__()
+        if 63 > 224:
+            raise ValueError("63 <= 224 must hold")
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
             nn.ReLU(),

@@ -10,6 +10,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, d: int, heads: int, p: float) -> None:
         super().__init__()
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         self.heads = heads
         self.p = p
         self.self = nn.ModuleDict(
@@ -59,13 +61,14 @@ class BERT(nn.Module):
         layers: int = 12,
         d: int = 768,
         heads: int = 12,
-        ff: int = 3072,
+        ff: int | None = None,
         vocab: int = 30522,
         context: int = 512,
         types: int = 2,
         p: float = 0.1,
     ) -> None:
         super().__init__()
+        ff = 4 * d if ff is None else ff
         self.context = context
         self.p = p
         self.embeddings = nn.ModuleDict(
@@ -82,14 +85,17 @@ class BERT(nn.Module):
         self.pooler = nn.ModuleDict({"dense": nn.Linear(d, d)})
         self.init_weights()
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        # input_ids: i64[B, T], attention_mask: i64[B, T] -> last_hidden_state: [B, T, d],
-        # pooler_output: [B, d]
+    def forward(
+        self, input_ids: Tensor, token_type_ids: Tensor | None, attention_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        # input_ids: i64[B, T], token_type_ids: i64[B, T], attention_mask: i64[B, T]
+        # -> last_hidden_state: [B, T, d], pooler_output: [B, d]
         B, T = input_ids.shape
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)  # i64[B, T]
-        mask = (attention_mask != 0)[:, None, None]  # bool[B, 1, 1, T]
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)
+        mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, T]
         index = torch.arange(T, device=input_ids.device)  # i64[T]
         x = self.embeddings["position_embeddings"](index)  # [T, d]
         y = self.embeddings["token_type_embeddings"](token_type_ids)  # [B, T, d]

@@ -10,6 +10,8 @@ class Attention(nn.Module):
 
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         self.heads = heads
         self.c_attn = nn.Linear(d, 3 * d)
         self.c_proj = nn.Linear(d, d)
@@ -91,5 +93,5 @@ class GPT2(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         for name, parameter in self.named_parameters():
-            if name.endswith("c_proj.weight"):
+            if name.startswith("h.") and name.endswith(".c_proj.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.layers))

@@ -3,7 +3,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def frequencies(e: int, base: float, device: torch.device | None = None) -> Tensor:  # -> [e // 2]
+def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, S0, T, e], freqs: [Q0] -> [B, S0, T, e]
+    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021). The
+    axis before the last is the position. Pairs are (i, i + e/2), as in Llama's published
+    weights, or neighbours where `interleaved`. `freqs` replaces the base's frequencies.
+    """
+    T = x.shape[2]
+    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, Q0]
+    c = torch.cos(angles)
+    s = torch.sin(angles)
+    a, b = x.chunk(2, dim=-1)  # [B, S0, T, e // 2]
+    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+
+
+def frequencies(
+    e: int,
+    base: float,
+    factor: float,
+    original: int,
+    low: float = 1.0,
+    high: float = 4.0,
+    device: torch.device | None = None,
+) -> Tensor:  # -> [e // 2]
     """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
     position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the
     trained context look like ones within it: turns that complete more than `high` times in
@@ -11,22 +32,9 @@ def frequencies(e: int, base: float, device: torch.device | None = None) -> Tens
     between it blends.
     """
     plain = 1.0 / base ** (2 / e * torch.arange(e // 2, device=device).float())  # [e // 2]
-    turns = 1303.7972938088067 * plain
-    keep = ((turns - 1.0) / 3.0).clamp(0.0, 1.0)
-    return plain * (keep + (1.0 - keep))
-
-
-def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, _, T, _], freqs: [_] -> [B, _, T, _]
-    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021). The
-    axis before the last is the position. Pairs are (i, i + e/2), as in Llama's published
-    weights, or neighbours where `interleaved`. `freqs` replaces the base's frequencies.
-    """
-    T = x.shape[2]
-    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, _]
-    c = torch.cos(angles)
-    s = torch.sin(angles)
-    a, b = x.chunk(2, dim=-1)  # [B, _, T, _]
-    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+    turns = original / 6.283185307179586 * plain
+    keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return plain * (keep + (1.0 - keep) / factor)
 
 
 class Attention(nn.Module):
@@ -34,19 +42,33 @@ class Attention(nn.Module):
     a long text small.
     """
 
-    def __init__(self, d: int, heads: int, kv_heads: int, base: float) -> None:
+    def __init__(
+        self, d: int, heads: int, kv_heads: int, base: float, factor: float, original: int
+    ) -> None:
         super().__init__()
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
+        if heads % kv_heads != 0:
+            raise ValueError("heads % kv_heads == 0 must hold")
         self.d = d
         self.heads = heads
         self.kv_heads = kv_heads
         self.base = base
+        self.factor = factor
+        self.original = original
         self.q_proj = nn.Linear(d, d, bias=False)
-        self.k_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
-        self.v_proj = nn.Linear(d, d // heads * kv_heads, bias=False)
-        self.o_proj = nn.Linear(d, d, bias=False)
+        self.k_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
+        self.v_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
+        self.o_proj = nn.Linear(heads * (d // heads), d, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        freqs = frequencies(e=self.d // self.heads, base=self.base, device=x.device)
+        freqs = frequencies(
+            e=self.d // self.heads,
+            base=self.base,
+            factor=self.factor,
+            original=self.original,
+            device=x.device,
+        )  # [d // (2 * heads)]
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
@@ -74,10 +96,20 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, d: int, heads: int, kv_heads: int, ff: int, base: float, eps: float) -> None:
+    def __init__(
+        self,
+        d: int,
+        heads: int,
+        kv_heads: int,
+        ff: int,
+        base: float,
+        factor: float,
+        original: int,
+        eps: float,
+    ) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(d, eps=eps)
-        self.self_attn = Attention(d, heads, kv_heads, base)
+        self.self_attn = Attention(d, heads, kv_heads, base, factor, original)
         self.post_attention_layernorm = nn.RMSNorm(d, eps=eps)
         self.mlp = MLP(d, ff)
 
@@ -97,6 +129,8 @@ class Llama(nn.Module):
         vocab: int = 128256,
         context: int = 8192,
         base: float = 500000.0,
+        factor: float = 1.0,
+        original: int = 8192,
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
@@ -105,7 +139,8 @@ class Llama(nn.Module):
             {
                 "embed_tokens": nn.Embedding(vocab, d),
                 "layers": nn.ModuleList(
-                    Block(d, heads, kv_heads, ff, base, eps) for _ in range(layers)
+                    Block(d, heads, kv_heads, ff, base, factor, original, eps)
+                    for _ in range(layers)
                 ),
                 "norm": nn.RMSNorm(d, eps=eps),
             }

@@ -2,12 +2,12 @@ from torch import Tensor, nn
 
 
 class ConvNormRelu(nn.Sequential):
-    def __init__(
-        self, in_channels: int, out: int, kernel: int, stride: int = 1, groups: int = 1
-    ) -> None:
+    def __init__(self, C: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        if kernel % 2 != 1:
+            raise ValueError("kernel % 2 == 1 must hold")
         super().__init__(
             nn.Conv2d(
-                in_channels,
+                C,
                 out,
                 kernel_size=kernel,
                 stride=stride,
@@ -20,61 +20,57 @@ class ConvNormRelu(nn.Sequential):
         )
 
 
-class InvertedResidualExpand1(nn.Module):
-    """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each
-    channel by itself, and a 1x1 projects back. No activation after the projection, as it
-    would lose what a narrow layer can't spare.
-    """
-
-    def __init__(self, inputs: int, out: int) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(
-            ConvNormRelu(inputs, inputs, kernel=3, groups=inputs),
-            nn.Conv2d(inputs, out, kernel_size=1, bias=False),
-            nn.BatchNorm2d(out),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, inputs, H, W] -> [B, out, H, W]
-        return self.conv(x)
-
-
 class InvertedResidual(nn.Module):
     """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each
     channel by itself, and a 1x1 projects back. No activation after the projection, as it
     would lose what a narrow layer can't spare.
     """
 
-    def __init__(self, inputs: int, out: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, out: int, expand: int, stride: int) -> None:
         super().__init__()
+        if expand != 1:
+            raise ValueError("expand == 1 must hold")
+        if stride == 1 and inputs == out:
+            raise ValueError("not (stride == 1 and inputs == out) must hold")
         self.conv = nn.Sequential(
-            ConvNormRelu(inputs, 6 * inputs, kernel=1),
-            ConvNormRelu(6 * inputs, 6 * inputs, kernel=3, stride=stride, groups=6 * inputs),
-            nn.Conv2d(6 * inputs, out, kernel_size=1, bias=False),
+            ConvNormRelu(inputs, expand * inputs, kernel=3, stride=stride, groups=expand * inputs),
+            nn.Conv2d(expand * inputs, out, kernel_size=1, bias=False),
             nn.BatchNorm2d(out),
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, inputs, H, W] -> [B, out, _, _]
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, inputs, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
         return self.conv(x)
 
 
-class InvertedResidualWithSkip(nn.Module):
+class InvertedResidualWithConv3(nn.Module):
     """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each
     channel by itself, and a 1x1 projects back. No activation after the projection, as it
     would lose what a narrow layer can't spare.
     """
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, out: int, expand: int, stride: int) -> None:
         super().__init__()
+        if expand == 1:
+            raise ValueError("expand != 1 must hold")
+        self.inputs = inputs
+        self.out = out
+        self.stride = stride
         self.conv = nn.Sequential(
-            ConvNormRelu(inputs, 6 * inputs, kernel=1),
-            ConvNormRelu(6 * inputs, 6 * inputs, kernel=3, groups=6 * inputs),
-            nn.Conv2d(6 * inputs, inputs, kernel_size=1, bias=False),
-            nn.BatchNorm2d(inputs),
+            ConvNormRelu(inputs, expand * inputs, kernel=1),
+            ConvNormRelu(
+                expand * inputs, expand * inputs, kernel=3, stride=stride, groups=expand * inputs
+            ),
+            nn.Conv2d(expand * inputs, out, kernel_size=1, bias=False),
+            nn.BatchNorm2d(out),
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, inputs, H, W] -> [B, inputs, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, inputs, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
         y = self.conv(x)
-        return x + y
+        if self.stride == 1 and self.inputs == self.out:
+            y = x + y
+        return y
 
 
 class MobileNetV2(nn.Module):
@@ -84,18 +80,18 @@ class MobileNetV2(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             ConvNormRelu(3, 32, kernel=3, stride=2),
-            InvertedResidualExpand1(32, 16),
-            InvertedResidual(16, 24, stride=2),
-            InvertedResidualWithSkip(24),
-            InvertedResidual(24, 32, stride=2),
-            *(InvertedResidualWithSkip(32) for _ in range(2)),
-            InvertedResidual(32, 64, stride=2),
-            *(InvertedResidualWithSkip(64) for _ in range(3)),
-            InvertedResidual(64, 96),
-            *(InvertedResidualWithSkip(96) for _ in range(2)),
-            InvertedResidual(96, 160, stride=2),
-            *(InvertedResidualWithSkip(160) for _ in range(2)),
-            InvertedResidual(160, 320),
+            InvertedResidual(32, 16, expand=1, stride=1),
+            InvertedResidualWithConv3(16, 24, expand=6, stride=2),
+            InvertedResidualWithConv3(24, 24, expand=6, stride=1),
+            InvertedResidualWithConv3(24, 32, expand=6, stride=2),
+            *(InvertedResidualWithConv3(32, 32, expand=6, stride=1) for _ in range(2)),
+            InvertedResidualWithConv3(32, 64, expand=6, stride=2),
+            *(InvertedResidualWithConv3(64, 64, expand=6, stride=1) for _ in range(3)),
+            InvertedResidualWithConv3(64, 96, expand=6, stride=1),
+            *(InvertedResidualWithConv3(96, 96, expand=6, stride=1) for _ in range(2)),
+            InvertedResidualWithConv3(96, 160, expand=6, stride=2),
+            *(InvertedResidualWithConv3(160, 160, expand=6, stride=1) for _ in range(2)),
+            InvertedResidualWithConv3(160, 320, expand=6, stride=1),
             ConvNormRelu(320, 1280, kernel=1),
         )
         self.classifier = nn.Sequential(nn.Dropout(p), nn.Linear(1280, classes))

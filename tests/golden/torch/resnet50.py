@@ -7,17 +7,16 @@ class Shortcut(nn.Sequential):
     same shape.
     """
 
-    def __init__(self, in_channels: int, out: int, stride: int = 1) -> None:
+    def __init__(self, C: int, out: int, stride: int) -> None:
         super().__init__(
-            nn.Conv2d(in_channels, out, kernel_size=1, stride=stride, bias=False),
-            nn.BatchNorm2d(out),
+            nn.Conv2d(C, out, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(out)
         )
 
 
-class BottleneckWithDownsample(nn.Module):
+class Bottleneck(nn.Module):
     """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels."""
 
-    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -25,63 +24,80 @@ class BottleneckWithDownsample(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, 4 * width, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
-        self.downsample = Shortcut(inputs, 4 * width, stride=stride)
+        self.downsample = (
+            Shortcut(inputs, 4 * width, stride=stride)
+            if stride != 1 or inputs != 4 * width
+            else None
+        )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, inputs, H, W] -> [B, 4 * width, _, _]
-        y = F.relu(self.bn1(self.conv1(x)))  # [B, width, H, W]
-        y = F.relu(self.bn2(self.conv2(y)))  # [B, width, _, _]
-        y = self.bn3(self.conv3(y))  # [B, 4 * width, _, _]
-        x = self.downsample(x)
-        return F.relu(x + y)
-
-
-class Bottleneck(nn.Module):
-    """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, width, kernel_size=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, inputs, kernel_size=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(inputs)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, inputs, H, W] -> [B, inputs, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, inputs, H, W] -> [B, 4 * width, (H - 1) // stride + 1, (W - 1) // stride + 1]
         y = F.relu(self.bn1(self.conv1(x)))  # [B, width, H, W]
         y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))  # [B, inputs, H, W]
+        y = self.bn3(self.conv3(y))
+        if self.downsample is not None:
+            x = self.downsample(x)
         return F.relu(x + y)
 
 
 class ResNet(nn.Module):
-    def __init__(self, stem: int = 64, classes: int = 1000) -> None:
+    def __init__(
+        self,
+        depths: tuple[int, ...] = (3, 4, 6, 3),
+        widths: tuple[int, ...] = (64, 128, 256, 512),
+        stem: int = 64,
+        classes: int = 1000,
+    ) -> None:
         super().__init__()
+        if len(depths) != 4:
+            raise ValueError("depths must have length 4")
+        if len(widths) != 4:
+            raise ValueError("widths must have length 4")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.layer1 = nn.Sequential(
-            BottleneckWithDownsample(stem, 64), *(Bottleneck(256, 64) for _ in range(2))
+        self.layer1 = nn.ModuleList(
+            [
+                Bottleneck(stem, widths[0], stride=1),
+                *(Bottleneck(4 * widths[0], widths[0], stride=1) for _ in range(depths[0] - 1)),
+            ]
         )
-        self.layer2 = nn.Sequential(
-            BottleneckWithDownsample(256, 128, stride=2), *(Bottleneck(512, 128) for _ in range(3))
+        self.layer2 = nn.ModuleList(
+            [
+                Bottleneck(4 * widths[0], widths[1], stride=2),
+                *(Bottleneck(4 * widths[1], widths[1], stride=1) for _ in range(depths[1] - 1)),
+            ]
         )
-        self.layer3 = nn.Sequential(
-            BottleneckWithDownsample(512, 256, stride=2), *(Bottleneck(1024, 256) for _ in range(5))
+        self.layer3 = nn.ModuleList(
+            [
+                Bottleneck(4 * widths[1], widths[2], stride=2),
+                *(Bottleneck(4 * widths[2], widths[2], stride=1) for _ in range(depths[2] - 1)),
+            ]
         )
-        self.layer4 = nn.Sequential(
-            BottleneckWithDownsample(1024, 512, stride=2),
-            *(Bottleneck(2048, 512) for _ in range(2)),
+        self.layer4 = nn.ModuleList(
+            [
+                Bottleneck(4 * widths[2], widths[3], stride=2),
+                *(Bottleneck(4 * widths[3], widths[3], stride=1) for _ in range(depths[3] - 1)),
+            ]
         )
-        self.fc = nn.Linear(2048, classes)
+        self.fc = nn.Linear(4 * widths[3], classes)
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
         x = F.relu(self.bn1(self.conv1(x)))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer1(x)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer2(x)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
-        x = self.layer3(x)  # [B, 1024, (H + 15) // 16, (W + 15) // 16]
-        return self.fc(self.layer4(x).mean(dim=(2, 3)))
+        x = self.layer1[0](x)  # [B, 4 * widths[0], (H + 3) // 4, (W + 3) // 4]
+        for bottleneck in self.layer1[1:]:
+            x = bottleneck(x)
+        x = self.layer2[0](x)  # [B, 4 * widths[1], (H + 7) // 8, (W + 7) // 8]
+        for bottleneck in self.layer2[1:]:
+            x = bottleneck(x)
+        x = self.layer3[0](x)
+        for bottleneck in self.layer3[1:]:
+            x = bottleneck(x)
+        x = self.layer4[0](x)
+        for bottleneck in self.layer4[1:]:
+            x = bottleneck(x)
+        return self.fc(x.mean(dim=(2, 3)))
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""

@@ -5,9 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def initial_bias(d: int) -> Tensor:  # -> [d]
+    return torch.arange(d).float() / d
+
+
 class Attention(nn.Module):
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         self.heads = heads
         self.qkv = nn.Linear(d, 3 * d)
         self.out = nn.Linear(d, d)
@@ -36,12 +42,10 @@ class Layer(nn.Module):
         return x + self.down(y)
 
 
-def initial_bias(size: int) -> Tensor:  # -> [size]
-    return torch.arange(size).float() / size
-
-
 class Stack(nn.Module):
-    def __init__(self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50) -> None:
+    def __init__(
+        self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50, class_: int = 3
+    ) -> None:
         super().__init__()
         self.n_layers = layers
         self.d = d
@@ -79,7 +83,7 @@ class Stack(nn.Module):
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""
         for name, parameter in self.named_parameters():
-            if name.endswith("up.weight"):
+            if name.startswith("layers.") and name.endswith(".up.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(3 * self.n_layers))
-            elif name.endswith(("fc.0.bias", "fc.1.bias", "fc.2.bias")):
-                parameter.data.copy_(initial_bias(size=self.d))
+            elif name.startswith("fc.") and name.endswith(".bias"):
+                parameter.data.copy_(initial_bias(d=self.d))

@@ -5,13 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def bucket(distance: Tensor) -> Tensor:  # i64[T, T] -> i64[T, T]
+def bucket(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
     ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
     compiler computes, so no rounding decides.
     """
     edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=distance.device)  # i64[7]
-    return distance.clamp(max=8) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+
+
+def bucket2(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
+    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
+    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
+    compiler computes, so no rounding decides.
+    """
+    edges = torch.tensor(
+        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
+    )  # i64[15]
+    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
 
 
 class RelativeBias(nn.Module):
@@ -19,37 +30,71 @@ class RelativeBias(nn.Module):
     added to its scores. An encoder tells left from right; a decoder sees the left only.
     """
 
-    def __init__(self, heads: int) -> None:
+    def __init__(self, heads: int, both_ways: bool, buckets: int) -> None:
         super().__init__()
-        self.relative_attention_bias = nn.Embedding(32, heads)
+        if buckets % 4 != 0:
+            raise ValueError("buckets % 4 == 0 must hold")
+        self.both_ways = both_ways
+        self.buckets = buckets
+        self.relative_attention_bias = nn.Embedding(buckets, heads)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, _] -> [heads, T, T]
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, n0] -> [heads, T, T]
         T = x.shape[1]
         offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
         offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
-        index = bucket(offset.abs()) + 16 * (offset > 0).long()
+        if self.both_ways:
+            index = bucket(offset.abs(), count=self.buckets // 2)
+            index = index + self.buckets // 2 * (offset > 0).long()
+        else:
+            index = bucket2((-offset).clamp(min=0), count=self.buckets)
         return self.relative_attention_bias(index).permute(2, 0, 1)
 
 
-class AttentionWithBias(nn.Module):
+class Attention(nn.Module):
     """Scores are not divided by the root of the head size; the initial values make up for it."""
 
-    def __init__(self, d: int, heads: int, head: int) -> None:
+    def __init__(self, d: int, heads: int, head: int, causal: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.head = head
+        self.causal = causal
         self.q = nn.Linear(d, heads * head, bias=False)
         self.k = nn.Linear(d, heads * head, bias=False)
         self.v = nn.Linear(d, heads * head, bias=False)
-        self.o = nn.Linear(heads * head, d, bias=False)
+        self.o = nn.Linear(head * heads, d, bias=False)
 
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
+    def forward(
+        self, x: Tensor, memory: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S] -> [B, T, d]
+        T = x.shape[1]
+        S = memory.shape[1]
         q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
         k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
         v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-        return self.o(y.transpose(1, 2).flatten(2))
+        if bias is not None:
+            if mask is not None:
+                attention = F.scaled_dot_product_attention(
+                    q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
+                )
+            elif self.causal:
+                attention_4_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(
+                    S - T
+                )  # bool[T, S]
+                attention = F.scaled_dot_product_attention(
+                    q,
+                    k,
+                    v,
+                    attn_mask=bias.masked_fill(~attention_4_mask, float("-inf")),
+                    scale=1.0,
+                )
+            else:
+                attention = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        elif mask is not None:
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+        else:
+            attention = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return self.o(attention.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -73,7 +118,7 @@ class EncoderBlock(nn.Module):
                 nn.ModuleDict(
                     {
                         "layer_norm": nn.RMSNorm(d, eps=1e-6),
-                        "SelfAttention": AttentionWithBias(d, heads, head),
+                        "SelfAttention": Attention(d, heads, head),
                     }
                 ),
                 nn.ModuleDict(
@@ -82,10 +127,10 @@ class EncoderBlock(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        # x: [B, S, d], bias: [heads, S, S] -> [B, S, d]
+    def forward(self, x: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+        # x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]
         y = self.layer.get_submodule("0.layer_norm")(x)
-        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias)
+        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias, mask)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer.get_submodule("1.layer_norm")(x)
         y = self.layer.get_submodule("1.DenseReluDense")(y)
@@ -95,97 +140,25 @@ class EncoderBlock(nn.Module):
 class Encoder(nn.Module):
     """All blocks of a stack share one bias. The checkpoints keep it in the first block."""
 
-    def __init__(self, layers: int, d: int, heads: int, head: int, ff: int, p: float) -> None:
+    def __init__(
+        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+    ) -> None:
         super().__init__()
         self.p = p
         self.block = nn.ModuleList(EncoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBias(heads)
+        relative_bias = RelativeBias(heads, True, buckets=buckets)
         self.block.get_submodule("0.layer.0.SelfAttention").add_module(
             "relative_attention_bias", relative_bias.relative_attention_bias
         )
         self.relative_bias = (relative_bias,)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, S, d] -> [B, S, d]
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        # x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
         bias = self.relative_bias[0](x)  # [heads, S, S]
         for encoder_block in self.block:
-            x = encoder_block(x, bias)
+            x = encoder_block(x, bias, mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
-
-
-def bucket_count32(distance: Tensor) -> Tensor:  # i64[T, T] -> i64[T, T]
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
-    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
-    compiler computes, so no rounding decides.
-    """
-    edges = torch.tensor(
-        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
-    )  # i64[15]
-    return distance.clamp(max=16) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
-
-
-class RelativeBiasWithoutBothWays(nn.Module):
-    """T5 has no other sense of place than this: each head learns a number per distance, which is
-    added to its scores. An encoder tells left from right; a decoder sees the left only.
-    """
-
-    def __init__(self, heads: int) -> None:
-        super().__init__()
-        self.relative_attention_bias = nn.Embedding(32, heads)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, _] -> [heads, T, T]
-        T = x.shape[1]
-        offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
-        offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
-        index = bucket_count32((-offset).clamp(min=0))
-        return self.relative_attention_bias(index).permute(2, 0, 1)
-
-
-class AttentionWithBiasCausal(nn.Module):
-    """Scores are not divided by the root of the head size; the initial values make up for it."""
-
-    def __init__(self, d: int, heads: int, head: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.head = head
-        self.q = nn.Linear(d, heads * head, bias=False)
-        self.k = nn.Linear(d, heads * head, bias=False)
-        self.v = nn.Linear(d, heads * head, bias=False)
-        self.o = nn.Linear(heads * head, d, bias=False)
-
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
-        T = x.shape[1]
-        S = memory.shape[1]
-        q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
-        k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)  # bool[T, S]
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
-        )
-        return self.o(y.transpose(1, 2).flatten(2))
-
-
-class Attention(nn.Module):
-    """Scores are not divided by the root of the head size; the initial values make up for it."""
-
-    def __init__(self, d: int, heads: int, head: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.head = head
-        self.q = nn.Linear(d, heads * head, bias=False)
-        self.k = nn.Linear(d, heads * head, bias=False)
-        self.v = nn.Linear(d, heads * head, bias=False)
-        self.o = nn.Linear(heads * head, d, bias=False)
-
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
-        q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
-        k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, scale=1.0).transpose(1, 2)
-        return self.o(y.flatten(2))
 
 
 class DecoderBlock(nn.Module):
@@ -197,7 +170,7 @@ class DecoderBlock(nn.Module):
                 nn.ModuleDict(
                     {
                         "layer_norm": nn.RMSNorm(d, eps=1e-6),
-                        "SelfAttention": AttentionWithBiasCausal(d, heads, head),
+                        "SelfAttention": Attention(d, heads, head=head, causal=True),
                     }
                 ),
                 nn.ModuleDict(
@@ -212,13 +185,15 @@ class DecoderBlock(nn.Module):
             ]
         )
 
-    def forward(self, x: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T] -> [B, T, d]
+    def forward(
+        self, x: Tensor, memory: Tensor, bias: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S] -> [B, T, d]
         y = self.layer.get_submodule("0.layer_norm")(x)
         y = self.layer.get_submodule("0.SelfAttention")(y, y, bias)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer.get_submodule("1.layer_norm")(x)
-        y = self.layer.get_submodule("1.EncDecAttention")(y, memory)
+        y = self.layer.get_submodule("1.EncDecAttention")(y, memory, mask=mask)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer.get_submodule("2.layer_norm")(x)
         y = self.layer.get_submodule("2.DenseReluDense")(y)
@@ -226,22 +201,24 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self, layers: int, d: int, heads: int, head: int, ff: int, p: float) -> None:
+    def __init__(
+        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+    ) -> None:
         super().__init__()
         self.p = p
         self.block = nn.ModuleList(DecoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBiasWithoutBothWays(heads)
+        relative_bias = RelativeBias(heads, False, buckets=buckets)
         self.block.get_submodule("0.layer.0.SelfAttention").add_module(
             "relative_attention_bias", relative_bias.relative_attention_bias
         )
         self.relative_bias = (relative_bias,)
 
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+        # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
         bias = self.relative_bias[0](x)  # [heads, T, T]
         for decoder_block in self.block:
-            x = decoder_block(x, memory, bias)
+            x = decoder_block(x, memory, bias, mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
 
 
@@ -251,39 +228,40 @@ class T5(nn.Module):
     """
 
     def __init__(
-        self,
-        layers: int = 6,
-        d: int = 512,
-        heads: int = 8,
-        head: int = 64,
-        ff: int = 2048,
-        vocab: int = 32128,
-        p: float = 0.1,
+        self, layers: int = 6, heads: int = 8, head: int = 64, vocab: int = 32128, p: float = 0.1
     ) -> None:
         super().__init__()
-        self.d = d
+        self.heads = heads
         self.head = head
         self.p = p
-        self.shared = nn.Embedding(vocab, d)
-        self.encoder = Encoder(layers, d, heads, head, ff, p)
-        self.decoder = Decoder(layers, d, heads, head, ff, p)
+        self.shared = nn.Embedding(vocab, 512)
+        self.encoder = Encoder(layers, 512, heads=heads, head=head, ff=2048, buckets=32, p=p)
+        self.decoder = Decoder(layers, 512, heads=heads, head=head, ff=2048, buckets=32, p=p)
         self.init_weights()
 
-    def forward(self, input_ids: Tensor, decoder_input_ids: Tensor) -> Tensor:
-        # input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> [B, T, vocab]
-        src = F.dropout(self.shared(input_ids), self.p, training=self.training)  # [B, S, d]
-        tgt = F.dropout(self.shared(decoder_input_ids), self.p, training=self.training)  # [B, T, d]
-        memory = self.encoder(src)
-        x = self.decoder(tgt, memory)
-        return x / math.sqrt(self.d) @ self.shared.weight.T
+    def forward(
+        self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        # input_ids: i64[B, S], decoder_input_ids: i64[B, T], attention_mask: i64[B, S]
+        # -> [B, T, vocab]
+        mask = attention_mask.ne(0)[:, None, None] if attention_mask is not None else None
+        src = F.dropout(self.shared(input_ids), self.p, training=self.training)  # [B, S, 512]
+        tgt = F.dropout(self.shared(decoder_input_ids), self.p, training=self.training)
+        memory = self.encoder(src, mask)
+        x = self.decoder(tgt, memory, mask)
+        return x / 22.627416997969522 @ self.shared.weight.T
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                nn.init.normal_(module.weight, std=0.044194173824159216)
         for name, parameter in self.named_parameters():
-            if name.endswith("relative_attention_bias.weight"):
-                nn.init.normal_(parameter, std=1 / math.sqrt(self.d))
-            elif name.endswith("q.weight"):
-                nn.init.normal_(parameter, std=1 / math.sqrt(self.d * self.head))
+            if name.endswith(".relative_attention_bias.weight"):
+                nn.init.normal_(parameter, std=0.044194173824159216)
+            elif name.endswith(".q.weight"):
+                nn.init.normal_(parameter, std=1 / math.sqrt(512 * self.head))
+            elif name.endswith(".o.weight"):
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.head * self.heads))
+            elif name.endswith(".wo.weight"):
+                nn.init.normal_(parameter, std=1 / math.sqrt(2048))

@@ -15,8 +15,8 @@ def sinusoids(length: int, d: int, device: torch.device | None = None) -> Tensor
     return torch.cat([torch.sin(angles), torch.cos(angles)], dim=-1)
 
 
-def initial_weight(length: int, d: int) -> Tensor:  # -> [length, d]
-    return sinusoids(length=length, d=d)
+def initial_weight(context: int, d: int) -> Tensor:  # -> [context, d]
+    return sinusoids(length=context, d=d)
 
 
 class Positions(nn.Module):
@@ -24,35 +24,43 @@ class Positions(nn.Module):
 
     weight: Tensor
 
-    def __init__(self, context: int, d: int) -> None:
+    def __init__(self, d: int, context: int) -> None:
         super().__init__()
-        self.register_buffer("weight", initial_weight(length=context, d=d))
+        self.register_buffer("weight", initial_weight(context=context, d=d))
 
     def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
         T = x.shape[1]
         return x + self.weight[:T]
 
 
-class AttentionWithMask(nn.Module):
+class Attention(nn.Module):
     """Several attentions side by side: queries come from `x`, keys and values from `memory`.
     `mask` is true where a key may be seen; `causal` hides the positions to come.
     """
 
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         self.heads = heads
         self.q_proj = nn.Linear(d, d)
         self.k_proj = nn.Linear(d, d)
         self.v_proj = nn.Linear(d, d)
         self.out_proj = nn.Linear(d, d)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
+        T = x.shape[1]
+        S = memory.shape[1]
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        return self.out_proj(y.flatten(2))
+        if mask is not None:
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            attention_2_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_2_mask)
+        return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 
 class EncoderLayer(nn.Module):
@@ -61,7 +69,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
-        self.self_attn = AttentionWithMask(d, heads)
+        self.self_attn = Attention(d, heads)
         self.self_attn_layer_norm = nn.LayerNorm(d)
         self.fc1 = nn.Linear(d, ff)
         self.fc2 = nn.Linear(ff, d)
@@ -88,38 +96,13 @@ class Encoder(nn.Module):
         return x
 
 
-class Attention(nn.Module):
-    """Several attentions side by side: queries come from `x`, keys and values from `memory`.
-    `mask` is true where a key may be seen; `causal` hides the positions to come.
-    """
-
-    def __init__(self, d: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(d, d)
-        self.k_proj = nn.Linear(d, d)
-        self.v_proj = nn.Linear(d, d)
-        self.out_proj = nn.Linear(d, d)
-
-    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d] -> [B, T, d]
-        T = x.shape[1]
-        S = memory.shape[1]
-        q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k = self.k_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)  # bool[T, S]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        return self.out_proj(y.flatten(2))
-
-
 class DecoderLayer(nn.Module):
     def __init__(self, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
         self.self_attn = Attention(d, heads)
         self.self_attn_layer_norm = nn.LayerNorm(d)
-        self.encoder_attn = AttentionWithMask(d, heads)
+        self.encoder_attn = Attention(d, heads)
         self.encoder_attn_layer_norm = nn.LayerNorm(d)
         self.fc1 = nn.Linear(d, ff)
         self.fc2 = nn.Linear(ff, d)
@@ -153,14 +136,17 @@ class EncoderDecoder(nn.Module):
     both stacks in one more norm.
     """
 
-    def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
+    def __init__(
+        self, layers: int = 6, d: int = 512, heads: int = 8, ff: int | None = None, p: float = 0.1
+    ) -> None:
         super().__init__()
+        ff = 4 * d if ff is None else ff
         self.encoder = Encoder(layers, d, heads, ff, p)
         self.decoder = Decoder(layers, d, heads, ff, p)
 
     def forward(self, src: Tensor, tgt: Tensor, attention_mask: Tensor) -> Tensor:
         # src: [B, S, d], tgt: [B, T, d], attention_mask: i64[B, S] -> [B, T, d]
-        mask = (attention_mask != 0)[:, None, None]  # bool[B, 1, 1, S]
+        mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, S]
         memory = self.encoder(src, mask)
         return self.decoder(tgt, memory, mask)
 
@@ -178,20 +164,23 @@ class Transformer(nn.Module):
         layers: int = 6,
         d: int = 512,
         heads: int = 8,
-        ff: int = 2048,
+        ff: int | None = None,
         vocab: int = 37000,
         context: int = 512,
         p: float = 0.1,
     ) -> None:
         super().__init__()
+        ff = 4 * d if ff is None else ff
+        if d % 2 != 0:
+            raise ValueError("d % 2 == 0 must hold")
         self.d = d
         self.context = context
         self.p = p
         self.register_buffer("final_logits_bias", torch.zeros(1, vocab))
-        self.model = EncoderDecoder(layers, d, heads, ff, p)
+        self.model = EncoderDecoder(layers=layers, d=d, heads=heads, ff=ff, p=p)
         self.model.add_module("shared", nn.Embedding(vocab, d))
-        self.model.encoder.add_module("embed_positions", Positions(context, d))
-        self.model.decoder.add_module("embed_positions", Positions(context, d))
+        self.model.encoder.add_module("embed_positions", Positions(d, context))
+        self.model.decoder.add_module("embed_positions", Positions(d, context))
         self.init_weights()
 
     def forward(
@@ -218,7 +207,7 @@ class Transformer(nn.Module):
         """Initial values that are not the layers' own."""
         for module in self.modules():
             if isinstance(module, nn.Embedding):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                nn.init.normal_(module.weight, std=1 / math.sqrt(self.d))
         for name, parameter in self.named_parameters():
             if name.endswith("_proj.weight"):
                 nn.init.xavier_uniform_(parameter)

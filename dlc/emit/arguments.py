@@ -1,0 +1,166 @@
+"""What an emitted class or function takes besides tensors: the static parameters of the module that it says.
+
+A module's parameters come in the spec's order, with the spec's defaults. A default that is computed from other parameters
+is `None` in the signature and computed where nothing is given (`mlp: int | None = None`, then `4 * d`). A size that the
+spec only names in the type of an input (`x: [B, C, H, W]`) stands in front."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dlc.emit.names import identifier
+from dlc.emit.origins import expression, said
+from dlc.emit.tree import Arg, Expr, Num, Seq, Text, Word, size, text, walk
+from dlc.ir.nodes import Attr, Function, Op
+from dlc.types.dims import Dim
+from dlc.types.terms import evaluate, names
+from dlc.types.traced import Term
+
+# What a person leaves out of a signature where the spec has no default either.
+NATURAL: Mapping[str, Attr] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """`name` in the spec and in the source. `default` is None for what must be given; `computed` is what `None` stands
+    for."""
+
+    spec: str
+    name: str
+    type: str
+    default: Expr | None = None
+    computed: Expr | None = None
+    literal: Attr = None
+    """The default's value, where it is a plain one."""
+
+    def signature(self, defaults: bool = True) -> str:
+        kind = f"{self.type} | None" if self.is_optional and not self.type.endswith("None") else self.type
+        if self.default is None:
+            return f"{self.name}: {kind}"
+        return f"{self.name}: {kind} = {text(self.default) if defaults else '...'}"
+
+    @property
+    def is_optional(self) -> bool:
+        return self.computed is not None or self.default == Word("None")
+
+
+def argument_name(spec: str, reserved: Container[str]) -> str:
+    name = identifier(spec)
+    return f"{name}_" if name in reserved else name
+
+
+def arguments(
+    function: Function, used: Iterable[str], reserved: Container[str], *, main: bool = False
+) -> tuple[Argument, ...]:
+    """The arguments of what a function becomes, of which `used` are read. A model's defaults are its settings. Names that are
+    `reserved` stand for something else in the source."""
+    read = set(used)
+    own = [Argument(name, argument_name(name, reserved), "int") for name, _ in function.sizes if name in read]
+    static = dict(function.static)
+    for setting in function.settings:
+        if setting.name not in read and not main:
+            continue
+        kind = python_type(setting.type)
+        if kind is None:
+            continue
+        value = static.get(setting.name)
+        default = _main_default(setting.default, value, static) if main else setting.default
+        own.append(_argument(setting.name, argument_name(setting.name, reserved), kind, default))
+    required = [each for each in own if each.default is None]
+    return (*required, *(each for each in own if each.default is not None))
+
+
+def _main_default(default: Term | None, value: Attr, static: Mapping[str, Attr]) -> Term:
+    """The setting; as the spec's expression where that has this value."""
+    if default is not None and default.op not in ("const", "list", "tuple") and names(default):
+        try:
+            if evaluate(default, static) == value:
+                return default
+        except (ArithmeticError, KeyError, TypeError, ValueError):
+            pass
+    return _plain(value)
+
+
+def _plain(value: Attr) -> Term:
+    if isinstance(value, tuple):
+        return Term("tuple", tuple(_plain(each) for each in value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Term("const", (float(value) if isinstance(value, float) else int(value),))
+    return Term("const", (value,))
+
+
+def _argument(name: str, said_as: str, kind: str, default: Term | None) -> Argument:
+    if default is None:
+        return Argument(name, said_as, kind)
+    if names(default):
+        return Argument(name, said_as, kind, Word("None"), expression(default))
+    if default.op == "list":
+        default = Term("tuple", default.args)
+    return Argument(name, said_as, kind, expression(default), literal=_value(default))
+
+
+def _value(default: Term) -> Any:
+    try:
+        return evaluate(default, {})
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return None
+
+
+def python_type(text: str) -> str | None:
+    """A static type in Python; None for what no number or word stands for."""
+    if text.startswith("list["):
+        inner = python_type(text[5:-1])
+        return None if inner is None else f"tuple[{inner}, ...]"
+    return text if text in ("int", "float", "bool", "str") else "int" if text == "dim" else None
+
+
+def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:
+    """What a call gives for an argument; None where that is the default."""
+    if op is None:
+        return _unwritten(argument, dict(function.static).get(argument.spec))
+    sizes = dict(op.known)
+    if argument.spec in sizes:
+        return size(sizes[argument.spec])
+    if argument.spec in dict(op.dims):
+        return size(dict(op.dims)[argument.spec])
+    value = dict(op.attrs).get(argument.spec)
+    term = dict(op.given).get(argument.spec)
+    if term is not None and not term.holds("turn") and not _is_default(argument, term):
+        return expression(term)
+    if term is None or term.holds("turn"):
+        return _unwritten(argument, value)
+    return None
+
+
+def _is_default(argument: Argument, term: Term) -> bool:
+    return term.op == "const" and argument.default is not None and expression(term) == argument.default
+
+
+def _unwritten(argument: Argument, value: Attr) -> Expr | None:
+    """A value that the spec does not write at the call: its default, as a rule."""
+    if argument.computed is not None or (argument.default is not None and value == argument.literal):
+        return None
+    return literal(value)
+
+
+def literal(value: Any) -> Expr:
+    match value:
+        case bool() | None:
+            return Word(repr(value))
+        case str():
+            return Text(value)
+        case tuple() | list():
+            return Seq(tuple(map(literal, value)))
+        case Dim():
+            return size(value)
+    return said(value)
+
+
+def reads(exprs: Iterable[Expr]) -> Iterator[str]:
+    """The static arguments that expressions read."""
+    return (node.name for expr in exprs for node in walk(expr) if isinstance(node, Arg))
+
+
+__all__ = ["Argument", "Num", "argument_name", "arguments", "given", "literal", "reads"]

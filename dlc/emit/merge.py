@@ -1,0 +1,686 @@
+"""Instantiations of one module as one function again, as the spec has it.
+
+A module elaborated at several settings is a function for each. They differ where the elaborator took a decision on static
+values (`if`, a default, an optional input), which it noted down. Here they are laid side by side and become one function,
+with a `choice` on that decision wherever they part:
+
+    Bottleneck(64, 64, 1):  y = …; s = downsample(x); relu(s + y)
+    Bottleneck(256, 64, 1): y = …;                    relu(x + y)
+    ->                      y = …; choice stride != 1 or inputs != 4*width {s = downsample(x)}; relu(… + y)
+
+Operations are the same if they stand at one place in the spec and do the same with what corresponds; a number counts as the
+expression over static parameters that it came from. Where no noted decision tells two instantiations apart, they stay two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dlc.diagnostics import NO_SPAN
+from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
+from dlc.ir.splice import Names
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import origin_of, said, term
+from dlc.types.traced import Term
+
+NONE = Term("const", (None,))
+
+
+class Apart(Exception):
+    """Two functions have no common form."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A function of one of the programs: `guards` are the conditions that are known to hold or not where it stands."""
+
+    program: int
+    function: Function
+    guards: Mapping[Term, bool]
+
+
+@dataclass
+class Merged:
+    """The common functions, the name that each function of each program has now, and the entry's."""
+
+    functions: dict[str, Function]
+    names: dict[tuple[int, str], str]
+    entry: str
+
+
+def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
+    """The programs are one model at some settings: in training and not, with and without its optional inputs. Functions of the
+    library that are `native` a backend says itself."""
+    merging = _Merging(programs, native)
+    for group in _levels(programs):
+        merging.group(group)
+    return Merged(merging.functions, merging.names, merging.names[0, programs[0].entry])
+
+
+def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]:
+    """The functions of one source together, after all that they refer to."""
+    height: dict[tuple[int, str], int] = {}
+    for k, program in enumerate(programs):
+        for name, function in program.functions.items():  # callees stand before callers
+            below = (height[k, each] for each in references(function) if (k, each) in height)
+            height[k, name] = 1 + max(below, default=0)
+    tallest: dict[Any, int] = {}
+    groups: dict[Any, list[tuple[int, Function]]] = {}
+    for (k, name), level in height.items():
+        function = programs[k].functions[name]
+        key = _kind(function)
+        tallest[key] = max(level, tallest.get(key, 0))
+        groups.setdefault(key, []).append((k, function))
+    yield from (groups[key] for key in sorted(groups, key=lambda key: tallest[key]))
+
+
+def _kind(function: Function) -> Any:
+    return function.source, function.kind == "init", function.entry, function.library
+
+
+def references(function: Function) -> Iterator[str]:
+    yield from (op.callee for op in walk(function.body) if op.callee)
+    yield from (child.function for child in function.children)
+    yield from (param.init for param in function.params if param.init)
+
+
+# --- what tells instantiations apart ------------------------------------------------------------------------------
+
+
+def guards(function: Function) -> dict[Term, bool]:
+    """What is decided in a function, most telling first: noted decisions, optional inputs, training, static parameters."""
+    found = {each.condition: each.answer for each in function.decisions}
+    present = {value.name.partition(".")[0] for value in function.inputs}
+    for name in function.optional:
+        found[Term("!=", (Term("input", (name,)), NONE))] = name in present
+    found[Term("training")] = function.training
+    for name, value in function.static:
+        found.update(_of_setting(name, value))
+    return found
+
+
+def _of_setting(name: str, value: Any) -> dict[Term, bool]:
+    parameter = Term("param", (name,))
+    if isinstance(value, bool):
+        return {parameter: value}
+    if isinstance(value, str):
+        return {Term("==", (parameter, Term("const", (value,)))): True}
+    return {Term("!=", (parameter, NONE)): value is not None}
+
+
+def separating(left: Sequence[Member], right: Sequence[Member]) -> Term | None:
+    """A condition that holds for all of `left` and none of `right`, or the other way around (negated)."""
+    for condition in left[0].guards:
+        a = {each.guards.get(condition) for each in left}
+        b = {each.guards.get(condition) for each in right}
+        if (a, b) == ({True}, {False}):
+            return condition
+        if (a, b) == ({False}, {True}):
+            return negated(condition)
+    for each in right[0].guards:  # a string that only the other side has
+        if each.op == "==" and all(member.guards.get(each) is None for member in left):
+            return negated(each)
+    return None
+
+
+def negated(condition: Term) -> Term:
+    opposite = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+    if condition.op in opposite:
+        return Term(opposite[condition.op], condition.args)
+    if condition.op == "not":
+        found: Term = condition.args[0]
+        return found
+    return Term("not", (condition,))
+
+
+# --- one group ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Merging:
+    programs: Sequence[Program]
+    native: Container[str] = ()
+    functions: dict[str, Function] = field(default_factory=dict)
+    names: dict[tuple[int, str], str] = field(default_factory=dict)
+
+    def group(self, found: Sequence[tuple[int, Function]]) -> None:
+        """Enter the functions of one source as few as can be."""
+        same: dict[Any, list[Member]] = {}
+        for k, function in found:
+            here = self._renamed(k, function)
+            same.setdefault(_key(here), []).append(Member(k, here, guards(here)))
+        first = found[0][1]
+        if first.library and (first.source in self.native or first.params or first.children):
+            self._library(found)
+            return
+        if found[0][1].kind in ("init", "prepare"):
+            families = [[members] for members in same.values()]
+        else:
+            families = _families(list(same.values()))
+        for family in families:
+            function = _tree(family)
+            name = self._fresh(function.name)
+            self.functions[name] = replace(function, name=name)
+            for member in (member for members in family for member in members):
+                self.names[member.program, member.function.name] = name
+
+    def _library(self, found: Sequence[tuple[int, Function]]) -> None:
+        """Layers and functions of the library that a backend says itself are the same where their parameters are."""
+        known: dict[Any, str] = {}
+        for k, function in found:
+            here = self._renamed(k, function)
+            params = tuple((each.name, each.kind, _axes(each.type)) for each in here.params)
+            windows = [op for op in here.body if op.attr("stride") is not None]
+            said_so = tuple((op.op, *(origin_key(value) for _, value in op.attrs)) for op in windows)
+            key = (tuple(value.type.rank for value in here.inputs), params, said_so) if params else None
+            if key not in known:
+                known[key] = self._fresh(here.name)
+                self.functions[known[key]] = replace(here, name=known[key])
+            self.names[k, function.name] = known[key]
+
+    def _fresh(self, name: str) -> str:
+        number, made = 1, name
+        while made in self.functions:
+            number += 1
+            made = f"{name}_{number}"
+        return made
+
+    def _renamed(self, k: int, function: Function) -> Function:
+        """The function with the names that what it refers to has now."""
+
+        def now(name: str) -> str:
+            return self.names.get((k, name), name)
+
+        return replace(
+            function,
+            body=tuple(_with_callees(op, now) for op in function.body),
+            children=tuple(replace(each, function=now(each.function)) for each in function.children),
+            params=tuple(replace(each, init=now(each.init)) for each in function.params),
+        )
+
+
+def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
+    region = op.region
+    if region is not None:
+        region = Region(region.args, tuple(_with_callees(each, now) for each in region.body), region.results)
+    return replace(op, callee=now(op.callee) if op.callee else "", region=region)
+
+
+def _families(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
+    """Members that can be told apart by conditions together: all of a source, as a rule."""
+    families: list[list[list[Member]]] = []
+    for members in kinds:
+        for family in families:
+            try:
+                _tree([*family, members])
+            except Apart:
+                continue
+            family.append(members)
+            break
+        else:
+            families.append([members])
+    return families
+
+
+def _tree(kinds: Sequence[list[Member]]) -> Function:
+    """The members as one function: parted by the first condition that parts them, and each side in turn. Raises Apart."""
+    if len(kinds) == 1:
+        return replace(
+            kinds[0][0].function, optional=()
+        )  # what is absent is no input, what is there always is
+    for condition in kinds[0][0].guards:
+        sides: dict[bool, list[list[Member]]] = {True: [], False: []}
+        for members in kinds:
+            answers = {each.guards.get(condition) for each in members}
+            if len(answers) != 1 or None in answers:
+                break
+            sides[bool(answers.pop())].append(members)
+        else:
+            if sides[True] and sides[False]:
+                return _Pair(condition, _tree(sides[True]), _tree(sides[False])).merged()
+    raise Apart
+
+
+# --- two functions side by side ---------------------------------------------------------------------------------------
+
+
+def _key(function: Function) -> Any:
+    """What makes two functions the same: all but the names of values and numbers with one origin."""
+    names = {value.name: i for i, value in enumerate(function.inputs)}
+    inputs = tuple((value.type.dtype, value.type.rank, _axes(value.type)) for value in function.inputs)
+    body = tuple(_op_key(op, names) for op in function.body)
+    outputs = tuple((name, names.get(value)) for name, value in function.outputs)
+    params = tuple(
+        (each.name, each.kind, each.frozen, each.init, _axes(each.type)) for each in function.params
+    )
+    children = tuple(
+        (each.path, each.function, origin_key(each.count), each.start, each.step)
+        for each in function.children
+    )
+    return function.source, function.entry, inputs, body, outputs, params, children
+
+
+def _axes(type: TensorType) -> tuple[Dim, ...]:
+    return tuple(said(axis) for axis in type.axes)
+
+
+def origin_key(value: Any) -> Any:
+    """An attribute as its expression: two numbers of one origin are one."""
+    if isinstance(value, tuple):
+        return tuple(origin_key(each) for each in value)
+    if isinstance(value, Dim):
+        return said(value)
+    found = origin_of(value)
+    return (type(value).__name__, value) if found is None else found
+
+
+def _op_key(op: Op, names: dict[str, Any]) -> Any:
+    inputs = tuple(names.get(name, name) for name in op.inputs)
+    outputs = tuple((value.type.dtype, value.type.rank) for value in op.outputs)
+    regions = []
+    for region in (op.region, op.otherwise):
+        if region is not None:
+            names.update((value.name, f"%{len(names)}") for value in region.args)
+            inner = tuple(_op_key(each, names) for each in region.body)
+            regions.append((len(region.args), inner, tuple(names.get(name, name) for name in region.results)))
+    for value in op.outputs:
+        names[value.name] = f"%{len(names)}"
+    return (*_signature(op), inputs, outputs, tuple(regions))
+
+
+def _signature(op: Op) -> Any:
+    """What an operation does, whatever to. An instance's own static arguments count as they are written."""
+    attrs = tuple((key, _attribute(op, key, value)) for key, value in op.attrs if key != "draw")
+    own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here
+    sizes = tuple((name, said(size)) for name, size in op.known) if own else ()
+    dims = tuple((name, said(size)) for name, size in op.dims) if own else ()
+    return op.op, op.span, op.callee, op.path, attrs, sizes, dims, op.condition
+
+
+def _attribute(op: Op, key: str, value: Any) -> Any:
+    given = dict(op.given).get(key) if op.op == "call" or op.path else None
+    return given if given is not None and given.op != "const" else origin_key(value)
+
+
+@dataclass
+class _Pair:
+    """Two functions that part on `condition`: `yes` is what is done where it holds."""
+
+    condition: Term
+    yes: Function
+    no: Function
+    names: Names = field(init=False)
+    optional: set[str] = field(default_factory=set)
+    found: dict[str, str] = field(default_factory=dict)
+    """For values of `no`, what they are in the common function."""
+
+    def __post_init__(self) -> None:
+        self.yes = _clear_of(self.yes, self.no)
+        self.names = Names.of(self.yes)
+        yes, no = ({value.name for value in function.inputs} for function in (self.yes, self.no))
+        self.optional = {*self.yes.optional, *self.no.optional} | (yes ^ no)
+
+    def merged(self) -> Function:
+        inputs = self._inputs()
+        names = _interleaved([name for name, _ in self.yes.outputs], [name for name, _ in self.no.outputs])
+        yes, no = dict(self.yes.outputs), dict(self.no.outputs)
+        results = ([yes.get(name, "") for name in names], [no.get(name, "") for name in names])
+        body, outputs = self._block(self.yes.body, self.no.body, *results)
+        types = {value.name: value.type for value in inputs}
+        return (
+            replace(
+                self.yes,
+                inputs=inputs,
+                body=body,
+                outputs=tuple(zip(names, outputs, strict=True)),
+                params=_union(self.yes.params, self.no.params, self.condition),
+                children=_union(self.yes.children, self.no.children, self.condition),
+                optional=tuple(value.name for value in inputs if value.name in self.optional),
+                requires=tuple(each for each in self.yes.requires if each in self.no.requires),
+                decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
+                training=self.yes.training or self.no.training,
+            )
+            if types
+            else self.yes
+        )
+
+    def _inputs(self) -> tuple[Value, ...]:
+        """The inputs of both; one that only one side has is optional."""
+        order = _interleaved(
+            [value.name for value in self.yes.inputs], [value.name for value in self.no.inputs]
+        )
+        yes, no = ({value.name: value for value in each.inputs} for each in (self.yes, self.no))
+        for name in no:
+            if name in yes and yes[name].type.dtype != no[name].type.dtype:
+                raise Apart
+            self.found[name] = name
+        return tuple(self.common(yes.get(name), no.get(name)) for name in order)
+
+    def common(self, yes: Value | None, no: Value | None) -> Value:
+        """A value of both sides."""
+        if yes is None or no is None:
+            found = yes or no
+            assert found is not None
+            return found
+        if yes.type.dtype != no.type.dtype or yes.type.rank != no.type.rank:
+            raise Apart
+        axes = tuple(self._size(a, b) for a, b in zip(yes.type.axes, no.type.axes, strict=True))
+        return Value(yes.name, TensorType(yes.type.dtype, axes))
+
+    def _size(self, yes: Dim, no: Dim) -> Dim:
+        """One expression for a size of both sides: the one that is right at the settings of the other as well."""
+        if said(yes) == said(no):
+            return yes
+        if _at(yes, self.no) == _at(no, self.no):
+            return yes
+        return no.said(said(no)) if _at(no, self.yes) == _at(yes, self.yes) else yes.said(OPEN)
+
+    # --- blocks
+
+    def _block(
+        self, yes: Sequence[Op], no: Sequence[Op], yes_out: Sequence[str], no_out: Sequence[str]
+    ) -> tuple[tuple[Op, ...], list[str]]:
+        """The operations of two bodies: what is common once, what is not in choices; and the values that go on."""
+        return _Block(self, list(yes), list(no)).run(list(yes_out), list(no_out))
+
+
+@dataclass
+class _Block:
+    pair: _Pair
+    yes: list[Op]
+    no: list[Op]
+    done: list[Op] = field(default_factory=list)
+    joins: dict[tuple[str, str], str] = field(default_factory=dict)
+    args: frozenset[str] = frozenset()
+    outer: _Block | None = None
+    """The body around the loop that this is the body of."""
+
+    def run(self, yes_out: list[str], no_out: list[str]) -> tuple[tuple[Op, ...], list[str]]:
+        pairs = _matched(self.yes, self.no)
+        while True:
+            self.done, self.joins = [], {}
+            known = dict(self.pair.found)
+            names = self.pair.names
+            try:
+                result = self._lay(pairs, yes_out, no_out)
+            except _Unmatched as error:
+                pairs = [each for each in pairs if each != error.at]
+                self.pair.found = known
+                self.pair.names = names
+                continue
+            return tuple(self.done), result
+
+    def _lay(self, pairs: Sequence[tuple[int, int]], yes_out: list[str], no_out: list[str]) -> list[str]:
+        a, b = 0, 0
+        for i, j in (*pairs, (len(self.yes), len(self.no))):
+            if i > a or j > b:
+                self._choice(self.yes[a:i], self.no[b:j])
+            if i < len(self.yes) and j < len(self.no):
+                self._common(i, j)
+            a, b = i + 1, j + 1
+        return [self._joined(x, y, None) for x, y in zip(yes_out, no_out, strict=True)]
+
+    def _common(self, i: int, j: int) -> None:
+        yes, no = self.yes[i], self.no[j]
+        operands = [self._joined(x, y, (i, j)) for x, y in zip(yes.inputs, no.inputs, strict=True)]
+        region = yes.region
+        if yes.region is not None and no.region is not None:
+            region = self._region(yes.region, no.region, (i, j))
+        outputs = tuple(self.pair.common(x, y) for x, y in zip(yes.outputs, no.outputs, strict=True))
+        self.pair.found.update((y.name, x.name) for x, y in zip(yes.outputs, no.outputs, strict=True))
+        self.done.append(replace(yes, inputs=tuple(operands), outputs=outputs, region=region))
+
+    def _region(self, yes: Region, no: Region, at: tuple[int, int]) -> Region:
+        if len(yes.args) != len(no.args) or len(yes.results) != len(no.results):
+            raise _Unmatched(at)
+        args = tuple(self.pair.common(x, y) for x, y in zip(yes.args, no.args, strict=True))
+        self.pair.found.update((y.name, x.name) for x, y in zip(yes.args, no.args, strict=True))
+        held = frozenset(value.name for value in (*yes.args, *no.args))
+        inner = _Block(self.pair, list(yes.body), list(no.body), args=held, outer=self)
+        body, results = inner.run(list(yes.results), list(no.results))
+        return Region(args, body, tuple(results))
+
+    def _choice(self, yes: Sequence[Op], no: Sequence[Op]) -> None:
+        """What only one side does. Its results are those that turn out to be needed behind it."""
+        copied = []
+        for op in no:
+            for value in op.outputs:
+                self.pair.found[value.name] = self.pair.names.fresh(value.name)
+            for region in (each for each in (op.region, op.otherwise) if each is not None):
+                for inner in walk((op,)):
+                    for value in inner.outputs:
+                        self.pair.found.setdefault(value.name, self.pair.names.fresh(value.name))
+                self.pair.found.update(
+                    (value.name, self.pair.names.fresh(value.name)) for value in region.args
+                )
+            copied.append(_renamed(op, self.pair.found))
+        span = next((op.span for op in (*yes, *no)), NO_SPAN)
+        self.done.append(
+            Op("choice", (), (), condition=self.pair.condition, span=span,
+               region=Region((), tuple(yes), ()), otherwise=Region((), tuple(copied), ()))
+        )  # fmt: skip
+
+    def _joined(self, yes: str, no: str, at: tuple[int, int] | None) -> str:
+        """The common value for one of each side: the last choice gives it, where they are not the same."""
+        now = self.pair.found.get(no, no)
+        if yes == now:
+            return yes
+        if self._is_outside(yes, no):
+            assert self.outer is not None
+            return self.outer._joined(yes, no, at)
+        if not yes or not now:
+            return self._absent(yes, now, at)
+        if (yes, now) in self.joins:
+            return self.joins[yes, now]
+        place = self._place(at, yes, now)
+        self.joins[yes, now] = self._join(place, yes, now)
+        return self.joins[yes, now]
+
+    def _is_outside(self, yes: str, no: str) -> bool:
+        """Whether both values stand around the loop: then they are one there."""
+        if self.outer is None or self.outer._choices() == 0:
+            return False
+        own = {value.name for op in walk((*self.yes, *self.no)) for value in op.outputs}
+        return not own & {yes, no} and not {yes, no} & self.args
+
+    def _choices(self) -> int:
+        around = 0 if self.outer is None else self.outer._choices()
+        return around + sum(map(self._is_own, self.done))
+
+    def _is_own(self, op: Op) -> bool:
+        """Whether an operation is a choice of these two sides; each of them may have others inside."""
+        return op.op == "choice" and op.condition == self.pair.condition
+
+    def _place(self, at: tuple[int, int] | None, *names: str) -> int:
+        """The last choice, where `names` are known when it ends; at the end of a body, one that only chooses among values."""
+        place = next((k for k in range(len(self.done) - 1, -1, -1) if self._is_own(self.done[k])), None)
+        if place is not None and all(self._known(name, place) for name in names):
+            return place
+        if at is not None:
+            raise _Unmatched(at)
+        self._choice((), ())
+        return len(self.done) - 1
+
+    def _absent(self, yes: str, no: str, at: tuple[int, int] | None) -> str:
+        """A value that is there on one side only: an optional input stands for itself, absent as it may be."""
+        name = yes or no
+        if name in self.pair.optional:
+            return name
+        place = self._place(at)
+        if (yes, no) not in self.joins:
+            self.joins[yes, no] = self._join(place, yes, no)
+            self.pair.optional.add(self.joins[yes, no])
+        return self.joins[yes, no]
+
+    def _join(self, place: int, yes: str, no: str) -> str:
+        """A new result of a choice. An empty name is a value that is not there."""
+        choice = self.done[place]
+        assert choice.region is not None and choice.otherwise is not None
+        types = self._types()
+        name = self.pair.names.fresh(yes or no)
+        both = [Value(name, types[each]) if each else None for each in (yes, no)]
+        self.done[place] = replace(
+            choice,
+            outputs=(*choice.outputs, self.pair.common(*both)),
+            region=replace(choice.region, results=(*choice.region.results, yes)),
+            otherwise=replace(choice.otherwise, results=(*choice.otherwise.results, no)),
+        )
+        return name
+
+    def _known(self, name: str, place: int) -> bool:
+        """Whether a value is there when the choice at `place` ends."""
+        later = {value.name for op in self.done[place + 1 :] for value in op.outputs}
+        return name not in later
+
+    def _types(self) -> dict[str, TensorType]:
+        table = {value.name: value.type for value in (*self.pair.yes.inputs, *self.pair.no.inputs)}
+        for function in (self.pair.yes, self.pair.no):
+            table.update((self.pair.found.get(name, name) if function is self.pair.no else name, type)
+                         for name, type in function.types().items())  # fmt: skip
+        for op in walk(self.done):
+            table.update((value.name, value.type) for value in op.outputs)
+        return table
+
+
+def _at(size: Dim, function: Function) -> Dim:
+    """A size at a function's settings, in its dims."""
+    values: dict[str, Any] = dict(function.sizes)
+    stack = list(function.static)
+    while stack:
+        name, value = stack.pop()
+        if isinstance(value, int):
+            values[name] = int(value)
+        elif isinstance(value, tuple):
+            stack += ((f"{name}[{i}]", each) for i, each in enumerate(value))
+    return Dim(said(size).substitute(values).terms)
+
+
+class _Unmatched(Exception):
+    """Two operations that looked the same read what has no common name."""
+
+    def __init__(self, at: tuple[int, int]) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+def _clear_of(function: Function, other: Function) -> Function:
+    """The function with other names for values that are called as an input is that only the other has: `y`, where it is left
+    out and something takes its place."""
+    inputs = {value.name for value in other.inputs} - {value.name for value in function.inputs}
+    made = {value.name for op in walk(function.body) for value in op.outputs}
+    if not inputs & made:
+        return function
+    names = Names.of(function)
+    for name in inputs:
+        names.fresh(name)
+    new = {name: names.fresh(name) for name in sorted(inputs & made)}
+    outputs = tuple((name, new.get(value, value)) for name, value in function.outputs)
+    return replace(function, body=tuple(_renamed(op, new) for op in function.body), outputs=outputs)
+
+
+def _renamed(op: Op, names: Mapping[str, str]) -> Op:
+    """A copy of an operation with all its values renamed, those in its regions too."""
+
+    def value(each: Value) -> Value:
+        return Value(names.get(each.name, each.name), each.type)
+
+    def region(each: Region | None) -> Region | None:
+        if each is None:
+            return None
+        body = tuple(_renamed(inner, names) for inner in each.body)
+        return Region(
+            tuple(map(value, each.args)), body, tuple(names.get(name, name) for name in each.results)
+        )
+
+    inputs = tuple(names.get(name, name) for name in op.inputs)
+    outputs = tuple(map(value, op.outputs))
+    return replace(
+        op, inputs=inputs, outputs=outputs, region=region(op.region), otherwise=region(op.otherwise)
+    )
+
+
+def _matched(yes: Sequence[Op], no: Sequence[Op]) -> list[tuple[int, int]]:
+    """The longest common subsequence of two bodies, by what operations do."""
+    left, right = [_alike(op) for op in yes], [_alike(op) for op in no]
+    start = 0
+    while start < min(len(left), len(right)) and left[start] == right[start]:
+        start += 1
+    best = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i in range(len(left) - 1, start - 1, -1):
+        for j in range(len(right) - 1, start - 1, -1):
+            best[i][j] = (
+                best[i + 1][j + 1] + 1 if left[i] == right[j] else max(best[i + 1][j], best[i][j + 1])
+            )
+    found = [(k, k) for k in range(start)]
+    i = j = start
+    while i < len(left) and j < len(right):
+        if left[i] == right[j]:
+            found.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i + 1][j] >= best[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def _alike(op: Op) -> Any:
+    present = () if op.op == "call" else tuple(bool(name) for name in op.inputs)
+    regions = tuple(each is not None for each in (op.region, op.otherwise))
+    whole = _op_key(op, {}) if op.op == "choice" else None
+    return _signature(op), present, len(op.outputs), regions, whole
+
+
+def _interleaved(left: Sequence[str], right: Sequence[str]) -> list[str]:
+    """Both lists as one, in an order that fits both."""
+    order = list(left)
+    for i, name in enumerate(right):
+        if name not in order:
+            before = next((order.index(each) for each in right[i + 1 :] if each in order), len(order))
+            order.insert(before, name)
+    return order
+
+
+OPEN = Dim.symbol("_")
+
+
+def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any, ...]:
+    """Parts of both sides; those of one side exist under its condition."""
+    left = {_part_key(each): each for each in yes}
+    right = {_part_key(each): each for each in no}
+    clash = {_place(each) for each in yes if _part_key(each) not in right} & {
+        _place(each) for each in no if _part_key(each) not in left
+    }
+    if clash:
+        raise Apart
+    order = _interleaved([str(key) for key in left], [str(key) for key in right])
+    by_text = {str(key): key for key in (*left, *right)}
+    found = []
+    for key in (by_text[each] for each in order):
+        if key in left and key in right:
+            found.append(left[key])
+            continue
+        each, own = (left[key], condition) if key in left else (right[key], negated(condition))
+        when = own if each.when is None else Term("and", (own, each.when))
+        found.append(replace(each, when=when))
+    return tuple(found)
+
+
+def _place(part: Param | Child) -> str:
+    return part.name if isinstance(part, Param) else part.path
+
+
+def _part_key(part: Param | Child) -> Any:
+    if isinstance(part, Param):
+        return part.name, part.kind, part.frozen, part.init, _axes(part.type)
+    return part.path, part.function, origin_key(part.count), origin_key(part.start), part.step
+
+
+def terms_of(op: Op) -> Iterable[tuple[str, Term]]:
+    """The static arguments of a call, as expressions."""
+    given = dict(op.given)
+    for key, value in op.attrs:
+        yield key, given.get(key, term(value))

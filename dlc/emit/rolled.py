@@ -1,0 +1,242 @@
+"""Loops of the spec that were taken apart, as loops again.
+
+    loop 48 times by 2 { Block(window=None) @ h.{i}; Block(window=window) @ h.{i+1} }
+    ->  loop 96 times { Block(window=None if i % 2 == 0 else window) @ h.{i} }
+
+The elaborator unrolls a loop whose turns differ. Where they only differ in static arguments that are an expression over the
+loop's variable, and the instances are of one function, the turns are alike when that expression is written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from dlc.emit.merge import merge, origin_key
+from dlc.emit.origins import owned
+from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn
+from dlc.types.dims import Dim
+from dlc.types.terms import as_dim
+from dlc.types.traced import Term, TracedInt
+
+
+def rolled(function: Function) -> Function:
+    """The function with the loops of the spec whole where all their turns do the same to one carried value."""
+    body: list[Op] = []
+    children = list(function.children)
+    for run in _runs(function.body):
+        turn = _turn(run[0])
+        whole = _whole(run, turn, function) if turn is not None else None
+        if whole is None:
+            body += run
+            continue
+        loop, gone, kept = whole
+        at = next((k for k, child in enumerate(children) if child.path in gone), len(children))
+        before = [child for child in children[:at] if child.path not in gone]
+        behind = [child for child in children[at:] if child.path not in gone]
+        children = [*before, *kept, *behind]
+        body.append(loop)
+    return replace(function, body=tuple(body), children=tuple(children))
+
+
+def roll(functions: dict[str, Function]) -> dict[str, Function]:
+    return {name: function if function.library else rolled(function) for name, function in functions.items()}
+
+
+def _turn(op: Op) -> Turn | None:
+    """The loop of the spec that an operation is a turn of, or that a loop holds turns of."""
+    if op.loops:
+        return op.loops[0]
+    first = op.region.body[0] if op.op == LOOP and op.region is not None and op.region.body else None
+    return first.loops[0] if first is not None and first.loops else None
+
+
+def _runs(body: Sequence[Op]) -> Iterator[list[Op]]:
+    """Operations of one loop of the spec together, others alone."""
+    run: list[Op] = []
+    for op in body:
+        here, last = _turn(op), _turn(run[-1]) if run else None
+        if run and (here is None or last is None or here.loop != last.loop):
+            yield run
+            run = []
+        run.append(op)
+    if run:
+        yield run
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """One turn, or one of the turns that a loop does by the round: what it takes, does, and gives. `index` is that of its
+    (first) turn, `step` by how much it goes on, `count` how often."""
+
+    index: int
+    takes: str
+    ops: tuple[Op, ...]
+    gives: str
+    step: int = 0
+    count: int = 1
+    outside: str = ""
+    """What its result is called behind it."""
+
+
+def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[str], list[Child]] | None:
+    segments = _segments(run)
+    if segments is None or len(segments) < 2:
+        return None
+    total = sum(each.count for each in segments)
+    count = _count(turn.over, total)
+    forms = {_form(each) for each in segments}
+    if count is None or len(forms) != 1 or None in forms:
+        return None
+    first = segments[0]
+    out = run[-1].outputs
+    if len(out) != 1:
+        return None
+    ops = tuple(_indexed(op, first) for op in first.ops)
+    outside = Loop.of(run[0]).carried[0].first if run[0].region is not None else first.takes
+    arg = replace(out[0], name=f"{out[0].name}_in")
+    names = {first.takes: arg.name}
+    made = Loop.of(
+        Op(LOOP, (outside,), out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
+           region=Region((arg,), tuple(op.renamed(names) for op in ops), (first.gives,)))
+    )  # fmt: skip
+    inner = {op.path: op.callee for op in ops if op.path}
+    gone = {op.path for each in segments for op in each.ops if op.path}
+    kept = [Child(path, callee, count) for path, callee in inner.items() if has_index(path)]
+    if len(kept) != len(inner) or not _covers(function, gone):
+        return None
+    return made.op(), gone, kept
+
+
+def _covers(function: Function, gone: set[str]) -> bool:
+    """Whether all instances that the turns apply are made for them alone."""
+    return gone <= {child.path for child in function.children}
+
+
+def _count(over: Term, total: int) -> int | None:
+    """How many turns the whole loop has; None if the run is not all of it."""
+    match over:
+        case Term("call", ("range", stop)):
+            length = as_dim(stop)
+        case _:
+            return None
+    if length is None:
+        return None
+    return TracedInt(total, length) if length.constant is None else total if length == total else None
+
+
+def _segments(run: Sequence[Op]) -> list[_Segment] | None:
+    """The turns in order, each taking what the one before gives; None if more than one value goes on."""
+    found: list[_Segment] = []
+    plain: list[Op] = []
+    for op in run:
+        if op.op == LOOP and not op.loops:
+            if plain:
+                found += _split(plain)
+                plain = []
+            inner = _inner(op)
+            if inner is None:
+                return None
+            found += inner
+        else:
+            plain.append(op)
+    if plain:
+        found += _split(plain)
+    linked = []
+    for k, each in enumerate(found):
+        takes = each.takes or (found[k - 1].outside if k else _read(each.ops))
+        if takes is None:
+            return None
+        linked.append(replace(each, takes=takes))
+    return linked
+
+
+def _split(ops: Sequence[Op]) -> list[_Segment]:
+    turns: dict[int, list[Op]] = {}
+    for op in ops:
+        turns.setdefault(op.loops[0].index, []).append(op)
+    ends = {index: own[-1].outputs[0].name for index, own in turns.items() if own[-1].outputs}
+    return [_Segment(index, "", tuple(turns[index]), end, outside=end) for index, end in ends.items()]
+
+
+def _inner(op: Op) -> list[_Segment] | None:
+    """The turns that one round of a loop does."""
+    loop = Loop.of(op)
+    if not loop.is_plain or len(loop.carried) != 1 or not isinstance(loop.count, int):
+        return None
+    parts: dict[int, list[Op]] = {}
+    for each in loop.body:
+        if not each.loops:
+            return None
+        parts.setdefault(each.loops[0].index, []).append(each)
+    made = []
+    takes = loop.carried[0].arg.name
+    start = int(Dim.of(loop.start).constant or 0)
+    for k, own in enumerate(parts.values()):
+        if not own[-1].outputs:
+            return None
+        gives = own[-1].outputs[0].name
+        made.append(_Segment(start + k, takes, tuple(own), gives, loop.step, int(loop.count), op.out.name))
+        takes = gives
+    return made if loop.carried[0].next == takes else None
+
+
+def _read(ops: Sequence[Op]) -> str | None:
+    """The one value that the first turn takes: the first operand from outside."""
+    own = {value.name for op in ops for value in op.outputs}
+    return next((name for op in ops for name in op.inputs if name and name not in own), None)
+
+
+def _form(segment: _Segment) -> object:
+    """What a turn does, free of names and of its number."""
+    names = {segment.takes: "taken"}
+    found = []
+    for op in segment.ops:
+        if op.region is not None or op.otherwise is not None:
+            return None
+        path = _path(op.path, segment)
+        attrs = tuple((key, _given(op, key, value)) for key, value in op.attrs if key != "draw")
+        inputs = tuple(names.get(name, name) for name in op.inputs)
+        found.append((op.op, op.callee, path, attrs, inputs))
+        names.update((value.name, f"{len(found)}.{i}") for i, value in enumerate(op.outputs))
+    return tuple(found), names.get(segment.gives)
+
+
+def _given(op: Op, key: str, value: object) -> object:
+    given = dict(op.given).get(key) if op.path else None
+    return given if given is not None and given.op != "const" else origin_key(value)
+
+
+def _path(path: str, segment: _Segment) -> str:
+    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round."""
+    if not path:
+        return path
+    if segment.step:
+        return INDEX.sub(mark(), path) if has_index(path) else path
+    return re.sub(rf"(?<![^.]){segment.index}(?![^.])", mark(), path)
+
+
+def _indexed(op: Op, segment: _Segment) -> Op:
+    assert not has_index(op.path) or offset_of(op.path) == 0
+    given = tuple((name, _each(term)) for name, term in op.given)
+    return replace(op, path=_path(op.path, segment), loops=(), given=given)
+
+
+def _each(term: Term) -> Term:
+    """A term in which the loop's variable may be read: the loop goes over it as the spec's does."""
+    if term.op == "turn":
+        return Term("each", term.args)
+    return Term(term.op, tuple(_each(each) if isinstance(each, Term) else each for each in term.args))
+
+
+def merged(programs: Sequence[Program], native: Container[str] = ()) -> tuple[Program, dict[str, str]]:
+    """Programs of one model at some settings as one: its modules once each, its loops whole. Beside it, the names that the
+    functions of the first have in it."""
+    first = programs[0]
+    found = merge(programs, native)
+    names = {name: found.names[0, name] for name in first.functions}
+    parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
+    functions = {name: owned(each) for name, each in roll(found.functions).items()}
+    return Program(functions, found.entry, parameters), names

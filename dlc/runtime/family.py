@@ -1,0 +1,122 @@
+"""A model's programs for source that is to be read and used at other settings than its own.
+
+They remember where their numbers come from, and there are several: in training and not, with and without each optional input,
+and the same at other settings. A backend makes one source of the first ones; at the others it must come out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dlc.diagnostics import SpecError
+from dlc.ir.nodes import Program, walk
+from dlc.types.terms import names
+
+if TYPE_CHECKING:
+    from dlc.spec import Model
+
+
+@dataclass(frozen=True)
+class ModelFamily:
+    """`lower` makes a program what the backend emits."""
+
+    model: Model
+    lower: Callable[[Program], Program]
+    mode: bool | None = None
+    """Only in training (True) or only not: of programs that passes have fitted to one of them."""
+
+    def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
+        """The model's programs, its own first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
+        model = self.model
+        optional = [name for name in model.optional_inputs if name not in model.optional]
+        more = [model.optional, *((*model.optional, name) for name in optional)]
+        if len(optional) > 1:
+            more.append((*model.optional, *optional))
+        found = [model.traced_program(self.mode or False, inputs, fixed) for inputs in more]
+        if self.mode is None and any(map(_minds_mode, found)):
+            found = [
+                each
+                for inputs in more
+                for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
+            ]
+        return tuple(map(self.lower, found))
+
+    @property
+    def brief(self) -> ModelFamily:
+        """The same in one mode."""
+        return replace(self, mode=self.mode or False)
+
+    def others(
+        self, fixed: frozenset[str], *, each: bool = False
+    ) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
+        """The model at other settings that the spec accepts, with the names of those that were changed: all numbers
+        at once, or `each` by itself; but none of those that are `fixed`."""
+        free = {name: value for name, value in self.model.settings.items() if name not in fixed}
+        numbers = {name: value for name, value in free.items() if _is_number(value)}
+        doubled = {name: _doubled(value) for name, value in numbers.items()}
+        together = self._at(doubled, fixed) if doubled and not each else None
+        if together is not None:
+            yield tuple(numbers), together
+        for name, value in free.items():
+            for other in _others(value, alone=together is None, counts=name in self._counts):
+                found = self._at({name: other}, fixed)
+                if found is not None:
+                    yield (name,), found
+                    break
+
+    @cached_property
+    def _counts(self) -> set[str]:
+        """The static parameters that say how often something is repeated."""
+        program = self.model.traced_program(False, self.model.optional, frozenset())
+        ops = [op for function in program.functions.values() for op in walk(function.body)]
+        return set().union(*(names(op.attr("count")) for op in ops if op.op == "loop"))
+
+    def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
+        # Every other parameter keeps its value, also one whose default is made of this one.
+        static = tuple((name, changed.get(name, each)) for name, each in self.model.point.static)
+        other = replace(self, model=replace(self.model, point=replace(self.model.point, static=static)))
+        try:
+            other.model.traced_program(self.mode or False, self.model.optional, fixed)
+        except SpecError:
+            return None
+        return other
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _doubled(value: float) -> float:
+    return 2 * value if isinstance(value, int) else 0.75 * value
+
+
+def _others(value: Any, *, alone: bool, counts: bool) -> Iterator[Any]:
+    """Other values, those first that are likely to be accepted. `alone`: no other number was changed together with others."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        if alone:
+            yield from (2 * value, 3 * value, value // 2) if value else (1, 2)
+        if alone or counts:
+            yield from (value + 1, value - 1)
+    elif isinstance(value, float) and alone:
+        yield from (1.25 * value, 0.75 * value) if value else (0.25,)
+    elif isinstance(value, list | tuple) and any(_is_number(each) for each in value):
+        yield [_more(each) for each in value]
+    elif value is None:
+        yield from (1, 0.5)
+
+
+def _more(value: Any) -> Any:
+    return 2 * value if _is_number(value) else value
+
+
+def _minds_mode(program: Program) -> bool:
+    """Whether anything in a program depends on its being trained or not."""
+    functions = program.functions.values()
+    decided = (each.condition for function in functions for each in function.decisions)
+    given = (term for function in functions for op in walk(function.body) for _, term in op.given)
+    return any(term is not None and term.holds("training") for term in (*decided, *given))

@@ -1,0 +1,77 @@
+"""What a spec decides is decided in the emitted class too: one class does all that the spec can be made to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import dlc
+
+
+def made(spec: str, **settings: Any) -> Any:
+    scope: dict[str, Any] = {}
+    artifact = dlc.loads(spec)["M"](**settings).emit("torch")
+    (text,) = artifact.files.values()
+    assert isinstance(text, str)
+    exec(text, scope)
+    return scope["M"]
+
+
+X = torch.tensor([[1.0, -2.0, 3.0, 4.0]])
+Y = torch.full((1, 4), 0.5)
+
+
+def test_an_optional_input_that_something_takes_the_place_of() -> None:
+    model = made("""
+model M(d: int = 4)(x: [B, d], y: [B, d] = none, z: [B, d] = none) -> [B, d] {
+    param one: [d] = ones
+    if y == none { y = x * 2.0 * one }
+    if z != none { y = y * z }
+    return x + y
+}
+""")()
+    assert torch.equal(model(X), 3 * X)
+    assert torch.equal(model(X, Y), X + Y)
+    assert torch.equal(model(X, z=Y), X + 2 * X * Y)
+    assert torch.equal(model(X, Y, Y), X + Y * Y)
+
+
+def test_results_that_there_are_in_training_only() -> None:
+    model = made("""
+model M(d: int = 4)(x: [B, d]) -> (y: [B, d], side: [B, d] = none) {
+    param one: [d] = ones
+    side = none
+    if training { side = x * 2.0 }
+    return relu(x) * one, side
+}
+""")()
+    y, side = model.train()(X)
+    assert torch.equal(side, 2 * X)
+    assert torch.equal(model.eval()(X), y)
+
+
+FORMS = """
+module Part(d: int, wide: bool)(x: [B, d]) -> [B, d] {
+    if wide { return x |> linear(2*d) as up |> relu |> linear(d) as down }
+    return x |> linear(d) as only
+}
+
+model M(d: int = 4, wide: bool = true, layers: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(layers) as h { x = x + (x |> Part(d, i % 2 == 0)) }
+    return x |> Part(d, wide) as last
+}
+"""
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("layers", [1, 4, 5])
+def test_one_class_for_every_form_of_a_module(wide: bool, layers: int) -> None:
+    """Whatever the settings that it was emitted at."""
+    spec = dlc.loads(FORMS)["M"]
+    expected = {each.path: each.type.shape for each in spec(wide=wide, layers=layers).parameters}
+    for settings in ({}, {"wide": False}, {"layers": 6}):
+        model = made(FORMS, **settings)(wide=wide, layers=layers)
+        assert {path: tuple(each.shape) for path, each in model.state_dict().items()} == expected
+        assert model(X).shape == X.shape
