@@ -24,6 +24,9 @@ SPECS = Path(__file__).parents[3] / "specs"
 AWKWARD = Path(__file__).parent / "awkward.dl"
 
 
+EMITTED: dict[str, Artifact] = {}
+
+
 @dataclass(frozen=True)
 class Case:
     file: str
@@ -46,7 +49,13 @@ class Case:
         return self.loaded().training_program if training else self.loaded().program
 
     def emitted(self, level: int = 1, **options: Any) -> Artifact:
-        """The model as `dlc compile` emits it, static parameters as arguments."""
+        """The model as `dlc compile` emits it, static parameters as arguments. Emitted once, for several tests."""
+        key = repr((self, level, sorted(options.items())))
+        if key not in EMITTED:
+            EMITTED[key] = self.emitted_anew(level, **options)
+        return EMITTED[key]
+
+    def emitted_anew(self, level: int = 1, **options: Any) -> Artifact:
         training = options.get("training", False)
 
         def lowered(program: Program) -> Program:

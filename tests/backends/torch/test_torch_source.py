@@ -73,7 +73,7 @@ def test_types_are_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_source_is_the_same_every_time(case: Case) -> None:
-    assert source(case.emitted()) == source(case.emitted())
+    assert source(case.emitted()) == source(case.emitted_anew())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
