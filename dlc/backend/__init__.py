@@ -1,6 +1,6 @@
 """The door for backends: the one contract, what is handed through it, and finding those that are installed."""
 
-from dlc.backend.artifact import Artifact, EmitOptions, Family, Runnable
+from dlc.backend.artifact import Artifact, EmitOptions, Family, Runnable, Which
 from dlc.backend.contract import Ability, Backend
 from dlc.backend.installed import GROUP, every, find, names
 from dlc.backend.trainer import Batch, Recipe, Setup, Trainer, no_device
@@ -17,6 +17,7 @@ __all__ = [
     "Runnable",
     "Setup",
     "Trainer",
+    "Which",
     "every",
     "find",
     "names",

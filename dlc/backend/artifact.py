@@ -8,12 +8,15 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
 
     from dlc.ir.nodes import Program
+
+
+Which = Literal["together", "each", "switches"]
 
 
 class Family(Protocol):
@@ -29,11 +32,9 @@ class Family(Protocol):
         """The same in one mode."""
         ...
 
-    def others(
-        self, fixed: frozenset[str], *, each: bool = False
-    ) -> Iterable[tuple[tuple[str, ...], Family]]:
-        """The model at other settings, with the names of the parameters that were changed: all numbers at once, or each
-        by itself; but none of those that are `fixed`."""
+    def others(self, fixed: frozenset[str], which: Which) -> Iterable[tuple[tuple[str, ...], Family]]:
+        """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`.
+        Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone."""
         ...
 
 

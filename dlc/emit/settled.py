@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from dlc.backend import Family
+from dlc.backend import Family, Which
 from dlc.ir.nodes import Program
 
 T = TypeVar("T")
@@ -18,24 +18,19 @@ Write = Callable[[Sequence[Program], bool], T]
 
 
 def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
-    """The source with as many arguments as can be."""
+    """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
+    off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
 
-    def changed(family: Family, fixed: frozenset[str], *, each: bool = False) -> list[tuple[str, ...]]:
+    def changed(family: Family, fixed: frozenset[str], which: Which) -> list[tuple[str, ...]]:
         """The settings, of those that were changed together, at which the source comes out otherwise."""
-        same = text(write(family.programs(fixed), False))
-        others = family.others(fixed, each=each)
+        others = list(family.others(fixed, which))
+        same = text(write(family.programs(fixed), False)) if others else ""
         return [names for names, other in others if text(write(other.programs(fixed), False)) != same]
 
-    fixed: frozenset[str] = frozenset()
-    while found := changed(family, fixed):
-        guilty = frozenset(names[0] for names in found if len(names) == 1)
-        if any(len(names) > 1 for names in found):
-            # Which of them it was shows as a rule in one mode, at half the work.
-            alone = changed(family.brief, fixed | guilty, each=True) or changed(
-                family, fixed | guilty, each=True
-            )
-            guilty |= {names[0] for names in alone}
-        if not guilty:
-            guilty = frozenset(name for names in found for name in names)  # no one alone, so any of them
-        fixed |= guilty
+    fixed = frozenset(name for names in changed(family.brief, frozenset(), "switches") for name in names)
+    while found := changed(family, fixed, "together"):
+        guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
+        if len(guilty) < len(found):  # which of them was it?
+            guilty += changed(family.brief, fixed, "each") or changed(family, fixed, "each")
+        fixed |= {name for names in guilty or found for name in names}
     return write(family.programs(fixed), True)

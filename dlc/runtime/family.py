@@ -16,6 +16,7 @@ from dlc.ir.nodes import Program, walk
 from dlc.types.terms import names
 
 if TYPE_CHECKING:
+    from dlc.backend import Which
     from dlc.spec import Model
 
 
@@ -49,20 +50,25 @@ class ModelFamily:
         """The same in one mode."""
         return replace(self, mode=self.mode or False)
 
-    def others(
-        self, fixed: frozenset[str], *, each: bool = False
-    ) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
-        """The model at other settings that the spec accepts, with the names of those that were changed: all numbers
-        at once, or `each` by itself; but none of those that are `fixed`."""
+    def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
+        """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
+        `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
+        "switches" are bools, what is left out, and counts of repetitions, by one."""
         free = {name: value for name, value in self.model.settings.items() if name not in fixed}
-        numbers = {name: value for name, value in free.items() if _is_number(value)}
-        doubled = {name: _doubled(value) for name, value in numbers.items()}
-        together = self._at(doubled, fixed) if doubled and not each else None
-        if together is not None:
-            yield tuple(numbers), together
-        for name, value in free.items():
-            for other in _others(value, alone=together is None, counts=name in self._counts):
-                found = self._at({name: other}, fixed)
+        sizes = {name: value for name, value in free.items() if _is_size(value)}
+        if which == "switches":
+            tried = {name: _turned(value, name in self._counts) for name, value in free.items()}
+        else:
+            together = (
+                self._at({name: _more(value) for name, value in sizes.items()}, fixed) if sizes else None
+            )
+            if which == "together" and together is not None:
+                yield tuple(sizes), together
+                return
+            tried = {name: _sizes(value) for name, value in sizes.items()}
+        for name, values in tried.items():
+            for value in values:
+                found = self._at({name: value}, fixed)
                 if found is not None:
                     yield (name,), found
                     break
@@ -89,29 +95,36 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _doubled(value: float) -> float:
-    return 2 * value if isinstance(value, int) else 0.75 * value
-
-
-def _others(value: Any, *, alone: bool, counts: bool) -> Iterator[Any]:
-    """Other values, those first that are likely to be accepted. `alone`: no other number was changed together with others."""
-    if isinstance(value, bool):
-        yield not value
-    elif isinstance(value, int):
-        if alone:
-            yield from (2 * value, 3 * value, value // 2) if value else (1, 2)
-        if alone or counts:
-            yield from (value + 1, value - 1)
-    elif isinstance(value, float) and alone:
-        yield from (1.25 * value, 0.75 * value) if value else (0.25,)
-    elif isinstance(value, list | tuple) and any(_is_number(each) for each in value):
-        yield [_more(each) for each in value]
-    elif value is None:
-        yield from (1, 0.5)
+def _is_size(value: Any) -> bool:
+    return _is_number(value) or (isinstance(value, list | tuple) and any(map(_is_size, value)))
 
 
 def _more(value: Any) -> Any:
-    return 2 * value if _is_number(value) else value
+    if isinstance(value, list | tuple):
+        return [_more(each) for each in value]
+    if not _is_number(value):
+        return value
+    return 2 * value if isinstance(value, int) else 0.75 * value
+
+
+def _sizes(value: Any) -> Iterator[Any]:
+    """Other values of a number or list, those first that are likely to be accepted."""
+    if isinstance(value, int):
+        yield from (2 * value, 3 * value, value // 2, value + 1, value - 1) if value else (1, 2)
+    elif isinstance(value, float):
+        yield from (1.25 * value, 0.75 * value) if value else (0.25,)
+    else:
+        yield _more(value)
+
+
+def _turned(value: Any, counts: bool) -> Iterator[Any]:
+    """Other values of what turns something on or off, or counts repetitions."""
+    if isinstance(value, bool):
+        yield not value
+    elif value is None:
+        yield from (1, 0.5)
+    elif counts and isinstance(value, int):
+        yield from (value + 1, value - 1)
 
 
 def _minds_mode(program: Program) -> bool:

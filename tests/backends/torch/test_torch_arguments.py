@@ -134,5 +134,5 @@ def test_other_settings_keep_every_other_parameter() -> None:
     model = dlc.loads("model M(d: int = 4, wide: int = 2 * d)(x: [B, d]) -> _ { return x |> linear(wide) }")[
         "M"
     ]
-    (((name,), other),) = ModelFamily(model, lambda program: program).others(frozenset({"wide"}))
+    (((name,), other),) = ModelFamily(model, lambda program: program).others(frozenset({"wide"}), "together")
     assert name == "d" and dict(other.programs()[0].main.static) == {"d": 8, "wide": 8}
