@@ -151,8 +151,7 @@ class Model:
 
     def with_inputs(self, *names: str) -> Self:
         """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
-        node = self.point.definition.node
-        optional = [str(each.name) for each in node.inputs if each.default is not None]  # type: ignore[union-attr]
+        optional = self.optional_inputs
         for name in names:
             if name not in optional:
                 message = f"`{self.name}` has no optional input `{name}`"

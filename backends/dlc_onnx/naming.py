@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.names import identifier, snake
+from dlc.emit.names import camel, identifier, told_apart
 from dlc.ir.nodes import Attr, Function, Op, walk
 
 _NUMBERED = re.compile(r".*_[0-9]+\Z")
@@ -60,7 +60,7 @@ def function_names(forms: Mapping[str, Sequence[Function]], uses: Mapping[str, i
         for key in group:
             others = [each for other in group if other != key for each in forms[other]]
             parts = _differences(forms[key], forms[plain][0], others)
-            names[key] = base if key == plain else _free(base, parts, taken)
+            names[key] = base if key == plain else told_apart(base, parts, taken, is_class=base[0].isupper())
             taken.add(names[key])
     return names
 
@@ -68,24 +68,7 @@ def function_names(forms: Mapping[str, Sequence[Function]], uses: Mapping[str, i
 def _base(function: Function) -> str:
     """The spec's name; a layer of the library is a class as in PyTorch: `GroupNorm`."""
     layer = function.library and (function.params or function.children)
-    return identifier(_camel(function.source) if layer else function.source.strip("_"), "function")
-
-
-def _camel(text: str) -> str:
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text) if word)
-
-
-def _free(base: str, differences: Iterator[str], taken: set[str]) -> str:
-    """The base name with as many differences behind it as it takes to be free; at last a number."""
-    name = base
-    for part in differences:
-        name += part if base[0].isupper() else f"_{snake(part)}"
-        if name not in taken:
-            return name
-    number = 2
-    while f"{name}{number}" in taken:
-        number += 1
-    return f"{name}{number}"
+    return identifier(camel(function.source) if layer else function.source.strip("_"), "function")
 
 
 def _differences(made: Sequence[Function], plain: Function, others: Sequence[Function]) -> Iterator[str]:
@@ -98,7 +81,7 @@ def _differences(made: Sequence[Function], plain: Function, others: Sequence[Fun
 def _difference(mine: Sequence[str], theirs: Sequence[str]) -> Iterator[str]:
     extra, missing = Counter(mine) - Counter(theirs), Counter(theirs) - Counter(mine)
     if extra or missing:
-        yield f"With{_camel(next(iter(extra)))}" if extra else f"Without{_camel(next(iter(missing)))}"
+        yield f"With{camel(next(iter(extra)))}" if extra else f"Without{camel(next(iter(missing)))}"
 
 
 def _parts(function: Function) -> list[str]:
@@ -121,10 +104,10 @@ def _settings(mine: Sequence[Mapping[str, Attr]], others: Sequence[Mapping[str, 
         if not shared or any(each.get(name) == value for each in others):
             continue
         if value is None or value is False:
-            yield f"Without{_camel(name)}"
+            yield f"Without{camel(name)}"
         elif value is True:
-            yield _camel(name)
+            yield camel(name)
         elif isinstance(value, str):
-            yield _camel(value) or _camel(name)
+            yield camel(value) or camel(name)
         elif isinstance(value, int):
-            yield f"{_camel(name)}{value}"
+            yield f"{camel(name)}{value}"

@@ -3,20 +3,14 @@ in structure."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.names import identifier, snake, unique
+from dlc.emit.names import camel, identifier, told_apart, unique
 from dlc.ir.nodes import Function, walk
 from dlc_torch.classes import Class
 
 TAKEN = frozenset({"torch", "nn", "F", "math", "Tensor", "self"})
-
-
-def camel(text: str) -> str:
-    """`self_attn` as `SelfAttn`; words that are in capitals already stay."""
-    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text) if word)
 
 
 def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
@@ -29,24 +23,13 @@ def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:
     for base, group in forms.items():
         plain = min(group, key=lambda each: len(_labels(each)))
         for each in group:
-            each.name = _free(base, "" if each is plain else each, plain, group, taken)
+            differences = _differences(each, plain, group)
+            each.name = (
+                unique(base, taken)
+                if each is plain
+                else told_apart(base, differences, taken, is_class=each.is_class)
+            )
             taken.add(each.name)
-
-
-def _free(base: str, made: Class | str, plain: Class, group: Sequence[Class], taken: set[str]) -> str:
-    """The base name, with as many differences behind it as it takes to be free."""
-    if isinstance(made, str):
-        return unique(base, taken)
-    name = base
-    is_class = made.is_class
-    for part in _differences(made, plain, group):
-        name = f"{name}{part}" if is_class else f"{name}_{snake(part)}"
-        if name not in taken:
-            return name
-    number = 2
-    while f"{name}{number}" in taken:
-        number += 1
-    return f"{name}{number}"
 
 
 def _base(made: Class, initials: Mapping[str, str]) -> str:

@@ -12,14 +12,11 @@ from typing import Any
 
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, said
-from dlc.emit.tree import Arg, Expr, Num, Seq, Text, Word, size, text, walk
+from dlc.emit.tree import Arg, Expr, Seq, Text, Word, size, text, walk
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
-
-# What a person leaves out of a signature where the spec has no default either.
-NATURAL: Mapping[str, Attr] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +158,3 @@ def literal(value: Any) -> Expr:
 def reads(exprs: Iterable[Expr]) -> Iterator[str]:
     """The static arguments that expressions read."""
     return (node.name for expr in exprs for node in walk(expr) if isinstance(node, Arg))
-
-
-__all__ = ["Argument", "Num", "argument_name", "arguments", "given", "literal", "reads"]

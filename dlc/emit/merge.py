@@ -14,7 +14,7 @@ expression over static parameters that it came from. Where no noted decision tel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, wal
 from dlc.ir.splice import Names
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import origin_of, said, term
+from dlc.types.terms import origin_of, said
 from dlc.types.traced import Term
 
 NONE = Term("const", (None,))
@@ -111,21 +111,6 @@ def _of_setting(name: str, value: Any) -> dict[Term, bool]:
     return {Term("!=", (parameter, NONE)): value is not None}
 
 
-def separating(left: Sequence[Member], right: Sequence[Member]) -> Term | None:
-    """A condition that holds for all of `left` and none of `right`, or the other way around (negated)."""
-    for condition in left[0].guards:
-        a = {each.guards.get(condition) for each in left}
-        b = {each.guards.get(condition) for each in right}
-        if (a, b) == ({True}, {False}):
-            return condition
-        if (a, b) == ({False}, {True}):
-            return negated(condition)
-    for each in right[0].guards:  # a string that only the other side has
-        if each.op == "==" and all(member.guards.get(each) is None for member in left):
-            return negated(each)
-    return None
-
-
 def negated(condition: Term) -> Term:
     opposite = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
     if condition.op in opposite:
@@ -148,20 +133,17 @@ class _Merging:
 
     def group(self, found: Sequence[tuple[int, Function]]) -> None:
         """Enter the functions of one source as few as can be."""
-        same: dict[Any, list[Member]] = {}
-        for k, function in found:
-            here = self._renamed(k, function)
-            same.setdefault(_key(here), []).append(Member(k, here, guards(here)))
         first = found[0][1]
         if first.library and (first.source in self.native or first.params or first.children):
             self._library(found)
             return
-        if found[0][1].kind in ("init", "prepare"):
-            families = [[members] for members in same.values()]
-        else:
-            families = _families(list(same.values()))
-        for family in families:
-            function = _tree(family)
+        same: dict[Any, list[Member]] = {}
+        for k, function in found:
+            here = self._renamed(k, function)
+            same.setdefault(_key(here), []).append(Member(k, here, guards(here)))
+        kinds = list(same.values())
+        alone = first.kind in ("init", "prepare")
+        for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
             name = self._fresh(function.name)
             self.functions[name] = replace(function, name=name)
             for member in (member for members in family for member in members):
@@ -209,19 +191,18 @@ def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
     return replace(op, callee=now(op.callee) if op.callee else "", region=region)
 
 
-def _families(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
-    """Members that can be told apart by conditions together: all of a source, as a rule."""
-    families: list[list[list[Member]]] = []
+def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
+    """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
+    families: list[tuple[list[list[Member]], Function]] = []
     for members in kinds:
-        for family in families:
+        for k, (family, _) in enumerate(families):
             try:
-                _tree([*family, members])
+                families[k] = [*family, members], _tree([*family, members])
             except Apart:
                 continue
-            family.append(members)
             break
         else:
-            families.append([members])
+            families.append(([members], _tree([members])))
     return families
 
 
@@ -301,7 +282,12 @@ def _signature(op: Op) -> Any:
 
 
 def _attribute(op: Op, key: str, value: Any) -> Any:
-    given = dict(op.given).get(key) if op.op == "call" or op.path else None
+    return as_written(op, key, value) if op.op == "call" or op.path else origin_key(value)
+
+
+def as_written(op: Op, key: str, value: Any) -> Any:
+    """A static argument of a call as the spec writes it there, where that is an expression."""
+    given = dict(op.given).get(key)
     return given if given is not None and given.op != "const" else origin_key(value)
 
 
@@ -403,13 +389,11 @@ class _Block:
         while True:
             self.done, self.joins = [], {}
             known = dict(self.pair.found)
-            names = self.pair.names
             try:
                 result = self._lay(pairs, yes_out, no_out)
             except _Unmatched as error:
                 pairs = [each for each in pairs if each != error.at]
                 self.pair.found = known
-                self.pair.names = names
                 continue
             return tuple(self.done), result
 
@@ -450,9 +434,8 @@ class _Block:
             for value in op.outputs:
                 self.pair.found[value.name] = self.pair.names.fresh(value.name)
             for region in (each for each in (op.region, op.otherwise) if each is not None):
-                for inner in walk((op,)):
-                    for value in inner.outputs:
-                        self.pair.found.setdefault(value.name, self.pair.names.fresh(value.name))
+                for value in (value for inner in walk(region.body) for value in inner.outputs):
+                    self.pair.found[value.name] = self.pair.names.fresh(value.name)
                 self.pair.found.update(
                     (value.name, self.pair.names.fresh(value.name)) for value in region.args
                 )
@@ -677,10 +660,3 @@ def _part_key(part: Param | Child) -> Any:
     if isinstance(part, Param):
         return part.name, part.kind, part.frozen, part.init, _axes(part.type)
     return part.path, part.function, origin_key(part.count), origin_key(part.start), part.step
-
-
-def terms_of(op: Op) -> Iterable[tuple[str, Term]]:
-    """The static arguments of a call, as expressions."""
-    given = dict(op.given)
-    for key, value in op.attrs:
-        yield key, given.get(key, term(value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -26,6 +26,24 @@ def snake(text: str) -> str:
     """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`."""
     spaced = re.sub(r"([A-Z]+)([A-Z][a-z])|([a-z0-9])([A-Z])", r"\1\3_\2\4", text)
     return identifier(spaced.lower())
+
+
+def camel(text: str) -> str:
+    """`self_attn` as `SelfAttn`; words that are in capitals already stay."""
+    return "".join(word[:1].upper() + word[1:] for word in re.split(r"[^A-Za-z0-9]+", text) if word)
+
+
+def told_apart(base: str, differences: Iterable[str], taken: Container[str], *, is_class: bool) -> str:
+    """The base name, with as many `differences` behind it as it takes to be free; at last a number."""
+    name = base
+    for part in differences:
+        name += part if is_class else f"_{snake(part)}"
+        if name not in taken:
+            return name
+    number = 2
+    while f"{name}{number}" in taken:
+        number += 1
+    return f"{name}{number}"
 
 
 def base(name: str, names: Iterable[str]) -> str:

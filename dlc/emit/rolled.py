@@ -12,7 +12,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dlc.emit.merge import merge, origin_key
+from dlc.emit.merge import as_written, merge, origin_key
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
@@ -197,16 +197,15 @@ def _form(segment: _Segment) -> object:
         if op.region is not None or op.otherwise is not None:
             return None
         path = _path(op.path, segment)
-        attrs = tuple((key, _given(op, key, value)) for key, value in op.attrs if key != "draw")
+        attrs = tuple(
+            (key, as_written(op, key, value) if op.path else origin_key(value))
+            for key, value in op.attrs
+            if key != "draw"
+        )
         inputs = tuple(names.get(name, name) for name in op.inputs)
         found.append((op.op, op.callee, path, attrs, inputs))
         names.update((value.name, f"{len(found)}.{i}") for i, value in enumerate(op.outputs))
     return tuple(found), names.get(segment.gives)
-
-
-def _given(op: Op, key: str, value: object) -> object:
-    given = dict(op.given).get(key) if op.path else None
-    return given if given is not None and given.op != "const" else origin_key(value)
 
 
 def _path(path: str, segment: _Segment) -> str:

@@ -21,16 +21,20 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
     """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
     off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
 
-    def changed(family: Family, fixed: frozenset[str], which: Which) -> list[tuple[str, ...]]:
-        """The settings, of those that were changed together, at which the source comes out otherwise."""
+    def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
+        """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`."""
         others = list(family.others(fixed, which))
-        same = text(write(family.programs(fixed), False)) if others else ""
+        same = text(write(own or family.programs(fixed), False)) if others else ""
         return [names for names, other in others if text(write(other.programs(fixed), False)) != same]
 
-    fixed = frozenset(name for names in changed(family.brief, frozenset(), "switches") for name in names)
-    while found := changed(family, fixed, "together"):
+    fixed: frozenset[str] = frozenset()
+    brief = family.brief
+    fixed |= {name for names in changed(brief, "switches") for name in names}
+    own = family.programs(fixed)
+    while found := changed(family, "together", own):
         guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
         if len(guilty) < len(found):  # which of them was it?
-            guilty += changed(family.brief, fixed, "each") or changed(family, fixed, "each")
+            guilty += changed(brief, "each") or changed(family, "each", own)
         fixed |= {name for names in guilty or found for name in names}
-    return write(family.programs(fixed), True)
+        own = family.programs(fixed)
+    return write(own, True)

@@ -59,12 +59,11 @@ class ModelFamily:
         if which == "switches":
             tried = {name: _turned(value, name in self._counts) for name, value in free.items()}
         else:
-            together = (
-                self._at({name: _more(value) for name, value in sizes.items()}, fixed) if sizes else None
-            )
-            if which == "together" and together is not None:
-                yield tuple(sizes), together
-                return
+            if which == "together" and sizes:
+                together = self._at({name: _more(value) for name, value in sizes.items()}, fixed)
+                if together is not None:
+                    yield tuple(sizes), together
+                    return
             tried = {name: _sizes(value) for name, value in sizes.items()}
         for name, values in tried.items():
             for value in values:

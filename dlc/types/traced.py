@@ -50,15 +50,10 @@ class Term:
         return any(isinstance(each, Term) and each.op == op for each in self.parts())
 
 
-class TracedInt(int):
-    """A whole number and its expression."""
+class _Arithmetic:
+    """Operators that remember themselves."""
 
-    origin: Dim
-
-    def __new__(cls, value: int, origin: Dim) -> TracedInt:
-        made = super().__new__(cls, value)
-        made.origin = origin
-        return made
+    __slots__ = ()
 
     def __add__(self, other: Any) -> Any:
         return _computed(operator.add, "+", self, other)
@@ -77,6 +72,29 @@ class TracedInt(int):
 
     def __rmul__(self, other: Any) -> Any:
         return _computed(operator.mul, "*", other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _computed(operator.truediv, "/", self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _computed(operator.truediv, "/", other, self)
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        return _computed(operator.pow, "**", self, other)
+
+    def __rpow__(self, other: Any, modulo: Any = None) -> Any:
+        return _computed(operator.pow, "**", other, self)
+
+
+class TracedInt(_Arithmetic, int):
+    """A whole number and its expression."""
+
+    origin: Dim
+
+    def __new__(cls, value: int, origin: Dim) -> TracedInt:
+        made = super().__new__(cls, value)
+        made.origin = origin
+        return made
 
     def __floordiv__(self, other: Any) -> Any:
         return _computed(operator.floordiv, "//", self, other)
@@ -90,18 +108,6 @@ class TracedInt(int):
     def __rmod__(self, other: Any) -> Any:
         return _computed(operator.mod, "%", other, self)
 
-    def __pow__(self, other: Any, modulo: Any = None) -> Any:
-        return _computed(operator.pow, "**", self, other)
-
-    def __rpow__(self, other: Any, modulo: Any = None) -> Any:
-        return _computed(operator.pow, "**", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _computed(operator.truediv, "/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _computed(operator.truediv, "/", other, self)
-
     def __neg__(self) -> int:
         return TracedInt(-int(self), -self.origin)
 
@@ -112,7 +118,7 @@ class TracedInt(int):
         return int, (int(self),)
 
 
-class TracedFloat(float):
+class TracedFloat(_Arithmetic, float):
     """A float and its expression."""
 
     origin: Term
@@ -121,36 +127,6 @@ class TracedFloat(float):
         made = super().__new__(cls, value)
         made.origin = origin
         return made
-
-    def __add__(self, other: Any) -> Any:
-        return _computed(operator.add, "+", self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _computed(operator.add, "+", other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _computed(operator.sub, "-", self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _computed(operator.sub, "-", other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _computed(operator.mul, "*", self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _computed(operator.mul, "*", other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _computed(operator.truediv, "/", self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _computed(operator.truediv, "/", other, self)
-
-    def __pow__(self, other: Any, modulo: Any = None) -> Any:
-        return _computed(operator.pow, "**", self, other)
-
-    def __rpow__(self, other: Any, modulo: Any = None) -> Any:
-        return _computed(operator.pow, "**", other, self)
 
     def __neg__(self) -> float:
         return TracedFloat(-float(self), Term("neg", (self.origin,)))
