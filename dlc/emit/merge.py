@@ -315,22 +315,17 @@ class _Pair:
         yes, no = dict(self.yes.outputs), dict(self.no.outputs)
         results = ([yes.get(name, "") for name in names], [no.get(name, "") for name in names])
         body, outputs = self._block(self.yes.body, self.no.body, *results)
-        types = {value.name: value.type for value in inputs}
-        return (
-            replace(
-                self.yes,
-                inputs=inputs,
-                body=body,
-                outputs=tuple(zip(names, outputs, strict=True)),
-                params=_union(self.yes.params, self.no.params, self.condition),
-                children=_union(self.yes.children, self.no.children, self.condition),
-                optional=tuple(value.name for value in inputs if value.name in self.optional),
-                requires=tuple(each for each in self.yes.requires if each in self.no.requires),
-                decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
-                training=self.yes.training or self.no.training,
-            )
-            if types
-            else self.yes
+        return replace(
+            self.yes,
+            inputs=inputs,
+            body=body,
+            outputs=tuple(zip(names, outputs, strict=True)),
+            params=_union(self.yes.params, self.no.params, self.condition),
+            children=_union(self.yes.children, self.no.children, self.condition),
+            optional=tuple(value.name for value in inputs if value.name in self.optional),
+            requires=tuple(each for each in self.yes.requires if each in self.no.requires),
+            decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
+            training=self.yes.training or self.no.training,
         )
 
     def _inputs(self) -> tuple[Value, ...]:

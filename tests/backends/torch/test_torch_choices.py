@@ -52,6 +52,19 @@ model M(d: int = 4)(x: [B, d]) -> (y: [B, d], side: [B, d] = none) {
     assert torch.equal(model.eval()(X), y)
 
 
+def test_a_model_without_inputs_has_both_modes() -> None:
+    model = made("""
+model M(d: int = 4)() -> [d] {
+    param w: [d] = ones
+    y = w * 2.0
+    if training { y = y + 1.0 }
+    return y
+}
+""")()
+    assert torch.equal(model.train()(), torch.full((4,), 3.0))
+    assert torch.equal(model.eval()(), torch.full((4,), 2.0))
+
+
 FORMS = """
 module Part(d: int, wide: bool)(x: [B, d]) -> [B, d] {
     if wide { return x |> linear(2*d) as up |> relu |> linear(d) as down }
