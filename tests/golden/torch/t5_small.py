@@ -78,14 +78,14 @@ class Attention(nn.Module):
                     q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
                 )
             elif self.causal:
-                attention_4_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(
+                attention_2_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(
                     S - T
                 )  # bool[T, S]
                 attention = F.scaled_dot_product_attention(
                     q,
                     k,
                     v,
-                    attn_mask=bias.masked_fill(~attention_4_mask, float("-inf")),
+                    attn_mask=bias.masked_fill(~attention_2_mask, float("-inf")),
                     scale=1.0,
                 )
             else:
