@@ -27,13 +27,12 @@ from dlc_onnx import layers, methods, rows
 from dlc_onnx.body import Body
 from dlc_onnx.frames import Frame, inlined
 from dlc_onnx.naming import Numbered, function_names, within
+from dlc_onnx.saying import Say, Writer
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
 if TYPE_CHECKING:
     import onnx
-
-    from dlc_onnx.methods import Say
 
 SAYINGS: Mapping[str, Say] = {**methods.METHODS, **layers.LAYERS}
 
@@ -111,8 +110,8 @@ class Emission:
             proto.name = names[name]
 
 
-class FunctionWriter:
-    """Writes one function's operations as nodes. What `methods.py` and `layers.py` are given."""
+class FunctionWriter(Writer):
+    """Writes one function's operations as nodes."""
 
     def __init__(self, emission: Emission, function: Function) -> None:
         self.emission = emission

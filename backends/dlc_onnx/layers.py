@@ -5,23 +5,21 @@ A saying gives None where ONNX's node means something else than the definition: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlc.ir.nodes import Attr, Op
 from dlc.ir.splice import prefixed
 from dlc.ops.axes import axes_from_zero
 from dlc.types.dims import Dim
-from dlc_onnx.methods import Say, ints, spatial
+from dlc_onnx.methods import ints, spatial
+from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref
-
-if TYPE_CHECKING:
-    from dlc_onnx.functions import FunctionWriter
 
 Lookup = Callable[[str], Any]
 FLOATS = ("f32", "f64", "f16", "bf16")
 
 
-def lookup(w: FunctionWriter, op: Op) -> Lookup:
+def lookup(w: Writer, op: Op) -> Lookup:
     """What the names in a row stand for: the op's operands, its attributes, its parameters."""
     scope: dict[str, Any] = dict(op.attrs)
     if op.inputs and op.inputs[0]:
@@ -35,7 +33,7 @@ def lookup(w: FunctionWriter, op: Op) -> Lookup:
     return find
 
 
-def operand_names(w: FunctionWriter, op: Op) -> list[str]:
+def operand_names(w: Writer, op: Op) -> list[str]:
     """The names of an op's operands in its definition."""
     if not op.callee:
         from dlc import ops
@@ -45,7 +43,7 @@ def operand_names(w: FunctionWriter, op: Op) -> list[str]:
     return [next(names).name if given else "" for given in op.inputs]
 
 
-def weights(w: FunctionWriter, op: Op, *names: str) -> list[Ref]:
+def weights(w: Writer, op: Op, *names: str) -> list[Ref]:
     """The layer's parameters of these names, as far as it has them."""
     own = {param.name for param in w.callee(op).params}
     return [w.parameter(prefixed(op.path, name)) for name in names if name in own]
@@ -63,7 +61,7 @@ def number(value: Attr) -> float:
 # Linear maps and convolutions
 
 
-def linear(w: FunctionWriter, op: Op) -> Ref:
+def linear(w: Writer, op: Op) -> Ref:
     """Gemm for matrices; else MatMul with the weight turned, which onnxruntime does once."""
     x = w.value(op.inputs[0])
     weight, *bias = weights(w, op, "weight", "bias")
@@ -73,15 +71,15 @@ def linear(w: FunctionWriter, op: Op) -> Ref:
     return w.body.one("Add", product, *bias) if bias else product
 
 
-def conv(w: FunctionWriter, op: Op) -> Ref | None:
+def conv(w: Writer, op: Op) -> Ref | None:
     return convolution(w, op, "conv", "Conv")
 
 
-def conv_transpose(w: FunctionWriter, op: Op) -> Ref | None:
+def conv_transpose(w: Writer, op: Op) -> Ref | None:
     return convolution(w, op, "conv_transpose", "ConvTranspose")
 
 
-def convolution(w: FunctionWriter, op: Op, inner: str, kind: str) -> Ref | None:
+def convolution(w: Writer, op: Op, inner: str, kind: str) -> Ref | None:
     """Conv with its bias; strides and padding as the definition's body has them, one entry per axis."""
     body = w.callee(op).body
     found = next((each for each in body if each.op == inner), None)
@@ -100,27 +98,27 @@ _CONVOLUTION = frozenset({"conv", "conv_transpose", "param", "add", "reshape"})
 # Normalisation
 
 
-def batch_norm(w: FunctionWriter, op: Op) -> Ref | None:
+def batch_norm(w: Writer, op: Op) -> Ref | None:
     if w.callee(op).training or op.attr("affine") is not True:
         return None
     own = weights(w, op, "weight", "bias", "running_mean", "running_var")
     return w.body.one("BatchNormalization", *w.operands(op), *own, epsilon=op.attr("eps"))
 
 
-def layer_norm(w: FunctionWriter, op: Op) -> Ref | None:
+def layer_norm(w: Writer, op: Op) -> Ref | None:
     axes = op.attr("axes")
     return normalization(w, op, "LayerNormalization", axis=-axes) if isinstance(axes, int) else None
 
 
-def rms_norm(w: FunctionWriter, op: Op) -> Ref | None:
+def rms_norm(w: Writer, op: Op) -> Ref | None:
     return normalization(w, op, "RMSNormalization", axis=-1)
 
 
-def instance_norm(w: FunctionWriter, op: Op) -> Ref | None:
+def instance_norm(w: Writer, op: Op) -> Ref | None:
     return normalization(w, op, "InstanceNormalization") if w.type(op.inputs[0]).rank > 2 else None
 
 
-def normalization(w: FunctionWriter, op: Op, kind: str, **attrs: Any) -> Ref | None:
+def normalization(w: Writer, op: Op, kind: str, **attrs: Any) -> Ref | None:
     """A node whose scale is no option, so that only layers with `affine` are said by it."""
     if op.attr("affine") is not True:
         return None
@@ -129,7 +127,7 @@ def normalization(w: FunctionWriter, op: Op, kind: str, **attrs: Any) -> Ref | N
     )
 
 
-def local_response_norm(w: FunctionWriter, op: Op) -> Ref | None:
+def local_response_norm(w: Writer, op: Op) -> Ref | None:
     """LRN, whose window has a middle only where its size is odd; onnxruntime has it for images."""
     size = op.attr("size")
     if not isinstance(size, int) or size % 2 == 0 or w.type(op.inputs[0]).rank != 4:
@@ -145,28 +143,28 @@ def local_response_norm(w: FunctionWriter, op: Op) -> Ref | None:
 # Activations and reductions
 
 
-def gelu(w: FunctionWriter, op: Op) -> Ref | None:
+def gelu(w: Writer, op: Op) -> Ref | None:
     approximate = op.attr("approximate")
     if approximate not in ("none", "tanh"):
         return None
     return w.body.one("Gelu", *w.operands(op), approximate=approximate)
 
 
-def clamp(w: FunctionWriter, op: Op) -> Ref:
+def clamp(w: Writer, op: Op) -> Ref:
     """Clip; a bound that is none is left out."""
     bounds = ["" if bound is None else number(bound) for bound in (op.attr("min"), op.attr("max"))]
     return w.body.one("Clip", *w.operands(op), *bounds)
 
 
-def mean(w: FunctionWriter, op: Op) -> Ref | None:
+def mean(w: Writer, op: Op) -> Ref | None:
     return reduction(w, op, "ReduceMean")
 
 
-def logsumexp(w: FunctionWriter, op: Op) -> Ref | None:
+def logsumexp(w: Writer, op: Op) -> Ref | None:
     return reduction(w, op, "ReduceLogSumExp")
 
 
-def reduction(w: FunctionWriter, op: Op, kind: str) -> Ref | None:
+def reduction(w: Writer, op: Op, kind: str) -> Ref | None:
     """A reduction over an axis, several, or all; over no axis it is left to the definition."""
     type = w.type(op.inputs[0])
     axis = op.attr("axis")
@@ -176,14 +174,14 @@ def reduction(w: FunctionWriter, op: Op, kind: str) -> Ref | None:
     return w.body.one(kind, *w.operands(op), axes, keepdims=flag(op.attr("keepdims")))
 
 
-def global_avg_pool(w: FunctionWriter, op: Op) -> Ref | None:
+def global_avg_pool(w: Writer, op: Op) -> Ref | None:
     rank = w.type(op.inputs[0]).rank
     if rank < 3:
         return None
     return w.body.one("ReduceMean", *w.operands(op), range(2, rank), keepdims=0)
 
 
-def resize(w: FunctionWriter, op: Op) -> Ref | None:
+def resize(w: Writer, op: Op) -> Ref | None:
     """Resize by a whole number: element i of the result is element i // scale."""
     scale, rank = op.attr("scale"), w.type(op.inputs[0]).rank
     if not isinstance(scale, int) or op.attr("mode") != "nearest":
@@ -196,7 +194,7 @@ def resize(w: FunctionWriter, op: Op) -> Ref | None:
 # Attention
 
 
-def attention(w: FunctionWriter, op: Op) -> Ref | None:
+def attention(w: Writer, op: Op) -> Ref | None:
     """Attention over [B, heads, T, e], as far as it means the same: ONNX counts a causal query's place from the start, so
     queries and keys must be as many; a window, and a bias beside a mask, it does not know.
 
@@ -217,7 +215,7 @@ def attention(w: FunctionWriter, op: Op) -> Ref | None:
     return w.body.one("Attention", *operands, **attrs)
 
 
-def scores_alike(w: FunctionWriter, name: str, queries: Dim, keys: Dim) -> Ref:
+def scores_alike(w: Writer, name: str, queries: Dim, keys: Dim) -> Ref:
     """A mask or bias with four axes, the last two those of the scores: onnxruntime broadcasts only the others."""
     axes = w.type(name).axes
     if len(axes) == 4 and axes[-2:] == (queries, keys):

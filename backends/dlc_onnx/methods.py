@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +11,8 @@ from dlc.ir.nodes import Attr, Op
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc_onnx.body import tensor
+from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref
-
-if TYPE_CHECKING:
-    from dlc_onnx.functions import FunctionWriter
-
-Say = Callable[["FunctionWriter", Op], Any]
 
 LAST = 2**63 - 1  # the end of any axis, for Slice
 FIRST = -LAST
@@ -35,7 +31,7 @@ def ints(value: Attr) -> list[int]:
 # Shapes
 
 
-def reshape(w: FunctionWriter, op: Op) -> Ref:
+def reshape(w: Writer, op: Op) -> Ref:
     """Squeeze or Unsqueeze where only axes of size 1 come or go; else Reshape, by a constant shape if possible."""
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
@@ -65,7 +61,7 @@ def inserted(short: Sequence[Dim], long: Sequence[Dim]) -> list[int]:
     return axes if len(long) - len(axes) == len(short) else []
 
 
-def constant_shape(w: FunctionWriter, source: Sequence[Dim], target: Sequence[Dim]) -> list[int] | None:
+def constant_shape(w: Writer, source: Sequence[Dim], target: Sequence[Dim]) -> list[int] | None:
     """A shape for Reshape in which 0 keeps the axis of the same place and one -1 takes what is left; None where that
     can't say it."""
     shape: list[int] = []
@@ -83,7 +79,7 @@ def constant_shape(w: FunctionWriter, source: Sequence[Dim], target: Sequence[Di
     return shape
 
 
-def broadcast(w: FunctionWriter, op: Op) -> Ref:
+def broadcast(w: Writer, op: Op) -> Ref:
     """Expand; sizes that x has already may be given as 1."""
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
@@ -94,7 +90,7 @@ def broadcast(w: FunctionWriter, op: Op) -> Ref:
     return w.body.one("Expand", x, w.sizes.vector(shape))
 
 
-def slice_(w: FunctionWriter, op: Op) -> Ref:
+def slice_(w: Writer, op: Op) -> Ref:
     """Slice over the axes that are cut; a place counted from the end is a negative constant."""
     x, axes = w.value(op.inputs[0]), w.type(op.inputs[0]).axes
     entries = zip(axes, dims(op.attr("start")), dims(op.attr("stop")), ints(op.attr("step")), strict=True)
@@ -115,11 +111,11 @@ def from_end(place: Dim, size: Dim) -> Dim:
     return Dim.of(gap) if place.constant is None and gap is not None and gap < 0 else place
 
 
-def bounds(w: FunctionWriter, places: Sequence[Dim | int]) -> Ref:
+def bounds(w: Writer, places: Sequence[Dim | int]) -> Ref:
     return w.sizes.vector([Dim.of(each) for each in places])
 
 
-def pad(w: FunctionWriter, op: Op) -> Ref:
+def pad(w: Writer, op: Op) -> Ref:
     pads = (*dims(op.attr("before")), *dims(op.attr("after")))
     x, value = w.value(op.inputs[0]), op.attr("value")
     assert isinstance(value, int | float)
@@ -129,7 +125,7 @@ def pad(w: FunctionWriter, op: Op) -> Ref:
     return w.body.one("Pad", x, w.sizes.vector(pads), fill)
 
 
-def flip(w: FunctionWriter, op: Op) -> Ref:
+def flip(w: Writer, op: Op) -> Ref:
     x, axes = w.value(op.inputs[0]), ints(op.attr("axes"))
     if not axes:
         return x
@@ -140,11 +136,11 @@ def flip(w: FunctionWriter, op: Op) -> Ref:
 # Making tensors
 
 
-def cast(w: FunctionWriter, op: Op) -> Ref:
+def cast(w: Writer, op: Op) -> Ref:
     return w.body.cast(w.value(op.inputs[0]), op.out.type.dtype)
 
 
-def arange(w: FunctionWriter, op: Op) -> Ref:
+def arange(w: Writer, op: Op) -> Ref:
     start, stop, step = (
         w.sizes.scalar(Dim.of(each)) for each in (_dim(op, "start"), _dim(op, "stop"), _dim(op, "step"))
     )
@@ -157,20 +153,20 @@ def _dim(op: Op, name: str) -> int | Dim:
     return value
 
 
-def full(w: FunctionWriter, op: Op) -> Ref:
+def full(w: Writer, op: Op) -> Ref:
     shape = dims(op.attr("shape"))
     value = w.body.const(op.attr("value"), op.out.type.dtype)
     return w.body.one("Expand", value, w.sizes.vector(shape)) if shape else value
 
 
-def size(w: FunctionWriter, op: Op) -> Ref:
+def size(w: Writer, op: Op) -> Ref:
     return w.sizes.scalar(Dim.of(_dim(op, "dim")))
 
 
 # Order and places
 
 
-def argsort(w: FunctionWriter, op: Op) -> Ref:
+def argsort(w: Writer, op: Op) -> Ref:
     """TopK of all: equal elements come in the order of their places."""
     axis = op.integer("axis")
     count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
@@ -179,7 +175,7 @@ def argsort(w: FunctionWriter, op: Op) -> Ref:
     return Ref(places)
 
 
-def update_slice(w: FunctionWriter, op: Op) -> Ref:
+def update_slice(w: Writer, op: Op) -> Ref:
     """What stands before, the new values, what stands behind."""
     x, values, start = w.operands(op)
     axis = op.integer("axis")
@@ -190,7 +186,7 @@ def update_slice(w: FunctionWriter, op: Op) -> Ref:
     return w.body.one("Concat", before, values, after, axis=axis)
 
 
-def cumprod(w: FunctionWriter, op: Op) -> Ref:
+def cumprod(w: Writer, op: Op) -> Ref:
     """A Loop in which the reach of every product doubles: ONNX has a running product only from opset 26 on, and
     onnxruntime's Scan fails over nothing."""
     axis, x = op.integer("axis"), w.value(op.inputs[0])
@@ -253,11 +249,11 @@ def spatial(op: Op, *, dilation: bool = True) -> dict[str, Any]:
     return found
 
 
-def conv(w: FunctionWriter, op: Op) -> Ref:
+def conv(w: Writer, op: Op) -> Ref:
     return w.body.one("Conv", *w.operands(op), **spatial(op))
 
 
-def conv_transpose(w: FunctionWriter, op: Op) -> Ref:
+def conv_transpose(w: Writer, op: Op) -> Ref:
     attrs = spatial(op) | {"output_padding": ints(op.attr("output_padding"))}
     return w.body.one("ConvTranspose", *w.operands(op), **attrs)
 
@@ -268,11 +264,11 @@ def pool_attrs(op: Op) -> dict[str, Any]:
     return {"kernel_shape": ints(op.attr("kernel")), "ceil_mode": ceil, **spatial(op, dilation=False)}
 
 
-def max_pool(w: FunctionWriter, op: Op) -> Ref:
+def max_pool(w: Writer, op: Op) -> Ref:
     return w.body.one("MaxPool", *w.operands(op), **pool_attrs(op))
 
 
-def avg_pool(w: FunctionWriter, op: Op) -> Ref:
+def avg_pool(w: Writer, op: Op) -> Ref:
     counted = int(op.attr("count_padding") is True)
     return w.body.one("AveragePool", *w.operands(op), count_include_pad=counted, **pool_attrs(op))
 
