@@ -7,11 +7,10 @@ and are used in a spec by their entry point's name: `batch (…) from spirals(tu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints

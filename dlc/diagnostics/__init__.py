@@ -6,17 +6,14 @@ found, only its facts are filled in.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from typing import Any
 
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 
 
-@dataclasses.dataclass(frozen=True, slots=True, order=True)  # so many are made that code of its own pays
+@dataclass(frozen=True, slots=True, order=True)
 class Span:
     """A stretch of a file: lines and columns count from 1, `end_column` is one past the last character."""
 
@@ -213,6 +210,8 @@ def render_all(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) ->
 def suggestion(name: str, known: Iterable[str]) -> str:
     """The known name that `name` is most likely a slip of, or the empty string."""
     folded = {_folded(each): each for each in sorted(set(known), reverse=True)}
+    import difflib  # of use where something is wrong only
+
     close = difflib.get_close_matches(_folded(name), folded, n=1, cutoff=0.65)
     return folded[close[0]] if close else ""
 

@@ -19,12 +19,11 @@ A function's types speak of its own dims. A call carries `dims`, the callee's di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, replace
 from typing import NoReturn, TypeVar, Union
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.index import at_turn
-from dlc.records import dataclass
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType

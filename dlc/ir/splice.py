@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import field, replace
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
-from dlc.records import dataclass
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import moved, substituted
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from dlc import ops
 from dlc.diagnostics import NO_SPAN, Span
@@ -12,6 +11,7 @@ from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.paths import Paths, turn_paths
 from dlc.ir.splice import prefixed
 from dlc.ops.definition import OpDef, OpError
+from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType

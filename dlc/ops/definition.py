@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dlc.ops.calls import BY_SIGNATURE, Form
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import FLOATS, INTS, TensorType

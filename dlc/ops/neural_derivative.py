@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlc.ops.shape import ints_of, part
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 
@@ -41,6 +40,7 @@ from dlc.ir.builder import Builder
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.passes.base import Instantiate, no_library
 from dlc.passes.rewrite import Condition, Match, Rule, rewrite
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType

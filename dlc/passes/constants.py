@@ -22,7 +22,6 @@ After (the pass of dead code then takes what nothing reads):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dlc import ops
@@ -31,6 +30,7 @@ from dlc.ops.arrays import numpy_dtype
 from dlc.ops.definition import LazyModule
 from dlc.passes.base import each_function
 from dlc.passes.randomness import is_random
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ Updates of buffers and run-time checks stay, and calls of functions that hold so
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
+from dlc.records import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ roundings become one), `stop_gradient` (the derivative of what is emitted may st
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from dlc.ir.nodes import Attr, Program
 from dlc.passes.base import each_function
 from dlc.passes.rewrite import Condition, Match, Rule, rewrite
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS
 

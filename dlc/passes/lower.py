@@ -28,7 +28,6 @@ After:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from dlc.ir.builder import Builder
@@ -39,6 +38,7 @@ from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, statics_of
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType

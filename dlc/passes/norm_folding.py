@@ -93,7 +93,6 @@ After:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from dlc.ir.builder import Builder
@@ -102,6 +101,7 @@ from dlc.ir.nodes import Function, Op, Param, Program, Value
 from dlc.ir.splice import Draws, Splice, has_paths, prefixed
 from dlc.passes.base import use_counts
 from dlc.passes.prepared import Inputs, Preparing, read, sibling
+from dlc.records import dataclass
 from dlc.types.tensor import TensorType
 
 # Layers that are linear in their weights, whose first axis is the output's channels.

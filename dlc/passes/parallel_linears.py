@@ -52,13 +52,13 @@ After:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
 from dlc.ir.nodes import Op, Program, Value
 from dlc.ir.splice import prefixed
 from dlc.passes.prepared import Preparing, read
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 

@@ -12,7 +12,6 @@ the loops, and torch and jax compilers do the same.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from dlc.ir.nodes import Program
 from dlc.ir.verify import verify as check
@@ -24,6 +23,7 @@ from dlc.passes.identities import Identities
 from dlc.passes.norm_folding import NormFolding
 from dlc.passes.parallel_linears import ParallelLinears
 from dlc.passes.subexpressions import Subexpressions
+from dlc.records import replace
 
 O0: tuple[Pass, ...] = ()
 O1: tuple[Pass, ...] = (Identities(), DeadCode())

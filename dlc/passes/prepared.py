@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dlc.ir.builder import Builder
@@ -14,6 +13,7 @@ from dlc.ir.loops import turning
 from dlc.ir.nodes import Function, Op, Param, Program, Region, Value
 from dlc.ir.paths import turn_paths
 from dlc.ir.splice import Names
+from dlc.records import dataclass, field, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 

@@ -17,10 +17,10 @@ After:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 
 from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import Names, substitute
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 
 

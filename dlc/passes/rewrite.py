@@ -16,7 +16,6 @@ import ast
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -25,6 +24,7 @@ from dlc.ir.nodes import Attr, Function, Op, Region, Value
 from dlc.ir.splice import Names
 from dlc.ops.definition import OpError
 from dlc.passes.base import use_counts
+from dlc.records import dataclass, field, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 from dlc.types.traced import TracedFloat, TracedInt

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Iterable, MutableMapping
-from dataclasses import dataclass, field, replace
 
 from dlc.ir.index import has_index
 from dlc.ir.nodes import Attr, Function, Op, Program, Region
 from dlc.ir.splice import path_of
 from dlc.passes.base import each_function, functions_with, is_acting_or_random
+from dlc.records import dataclass, field, replace
 
 Key = tuple[object, ...]
 

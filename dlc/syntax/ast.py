@@ -7,11 +7,10 @@ Nodes are immutable and carry the span of the text they came from. Spans do not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import field, fields
 from typing import Any, TypeVar, dataclass_transform
 
 from dlc.diagnostics import NO_SPAN, Span
-from dlc.records import dataclass
+from dlc.records import dataclass, field, fields
 
 Kind = TypeVar("Kind")
 
@@ -40,7 +39,7 @@ def children(tree: object, *but: str) -> Sequence[Any]:
     """What stands directly below a node, spans and the fields named aside; the elements of a tuple. For walks with a stack."""
     if isinstance(tree, Node):
         return [
-            getattr(tree, name) for name in tree.__dataclass_fields__ if name != "span" and name not in but
+            getattr(tree, each.name) for each in fields(tree) if each.name != "span" and each.name not in but
         ]
     return tree if isinstance(tree, tuple) else ()
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
 from dlc.diagnostics import Diagnostic, Fix, Span
 from dlc.diagnostics.catalogue import SYNTAX, UNCLOSED
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax.tokens import CLOSERS, ITEMS, Token
 
 _REPORTED_TOGETHER = 3  # of many brackets that are lost at one place, only so many are reported

@@ -4,9 +4,9 @@ and operators, after commas, or inside brackets."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dlc.diagnostics import Span
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.syntax.format_flat import (
     BINARY,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.syntax.source_map import SourceMap
 

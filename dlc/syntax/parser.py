@@ -4,11 +4,10 @@ raises."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.syntax.builder import TreeBuilder
 from dlc.syntax.lalr import Failure, Parser

@@ -4,11 +4,11 @@ decided later."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from dlc.diagnostics import Diagnostic, Fix, Span
 from dlc.diagnostics.catalogue import BAD_CHARACTER, SYNTAX, UNTERMINATED_STRING
+from dlc.records import dataclass, field
 from dlc.syntax.tokens import RESERVED, Token
 
 _TOKEN = re.compile(

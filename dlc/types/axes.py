@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field
 
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge, dim_max, dim_min
 from dlc.types.facts import Facts

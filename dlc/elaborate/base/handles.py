@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from dlc.elaborate.base.values import GroupValue, Tensor
 from dlc.ir.nodes import Value
+from dlc.records import replace
 
 
 def flat(value: Any) -> list[Tensor]:

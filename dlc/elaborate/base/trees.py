@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from dlc.diagnostics import Span
+from dlc.records import fields
 from dlc.syntax import ast
 
 
@@ -111,9 +112,9 @@ def without_labels(node: Any) -> Any:
         return ()
     if isinstance(node, ast.Node):
         return tuple(
-            without_labels(getattr(node, name)) if not isinstance(node, ast.Name) else node
-            for name in node.__dataclass_fields__
-            if name not in ("span", "name_span")
+            without_labels(getattr(node, each.name)) if not isinstance(node, ast.Name) else node
+            for each in fields(node)
+            if each.name not in ("span", "name_span")
         )
     if isinstance(node, tuple):
         return tuple(without_labels(each) for each in node)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field
-
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 
 

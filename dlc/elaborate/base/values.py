@@ -7,13 +7,12 @@ and the classes here. Tensors are handles of IR values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.units import Definition
 from dlc.ir.nodes import Value
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import DTYPES, TensorType

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -25,7 +24,7 @@ from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
 from dlc.ir.nodes import Turn as Place
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.terms import origin_of, said

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from dlc.diagnostics import Span, did_you_mean
@@ -28,6 +27,7 @@ from dlc.elaborate.tensors.failures import described, source, spelled
 from dlc.elaborate.tensors.operators import TENSOR_OPS, cast, emit, lift
 from dlc.elaborate.types.written import declared_dtype, written_type
 from dlc.ir.nodes import Op, Param, Value
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, evaluate_axis, unbound_names
 from dlc.types.dims import Dim

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,7 @@ from dlc.elaborate.names.origins import origin
 from dlc.elaborate.reports.report import ElabError, Report, Silent
 from dlc.elaborate.state.body import Body, header_body
 from dlc.elaborate.types.static import check_static
-from dlc.records import dataclass
+from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -20,6 +19,7 @@ from dlc.elaborate.state.callee import size_of as _dim
 from dlc.elaborate.tensors.failures import described, spelled
 from dlc.elaborate.tensors.operators import cast, lift
 from dlc.elaborate.types.written import WrittenType, declared_dtype, rank_help, written_type
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, evaluate_axis
 from dlc.types.dims import Dim

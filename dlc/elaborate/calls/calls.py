@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -25,6 +24,7 @@ from dlc.elaborate.calls.placing import no_parameters
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
+from dlc.records import replace
 from dlc.syntax import ast
 
 # --- the three ways in: a call, a pipe, a label ------------------------------------------------------------------

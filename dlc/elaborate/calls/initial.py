@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean
@@ -21,6 +20,7 @@ from dlc.elaborate.tensors.operators import cast, emit, emit_all, lift, tensor_b
 from dlc.elaborate.types.static import in_range
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts

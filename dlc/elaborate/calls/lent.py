@@ -9,7 +9,6 @@ kind, is put into the body of the instance's owner, where that path is the insta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 from dlc.diagnostics import meaning as problems
@@ -21,6 +20,7 @@ from dlc.elaborate.state.body import Body
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Value
 from dlc.ir.splice import Draws, Names, Splice, prefixed
+from dlc.records import replace
 from dlc.types.dims import Dim
 
 _MARK = "^"  # no label begins so

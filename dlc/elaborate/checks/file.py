@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
@@ -27,6 +26,7 @@ from dlc.elaborate.programs.build import build, elaborate_fn, point_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any
 
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.units import Definition
 from dlc.ir.nodes import Parameter, Program
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.types.tensor import TensorType
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -52,7 +51,7 @@ from dlc.elaborate.tensors.operators import cast
 from dlc.elaborate.types.static import plain
 from dlc.elaborate.types.written import WrittenType, declared_dtype, written_type
 from dlc.ir.nodes import Function, Program, Value
-from dlc.records import dataclass
+from dlc.records import dataclass, field, replace
 from dlc.source import REQUIRED
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis

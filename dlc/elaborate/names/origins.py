@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from dlc.elaborate.base.units import Definition
@@ -10,6 +9,7 @@ from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Decision
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.terms import term

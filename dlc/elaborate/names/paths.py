@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -22,6 +21,8 @@ def label_text(body: Body, label: ast.Label) -> str:
     """A label with its interpolations evaluated."""
     text = "".join(part if isinstance(part, str) else show_plain(body.evaluate(part)) for part in label.parts)
     if reason := _no_label(text):
+        import json  # of use where something is wrong only
+
         help = "in a string `{i}` is the value of `i`" if "{" in text or "}" in text else ""
         body.report.tell(
             problems.BAD_LABEL,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean, suggestion
@@ -20,7 +19,7 @@ from dlc.elaborate.state.body import Body
 from dlc.elaborate.tensors.failures import described
 from dlc.elaborate.tensors.operators import emit
 from dlc.elaborate.types.static import plain
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
@@ -21,7 +20,7 @@ from dlc.elaborate.state.body import Session, static_body
 from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Program
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 
 

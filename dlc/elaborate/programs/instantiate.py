@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
@@ -28,6 +27,7 @@ from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting, Value
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
-from dataclasses import field, replace
 
 from dlc.diagnostics import Diagnostic, Span
 from dlc.elaborate.base.project import library_text
-from dlc.records import dataclass
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 
 LIBRARY = "dlc:std/"

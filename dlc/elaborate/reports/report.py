@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import field
 from typing import Any, NoReturn
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Problem, Span
 from dlc.diagnostics.meaning import BUDGET
 from dlc.elaborate.reports.origin import Origin
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.types.dims import DimTooLarge
 
 

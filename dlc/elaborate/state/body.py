@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
 from typing import Any, Protocol
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span
@@ -21,7 +20,7 @@ from dlc.elaborate.state.paths import local_paths
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Param
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.types.written import WrittenType
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.axes import Lookup
 from dlc.types.dims import Dim

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Child, Param
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc.types.facts import Facts, Relation
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 from dlc.diagnostics import Problem, Span
@@ -13,6 +12,7 @@ from dlc.elaborate.reports.report import ElabError
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
 from dlc.ops.definition import OpError
+from dlc.records import replace
 from dlc.syntax import ast
 
 T = TypeVar("T")
