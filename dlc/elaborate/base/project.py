@@ -73,6 +73,7 @@ class Project:
         self.diagnostics: list[Diagnostic] = []
         self.knowledge = Knowledge()
         self.defaults: list[ast.Field] = []  # whose values are being computed
+        self.kept: dict[Any, Any] = {}  # functions that one session made, for others
         self._open: list[str] = []
 
     @property

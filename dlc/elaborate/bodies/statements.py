@@ -474,7 +474,7 @@ def _update(body: Body, node: ast.Update) -> None:
         body.report.fail(
             problems.UPDATE_TARGET, node.target.span, name=name, help=f"declare it: `buffer {name}: … = …`"
         )
-    if not body.context.training:
+    if not body.context.asked_training():
         evaluate_quietly(body, node.value)
         return
     name = node.target.id

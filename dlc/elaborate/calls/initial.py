@@ -15,6 +15,7 @@ from dlc.elaborate.calls.arguments import Given, match_arguments
 from dlc.elaborate.reports.report import ElabError, Report
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.kept import Initial
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.tensors.operators import cast, emit, emit_all, lift, tensor_binary
 from dlc.elaborate.types.static import in_range
@@ -66,6 +67,8 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
         name = session.unique("init")
         session.initials[key] = name
         session.functions[name] = replace(function, name=name)
+    if session.traced:
+        session.asked(Initial(key, session.functions[name]))
     return name
 
 

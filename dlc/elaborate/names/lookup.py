@@ -91,7 +91,7 @@ def outer(body: Body, name: str, span: Span) -> Any:
     if found is not None:
         return found
     if name == "training":
-        return body.context.training
+        return body.context.asked_training()
     if name in CONSTANTS:
         return CONSTANTS[name]
     if name in DTYPE_VALUES:

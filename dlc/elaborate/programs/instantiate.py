@@ -17,12 +17,13 @@ from dlc.elaborate.calls import lent
 from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.names import conditions
 from dlc.elaborate.names.origins import origin
-from dlc.elaborate.programs import parameters
+from dlc.elaborate.programs import parameters, reuse
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.kept import Record
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
 from dlc.ir.builder import Builder
@@ -43,19 +44,30 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     """The function for this callee with these static values and sizes, elaborated at its first use."""
     session = caller.context.session
     session.project.reached.add(callee.definition)
-    key = key_of(callee, bound, session.training)
-    found = session.made.get(key)
+    key = key_of(callee, bound)
+    found = session.made.get((key, session.training))
     if found is not None and _serves(caller, callee, found, bound):
+        session.asked(found.kept)
         return found
+    shares = session.traced and session.open  # the model's own function minds what is fixed
+    for kept in reuse.known(session, key) if shares else ():
+        if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
+            session.asked(kept)
+            return found
     _check_depth(caller, callee, node)
     session.open.append(((callee.definition, callee.entry), callee.name))
+    session.records.append(Record())
     try:
         made = _elaborate(caller, callee, bound, node)
     except RecursionError:
         _too_deep(caller, node)
     finally:
         session.open.pop()
-    session.made[key] = made
+        record = session.records.pop()
+    session.made[key, session.training] = made
+    if shares:
+        reuse.keep(session, key, callee, made, record)
+        session.asked(made.kept)
     return made
 
 
@@ -69,8 +81,8 @@ def _serves(caller: Body, callee: Callee, made: Instantiation, bound: Bound) -> 
     return all(facts.decide(need.substitute(bound.names)) is True for need in made.needs)
 
 
-def key_of(callee: Callee, bound: Bound, training: bool) -> Any:
-    """What makes two calls the same instantiation: all that the body can see of them. Sizes count in the callee's own terms, so
+def key_of(callee: Callee, bound: Bound) -> Any:
+    """What makes two calls the same instantiation: all that the body can see of them, the mode aside. Sizes count in the callee's own terms, so
     two calls with other symbols but the same pattern of equal and known sizes share a function. Types are compared as text: the
     dims of two callers are different objects that say the same."""
     types = tuple((name, tuple(map(str, bound.types.get(name, ())))) for name in bound.values)
@@ -82,7 +94,6 @@ def key_of(callee: Callee, bound: Bound, training: bool) -> Any:
         types,
         _hashable(sizes),
         bound.float_dtype,
-        training,
     )
 
 

@@ -16,6 +16,7 @@ from dlc.elaborate.reports.origin import Origin, enter
 from dlc.elaborate.reports.report import Findings, Report
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.kept import Initial, Kept, Record
 from dlc.elaborate.state.paths import local_paths
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.builder import Builder
@@ -102,6 +103,7 @@ class Session:
         self.lets: dict[tuple[int, str], Any] = {}
         self.evaluating: list[ast.Let | ast.Preset] = []
         self.open: list[tuple[Any, str]] = []  # the calls that lead to what is elaborated now
+        self.records: list[Record] = []  # what the bodies that are open asked for
         self._names: dict[str, int] = {}
         self._paths: dict[str, list[tuple[str, Param]]] = {}
         self._steps = 0
@@ -123,6 +125,16 @@ class Session:
                 found=f"over {STEP_LIMIT:,} steps",
                 limit=f"{STEP_LIMIT:,}",
             )
+
+    def asked(self, part: Kept | Initial | None) -> None:
+        """Note that the body that is open depends on this; None for what can't be kept."""
+        if self.records:
+            self.records[-1].asked(part)
+
+    def minded_mode(self) -> None:
+        """Note that the body that is open depends on whether the model trains."""
+        if self.records:
+            self.records[-1].minds_mode = True
 
     def unique(self, name: str) -> str:
         """A function name that is not taken: `Block`, `Block_2`, …"""
@@ -161,6 +173,11 @@ class Context:
     """The body as it is written."""
     read_later: dict[int, frozenset[str]] = field(default_factory=dict)
     """By a loop's node, the names that something behind it reads."""
+
+    def asked_training(self) -> bool:
+        """`training`, for what a body becomes."""
+        self.session.minded_mode()
+        return self.training
 
 
 @dataclass(eq=False, repr=False)

@@ -91,3 +91,5 @@ class Instantiation:
     static_result: Any = None
     needs: tuple[Relation, ...] = ()
     """What a body of the library took from the facts of its first caller, and every other must prove."""
+    kept: Any = None
+    """The same, kept for other sessions (`kept.py`)."""

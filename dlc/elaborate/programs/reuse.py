@@ -1,0 +1,116 @@
+"""Functions that another session of the project made, taken over: a body is not elaborated again that would come out the same.
+
+Only sessions whose numbers are traced share: nobody reads what they report. A function is taken over under the name that it would
+have had, after all that its body would have asked for, so that a program is the same whether parts of it were there or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+from dlc.elaborate.base.values import GroupValue, Instance
+from dlc.elaborate.state.body import Session
+from dlc.elaborate.state.callee import Callee, Instantiation
+from dlc.elaborate.state.kept import Initial, Kept, Record
+from dlc.ir.nodes import Function, Op, Region
+from dlc.records import replace
+
+
+class _Clash(Exception):
+    """This session has made a function of the same key for another use."""
+
+
+def keep(session: Session, key: Hashable, callee: Callee, made: Instantiation, record: Record) -> None:
+    """Keep what was made, if nothing in it belongs to this session alone."""
+    own = made.function in session.lent or made.function in session.rules
+    if made.broken or own or not record.whole or _has_instance((made.static_result, *callee.static.values())):
+        return
+    training = session.training if record.minds_mode else None
+    function = session.functions.get(made.function)
+    made.kept = Kept(key, made, function, tuple(record.parts.values()), training)
+    session.project.kept[key, training] = made.kept
+
+
+def known(session: Session, key: Hashable) -> Iterator[Kept]:
+    """What other sessions made under this key that may do for this one."""
+    for training in (None, session.training):
+        found = session.project.kept.get((key, training))
+        if found is not None:
+            yield found
+
+
+def take(session: Session, kept: Kept) -> Instantiation | None:
+    """The instantiation as one of this session; None if it has made something else in its place."""
+    try:
+        return _taken(session, kept)
+    except _Clash:
+        return None
+
+
+def _taken(session: Session, kept: Kept) -> Instantiation:
+    names: dict[str, str] = {}
+    for part in kept.parts:
+        if isinstance(part, Initial):
+            names[part.function.name] = _initial(session, part, names)
+            continue
+        found = session.made.get((part.key, session.training)) or _taken(session, part)
+        if found.kept is not part:
+            raise _Clash
+        names[part.made.function] = found.function
+    if kept.function is None:
+        made = kept.made
+    else:
+        function = _placed(session, kept.function, names)
+        session.functions[function.name] = function
+        made = replace(kept.made, function=function.name)
+    session.made[kept.key, session.training] = made
+    return made
+
+
+def _initial(session: Session, part: Initial, names: Mapping[str, str]) -> str:
+    name = session.initials.get(part.key)
+    if name is None:
+        if any(op.callee and names.get(op.callee) != op.callee for op in part.function.body):
+            raise _Clash  # its key speaks of other names
+        name = session.unique("init")
+        session.initials[part.key] = name
+        session.functions[name] = replace(part.function, name=name)
+    return name
+
+
+def _placed(session: Session, function: Function, names: Mapping[str, str]) -> Function:
+    """The function in this session's names, and in its mode."""
+    base = function.source + (f"_{function.entry}" if function.entry else "")
+    name = session.unique(base)
+    if all(old == new for old, new in names.items()):
+        if (name, session.training) == (function.name, function.training):
+            return function
+        return replace(function, name=name, training=session.training)
+
+    def now(name: str) -> str:
+        return names.get(name, name)
+
+    return replace(
+        function,
+        name=name,
+        training=session.training,
+        body=tuple(_renamed(op, now) for op in function.body),
+        children=tuple(replace(each, function=now(each.function)) for each in function.children),
+        params=tuple(replace(each, init=now(each.init)) for each in function.params),
+    )
+
+
+def _renamed(op: Op, now: Callable[[str], str]) -> Op:
+    region = op.region
+    if region is not None:
+        region = Region(region.args, tuple(_renamed(each, now) for each in region.body), region.results)
+    elif not op.callee:
+        return op
+    return replace(op, callee=now(op.callee), region=region)
+
+
+def _has_instance(value: Any) -> bool:
+    """Whether a static value holds an instance, which lives in a body."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_instance, value))
+    return isinstance(value, Instance | GroupValue)
