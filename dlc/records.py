@@ -30,20 +30,24 @@ else:
     class _Field:
         """What `field` says of a field, as the standard one's."""
 
-        __slots__ = ("compare", "default", "default_factory", "kw_only", "name", "repr", "type")
+        __slots__ = ("compare", "default", "default_factory", "init", "kw_only", "name", "repr", "type")
 
-        def __init__(self, default, default_factory=_MISSING, repr=True, compare=True, kw_only=False):
+        def __init__(
+            self, default, default_factory=_MISSING, repr=True, compare=True, kw_only=False, init=True
+        ):
             self.name = self.type = ""
             self.default, self.default_factory = default, default_factory
-            self.repr, self.compare, self.kw_only = repr, compare, kw_only
+            self.repr, self.compare, self.kw_only, self.init = repr, compare, kw_only, init
 
         @property
         def is_required(self):
             return self.default is _MISSING and self.default_factory is _MISSING
 
-    def field(*, default=_MISSING, default_factory=_MISSING, repr=True, compare=True, kw_only=False):
+    def field(
+        *, default=_MISSING, default_factory=_MISSING, repr=True, compare=True, kw_only=False, init=True
+    ):
         """As `dataclasses.field`, with the options that are used here."""
-        return _Field(default, default_factory, repr, compare, kw_only)
+        return _Field(default, default_factory, repr, compare, kw_only, init)
 
     def fields(kind):
         """As `dataclasses.fields`, of a class or an instance."""
@@ -74,7 +78,7 @@ else:
                 given = {} if each.default is _MISSING else {"default": each.default}
                 given |= {} if each.default_factory is _MISSING else {"default_factory": each.default_factory}
                 body[each.name] = dataclasses.field(
-                    repr=each.repr, compare=each.compare, kw_only=each.kw_only, **given
+                    repr=each.repr, compare=each.compare, kw_only=each.kw_only, init=each.init, **given
                 )
             plain = dataclasses.dataclass(init=False, repr=False, eq=False)(type(owner.__name__, (), body))
             found = plain.__dataclass_fields__
@@ -92,10 +96,11 @@ else:
     def _made(cls, frozen, slots, eq, repr, kw_only, order):
         own = cls.__dict__
         found = _collected(cls, kw_only)
-        by_place = tuple(each.name for each in found if not each.kw_only)
+        given = [each for each in found if each.init]
+        by_place = tuple(each.name for each in given if not each.kw_only)
         methods = {
             "__record__": found,
-            "__all_fields__": tuple(each.name for each in found),
+            "__all_fields__": tuple(each.name for each in given),
             "__match_args__": by_place,
             "__dataclass_fields__": _Standard(),
             "__doc__": cls.__doc__ or f"{cls.__name__}({', '.join(own.get('__annotations__', ()))})",
@@ -109,7 +114,7 @@ else:
         if frozen and slots:  # else copying sets attributes one by one, which is refused
             methods["__getstate__"], methods["__setstate__"] = _state([each.name for each in found])
         made = _slotted(cls, found) if slots else cls
-        methods["__init__"] = _init(made, found, by_place, frozen)
+        methods["__init__"] = _init(made, given, by_place, frozen)
         for name, method in methods.items():
             if own.get(name) is None:  # a class with an `__eq__` of its own has None for `__hash__`
                 setattr(made, name, method)
@@ -145,7 +150,7 @@ else:
             _MISSING if each is dataclasses.MISSING else each
             for each in (given.default, given.default_factory)
         )
-        return _Field(default, factory, given.repr, given.compare, given.kw_only is True)
+        return _Field(default, factory, given.repr, given.compare, given.kw_only is True, given.init)
 
     def _slotted(cls, found):
         """The class again, with a slot for each field: slots can't be added to one that is there."""

@@ -4,7 +4,6 @@ the arguments of the constructor."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads
@@ -16,6 +15,7 @@ from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
+from dlc.records import dataclass, field, replace
 from dlc.types.traced import Term
 from dlc_torch import initial, rows
 from dlc_torch.drafter import Instance, TorchDrafter, stateful

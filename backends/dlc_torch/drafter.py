@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dlc.emit.draft import Drafter
@@ -11,6 +10,7 @@ from dlc.emit.names import identifier
 from dlc.emit.statements import If
 from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, size, transform
 from dlc.ir.nodes import Attr, Function, Op
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.traced import Term
 from dlc_torch import rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
@@ -12,9 +11,11 @@ from dlc.emit.python import comment
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.ir.nodes import Program
+from dlc.records import dataclass
 from dlc_torch import rows
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
+from dlc_torch.initial import rules
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Source
@@ -64,8 +65,9 @@ class Written:
             else (program, {name: name for name in program.functions})
         )
         whole = outline(common)
-        weights = InitWeights.of(family[0], names)
-        copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
+        changes, everything = changed(family[0])
+        weights = InitWeights.of(rules(changes, everything), names)
+        copied = {names[each.init]: each.leaf for each in changes if each.form is None}
         grouping = Grouping(whole, options.precision, tuple(copied))
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}

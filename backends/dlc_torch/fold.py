@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from dlc.emit.statements import Assign, Draft, Loop, Stmt
 from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc.ir.index import offset_of
+from dlc.records import dataclass, replace
 from dlc_torch.structure import Node, place, variable
 
 # What may follow the last numbered layer inside the same container.

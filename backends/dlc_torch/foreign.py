@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Call, Dot, Expr, Pairs, Seq, Text, Word
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Function
+from dlc.records import dataclass
 from dlc_torch.structure import Init, Node, find, reach, registered
 
 

@@ -12,7 +12,6 @@ def init_weights(self) -> None:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from dlc.emit.initial import Form, close_forms, recognise
@@ -21,8 +20,9 @@ from dlc.emit.tree import Call, Expr, Make, Word, text
 from dlc.ir.nodes import Function, Op, Param, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
+from dlc.records import dataclass, replace
 from dlc.types.terms import moved, names, untraced
-from dlc_torch.initial import Change, Rule, rules
+from dlc_torch.initial import Change, Rule
 from dlc_torch.neural import native_layer
 
 Lines = list[str]
@@ -120,10 +120,8 @@ class InitWeights:
     """The calls of functions that give values where no distribution does, by the program's names for them."""
 
     @staticmethod
-    def of(program: Program, emitted: Mapping[str, str]) -> InitWeights:
-        """`program` at its own settings; `emitted` are its functions' names in the source."""
-        changes, everything = changed(program)
-        found = rules(changes, everything)
+    def of(found: Sequence[Rule], emitted: Mapping[str, str]) -> InitWeights:
+        """The rules of a program; `emitted` are its functions' names in the source."""
         copies = {each.copied: Make(emitted[each.copied]) for each in found if each.copied}
         return InitWeights(tuple(found), copies)
 

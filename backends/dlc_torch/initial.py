@@ -11,13 +11,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from dlc.emit.initial import Form, Shape, fans, recognise
 from dlc.emit.origins import numbered
 from dlc.emit.python import number, quoted
 from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size
 from dlc.ir.nodes import Function, Param
+from dlc.records import dataclass
 from dlc.types.traced import as_float
 from dlc_torch import rows
 

@@ -4,13 +4,13 @@ or an index where the parts have names of their own."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.statements import NOWHERE, Assign, Loop, expressions, rewritten
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Word, transform, walk
 from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.records import dataclass, replace
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind

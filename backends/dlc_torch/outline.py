@@ -10,7 +10,6 @@ loop { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
@@ -19,6 +18,7 @@ from dlc.ir.index import INDEX, has_index, split
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import rooted
 from dlc.types.traced import Term

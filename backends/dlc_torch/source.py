@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.body import Body, Lines, shapes_text, with_words
 from dlc.emit.checks import opposite
@@ -35,6 +34,7 @@ from dlc.emit.tree import (
 )
 from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import names
 from dlc.types.traced import Term

@@ -16,12 +16,12 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.origins import expression
 from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
 from dlc.ir.index import INDEX, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
+from dlc.records import dataclass, field, replace
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)

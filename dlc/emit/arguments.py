@@ -7,13 +7,13 @@ spec only names in the type of an input (`x: [B, C, H, W]`) stands in front."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, said
 from dlc.emit.tree import Arg, Expr, Seq, Text, Word, size, text, walk
 from dlc.ir.nodes import Attr, Function, Op
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
 from dlc.emit.sizes import readable
 from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs, size
 from dlc.ir.nodes import Function, Op
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.relations import MIRRORED, OPPOSITE

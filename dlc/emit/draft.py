@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlc import ops
@@ -45,6 +44,7 @@ from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, Program, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ops.axes import axis_names
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
 from dlc.types.traced import Term, as_float

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from dlc.ir.nodes import Function, Op
+from dlc.records import dataclass, replace
 from dlc.types.traced import as_float
 
 Shape = tuple[int, ...]

@@ -15,12 +15,12 @@ expression over static parameters that it came from. Where no noted decision tel
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.splice import Names
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import origin_of, said

@@ -6,7 +6,8 @@ import builtins
 import keyword
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from dlc.records import dataclass, field
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _NUMBERED = re.compile(r"(.*?)_[0-9]+\Z")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, expressions
 from dlc.emit.tree import Call, Dot, Expr, Heavy, Make, Ref, Seq, Word, children, refs, text, transform
+from dlc.records import dataclass, field, replace
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
 MAX_DEPTH = 3  # calls within calls

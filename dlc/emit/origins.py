@@ -7,7 +7,6 @@ d // heads     for 64
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 from dlc.emit.tree import (
@@ -28,6 +27,7 @@ from dlc.emit.tree import (
     transform,
 )
 from dlc.ir.nodes import Function, Op, Region, Value
+from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import names, untraced

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from dlc.emit.merge import as_written, merge, origin_key
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import as_dim
 from dlc.types.traced import Term, TracedInt

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dlc.emit.tree import At, Binary, Dot, Expr, Num, Word
 from dlc.ir.nodes import Function
+from dlc.records import dataclass
 from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Dim
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.checks import Check
 from dlc.emit.tree import Expr, Word, walk
 from dlc.ir.nodes import Function
+from dlc.records import dataclass, field, replace
 
 NOWHERE = Word("")
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from operator import is_not
 from typing import Any, ClassVar
 
 from dlc.emit.python import number, quoted
 from dlc.ir.nodes import Function, Op
+from dlc.records import dataclass, fields, replace
 from dlc.types.dims import Dim
 
 
@@ -226,18 +227,24 @@ def _rebuilt(value: Any, change: Callable[[Expr], Expr]) -> Any:
     if isinstance(value, Expr):
         return change(value)
     if isinstance(value, tuple):
-        return tuple(_rebuilt(each, change) for each in value)
+        made = tuple([_rebuilt(each, change) for each in value])
+        return made if any(map(is_not, made, value)) else value
     return value
 
 
 def transform(root: Expr, change: Callable[[Expr], Expr]) -> Expr:
     """The tree with `change` applied to every node, leaves first."""
+
+    def inner(child: Expr) -> Expr:
+        return transform(child, change)
+
     new: dict[str, Any] = {}
     for name in _field_names(type(root)):
         old = getattr(root, name)
-        value = _rebuilt(old, lambda child: transform(child, change))
-        if value != old:
-            new[name] = value
+        if isinstance(old, Expr | tuple):
+            value = _rebuilt(old, inner)
+            if value is not old:
+                new[name] = value
     return change(replace(root, **new) if new else root)
 
 
@@ -246,7 +253,6 @@ _FIELDS: dict[type[Expr], tuple[str, ...]] = {}
 
 def _field_names(kind: type[Expr]) -> tuple[str, ...]:
     if kind not in _FIELDS:
-        assert is_dataclass(kind)
         _FIELDS[kind] = tuple(each.name for each in fields(kind))
     return _FIELDS[kind]
 

@@ -8,7 +8,6 @@ self.attn(self.ln_1(x))` comes out as it was written.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from dlc.emit.checks import Check, check_lines, opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
@@ -30,6 +29,7 @@ from dlc.emit.tree import (
     text,
     transform,
 )
+from dlc.records import dataclass, field
 
 
 @dataclass

@@ -134,13 +134,25 @@ def rewrite(function: Function, rules: Sequence[Rule]) -> Function:
     return replace(function, body=body, outputs=outputs)
 
 
+_GROUPED: dict[int, tuple[Sequence[Rule], Mapping[str, Sequence[Rule]]]] = {}
+
+
+def _by_root(rules: Sequence[Rule]) -> Mapping[str, Sequence[Rule]]:
+    """The rules by the op that they begin at; a pass has the same ones for every function."""
+    known = _GROUPED.get(id(rules))
+    if known is None or known[0] is not rules:
+        found: dict[str, list[Rule]] = {}
+        for rule in rules:
+            found.setdefault(rule.root, []).append(rule)
+        known = _GROUPED[id(rules)] = (rules, found)
+    return known[1]
+
+
 class _Rewriter:
-    def __init__(self, function: Function, rules: Iterable[Rule]) -> None:
+    def __init__(self, function: Function, rules: Sequence[Rule]) -> None:
         self.function = function
         self.facts = Facts(function.facts)
-        self.rules: dict[str, list[Rule]] = {}
-        for rule in rules:
-            self.rules.setdefault(rule.root, []).append(rule)
+        self.rules = _by_root(rules)
         self.producers: dict[str, Op] = {}
         self.types: dict[str, TensorType] = {value.name: value.type for value in function.inputs}
         self.alias: dict[str, str] = {}
@@ -176,7 +188,8 @@ class _Rewriter:
         budget = BUDGET
         while waiting:
             op = waiting.popleft()
-            op = replace(op, inputs=tuple(map(self.now, op.inputs)))
+            if self.alias:
+                op = replace(op, inputs=tuple(map(self.now, op.inputs)))
             new = self.rewritten(op) if budget else None
             if new is None:
                 self.producers.update((value.name, op) for value in op.outputs)
