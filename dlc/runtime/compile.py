@@ -139,10 +139,11 @@ def _emit(
             others("have one", [each for each in backends.every() if each.keeps_functions]),
         )
 
-    def lowered(model: Model) -> Program:
-        return lower(model.training_program if training else model.program, backend, optimize)
-
-    program = lowered(model)
+    family = _family(model, backend, optimize, training) if read and backend.parametric else None
+    if family is not None:
+        program = family.program(training)
+    else:
+        program = lower(model.training_program if training else model.program, backend, optimize)
     options = EmitOptions(
         name=model.identifier,
         optimize=optimize,
@@ -151,7 +152,7 @@ def _emit(
         training=training,
         functions=functions,
         header=header(model),
-        family=_family(model, backend, optimize, training) if read and backend.parametric else None,
+        family=family,
     )
     return emitted(program, backend, options), program
 

@@ -7,7 +7,7 @@ and the same at other settings. A backend makes one source of the first ones; at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,12 @@ class ModelFamily:
     lower: Callable[[Program], Program]
     mode: bool | None = None
     """Only in training (True) or only not: of programs that passes have fitted to one of them."""
+    lowered: dict[int, tuple[Program, Program]] = field(default_factory=dict, compare=False, repr=False)
+    """Programs that were asked for, before and after, at all settings: several are asked for more than once."""
+
+    def program(self, training: bool) -> Program:
+        """The model's program in one mode, with the inputs that it has. Raises SpecError."""
+        return self._lowered(self.model.traced_program(training, self.model.optional, frozenset()))
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
         """The model's programs, its own first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
@@ -43,7 +49,12 @@ class ModelFamily:
                 for inputs in more
                 for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
             ]
-        return tuple(map(self.lower, found))
+        return tuple(map(self._lowered, found))
+
+    def _lowered(self, program: Program) -> Program:
+        if id(program) not in self.lowered:
+            self.lowered[id(program)] = (program, self.lower(program))
+        return self.lowered[id(program)][1]
 
     @property
     def brief(self) -> ModelFamily:

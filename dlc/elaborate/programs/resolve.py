@@ -14,9 +14,9 @@ from dlc.records import dataclass
 
 @dataclass(slots=True)
 class _Ancestor:
-    """A function on the way from the root to a parameter, and the path of its instance."""
+    """A function with `init` rules on the way from the root to a parameter, and the path of its instance."""
 
-    function: str
+    rules: list[InitRule]
     prefix: str
 
 
@@ -28,11 +28,12 @@ def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
     while stack:
         name, prefix, above = stack.pop()
         function = session.functions[name]
-        ancestors = (*above, _Ancestor(name, prefix))
+        rules = session.rules.get(name)
+        ancestors = (*above, _Ancestor(rules, prefix)) if rules else above
         for param in function.params:
             path = f"{prefix}.{param.name}" if prefix else param.name
             if path not in found:
-                init, rule = _initial(session, function, param, path, ancestors)
+                init, rule = _initial(function, param, path, ancestors) if ancestors else (param.init, "")
                 kind, frozen = param.kind, param.frozen
                 found[path] = Parameter(path, param.type, kind, frozen, init, function.source, rule)
         for child in reversed(function.children):
@@ -56,12 +57,10 @@ def _unit(session: Session) -> Any:
     return next(iter(session.project.units.values()))
 
 
-def _initial(
-    session: Session, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
-) -> tuple[str, str]:
+def _initial(owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[str, str]:
     """The function of a parameter's initial value, and the pattern of the rule that gives it."""
-    rule, pattern = _path_rule(session, path, ancestors)
-    rule = rule or _kind_rule(session, owner, param, ancestors)
+    rule, pattern = _path_rule(path, ancestors)
+    rule = rule or _kind_rule(owner, param, ancestors)
     if rule is None:
         return param.init, ""
     if param.type not in rule.made:
@@ -72,12 +71,12 @@ def _initial(
     return rule.made[param.type], pattern
 
 
-def _path_rule(session: Session, path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:
+def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:
     for ancestor in ancestors:
         local = path[len(ancestor.prefix) + 1 :] if ancestor.prefix else path
         match: InitRule | None = None
         pattern = ""
-        for rule in session.rules.get(ancestor.function, ()):
+        for rule in ancestor.rules:
             for i, selector in enumerate(rule.node.selectors):
                 if selector.pattern is not None and matches(selector.pattern.value, local):
                     match, pattern = rule, selector.pattern.value
@@ -87,12 +86,10 @@ def _path_rule(session: Session, path: str, ancestors: tuple[_Ancestor, ...]) ->
     return None, ""
 
 
-def _kind_rule(
-    session: Session, owner: Function, param: Param, ancestors: tuple[_Ancestor, ...]
-) -> InitRule | None:
+def _kind_rule(owner: Function, param: Param, ancestors: tuple[_Ancestor, ...]) -> InitRule | None:
     for ancestor in reversed(ancestors):
         match: InitRule | None = None
-        for rule in session.rules.get(ancestor.function, ()):
+        for rule in ancestor.rules:
             for i, selector in enumerate(rule.node.selectors):
                 kind = selector.kind == owner.source and selector.param in (None, param.name)
                 if selector.pattern is None and kind and param.kind == "param":
