@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
@@ -11,11 +12,9 @@ from dlc.emit.python import comment
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.ir.nodes import Program
-from dlc.records import dataclass, replace
 from dlc_torch import rows
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
-from dlc_torch.initial import rules
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.source import Source
@@ -25,23 +24,20 @@ from dlc_torch.structure import method_name
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
 
-    known: dict[tuple[int, ...], tuple[Sequence[Program], Source]] = {}
-
     def write(programs: Sequence[Program], defaults: bool) -> Written:
-        key = tuple(map(id, programs))
-        if key not in known:
-            known[key] = (programs, prepared(programs, program, options))
-        return Written.of(known[key][1], options, defaults)
+        return Written.of(programs, program, options, defaults)
 
     family = options.family
     written = (
         settled(family, write, lambda each: each.text) if family is not None else write((program,), True)
     )
-    main, entry = program.main, written.source.classes[written.source.entry]
+    grouping, content = written.grouping, written.text
+    main = program.main
+    program_entry = grouping.program.entry
     meta = {
         "name": options.name,
-        "class": entry.name,
-        "is_class": entry.is_class,
+        "class": grouping.by_function[program_entry].name,
+        "is_class": grouping.by_function[program_entry].is_class,
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
@@ -49,44 +45,36 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "dtypes": {each.path: _dtype(each.type.dtype, options) for each in program.parameters},
         "trainable": [each.path for each in program.parameters if each.trainable],
     }
-    return Artifact("torch", {f"{options.name}.py": written.text}, meta)
+    return Artifact("torch", {f"{options.name}.py": content}, meta)
 
 
 @dataclass
 class Written:
-    """The source of a program, with a model's defaults or without."""
+    """The source of a program, of which there may be several forms: in training, with optional inputs."""
 
-    source: Source
+    grouping: Grouping
     text: str
 
     @staticmethod
-    def of(source: Source, options: EmitOptions, defaults: bool) -> Written:
-        source = replace(source, defaults=defaults)
-        classes = {id(each): each for each in source.classes.values()}
-        return Written(source, _file(options, [source.write(each) for each in classes.values()]))
-
-
-def prepared(family: Sequence[Program], program: Program, options: EmitOptions) -> Source:
-    """The classes of a program, of which there may be several forms: in training, with optional inputs."""
-    # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
-    common, names = (
-        merged(family, rows.COMPOSITES)
-        if options.family
-        else (program, {name: name for name in program.functions})
-    )
-    whole = outline(common)
-    changes, everything = changed(family[0])
-    weights = InitWeights.of(rules(changes, everything), names)
-    copied = {names[each.init]: each.leaf for each in changes if each.form is None}
-    grouping = Grouping(whole, options.precision, tuple(copied))
-    classes = grouping.run()
-    initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
-    name_classes(classes, {**initials, **copied})
-    weights = settle(grouping, weights)
-    source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry)
-    source.init_weights = weights if weights.rules else None
-    source.final = _precision(program, options.precision)
-    return source
+    def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
+        # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
+        common, names = (
+            merged(family, rows.COMPOSITES)
+            if options.family
+            else (program, {name: name for name in program.functions})
+        )
+        whole = outline(common)
+        weights = InitWeights.of(family[0], names)
+        copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
+        grouping = Grouping(whole, options.precision, tuple(copied))
+        classes = grouping.run()
+        initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
+        name_classes(classes, {**initials, **copied})
+        weights = settle(grouping, weights)
+        source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
+        source.init_weights = weights if weights.rules else None
+        source.final = _precision(program, options.precision)
+        return Written(grouping, _file(options, [source.write(each) for each in classes]))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

@@ -12,6 +12,7 @@ def init_weights(self) -> None:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dlc.emit.initial import Form, close_forms, recognise
@@ -20,17 +21,45 @@ from dlc.emit.tree import Call, Expr, Make, Word, text
 from dlc.ir.nodes import Function, Op, Param, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
-from dlc.records import dataclass, replace
 from dlc.types.terms import moved, names, untraced
-from dlc_torch.initial import Change, Rule
+from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer
 
 Lines = list[str]
 ZEROS = Form("constant")
 
 
-def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]:
+_Found = tuple[list[Change], list[tuple[str, str, str]]]
+_KNOWN: list[tuple[Program, _Found]] = []
+"""The programs that were asked for last: one is asked for several times while its source is written."""
+
+
+def changed(program: Program) -> _Found:
     """The parameters that begin otherwise than their layers would have it, and (path, layer, name) of all."""
+    for known, found in _KNOWN:
+        if known is program:
+            return found
+    _KNOWN[:] = [(program, _changed(program)), *_KNOWN[:7]]
+    return _KNOWN[0][1]
+
+
+def _changed(program: Program) -> _Found:
+    forms: dict[str, Form | None] = {}
+    told: dict[tuple[str, tuple[int, ...]], Form] = {}
+
+    def drawn(init: str) -> Form | None:
+        if init not in forms:
+            forms[init] = recognise(program.functions[init])
+        return forms[init]
+
+    def here(form: Form, path: str, init: str) -> Form:
+        """In the turns of a loop the same calls lead to it."""
+        chain = _chain(program, path, program.functions[init].scope)
+        key = (init, tuple(map(id, chain)))
+        if key not in told:
+            told[key] = said_in_model(form, program, chain)
+        return told[key]
+
     final = {each.path: each for each in program.parameters if each.kind == "param"}
     changes: list[Change] = []
     everything: list[tuple[str, str, str]] = []
@@ -40,11 +69,11 @@ def changed(program: Program) -> tuple[list[Change], list[tuple[str, str, str]]]
         wanted = given.init if given is not None else ""
         if given is None or not wanted or (wanted == param.init and own is None):
             continue
-        form = recognise(program.functions[wanted])
-        own = own or (recognise(program.functions[param.init]) if param.init else None)
+        form = drawn(wanted)
+        own = own or (drawn(param.init) if param.init else None)
         if not close_forms(form, own):
             shape = param.type.shape or ()
-            form = form and said_in_model(form, program, path, program.functions[wanted].scope)
+            form = form and here(form, path, wanted)
             changes.append(Change(path, layer, param.name, shape, form, wanted, given.rule))
     return changes, everything
 
@@ -67,10 +96,9 @@ def _owned(program: Program) -> Iterator[tuple[str, str, Param, Form | None]]:
         yield prefixed(prefix, param.name), layers.get(owner, ""), param, ZEROS if zero else None
 
 
-def said_in_model(form: Form, program: Program, path: str, scope: str) -> Form:
-    """A distribution with its numbers in terms of the model's static parameters, where an inner module's rule gives it."""
-    chain = _chain(program, path, scope)
-
+def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
+    """A distribution with its numbers in terms of the model's static parameters, where an inner module's rule gives it: the one
+    that the calls of `chain` lead to, innermost first."""
     main = program.main
     own = {setting.name for setting in main.settings} | {name for name, _ in main.sizes}
 
@@ -120,8 +148,10 @@ class InitWeights:
     """The calls of functions that give values where no distribution does, by the program's names for them."""
 
     @staticmethod
-    def of(found: Sequence[Rule], emitted: Mapping[str, str]) -> InitWeights:
-        """The rules of a program; `emitted` are its functions' names in the source."""
+    def of(program: Program, emitted: Mapping[str, str]) -> InitWeights:
+        """`program` at its own settings; `emitted` are its functions' names in the source."""
+        changes, everything = changed(program)
+        found = rules(changes, everything)
         copies = {each.copied: Make(emitted[each.copied]) for each in found if each.copied}
         return InitWeights(tuple(found), copies)
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from dlc.emit.initial import Form, Shape, fans, recognise
 from dlc.emit.origins import numbered
@@ -89,10 +90,13 @@ RULES: Sequence[tuple[Said, Callable[[int, int], Form]]] = (
 )
 
 
-def by_shape(form: Form, shape: Shape) -> list[int]:
+def by_shape(form: Form, shape: Shape) -> Sequence[int]:
     """The numbers of the rules that give this distribution at this shape."""
-    if len(shape) < 2 or not form.by_shape:
-        return []
+    return _by_shape(form, shape) if len(shape) > 1 and form.by_shape else ()
+
+
+@lru_cache(maxsize=4096)
+def _by_shape(form: Form, shape: Shape) -> Sequence[int]:
     i, o = fans(shape)
     return [k for k, (_, rule) in enumerate(RULES) if rule(i, o).close(form)]
 
@@ -155,9 +159,9 @@ class Change:
     init: str
     rule: str = ""
 
-    def by_shape(self) -> list[int]:
+    def by_shape(self) -> Sequence[int]:
         """The numbers of the rules that give its distribution."""
-        return by_shape(self.form, self.shape) if self.form is not None else []
+        return by_shape(self.form, self.shape) if self.form is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +215,14 @@ def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
         if several and all(k in each.by_shape() for each in group):
             return {f"rule {k}": (what, list(group))}
     found: dict[str, tuple[Said, list[Change]]] = {}
+    known: dict[tuple[int, Shape], tuple[Said, str]] = {}  # of turns of a loop, which have the same form
     for each in group:
-        what = _said_change(each)
-        key = f"{what}{each.init if each.form is None else ''}"
+        same = (id(each.form), each.shape)
+        if same not in known:
+            what = _said_change(each)
+            known[same] = (what, str(what))
+        what, key = known[same]
+        key += each.init if each.form is None else ""
         found.setdefault(key, (what, []))[1].append(each)
     return found
 
