@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+OFTEN = 100
+"""Of a class of which so many are made, code of its own pays."""
+
 if TYPE_CHECKING:  # all that a type checker needs to know
     from dataclasses import dataclass as dataclass
     from dataclasses import field as field
@@ -24,8 +27,6 @@ else:
     _MISSING = object()
     _put = object.__setattr__  # past a frozen class's own
     _ORDER = {f"__{name}__": getattr(operator, name) for name in ("lt", "le", "gt", "ge")}
-    OFTEN = 100
-    """Of a class of which so many are made, code of its own pays."""
 
     class _Field:
         """What `field` says of a field, as the standard one's."""
@@ -66,6 +67,12 @@ else:
                 changes[name] = getattr(value, name)
         return kind(**changes)
 
+    class _Params:
+        """What the standard decorator asks of the bases of a class."""
+
+        def __init__(self, frozen):
+            self.frozen = frozen
+
     class _Standard:
         """`__dataclass_fields__`, made when `dataclasses` asks for it."""
 
@@ -103,6 +110,7 @@ else:
             "__all_fields__": tuple(each.name for each in given),
             "__match_args__": by_place,
             "__dataclass_fields__": _Standard(),
+            "__dataclass_params__": _Params(frozen),
             "__doc__": cls.__doc__ or f"{cls.__name__}({', '.join(own.get('__annotations__', ()))})",
         }
         if repr:

@@ -11,7 +11,7 @@ import pytest
 
 from dlc.diagnostics import Span
 from dlc.ir.nodes import Op, Param, Value
-from dlc.records import dataclass
+from dlc.records import OFTEN, dataclass, field, replace
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
 
@@ -30,6 +30,31 @@ def test_it_compares_prints_and_copies() -> None:
     assert repr(Value("x", PARAM.type)) == f"Value(name='x', type={PARAM.type!r})"
     assert copy.deepcopy(PARAM) == pickle.loads(pickle.dumps(PARAM)) == PARAM
     assert ast.Int(3, span=Span("a", 1, 1)) == ast.Int(3)
+
+
+def test_standard_dataclasses_go_on_from_it() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Named(Param):
+        title: str = ""
+
+    made = Named("weight", PARAM.type, title="W")
+    assert (made.name, made.title, made.kind) == ("weight", "W", PARAM.kind)
+    assert [each.name for each in dataclasses.fields(made)][-1] == "title"
+    assert replace(made, title="V").title == dataclasses.replace(made, title="V").title == "V"
+
+
+def test_what_is_made_often_is_made_the_same_way() -> None:
+    @dataclass(frozen=True)
+    class Often:
+        name: str
+        found: list[int] = field(default_factory=list)
+        kind: str = field(default="a", kw_only=True)
+
+    made = [Often("x", kind="b") for _ in range(3 * OFTEN)]
+    assert len({id(each.found) for each in made}) == len(made) and set(map(repr, made)) == {repr(made[0])}
+    for wrong in ((), ("x", [], "b")):
+        with pytest.raises(TypeError):
+            Often(*wrong)  # type: ignore[call-arg,misc]
 
 
 def test_what_is_frozen_stays() -> None:

@@ -67,8 +67,7 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
         name = session.unique("init")
         session.initials[key] = name
         session.functions[name] = replace(function, name=name)
-    if session.traced:
-        session.asked(Initial(key, session.functions[name]))
+    session.asked(Initial(key, session.functions[name]))
     return name
 
 

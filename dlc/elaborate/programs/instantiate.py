@@ -49,7 +49,7 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     if found is not None and _serves(caller, callee, found, bound):
         session.asked(found.kept)
         return found
-    shares = session.traced and session.open  # the model's own function minds what is fixed
+    shares = session.open and session.measure is None  # the model's own function minds what is fixed
     for kept in reuse.known(session, key) if shares else ():
         if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
             session.asked(kept)
@@ -57,6 +57,7 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     _check_depth(caller, callee, node)
     session.open.append(((callee.definition, callee.entry), callee.name))
     session.records.append(Record())
+    told = session.findings.failures
     try:
         made = _elaborate(caller, callee, bound, node)
     except RecursionError:
@@ -66,7 +67,8 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
         record = session.records.pop()
     session.made[key, session.training] = made
     if shares:
-        reuse.keep(session, key, callee, made, record)
+        if session.findings.failures == told:
+            reuse.keep(session, key, callee, made, record)
         session.asked(made.kept)
     return made
 

@@ -1,6 +1,6 @@
 """Functions that another session of the project made, taken over: a body is not elaborated again that would come out the same.
 
-Only sessions whose numbers are traced share: nobody reads what they report. A function is taken over under the name that it would
+Of a function that reported anything nothing is taken over: it is told at each use. A function is taken over under the name that it would
 have had, after all that its body would have asked for, so that a program is the same whether parts of it were there or not."""
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def keep(session: Session, key: Hashable, callee: Callee, made: Instantiation, r
     training = session.training if record.minds_mode else None
     function = session.functions.get(made.function)
     made.kept = Kept(key, made, function, tuple(record.parts.values()), training)
-    session.project.kept[key, training] = made.kept
+    session.project.kept[key, session.traced, training] = made.kept
 
 
 def known(session: Session, key: Hashable) -> Iterator[Kept]:
     """What other sessions made under this key that may do for this one."""
     for training in (None, session.training):
-        found = session.project.kept.get((key, training))
+        found = session.project.kept.get((key, session.traced, training))
         if found is not None:
             yield found
 
