@@ -149,16 +149,21 @@ class Parser:
         """The value of the start symbol, or None if an error could not be recovered from."""
         self.states.append(_table.STARTS[start])
         snapshot = list(self.states)
-        tokens, states = self.tokens, self.states
+        tokens, states, rows, rules = self.tokens, self.states, _rows, _rules
         while True:
             token = tokens[self.index]
-            action = row(states[-1]).get(token.kind)
+            follows = rows[states[-1]]
+            action = (row(states[-1]) if isinstance(follows, str) else follows).get(token.kind)
             if action is None or token.depth > MAX_DEPTH:
                 if not self._fail(snapshot, action is not None):
                     return None
                 snapshot = list(states)
             elif action < 0:
-                if self._reduce(rule(-1 - action)) > MAX_DEPTH:
+                found = rules[-1 - action]
+                reduced = rule(-1 - action) if isinstance(found, str) else found
+                if reduced.renames:  # most are: an operand is a factor, which is a product, …
+                    states[-1] = row(states[-2])[reduced.symbol]
+                elif self._reduce(reduced) > MAX_DEPTH:
                     if not self._fail(snapshot, True):
                         return None
                     snapshot = list(states)
@@ -178,9 +183,6 @@ class Parser:
 
     def _reduce(self, reduced: Rule) -> int:
         """Replaces the symbols of a rule on the stack by its value; returns how deeply that nests."""
-        if reduced.renames:
-            self.states[-1] = row(self.states[-2])[reduced.symbol]
-            return 0
         length = reduced.length
         base = len(self.values) - length
         first = self.firsts[base] if length else self.index
