@@ -47,7 +47,7 @@ class Facts:
 
     `beyond` is asked for what the assumptions leave open: what holds where these sizes come from."""
 
-    __slots__ = ("_answers", "_samples", "_system", "beyond", "nonnegative", "relations", "statics")
+    __slots__ = ("_answers", "_samples", "_simple", "_system", "beyond", "nonnegative", "relations", "statics")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Facts:
         self.nonnegative = nonnegative | weakened
         self._system = System(self.nonnegative)
         self._answers: dict[Relation, bool | None] = {}
+        self._simple: dict[Dim, Dim] = {}
         self._samples: list[Sample] | None = None
         for relation in relations:
             self._system = _with_relation(self._system, relation)
@@ -147,10 +148,12 @@ class Facts:
         if d.origin is not None:
             origin = d.origin if self.statics is None else self.statics.simplify(d.origin)
             return Dim(self.simplify(Dim(d.terms)).terms).said(origin)
-        try:
-            return simplified(self._system, d)
-        except (DimTooLarge, ZeroDivisionError):
-            return d
+        if d not in self._simple:
+            try:
+                self._simple[d] = simplified(self._system, d)
+            except (DimTooLarge, ZeroDivisionError):
+                self._simple[d] = d
+        return self._simple[d]
 
     def bounds(self, d: Dim) -> Bounds:
         """Constant lower and upper bound, None where none is proved."""
