@@ -20,8 +20,10 @@ from dlc.types.traced import Term
 from dlc_torch import initial, rows
 from dlc_torch.drafter import Instance, TorchDrafter, stateful
 from dlc_torch.fold import fold, whole_class
-from dlc_torch.foreign import Placing, divide
+from dlc_torch.foreign import Divided, Placing
+from dlc_torch.holders import Holder, Holders
 from dlc_torch.init_weights import InitWeights
+from dlc_torch.lent import Lending
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
 from dlc_torch.structure import Builder, Init, Node, tree
@@ -37,8 +39,12 @@ class Class:
     root: Node
     inits: list[Init] = field(default_factory=list)
     layers: tuple[Expr, ...] | None = None
-    overlays: dict[str, str] = field(default_factory=dict)
-    """Attributes that hold instances whose path another instance has."""
+    late: dict[str, tuple[Expr, list[str]]] = field(default_factory=dict)
+    """Parts that other classes put into this one's instances: as they are made, and by which functions' classes."""
+    is_list: bool = False
+    """It is a list of its parts, whose names are numbers."""
+    is_holder: bool = False
+    """It only holds parts: what they do stands in the methods of another class."""
     name: str = ""
     arguments: tuple[Argument, ...] = ()
 
@@ -78,10 +84,15 @@ class Grouping:
     precision: str
     copied: Sequence[str] = ()
     """Functions of initial values that the model calls by itself."""
+    lending: Lending = field(init=False)
     drafts: dict[str, Draft] = field(default_factory=dict)
     order: list[Class] = field(default_factory=list)
     by_function: dict[str, Class] = field(default_factory=dict)
     roots: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lending = Lending.of(self.program)
+        self.program = self.lending.program
 
     @property
     def functions(self) -> Mapping[str, Function]:
@@ -89,11 +100,14 @@ class Grouping:
 
     def run(self) -> list[Class]:
         for made in self._units(self._needed()):
-            self.order.append(made)
-            for name in made.names:
-                self.by_function[name] = made
-                self.roots[name] = made.root
+            self._add(made)
         return self.order
+
+    def _add(self, made: Class) -> None:
+        self.order.append(made)
+        for name in made.names:
+            self.by_function[name] = made
+            self.roots[name] = made.root
 
     # --- what is needed -------------------------------------------------------------------------------------
 
@@ -182,35 +196,66 @@ class Grouping:
         functions = [self.functions[name] for name in names]
         drafts = [self.draft(name) for name in names]
         if not stateful(functions[0]):
-            return Class(tuple(names), drafts, Node())
+            lent = self.lending.lent.get(names[0])
+            root = Node() if lent is None else tree(lent.children, [(param, None) for param in lent.params])
+            return Class(tuple(names), drafts, root)
+        made = Making(self, functions)
+        parts = Divided.of(*self._parts(functions))
+        root = tree(parts.children, [(param, None) for param in parts.params], made.child)
+        layers = None
+        if len(drafts) == 1:
+            layers = whole_class(drafts[0], root)
+            if layers is None:
+                drafts = [fold(drafts[0], root)]
+        unit = Class(tuple(names), drafts, root, layers=layers)
+        if layers is None:
+            unit.inits = list(self._inits(functions[0], root, parts, made))
+            unit.is_list = root.kind == "list"
+        return unit
+
+    def _parts(self, functions: Sequence[Function]) -> tuple[list[Child], list[Param]]:
+        """The instances and parameters of one class, whose methods are `functions`."""
         children: dict[str, Child] = {}
         params: dict[str, Param] = {}
         for function in functions:
             for child in function.children:
                 source = self.functions[child.function].source
                 children.setdefault(f"{source}:{child.path}:{child.start}:{child.step}:{child.count}", child)
-            params.update((param.name, param) for param in function.params if param.name not in params)
-        plain, foreign = divide(list(children.values()))
-        made = Making(self, functions)
-        root = tree(plain, [(param, None) for param in params.values()], made.child)
-        layers = None
-        if len(drafts) == 1:
-            layers = whole_class(drafts[0], root)
-            if layers is None:
-                drafts = [fold(drafts[0], root)]
-        inits: list[Init] = []
-        if layers is None:
-            inits = list(Builder(self._tensor).statements(root))
-        unit = Class(tuple(names), drafts, root, inits, layers)
-        placing = Placing(root, self.roots, self.functions, made.named, self._native, unit.overlays)
-        unit.inits += placing.statements(foreign)
-        return unit
+            for param in function.params:
+                params.setdefault(param.name, param)
+        return list(children.values()), list(params.values())
 
-    def _native(self, name: str) -> bool:
-        return native_layer(self.functions[name]) is not None
+    def _inits(self, owner: Function, root: Node, parts: Divided, made: Making) -> Iterator[Init]:
+        """The constructor. Parts inside others are put there at the end."""
+        builder = Builder(self._tensor)
+        holders = Holders(owner, builder, self._sources)
+
+        def hold(root: Node) -> None:
+            holders.settle(root)
+            for each in holders.made:
+                if each.function.name not in self.by_function:
+                    self._add(_holding(each))
+
+        hold(root)
+        yield from builder.statements(root) if root.kind != "list" else [builder.whole(root)]
+        late = partial(self._late, owner.name)
+        yield from Placing(root, self.roots, builder, hold, late).statements(parts, made.child)
+
+    def _late(self, owner: str, function: str, label: str, made: Expr) -> None:
+        if function in self.by_function:
+            self.by_function[function].late.setdefault(label, (made, []))[1].append(owner)
+
+    def _sources(self) -> Iterator[str]:
+        yield from (each.source for each in self.functions.values())
+        yield from (each.function.source for each in self.order if each.is_holder)
 
     def _tensor(self, param: Param) -> Expr:
         return initial.tensor(param, self.functions, self.precision)
+
+
+def _holding(holder: Holder) -> Class:
+    draft = Draft(holder.function, (), (), ())
+    return Class((holder.function.name,), [draft], holder.root, list(holder.inits), is_holder=True)
 
 
 @dataclass
@@ -223,9 +268,6 @@ class Making:
     def child(self, child: Child) -> Expr:
         return self._made(child.function, self._call(child))
 
-    def named(self, path: str, function: str) -> Expr:
-        return self._made(function, self._call(Child(path, function)))
-
     def _call(self, child: Child) -> Op | None:
         turns = (child.count, child.start, child.step) if child.count else None
         calls = [
@@ -235,6 +277,8 @@ class Making:
             if op.path == child.path and op.callee
         ]
         there = [op for op, own in calls if own == turns or turns is None]
+        moved = (self.grouping.lending.calls.get((each.name, child.path)) for each in self.functions)
+        there += [op for op in moved if op is not None]
         same = [op for op in there if op.callee == child.function]
         return next(iter(same or there), None)
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from dlc.emit.draft import Drafter
 from dlc.emit.names import identifier
-from dlc.emit.statements import If
+from dlc.emit.statements import Draft, If, Stmt
 from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, size, transform
 from dlc.ir.nodes import Attr, Function, Op
+from dlc.ir.splice import prefixed
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.traced import Term
@@ -64,6 +65,14 @@ class Instance(Expr):
 
     function: str
     op: Op | None = None
+
+
+_PART = "part "
+
+
+def part_of(need: str) -> str:
+    """The part that a function without parts of its own is passed (`lent.py`); "" if the need is another one."""
+    return need.removeprefix(_PART) if need.startswith(_PART) else ""
 
 
 def _mode(node: Expr) -> Expr:
@@ -121,10 +130,21 @@ class TorchDrafter(Drafter):
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee)):
+            if part := part_of(name):
+                yield Keyword(identifier(part), Path(prefixed(op.path, part)))
+                continue
             if name == "device" and self.function.kind == "init":
                 continue
             value = special[name] if name in special else size(dims.get(name, Dim.symbol(name)))
             yield Keyword(identifier(name), value)
+
+    def _needs(self, body: Iterable[Stmt], results: tuple[Expr, ...]) -> frozenset[str]:
+        needs = super()._needs(body, results)
+        if self.function.kind != "fn":
+            return needs
+        draft = Draft(self.function, (), tuple(body), results)
+        paths = (node.path for node in draft.nodes() if isinstance(node, Path))
+        return needs | {f"{_PART}{path.partition('.')[0]}" for path in paths}
 
     def layer(self, expr: Expr) -> Expr | None:
         """The operation as a layer, for `nn.Sequential`: an instance, or a function of one tensor that is a

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
@@ -12,11 +11,13 @@ from dlc.emit.python import comment
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.ir.nodes import Program
+from dlc.records import dataclass
 from dlc_torch import rows
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
+from dlc_torch.results import field_name
 from dlc_torch.source import Source
 from dlc_torch.structure import method_name
 
@@ -42,6 +43,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
         "outputs": [name for name, _ in main.outputs],
+        "fields": {name: field_name(name) for name, _ in main.outputs},
         "dtypes": {each.path: _dtype(each.type.dtype, options) for each in program.parameters},
         "trainable": [each.path for each in program.parameters if each.trainable],
     }
@@ -102,6 +104,7 @@ def _imports(body: str) -> Lines:
     names = [name for name in ("Tensor", "nn") if name in used]
     if names:
         torch.append(f"from torch import {', '.join(names)}")
+    standard += ["from typing import NamedTuple"] if "NamedTuple" in used else []
     return [*standard, *([""] if standard and torch else []), *torch]
 
 

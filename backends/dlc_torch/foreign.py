@@ -1,117 +1,95 @@
-"""Parts whose path lies inside another part of the class: checkpoints keep them there.
+"""Parts whose path lies inside another part of the class, where checkpoints keep them: the constructor puts them there.
 
     shared = embedding(vocab, d) as model.shared            self.model = EncoderDecoder(...)
-    x = EncoderDecoder(...)(...) as model             ->    self.model.add_module("shared", nn.Embedding(vocab, d))
+    x = EncoderDecoder(...)(...) as model             ->    self.model.shared = nn.Embedding(vocab, d)
 
-Where the other part has a part of its own at that very path, both keep their parameters under it:
-
-    relative_bias = RelativeBias(heads, buckets)
-    self.block[0].get_submodule("...").add_module("relative_attention_bias", relative_bias.relative_attention_bias)
-    self.relative_bias = (relative_bias,)                   # a tuple, so that it is not registered a second
-    time
+The other part's class says so with an annotation, `shared: nn.Embedding`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from dlc.emit.names import snake, unique
-from dlc.emit.tree import Call, Dot, Expr, Pairs, Seq, Text, Word
+from dlc.emit.tree import Expr, Word, text
 from dlc.ir.index import has_index, split
-from dlc.ir.nodes import Child, Function
+from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass
-from dlc_torch.structure import Init, Node, find, reach, registered
+from dlc_torch.reach import Roots, entered, follow
+from dlc_torch.structure import Builder, Init, Node, find, is_attribute, registered, tree
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """An instance of `function` at `path`, which begins with the path `owner` of an instance of
-    `owner_function`."""
+@dataclass(frozen=True)
+class Divided:
+    """The parts of a class in their own places, and those inside others."""
 
-    path: str
-    function: str
-    owner: str
-    owner_function: str
+    children: list[Child] = field(default_factory=list)
+    params: list[Param] = field(default_factory=list)
+    inside: list[Child] = field(default_factory=list)
+    tensors: list[Param] = field(default_factory=list)
 
-    @property
-    def rest(self) -> list[str]:
-        return self.path[len(self.owner) + 1 :].split(".") if self.path != self.owner else []
-
-
-def divide(children: Sequence[Child]) -> tuple[list[Child], list[Foreign]]:
-    """The children in their own places, and those inside others."""
-    plain: list[Child] = []
-    foreign: list[Foreign] = []
-    for i, child in enumerate(children):
-        owner = next(filter(None, (_inside(child, other) for other in children if other is not child)), None)
-        same = next((each for each in children[:i] if each.path == child.path and not child.count), None)
-        if owner is not None:
-            foreign.append(Foreign(child.path, child.function, *owner))
-        elif same is not None:
-            foreign.append(Foreign(child.path, child.function, child.path, same.function))
-        else:
-            plain.append(child)
-    return plain, foreign
+    @staticmethod
+    def of(children: Sequence[Child], params: Sequence[Param]) -> Divided:
+        found = Divided()
+        for child in children:
+            others = (other for other in children if other is not child)
+            place = found.inside if _is_inside(child.path, others) else found.children
+            place.append(child)
+        for param in params:
+            (found.tensors if _is_inside(param.name, children) else found.params).append(param)
+        return found
 
 
-def _inside(child: Child, other: Child) -> tuple[str, str] | None:
-    """The path of the instance of `other` that `child` lies in."""
-    if child.count:
-        return None
-    pattern = (
-        r"(\d+)".join(map(re.escape, split(other.path))) if has_index(other.path) else re.escape(other.path)
-    )
-    match = re.match(rf"{pattern}\.", child.path)
-    if match is None or (other.count and match[0][:-1] not in set(other.paths())):
-        return None
-    return match[0][:-1], other.function
+def _is_inside(path: str, others: Sequence[Child] | Iterator[Child]) -> bool:
+    return any(_lies_in(path, other) for other in others)
+
+
+def _lies_in(path: str, other: Child) -> bool:
+    """Whether a path lies in the instance of `other`, which is known before a loop's turn is."""
+    if not has_index(other.path):
+        return path.startswith(f"{other.path}.")
+    pattern = r"(\d+)".join(map(re.escape, split(other.path)))
+    match = re.match(rf"{pattern}\.", path)
+    return match is not None and match[0][:-1] in set(other.paths())
 
 
 @dataclass
 class Placing:
-    """Writes the constructor's statements for foreign parts, once the parts that they lie in have been
-    made."""
+    """Writes the constructor's statements for parts inside others, once those have been made. `late` is told which class has
+    which part from elsewhere."""
 
     root: Node
-    roots: Mapping[str, Node]
-    functions: Mapping[str, Function]
-    instance: Callable[[str, str], Expr]
-    native: Callable[[str], bool]
-    overlays: dict[str, str]
+    roots: Roots
+    builder: Builder
+    hold: Callable[[Node], None]
+    late: Callable[[str, str, Expr], None]
 
-    def statements(self, parts: Iterable[Foreign]) -> Iterator[Init]:
-        for part in parts:
-            known, rest = self._walk(part)
-            base = reach(self.root, known, False, self.roots, self.native)
-            if not rest:
-                yield from self._overlaid(part, base)
+    def statements(self, parts: Divided, made: Callable[[Child], Expr]) -> Iterator[Init]:
+        whole = tree(parts.inside, [(param, None) for param in parts.tensors], made)
+        for label, node in whole.items.items():
+            yield from self._below(Word("self"), self.root, Node(items={label: node}))
+
+    def _below(self, base: Expr, place: Node, parts: Node) -> Iterator[Init]:
+        """The statements that put `parts` into the instance or container `place`, which `base` reads."""
+        inside = entered(place, self.roots)
+        for key, node in parts.items.items():
+            below = find(inside, [node.label])
+            if below is not None and node.is_container:
+                yield from self._below(follow(base, place, [node.label], self.roots), below, node)
                 continue
-            made = self.instance(part.path, part.function)
-            for label in reversed(rest[1:]):
-                made = Call(Word("nn.ModuleDict"), (Pairs(((Text(label), made),)),))
-            yield Init("", registered(base, "module", rest[0], made))
+            alone = Node(items={key: node})
+            self.hold(alone)
+            yield from self._put(base, place, node)
 
-    def _walk(self, part: Foreign) -> tuple[str, list[str]]:
-        """How far the path exists already, and the labels that do not."""
-        node = self.roots.get(part.owner_function, Node())
-        rest = part.rest
-        known = part.owner
-        while rest and (below := find(node, rest[:1])) is not None:
-            known = f"{known}.{rest.pop(0)}"
-            node = self.roots.get(below.function, Node()) if below.function else below
-        return known, rest
-
-    def _overlaid(self, part: Foreign, base: Expr) -> Iterator[Init]:
-        function = self.functions[part.function]
-        taken = {node.label for node in self.root.items.values()} | set(self.overlays.values())
-        name = unique(snake(function.source), taken)
-        self.overlays[part.path] = name
-        yield Init(name, self.instance(part.path, part.function), local=True)
-        labels = [(child.path.split(".")[0], "module") for child in function.children]
-        labels += [
-            (param.name, "parameter" if param.kind == "param" else "buffer") for param in function.params
-        ]
-        for label, kind in dict.fromkeys(labels):
-            yield Init("", registered(base, kind, label, Dot(Word(name), label)))
-        yield Init(name, Seq((Word(name),)))
+    def _put(self, base: Expr, place: Node, node: Node) -> Iterator[Init]:
+        kind = "module" if node.param is None else "parameter" if node.param.kind == "param" else "buffer"
+        made = self.builder.made(node)
+        entered(place, self.roots).late[node.label] = node
+        if is_attribute(node.label) and place.function:
+            self.late(place.function, node.label, Word("Tensor") if kind == "buffer" else made)
+        if kind == "buffer" and node.param is not None:
+            made = self.builder.tensor(node.param)
+        if kind == "buffer" or not is_attribute(node.label):
+            yield Init("", registered(base, kind, node.label, made))
+        else:
+            yield Init(text(base).removeprefix("self.") + f".{node.label}", made)

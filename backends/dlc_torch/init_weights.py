@@ -12,7 +12,6 @@ def init_weights(self) -> None:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 from dlc.emit.initial import Form, close_forms, recognise
@@ -21,6 +20,7 @@ from dlc.emit.tree import Call, Expr, Make, Word, text
 from dlc.ir.nodes import Function, Op, Param, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
+from dlc.records import dataclass, replace
 from dlc.types.terms import moved, names, untraced
 from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer

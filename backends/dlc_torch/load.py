@@ -40,13 +40,19 @@ class TorchRunnable:
             raise TypeError(f"inputs are {', '.join(name for name, _ in wanted)}, not {', '.join(inputs)}")
         tensors = [to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted]
         method = getattr(self.native, self.meta["method"]) if self.meta["method"] else self.native
-        results = method(*tensors)
-        results = results if isinstance(results, tuple) else (results,)
-        return dict(zip(self.meta["outputs"], results, strict=True))
+        return by_name(method(*tensors), self.meta)
 
     def __call__(self, **inputs: Any) -> dict[str, Array]:
         with torch.no_grad():
             return {name: to_numpy(tensor) for name, tensor in self.forward(inputs).items()}
+
+
+def by_name(results: Any, meta: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """What a model returns, by the names of the program's outputs."""
+    if hasattr(results, "_fields"):
+        return {name: getattr(results, meta["fields"][name]) for name in meta["outputs"]}
+    results = results if isinstance(results, tuple) else (results,)
+    return dict(zip(meta["outputs"], results, strict=True))
 
 
 def module_of(artifact: Artifact) -> types.ModuleType:

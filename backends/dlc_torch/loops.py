@@ -8,12 +8,14 @@ from itertools import zip_longest
 
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.statements import NOWHERE, Assign, Loop, expressions, rewritten
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Word, transform, walk
-from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Seq, Word, transform, walk
+from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
 from dlc.records import dataclass, replace
+from dlc.types.terms import names
 from dlc_torch import rows
 from dlc_torch.classes import Class
-from dlc_torch.structure import Node, find, indexed, looked_up, over, reach, tensor_kind
+from dlc_torch.reach import Roots, follow, locate, reach
+from dlc_torch.structure import Node, is_attribute, over
 
 
 @dataclass
@@ -22,8 +24,7 @@ class Looping:
 
     loop: Loop
     root: Node
-    roots: Mapping[str, Node]
-    native: Callable[[str], bool]
+    roots: Roots
     classes: Mapping[str, Class]
 
     def run(self) -> Loop:
@@ -67,16 +68,16 @@ class Looping:
     def _elements(self, prefix: str) -> Expr | None:
         """The container that holds the parts at `prefix`, cut to this loop's turns."""
         container, _, label = prefix.rpartition(".")
-        node = find(self.root, container.split(".")) if container else None
+        node = locate(self.root, container.split("."), self.roots) if container else self.root
         if (
             node is None
             or not INDEX.fullmatch(label)
             or node.kind not in ("list", "parameters", "sequential")
         ):
             return self._named_elements(node, container, label)
-        base = reach(self.root, container, False, self.roots, self.native)
+        base = reach(self.root, container, False, self.roots) if container else Word("self")
         if not isinstance(
-            base, Dot
+            base, Dot | Word
         ):  # a part of a container: that it is a list is not known to a type checker
             parts = Call(Dot(base, "parameters" if node.kind == "parameters" else "children"))
             whole = self._cut(base, node, label) is base
@@ -90,7 +91,9 @@ class Looping:
         return _cut(base, loop, len(node.indices()))
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
-        """`self.layers.children()` where a container holds just this loop's parts under names."""
+        """`self.layers.values()` where a container holds just this loop's parts under names; `(self.down0, self.down1)`."""
+        if node is self.root:
+            return self._attributes(label)
         if (
             node is None
             or len(node.items) != 1
@@ -98,8 +101,18 @@ class Looping:
             or not node.is_container
         ):
             return None
-        base = reach(self.root, container, False, self.roots, self.native)
-        return Call(Dot(base, "children"))
+        base = reach(self.root, container, False, self.roots)
+        return Call(Dot(base, "values"))
+
+    def _attributes(self, label: str) -> Expr | None:
+        """The attributes of the class that the turns of the loop take, one by one."""
+        if not isinstance(self.loop.count, Num) or names(self.loop.count.value) or self.loop.count.value > 8:
+            return None
+        indices = (self.loop.start + self.loop.step * turn for turn in range(int(self.loop.count.value)))
+        labels = [at_turn(label, index) for index in indices]
+        if not labels or not all(map(is_attribute, labels)):
+            return None
+        return Seq(tuple(Dot(Word("self"), each) for each in labels))
 
     def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:
         variables: dict[str, str] = {}
@@ -121,14 +134,13 @@ class Looping:
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
         prefix = _prefix(path.path)
         rest = path.path[len(prefix) + 1 :]
+        part = locate(self.root, prefix.split("."), self.roots) or Node()
         variable = Word(variables[prefix])
-        kind = tensor_kind(self.root, path.path.split("."), self.roots) if path.tensor else "submodule"
-        return looked_up(variable, rest.split("."), kind) if rest else variable
+        return follow(variable, part, rest.split("."), self.roots, tensor=path.tensor) if rest else variable
 
     def _indexed(self, paths: Iterable[Path]) -> Loop:
         def reached(path: Path) -> Expr:
-            kind = tensor_kind(self.root, path.path.split("."), self.roots) if path.tensor else "submodule"
-            return Call(Word(f"self.get_{kind}"), (indexed(path.path),))
+            return reach(self.root, path.path, path.tensor, self.roots)
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
         source = over(self.loop.count, self.loop.start, self.loop.step)
@@ -142,13 +154,12 @@ class Looping:
     def _variable(self, prefix: str) -> str:
         """`block` for instances of Block; the singular of the container's name for PyTorch's own layers."""
         labels = prefix.split(".")
-        node = find(self.root, labels)
+        node = locate(self.root, labels, self.roots)
         made = self.classes.get(node.function) if node is not None else None
-        if made is not None:
+        if made is not None and not made.is_holder:
             return plain(snake(made.function.source), rows.RESERVED)
-        label = next(
-            (each for each in reversed(labels) if not has_index(each) and not each.isdigit()), "part"
-        )
+        told = [INDEX.sub("", each).strip("_") for each in reversed(labels) if not each.isdigit()]
+        label = next(filter(None, told), "part")
         word = label[:-1] if label.endswith("s") and len(label) > 3 else label
         return plain(word, rows.RESERVED)
 

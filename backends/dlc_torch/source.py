@@ -26,7 +26,6 @@ from dlc.emit.tree import (
     Keyword,
     Num,
     Path,
-    Ref,
     Word,
     text,
     transform,
@@ -39,16 +38,30 @@ from dlc.types.dims import Dim
 from dlc.types.terms import names
 from dlc.types.traced import Term
 from dlc_torch.classes import Class
-from dlc_torch.drafter import Device, Training
+from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.structure import Init, Node, find, is_attribute, method_name, reach
+from dlc_torch.reach import follow, locate, reach
+from dlc_torch.results import Results
+from dlc_torch.structure import Init, Node, is_attribute, method_name
 
 
 class Statements(Writer):
     """Tensors are made where the inputs are; buffers are set where they are registered."""
+
+    results: Results | None = None
+    whole: Sequence[Expr] = ()
+    """All that the method returns where every result is there."""
+
+    def returned(self, results: Sequence[Expr]) -> str:
+        if self.results is None:
+            return super().returned(results)
+        found: list[str | None] = [self.text(each) for each in results]
+        if len(found) < len(self.whole):
+            found = [self.text(each) if each in results else None for each in self.whole]
+        return self.results.returned(found)
 
     def leaf(self, node: Expr) -> Expr:
         return Word(f"{self.inputs[0]}.device") if isinstance(node, Device) else super().leaf(node)
@@ -85,20 +98,27 @@ class Source:
     init_weights: InitWeights | None = None
     final: Lines = field(default_factory=list)
 
+    named: list[Results] = field(default_factory=list)
+    """The NamedTuples of the class that is being written."""
     defaults: bool = True
     """Whether a model's defaults are written out: without, the same source comes from other settings."""
 
     def write(self, made: Class) -> Lines:
-        return self._class(made) if made.is_class else self._function(made)
+        self.named = []
+        lines = self._class(made) if made.is_class else self._function(made)
+        before = [line for each in self.named for line in (*each.definition(), "", "")]
+        return [*before, *lines]
 
     def native(self, name: str) -> bool:
-        return native_layer(self.functions[name]) is not None
+        return name in self.functions and native_layer(self.functions[name]) is not None
 
     # --- classes --------------------------------------------------------------------------------------------
 
     def _class(self, made: Class) -> Lines:
         unit = made
-        parent = "nn.Module" if unit.layers is None else "nn.Sequential"
+        parent = (
+            "nn.Sequential" if unit.layers is not None else "nn.ModuleList" if unit.is_list else "nn.Module"
+        )
         doc = _doc(unit.function, 1)
         lines = [f"class {made.name}({parent}):", *doc, *([""] if doc else [])]
         is_main = self.entry in unit.names
@@ -106,13 +126,30 @@ class Source:
         attributes = self._attributes(made, drafts, is_main)
         if unit.layers is not None:
             return [*lines, *self._sequential(made, unit.layers, is_main)]
-        annotations = [f"{INDENT}{init.annotation}: Tensor" for init in unit.inits if init.annotation]
+        annotations = self._annotations(unit)
         if annotations:
             lines += [*annotations, ""]
         lines += self._constructor(made, attributes, is_main)
-        for draft in drafts:
+        for draft in drafts if not made.is_holder else ():
             lines += ["", *self._method(made, draft, attributes)]
         return [*lines, *self._init_method(attributes, is_main)]
+
+    def _annotations(self, unit: Class) -> Lines:
+        """Attributes whose types the constructor does not show: buffers, and parts that another class puts in."""
+        lines = [f"{INDENT}{init.annotation}: Tensor" for init in unit.inits if init.annotation]
+        order = list(dict.fromkeys(map(id, self.classes.values())))
+        for label, (made, owners) in unit.late.items():
+            makers = dict.fromkeys(self.classes[owner].name for owner in owners)
+            kind = self._kind(made, lambda other: order.index(id(other)) > order.index(id(unit)))
+            lines.append(f"{INDENT}{label}: {kind}  # put here by {' and '.join(makers)}")
+        return lines
+
+    def _kind(self, made: Expr, is_later: Callable[[Class], bool]) -> str:
+        """The type of what an expression makes."""
+        if not isinstance(made, Instance):
+            return text(made.function if isinstance(made, Call) else made)
+        other = self.classes[made.function]
+        return f'"{other.name}"' if is_later(other) else other.name
 
     def _init_method(self, attributes: Mapping[str, str], is_main: bool) -> Lines:
         if not is_main or self.init_weights is None:
@@ -156,10 +193,13 @@ class Source:
 
     def _constructor(self, made: Class, attributes: Mapping[str, str], is_main: bool) -> Lines:
         signature = ", ".join(["self", *self._signature(made)])
-        lines = [*layout(f"def __init__({signature}) -> None:", 1), f"{INDENT * 2}super().__init__()"]
-        lines += self._asked(made)
+        lines = layout(f"def __init__({signature}) -> None:", 1)
+        lines += [] if made.is_list else [f"{INDENT * 2}super().__init__()"]
+        lines += self._asked(made) if not made.is_holder else []
+        if made.is_list:
+            lines += _made_parts(made.inits[:1])
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
-        lines += _made_parts(made.inits)
+        lines += _made_parts(made.inits[1:] if made.is_list else made.inits)
         if is_main:
             lines += [INDENT * 2 + line for line in self.final]
             if self.init_weights is not None:
@@ -219,36 +259,70 @@ class Source:
         words = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
-        return self._def(Body(draft, DIALECT, 2, self._names(), words, Statements), name, ["self"], doc)
+        body = Body(draft, DIALECT, 2, self._names(), words, Statements)
+        return self._def(body, name, ["self"], doc, made=made)
 
     def _function(self, made: Class) -> Lines:
         draft = made.drafts[0]
         leaves: dict[type[Expr], str] = {Training: "training"}
         if not draft.inputs:
             leaves[Device] = "device"
-        draft = draft.rewritten(lambda expr: _settled(expr, leaves))
+        draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made), leaves))
         taken = self._names() | {each.name for each in made.arguments}
         body = Body(draft, DIALECT, 1, taken, writer=Statements)
         needs = sorted(draft.needs, key=lambda need: (need == "device", need))
-        more = [f"{identifier(need)}: {_NEEDS.get(need, 'int')}" for need in needs]
+        more = [f"{identifier(part_of(need) or need)}: {self._need(need, made)}" for need in needs]
         if draft.function.name == self.entry:  # nothing else calls it
             more = [f"{each} = False" if each == "training: bool" else each for each in more]
         doc = _doc(draft.function, 1)
-        return self._def(body, made.name, [], doc, [*self._signature(made), *more])
+        more = sorted([*self._signature(made), *more], key=lambda each: " = " in each)
+        return self._def(body, made.name, [], doc, more, made)
+
+    def _need(self, need: str, made: Class) -> str:
+        """The type of what a function is passed besides its operands."""
+        if not (part := part_of(need)):
+            return _NEEDS.get(need, "int")
+        node = made.root.items[part]
+        if node.param is not None:
+            return "Tensor"
+        native = native_layer(self.functions[node.function]) if node.function in self.functions else None
+        if isinstance(native, Call):
+            return text(native.function)
+        return self.classes[node.function].name if node.function in self.classes else "nn.Module"
 
     def _names(self) -> set[str]:
         return {each.name for each in self.classes.values()}
 
-    def _def(self, body: Body, name: str, first: list[str], doc: Lines, more: Sequence[str] = ()) -> Lines:
+    def _def(
+        self,
+        body: Body,
+        name: str,
+        first: list[str],
+        doc: Lines,
+        more: Sequence[str] = (),
+        made: Class | None = None,
+    ) -> Lines:
         """A `def` with its body."""
         draft, indent = body.draft, body.writer.indent
         signature = ", ".join([*first, *_tensors(draft, body.inputs), *more])
-        result = _result_type(body)
+        result = self._named(body, made).annotation(body)
         note = shapes_text(draft, body.inputs)
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
         if note and not lines[-1].endswith(note):
             doc = [*doc, *_wrapped(note, indent)]
         return [*lines, *doc, *body.lines()]
+
+    def _named(self, body: Body, made: Class | None) -> Results:
+        """What the body returns: with a class of its own for a module's outputs, and those of the model."""
+        assert made is not None and isinstance(body.writer, Statements)
+        results = Results.of(body, made.name)
+        if not made.is_class and body.draft.function.name != self.entry:
+            return replace(results, name="")
+        if results.name:
+            results = replace(results, name=unique(results.name, self._names()))
+            self.named.append(results)
+            body.writer.results, body.writer.whole = results, body.results
+        return results
 
     # --- paths ----------------------------------------------------------------------------------------------
 
@@ -258,24 +332,26 @@ class Source:
         def change(node: Expr) -> Expr:
             if not isinstance(node, Path):
                 return node
-            if node.path in unit.overlays:
-                return Heavy(At(Word(f"self.{unit.overlays[node.path]}"), (Word("0"),)))
-            reached = reach(root, node.path, node.tensor, self.roots, self.native)
-            below = find(root, node.path.split("."))
-            heavy = (
-                below is not None
-                and not node.tensor
-                and (below.is_container or not self.native(below.function))
-            )
+            labels = node.path.split(".")
+            below = locate(root, labels, self.roots)
+            if unit.is_class:
+                reached = reach(root, node.path, node.tensor, self.roots)
+            else:
+                part = Word(identifier(labels[0]))
+                reached = follow(part, root.items[labels[0]], labels[1:], self.roots, tensor=node.tensor)
+            heavy = below is not None and not node.tensor and not self._is_small(below)
             return Heavy(reached) if heavy else reached
 
         return transform(expr, change)
+
+    def _is_small(self, node: Node) -> bool:
+        return node.param is not None or self.native(node.function)
 
     def _looped(self, stmt: Stmt, root: Node) -> Stmt:
         """A loop with what it runs over, and its paths in terms of the loop's variables."""
         if not isinstance(stmt, Loop):
             return stmt
-        return Looping(stmt, root, self.roots, self.native, self.classes).run()
+        return Looping(stmt, root, self.roots, self.classes).run()
 
 
 _NEEDS = {"device": "torch.device | None = None", "training": "bool"}
@@ -400,31 +476,6 @@ def _tensors(draft: Draft, names: Sequence[str]) -> list[str]:
     for i, name in enumerate(names):
         default = " = None" if all(optional[i:]) else ""
         found.append(f"{name}: Tensor | None{default}" if optional[i] else f"{name}: Tensor")
-    return found
-
-
-def _result_type(body: Body) -> str:
-    absent = _absent(body.body) if body.extra is None else set()
-    each = [
-        "Tensor | None" if isinstance(each, Ref) and each.value in absent else "Tensor"
-        for each in body.results
-    ]
-    whole = each[0] if len(each) == 1 else f"tuple[{', '.join(each)}]"
-    if body.extra is None:
-        return whole
-    usual = ["Tensor" for _ in body.usual]
-    alone = usual[0] if len(usual) == 1 else f"tuple[{', '.join(usual)}]"
-    return f"{alone} | {whole}"
-
-
-def _absent(body: Iterable[Stmt]) -> set[str]:
-    """The values that may not be there."""
-    found: set[str] = set()
-    for stmt in body:
-        if isinstance(stmt, If):
-            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
-            found |= {target.name for target, a, b in sides if a is None or b is None}
-            found |= _absent(stmt.then) | _absent(stmt.otherwise)
     return found
 
 

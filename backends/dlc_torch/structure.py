@@ -1,12 +1,10 @@
-"""A class's parameters and instances as a tree of paths: how its constructor makes them, how its methods
-reach them.
+"""A class's parameters and instances as a tree of paths, and how its constructor makes them (`reach.py`: how methods
+reach them).
 
     "h.{i}"               self.h = nn.ModuleList(Block(d, heads) for _ in range(layers))
-                          self.h[3]
-    "embeddings.words"    self.embeddings = nn.ModuleDict({"words": nn.Embedding(v, d)})
-                          self.embeddings["words"]
-    "encoder.positions"   self.encoder.register_parameter("positions", nn.Parameter(...))
-                          self.encoder.get_parameter("positions")
+    "mlp.0", "mlp.2"      self.mlp = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, d))
+    "embeddings.words"    self.embeddings = GPTEmbeddings(v, d)        # a class of its own: `holders.py`
+    "layers.layer_{i}"    self.layers = nn.ModuleDict({f"layer_{i}": Block(d, heads) for i in range(layers)})
 
 Names in checkpoints are the spec's paths in every case.
 """
@@ -15,10 +13,10 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.origins import expression
-from dlc.emit.tree import At, Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
+from dlc.emit.tree import Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
 from dlc.ir.index import INDEX, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
@@ -116,6 +114,8 @@ class Node:
     """The constructor of the instance."""
     when: Term | None = None
     """The condition on static parameters under which it is there."""
+    late: dict[str, Node] = field(default_factory=dict)
+    """Of a class: parts that other classes put into its instances."""
 
     @property
     def is_container(self) -> bool:
@@ -137,6 +137,21 @@ class Node:
             if not any(node.param is not None for node in nodes):
                 return "list"
         return "dict"
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether parts are reached by a number."""
+        return self.kind in ("sequential", "list", "parameters")
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it is a container with names that a loop makes (`encoder_layer_{i}`), or with numbers that leave some out."""
+        if not self.is_container or self.kind != "dict" or not self.items or not self.label:
+            return False
+        nodes = self.items.values()
+        named = any(each.turns and not INDEX.fullmatch(each.label) for each in nodes)
+        plain = all(each.param is None and not is_taken(each.label, TAKEN_IN_DICT) for each in nodes)
+        return plain and (named or not any(is_attribute(each.label) for each in nodes))
 
     def indices(self) -> list[int]:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
@@ -238,27 +253,26 @@ class Builder:
             for init in self._top(node):
                 yield init if node.when is None else replace(init, when=expression(node.when))
 
+    def whole(self, root: Node) -> Init:
+        """The constructor of a class that is a list of its parts."""
+        return Init("", Call(Word("super().__init__"), self._list(root)))
+
     def _top(self, node: Node) -> Iterator[Init]:
         if node.param is not None:
             yield self._own(node.param, node.label)
-            return
-        if node.turns and not is_attribute(node.label):
+        elif node.turns and not is_attribute(node.label):
             yield from self._pattern(node)
-            return
-        made = self._made(node)
-        if is_attribute(node.label):
-            yield Init(node.label, made)
-            yield from self._late(node, Word(f"self.{node.label}"))
+        elif is_attribute(node.label):
+            yield Init(node.label, self.made(node))
         else:
-            yield Init("", registered(Word("self"), "module", node.label, made))
-            yield from self._late(node, looked_up(Word("self"), [node.label]))
+            yield Init("", registered(Word("self"), "module", node.label, self.made(node)))
 
     def _pattern(self, node: Node) -> Iterator[Init]:
         """`down{i}` directly below the class: one attribute per turn."""
         assert node.turns is not None
         for index in turns_of(node.turns):
             label = INDEX.sub(str(index), node.label)
-            made = self._made(replace(node, label=label, turns=None))
+            made = self.made(replace(node, label=label, turns=None))
             yield (
                 Init(label, made)
                 if is_attribute(label)
@@ -277,7 +291,7 @@ class Builder:
             return Init(label, parameter(param, value))
         return Init("", registered(Word("self"), "parameter", label, parameter(param, value)))
 
-    def _made(self, node: Node) -> Expr:
+    def made(self, node: Node) -> Expr:
         """The expression that makes an instance or a container."""
         if node.function:
             return node.made
@@ -298,8 +312,8 @@ class Builder:
         together = list(_interleaved(items))
         if any(each.turns and each.turns[2] not in (1, len(group)) for group in together for each in group):
             ordered = sorted(_spread(items), key=lambda each: each[0])
-            return (Seq(tuple(self._made(each) for _, each in ordered), "[]"),)
-        parts = [self._turns(group) if group[0].turns else self._made(group[0]) for group in together]
+            return (Seq(tuple(self.made(each) for _, each in ordered), "[]"),)
+        parts = [self._turns(group) if group[0].turns else self.made(group[0]) for group in together]
         if len(parts) == 1 and isinstance(parts[0], Gen):
             return (parts[0],)
         return (Seq(tuple(Splat(part) if isinstance(part, Gen) else part for part in parts), "[]"),)
@@ -309,76 +323,45 @@ class Builder:
         assert nodes[0].turns is not None
         count, _, step = nodes[0].turns
         if step == 1:
-            made_each = self._made(nodes[0])
+            made_each = self.made(nodes[0])
             return Gen(made_each, variable(made_each), Call(Word("range"), (Num(count, "count"),)))
-        made = Seq(tuple(map(self._made, nodes)), "()")
+        made = Seq(tuple(map(self.made, nodes)), "()")
         turns = Call(Word("range"), (Word("0"), Num(count * step, "count"), Word(str(step))))
         return Gen(Word("layer"), "_", turns, made)
 
     def _dict(self, node: Node) -> tuple[Expr, ...]:
-        modules = [
-            each
-            for each in node.items.values()
-            if each.param is None and not is_taken(each.label, TAKEN_IN_DICT)
-        ]
-        if not modules:
-            return ()
+        modules = list(node.items.values())
         if len(modules) == 1 and modules[0].turns:
             (only,) = modules
             assert only.turns is not None
             key = indexed(INDEX.sub(mark(), only.label))
             count, start, step = only.turns
-            return (DictGen(key, self._made(only), "i", over(Num(count, "count"), start, step)),)
+            return (DictGen(key, self.made(only), "i", over(Num(count, "count"), start, step)),)
         pairs: list[tuple[Expr, Expr]] = []
         for each in modules:
             labels = [each.label]
             if each.turns:
                 labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
-            pairs += ((Text(label), self._made(each)) for label in labels)
+            pairs += ((Text(label), self.made(each)) for label in labels)
         return (Pairs(tuple(pairs)),)
-
-    def _late(self, node: Node, base: Expr) -> Iterator[Init]:
-        """What is put into a container after it has been made: parameters, parts that a constructor does not
-        take."""
-        if node.function or node.layers is not None or node.kind == "parameters":
-            return
-        for each in node.items.values():
-            if each.param is not None:
-                kind = "parameter" if each.param.kind == "param" else "buffer"
-                value = self.tensor(each.param)
-                made = parameter(each.param, value) if kind == "parameter" else value
-                yield Init("", registered(base, kind, each.label, made))
-            elif is_taken(each.label, TAKEN_IN_DICT):
-                yield Init("", registered(base, "module", each.label, self._made(each)))
-                yield from self._late(each, looked_up(base, [each.label]))
-            elif not each.turns:
-                yield from self._late(each, _element(base, node, each.label))
 
 
 def variable(made: Expr) -> str:
     """The variable of a loop that makes instances: the spec's where it is read."""
+    return next(iter(variables(made)), "_")
+
+
+def variables(made: Expr) -> list[str]:
+    """The variables of loops that constructors of instances read."""
     terms = (term for node in walk(made) if (op := getattr(node, "op", None)) for _, term in op.given)
-    found = [
-        each.args[0]
-        for term in terms
-        for each in term.parts()
-        if isinstance(each, Term) and each.op == "each"
-    ]
-    return found[0] if found else "_"
-
-
-def _element(base: Expr, node: Node, label: str) -> Expr:
-    """A part of a container, which may itself be one: its type is not known, so it is looked up by path."""
-    match base:
-        case Call(Dot(inner, "get_submodule"), (Text(path),)):
-            return Call(Dot(inner, "get_submodule"), (Text(f"{path}.{label}"),))
-        case At(inner, (Text(path) | Word(path),)):
-            return Call(Dot(inner, "get_submodule"), (Text(f"{path}.{label}"),))
-    return At(base, (Word(label) if node.kind == "list" else Text(label),))
+    parts = (each for term in terms for each in term.parts() if isinstance(each, Term))
+    return [str(each.args[0]) for each in parts if each.op == "each"]
 
 
 def indexed(path: str) -> Expr:
     """A path with the index of a loop, as an f-string over `i`."""
+    if INDEX.fullmatch(path):
+        return Word(f"i + {offset_of(path)}" if offset_of(path) else "i")
     parts = (
         ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in split(path)
     )
@@ -435,74 +418,3 @@ def over(count: Expr, start: int, step: int) -> Expr:
         bounds: tuple[Expr, ...] = (Word(str(start)), Word(str(start + step * int(count.value))))
         return Call(Word("range"), (*bounds, *(() if step == 1 else (Word(str(step)),))))
     raise ValueError("a loop that does not begin at 0 has a fixed count")
-
-
-# --- access -------------------------------------------------------------------------------------------------
-
-Roots = Mapping[str, Node]
-"""The trees of the classes, by IR function."""
-
-
-def reach(root: Node, path: str, tensor: bool, roots: Roots, native: Callable[[str], bool]) -> Expr:
-    """How a method reads the parameter, buffer or instance at a path of its class.
-
-    Attributes are followed as far as their types are known to a type checker; the rest is looked up by
-    name."""
-    labels = path.split(".")
-    kind = tensor_kind(root, labels, roots) if tensor else "submodule"
-    expr: Expr = Word("self")
-    node = root
-    for i, label in enumerate(labels):
-        rest, last = labels[i:], i == len(labels) - 1
-        below = find(node, [label])
-        if node is root or (node.function and below is not None and node.function in roots):
-            if below is None or not is_attribute(label) or below.turns:
-                return looked_up(expr, rest, kind)
-            expr, node = Dot(expr, label), _entered(below, roots)
-        elif node.function:
-            known = native(node.function) and last and tensor
-            return Dot(expr, label) if known else looked_up(expr, rest, kind)
-        elif last and not tensor and not is_taken(label, TAKEN_IN_DICT):
-            return At(expr, (Word(label) if node.kind in ("list", "sequential") else Text(label),))
-        elif last and node.kind == "parameters":
-            return At(expr, (Word(label),))
-        else:
-            return looked_up(expr, rest, kind)
-    return expr
-
-
-def _entered(node: Node, roots: Roots) -> Node:
-    """An instance's own tree, with its function."""
-    if node.function not in roots:
-        return node
-    inside = roots[node.function]
-    return Node(node.label, node.function, items=inside.items, layers=inside.layers)
-
-
-def looked_up(base: Expr, labels: list[str], kind: str = "submodule") -> Expr:
-    """`base.get_submodule("a.b")`, `base.get_parameter("a.weight")`. Names that PyTorch does not find so are
-    taken from where it keeps them."""
-    taken = next((i for i, label in enumerate(labels) if is_taken(label)), None)
-    if taken is None:
-        return Call(Dot(base, f"get_{kind}"), (Text(".".join(labels)),))
-    if taken:
-        base = looked_up(base, labels[:taken])
-    last = taken == len(labels) - 1
-    table = {"parameter": "_parameters", "buffer": "_buffers"}.get(kind, "_modules") if last else "_modules"
-    # (`vars` says nothing of types, where `base._modules` would say that the part may be None.)
-    found = At(At(Call(Word("vars"), (base,)), (Text(table),)), (Text(labels[taken]),))
-    return found if last else looked_up(found, labels[taken + 1 :], kind)
-
-
-BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of PyTorch's own layers
-
-
-def tensor_kind(root: Node, labels: Iterable[str], roots: Roots) -> str:
-    """Whether a path names a parameter or a buffer."""
-    node, last = root, ""
-    for last in labels:
-        below = find(node, [last])
-        if below is None:
-            return "buffer" if last in BUFFERS else "parameter"
-        node = roots.get(below.function, below) if below.function else below
-    return "parameter" if node.param is None or node.param.kind == "param" else "buffer"

@@ -19,7 +19,7 @@ from torch.func import functional_call
 from dlc.backend import Artifact, Batch, Setup, no_device
 from dlc_torch import optimizers
 from dlc_torch.arrays import dtype, to_numpy, to_torch
-from dlc_torch.load import build
+from dlc_torch.load import build, by_name
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
@@ -163,7 +163,7 @@ class _Program:
         assert isinstance(module, nn.Module)
         self.module = module.to(device).train(training)
         self.inputs = [(name, dtype(kind)) for name, kind in artifact.meta["inputs"]]
-        self.outputs: list[str] = artifact.meta["outputs"]
+        self.meta = artifact.meta
         self.device = device
         self.updates = training
         self.parameters = {path: each.dtype for path, each in module.named_parameters(remove_duplicate=False)}
@@ -178,8 +178,7 @@ class _Program:
         results = functional_call(self.module, given, arguments)
         if self.updates:
             self._read(tensors)
-        found = results if isinstance(results, tuple) else (results,)
-        return dict(zip(self.outputs, found, strict=True))
+        return by_name(results, self.meta)
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         for path in self.buffers:

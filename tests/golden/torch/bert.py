@@ -3,6 +3,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class SelfAttentionSelf(nn.Module):
+    """Parts of SelfAttention."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(d, d)
+        self.key = nn.Linear(d, d)
+        self.value = nn.Linear(d, d)
+
+
+class SelfAttentionOutput(nn.Module):
+    """Parts of SelfAttention."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(d, d)
+        self.LayerNorm = nn.LayerNorm(d, eps=1e-12)
+
+
 class SelfAttention(nn.Module):
     """Every position sees every other, except padding. Residual sums are normalised after the
     addition.
@@ -14,22 +33,34 @@ class SelfAttention(nn.Module):
             raise ValueError("d % heads == 0 must hold")
         self.heads = heads
         self.p = p
-        self.self = nn.ModuleDict(
-            {"query": nn.Linear(d, d), "key": nn.Linear(d, d), "value": nn.Linear(d, d)}
-        )
-        self.output = nn.ModuleDict(
-            {"dense": nn.Linear(d, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)}
-        )
+        self.self = SelfAttentionSelf(d)
+        self.output = SelfAttentionOutput(d)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
-        q = self.self["query"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        k = self.self["key"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        v = self.self["value"](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q = self.self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        k = self.self.key(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        v = self.self.value(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        y = y.flatten(2)  # [B, T, d]
-        x = x + F.dropout(self.output["dense"](y), self.p, training=self.training)
-        return self.output["LayerNorm"](x)
+        y = F.dropout(self.output.dense(y.flatten(2)), self.p, training=self.training)  # [B, T, d]
+        return self.output.LayerNorm(x + y)
+
+
+class LayerIntermediate(nn.Module):
+    """Parts of Layer."""
+
+    def __init__(self, d: int, ff: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(d, ff)
+
+
+class LayerOutput(nn.Module):
+    """Parts of Layer."""
+
+    def __init__(self, d: int, ff: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(ff, d)
+        self.LayerNorm = nn.LayerNorm(d, eps=1e-12)
 
 
 class Layer(nn.Module):
@@ -37,17 +68,42 @@ class Layer(nn.Module):
         super().__init__()
         self.p = p
         self.attention = SelfAttention(d, heads, p)
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(d, ff)})
-        self.output = nn.ModuleDict(
-            {"dense": nn.Linear(ff, d), "LayerNorm": nn.LayerNorm(d, eps=1e-12)}
-        )
+        self.intermediate = LayerIntermediate(d, ff)
+        self.output = LayerOutput(d, ff)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
         x = self.attention(x, mask)
-        y = F.gelu(self.intermediate["dense"](x))  # [B, T, ff]
-        x = x + F.dropout(self.output["dense"](y), self.p, training=self.training)
-        return self.output["LayerNorm"](x)
+        y = F.gelu(self.intermediate.dense(x))  # [B, T, ff]
+        x = x + F.dropout(self.output.dense(y), self.p, training=self.training)
+        return self.output.LayerNorm(x)
+
+
+class BERTEmbeddings(nn.Module):
+    """Parts of BERT."""
+
+    def __init__(self, d: int, vocab: int, context: int, types: int) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(vocab, d)
+        self.position_embeddings = nn.Embedding(context, d)
+        self.token_type_embeddings = nn.Embedding(types, d)
+        self.LayerNorm = nn.LayerNorm(d, eps=1e-12)
+
+
+class BERTEncoder(nn.Module):
+    """Parts of BERT."""
+
+    def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Layer(d, heads, ff, p) for _ in range(layers))
+
+
+class BERTPooler(nn.Module):
+    """Parts of BERT."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(d, d)
 
 
 class BERT(nn.Module):
@@ -71,18 +127,9 @@ class BERT(nn.Module):
         ff = 4 * d if ff is None else ff
         self.context = context
         self.p = p
-        self.embeddings = nn.ModuleDict(
-            {
-                "word_embeddings": nn.Embedding(vocab, d),
-                "position_embeddings": nn.Embedding(context, d),
-                "token_type_embeddings": nn.Embedding(types, d),
-                "LayerNorm": nn.LayerNorm(d, eps=1e-12),
-            }
-        )
-        self.encoder = nn.ModuleDict(
-            {"layer": nn.ModuleList(Layer(d, heads, ff, p) for _ in range(layers))}
-        )
-        self.pooler = nn.ModuleDict({"dense": nn.Linear(d, d)})
+        self.embeddings = BERTEmbeddings(d, vocab, context, types)
+        self.encoder = BERTEncoder(layers, d, heads, ff, p)
+        self.pooler = BERTPooler(d)
         self.init_weights()
 
     def forward(
@@ -97,13 +144,12 @@ class BERT(nn.Module):
             token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)
         mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, T]
         index = torch.arange(T, device=input_ids.device)  # i64[T]
-        x = self.embeddings["position_embeddings"](index)  # [T, d]
-        y = self.embeddings["token_type_embeddings"](token_type_ids)  # [B, T, d]
-        x = self.embeddings["word_embeddings"](input_ids) + x + y
-        x = F.dropout(self.embeddings["LayerNorm"](x), self.p, training=self.training)
-        for layer in self.encoder["layer"].children():
+        x = self.embeddings.word_embeddings(input_ids) + self.embeddings.position_embeddings(index)
+        x = x + self.embeddings.token_type_embeddings(token_type_ids)
+        x = F.dropout(self.embeddings.LayerNorm(x), self.p, training=self.training)
+        for layer in self.encoder.layer:
             x = layer(x, mask)
-        pooled = torch.tanh(self.pooler["dense"](x[:, 0]))  # [B, d]
+        pooled = torch.tanh(self.pooler.dense(x[:, 0]))  # [B, d]
         return x, pooled
 
     def init_weights(self) -> None:

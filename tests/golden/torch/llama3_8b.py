@@ -118,6 +118,30 @@ class Block(nn.Module):
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
+class LlamaModel(nn.Module):
+    """Parts of Llama."""
+
+    def __init__(
+        self,
+        layers: int,
+        d: int,
+        heads: int,
+        kv_heads: int,
+        ff: int,
+        vocab: int,
+        base: float,
+        factor: float,
+        original: int,
+        eps: float,
+    ) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(vocab, d)
+        self.layers = nn.ModuleList(
+            Block(d, heads, kv_heads, ff, base, factor, original, eps) for _ in range(layers)
+        )
+        self.norm = nn.RMSNorm(d, eps=eps)
+
+
 class Llama(nn.Module):
     def __init__(
         self,
@@ -135,15 +159,17 @@ class Llama(nn.Module):
     ) -> None:
         super().__init__()
         self.context = context
-        self.model = nn.ModuleDict(
-            {
-                "embed_tokens": nn.Embedding(vocab, d),
-                "layers": nn.ModuleList(
-                    Block(d, heads, kv_heads, ff, base, factor, original, eps)
-                    for _ in range(layers)
-                ),
-                "norm": nn.RMSNorm(d, eps=eps),
-            }
+        self.model = LlamaModel(
+            layers,
+            d,
+            heads=heads,
+            kv_heads=kv_heads,
+            ff=ff,
+            vocab=vocab,
+            base=base,
+            factor=factor,
+            original=original,
+            eps=eps,
         )
         self.lm_head = nn.Linear(d, vocab, bias=False)
         self.init_weights()
@@ -152,10 +178,10 @@ class Llama(nn.Module):
         T = tokens.shape[1]
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        x = self.model["embed_tokens"](tokens)  # [B, T, d]
-        for block in self.model["layers"].children():
+        x = self.model.embed_tokens(tokens)  # [B, T, d]
+        for block in self.model.layers:
             x = block(x)
-        x = self.model["norm"](x)
+        x = self.model.norm(x)
         return self.lm_head(x)
 
     def init_weights(self) -> None:

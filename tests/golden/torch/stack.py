@@ -42,6 +42,16 @@ class Layer(nn.Module):
         return x + self.down(y)
 
 
+class StackForward(nn.Module):
+    """Parts of Stack."""
+
+    seen: Tensor
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(d))
+
+
 class Stack(nn.Module):
     def __init__(
         self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50, class_: int = 3
@@ -50,8 +60,7 @@ class Stack(nn.Module):
         self.n_layers = layers
         self.d = d
         self._parameters.update({"type": nn.Parameter(torch.ones(d))})
-        self._modules.update({"forward": nn.ModuleDict()})
-        vars(self)["_modules"]["forward"].register_buffer("seen", torch.zeros(d))
+        self._modules.update({"forward": StackForward(d)})
         self.emb = nn.ModuleList([nn.Embedding(vocab, d)])
         self.layers = nn.ModuleList(Layer(d, heads) for _ in range(layers))
         self.for0 = nn.Linear(d, d)
@@ -71,8 +80,8 @@ class Stack(nn.Module):
         x = self.emb[0](tokens)  # [B, T, d]
         for layer in self.layers:
             x = layer(x)
-        for i in range(3):
-            x = self.get_submodule(f"for{i}")(x)
+        for for_ in (self.for0, self.for1, self.for2):
+            x = for_(x)
         for fc, ln in zip(self.fc, self.ln, strict=True):
             x = ln(fc(x))
         x = x * vars(self)["_parameters"]["type"] + lambda_

@@ -5,53 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def bucket(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
-    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
-    compiler computes, so no rounding decides.
-    """
-    edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=distance.device)  # i64[7]
-    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
-
-
-def bucket2(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
-    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
-    compiler computes, so no rounding decides.
-    """
-    edges = torch.tensor(
-        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
-    )  # i64[15]
-    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
-
-
-class RelativeBias(nn.Module):
-    """T5 has no other sense of place than this: each head learns a number per distance, which is
-    added to its scores. An encoder tells left from right; a decoder sees the left only.
-    """
-
-    def __init__(self, heads: int, both_ways: bool, buckets: int) -> None:
-        super().__init__()
-        if buckets % 4 != 0:
-            raise ValueError("buckets % 4 == 0 must hold")
-        self.both_ways = both_ways
-        self.buckets = buckets
-        self.relative_attention_bias = nn.Embedding(buckets, heads)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, n0] -> [heads, T, T]
-        T = x.shape[1]
-        offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
-        offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
-        if self.both_ways:
-            index = bucket(offset.abs(), count=self.buckets // 2)
-            index = index + self.buckets // 2 * (offset > 0).long()
-        else:
-            index = bucket2((-offset).clamp(min=0), count=self.buckets)
-        return self.relative_attention_bias(index).permute(2, 0, 1)
-
-
 class Attention(nn.Module):
     """Scores are not divided by the root of the head size; the initial values make up for it."""
+
+    relative_attention_bias: nn.Embedding  # put here by Encoder and Decoder
 
     def __init__(self, d: int, heads: int, head: int, causal: bool = False) -> None:
         super().__init__()
@@ -109,32 +66,75 @@ class FeedForward(nn.Module):
         return self.wo(x)
 
 
+class EncoderBlockSelfAttention(nn.Module):
+    """Parts of EncoderBlock."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.layer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.SelfAttention = Attention(d, heads, head)
+
+
+class EncoderBlockDenseReluDense(nn.Module):
+    """Parts of EncoderBlock."""
+
+    def __init__(self, d: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.layer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.DenseReluDense = FeedForward(d, ff, p)
+
+
 class EncoderBlock(nn.Module):
     def __init__(self, d: int, heads: int, head: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
         self.layer = nn.ModuleList(
-            [
-                nn.ModuleDict(
-                    {
-                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
-                        "SelfAttention": Attention(d, heads, head),
-                    }
-                ),
-                nn.ModuleDict(
-                    {"layer_norm": nn.RMSNorm(d, eps=1e-6), "DenseReluDense": FeedForward(d, ff, p)}
-                ),
-            ]
+            [EncoderBlockSelfAttention(d, heads, head), EncoderBlockDenseReluDense(d, ff, p)]
         )
 
     def forward(self, x: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]
-        y = self.layer.get_submodule("0.layer_norm")(x)
-        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias, mask)
+        y = self.layer[0].layer_norm(x)
+        y = self.layer[0].SelfAttention(y, y, bias, mask)
         x = x + F.dropout(y, self.p, training=self.training)
-        y = self.layer.get_submodule("1.layer_norm")(x)
-        y = self.layer.get_submodule("1.DenseReluDense")(y)
+        y = self.layer[1].DenseReluDense(self.layer[1].layer_norm(x))
         return x + F.dropout(y, self.p, training=self.training)
+
+
+def bucket(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
+    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
+    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
+    compiler computes, so no rounding decides.
+    """
+    edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=distance.device)  # i64[7]
+    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+
+
+def bucket2(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
+    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
+    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
+    compiler computes, so no rounding decides.
+    """
+    edges = torch.tensor(
+        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
+    )  # i64[15]
+    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
+
+
+def relative_bias(
+    x: Tensor, both_ways: bool, buckets: int, relative_attention_bias: nn.Embedding
+) -> Tensor:  # [B, T, n0] -> [heads, T, T]
+    """T5 has no other sense of place than this: each head learns a number per distance, which is
+    added to its scores. An encoder tells left from right; a decoder sees the left only.
+    """
+    T = x.shape[1]
+    offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
+    offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
+    if both_ways:
+        index = bucket(offset.abs(), count=buckets // 2) + buckets // 2 * (offset > 0).long()
+    else:
+        index = bucket2((-offset).clamp(min=0), count=buckets)
+    return relative_attention_bias(index).permute(2, 0, 1)
 
 
 class Encoder(nn.Module):
@@ -144,21 +144,50 @@ class Encoder(nn.Module):
         self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
     ) -> None:
         super().__init__()
+        self.buckets = buckets
         self.p = p
         self.block = nn.ModuleList(EncoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBias(heads, True, buckets=buckets)
-        self.block.get_submodule("0.layer.0.SelfAttention").add_module(
-            "relative_attention_bias", relative_bias.relative_attention_bias
-        )
-        self.relative_bias = (relative_bias,)
+        self.block[0].layer[0].SelfAttention.relative_attention_bias = nn.Embedding(buckets, heads)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
-        bias = self.relative_bias[0](x)  # [heads, S, S]
+        bias = relative_bias(
+            x,
+            both_ways=True,
+            buckets=self.buckets,
+            relative_attention_bias=self.block[0].layer[0].SelfAttention.relative_attention_bias,
+        )  # [heads, S, S]
         for encoder_block in self.block:
             x = encoder_block(x, bias, mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
+
+
+class DecoderBlockSelfAttention(nn.Module):
+    """Parts of DecoderBlock."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.layer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.SelfAttention = Attention(d, heads, head=head, causal=True)
+
+
+class DecoderBlockEncDecAttention(nn.Module):
+    """Parts of DecoderBlock."""
+
+    def __init__(self, d: int, heads: int, head: int) -> None:
+        super().__init__()
+        self.layer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.EncDecAttention = Attention(d, heads, head)
+
+
+class DecoderBlockDenseReluDense(nn.Module):
+    """Parts of DecoderBlock."""
+
+    def __init__(self, d: int, ff: int, p: float) -> None:
+        super().__init__()
+        self.layer_norm = nn.RMSNorm(d, eps=1e-6)
+        self.DenseReluDense = FeedForward(d, ff, p)
 
 
 class DecoderBlock(nn.Module):
@@ -167,21 +196,9 @@ class DecoderBlock(nn.Module):
         self.p = p
         self.layer = nn.ModuleList(
             [
-                nn.ModuleDict(
-                    {
-                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
-                        "SelfAttention": Attention(d, heads, head=head, causal=True),
-                    }
-                ),
-                nn.ModuleDict(
-                    {
-                        "layer_norm": nn.RMSNorm(d, eps=1e-6),
-                        "EncDecAttention": Attention(d, heads, head),
-                    }
-                ),
-                nn.ModuleDict(
-                    {"layer_norm": nn.RMSNorm(d, eps=1e-6), "DenseReluDense": FeedForward(d, ff, p)}
-                ),
+                DecoderBlockSelfAttention(d, heads, head),
+                DecoderBlockEncDecAttention(d, heads, head),
+                DecoderBlockDenseReluDense(d, ff, p),
             ]
         )
 
@@ -189,15 +206,30 @@ class DecoderBlock(nn.Module):
         self, x: Tensor, memory: Tensor, bias: Tensor, mask: Tensor | None = None
     ) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S] -> [B, T, d]
-        y = self.layer.get_submodule("0.layer_norm")(x)
-        y = self.layer.get_submodule("0.SelfAttention")(y, y, bias)
+        y = self.layer[0].layer_norm(x)
+        y = self.layer[0].SelfAttention(y, y, bias)
         x = x + F.dropout(y, self.p, training=self.training)
-        y = self.layer.get_submodule("1.layer_norm")(x)
-        y = self.layer.get_submodule("1.EncDecAttention")(y, memory, mask=mask)
+        y = self.layer[1].layer_norm(x)
+        y = self.layer[1].EncDecAttention(y, memory, mask=mask)
         x = x + F.dropout(y, self.p, training=self.training)
-        y = self.layer.get_submodule("2.layer_norm")(x)
-        y = self.layer.get_submodule("2.DenseReluDense")(y)
+        y = self.layer[2].DenseReluDense(self.layer[2].layer_norm(x))
         return x + F.dropout(y, self.p, training=self.training)
+
+
+def relative_bias2(
+    x: Tensor, both_ways: bool, buckets: int, relative_attention_bias: nn.Embedding
+) -> Tensor:  # [B, T, n0] -> [heads, T, T]
+    """T5 has no other sense of place than this: each head learns a number per distance, which is
+    added to its scores. An encoder tells left from right; a decoder sees the left only.
+    """
+    T = x.shape[1]
+    offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
+    offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
+    if both_ways:
+        index = bucket(offset.abs(), count=buckets // 2) + buckets // 2 * (offset > 0).long()
+    else:
+        index = bucket2((-offset).clamp(min=0), count=buckets)
+    return relative_attention_bias(index).permute(2, 0, 1)
 
 
 class Decoder(nn.Module):
@@ -205,18 +237,20 @@ class Decoder(nn.Module):
         self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
     ) -> None:
         super().__init__()
+        self.buckets = buckets
         self.p = p
         self.block = nn.ModuleList(DecoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
-        relative_bias = RelativeBias(heads, False, buckets=buckets)
-        self.block.get_submodule("0.layer.0.SelfAttention").add_module(
-            "relative_attention_bias", relative_bias.relative_attention_bias
-        )
-        self.relative_bias = (relative_bias,)
+        self.block[0].layer[0].SelfAttention.relative_attention_bias = nn.Embedding(buckets, heads)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
-        bias = self.relative_bias[0](x)  # [heads, T, T]
+        bias = relative_bias2(
+            x,
+            both_ways=False,
+            buckets=self.buckets,
+            relative_attention_bias=self.block[0].layer[0].SelfAttention.relative_attention_bias,
+        )  # [heads, T, T]
         for decoder_block in self.block:
             x = decoder_block(x, memory, bias, mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)

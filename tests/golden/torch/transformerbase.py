@@ -85,6 +85,8 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
+    embed_positions: Positions  # put here by Transformer
+
     def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(d, heads, ff, p) for _ in range(layers))
@@ -120,6 +122,8 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
+    embed_positions: Positions  # put here by Transformer
+
     def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(d, heads, ff, p) for _ in range(layers))
@@ -135,6 +139,8 @@ class EncoderDecoder(nn.Module):
     """The two stacks on vectors, without words: what `torch.nn.Transformer` holds, which ends
     both stacks in one more norm.
     """
+
+    shared: nn.Embedding  # put here by Transformer
 
     def __init__(
         self, layers: int = 6, d: int = 512, heads: int = 8, ff: int | None = None, p: float = 0.1
@@ -178,9 +184,9 @@ class Transformer(nn.Module):
         self.p = p
         self.register_buffer("final_logits_bias", torch.zeros(1, vocab))
         self.model = EncoderDecoder(layers=layers, d=d, heads=heads, ff=ff, p=p)
-        self.model.add_module("shared", nn.Embedding(vocab, d))
-        self.model.encoder.add_module("embed_positions", Positions(d, context))
-        self.model.decoder.add_module("embed_positions", Positions(d, context))
+        self.model.shared = nn.Embedding(vocab, d)
+        self.model.encoder.embed_positions = Positions(d, context)
+        self.model.decoder.embed_positions = Positions(d, context)
         self.init_weights()
 
     def forward(
@@ -194,14 +200,14 @@ class Transformer(nn.Module):
             raise ValueError(f"S must be at most {self.context}, not {S}")
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        src = math.sqrt(self.d) * self.model.get_submodule("shared")(input_ids)  # [B, S, d]
-        src = self.model.encoder.get_submodule("embed_positions")(src)
+        src = math.sqrt(self.d) * self.model.shared(input_ids)  # [B, S, d]
+        src = self.model.encoder.embed_positions(src)
         src = F.dropout(src, self.p, training=self.training)
-        tgt = math.sqrt(self.d) * self.model.get_submodule("shared")(decoder_input_ids)  # [B, T, d]
-        tgt = self.model.decoder.get_submodule("embed_positions")(tgt)
+        tgt = math.sqrt(self.d) * self.model.shared(decoder_input_ids)  # [B, T, d]
+        tgt = self.model.decoder.embed_positions(tgt)
         tgt = F.dropout(tgt, self.p, training=self.training)
         x = self.model(src, tgt, attention_mask)
-        return x @ self.model.get_parameter("shared.weight").T + self.final_logits_bias
+        return x @ self.model.shared.weight.T + self.final_logits_bias
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""

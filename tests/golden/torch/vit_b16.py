@@ -25,6 +25,28 @@ class EncoderBlock(nn.Module):
         return x + self.mlp(self.ln_2(x))
 
 
+class ViTEncoder(nn.Module):
+    """Parts of ViT."""
+
+    def __init__(self, size: int, layers: int, heads: int, p: float) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(
+            nn.init.normal_(torch.empty(1, (size // 16) ** 2 + 1, 768), std=0.02)
+        )
+        self.layers = nn.ModuleDict(
+            {f"encoder_layer_{i}": EncoderBlock(768, heads, mlp=3072, p=p) for i in range(layers)}
+        )
+        self.ln = nn.LayerNorm(768, eps=1e-6)
+
+
+class ViTHeads(nn.Module):
+    """Parts of ViT."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(768, classes)
+
+
 class ViT(nn.Module):
     """Each patch of the image becomes one token, and a learnt class token in front of them
     collects the answer. Attention has no sense of place, so each position has a vector of its
@@ -46,35 +68,20 @@ class ViT(nn.Module):
             raise ValueError("768 % heads == 0 must hold")
         self.p = p
         self.class_token = nn.Parameter(torch.zeros(1, 1, 768))
-        self.encoder = nn.ModuleDict(
-            {
-                "layers": nn.ModuleDict(
-                    {
-                        f"encoder_layer_{i}": EncoderBlock(768, heads, mlp=3072, p=p)
-                        for i in range(layers)
-                    }
-                ),
-                "ln": nn.LayerNorm(768, eps=1e-6),
-            }
-        )
-        self.encoder.register_parameter(
-            "pos_embedding",
-            nn.Parameter(nn.init.normal_(torch.empty(1, (size // 16) ** 2 + 1, 768), std=0.02)),
-        )
+        self.encoder = ViTEncoder(size, layers, heads, p)
         self.conv_proj = nn.Conv2d(3, 768, kernel_size=16, stride=16)
-        self.heads = nn.ModuleDict({"head": nn.Linear(768, classes)})
+        self.heads = ViTHeads(classes)
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, size, size] -> [B, classes]
         B = x.shape[0]
         x = self.conv_proj(x).permute(0, 2, 3, 1).flatten(1, 2)  # [B, (size // 16) ** 2, 768]
         x = torch.cat([self.class_token.expand(B, -1, -1), x], dim=1)
-        x = x + self.encoder.get_parameter("pos_embedding")
-        x = F.dropout(x, self.p, training=self.training)
-        for encoder_block in self.encoder["layers"].children():
+        x = F.dropout(x + self.encoder.pos_embedding, self.p, training=self.training)
+        for encoder_block in self.encoder.layers.values():
             x = encoder_block(x)
-        x = self.encoder["ln"](x)
-        return self.heads["head"](x[:, 0])
+        x = self.encoder.ln(x)
+        return self.heads.head(x[:, 0])
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""
