@@ -184,8 +184,16 @@ class Model:
     @property
     def optional_inputs(self) -> tuple[str, ...]:
         """The inputs that may be left out."""
-        node = self.point.definition.node
+        definition, entry = self.point.definition, self.point.entry
+        node = entries(definition)[entry] if entry else definition.node
         return tuple(str(each.name) for each in node.inputs if each.default is not None)  # type: ignore[union-attr]
+
+    @property
+    def others(self) -> tuple[Self, ...]:
+        """The same model by its other ways in: the main computation first, then its entries."""
+        names = ("", *entries(self.point.definition))
+        points = (replace(self.point, entry=name) for name in names if name != self.point.entry)
+        return tuple(replace(self, point=point, optional=()) for point in points)
 
     def _build(
         self,

@@ -34,6 +34,7 @@ class TorchBackend(Backend):
     devices = ("cpu", "cuda", "mps")
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
+    joins_entries = True
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

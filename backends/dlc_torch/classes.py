@@ -84,6 +84,8 @@ class Grouping:
     precision: str
     copied: Sequence[str] = ()
     """Functions of initial values that the model calls by itself."""
+    entries: Sequence[str] = ()
+    """The functions by which the model is entered, which become methods of one class."""
     lending: Lending = field(init=False)
     drafts: dict[str, Draft] = field(default_factory=dict)
     order: list[Class] = field(default_factory=list)
@@ -123,7 +125,7 @@ class Grouping:
     def _needed(self) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
         order: dict[str, None] = {}
-        stack: list[tuple[str, bool]] = [(self.program.entry, False)]
+        stack = [(name, False) for name in reversed(self.entries or (self.program.entry,))]
         while stack:
             name, done = stack.pop()
             if name in order:
@@ -162,6 +164,9 @@ class Grouping:
         joined = _Joined()
         for name in names:
             self._join(self.functions[name], names, joined)
+        methods = [name for name in self.entries if stateful(self.functions[name])]
+        for name in methods[1:]:
+            joined.join(methods[0], name)
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
@@ -173,14 +178,27 @@ class Grouping:
                 continue
             if ready:
                 done.add(group)
-                yield self._unit(sorted(groups[group], key=self._method_order))
+                yield self._unit(groups[group])
                 continue
             stack.append((group, True))
             below = [joined.find(each) for name in groups[group] for each in self._callees(name)]
             stack.extend((each, False) for each in reversed(below) if each not in done and each != group)
 
-    def _method_order(self, name: str) -> tuple[bool, int]:
-        return bool(self.functions[name].entry), list(self.functions).index(name)
+    def _methods(self, names: Iterable[str]) -> list[str]:
+        """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module
+        is the method that it is for others."""
+
+        def order(name: str) -> tuple[bool, int, bool, int]:
+            function = self.functions[name]
+            lines = (op.span.line for op in function.body if op.span.file == function.span.file)
+            last = max(lines, default=0)
+            is_part = function.kind != "model"
+            return bool(function.entry), last, is_part, list(self.functions).index(name)
+
+        methods: dict[str, str] = {}
+        for name in sorted(names, key=lambda name: (self.functions[name].kind != "model", name)):
+            methods.setdefault(self.functions[name].entry, name)
+        return sorted(methods.values(), key=order)
 
     def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
         at: dict[str, str] = {}
@@ -193,8 +211,9 @@ class Grouping:
             joined.join(first, callee)
 
     def _unit(self, names: Sequence[str]) -> Class:
-        functions = [self.functions[name] for name in names]
-        drafts = [self.draft(name) for name in names]
+        methods = self._methods(names)
+        functions = [self.functions[name] for name in methods]
+        drafts = [self.draft(name) for name in methods]
         if not stateful(functions[0]):
             lent = self.lending.lent.get(names[0])
             root = Node() if lent is None else tree(lent.children, [(param, None) for param in lent.params])
@@ -218,7 +237,7 @@ class Grouping:
         children: dict[str, Child] = {}
         params: dict[str, Param] = {}
         for function in functions:
-            for child in function.children:
+            for child in (each for each in function.children if each.path):  # "" is the instance itself
                 source = self.functions[child.function].source
                 children.setdefault(f"{source}:{child.path}:{child.start}:{child.step}:{child.count}", child)
             for param in function.params:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
 from dlc.emit.python import comment
-from dlc.emit.rolled import merged
+from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
 from dlc.ir.nodes import Program
 from dlc.records import dataclass
@@ -60,15 +60,12 @@ class Written:
     @staticmethod
     def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
-        common, names = (
-            merged(family, rows.COMPOSITES)
-            if options.family
-            else (program, {name: name for name in program.functions})
-        )
-        whole = outline(common)
+        common = merged(family, rows.COMPOSITES) if options.family else Common.alone(program)
+        names = common.names
+        whole = outline(common.program)
         weights = InitWeights.of(family[0], names)
         copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
-        grouping = Grouping(whole, options.precision, tuple(copied))
+        grouping = Grouping(whole, options.precision, tuple(copied), common.entries)
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
         name_classes(classes, {**initials, **copied})

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dlc.emit.tree import Expr, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 from dlc_torch.reach import Roots, entered, follow
 from dlc_torch.structure import Builder, Init, Node, find, is_attribute, registered, tree
 

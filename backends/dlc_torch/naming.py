@@ -37,7 +37,8 @@ def _base(made: Class, initials: Mapping[str, str]) -> str:
     if function.kind == "init":
         return identifier(f"initial_{initials.get(function.name, 'value').rpartition('.')[2]}")
     if not made.is_class:
-        return identifier(function.source.strip("_"), "function")
+        name = f"{function.source}_{function.entry}" if function.entry else function.source
+        return identifier(name.strip("_"), "function")
     name = identifier(camel(function.source) if function.library else function.source, "Module")
     return name if name not in TAKEN else f"{name}_"
 

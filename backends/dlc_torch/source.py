@@ -119,7 +119,7 @@ class Source:
         parent = (
             "nn.Sequential" if unit.layers is not None else "nn.ModuleList" if unit.is_list else "nn.Module"
         )
-        doc = _doc(unit.function, 1)
+        doc = _doc(unit.function, 1) if not unit.function.entry else []
         lines = [f"class {made.name}({parent}):", *doc, *([""] if doc else [])]
         is_main = self.entry in unit.names
         drafts = [self._prepared(made, draft) for draft in unit.drafts]

@@ -23,8 +23,9 @@ class Family(Protocol):
     """A model for source that is used at other settings too: see `dlc/runtime/family.py`."""
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
-        """The programs of the model, in training and not, with and without optional inputs; its own first. Static parameters
-        that are `fixed` are plain numbers in them, all others remembered expressions."""
+        """The programs of the model, in training and not, with and without optional inputs, by all its entries where the backend
+        joins them; its own first. Static parameters that are `fixed` are plain numbers in them, all others remembered
+        expressions."""
         ...
 
     @property

@@ -58,6 +58,8 @@ class Backend(ABC):
     """What it can compile for, the default first. A target may have options behind it."""
     parametric: bool = False
     """Whether its source takes static parameters as arguments: it is given `EmitOptions.family` then."""
+    joins_entries: bool = False
+    """Whether it makes one class of a model and its entries, whichever is asked for: `EmitOptions.family` has all then."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     gaps: Mapping[str, Gap] = MappingProxyType({})

@@ -170,7 +170,7 @@ class Drafter:
     # --- the whole ------------------------------------------------------------------------------------------
 
     def draft(self) -> Draft:
-        if self.function.name == self.program.entry:
+        if self.function.name == self.program.entry or self.function.kind == "model":
             self.body += checks(self.function)
         for op in self.function.body:
             self.operation(op)

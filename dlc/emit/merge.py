@@ -44,11 +44,12 @@ class Member:
 
 @dataclass
 class Merged:
-    """The common functions, the name that each function of each program has now, and the entry's."""
+    """The common functions, the name that each function of each program has now, and those of the ways in: the first program's
+    own, and of each other entry."""
 
     functions: dict[str, Function]
     names: dict[tuple[int, str], str]
-    entry: str
+    entries: tuple[str, ...]
 
 
 def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
@@ -57,7 +58,10 @@ def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
     merging = _Merging(programs, native)
     for group in _levels(programs):
         merging.group(group)
-    return Merged(merging.functions, merging.names, merging.names[0, programs[0].entry])
+    entries: dict[str, str] = {}
+    for k, program in enumerate(programs):
+        entries.setdefault(program.main.entry, merging.names[k, program.entry])
+    return Merged(merging.functions, merging.names, tuple(entries.values()))
 
 
 def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]:
@@ -145,8 +149,13 @@ class _Merging:
         alone = first.kind in ("init", "prepare")
         for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
             name = self._fresh(function.name)
-            self.functions[name] = replace(function, name=name)
-            for member in (member for members in family for member in members):
+            members = [member for members in family for member in members]
+            # What a model's entry calls of the model itself is the model.
+            kind = next(
+                (each.function.kind for each in members if each.function.kind == "model"), function.kind
+            )
+            self.functions[name] = replace(function, name=name, kind=kind)
+            for member in members:
                 self.names[member.program, member.function.name] = name
 
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:

@@ -230,12 +230,26 @@ def _each(term: Term) -> Term:
     return Term(term.op, tuple(_each(each) if isinstance(each, Term) else each for each in term.args))
 
 
-def merged(programs: Sequence[Program], native: Container[str] = ()) -> tuple[Program, dict[str, str]]:
-    """Programs of one model at some settings as one: its modules once each, its loops whole. Beside it, the names that the
-    functions of the first have in it."""
+@dataclass(frozen=True)
+class Common:
+    """Programs of one model as one. `names` are those that the first one's functions have in it; `entries` are the functions by
+    which the model is entered, the first one's first."""
+
+    program: Program
+    names: dict[str, str]
+    entries: tuple[str, ...]
+
+    @staticmethod
+    def alone(program: Program) -> Common:
+        """A program as it is."""
+        return Common(program, {name: name for name in program.functions}, (program.entry,))
+
+
+def merged(programs: Sequence[Program], native: Container[str] = ()) -> Common:
+    """Programs of one model at some settings as one: its modules once each, its loops whole."""
     first = programs[0]
     found = merge(programs, native)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {name: owned(each) for name, each in roll(found.functions).items()}
-    return Program(functions, found.entry, parameters), names
+    return Common(Program(functions, found.entries[0], parameters), names, found.entries)

@@ -159,9 +159,9 @@ def _emit(
 
 def _family(model: Model, backend: Backend, optimize: int, training: bool) -> ModelFamily:
     # From level 2 on, passes make of a network what is right in one mode only: batch norm folded into convolutions.
-    return ModelFamily(
-        model, partial(lower, backend=backend, optimize=optimize), training if optimize > 1 else None
-    )
+    mode = training if optimize > 1 else None
+    whole = backend.joins_entries and mode is None
+    return ModelFamily(model, partial(lower, backend=backend, optimize=optimize), mode, whole)
 
 
 def header(model: Model) -> tuple[str, ...]:

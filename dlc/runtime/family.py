@@ -28,6 +28,8 @@ class ModelFamily:
     lower: Callable[[Program], Program]
     mode: bool | None = None
     """Only in training (True) or only not: of programs that passes have fitted to one of them."""
+    whole: bool = False
+    """With the programs of the model's other entries behind its own, for a backend that makes one class of them."""
     lowered: dict[int, tuple[Program, Program]] = field(default_factory=dict, compare=False, repr=False)
     """Programs that were asked for, before and after, at all settings: several are asked for more than once."""
 
@@ -36,8 +38,12 @@ class ModelFamily:
         return self._lowered(self.model.traced_program(training, self.model.optional, frozenset()))
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
-        """The model's programs, its own first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
-        model = self.model
+        """The model's programs, those of its own way in first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
+        models = (self.model, *(self.model.others if self.whole else ()))
+        return tuple(self._lowered(each) for model in models for each in self._forms(model, fixed))
+
+    def _forms(self, model: Model, fixed: frozenset[str]) -> list[Program]:
+        """A model in training and not, with and without its optional inputs."""
         optional = [name for name in model.optional_inputs if name not in model.optional]
         more = [model.optional, *((*model.optional, name) for name in optional)]
         if len(optional) > 1:
@@ -49,7 +55,7 @@ class ModelFamily:
                 for inputs in more
                 for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
             ]
-        return tuple(map(self._lowered, found))
+        return found
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:

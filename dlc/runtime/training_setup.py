@@ -182,8 +182,8 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
         if network.definition.library or any(isinstance(each, Instance) for each in network.static.values()):
             continue
         model = _model(block, network)
-
-        family = ModelFamily(model, partial(lower, backend=backend)) if backend.parametric else None
+        lowered = partial(lower, backend=backend)
+        family = ModelFamily(model, lowered, whole=backend.joins_entries) if backend.parametric else None
         options = EmitOptions(name=network.name, header=header(model), family=family)
         yield network.name, emitted(lower(model.program, backend), backend, options)
 

@@ -10,7 +10,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
-from dlc.elaborate.base.units import main_statements
+from dlc.elaborate.base.units import entries, main_statements
 from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor, attribute, frozen, settings
 from dlc.elaborate.bodies.statements import run_body
 from dlc.elaborate.calls import lent
@@ -236,7 +236,7 @@ def _close(
         entry=callee.entry,
         library=callee.definition.library,
         training=session.training,
-        doc=node.doc,
+        doc=entries(callee.definition)[callee.entry].doc if callee.entry else node.doc,
         span=node.span,
     )
     if session.traced:

@@ -33,4 +33,7 @@ def enter_main(body: Body, callee: Callee) -> None:
     inputs = body.report.guarded(lambda: main_inputs(body, callee), {})
     body.scope = seen.changed(names={**callee.static, **seen.names, **inputs}, dims=body.scope.dims)
     declare_only(body, module.body, own)
-    body.bind("self", Instance(callee.definition, callee.static, module.span, path="", owner=body))
+    static = {name: own.static.get(name, value) for name, value in callee.static.items()}
+    terms = {name: own.origins[name] for name in static if name in own.origins}
+    whole = Instance(callee.definition, static, module.span, path="", owner=body, terms=terms)
+    body.bind("self", whole)

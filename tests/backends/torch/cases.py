@@ -63,7 +63,8 @@ class Case:
 
         model = self.loaded()
         own = lowered(model.training_program if training else model.program)
-        family = ModelFamily(model, lowered, training if level > 1 else None)
+        mode = training if level > 1 else None
+        family = ModelFamily(model, lowered, mode, whole=mode is None)
         return BACKEND.emit(own, EmitOptions("model", optimize=level, family=family, **options))
 
 

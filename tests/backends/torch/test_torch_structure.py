@@ -104,7 +104,15 @@ def test_other_arguments(model: Model, network: torch.nn.Module) -> None:
             agree(filled(type(network)(**settings), other), other)
 
 
-LOOKED_UP = ("get_submodule", "get_parameter", "get_buffer", "add_module", "_modules", "_parameters[", "vars(")
+LOOKED_UP = (
+    "get_submodule",
+    "get_parameter",
+    "get_buffer",
+    "add_module",
+    "_modules",
+    "_parameters[",
+    "vars(",
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
