@@ -297,7 +297,7 @@ class Making:
         ]
         there = [op for op, own in calls if own == turns or turns is None]
         moved = (self.grouping.lending.calls.get((each.name, child.path)) for each in self.functions)
-        there += [op for op in moved if op is not None]
+        there += [op for op in (*moved, child.call) if op is not None]
         same = [op for op in there if op.callee == child.function]
         return next(iter(same or there), None)
 

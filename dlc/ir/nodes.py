@@ -210,6 +210,8 @@ class Child:
     step: int = 1
     when: Term | None = field(default=None, compare=False, repr=False)
     """In merged functions: the condition on static parameters under which there is such an instance."""
+    call: Op | None = field(default=None, compare=False, repr=False)
+    """Of an entry's, for emission: how the main computation calls the instance, which the entry may not."""
 
     def paths(self) -> Iterator[str]:
         if not self.count:

@@ -22,11 +22,12 @@ from dlc.elaborate.names.origins import remember
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, InitRule
+from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.tensors.failures import described, source, spelled
 from dlc.elaborate.tensors.operators import TENSOR_OPS, cast, emit, lift
 from dlc.elaborate.types.written import declared_dtype, written_type
-from dlc.ir.nodes import Op, Param, Value
+from dlc.ir.nodes import Op, Param, Value, walk
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding, evaluate_axis, unbound_names
@@ -289,6 +290,8 @@ def declare_only(body: Body, statements: tuple[ast.Stmt, ...], own: Scope) -> No
         for name, value in body.scope.names.items()
         if not isinstance(value, Tensor | GroupValue | Poison)
     }
+    if body.context.session.traced:
+        _note_calls(emission)
     emission.builder.body = saved
     declared = {
         name: _read_again(body, statement) for name, statement in _declarations(body, statements).items()
@@ -297,6 +300,13 @@ def declare_only(body: Body, statements: tuple[ast.Stmt, ...], own: Scope) -> No
     body.scope = own.changed(
         names=names, places={**body.scope.places, **own.places}, turning=body.scope.turning
     )
+
+
+def _note_calls(emission: Emission) -> None:
+    """How the main body calls its instances: an entry makes all of them, and may not call them itself."""
+    calls = {(op.path, op.callee): op for op in walk(emission.builder.body) if op.callee and op.path}
+    for key, child in emission.children.items():
+        emission.children[key] = replace(child, call=calls.get((child.path, child.function)))
 
 
 def _declarations(body: Body, statements: tuple[ast.Stmt, ...]) -> dict[str, ast.ParamStmt]:
