@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, method, parameter, reduced, sizes
-from dlc.emit.statements import Assign, Store
+from dlc.emit.forms import alias, method, reduced, sizes
+from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
     Call,
     Expr,
     Keyword,
     Num,
-    Path,
     Ref,
     Seq,
     Text,
@@ -30,16 +29,10 @@ from dlc.ir.loops import Loop as LoopOp
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
-from dlc_torch import neural, rows, shapes
+from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 
 # --- structure ----------------------------------------------------------------------------------------------
-
-
-def param(d: TorchDrafter, op: Op) -> Expr:
-    """Read where it is used; a buffer that is updated is read where the spec reads it."""
-    path = op.text("path")
-    return Path(path, tensor=True) if path in d.updated else parameter(d, op)
 
 
 def const(d: TorchDrafter, op: Op) -> Expr:
@@ -47,15 +40,6 @@ def const(d: TorchDrafter, op: Op) -> Expr:
     dtype = d.dtype_of(op.out.name)
     natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
     return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)
-
-
-def update(d: TorchDrafter, op: Op) -> Expr:
-    source = d.producers.get(op.inputs[0])
-    value = d.tensor(op.inputs[0])
-    if source is None or source.op != "stop_gradient":
-        value = method(value, "detach")
-    d.body.append(Store(Path(op.text("path"), tensor=True), value))
-    return DONE
 
 
 def require(d: TorchDrafter, op: Op) -> Expr:
@@ -392,9 +376,9 @@ SAY: Mapping[str, Say] = {
     **shapes.SAY,
     **neural.SAY,
     **dict.fromkeys(REDUCTIONS, reduction),
-    "param": param,
+    "param": buffers.read,
     "const": const,
-    "update": update,
+    "update": buffers.update,
     "require": require,
     LOOP: loop,
     "add": add,

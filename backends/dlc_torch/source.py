@@ -49,9 +49,11 @@ from dlc_torch.structure import Init, Node, is_attribute, method_name
 
 
 class Statements(Writer):
-    """Tensors are made where the inputs are; buffers are set where they are registered."""
+    """Tensors are made where the inputs are; what a method returns has names."""
 
     results: Results | None = None
+    stored: tuple[int, int] = (-1, 0)
+    """The end of the last block that changes buffers, and how far in it stands."""
     whole: Sequence[Expr] = ()
     """All that the method returns where every result is there."""
 
@@ -70,12 +72,13 @@ class Statements(Writer):
         return super().text(transform(expr, _compared))
 
     def store(self, path: Expr, value: Expr) -> None:
-        if isinstance(path, Call):  # self.get_buffer("a.b.mean")
-            where = text(path.args[0])[1:-1].rpartition(".")
-            owner = f'self.get_submodule("{where[0]}")' if where[0] else "self"
-            self.line(f'{owner}.register_buffer("{where[2]}", {self.text(value)})')
-        else:
-            super().store(path, value)
+        """Buffers are changed in place, those one after another in one block."""
+        if self.stored != (len(self.lines), self.indent):
+            self.line("with torch.no_grad():")
+        self.indent += 1
+        self.line(self.text(value))
+        self.indent -= 1
+        self.stored = len(self.lines), self.indent
 
 
 def _compared(node: Expr) -> Expr:

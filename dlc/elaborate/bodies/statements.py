@@ -18,7 +18,7 @@ from dlc.elaborate.calls.initial import initial_function
 from dlc.elaborate.names import conditions, paths
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import truth
-from dlc.elaborate.names.origins import remember
+from dlc.elaborate.names.origins import decided, remember
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, InitRule
@@ -484,7 +484,9 @@ def _update(body: Body, node: ast.Update) -> None:
         body.report.fail(
             problems.UPDATE_TARGET, node.target.span, name=name, help=f"declare it: `buffer {name}: … = …`"
         )
-    if not body.context.asked_training():
+    training = body.context.asked_training()
+    decided(body, ast.Name("training", span=node.span), training)
+    if not training:
         evaluate_quietly(body, node.value)
         return
     name = node.target.id
