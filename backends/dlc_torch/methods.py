@@ -8,6 +8,7 @@ from dlc import ops
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
 from dlc.emit.forms import alias, method, reduced, sizes
+from dlc.emit.names import unique
 from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
@@ -339,7 +340,7 @@ def _mask(d: TorchDrafter, op: Op, given: Mapping[str, str], seen: Expr | None) 
     hiding = [d.tensor(given["mask"])] if "mask" in given else []
     if seen is not None:
         q, k = (d.types[given[name]] for name in ("q", "k"))
-        own = Value(f"{op.out.name}_mask", TensorType("bool", (q.axes[-2], k.axes[-2])))
+        own = Value(unique("causal", {*d.types, *d.better}), TensorType("bool", (q.axes[-2], k.axes[-2])))
         d.body.append(Assign((d.target(own),), seen))
         d.better[own.name] = "mask"
         hiding.append(Ref(own.name))

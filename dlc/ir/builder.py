@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, with_axis, without_axis
@@ -38,6 +39,16 @@ class Builder:
             return self.fresh(hint)
         self._used.setdefault(name, 1)
         return name
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is appended meanwhile is not kept, neither operations nor their names."""
+        body, used = self.body, dict(self._used)
+        self.body = []
+        try:
+            yield
+        finally:
+            self.body, self._used = body, used
 
     def append(self, op: Op) -> None:
         self.body.append(op)

@@ -278,21 +278,19 @@ def _declare(body: Body, statements: tuple[ast.Stmt, ...]) -> None:
 def declare_only(body: Body, statements: tuple[ast.Stmt, ...], own: Scope) -> None:
     """Run a main body for what an entry sees of it: parameters, buffers, bound instances, static values. `own` is what the entry
     itself has."""
-    emission, saved = body.emission, body.emission.builder.body
-    emission.builder.body = []
-    with body.report.findings.silenced():
+    emission = body.emission
+    with body.report.findings.silenced(), emission.builder.aside():
         for statement in statements:
             if not isinstance(statement, ast.Return) or not isinstance(statement.value, ast.Name):
                 run(body, statement)
             emission.returned, emission.has_returned = None, False
+        if body.context.session.traced:
+            _note_calls(emission)
     kept = {
         name: value
         for name, value in body.scope.names.items()
         if not isinstance(value, Tensor | GroupValue | Poison)
     }
-    if body.context.session.traced:
-        _note_calls(emission)
-    emission.builder.body = saved
     declared = {
         name: _read_again(body, statement) for name, statement in _declarations(body, statements).items()
     }

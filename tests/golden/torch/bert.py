@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,14 +38,18 @@ class SelfAttention(nn.Module):
         self.self = SelfAttentionSelf(d)
         self.output = SelfAttentionOutput(d)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
         q = self.self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.self.key(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = self.self.value(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        y = F.dropout(self.output.dense(y.flatten(2)), self.p, training=self.training)  # [B, T, d]
-        return self.output.LayerNorm(x + y)
+        if mask is not None:
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            attention = F.scaled_dot_product_attention(q, k, v)
+        attention = attention.transpose(1, 2).flatten(2)  # [B, T, d]
+        x = x + F.dropout(self.output.dense(attention), self.p, training=self.training)
+        return self.output.LayerNorm(x)
 
 
 class LayerIntermediate(nn.Module):
@@ -71,7 +77,7 @@ class Layer(nn.Module):
         self.intermediate = LayerIntermediate(d, ff)
         self.output = LayerOutput(d, ff)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
         x = self.attention(x, mask)
         y = F.gelu(self.intermediate.dense(x))  # [B, T, ff]
@@ -106,6 +112,11 @@ class BERTPooler(nn.Module):
         self.dense = nn.Linear(d, d)
 
 
+class BERTOutput(NamedTuple):
+    last_hidden_state: Tensor
+    pooler_output: Tensor
+
+
 class BERT(nn.Module):
     """A vector per token, and one for the whole text, read off its first token ([CLS]).
     `token_type_ids` tells the first sentence (0) from the second (1); `attention_mask` is 1
@@ -134,7 +145,7 @@ class BERT(nn.Module):
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor | None, attention_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> BERTOutput:
         # input_ids: i64[B, T], token_type_ids: i64[B, T], attention_mask: i64[B, T]
         # -> last_hidden_state: [B, T, d], pooler_output: [B, d]
         B, T = input_ids.shape
@@ -150,7 +161,11 @@ class BERT(nn.Module):
         for layer in self.encoder.layer:
             x = layer(x, mask)
         pooled = torch.tanh(self.pooler.dense(x[:, 0]))  # [B, d]
-        return x, pooled
+        return BERTOutput(x, pooled)
+
+    def word_scores(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, vocab]
+        """How well each word of the vocabulary fits each vector."""
+        return x @ self.embeddings.word_embeddings.weight.T
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""

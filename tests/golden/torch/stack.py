@@ -1,4 +1,5 @@
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,11 @@ class StackForward(nn.Module):
         self.register_buffer("seen", torch.zeros(d))
 
 
+class StackOutput(NamedTuple):
+    self: Tensor
+    type_: Tensor
+
+
 class Stack(nn.Module):
     def __init__(
         self, layers: int = 4, d: int = 32, heads: int = 2, vocab: int = 50, class_: int = 3
@@ -70,7 +76,7 @@ class Stack(nn.Module):
         self.ln = nn.ModuleList(nn.LayerNorm(d) for _ in range(3))
         self.init_weights()
 
-    def forward(self, tokens: Tensor, lambda_: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, lambda_: Tensor) -> StackOutput:
         # tokens: i64[B, T], lambda_: [B, T, d] -> self: [B, T, d], type: [B, d]
         T = tokens.shape[1]
         if T > 100:
@@ -87,7 +93,7 @@ class Stack(nn.Module):
         x = x * vars(self)["_parameters"]["type"] + lambda_
         x = x + vars(self)["_modules"]["forward"].get_buffer("seen")
         nn_ = x.mean(dim=1)  # [B, d]
-        return x, nn_
+        return StackOutput(x, nn_)
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""

@@ -10,7 +10,11 @@ class MovingMean(nn.Module):
         self.register_buffer("average", torch.zeros(d))
 
     def forward(self, x: Tensor) -> Tensor:  # [B, d] -> [B, d]
-        return x - self.average
+        average = self.average.clone()  # [d]
+        if self.training:
+            with torch.no_grad():
+                self.average.lerp_(x.mean(dim=0), 0.1)
+        return x - average
 
 
 class Tracked(nn.Module):
