@@ -10,12 +10,13 @@ by itself.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterable, Sequence
 
 from dlc.emit.body import Body, Lines
 from dlc.emit.layout import layout
-from dlc.emit.names import camel, identifier
+from dlc.emit.names import camel
 from dlc.emit.statements import If, Stmt
 from dlc.emit.tree import Expr, Ref
 from dlc.ir.nodes import Function
@@ -25,9 +26,11 @@ _NUMBERED = re.compile(r"output(_\d+)?")
 
 
 def field_name(output: str) -> str:
-    """An output's name as a field: those of a NamedTuple begin with a letter."""
-    name = identifier(output.lstrip("_") or "output", "output")
-    return f"{name}_" if name in ("count", "index") else name  # methods of tuples
+    """An output's name as a field: those of a NamedTuple begin with a letter, and are neither words of Python nor methods of
+    tuples."""
+    name = re.sub(r"\W+", "_", output).strip("_") or "output"
+    name = name if name[0].isalpha() else f"output_{name}"
+    return f"{name}_" if keyword.iskeyword(name) or name in ("count", "index") else name
 
 
 def has_fields(function: Function) -> bool:
