@@ -60,16 +60,19 @@ class Class:
         """All that is said in the class, in a fixed order."""
         for init in self.inits:
             yield init.expr
-            if init.when is not None:
-                yield init.when
+            yield from (each for each in (init.when, init.over) if each is not None)
         yield from self.layers or ()
         for draft in self.drafts:
             yield from draft.expressions()
 
     def rewritten(self, change: Callable[[Expr], Expr]) -> None:
         """Change every expression."""
+
+        def changed(expr: Expr | None) -> Expr | None:
+            return None if expr is None else change(expr)
+
         self.inits = [
-            replace(init, expr=change(init.expr), when=None if init.when is None else change(init.when))
+            replace(init, expr=change(init.expr), when=changed(init.when), over=changed(init.over))
             for init in self.inits
         ]
         self.layers = None if self.layers is None else tuple(map(change, self.layers))

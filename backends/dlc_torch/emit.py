@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit.body import Lines
+from dlc.emit.layout import layout
 from dlc.emit.python import comment
 from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
+from dlc.emit.tree import text
 from dlc.ir.nodes import Program
 from dlc.records import dataclass
 from dlc_torch import rows
@@ -17,9 +19,10 @@ from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
+from dlc_torch.reach import reach
 from dlc_torch.results import field_name
 from dlc_torch.source import Source
-from dlc_torch.structure import method_name
+from dlc_torch.structure import Node, method_name
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -72,7 +75,10 @@ class Written:
         weights = settle(grouping, weights)
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
         source.init_weights = weights if weights.rules else None
-        source.final = _precision(program, options.precision)
+        root = grouping.roots.get(whole.entry, Node())
+        source.final = _precision(
+            program, options.precision, lambda path: text(reach(root, path, True, grouping.roots))
+        )
         return Written(grouping, _file(options, [source.write(each) for each in classes]))
 
 
@@ -108,18 +114,14 @@ def _imports(body: str) -> Lines:
 # --- precision ------------------------------------------------------------------------------
 
 
-def _precision(program: Program, precision: str) -> Lines:
-    """The end of the model's constructor where it does not compute in f32."""
+def _precision(program: Program, precision: str, reached: Callable[[str], str]) -> Lines:
+    """The end of the model's constructor where it does not compute in f32; `reached` says how it reads a tensor."""
     floats = [each for each in program.parameters if each.type.is_float]
     if precision == "f32" or not floats:
         return []
-    lines = [f"self.to({rows.DTYPES[precision]})"]
     kept = [each for each in floats if each.type.dtype not in ("float", precision)]
-    for each in kept:
-        owner, _, name = each.path.rpartition(".")
-        where = f'self.get_submodule("{owner}")' if owner else "self"
-        table = "_parameters" if each.kind == "param" else "_buffers"
-        lines.append(
-            f'{where}.{table}["{name}"].data = {where}.{table}["{name}"].to({rows.DTYPES[each.type.dtype]})'
-        )
-    return lines
+    restored = (
+        f"{reached(each.path)}.data = {reached(each.path)}.data.to({rows.DTYPES[each.type.dtype]})"
+        for each in kept
+    )
+    return [f"self.to({rows.DTYPES[precision]})", *(line for each in restored for line in layout(each, 0))]

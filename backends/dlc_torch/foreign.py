@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from dlc.emit.tree import Expr, Word, text
+from dlc.emit.tree import Expr, Num, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
-from dlc.records import dataclass, field
+from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, find, is_attribute, registered, tree
+from dlc_torch.structure import Builder, Init, Node, find, is_attribute, over, registered, tree
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,10 @@ class Divided:
     def of(children: Sequence[Child], params: Sequence[Param]) -> Divided:
         found = Divided()
         for child in children:
-            others = (other for other in children if other is not child)
-            place = found.inside if _is_inside(child.path, others) else found.children
-            place.append(child)
+            others = [other for other in children if other is not child]
+            turns = [other for other in others if child.count and _turns(other) == _turns(child)]
+            inside = _is_inside(child.path, others) or any(_starts(child.path, each.path) for each in turns)
+            (found.inside if inside else found.children).append(child)
         for param in params:
             (found.tensors if _is_inside(param.name, children) else found.params).append(param)
         return found
@@ -47,10 +48,22 @@ def _is_inside(path: str, others: Sequence[Child] | Iterator[Child]) -> bool:
 def _lies_in(path: str, other: Child) -> bool:
     """Whether a path lies in the instance of `other`, which is known before a loop's turn is."""
     if not has_index(other.path):
-        return path.startswith(f"{other.path}.")
+        return _starts(path, other.path)
     pattern = r"(\d+)".join(map(re.escape, split(other.path)))
     match = re.match(rf"{pattern}\.", path)
     return match is not None and match[0][:-1] in set(other.paths())
+
+
+def _starts(path: str, prefix: str) -> bool:
+    return path.startswith(f"{prefix}.")
+
+
+def _range(count: int, start: int, step: int) -> Expr:
+    return over(Num(count, "count"), start, step)
+
+
+def _turns(child: Child) -> tuple[int, int, int]:
+    return child.count, child.start, child.step
 
 
 @dataclass
@@ -75,7 +88,10 @@ class Placing:
         for key, node in parts.items.items():
             below = find(inside, [node.label])
             if below is not None and node.is_container:
-                yield from self._below(follow(base, place, [node.label], self.roots), below, node)
+                there = self._below(follow(base, place, [node.label], self.roots), below, node)
+                yield from (
+                    (replace(each, over=_range(*node.turns)) for each in there) if node.turns else there
+                )
                 continue
             alone = Node(items={key: node})
             self.hold(alone)

@@ -425,6 +425,9 @@ def _is_optional(group: Sequence[Init]) -> bool:
 
 def _made_part(init: Init, indent: int) -> Lines:
     """A statement of the constructor."""
+    if init.over is not None:
+        head = layout(f"for i in {text(_plain(init.over))}:", indent)
+        return [*head, *_made_part(replace(init, over=None), indent + 1)]
     expr = _plain(_made(init.expr))
     target = init.label if init.local else f"self.{init.label}"
     return layout(f"{target} = {text(expr)}" if init.label else text(expr), indent)

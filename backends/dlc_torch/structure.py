@@ -240,6 +240,8 @@ class Init:
     local: bool = False
     when: Expr | None = None
     """The condition under which there is such a part; else the attribute is None."""
+    over: Expr | None = None
+    """What `i` runs over, where the statement is done in every turn of a loop."""
 
 
 @dataclass

@@ -651,6 +651,8 @@ def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any,
             found.append(left[key])
             continue
         each, own = (left[key], condition) if key in left else (right[key], negated(condition))
+        if own.holds("input"):  # which parts there are is settled before any input is
+            raise Apart
         when = own if each.when is None else Term("and", (own, each.when))
         found.append(replace(each, when=when))
     return tuple(found)

@@ -104,6 +104,16 @@ def test_other_arguments(model: Model, network: torch.nn.Module) -> None:
             agree(filled(type(network)(**settings), other), other)
 
 
+def test_a_part_for_an_optional_input() -> None:
+    """It is there where the model has the input."""
+    model = MODELS["Optional"].with_inputs("y")
+    scope: dict[str, Any] = {}
+    (text,) = model.emit("torch").files.values()
+    assert isinstance(text, str)
+    exec(text, scope)
+    agree(filled(scope["Optional"](), model), model)
+
+
 LOOKED_UP = (
     "get_submodule",
     "get_parameter",
