@@ -55,7 +55,7 @@ class StackForward(nn.Module):
 
 class StackOutput(NamedTuple):
     self: Tensor
-    type_: Tensor
+    type: Tensor
 
 
 class Stack(nn.Module):

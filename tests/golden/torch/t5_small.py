@@ -35,15 +35,9 @@ class Attention(nn.Module):
                     q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
                 )
             elif self.causal:
-                attention_2_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(
-                    S - T
-                )  # bool[T, S]
+                causal = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
                 attention = F.scaled_dot_product_attention(
-                    q,
-                    k,
-                    v,
-                    attn_mask=bias.masked_fill(~attention_2_mask, float("-inf")),
-                    scale=1.0,
+                    q, k, v, attn_mask=bias.masked_fill(~causal, float("-inf")), scale=1.0
                 )
             else:
                 attention = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)

@@ -58,8 +58,8 @@ class Attention(nn.Module):
         if mask is not None:
             attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         else:
-            attention_2_mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
-            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_2_mask)
+            causal = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)  # bool[T, S]
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=causal)
         return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 
