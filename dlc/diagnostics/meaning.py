@@ -174,6 +174,36 @@ HIDES_CALLABLE = Problem(
     wrong="model M()(x: [B, 4]) -> [B, 4] {\n    fc = linear(4)\n    return x @ fc.weight.T\n}\n",
     right="model M()(x: [B, 4]) -> [B, 4] {\n    fc = linear(4)\n    y = fc(x)\n    return y @ fc.weight.T\n}\n",
 )
+SCAN_AXIS = Problem(
+    "E0122",
+    "a scan over something that it can't go along",
+    "{message}",
+    "A scan reads its sequences along one axis: axis 1, or the one that its header says, `along T` by the name that is written "
+    "in the first sequence's type, `along axis 0` by number. Sequences that are read together have one length.",
+    wrong="model M()(x: [B, T, 4]) -> [B, 4] {\n    scan xt in x along S with h = zeros([B, 4]) {\n        h = h + xt\n    }\n"
+    "    return h\n}\n",
+    right="model M()(x: [B, T, 4]) -> [B, 4] {\n    scan xt in x along T with h = zeros([B, 4]) {\n        h = h + xt\n    }\n"
+    "    return h\n}\n",
+)
+SCAN_CARRY = Problem(
+    "E0123",
+    "a scan that changes what it does not carry, or how",
+    "{message}",
+    "A turn gives to the next what the header carries (`with h = …`), and nothing else of what is known outside may be assigned. "
+    "What is carried keeps its structure, shape and dtype.",
+    wrong="model M()(x: [B, T, 4]) -> [B, 4] {\n    h = zeros([B, 4])\n    scan xt in x {\n        h = h + xt\n    }\n    return h\n}\n",
+    right="model M()(x: [B, T, 4]) -> [B, 4] {\n    scan xt in x with h = zeros([B, 4]) {\n        h = h + xt\n    }\n    return h\n}\n",
+)
+SCAN_YIELD = Problem(
+    "E0124",
+    "a `yield` that can't be stacked",
+    "{message}",
+    "A turn hands out tensors, each name once. They are stacked along the axis that the scan reads.",
+    wrong="model M()(x: [B, T, 4]) -> [B, T, 4] {\n    scan xt in x with h = zeros([B, 4]) {\n        h = h + xt\n"
+    "        yield hs = h\n        yield hs = xt\n    }\n    return hs\n}\n",
+    right="model M()(x: [B, T, 4]) -> [B, T, 4] {\n    scan xt in x with h = zeros([B, 4]) {\n        h = h + xt\n"
+    "        yield hs = h\n    }\n    return hs\n}\n",
+)
 
 # --- E02xx: static values --------------------------------------------------------------------------------------
 

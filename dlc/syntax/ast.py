@@ -414,11 +414,19 @@ class ScanSource(Node):
 
 
 @node
+class Along(Node):
+    """The axis that a scan reads: `along T` by its name, `along axis 1` `by_number`."""
+
+    axis: Expr
+    by_number: bool = False
+
+
+@node
 class Scan(Stmt):
-    """`scan xt in x along T backwards with h = … { … }`. `along` is None for `range`."""
+    """`scan xt in x along T backwards with h = … { … }`. `along` is None where the header does not say it."""
 
     source: ScanSource
-    along: Expr | None
+    along: Along | None
     backwards: bool
     carried: tuple[Assign, ...]
     body: tuple[Stmt, ...]

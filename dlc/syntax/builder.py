@@ -137,12 +137,18 @@ class TreeBuilder(ExpressionBuilder):
     def on_carried(self, span: Span, *carried: ast.Assign) -> tuple[ast.Assign, ...]:
         return carried
 
+    def on_along(self, span: Span, axis: ast.Expr) -> ast.Along:
+        return ast.Along(axis, span=span)
+
+    def on_along_axis(self, span: Span, axis: ast.Expr) -> ast.Along:
+        return ast.Along(axis, True, span=span)
+
     def on_scan(
         self,
         span: Span,
         target: ast.Expr | ast.Target,
         sequences: tuple[ast.Expr, ...],
-        along: ast.Expr | None,
+        along: ast.Along | None,
         backwards: Token | None,
         carried: tuple[ast.Assign, ...],
         body: tuple[ast.Stmt, ...],

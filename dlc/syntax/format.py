@@ -436,7 +436,10 @@ class _Writer:
             ast.TupleTarget(stmt.source.targets) if len(stmt.source.targets) > 1 else stmt.source.targets[0]
         )
         sequences = ", ".join(self.flat(each, CONDITION) for each in stmt.source.sequences)
-        along = f" along {self.flat(stmt.along, CONDITION)}" if stmt.along else ""
+        along = ""
+        if stmt.along is not None:
+            by_number = "axis " if stmt.along.by_number else ""
+            along = f" along {by_number}{self.flat(stmt.along.axis, CONDITION)}"
         backwards = " backwards" if stmt.backwards else ""
         head = f"{' ' * indent}scan {self.expressions.target(target)} in {sequences}{along}{backwards}"
         return self._braces(

@@ -139,6 +139,8 @@ class _Layout:
         kind = token.kind
         if kind == "NAME":
             self._name(token, after is not None and after.kind in NAMING, item)
+            if self._is_axis(token, after):
+                token.kind = token.text
         elif kind in CLOSERS:
             self._open(token)
         elif kind in (")", "]", "}"):
@@ -189,6 +191,13 @@ class _Layout:
         elif frame.bracket == "{":
             self._word_in_block(token, frame, naming)
         self._emit(token)
+
+    def _is_axis(self, token: Token, after: Token | None) -> bool:
+        """Whether `axis` begins a number of an axis: `along axis 1`, and not `along axis {`, a size of that name."""
+        if token.text != "axis" or len(self.result) < 2 or self.result[-2].kind != "along":
+            return False
+        name = after is not None and after.kind == "NAME" and after.text not in CLAUSES["scan"]
+        return name or (after is not None and after.kind in ("INT", "-", "("))
 
     def _word_at_top(self, token: Token, frame: _Frame, item: bool) -> None:
         if not item and self._is_clause(token, frame):

@@ -28,15 +28,10 @@ def training(body: str = "", source: str = "synthetic(batch=8)") -> str:
     return TRAIN.format(body=body, source=source)
 
 
-SCAN = "scan xt in x along T with h = zeros([B, d]) {\n    h = xt + h\n    yield y = h\n}"
 REFUSED = {
-    "scan": (wrapped(SCAN), "E0116"),
     "mixture": (wrapped("return mixture(x)"), "E0116"),
-    "rnn": (wrapped("return x |> rnn(d)"), "E0116"),
-    "lstm_cell": (wrapped("return x |> lstm_cell(d)"), "E0116"),
     "spectral_norm": (wrapped("return spectral_norm(x)"), "E0116"),
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
-    "selective_scan": (wrapped("return selective_scan(x)"), "E0116"),
     "categorical": (wrapped("return categorical(x)"), "E0116"),
     "gradient": (wrapped("return gradient(x, x)"), "E0116"),
     "step": (training("step s updates net with adam() {\n minimize mean(net(image))\n}"), "E0715"),

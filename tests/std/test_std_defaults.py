@@ -106,6 +106,8 @@ TWINS: dict[str, Twin] = {
     ),
     "group_norm": Twin(nn.GroupNorm, (2, 4), "(2)", ("f32[2, 4, 3, 3]",), {"groups": "num_groups"}),
     "instance_norm": Twin(nn.InstanceNorm2d, (4,), inputs=("f32[2, 4, 3, 3]",)),
+    "rnn_cell": Twin(nn.RNNCell, (4, 5), "(5)", ("f32[3, 4]", "f32[3, 5]")),
+    "gru_cell": Twin(nn.GRUCell, (4, 5), "(5)", ("f32[3, 4]", "f32[3, 5]")),
     "normalize": Twin(F.normalize, (2.0, -1), names=AXIS, differs={"axis": FEATURES}),
 }  # fmt: skip
 
@@ -123,6 +125,9 @@ WITHOUT: dict[str, str] = {
     **dict.fromkeys(
         ["clamp", "square", "lerp", "mean", "logsumexp", "norm", "one_hot", "outer", "tril", "triu"], FUNCTION
     ),
+    "linear_scan": NOT_IN_TORCH,
+    "selective_scan": NOT_IN_TORCH,
+    **dict.fromkeys(["rnn", "gru", "lstm", "lstm_cell"], "several results: test_std_recurrent.py"),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),
 }
 

@@ -341,10 +341,24 @@ WEIGHT = ast.InitSelector("linear", "weight", None)
         ),
         ('require a, "b"', ast.Require(A, text_of("b"))),
         (
+            "scan a in x along axis -1 { }",
+            ast.Scan(
+                ast.ScanSource((ast.NameTarget("a"),), (X,)),
+                ast.Along(ast.Unary("-", ast.Int(1)), by_number=True),
+                False,
+                (),
+                (),
+            ),
+        ),
+        (
+            "scan a in x along axis { }",
+            ast.Scan(ast.ScanSource((ast.NameTarget("a"),), (X,)), ast.Along(Name("axis")), False, (), ()),
+        ),
+        (
             "scan a in x along T with h = b { yield c = h }",
             ast.Scan(
                 ast.ScanSource((ast.NameTarget("a"),), (X,)),
-                Name("T"),
+                ast.Along(Name("T")),
                 False,
                 (ast.Assign(ast.NameTarget("h"), B),),
                 (ast.Yield(ast.NameTarget("c"), Name("h")),),
@@ -353,7 +367,11 @@ WEIGHT = ast.InitSelector("linear", "weight", None)
         (
             "scan a, b in x, c along T backwards { }",
             ast.Scan(
-                ast.ScanSource((ast.NameTarget("a"), ast.NameTarget("b")), (X, C)), Name("T"), True, (), ()
+                ast.ScanSource((ast.NameTarget("a"), ast.NameTarget("b")), (X, C)),
+                ast.Along(Name("T")),
+                True,
+                (),
+                (),
             ),
         ),
         (

@@ -7,30 +7,30 @@ from typing import Any, NoReturn
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.handles import reaches
-from dlc.elaborate.base.spelling import axes_text, text
+from dlc.elaborate.base.spelling import text
 from dlc.elaborate.base.trees import assigned, declared, mentioned
-from dlc.elaborate.base.values import POISON, GroupValue, Instance, Poison, Tensor, show, type_name
-from dlc.elaborate.bodies import loops
+from dlc.elaborate.base.values import POISON, GroupValue, Poison, Tensor, show, type_name
+from dlc.elaborate.bodies import loops, scans
+from dlc.elaborate.bodies.bindings import bind
 from dlc.elaborate.bodies.expressions import evaluate
 from dlc.elaborate.bodies.salvage import salvage
 from dlc.elaborate.calls.initial import initial_function
 from dlc.elaborate.names import conditions, paths
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import truth
-from dlc.elaborate.names.origins import decided, remember
+from dlc.elaborate.names.origins import decided
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, InitRule
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.scope import Scope
-from dlc.elaborate.tensors.failures import described, source, spelled
+from dlc.elaborate.tensors.failures import source, spelled
 from dlc.elaborate.tensors.operators import TENSOR_OPS, cast, emit, lift
 from dlc.elaborate.types.written import declared_dtype, written_type
 from dlc.ir.nodes import Op, Param, Value, walk
 from dlc.records import replace
 from dlc.syntax import ast
-from dlc.types.axes import AxisError, Binding, evaluate_axis, unbound_names
+from dlc.types.axes import AxisError, evaluate_axis, unbound_names
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
@@ -108,131 +108,6 @@ def _changed_in_place(statement: ast.Stmt) -> set[str]:
 def _assign(body: Body, node: ast.Assign) -> None:
     value = evaluate(body, node.value)
     bind(body, node.target, value, node.value.stage if isinstance(node.value, ast.Pipe) else node.value)
-
-
-def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
-    """Bind a target's names to a value, taking tuples and tensors' first axes apart."""
-    match target:
-        case ast.NameTarget(id, written):
-            if written is not None:
-                value = _check_binding(body, target, value)
-            if isinstance(value, Instance) and value.path is None and value.label is None and not value.name:
-                value.name = id
-                value.owner, value.loops = body, tuple(body.scope.loops)
-            elif isinstance(value, Instance) and not value.name:
-                value.name = id
-            if id != "_":
-                body.bind(id, name_value(body, id, value), target)
-                remember(body, id, node, value)
-        case ast.TupleTarget(items):
-            for item, part in zip(items, _parts(body, value, len(items), node), strict=True):
-                bind(body, item, part, node)
-
-
-def name_value(body: Body, name: str, value: Any) -> Any:
-    """Let a value that was just made carry the name that it is bound to, for the sake of those who read the IR."""
-    named = body.emission.named
-    if (
-        not isinstance(value, Tensor)
-        or value.name in named
-        or any(reaches(each, value) for each in body.scope.names.values())
-    ):
-        return value
-    ops = body.emission.builder.body
-    for i in range(len(ops) - 1, max(len(ops) - 24, -1), -1):
-        op = ops[i]
-        for k, out in enumerate(op.outputs):
-            if out.name == value.name:
-                made = Value(body.emission.builder.fresh(name), out.type)
-                named.add(made.name)
-                ops[i] = replace(op, outputs=(*op.outputs[:k], made, *op.outputs[k + 1 :]))
-                return replace(value, value=made)
-        if value.name in op.inputs or op.region is not None:
-            break
-    return value
-
-
-def _parts(body: Body, value: Any, count: int, node: ast.Node) -> list[Any]:
-    if isinstance(value, GroupValue):
-        value = tuple(member for _, member in value.members)
-    if isinstance(value, tuple | list):
-        if len(value) != count:
-            what = f"{len(value)} values"
-            body.report.fail(problems.UNPACK, node.span, found=what, count=count)
-        return list(value)
-    if not isinstance(value, Tensor) or value.type.rank == 0:
-        body.report.fail(problems.UNPACK, node.span, found=type_name(value), count=count)
-    first = value.type.axes[0]
-    if body.emission.facts.prove_eq(first, Dim.of(count)) is not True:
-        body.report.fail(
-            problems.UNPACK,
-            node.span,
-            found=f"a tensor {value.type}",
-            count=count,
-            help=_unpack_help(value, node),
-        )
-    return [_row(body, node, value, i) for i in range(count)]
-
-
-def _unpack_help(value: Tensor, node: ast.Node) -> str:
-    help = "a tensor unpacks along its first axis; use `chunk` or `split` for another"
-    if value.type.axes[0].constant is not None:
-        help = f"a tensor unpacks along its first axis, and that is {value.type.axes[0]}"
-    made = isinstance(node, ast.Call) and value.made_at == node.span and value.made_by
-    return f"`{value.made_by}` gives one tensor; {help}" if made else help
-
-
-def _row(body: Body, node: ast.Node, value: Tensor, index: int) -> Tensor:
-    axes = value.type.axes
-    zeros = tuple(Dim.of(0) for _ in axes)
-    start = (Dim.of(index), *zeros[1:])
-    stop = (Dim.of(index + 1), *axes[1:])
-    row = emit(body, node, "slice", value, start=start, stop=stop, step=(1,) * len(axes))
-    return emit(body, node, "reshape", row, shape=axes[1:])
-
-
-def _check_binding(body: Body, target: ast.NameTarget, value: Any) -> Any:
-    written = written_type(body.report, body.context.unit, target.type, target.span)
-    if written is None or written.group is not None:
-        return value
-    expected = f"{written.dtype or ''}[{axes_text(written.axes)}]"
-    if not isinstance(value, Tensor):
-        body.report.fail(
-            problems.BINDING_TYPE,
-            target.span,
-            name=target.id,
-            expected=expected,
-            reason=f"it is {type_name(value)}",
-        )
-    wanted = declared_dtype(written, body.context.float_dtype)
-    if (
-        written.dtype is not None
-        and wanted != value.type.dtype
-        and not (wanted == "float" and value.type.is_float)
-    ):
-        reason = f"it is {value.type}"
-        body.report.fail(problems.BINDING_TYPE, target.span, name=target.id, expected=expected, reason=reason)
-    if written.dtype == "float" and value.type.is_float:
-        value = cast(body, target, value, wanted)
-    body.scope = body.scope.without_sizes_of(target.span)
-    binding = Binding(lambda name: size_of(body, name), body.emission.facts)
-    try:
-        binding.match(written.axes, value.type.axes)
-    except AxisError as error:
-        notes = [described(body.context, value)]
-        place = error.node.span if error.node is not None and error.node.span.line else target.span
-        body.report.fail(
-            problems.BINDING_TYPE,
-            place,
-            name=target.id,
-            expected=expected,
-            reason=error.message,
-            notes=notes,
-            help=error.help,
-        )
-    body.note_types([target.type])
-    body.scope = body.scope.with_sizes_of(target.span, binding.dims)
-    return value
 
 
 def _expression(body: Body, node: ast.ExprStmt) -> None:
@@ -545,13 +420,6 @@ def _entry(body: Body, node: ast.Entry) -> None:
     """Entries are elaborated when they are called or compiled."""
 
 
-def _not_yet(what: str) -> Callable[[Body, ast.Stmt], None]:
-    def fail(body: Body, node: ast.Stmt) -> None:
-        body.report.fail(problems.NOT_YET, node.span, what=what)
-
-    return fail
-
-
 _RUNNERS: dict[type[ast.Stmt], Callable[[Body, Any], None]] = {
     ast.Assign: _assign,
     ast.ExprStmt: _expression,
@@ -563,7 +431,8 @@ _RUNNERS: dict[type[ast.Stmt], Callable[[Body, Any], None]] = {
     ast.InitRule: _init_rule,
     ast.Require: _require,
     ast.Entry: _entry,
-    ast.Scan: _not_yet("a `scan`"),
+    ast.Scan: scans.run_scan,
+    ast.Yield: scans.run_yield,
 }
 
 __all__ = ["Silent", "assigned", "bind", "declare_only", "run", "run_body"]

@@ -198,6 +198,7 @@ def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
         scope.sizes_of,
         scope.hidden,
         origins,
+        scope.written,
     )
 
 

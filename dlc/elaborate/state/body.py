@@ -204,7 +204,8 @@ class Body:
             if name in values:
                 self.context.session.project.knowledge.bound(place, name, values[name], self.report.place)
         note_reads(self.context.session.project.knowledge, (each.default for each in fields), places)
-        self.scope = self.scope.bind_all(values, places)
+        written = {each.name: each.type for each in fields if each.name and each.type is not None}
+        self.scope = self.scope.bind_all(values, places, written)
 
     def note_types(self, types: Iterable[ast.TypeExpr | None]) -> None:
         """Note the names in the axes of types that stand at this place of the body."""

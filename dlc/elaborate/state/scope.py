@@ -34,9 +34,21 @@ class Scope:
 
     `static` are the header's static parameters, as they were given; `turning` names that hold a loop's variable, also behind the
     loop; `places` where names were bound, in files of the user; `sizes_of` the sizes that the type of a binding named, by the
-    binding; `origins` what names of static values stand for, as terms (where they are traced); `hidden` names of the body around an initial value, which has none of its tensors."""
+    binding; `origins` what names of static values stand for, as terms (where they are traced); `hidden` names of the body around an initial value, which has none of its tensors;
+    `written` the types of tensors as the text has them, by the name that holds the tensor."""
 
-    __slots__ = ("dims", "hidden", "loops", "names", "origins", "places", "sizes_of", "static", "turning")
+    __slots__ = (
+        "dims",
+        "hidden",
+        "loops",
+        "names",
+        "origins",
+        "places",
+        "sizes_of",
+        "static",
+        "turning",
+        "written",
+    )
 
     def __init__(
         self,
@@ -49,6 +61,7 @@ class Scope:
         sizes_of: Mapping[Span, frozenset[str]] = _NOTHING,
         hidden: frozenset[str] = frozenset(),
         origins: Mapping[str, Any] = _NOTHING,
+        written: Mapping[str, ast.TypeExpr] = _NOTHING,
     ) -> None:
         self.names: Final = names
         self.dims: Final = dims
@@ -59,6 +72,7 @@ class Scope:
         self.sizes_of: Final = sizes_of
         self.hidden: Final = hidden
         self.origins: Final = origins
+        self.written: Final = written
 
     def changed(
         self,
@@ -69,6 +83,7 @@ class Scope:
         places: Mapping[str, Span] | None = None,
         sizes_of: Mapping[Span, frozenset[str]] | None = None,
         origins: Mapping[str, Any] | None = None,
+        written: Mapping[str, ast.TypeExpr] | None = None,
     ) -> Scope:
         """A scope that differs in what is given."""
         return Scope(
@@ -81,6 +96,7 @@ class Scope:
             self.sizes_of if sizes_of is None else sizes_of,
             self.hidden,
             self.origins if origins is None else origins,
+            self.written if written is None else written,
         )
 
     def bind(self, name: str, value: Any, place: Span | None = None, *, turns: bool = False) -> Scope:
@@ -99,11 +115,19 @@ class Scope:
             self.sizes_of,
             self.hidden,
             self.origins,
+            self.written if name not in self.written else _without(self.written, name),
         )
 
-    def bind_all(self, values: Mapping[str, Any], places: Mapping[str, Span] | None = None) -> Scope:
+    def bind_all(
+        self,
+        values: Mapping[str, Any],
+        places: Mapping[str, Span] | None = None,
+        written: Mapping[str, ast.TypeExpr] | None = None,
+    ) -> Scope:
         return self.changed(
-            names={**self.names, **values}, places={**self.places, **places} if places else self.places
+            names={**self.names, **values},
+            places={**self.places, **places} if places else self.places,
+            written={**self.written, **written} if written else self.written,
         )
 
     def without(self, *names: str) -> Scope:
@@ -136,9 +160,16 @@ class Scope:
         """With what further names stand for; None for one of which nothing is known."""
         return self.changed(origins={**self.origins, **origins})
 
+    def with_written(self, name: str, type: ast.TypeExpr) -> Scope:
+        return self.changed(written={**self.written, name: type})
+
     def inside(self, loop: LoopContext) -> Scope:
         return self.changed(loops=(*self.loops, loop))
 
     def outside(self) -> Scope:
         """Behind the innermost loop: its names stay."""
         return self.changed(loops=self.loops[:-1])
+
+
+def _without(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return {each: value for each, value in held.items() if each != name}
