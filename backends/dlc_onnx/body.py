@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,10 @@ class Body:
     node_names: Numbered = field(default_factory=Numbered)
     _shared: dict[Any, Ref] = field(default_factory=dict)
     _kept: set[str] = field(default_factory=set)
+
+    def nested(self) -> Body:
+        """A graph inside this one, which sees its values: names are unique in both."""
+        return replace(self, nodes=[], _shared=dict(self._shared), _kept=set(self._kept))
 
     # Values
 
@@ -98,6 +102,12 @@ class Body:
         results = [self.define(hint, dtype) for hint, dtype in outputs]
         self._append(function, self.node_names.fresh(name), list(inputs), results, {}, domain)
         return results
+
+    def append(
+        self, kind: str, inputs: Sequence[str], results: Sequence[str], attrs: Mapping[str, Any]
+    ) -> None:
+        """Append a node that holds graphs, whose results have names and dtypes already."""
+        self._append(kind, self.node_names.fresh(f"{self.scope}/{kind}"), inputs, results, attrs)
 
     @contextmanager
     def at(self, scope: str, place: str = "") -> Iterator[None]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Artifact, EmitOptions
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Op, Program
 from dlc.passes.lower import hoist_randomness, resolve_float, unroll
 from dlc.passes.randomness import Draw
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 def is_native(op: Op) -> bool:
     """Every composite of the library stays: as nodes of ONNX, or as a function of the model."""
+    if op.op == LOOP:
+        return Loop.of(op).shared
     return bool(op.callee) or known(op.op)
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.onnx`. Raises SpecError for an op that ONNX lacks."""
-    program, draws = hoist_randomness(unroll(resolve_float(program, options.precision)))
+    program, draws = hoist_randomness(
+        unroll(resolve_float(program, options.precision), lambda op: not op.attr("shared"))
+    )
     # A GPU computes in bf16 itself.
     wider = {k: v for k, v in rows.WIDER.items() if not (k == "bf16" and options.target == "cuda")}
     emission = Emission(program, wider, inline=not options.functions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dlc.ir.nodes import Function, Op, Value
 from dlc.ir.splice import Draws, Names, Splice, prefixed
@@ -26,6 +26,12 @@ class Frame:
     scope: str = ""
     values: dict[str, Ref] = field(default_factory=dict)
     wanted: dict[str, Ref] = field(default_factory=dict)
+
+    def inside(self, body: Sequence[Op], values: Mapping[str, Ref], types: Mapping[str, TensorType]) -> Frame:
+        """The body of a loop of this one."""
+        inner = replace(self, body=body, types={**self.types, **types}, values={**self.values, **values})
+        inner.wanted = {}
+        return inner
 
     def parameter(self, path: str) -> str:
         """A parameter's path as the writer's function knows it."""

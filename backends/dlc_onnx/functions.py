@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.loops import INDEX_TYPE, LOOP, Loop
+from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
 from dlc.types.facts import Facts
@@ -28,6 +29,7 @@ from dlc_onnx.body import Body
 from dlc_onnx.frames import Frame, inlined
 from dlc_onnx.naming import Numbered, function_names, within
 from dlc_onnx.saying import Say, Writer
+from dlc_onnx.scans import Scan, Turn, read_by
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
@@ -175,7 +177,7 @@ class FunctionWriter(Writer):
         for prefix, table in (("/require", self.requires), ("/update", self.updated)):
             with self.body.at(prefix):
                 table.update((key, self.body.one("Identity", value)) for key, value in list(table.items()))
-        read = {name for node in self.body.nodes for name in node.input}
+        read = set(read_by(self.body.nodes))
         self.params = {path: name for path, name in self.params.items() if name in read}
 
     def _write_body(self) -> None:
@@ -265,6 +267,51 @@ class FunctionWriter(Writer):
 
     # Structural ops
 
+    def _loop(self, op: Op) -> None:
+        """A `Scan`. What a turn checks is carried along, as one bool for each message."""
+        loop = Loop.of(op)
+        turn, checks = self._turn(op, loop)
+        states = [self.value(each.first) for each in loop.carried]
+        sources = [self.value(each.source) for each in loop.sequences]
+        hints = [self.frame.hint(op, value) or f"{self.frame.scope}/{value.name}" for value in op.outputs]
+        first = [self.body.const(True, "bool")] * len(checks)
+        count = len(states)
+        hints[count:count] = [f"{self.frame.scope}/require"] * len(checks)
+        found = Scan(self.body, self.sizes, loop, turn, [*states, *first], sources, hints).write()
+        for value, name in zip(op.outputs, (*found[:count], *found[count + len(checks) :]), strict=True):
+            self._set(value, self.body.keep(name))
+        for message, name in zip(checks, found[count:], strict=False):
+            self._require(message, name)
+
+    def _turn(self, op: Op, loop: Loop) -> tuple[Turn, list[str]]:
+        """A turn of a loop as a graph, and the messages of what it checks."""
+        outer, frame, requires, updated = self.body, self.frame, self.requires, dict(self.updated)
+        self.body = self.sizes.body = outer.nested()
+        index = [loop.index or Value("index", INDEX_TYPE)] if loop.index or not loop.sequences else []
+        carried, slices = ([each.arg for each in part] for part in (loop.carried, loop.sequences))
+        args = [*carried, *index, *slices]
+        given = {each.name: self.body.define(f"{frame.scope}/{each.name}", each.type.dtype) for each in args}
+        types = {each.name: each.type for each in (*args, *(v for o in walk(loop.body) for v in o.outputs))}
+        self.frame, self.requires = frame.inside(loop.body, given, types), {}
+        self._write_body()
+        if self.updated != updated:
+            reason = "a buffer that every step changes can't be said in its Scan"
+            raise SpecError([problems.UNSUPPORTED.at(op.span, backend="onnx", op="update", reason=reason)])
+        last = [self.value(each.next) for each in loop.carried]
+        items = [self.value(each.item) for each in loop.stacked]
+        checks = {message: self.body.define(f"{frame.scope}/require", "bool") for message in self.requires}
+        held = [self.body.one("And", checks[message], value) for message, value in self.requires.items()]
+        gives = [self.body.one("Identity", name) for name in (*last, *held, *items)]
+        at = len(carried)
+        names = list(given.values())
+        names[at:at] = checks.values()
+        known = [each.type for each in args]
+        known[at:at] = [TensorType("bool", ())] * len(checks)
+        turn = Turn(self.body.nodes, names, gives, known)
+        self.body = self.sizes.body = outer
+        self.frame, self.requires = frame, requires
+        return turn, list(checks)
+
     def _param(self, op: Op) -> None:
         self.frame.values[op.out.name] = self.parameter(op.text("path"))
 
@@ -315,6 +362,7 @@ _STRUCTURAL: Mapping[str, Any] = {
     "const": FunctionWriter._const,
     "update": FunctionWriter._update,
     "require": FunctionWriter._require_op,
+    LOOP: FunctionWriter._loop,
 }
 
 

@@ -1,0 +1,11 @@
+"""Scans are ONNX's `Scan`, under an `If` where the length may be 0."""
+
+from __future__ import annotations
+
+import pytest
+from scan_cases import CASES, differences
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_reference_at_every_length(name: str) -> None:
+    differences(CASES[name], lambda model, weights: model.compile("onnx", weights=weights))
