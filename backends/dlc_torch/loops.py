@@ -28,6 +28,8 @@ class Looping:
     classes: Mapping[str, Class]
 
     def run(self) -> Loop:
+        if self.loop.source != NOWHERE:
+            return self.loop
         paths = dict.fromkeys(
             node
             for expr in expressions(self.loop.body)

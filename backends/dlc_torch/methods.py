@@ -32,6 +32,7 @@ from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
+from dlc_torch.steps import steps
 
 # --- structure ----------------------------------------------------------------------------------------------
 
@@ -49,6 +50,9 @@ def require(d: TorchDrafter, op: Op) -> Expr:
 
 
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
+    if op.attr("shared"):
+        d.body += steps(d, op)
+        return DONE
     found = d.loop(op)
     d.body += [found] if found is not None else []
     return None if found is None else DONE
@@ -360,7 +364,7 @@ KEPT = frozenset({"rope", "attention", "local_response_norm", "pixel_shuffle", "
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
     if op.op == LOOP:
-        return LoopOp.of(op).is_plain
+        return LoopOp.of(op).is_plain or LoopOp.of(op).shared
     if (
         op.path
         or op.op in KEPT

@@ -61,6 +61,7 @@ class _Outliner:
         parts = Loop.of(op)
         if (
             prefix is None
+            or parts.shared
             or not isinstance(parts.count, int)
             or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
         ):

@@ -466,11 +466,13 @@ def _where_present(stmt: Stmt, parts: Mapping[Expr, str]) -> Stmt:
 
 
 def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt, ...]:
-    """The statements changed, those inside choices too."""
+    """The statements changed, those inside choices and steps too."""
     done = []
     for stmt in body:
         if isinstance(stmt, If):
             stmt = replace(stmt, then=_within(stmt.then, change), otherwise=_within(stmt.otherwise, change))
+        if isinstance(stmt, Loop) and stmt.slices:
+            stmt = replace(stmt, body=_within(stmt.body, change))
         done.append(change(stmt))
     return tuple(done)
 

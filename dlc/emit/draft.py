@@ -456,7 +456,8 @@ def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, .
         if isinstance(stmt, Assign) and not any(target.name in live for target in stmt.targets):
             continue
         if isinstance(stmt, Loop):
-            stmt = replace(stmt, body=without_dead(stmt.body, stmt.results))
+            items = (item for _, item in stmt.kept)
+            stmt = replace(stmt, body=without_dead(stmt.body, (*stmt.results, *items)))
         if isinstance(stmt, If):
             stmt = _pruned(stmt, live)
             if not (stmt.then or stmt.otherwise or stmt.outputs):

@@ -110,8 +110,14 @@ class Nesting:
                 return replace(stmt, value=self._filled(expr, pending, done, indent))
             case Loop():
                 inputs = tuple(self._filled(expr, pending, done, indent) for expr in stmt.inputs)
-                inside, results = self.block(stmt.body, stmt.results, indent + 1)
-                return replace(stmt, inputs=inputs, body=tuple(inside), results=tuple(results))
+                source = self._filled(stmt.source, pending, done, indent)
+                held = [item for _, item in stmt.kept]
+                inside, found = self.block(stmt.body, [*stmt.results, *held], indent + 1)
+                results, items = tuple(found[: len(stmt.results)]), found[len(stmt.results) :]
+                kept = tuple((target, item) for (target, _), item in zip(stmt.kept, items, strict=True))
+                return replace(
+                    stmt, inputs=inputs, source=source, body=tuple(inside), results=results, kept=kept
+                )
             case If():
                 condition = self._filled(stmt.condition, pending, done, indent)
                 then, given = self._side(stmt.then, stmt.results, indent)
@@ -177,7 +183,7 @@ def direct(stmt: Stmt) -> Iterable[Expr]:
     """The expressions that a statement evaluates itself, not those inside a loop."""
     if isinstance(stmt, If):
         return (stmt.condition,)
-    return stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
+    return (*stmt.inputs, stmt.source) if isinstance(stmt, Loop) else expressions((stmt,))
 
 
 # --- reads --------------------------------------------------------------------------------------------------
@@ -220,10 +226,11 @@ class _Positions:
         return at
 
     def _loop(self, loop: Loop, at: int) -> int:
-        own = {target.name for target in loop.args} | set(_defined(loop.body))
+        own = {target.name for target in (*loop.args, *loop.slices)} | set(_defined(loop.body))
         inside: dict[str, int] = {}
         end = _Positions(inside).count(loop.body, at) + 1
-        inside.update((name, end) for expr in loop.results for name in refs(expr))
+        given = (*loop.results, *(item for _, item in loop.kept))
+        inside.update((name, end) for expr in given for name in refs(expr))
         self.last.update((name, at if name in own else end) for name, at in inside.items())
         return end
 
@@ -234,7 +241,7 @@ def _defined(body: Iterable[Stmt]) -> Iterator[str]:
             case Assign(targets=targets):
                 yield from (target.name for target in targets)
             case Loop():
-                yield from (target.name for target in (*stmt.args, *stmt.outputs))
+                yield from (target.name for target in (*stmt.args, *stmt.slices, *stmt.outputs))
                 yield from _defined(stmt.body)
             case If():
                 yield from (target.name for target in stmt.outputs)

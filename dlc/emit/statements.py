@@ -36,7 +36,8 @@ class Assign:
 @dataclass(frozen=True, slots=True)
 class Loop:
     """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
-    `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled.
+    `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled; `slices` are the
+    values that the loop's variables are, where it runs over tensors. `kept` lists gain an item at each turn.
     A backend may have more `results` than `args`: what it keeps of every turn."""
 
     count: Expr
@@ -49,6 +50,8 @@ class Loop:
     outputs: tuple[Target, ...]
     variable: str = "_"
     source: Expr = NOWHERE
+    slices: tuple[Target, ...] = ()
+    kept: tuple[tuple[Target, Expr], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ def expressions(body: Iterable[Stmt]) -> Iterator[Expr]:
                 yield from stmt.inputs
                 yield from expressions(stmt.body)
                 yield from stmt.results
+                yield from (item for _, item in stmt.kept)
             case If():
                 yield stmt.condition
                 for body, results in ((stmt.then, stmt.results), (stmt.otherwise, stmt.others)):
@@ -158,7 +162,10 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             inputs = tuple(map(change, stmt.inputs))
             body = rewritten(stmt.body, change)
             results = tuple(map(change, stmt.results))
-            return replace(stmt, count=count, source=source, inputs=inputs, body=body, results=results)
+            kept = tuple((held, change(item)) for held, item in stmt.kept)
+            return replace(
+                stmt, count=count, source=source, inputs=inputs, body=body, results=results, kept=kept
+            )
         case If():
             condition = change(stmt.condition)
             then, done = rewritten(stmt.then, change), _changed(stmt.results, change)
@@ -177,7 +184,7 @@ def targets(body: Iterable[Stmt]) -> Iterator[Target]:
             case Assign():
                 yield from stmt.targets
             case Loop():
-                yield from (*stmt.args, *stmt.outputs)
+                yield from (*stmt.args, *stmt.slices, *stmt.outputs)
                 yield from targets(stmt.body)
             case If():
                 yield from targets(stmt.then)
@@ -196,8 +203,10 @@ def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple
             case Assign():
                 stmt = replace(stmt, targets=_with_axes(stmt.targets, shapes))
             case Loop():
-                args, outputs = _with_axes(stmt.args, shapes), _with_axes(stmt.outputs, shapes)
-                stmt = replace(stmt, args=args, outputs=outputs, body=_reshaped(stmt.body, shapes))
+                args, slices = _with_axes(stmt.args, shapes), _with_axes(stmt.slices, shapes)
+                outputs = _with_axes(stmt.outputs, shapes)
+                body = _reshaped(stmt.body, shapes)
+                stmt = replace(stmt, args=args, slices=slices, outputs=outputs, body=body)
             case If():
                 then, otherwise = _reshaped(stmt.then, shapes), _reshaped(stmt.otherwise, shapes)
                 stmt = replace(stmt, then=then, otherwise=otherwise, outputs=_with_axes(stmt.outputs, shapes))

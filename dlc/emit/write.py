@@ -236,8 +236,11 @@ class Writer:
     # --- loops ----------------------------------------------------------------------------------------------
 
     def loop(self, loop: Loop) -> None:
+        source = self.text(loop.source)
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
-        self.line(f"for {loop.variable} in {self.text(loop.source)}:")
+        lists = [self.started(each) for each, _ in loop.kept]
+        variables = [self._sliced(each) for each in loop.slices]
+        self.line(f"for {', '.join(variables) or loop.variable} in {source}:")
         goals = {
             expr.value: name
             for expr, name in zip(loop.results, carried, strict=True)
@@ -246,6 +249,8 @@ class Writer:
         self.indent += 1
         before = len(self.lines)
         self.write(loop.body, goals)
+        for name, (_, item) in zip(lists, loop.kept, strict=True):
+            self.line(f"{name}.append({self.text(item)})")
         self._turn_over(carried, [self.text(expr) for expr in loop.results])
         if len(self.lines) == before:
             self.line("pass")
@@ -255,6 +260,21 @@ class Writer:
             self.variables.holders[name] = target.name
             self.variables.names[target.name] = name
             self.dtypes[target.name] = target.dtype
+
+    def started(self, held: Target) -> str:
+        """A list that gains an item at each turn."""
+        name = self.variables.give(held.name, self.variables.hints.get(held.name, ("steps",)), self.at)
+        self.line(f"{name} = []")
+        return name
+
+    def _sliced(self, target: Target) -> str:
+        """The loop's variable for a slice."""
+        if target.name not in self.variables.last:
+            return "_"
+        self.dtypes[target.name] = target.dtype
+        name = self.variables.give(target.name, self.variables.hints.get(target.name, ("x",)), self.at)
+        self.shapes[name] = shape_text(target)
+        return name
 
     def _carry(self, arg: Target, expr: Expr) -> str:
         """The variable of a carried value, which holds its first value when the loop begins."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
@@ -44,11 +45,7 @@ class ModelFamily:
 
     def _forms(self, model: Model, fixed: frozenset[str]) -> list[Program]:
         """A model in training and not, with and without its optional inputs."""
-        optional = [name for name in model.optional_inputs if name not in model.optional]
-        more = [model.optional, *((*model.optional, name) for name in optional)]
-        if len(optional) > 1:
-            more.append((*model.optional, *optional))
-        found = [model.traced_program(self.mode or False, inputs, fixed) for inputs in more]
+        more, found = self._inputs(model, fixed)
         if self.mode is None and any(map(_minds_mode, found)):
             found = [
                 each
@@ -56,6 +53,28 @@ class ModelFamily:
                 for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
             ]
         return found
+
+    def _inputs(self, model: Model, fixed: frozenset[str]) -> tuple[list[tuple[str, ...]], list[Program]]:
+        """The sets of optional inputs that tell what each of them changes, and the programs with them: none but those that the model
+        has, each alone, all; of those that the spec takes only together, pairs."""
+        own, mode = model.optional, self.mode or False
+        sets, programs = [own], [model.traced_program(mode, own, fixed)]
+
+        def taken(*names: str) -> bool:
+            try:
+                programs.append(model.traced_program(mode, (*own, *names), fixed))
+            except SpecError:
+                return False
+            sets.append((*own, *names))
+            return True
+
+        optional = [name for name in model.optional_inputs if name not in own]
+        joint = [name for name in optional if not taken(name)]
+        for pair in combinations(joint, 2):
+            taken(*pair)
+        if len(optional) > 1 and (*own, *optional) not in sets:
+            taken(*optional)
+        return sets, programs
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:

@@ -239,9 +239,9 @@ def _constant(body: Body, node: ast.Node, args: Given) -> Tensor:
 
 def _scaled(body: Body, node: ast.Node, draw: Tensor, scale: float, shift: float) -> Tensor:
     """draw * scale + shift, without the steps that change nothing."""
-    if scale != 1.0:
+    if scale != 1.0 or origin_of(scale) is not None:  # at other settings it is another number
         draw = emit(body, node, "mul", draw, lift(body, node, as_float(scale), draw.type.dtype))
-    if shift != 0.0:
+    if shift != 0.0 or origin_of(shift) is not None:
         draw = emit(body, node, "add", draw, lift(body, node, as_float(shift), draw.type.dtype))
     return draw
 
