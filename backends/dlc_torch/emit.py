@@ -14,7 +14,7 @@ from dlc.emit.settled import settled
 from dlc.emit.tree import text
 from dlc.ir.nodes import Program
 from dlc.records import dataclass
-from dlc_torch import rows
+from dlc_torch import neural, recurrent, rows
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
@@ -23,6 +23,20 @@ from dlc_torch.reach import reach
 from dlc_torch.results import field_name
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name
+
+# What of the library is said by PyTorch itself, not by a class or function of the file.
+NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS))
+
+
+def _native(family: Sequence[Program]) -> frozenset[str]:
+    """The same for a family: a layer that PyTorch lacks in one of its forms is a class in all."""
+    functions = [each for program in family for each in program.functions.values()]
+    lacked = {
+        each.source
+        for each in functions
+        if each.source in recurrent.LAYERS and neural.native_layer(each) is None
+    }
+    return NATIVE - lacked
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -63,7 +77,7 @@ class Written:
     @staticmethod
     def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
-        common = merged(family, rows.COMPOSITES) if options.family else Common.alone(program)
+        common = merged(family, _native(family)) if options.family else Common.alone(program)
         names = common.names
         whole = outline(common.program)
         weights = InitWeights.of(family[0], names)

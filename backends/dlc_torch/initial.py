@@ -46,7 +46,7 @@ def said(form: Form) -> Said:
         case "constant":
             return Said("constant_", (_n(form.shift),))
         case "uniform":
-            return Said("uniform_", (_n(form.shift), _n(form.shift + form.scale)))
+            return Said("uniform_", (_n(form.shift), _n(form.top)))
         case "orthogonal":
             return Said("orthogonal_", _given(gain=(form.scale, 1.0)))
         case "truncated_normal":

@@ -10,6 +10,7 @@ from dlc.emit.forms import method, sizes
 from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word, size
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
+from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
 from dlc_torch.shapes import padded
 
@@ -307,6 +308,7 @@ LAYERS: Mapping[str, Layer] = {
     "group_norm": group_norm,
     "instance_norm": instance_norm,
     "multihead_attention": multihead_attention,
+    **recurrent.LAYERS,
 }
 
 
@@ -326,6 +328,8 @@ def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
         return None
     if op.op == "multihead_attention":
         return _attended(d, op)
+    if op.op in recurrent.LAYERS:
+        return recurrent.call(d, op)
     first: Expr = d.tensor(op.inputs[0])
     if op.op in ("conv1d", "conv2d", "conv3d") and not even(pairs(inner(callee, "conv"))):
         first = bordered(d, op, pairs(inner(callee, "conv")), 0.0)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
-from dlc.types.traced import as_float
+from dlc.types.terms import origin_of
+from dlc.types.traced import Term, TracedFloat, as_float, leaf
 
 Shape = tuple[int, ...]
 
@@ -27,6 +28,14 @@ class Form:
     high: float = 0.0
     by_shape: bool = True
     """Whether the tensor's shape may decide its numbers: not where the spec says them."""
+
+    @property
+    def top(self) -> float:
+        """The end of a uniform distribution: as the spec gives it, where `scale` is known as the difference of both ends."""
+        origin, end = origin_of(self.scale), self.shift + self.scale
+        if isinstance(origin, Term) and origin.op == "-" and origin.args[1] == leaf(self.shift):
+            return TracedFloat(float(end), origin.args[0])
+        return end
 
     def times(self, factor: float) -> Form:
         scale = factor if self.scale == 1.0 else self.scale * factor

@@ -138,7 +138,7 @@ class _Merging:
     def group(self, found: Sequence[tuple[int, Function]]) -> None:
         """Enter the functions of one source as few as can be."""
         first = found[0][1]
-        if first.library and (first.source in self.native or first.params or first.children):
+        if first.library and first.source in self.native:
             self._library(found)
             return
         same: dict[Any, list[Member]] = {}
@@ -166,7 +166,8 @@ class _Merging:
             params = tuple((each.name, each.kind, _axes(each.type)) for each in here.params)
             windows = [op for op in here.body if op.attr("stride") is not None]
             said_so = tuple((op.op, *(origin_key(value) for _, value in op.attrs)) for op in windows)
-            key = (tuple(value.type.rank for value in here.inputs), params, said_so) if params else None
+            rank = here.inputs[0].type.rank if here.inputs else 0
+            key = (rank, params, said_so) if params else None
             if key not in known:
                 known[key] = self._fresh(here.name)
                 self.functions[known[key]] = replace(here, name=known[key])

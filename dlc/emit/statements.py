@@ -31,6 +31,8 @@ class Assign:
     temporary: bool = False
     layer: Expr | None = None
     through: str = ""
+    pattern: str = ""
+    """How the targets stand to the left of `=`, where not as a list: `{}, ({}, {})`."""
 
 
 @dataclass(frozen=True, slots=True)

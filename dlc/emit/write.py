@@ -100,7 +100,8 @@ class Writer:
         names = [self.named(target, stmt, goals) for target in stmt.targets]
         if len(names) == 1 and names[0] == read:
             return
-        self.line(f"{', '.join(names)} = {read}", self.comment(stmt.targets, names, leading))
+        left = stmt.pattern.format(*names).replace("(_, _)", "_") if stmt.pattern else ", ".join(names)
+        self.line(f"{left} = {read}", self.comment(stmt.targets, names, leading))
 
     def named(self, target: Target, stmt: Assign, goals: Mapping[str, str]) -> str:
         """The variable that takes a value."""
