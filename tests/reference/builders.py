@@ -507,3 +507,59 @@ def clip() -> Reference:
 
     inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
     return Reference(CLIPModel(config), inputs, call)
+
+
+# --- recurrent ------------------------------------------------------------------------------
+
+
+def on_tokens(model: nn.Module, inputs: Inputs) -> Any:
+    return model(inputs["input_ids"])
+
+
+def on_pairs(model: nn.Module, inputs: Inputs) -> Any:
+    return model(inputs["source"], inputs["target"])
+
+
+def recurrent(kind: str, **options: str) -> Reference:
+    return Reference(
+        twins.RecurrentLM(kind, 60, 24, 32, 2, **options), words(60, input_ids=(2, 9)), on_tokens
+    )
+
+
+@reference("rnnlm-rnn")
+def rnn_lm() -> Reference:
+    return recurrent("RNN", nonlinearity="relu")
+
+
+@reference("rnnlm-lstm")
+def lstm_lm() -> Reference:
+    return recurrent("LSTM")
+
+
+@reference("rnnlm-gru")
+def gru_lm() -> Reference:
+    return recurrent("GRU")
+
+
+@reference("zaremba")
+def zaremba() -> Reference:
+    return Reference(twins.Zaremba(60, 32, 2), words(60, input_ids=(2, 9)), on_tokens)
+
+
+@reference("seq2seq-sutskever")
+def sutskever() -> Reference:
+    network = twins.SequenceToSequence(60, 50, 24, 32, 2)
+    return Reference(network, words(50, source=(2, 7), target=(2, 9)), on_pairs)
+
+
+@reference("seq2seq-bahdanau")
+def bahdanau() -> Reference:
+    return Reference(twins.Tutorial(60, 50, 24, 32), words(50, source=(2, 7), target=(2, 9)), on_pairs)
+
+
+@reference("mamba")
+def mamba() -> Reference:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, state_size=8, time_step_rank=2)
+    return Reference(MambaForCausalLM(config), words(60, input_ids=(2, 9)), on_all)

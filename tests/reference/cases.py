@@ -10,6 +10,8 @@ from typing import Any
 BACKENDS = ("torch", "jax", "onnx", "tvm")
 QUICK = ("torch", "jax", "onnx")  # tvm compiles for half a minute, and has the same parts in other cases
 
+SCANNING = ("torch", "onnx")  # those that say a scan of any length
+
 
 @dataclass(frozen=True)
 class Case:
@@ -53,6 +55,7 @@ class Case:
 X = {"x": "x"}
 LOGITS = {"logits": "out"}
 TOKENS = {"tokens": "input_ids"}
+PAIRS = {"source": "source", "target": "target"}
 TRANSLATION = {"input_ids": "input_ids", "decoder_input_ids": "decoder_input_ids"}
 MASKED = {**TRANSLATION, "attention_mask": "attention_mask"}
 BERT_INPUTS = {each: each for each in ("input_ids", "token_type_ids", "attention_mask")}
@@ -460,4 +463,90 @@ OTHERS = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS
+SMALL_RECURRENT = {"layers": 2, "d": 24, "hidden": 32, "vocab": 60, "p": 0.0}
+STATES = {"logits": "0", "h": "1"}
+
+RECURRENT = (
+    Case(
+        "rnn_lm",
+        "language/rnn_lm.dl",
+        "RNN",
+        SMALL_RECURRENT | {"nonlinearity": "relu"},
+        "rnnlm-rnn",
+        TOKENS,
+        STATES,
+        full=[("RNN", 13_505_278)],
+        backends=SCANNING,
+    ),
+    Case(
+        "lstm_lm",
+        "language/rnn_lm.dl",
+        "LSTM",
+        SMALL_RECURRENT,
+        "rnnlm-lstm",
+        TOKENS,
+        STATES | {"c": "2"},
+        full=[("LSTM", 13_987_678)],
+        backends=SCANNING,
+    ),
+    Case(
+        "gru_lm",
+        "language/rnn_lm.dl",
+        "GRU",
+        SMALL_RECURRENT,
+        "rnnlm-gru",
+        TOKENS,
+        STATES,
+        full=[("GRU", 13_826_878)],
+        backends=SCANNING,
+    ),
+    Case(
+        "zaremba",
+        "language/rnn_lm.dl",
+        "Zaremba",
+        {"layers": 2, "hidden": 32, "vocab": 60, "p": 0.0},
+        "zaremba",
+        TOKENS,
+        LOGITS,
+        full=[("Zaremba", 19_775_200), ("ZarembaLarge", 66_022_000)],
+        backends=SCANNING,
+    ),
+    Case(
+        "seq2seq",
+        "language/seq2seq.dl",
+        "Seq2Seq",
+        {"layers": 2, "d": 24, "hidden": 32, "source_vocab": 60, "target_vocab": 50},
+        "seq2seq-sutskever",
+        PAIRS,
+        LOGITS,
+        full=[("Seq2Seq", 384_144_000)],
+        backends=SCANNING,
+    ),
+    Case(
+        "seq2seq_attention",
+        "language/seq2seq.dl",
+        "Attentive",
+        {"d": 24, "hidden": 32, "source_vocab": 60, "target_vocab": 50, "p": 0.0},
+        "seq2seq-bahdanau",
+        PAIRS,
+        {"logits": "0", "alignment": "1"},
+        weights="tutorial",
+        full=[("Attentive", 20_518_405)],
+        backends=SCANNING,
+    ),
+    Case(
+        "mamba",
+        "language/mamba.dl",
+        "Mamba",
+        {"layers": 2, "d": 32, "s": 8, "vocab": 60},
+        "mamba",
+        TOKENS,
+        LOGITS,
+        weights="huggingface",
+        full=[("Mamba", 129_135_360)],
+        package="transformers",
+        backends=SCANNING,
+    ),
+)
+
+CASES = VISION + LANGUAGE + OTHERS + RECURRENT

@@ -169,3 +169,116 @@ class GoogLeNetOf2014(nn.Module):
             if name in ("i3b", "i4e"):
                 x = pool(x)
         return self.fc(x.mean((2, 3))), self.aux1(taps["i4a"]), self.aux2(taps["i4d"])
+
+
+class RecurrentLM(nn.Module):
+    """The recurrent networks of PyTorch's word language model example, batch first, without dropout."""
+
+    def __init__(self, kind: str, vocab: int, d: int, hidden: int, layers: int, **options: str) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Embedding(vocab, d), nn.Linear(hidden, vocab)
+        self.rnn = getattr(nn, kind)(d, hidden, layers, batch_first=True, **options)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        y, last = self.rnn(self.encoder(tokens))
+        return self.decoder(y), *(last if isinstance(last, tuple) else (last,))
+
+
+class ZarembaCell(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.gates = nn.Linear(2 * hidden, 4 * hidden)
+        self.hidden = hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = x.new_zeros(len(x), self.hidden)
+        states = []
+        for xt in x.unbind(1):
+            i, j, f, o = self.gates(torch.cat([xt, h], -1)).chunk(4, -1)
+            c = f.sigmoid() * c + i.sigmoid() * j.tanh()
+            h = o.sigmoid() * c.tanh()
+            states.append(h)
+        return torch.stack(states, 1)
+
+
+class Zaremba(nn.Module):
+    """Zaremba et al. (2014): one matrix and one bias for each layer; gates in the order of TensorFlow's cell."""
+
+    def __init__(self, vocab: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.embedding, self.softmax = nn.Embedding(vocab, hidden), nn.Linear(hidden, vocab)
+        self.cells = nn.ModuleList(ZarembaCell(hidden) for _ in range(layers))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embedding(tokens)
+        for cell in self.cells:
+            x = cell(x)
+        return self.softmax(x)
+
+
+class SequenceToSequence(nn.Module):
+    """Sutskever et al. (2014)."""
+
+    def __init__(self, source: int, target: int, d: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.es, self.et = nn.Embedding(source, d), nn.Embedding(target, d)
+        self.enc = nn.LSTM(d, hidden, layers, batch_first=True)
+        self.dec = nn.LSTM(d, hidden, layers, batch_first=True)
+        self.out = nn.Linear(hidden, target)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        _, states = self.enc(self.es(source.flip(1)))
+        return self.out(self.dec(self.et(target), states)[0])
+
+
+class TutorialEncoder(nn.Module):
+    def __init__(self, vocab: int, d: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(vocab, d), nn.Linear(2 * hidden, hidden)
+        self.rnn = nn.GRU(d, hidden, bidirectional=True)
+
+    def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        memory, last = self.rnn(self.embedding(source))
+        return memory, self.fc(torch.cat((last[-2], last[-1]), 1)).tanh()
+
+
+class TutorialAttention(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.attn, self.v = nn.Linear(3 * hidden, hidden), nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, state: Tensor, memory: Tensor) -> Tensor:
+        both = torch.cat((state[None].expand(len(memory), -1, -1), memory), -1)
+        return self.v(self.attn(both).tanh()).squeeze(-1).T.softmax(-1)
+
+
+class TutorialDecoder(nn.Module):
+    def __init__(self, vocab: int, d: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding, self.attention = nn.Embedding(vocab, d), TutorialAttention(hidden)
+        self.rnn, self.fc_out = nn.GRU(2 * hidden + d, hidden), nn.Linear(3 * hidden + d, vocab)
+
+    def forward(self, word: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        said = self.embedding(word)
+        seen = self.attention(state, memory)
+        context = torch.einsum("bs,sbm->bm", seen, memory)
+        _, last = self.rnn(torch.cat((said, context), -1)[None], state[None])
+        return self.fc_out(torch.cat((last[0], context, said), -1)), last[0], seen
+
+
+class Tutorial(nn.Module):
+    """Trevett's tutorial 3 after Bahdanau et al. (2014): time first, every word of the target given, without dropout."""
+
+    def __init__(self, source: int, target: int, d: int, hidden: int) -> None:
+        super().__init__()
+        self.encoder = TutorialEncoder(source, d, hidden)
+        self.decoder = TutorialDecoder(target, d, hidden)
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        memory, state = self.encoder(source.T)
+        logits, alignment = [], []
+        for word in target.T:
+            scores, state, seen = self.decoder(word, state, memory)
+            logits.append(scores)
+            alignment.append(seen)
+        return torch.stack(logits, 1), torch.stack(alignment, 1)
