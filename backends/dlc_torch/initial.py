@@ -242,7 +242,8 @@ def _main(described: Mapping[str, tuple[Said, list[Change]]], total: int) -> str
     changed = sum(len(members) for _, members in described.values())
     if changed < total:
         return None
-    return max(described, key=lambda key: len(described[key][1]))
+    main = max(described, key=lambda key: len(described[key][1]))
+    return main if described[main][0].function else None  # what a function computes is said by name
 
 
 def _condition(members: Sequence[Change], everything: Sequence[str]) -> str:
