@@ -11,6 +11,7 @@ from dlc.ir.nodes import Function, Op
 from dlc_torch.drafter import TorchDrafter
 
 KINDS: Mapping[str, str] = {"rnn": "nn.RNN", "gru": "nn.GRU", "lstm": "nn.LSTM"}
+CELLS: Mapping[str, str] = {"rnn_cell": "nn.RNNCell", "gru_cell": "nn.GRUCell", "lstm_cell": "nn.LSTMCell"}
 
 
 def layer(f: Function) -> Expr | None:
@@ -47,6 +48,8 @@ def _number(value: object) -> int | float:
 
 def call(d: TorchDrafter, op: Op) -> Expr:
     """`y, h = self.gru(x, h)`; the states of an LSTM are a pair: `y, (h, c) = self.lstm(x)`."""
+    if op.op in CELLS:
+        return step(d, op)
     given = d.operands(op)
     states = tuple(d.tensor(given[name]) for name in ("h", "c") if name in given)
     more = (Seq(states),) if len(states) > 1 else states
@@ -57,4 +60,29 @@ def call(d: TorchDrafter, op: Op) -> Expr:
     return DONE
 
 
-LAYERS: Mapping[str, Callable[[Function], Expr | None]] = dict.fromkeys(KINDS, layer)
+def cell(f: Function) -> Expr:
+    """The constructor of one step."""
+    weight = next(param.type.axes for param in f.params if param.name == "weight_ih")
+    bias = any(param.name == "bias_ih" for param in f.params)
+    static = dict(f.static)
+    return Call(
+        Word(CELLS[f.source]),
+        (
+            size(weight[1], "input_size"),
+            Num(_number(static["hidden"]), "hidden_size"),
+            *(() if bias else (Keyword("bias", Word("False")),)),
+            *((Keyword("nonlinearity", Text("relu")),) if static.get("nonlinearity") == "relu" else ()),
+        ),
+    )
+
+
+def step(d: TorchDrafter, op: Op) -> Expr:
+    """`h = self.cell(x, h)`; the states of an LSTM are a pair: `h, c = self.cell(x, (h, c))`."""
+    x, *states = map(d.tensor, op.inputs)
+    return Call(Path(op.path), (x, Seq(tuple(states)) if len(states) > 1 else states[0]))
+
+
+LAYERS: Mapping[str, Callable[[Function], Expr | None]] = {
+    **dict.fromkeys(KINDS, layer),
+    **dict.fromkeys(CELLS, cell),
+}

@@ -56,7 +56,7 @@ def steps(d: TorchDrafter, op: Op) -> list[Stmt]:
 def _list(d: TorchDrafter, stacked: loops.Stacked) -> Target:
     """The list of what every step hands out."""
     item = d.target(stacked.out)
-    return Target(f"{item.name}_steps", item.dtype, ())
+    return Target(f"{item.name} steps", item.dtype, ())
 
 
 def _source(d: TorchDrafter, loop: loops.Loop) -> Expr:

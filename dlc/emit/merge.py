@@ -484,7 +484,11 @@ class _Block:
 
     def _place(self, at: tuple[int, int] | None, *names: str) -> int:
         """The last choice, where `names` are known when it ends; at the end of a body, one that only chooses among values."""
-        place = next((k for k in range(len(self.done) - 1, -1, -1) if self._is_own(self.done[k])), None)
+        own = [k for k, op in enumerate(self.done) if self._is_own(op)]
+        inside = [k for k in own if _made_in(self.done[k]).intersection(names)]
+        place = next(iter(inside or own[::-1]), None)
+        if len(inside) > 1:
+            raise Apart if at is None else _Unmatched(at)
         if place is not None and all(self._known(name, place) for name in names):
             return place
         if at is not None:
@@ -531,6 +535,12 @@ class _Block:
         for op in walk(self.done):
             table.update((value.name, value.type) for value in op.outputs)
         return table
+
+
+def _made_in(op: Op) -> set[str]:
+    """The values that the bodies of a choice make, which nothing outside of it sees."""
+    regions = [each for each in (op.region, op.otherwise) if each is not None]
+    return {value.name for region in regions for inner in region.body for value in inner.outputs}
 
 
 def _at(size: Dim, function: Function) -> Dim:

@@ -7,6 +7,7 @@ self.attn(self.ln_1(x))` comes out as it was written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from dlc.emit.checks import Check, check_lines, opposite
@@ -239,7 +240,7 @@ class Writer:
     def loop(self, loop: Loop) -> None:
         source = self.text(loop.source)
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
-        lists = [self.started(each) for each, _ in loop.kept]
+        lists = [self.started(each, len(loop.kept) == 1) for each, _ in loop.kept]
         variables = [self._sliced(each) for each in loop.slices]
         self.line(f"for {', '.join(variables) or loop.variable} in {source}:")
         goals = {
@@ -262,9 +263,10 @@ class Writer:
             self.variables.names[target.name] = name
             self.dtypes[target.name] = target.dtype
 
-    def started(self, held: Target) -> str:
-        """A list that gains an item at each turn."""
-        name = self.variables.give(held.name, self.variables.hints.get(held.name, ("steps",)), self.at)
+    def started(self, held: Target, alone: bool) -> str:
+        """A list that gains an item at each turn, empty before the first."""
+        own = re.sub(r"(_\d+)? steps", "_steps", held.name)
+        name = self.variables.give(held.name, ["steps" if alone else own], self.at)
         self.line(f"{name} = []")
         return name
 
