@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dlc.ir.loops import Loop, Sliced, with_axis
 from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import Names, substitute
 from dlc.records import dataclass, field, replace
@@ -42,8 +43,8 @@ class Draw:
 def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
 
-    Library composites that draw are inlined, loops that draw are unrolled: each turn has draws of its
-    own."""
+    Library composites that draw are inlined. Each turn of a loop has draws of its own: one whose turns share their
+    parameters reads them from a sequence, others are unrolled."""
     from dlc.passes.lower import inline, unroll_function
 
     drawing = drawing_functions(program)
@@ -54,7 +55,9 @@ def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     functions = dict(program.functions)
     for name in program.reachable():
         if name in drawing:
-            function = unroll_function(functions[name], lambda op: _draws_inside(op, drawing))
+            function = unroll_function(
+                functions[name], lambda op: not op.attr("shared") and _draws_inside(op, drawing)
+            )
             functions[name], draws[name] = _Hoister(function, draws).run()
     return program.with_functions(functions), draws.get(program.entry, ())
 
@@ -102,10 +105,27 @@ class _Hoister:
 
     def _op(self, op: Op) -> Op:
         if op.region is not None:
+            outside, self.found = self.found, []
             region = Region(op.region.args, self._body(op.region.body), op.region.results)
-            return replace(op, region=region)
+            drawn, self.found = self.found, outside
+            return self._each_turn(replace(op, region=region), drawn)
         inner = self.hoisted.get(op.callee, ())
         dims = dict(op.dims)
         passed = [draw.renamed(self.names.fresh(draw.input.name), dims) for draw in inner]
         self.found += passed
         return replace(op, inputs=(*op.inputs, *(draw.input.name for draw in passed))) if passed else op
+
+    def _each_turn(self, op: Op, drawn: list[Draw]) -> Op:
+        """The loop with the draws of its turns as sequences."""
+        if not drawn:
+            return op
+        loop = Loop.of(op)
+        count = Dim.of(loop.count)
+        sequences = []
+        for draw in drawn:
+            whole = Value(self.names.fresh(draw.input.name), with_axis(draw.input.type, 0, count))
+            shape = tuple(Dim.of(axis) for axis in whole.type.axes)
+            attrs = tuple((key, shape if key == "shape" else value) for key, value in draw.attrs)
+            self.found.append(Draw(whole, draw.op, attrs))
+            sequences.append(Sliced(whole.name, 0, draw.input))
+        return replace(loop, sequences=(*loop.sequences, *sequences)).op()

@@ -47,7 +47,16 @@ class Facts:
 
     `beyond` is asked for what the assumptions leave open: what holds where these sizes come from."""
 
-    __slots__ = ("_answers", "_samples", "_simple", "_system", "beyond", "nonnegative", "relations", "statics")
+    __slots__ = (
+        "_answers",
+        "_samples",
+        "_simple",
+        "_system",
+        "beyond",
+        "nonnegative",
+        "relations",
+        "statics",
+    )
 
     def __init__(
         self,
