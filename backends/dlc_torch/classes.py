@@ -229,6 +229,7 @@ class Grouping:
             layers = whole_class(drafts[0], root)
             if layers is None:
                 drafts = [fold(drafts[0], root)]
+        root.layers = layers
         unit = Class(tuple(names), drafts, root, layers=layers)
         if layers is None:
             unit.inits = list(self._inits(functions[0], root, parts, made))

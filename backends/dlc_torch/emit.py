@@ -15,6 +15,7 @@ from dlc.emit.tree import text
 from dlc.ir.nodes import Program
 from dlc.records import dataclass
 from dlc_torch import neural, recurrent, rows
+from dlc_torch.checkpoint_names import definition
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.naming import name_classes
@@ -22,7 +23,7 @@ from dlc_torch.outline import outline
 from dlc_torch.reach import reach
 from dlc_torch.results import field_name
 from dlc_torch.source import Source
-from dlc_torch.structure import Node, method_name
+from dlc_torch.structure import Node, method_name, renamed
 
 # What of the library is said by PyTorch itself, not by a class or function of the file.
 NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS))
@@ -91,9 +92,12 @@ class Written:
         source.init_weights = weights if weights.rules else None
         root = grouping.roots.get(whole.entry, Node())
         source.final = _precision(
-            program, options.precision, lambda path: text(reach(root, path, True, grouping.roots))
+            program, options.precision, lambda path: text(reach(root, path, grouping.roots))
         )
-        return Written(grouping, _file(options, [source.write(each) for each in classes]))
+        blocks = [source.write(each) for each in classes]
+        if any(renamed(each.root) for each in classes):
+            blocks.insert(0, definition())
+        return Written(grouping, _file(options, blocks))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from dlc.emit.tree import Expr, Num, Word, text
+from dlc.emit.tree import Call, Dot, Expr, Num, Text, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, find, is_attribute, over, registered, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, over, tree
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,18 @@ class Placing:
         kind = "module" if node.param is None else "parameter" if node.param.kind == "param" else "buffer"
         made = self.builder.made(node)
         entered(place, self.roots).late[node.label] = node
-        if is_attribute(node.label) and place.function:
-            self.late(place.function, node.label, Word("Tensor") if kind == "buffer" else made)
+        attribute = attribute_name(node.label)
+        if place.function:
+            self.late(place.function, attribute, Word("Tensor") if kind == "buffer" else made)
         if kind == "buffer" and node.param is not None:
-            made = self.builder.tensor(node.param)
-        if kind == "buffer" or not is_attribute(node.label):
-            yield Init("", registered(base, kind, node.label, made))
+            yield Init("", _registered(base, kind, attribute, self.builder.tensor(node.param)))
+        elif place.is_container:
+            yield Init("", _registered(base, "module", node.label, made))
         else:
-            yield Init(text(base).removeprefix("self.") + f".{node.label}", made)
+            yield Init(text(base).removeprefix("self.") + f".{attribute}", made)
+
+
+def _registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
+    """A part of a container, or a buffer, which is put there by a call."""
+    method = {"module": "add_module", "buffer": "register_buffer"}[kind]
+    return Call(Dot(base, method), (Text(label), value))

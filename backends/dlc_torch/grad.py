@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dlc.backend import Artifact
 from dlc_torch.arrays import to_numpy, to_torch
-from dlc_torch.load import load
+from dlc_torch.load import load, parameters_of
 
 Array = NDArray[Any]
 
@@ -25,9 +25,7 @@ def gradients(
     """The gradient of sum(output * cotangent), over the outputs that have one, by each trainable parameter;
     zeros for one that nothing depends on."""
     runnable = load(artifact, weights, device)
-    parameters = (
-        dict(runnable.native.named_parameters()) if isinstance(runnable.native, torch.nn.Module) else {}
-    )
+    parameters = parameters_of(runnable.native) if isinstance(runnable.native, torch.nn.Module) else {}
     trainable = {path: parameters[path] for path in artifact.meta["trainable"] if path in parameters}
     for path, parameter in parameters.items():
         parameter.requires_grad_(path in trainable)

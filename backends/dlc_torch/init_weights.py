@@ -167,8 +167,8 @@ class InitWeights:
         """The expressions in it, which may read arguments of the constructor."""
         return [*(arg for rule in self.rules for arg in rule.said.args), *self.copies.values()]
 
-    def lines(self, settle: Callable[[Expr], Expr]) -> Lines:
-        """The method; `settle` says how an argument is read."""
+    def lines(self, settle: Callable[[Expr], Expr], *, renamed: bool = False) -> Lines:
+        """The method; `settle` says how an argument is read. Where attributes are `renamed` in checkpoints, those names count."""
         lines = [
             f"{INDENT}def init_weights(self) -> None:",
             f'{INDENT * 2}"""Initial values that are not the layers\' own."""',
@@ -180,7 +180,8 @@ class InitWeights:
             lines += self._layer(kinds, same, settle)
         named = [rule for rule in self.rules if rule.condition]
         if named:
-            lines.append(f"{INDENT * 2}for name, parameter in self.named_parameters():")
+            tensors = "self.state_dict(keep_vars=True).items()" if renamed else "self.named_parameters()"
+            lines.append(f"{INDENT * 2}for name, parameter in {tensors}:")
         for i, rule in enumerate(named):
             lines += _condition(f"{'elif' if i else 'if'} {rule.condition}:")
             lines += self._call(rule, "parameter", settle)

@@ -55,6 +55,12 @@ def by_name(results: Any, meta: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     return dict(zip(meta["outputs"], results, strict=True))
 
 
+def parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters by the names that checkpoints have for them."""
+    tensors = module.state_dict(keep_vars=True)
+    return {path: each for path, each in tensors.items() if isinstance(each, torch.nn.Parameter)}
+
+
 def module_of(artifact: Artifact) -> types.ModuleType:
     """The emitted file as a fresh module, which is entered nowhere."""
     name = artifact.meta["name"]

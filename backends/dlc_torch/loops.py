@@ -77,7 +77,7 @@ class Looping:
             or node.kind not in ("list", "parameters", "sequential")
         ):
             return self._named_elements(node, container, label)
-        base = reach(self.root, container, False, self.roots) if container else Word("self")
+        base = reach(self.root, container, self.roots) if container else Word("self")
         if not isinstance(
             base, Dot | Word
         ):  # a part of a container: that it is a list is not known to a type checker
@@ -103,7 +103,7 @@ class Looping:
             or not node.is_container
         ):
             return None
-        base = reach(self.root, container, False, self.roots)
+        base = reach(self.root, container, self.roots)
         return Call(Dot(base, "values"))
 
     def _attributes(self, label: str) -> Expr | None:
@@ -138,11 +138,11 @@ class Looping:
         rest = path.path[len(prefix) + 1 :]
         part = locate(self.root, prefix.split("."), self.roots) or Node()
         variable = Word(variables[prefix])
-        return follow(variable, part, rest.split("."), self.roots, tensor=path.tensor) if rest else variable
+        return follow(variable, part, rest.split("."), self.roots) if rest else variable
 
     def _indexed(self, paths: Iterable[Path]) -> Loop:
         def reached(path: Path) -> Expr:
-            return reach(self.root, path.path, path.tensor, self.roots)
+            return reach(self.root, path.path, self.roots)
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
         source = over(self.loop.count, self.loop.start, self.loop.step)

@@ -10,7 +10,7 @@ from dlc.emit.names import camel, identifier, told_apart, unique
 from dlc.ir.nodes import Function, walk
 from dlc_torch.classes import Class
 
-TAKEN = frozenset({"torch", "nn", "F", "math", "Tensor", "self"})
+TAKEN = frozenset({"Rename", "NamedTuple", "torch", "nn", "F", "math", "Tensor", "self"})
 
 
 def name_classes(classes: Sequence[Class], initials: Mapping[str, str]) -> None:

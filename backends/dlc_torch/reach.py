@@ -4,7 +4,7 @@
     "embeddings.words"                       self.embeddings.words
     "layer.0.SelfAttention.q.weight"         self.layer[0].SelfAttention.q.weight
 
-What PyTorch can't have as an attribute is looked up by its name in the checkpoint.
+A name that Python or nn.Module have taken (`type`, `forward`) is that of an attribute with `_` behind: `checkpoint_names.py`.
 """
 
 from __future__ import annotations
@@ -13,26 +13,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, find, indexed, is_attribute, is_taken
+from dlc_torch.structure import Node, attribute_name, find, indexed
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
 
 
-def reach(root: Node, path: str, tensor: bool, roots: Roots) -> Expr:
+def reach(root: Node, path: str, roots: Roots) -> Expr:
     """The parameter, buffer or instance at a path of the class with the tree `root`."""
-    return follow(Word("self"), root, path.split("."), roots, tensor=tensor)
+    return follow(Word("self"), root, path.split("."), roots)
 
 
-def follow(base: Expr, node: Node, labels: Sequence[str], roots: Roots, *, tensor: bool = False) -> Expr:
+def follow(base: Expr, node: Node, labels: Sequence[str], roots: Roots) -> Expr:
     """What lies at `labels` below `base`, which is the part `node`."""
-    for i, label in enumerate(labels):
+    for label in labels:
         inside = entered(node, roots)
-        below = part(inside, label) or Node(label)
-        step = _step(base, inside, label)
-        if step is None:
-            return looked_up(base, labels[i:], kind_of(inside, labels[i:], roots) if tensor else "submodule")
-        base, node = step, below
+        base, node = _step(base, inside, label), part(inside, label) or Node(label)
     return base
 
 
@@ -54,41 +50,14 @@ def entered(node: Node, roots: Roots) -> Node:
     return roots.get(node.function, node) if node.function else node
 
 
-def _step(base: Expr, inside: Node, label: str) -> Expr | None:
-    """One label further; None for what is no attribute or element."""
+def _step(base: Expr, inside: Node, label: str) -> Expr:
+    """One label further: an attribute, or an element."""
     if has_index(label):
         known = inside.is_mapping or (inside.is_sequence and INDEX.fullmatch(label))
-        return At(base, (indexed(label),)) if known else None
+        name = indexed(label)
+        return At(base, (name,)) if known else Call(Word("getattr"), (base, name))
     if inside.is_mapping:
         return At(base, (Text(label),))
-    if is_attribute(label):
-        return Dot(base, label)
     if label.isdigit() and (inside.is_sequence or not inside.items):
         return At(base, (Word(label),))
-    return None
-
-
-def looked_up(base: Expr, labels: Sequence[str], kind: str = "submodule") -> Expr:
-    """`base.get_submodule("0.norm")`. Names that PyTorch does not find so are taken from where it keeps them."""
-    taken = next((i for i, label in enumerate(labels) if is_taken(label)), None)
-    if taken is None:
-        path = ".".join(labels)
-        return Call(Dot(base, f"get_{kind}"), (indexed(path) if has_index(path) else Text(path),))
-    if taken:
-        base = looked_up(base, labels[:taken])
-    last = taken == len(labels) - 1
-    table = {"parameter": "_parameters", "buffer": "_buffers"}.get(kind, "_modules") if last else "_modules"
-    # (`vars` says nothing of types, where `base._modules` would say that the part may be None.)
-    found = At(At(Call(Word("vars"), (base,)), (Text(table),)), (Text(labels[taken]),))
-    return found if last else looked_up(found, labels[taken + 1 :], kind)
-
-
-BUFFERS = frozenset({"running_mean", "running_var", "num_batches_tracked"})  # of PyTorch's own layers
-
-
-def kind_of(node: Node, labels: Sequence[str], roots: Roots) -> str:
-    """Whether a path names a parameter or a buffer."""
-    found = locate(node, labels, roots)
-    if found is None or found.param is None:
-        return "buffer" if labels[-1] in BUFFERS else "parameter"
-    return "parameter" if found.param.kind == "param" else "buffer"
+    return Dot(base, attribute_name(label))

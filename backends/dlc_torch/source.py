@@ -37,6 +37,7 @@ from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import names
 from dlc.types.traced import Term
+from dlc_torch.checkpoint_names import renaming
 from dlc_torch.classes import Class
 from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.init_weights import InitWeights
@@ -45,7 +46,7 @@ from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
 from dlc_torch.reach import follow, locate, reach
 from dlc_torch.results import Results
-from dlc_torch.structure import Init, Node, is_attribute, method_name
+from dlc_torch.structure import Init, Node, attribute_name, is_attribute, method_name, renamed
 
 
 class Statements(Writer):
@@ -158,7 +159,8 @@ class Source:
         if not is_main or self.init_weights is None:
             return []
         names = {name: f"self.{attribute}" for name, attribute in attributes.items()}
-        return ["", *self.init_weights.lines(lambda expr: _made(with_words(expr, names)))]
+        other = any(renamed(each.root) for each in self.classes.values())
+        return ["", *self.init_weights.lines(lambda expr: _made(with_words(expr, names)), renamed=other)]
 
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
         lines = layout(f"def __init__({', '.join(['self', *self._signature(made)])}) -> None:", 1)
@@ -190,7 +192,7 @@ class Source:
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
                 read.setdefault(node.name)
-        labels = {node.label for node in made.root.items.values()}
+        labels = {attribute_name(node.label) for node in made.root.items.values()}
         taken = labels | {method_name(draft.function.entry) for draft in made.drafts}
         return {each.name: _attribute(each.name, taken) for each in made.arguments if each.name in read}
 
@@ -203,6 +205,7 @@ class Source:
             lines += _made_parts(made.inits[:1])
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
         lines += _made_parts(made.inits[1:] if made.is_list else made.inits)
+        lines += renaming(renamed(made.root))
         if is_main:
             lines += [INDENT * 2 + line for line in self.final]
             if self.init_weights is not None:
@@ -338,10 +341,10 @@ class Source:
             labels = node.path.split(".")
             below = locate(root, labels, self.roots)
             if unit.is_class:
-                reached = reach(root, node.path, node.tensor, self.roots)
+                reached = reach(root, node.path, self.roots)
             else:
                 part = Word(identifier(labels[0]))
-                reached = follow(part, root.items[labels[0]], labels[1:], self.roots, tensor=node.tensor)
+                reached = follow(part, root.items[labels[0]], labels[1:], self.roots)
             heavy = below is not None and not node.tensor and not self._is_small(below)
             return Heavy(reached) if heavy else reached
 

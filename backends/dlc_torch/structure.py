@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.origins import expression
-from dlc.emit.tree import Call, DictGen, Dot, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
-from dlc.ir.index import INDEX, has_index, mark, offset_of, split
+from dlc.emit.tree import Call, DictGen, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
+from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc.types.traced import Term
@@ -98,6 +98,14 @@ def is_attribute(label: str) -> bool:
     return bool(_NAME.match(label)) and label not in TAKEN and not keyword.iskeyword(label)
 
 
+def attribute_name(label: str) -> str:
+    """The attribute of a class that has a part of that label: the label, or one like it where Python or nn.Module have taken it."""
+    if is_attribute(label):
+        return label
+    name = re.sub(r"\W+", "_", label).strip("_") or "part"
+    return f"{name}_" if name[0].isalpha() else f"part_{name}"
+
+
 @dataclass
 class Node:
     """A place in the tree: an instance of `function`, a parameter, or a container of `items`. `turns` are
@@ -151,7 +159,7 @@ class Node:
         nodes = self.items.values()
         named = any(each.turns and not INDEX.fullmatch(each.label) for each in nodes)
         plain = all(each.param is None and not is_taken(each.label, TAKEN_IN_DICT) for each in nodes)
-        return plain and (named or not any(is_attribute(each.label) for each in nodes))
+        return plain and (named or all(each.label.isdigit() for each in nodes))
 
     def indices(self) -> list[int]:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
@@ -244,6 +252,15 @@ class Init:
     """What `i` runs over, where the statement is done in every turn of a loop."""
 
 
+def renamed(root: Node) -> dict[str, str]:
+    """The attributes of a class that have another name in checkpoints, with that."""
+    labels: list[str] = []
+    for node in (*root.items.values(), *root.late.values()) if not root.is_sequence else ():
+        indices = turns_of(node.turns) if node.turns else []
+        labels += [at_turn(node.label, index) for index in indices] or [node.label]
+    return {attribute_name(label): label for label in labels if not is_attribute(label)}
+
+
 @dataclass
 class Builder:
     """Writes the constructor of a class. `tensor` says a parameter's or buffer's initial tensor."""
@@ -261,37 +278,24 @@ class Builder:
 
     def _top(self, node: Node) -> Iterator[Init]:
         if node.param is not None:
-            yield self._own(node.param, node.label)
+            yield self._own(node.param, attribute_name(node.label))
         elif node.turns and not is_attribute(node.label):
             yield from self._pattern(node)
-        elif is_attribute(node.label):
-            yield Init(node.label, self.made(node))
         else:
-            yield Init("", registered(Word("self"), "module", node.label, self.made(node)))
+            yield Init(attribute_name(node.label), self.made(node))
 
     def _pattern(self, node: Node) -> Iterator[Init]:
         """`down{i}` directly below the class: one attribute per turn."""
         assert node.turns is not None
         for index in turns_of(node.turns):
             label = INDEX.sub(str(index), node.label)
-            made = self.made(replace(node, label=label, turns=None))
-            yield (
-                Init(label, made)
-                if is_attribute(label)
-                else Init("", registered(Word("self"), "module", label, made))
-            )
+            yield Init(attribute_name(label), self.made(replace(node, label=label, turns=None)))
 
-    def _own(self, param: Param, label: str) -> Init:
+    def _own(self, param: Param, attribute: str) -> Init:
         value = self.tensor(param)
         if param.kind != "param":
-            return Init(
-                "",
-                Call(Word("self.register_buffer"), (Text(label), value)),
-                label if is_attribute(label) else "",
-            )
-        if is_attribute(label):
-            return Init(label, parameter(param, value))
-        return Init("", registered(Word("self"), "parameter", label, parameter(param, value)))
+            return Init("", Call(Word("self.register_buffer"), (Text(attribute), value)), attribute)
+        return Init(attribute, parameter(param, value))
 
     def made(self, node: Node) -> Expr:
         """The expression that makes an instance or a container."""
@@ -396,15 +400,6 @@ def _interleaved(items: Sequence[Node]) -> Iterator[list[Node]]:
 def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:
     for each in items:
         yield from ((index, each) for index in (turns_of(each.turns) if each.turns else [int(each.label)]))
-
-
-def registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
-    """A part put into `base` by hand, also under a name that nn.Module would refuse."""
-    if is_taken(label):
-        table = {"module": "_modules", "parameter": "_parameters", "buffer": "_buffers"}[kind]
-        return Call(Dot(Dot(base, table), "update"), (Pairs(((Text(label), value),)),))
-    method = {"module": "add_module", "parameter": "register_parameter", "buffer": "register_buffer"}[kind]
-    return Call(Dot(base, method), (Text(label), value))
 
 
 def parameter(param: Param, value: Expr) -> Expr:

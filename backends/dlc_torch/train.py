@@ -19,7 +19,7 @@ from torch.func import functional_call
 from dlc.backend import Artifact, Batch, Setup, no_device
 from dlc_torch import optimizers
 from dlc_torch.arrays import dtype, to_numpy, to_torch
-from dlc_torch.load import build, by_name
+from dlc_torch.load import build, by_name, parameters_of
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
@@ -166,11 +166,19 @@ class _Program:
         self.meta = artifact.meta
         self.device = device
         self.updates = training
-        self.parameters = {path: each.dtype for path, each in module.named_parameters(remove_duplicate=False)}
-        self.buffers = [path for path in module.state_dict() if path not in self.parameters]
+        own = parameters_of(module)
+        self.parameters = {path: each.dtype for path, each in own.items()}
+        state = module.state_dict(keep_vars=True)
+        self.buffers = [path for path in state if path not in own]
+        tensors = (
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        )
+        known, names = {name for name, _ in tensors}, {id(each): name for name, each in tensors}
+        self.attributes = {path: path if path in known else names[id(each)] for path, each in state.items()}
 
     def __call__(self, tensors: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        given = {path: tensors[path].to(kind) for path, kind in self.parameters.items()}
+        given = {self.attributes[path]: tensors[path].to(kind) for path, kind in self.parameters.items()}
         for each in given.values():
             each._is_param = True  # so that get_parameter takes it for one
         arguments = tuple(to_torch(batch[name]).to(self.device, kind) for name, kind in self.inputs)
@@ -182,10 +190,10 @@ class _Program:
 
     def _write(self, tensors: Mapping[str, Tensor]) -> None:
         for path in self.buffers:
-            owner, _, name = path.rpartition(".")
+            owner, _, name = self.attributes[path].rpartition(".")
             module = self.module.get_submodule(owner)
             setattr(module, name, tensors[path].to(getattr(module, name).dtype))
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
         for path in self.buffers:
-            tensors[path] = self.module.get_buffer(path).detach().to(tensors[path].dtype)
+            tensors[path] = self.module.get_buffer(self.attributes[path]).detach().to(tensors[path].dtype)

@@ -8,7 +8,7 @@ import torch
 from backends.torch.cases import CASES, Case, emitted, inputs, weights
 from dlc_torch import BACKEND
 from dlc_torch.grad import gradients
-from dlc_torch.load import build
+from dlc_torch.load import build, parameters_of
 
 import dlc
 from dlc import ops
@@ -54,7 +54,7 @@ def test_names_in_checkpoints_are_the_specs_paths(case: Case) -> None:
     shapes = {each.path: each.type.shape for each in program.parameters}
     assert {path: tuple(tensor.shape) for path, tensor in module.state_dict().items()} == shapes
     trainable = {each.path for each in program.parameters if each.kind == "param"}
-    assert {path for path, _ in module.named_parameters()} == trainable
+    assert parameters_of(module).keys() == trainable
 
 
 @pytest.mark.parametrize("precision", ["bf16", "f64"])

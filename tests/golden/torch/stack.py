@@ -6,6 +6,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Rename:
+    """A hook that gives tensors of a state dict other names: attributes can't have those that
+    Python or nn.Module have taken.
+    """
+
+    def __init__(self, names: dict[str, str]) -> None:
+        self.names = names
+
+    def __call__(
+        self, module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object
+    ) -> None:
+        for old, new in self.names.items():
+            for key in [key for key in state if f"{key}.".startswith(f"{prefix}{old}.")]:
+                state[prefix + new + key[len(prefix + old) :]] = state.pop(key)
+
+
 def initial_bias(d: int) -> Tensor:  # -> [d]
     return torch.arange(d).float() / d
 
@@ -65,8 +81,8 @@ class Stack(nn.Module):
         super().__init__()
         self.n_layers = layers
         self.d = d
-        self._parameters.update({"type": nn.Parameter(torch.ones(d))})
-        self._modules.update({"forward": StackForward(d)})
+        self.type_ = nn.Parameter(torch.ones(d))
+        self.forward_ = StackForward(d)
         self.emb = nn.ModuleList([nn.Embedding(vocab, d)])
         self.layers = nn.ModuleList(Layer(d, heads) for _ in range(layers))
         self.for0 = nn.Linear(d, d)
@@ -74,6 +90,8 @@ class Stack(nn.Module):
         self.for2 = nn.Linear(d, d)
         self.fc = nn.ModuleList(nn.Linear(d, d) for _ in range(3))
         self.ln = nn.ModuleList(nn.LayerNorm(d) for _ in range(3))
+        self.register_state_dict_post_hook(Rename({"type_": "type", "forward_": "forward"}))
+        self.register_load_state_dict_pre_hook(Rename({"type": "type_", "forward": "forward_"}))
         self.init_weights()
 
     def forward(self, tokens: Tensor, lambda_: Tensor) -> StackOutput:
@@ -90,14 +108,13 @@ class Stack(nn.Module):
             x = for_(x)
         for fc, ln in zip(self.fc, self.ln, strict=True):
             x = ln(fc(x))
-        x = x * vars(self)["_parameters"]["type"] + lambda_
-        x = x + vars(self)["_modules"]["forward"].get_buffer("seen")
+        x = x * self.type_ + lambda_ + self.forward_.seen
         nn_ = x.mean(dim=1)  # [B, d]
         return StackOutput(x, nn_)
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""
-        for name, parameter in self.named_parameters():
+        for name, parameter in self.state_dict(keep_vars=True).items():
             if name.startswith("layers.") and name.endswith(".up.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(3 * self.n_layers))
             elif name.startswith("fc.") and name.endswith(".bias"):
