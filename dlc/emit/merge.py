@@ -51,10 +51,10 @@ class Merged:
     entry: str
 
 
-def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
+def merge(programs: Sequence[Program], native: Container[str] = (), *, layers: bool = True) -> Merged:
     """The programs are one model at some settings: in training and not, with and without its optional inputs. Functions of the
-    library that are `native` a backend says itself."""
-    merging = _Merging(programs, native)
+    library that are `native` a backend says itself, and all `layers` of it where it has its own."""
+    merging = _Merging(programs, native, layers)
     for group in _levels(programs):
         merging.group(group)
     return Merged(merging.functions, merging.names, merging.names[0, programs[0].entry])
@@ -128,13 +128,15 @@ def negated(condition: Term) -> Term:
 class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
+    layers: bool = True
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def group(self, found: Sequence[tuple[int, Function]]) -> None:
         """Enter the functions of one source as few as can be."""
         first = found[0][1]
-        if first.library and (first.source in self.native or first.params or first.children):
+        holds = self.layers and (first.params or first.children)
+        if first.library and (first.source in self.native or holds):
             self._library(found)
             return
         same: dict[Any, list[Member]] = {}

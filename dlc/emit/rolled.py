@@ -230,11 +230,13 @@ def _each(term: Term) -> Term:
     return Term(term.op, tuple(_each(each) if isinstance(each, Term) else each for each in term.args))
 
 
-def merged(programs: Sequence[Program], native: Container[str] = ()) -> tuple[Program, dict[str, str]]:
+def merged(
+    programs: Sequence[Program], native: Container[str] = (), *, layers: bool = True
+) -> tuple[Program, dict[str, str]]:
     """Programs of one model at some settings as one: its modules once each, its loops whole. Beside it, the names that the
     functions of the first have in it."""
     first = programs[0]
-    found = merge(programs, native)
+    found = merge(programs, native, layers=layers)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {name: owned(each) for name, each in roll(found.functions).items()}
