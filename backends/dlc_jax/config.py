@@ -22,8 +22,9 @@ from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import expression
 from dlc.emit.python import quoted
-from dlc.emit.tree import Arg, At, Expr, Word, text, transform, walk
+from dlc.emit.tree import Arg, At, Binary, Expr, Num, Word, text, transform, walk
 from dlc.ir.nodes import Function
+from dlc.types.relations import MIRRORED
 from dlc.types.traced import Term
 
 Lines = list[str]
@@ -85,10 +86,15 @@ def _lengths(arguments: Sequence[Argument], function: Function, read: Iterable[E
 
 
 def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
-    asked = transform(
-        expression(condition),
-        lambda node: Arg(arguments.get(node.name, node.name)) if isinstance(node, Arg) else node,
-    )
+    def plain(node: Expr) -> Expr:
+        match node:
+            case Arg(name):
+                return Arg(arguments.get(name, name))
+            case Binary(operator, Num() as left, right) if operator in MIRRORED:
+                return Binary(MIRRORED[operator], right, left)  # what is asked about stands on the left
+        return node
+
+    asked = transform(expression(condition), plain)
     yield from layout(f"if {_said(opposite(asked), 'self.')}:", 2)
     yield from layout(f"raise ValueError({quoted(_said(asked, '') + ' must hold')})", 3)
 

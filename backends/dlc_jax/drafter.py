@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from dlc.emit.draft import DONE, Drafter
@@ -12,6 +11,7 @@ from dlc.emit.names import identifier
 from dlc.emit.statements import Assign, Loop, Target
 from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word, size
 from dlc.ir.nodes import Attr, Function, Op, walk
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.traced import Term
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from dlc.emit.body import Body, shapes_text
@@ -13,6 +12,7 @@ from dlc.emit.python import docstring, wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
+from dlc.records import dataclass, field
 from dlc_jax.drafter import STATE
 from dlc_jax.layers import DIALECT
 from dlc_jax.scan import Statements

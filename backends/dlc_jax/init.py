@@ -14,7 +14,6 @@ A module's function takes the static parameters that its shapes speak of, and th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.arguments import Argument, argument_name, given, literal, python_type
 from dlc.emit.forms import call
@@ -27,6 +26,7 @@ from dlc.emit.requirements import words
 from dlc.emit.tree import (
     Arg,
     At,
+    Binary,
     Expr,
     Keyword,
     Num,
@@ -42,6 +42,7 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
+from dlc.records import dataclass, field, replace
 from dlc.types.terms import names, untraced
 from dlc.types.traced import Term
 from dlc_jax import rows
@@ -596,8 +597,18 @@ def _display(tree: Tree, indent: int) -> Iterator[str]:
             yield from _display(value, indent + 1)
             yield f"{INDENT * indent}}},"
         else:
-            *first, last = layout(f"{quoted(key)}: {text(value)}", indent, width=99)
+            *first, last = _entry(quoted(key), value, indent)
             yield from (*first, f"{last},")
+
+
+def _entry(key: str, value: Expr, indent: int) -> Lines:
+    """An entry of a dict. A product that is too long for brackets of its own goes on below."""
+    whole = text(value)
+    long = 4 * (indent + 1) + len(whole) > 100
+    if not (long and isinstance(value, Binary) and value.operator == "*"):
+        return layout(f"{key}: {whole}", indent, width=99)
+    first, *rest = layout(text(value.right), indent, width=97)
+    return [f"{INDENT * indent}{key}: {text(value.left)}", f"{INDENT * indent}* {first.strip()}", *rest]
 
 
 def _pairs(tree: Tree) -> Expr:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
 from dlc.emit.forms import call
@@ -19,6 +18,7 @@ from dlc.emit.names import snake, unique
 from dlc.emit.tree import At, Expr, Text, Word
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Function, Param, Program, walk
+from dlc.records import dataclass, field
 
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""

@@ -8,12 +8,12 @@ structure of the modules.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Word, text
 from dlc.ir.nodes import Child, Param
+from dlc.records import dataclass, field
 from dlc_jax.places import Layout, at
 from dlc_jax.units import Units
 

@@ -6,7 +6,6 @@ x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, params["h"])
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT, fits, layout
@@ -14,6 +13,7 @@ from dlc.emit.names import Variables
 from dlc.emit.statements import Assign, Loop, Target, expressions
 from dlc.emit.tree import Call, Expr, Ref, Seq, refs
 from dlc.emit.write import Writer, shape_text
+from dlc.records import dataclass, replace
 from dlc_jax.drafter import STATE
 
 

@@ -7,7 +7,6 @@ stacked parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.emit.checks import Check
 from dlc.emit.forms import call
@@ -17,6 +16,7 @@ from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Store, T
 from dlc.emit.tree import At, Binary, Dot, Expr, Flag, Path, Ref, Seq, Text, Word, transform, walk
 from dlc.ir.index import has_index, without_index
 from dlc.ir.nodes import Function
+from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
 from dlc_jax.places import Found, Keys, Places, at, upto_index

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads
@@ -14,6 +13,7 @@ from dlc.emit.requirements import words
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
 from dlc.ir.nodes import Function, Program, Value
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import said

@@ -6,13 +6,13 @@ to `[B, T, d]` is two functions of the program. Where a backend writes such func
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dlc.ir.index import INDEX, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, Region, Value
 from dlc.ir.splice import substitute, with_path
+from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import said, substituted

@@ -6,13 +6,13 @@ are given."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from dlc.emit.merge import negated
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
+from dlc.records import dataclass, field
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names, substituted, term
 from dlc.types.traced import Term

@@ -34,8 +34,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.ff is None:
             object.__setattr__(self, "ff", 4 * self.d)
-        if not (0.0 <= self.p and self.p <= 1.0):
-            raise ValueError("0.0 <= p and p <= 1.0 must hold")
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
         if self.d % self.heads != 0:
             raise ValueError("d % heads == 0 must hold")
 

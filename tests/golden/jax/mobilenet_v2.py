@@ -23,6 +23,10 @@ class Config:
     classes: int = 1000
     p: float = 0.2
 
+    def __post_init__(self) -> None:
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+
 
 CONFIG = Config()
 

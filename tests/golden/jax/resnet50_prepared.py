@@ -21,11 +21,14 @@ class Config:
     """The static parameters."""
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
     classes: int = 1000
 
     def __post_init__(self) -> None:
         if len(self.depths) != 4:
             raise ValueError("depths must have length 4")
+        if len(self.widths) != 4:
+            raise ValueError("widths must have length 4")
 
 
 CONFIG = Config()
@@ -91,7 +94,7 @@ def shortcut(params: Params, x: Array, *, stride: int) -> Array:
 
     x: [B, C, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    y = convolve2d(x, params["0_folded_weight"], stride=stride)  # [B, out, H, W]
+    y = convolve2d(x, params["0_folded_weight"], stride=stride)
     return y + params["0_folded_bias"][:, None, None]
 
 
@@ -100,11 +103,11 @@ def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
 
     x: [B, inputs, H, W] -> [B, 4 * width, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    y = convolve2d(x, params["conv1_folded_weight"], stride=stride)  # [B, 64, H, W]
-    y = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])  # [B, width, H, W]
-    y = convolve2d(y, params["conv2_folded_weight"], stride=stride, padding=1)  # [B, 64, H, W]
+    y = convolve2d(x, params["conv1_folded_weight"])  # [B, width, H, W]
+    y = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
+    y = convolve2d(y, params["conv2_folded_weight"], stride=stride, padding=1)
     y = jax.nn.relu(y + params["conv2_folded_bias"][:, None, None])
-    y = convolve2d(y, params["conv3_folded_weight"], stride=stride)  # [B, 256, H, W]
+    y = convolve2d(y, params["conv3_folded_weight"])
     y = y + params["conv3_folded_bias"][:, None, None]
     if "downsample" in params:
         x = shortcut(params["downsample"], x, stride=stride)
@@ -112,12 +115,10 @@ def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
 
 
 def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
-    """weight: [256, 64, 1, 1], running_var: [256], gamma: [256] -> result: [256, 64, 1, 1]"""
     return weight * (lax.rsqrt(running_var + 1e-5) * gamma)[:, None, None, None]
 
 
 def folded_bias(running_var: Array, gamma: Array, running_mean: Array, beta: Array) -> Array:
-    """running_var: [256], gamma: [256], running_mean: [256], beta: [256] -> result: [256]"""
     return beta - running_mean * (lax.rsqrt(running_var + 1e-5) * gamma)
 
 
@@ -190,38 +191,62 @@ def init(
     params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
     params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
     params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
-        keys[1], inputs=64, width=64, stride=1, dtype=dtype
+        keys[1], inputs=64, width=config.widths[0], stride=1, dtype=dtype
     )
     params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-        partial(init_bottleneck, inputs=256, width=64, stride=1, dtype=dtype),
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[0],
+            width=config.widths[0],
+            stride=1,
+            dtype=dtype,
+        ),
         keys[2],
         config.depths[0] - 1,
     )
     params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
-        keys[3], inputs=256, width=128, stride=2, dtype=dtype
+        keys[3], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
     )
     params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-        partial(init_bottleneck, inputs=512, width=128, stride=1, dtype=dtype),
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[1],
+            width=config.widths[1],
+            stride=1,
+            dtype=dtype,
+        ),
         keys[4],
         config.depths[1] - 1,
     )
     params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
-        keys[5], inputs=512, width=256, stride=2, dtype=dtype
+        keys[5], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
     )
     params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-        partial(init_bottleneck, inputs=1024, width=256, stride=1, dtype=dtype),
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[2],
+            width=config.widths[2],
+            stride=1,
+            dtype=dtype,
+        ),
         keys[6],
         config.depths[2] - 1,
     )
     params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
-        keys[7], inputs=1024, width=512, stride=2, dtype=dtype
+        keys[7], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
     )
     params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-        partial(init_bottleneck, inputs=2048, width=512, stride=1, dtype=dtype),
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[3],
+            width=config.widths[3],
+            stride=1,
+            dtype=dtype,
+        ),
         keys[8],
         config.depths[3] - 1,
     )
-    params["fc"] = init_linear(keys[9], 2048, config.classes, dtype)
+    params["fc"] = init_linear(keys[9], 4 * config.widths[3], config.classes, dtype)
     return params, state
 
 
@@ -313,19 +338,19 @@ def apply(
     y = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
     x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
-    x = bottleneck(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
+    x = bottleneck(params["layer1"]["0"], x, stride=1)
     x, _ = lax.scan(
         lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer1"]["1:"]
     )
-    x = bottleneck(params["layer2"]["0"], x, stride=2)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
+    x = bottleneck(params["layer2"]["0"], x, stride=2)
     x, _ = lax.scan(
         lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer2"]["1:"]
     )
-    x = bottleneck(params["layer3"]["0"], x, stride=2)  # [B, 1024, (H + 15) // 16, (W + 15) // 16]
+    x = bottleneck(params["layer3"]["0"], x, stride=2)
     x, _ = lax.scan(
         lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer3"]["1:"]
     )
-    x = bottleneck(params["layer4"]["0"], x, stride=2)  # [B, 2048, (H + 31) // 32, (W + 31) // 32]
+    x = bottleneck(params["layer4"]["0"], x, stride=2)
     x, _ = lax.scan(
         lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer4"]["1:"]
     )
@@ -356,7 +381,7 @@ def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Param
         elif isinstance(value, dict):
             tree[name] = filled(value, flat, here, prefix + label)
         else:
-            tree[name] = flat[prefix + label]
+            tree[name] = jnp.asarray(flat[prefix + label])
     return tree
 
 

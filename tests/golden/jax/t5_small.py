@@ -28,8 +28,8 @@ class Config:
     p: float = 0.1
 
     def __post_init__(self) -> None:
-        if not (0.0 <= self.p and self.p <= 1.0):
-            raise ValueError("0.0 <= p and p <= 1.0 must hold")
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
 
 
 CONFIG = Config()

@@ -36,6 +36,8 @@ class Config:
             object.__setattr__(self, "ff", 4 * self.d)
         if self.d % 2 != 0:
             raise ValueError("d % 2 == 0 must hold")
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
         if self.d % self.heads != 0:
             raise ValueError("d % heads == 0 must hold")
 
@@ -301,6 +303,13 @@ def initial_weight(*, dtype: DTypeLike, context: int, d: int) -> Array:
     return sinusoids(dtype=dtype, length=context, d=d)
 
 
+def init_embedding(key: Array, count: int, d: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `embedding`."""
+    return {
+        "weight": std * jax.random.normal(key, (count, d), dtype),
+    }
+
+
 def init_positions(*, d: int, context: int, dtype: DTypeLike) -> State:
     """Initial state of `Positions`."""
     return {
@@ -412,11 +421,9 @@ def init(
     params["model"] = init_encoder_decoder(
         keys[1], layers=config.layers, d=config.d, ff=config.ff, dtype=dtype
     )
-    params["model"]["shared"] = {
-        "weight": (
-            1 / math.sqrt(config.d) * jax.random.normal(keys[0], (config.vocab, config.d), dtype)
-        )
-    }
+    params["model"]["shared"] = init_embedding(
+        keys[0], config.vocab, config.d, dtype, std=1 / math.sqrt(config.d)
+    )
     return params, state
 
 

@@ -38,6 +38,10 @@ class Config:
             raise ValueError("size % patch == 0 must hold")
         if self.d % self.heads != 0:
             raise ValueError("d % heads == 0 must hold")
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+        if self.heads < 1:
+            raise ValueError("heads >= 1 must hold")
 
 
 CONFIG = Config()
@@ -140,20 +144,21 @@ def encoder_block(params: Params, x: Array, *, heads: int) -> Array:
 
 
 def init_conv2d(
-    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, std: float, groups: int = 1
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
 ) -> Params:
     """Initial parameters of `conv2d`."""
+    std = 1 / math.sqrt(kernel**2 * (inputs // groups))
     return {
         "weight": std * jax.random.normal(key, (out, inputs // groups, kernel, kernel), dtype),
         "bias": jnp.zeros((out,), dtype),
     }
 
 
-def init_layer_norm(S1: int, dtype: DTypeLike) -> Params:
+def init_layer_norm(d: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `layer_norm`."""
     return {
-        "weight": jnp.ones((S1,), dtype),
-        "bias": jnp.zeros((S1,), dtype),
+        "weight": jnp.ones((d,), dtype),
+        "bias": jnp.zeros((d,), dtype),
     }
 
 
@@ -168,7 +173,7 @@ def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
 
 def init_multihead_attention(key: Array, *, d: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `multihead_attention`."""
-    bound = --(1.7320508075688772 * (1.0 * math.sqrt(2.0 / (d + 3 * d))))
+    bound = math.sqrt(6 / (4 * d))
     keys = jax.random.split(key, 2)
     return {
         "in_proj_weight": jax.random.uniform(keys[0], (3 * d, d), dtype, -bound, bound),
@@ -179,7 +184,7 @@ def init_multihead_attention(key: Array, *, d: int, dtype: DTypeLike) -> Params:
 
 def init_linear_2(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
     """Initial parameters of `linear`."""
-    bound = --(1.7320508075688772 * (1.0 * math.sqrt(2.0 / (inputs + out))))
+    bound = math.sqrt(6 / (inputs + out))
     keys = jax.random.split(key, 2)
     return {
         "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
@@ -215,7 +220,8 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
     return {
         "class_token": jnp.zeros((1, 1, config.d), dtype),
         "encoder": {
-            "pos_embedding": 0.02 * jax.random.normal(
+            "pos_embedding": 0.02
+            * jax.random.normal(
                 keys[0], (1, (config.size // config.patch) ** 2 + 1, config.d), dtype
             ),
             "layers": {
@@ -227,14 +233,7 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
             },
             "ln": init_layer_norm(config.d, dtype),
         },
-        "conv_proj": init_conv2d(
-            keys[1],
-            3,
-            config.d,
-            config.patch,
-            dtype,
-            std=math.sqrt(1 / (kernel**2 * (i // groups))),
-        ),
+        "conv_proj": init_conv2d(keys[1], 3, config.d, config.patch, dtype),
         "heads": {"head": init_linear_3(config.d, config.classes, dtype)},
     }
 
@@ -281,7 +280,7 @@ def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Param
         elif isinstance(value, dict):
             tree[name] = filled(value, flat, here, prefix + label)
         else:
-            tree[name] = flat[prefix + label]
+            tree[name] = jnp.asarray(flat[prefix + label])
     return tree
 
 
