@@ -28,6 +28,7 @@ class JaxBackend(Backend):
     order = 1
     devices = ("cpu", "cuda", "gpu", "tpu")
     precisions = ("f32", "bf16", "f16", "f64")
+    parametric = True
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

@@ -1,112 +1,128 @@
-"""How `jax.random` draws from a distribution, and the scale of a draw in terms of a kernel's shape.
-
-Uniform between -0.08 and 0.08 is 1 / sqrt(fan_in) for a kernel of 3*7*7 inputs: what a person would have written.
-"""
+"""How `jax.random` draws from a distribution."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from dlc.emit.initial import Shape, recognise
-from dlc.emit.python import number
-from dlc.ir.nodes import Function
+from dlc.emit.forms import call
+from dlc.emit.initial import Form
+from dlc.emit.origins import expression, said
+from dlc.emit.tree import Binary, Call, Expr, Num, Unary, Word
+from dlc.types.dims import Dim
+from dlc.types.terms import as_dim
+from dlc.types.traced import Term, as_float, leaf
 
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """A standard deviation or bound: a number, or `rule`, an expression over the `fan` of the layer's
-    kernel."""
-
-    value: float
-    rule: str = ""
-    fan: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """`kind` is normal, truncated_normal (`scale` times the draw, plus `shift`), uniform (between -scale
-    and scale), span (uniform between `bounds`), or constant (`shift`)."""
-
-    kind: str
-    scale: Scale = Scale(1.0)
-    shift: float = 0.0
-    bounds: tuple[float, float] = (0.0, 1.0)
-
-    @property
-    def draws(self) -> bool:
-        return self.kind != "constant"
-
-    def expression(self, key: str, shape: str, dtype: str, scale: str) -> str:
-        """The source of a draw; `scale` stands for the scale's number."""
-        low, high = map(number, self.bounds)
-        match self.kind:
-            case "constant" if self.shift in (0, 1):
-                return f"jnp.{'ones' if self.shift else 'zeros'}({shape}, {dtype})"
-            case "constant":
-                return f"jnp.full({shape}, {number(self.shift)}, {dtype})"
-            case "uniform":
-                minus = f"-({scale})" if " " in scale else f"-{scale}"
-                return f"jax.random.uniform({key}, {shape}, {dtype}, {minus}, {scale})"
-            case "span":
-                return f"jax.random.uniform({key}, {shape}, {dtype}, {low}, {high})"
-            case "normal":
-                draw = f"jax.random.normal({key}, {shape}, {dtype})"
-            case _:
-                draw = f"jax.random.truncated_normal({key}, {low}, {high}, {shape}, {dtype})"
-        scaled = draw if scale == "1.0" else f"({scale}) * {draw}" if " " in scale else f"{scale} * {draw}"
-        return f"{scaled} + {number(self.shift)}" if self.shift else scaled
+SCALES = {
+    "uniform": "bound",
+    "normal": "std",
+    "truncated_normal": "std",
+    "orthogonal": "gain",
+    "constant": "value",
+}
 
 
-def distribution(function: Function) -> Distribution | None:
-    """The distribution that a function of an initial value draws from; None if it is none of those known."""
-    form = recognise(function)
-    if form is None:
-        return None
+def is_symmetric(form: Form) -> bool:
+    return form.draw == "uniform" and math.isclose(form.scale, -2 * form.shift, rel_tol=1e-12)
+
+
+def scale_of(form: Form) -> float:
+    """The number that tells one distribution from another of its kind: a standard deviation, a bound, a constant."""
+    if form.draw == "constant":
+        return form.shift
+    return -form.shift if is_symmetric(form) else form.scale
+
+
+def draws(form: Form) -> bool:
+    return form.draw != "constant"
+
+
+def drawn(form: Form, key: Expr, shape: Expr, dtype: Expr, scale: Expr) -> Expr:
+    """The source of a draw; `scale` says `scale_of(form)`."""
     match form.draw:
         case "constant":
-            return Distribution("constant", shift=form.shift)
-        case "uniform" if math.isclose(form.scale, -2 * form.shift):
-            return Distribution("uniform", Scale(form.scale / 2))
+            if isinstance(scale, Num) and scale.value in (0, 1):
+                return call("jnp.ones" if scale.value else "jnp.zeros", shape, dtype)
+            return call("jnp.full", shape, scale, dtype)
+        case "uniform" if is_symmetric(form):
+            if isinstance(scale, Num | Word):
+                return call("jax.random.uniform", key, shape, dtype, Unary("-", scale), scale)
+            return Binary("*", scale, call("jax.random.uniform", key, shape, dtype, Num(-1.0)))
         case "uniform":
-            return Distribution("span", bounds=(form.shift, form.scale + form.shift))
+            bounds = (form.shift, form.shift + form.scale)
+            return call("jax.random.uniform", key, shape, dtype, *map(number, bounds))
         case "normal":
-            return Distribution("normal", Scale(form.scale), form.shift)
-        case "truncated_normal":
-            bounds = form.low, form.high
-            return Distribution("truncated_normal", Scale(form.scale), form.shift, bounds)
+            draw = call("jax.random.normal", key, shape, dtype)
+        case "orthogonal":
+            draw = Call(call("jax.nn.initializers.orthogonal"), (key, shape, dtype))
+        case _:
+            bounds = (form.low, form.high)
+            draw = call("jax.random.truncated_normal", key, *map(number, bounds), shape, dtype)
+    scaled = draw if scale == Num(1.0) else Binary("*", scale, draw)
+    return Binary("+", scaled, number(form.shift)) if form.shift else scaled
+
+
+def number(value: float) -> Expr:
+    """A number by where it comes from. Constants that rules for kernels carry along are put together: `sqrt(2 / fan)`."""
+    value = as_float(value)
+    term = leaf(value)
+    return said(value) if term.op == "const" else _simple(term)
+
+
+Factors = tuple[float, list[Term], list[Term]]
+"""A plain factor, what it is multiplied by, and what it is divided by."""
+
+
+def _simple(term: Term) -> Expr:
+    found = _squared(term)
+    if found is None or found[1] or not found[2]:
+        return expression(term)
+    factor, _, below = found
+    under = _product(below)
+    if math.isclose(factor, 1.0, rel_tol=1e-9):
+        return Binary("/", Word("1"), call("math.sqrt", under))
+    square = round(factor)
+    if square in range(2, 25) and math.isclose(factor, square, rel_tol=1e-9):
+        return call("math.sqrt", Binary("/", Word(str(square)), under))
+    return expression(term)
+
+
+def _product(terms: Sequence[Term]) -> Expr:
+    whole = [as_dim(each) for each in terms]
+    sizes = [each for each in whole if each is not None]
+    if len(sizes) == len(terms):
+        return expression(Term("dim", (math.prod(sizes, start=Dim.of(1)),)))
+    first, *rest = map(expression, terms)
+    for each in rest:
+        first = Binary("*", first, each)
+    return first
+
+
+def _squared(term: Term) -> Factors | None:
+    """The square of a product of numbers and roots."""
+    match term:
+        case Term("const", (value,)) if isinstance(value, int | float):
+            return float(value) ** 2, [], []
+        case Term("neg", (inner,)):
+            return _squared(inner)
+        case Term("call", ("sqrt", inner)):
+            return _factors(inner)
+        case Term("*" | "/", (a, b)):
+            return _combined(term.op, _squared(a), _squared(b))
     return None
 
 
-FANS: Mapping[str, Callable[[Shape], int]] = {
-    "math.prod(shape[1:])": lambda shape: math.prod(shape[1:]),
-    "shape[0] * math.prod(shape[2:])": lambda shape: shape[0] * math.prod(shape[2:]),
-    "sum(shape)": lambda shape: sum(shape) if len(shape) == 2 else 0,
-}
-RULES: Mapping[str, Callable[[int], float]] = {
-    "1 / math.sqrt({fan})": lambda fan: 1 / math.sqrt(fan),
-    "math.sqrt(2 / {fan})": lambda fan: math.sqrt(2 / fan),
-    "math.sqrt(6 / {fan})": lambda fan: math.sqrt(6 / fan),
-}
+def _factors(term: Term) -> Factors:
+    match term:
+        case Term("const", (value,)) if isinstance(value, int | float):
+            return float(value), [], []
+        case Term("*" | "/", (a, b)):
+            return _combined(term.op, _factors(a), _factors(b)) or (1.0, [term], [])
+    return 1.0, [term], []
 
 
-def customary(distribution: Distribution, kernel: Shape) -> Iterator[Scale]:
-    """The scale in terms of the kernel's shape, for each of the customary rules that gives it."""
-    if distribution.kind not in ("uniform", "normal") or len(kernel) < 2:
-        return
-    value = distribution.scale.value
-    for rule, function in RULES.items():
-        for fan, count in FANS.items():
-            if count(kernel) and math.isclose(value, function(count(kernel)), rel_tol=1e-12):
-                yield Scale(value, rule, fan)
-
-
-def scale_text(scale: Scale, kernel: Shape | None = None) -> str:
-    """The scale's expression: over `shape`, or with the numbers of `kernel`."""
-    if not scale.rule:
-        return number(scale.value)
-    if kernel is not None:
-        return scale.rule.format(fan=FANS[scale.fan](kernel))
-    grouped = f"({scale.fan})" if " * " in scale.fan and "/ {fan}" in scale.rule else scale.fan
-    return scale.rule.format(fan=grouped)
+def _combined(op: str, a: Factors | None, b: Factors | None) -> Factors | None:
+    if a is None or b is None or (op == "/" and b[0] == 0):
+        return None
+    by, above, below = b if op == "*" else (1 / b[0], b[2], b[1])
+    return a[0] * by, [*a[1], *above], [*a[2], *below]

@@ -1,17 +1,22 @@
-"""What JAX's drafts have of their own: keys of random draws, and buffers as values that a function gives back."""
+"""What JAX's drafts have of their own: keys of random draws, buffers that functions give back, a dtype that follows the inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from dlc.emit.draft import DONE, Drafter
 from dlc.emit.forms import alias, call, words
-from dlc.emit.statements import Assign, Store, Target
-from dlc.emit.tree import Binary, Expr, Keyword, Leaf, Make, Path, Ref, Seq, Text, Word
-from dlc.ir.index import without_index
+from dlc.emit.names import identifier
+from dlc.emit.statements import Assign, Loop, Target
+from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word, size
 from dlc.ir.nodes import Attr, Function, Op, walk
+from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
+from dlc.types.traced import Term
+
+STATE = "state"
+"""The dtype of targets that are no values but places of the state; their only axis is the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,61 +28,60 @@ class Key(Leaf):
 
 
 @dataclass(frozen=True, slots=True)
+class Held(Leaf):
+    """The part of `params` or `state` (`tree`) at a path, for a call."""
+
+    tree: str
+    path: str
+    plain: ClassVar[str] = 'params["x"]'
+
+
+@dataclass(frozen=True, slots=True)
+class Working(Leaf):
+    """The dtype that is computed in: that of the inputs, or of the parameters."""
+
+    plain: ClassVar[str] = "x.dtype"
+
+    def need(self, function: Function) -> str:
+        return "" if working_input(function) or function.params or function.children else "dtype"
+
+
+def working_input(function: Function) -> str:
+    """The first input that is of the working precision; "" if there is none."""
+    found = (
+        each.name
+        for each in function.inputs
+        if each.type.dtype == "float" and each.name not in function.optional
+    )
+    return next(found, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Traits:
-    """What a call of a function has to give and gets: parameters, a key, buffers' new values."""
+    """What a function takes and gives besides its inputs and outputs. A key is needed ("always"), or only sometimes
+    ("maybe": in training)."""
 
-    params: bool
-    key: bool
-    updates: bool
-
-    @staticmethod
-    def of(function: Function, known: Mapping[str, Traits]) -> Traits:
-        ops = list(walk(function.body))
-        callees = [known[op.callee] for op in ops if op.callee in known]
-        updates = any(op.op == "update" for op in ops)
-        return Traits(
-            params=updates or any(op.op == "param" for op in ops) or any(each.params for each in callees),
-            key=any(map(is_draw, ops)) or any(each.key for each in callees),
-            updates=updates or any(each.updates for each in callees),
-        )
+    params: bool = False
+    state: bool = False
+    updates: bool = False
+    training: bool = False
+    key: str = ""
 
 
 def is_draw(op: Op) -> bool:
     return isinstance(op.attr("draw"), int)
 
 
-@dataclass(frozen=True, slots=True)
-class Callee:
-    """How an emitted function is called: its name and the keyword arguments that this member of its group
-    needs."""
-
-    name: str
-    traits: Traits
-    arguments: tuple[tuple[str, int | float], ...] = ()
-
-
 @dataclass
 class JaxDrafter(Drafter):
-    """Drafts one function. `callees` are the functions emitted before it; `stored` the new values of buffers,
-    which are results as well."""
+    """Drafts one function. `traits` are those of all functions."""
 
-    callees: Mapping[str, Callee] = field(default_factory=dict)
+    traits: Mapping[str, Traits] = field(default_factory=dict)
     keys: int = 0
-    buffers: dict[str, Expr] = field(default_factory=dict)
-    """Buffers, and instances with buffers, that have been updated, with what they are now."""
-    stored: list[Expr] = field(default_factory=list)
-    updates: dict[str, str] = field(default_factory=dict)
-    """Values that are an instance's new buffers, with what they are called."""
 
     def key(self) -> Key:
         self.keys += 1
         return Key(self.keys - 1)
-
-    def results(self) -> tuple[Expr, ...]:
-        return (*super().results(), *self.stored)
-
-    def roles(self) -> dict[str, tuple[str, ...]]:
-        return {**super().roles(), **{value: (name,) for value, name in self.updates.items()}}
 
     def wrapped(self, number: Expr, dtype: str) -> Expr:
         return call("jnp.asarray", number, *self.dtype_argument(dtype))
@@ -85,6 +89,9 @@ class JaxDrafter(Drafter):
     def dtype_argument(self, name: str) -> tuple[Expr, ...]:
         """The dtype of a new array; JAX's own integers and booleans need none."""
         return () if self.dtype(name) in ("i64", "bool") else (self.dtype_word(name),)
+
+    def dtype_word(self, name: str) -> Expr:
+        return Working() if name == "float" else super().dtype_word(name)
 
     def takes_numbers(self, operands: Mapping[str, str]) -> bool:
         return True
@@ -106,40 +113,66 @@ class JaxDrafter(Drafter):
     def more_slots(self, op: Op) -> Mapping[str, Expr]:
         return {"key": self.key()} if is_draw(op) else {}
 
+    # --- calls
+
     def call(self, op: Op) -> Expr:
-        """A call of another emitted function."""
-        callee = self.callees[op.callee]
-        same = _identity(self.program.functions[op.callee])
+        """A call of another emitted function. What it updates goes into the state."""
+        callee, traits = self.program.functions[op.callee], self.traits[op.callee]
+        same = _identity(callee)
         if same is not None:
             return alias(self, op, op.inputs[same])
-        arguments: list[Expr] = [self.tensor(name) for name in op.inputs if name]
-        if callee.traits.params:
-            arguments.insert(0, self.instance(op.path))
-        if callee.traits.key:
-            arguments.append(self.key())
-        arguments += (Keyword(name, self.literal(value, name)) for name, value in callee.arguments)
-        made = Make(callee.name, tuple(arguments))
-        if not callee.traits.updates:
+        args: list[Expr] = [Held(tree, op.path) for tree in ("params", "state") if getattr(traits, tree)]
+        args += self._operands(op, callee)
+        args += self._passed(op)
+        if traits.key:
+            args.append(Keyword("key", self.key()))
+        made = Make(op.callee, tuple(args), op)
+        if not traits.updates:
             return made
-        new = Target(f"{op.out.name} updates", "", ())
-        self.updates[new.name] = _variable(op.path)
+        new = Target(f"{op.path} of the state", STATE, (Held("state", op.path),))
         temporary = len(op.outputs) == 1 and self.temporary(op.out.name)
         self.body.append(Assign((*map(self.target, op.outputs), new), made, temporary))
-        self.store(op.path, Ref(new.name))
         return DONE
 
-    def instance(self, path: str) -> Expr:
-        """The parameters of an instance; one whose buffers were updated before comes with their new values."""
-        if path not in self.buffers:
-            return Path(path)
-        old, new = (call("flatten", each) for each in (Path(path), self.buffers[path]))
-        return call("nest", Binary("|", old, new))
+    def temporary(self, name: str) -> bool:
+        """Reading a buffer that gets a new value is a statement only where it has to be."""
+        op = self.producers.get(name)
+        once = op is not None and op.op == "param" and self.uses[name] == 1
+        return once or super().temporary(name)
 
-    def store(self, path: str, value: Expr) -> None:
-        """Note the new value of a buffer, or of an instance's buffers."""
-        self.buffers[path] = value
-        self.stored.append(value)
-        self.body.append(Store(Text(path), value))
+    def _operands(self, op: Op, callee: Function) -> Iterator[Expr]:
+        """The operands by place; behind one that is absent, by name."""
+        if not op.names:
+            yield from (self.tensor(name) for name in op.inputs if name)
+            return
+        known = {value.name for value in callee.inputs}
+        skipped = False
+        for key, name in zip(op.names, op.inputs, strict=True):
+            if not name:
+                skipped = skipped or key in known
+            elif key in known:
+                yield Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name)
+
+    def _passed(self, op: Op) -> Iterator[Expr]:
+        dims = dict(op.dims)
+        for name in sorted(self.needs(op.callee)):
+            value = Working() if name == "dtype" else size(dims.get(name, Dim.symbol(name)))
+            yield Keyword(identifier(name), value)
+
+    # --- loops
+
+    def loop(self, op: Op) -> Loop | None:
+        """A loop whose turns differ by a static value has that variable."""
+        found = super().loop(op)
+        body = op.region.body if op.region is not None else ()
+        terms = (term for inner in walk(body) for _, term in inner.given)
+        names = [
+            part.args[0]
+            for term in terms
+            for part in term.parts()
+            if isinstance(part, Term) and part.op == "each"
+        ]
+        return found and replace(found, variable=names[0] if names else "_")
 
 
 def _identity(function: Function) -> int | None:
@@ -147,9 +180,3 @@ def _identity(function: Function) -> int | None:
     names = [value.name for value in function.inputs]
     results = [value for _, value in function.outputs]
     return names.index(results[0]) if not function.body and len(results) == 1 else None
-
-
-def _variable(path: str) -> str:
-    """A name for the new buffers of an instance."""
-    name = without_index(path).replace(".", "_").strip("_")
-    return f"new_{name}" if not name or name[0].isdigit() else name

@@ -1,29 +1,40 @@
 """A program as one module of pure functions.
 
-The module holds, in this order: the functions of `library.py` that it uses, one function per module of the
-spec, `apply` and `init`. Emission imports no JAX.
+The module holds, in this order: the `Config`, the functions of `library.py` that it uses, one function per module of the spec,
+`init`, the way from checkpoints and back, and `apply`. Emission imports no JAX.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from dlc import ops
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit.arguments import arguments
+from dlc.emit.canonical import Canonical, from_zero
+from dlc.emit.origins import expression
 from dlc.emit.python import comment, docstring, wrapped
-from dlc.emit.statements import Draft
-from dlc.emit.tree import Make
+from dlc.emit.requirements import Requirements
+from dlc.emit.rolled import merged
+from dlc.emit.settled import settled
+from dlc.emit.tree import Expr
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program
+from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
 from dlc_jax import methods, rows
-from dlc_jax.functions import Emission
+from dlc_jax.checkpoints import checkpoints, library
+from dlc_jax.config import config
+from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
-from dlc_jax.module import Module, library
 from dlc_jax.prepare import Prepare
-from dlc_jax.stacking import stack_function
+from dlc_jax.units import RESERVED, Units
+
+Lines = list[str]
+OWN = frozenset({"apply", "init", "prepare", "from_flat", "to_flat"})
 
 
 def is_native(op: Op) -> bool:
@@ -38,124 +49,149 @@ def is_native(op: Op) -> bool:
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`."""
-    module = Module(program, options)
-    *emissions, apply = module.emissions()
-    init, prepare = Init(module), Prepare(module)
-    stacks = {name: each.stacks for each in (*emissions, apply) for name in each.group.members}
-    stack = stack_function(
-        program, {name: list(dict.fromkeys(each)) for name, each in stacks.items() if each}
-    )
-    used = [module.callees[param.init].name for _, param in module.prepared]
-    emissions = _reached(emissions, (apply.group.draft, *init.unknown.drafts), used)
-    functions = [emission.lines() for emission in emissions]
-    body = [
-        *functions,
-        *init.helpers(),
-        init.lines(),
-        *prepare.helpers(),
-        prepare.lines(),
-        *_entry(apply, stack),
-    ]
-    copied = _copied("\n".join(line for lines in body for line in lines))
-    source = _joined(_head(module), copied, ["\n".join(lines) for lines in body if lines])
+
+    def write(programs: Sequence[Program], defaults: bool) -> Module:
+        return Module.of(programs, options, defaults)
+
+    family = options.family
+    module = settled(family, write, lambda each: each.text) if family is not None else write((program,), True)
     main = program.main
+    types = zip(main.outputs, main.output_types, strict=True)
     meta = {
         "entry": "apply",
         "inputs": [[value.name, value.type.to_json()] for value in main.inputs],
-        "outputs": [
-            [name, type.to_json()] for (name, _), type in zip(main.outputs, main.output_types, strict=True)
-        ],
-        "key": apply.traits.key,
-        "updates": apply.traits.updates,
-        "stacks": bool(stack),
+        "outputs": [[name, type.to_json()] for (name, _), type in types],
+        "state": any(each.kind == "buffer" for each in program.parameters),
+        "arguments": list(module.arguments),
+        "training": options.training or main.training,
         "precision": options.precision,
         "trainable": [each.path for each in program.parameters if each.trainable],
-        "dtypes": dict(_dtypes(module)),
+        "dtypes": dict(_dtypes(program, options.precision)),
     }
-    return Artifact("jax", {f"{options.name}.py": source}, meta)
+    return Artifact("jax", {f"{options.name}.py": module.text}, meta)
 
 
-def _dtypes(module: Module) -> Iterator[tuple[str, str]]:
+def _dtypes(program: Program, precision: str) -> Iterator[tuple[str, str]]:
     """The dtype of every parameter, buffer and prepared tensor, by path."""
-    types = [(each.path, each.type.dtype) for each in module.program.parameters]
-    types += ((prefixed(prefix, param.name), param.type.dtype) for prefix, param in module.prepared)
-    return ((path, module.options.precision if dtype == "float" else dtype) for path, dtype in types)
+    types = [(each.path, each.type.dtype) for each in program.parameters]
+    expanded = Paths(program.functions).expand(program.entry)
+    prepared = ((prefix, param) for prefix, param in expanded if param.kind == "prepared")
+    types += ((prefixed(prefix, param.name), param.type.dtype) for prefix, param in prepared)
+    return ((path, precision if dtype == "float" else dtype) for path, dtype in types)
 
 
-def _entry(apply: Emission, stack: list[str]) -> list[list[str]]:
-    """`apply`, or `stack`, `forward` and `apply` where there are loops over layers."""
-    if not stack:
-        return [apply.lines()]
-    whole = apply.wrapper()
-    apply.name, apply.nests, apply.doc = "forward", False, "`apply` on what `stack` gives."
-    apply.write()
-    return [stack, apply.lines(), whole]
+@dataclass
+class Module:
+    """The source, and what `apply` takes by name."""
+
+    text: str
+    arguments: tuple[str, ...]
+
+    @staticmethod
+    def of(family: Sequence[Program], options: EmitOptions, defaults: bool) -> Module:
+        # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
+        canonical = Canonical()
+        programs = tuple(map(canonical.program, family))
+        common = merged(programs, NATIVE).program if options.family else programs[0]
+        return _Writing(from_zero(common), options, defaults).run()
 
 
-def _reached(emissions: Sequence[Emission], drafts: Iterable[Draft], names: Iterable[str]) -> list[Emission]:
-    """Those named, and those that `drafts` and they call, directly or not, in order."""
-    wanted = {*names, *(name for draft in drafts for name in _called(draft))}
-    for emission in reversed(emissions):
-        if emission.name in wanted:
-            wanted.update(_called(emission.group.draft))
-    return [emission for emission in emissions if emission.name in wanted]
+# What is said by its name in any mode.
+NATIVE = (rows.COMPOSITES.keys() | LAYERS.keys()) - {"dropout"}
 
 
-def _called(draft: Draft) -> set[str]:
-    return {node.function for node in draft.nodes() if isinstance(node, Make)}
+@dataclass
+class _Writing:
+    program: Program
+    options: EmitOptions
+    defaults: bool
+
+    def run(self) -> Module:
+        main, taken = self.program.main, OWN | library().keys()
+        units = Units(self.program, taken)
+        entry = units.add(self.program.entry)
+        requirements = Requirements(self.program, NATIVE).of(main.name) if self.options.family else ()
+        settings = arguments(main, (), RESERVED, main=True) if self.options.family else ()
+        init = Init(units, bool(settings), self.options.precision, set(taken))
+        initial = [init.lines()] if self.program.parameters else []
+        prepare = Prepare(units, {*taken, *init.names})
+        prepared = [prepare.lines()] if prepare.is_needed else []
+        names = frozenset(each.name for each in units.by_name.values())
+        others = {unit.name: unit for unit in units.by_name.values() if unit is not entry}
+        functions = [Written(unit, names).lines() for unit in others.values()]
+        outputs = outputs_type(main)
+        written = Written(entry, names, entry=True, config=bool(settings), named=outputs)
+        made = [*init.functions, *initial, *prepare.functions, *prepared]
+        body = [*functions, *made, written.lines()]
+        table, flat = (
+            checkpoints(self.program, units.places, prepare, has_config=bool(settings))
+            if self.program.parameters
+            else ([], [])
+        )
+        read: list[Expr] = [*entry.draft.expressions(), *init.read, *map(expression, requirements)]
+        leading = [
+            config(settings, requirements, main, read, self.defaults) if settings else [],
+            ["CONFIG = Config()"] if settings else [],
+            outputs_lines(main, outputs, written.optional) if outputs else [],
+        ]
+        layers = _copied(body)
+        paths = [lines for lines in _copied(flat) if lines not in layers]
+        source = _joined(self._head(), [*leading, *layers, *body, table, *paths, *flat])
+        known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
+        return Module(source, tuple(name for name, holds in known.items() if holds))
+
+    def _head(self) -> Lines:
+        lines = [f"# {comment(line)}" for line in self.options.header]
+        main = self.program.main
+        doc = wrapped(main.doc.strip() or main.source, 92)
+        return [*lines, *docstring("\n".join(doc))]
 
 
 # The file
 
 
-def _head(module: Module) -> list[str]:
-    lines = [f"# {comment(line)}" for line in module.options.header]
-    main = module.program.main
-    about = _ABOUT.format("prepare(init(key))" if module.prepared else "init(key)")
-    return [*lines, *docstring("\n".join((*wrapped(main.doc.strip() or main.source, 92), "", about)))]
-
-
-_ABOUT = "Parameters are a flat dict, keyed by the paths of the spec: `apply({}, ...)`."
-
-
-def _copied(source: str) -> list[str]:
-    """The library's functions that `source` uses, and those that these use, in the library's order."""
+def _copied(blocks: Iterable[Lines]) -> list[Lines]:
+    """The library's functions that the blocks use, and those that these use, in the library's order."""
     wanted: set[str] = set()
-    stack = [source]
+    stack = ["\n".join(line for lines in blocks for line in lines)]
     while stack:
-        new = (_names(stack.pop()) & library().keys()) - wanted
+        new = (_names(stack.pop()) & library().keys()) - wanted - OWN
         wanted |= new
         stack += (library()[name] for name in new)
-    return [text for name, text in library().items() if name in wanted]
+    return [text.splitlines() for name, text in library().items() if name in wanted]
 
 
 def _names(source: str) -> set[str]:
     return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 
-def _joined(head: Iterable[str], library: Sequence[str], functions: Sequence[str]) -> str:
-    body = "\n\n\n".join((*library, *functions))
-    used = _names(body)
-    params = ["Params = dict[str, Any]"] if "Params" in used else []
-    return (
-        "\n".join((*head, "", *_imports(used | ({"Any"} if params else set())), ""))
-        + "\n"
-        + "\n\n\n".join((*params, body))
-        + "\n"
-    )
+def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:
+    whole = "\n\n\n".join("\n".join(lines) for lines in blocks if lines)
+    used = _names(whole)
+    types = [f"{name} = dict[str, Any]" for name in ("Params", "State") if name in used]
+    used |= {"Any"} if types else set()
+    text = "\n\n\n".join((*(["\n".join(types)] if types else []), whole))
+    return "\n".join((*head, "", *_imports(used), "")) + "\n" + text + "\n"
+
+
+_STANDARD = {
+    "collections.abc": ("Callable", "Sequence"),
+    "dataclasses": ("dataclass",),
+    "functools": ("partial",),
+    "typing": ("Any", "NamedTuple"),
+}
 
 
 def _imports(used: set[str]) -> list[str]:
-    typed = sorted(used & {"Iterable", "Sequence"})
-    standard = [
-        *(["import math"] if "math" in used else []),
-        *([f"from collections.abc import {', '.join(typed)}"] if typed else []),
-        *(["from typing import Any"] if "Any" in used else []),
-    ]
+    standard = ["import math"] if "math" in used else []
+    for module, known in _STANDARD.items():
+        found = sorted(used & set(known))
+        standard += [f"from {module} import {', '.join(found)}"] if found else []
     names = sorted(used & {"Array", "lax"})
     own = [
         *(["import jax"] if "jax" in used else []),
         *(["import jax.numpy as jnp"] if "jnp" in used else []),
         *([f"from jax import {', '.join(names)}"] if names else []),
+        *(["from jax.typing import DTypeLike"] if "DTypeLike" in used else []),
     ]
     return [*standard, *([""] if standard and own else []), *own]

@@ -1,115 +1,122 @@
-"""A group of drafts as one Python function: its signature, its head, its statements."""
+"""An emitted function as source: its signature, its documentation, its statements."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 
 from dlc.emit.body import Body, shapes_text
 from dlc.emit.layout import INDENT, WIDTH, layout
-from dlc.emit.names import identifier
+from dlc.emit.names import camel, identifier
 from dlc.emit.python import docstring, wrapped
-from dlc.emit.tree import Make
+from dlc.emit.statements import Assign, If, Loop, Stmt, Store
+from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
-from dlc.ir.paths import Paths
-from dlc_jax.drafter import Traits
-from dlc_jax.grouping import Group
+from dlc.records import dataclass, field
+from dlc_jax.drafter import STATE
 from dlc_jax.layers import DIALECT
 from dlc_jax.scan import Statements
-from dlc_jax.settling import Settling
-from dlc_jax.stacking import Stack
+from dlc_jax.units import Unit
+
+Lines = list[str]
 
 
 @dataclass
-class Emission:
-    """One emitted function in the making: `traits` say what it takes besides its inputs."""
+class Written:
+    """A function in the making. The `entry` takes its static parameters from the `config`."""
 
-    group: Group
-    name: str
-    traits: Traits
-    paths: Paths
+    unit: Unit
+    taken: frozenset[str]
     entry: bool = False
-    doc: str = ""
-    nests: bool = True
-    """Whether the entry takes the flat parameters."""
-    inputs: list[str] = field(default_factory=list)  # the variables that hold its inputs
-    written: list[str] = field(default_factory=list)
-    error: NotImplementedError | None = None
-    stacks: list[Stack] = field(default_factory=list)  # layers that it loops over
+    config: bool = False
+    named: str = ""
+    """The type of the entry's results, where they are several."""
+    inputs: list[str] = field(default_factory=list)
+    optional: list[str] = field(default_factory=list)
+    """The results that are not always there."""
 
     @property
     def function(self) -> Function:
-        return self.group.draft.function
+        return self.unit.function
 
     @cached_property
-    def called(self) -> frozenset[str]:
-        """The functions that the statements call."""
-        return frozenset(node.function for node in self.group.draft.nodes() if isinstance(node, Make))
+    def words(self) -> dict[str, str]:
+        return {each.name: f"config.{each.name}" for each in self.unit.arguments} if self.entry else {}
 
-    def lines(self) -> list[str]:
+    def lines(self) -> Lines:
         """The function's source. Raises NotImplementedError for what can't be said in JAX."""
-        if self.error is not None:
-            raise self.error
-        return self.written
-
-    def write(self) -> None:
-        """Write the function, which shows what it reads. An error is kept: the function may not be needed."""
-        self.stacks.clear()
-        try:
-            self.written = self._write()
-        except NotImplementedError as error:
-            self.error = error
-
-    def wrapper(self) -> list[str]:
-        """The entry on flat parameters, by way of `stack` and `forward`."""
-        passed = ", ".join(["stack(params)", *self.inputs, *(["key"] if self.traits.key else [])])
-        return [
-            *self._signature(self.inputs),
-            *self._docstring(),
-            *layout(f"return forward({passed})", 1),
-        ]
-
-    def _write(self) -> list[str]:
-        settling = Settling(self.function.name, self.paths, self.called, self.stacks)
-        count = len(self.function.outputs)
-        writer = partial(Statements, count=count, entry=self.entry)
-        body = Body(settling.run(self.group.draft), DIALECT, 1, self._taken(), writer=writer)
+        writer = partial(Statements, updates=self.unit.traits.updates, outputs=self.named)
+        body = Body(self.unit.draft, DIALECT, 1, self._taken(), self.words, writer)
+        if isinstance(body.writer, Statements):
+            body.writer.fields = [identifier(name) for name, _ in self.function.outputs]
+            body.writer.usual = [
+                name
+                for name, result in zip(body.writer.fields, body.results, strict=True)
+                if result in body.usual
+            ]
+        self.optional = sometimes(body)
         self.inputs = body.inputs
-        nested = self.entry and self.nests and self.traits.params
-        return [
-            *self._signature(self.inputs),
-            *self._docstring(),
-            *([f"{INDENT}params = nest(params)"] if nested else []),
-            *body.lines(),
-        ]
+        inside = body.lines()
+        return [*self._signature(body), *self._docstring(), *self._lead(), *inside]
 
     def _taken(self) -> set[str]:
-        """Names that no value of the function may have."""
-        own = ("stack", "forward") * self.entry
-        own += ("params",) * (self.traits.params or self.entry) + ("key",) * self.traits.key
-        return {*own, *(name for name, _ in self.group.parameters), *self.called}
+        own = {"params", "state", "config", "training", "key", "dtype", "layer", *self.taken}
+        return own | (set() if self.entry else {each.name for each in self.unit.arguments})
 
-    # Signature and head
+    def _lead(self) -> Lines:
+        """The state is copied before it gets new values."""
+        depth = max(map(len, _updated(self.unit.draft.body)), default=0)
+        if not depth:
+            return []
+        copy = "dict(state)" if depth == 1 else "jax.tree.map(lambda leaf: leaf, state)"
+        return [f"{INDENT}state = {copy}"]
 
-    def _signature(self, inputs: Sequence[str]) -> list[str]:
-        arguments = [f"{name}: Array" for name in inputs]
-        if self.traits.params or self.entry:
-            arguments.insert(0, "params: Params")
-        if self.traits.key:
-            arguments.append("key: Array")
-        keywords = [f"{name}: {_kind(vector)}" for name, vector in self.group.parameters]
-        arguments += ["*", *keywords] if keywords else []
-        return layout(f"def {self.name}({', '.join(arguments)}) -> {self._result_type()}:")
+    # --- signature
 
-    def _result_type(self) -> str:
-        types = ["Array"] * len(self.function.outputs) + ["Params"] * self.traits.updates
-        return types[0] if len(types) == 1 else f"tuple[{', '.join(types)}]"
+    def _signature(self, body: Body) -> Lines:
+        traits = self.unit.traits
+        trees = ["params: Params"] if traits.params or self.entry else []
+        trees += ["state: State"] if traits.state else []
+        keywords = [
+            f"{identifier(each)}: {_NEEDS.get(each, 'int')}" for each in sorted(self.unit.draft.needs)
+        ]
+        if not self.entry:
+            keywords += [each.signature() for each in self.unit.arguments]
+            keywords.sort(key=lambda each: " = " in each)
+        elif self.config:
+            keywords.append("config: Config = CONFIG")
+        keywords += ["training: bool = False"] if traits.training else []
+        keywords += [_KEYS[traits.key]] if traits.key else []
+        keywords.sort(key=lambda each: " = " in each)
+        star = ["*"] if keywords else []
+        arguments = ", ".join((*trees, *self._tensors(body), *star, *keywords))
+        return layout(f"def {self.unit.name}({arguments}) -> {self._result(body)}:")
 
-    def _docstring(self) -> list[str]:
-        doc = self.doc.strip()
-        names = [identifier(each.name) for each in self.function.inputs]
-        shapes = shapes_text(self.group.draft, names, always=True)
+    def _tensors(self, body: Body) -> list[str]:
+        """The inputs with their types; those that may be left out behind the others have None as default."""
+        optional = [value.name in self.function.optional for value in self.function.inputs]
+        found = []
+        for i, name in enumerate(body.inputs):
+            default = " = None" if all(optional[i:]) else ""
+            found.append(f"{name}: Array | None{default}" if optional[i] else f"{name}: Array")
+        return found
+
+    def _result(self, body: Body) -> str:
+        outputs = ["Array"] * len(self.function.outputs)
+        if self.named:
+            whole = self.named
+        else:
+            whole = outputs[0] if len(outputs) == 1 else f"tuple[{', '.join(outputs)}]"
+        if not self.unit.traits.updates:
+            return whole
+        return f"tuple[{whole}, State]" if self.named or len(outputs) == 1 else f"tuple[{whole[6:-1]}, State]"
+
+    def _docstring(self) -> Lines:
+        if self.function.kind == "prepare":  # of any layer: the sizes of one say nothing
+            return []
+        doc = self.unit.doc.strip()
+        names = self.inputs or [identifier(each.name) for each in self.function.inputs]
+        shapes = shapes_text(self.unit.draft, names, always=True)
         if not doc:
             return docstring(_broken(shapes, WIDTH - 10), 4)
         one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"
@@ -118,11 +125,78 @@ class Emission:
         return docstring("\n".join((*wrapped(doc, WIDTH - 8), "", _broken(shapes, WIDTH - 4))), 4)
 
 
+_NEEDS = {"dtype": "DTypeLike"}
+_KEYS = {"always": "key: Array", "maybe": "key: Array | None = None"}
+
+
+def outputs_type(function: Function) -> str:
+    """The name of the type of a model's results, where they are several."""
+    return f"{camel(function.source)}Outputs" if len(function.outputs) > 1 else ""
+
+
+def outputs_lines(function: Function, name: str, optional: Sequence[str]) -> Lines:
+    """That type; results that are not always there stand last."""
+    fields = [identifier(output) for output, _ in function.outputs]
+    always = [f"{INDENT}{each}: Array" for each in fields if each not in optional]
+    return [
+        f"class {name}(NamedTuple):",
+        *always,
+        *(f"{INDENT}{each}: Array | None = None" for each in fields if each in optional),
+    ]
+
+
+def sometimes(body: Body) -> list[str]:
+    """The results that are not always there, by name."""
+    absent = _absent(body.body)
+    pairs = zip(body.draft.function.outputs, body.results, strict=True)
+    return [identifier(name) for (name, _), each in pairs if isinstance(each, Ref) and each.value in absent]
+
+
+def _absent(body: Iterable[Stmt]) -> set[str]:
+    """The values that may not be there."""
+    found: set[str] = set()
+    for stmt in body:
+        if isinstance(stmt, If):
+            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
+            found |= {target.name for target, a, b in sides if a is None or b is None}
+            found |= _absent(stmt.then) | _absent(stmt.otherwise)
+    return found
+
+
+def _updated(body: Sequence[Stmt]) -> list[tuple[str, ...]]:
+    """The places of the state that statements set, as keys below `state`."""
+    found: list[tuple[str, ...]] = []
+    for stmt in body:
+        match stmt:
+            case Assign(targets=targets):
+                exprs = [axis for each in targets if each.dtype == STATE for axis in each.axes]
+            case Store(path=path):
+                exprs = [path]
+            case If():
+                found += _updated((*stmt.then, *stmt.otherwise))
+                continue
+            case Loop():
+                exprs = [node for node in walk(stmt.source) if isinstance(node, At)]
+                exprs = [each for each in exprs if each in _new_places(stmt)]
+                found += _updated(stmt.body) if not _new_places(stmt) and stmt.body else []
+            case _:
+                continue
+        for expr in exprs:
+            keys: list[str] = []
+            while isinstance(expr, At):
+                keys.append(str(expr.items[0]))
+                expr = expr.base
+            if getattr(expr, "text", "") == "state":
+                found.append(tuple(keys))
+    return found
+
+
+def _new_places(loop: Loop) -> tuple[Expr, ...]:
+    parts = loop.source.items if isinstance(loop.source, Seq) else ()
+    return parts[1].items if len(parts) == 4 and isinstance(parts[1], Seq) else ()
+
+
 def _broken(shapes: str, width: int) -> str:
     """Shapes that are too long for a line, with the results on a line of their own."""
     taken, arrow, given = shapes.rpartition(" -> ")
     return shapes if len(shapes) <= width or not arrow else f"{taken}\n-> {given}"
-
-
-def _kind(vector: Sequence[int | float]) -> str:
-    return "float" if any(isinstance(each, float) for each in vector) else "int"

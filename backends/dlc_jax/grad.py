@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlc.backend import Artifact
-from dlc_jax.load import arrays, call_arguments, module, settings
+from dlc_jax.load import arrays, call_arguments, module, results, settings, trees
 
 
 def gradients(
@@ -22,18 +22,17 @@ def gradients(
     import jax
     import jax.numpy as jnp
 
-    meta = artifact.meta
-    apply = module(artifact).apply
+    meta, emitted = artifact.meta, module(artifact)
     with settings(meta):
         params = arrays(meta, weights)
         trained = {path: params[path] for path in meta["trainable"]}
-        given = call_arguments(meta, inputs, key)
+        given, named = call_arguments(meta, inputs, key)
 
         def total(changed: dict[str, Any]) -> Any:
-            results = apply(params | changed, *given)
-            outputs = results if isinstance(results, tuple) else (results,)
-            named = zip((name for name, _ in meta["outputs"]), outputs, strict=False)
-            return sum(jnp.sum(value * cotangents[name]) for name, value in named if name in cotangents)
+            held = trees(meta, emitted, params | changed)
+            outputs, _ = results(meta, emitted.apply(*held, *given, **named))
+            pairs = zip((name for name, _ in meta["outputs"]), outputs, strict=True)
+            return sum(jnp.sum(value * cotangents[name]) for name, value in pairs if name in cotangents)
 
         found = jax.jit(jax.grad(total))(trained)
         return {path: np.asarray(value) for path, value in found.items()}

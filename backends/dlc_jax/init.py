@@ -1,269 +1,670 @@
-"""`init(key)`: the initial parameters and buffers, as the spec's initial values say them.
+"""`init(key, config)`: the initial parameters and buffers, by the structure of the modules.
 
-    params["wte.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768), jnp.float32)
-    for i in range(12):
-        params |= init_layer_norm(f"h.{i}.ln_1", (768,))
-        params |= init_linear(next(keys), f"h.{i}.attn.c_attn", (2304, 768), std=0.02)
+    def init_mlp(key: Array, *, d: int, layers: int, dtype: DTypeLike) -> Params:
+        keys = jax.random.split(key, 2)
+        return {
+            "c_fc": init_linear(keys[0], d, 4 * d, dtype, std=0.02),
+            "c_proj": init_linear(keys[1], 4 * d, d, dtype, std=0.02 / math.sqrt(2 * layers)),
+        }
 
-Layers that are initialised alike share a function; layers of equal blocks stand in a loop.
+A module's function takes the static parameters that its shapes speak of, and those of a module around it that one of the spec's
+`init` rules there speaks of. Instances that begin otherwise than others of their module have a function of their own.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.initial import Shape
-from dlc.emit.layout import INDENT, WIDTH, layout
-from dlc.emit.names import snake
-from dlc.emit.python import number, quoted
-from dlc_jax.distributions import Distribution, Scale, customary, scale_text
-from dlc_jax.initial import InitialValues
-from dlc_jax.loops import Parts, literal, statements
-from dlc_jax.module import Module
-from dlc_jax.rows import DTYPES
+from dlc.emit.arguments import Argument, argument_name, given, literal, python_type
+from dlc.emit.forms import call
+from dlc.emit.initial import Form, recognise
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.names import identifier, snake, unique
+from dlc.emit.origins import expression, numbered
+from dlc.emit.python import docstring, quoted
+from dlc.emit.requirements import words
+from dlc.emit.tree import (
+    Arg,
+    At,
+    Binary,
+    Expr,
+    Keyword,
+    Num,
+    Pairs,
+    Seq,
+    Text,
+    Word,
+    size,
+    text,
+    transform,
+    walk,
+)
+from dlc.ir.nodes import Child, Function, Op, Param
+from dlc.ir.nodes import walk as walk_ops
+from dlc.ir.splice import prefixed
+from dlc.records import dataclass, field, replace
+from dlc.types.terms import names, untraced
+from dlc.types.traced import Term
+from dlc_jax import rows
+from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
+from dlc_jax.places import Layout
+from dlc_jax.units import RESERVED, Units
 
-SCALES = {"uniform": "bound", "normal": "std", "truncated_normal": "std"}
+Lines = list[str]
+Extra = tuple[str, str]
+"""A static parameter of a module around: the module's name in the spec, the parameter's."""
+Inits = dict[str, str]
+"""The functions of initial values by path in an instance; "" where turns of a loop differ."""
+
+# What the library calls the sizes of its inputs, as arguments.
+WORDS = {"i": "inputs", "C": "channels"}
+DTYPE = Word("dtype")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A parameter: the last part of its path, its shape and dtype, and what it is drawn from (or the
-    expression that gives it)."""
+@dataclass(frozen=True)
+class Item:
+    """A part of what a function gives: where it stands, how it is made, and when there is one."""
+
+    keys: tuple[str, ...]
+    trees: tuple[str, ...]
+    made: Expr
+    draws: bool
+    when: Expr | None = None
+    containers: Mapping[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    """The dicts that it brings along, by tree."""
+
+
+@dataclass
+class Maker:
+    """A function that makes initial values. `words` are its own static parameters that it takes, `numbers` those that the call
+    gives for a distribution, `extras` those of modules around."""
 
     name: str
-    shape: Shape
-    dtype: str
-    value: Distribution | str
-
-    @property
-    def draws(self) -> bool:
-        return self.value.draws if isinstance(self.value, Distribution) else "next(keys)" in self.value
-
-    @property
-    def scale(self) -> Scale:
-        return self.value.scale if isinstance(self.value, Distribution) else Scale(1.0)
-
-    def pattern(self, kernel: Shape) -> object:
-        """What layers that share a function have in common."""
-        value = self.value
-        if isinstance(value, Distribution):
-            value = replace(value, scale=replace(value.scale, value=0.0))
-        return self.name, related(self.shape, kernel), self.dtype, value
+    function: str
+    trees: tuple[str, ...]
+    draws: bool
+    words: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    extras: dict[Extra, str] = field(default_factory=dict)
+    said: Mapping[str, str] = field(default_factory=dict)
+    """What its words are called as arguments."""
+    plain: bool = False
+    """Whether it takes them by place, but for those that have defaults."""
+    defaults: dict[str, Expr] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The parameters of one instance."""
-
-    owner: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def kernel(self) -> Shape:
-        """The shape from which those of all parameters follow."""
-        return max((entry.shape for entry in self.entries), key=len)
-
-    @property
-    def draws(self) -> int:
-        return sum(entry.draws for entry in self.entries)
-
-    @property
-    def pattern(self) -> object:
-        return self.owner, tuple(entry.pattern(self.kernel) for entry in self.entries)
-
-    @property
-    def has_rule(self) -> bool:
-        """Whether a scale is computed from the kernel's shape."""
-        return any(entry.scale.rule for entry in self.entries)
-
-
-def related(shape: Shape, kernel: Shape) -> str:
-    """A shape in terms of the kernel's, `shape`."""
-    if not shape or shape == kernel:
-        return "shape" if shape else "()"
-    for start, stop in ((0, 1), (-1, None), (1, 2)):
-        if shape == kernel[start:stop]:
-            return f"shape[{start or ''}:{stop or ''}]"
-    return _tuple(shape)
-
-
-def _tuple(shape: Shape) -> str:
-    return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
-
-
+@dataclass
 class Init:
-    """`init` of a module, and the functions that it calls."""
+    """`init` of a program, and the functions that it calls. `main` says how the model's static parameters are read."""
 
-    def __init__(self, module: Module) -> None:
-        self.module = module
-        parameters = module.program.parameters
-        others = {each.init: each.path for each in parameters if module.initial[each.init] is None}
-        hints = {init: snake(path.rpartition(".")[2]) for init, path in others.items()}
-        self.unknown = InitialValues.of(module, hints)
-        self.layers = self._layers()
-        counts = Counter(layer.pattern for path, layer in self.layers if path)
-        self.shared: dict[object, str] = {}
-        for path, layer in self.layers:
-            alike = counts[layer.pattern] > 1 and len(layer.entries) > 1
-            if path and (alike or layer.has_rule) and layer.pattern not in self.shared:
-                self.shared[layer.pattern] = self._fresh(f"init_{snake(layer.owner or 'layer')}")
-        self.members = {name: self._alike(pattern) for pattern, name in self.shared.items()}
-        self.scales = {name: self._differing(layers) for name, layers in self.members.items()}
+    units: Units
+    config: bool
+    precision: str
+    names: set[str] = field(default_factory=set)
+    made: dict[tuple[str, str], Maker] = field(default_factory=dict)
+    makers: dict[str, list[tuple[Inits, Maker]]] = field(default_factory=dict)
+    functions: list[Lines] = field(default_factory=list)
+    read: list[Expr] = field(default_factory=list)
+    """The model's static parameters that it reads."""
 
-    def _alike(self, pattern: object) -> list[Layer]:
-        return [layer for path, layer in self.layers if path and layer.pattern == pattern]
+    def __post_init__(self) -> None:
+        self.program = self.units.program
+        self.places = self.units.places
+        self.final = {each.path: each.init for each in self.program.parameters}
 
-    def _fresh(self, name: str) -> str:
-        taken = set(self.shared.values())
-        number = 1
-        found = name
-        while found in taken or self.module.fresh(found) != found:
-            number += 1
-            found = f"{name}_{number}"
+    def lines(self) -> Lines:
+        """The function `init`; those that it calls are in `functions`."""
+        main = self.program.main
+        body = _Body(self, main, self._inits(main.name, ""), "")
+        items = list(body.items())
+        body.check_extras()
+        trees = _trees(items)
+        arguments = ["key: Array", *(["config: Config = CONFIG"] if self.config else [])]
+        arguments.append(f"dtype: DTypeLike = {rows.DTYPES[self.precision]}")
+        what = "Initial parameters and state" if "state" in trees else "Initial parameters"
+        own = {name: f"config.{argument_name(name, RESERVED)}" for name in words(main)}
+        self.read += [item.made for item in items] + [each.when for each in items if each.when is not None]
+        return [
+            *layout(f"def init({', '.join(arguments)}) -> {_result(trees or ('params',))}:"),
+            f'{INDENT}"""{what}."""',
+            *_written(items, trees or ("params",), own),
+        ]
+
+    # --- which function gives the initial value of what
+
+    def _inits(self, name: str, prefix: str) -> Inits:
+        """The functions of initial values of an instance, by path in it: with `{i}` where the turns of a loop agree."""
+        found: Inits = {}
+
+        def enter(path: str, init: str) -> None:
+            found[path] = init if found.get(path, init) == init else ""
+
+        for param, (_, child) in _parts(self.places.layout(name), self.units):
+            if param is not None:
+                final = self.final.get(prefixed(prefix, param.name))
+                if final is not None:
+                    enter(param.name, final)
+            elif child is not None:
+                for path in child.paths():
+                    inner = self._inits(child.function, prefixed(prefix, path))
+                    for rest, init in inner.items():
+                        enter(f"{child.path}.{rest}", init)
         return found
 
-    def helpers(self) -> list[list[str]]:
-        shared = [self._helper(name, layers) for name, layers in self.members.items()]
-        return [*self.unknown.functions, *shared]
+    def is_own(self, form: Form, init: Function, owner: Function) -> bool:
+        """Whether the numbers of a distribution are in the words of the parameter's owner, not of the module around that has the
+        rule: those of a rule for shapes (`kaiming_normal`, `fan_in`) are."""
+        if form.by_shape or init.scope in ("", owner.source):
+            return True
+        read = names(scale_of(form))
+        around = (each for each in self.program.functions.values() if each.source == init.scope)
+        return bool(read) and not read & words(next(around, owner))
 
-    def lines(self) -> list[str]:
-        splits = sum(
-            bool(layer.draws) if path and layer.pattern in self.shared else layer.draws
-            for path, layer in self.layers
+    def maker(self, name: str, inits: Inits, prefix: str) -> Maker:
+        """The function that makes an instance with these initial values."""
+        known = self.makers.setdefault(self.places.groups[name][0].name, [])
+        for own, maker in known:
+            if all(own.get(path, init) == init for path, init in inits.items()) and "" not in inits.values():
+                return maker
+        function = self.program.functions[name]
+        for parameter in self._all(name, ""):
+            inits.setdefault(parameter[0], parameter[1])
+        maker = self._written(function, inits, prefix)
+        known.append((inits, maker))
+        return maker
+
+    def _all(self, name: str, prefix: str) -> Iterator[tuple[str, str]]:
+        """The paths of all parameters of an instance, with their modules' own initial values."""
+        for param, (_, child) in _parts(self.places.layout(name), self.units):
+            if param is not None:
+                yield prefixed(prefix, param.name), param.init
+            elif child is not None:
+                yield from self._all(child.function, prefixed(prefix, child.path))
+
+    # --- functions
+
+    def _written(self, function: Function, inits: Inits, prefix: str) -> Maker:
+        body = _Body(self, function, inits, prefix)
+        items = list(body.items())
+        trees = _trees(items)
+        exprs = [*(each.made for each in items), *(each.when for each in items if each.when is not None)]
+        exprs += body.locals.values()
+        read = {node.name for expr in exprs for node in walk(expr) if isinstance(node, Arg)}
+        own = [name for name, _ in function.sizes] + [setting.name for setting in function.settings]
+        words = tuple(name for name in own if name in read)
+        said = {name: _word(name, function, own) for name in words}
+        numbers = tuple(body.numbers)
+        plain = function.library and not function.children
+        maker = Maker(
+            "", function.name, trees, any(map(_drawn, items)), words, numbers, body.extras, said, plain
         )
-        return [
-            "def init(key: Array) -> Params:",
-            f'{INDENT}"""Initial parameters and buffers, by path."""',
-            *([f"{INDENT}keys = iter(jax.random.split(key, {splits}))"] if splits else []),
-            f"{INDENT}params: Params = {{}}",
-            *statements(self.layers, self._statements),
-            f"{INDENT}return params",
+        lines = [f"{INDENT}{name} = {text(_with_names(expr, said))}" for name, expr in body.locals.items()]
+        lines += _written(
+            items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}}
+        )
+        keywords = [f"{said[name]}: {_type(function, name)}" for name in words]
+        more = [f"{each}: float" for each in numbers] + [
+            f"{name}: {self._kind(*each)}" for each, name in body.extras.items()
         ]
-
-    # The parameters
-
-    def _layers(self) -> list[tuple[Parts, Layer]]:
-        layers: list[tuple[Parts, Layer]] = []
-        parameters = self.module.program.parameters
-        instances = groupby(parameters, key=lambda each: (each.path.rpartition(".")[0], each.owner))
-        for (path, owner), found in instances:
-            entries = [
-                Entry(
-                    each.path.rpartition(".")[2],
-                    each.type.shape or (),
-                    self._dtype(each.type.dtype),
-                    self.module.initial[each.init] or self.unknown.texts[each.init],
-                )
-                for each in found
+        first = ["key: Array"] if maker.draws else []
+        if plain:
+            maker.defaults = _defaults(function, words)
+            placed = [each for name, each in zip(words, keywords, strict=True) if name not in maker.defaults]
+            named = [
+                f"{each} = {text(maker.defaults[name])}"
+                for name, each in zip(words, keywords, strict=True)
+                if name in maker.defaults
             ]
-            layers.append((tuple(path.split(".")) if path else (), Layer(owner, tuple(entries))))
-        ruled = _with_rules([layer for _, layer in layers])
-        return [(path, layer) for (path, _), layer in zip(layers, ruled, strict=True)]
+            more += named
+            arguments = [*first, *placed, "dtype: DTypeLike", *(["*", *more] if more else [])]
+        else:
+            arguments = [*first, "*", *keywords, *more, "dtype: DTypeLike"]
+        head = f"({', '.join(arguments)}) -> {_result(trees)}:"
+        base = f"init_{snake(function.source.strip('_'))}"
+        shared = self.made.get((base, "\n".join((head, *lines))))
+        if shared is not None:
+            return replace(maker, name=shared.name)
+        maker.name = unique(base, {*self.names, *(each.name for each in self.units.by_name.values())})
+        self.names.add(maker.name)
+        self.made[base, "\n".join((head, *lines))] = maker
+        what = (
+            "Initial parameters and state"
+            if len(trees) > 1
+            else f"Initial {trees[0] if trees else 'nothing'}"
+        )
+        what = what.replace("params", "parameters")
+        doc = docstring(f"{what} of `{function.source}`.", 4)
+        self.functions.append([*layout(f"def {maker.name}{head}"), *doc, *lines])
+        return maker
 
-    def _dtype(self, dtype: str) -> str:
-        return DTYPES[self.module.options.precision if dtype == "float" else dtype]
-
-    # Statements
-
-    def _statements(self, path: Parts, layer: Hashable, indent: int) -> Iterator[str]:
-        assert isinstance(layer, Layer)
-        helper = self.shared.get(layer.pattern) if path else None
-        if helper:
-            scales = self.scales[helper]
-            arguments = [
-                *(["next(keys)"] if layer.draws else []),
-                literal(path),
-                _tuple(layer.kernel),
-                *(f"{name}={number(layer.entries[i].scale.value)}" for i, name in scales.items()),
-            ]
-            yield from layout(f"params |= {helper}({', '.join(arguments)})", indent)
-            return
-        for entry in layer.entries:
-            value = entry.value
-            if isinstance(value, Distribution):
-                scale = scale_text(value.scale, layer.kernel)
-                value = value.expression("next(keys)", _tuple(entry.shape), entry.dtype, scale)
-            yield from layout(f"params[{literal((*path, entry.name))}] = {value}", indent)
-
-    # Functions for layers
-
-    def _differing(self, layers: Sequence[Layer]) -> dict[int, str]:
-        """The entries whose scales differ between layers, with the names of the arguments that give them."""
-        names: dict[int, str] = {}
-        for i, column in enumerate(zip(*(layer.entries for layer in layers), strict=True)):
-            value = column[0].value
-            if (
-                isinstance(value, Distribution)
-                and not value.scale.rule
-                and len({each.scale.value for each in column}) > 1
-            ):
-                name = SCALES[value.kind]
-                names[i] = f"{column[0].name}_{name}" if name in names.values() else name
-        return names
-
-    def _helper(self, name: str, layers: Sequence[Layer]) -> list[str]:
-        layer, scales = layers[0], self.scales[name]
-        arguments = [
-            *(["key: Array"] if layer.draws else []),
-            "path: str",
-            "shape: tuple[int, ...]",
-            *(["*", *(f"{each}: float" for each in scales.values())] if scales else []),
-        ]
-        rules = {
-            scale_text(entry.scale): SCALES[entry.value.kind]
-            for entry in layer.entries
-            if isinstance(entry.value, Distribution) and entry.scale.rule
-        }
-        first = next(entry.name for entry in layer.entries if entry.shape == layer.kernel)
-        return [
-            *layout(f"def {name}({', '.join(arguments)}) -> Params:"),
-            f'{INDENT}"""Initial parameters of `{layer.owner}`, from the shape of its {first}."""',
-            *(f"{INDENT}{variable} = {rule}" for rule, variable in rules.items()),
-            *([f"{INDENT}keys = jax.random.split(key, {layer.draws})"] if layer.draws > 1 else []),
-            f"{INDENT}return {{",
-            *self._items(layer, scales, rules),
-            f"{INDENT}}}",
-        ]
-
-    def _items(self, layer: Layer, scales: dict[int, str], rules: dict[str, str]) -> Iterator[str]:
-        drawn = 0
-        for i, entry in enumerate(layer.entries):
-            value = entry.value
-            key = "key" if layer.draws == 1 else f"keys[{drawn}]"
-            if isinstance(value, Distribution):
-                text = scale_text(value.scale)
-                scale = scales.get(i) or rules.get(text, text)
-                value = value.expression(key, related(entry.shape, layer.kernel), entry.dtype, scale)
-            else:
-                value = value.replace("next(keys)", key)
-            drawn += entry.draws
-            name = entry.name.replace("{", "{{").replace("}", "}}")
-            lines = layout(f"f{quoted('{path}.' + name)}: {value}", 2, width=WIDTH - 1)
-            yield from (*lines[:-1], lines[-1] + ",")
+    def _kind(self, source: str, name: str) -> str:
+        found = (each for each in self.program.functions.values() if each.source == source)
+        return next((_type(each, name) for each in found), "int")
 
 
-def _with_rules(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """The layers with their scales in terms of their kernels' shapes, by the rules that hold for most of
-    their kind."""
-    counts: Counter[tuple[str, str, str, str]] = Counter()
-    for layer in layers:
-        for entry in layer.entries:
-            counts.update((layer.owner, entry.name, each.rule, each.fan) for each in _rules(layer, entry))
-    for layer in layers:
-        entries = []
-        for entry in layer.entries:
-            found = sorted(
-                _rules(layer, entry),
-                key=lambda each, name=entry.name, owner=layer.owner: (
-                    -counts[owner, name, each.rule, each.fan]
-                ),  # type: ignore[misc]
+def _with_names(expr: Expr, said: Mapping[str, str]) -> Expr:
+    return transform(
+        expr, lambda node: Word(said.get(node.name, node.name)) if isinstance(node, Arg) else node
+    )
+
+
+def _defaults(function: Function, words: Sequence[str]) -> dict[str, Expr]:
+    """The words of a layer that have a default."""
+    settings = {each.name: each.default for each in function.settings}
+    found = {name: default for name in words if (default := settings.get(name)) is not None}
+    return {name: expression(default) for name, default in found.items() if default.op == "const"}
+
+
+def _drawn(item: Item) -> bool:
+    return item.draws
+
+
+def _word(name: str, function: Function, own: Sequence[str]) -> str:
+    usual = "d" if name[0] == "S" and name[1:].isdigit() else name
+    word = WORDS.get(name, usual) if function.library else name
+    return argument_name(name if word in own and word != name else word, RESERVED)
+
+
+def _type(function: Function, name: str) -> str:
+    setting = next((each for each in function.settings if each.name == name), None)
+    kind = python_type(setting.type) if setting is not None else "int"
+    optional = setting is not None and setting.default == Term("const", (None,))
+    return f"{kind or 'int'} | None" if optional else kind or "int"
+
+
+def _parts(layout: Layout, units: Units) -> Iterator[tuple[Param | None, tuple[str, Child | None]]]:
+    """The parameters and instances of a layout, each once; instances that stand in a layer of a loop are its own."""
+    for param in layout.params.values():
+        if param.kind != "prepared":
+            yield param, ("", None)
+    for path, same in layout.children.items():
+        if units.places._is_layer(layout, path):
+            continue
+        seen: set[str] = set()
+        for child in same:
+            group = units.places.groups[child.function][0].name
+            if group not in seen:
+                seen.add(group)
+                yield None, (path, child)
+
+
+# --- one function ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Body:
+    """What makes the parts of one function's instances."""
+
+    init: Init
+    function: Function
+    inits: Inits
+    prefix: str
+    extras: dict[Extra, str] = field(default_factory=dict)
+    numbers: dict[str, None] = field(default_factory=dict)
+    locals: dict[str, Expr] = field(default_factory=dict)
+    """Numbers that are computed before the parts are made, by variable."""
+
+    def items(self) -> Iterator[Item]:
+        layout = self.init.places.layout(self.function.name)
+        parts = list(_parts(layout, self.init.units))
+        own = words(self.function)
+        for param, (path, child) in parts:
+            if param is not None:
+                keys = self._keys(layout, param)
+                made, does_draw = self._param(param)
+                tree = "state" if param.kind == "buffer" else "params"
+                yield Item(keys, (tree,), numbered(made, own), does_draw, _when(param.when))
+            elif child is not None:
+                keys = tuple(map(str, self.init.places.keys(layout, path)))
+                for item in self._child(child, keys):
+                    inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
+                    made = numbered(item.made, own)
+                    yield replace(item, made=made, when=_when(child.when), containers=inside)
+
+    def _containers(self, child: Child, keys: tuple[str, ...], item: Item, tree: str) -> set[tuple[str, ...]]:
+        below = self.init.places.containers(child.function, tree) if item.keys == keys else set()
+        return {(*keys, *each) for each in below} | {keys[:n] for n in range(len(keys))}
+
+    def _keys(self, layout: Layout, param: Param) -> tuple[str, ...]:
+        moved = layout.moved.get(param.name)
+        return (moved,) if moved else tuple(param.name.split("."))
+
+    # --- parameters
+
+    def _param(self, param: Param) -> tuple[Expr, bool]:
+        init = self.inits.get(param.name) or param.init
+        return self._value(param, init, self.function)
+
+    def _value(self, param: Param, name: str, owner: Function) -> tuple[Expr, bool]:
+        """The initial value of a parameter of this function, and whether it is drawn."""
+        function = self.init.program.functions[name]
+        form = recognise(function)
+        dtype = DTYPE if param.type.dtype == "float" else Word(rows.DTYPES[param.type.dtype])
+        if form is None:
+            return self._computed(param, function)
+        shape = Seq(tuple(size(axis) for axis in param.type.axes))
+        whole = not param.type.is_float
+        if whole:
+            form = replace(form, shift=int(form.shift))
+        scale = self._scale(param, form, function)
+        return drawn(form, Word("KEY"), shape, dtype, scale), draws(form)
+
+    def _scale(self, param: Param, form: Form, function: Function) -> Expr:
+        value = scale_of(form)
+        plain = not names(value)
+        here = self.init.is_own(form, function, self.function)
+        if not here and self.function.library and not self.function.children and form.draw != "constant":
+            hint = SCALES[form.draw]
+            several = hint in self.numbers
+            found = f"{identifier(param.name)}_{hint}" if several else hint
+            self.numbers[found] = None
+            return Arg(found)
+        if form.draw == "constant" and isinstance(value, int) and not isinstance(value, bool) and plain:
+            return Num(int(value))
+        if self.function.library and here and not plain:
+            return self._local(param, SCALES[form.draw], numbered(number(value), words(self.function)))
+        return number(value) if plain or here else self._outer(number(value), function.scope, untraced(value))
+
+    def _local(self, param: Param, hint: str, expr: Expr) -> Expr:
+        """A variable for a number that is computed from sizes."""
+        name = hint if self.locals.get(hint, expr) == expr else f"{identifier(param.name)}_{hint}"
+        self.locals[name] = expr
+        return Word(name)
+
+    def _outer(self, expr: Expr, scope: str, plain: float) -> Expr:
+        """An expression over a module's static parameters, in a module inside of it."""
+
+        def change(node: Expr) -> Expr:
+            return Arg(self.extra((scope, node.name))) if isinstance(node, Arg) else node
+
+        return transform(numbered(expr), change)
+
+    def extra(self, wanted: Extra) -> str:
+        """The argument for a static parameter of a module around this one."""
+        if wanted[0] == self.function.source:
+            return wanted[1]
+        if wanted not in self.extras:
+            taken = {*words(self.function), *self.extras.values(), *RESERVED, *self.numbers}
+            name = wanted[1] if wanted[1] not in taken else f"{snake(wanted[0])}_{wanted[1]}"
+            self.extras[wanted] = unique(name, taken)
+        return self.extras[wanted]
+
+    def check_extras(self) -> None:
+        """What no module around has can't be said."""
+        if self.extras:
+            raise NotImplementedError(f"initial values of {', '.join(map(str, self.extras))}")
+
+    def _computed(self, param: Param, function: Function) -> tuple[Expr, bool]:
+        """An initial value that is no known distribution: a function's."""
+        unit = self.init.units.add(function.name, f"initial_{snake(param.name.rpartition('.')[2])}")
+        own = words(self.function)
+        args: list[Expr] = [
+            Keyword(
+                each.name, Arg(each.spec if each.spec in own else self.extra((function.scope, each.spec)))
             )
-            entries.append(replace(entry, value=replace(entry.value, scale=found[0])) if found else entry)  # type: ignore[type-var]
-        yield replace(layer, entries=tuple(entries))
+            for each in unit.arguments
+        ]
+        if "dtype" in unit.draft.needs:
+            args.append(Keyword("dtype", DTYPE))
+        key = [Keyword("key", Word("KEY"))] if unit.traits.key else []
+        return call(unit.name, *args, *key), bool(unit.traits.key)
+
+    # --- instances
+
+    def _child(self, child: Child, keys: tuple[str, ...]) -> Iterator[Item]:
+        inits = _below(self.inits, child.path)
+        function = self.init.program.functions[child.function]
+        op = _call(self.init.places.groups[self.function.name], child)
+        if child.count and "" in inits.values():
+            yield self._turns(child, keys, function, op)
+            return
+        maker = self.init.maker(child.function, inits, prefixed(self.prefix, next(child.paths())))
+        arguments = self._arguments(maker, function, inits, op)
+        if not child.count:
+            first = [Word("KEY")] if maker.draws else []
+            yield Item(keys, maker.trees, call(maker.name, *first, *arguments), maker.draws)
+            return
+        count = Num(child.count, "count")
+        if maker.draws:
+            # What is given by place would stand where the key belongs.
+            named = self._arguments(maker, function, inits, op, by_name=True)
+            made = call("init_layers", call("partial", Word(maker.name), *named), Word("KEY"), count)
+        else:
+            made = call("repeated", call(maker.name, *arguments), count)
+        yield Item(keys, maker.trees, made, maker.draws)
+
+    def _arguments(
+        self, maker: Maker, function: Function, inits: Inits, op: Op | None, *, by_name: bool = False
+    ) -> list[Expr]:
+        """What a function that makes an instance is given."""
+        owner = self.init.program.functions[maker.function]
+        values: list[tuple[str, Expr]] = [
+            (maker.said[name], _given(name, function if name in words(function) else owner, op))
+            for name in maker.words
+        ]
+        usual = {maker.said[name]: default for name, default in maker.defaults.items()}
+        named = [
+            Keyword(name, value)
+            for name, value in values
+            if (by_name or not maker.plain or name in usual) and usual.get(name) != value
+        ]
+        args: list[Expr] = list(named)
+        if maker.plain and not by_name:
+            args = [*(value for name, value in values if name not in usual), DTYPE, *named]
+        if maker.numbers:
+            inner = _Body(self.init, function, inits, self.prefix)
+            list(inner.items())
+            args += [Keyword(name, value) for name, value in self._numbers(inner, function, inits).items()]
+        args += [Keyword(name, Arg(self.extra(wanted))) for wanted, name in maker.extras.items()]
+        if not maker.plain or by_name:
+            args.append(Keyword("dtype", DTYPE))
+        return args
+
+    def _numbers(self, inner: _Body, function: Function, inits: Inits) -> dict[str, Expr]:
+        """The numbers that a layer of the library is given for its distributions, in this function's words."""
+        found: dict[str, Expr] = {}
+        for param in function.params:
+            init = self.init.program.functions[inits.get(param.name) or param.init]
+            form = recognise(init)
+            if form is None or form.draw == "constant" or self.init.is_own(form, init, function):
+                continue
+            hint = SCALES[form.draw]
+            name = f"{identifier(param.name)}_{hint}" if hint in found else hint
+            value = scale_of(form)
+            if init.scope == self.function.source or not names(value):
+                found[name] = number(value)
+            else:
+                found[name] = self._outer(number(value), init.scope, untraced(value))
+        return found
+
+    def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
+        """The layers of a loop that do not begin alike, one by one."""
+        layers: list[Expr] = []
+        makers: list[Maker] = []
+        for path in child.paths():
+            here = prefixed(self.prefix, path)
+            inits = self.init._inits(child.function, here)
+            maker = self.init.maker(child.function, inits, here)
+            makers.append(maker)
+            key = call("jax.random.fold_in", Word("KEY"), Word(str(len(layers))))
+            arguments = self._arguments(maker, function, inits, op)
+            layers.append(call(maker.name, *([key] if maker.draws else []), *arguments))
+        made = call("stack_layers", Seq(tuple(layers), "[]"))
+        return Item(keys, makers[0].trees, made, any(each.draws for each in makers))
 
 
-def _rules(layer: Layer, entry: Entry) -> list[Scale]:
-    return list(customary(entry.value, layer.kernel)) if isinstance(entry.value, Distribution) else []
+def _when(term: Term | None) -> Expr | None:
+    return None if term is None else numbered(expression(term))
+
+
+def _below(inits: Inits, path: str) -> Inits:
+    return {each[len(path) + 1 :]: init for each, init in inits.items() if each.startswith(f"{path}.")}
+
+
+def _call(functions: Sequence[Function], child: Child) -> Op | None:
+    """The operation that calls an instance: one of its own function, if there is one."""
+    found = [
+        op for function in functions for op in walk_ops(function.body) if op.callee and op.path == child.path
+    ]
+    same = [op for op in found if op.callee == child.function]
+    return next(iter(same or found), None)
+
+
+def _given(name: str, function: Function, op: Op | None) -> Expr:
+    """What a call gives for a static parameter of what it calls."""
+    found = given(Argument(name, name, "int"), function, op) if op is not None else None
+    if found is not None:
+        return found
+    value = {**dict(function.sizes), **dict(function.static)}.get(name)
+    return literal(untraced(value))
+
+
+# --- source --------------------------------------------------------------------------------------------------------
+
+
+def _trees(items: Sequence[Item]) -> tuple[str, ...]:
+    found = {tree for item in items for tree in item.trees}
+    return tuple(tree for tree in ("params", "state") if tree in found)
+
+
+def _result(trees: Sequence[str]) -> str:
+    kinds = [{"params": "Params", "state": "State"}[each] for each in trees]
+    return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
+
+
+def _written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str]) -> Lines:
+    """The body of a function that makes the items."""
+    items = [_with_words(item, words) for item in items]
+    count = sum(item.draws for item in items)
+    keys = iter([Word("key")] if count == 1 else [At(Word("keys"), (Word(str(i)),)) for i in range(count)])
+    items = [_with_key(item, next(keys)) if item.draws else item for item in items]
+    lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
+    places = [item.keys for item in items]
+    simple = len(trees) == 1 and all(item.when is None for item in items) and not _nested(places)
+    if simple:
+        return (
+            [*lines, f"{INDENT}return {{", *_display(_tree(items), 2), f"{INDENT}}}"]
+            if items
+            else [
+                *lines,
+                f"{INDENT}return {{}}",
+            ]
+        )
+    return [*lines, *_statements(items, trees)]
+
+
+def _nested(places: Sequence[tuple[str, ...]]) -> bool:
+    """Whether something stands inside of what another function gives, or at the same place."""
+    return any(a == b[: len(a)] for i, a in enumerate(places) for j, b in enumerate(places) if i != j)
+
+
+def _with_words(item: Item, words: Mapping[str, str]) -> Item:
+    def change(node: Expr) -> Expr:
+        return Word(words.get(node.name, node.name)) if isinstance(node, Arg) else node
+
+    when = None if item.when is None else transform(item.when, change)
+    return replace(item, made=transform(item.made, change), when=when)
+
+
+def _with_key(item: Item, key: Expr) -> Item:
+    return replace(item, made=transform(item.made, lambda node: key if node == Word("KEY") else node))
+
+
+Tree = dict[str, "Tree | Expr"]
+
+
+def _tree(items: Sequence[Item]) -> Tree:
+    tree: Tree = {}
+    for item in items:
+        node = tree
+        for key in item.keys[:-1]:
+            below = node.setdefault(key, {})
+            assert isinstance(below, dict)
+            node = below
+        node[item.keys[-1]] = item.made
+    return tree
+
+
+def _display(tree: Tree, indent: int) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            whole = text(_pairs(value))
+            line = f"{INDENT * indent}{quoted(key)}: {whole},"
+            if len(line) <= 100 and len(value) == 1:
+                yield line
+                continue
+            yield f"{INDENT * indent}{quoted(key)}: {{"
+            yield from _display(value, indent + 1)
+            yield f"{INDENT * indent}}},"
+        else:
+            *first, last = _entry(quoted(key), value, indent)
+            yield from (*first, f"{last},")
+
+
+def _entry(key: str, value: Expr, indent: int) -> Lines:
+    """An entry of a dict. A product that is too long for brackets of its own goes on below."""
+    whole = text(value)
+    long = 4 * (indent + 1) + len(whole) > 100
+    if not (long and isinstance(value, Binary) and value.operator == "*"):
+        return layout(f"{key}: {whole}", indent, width=99)
+    first, *rest = layout(text(value.right), indent, width=97)
+    return [f"{INDENT * indent}{key}: {text(value.left)}", f"{INDENT * indent}* {first.strip()}", *rest]
+
+
+def _pairs(tree: Tree) -> Expr:
+    return Pairs(
+        tuple((Text(key), _pairs(value) if isinstance(value, dict) else value) for key, value in tree.items())
+    )
+
+
+def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
+    """Each part by itself, in dicts that are made before or come along with others."""
+    owners = {tree: {item.keys for item in items if tree in item.trees} for tree in trees}
+
+    def is_inside(item: Item) -> bool:
+        above = (item.keys[:n] for n in range(1, len(item.keys)))
+        return any(keys in owners[tree] for keys in above for tree in item.trees)
+
+    held: dict[str, set[tuple[str, ...]]] = {}
+    for tree in trees:
+        kind = {"params": "Params", "state": "State"}[tree]
+        around = [item.keys for item in items if tree in item.trees and not is_inside(item)]
+        containers: Tree = {}
+        for keys in around:
+            node = containers
+            for key in keys[:-1]:
+                below = node.setdefault(key, {})
+                assert isinstance(below, dict)
+                node = below
+        held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
+        yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
+    condition: Expr | None = None
+    done: set[tuple[str, tuple[str, ...]]] = set()
+    for item in sorted(items, key=is_inside):
+        if item.when is not None and item.when != condition:
+            yield from layout(f"if {text(item.when)}:", 1)
+        condition = item.when
+        yield from _statement(item, held, done, 1 + (item.when is not None))
+    yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _statement(
+    item: Item,
+    held: Mapping[str, set[tuple[str, ...]]],
+    done: set[tuple[str, tuple[str, ...]]],
+    indent: int,
+) -> Lines:
+    """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
+    places, made = [], item.made
+    for tree in item.trees:
+        depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)
+        if len(item.trees) == 1:
+            for key in reversed(item.keys[depth + 1 :]):
+                made = Pairs(((Text(key), made),))
+        places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
+    there = any((tree, item.keys) in done for tree in item.trees)
+    for tree in item.trees:
+        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
+        done.add((tree, item.keys))
+    equals = "|=" if there and len(places) == 1 else "="
+    return layout(f"{', '.join(places)} {equals} {text(made)}", indent)

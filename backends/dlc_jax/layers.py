@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from dlc.emit.arguments import Argument, given
 from dlc.emit.draft import Dialect, Say
-from dlc.emit.tree import At, Call, Expr, Keyword, Make, Num, Path, Seq, Text, Word
-from dlc.ir.nodes import Attr, Op, walk
+from dlc.emit.origins import numbered
+from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, transform
+from dlc.ir.nodes import Attr, Function, Op, walk
 from dlc_jax import methods, rows
 from dlc_jax.drafter import JaxDrafter
 
@@ -23,7 +25,8 @@ def layer(**defaults: float) -> Callable[[JaxDrafter, Op], Expr]:
             Keyword(name, d.attribute(op, name, op.attr(name)), Num(value))
             for name, value in defaults.items()
         )
-        return Make(op.op, (Path(op.path), *(d.tensor(name) for name in op.inputs if name), *keywords))
+        args = (Path(op.path), *(d.tensor(name) for name in op.inputs if name))
+        return Call(Word(op.op), (*args, *keywords))
 
     return say
 
@@ -39,15 +42,27 @@ def embedding(d: JaxDrafter, op: Op) -> Expr:
 
 def conv(d: JaxDrafter, op: Op) -> Expr | None:
     """Convolutions whose attributes are the same along both axes."""
-    found = [each for each in walk(d.program.functions[op.callee].body) if each.op == "conv"]
-    inner = {each.op for each in walk(d.program.functions[op.callee].body)}
+    callee = d.program.functions[op.callee]
+    found = [each for each in walk(callee.body) if each.op == "conv"]
+    inner = {each.op for each in walk(callee.body)}
     if len(found) != 1 or not inner <= {"conv", "param", "reshape", "add"}:
         return None
     uniform = {name: same(found[0].attr(name)) for name in ("stride", "padding", "dilation")}
     if None in uniform.values():
         return None
     values = {**uniform, "groups": found[0].attr("groups")}
-    return Make(op.op, (Path(op.path), d.tensor(op.inputs[0]), *_geometry(d, op, values)))
+    keywords = (here(each, callee, op) for each in _geometry(d, op, values))
+    return Call(Word(op.op), (Path(op.path), d.tensor(op.inputs[0]), *keywords))
+
+
+def here(expr: Expr, function: Function, op: Op) -> Expr:
+    """An expression of a layer in the words of what calls it."""
+
+    def change(node: Expr) -> Expr:
+        found = given(Argument(node.name, node.name, "int"), function, op) if isinstance(node, Arg) else None
+        return node if found is None else found
+
+    return transform(numbered(expr), change)
 
 
 def _geometry(d: JaxDrafter, op: Op, values: Mapping[str, Attr]) -> Iterator[Expr]:
@@ -64,7 +79,7 @@ def convolution(d: JaxDrafter, op: Op) -> Expr:
     uniform = {name: same(op.attr(name)) for name in ("stride", "padding", "dilation")}
     if rank == 2 and None not in uniform.values():
         values = {**uniform, "groups": op.attr("groups")}
-        return Make("convolve2d", (*map(d.tensor, op.inputs), *_geometry(d, op, values)))
+        return Call(Word("convolve2d"), (*map(d.tensor, op.inputs), *_geometry(d, op, values)))
     names = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
     x, w = map(d.tensor, op.inputs)
     ones = Seq((Num(1, "dilation"),) * rank)
@@ -98,8 +113,9 @@ def pool(d: JaxDrafter, op: Op) -> Expr:
         return d.row(rows.ROWS[op.op], op)
     stride = Keyword("stride", d.attribute(op, "stride", values["stride"]))
     padding = Keyword("padding", d.attribute(op, "padding", values["padding"]), Num(0, "padding"))
-    return Make(
-        f"{op.op}2d", (d.tensor(op.inputs[0]), d.attribute(op, "kernel", values["kernel"]), stride, padding)
+    return Call(
+        Word(f"{op.op}2d"),
+        (d.tensor(op.inputs[0]), d.attribute(op, "kernel", values["kernel"]), stride, padding),
     )
 
 
@@ -115,7 +131,18 @@ def gelu(d: JaxDrafter, op: Op) -> Expr | None:
     )
 
 
+def dropout(d: JaxDrafter, op: Op) -> Expr | None:
+    """In a program of one mode, what it is there: nothing, or a draw."""
+    traits = d.traits[op.callee]
+    if not traits.key:
+        return None
+    p = Keyword("p", d.attribute(op, "p", op.attr("p")), Num(0.5, "p"))
+    mode = Keyword("training", Flag("training") if traits.training else Word("True"))
+    return Call(Word("dropout"), (d.tensor(op.inputs[0]), p, mode, Keyword("key", d.key())))
+
+
 LAYERS: Mapping[str, Say] = {
+    "dropout": dropout,
     "linear": layer(),
     "embedding": embedding,
     "layer_norm": when(lambda op: op.attr("affine") is True and op.attr("axes") == 1, layer(eps=1e-5)),

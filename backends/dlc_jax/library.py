@@ -5,7 +5,7 @@ PyTorch's names and layouts: images are [B, c, H, W], kernels [out, in, h, w], w
 maps [out, in].
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,48 +13,110 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Params = dict[str, Any]
+PATHS: dict[str, Any] = {}
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
-
-
-def flatten(tree: Params, prefix: str = "") -> Params:
-    """The inverse of `nest`."""
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
     flat: Params = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
         else:
-            flat[prefix + name] = value
+            flat[prefix + label] = value
     return flat
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def flatten(params: Params, path: str = "") -> Params:
+    """Parameters by their paths in checkpoints."""
+    flat: Params = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{path}{name}.")
+        else:
+            flat[path + name] = value
+    return flat
+
+
+def arranged(like: Params, flat: Params, path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        part = path + name
+        if isinstance(value, dict):
+            tree[name] = arranged(value, flat, f"{part}.")
+        else:
+            tree[name] = jnp.asarray(flat[part])
+    return tree
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
     stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
     return stacked
 
 
-def stack_shared(layers: Iterable[Params]) -> Params:
-    """The same for layers some of which hold further parameters: what all of them have."""
-    first, *rest = (flatten(layer) for layer in layers)
-    shared = [path for path in first if all(path in layer for layer in rest)]
-    stacked = {path: [first[path], *(layer[path] for layer in rest)] for path in shared}
-    return nest({path: jnp.stack(leaves) for path, leaves in stacked.items()})
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
-def unstack_layers(layers: Params, paths: Iterable[str]) -> Params:
-    """What `lax.scan` has stacked, by the layers' paths."""
-    return {path: jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i, path in enumerate(paths)}
+def repeated(params: Any, count: int) -> Any:
+    """The same for layers that all begin alike."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params)
+
+
+def split(key: Array | None, count: int) -> Sequence[Array | None]:
+    """Keys for several draws; none where no key is given, as outside of training."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def layer_keys(key: Array | None, count: int) -> Array | None:
+    """A key for each of several layers, if one is given."""
+    return None if key is None else jax.random.split(key, count)
+
+
+def fold_in(key: Array | None, number: int) -> Array | None:
+    """A key of its own for a turn of a loop, if one is given."""
+    return None if key is None else jax.random.fold_in(key, number)
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -74,6 +136,16 @@ def layer_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
 def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     """x over its root mean square along the last axis, scaled."""
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
+
+
+def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | None = None) -> Array:
+    """Zeroes a share p of the elements in training, and scales the others by 1 / (1 - p)."""
+    if not training or p == 0:
+        return x
+    if key is None:
+        raise ValueError("dropout needs a key in training")
+    kept = jax.random.bernoulli(key, 1 - p, x.shape)
+    return jnp.where(kept, x / (1 - p), 0) if p < 1 else jnp.zeros_like(x)
 
 
 def conv1d(

@@ -5,49 +5,42 @@ from __future__ import annotations
 import contextlib
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from dlc.backend import Artifact
+from dlc.emit.names import identifier
 
 
 @dataclass
 class JaxRunnable:
-    """A loaded program. `native` is the pair (params, apply): the flat dict of arrays and the compiled
-    function.
+    """A loaded program. `native` is (params, apply), or (params, state, apply) where it has buffers: the trees that the emitted
+    functions take, and the compiled function.
 
     On a GPU, float32 products are computed in full precision, so that results agree with other backends;
     programs of f64 run with JAX's x64 switched on for the length of a call. Nothing global changes."""
 
-    params: dict[str, Any]
+    trees: tuple[Any, ...]
     module: types.ModuleType
     meta: Mapping[str, Any]
     updates: dict[str, np.ndarray] = field(default_factory=dict)
-    """The new values of buffers of the last call, by path."""
-    _stacked: Any = None
-    _compiled: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    """The values of buffers after the last call, by path."""
 
-    @property
-    def native(self) -> tuple[dict[str, Any], Callable[..., Any]]:
-        return self.params, self._function("apply")
-
-    def _function(self, name: str) -> Callable[..., Any]:
+    @cached_property
+    def apply(self) -> Callable[..., Any]:
         import jax
 
-        if name not in self._compiled:
-            self._compiled[name] = jax.jit(getattr(self.module, name))
-        return self._compiled[name]
+        known = [each for each in ("config", "training") if each in self.meta["arguments"]]
+        compiled: Callable[..., Any] = jax.jit(self.module.apply, static_argnames=known)
+        return compiled
 
-    def _run(self, arguments: list[Any]) -> Any:
-        """The program's results. Layers of loops are stacked at the first call."""
-        if not self.meta["stacks"]:
-            return self._function("apply")(self.params, *arguments)
-        if self._stacked is None:
-            self._stacked = self.module.stack(self.params)
-        return self._function("forward")(self._stacked, *arguments)
+    @property
+    def native(self) -> tuple[Any, ...]:
+        return (*self.trees, self.apply)
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
         """The outputs by name. `key`, where no input is called so, seeds programs that draw (a JAX key, or an
@@ -56,19 +49,35 @@ class JaxRunnable:
         names = {name for name, _ in self.meta["inputs"]}
         key = None if "key" in names else inputs.pop("key", None)
         with settings(self.meta), requirements():
-            return self._named(self._run(call_arguments(self.meta, inputs, key)))
+            given, named = call_arguments(self.meta, inputs, key)
+            outputs, state = results(self.meta, self.apply(*self.trees, *given, **named))
+            if state is not None:
+                flat = self.module.to_flat(state)
+                self.updates = {path: np.asarray(value) for path, value in flat.items()}
+            return self._named(outputs)
 
-    def _named(self, results: Any) -> dict[str, np.ndarray]:
-        outputs = self.meta["outputs"]
-        found = list(results) if isinstance(results, tuple) else [results]
-        if self.meta["updates"]:
-            updates = found.pop()
-            self.updates = {path: np.asarray(value) for path, value in updates.items()}
+    def _named(self, found: Sequence[Any]) -> dict[str, np.ndarray]:
         precision = self.meta["precision"]
         return {
             name: numpy_array(value, type["dtype"], precision)
-            for (name, type), value in zip(outputs, found, strict=True)
+            for (name, type), value in zip(self.meta["outputs"], found, strict=True)
         }
+
+
+def results(meta: Mapping[str, Any], found: Any) -> tuple[Sequence[Any], Any]:
+    """The outputs in order, and the new state; None for a program without buffers."""
+    outputs, state = found if meta["state"] else (found, None)
+    if hasattr(outputs, "_asdict"):
+        return [getattr(outputs, identifier(name)) for name, _ in meta["outputs"]], state
+    return (outputs,), state
+
+
+def trees(meta: Mapping[str, Any], module: types.ModuleType, flat: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The parameters, and the state if there is one, as the emitted functions take them."""
+    if not hasattr(module, "from_flat"):  # without parameters
+        return ({},)
+    found = module.from_flat(flat)
+    return found if meta["state"] else (found,)
 
 
 def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "") -> JaxRunnable:
@@ -77,11 +86,10 @@ def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = ""
     import jax
 
     place = jax.devices(_PLATFORMS.get(device, device))[0] if device else None
+    emitted = module(artifact)
     with settings(artifact.meta):
-        params = {
-            path: jax.device_put(value, place) for path, value in arrays(artifact.meta, weights).items()
-        }
-    return JaxRunnable(params, module(artifact), artifact.meta)
+        held = trees(artifact.meta, emitted, arrays(artifact.meta, weights))
+        return JaxRunnable(jax.device_put(held, place), emitted, artifact.meta)
 
 
 def arrays(meta: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -97,7 +105,7 @@ def module(artifact: Artifact) -> types.ModuleType:
     """The emitted source as a fresh module, which is not entered into `sys.modules`."""
     ((name, source),) = artifact.files.items()
     found = types.ModuleType(name.removesuffix(".py"))
-    exec(compile(source, name, "exec"), found.__dict__)
+    exec(compile(source, name, "exec", dont_inherit=True), found.__dict__)
     return found
 
 
@@ -137,10 +145,15 @@ def _x64() -> Any:
     return enable_x64()
 
 
-def call_arguments(meta: Mapping[str, Any], inputs: Mapping[str, Any], key: Any) -> list[Any]:
-    """What `apply` takes besides the parameters."""
+def call_arguments(
+    meta: Mapping[str, Any], inputs: Mapping[str, Any], key: Any
+) -> tuple[list[Any], dict[str, Any]]:
+    """What `apply` takes besides the parameters and the state: by place, and by name."""
     given = [_array(value, dtype, meta["precision"]) for value, dtype in _in_order(meta["inputs"], inputs)]
-    return [*given, *([_key(key)] if meta["key"] else [])]
+    named: dict[str, Any] = {"training": True} if meta["training"] and "training" in meta["arguments"] else {}
+    if "key" in meta["arguments"]:
+        named["key"] = _key(key)
+    return given, named
 
 
 def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate
 
 from dlc.emit.checks import Check, asked
@@ -25,8 +24,8 @@ from dlc.emit.forms import (
     stackable,
     words,
 )
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Seq, Text, Word, size, text
-from dlc.ir.index import has_index
+from dlc.emit.statements import Store
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Word, size
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
@@ -37,19 +36,13 @@ from dlc_jax.drafter import JaxDrafter
 
 
 def param(d: JaxDrafter, op: Op) -> Expr:
-    """A buffer that has been updated is the value that it has now."""
-    found = d.buffers.get(op.text("path"))
-    if found is not None:
-        d.inline[op.out.name] = found
-    return DONE if found is not None else parameter(d, op)
+    """Read where it is used; a buffer that is updated is read where the spec reads it."""
+    path = op.text("path")
+    return Path(path, tensor=True) if path in d.updated else parameter(d, op)
 
 
 def update(d: JaxDrafter, op: Op) -> Expr:
-    (name,) = op.inputs
-    path = op.text("path")
-    if d.temporary(name):
-        d.better[name] = path.rpartition(".")[2]
-    d.store(path, d.tensor(name))
+    d.body.append(Store(Path(op.text("path"), tensor=True), d.tensor(op.inputs[0])))
     return DONE
 
 
@@ -65,13 +58,9 @@ def require(d: JaxDrafter, op: Op) -> Expr:
 
 
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
-    """A loop whose turns also give the new values of buffers. How many turns it takes is no argument."""
-    outside, buffers = d.stored, d.buffers
-    d.stored, d.buffers = [], {path: value for path, value in buffers.items() if not has_index(path)}
     found = d.loop(op)
     if found is not None:
-        d.body.append(replace(found, count=Word(text(found.count)), results=(*found.results, *d.stored)))
-    d.stored, d.buffers = outside, buffers
+        d.body.append(found)
     return None if found is None else DONE
 
 
@@ -157,10 +146,13 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
         min(len(before), len(after)),
     )
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
+    made = [i for i, axis in enumerate(after) if _is_made(axis)]
     products = [
         i for i in open_ if len(after[i].symbols) > 1 or after[i] != Dim.symbol(next(iter(after[i].symbols)))
     ]
-    if len(open_) == 1:
+    if made and len(open_) != 1:
+        free = made[-1]
+    elif len(open_) == 1:
         free = open_[0]
     elif len(products) == 1:
         free = products[0]
@@ -169,6 +161,11 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
     else:
         free = -1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
+
+
+def _is_made(axis: Dim) -> bool:
+    """Whether a size is an expression over static parameters."""
+    return axis.constant is not None and axis.origin is not None
 
 
 def permute(d: JaxDrafter, op: Op) -> Expr:

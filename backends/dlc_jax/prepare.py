@@ -1,138 +1,110 @@
-"""`prepare(params)`: tensors that passes compute once from the spec's parameters (weights with a norm
-folded in).
+"""`prepare(params, state)`: tensors that passes compute once from the spec's parameters (weights with a norm folded in), by the
+structure of the modules.
 
-    params |= folded(params, "conv1", "bn1")
-    for i in range(1, 3):
-        params |= folded(params, f"layer1.{i}.conv1", f"layer1.{i}.bn1")
-
-Layers for which the same is prepared share a function.
+    params["conv1_folded_weight"] = folded_weight(params["conv1"]["weight"], state["bn1"]["running_var"], …)
+    params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(params["layer1"]["1:"], state["layer1"]["1:"])
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import cast
+from collections.abc import Iterator
 
-from dlc.emit.layout import INDENT, WIDTH, layout
-from dlc.emit.names import unique
-from dlc.emit.python import quoted
-from dlc.ir.nodes import Param
-from dlc_jax.loops import Parts, literal, statements
-from dlc_jax.module import Module
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.names import snake, unique
+from dlc.emit.tree import Word, text
+from dlc.ir.nodes import Child, Param
+from dlc.records import dataclass, field
+from dlc_jax.places import Layout, at
+from dlc_jax.units import Units
 
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A prepared tensor: what its name adds to its layer's, the function that computes it with its arguments, and the
-    parameters that it takes, as (the number of the layer, the parameter's name there)."""
-
-    ending: str
-    function: str
-    arguments: tuple[str, ...]
-    sources: tuple[tuple[int, str], ...]
+Lines = list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """The tensors prepared for the first of some layers, by their paths in an instance."""
-
-    layers: tuple[str, ...]
-    tensors: tuple[Tensor, ...]
-
-
+@dataclass
 class Prepare:
-    """`prepare` of a module, and the functions that it calls."""
+    """`prepare` of a program, and the functions that it calls."""
 
-    def __init__(self, module: Module) -> None:
-        self.module = module
-        self.tasks = list(self._tasks(module.prepared))
-        self.shared: dict[tuple[Tensor, ...], str] = {}
-        self.said: Counter[tuple[Tensor, ...]] = Counter()
-        self.lines()
-        for tensors, count in self.said.items():
-            if count > 2:
-                name = "folded" if tensors[0].ending.startswith("_folded") else "prepared"
-                taken = {*self.shared.values(), *(callee.name for callee in module.callees.values())}
-                self.shared[tensors] = unique(name, taken)
+    units: Units
+    taken: set[str]
+    names: dict[str, str] = field(default_factory=dict)
+    functions: list[Lines] = field(default_factory=list)
 
-    def lines(self) -> list[str]:
-        """The function, or no lines where nothing is prepared."""
-        if not self.tasks:
-            return []
+    @property
+    def is_needed(self) -> bool:
+        return self._prepares(self.units.program.entry)
+
+    def lines(self) -> Lines:
+        """The function `prepare`; those that it calls are in `functions`."""
+        return self._function(self.units.program.entry, "prepare")
+
+    def takes_state(self, name: str) -> bool:
+        """Whether a buffer goes into what is prepared for an instance."""
+        layout = self._layout(name)
+        own = any(
+            found.param is not None and found.param.kind == "buffer"
+            for param in _prepared(layout)
+            for source in param.sources
+            if (found := self.units.places.find(name, source)) is not None
+        )
+        return own or any(self.takes_state(child.function) for child in self._children(name))
+
+    def _layout(self, name: str) -> Layout:
+        return self.units.places.layout(name)
+
+    def _prepares(self, name: str) -> bool:
+        below = (child for same in self._layout(name).children.values() for child in same)
+        return bool(_prepared(self._layout(name))) or any(self._prepares(child.function) for child in below)
+
+    def _children(self, name: str) -> list[Child]:
+        """The instances for which something is prepared."""
+        same = (each[0] for each in self._layout(name).children.values())
+        return [child for child in same if self._prepares(child.function)]
+
+    def _function(self, name: str, called: str) -> Lines:
+        lines = list(self._statements(name))
+        depth = max((line.partition(" = ")[0].count("[") for line in lines), default=1)
+        copy = "dict(params)" if depth == 1 else "jax.tree.map(lambda leaf: leaf, params)"
+        state = ", state: State" if self.takes_state(name) else ""
         return [
-            "def prepare(params: Params) -> Params:",
-            f'{INDENT}"""The parameters, and what `apply` computes from them only once."""',
-            f"{INDENT}params = dict(params)",
-            *statements([(path, task) for path, task in self.tasks], self._say),
+            *layout(f"def {called}(params: Params{state}) -> Params:"),
+            f'{INDENT}"""The parameters, and what is computed from them only once."""',
+            f"{INDENT}params = {copy}",
+            *lines,
             f"{INDENT}return params",
         ]
 
-    def helpers(self) -> list[list[str]]:
-        return [self._helper(name, tensors) for tensors, name in self.shared.items()]
+    def _statements(self, name: str) -> Iterator[str]:
+        for param in _prepared(self._layout(name)):
+            unit = self.units.add(param.init)
+            read = ", ".join(self._read(name, source) for source in param.sources)
+            yield from layout(f"{self._read(name, param.name)} = {unit.name}({read})", 1)
+        for child in self._children(name):
+            here = self._read(name, child.path)
+            made = self._maker(child.function)
+            made = f"jax.vmap({made})" if child.count else made
+            state = f", {self._read(name, child.path, 'state')}" if self.takes_state(child.function) else ""
+            indent = 1
+            if child.when is not None:
+                around, _, key = here.rpartition("[")
+                yield f"{INDENT}if {key[:-1]} in {around}:"
+                indent = 2
+            yield from layout(f"{here} = {made}({here}{state})", indent)
 
-    def _say(self, path: Parts, body: Hashable, indent: int) -> Iterator[str]:
-        task = cast(Task, body)
-        self.said[task.tensors] += 1
-        places = [(*path, *each.split(".")) if each else path for each in task.layers]
-        if helper := self.shared.get(task.tensors):
-            arguments = ", ".join(["params", *map(literal, places)])
-            yield from layout(f"params |= {helper}({arguments})", indent)
-            return
-        for tensor in task.tensors:
-            read = [literal((*places[layer], *name.split("."))) for layer, name in tensor.sources]
-            name = literal(
-                (*places[0][:-1], places[0][-1] + tensor.ending) if places[0] else (tensor.ending,)
-            )
-            yield from layout(f"params[{name}] = {self._call(tensor, read)}", indent)
+    def _read(self, name: str, path: str, tree: str = "params") -> str:
+        found = self.units.places.find(name, path)
+        assert found is not None, path
+        if found.param is not None and found.param.kind == "buffer":
+            tree = "state"
+        return text(at(Word(tree), found.keys, tensor=found.param is not None))
 
-    def _helper(self, name: str, tensors: Sequence[Tensor]) -> list[str]:
-        count = 1 + max(layer for tensor in tensors for layer, _ in tensor.sources)
-        layers = ["layer", "norm"] if name.startswith("folded") and count == 2 else list("abcdefgh"[:count])
-        arguments = ", ".join(f"{each}: str" for each in layers)
-        lines = [
-            f"def {name}(params: Params, {arguments}) -> Params:",
-            f'{INDENT}"""What is prepared for the layer at a path."""',
-            f"{INDENT}return {{",
-        ]
-        for tensor in tensors:
-            read = ["f" + quoted(f"{{{layers[layer]}}}.{leaf}") for layer, leaf in tensor.sources]
-            key = "f" + quoted(f"{{{layers[0]}}}{tensor.ending}")
-            *first, last = layout(f"{key}: {self._call(tensor, read)}", 2, width=WIDTH - 1)
-            lines += [*first, f"{last},"]
-        return [*lines, f"{INDENT}}}"]
-
-    def _call(self, tensor: Tensor, read: Sequence[str]) -> str:
-        arguments = [*(f"params[{path}]" for path in read), *tensor.arguments]
-        return f"{tensor.function}({', '.join(arguments)})"
-
-    def _tasks(self, items: Sequence[tuple[str, Param]]) -> Iterator[tuple[Parts, Task]]:
-        """What is prepared, by instance and layer."""
-        for prefix, found in groupby(items, key=lambda item: item[0]):
-            params = [param for _, param in found]
-            known = {source.rpartition(".")[0] for param in params for source in param.sources}
-            path = tuple(prefix.split(".")) if prefix else ()
-            for layer, same in groupby(params, key=lambda param: _layer(param.name, known)):
-                yield path, self._task(layer, list(same))
-
-    def _task(self, layer: str, params: Sequence[Param]) -> Task:
-        layers = [layer]
-        tensors = []
-        for param in params:
-            sources = []
-            for source in param.sources:
-                owner, _, leaf = source.rpartition(".")
-                if owner not in layers:
-                    layers.append(owner)
-                sources.append((layers.index(owner), leaf))
-            callee = self.module.callees[param.init]
-            arguments = tuple(f"{key}={value}" for key, value in callee.arguments)
-            tensors.append(Tensor(param.name.removeprefix(layer), callee.name, arguments, tuple(sources)))
-        return Task(tuple(layers), tuple(tensors))
+    def _maker(self, name: str) -> str:
+        group = self.units.places.groups[name][0]
+        if group.name not in self.names:
+            taken = {*self.taken, *self.names.values(), *(each.name for each in self.units.by_name.values())}
+            self.names[group.name] = unique(f"prepare_{snake(group.source.strip('_'))}", taken)
+            self.functions.append(self._function(name, self.names[group.name]))
+        return self.names[group.name]
 
 
-def _layer(name: str, known: set[str]) -> str:
-    """The layer that a prepared tensor is named after; its whole name if there is none."""
-    return max((each for each in known if each and name.startswith(f"{each}_")), key=len, default=name)
+def _prepared(layout: Layout) -> list[Param]:
+    return [param for param in layout.params.values() if param.kind == "prepared"]

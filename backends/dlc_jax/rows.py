@@ -168,7 +168,22 @@ PLAIN: frozenset[str] = frozenset(
 )
 
 # Names that are no variables.
-RESERVED: frozenset[str] = frozenset(("jax", "jnp", "lax", "math", "Array", "Params", "require"))
+RESERVED: frozenset[str] = frozenset(
+    (
+        "jax",
+        "jnp",
+        "lax",
+        "math",
+        "partial",
+        "Array",
+        "Params",
+        "State",
+        "Config",
+        "CONFIG",
+        "DTypeLike",
+        "PATHS",
+    )
+)
 
 # What this backend lacks, with the reason.
 GAPS: Mapping[str, Gap] = {}

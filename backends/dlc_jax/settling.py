@@ -1,164 +1,308 @@
-"""Paths, keys and calls of a draft as JAX's source has them: parts of `params`, keys split from `key`, loops over
+"""Paths, keys and calls of a draft as JAX's source has them: parts of `params` and `state`, keys split from `key`, loops over
 stacked parameters.
 
-    Path("h.{i}.attn")  ->  layer["attn"]  in a loop over  params["h"]["0:12"]
+    Path("h.{i}.attn")  ->  layer["attn"]  in a loop over  params["h"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.checks import Check
 from dlc.emit.forms import call
-from dlc.emit.statements import Assign, Draft, Loop, Stmt, Target, expressions, rewritten
-from dlc.emit.tree import (
-    At,
-    Call,
-    Expr,
-    Keyword,
-    Make,
-    Pairs,
-    Path,
-    Ref,
-    Seq,
-    Text,
-    Word,
-    text,
-    transform,
-    walk,
-    without,
-)
+from dlc.emit.names import plain, snake, unique
+from dlc.emit.origins import expression
+from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Store, Target, expressions, rewritten
+from dlc.emit.tree import At, Binary, Dot, Expr, Flag, Path, Ref, Seq, Text, Word, transform, walk
 from dlc.ir.index import has_index, without_index
-from dlc.ir.paths import Paths
-from dlc_jax.drafter import Key
-from dlc_jax.stacking import Stack
+from dlc.ir.nodes import Function
+from dlc.records import dataclass, field, replace
+from dlc_jax import rows
+from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
+from dlc_jax.places import Found, Keys, Places, at, upto_index
 
-Parts = tuple[tuple[str, Expr], ...]
-"""Paths with what holds the parameters below them, the longest first."""
+Parts = dict[tuple[str, str], Expr]
+"""What holds the parameters ("params") or the state of a layer, by its stem, in the loops around."""
 
 
 @dataclass
 class Settling:
-    """Settles the draft of `function`. `called` are the functions that it calls; `stacks` takes the layers that
-    its loops run over."""
+    """Settles the draft of a function. Calls of other functions are left to be made when their arguments are known."""
 
-    function: str
-    paths: Paths
-    called: frozenset[str]
-    stacks: list[Stack]
+    function: Function
+    places: Places
+    traits: Traits
+    taken: frozenset[str] = frozenset()
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, draft: Draft) -> Draft:
-        body, results = self._body(draft.body, draft.results, (("", Word("params")),))
+        body, results = self._body(draft.body, draft.results, {}, "key")
         return replace(draft, body=body, results=results, roles={**draft.roles, **self.roles})
 
     def _body(
-        self, body: Sequence[Stmt], results: Iterable[Expr], parts: Parts
+        self, body: Sequence[Stmt], results: Sequence[Expr], parts: Parts, key: str
     ) -> tuple[tuple[Stmt, ...], tuple[Expr, ...]]:
-        """The statements of a function, or of one turn of a loop."""
-        keys, split = self._keys([index for stmt in body for index in _draws(stmt)])
-
-        def change(expr: Expr) -> Expr:
-            return _said(transform(expr, lambda node: _leaf(node, parts, keys)))
-
-        done: list[Stmt] = []
-        for stmt in body:
-            if isinstance(stmt, Loop):
-                done.append(self._loop(stmt, parts, keys, change))
-            else:
-                done += rewritten((stmt,), change)
+        """The statements of a function, or of one turn of a loop; `key` is the variable of its key."""
+        draws = [index for stmt in body for index in _draws(stmt)]
+        held = [stmt for stmt in body if _draws(stmt)]
+        keys: dict[int, Expr] = {}
+        split: list[Stmt] = []
+        if not (len(held) == 1 and isinstance(held[0], If) and len(draws) > 1):
+            keys, split = self._keys(draws, key)
+        done = self._settled(body, parts, keys, key)
         lead = next((i for i, stmt in enumerate(done) if not isinstance(stmt, Check)), len(done))
+        change = self._change(parts, keys)
         return (*done[:lead], *split, *done[lead:]), tuple(map(change, results))
 
-    def _keys(self, wanted: Sequence[int]) -> tuple[dict[int, Expr], list[Stmt]]:
+    def _settled(self, body: Sequence[Stmt], parts: Parts, keys: dict[int, Expr], key: str) -> list[Stmt]:
+        change = self._change(parts, keys)
+        done: list[Stmt] = []
+        for stmt in body:
+            match stmt:
+                case Loop():
+                    done.append(self._loop(stmt, parts, keys, change))
+                case If():
+                    done.append(self._choice(stmt, parts, keys, key))
+                case Assign(targets=targets):
+                    (changed,) = rewritten((stmt,), change)
+                    assert isinstance(changed, Assign)
+                    moved = tuple(
+                        replace(each, axes=tuple(map(change, each.axes))) if each.dtype == STATE else each
+                        for each in targets
+                    )
+                    done.append(replace(changed, targets=moved))
+                case _:
+                    done += rewritten((stmt,), change)
+        return done
+
+    def _choice(self, stmt: If, parts: Parts, keys: dict[int, Expr], key: str) -> If:
+        sides = []
+        change = self._change(parts, keys)
+        for body, results in ((stmt.then, stmt.results), (stmt.otherwise, stmt.others)):
+            there = [each for each in results if each is not None]
+            draws = [index for each in body for index in _draws(each)]
+            if draws and not keys.keys() & set(draws):  # all draws of the function are here
+                inside, found = self._body(body, there, parts, key)
+            else:
+                inside, found = tuple(self._settled(body, parts, keys, key)), tuple(map(change, there))
+            given = iter(found)
+            sides.append((inside, tuple(None if each is None else next(given) for each in results)))
+        condition = self._present(stmt) or change(stmt.condition)
+        return If(condition, *sides[0], *sides[1], stmt.outputs)
+
+    def _present(self, stmt: If) -> Expr | None:
+        """A choice on what decides whether there is a part asks for that: `if "downsample" in params`."""
+        read = {node.path for node in _nodes(stmt.then) if isinstance(node, Path | Held)}
+        parts = [(each.path, each.when) for each in self.function.children if not each.count]
+        parts += [(each.name, each.when) for each in self.function.params]
+        for path, when in parts:
+            if when is None or path not in read or expression(when) != stmt.condition:
+                continue
+            found = self._found(path)
+            kept = found.param is None and self._keeps_parameters(found.function)
+            tree = "params" if kept or (found.param is not None and found.param.kind == "param") else STATE
+            *around, key = found.keys
+            if isinstance(key, str) and path not in self.places.layout(self.function.name).moved:
+                return Binary("in", Text(key), at(Word(tree), tuple(around)))
+        return None
+
+    def _keeps_parameters(self, name: str) -> bool:
+        layout = self.places.layout(name)
+        if any(param.kind == "param" for param in layout.params.values()):
+            return True
+        return any(
+            self._keeps_parameters(each.function) for same in layout.children.values() for each in same
+        )
+
+    # --- keys
+
+    def _keys(self, wanted: Sequence[int], key: str) -> tuple[dict[int, Expr], list[Stmt]]:
         """`key` itself for a single draw, else one of several keys that it is split into."""
         if len(wanted) < 2:
-            return {index: Word("key") for index in wanted}, []
+            return {index: Word(key) for index in wanted}, []
         keys = Target(f"keys {wanted[0]}", "", ())
         self.roles[keys.name] = ("keys",)
-        split = Assign((keys,), call("jax.random.split", Word("key"), Word(str(len(wanted)))))
+        function = "jax.random.split" if self.traits.key == "always" else "split"
+        split = Assign((keys,), call(function, Word(key), Word(str(len(wanted)))))
         return {index: At(Ref(keys.name), (Word(str(i)),)) for i, index in enumerate(wanted)}, [split]
 
+    # --- loops
+
     def _loop(self, loop: Loop, parts: Parts, keys: dict[int, Expr], change: Callable[[Expr], Expr]) -> Loop:
-        """The loop over what `lax.scan` gives its turns one by one: parameters of a layer, a key."""
-        name = next(each for each in ("layer", "part", "weights") if each not in self.called)
-        stems = list(_stems(loop.body))
-        below = [(stem, At(Word(name), (Text(without_index(stem)),))) for stem in stems]
-        inner = below if len(stems) > 1 else [(stem, Word(name)) for stem in stems]
-        turns = turns_of(loop)
-        found = [Stack.of(self.paths, self.function, stem, turns) for stem in stems]
-        self.stacks += found
-        layers = [
-            (without_index(stem), _read(each.path, parts)) for stem, each in zip(stems, found, strict=True)
-        ]
-        over = [layers[0][1] if len(layers) == 1 else _dict(layers)] if layers else []
+        """The loop over what `lax.scan` gives its turns one by one: parameters and state of a layer, a key. One whose turns
+        differ by a static value, or change a state that all of them share, is Python's."""
+        held = self._held(loop.body)
+        shared = any(not has_index(path) for path in _stored(loop.body))
         drawn = _inner_draws(loop)
-        over += (call("jax.random.split", keys[index], Word(str(len(turns)))) for index in drawn)
-        body, results = self._body(loop.body, loop.results, (*inner, *parts))
-        variable = ", ".join([name] * bool(layers) + ["key"] * bool(drawn)) or "_"
+        if loop.variable != "_" or shared:
+            return self._unrolled(loop, held, parts, keys, change)
+        variables = self._variables(held)
+        inner = {each: Word(name) for each, name in variables.items()}
+        over = [change(self._whole(stem, tree, loop, parts)) for stem, tree in held]
+        if drawn:
+            function = "jax.random.split" if self.traits.key == "always" else "layer_keys"
+            over.append(call(function, keys[drawn[0]], change(loop.count)))
+        body, results = self._body(loop.body, loop.results, {**parts, **inner}, "key")
         inputs = tuple(map(change, loop.inputs))
-        source = Seq(tuple(over))
-        return replace(loop, inputs=inputs, body=body, results=results, variable=variable, source=source)
+        kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
+        places = tuple(change(self._whole(stem, tree, loop, parts)) for stem, tree in kept)
+        copied = dict.fromkeys(upto_index(path) for path in _stored(loop.body) if path != upto_index(path))
+        variable = ", ".join([*variables.values(), *(["key"] if drawn else [])]) or "_"
+        source = Seq(
+            (
+                Seq(tuple(over)),
+                Seq(places),
+                Seq(tuple(Word(variables[each]) for each in kept)),
+                Seq(tuple(Word(variables[stem, STATE]) for stem in copied)),
+            )
+        )
+        count = change(loop.count)
+        return replace(
+            loop, count=count, inputs=inputs, body=body, results=results, variable=variable, source=source
+        )
+
+    def _unrolled(
+        self,
+        loop: Loop,
+        held: Sequence[tuple[str, str]],
+        parts: Parts,
+        keys: dict[int, Expr],
+        change: Callable[[Expr], Expr],
+    ) -> Loop:
+        """A loop of Python, which takes the layers one by one."""
+        if any(map(has_index, _stored(loop.body))):
+            raise NotImplementedError("turns that differ by a static value have state of their own")
+        name = loop.variable if loop.variable != "_" else "i"
+        inner: Parts = {
+            (stem, tree): call("layer", self._whole(stem, tree, loop, parts), Word(name))
+            for stem, tree in held
+        }
+        for index in [index for stmt in loop.body for index in _draws(stmt)]:
+            keys = {**keys, index: call("fold_in", keys[_inner_draws(loop)[0]], Word(name))}
+        body = tuple(self._settled(loop.body, {**parts, **inner}, keys, "key"))
+        results = tuple(map(self._change({**parts, **inner}, keys), loop.results))
+        source = call("range", change(loop.count))
+        inputs = tuple(map(change, loop.inputs))
+        return replace(
+            loop, count=NOWHERE, inputs=inputs, body=body, results=results, variable=name, source=source
+        )
+
+    def _held(self, body: Sequence[Stmt]) -> list[tuple[str, str]]:
+        """The stems whose parameters or state a loop's body reads or changes, parameters first."""
+        found: dict[tuple[str, str], None] = {}
+        for node in _nodes(body):
+            if isinstance(node, Path | Held) and has_index(node.path):
+                found.setdefault((upto_index(node.path), self._tree(node)))
+        return sorted(found, key=lambda each: each[1] == STATE)
+
+    def _variables(self, held: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        names: dict[tuple[str, str], str] = {}
+        alone = len({stem for stem, _ in held}) == 1
+        for stem, tree in held:
+            word = without_index(stem).rpartition(".")[2]
+            hint = "layer" if alone or not word.isidentifier() else plain(snake(word), rows.RESERVED)
+            hint = hint if tree == "params" else f"{hint}_state"
+            names[stem, tree] = unique(hint, {*names.values(), *self.taken})
+        return names
+
+    def _whole(self, stem: str, tree: str, loop: Loop, parts: Parts) -> Expr:
+        """All layers of a stem, cut to those that the loop goes over."""
+        stack = self.places.layout(self.function.name).stacks[stem]
+        return at(Word(tree), stack.keys)
+
+    # --- leaves
+
+    def _change(self, parts: Parts, keys: dict[int, Expr]) -> Callable[[Expr], Expr]:
+        def leaf(node: Expr) -> Expr:
+            match node:
+                case Path(path) | Held(_, path):
+                    return self._reached(path, self._tree(node), parts)
+                case Key(index):
+                    return keys[index]
+                case Working():
+                    return self._working()
+                case Flag(name):
+                    return Word(name)
+            return node
+
+        return lambda expr: transform(expr, leaf)
+
+    def _tree(self, node: Path | Held) -> str:
+        if isinstance(node, Held):
+            return node.tree
+        param = self._found(node.path).param
+        return STATE if param is not None and param.kind == "buffer" else "params"
+
+    def _found(self, path: str) -> Found:
+        found = self.places.find(self.function.name, path)
+        return found if found is not None else Found(tuple(path.split(".")))
+
+    def _reached(self, path: str, tree: str, parts: Parts) -> Expr:
+        """`params["attn"]["weight"]`."""
+        found = self._found(path)
+        stem = upto_index(path) if has_index(path) else ""
+        if (stem, tree) in parts:
+            cut = len(self.places.layout(self.function.name).stacks[stem].keys)
+            return at(parts[stem, tree], found.keys[cut:])
+        return at(Word(tree), found.keys, tensor=found.param is not None)
+
+    def _working(self) -> Expr:
+        name = working_input(self.function)
+        if name:
+            return Dot(Ref(name), "dtype")
+        path = self._working_parameter(self.function.name)
+        return Word("dtype") if path is None else Dot(at(Word(str(path[0])), path[1:], tensor=True), "dtype")
+
+    def _working_parameter(self, name: str) -> Keys | None:
+        """The tree and keys of the first parameter of the working precision; without one, the first buffer."""
+        layout = self.places.layout(name)
+        for kind, tree in (("param", "params"), ("buffer", STATE)):
+            if not getattr(self.traits, tree):
+                continue
+            for param in layout.params.values():
+                if param.kind == kind and param.type.dtype == "float" and param.when is None:
+                    found = self.places.find(name, param.name)
+                    return None if found is None else (tree, *found.keys)
+            for path, (child, *_) in layout.children.items():
+                below = self._working_parameter(child.function) if child.when is None else None
+                if below is not None and below[0] == tree:
+                    return (tree, *self.places.keys(layout, path), *below[1:])
+        return None
 
 
-def turns_of(loop: Loop) -> range:
-    """The indices of a loop's turns."""
-    return range(loop.start, loop.start + loop.step * int(text(loop.count)), loop.step)
+def _nodes(body: Iterable[Stmt]) -> Iterator[Expr]:
+    yield from (node for expr in expressions(body) for node in walk(expr))
+    yield from (node for target in _places(body) for node in walk(target))
 
 
-def upto_index(path: str) -> str:
-    """A path up to the part that holds the loop's index: `h.{i}` for `h.{i}.attn`; "" if there is none."""
-    labels = path.split(".")
-    at = next((i for i, label in enumerate(labels) if has_index(label)), -1)
-    return ".".join(labels[: at + 1])
+def _places(body: Iterable[Stmt]) -> Iterator[Expr]:
+    """The places of the state that statements set."""
+    for stmt in body:
+        match stmt:
+            case Assign(targets=targets):
+                yield from (axis for each in targets if each.dtype == STATE for axis in each.axes)
+            case Store(path=path):
+                yield path
+            case Loop():
+                yield from _places(stmt.body)
+            case If():
+                yield from _places((*stmt.then, *stmt.otherwise))
 
 
-def _stems(body: Iterable[Stmt]) -> dict[str, None]:
-    nodes = (node for expr in expressions(body) for node in walk(expr) if isinstance(node, Path))
-    return dict.fromkeys(stem for stem in (upto_index(node.path) for node in nodes) if stem)
+def _stored(body: Iterable[Stmt]) -> list[str]:
+    return list(dict.fromkeys(each.path for each in _places(body) if isinstance(each, Path | Held)))
 
 
 def _draws(stmt: Stmt) -> list[int]:
     """The keys that a statement takes in its own scope; a loop takes one for all of its turns."""
-    exprs = stmt.inputs if isinstance(stmt, Loop) else expressions((stmt,))
-    found = [node.index for expr in exprs for node in walk(expr) if isinstance(node, Key)]
-    return found + (_inner_draws(stmt) if isinstance(stmt, Loop) else [])
+    match stmt:
+        case Loop():
+            own = [node.index for expr in stmt.inputs for node in walk(expr) if isinstance(node, Key)]
+            return own + _inner_draws(stmt)
+        case If():
+            return [index for each in (*stmt.then, *stmt.otherwise) for index in _draws(each)]
+    return [node.index for expr in expressions((stmt,)) for node in walk(expr) if isinstance(node, Key)]
 
 
 def _inner_draws(loop: Loop) -> list[int]:
     return [index for stmt in loop.body for index in _draws(stmt)][:1]
-
-
-def _leaf(node: Expr, parts: Parts, keys: dict[int, Expr]) -> Expr:
-    match node:
-        case Path(path):
-            return _read(path, parts)
-        case Key(index):
-            return keys[index]
-        case Make(function, args):
-            return Call(Word(function), args)
-    return node
-
-
-def _read(path: str, parts: Parts) -> Expr:
-    """`params["attn"]["weight"]`."""
-    part, expr = next(each for each in parts if not each[0] or f"{path}.".startswith(f"{each[0]}."))
-    rest = path[len(part) :].strip(".")
-    for name in rest.split(".") if rest else ():
-        expr = At(expr, (Text(name),))
-    return expr
-
-
-def _dict(items: Sequence[tuple[str, Expr]]) -> Expr:
-    return Pairs(tuple((Text(key), value) for key, value in items))
-
-
-def _said(expr: Expr) -> Expr:
-    """Keyword arguments that have their default are left out."""
-    return without(expr, is_default)
-
-
-def is_default(node: Keyword) -> bool:
-    """Whether a keyword argument says what is so anyhow."""
-    return node.default is not None and text(node.value) == text(node.default)

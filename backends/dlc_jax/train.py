@@ -5,7 +5,7 @@ inside the loss. Keys are folded from the run's seed and the step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dlc.backend import Artifact, Batch, Setup, no_device
 from dlc.ops.arrays import numpy_dtype
-from dlc_jax.load import module, settings
+from dlc_jax.load import module, results, settings, trees
 
 Array = NDArray[Any]
 Tree = dict[str, Any]
@@ -129,11 +129,12 @@ class JaxTrainer:
 
 
 class _Program:
-    """An emitted `apply` as a loss: parameters that are trained, others, inputs, key."""
+    """An emitted `apply` as a loss: parameters that are trained, others, inputs, key. Optimizers see parameters as checkpoints
+    have them, each layer by itself; within the loss they are the trees that `apply` takes."""
 
     def __init__(self, artifact: Artifact, setup: Setup) -> None:
         self.meta = artifact.meta
-        self.apply: Callable[..., Any] = module(artifact).apply
+        self.module = module(artifact)
         self.names = [name for name, _ in artifact.meta["outputs"]]
         self.dtypes = {each.path: each.type.dtype for each in setup.parameters}
         self.kept = setup.dtypes
@@ -145,9 +146,10 @@ class _Program:
     def loss(self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any) -> tuple[Any, tuple[Tree, Tree]]:
         """The loss in f32; beside it the outputs by name, and new values of buffers by path."""
         params = {path: self._cast(path, each) for path, each in (*trained.items(), *fixed.items())}
-        results = self.apply(params, *inputs, *([key] if self.meta["key"] else []))
-        found = list(results) if isinstance(results, tuple) else [results]
-        updates: Tree = found.pop() if self.meta["updates"] else {}
+        named = {"key": key} if "key" in self.meta["arguments"] else {}
+        held = trees(self.meta, self.module, params)
+        found, state = results(self.meta, self.module.apply(*held, *inputs, **named))
+        updates = self.module.to_flat(state) if state is not None and self.meta["training"] else {}
         outputs = dict(zip(self.names, found, strict=True))
         kept = {path: each.astype(fixed[path].dtype) for path, each in updates.items()}
         return outputs["loss"].astype(jnp.float32), (outputs, kept)

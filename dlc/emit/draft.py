@@ -349,7 +349,7 @@ class Drafter:
     def dtype_of(self, value: str) -> str:
         return self.dtype(self.types[value].dtype)
 
-    def dtype_word(self, name: str) -> Word:
+    def dtype_word(self, name: str) -> Expr:
         return Word(self.dialect.dtypes[self.dtype(name)])
 
     def value(self, name: str) -> Expr:

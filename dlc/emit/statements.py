@@ -226,6 +226,9 @@ def outline(body: Iterable[Stmt]) -> tuple[object, ...]:
                 found.append((len(stmt.targets), tuple(each.dtype for each in stmt.targets)))
             case Loop():
                 found.append((stmt.start, stmt.step, len(stmt.args), outline(stmt.body)))
+            case If():
+                there = tuple(each is not None for each in (*stmt.results, *stmt.others))
+                found.append((outline(stmt.then), outline(stmt.otherwise), there))
             case _:
                 found.append(type(stmt).__name__ + getattr(stmt, "message", ""))
     return tuple(found)

@@ -98,7 +98,7 @@ from functools import cached_property
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
 from dlc.ir.nodes import Function, Op, Param, Program, Value
-from dlc.ir.splice import Draws, Splice, has_paths, prefixed
+from dlc.ir.splice import Draws, Splice, dims_of, has_paths, prefixed, statics_of
 from dlc.passes.base import use_counts
 from dlc.passes.prepared import Inputs, Preparing, read, sibling
 from dlc.records import dataclass
@@ -218,12 +218,16 @@ class _Folder(Preparing):
         paths = self._prepared(pair, loop)
         layer, inside, out = pair.layer, pair.inside, pair.norm.out
         values = {inside.inputs[0].name: layer.inputs[0]}
-        dims = dict(layer.dims)
         result = inside.outputs[0][1]
         if pair.has_bias:
             values[result] = out.name
         splice = Splice(
-            self.names, Draws(), values, dims, lambda path: paths.get(path, prefixed(layer.path, path))
+            self.names,
+            Draws(),
+            values,
+            dims_of(layer),
+            lambda path: paths.get(path, prefixed(layer.path, path)),
+            statics=statics_of(layer),
         )
         ops = splice.body(inside.body)
         if pair.has_bias:

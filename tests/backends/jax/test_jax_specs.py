@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from jax_programs import CASES, Case, emitted, inputs_of, program_of, weights_of
 
 import dlc
 from dlc.autodiff import gradient, gradient_name
-from dlc.backend import EmitOptions
+from dlc.backend import Artifact, EmitOptions
 from dlc.diagnostics import SpecError
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Program, Value
@@ -116,16 +117,24 @@ def test_dropout_takes_a_key() -> None:
 @by_model
 def test_initial_parameters(case: Case) -> None:
     program = program_of(case)
-    made = jax.eval_shape(module(emitted(case)).init, jax.random.key(0))
+    made = jax.eval_shape(partial(initial, emitted(case)))
     assert {path: value.shape for path, value in made.items()} == {
         each.path: each.type.shape for each in program.parameters
     }
 
 
+def initial(artifact: Artifact, seed: int = 0) -> dict[str, Any]:
+    """The emitted initial values by path."""
+    found = module(artifact)
+    trees = found.init(jax.random.key(seed))
+    trees = trees if isinstance(trees, tuple) else (trees,)
+    return {path: value for tree in trees for path, value in found.to_flat(tree).items()}
+
+
 def test_initial_values_are_those_of_the_spec() -> None:
     """Standard deviations of large parameters, which have another seed than the reference's."""
     case = CASES[0]
-    made = module(emitted(case)).init(jax.random.key(1))
+    made = initial(emitted(case), seed=1)
     for path, value in weights_of(program_of(case)).items():
         if value.size > 1000:
             assert float(np.std(made[path])) == pytest.approx(
@@ -172,10 +181,10 @@ def test_native_is_pure() -> None:
     weights, inputs = weights_of(program), inputs_of(program, case.dims)
     runnable = BACKEND.load(emitted(case), weights)
     params, apply = runnable.native
-    before = {path: np.asarray(value) for path, value in params.items()}
+    before = jax.tree.map(np.asarray, params)
     first, again = apply(params, inputs["tokens"]), apply(params, inputs["tokens"])
     np.testing.assert_array_equal(first, again)
-    assert all(np.array_equal(value, params[path]) for path, value in before.items())
+    jax.tree.map(np.testing.assert_array_equal, params, before)
     assert jax.jit(apply)(params, inputs["tokens"]).shape == first.shape
     with pytest.raises(TypeError, match="inputs missing"):
         runnable()
@@ -205,8 +214,7 @@ def test_names_of_a_spec_stay_names() -> None:
     found = BACKEND.load(artifact, weights)(**inputs)
     for name, value in run(program, weights, inputs).items():
         close(found[name], value)
-    made = module(artifact).init(jax.random.key(0))
-    assert made.keys() == weights.keys()
+    assert initial(artifact).keys() == weights.keys()
 
 
 LINTED = [(case, level, training) for case in CASES for level in (1, 2) for training in (False, True)]

@@ -1,35 +1,47 @@
-# GPT2 of gpt2.dl, written by a test.
-"""Scores of the next token at every position.
+# GPT2 of gpt2.dl (digest 9ed0590fe5f9d036), written by dlc 0.1.0.
+"""Scores of the next token at every position."""
 
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
-"""
-
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    layers: int = 12
+    d: int = 768
+    heads: int = 12
+    vocab: int = 50257
+    context: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.d % self.heads != 0:
+            raise ValueError("d % heads == 0 must hold")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -49,22 +61,14 @@ def layer_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
 def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 12, T, 64], k: [B, 12, T, 64], v: [B, 12, T, 64] -> [B, 12, T, 64]
+    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f] -> [B, S0, T, f]
     """
-    T = q.shape[2]
-    scores = q @ k.mT * 0.125  # [B, 12, T, T]
+    _, _, T, e = q.shape
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
     back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
     seen = back >= 0  # bool[T, T]
     scores = jnp.where(seen, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
-
-
-def mlp(params: Params, x: Array) -> Array:
-    """Each position by itself: widen, bend, narrow. GPT-2 computes gelu by its tanh approximation.
-
-    x: [B, T, d] -> [B, T, d]
-    """
-    return linear(params["c_proj"], jax.nn.gelu(linear(params["c_fc"], x)))
 
 
 def attention(params: Params, x: Array, *, heads: int) -> Array:
@@ -78,6 +82,14 @@ def attention(params: Params, x: Array, *, heads: int) -> Array:
     return linear(params["c_proj"], y)
 
 
+def mlp(params: Params, x: Array) -> Array:
+    """Each position by itself: widen, bend, narrow. GPT-2 computes gelu by its tanh approximation.
+
+    x: [B, T, d] -> [B, T, d]
+    """
+    return linear(params["c_proj"], jax.nn.gelu(linear(params["c_fc"], x)))
+
+
 def block(params: Params, x: Array, *, heads: int) -> Array:
     """Norms stand inside the residual branches ("pre-norm"), so the sum runs through all layers
     untouched.
@@ -88,61 +100,139 @@ def block(params: Params, x: Array, *, heads: int) -> Array:
     return x + mlp(params["mlp"], layer_norm(params["ln_2"], x))
 
 
-def init_layer_norm(path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `layer_norm`, from the shape of its weight."""
+def init_embedding(key: Array, count: int, d: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `embedding`."""
     return {
-        f"{path}.weight": jnp.ones(shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape, jnp.float32),
+        "weight": std * jax.random.normal(key, (count, d), dtype),
     }
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...], *, std: float) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
+def init_layer_norm(d: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `layer_norm`."""
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape[:1], jnp.float32),
+        "weight": jnp.ones((d,), dtype),
+        "bias": jnp.zeros((d,), dtype),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 50))
-    params: Params = {}
-    params["wte.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768), jnp.float32)
-    params["wpe.weight"] = 0.02 * jax.random.normal(next(keys), (1024, 768), jnp.float32)
-    for i in range(12):
-        params |= init_layer_norm(f"h.{i}.ln_1", (768,))
-        params |= init_linear(next(keys), f"h.{i}.attn.c_attn", (2304, 768), std=0.02)
-        params |= init_linear(
-            next(keys), f"h.{i}.attn.c_proj", (768, 768), std=0.004082482904638631
-        )
-        params |= init_layer_norm(f"h.{i}.ln_2", (768,))
-        params |= init_linear(next(keys), f"h.{i}.mlp.c_fc", (3072, 768), std=0.02)
-        params |= init_linear(
-            next(keys), f"h.{i}.mlp.c_proj", (768, 3072), std=0.004082482904638631
-        )
-    params |= init_layer_norm("ln_f", (768,))
-    return params
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `linear`."""
+    return {
+        "weight": std * jax.random.normal(key, (out, inputs), dtype),
+        "bias": jnp.zeros((out,), dtype),
+    }
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["h"]["0:12"] = stack_layers(tree["h"][str(i)] for i in range(12))
-    return tree
+def init_attention(key: Array, *, d: int, layers: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `Attention`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "c_attn": init_linear(keys[0], d, 3 * d, dtype, std=0.02),
+        "c_proj": init_linear(keys[1], d, d, dtype, std=0.02 / math.sqrt(2 * layers)),
+    }
 
 
-def forward(params: Params, tokens: Array) -> Array:
-    """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 50257]"""
+def init_mlp(key: Array, *, d: int, layers: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `MLP`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "c_fc": init_linear(keys[0], d, 4 * d, dtype, std=0.02),
+        "c_proj": init_linear(keys[1], 4 * d, d, dtype, std=0.02 / math.sqrt(2 * layers)),
+    }
+
+
+def init_block(key: Array, *, d: int, layers: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `Block`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "ln_1": init_layer_norm(d, dtype),
+        "attn": init_attention(keys[0], d=d, layers=layers, dtype=dtype),
+        "ln_2": init_layer_norm(d, dtype),
+        "mlp": init_mlp(keys[1], d=d, layers=layers, dtype=dtype),
+    }
+
+
+def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters."""
+    keys = jax.random.split(key, 3)
+    return {
+        "wte": init_embedding(keys[0], config.vocab, config.d, dtype, std=0.02),
+        "wpe": init_embedding(keys[1], config.context, config.d, dtype, std=0.02),
+        "h": init_layers(
+            partial(init_block, d=config.d, layers=config.layers, dtype=dtype),
+            keys[2],
+            config.layers,
+        ),
+        "ln_f": init_layer_norm(config.d, dtype),
+    }
+
+
+def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
+    """Scores of the next token at every position. tokens: i64[B, T] -> logits: [B, T, vocab]"""
     T = tokens.shape[1]
-    if T > 1024:
-        raise ValueError(f"T must be at most 1024, not {T}")
-    x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, 768]
-    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=12), None), x, params["h"]["0:12"])
+    if config.context < T:
+        raise ValueError(f"T must be at most {config.context}, not {T}")
+    x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, d]
+    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=config.heads), None), x, params["h"])
     x = layer_norm(params["ln_f"], x)
     return x @ params["wte"]["weight"].T
 
 
-def apply(params: Params, tokens: Array) -> Array:
-    """Scores of the next token at every position. tokens: i64[B, T] -> logits: [B, T, 50257]"""
-    return forward(stack(params), tokens)
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "h": lambda i: f"h.{i}",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> Params:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    return filled(jax.eval_shape(lambda key: init(key, config), jax.random.key(0)), flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

@@ -1,31 +1,29 @@
-# LeNet5 of lenet5.dl, written by a test.
+# LeNet5 of lenet5.dl (digest 5e0f2df1bad47334), written by dlc 0.1.0.
 """Convolutions share their weights over the image, so a stroke is recognised wherever it
 stands; pooling lets it move a little. 28x28 digits are padded by 2, to the 32x32 of the
 paper.
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    classes: int = 10
+
+
+CONFIG = Config()
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -73,47 +71,78 @@ def avg_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array
     return total / kernel**2
 
 
-def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `conv2d`, from the shape of its weight."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
+def init_conv2d(
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
+) -> Params:
+    """Initial parameters of `conv2d`."""
+    bound = 1 / math.sqrt(kernel**2 * (inputs // groups))
     keys = jax.random.split(key, 2)
     return {
-        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
-        f"{path}.bias": jax.random.uniform(keys[1], shape[:1], jnp.float32, -bound, bound),
+        "weight": jax.random.uniform(
+            keys[0], (out, inputs // groups, kernel, kernel), dtype, -bound, bound
+        ),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `linear`."""
+    bound = 1 / math.sqrt(inputs)
     keys = jax.random.split(key, 2)
     return {
-        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
-        f"{path}.bias": jax.random.uniform(keys[1], shape[:1], jnp.float32, -bound, bound),
+        "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 5))
-    params: Params = {}
-    params |= init_conv2d(next(keys), "conv1", (6, 1, 5, 5))
-    params |= init_conv2d(next(keys), "conv2", (16, 6, 5, 5))
-    params |= init_linear(next(keys), "fc1", (120, 400))
-    params |= init_linear(next(keys), "fc2", (84, 120))
-    params |= init_linear(next(keys), "fc3", (10, 84))
-    return params
+def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters."""
+    keys = jax.random.split(key, 5)
+    return {
+        "conv1": init_conv2d(keys[0], 1, 6, 5, dtype),
+        "conv2": init_conv2d(keys[1], 6, 16, 5, dtype),
+        "fc1": init_linear(keys[2], 400, 120, dtype),
+        "fc2": init_linear(keys[3], 120, 84, dtype),
+        "fc3": init_linear(keys[4], 84, config.classes, dtype),
+    }
 
 
-def apply(params: Params, x: Array) -> Array:
+def apply(params: Params, x: Array, *, config: Config = CONFIG) -> Array:
     """Convolutions share their weights over the image, so a stroke is recognised wherever it
     stands; pooling lets it move a little. 28x28 digits are padded by 2, to the 32x32 of the
     paper.
 
-    x: [B, 1, 28, 28] -> logits: [B, 10]
+    x: [B, 1, 28, 28] -> logits: [B, classes]
     """
-    params = nest(params)
     x = avg_pool2d(jnp.tanh(conv2d(params["conv1"], x, padding=2)), 2, stride=2)  # [B, 6, 14, 14]
     x = avg_pool2d(jnp.tanh(conv2d(params["conv2"], x)), 2, stride=2).reshape(-1, 400)  # [B, 400]
     x = jnp.tanh(linear(params["fc1"], x))  # [B, 120]
     return linear(params["fc3"], jnp.tanh(linear(params["fc2"], x)))
+
+
+def arranged(like: Params, flat: Params, path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        part = path + name
+        if isinstance(value, dict):
+            tree[name] = arranged(value, flat, f"{part}.")
+        else:
+            tree[name] = jnp.asarray(flat[part])
+    return tree
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> Params:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    return arranged(jax.eval_shape(lambda key: init(key, config), jax.random.key(0)), flat)
+
+
+def to_flat(params: Params, path: str = "") -> Params:
+    """Parameters by their paths in checkpoints."""
+    flat: Params = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat |= to_flat(value, f"{path}{name}.")
+        else:
+            flat[path + name] = value
+    return flat

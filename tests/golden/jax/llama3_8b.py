@@ -1,35 +1,55 @@
-# Llama of llama3_8b.dl, written by a test.
-"""Llama
+# Llama of llama3_8b.dl (digest 2984e5c33563aafa), written by dlc 0.1.0.
+"""Llama"""
 
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
-"""
-
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    layers: int = 32
+    d: int = 4096
+    heads: int = 32
+    kv_heads: int = 8
+    ff: int = 14336
+    vocab: int = 128256
+    context: int = 8192
+    base: float = 500000.0
+    factor: float = 1.0
+    original: int = 8192
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.d % self.heads != 0:
+            raise ValueError("d % heads == 0 must hold")
+        if self.heads % self.kv_heads != 0:
+            raise ValueError("heads % kv_heads == 0 must hold")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -43,47 +63,83 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def rope(x: Array, freqs: Array) -> Array:
-    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021).
-
-    x: [B, _, T, 128], freqs: [64] -> [B, _, T, 128]
-    """
-    T = x.shape[2]
-    angles = jnp.arange(T, dtype=jnp.float32)[:, None] * freqs  # [T, 64]
-    c = jnp.cos(angles)
-    s = jnp.sin(angles)
-    a, b = jnp.split(x, 2, axis=-1)  # [B, _, T, 64]
-    return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
-
-
-def frequencies() -> Array:
+def frequencies(
+    *,
+    dtype: DTypeLike,
+    e: int,
+    base: float,
+    factor: float,
+    original: int,
+    low: float = 1.0,
+    high: float = 4.0,
+) -> Array:
     """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
     position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the trained
     context look like ones within it: turns that complete more than `high` times in the original
     context stay, those that complete less than `low` times are slowed, and in between it
     blends.
 
-    -> [64]
+    -> [e // 2]
     """
-    plain = 1.0 / 500000.0 ** (0.015625 * jnp.arange(64, dtype=jnp.float32))  # [64]
-    turns = 1303.7972938088067 * plain
-    keep = jnp.clip((turns - 1.0) / 3.0, 0.0, 1.0)
-    return plain * (keep + (1.0 - keep))
+    plain = 1.0 / base ** (2 / e * jnp.arange(e // 2, dtype=dtype))  # [e // 2]
+    turns = original / 6.283185307179586 * plain
+    keep = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
+    return plain * (keep + (1.0 - keep) / factor)
+
+
+def rope(x: Array, freqs: Array) -> Array:
+    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021).
+
+    x: [B, S0, T, e], freqs: [Q0] -> [B, S0, T, e]
+    """
+    T = x.shape[2]
+    angles = jnp.arange(T, dtype=jnp.float32)[:, None] * freqs.astype(jnp.float32)  # [T, Q0]
+    c = jnp.cos(angles).astype(x.dtype)
+    s = jnp.sin(angles).astype(x.dtype)
+    a, b = jnp.split(x, 2, axis=-1)  # [B, S0, T, e // 2]
+    return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
 def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 32, T, 128], k: [B, 8, T, 128], v: [B, 8, T, 128] -> [B, 32, T, 128]
+    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f] -> [B, S0, T, f]
     """
-    B, _, T, _ = q.shape
-    k = jnp.broadcast_to(k[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)  # [B, 32, T, 128]
-    v = jnp.broadcast_to(v[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)
-    scores = q @ k.mT * 0.08838834764831843  # [B, 32, T, T]
+    B, S0, T, e = q.shape
+    R0 = k.shape[1]
+    f = v.shape[3]
+    k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, -1)
+    v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, -1)
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
     back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
     seen = back >= 0  # bool[T, T]
     scores = jnp.where(seen, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
+
+
+def attention(
+    params: Params,
+    x: Array,
+    *,
+    d: int,
+    heads: int,
+    kv_heads: int,
+    base: float,
+    factor: float,
+    original: int,
+) -> Array:
+    """Grouped queries: several heads share one head of keys and values, which makes the cache of a
+    long text small.
+
+    x: [B, T, d] -> [B, T, d]
+    """
+    B, T, _ = x.shape
+    freqs = frequencies(dtype=x.dtype, e=d // heads, base=base, factor=factor, original=original)
+    q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
+    k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
+    v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
+    y = dot_product_attention(rope(q, freqs), rope(k, freqs), v).swapaxes(1, 2)
+    return linear(params["o_proj"], y.reshape(B, T, -1))
 
 
 def mlp(params: Params, x: Array) -> Array:
@@ -96,89 +152,195 @@ def mlp(params: Params, x: Array) -> Array:
     return linear(params["down_proj"], gate * up)
 
 
-def attention(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
-    """Grouped queries: several heads share one head of keys and values, which makes the cache of a
-    long text small.
-
-    x: [B, T, d] -> [B, T, d]
-    """
-    B, T, _ = x.shape
-    freqs = frequencies()  # [64]
-    q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
-    v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(rope(q, freqs), rope(k, freqs), v).swapaxes(1, 2)
-    return linear(params["o_proj"], y.reshape(B, T, -1))
-
-
-def block(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
+def block(
+    params: Params,
+    x: Array,
+    *,
+    d: int,
+    heads: int,
+    kv_heads: int,
+    base: float,
+    factor: float,
+    original: int,
+    eps: float,
+) -> Array:
     """x: [B, T, d] -> [B, T, d]"""
-    y = rms_norm(params["input_layernorm"], x, eps=1e-5)
-    x = x + attention(params["self_attn"], y, heads=heads, kv_heads=kv_heads)
-    y = mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=1e-5))
-    return x + y
-
-
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 226))
-    params: Params = {}
-    params["model.embed_tokens.weight"] = 0.02 * jax.random.normal(
-        next(keys), (128256, 4096), jnp.float32
+    y = rms_norm(params["input_layernorm"], x, eps=eps)
+    y = attention(
+        params["self_attn"],
+        y,
+        d=d,
+        heads=heads,
+        kv_heads=kv_heads,
+        base=base,
+        factor=factor,
+        original=original,
     )
-    for i in range(32):
-        params[f"model.layers.{i}.input_layernorm.weight"] = jnp.ones((4096,), jnp.float32)
-        params[f"model.layers.{i}.self_attn.q_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (4096, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.self_attn.k_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (1024, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.self_attn.v_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (1024, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.self_attn.o_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (4096, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.post_attention_layernorm.weight"] = jnp.ones((4096,), jnp.float32)
-        params[f"model.layers.{i}.mlp.gate_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (14336, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.mlp.up_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (14336, 4096), jnp.float32
-        )
-        params[f"model.layers.{i}.mlp.down_proj.weight"] = 0.02 * jax.random.normal(
-            next(keys), (4096, 14336), jnp.float32
-        )
-    params["model.norm.weight"] = jnp.ones((4096,), jnp.float32)
-    params["lm_head.weight"] = 0.02 * jax.random.normal(next(keys), (128256, 4096), jnp.float32)
-    return params
+    x = x + y
+    x = x + mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=eps))
+    return x
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["model"]["layers"]["0:32"] = stack_layers(
-        tree["model"]["layers"][str(i)] for i in range(32)
-    )
-    return tree
+def init_embedding(key: Array, count: int, d: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `embedding`."""
+    return {
+        "weight": std * jax.random.normal(key, (count, d), dtype),
+    }
 
 
-def forward(params: Params, tokens: Array) -> Array:
-    """`apply` on what `stack` gives. tokens: i64[B, T] -> logits: [B, T, 128256]"""
+def init_rms_norm(d: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `rms_norm`."""
+    return {
+        "weight": jnp.ones((d,), dtype),
+    }
+
+
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `linear`."""
+    return {
+        "weight": std * jax.random.normal(key, (out, inputs), dtype),
+    }
+
+
+def init_attention(key: Array, *, d: int, heads: int, kv_heads: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `Attention`."""
+    keys = jax.random.split(key, 4)
+    return {
+        "q_proj": init_linear(keys[0], d, d, dtype, std=0.02),
+        "k_proj": init_linear(keys[1], d, kv_heads * (d // heads), dtype, std=0.02),
+        "v_proj": init_linear(keys[2], d, kv_heads * (d // heads), dtype, std=0.02),
+        "o_proj": init_linear(keys[3], heads * (d // heads), d, dtype, std=0.02),
+    }
+
+
+def init_mlp(key: Array, *, d: int, ff: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `MLP`."""
+    keys = jax.random.split(key, 3)
+    return {
+        "gate_proj": init_linear(keys[0], d, ff, dtype, std=0.02),
+        "up_proj": init_linear(keys[1], d, ff, dtype, std=0.02),
+        "down_proj": init_linear(keys[2], ff, d, dtype, std=0.02),
+    }
+
+
+def init_block(
+    key: Array, *, d: int, heads: int, kv_heads: int, ff: int, dtype: DTypeLike
+) -> Params:
+    """Initial parameters of `Block`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "input_layernorm": init_rms_norm(d, dtype),
+        "self_attn": init_attention(keys[0], d=d, heads=heads, kv_heads=kv_heads, dtype=dtype),
+        "post_attention_layernorm": init_rms_norm(d, dtype),
+        "mlp": init_mlp(keys[1], d=d, ff=ff, dtype=dtype),
+    }
+
+
+def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters."""
+    keys = jax.random.split(key, 3)
+    return {
+        "model": {
+            "embed_tokens": init_embedding(keys[0], config.vocab, config.d, dtype, std=0.02),
+            "layers": init_layers(
+                partial(
+                    init_block,
+                    d=config.d,
+                    heads=config.heads,
+                    kv_heads=config.kv_heads,
+                    ff=config.ff,
+                    dtype=dtype,
+                ),
+                keys[1],
+                config.layers,
+            ),
+            "norm": init_rms_norm(config.d, dtype),
+        },
+        "lm_head": init_linear(keys[2], config.d, config.vocab, dtype, std=0.02),
+    }
+
+
+def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
+    """tokens: i64[B, T] -> logits: [B, T, vocab]"""
     T = tokens.shape[1]
-    if T > 8192:
-        raise ValueError(f"T must be at most 8192, not {T}")
-    x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, 4096]
-    x, _ = lax.scan(
-        lambda x, layer: (block(layer, x, heads=32, kv_heads=8), None),
-        x,
-        params["model"]["layers"]["0:32"],
-    )
-    x = rms_norm(params["model"]["norm"], x, eps=1e-5)
+    if config.context < T:
+        raise ValueError(f"T must be at most {config.context}, not {T}")
+    x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, d]
+
+    def turn(x: Array, layer: Params) -> tuple[Array, None]:
+        x = block(
+            layer,
+            x,
+            d=config.d,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            base=config.base,
+            factor=config.factor,
+            original=config.original,
+            eps=config.eps,
+        )
+        return x, None
+
+    x, _ = lax.scan(turn, x, params["model"]["layers"])
+    x = rms_norm(params["model"]["norm"], x, eps=config.eps)
     return linear(params["lm_head"], x)
 
 
-def apply(params: Params, tokens: Array) -> Array:
-    """tokens: i64[B, T] -> logits: [B, T, 128256]"""
-    return forward(stack(params), tokens)
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "model.layers": lambda i: f"layers.{i}",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> Params:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    return filled(jax.eval_shape(lambda key: init(key, config), jax.random.key(0)), flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

@@ -1,42 +1,61 @@
-# MobileNetV2 of mobilenet_v2.dl, written by a test.
-"""`width` thins or widens all layers alike.
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
-"""
+# MobileNetV2 of mobilenet_v2.dl (digest f69e22a6cce8ccb6), written by dlc 0.1.0.
+"""`width` thins or widens all layers alike."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
+State = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    classes: int = 1000
+    p: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
     """x @ weight.T + bias."""
     y = x @ params["weight"].T
     return y + params["bias"] if "bias" in params else y
+
+
+def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | None = None) -> Array:
+    """Zeroes a share p of the elements in training, and scales the others by 1 / (1 - p)."""
+    if not training or p == 0:
+        return x
+    if key is None:
+        raise ValueError("dropout needs a key in training")
+    kept = jax.random.bernoulli(key, 1 - p, x.shape)
+    return jnp.where(kept, x / (1 - p), 0) if p < 1 else jnp.zeros_like(x)
 
 
 def conv2d(
@@ -65,208 +84,462 @@ def conv2d(
     return y.transpose(0, 3, 1, 2)
 
 
-def batch_norm(params: Params, x: Array) -> Array:
+def batch_norm(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    training: bool = False,
+) -> tuple[Array, State]:
     """Normalises each channel over the batch and the space (Ioffe and Szegedy, 2015): by batch
     statistics in training, by running ones otherwise.
 
-    x: [B, _, _, _] -> [B, _, _, _]
+    x: [B, C, S0, S1] -> [B, C, S0, S1]
     """
-    y = lax.rsqrt(params["running_var"][:, None, None] + 1e-5)  # [_, 1, 1]
-    y = (x - params["running_mean"][:, None, None]) * y
-    return y * params["weight"][:, None, None] + params["bias"][:, None, None]
+    state = dict(state)
+    B, _, S0, S1 = x.shape
+    running_mean = state["running_mean"]  # [C]
+    running_var = state["running_var"]
+    if training:
+        m = jnp.mean(x, axis=(0, 2, 3))
+        v = jnp.var(x, axis=(0, 2, 3))
+        unbiased = v * (B * S0 * S1 / max(B * S0 * S1 - 1.0, 1.0))
+        index = state["num_batches_tracked"]  # i64[]
+        state["running_mean"] = lax.stop_gradient(running_mean * (1.0 - momentum) + m * momentum)
+        state["running_var"] = lax.stop_gradient(
+            running_var * (1.0 - momentum) + unbiased * momentum
+        )
+        state["num_batches_tracked"] = index + 1
+        running_mean, running_var = m, v
+    y = (x - running_mean[:, None, None]) * lax.rsqrt(running_var[:, None, None] + eps)
+    return y * params["weight"][:, None, None] + params["bias"][:, None, None], state
 
 
-def conv_norm_relu(params: Params, x: Array, *, stride: int, groups: int, padding: int) -> Array:
-    """x: [B, _, H, W] -> [B, out, _, _]"""
-    x = conv2d(params["0"], x, stride=stride, padding=padding, groups=groups)
-    return jax.nn.relu6(batch_norm(params["1"], x))
+def conv_norm_relu(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    training: bool = False,
+) -> tuple[Array, State]:
+    """x: [B, C, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]"""
+    state = dict(state)
+    x = conv2d(params["0"], x, stride=stride, padding=kernel // 2, groups=groups)
+    x, state["1"] = batch_norm(params["1"], state["1"], x, training=training)
+    return jax.nn.relu6(x), state
 
 
-def inverted_residual(params: Params, x: Array) -> Array:
+def inverted_residual(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    inputs: int,
+    expand: int,
+    stride: int,
+    training: bool = False,
+) -> tuple[Array, State]:
     """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each channel
     by itself, and a 1x1 projects back. No activation after the projection, as it would lose
     what a narrow layer can't spare.
 
-    x: [B, inputs, H, W] -> [B, out, H, W]
+    x: [B, inputs, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=32, padding=1)
-    return batch_norm(params["conv"]["2"], conv2d(params["conv"]["1"], y))
+    state = jax.tree.map(lambda leaf: leaf, state)
+    y, state["conv"]["0"] = conv_norm_relu(
+        params["conv"]["0"],
+        state["conv"]["0"],
+        x,
+        kernel=3,
+        stride=stride,
+        groups=expand * inputs,
+        training=training,
+    )
+    y = conv2d(params["conv"]["1"], y)
+    y, state["conv"]["2"] = batch_norm(
+        params["conv"]["2"], state["conv"]["2"], y, training=training
+    )
+    return y, state
 
 
-def inverted_residual_2(params: Params, x: Array, *, inputs: int, stride: int) -> Array:
+def inverted_residual_2(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    inputs: int,
+    out: int,
+    expand: int,
+    stride: int,
+    training: bool = False,
+) -> tuple[Array, State]:
     """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each channel
     by itself, and a 1x1 projects back.
 
-    x: [B, inputs, H, W] -> [B, out, _, _]
+    x: [B, inputs, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=1, padding=0)
-    y = conv_norm_relu(params["conv"]["1"], y, stride=stride, groups=6 * inputs, padding=1)
-    return batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], y))
+    state = jax.tree.map(lambda leaf: leaf, state)
+    y, state["conv"]["0"] = conv_norm_relu(
+        params["conv"]["0"], state["conv"]["0"], x, kernel=1, training=training
+    )  # [B, expand * inputs, H, W]
+    y, state["conv"]["1"] = conv_norm_relu(
+        params["conv"]["1"],
+        state["conv"]["1"],
+        y,
+        kernel=3,
+        stride=stride,
+        groups=expand * inputs,
+        training=training,
+    )
+    y = conv2d(params["conv"]["2"], y)
+    y, state["conv"]["3"] = batch_norm(
+        params["conv"]["3"], state["conv"]["3"], y, training=training
+    )
+    if stride == 1 and inputs == out:
+        y = x + y
+    return y, state
 
 
-def inverted_residual_3(params: Params, x: Array, *, inputs: int) -> Array:
-    """Wide inside, narrow outside: a 1x1 convolution expands, a depthwise 3x3 filters each channel
-    by itself, and a 1x1 projects back.
-
-    x: [B, inputs, H, W] -> [B, inputs, H, W]
-    """
-    y = conv_norm_relu(params["conv"]["0"], x, stride=1, groups=1, padding=0)
-    y = conv_norm_relu(params["conv"]["1"], y, stride=1, groups=6 * inputs, padding=1)
-    y = batch_norm(params["conv"]["3"], conv2d(params["conv"]["2"], y))  # [B, inputs, H, W]
-    return x + y
-
-
-def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `conv2d`, from the shape of its weight."""
-    std = math.sqrt(2 / (shape[0] * math.prod(shape[2:])))
+def init_conv2d(
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
+) -> Params:
+    """Initial parameters of `conv2d`."""
+    std = math.sqrt(2 / (kernel**2 * out))
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
+        "weight": std * jax.random.normal(key, (out, inputs // groups, kernel, kernel), dtype),
     }
 
 
-def init_batch_norm(path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `batch_norm`, from the shape of its running_mean."""
-    return {
-        f"{path}.running_mean": jnp.zeros(shape, jnp.float32),
-        f"{path}.running_var": jnp.ones(shape, jnp.float32),
-        f"{path}.num_batches_tracked": jnp.zeros((), int),
-        f"{path}.weight": jnp.ones(shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape, jnp.float32),
-    }
-
-
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 53))
+def init_batch_norm(channels: int, dtype: DTypeLike) -> tuple[Params, State]:
+    """Initial parameters and state of `batch_norm`."""
     params: Params = {}
-    params |= init_conv2d(next(keys), "features.0.0", (32, 3, 3, 3))
-    params |= init_batch_norm("features.0.1", (32,))
-    params |= init_conv2d(next(keys), "features.1.conv.0.0", (32, 1, 3, 3))
-    params |= init_batch_norm("features.1.conv.0.1", (32,))
-    params |= init_conv2d(next(keys), "features.1.conv.1", (16, 32, 1, 1))
-    params |= init_batch_norm("features.1.conv.2", (16,))
-    params |= init_conv2d(next(keys), "features.2.conv.0.0", (96, 16, 1, 1))
-    params |= init_batch_norm("features.2.conv.0.1", (96,))
-    params |= init_conv2d(next(keys), "features.2.conv.1.0", (96, 1, 3, 3))
-    params |= init_batch_norm("features.2.conv.1.1", (96,))
-    params |= init_conv2d(next(keys), "features.2.conv.2", (24, 96, 1, 1))
-    params |= init_batch_norm("features.2.conv.3", (24,))
-    params |= init_conv2d(next(keys), "features.3.conv.0.0", (144, 24, 1, 1))
-    params |= init_batch_norm("features.3.conv.0.1", (144,))
-    params |= init_conv2d(next(keys), "features.3.conv.1.0", (144, 1, 3, 3))
-    params |= init_batch_norm("features.3.conv.1.1", (144,))
-    params |= init_conv2d(next(keys), "features.3.conv.2", (24, 144, 1, 1))
-    params |= init_batch_norm("features.3.conv.3", (24,))
-    params |= init_conv2d(next(keys), "features.4.conv.0.0", (144, 24, 1, 1))
-    params |= init_batch_norm("features.4.conv.0.1", (144,))
-    params |= init_conv2d(next(keys), "features.4.conv.1.0", (144, 1, 3, 3))
-    params |= init_batch_norm("features.4.conv.1.1", (144,))
-    params |= init_conv2d(next(keys), "features.4.conv.2", (32, 144, 1, 1))
-    params |= init_batch_norm("features.4.conv.3", (32,))
-    for i in range(5, 7):
-        params |= init_conv2d(next(keys), f"features.{i}.conv.0.0", (192, 32, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.0.1", (192,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.1.0", (192, 1, 3, 3))
-        params |= init_batch_norm(f"features.{i}.conv.1.1", (192,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.2", (32, 192, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.3", (32,))
-    params |= init_conv2d(next(keys), "features.7.conv.0.0", (192, 32, 1, 1))
-    params |= init_batch_norm("features.7.conv.0.1", (192,))
-    params |= init_conv2d(next(keys), "features.7.conv.1.0", (192, 1, 3, 3))
-    params |= init_batch_norm("features.7.conv.1.1", (192,))
-    params |= init_conv2d(next(keys), "features.7.conv.2", (64, 192, 1, 1))
-    params |= init_batch_norm("features.7.conv.3", (64,))
-    for i in range(8, 11):
-        params |= init_conv2d(next(keys), f"features.{i}.conv.0.0", (384, 64, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.0.1", (384,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.1.0", (384, 1, 3, 3))
-        params |= init_batch_norm(f"features.{i}.conv.1.1", (384,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.2", (64, 384, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.3", (64,))
-    params |= init_conv2d(next(keys), "features.11.conv.0.0", (384, 64, 1, 1))
-    params |= init_batch_norm("features.11.conv.0.1", (384,))
-    params |= init_conv2d(next(keys), "features.11.conv.1.0", (384, 1, 3, 3))
-    params |= init_batch_norm("features.11.conv.1.1", (384,))
-    params |= init_conv2d(next(keys), "features.11.conv.2", (96, 384, 1, 1))
-    params |= init_batch_norm("features.11.conv.3", (96,))
-    for i in range(12, 14):
-        params |= init_conv2d(next(keys), f"features.{i}.conv.0.0", (576, 96, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.0.1", (576,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.1.0", (576, 1, 3, 3))
-        params |= init_batch_norm(f"features.{i}.conv.1.1", (576,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.2", (96, 576, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.3", (96,))
-    params |= init_conv2d(next(keys), "features.14.conv.0.0", (576, 96, 1, 1))
-    params |= init_batch_norm("features.14.conv.0.1", (576,))
-    params |= init_conv2d(next(keys), "features.14.conv.1.0", (576, 1, 3, 3))
-    params |= init_batch_norm("features.14.conv.1.1", (576,))
-    params |= init_conv2d(next(keys), "features.14.conv.2", (160, 576, 1, 1))
-    params |= init_batch_norm("features.14.conv.3", (160,))
-    for i in range(15, 17):
-        params |= init_conv2d(next(keys), f"features.{i}.conv.0.0", (960, 160, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.0.1", (960,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.1.0", (960, 1, 3, 3))
-        params |= init_batch_norm(f"features.{i}.conv.1.1", (960,))
-        params |= init_conv2d(next(keys), f"features.{i}.conv.2", (160, 960, 1, 1))
-        params |= init_batch_norm(f"features.{i}.conv.3", (160,))
-    params |= init_conv2d(next(keys), "features.17.conv.0.0", (960, 160, 1, 1))
-    params |= init_batch_norm("features.17.conv.0.1", (960,))
-    params |= init_conv2d(next(keys), "features.17.conv.1.0", (960, 1, 3, 3))
-    params |= init_batch_norm("features.17.conv.1.1", (960,))
-    params |= init_conv2d(next(keys), "features.17.conv.2", (320, 960, 1, 1))
-    params |= init_batch_norm("features.17.conv.3", (320,))
-    params |= init_conv2d(next(keys), "features.18.0", (1280, 320, 1, 1))
-    params |= init_batch_norm("features.18.1", (1280,))
-    params["classifier.1.weight"] = 0.01 * jax.random.normal(next(keys), (1000, 1280), jnp.float32)
-    params["classifier.1.bias"] = jnp.zeros((1000,), jnp.float32)
-    return params
+    state: State = {}
+    state["running_mean"] = jnp.zeros((channels,), dtype)
+    state["running_var"] = jnp.ones((channels,), dtype)
+    state["num_batches_tracked"] = jnp.zeros((), int)
+    params["weight"] = jnp.ones((channels,), dtype)
+    params["bias"] = jnp.zeros((channels,), dtype)
+    return params, state
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["features"]["5:7"] = stack_layers(tree["features"][str(i)] for i in range(5, 7))
-    tree["features"]["8:11"] = stack_layers(tree["features"][str(i)] for i in range(8, 11))
-    tree["features"]["12:14"] = stack_layers(tree["features"][str(i)] for i in range(12, 14))
-    tree["features"]["15:17"] = stack_layers(tree["features"][str(i)] for i in range(15, 17))
+def init_conv_norm_relu(
+    key: Array, *, C: int, out: int, kernel: int, groups: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `ConvNormRelu`."""
+    params: Params = {}
+    state: State = {}
+    params["0"] = init_conv2d(key, C, out, kernel, dtype, groups=groups)
+    params["1"], state["1"] = init_batch_norm(out, dtype)
+    return params, state
+
+
+def init_inverted_residual(
+    key: Array, *, inputs: int, out: int, expand: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `InvertedResidual`."""
+    keys = jax.random.split(key, 2)
+    params: Params = {"conv": {}}
+    state: State = {"conv": {}}
+    params["conv"]["0"], state["conv"]["0"] = init_conv_norm_relu(
+        keys[0], C=inputs, out=expand * inputs, kernel=3, groups=expand * inputs, dtype=dtype
+    )
+    params["conv"]["1"] = init_conv2d(keys[1], expand * inputs, out, 1, dtype)
+    params["conv"]["2"], state["conv"]["2"] = init_batch_norm(out, dtype)
+    return params, state
+
+
+def init_inverted_residual_2(
+    key: Array, *, inputs: int, out: int, expand: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `InvertedResidual`."""
+    keys = jax.random.split(key, 3)
+    params: Params = {"conv": {}}
+    state: State = {"conv": {}}
+    params["conv"]["0"], state["conv"]["0"] = init_conv_norm_relu(
+        keys[0], C=inputs, out=expand * inputs, kernel=1, groups=1, dtype=dtype
+    )
+    params["conv"]["1"], state["conv"]["1"] = init_conv_norm_relu(
+        keys[1],
+        C=expand * inputs,
+        out=expand * inputs,
+        kernel=3,
+        groups=expand * inputs,
+        dtype=dtype,
+    )
+    params["conv"]["2"] = init_conv2d(keys[2], expand * inputs, out, 1, dtype)
+    params["conv"]["3"], state["conv"]["3"] = init_batch_norm(out, dtype)
+    return params, state
+
+
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `linear`."""
+    return {
+        "weight": std * jax.random.normal(key, (out, inputs), dtype),
+        "bias": jnp.zeros((out,), dtype),
+    }
+
+
+def init(
+    key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
+) -> tuple[Params, State]:
+    """Initial parameters and state."""
+    keys = jax.random.split(key, 15)
+    params: Params = {"features": {}, "classifier": {}}
+    state: State = {"features": {}}
+    params["features"]["0"], state["features"]["0"] = init_conv_norm_relu(
+        keys[0], C=3, out=32, kernel=3, groups=1, dtype=dtype
+    )
+    params["features"]["1"], state["features"]["1"] = init_inverted_residual(
+        keys[1], inputs=32, out=16, expand=1, dtype=dtype
+    )
+    params["features"]["2"], state["features"]["2"] = init_inverted_residual_2(
+        keys[2], inputs=16, out=24, expand=6, dtype=dtype
+    )
+    params["features"]["3"], state["features"]["3"] = init_inverted_residual_2(
+        keys[3], inputs=24, out=24, expand=6, dtype=dtype
+    )
+    params["features"]["4"], state["features"]["4"] = init_inverted_residual_2(
+        keys[4], inputs=24, out=32, expand=6, dtype=dtype
+    )
+    params["features"]["5:"], state["features"]["5:"] = init_layers(
+        partial(init_inverted_residual_2, inputs=32, out=32, expand=6, dtype=dtype), keys[5], 2
+    )
+    params["features"]["7"], state["features"]["7"] = init_inverted_residual_2(
+        keys[6], inputs=32, out=64, expand=6, dtype=dtype
+    )
+    params["features"]["8:"], state["features"]["8:"] = init_layers(
+        partial(init_inverted_residual_2, inputs=64, out=64, expand=6, dtype=dtype), keys[7], 3
+    )
+    params["features"]["11"], state["features"]["11"] = init_inverted_residual_2(
+        keys[8], inputs=64, out=96, expand=6, dtype=dtype
+    )
+    params["features"]["12:"], state["features"]["12:"] = init_layers(
+        partial(init_inverted_residual_2, inputs=96, out=96, expand=6, dtype=dtype), keys[9], 2
+    )
+    params["features"]["14"], state["features"]["14"] = init_inverted_residual_2(
+        keys[10], inputs=96, out=160, expand=6, dtype=dtype
+    )
+    params["features"]["15:"], state["features"]["15:"] = init_layers(
+        partial(init_inverted_residual_2, inputs=160, out=160, expand=6, dtype=dtype), keys[11], 2
+    )
+    params["features"]["17"], state["features"]["17"] = init_inverted_residual_2(
+        keys[12], inputs=160, out=320, expand=6, dtype=dtype
+    )
+    params["features"]["18"], state["features"]["18"] = init_conv_norm_relu(
+        keys[13], C=320, out=1280, kernel=1, groups=1, dtype=dtype
+    )
+    params["classifier"]["1"] = init_linear(keys[14], 1280, config.classes, dtype, std=0.01)
+    return params, state
+
+
+def apply(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    config: Config = CONFIG,
+    training: bool = False,
+    key: Array | None = None,
+) -> tuple[Array, State]:
+    """`width` thins or widens all layers alike. x: [B, 3, H, W] -> logits: [B, classes]"""
+    state = jax.tree.map(lambda leaf: leaf, state)
+    x, state["features"]["0"] = conv_norm_relu(
+        params["features"]["0"], state["features"]["0"], x, kernel=3, stride=2, training=training
+    )  # [B, 32, (H + 1) // 2, (W + 1) // 2]
+    x, state["features"]["1"] = inverted_residual(
+        params["features"]["1"],
+        state["features"]["1"],
+        x,
+        inputs=32,
+        expand=1,
+        stride=1,
+        training=training,
+    )  # [B, 16, (H + 1) // 2, (W + 1) // 2]
+    x, state["features"]["2"] = inverted_residual_2(
+        params["features"]["2"],
+        state["features"]["2"],
+        x,
+        inputs=16,
+        out=24,
+        expand=6,
+        stride=2,
+        training=training,
+    )  # [B, 24, (H + 3) // 4, (W + 3) // 4]
+    x, state["features"]["3"] = inverted_residual_2(
+        params["features"]["3"],
+        state["features"]["3"],
+        x,
+        inputs=24,
+        out=24,
+        expand=6,
+        stride=1,
+        training=training,
+    )
+    x, state["features"]["4"] = inverted_residual_2(
+        params["features"]["4"],
+        state["features"]["4"],
+        x,
+        inputs=24,
+        out=32,
+        expand=6,
+        stride=2,
+        training=training,
+    )  # [B, 32, (H + 7) // 8, (W + 7) // 8]
+
+    def turn(x: Array, inputs: Any) -> tuple[Array, State]:
+        layer, layer_state = inputs
+        x, layer_state = inverted_residual_2(
+            layer, layer_state, x, inputs=32, out=32, expand=6, stride=1, training=training
+        )
+        return x, layer_state
+
+    x, state["features"]["5:"] = lax.scan(
+        turn, x, (params["features"]["5:"], state["features"]["5:"])
+    )
+    x, state["features"]["7"] = inverted_residual_2(
+        params["features"]["7"],
+        state["features"]["7"],
+        x,
+        inputs=32,
+        out=64,
+        expand=6,
+        stride=2,
+        training=training,
+    )  # [B, 64, (H + 15) // 16, (W + 15) // 16]
+
+    def turn_2(x: Array, inputs: Any) -> tuple[Array, State]:
+        layer, layer_state = inputs
+        x, layer_state = inverted_residual_2(
+            layer, layer_state, x, inputs=64, out=64, expand=6, stride=1, training=training
+        )
+        return x, layer_state
+
+    x, state["features"]["8:"] = lax.scan(
+        turn_2, x, (params["features"]["8:"], state["features"]["8:"])
+    )
+    x, state["features"]["11"] = inverted_residual_2(
+        params["features"]["11"],
+        state["features"]["11"],
+        x,
+        inputs=64,
+        out=96,
+        expand=6,
+        stride=1,
+        training=training,
+    )  # [B, 96, (H + 15) // 16, (W + 15) // 16]
+
+    def turn_3(x: Array, inputs: Any) -> tuple[Array, State]:
+        layer, layer_state = inputs
+        x, layer_state = inverted_residual_2(
+            layer, layer_state, x, inputs=96, out=96, expand=6, stride=1, training=training
+        )
+        return x, layer_state
+
+    x, state["features"]["12:"] = lax.scan(
+        turn_3, x, (params["features"]["12:"], state["features"]["12:"])
+    )
+    x, state["features"]["14"] = inverted_residual_2(
+        params["features"]["14"],
+        state["features"]["14"],
+        x,
+        inputs=96,
+        out=160,
+        expand=6,
+        stride=2,
+        training=training,
+    )  # [B, 160, (H + 31) // 32, (W + 31) // 32]
+
+    def turn_4(x: Array, inputs: Any) -> tuple[Array, State]:
+        layer, layer_state = inputs
+        x, layer_state = inverted_residual_2(
+            layer, layer_state, x, inputs=160, out=160, expand=6, stride=1, training=training
+        )
+        return x, layer_state
+
+    x, state["features"]["15:"] = lax.scan(
+        turn_4, x, (params["features"]["15:"], state["features"]["15:"])
+    )
+    x, state["features"]["17"] = inverted_residual_2(
+        params["features"]["17"],
+        state["features"]["17"],
+        x,
+        inputs=160,
+        out=320,
+        expand=6,
+        stride=1,
+        training=training,
+    )  # [B, 320, (H + 31) // 32, (W + 31) // 32]
+    x, state["features"]["18"] = conv_norm_relu(
+        params["features"]["18"], state["features"]["18"], x, kernel=1, training=training
+    )  # [B, 1280, (H + 31) // 32, (W + 31) // 32]
+    x = dropout(jnp.mean(x, axis=(2, 3)), p=config.p, training=training, key=key)  # [B, 1280]
+    return linear(params["classifier"]["1"], x), state
+
+
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "features.5:": lambda i: f"{i + 5}",
+    "features.8:": lambda i: f"{i + 8}",
+    "features.12:": lambda i: f"{i + 12}",
+    "features.15:": lambda i: f"{i + 15}",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
     return tree
 
 
-def forward(params: Params, x: Array) -> Array:
-    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    x = conv_norm_relu(params["features"]["0"], x, stride=2, groups=1, padding=1)
-    x = inverted_residual(params["features"]["1"], x)  # [B, 16, (H + 1) // 2, (W + 1) // 2]
-    x = inverted_residual_2(params["features"]["2"], x, inputs=16, stride=2)
-    x = inverted_residual_3(params["features"]["3"], x, inputs=24)
-    x = inverted_residual_2(params["features"]["4"], x, inputs=24, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (inverted_residual_3(layer, x, inputs=32), None),
-        x,
-        params["features"]["5:7"],
-    )
-    x = inverted_residual_2(params["features"]["7"], x, inputs=32, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (inverted_residual_3(layer, x, inputs=64), None),
-        x,
-        params["features"]["8:11"],
-    )
-    x = inverted_residual_2(params["features"]["11"], x, inputs=64, stride=1)
-    x, _ = lax.scan(
-        lambda x, layer: (inverted_residual_3(layer, x, inputs=96), None),
-        x,
-        params["features"]["12:14"],
-    )
-    x = inverted_residual_2(params["features"]["14"], x, inputs=96, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (inverted_residual_3(layer, x, inputs=160), None),
-        x,
-        params["features"]["15:17"],
-    )
-    x = inverted_residual_2(params["features"]["17"], x, inputs=160, stride=1)
-    x = conv_norm_relu(params["features"]["18"], x, stride=1, groups=1, padding=0)
-    return linear(params["classifier"]["1"], jnp.mean(x, axis=(2, 3)))
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
 
 
-def apply(params: Params, x: Array) -> Array:
-    """`width` thins or widens all layers alike. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    return forward(stack(params), x)
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
+    return filled(params, flat), filled(state, flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

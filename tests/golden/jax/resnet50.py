@@ -1,36 +1,49 @@
-# ResNet50 of resnet.dl, written by a test.
-"""ResNet
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
-"""
+# ResNet50 of resnet.dl (digest 17f33497d904509a), written by dlc 0.1.0.
+"""ResNet"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
+State = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: int = 64
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != 4:
+            raise ValueError("depths must have length 4")
+        if len(self.widths) != 4:
+            raise ValueError("widths must have length 4")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -77,174 +90,307 @@ def max_pool2d(x: Array, kernel: int, *, stride: int, padding: int = 0) -> Array
     )
 
 
-def batch_norm(params: Params, x: Array) -> Array:
+def batch_norm(
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+    training: bool = False,
+) -> tuple[Array, State]:
     """Normalises each channel over the batch and the space (Ioffe and Szegedy, 2015): by batch
     statistics in training, by running ones otherwise.
 
-    x: [B, _, _, _] -> [B, _, _, _]
+    x: [B, C, S0, S1] -> [B, C, S0, S1]
     """
-    y = lax.rsqrt(params["running_var"][:, None, None] + 1e-5)  # [_, 1, 1]
-    y = (x - params["running_mean"][:, None, None]) * y
-    return y * params["weight"][:, None, None] + params["bias"][:, None, None]
+    state = dict(state)
+    B, _, S0, S1 = x.shape
+    running_mean = state["running_mean"]  # [C]
+    running_var = state["running_var"]
+    if training:
+        m = jnp.mean(x, axis=(0, 2, 3))
+        v = jnp.var(x, axis=(0, 2, 3))
+        unbiased = v * (B * S0 * S1 / max(B * S0 * S1 - 1.0, 1.0))
+        index = state["num_batches_tracked"]  # i64[]
+        state["running_mean"] = lax.stop_gradient(running_mean * (1.0 - momentum) + m * momentum)
+        state["running_var"] = lax.stop_gradient(
+            running_var * (1.0 - momentum) + unbiased * momentum
+        )
+        state["num_batches_tracked"] = index + 1
+        running_mean, running_var = m, v
+    y = (x - running_mean[:, None, None]) * lax.rsqrt(running_var[:, None, None] + eps)
+    return y * params["weight"][:, None, None] + params["bias"][:, None, None], state
 
 
-def shortcut(params: Params, x: Array, *, stride: int) -> Array:
+def shortcut(
+    params: Params, state: State, x: Array, *, stride: int, training: bool = False
+) -> tuple[Array, State]:
     """Where a block changes the shape of its input, a 1x1 convolution gives the shortcut the same
     shape.
 
-    x: [B, _, H, W] -> [B, out, _, _]
+    x: [B, C, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    return batch_norm(params["1"], conv2d(params["0"], x, stride=stride))
+    state = dict(state)
+    x = conv2d(params["0"], x, stride=stride)
+    x, state["1"] = batch_norm(params["1"], state["1"], x, training=training)
+    return x, state
 
 
-def bottleneck(params: Params, x: Array) -> Array:
+def bottleneck(
+    params: Params, state: State, x: Array, *, stride: int, training: bool = False
+) -> tuple[Array, State]:
     """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
 
-    x: [B, inputs, H, W] -> [B, inputs, H, W]
+    x: [B, inputs, H, W] -> [B, 4 * width, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
-    y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
-    y = jax.nn.relu(batch_norm(params["bn2"], conv2d(params["conv2"], y, padding=1)))
-    y = batch_norm(params["bn3"], conv2d(params["conv3"], y))  # [B, inputs, H, W]
-    return jax.nn.relu(x + y)
+    state = dict(state)
+    y = conv2d(params["conv1"], x)  # [B, width, H, W]
+    y, state["bn1"] = batch_norm(params["bn1"], state["bn1"], y, training=training)
+    y = conv2d(params["conv2"], jax.nn.relu(y), stride=stride, padding=1)
+    y, state["bn2"] = batch_norm(params["bn2"], state["bn2"], y, training=training)
+    y = conv2d(params["conv3"], jax.nn.relu(y))
+    y, state["bn3"] = batch_norm(params["bn3"], state["bn3"], y, training=training)
+    if "downsample" in params:
+        x, state["downsample"] = shortcut(
+            params["downsample"], state["downsample"], x, stride=stride, training=training
+        )
+    return jax.nn.relu(x + y), state
 
 
-def bottleneck_2(params: Params, x: Array, *, stride: int) -> Array:
-    """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
-
-    x: [B, inputs, H, W] -> [B, 4 * width, _, _]
-    """
-    y = jax.nn.relu(batch_norm(params["bn1"], conv2d(params["conv1"], x)))  # [B, width, H, W]
-    y = batch_norm(params["bn2"], conv2d(params["conv2"], y, stride=stride, padding=1))
-    y = batch_norm(params["bn3"], conv2d(params["conv3"], jax.nn.relu(y)))
-    x = shortcut(params["downsample"], x, stride=stride)
-    return jax.nn.relu(x + y)
-
-
-def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `conv2d`, from the shape of its weight."""
-    std = math.sqrt(2 / (shape[0] * math.prod(shape[2:])))
+def init_conv2d(
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
+) -> Params:
+    """Initial parameters of `conv2d`."""
+    std = math.sqrt(2 / (kernel**2 * out))
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
+        "weight": std * jax.random.normal(key, (out, inputs // groups, kernel, kernel), dtype),
     }
 
 
-def init_batch_norm(path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `batch_norm`, from the shape of its running_mean."""
-    return {
-        f"{path}.running_mean": jnp.zeros(shape, jnp.float32),
-        f"{path}.running_var": jnp.ones(shape, jnp.float32),
-        f"{path}.num_batches_tracked": jnp.zeros((), int),
-        f"{path}.weight": jnp.ones(shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape, jnp.float32),
-    }
+def init_batch_norm(channels: int, dtype: DTypeLike) -> tuple[Params, State]:
+    """Initial parameters and state of `batch_norm`."""
+    params: Params = {}
+    state: State = {}
+    state["running_mean"] = jnp.zeros((channels,), dtype)
+    state["running_var"] = jnp.ones((channels,), dtype)
+    state["num_batches_tracked"] = jnp.zeros((), int)
+    params["weight"] = jnp.ones((channels,), dtype)
+    params["bias"] = jnp.zeros((channels,), dtype)
+    return params, state
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
+def init_shortcut(key: Array, *, C: int, out: int, dtype: DTypeLike) -> tuple[Params, State]:
+    """Initial parameters and state of `Shortcut`."""
+    params: Params = {}
+    state: State = {}
+    params["0"] = init_conv2d(key, C, out, 1, dtype)
+    params["1"], state["1"] = init_batch_norm(out, dtype)
+    return params, state
+
+
+def init_bottleneck(
+    key: Array, *, inputs: int, width: int, stride: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `Bottleneck`."""
+    keys = jax.random.split(key, 4)
+    params: Params = {}
+    state: State = {}
+    params["conv1"] = init_conv2d(keys[0], inputs, width, 1, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(width, dtype)
+    params["conv2"] = init_conv2d(keys[1], width, width, 3, dtype)
+    params["bn2"], state["bn2"] = init_batch_norm(width, dtype)
+    params["conv3"] = init_conv2d(keys[2], width, 4 * width, 1, dtype)
+    params["bn3"], state["bn3"] = init_batch_norm(4 * width, dtype)
+    if stride != 1 or inputs != 4 * width:
+        params["downsample"], state["downsample"] = init_shortcut(
+            keys[3], C=inputs, out=4 * width, dtype=dtype
+        )
+    return params, state
+
+
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `linear`."""
+    bound = 1 / math.sqrt(inputs)
     keys = jax.random.split(key, 2)
     return {
-        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
-        f"{path}.bias": jax.random.uniform(keys[1], shape[:1], jnp.float32, -bound, bound),
+        "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 54))
-    params: Params = {}
-    params |= init_conv2d(next(keys), "conv1", (64, 3, 7, 7))
-    params |= init_batch_norm("bn1", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv1", (64, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.bn1", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv2", (64, 64, 3, 3))
-    params |= init_batch_norm("layer1.0.bn2", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv3", (256, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.bn3", (256,))
-    params |= init_conv2d(next(keys), "layer1.0.downsample.0", (256, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.downsample.1", (256,))
-    for i in range(1, 3):
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv1", (64, 256, 1, 1))
-        params |= init_batch_norm(f"layer1.{i}.bn1", (64,))
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv2", (64, 64, 3, 3))
-        params |= init_batch_norm(f"layer1.{i}.bn2", (64,))
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv3", (256, 64, 1, 1))
-        params |= init_batch_norm(f"layer1.{i}.bn3", (256,))
-    params |= init_conv2d(next(keys), "layer2.0.conv1", (128, 256, 1, 1))
-    params |= init_batch_norm("layer2.0.bn1", (128,))
-    params |= init_conv2d(next(keys), "layer2.0.conv2", (128, 128, 3, 3))
-    params |= init_batch_norm("layer2.0.bn2", (128,))
-    params |= init_conv2d(next(keys), "layer2.0.conv3", (512, 128, 1, 1))
-    params |= init_batch_norm("layer2.0.bn3", (512,))
-    params |= init_conv2d(next(keys), "layer2.0.downsample.0", (512, 256, 1, 1))
-    params |= init_batch_norm("layer2.0.downsample.1", (512,))
-    for i in range(1, 4):
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv1", (128, 512, 1, 1))
-        params |= init_batch_norm(f"layer2.{i}.bn1", (128,))
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv2", (128, 128, 3, 3))
-        params |= init_batch_norm(f"layer2.{i}.bn2", (128,))
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv3", (512, 128, 1, 1))
-        params |= init_batch_norm(f"layer2.{i}.bn3", (512,))
-    params |= init_conv2d(next(keys), "layer3.0.conv1", (256, 512, 1, 1))
-    params |= init_batch_norm("layer3.0.bn1", (256,))
-    params |= init_conv2d(next(keys), "layer3.0.conv2", (256, 256, 3, 3))
-    params |= init_batch_norm("layer3.0.bn2", (256,))
-    params |= init_conv2d(next(keys), "layer3.0.conv3", (1024, 256, 1, 1))
-    params |= init_batch_norm("layer3.0.bn3", (1024,))
-    params |= init_conv2d(next(keys), "layer3.0.downsample.0", (1024, 512, 1, 1))
-    params |= init_batch_norm("layer3.0.downsample.1", (1024,))
-    for i in range(1, 6):
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv1", (256, 1024, 1, 1))
-        params |= init_batch_norm(f"layer3.{i}.bn1", (256,))
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv2", (256, 256, 3, 3))
-        params |= init_batch_norm(f"layer3.{i}.bn2", (256,))
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv3", (1024, 256, 1, 1))
-        params |= init_batch_norm(f"layer3.{i}.bn3", (1024,))
-    params |= init_conv2d(next(keys), "layer4.0.conv1", (512, 1024, 1, 1))
-    params |= init_batch_norm("layer4.0.bn1", (512,))
-    params |= init_conv2d(next(keys), "layer4.0.conv2", (512, 512, 3, 3))
-    params |= init_batch_norm("layer4.0.bn2", (512,))
-    params |= init_conv2d(next(keys), "layer4.0.conv3", (2048, 512, 1, 1))
-    params |= init_batch_norm("layer4.0.bn3", (2048,))
-    params |= init_conv2d(next(keys), "layer4.0.downsample.0", (2048, 1024, 1, 1))
-    params |= init_batch_norm("layer4.0.downsample.1", (2048,))
-    for i in range(1, 3):
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv1", (512, 2048, 1, 1))
-        params |= init_batch_norm(f"layer4.{i}.bn1", (512,))
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv2", (512, 512, 3, 3))
-        params |= init_batch_norm(f"layer4.{i}.bn2", (512,))
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv3", (2048, 512, 1, 1))
-        params |= init_batch_norm(f"layer4.{i}.bn3", (2048,))
-    params |= init_linear(next(keys), "fc", (1000, 2048))
-    return params
+def init(
+    key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
+) -> tuple[Params, State]:
+    """Initial parameters and state."""
+    keys = jax.random.split(key, 10)
+    params: Params = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
+    state: State = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
+    params["conv1"] = init_conv2d(keys[0], 3, config.stem, 7, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(config.stem, dtype)
+    params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
+        keys[1], inputs=config.stem, width=config.widths[0], stride=1, dtype=dtype
+    )
+    params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[0],
+            width=config.widths[0],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[2],
+        config.depths[0] - 1,
+    )
+    params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
+        keys[3], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
+    )
+    params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[1],
+            width=config.widths[1],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[4],
+        config.depths[1] - 1,
+    )
+    params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
+        keys[5], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
+    )
+    params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[2],
+            width=config.widths[2],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[6],
+        config.depths[2] - 1,
+    )
+    params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
+        keys[7], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
+    )
+    params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[3],
+            width=config.widths[3],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[8],
+        config.depths[3] - 1,
+    )
+    params["fc"] = init_linear(keys[9], 4 * config.widths[3], config.classes, dtype)
+    return params, state
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["layer1"]["1:3"] = stack_layers(tree["layer1"][str(i)] for i in range(1, 3))
-    tree["layer2"]["1:4"] = stack_layers(tree["layer2"][str(i)] for i in range(1, 4))
-    tree["layer3"]["1:6"] = stack_layers(tree["layer3"][str(i)] for i in range(1, 6))
-    tree["layer4"]["1:3"] = stack_layers(tree["layer4"][str(i)] for i in range(1, 3))
+def apply(
+    params: Params, state: State, x: Array, *, config: Config = CONFIG, training: bool = False
+) -> tuple[Array, State]:
+    """x: [B, 3, H, W] -> logits: [B, classes]"""
+    state = jax.tree.map(lambda leaf: leaf, state)
+    x = conv2d(params["conv1"], x, stride=2, padding=3)  # [B, stem, (H + 1) // 2, (W + 1) // 2]
+    x, state["bn1"] = batch_norm(params["bn1"], state["bn1"], x, training=training)
+    x = jax.nn.relu(x)
+    x = max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
+    x, state["layer1"]["0"] = bottleneck(
+        params["layer1"]["0"], state["layer1"]["0"], x, stride=1, training=training
+    )  # [B, 4 * widths[0], (H + 3) // 4, (W + 3) // 4]
+    x, state["layer1"]["1:"] = lax.scan(
+        lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+        x,
+        (params["layer1"]["1:"], state["layer1"]["1:"]),
+    )
+    x, state["layer2"]["0"] = bottleneck(
+        params["layer2"]["0"], state["layer2"]["0"], x, stride=2, training=training
+    )  # [B, 4 * widths[1], (H + 7) // 8, (W + 7) // 8]
+    x, state["layer2"]["1:"] = lax.scan(
+        lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+        x,
+        (params["layer2"]["1:"], state["layer2"]["1:"]),
+    )
+    x, state["layer3"]["0"] = bottleneck(
+        params["layer3"]["0"], state["layer3"]["0"], x, stride=2, training=training
+    )
+    x, state["layer3"]["1:"] = lax.scan(
+        lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+        x,
+        (params["layer3"]["1:"], state["layer3"]["1:"]),
+    )
+    x, state["layer4"]["0"] = bottleneck(
+        params["layer4"]["0"], state["layer4"]["0"], x, stride=2, training=training
+    )
+    x, state["layer4"]["1:"] = lax.scan(
+        lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+        x,
+        (params["layer4"]["1:"], state["layer4"]["1:"]),
+    )
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
+
+
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "layer1.1:": lambda i: f"{i + 1}",
+    "layer2.1:": lambda i: f"{i + 1}",
+    "layer3.1:": lambda i: f"{i + 1}",
+    "layer4.1:": lambda i: f"{i + 1}",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
     return tree
 
 
-def forward(params: Params, x: Array) -> Array:
-    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
-    x = batch_norm(params["bn1"], conv2d(params["conv1"], x, stride=2, padding=3))
-    x = jax.nn.relu(x)
-    x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
-    x = bottleneck_2(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
-    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, params["layer1"]["1:3"])
-    x = bottleneck_2(params["layer2"]["0"], x, stride=2)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
-    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, params["layer2"]["1:4"])
-    x = bottleneck_2(params["layer3"]["0"], x, stride=2)
-    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, params["layer3"]["1:6"])
-    x = bottleneck_2(params["layer4"]["0"], x, stride=2)
-    x, _ = lax.scan(lambda x, layer: (bottleneck(layer, x), None), x, params["layer4"]["1:3"])
-    return linear(params["fc"], jnp.mean(x, axis=(2, 3)))
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
 
 
-def apply(params: Params, x: Array) -> Array:
-    """x: [B, 3, H, W] -> logits: [B, 1000]"""
-    return forward(stack(params), x)
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
+    return filled(params, flat), filled(state, flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

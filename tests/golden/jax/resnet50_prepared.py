@@ -1,36 +1,48 @@
-# ResNet50 of resnet.dl, written by a test.
-"""ResNet
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(prepare(init(key)), ...)`.
-"""
+# ResNet50 of resnet.dl (digest 17f33497d904509a), written by dlc 0.1.0.
+"""ResNet"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
+State = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != 4:
+            raise ValueError("depths must have length 4")
+        if len(self.widths) != 4:
+            raise ValueError("widths must have length 4")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -80,26 +92,16 @@ def shortcut(params: Params, x: Array, *, stride: int) -> Array:
     """Where a block changes the shape of its input, a 1x1 convolution gives the shortcut the same
     shape.
 
-    x: [B, _, H, W] -> [B, out, _, _]
+    x: [B, C, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
     y = convolve2d(x, params["0_folded_weight"], stride=stride)
     return y + params["0_folded_bias"][:, None, None]
 
 
-def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
-    """weight: [_, _, _, _], running_var: [_], gamma: [_] -> result: [_, _, _, _]"""
-    return weight * (lax.rsqrt(running_var + 1e-5) * gamma)[:, None, None, None]
-
-
-def folded_bias(running_var: Array, gamma: Array, running_mean: Array, beta: Array) -> Array:
-    """running_var: [_], gamma: [_], running_mean: [_], beta: [_] -> result: [_]"""
-    return beta - running_mean * (lax.rsqrt(running_var + 1e-5) * gamma)
-
-
 def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
     """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
 
-    x: [B, inputs, H, W] -> [B, 4 * width, _, _]
+    x: [B, inputs, H, W] -> [B, 4 * width, (H - 1) // stride + 1, (W - 1) // stride + 1]
     """
     y = convolve2d(x, params["conv1_folded_weight"])  # [B, width, H, W]
     y = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
@@ -107,203 +109,314 @@ def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
     y = jax.nn.relu(y + params["conv2_folded_bias"][:, None, None])
     y = convolve2d(y, params["conv3_folded_weight"])
     y = y + params["conv3_folded_bias"][:, None, None]
-    x = shortcut(params["downsample"], x, stride=stride)
+    if "downsample" in params:
+        x = shortcut(params["downsample"], x, stride=stride)
     return jax.nn.relu(x + y)
 
 
-def bottleneck_2(params: Params, x: Array) -> Array:
-    """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels.
-
-    x: [B, inputs, H, W] -> [B, inputs, H, W]
-    """
-    y = convolve2d(x, params["conv1_folded_weight"])  # [B, width, H, W]
-    y = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
-    y = convolve2d(y, params["conv2_folded_weight"], padding=1)
-    y = jax.nn.relu(y + params["conv2_folded_bias"][:, None, None])
-    y = convolve2d(y, params["conv3_folded_weight"])  # [B, inputs, H, W]
-    y = y + params["conv3_folded_bias"][:, None, None]
-    return jax.nn.relu(x + y)
+def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
+    return weight * (lax.rsqrt(running_var + 1e-5) * gamma)[:, None, None, None]
 
 
-def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `conv2d`, from the shape of its weight."""
-    std = math.sqrt(2 / (shape[0] * math.prod(shape[2:])))
+def folded_bias(running_var: Array, gamma: Array, running_mean: Array, beta: Array) -> Array:
+    return beta - running_mean * (lax.rsqrt(running_var + 1e-5) * gamma)
+
+
+def init_conv2d(
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
+) -> Params:
+    """Initial parameters of `conv2d`."""
+    std = math.sqrt(2 / (kernel**2 * out))
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
+        "weight": std * jax.random.normal(key, (out, inputs // groups, kernel, kernel), dtype),
     }
 
 
-def init_batch_norm(path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `batch_norm`, from the shape of its running_mean."""
-    return {
-        f"{path}.running_mean": jnp.zeros(shape, jnp.float32),
-        f"{path}.running_var": jnp.ones(shape, jnp.float32),
-        f"{path}.num_batches_tracked": jnp.zeros((), int),
-        f"{path}.weight": jnp.ones(shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape, jnp.float32),
-    }
+def init_batch_norm(channels: int, dtype: DTypeLike) -> tuple[Params, State]:
+    """Initial parameters and state of `batch_norm`."""
+    params: Params = {}
+    state: State = {}
+    state["running_mean"] = jnp.zeros((channels,), dtype)
+    state["running_var"] = jnp.ones((channels,), dtype)
+    state["num_batches_tracked"] = jnp.zeros((), int)
+    params["weight"] = jnp.ones((channels,), dtype)
+    params["bias"] = jnp.zeros((channels,), dtype)
+    return params, state
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
+def init_shortcut(key: Array, *, dtype: DTypeLike) -> tuple[Params, State]:
+    """Initial parameters and state of `Shortcut`."""
+    params: Params = {}
+    state: State = {}
+    params["0"] = init_conv2d(key, 3, 64, 7, dtype)
+    params["1"], state["1"] = init_batch_norm(64, dtype)
+    return params, state
+
+
+def init_bottleneck(
+    key: Array, *, inputs: int, width: int, stride: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `Bottleneck`."""
+    keys = jax.random.split(key, 4)
+    params: Params = {}
+    state: State = {}
+    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
+    params["conv2"] = init_conv2d(keys[1], 3, 64, 7, dtype)
+    params["bn2"], state["bn2"] = init_batch_norm(64, dtype)
+    params["conv3"] = init_conv2d(keys[2], 3, 64, 7, dtype)
+    params["bn3"], state["bn3"] = init_batch_norm(64, dtype)
+    if stride != 1 or inputs != 4 * width:
+        params["downsample"], state["downsample"] = init_shortcut(keys[3], dtype=dtype)
+    return params, state
+
+
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `linear`."""
+    bound = 1 / math.sqrt(inputs)
     keys = jax.random.split(key, 2)
     return {
-        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
-        f"{path}.bias": jax.random.uniform(keys[1], shape[:1], jnp.float32, -bound, bound),
+        "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
+        "bias": jax.random.uniform(keys[1], (out,), dtype, -bound, bound),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 54))
-    params: Params = {}
-    params |= init_conv2d(next(keys), "conv1", (64, 3, 7, 7))
-    params |= init_batch_norm("bn1", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv1", (64, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.bn1", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv2", (64, 64, 3, 3))
-    params |= init_batch_norm("layer1.0.bn2", (64,))
-    params |= init_conv2d(next(keys), "layer1.0.conv3", (256, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.bn3", (256,))
-    params |= init_conv2d(next(keys), "layer1.0.downsample.0", (256, 64, 1, 1))
-    params |= init_batch_norm("layer1.0.downsample.1", (256,))
-    for i in range(1, 3):
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv1", (64, 256, 1, 1))
-        params |= init_batch_norm(f"layer1.{i}.bn1", (64,))
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv2", (64, 64, 3, 3))
-        params |= init_batch_norm(f"layer1.{i}.bn2", (64,))
-        params |= init_conv2d(next(keys), f"layer1.{i}.conv3", (256, 64, 1, 1))
-        params |= init_batch_norm(f"layer1.{i}.bn3", (256,))
-    params |= init_conv2d(next(keys), "layer2.0.conv1", (128, 256, 1, 1))
-    params |= init_batch_norm("layer2.0.bn1", (128,))
-    params |= init_conv2d(next(keys), "layer2.0.conv2", (128, 128, 3, 3))
-    params |= init_batch_norm("layer2.0.bn2", (128,))
-    params |= init_conv2d(next(keys), "layer2.0.conv3", (512, 128, 1, 1))
-    params |= init_batch_norm("layer2.0.bn3", (512,))
-    params |= init_conv2d(next(keys), "layer2.0.downsample.0", (512, 256, 1, 1))
-    params |= init_batch_norm("layer2.0.downsample.1", (512,))
-    for i in range(1, 4):
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv1", (128, 512, 1, 1))
-        params |= init_batch_norm(f"layer2.{i}.bn1", (128,))
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv2", (128, 128, 3, 3))
-        params |= init_batch_norm(f"layer2.{i}.bn2", (128,))
-        params |= init_conv2d(next(keys), f"layer2.{i}.conv3", (512, 128, 1, 1))
-        params |= init_batch_norm(f"layer2.{i}.bn3", (512,))
-    params |= init_conv2d(next(keys), "layer3.0.conv1", (256, 512, 1, 1))
-    params |= init_batch_norm("layer3.0.bn1", (256,))
-    params |= init_conv2d(next(keys), "layer3.0.conv2", (256, 256, 3, 3))
-    params |= init_batch_norm("layer3.0.bn2", (256,))
-    params |= init_conv2d(next(keys), "layer3.0.conv3", (1024, 256, 1, 1))
-    params |= init_batch_norm("layer3.0.bn3", (1024,))
-    params |= init_conv2d(next(keys), "layer3.0.downsample.0", (1024, 512, 1, 1))
-    params |= init_batch_norm("layer3.0.downsample.1", (1024,))
-    for i in range(1, 6):
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv1", (256, 1024, 1, 1))
-        params |= init_batch_norm(f"layer3.{i}.bn1", (256,))
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv2", (256, 256, 3, 3))
-        params |= init_batch_norm(f"layer3.{i}.bn2", (256,))
-        params |= init_conv2d(next(keys), f"layer3.{i}.conv3", (1024, 256, 1, 1))
-        params |= init_batch_norm(f"layer3.{i}.bn3", (1024,))
-    params |= init_conv2d(next(keys), "layer4.0.conv1", (512, 1024, 1, 1))
-    params |= init_batch_norm("layer4.0.bn1", (512,))
-    params |= init_conv2d(next(keys), "layer4.0.conv2", (512, 512, 3, 3))
-    params |= init_batch_norm("layer4.0.bn2", (512,))
-    params |= init_conv2d(next(keys), "layer4.0.conv3", (2048, 512, 1, 1))
-    params |= init_batch_norm("layer4.0.bn3", (2048,))
-    params |= init_conv2d(next(keys), "layer4.0.downsample.0", (2048, 1024, 1, 1))
-    params |= init_batch_norm("layer4.0.downsample.1", (2048,))
-    for i in range(1, 3):
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv1", (512, 2048, 1, 1))
-        params |= init_batch_norm(f"layer4.{i}.bn1", (512,))
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv2", (512, 512, 3, 3))
-        params |= init_batch_norm(f"layer4.{i}.bn2", (512,))
-        params |= init_conv2d(next(keys), f"layer4.{i}.conv3", (2048, 512, 1, 1))
-        params |= init_batch_norm(f"layer4.{i}.bn3", (2048,))
-    params |= init_linear(next(keys), "fc", (1000, 2048))
+def init(
+    key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
+) -> tuple[Params, State]:
+    """Initial parameters and state."""
+    keys = jax.random.split(key, 10)
+    params: Params = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
+    state: State = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
+    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
+    params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
+        keys[1], inputs=64, width=config.widths[0], stride=1, dtype=dtype
+    )
+    params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[0],
+            width=config.widths[0],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[2],
+        config.depths[0] - 1,
+    )
+    params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
+        keys[3], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
+    )
+    params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[1],
+            width=config.widths[1],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[4],
+        config.depths[1] - 1,
+    )
+    params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
+        keys[5], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
+    )
+    params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[2],
+            width=config.widths[2],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[6],
+        config.depths[2] - 1,
+    )
+    params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
+        keys[7], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
+    )
+    params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
+        partial(
+            init_bottleneck,
+            inputs=4 * config.widths[3],
+            width=config.widths[3],
+            stride=1,
+            dtype=dtype,
+        ),
+        keys[8],
+        config.depths[3] - 1,
+    )
+    params["fc"] = init_linear(keys[9], 4 * config.widths[3], config.classes, dtype)
+    return params, state
+
+
+def prepare_shortcut(params: Params, state: State) -> Params:
+    """The parameters, and what is computed from them only once."""
+    params = jax.tree.map(lambda leaf: leaf, params)
+    params["0_folded_weight"] = folded_weight(
+        params["0"]["weight"], state["1"]["running_var"], params["1"]["weight"]
+    )
+    params["0_folded_bias"] = folded_bias(
+        state["1"]["running_var"],
+        params["1"]["weight"],
+        state["1"]["running_mean"],
+        params["1"]["bias"],
+    )
     return params
 
 
-def folded(params: Params, layer: str, norm: str) -> Params:
-    """What is prepared for the layer at a path."""
-    return {
-        f"{layer}_folded_weight": folded_weight(
-            params[f"{layer}.weight"], params[f"{norm}.running_var"], params[f"{norm}.weight"]
-        ),
-        f"{layer}_folded_bias": folded_bias(
-            params[f"{norm}.running_var"],
-            params[f"{norm}.weight"],
-            params[f"{norm}.running_mean"],
-            params[f"{norm}.bias"],
-        ),
-    }
-
-
-def prepare(params: Params) -> Params:
-    """The parameters, and what `apply` computes from them only once."""
-    params = dict(params)
-    params |= folded(params, "conv1", "bn1")
-    params |= folded(params, "layer1.0.conv1", "layer1.0.bn1")
-    params |= folded(params, "layer1.0.conv2", "layer1.0.bn2")
-    params |= folded(params, "layer1.0.conv3", "layer1.0.bn3")
-    params |= folded(params, "layer1.0.downsample.0", "layer1.0.downsample.1")
-    for i in range(1, 3):
-        params |= folded(params, f"layer1.{i}.conv1", f"layer1.{i}.bn1")
-        params |= folded(params, f"layer1.{i}.conv2", f"layer1.{i}.bn2")
-        params |= folded(params, f"layer1.{i}.conv3", f"layer1.{i}.bn3")
-    params |= folded(params, "layer2.0.conv1", "layer2.0.bn1")
-    params |= folded(params, "layer2.0.conv2", "layer2.0.bn2")
-    params |= folded(params, "layer2.0.conv3", "layer2.0.bn3")
-    params |= folded(params, "layer2.0.downsample.0", "layer2.0.downsample.1")
-    for i in range(1, 4):
-        params |= folded(params, f"layer2.{i}.conv1", f"layer2.{i}.bn1")
-        params |= folded(params, f"layer2.{i}.conv2", f"layer2.{i}.bn2")
-        params |= folded(params, f"layer2.{i}.conv3", f"layer2.{i}.bn3")
-    params |= folded(params, "layer3.0.conv1", "layer3.0.bn1")
-    params |= folded(params, "layer3.0.conv2", "layer3.0.bn2")
-    params |= folded(params, "layer3.0.conv3", "layer3.0.bn3")
-    params |= folded(params, "layer3.0.downsample.0", "layer3.0.downsample.1")
-    for i in range(1, 6):
-        params |= folded(params, f"layer3.{i}.conv1", f"layer3.{i}.bn1")
-        params |= folded(params, f"layer3.{i}.conv2", f"layer3.{i}.bn2")
-        params |= folded(params, f"layer3.{i}.conv3", f"layer3.{i}.bn3")
-    params |= folded(params, "layer4.0.conv1", "layer4.0.bn1")
-    params |= folded(params, "layer4.0.conv2", "layer4.0.bn2")
-    params |= folded(params, "layer4.0.conv3", "layer4.0.bn3")
-    params |= folded(params, "layer4.0.downsample.0", "layer4.0.downsample.1")
-    for i in range(1, 3):
-        params |= folded(params, f"layer4.{i}.conv1", f"layer4.{i}.bn1")
-        params |= folded(params, f"layer4.{i}.conv2", f"layer4.{i}.bn2")
-        params |= folded(params, f"layer4.{i}.conv3", f"layer4.{i}.bn3")
+def prepare_bottleneck(params: Params, state: State) -> Params:
+    """The parameters, and what is computed from them only once."""
+    params = jax.tree.map(lambda leaf: leaf, params)
+    params["conv1_folded_weight"] = folded_weight(
+        params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
+    )
+    params["conv1_folded_bias"] = folded_bias(
+        state["bn1"]["running_var"],
+        params["bn1"]["weight"],
+        state["bn1"]["running_mean"],
+        params["bn1"]["bias"],
+    )
+    params["conv2_folded_weight"] = folded_weight(
+        params["conv2"]["weight"], state["bn2"]["running_var"], params["bn2"]["weight"]
+    )
+    params["conv2_folded_bias"] = folded_bias(
+        state["bn2"]["running_var"],
+        params["bn2"]["weight"],
+        state["bn2"]["running_mean"],
+        params["bn2"]["bias"],
+    )
+    params["conv3_folded_weight"] = folded_weight(
+        params["conv3"]["weight"], state["bn3"]["running_var"], params["bn3"]["weight"]
+    )
+    params["conv3_folded_bias"] = folded_bias(
+        state["bn3"]["running_var"],
+        params["bn3"]["weight"],
+        state["bn3"]["running_mean"],
+        params["bn3"]["bias"],
+    )
+    if "downsample" in params:
+        params["downsample"] = prepare_shortcut(params["downsample"], state["downsample"])
     return params
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["layer1"]["1:3"] = stack_layers(tree["layer1"][str(i)] for i in range(1, 3))
-    tree["layer2"]["1:4"] = stack_layers(tree["layer2"][str(i)] for i in range(1, 4))
-    tree["layer3"]["1:6"] = stack_layers(tree["layer3"][str(i)] for i in range(1, 6))
-    tree["layer4"]["1:3"] = stack_layers(tree["layer4"][str(i)] for i in range(1, 3))
-    return tree
+def prepare(params: Params, state: State) -> Params:
+    """The parameters, and what is computed from them only once."""
+    params = jax.tree.map(lambda leaf: leaf, params)
+    params["conv1_folded_weight"] = folded_weight(
+        params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
+    )
+    params["conv1_folded_bias"] = folded_bias(
+        state["bn1"]["running_var"],
+        params["bn1"]["weight"],
+        state["bn1"]["running_mean"],
+        params["bn1"]["bias"],
+    )
+    params["layer1"]["0"] = prepare_bottleneck(params["layer1"]["0"], state["layer1"]["0"])
+    params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(
+        params["layer1"]["1:"], state["layer1"]["1:"]
+    )
+    params["layer2"]["0"] = prepare_bottleneck(params["layer2"]["0"], state["layer2"]["0"])
+    params["layer2"]["1:"] = jax.vmap(prepare_bottleneck)(
+        params["layer2"]["1:"], state["layer2"]["1:"]
+    )
+    params["layer3"]["0"] = prepare_bottleneck(params["layer3"]["0"], state["layer3"]["0"])
+    params["layer3"]["1:"] = jax.vmap(prepare_bottleneck)(
+        params["layer3"]["1:"], state["layer3"]["1:"]
+    )
+    params["layer4"]["0"] = prepare_bottleneck(params["layer4"]["0"], state["layer4"]["0"])
+    params["layer4"]["1:"] = jax.vmap(prepare_bottleneck)(
+        params["layer4"]["1:"], state["layer4"]["1:"]
+    )
+    return params
 
 
-def forward(params: Params, x: Array) -> Array:
-    """`apply` on what `stack` gives. x: [B, 3, H, W] -> logits: [B, 1000]"""
+def apply(
+    params: Params, state: State, x: Array, *, config: Config = CONFIG
+) -> tuple[Array, State]:
+    """x: [B, 3, H, W] -> logits: [B, classes]"""
     y = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
     x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
-    x = bottleneck(params["layer1"]["0"], x, stride=1)  # [B, 256, (H + 3) // 4, (W + 3) // 4]
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer1"]["1:3"])
-    x = bottleneck(params["layer2"]["0"], x, stride=2)  # [B, 512, (H + 7) // 8, (W + 7) // 8]
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer2"]["1:4"])
-    x = bottleneck(params["layer3"]["0"], x, stride=2)  # [B, 1024, (H + 15) // 16, (W + 15) // 16]
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer3"]["1:6"])
-    x = bottleneck(params["layer4"]["0"], x, stride=2)  # [B, 2048, (H + 31) // 32, (W + 31) // 32]
-    x, _ = lax.scan(lambda x, layer: (bottleneck_2(layer, x), None), x, params["layer4"]["1:3"])
-    return linear(params["fc"], jnp.mean(x, axis=(2, 3)))
+    x = bottleneck(params["layer1"]["0"], x, stride=1)
+    x, _ = lax.scan(
+        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer1"]["1:"]
+    )
+    x = bottleneck(params["layer2"]["0"], x, stride=2)
+    x, _ = lax.scan(
+        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer2"]["1:"]
+    )
+    x = bottleneck(params["layer3"]["0"], x, stride=2)
+    x, _ = lax.scan(
+        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer3"]["1:"]
+    )
+    x = bottleneck(params["layer4"]["0"], x, stride=2)
+    x, _ = lax.scan(
+        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer4"]["1:"]
+    )
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
 
 
-def apply(params: Params, x: Array) -> Array:
-    """x: [B, 3, H, W] -> logits: [B, 1000]"""
-    return forward(stack(params), x)
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "layer1.1:": lambda i: f"{i + 1}",
+    "layer2.1:": lambda i: f"{i + 1}",
+    "layer3.1:": lambda i: f"{i + 1}",
+    "layer4.1:": lambda i: f"{i + 1}",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
+    params = jax.eval_shape(prepare, params, state)
+    return filled(params, flat), filled(state, flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

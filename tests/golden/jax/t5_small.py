@@ -1,50 +1,59 @@
-# T5 of t5_small.dl, written by a test.
+# T5 of t5_small.dl (digest 21593ecc194818e0), written by dlc 0.1.0.
 """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
 1 at words, 0 at padding.
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    layers: int = 6
+    heads: int = 8
+    head: int = 64
+    vocab: int = 32128
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
 
 
-def flatten(tree: Params, prefix: str = "") -> Params:
-    """The inverse of `nest`."""
-    flat: Params = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+CONFIG = Config()
 
 
-def stack_shared(layers: Iterable[Params]) -> Params:
-    """The same for layers some of which hold further parameters: what all of them have."""
-    first, *rest = (flatten(layer) for layer in layers)
-    shared = [path for path in first if all(path in layer for layer in rest)]
-    stacked = {path: [first[path], *(layer[path] for layer in rest)] for path in shared}
-    return nest({path: jnp.stack(leaves) for path, leaves in stacked.items()})
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
+
+
+def split(key: Array | None, count: int) -> Sequence[Array | None]:
+    """Keys for several draws; none where no key is given, as outside of training."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def layer_keys(key: Array | None, count: int) -> Array | None:
+    """A key for each of several layers, if one is given."""
+    return None if key is None else jax.random.split(key, count)
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -58,7 +67,17 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def bucket(distance: Array) -> Array:
+def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | None = None) -> Array:
+    """Zeroes a share p of the elements in training, and scales the others by 1 / (1 - p)."""
+    if not training or p == 0:
+        return x
+    if key is None:
+        raise ValueError("dropout needs a key in training")
+    kept = jax.random.bernoulli(key, 1 - p, x.shape)
+    return jnp.where(kept, x / (1 - p), 0) if p < 1 else jnp.zeros_like(x)
+
+
+def bucket(distance: Array, *, count: int) -> Array:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
@@ -66,10 +85,13 @@ def bucket(distance: Array) -> Array:
     distance: i64[T, T] -> i64[T, T]
     """
     edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
-    return jnp.minimum(distance, 8) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
+    index = jnp.minimum(distance, count // 2) + jnp.sum(
+        (distance[..., None] >= edges).astype(int), axis=-1
+    )
+    return index
 
 
-def bucket_2(distance: Array) -> Array:
+def bucket_2(distance: Array, *, count: int) -> Array:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
@@ -77,278 +99,482 @@ def bucket_2(distance: Array) -> Array:
     distance: i64[T, T] -> i64[T, T]
     """
     edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
-    return jnp.minimum(distance, 16) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
+    index = jnp.minimum(distance, count // 2) + jnp.sum(
+        (distance[..., None] >= edges).astype(int), axis=-1
+    )
+    return index
 
 
-def relative_bias(params: Params, x: Array) -> Array:
+def relative_bias(params: Params, x: Array, *, both_ways: bool, buckets: int) -> Array:
     """T5 has no other sense of place than this: each head learns a number per distance, which is
     added to its scores. An encoder tells left from right; a decoder sees the left only.
 
-    x: [B, T, 512] -> [heads, T, T]
+    x: [B, T, n0] -> [heads, T, T]
     """
     T = x.shape[1]
     offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
-    index = bucket(jnp.abs(offset)) + 16 * (offset > 0).astype(int)
+    if both_ways:
+        index = bucket(jnp.abs(offset), count=buckets // 2) + buckets // 2 * (offset > 0).astype(
+            int
+        )
+    else:
+        index = bucket_2(jnp.maximum(-offset, 0), count=buckets)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
-def relative_bias_2(params: Params, x: Array) -> Array:
-    """T5 has no other sense of place than this: each head learns a number per distance, which is
-    added to its scores.
-
-    x: [B, T, 512] -> [heads, T, T]
-    """
-    T = x.shape[1]
-    offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
-    index = bucket_2(jnp.maximum(-offset, 0))
-    return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
-
-
-def dot_product_attention(q: Array, k: Array, v: Array, bias: Array) -> Array:
+def dot_product_attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    bias: Array | None = None,
+    *,
+    causal: bool = False,
+    window: int | None = None,
+    scale: float | None = None,
+) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64], bias: [8, T, U] -> [B, 8, T, 64]
-    """
-    scores_2 = q @ k.mT + bias  # [B, 8, T, U]
-    return jax.nn.softmax(scores_2, axis=-1) @ v
-
-
-def dot_product_attention_2(q: Array, k: Array, v: Array, bias: Array) -> Array:
-    """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
-
-    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64], bias: [8, T, U] -> [B, 8, T, 64]
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, 1, 1, U], bias: [N0, T, U]
+    -> [B, S0, T, f]
     """
     T = q.shape[2]
     U = k.shape[2]
-    scores_2 = q @ k.mT + bias  # [B, 8, T, U]
-    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
-    seen = back >= 0  # bool[T, U]
-    scores_3 = jnp.where(seen, scores_2, -jnp.inf)  # [B, 8, T, U]
-    return jax.nn.softmax(scores_3, axis=-1) @ v
+    scores = q @ k.mT * scale  # [B, S0, T, U]
+    if bias is not None:
+        scores_2 = scores + bias
+        if causal or window is not None:
+            back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
+            seen = back >= 0  # bool[T, U]
+            y = jnp.where(seen, scores_2, -jnp.inf)
+        else:
+            y = jnp.where(mask, scores_2, -jnp.inf) if mask is not None else scores_2
+    else:
+        y = jnp.where(mask, scores, -jnp.inf) if mask is not None else scores
+    return jax.nn.softmax(y, axis=-1) @ v
 
 
-def dot_product_attention_3(q: Array, k: Array, v: Array) -> Array:
-    """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
+def attention(
+    params: Params,
+    x: Array,
+    memory: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    *,
+    heads: int,
+    causal: bool = False,
+) -> Array:
+    """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64] -> [B, 8, T, 64]
+    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S] -> [B, T, d]
     """
-    return jax.nn.softmax(q @ k.mT, axis=-1) @ v
+    B, T, _ = x.shape
+    S = memory.shape[1]
+    q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
+    k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
+    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
+    if bias is not None:
+        if mask is not None:
+            y = dot_product_attention(q, k, v, mask, bias, scale=1.0)
+        elif causal:
+            y = dot_product_attention(q, k, v, bias=bias, causal=True, scale=1.0)
+        else:
+            y = dot_product_attention(q, k, v, bias=bias, scale=1.0)
+    elif mask is not None:
+        y = dot_product_attention(q, k, v, mask, scale=1.0)
+    else:
+        y = dot_product_attention(q, k, v, scale=1.0)
+    return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, -1))
 
 
-def feed_forward(params: Params, x: Array) -> Array:
+def feed_forward(
+    params: Params, x: Array, *, p: float, training: bool = False, key: Array | None = None
+) -> Array:
     """x: [B, T, d] -> [B, T, d]"""
-    return linear(params["wo"], jax.nn.relu(linear(params["wi"], x)))
+    x = dropout(jax.nn.relu(linear(params["wi"], x)), p=p, training=training, key=key)  # [B, T, ff]
+    return linear(params["wo"], x)
 
 
-def attention(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
-    """Scores are not divided by the root of the head size; the initial values make up for it.
-
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
-    """
-    B, T, _ = x.shape
-    S = memory.shape[1]
-    q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
-    k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(q, k, v, bias).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
-    return linear(params["o"], y)
-
-
-def attention_2(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
-    """Scores are not divided by the root of the head size; the initial values make up for it.
-
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
-    """
-    B, T, _ = x.shape
-    S = memory.shape[1]
-    q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
-    k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention_2(q, k, v, bias).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
-    return linear(params["o"], y)
-
-
-def attention_3(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
-    """Scores are not divided by the root of the head size; the initial values make up for it.
-
-    x: [B, T, d], memory: [B, S, d] -> [B, T, d]
-    """
-    B, T, _ = x.shape
-    S = memory.shape[1]
-    q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
-    k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention_3(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
-    return linear(params["o"], y)
-
-
-def encoder_block(params: Params, x: Array, bias: Array, *, heads: int) -> Array:
-    """x: [B, S, d], bias: [heads, S, S] -> [B, S, d]"""
+def encoder_block(
+    params: Params,
+    x: Array,
+    bias: Array,
+    mask: Array | None = None,
+    *,
+    heads: int,
+    p: float,
+    training: bool = False,
+    key: Array | None = None,
+) -> Array:
+    """x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]"""
+    keys = split(key, 3)
     y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    x = x + attention(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads)
+    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, mask, heads=heads)
+    x = x + dropout(y, p=p, training=training, key=keys[0])
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
-    y = feed_forward(params["layer"]["1"]["DenseReluDense"], y)
-    return x + y
+    y = feed_forward(params["layer"]["1"]["DenseReluDense"], y, p=p, training=training, key=keys[1])
+    return x + dropout(y, p=p, training=training, key=keys[2])
 
 
-def decoder_block(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T] -> [B, T, d]"""
-    y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    x = x + attention_2(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads)
-    y = rms_norm(params["layer"]["1"]["layer_norm"], x)
-    x = x + attention_3(params["layer"]["1"]["EncDecAttention"], y, memory, heads=heads)
-    y = rms_norm(params["layer"]["2"]["layer_norm"], x)
-    y = feed_forward(params["layer"]["2"]["DenseReluDense"], y)
-    return x + y
-
-
-def encoder(params: Params, x: Array, *, heads: int) -> Array:
+def encoder(
+    params: Params,
+    x: Array,
+    mask: Array | None = None,
+    *,
+    layers: int,
+    heads: int,
+    buckets: int,
+    p: float,
+    training: bool = False,
+    key: Array | None = None,
+) -> Array:
     """All blocks of a stack share one bias. The checkpoints keep it in the first block.
 
-    x: [B, S, d] -> [B, S, d]
+    x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
     """
-    bias = relative_bias(params["block"]["0"]["layer"]["0"]["SelfAttention"], x)  # [heads, S, S]
-    x, _ = lax.scan(
-        lambda x, layer: (encoder_block(layer, x, bias, heads=heads), None),
-        x,
-        params["block"]["0:6"],
-    )
-    return rms_norm(params["final_layer_norm"], x)
+    keys = split(key, 2)
+    bias = relative_bias(params["relative_bias"], x, both_ways=True, buckets=buckets)
+
+    def turn(x: Array, inputs: Any) -> tuple[Array, None]:
+        layer, key = inputs
+        x = encoder_block(layer, x, bias, mask, heads=heads, p=p, training=training, key=key)
+        return x, None
+
+    x, _ = lax.scan(turn, x, (params["block"], layer_keys(keys[0], layers)))
+    x = rms_norm(params["final_layer_norm"], x)
+    return dropout(x, p=p, training=training, key=keys[1])
 
 
-def decoder(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
-    """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
-    bias = relative_bias_2(params["block"]["0"]["layer"]["0"]["SelfAttention"], x)  # [heads, T, T]
-    x, _ = lax.scan(
-        lambda x, layer: (decoder_block(layer, x, memory, bias, heads=heads), None),
-        x,
-        params["block"]["0:6"],
-    )
-    return rms_norm(params["final_layer_norm"], x)
+def decoder_block(
+    params: Params,
+    x: Array,
+    memory: Array,
+    bias: Array,
+    mask: Array | None = None,
+    *,
+    heads: int,
+    p: float,
+    training: bool = False,
+    key: Array | None = None,
+) -> Array:
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    keys = split(key, 4)
+    y = rms_norm(params["layer"]["0"]["layer_norm"], x)
+    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads, causal=True)
+    x = x + dropout(y, p=p, training=training, key=keys[0])
+    y = rms_norm(params["layer"]["1"]["layer_norm"], x)
+    y = attention(params["layer"]["1"]["EncDecAttention"], y, memory, mask=mask, heads=heads)
+    x = x + dropout(y, p=p, training=training, key=keys[1])
+    y = rms_norm(params["layer"]["2"]["layer_norm"], x)
+    y = feed_forward(params["layer"]["2"]["DenseReluDense"], y, p=p, training=training, key=keys[2])
+    return x + dropout(y, p=p, training=training, key=keys[3])
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    std = 1 / math.sqrt(math.prod(shape[1:]))
+def decoder(
+    params: Params,
+    x: Array,
+    memory: Array,
+    mask: Array | None = None,
+    *,
+    layers: int,
+    heads: int,
+    buckets: int,
+    p: float,
+    training: bool = False,
+    key: Array | None = None,
+) -> Array:
+    """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    keys = split(key, 2)
+    bias = relative_bias(params["relative_bias"], x, both_ways=False, buckets=buckets)
+
+    def turn(x: Array, inputs: Any) -> tuple[Array, None]:
+        layer, key = inputs
+        x = decoder_block(
+            layer, x, memory, bias, mask, heads=heads, p=p, training=training, key=key
+        )
+        return x, None
+
+    x, _ = lax.scan(turn, x, (params["block"], layer_keys(keys[0], layers)))
+    x = rms_norm(params["final_layer_norm"], x)
+    return dropout(x, p=p, training=training, key=keys[1])
+
+
+def init_embedding(key: Array, count: int, d: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `embedding`."""
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
+        "weight": std * jax.random.normal(key, (count, d), dtype),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 99))
-    params: Params = {}
-    params["shared.weight"] = jax.random.normal(next(keys), (32128, 512), jnp.float32)
-    params["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (
-        0.044194173824159216 * jax.random.normal(next(keys), (32, 8), jnp.float32)
-    )
-    params["encoder.block.0.layer.0.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params["encoder.block.0.layer.0.SelfAttention.q.weight"] = (
-        0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-    )
-    params |= init_linear(next(keys), "encoder.block.0.layer.0.SelfAttention.k", (512, 512))
-    params |= init_linear(next(keys), "encoder.block.0.layer.0.SelfAttention.v", (512, 512))
-    params |= init_linear(next(keys), "encoder.block.0.layer.0.SelfAttention.o", (512, 512))
-    params["encoder.block.0.layer.1.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params |= init_linear(next(keys), "encoder.block.0.layer.1.DenseReluDense.wi", (2048, 512))
-    params |= init_linear(next(keys), "encoder.block.0.layer.1.DenseReluDense.wo", (512, 2048))
-    for i in range(1, 6):
-        params[f"encoder.block.{i}.layer.0.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-        params[f"encoder.block.{i}.layer.0.SelfAttention.q.weight"] = (
-            0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-        )
-        params |= init_linear(next(keys), f"encoder.block.{i}.layer.0.SelfAttention.k", (512, 512))
-        params |= init_linear(next(keys), f"encoder.block.{i}.layer.0.SelfAttention.v", (512, 512))
-        params |= init_linear(next(keys), f"encoder.block.{i}.layer.0.SelfAttention.o", (512, 512))
-        params[f"encoder.block.{i}.layer.1.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-        params |= init_linear(
-            next(keys), f"encoder.block.{i}.layer.1.DenseReluDense.wi", (2048, 512)
-        )
-        params |= init_linear(
-            next(keys), f"encoder.block.{i}.layer.1.DenseReluDense.wo", (512, 2048)
-        )
-    params["encoder.final_layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params["decoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (
-        0.044194173824159216 * jax.random.normal(next(keys), (32, 8), jnp.float32)
-    )
-    params["decoder.block.0.layer.0.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params["decoder.block.0.layer.0.SelfAttention.q.weight"] = (
-        0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-    )
-    params |= init_linear(next(keys), "decoder.block.0.layer.0.SelfAttention.k", (512, 512))
-    params |= init_linear(next(keys), "decoder.block.0.layer.0.SelfAttention.v", (512, 512))
-    params |= init_linear(next(keys), "decoder.block.0.layer.0.SelfAttention.o", (512, 512))
-    params["decoder.block.0.layer.1.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params["decoder.block.0.layer.1.EncDecAttention.q.weight"] = (
-        0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-    )
-    params |= init_linear(next(keys), "decoder.block.0.layer.1.EncDecAttention.k", (512, 512))
-    params |= init_linear(next(keys), "decoder.block.0.layer.1.EncDecAttention.v", (512, 512))
-    params |= init_linear(next(keys), "decoder.block.0.layer.1.EncDecAttention.o", (512, 512))
-    params["decoder.block.0.layer.2.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    params |= init_linear(next(keys), "decoder.block.0.layer.2.DenseReluDense.wi", (2048, 512))
-    params |= init_linear(next(keys), "decoder.block.0.layer.2.DenseReluDense.wo", (512, 2048))
-    for i in range(1, 6):
-        params[f"decoder.block.{i}.layer.0.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-        params[f"decoder.block.{i}.layer.0.SelfAttention.q.weight"] = (
-            0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-        )
-        params |= init_linear(next(keys), f"decoder.block.{i}.layer.0.SelfAttention.k", (512, 512))
-        params |= init_linear(next(keys), f"decoder.block.{i}.layer.0.SelfAttention.v", (512, 512))
-        params |= init_linear(next(keys), f"decoder.block.{i}.layer.0.SelfAttention.o", (512, 512))
-        params[f"decoder.block.{i}.layer.1.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-        params[f"decoder.block.{i}.layer.1.EncDecAttention.q.weight"] = (
-            0.005524271728019902 * jax.random.normal(next(keys), (512, 512), jnp.float32)
-        )
-        params |= init_linear(
-            next(keys), f"decoder.block.{i}.layer.1.EncDecAttention.k", (512, 512)
-        )
-        params |= init_linear(
-            next(keys), f"decoder.block.{i}.layer.1.EncDecAttention.v", (512, 512)
-        )
-        params |= init_linear(
-            next(keys), f"decoder.block.{i}.layer.1.EncDecAttention.o", (512, 512)
-        )
-        params[f"decoder.block.{i}.layer.2.layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-        params |= init_linear(
-            next(keys), f"decoder.block.{i}.layer.2.DenseReluDense.wi", (2048, 512)
-        )
-        params |= init_linear(
-            next(keys), f"decoder.block.{i}.layer.2.DenseReluDense.wo", (512, 2048)
-        )
-    params["decoder.final_layer_norm.weight"] = jnp.ones((512,), jnp.float32)
-    return params
+def init_relative_bias(key: Array, *, heads: int, buckets: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `RelativeBias`."""
+    return {
+        "relative_attention_bias": init_embedding(
+            key, buckets, heads, dtype, std=0.044194173824159216
+        ),
+    }
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["encoder"]["block"]["0:6"] = stack_shared(
-        tree["encoder"]["block"][str(i)] for i in range(6)
-    )
-    tree["decoder"]["block"]["0:6"] = stack_shared(
-        tree["decoder"]["block"][str(i)] for i in range(6)
-    )
-    return tree
+def init_rms_norm(d: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `rms_norm`."""
+    return {
+        "weight": jnp.ones((d,), dtype),
+    }
 
 
-def forward(params: Params, input_ids: Array, decoder_input_ids: Array) -> Array:
-    """`apply` on what `stack` gives.
-
-    input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 32128]
-    """
-    src = params["shared"]["weight"][input_ids]  # [B, S, 512]
-    tgt = params["shared"]["weight"][decoder_input_ids]  # [B, T, 512]
-    memory = encoder(params["encoder"], src, heads=8)
-    x = decoder(params["decoder"], tgt, memory, heads=8)
-    return x / 22.627416997969522 @ params["shared"]["weight"].T
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `linear`."""
+    return {
+        "weight": std * jax.random.normal(key, (out, inputs), dtype),
+    }
 
 
-def apply(params: Params, input_ids: Array, decoder_input_ids: Array) -> Array:
+def init_attention(key: Array, *, d: int, heads: int, head: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `Attention`."""
+    keys = jax.random.split(key, 4)
+    return {
+        "q": init_linear(keys[0], d, heads * head, dtype, std=1 / math.sqrt(d * head)),
+        "k": init_linear(keys[1], d, heads * head, dtype, std=0.044194173824159216),
+        "v": init_linear(keys[2], d, heads * head, dtype, std=0.044194173824159216),
+        "o": init_linear(keys[3], head * heads, d, dtype, std=1 / math.sqrt(head * heads)),
+    }
+
+
+def init_feed_forward(key: Array, *, d: int, ff: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `FeedForward`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "wi": init_linear(keys[0], d, ff, dtype, std=0.044194173824159216),
+        "wo": init_linear(keys[1], ff, d, dtype, std=1 / math.sqrt(ff)),
+    }
+
+
+def init_encoder_block(
+    key: Array, *, d: int, heads: int, head: int, ff: int, dtype: DTypeLike
+) -> Params:
+    """Initial parameters of `EncoderBlock`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "layer": {
+            "0": {
+                "layer_norm": init_rms_norm(d, dtype),
+                "SelfAttention": init_attention(keys[0], d=d, heads=heads, head=head, dtype=dtype),
+            },
+            "1": {
+                "layer_norm": init_rms_norm(d, dtype),
+                "DenseReluDense": init_feed_forward(keys[1], d=d, ff=ff, dtype=dtype),
+            },
+        },
+    }
+
+
+def init_encoder(
+    key: Array,
+    *,
+    layers: int,
+    d: int,
+    heads: int,
+    head: int,
+    ff: int,
+    buckets: int,
+    dtype: DTypeLike,
+) -> Params:
+    """Initial parameters of `Encoder`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "relative_bias": init_relative_bias(keys[0], heads=heads, buckets=buckets, dtype=dtype),
+        "block": init_layers(
+            partial(init_encoder_block, d=d, heads=heads, head=head, ff=ff, dtype=dtype),
+            keys[1],
+            layers,
+        ),
+        "final_layer_norm": init_rms_norm(d, dtype),
+    }
+
+
+def init_decoder_block(
+    key: Array, *, d: int, heads: int, head: int, ff: int, dtype: DTypeLike
+) -> Params:
+    """Initial parameters of `DecoderBlock`."""
+    keys = jax.random.split(key, 3)
+    return {
+        "layer": {
+            "0": {
+                "layer_norm": init_rms_norm(d, dtype),
+                "SelfAttention": init_attention(keys[0], d=d, heads=heads, head=head, dtype=dtype),
+            },
+            "1": {
+                "layer_norm": init_rms_norm(d, dtype),
+                "EncDecAttention": init_attention(
+                    keys[1], d=d, heads=heads, head=head, dtype=dtype
+                ),
+            },
+            "2": {
+                "layer_norm": init_rms_norm(d, dtype),
+                "DenseReluDense": init_feed_forward(keys[2], d=d, ff=ff, dtype=dtype),
+            },
+        },
+    }
+
+
+def init_decoder(
+    key: Array,
+    *,
+    layers: int,
+    d: int,
+    heads: int,
+    head: int,
+    ff: int,
+    buckets: int,
+    dtype: DTypeLike,
+) -> Params:
+    """Initial parameters of `Decoder`."""
+    keys = jax.random.split(key, 2)
+    return {
+        "relative_bias": init_relative_bias(keys[0], heads=heads, buckets=buckets, dtype=dtype),
+        "block": init_layers(
+            partial(init_decoder_block, d=d, heads=heads, head=head, ff=ff, dtype=dtype),
+            keys[1],
+            layers,
+        ),
+        "final_layer_norm": init_rms_norm(d, dtype),
+    }
+
+
+def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters."""
+    keys = jax.random.split(key, 3)
+    return {
+        "shared": init_embedding(keys[0], config.vocab, 512, dtype, std=1.0),
+        "encoder": init_encoder(
+            keys[1],
+            layers=config.layers,
+            d=512,
+            heads=config.heads,
+            head=config.head,
+            ff=2048,
+            buckets=32,
+            dtype=dtype,
+        ),
+        "decoder": init_decoder(
+            keys[2],
+            layers=config.layers,
+            d=512,
+            heads=config.heads,
+            head=config.head,
+            ff=2048,
+            buckets=32,
+            dtype=dtype,
+        ),
+    }
+
+
+def apply(
+    params: Params,
+    input_ids: Array,
+    decoder_input_ids: Array,
+    attention_mask: Array | None = None,
+    *,
+    config: Config = CONFIG,
+    training: bool = False,
+    key: Array | None = None,
+) -> Array:
     """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
     1 at words, 0 at padding.
 
-    input_ids: i64[B, S], decoder_input_ids: i64[B, T] -> logits: [B, T, 32128]
+    input_ids: i64[B, S], decoder_input_ids: i64[B, T], attention_mask: i64[B, S]
+    -> logits: [B, T, vocab]
     """
-    return forward(stack(params), input_ids, decoder_input_ids)
+    keys = split(key, 4)
+    mask = (attention_mask != 0)[:, None, None] if attention_mask is not None else None
+    src = dropout(params["shared"]["weight"][input_ids], p=config.p, training=training, key=keys[0])
+    tgt = dropout(
+        params["shared"]["weight"][decoder_input_ids], p=config.p, training=training, key=keys[1]
+    )  # [B, T, 512]
+    memory = encoder(
+        params["encoder"],
+        src,
+        mask,
+        layers=config.layers,
+        heads=config.heads,
+        buckets=32,
+        p=config.p,
+        training=training,
+        key=keys[2],
+    )
+    x = decoder(
+        params["decoder"],
+        tgt,
+        memory,
+        mask,
+        layers=config.layers,
+        heads=config.heads,
+        buckets=32,
+        p=config.p,
+        training=training,
+        key=keys[3],
+    )
+    return x / 22.627416997969522 @ params["shared"]["weight"].T
+
+
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "encoder.block": lambda i: f"block.{i}",
+    "encoder.relative_bias": "block.0.layer.0.SelfAttention",
+    "decoder.block": lambda i: f"block.{i}",
+    "decoder.relative_bias": "block.0.layer.0.SelfAttention",
+}
+
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> Params:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    return filled(jax.eval_shape(lambda key: init(key, config), jax.random.key(0)), flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

@@ -1,38 +1,61 @@
-# ViT_B16 of vit.dl, written by a test.
+# ViT_B16 of vit.dl (digest 75906fbe064b292c), written by dlc 0.1.0.
 """Each patch of the image becomes one token, and a learnt class token in front of them
 collects the answer. Attention has no sense of place, so each position has a vector of its
 own.
-
-Parameters are a flat dict, keyed by the paths of the spec: `apply(init(key), ...)`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import DTypeLike
 
 Params = dict[str, Any]
 
 
-def nest(params: Params) -> Params:
-    """{"h.0.ln.weight": w} as {"h": {"0": {"ln": {"weight": w}}}}."""
-    tree: Params = {}
-    for path, value in params.items():
-        *parents, name = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree
+@dataclass(frozen=True)
+class Config:
+    """The static parameters."""
+
+    size: int = 224
+    patch: int = 16
+    layers: int = 12
+    d: int = 768
+    heads: int = 12
+    mlp: int | None = None
+    classes: int = 1000
+    p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mlp is None:
+            object.__setattr__(self, "mlp", 4 * self.d)
+        if self.size % self.patch != 0:
+            raise ValueError("size % patch == 0 must hold")
+        if self.d % self.heads != 0:
+            raise ValueError("d % heads == 0 must hold")
+        if not (self.p >= 0.0 and self.p <= 1.0):
+            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+        if self.heads < 1:
+            raise ValueError("heads >= 1 must hold")
 
 
-def stack_layers(layers: Iterable[Params]) -> Params:
-    """Equal layers' parameters as one tree for `lax.scan`: layers are every leaf's first axis."""
-    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-    return stacked
+CONFIG = Config()
+
+
+def layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
+def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    return jax.vmap(init)(jax.random.split(key, count))
 
 
 def linear(params: Params, x: Array) -> Array:
@@ -78,146 +101,219 @@ def conv2d(
 def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 12, 197, 64], k: [B, 12, 197, 64], v: [B, 12, 197, 64] -> [B, 12, 197, 64]
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f] -> [B, S0, T, f]
     """
-    scores = q @ k.mT * 0.125  # [B, 12, 197, 197]
+    e = q.shape[3]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
-def multihead_attention(params: Params, q: Array, k: Array, v: Array) -> Array:
+def multihead_attention(params: Params, q: Array, k: Array, v: Array, *, heads: int) -> Array:
     """PyTorch's nn.MultiheadAttention, batch first: one packed input projection, its parts in the
     order q, k, v.
 
-    q: [B, 197, 768], k: [B, 197, 768], v: [B, 197, 768] -> [B, 197, 768]
+    q: [B, T, d], k: [B, U, d], v: [B, U, d] -> [B, T, d]
     """
-    query, key, value = jnp.split(params["in_proj_weight"], 3, axis=0)  # [768, 768]
-    query = q @ query.T  # [B, 197, 768]
-    key = k @ key.T
+    _, T, d = q.shape
+    U = k.shape[1]
+    query, key_2, value = jnp.split(params["in_proj_weight"], 3, axis=0)  # [d, d]
+    query = q @ query.T  # [B, T, d]
+    key_2 = k @ key_2.T  # [B, U, d]
     value = v @ value.T
-    query_2, key_2, value_2 = jnp.split(params["in_proj_bias"], 3, axis=0)  # [768]
+    query_2, key_3, value_2 = jnp.split(params["in_proj_bias"], 3, axis=0)  # [d]
     query = query + query_2
-    key = key + key_2
+    key_2 = key_2 + key_3
     value = value + value_2
-    query = query.reshape(-1, 197, 12, 64).swapaxes(1, 2)  # [B, 12, 197, 64]
-    key = key.reshape(-1, 197, 12, 64).swapaxes(1, 2)
-    value = value.reshape(-1, 197, 12, 64).swapaxes(1, 2)
-    y = dot_product_attention(query, key, value).swapaxes(1, 2).reshape(-1, 197, 768)
+    query = query.reshape(-1, T, heads, d // heads).swapaxes(1, 2)  # [B, heads, T, d // heads]
+    key_2 = key_2.reshape(-1, U, heads, d // heads).swapaxes(1, 2)  # [B, heads, U, d // heads]
+    value = value.reshape(-1, U, heads, d // heads).swapaxes(1, 2)
+    y = dot_product_attention(query, key_2, value).swapaxes(1, 2).reshape(-1, T, d)  # [B, T, d]
     return linear(params["out_proj"], y)
 
 
-def encoder_block(params: Params, x: Array) -> Array:
+def encoder_block(params: Params, x: Array, *, heads: int) -> Array:
     """Norm first: each half adds to a stream that nothing else touches, which keeps deep stacks
     trainable.
 
-    x: [B, 197, d] -> [B, 197, d]
+    x: [B, T, d] -> [B, T, d]
     """
     y = layer_norm(params["ln_1"], x, eps=1e-6)
-    x = x + multihead_attention(params["self_attention"], y, y, y)
-    y = linear(params["mlp"]["0"], layer_norm(params["ln_2"], x, eps=1e-6))  # [B, 197, mlp]
+    x = x + multihead_attention(params["self_attention"], y, y, y, heads=heads)
+    y = linear(params["mlp"]["0"], layer_norm(params["ln_2"], x, eps=1e-6))  # [B, T, mlp]
     return x + linear(params["mlp"]["3"], jax.nn.gelu(y, approximate=False))
 
 
-def init_conv2d(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `conv2d`, from the shape of its weight."""
-    std = 1 / math.sqrt(math.prod(shape[1:]))
+def init_conv2d(
+    key: Array, inputs: int, out: int, kernel: int, dtype: DTypeLike, *, groups: int = 1
+) -> Params:
+    """Initial parameters of `conv2d`."""
+    std = 1 / math.sqrt(kernel**2 * (inputs // groups))
     return {
-        f"{path}.weight": std * jax.random.normal(key, shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape[:1], jnp.float32),
+        "weight": std * jax.random.normal(key, (out, inputs // groups, kernel, kernel), dtype),
+        "bias": jnp.zeros((out,), dtype),
     }
 
 
-def init_layer_norm(path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `layer_norm`, from the shape of its weight."""
+def init_layer_norm(d: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `layer_norm`."""
     return {
-        f"{path}.weight": jnp.ones(shape, jnp.float32),
-        f"{path}.bias": jnp.zeros(shape, jnp.float32),
+        "weight": jnp.ones((d,), dtype),
+        "bias": jnp.zeros((d,), dtype),
     }
 
 
-def init_multihead_attention(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `multihead_attention`, from the shape of its in_proj_weight."""
-    bound = math.sqrt(6 / sum(shape))
+def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `linear`."""
+    bound = 1 / math.sqrt(inputs)
     return {
-        f"{path}.in_proj_weight": jax.random.uniform(key, shape, jnp.float32, -bound, bound),
-        f"{path}.in_proj_bias": jnp.zeros(shape[:1], jnp.float32),
+        "weight": jax.random.uniform(key, (out, inputs), dtype, -bound, bound),
+        "bias": jnp.zeros((out,), dtype),
     }
 
 
-def init_linear(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    bound = 1 / math.sqrt(math.prod(shape[1:]))
-    return {
-        f"{path}.weight": jax.random.uniform(key, shape, jnp.float32, -bound, bound),
-        f"{path}.bias": jnp.zeros(shape[:1], jnp.float32),
-    }
-
-
-def init_linear_2(key: Array, path: str, shape: tuple[int, ...]) -> Params:
-    """Initial parameters of `linear`, from the shape of its weight."""
-    bound = math.sqrt(6 / sum(shape))
+def init_multihead_attention(key: Array, *, d: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `multihead_attention`."""
+    bound = math.sqrt(6 / (4 * d))
     keys = jax.random.split(key, 2)
     return {
-        f"{path}.weight": jax.random.uniform(keys[0], shape, jnp.float32, -bound, bound),
-        f"{path}.bias": 1e-6 * jax.random.normal(keys[1], shape[:1], jnp.float32),
+        "in_proj_weight": jax.random.uniform(keys[0], (3 * d, d), dtype, -bound, bound),
+        "in_proj_bias": jnp.zeros((3 * d,), dtype),
+        "out_proj": init_linear(keys[1], d, d, dtype),
     }
 
 
-def init(key: Array) -> Params:
-    """Initial parameters and buffers, by path."""
-    keys = iter(jax.random.split(key, 50))
-    params: Params = {}
-    params["class_token"] = jnp.zeros((1, 1, 768), jnp.float32)
-    params["encoder.pos_embedding"] = 0.02 * jax.random.normal(
-        next(keys), (1, 197, 768), jnp.float32
-    )
-    params |= init_conv2d(next(keys), "conv_proj", (768, 3, 16, 16))
-    for i in range(12):
-        params |= init_layer_norm(f"encoder.layers.encoder_layer_{i}.ln_1", (768,))
-        params |= init_multihead_attention(
-            next(keys), f"encoder.layers.encoder_layer_{i}.self_attention", (2304, 768)
-        )
-        params |= init_linear(
-            next(keys), f"encoder.layers.encoder_layer_{i}.self_attention.out_proj", (768, 768)
-        )
-        params |= init_layer_norm(f"encoder.layers.encoder_layer_{i}.ln_2", (768,))
-        params |= init_linear_2(next(keys), f"encoder.layers.encoder_layer_{i}.mlp.0", (3072, 768))
-        params |= init_linear_2(next(keys), f"encoder.layers.encoder_layer_{i}.mlp.3", (768, 3072))
-    params |= init_layer_norm("encoder.ln", (768,))
-    params["heads.head.weight"] = jnp.zeros((1000, 768), jnp.float32)
-    params["heads.head.bias"] = jnp.zeros((1000,), jnp.float32)
-    return params
+def init_linear_2(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: float) -> Params:
+    """Initial parameters of `linear`."""
+    bound = math.sqrt(6 / (inputs + out))
+    keys = jax.random.split(key, 2)
+    return {
+        "weight": jax.random.uniform(keys[0], (out, inputs), dtype, -bound, bound),
+        "bias": std * jax.random.normal(keys[1], (out,), dtype),
+    }
 
 
-def stack(params: Params) -> Params:
-    """A tree with the layers of loops stacked, for `forward`: made once for many calls."""
-    tree = nest(params)
-    tree["encoder"]["layers"]["encoder_layer_0:12"] = stack_layers(
-        tree["encoder"]["layers"][f"encoder_layer_{i}"] for i in range(12)
-    )
-    return tree
+def init_encoder_block(key: Array, *, d: int, mlp: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `EncoderBlock`."""
+    keys = jax.random.split(key, 3)
+    return {
+        "ln_1": init_layer_norm(d, dtype),
+        "self_attention": init_multihead_attention(keys[0], d=d, dtype=dtype),
+        "ln_2": init_layer_norm(d, dtype),
+        "mlp": {
+            "0": init_linear_2(keys[1], d, mlp, dtype, std=1e-6),
+            "3": init_linear_2(keys[2], mlp, d, dtype, std=1e-6),
+        },
+    }
 
 
-def forward(params: Params, x: Array) -> Array:
-    """`apply` on what `stack` gives. x: [B, 3, 224, 224] -> logits: [B, 1000]"""
+def init_linear_3(inputs: int, out: int, dtype: DTypeLike) -> Params:
+    """Initial parameters of `linear`."""
+    return {
+        "weight": jnp.zeros((out, inputs), dtype),
+        "bias": jnp.zeros((out,), dtype),
+    }
+
+
+def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) -> Params:
+    """Initial parameters."""
+    keys = jax.random.split(key, 3)
+    return {
+        "class_token": jnp.zeros((1, 1, config.d), dtype),
+        "encoder": {
+            "pos_embedding": 0.02
+            * jax.random.normal(
+                keys[0], (1, (config.size // config.patch) ** 2 + 1, config.d), dtype
+            ),
+            "layers": {
+                "encoder_layer": init_layers(
+                    partial(init_encoder_block, d=config.d, mlp=config.mlp, dtype=dtype),
+                    keys[2],
+                    config.layers,
+                ),
+            },
+            "ln": init_layer_norm(config.d, dtype),
+        },
+        "conv_proj": init_conv2d(keys[1], 3, config.d, config.patch, dtype),
+        "heads": {"head": init_linear_3(config.d, config.classes, dtype)},
+    }
+
+
+def apply(params: Params, x: Array, *, config: Config = CONFIG) -> Array:
+    """Each patch of the image becomes one token, and a learnt class token in front of them
+    collects the answer. Attention has no sense of place, so each position has a vector of its
+    own.
+
+    x: [B, 3, size, size] -> logits: [B, classes]
+    """
     B = x.shape[0]
-    x = conv2d(params["conv_proj"], x, stride=16).transpose(0, 2, 3, 1)  # [B, 14, 14, 768]
-    x = x.reshape(-1, 196, 768)  # [B, 196, 768]
-    y = jnp.broadcast_to(params["class_token"], (B, 1, 768))  # [B, 1, 768]
-    x = jnp.concatenate([y, x], axis=1) + params["encoder"]["pos_embedding"]  # [B, 197, 768]
+    x = conv2d(params["conv_proj"], x, stride=config.patch).transpose(0, 2, 3, 1)
+    x = x.reshape(-1, (config.size // config.patch) ** 2, config.d)  # [B, (size // patch) ** 2, d]
+    y = jnp.broadcast_to(params["class_token"], (B, 1, config.d))  # [B, 1, d]
+    x = jnp.concatenate([y, x], axis=1) + params["encoder"]["pos_embedding"]
     x, _ = lax.scan(
-        lambda x, layer: (encoder_block(layer, x), None),
+        lambda x, layer: (encoder_block(layer, x, heads=config.heads), None),
         x,
-        params["encoder"]["layers"]["encoder_layer_0:12"],
+        params["encoder"]["layers"]["encoder_layer"],
     )
     x = layer_norm(params["encoder"]["ln"], x, eps=1e-6)
     return linear(params["heads"]["head"], x[:, 0])
 
 
-def apply(params: Params, x: Array) -> Array:
-    """Each patch of the image becomes one token, and a learnt class token in front of them
-    collects the answer. Attention has no sense of place, so each position has a vector of its
-    own.
+# What checkpoints call parts that have another place here; layers by their number.
+PATHS: dict[str, Any] = {
+    "encoder.layers.encoder_layer": lambda i: f"encoder_layer_{i}",
+}
 
-    x: [B, 3, 224, 224] -> logits: [B, 1000]
-    """
-    return forward(stack(params), x)
+
+def filled(like: Params, flat: Params, place: str = "", path: str = "") -> Params:
+    """A tree of the same form as `like`, of parameters by their paths in checkpoints."""
+    tree: Params = {}
+    for name, value in like.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), value)
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            layers = [filled(one, flat, here, prefix + label(i)) for i in range(count)]
+            tree[name] = stack_layers(layers) if layers else empty(value)
+        elif isinstance(value, dict):
+            tree[name] = filled(value, flat, here, prefix + label)
+        else:
+            tree[name] = jnp.asarray(flat[prefix + label])
+    return tree
+
+
+def empty(like: Params) -> Params:
+    """No layers, of the form that they would have."""
+    layers: Params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+    return layers
+
+
+def stack_layers(layers: Sequence[Params]) -> Params:
+    """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
+    stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return stacked
+
+
+def from_flat(flat: Params, config: Config = CONFIG) -> Params:
+    """What `init` gives, of parameters by their paths in checkpoints."""
+    return filled(jax.eval_shape(lambda key: init(key, config), jax.random.key(0)), flat)
+
+
+def to_flat(params: Params, place: str = "", path: str = "") -> Params:
+    """Parameters by their paths in checkpoints, each layer by itself."""
+    flat: Params = {}
+    for name, value in params.items():
+        here = f"{place}.{name}" if place else name
+        label = PATHS.get(here, name)
+        prefix = f"{path}." if path else ""
+        if callable(label):
+            count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
+            for i in range(count):
+                flat |= to_flat(layer(value, i), here, prefix + label(i))
+        elif isinstance(value, dict):
+            flat |= to_flat(value, here, prefix + label)
+        else:
+            flat[prefix + label] = value
+    return flat

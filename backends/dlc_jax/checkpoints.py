@@ -1,0 +1,77 @@
+"""The way from checkpoints to the tree that `apply` takes, and back: `from_flat` and `to_flat`, and a table of what is called otherwise.
+
+PATHS = {"h": lambda i: f"h.{i}"}
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.python import quoted
+from dlc.ir.index import INDEX
+from dlc.ir.nodes import Program
+from dlc_jax.places import Places, Stack
+from dlc_jax.prepare import Prepare
+
+Lines = list[str]
+
+
+@cache
+def library() -> Mapping[str, str]:
+    """The functions of `library.py`, by name, as text."""
+    text = Path(__file__).with_name("library.py").read_text()
+    lines = text.splitlines()
+    functions = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in functions}
+
+
+def checkpoints(
+    program: Program, places: Places, prepare: Prepare, *, has_config: bool
+) -> tuple[Lines, list[Lines]]:
+    """The table, empty where all is called as in the checkpoint, and the functions."""
+    names = places.names()
+    back = library()["to_flat" if names else "flatten"].replace("flatten(", "to_flat(")
+    there = _from_flat(program, prepare, "filled" if names else "arranged", has_config)
+    return _table(names) if names else [], [there, back.splitlines()]
+
+
+def _from_flat(program: Program, prepare: Prepare, filled: str, has_config: bool) -> Lines:
+    """The form of the tree is that of what `init` gives, and `prepare` makes of it."""
+    state = any(each.kind == "buffer" for each in program.parameters)
+    given = "flat: Params, config: Config = CONFIG" if has_config else "flat: Params"
+    made = f"jax.eval_shape({'lambda key: init(key, config)' if has_config else 'init'}, jax.random.key(0))"
+    held = ["params", "state"] if state else ["params"]
+    lines = [
+        *layout(f"def from_flat({given}) -> {'tuple[Params, State]' if state else 'Params'}:"),
+        f'{INDENT}"""What `init` gives, of parameters by their paths in checkpoints."""',
+    ]
+    if not state and not prepare.is_needed:
+        return [*lines, *layout(f"return {filled}({made}, flat)", 1)]
+    lines += layout(f"{', '.join(held)} = {made}", 1)
+    if prepare.is_needed:
+        taken = ", ".join(held if prepare.takes_state(program.entry) else held[:1])
+        lines.append(f"{INDENT}params = jax.eval_shape(prepare, {taken})")
+    return [*lines, f"{INDENT}return {', '.join(f'{filled}({each}, flat)' for each in held)}"]
+
+
+def _table(names: Mapping[str, tuple[str, Stack | None]]) -> Lines:
+    """What checkpoints call what the tree calls otherwise."""
+    lines = [
+        "# What checkpoints call parts that have another place here; layers by their number.",
+        "PATHS: dict[str, Any] = {",
+    ]
+    for place, (label, stack) in names.items():
+        value = quoted(label) if stack is None else f"lambda i: {_label(label, stack)}"
+        lines.append(f"{INDENT}{quoted(place)}: {value},")
+    return [*lines, "}"]
+
+
+def _label(label: str, stack: Stack) -> str:
+    before, behind = (part.replace("{", "{{").replace("}", "}}") for part in INDEX.split(label)[::2])
+    number = "i" if stack.step == 1 else f"{stack.step} * i"
+    number = f"{number} + {stack.start}" if stack.start else number
+    return "f" + quoted(f"{before}{{{number}}}{behind}")

@@ -1,0 +1,325 @@
+"""Where parameters stand in the tree that emitted functions take, and what checkpoints call them.
+
+The tree follows the paths of the spec, label by label. What differs:
+
+    h.{i}               params["h"]                the layers of a loop stand along the first axis of their parameters
+    layer1.{i}, i >= 1  params["layer1"]["1:"]     with others beside them, under the numbers that they have
+    block.0.attn        params["relative_bias"]    an instance whose path lies in a layer of a loop: under the name of its module
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from dlc.emit.forms import call
+from dlc.emit.names import snake, unique
+from dlc.emit.tree import At, Expr, Text, Word
+from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
+from dlc.ir.nodes import Child, Function, Param, Program, walk
+from dlc.records import dataclass, field
+
+Keys = tuple[str | int, ...]
+"""Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The layers of a loop at `stem` (`h.{i}`): where they stand, and their numbers."""
+
+    stem: str
+    keys: tuple[str, ...]
+    start: int
+    step: int
+    count: int
+
+    @property
+    def numbers(self) -> range:
+        return range(self.start, self.start + self.step * self.count, self.step)
+
+    def position(self, path: str) -> tuple[int, str] | None:
+        """For a path in one of the layers, which of them, and the rest of the path."""
+        before, behind = map(re.escape, split(self.stem))
+        found = re.match(rf"{before}(\d+){behind}(?:\.(.*))?$", path)
+        if found is None or int(found[1]) not in self.numbers:
+            return None
+        return self.numbers.index(int(found[1])), found[2] or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a path names: where it stands, and the parameter or the function of the instance there."""
+
+    keys: Keys
+    param: Param | None = None
+    function: str = ""
+
+
+@dataclass
+class Layout:
+    """The parts of the instances that some functions share (a module and its further entries)."""
+
+    children: Mapping[str, Sequence[Child]]
+    params: Mapping[str, Param]
+    stacks: dict[str, Stack] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    """Instances and parameters whose path lies in a layer of a loop, with the key that they have instead."""
+
+
+def at(base: Expr, keys: Keys, *, tensor: bool = False) -> Expr:
+    """`base["a"]["b"]`; the number of a layer among stacked ones is taken last where that is one tensor."""
+    numbers = [key for key in keys if isinstance(key, int)]
+    for key in keys:
+        if isinstance(key, str):
+            base = At(base, (Text(key),))
+        elif not tensor:
+            base = call("layer", base, Word(str(key)))
+    for number in numbers if tensor else ():
+        base = At(base, (Word(str(number)),))
+    return base
+
+
+def upto_index(path: str) -> str:
+    """A path up to the part that holds the loop's index: `h.{i}` for `h.{i}.attn`; "" if there is none."""
+    labels = path.split(".")
+    at = next((i for i, label in enumerate(labels) if has_index(label)), -1)
+    return ".".join(labels[: at + 1])
+
+
+@dataclass
+class Places:
+    """The places of a program's parameters, by function and path."""
+
+    program: Program
+    layouts: dict[str, Layout] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> dict[str, list[Function]]:
+        return sharing(self.program.functions)
+
+    def layout(self, function: str) -> Layout:
+        group = self.groups[function]
+        key = group[0].name
+        if key not in self.layouts:
+            self.layouts[key] = self._layout(group)
+        return self.layouts[key]
+
+    def find(self, function: str, path: str) -> Found | None:
+        """What a path names in a function, `{i}` in it standing for the turn of a loop."""
+        if not path:
+            return Found((), function=function)
+        layout = self.layout(function)
+        if path in layout.params:
+            moved = layout.moved.get(path)
+            return Found((moved,) if moved else tuple(path.split(".")), layout.params[path])
+        for own in sorted(layout.children, key=len, reverse=True):
+            if (path == own or path.startswith(f"{own}.")) and not self._is_layer(layout, own):
+                found = self._below(layout, own, path[len(own) + 1 :])
+                if found is not None:
+                    return found
+        return self._in_layer(function, layout, path)
+
+    def containers(self, function: str, tree: str) -> set[tuple[str, ...]]:
+        """The keys of all dicts in the parameters ("params") or the state of an instance."""
+        layout = self.layout(function)
+        kind = "buffer" if tree == "state" else "param"
+        found: set[tuple[str, ...]] = set()
+        for name, param in layout.params.items():
+            if param.kind == kind:
+                keys = (layout.moved[name],) if name in layout.moved else tuple(name.split("."))
+                found |= {keys[:n] for n in range(len(keys))}
+        for path, same in layout.children.items():
+            own = tuple(map(str, self.keys(layout, path)))
+            for below in (each for child in same for each in self.containers(child.function, tree)):
+                found |= {(*own, *below)[:n] for n in range(len(own) + len(below) + 1)}
+        return found
+
+    def _below(self, layout: Layout, own: str, rest: str) -> Found | None:
+        for child in layout.children[own]:
+            found = self.find(child.function, rest)
+            if found is not None:
+                return Found((*self.keys(layout, own), *found.keys), found.param, found.function)
+        return None
+
+    def keys(self, layout: Layout, path: str) -> Keys:
+        """Where an instance stands."""
+        if path in layout.moved:
+            return (layout.moved[path],)
+        stem = upto_index(path)
+        if not stem:
+            return tuple(path.split("."))
+        rest = path[len(stem) + 1 :]
+        return (*layout.stacks[stem].keys, *(rest.split(".") if rest else ()))
+
+    def _in_layer(self, function: str, layout: Layout, path: str) -> Found | None:
+        """A path into one layer of a loop, by its number."""
+        for stack in layout.stacks.values():
+            found = stack.position(path)
+            if found is not None:
+                number, rest = found
+                inside = self.find(function, f"{stack.stem}.{rest}" if rest else stack.stem)
+                if inside is not None:
+                    cut = len(stack.keys)
+                    keys = (*inside.keys[:cut], number, *inside.keys[cut:])
+                    return Found(keys, inside.param, inside.function)
+        return None
+
+    # --- layouts
+
+    def _layout(self, group: Sequence[Function]) -> Layout:
+        children: dict[str, list[Child]] = {}
+        params: dict[str, Param] = {}
+        for function in group:
+            for child in function.children:
+                same = children.setdefault(child.path, [])
+                if all(each.function != child.function for each in same):
+                    same.append(child)
+            for param in function.params:
+                params.setdefault(param.name, param)
+        layout = Layout(children, params)
+        self._stack(layout)
+        self._move(layout)
+        return layout
+
+    def _stack(self, layout: Layout) -> None:
+        stems: dict[str, Child] = {}
+        for path, (child, *_) in layout.children.items():
+            if child.count:
+                stems.setdefault(upto_index(path), child)
+        labels = [path.split(".") for path in (*layout.children, *layout.params)]
+        ranges = {stem: range(*_numbers(stem, child)) for stem, child in stems.items()}
+        for stem, child in stems.items():
+            *parents, label = stem.split(".")
+            others = {
+                each[len(parents)]
+                for each in labels
+                if each[: len(parents)] == parents and len(each) > len(parents)
+            } - {label}
+            others = {each for each in others if not _lies_in(each, label, ranges[stem])}
+            start, _, step = _numbers(stem, child)
+            key = _key(label, others, start, step, bool(parents))
+            keys = (*parents, key) if key else tuple(parents)
+            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count))
+
+    def _move(self, layout: Layout) -> None:
+        taken = {path.split(".")[0] for path in (*layout.children, *layout.params)}
+        for path, same in layout.children.items():
+            if not same[0].count and self._is_covered(layout, path) and not self._is_layer(layout, path):
+                source = self.program.functions[same[0].function].source
+                layout.moved[path] = unique(snake(source.strip("_")), taken)
+                taken.add(layout.moved[path])
+        for name in layout.params:
+            if self._is_covered(layout, name):
+                layout.moved[name] = unique(name.rpartition(".")[2], taken)
+                taken.add(layout.moved[name])
+
+    def _is_covered(self, layout: Layout, path: str) -> bool:
+        """Whether a path leads into a layer of a loop, of this function or of one of its instances."""
+        if any(stack.position(path) is not None for stack in layout.stacks.values()):
+            return True
+        inside = (
+            (child.function, path[len(own) + 1 :])
+            for own, same in layout.children.items()
+            for child in same
+            if not child.count and path.startswith(f"{own}.")
+        )
+        return any(self._is_covered(self.layout(name), rest) for name, rest in inside)
+
+    def _is_layer(self, layout: Layout, path: str) -> bool:
+        """Whether the instance at a path is one of a loop's layers, lent."""
+        return any(
+            found[1] == "" and stack.stem in layout.children
+            for stack in layout.stacks.values()
+            if (found := stack.position(path)) is not None
+            and {self.program.functions[each.function].source for each in layout.children[path]}
+            & {self.program.functions[each.function].source for each in layout.children.get(stack.stem, ())}
+        )
+
+    # --- what checkpoints call them
+
+    def names(self) -> dict[str, tuple[str, Stack | None]]:
+        """For places whose labels are not those of the checkpoint, the path there, relative to what holds them: with the
+        stack whose number stands in it, if there is one."""
+        found: dict[str, tuple[str, Stack | None]] = {}
+        seen: set[tuple[str, str]] = set()
+        stack = [("", self.program.entry)]
+        while stack:
+            place, name = stack.pop()
+            if (place, name) in seen:
+                continue
+            seen.add((place, name))
+            layout = self.layout(name)
+            for each in layout.stacks.values():
+                label = each.stem.split(".")[max(len(each.keys) - 1, 0) :]
+                found[_joined(place, *each.keys)] = ".".join(label), each
+            found.update((_joined(place, key), (path, None)) for path, key in layout.moved.items())
+            below = [
+                (_joined(place, *map(str, self.keys(layout, path))), child.function)
+                for path, same in layout.children.items()
+                for child in same
+                if not self._is_layer(layout, path)
+            ]
+            stack += reversed(below)
+        return found
+
+
+def _joined(*labels: str) -> str:
+    return ".".join(each for each in labels if each)
+
+
+def _numbers(stem: str, child: Child) -> tuple[int, int, int]:
+    """Start, stop and step of the numbers of a loop's layers."""
+    start = int(child.start) + offset_of(stem)
+    return start, start + child.step * int(child.count), child.step
+
+
+def _lies_in(label: str, pattern: str, numbers: range) -> bool:
+    """Whether a label is that of one of the layers, by its number."""
+    before, behind = map(re.escape, split(pattern))
+    found = re.fullmatch(rf"{before}(\d+){behind}", label)
+    return found is not None and int(found[1]) in numbers
+
+
+def _key(label: str, others: Iterable[str], start: int, step: int, nested: bool) -> str:
+    """The key of stacked layers; "" where they are all that stands there."""
+    plain = INDEX.sub("", label).strip("_-")
+    numbers = f"{start}:" + (f":{step}" if step != 1 else "")
+    if INDEX.fullmatch(label):
+        return "" if nested and not list(others) and start == 0 and step == 1 else numbers
+    similar = [each for each in others if INDEX.sub(mark(), each) == INDEX.sub(mark(), label)]
+    if similar or not plain or plain in others:
+        return INDEX.sub(numbers, label)
+    return plain
+
+
+def sharing(functions: Mapping[str, Function]) -> dict[str, list[Function]]:
+    """For every function those that are ways into the same instances, in the program's order: they stand at one path, or one calls
+    the other without one."""
+    group = {name: [name] for name in functions}
+
+    def join(a: str, b: str) -> None:
+        if group[a] is not group[b]:
+            merged = [name for name in functions if name in group[a] or name in group[b]]
+            for name in merged:
+                group[name] = merged
+
+    for name, function in functions.items():
+        at: dict[tuple[str, str], str] = {}
+        for path, callee in _instances(function, functions):
+            if not path:
+                join(name, callee)
+            else:
+                join(at.setdefault((functions[callee].source, path), callee), callee)
+    return {name: [functions[each] for each in names] for name, names in group.items()}
+
+
+def _instances(function: Function, functions: Mapping[str, Function]) -> Iterator[tuple[str, str]]:
+    """The path and function of every instance that a function calls or holds; of a layer of a loop, of the first one."""
+    for child in function.children:
+        yield (at_turn(child.path, int(child.start)) if child.count else child.path), child.function
+        if child.count:
+            yield child.path, child.function
+    for op in walk(function.body):
+        if op.callee and (functions[op.callee].params or functions[op.callee].children):
+            yield op.path, op.callee

@@ -1,0 +1,128 @@
+"""Functions of the library with one set of names for the sizes of their inputs.
+
+A function of the library that works on any axes (`x: [*S, T]`) calls them as its caller does: what `dropout` does to `[B, S, d]` and
+to `[B, T, d]` is two functions of the program. Where a backend writes such functions out, they are to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dlc.ir.index import INDEX, mark
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import Function, Op, Program, Region, Value
+from dlc.ir.splice import substitute, with_path
+from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import said, substituted
+
+
+@dataclass
+class Canonical:
+    """Names sizes alike in all programs that it is given: as the first function of that source and form does."""
+
+    known: dict[Any, tuple[str, ...]] = field(default_factory=dict)
+
+    def program(self, program: Program) -> Program:
+        names = {name: self._names(function) for name, function in program.functions.items()}
+        functions = {
+            name: _renamed(function, names[name], names) for name, function in program.functions.items()
+        }
+        return replace(program, functions=functions)
+
+    def _names(self, function: Function) -> dict[str, str]:
+        if not function.library:
+            return {}
+        own = function.dims
+        numbers = {name: Dim.symbol(f"#{i}") for i, name in enumerate(own)}
+        form = tuple(
+            (value.name, tuple(str(said(axis).substitute(numbers)) for axis in value.type.axes))
+            for value in function.inputs
+        )
+        found = self.known.setdefault((function.source, form), own)
+        return {a: b for a, b in zip(own, found, strict=True) if a != b}
+
+
+def _renamed(function: Function, own: Mapping[str, str], names: Mapping[str, Mapping[str, str]]) -> Function:
+    dims = {a: Dim.symbol(b) for a, b in own.items()}
+
+    def typed(type: TensorType) -> TensorType:
+        return type.substitute(dims) if dims else type
+
+    def value(each: Value) -> Value:
+        return Value(each.name, typed(each.type)) if dims else each
+
+    def region(each: Region | None) -> Region | None:
+        return each and Region(tuple(map(value, each.args)), tuple(map(op, each.body)), each.results)
+
+    def op(each: Op) -> Op:
+        callee = names.get(each.callee, {})
+        if not dims and not callee and each.region is None:
+            return each
+        return replace(
+            each,
+            outputs=tuple(map(value, each.outputs)),
+            attrs=tuple((key, substitute(one, dims)) for key, one in each.attrs) if dims else each.attrs,
+            dims=tuple((callee.get(name, name), size.substitute(dims)) for name, size in each.dims),
+            known=tuple((name, size.substitute(dims)) for name, size in each.known),
+            given=tuple((name, substituted(term, dims)) for name, term in each.given) if dims else each.given,
+            region=region(each.region),
+            otherwise=region(each.otherwise),
+        )
+
+    return replace(
+        function,
+        inputs=tuple(map(value, function.inputs)),
+        params=tuple(replace(each, type=typed(each.type)) for each in function.params),
+        decisions=tuple(
+            replace(each, condition=substituted(each.condition, dims)) for each in function.decisions
+        )
+        if dims
+        else function.decisions,
+        body=tuple(map(op, function.body)),
+    )
+
+
+# --- loops
+
+
+def from_zero(program: Program) -> Program:
+    """The program with loops over layers that all begin at 0: `h.{i}` from 5 on is `h.{i+5}`, which tells it from another loop's."""
+    return program.with_functions({name: _from_zero(each) for name, each in program.functions.items()})
+
+
+def _from_zero(function: Function) -> Function:
+    children = tuple(
+        replace(each, path=_ahead(each.path, int(each.start)), start=0) if each.count and each.start else each
+        for each in function.children
+    )
+    return replace(function, body=tuple(map(_shifted, function.body)), children=children)
+
+
+def _ahead(path: str, by: int) -> str:
+    return INDEX.sub(lambda found: mark(int(found[1] or 0) + by), path)
+
+
+def _within(op: Op, change: Callable[[Op], Op]) -> Op:
+    region, otherwise = (
+        each and replace(each, body=tuple(map(change, each.body))) for each in (op.region, op.otherwise)
+    )
+    return replace(op, region=region, otherwise=otherwise)
+
+
+def _shifted(op: Op) -> Op:
+    """A loop from 0 on; what stands inside of others is changed as well."""
+    op = _within(op, _shifted)
+    start = op.attr("start") if op.op == LOOP and Loop.of(op).is_plain else 0
+    if not isinstance(start, int) or not start:
+        return op
+    attrs = tuple((key, 0 if key == "start" else value) for key, value in op.attrs)
+    return replace(_within(op, lambda each: _moved(each, start)), attrs=attrs)
+
+
+def _moved(op: Op, by: int) -> Op:
+    """An operation of a loop's body with its paths so far ahead; those of a loop inside have an index of their own."""
+    if op.op == LOOP:
+        return op
+    return with_path(_within(op, lambda each: _moved(each, by)), lambda path: _ahead(path, by))

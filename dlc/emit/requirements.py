@@ -1,0 +1,85 @@
+"""What a model's source asks of its static parameters: what the spec's `where` says, and what was decided on them in one way only.
+
+A module's conditions are said in the words of the model that holds it, so that they can be checked where the model's parameters
+are given."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from typing import Any
+
+from dlc.emit.merge import negated
+from dlc.ir.nodes import Function, Op, Program
+from dlc.ir.nodes import walk as walk_ops
+from dlc.ir.splice import statics_of
+from dlc.records import dataclass, field
+from dlc.types.dims import Dim
+from dlc.types.terms import evaluate, names, substituted, term
+from dlc.types.traced import Term
+
+# What makes a condition another one from turn to turn, mode to mode, or input to input.
+OPEN = ("training", "input", "turn", "each", "name")
+
+
+@dataclass
+class Requirements:
+    """What a program's modules ask of their static parameters, and what was decided on them in one way only, in the model's
+    words: at settings where that would not hold the source is not the spec's network."""
+
+    program: Program
+    native: Container[str] = ()
+    """Modules of the library that the backend says by itself."""
+    known: dict[str, tuple[Term, ...]] = field(default_factory=dict)
+
+    def of(self, name: str) -> tuple[Term, ...]:
+        if name not in self.known:
+            self.known[name] = tuple(dict.fromkeys(self._asked(self.program.functions[name])))
+        return self.known[name]
+
+    def _asked(self, function: Function) -> Iterator[Term]:
+        own = words(function)
+        if function.source in self.native:
+            return
+        yield from (each for each in function.requires if names(each) <= own)
+        for decision in function.decisions:
+            asked = decision.condition if decision.answer else negated(decision.condition)
+            if _reads(asked) and _reads(asked) <= own and not any(map(asked.holds, OPEN)):
+                yield asked
+        for op in walk_ops(function.body):
+            if op.callee:
+                yield from self._below(op, own)
+
+    def _below(self, op: Op, own: frozenset[str]) -> Iterator[Term]:
+        values = _values(op)
+        for each in self.of(op.callee):
+            here = substituted(each, values)
+            read = _reads(here)
+            if read and read <= own and not any(map(here.holds, OPEN)) and not _always(here):
+                yield here
+
+
+def _values(op: Op) -> dict[str, Any]:
+    """What the callee's static parameters are at a call: as the spec writes it where that is one value in all turns."""
+    found: dict[str, Any] = {**statics_of(op), **dict(op.dims)}
+    written = {name: given for name, given in op.given if not given.holds("turn")}
+    return {name: written.get(name, term(value)) for name, value in found.items()} | written
+
+
+def _reads(condition: Term) -> set[str]:
+    dims = [part for part in condition.parts() if isinstance(part, Dim)]
+    return names(condition).union(*(names(dim) for dim in dims))
+
+
+def _always(condition: Term) -> bool:
+    """Whether a condition holds whatever its words are: `d % d == 0`."""
+    try:
+        return not names(condition) and bool(evaluate(condition, {}))
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return False
+
+
+def words(function: Function) -> frozenset[str]:
+    """The static parameters of a function, and the sizes of its inputs that nobody writes."""
+    return frozenset(
+        (*(setting.name for setting in function.settings), *(name for name, _ in function.sizes))
+    )

@@ -1,0 +1,131 @@
+"""The form of emitted JAX: a config, parameters and state apart, modes and keys as arguments, a dtype that follows the parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache, partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from dlc_jax.load import module
+
+import dlc
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
+
+SPEC = """
+module Block(d: int, p: float)(x: [B, d], scale: [d] = none) -> [B, d] {
+    y = x |> linear(d) as fc |> batch_norm as bn |> relu |> dropout(p)
+    if scale != none { y = y * scale }
+    return x + y
+}
+
+model Net(d: int = 6, layers: int = 3, wide: int = 2*d, p: float = 0.5)(x: [B, d], scale: [d] = none)
+    -> (y: [B, d], loss: [])
+    where d % 2 == 0
+{
+    init "h.*.fc.weight" = normal(1 / sqrt(layers))
+    for i in range(layers) as h { x = Block(d, p)(x, scale) }
+    x = x |> linear(wide) as up |> tanh |> linear(d) as down
+    for i in range(2) as tail { x = x |> layer_norm as norm |> linear(d, bias=false) as out }
+    return x, mean(x * x)
+}
+"""
+
+
+@cache
+def net() -> ModuleType:
+    return module(dlc.loads(SPEC)["Net"].emit("jax"))
+
+
+def made(**settings: Any) -> tuple[Any, Any, Any]:
+    """A config, parameters and state."""
+    config = net().Config(**settings)
+    return config, *net().init(jax.random.key(0), config)
+
+
+def test_the_config_is_the_specs_parameters() -> None:
+    config = net().Config
+    assert [each.name for each in dataclasses.fields(config)] == ["d", "layers", "wide", "p"]
+    assert config(d=8).wide == 16 and config(d=8, wide=5).wide == 5
+    with pytest.raises(ValueError, match="d % 2 == 0 must hold"):
+        config(d=3)
+
+
+def test_layers_are_stacked_and_checkpoints_have_them_one_by_one() -> None:
+    config, params, state = made(layers=5)
+    assert params["h"]["fc"]["weight"].shape == (5, 6, 6)
+    assert state["h"]["bn"]["running_mean"].shape == (5, 6)
+    flat = {**net().to_flat(params), **net().to_flat(state)}
+    program = dlc.loads(SPEC)["Net"](layers=5).program
+    assert {path: value.shape for path, value in flat.items()} == {
+        each.path: each.type.shape for each in program.parameters
+    }
+    back = net().from_flat(flat, config)
+    jax.tree.map(np.testing.assert_array_equal, back, (params, state))
+
+
+def test_an_init_rule_speaks_of_the_model_at_its_config() -> None:
+    _, params, _ = made(d=200, layers=16)
+    assert float(jnp.std(params["h"]["fc"]["weight"])) == pytest.approx(0.25, rel=0.05)
+
+
+def test_state_is_apart_from_what_is_trained() -> None:
+    optax = pytest.importorskip("optax")
+    config, params, state = made()
+    x = jax.random.normal(jax.random.key(1), (16, 6))
+
+    def loss(params: Any, state: Any) -> Any:
+        outputs, new = net().apply(params, state, x, config=config, training=True, key=jax.random.key(2))
+        return outputs.loss, new
+
+    gradients, new = jax.grad(loss, has_aux=True)(params, state)
+    assert jax.tree.structure(gradients) == jax.tree.structure(params)
+    optimizer = optax.sgd(0.1)
+    steps, _ = optimizer.update(gradients, optimizer.init(params))
+    assert all(map(np.all, jax.tree.leaves(jax.tree.map(jnp.isfinite, optax.apply_updates(params, steps)))))
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert int(new["h"]["bn"]["num_batches_tracked"][0]) == 1
+    assert int(state["h"]["bn"]["num_batches_tracked"][0]) == 0
+    assert not np.allclose(new["h"]["bn"]["running_mean"], state["h"]["bn"]["running_mean"])
+
+
+def test_modes_and_optional_inputs_are_arguments() -> None:
+    config, params, state = made()
+    apply = jax.jit(partial(net().apply, config=config), static_argnames=("training",))
+    x, scale = jax.random.normal(jax.random.key(9), (4, 6)), 2.0 * jnp.ones(6)
+    first, same = apply(params, state, x)
+    jax.tree.map(np.testing.assert_array_equal, same, state)
+    assert not np.allclose(first.y, apply(params, state, x, scale)[0].y)
+    one, again, other = (
+        apply(params, state, x, training=True, key=jax.random.key(key))[0].y for key in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+    with pytest.raises(ValueError, match="needs a key"):
+        apply(params, state, x, training=True)
+
+
+def test_layers_draw_apart() -> None:
+    """Every layer of a scan has a key of its own."""
+    from dlc_jax.emit import library
+
+    scope: dict[str, Any] = {"jax": jax, "Array": jax.Array}
+    exec(library()["layer_keys"], scope)
+    keys = scope["layer_keys"](jax.random.key(0), 3)
+    draws = jax.vmap(lambda key: jax.random.normal(key))(keys)
+    assert len(set(map(float, draws))) == 3
+    assert scope["layer_keys"](None, 3) is None
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_parameters_decide_the_dtype(dtype: str) -> None:
+    params, state = net().init(jax.random.key(0), dtype=dtype)
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {dtype}
+    x = jnp.ones((4, 6), dtype)
+    outputs, new = net().apply(params, state, x, training=True, key=jax.random.key(1))
+    assert {str(each.dtype) for each in outputs} == {dtype}
+    assert [leaf.dtype for leaf in jax.tree.leaves(new)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
