@@ -46,16 +46,13 @@ def layer_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
     return y + params["bias"] if "bias" in params else y
 
 
-def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 12, T, 64], k: [B, 12, T, 64], v: [B, 12, T, 64] -> [B, 12, T, 64]
+    q: [B, 12, T, 64], k: [B, 12, T, 64], v: [B, 12, T, 64], mask: bool[T, T] -> [B, 12, T, 64]
     """
-    T = q.shape[2]
     scores = q @ k.mT * 0.125  # [B, 12, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
-    seen = back >= 0  # bool[T, T]
-    scores = jnp.where(seen, scores, -jnp.inf)
+    scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
@@ -67,24 +64,24 @@ def mlp(params: Params, x: Array) -> Array:
     return linear(params["c_proj"], jax.nn.gelu(linear(params["c_fc"], x)))
 
 
-def attention(params: Params, x: Array, *, heads: int) -> Array:
+def attention(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
     """Each position gathers from those before it. Queries, keys and values come from one matrix.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
     B, T, _ = x.shape
     q, k, v = linear(params["c_attn"], x).reshape(B, T, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    y = dot_product_attention(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    y = dot_product_attention(q, k, v, causal_mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["c_proj"], y)
 
 
-def block(params: Params, x: Array, *, heads: int) -> Array:
+def block(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
     """Norms stand inside the residual branches ("pre-norm"), so the sum runs through all layers
     untouched.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
-    x = x + attention(params["attn"], layer_norm(params["ln_1"], x), heads=heads)
+    x = x + attention(params["attn"], layer_norm(params["ln_1"], x), causal_mask, heads=heads)
     return x + mlp(params["mlp"], layer_norm(params["ln_2"], x))
 
 
@@ -138,7 +135,10 @@ def forward(params: Params, tokens: Array) -> Array:
     if T > 1024:
         raise ValueError(f"T must be at most 1024, not {T}")
     x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, 768]
-    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=12), None), x, params["h"]["0:12"])
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
+    x, _ = lax.scan(
+        lambda x, layer: (block(layer, x, causal_mask, heads=12), None), x, params["h"]["0:12"]
+    )
     x = layer_norm(params["ln_f"], x)
     return x @ params["wte"]["weight"].T
 

@@ -43,17 +43,23 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def rope(x: Array, freqs: Array) -> Array:
-    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021).
+def rope_tables(positions: Array, freqs: Array) -> tuple[Array, Array]:
+    """Cosines and sines of every position's angles, in f32: one angle for each of the frequencies.
 
-    x: [B, _, T, 128], freqs: [64] -> [B, _, T, 128]
+    positions: i64[T], freqs: [64] -> cos: [T, 64], sin: [T, 64]
     """
-    T = x.shape[2]
-    angles = jnp.arange(T, dtype=jnp.float32)[:, None] * freqs  # [T, 64]
-    c = jnp.cos(angles)
-    s = jnp.sin(angles)
+    angles = positions.astype(jnp.float32)[:, None] * freqs  # [T, 64]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
+    """Rotates pairs of features by the angles whose cosines and sines are given: pairs (i, i +
+    e/2), as in Llama's published weights, or neighbours where `interleaved`.
+
+    x: [B, _, T, 128], cos: [T, 64], sin: [T, 64] -> [B, _, T, 128]
+    """
     a, b = jnp.split(x, 2, axis=-1)  # [B, _, T, 64]
-    return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
 
 
 def frequencies() -> Array:
@@ -71,18 +77,16 @@ def frequencies() -> Array:
     return plain * (keep + (1.0 - keep))
 
 
-def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 32, T, 128], k: [B, 8, T, 128], v: [B, 8, T, 128] -> [B, 32, T, 128]
+    q: [B, 32, T, 128], k: [B, 8, T, 128], v: [B, 8, T, 128], mask: bool[T, T] -> [B, 32, T, 128]
     """
     B, _, T, _ = q.shape
     k = jnp.broadcast_to(k[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)  # [B, 32, T, 128]
     v = jnp.broadcast_to(v[:, :, None], (B, 8, 4, T, 128)).reshape(B, 32, T, 128)
     scores = q @ k.mT * 0.08838834764831843  # [B, 32, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
-    seen = back >= 0  # bool[T, T]
-    scores = jnp.where(seen, scores, -jnp.inf)
+    scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
@@ -96,25 +100,42 @@ def mlp(params: Params, x: Array) -> Array:
     return linear(params["down_proj"], gate * up)
 
 
-def attention(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
+def attention(
+    params: Params,
+    x: Array,
+    cos: Array,
+    sin: Array,
+    causal_mask: Array,
+    *,
+    heads: int,
+    kv_heads: int,
+) -> Array:
     """Grouped queries: several heads share one head of keys and values, which makes the cache of a
     long text small.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], cos: [T, 64], sin: [T, 64], causal_mask: bool[T, T] -> [B, T, d]
     """
     B, T, _ = x.shape
-    freqs = frequencies()  # [64]
     q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
     v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(rope(q, freqs), rope(k, freqs), v).swapaxes(1, 2)
-    return linear(params["o_proj"], y.reshape(B, T, -1))
+    y = dot_product_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, causal_mask)
+    return linear(params["o_proj"], y.swapaxes(1, 2).reshape(B, T, -1))
 
 
-def block(params: Params, x: Array, *, heads: int, kv_heads: int) -> Array:
-    """x: [B, T, d] -> [B, T, d]"""
+def block(
+    params: Params,
+    x: Array,
+    cos: Array,
+    sin: Array,
+    causal_mask: Array,
+    *,
+    heads: int,
+    kv_heads: int,
+) -> Array:
+    """x: [B, T, d], cos: [T, 64], sin: [T, 64], causal_mask: bool[T, T] -> [B, T, d]"""
     y = rms_norm(params["input_layernorm"], x, eps=1e-5)
-    x = x + attention(params["self_attn"], y, heads=heads, kv_heads=kv_heads)
+    x = x + attention(params["self_attn"], y, cos, sin, causal_mask, heads=heads, kv_heads=kv_heads)
     y = mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=1e-5))
     return x + y
 
@@ -170,11 +191,15 @@ def forward(params: Params, tokens: Array) -> Array:
     if T > 8192:
         raise ValueError(f"T must be at most 8192, not {T}")
     x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, 4096]
-    x, _ = lax.scan(
-        lambda x, layer: (block(layer, x, heads=32, kv_heads=8), None),
-        x,
-        params["model"]["layers"]["0:32"],
-    )
+    freqs = frequencies()  # [64]
+    positions = jnp.arange(T)  # i64[T]
+    cos, sin = rope_tables(positions, freqs)  # [T, 64]
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
+
+    def turn(x: Array, layer: Params) -> tuple[Array, None]:
+        return block(layer, x, cos, sin, causal_mask, heads=32, kv_heads=8), None
+
+    x, _ = lax.scan(turn, x, params["model"]["layers"]["0:32"])
     x = rms_norm(params["model"]["norm"], x, eps=1e-5)
     return linear(params["lm_head"], x)
 

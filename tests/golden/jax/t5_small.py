@@ -58,26 +58,17 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
     return x * lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps) * params["weight"]
 
 
-def bucket(distance: Array) -> Array:
+def bucket(distance: Array, edges: Array, *, count: int) -> Array:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
 
-    distance: i64[T, T] -> i64[T, T]
+    distance: i64[T, T], edges: i64[_] -> i64[T, T]
     """
-    edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
-    return jnp.minimum(distance, 8) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
-
-
-def bucket_2(distance: Array) -> Array:
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
-    wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
-    computes, so no rounding decides.
-
-    distance: i64[T, T] -> i64[T, T]
-    """
-    edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
-    return jnp.minimum(distance, 16) + jnp.sum((distance[..., None] >= edges).astype(int), axis=-1)
+    index = jnp.minimum(distance, count // 2) + jnp.sum(
+        (distance[..., None] >= edges).astype(int), axis=-1
+    )
+    return index
 
 
 def relative_bias(params: Params, x: Array) -> Array:
@@ -88,7 +79,8 @@ def relative_bias(params: Params, x: Array) -> Array:
     """
     T = x.shape[1]
     offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
-    index = bucket(jnp.abs(offset)) + 16 * (offset > 0).astype(int)
+    edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
+    index = bucket(jnp.abs(offset), edges, count=16) + 16 * (offset > 0).astype(int)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -100,7 +92,8 @@ def relative_bias_2(params: Params, x: Array) -> Array:
     """
     T = x.shape[1]
     offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
-    index = bucket_2(jnp.maximum(-offset, 0))
+    edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
+    index = bucket(jnp.maximum(-offset, 0), edges, count=32)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -113,17 +106,14 @@ def dot_product_attention(q: Array, k: Array, v: Array, bias: Array) -> Array:
     return jax.nn.softmax(scores_2, axis=-1) @ v
 
 
-def dot_product_attention_2(q: Array, k: Array, v: Array, bias: Array) -> Array:
+def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array, bias: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64], bias: [8, T, U] -> [B, 8, T, 64]
+    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64], mask: bool[T, U], bias: [8, T, U]
+    -> [B, 8, T, 64]
     """
-    T = q.shape[2]
-    U = k.shape[2]
     scores_2 = q @ k.mT + bias  # [B, 8, T, U]
-    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
-    seen = back >= 0  # bool[T, U]
-    scores_3 = jnp.where(seen, scores_2, -jnp.inf)  # [B, 8, T, U]
+    scores_3 = jnp.where(mask, scores_2, -jnp.inf)
     return jax.nn.softmax(scores_3, axis=-1) @ v
 
 
@@ -154,17 +144,19 @@ def attention(params: Params, x: Array, memory: Array, bias: Array, *, heads: in
     return linear(params["o"], y)
 
 
-def attention_2(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
+def attention_2(
+    params: Params, x: Array, memory: Array, bias: Array, causal_mask: Array, *, heads: int
+) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S] -> [B, T, d]
+    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], causal_mask: bool[T, S] -> [B, T, d]
     """
     B, T, _ = x.shape
     S = memory.shape[1]
     q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
     k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
     v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention_2(q, k, v, bias).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    y = dot_product_attention_2(q, k, v, causal_mask, bias).swapaxes(1, 2).reshape(B, T, -1)
     return linear(params["o"], y)
 
 
@@ -191,10 +183,12 @@ def encoder_block(params: Params, x: Array, bias: Array, *, heads: int) -> Array
     return x + y
 
 
-def decoder_block(params: Params, x: Array, memory: Array, bias: Array, *, heads: int) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T] -> [B, T, d]"""
+def decoder_block(
+    params: Params, x: Array, memory: Array, bias: Array, causal_mask: Array, *, heads: int
+) -> Array:
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], causal_mask: bool[T, T] -> [B, T, d]"""
     y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    x = x + attention_2(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads)
+    x = x + attention_2(params["layer"]["0"]["SelfAttention"], y, y, bias, causal_mask, heads=heads)
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
     x = x + attention_3(params["layer"]["1"]["EncDecAttention"], y, memory, heads=heads)
     y = rms_norm(params["layer"]["2"]["layer_norm"], x)
@@ -218,12 +212,14 @@ def encoder(params: Params, x: Array, *, heads: int) -> Array:
 
 def decoder(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
+    T = x.shape[1]
     bias = relative_bias_2(params["block"]["0"]["layer"]["0"]["SelfAttention"], x)  # [heads, T, T]
-    x, _ = lax.scan(
-        lambda x, layer: (decoder_block(layer, x, memory, bias, heads=heads), None),
-        x,
-        params["block"]["0:6"],
-    )
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
+
+    def turn(x: Array, layer: Params) -> tuple[Array, None]:
+        return decoder_block(layer, x, memory, bias, causal_mask, heads=heads), None
+
+    x, _ = lax.scan(turn, x, params["block"]["0:6"])
     return rms_norm(params["final_layer_norm"], x)
 
 

@@ -90,17 +90,13 @@ def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
-def dot_product_attention_2(q: Array, k: Array, v: Array) -> Array:
+def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64] -> [B, 8, T, 64]
+    q: [B, 8, T, 64], k: [B, 8, U, 64], v: [B, 8, U, 64], mask: bool[T, U] -> [B, 8, T, 64]
     """
-    T = q.shape[2]
-    U = k.shape[2]
     scores = q @ k.mT * 0.125  # [B, 8, T, U]
-    back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
-    seen = back >= 0  # bool[T, U]
-    scores = jnp.where(seen, scores, -jnp.inf)
+    scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
@@ -119,18 +115,20 @@ def attention(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
     return linear(params["out_proj"], y)
 
 
-def attention_2(params: Params, x: Array, memory: Array, *, heads: int) -> Array:
+def attention_2(
+    params: Params, x: Array, memory: Array, causal_mask: Array, *, heads: int
+) -> Array:
     """Several attentions side by side: queries come from `x`, keys and values from `memory`.
     `mask` is true where a key may be seen; `causal` hides the positions to come.
 
-    x: [B, T, d], memory: [B, S, d] -> [B, T, d]
+    x: [B, T, d], memory: [B, S, d], causal_mask: bool[T, S] -> [B, T, d]
     """
     B, T, _ = x.shape
     S = memory.shape[1]
     q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     k = linear(params["k_proj"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
     v = linear(params["v_proj"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention_2(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    y = dot_product_attention_2(q, k, v, causal_mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["out_proj"], y)
 
 
@@ -144,10 +142,12 @@ def encoder_layer(params: Params, x: Array, key: Array, *, heads: int) -> Array:
     return layer_norm(params["final_layer_norm"], x)
 
 
-def decoder_layer(params: Params, x: Array, memory: Array, key: Array, *, heads: int) -> Array:
-    """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
+def decoder_layer(
+    params: Params, x: Array, memory: Array, causal_mask: Array, key: Array, *, heads: int
+) -> Array:
+    """x: [B, T, d], memory: [B, S, d], causal_mask: bool[T, T] -> [B, T, d]"""
     keys = jax.random.split(key, 3)
-    x = x + dropout(attention_2(params["self_attn"], x, x, heads=heads), keys[0])
+    x = x + dropout(attention_2(params["self_attn"], x, x, causal_mask, heads=heads), keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
     x = x + dropout(attention(params["encoder_attn"], x, memory, heads=heads), keys[1])
     x = layer_norm(params["encoder_attn_layer_norm"], x)
@@ -169,10 +169,12 @@ def encoder(params: Params, x: Array, key: Array, *, heads: int) -> Array:
 
 def decoder(params: Params, x: Array, memory: Array, key: Array, *, heads: int) -> Array:
     """x: [B, T, d], memory: [B, S, d] -> [B, T, d]"""
+    T = x.shape[1]
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
 
     def turn(x: Array, inputs: tuple[Params, Array]) -> tuple[Array, None]:
         layer, key = inputs
-        return decoder_layer(layer, x, memory, key, heads=heads), None
+        return decoder_layer(layer, x, memory, causal_mask, key, heads=heads), None
 
     x, _ = lax.scan(turn, x, (params["layers"]["0:6"], jax.random.split(key, 6)))
     return x
