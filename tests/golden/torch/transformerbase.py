@@ -54,10 +54,10 @@ class Attention(nn.Module):
         k = self.k_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if mask is not None:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(y.transpose(1, 2).flatten(2))
+            attention = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 
 class EncoderLayer(nn.Module):
