@@ -42,6 +42,8 @@ def is_native(op: Op) -> bool:
     from its definition."""
     if op.op == LOOP:
         return Loop.of(op).is_plain
+    if op.op == "attention" and (op.attr("causal") or op.attr("window") is not None):
+        return False  # of the library's, with a mask that all layers share
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
     primitive = op.op == "size" or (ops.known(op.op) and (op.op in rows.ROWS or op.op in methods.SAY))
     return composite or primitive or ops.row(op.op, "jax") is not None

@@ -12,6 +12,7 @@ from dlc.emit.forms import (
     Axes,
     alias,
     call,
+    counted_from_end,
     element,
     entries,
     index,
@@ -25,7 +26,7 @@ from dlc.emit.forms import (
     words,
 )
 from dlc.emit.statements import Store
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Word, size
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word, size
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
@@ -280,6 +281,23 @@ def clamp(d: JaxDrafter, op: Op) -> Expr:
     return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
 
 
+def causal_mask(d: JaxDrafter, op: Op) -> Expr | None:
+    """`jnp.tri(T, U, U - T, bool)`, with a window without what lies further back, where positions are counted from the end."""
+    queries, keys = op.out.type.axes
+    if not counted_from_end(d, op):
+        return None
+    seen = _triangle(queries, keys, keys - queries)
+    window = op.attr("window")
+    if window is None:
+        return seen
+    return Binary("&", seen, Unary("~", _triangle(queries, keys, keys - queries - dim_of(window))))
+
+
+def _triangle(queries: Dim, keys: Dim, diagonal: Dim) -> Expr:
+    where = () if diagonal.constant == 0 else (Keyword("k", size(diagonal)),)
+    return call("jnp.tri", size(queries), size(keys), *where, Keyword("dtype", Word("bool")))
+
+
 SAY: Mapping[str, Say] = {
     "param": param,
     "update": update,
@@ -300,5 +318,6 @@ SAY: Mapping[str, Say] = {
     "scatter_add": scatter_add,
     "einsum": einsum,
     "where": where,
+    "causal_mask": causal_mask,
     **dict.fromkeys(("sum", "prod", "cumsum", "cumprod"), widening),
 }

@@ -152,7 +152,8 @@ FUNCTIONS: frozenset[str] = frozenset(
     (
         "attention", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
         "cross_entropy", "drop_path", "dropout", "group_norm", "instance_norm", "kl_div",
-        "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "resize", "rope",
+        "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "resize", "apply_rope",
+        "causal_mask", "rope_tables",
     )
 )  # fmt: skip
 
@@ -164,7 +165,19 @@ DEFAULTS: Mapping[str, str] = {
 
 # Further names, which names say no more of a value than an operation's.
 PLAIN: frozenset[str] = frozenset(
-    ("global_avg_pool", "norm", "normalize", "one_hot", "outer", "tril", "triu", "lerp", "output", "table")
+    (
+        "global_avg_pool",
+        "norm",
+        "normalize",
+        "one_hot",
+        "outer",
+        "rope",
+        "tril",
+        "triu",
+        "lerp",
+        "output",
+        "table",
+    )
 )
 
 # Names that are no variables.

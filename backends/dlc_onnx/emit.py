@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 
 def is_native(op: Op) -> bool:
-    """Every composite of the library stays: as nodes of ONNX, or as a function of the model."""
+    """Every composite of the library stays: as nodes of ONNX, or as a function of the model; but for attention with a window,
+    which ONNX has not, and whose mask all layers share."""
     if op.op == LOOP:
         return Loop.of(op).shared
+    if op.op == "attention" and op.attr("window") is not None:
+        return False
     return bool(op.callee) or known(op.op)
 
 

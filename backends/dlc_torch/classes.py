@@ -26,7 +26,7 @@ from dlc_torch.init_weights import InitWeights
 from dlc_torch.lent import Lending
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
-from dlc_torch.structure import Builder, Init, Node, tree
+from dlc_torch.structure import CONSTANT, Builder, Init, Node, tree
 
 
 @dataclass
@@ -151,7 +151,7 @@ class Grouping:
             called.add(child.function)
         for param in function.params:
             init = self.functions.get(param.init)
-            if init is not None and param.kind != "prepared" and recognise(init) is None:
+            if init is not None and param.kind not in ("prepared", CONSTANT) and recognise(init) is None:
                 made.add(param.init)
         if name == self.program.entry:
             made.update(self.copied)

@@ -17,13 +17,16 @@ from dlc.records import dataclass
 from dlc_torch import neural, recurrent, rows
 from dlc_torch.checkpoint_names import definition
 from dlc_torch.classes import Grouping, settle
+from dlc_torch.constants import held
 from dlc_torch.init_weights import InitWeights, changed
+from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.reach import reach
 from dlc_torch.results import field_name
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
+from dlc_torch.working import working
 
 # What of the library is said by PyTorch itself, not by a class or function of the file.
 NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS))
@@ -80,7 +83,8 @@ class Written:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         common = merged(family, _native(family)) if options.family else Common.alone(program)
         names = common.names
-        whole = outline(common.program)
+        made = working(common.program, KEPT) if options.precision == "f32" else common.program
+        whole = outline(held(made))
         weights = InitWeights.of(family[0], names)
         copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
         grouping = Grouping(whole, options.precision, tuple(copied), common.entries)

@@ -17,10 +17,11 @@ from dlc.emit.initial import Form, Shape, fans, recognise
 from dlc.emit.origins import numbered
 from dlc.emit.python import number, quoted
 from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size
-from dlc.ir.nodes import Function, Param
+from dlc.ir.nodes import Attr, Function, Param
 from dlc.records import dataclass
 from dlc.types.traced import as_float
 from dlc_torch import rows
+from dlc_torch.structure import CONSTANT
 
 # --- as source ----------------------------------------------------------------------------------------------
 
@@ -114,6 +115,8 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     function = functions.get(param.init)
     if param.kind == "prepared" or function is None:
         return Call(Word("torch.empty"), (*shape, *more))
+    if param.kind == CONSTANT:
+        return _table(function, more if dtype not in ("bool", "i64") else ())
     form = recognise(function)
     if form is None:
         return Make(param.init)
@@ -121,6 +124,17 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     if ruled and not is_round(form):
         return RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more)))
     return _drawn(form, shape, more, is_float=dtype.startswith(("f", "bf")))
+
+
+def _table(function: Function, more: tuple[Expr, ...]) -> Expr:
+    """`torch.tensor([12, 16])`"""
+
+    def numbers(value: Attr) -> Expr:
+        if isinstance(value, tuple):
+            return Seq(tuple(map(numbers, value)), "[]")
+        return Word(repr(value)) if isinstance(value, bool) else Num(value)  # type: ignore[arg-type]
+
+    return Call(Word("torch.tensor"), (numbers(function.body[0].attr("value")), *more))
 
 
 def is_round(form: Form) -> bool:

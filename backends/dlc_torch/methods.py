@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, method, reduced, sizes
+from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes
 from dlc.emit.names import unique
 from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
     Call,
+    Dot,
     Expr,
     Keyword,
     Num,
+    Path,
     Ref,
     Seq,
     Text,
@@ -33,6 +35,7 @@ from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 from dlc_torch.steps import steps
+from dlc_torch.working import LIKE, WIDE
 
 # --- structure ----------------------------------------------------------------------------------------------
 
@@ -70,6 +73,18 @@ def cast(d: TorchDrafter, op: Op) -> Expr:
     if to in rows.CASTS:
         return template(rows.CASTS[to], {"x": x})
     return method(x, "to", Word(rows.DTYPES[to]))
+
+
+def like(d: TorchDrafter, op: Op) -> Expr:
+    """A value in the dtype of another, or of a layer's weights."""
+    name, *others = op.inputs
+    lead = d.tensor(others[0]) if others else Path(f"{op.path}.weight", tensor=True)
+    d.better[op.out.name] = name
+    return method(d.tensor(name), "to", Dot(lead, "dtype"))
+
+
+def wide(d: TorchDrafter, op: Op) -> Expr:
+    return method(d.tensor(op.inputs[0]), "float")
 
 
 def add(d: TorchDrafter, op: Op) -> Expr | None:
@@ -264,7 +279,7 @@ def drop_path(d: TorchDrafter, op: Op) -> Expr:
     count, *rest = op.out.type.axes
     p = d.attribute(op, "p", op.attr("p", 0.0))
     shape = (count, *(Dim.of(1) for _ in rest))
-    ones = d.create("torch.ones", sizes(shape), d.dtype_of(op.out.name), "f32")
+    ones = method(d.tensor(op.inputs[0]), "new_ones", *sizes(shape))
     kept = Call(Word("F.dropout"), (ones, p, Keyword("training", Training())))
     return d.tensor(op.inputs[0]) if not op.attr("p", 0.0) else Binary("*", d.tensor(op.inputs[0]), kept)
 
@@ -300,24 +315,17 @@ def norm(d: TorchDrafter, op: Op) -> Expr | None:
 
 
 def attention(d: TorchDrafter, op: Op) -> Expr | None:
-    """PyTorch's fused attention. It knows no softcap; a window, and a causal mask beside another one, are
-    written as a mask."""
+    """PyTorch's fused attention. It knows no softcap, and counts a causal query's place from the start."""
     given = d.operands(op)
     q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
     grouped = q.rank > 2 and q.axes[:-2] != k.axes[:-2]
     if not covered(op) or (grouped and (q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2])):
         return None
     keywords: list[Expr] = []
-    limited = op.attr("causal") or op.attr("window") is not None
-    if (
-        limited
-        and q.axes[-2] == k.axes[-2]
-        and op.attr("window") is None
-        and not given.keys() & {"mask", "bias"}
-    ):
+    if op.attr("causal") and (op.attr("square") or q.axes[-2] == k.axes[-2]):
         keywords.append(Keyword("is_causal", Word("True")))
-    elif limited or given.keys() & {"mask", "bias"}:
-        keywords.append(Keyword("attn_mask", _mask(d, op, given, _seen(d, op, q, k) if limited else None)))
+    elif op.attr("causal") or given.keys() & {"mask", "bias"}:
+        keywords.append(Keyword("attn_mask", _mask(d, op, given, q, k)))
     if op.attr("scale") is not None:
         keywords.append(Keyword("scale", d.attribute(op, "scale", op.attr("scale"))))
     if grouped:
@@ -326,45 +334,49 @@ def attention(d: TorchDrafter, op: Op) -> Expr | None:
     return Call(Word("F.scaled_dot_product_attention"), (*operands, *keywords))
 
 
-def _seen(d: TorchDrafter, op: Op, q: TensorType, k: TensorType) -> Expr:
-    """Which keys a causal query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U -
-    T)`."""
-    shape = (q.axes[-2], k.axes[-2])
-    behind = shape[1] - shape[0]
-    ones = d.create("torch.ones", sizes(shape), "bool")
-    seen = method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
-    window = op.attr("window")
-    if not isinstance(window, int):
-        return seen
-    return method(seen, "triu", size(behind + (1 - window), "index"))
-
-
-def _mask(d: TorchDrafter, op: Op, given: Mapping[str, str], seen: Expr | None) -> Expr:
+def _mask(d: TorchDrafter, op: Op, given: Mapping[str, str], q: TensorType, k: TensorType) -> Expr:
     """All that hides keys, as the one mask that PyTorch takes."""
-    hiding = [d.tensor(given["mask"])] if "mask" in given else []
-    if seen is not None:
-        q, k = (d.types[given[name]] for name in ("q", "k"))
+    if op.attr("causal"):
         own = Value(unique("causal", {*d.types, *d.better}), TensorType("bool", (q.axes[-2], k.axes[-2])))
-        d.body.append(Assign((d.target(own),), seen))
+        d.body.append(Assign((d.target(own),), _counted(d, q.axes[-2], k.axes[-2])))
         d.better[own.name] = "mask"
-        hiding.append(Ref(own.name))
-    kept = Binary("&", *hiding) if len(hiding) == 2 else hiding[0] if hiding else None
+        return Ref(own.name)
     if "bias" not in given:
-        assert kept is not None
-        return kept
+        return d.tensor(given["mask"])
     bias = d.tensor(given["bias"])
-    return bias if kept is None else method(bias, "masked_fill", Unary("~", kept), Num(float("-inf")))
+    if "mask" not in given:
+        return bias
+    return method(bias, "masked_fill", Unary("~", d.tensor(given["mask"])), Num(float("-inf")))
+
+
+def _counted(d: TorchDrafter, queries: Dim, keys: Dim) -> Expr:
+    """Which keys a query sees, counted from the end: `torch.ones(T, U, dtype=torch.bool).tril(U - T)`."""
+    ones = d.create("torch.ones", sizes((queries, keys)), "bool")
+    behind = keys - queries
+    return method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
 
 
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what
 # they do.
-KEPT = frozenset({"rope", "attention", "local_response_norm", "pixel_shuffle", "resize", "selective_scan"})
+KEPT = frozenset(
+    {
+        "rope_tables",
+        "apply_rope",
+        "attention",
+        "local_response_norm",
+        "pixel_shuffle",
+        "resize",
+        "selective_scan",
+    }
+)
 
 
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
     if op.op == LOOP:
         return LoopOp.of(op).is_plain or LoopOp.of(op).shared
+    if op.op == "attention":
+        return _is_attention(op)
     if (
         op.path
         or op.op in KEPT
@@ -375,6 +387,27 @@ def is_native(op: Op) -> bool:
         return True
     said = op.op in SAY or op.op in rows.COMPOSITES
     return said and op.op not in neural.LAYERS and covered(op)
+
+
+def _is_attention(op: Op) -> bool:
+    """PyTorch hides later keys by itself where nothing else is hidden; else the library makes a mask of both, once."""
+    hidden = op.attr("causal") or op.attr("window") is not None
+    alone = op.attr("window") is None and not any(op.inputs[3:]) and covered(op)
+    return alone or not hidden
+
+
+def causal_mask(d: TorchDrafter, op: Op) -> Expr | None:
+    """`torch.ones(T, U, dtype=torch.bool).tril(U - T).triu(U - T + 1 - window)`, where positions are counted from the end."""
+    queries, keys = op.out.type.axes
+    if not counted_from_end(d, op):
+        return None
+    seen = _counted(d, queries, keys)
+    window = op.attr("window")
+    if not isinstance(window, int):
+        return seen
+    below = Value(f"{op.out.name}_below", op.out.type)
+    d.body.append(Assign((d.target(below),), seen, temporary=True))
+    return method(Ref(below.name), "triu", size(keys - queries + (1 - window), "index"))
 
 
 SAY: Mapping[str, Say] = {
@@ -388,6 +421,8 @@ SAY: Mapping[str, Say] = {
     LOOP: loop,
     "add": add,
     "cast": cast,
+    LIKE: like,
+    WIDE: wide,
     "minimum": extremum,
     "maximum": extremum,
     "where": where,
@@ -406,6 +441,7 @@ SAY: Mapping[str, Say] = {
     "dropout": dropout,
     "drop_path": drop_path,
     "attention": attention,
+    "causal_mask": causal_mask,
     "norm": norm,
     "cross_entropy": classified,
     "nll": classified,
@@ -421,5 +457,5 @@ DIALECT = Dialect(
     defaults=rows.DEFAULTS,
     reserved=rows.RESERVED,
     is_layer=lambda expr: isinstance(expr, Call) and text(expr.function).startswith("self."),
-    generated=frozenset(rows.LAYERS),
+    generated=frozenset((*rows.LAYERS, "rope")),
 )

@@ -82,6 +82,8 @@ TAKEN = frozenset(
         "init_weights",
     ]
 )
+# The kind of a parameter that is a table of numbers of the spec: a buffer that is in no state dict.
+CONSTANT = "constant"
 # What nn.ModuleDict has besides.
 TAKEN_IN_DICT = TAKEN | {"clear", "items", "keys", "pop", "popitem", "setdefault", "update", "values"}
 
@@ -294,7 +296,9 @@ class Builder:
     def _own(self, param: Param, attribute: str) -> Init:
         value = self.tensor(param)
         if param.kind != "param":
-            return Init("", Call(Word("self.register_buffer"), (Text(attribute), value)), attribute)
+            lasting = () if param.kind != CONSTANT else (Keyword("persistent", Word("False")),)
+            made = Call(Word("self.register_buffer"), (Text(attribute), value, *lasting))
+            return Init("", made, attribute)
         return Init(attribute, parameter(param, value))
 
     def made(self, node: Node) -> Expr:

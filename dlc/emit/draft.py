@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
-from dlc.emit.checks import checks
+from dlc.emit.checks import Check, checks
 from dlc.emit.names import snake
 from dlc.emit.origins import expression
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
+    Binary,
     Call,
     Expr,
     Leaf,
@@ -41,7 +42,7 @@ from dlc.emit.tree import (
 )
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
-from dlc.ir.nodes import Attr, Function, Op, Program, Value
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
@@ -328,7 +329,7 @@ class Drafter:
         outside = self.body
         sides: list[tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]] = []
         for region in (op.region, op.otherwise):
-            self.body = []
+            self.body = list(self._given(region))
             for each in region.body:
                 self.operation(each)
             results = tuple(self.tensor(name) if name else None for name in region.results)
@@ -336,6 +337,14 @@ class Drafter:
         self.body = outside
         outputs = tuple(map(self.target, op.outputs))
         return If(expression(condition), *sides[0], *sides[1], outputs)
+
+    def _given(self, region: Region) -> Iterator[Check]:
+        """What one side reads of the inputs that instances share is asked for: an absent mask would hide nothing."""
+        maybe = set(self.function.further) & set(self.function.optional)
+        read = dict.fromkeys(name for op in region.body if op.op != "call" for name in op.inputs)
+        for name in read:
+            if name in maybe:
+                yield Check(Binary("is not", Ref(name), Word("None")), f"{name} must be given")
 
     def target(self, value: Value) -> Target:
         axes = tuple(_soft(size(axis)) for axis in value.type.axes)

@@ -211,3 +211,17 @@ def listed(d: Drafter, name: str) -> Expr | None:
     if not isinstance(value, tuple) or len(value) > 16 or any(isinstance(each, tuple) for each in value):
         return None
     return Seq(tuple(Word(str(each)) for each in value), "[]")
+
+
+def counted_from_end(d: Drafter, op: Op) -> bool:
+    """Whether a causal mask is that of all positions, the last query's being the last key's."""
+    queries, keys = op.out.type.axes
+    places = [d.producers.get(name) for name in op.inputs]
+    spans = ((keys - queries, keys), (Dim.of(0), keys))
+    return all(
+        each is not None
+        and each.op == "arange"
+        and (each.attr("step") == 1)
+        and tuple(Dim.of(each.attr(bound)) for bound in ("start", "stop")) == span  # type: ignore[arg-type]
+        for each, span in zip(places, spans, strict=True)
+    )

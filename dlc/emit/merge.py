@@ -65,18 +65,22 @@ def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
 
 
 def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]:
-    """The functions of one source together, after all that they refer to."""
-    height: dict[tuple[int, str], int] = {}
+    """The functions of one source together, after all that they refer to. An `fn` that calls itself with other static arguments
+    comes as several groups, one for each depth."""
+    height: dict[tuple[int, str], tuple[int, int]] = {}
     for k, program in enumerate(programs):
         for name, function in program.functions.items():  # callees stand before callers
-            below = (height[k, each] for each in references(function) if (k, each) in height)
-            height[k, name] = 1 + max(below, default=0)
-    tallest: dict[Any, int] = {}
+            below = [each for each in references(function) if (k, each) in height]
+            own = [each for each in below if _kind(program.functions[each]) == _kind(function)]
+            others = (1 + height[k, each][0] for each in below if each not in own)
+            level = max((*others, *(height[k, each][0] for each in own)), default=1)
+            height[k, name] = level, max((1 + height[k, each][1] for each in own), default=0)
+    tallest: dict[Any, tuple[int, int]] = {}
     groups: dict[Any, list[tuple[int, Function]]] = {}
-    for (k, name), level in height.items():
+    for (k, name), (level, depth) in height.items():
         function = programs[k].functions[name]
-        key = _kind(function)
-        tallest[key] = max(level, tallest.get(key, 0))
+        key = _kind(function), depth
+        tallest[key] = max((level, depth), tallest.get(key, (0, 0)))
         groups.setdefault(key, []).append((k, function))
     yield from (groups[key] for key in sorted(groups, key=lambda key: tallest[key]))
 
@@ -333,6 +337,7 @@ class _Pair:
             params=_union(self.yes.params, self.no.params, self.condition),
             children=_union(self.yes.children, self.no.children, self.condition),
             optional=tuple(value.name for value in inputs if value.name in self.optional),
+            further=tuple(dict.fromkeys((*self.yes.further, *self.no.further))),
             requires=tuple(each for each in self.yes.requires if each in self.no.requires),
             decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
             training=self.yes.training or self.no.training,
@@ -414,13 +419,46 @@ class _Block:
 
     def _common(self, i: int, j: int) -> None:
         yes, no = self.yes[i], self.no[j]
-        operands = [self._joined(x, y, (i, j)) for x, y in zip(yes.inputs, no.inputs, strict=True)]
+        operands = self._operands(yes, no, (i, j))
         region = yes.region
         if yes.region is not None and no.region is not None:
             region = self._region(yes.region, no.region, (i, j))
         outputs = tuple(self.pair.common(x, y) for x, y in zip(yes.outputs, no.outputs, strict=True))
         self.pair.found.update((y.name, x.name) for x, y in zip(yes.outputs, no.outputs, strict=True))
-        self.done.append(replace(yes, inputs=tuple(operands), outputs=outputs, region=region))
+        self.done.append(
+            replace(
+                yes,
+                inputs=tuple(operands.values()),
+                names=tuple(operands) if yes.names != no.names else yes.names,
+                outputs=outputs,
+                region=region,
+            )
+        )
+
+    def _operands(self, yes: Op, no: Op, at: tuple[int, int]) -> dict[str, str]:
+        """The operands of both sides by the callee's names for them. One that the callee has on one side only is passed on both."""
+        if yes.names == no.names:
+            both = enumerate(zip(yes.inputs, no.inputs, strict=True))
+            return {str(k): self._joined(x, y, at) for k, (x, y) in both}
+        mine, others = (dict(zip(op.names, op.inputs, strict=True)) for op in (yes, no))
+        found: dict[str, str] = {}
+        for name in _interleaved(list(mine), list(others)):
+            x, y = mine.get(name, ""), others.get(name, "")
+            alone = self.pair.found.get(y, y) if name not in mine else "" if name in others else x
+            found[name] = alone if alone and self._is_common(alone) else self._joined(x, y, at)
+        return found
+
+    def _is_common(self, name: str) -> bool:
+        """Whether a value is there whichever side is taken."""
+        chosen = (op for op in self.done if self._is_own(op))
+        inside = (
+            each
+            for op in chosen
+            for region in (op.region, op.otherwise)
+            if region
+            for each in walk(region.body)
+        )
+        return all(name != value.name for op in inside for value in op.outputs)
 
     def _region(self, yes: Region, no: Region, at: tuple[int, int]) -> Region:
         if len(yes.args) != len(no.args) or len(yes.results) != len(no.results):

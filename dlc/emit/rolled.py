@@ -15,7 +15,7 @@ from dlc.emit.merge import as_written, merge, origin_key
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn
+from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import as_dim
@@ -26,7 +26,7 @@ def rolled(function: Function) -> Function:
     """The function with the loops of the spec whole where all their turns do the same to one carried value."""
     body: list[Op] = []
     children = list(function.children)
-    for run in _runs(function.body):
+    for run in map(_completed, _runs(function.body)):
         turn = _turn(run[0])
         whole = _whole(run, turn, function) if turn is not None else None
         if whole is None:
@@ -64,6 +64,27 @@ def _runs(body: Sequence[Op]) -> Iterator[list[Op]]:
         run.append(op)
     if run:
         yield run
+
+
+def _completed(run: list[Op]) -> list[Op]:
+    """The run with the same operands for all instances of a function: some have inputs that others have not, such as a mask
+    that all layers share, and to those it is no harm to pass it."""
+    own = {value.name for op in walk(run) for value in op.outputs}
+    known: dict[str, dict[str, set[str]]] = {}
+    for op in walk(run):
+        for name, value in zip(op.names, op.inputs, strict=False):
+            known.setdefault(op.callee, {}).setdefault(name, set()).add(value)
+    shared = {
+        callee: {name: min(values) for name, values in names.items() if len(values) == 1 and not values & own}
+        for callee, names in known.items()
+    }
+
+    def complete(op: Op) -> Op:
+        more = {name: value for name, value in shared.get(op.callee, {}).items() if name not in op.names}
+        region = op.region and replace(op.region, body=tuple(map(complete, op.region.body)))
+        return replace(op, inputs=(*op.inputs, *more.values()), names=(*op.names, *more), region=region)
+
+    return list(map(complete, run))
 
 
 @dataclass(frozen=True)

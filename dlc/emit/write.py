@@ -117,7 +117,8 @@ class Writer:
         """Names that suit a value, the best first."""
         own = list(self.variables.hints.get(target.name, ()))
         if not stmt.temporary:
-            telling = [hint for hint in own if not self.is_generated(hint)]
+            roles = own[:-1]  # what it becomes says more than which operation made it
+            telling = [*roles, *(hint for hint in own[-1:] if not self.is_generated(hint))]
             return telling or _letters(target, stmt)
         plain = "mask" if target.dtype == "bool" else "index" if target.dtype.startswith(("i", "u")) else "y"
         return [*own[:-1], *self._reused(target, stmt.expr), plain, *_part_name(stmt.expr), plain]

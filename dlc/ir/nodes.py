@@ -254,6 +254,8 @@ class Function:
     """Of an initial value: the distribution that the spec names (`kaiming_normal`)."""
     optional: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """Inputs that may be absent, whether they are or not."""
+    further: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """Inputs that a pass added: what all instances share."""
     requires: tuple[Term, ...] = field(default=(), compare=False, repr=False)
     """What the spec's `where` says of static parameters alone."""
 

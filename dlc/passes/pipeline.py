@@ -19,7 +19,9 @@ from dlc.passes.attention import FusedAttention
 from dlc.passes.base import Instantiate, Pass, no_library
 from dlc.passes.constants import Constants
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.hoisting import Hoisting
 from dlc.passes.identities import Identities
+from dlc.passes.lengths import EqualLengths
 from dlc.passes.norm_folding import NormFolding
 from dlc.passes.parallel_linears import ParallelLinears
 from dlc.passes.subexpressions import Subexpressions
@@ -38,6 +40,10 @@ O2: tuple[Pass, ...] = (
 )
 LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
 
+# From level 1 on, on a program that is lowered for a backend: what a backend has in one piece is not taken apart, so only
+# then is it seen what all layers would compute alike. Results stay the same to the bit, and no line is computed twice.
+LOWERED: tuple[Pass, ...] = (EqualLengths(), Hoisting())
+
 
 def passes(level: int, library: Instantiate = no_library) -> tuple[Pass, ...]:
     """The passes of a level, those that put composites of the library somewhere with `library`. Raises ValueError for
@@ -53,6 +59,13 @@ def passes(level: int, library: Instantiate = no_library) -> tuple[Pass, ...]:
 def pass_names(level: int) -> tuple[str, ...]:
     """The names of a level's passes, in order: what `--after` and `--before` take."""
     return tuple(each.name for each in passes(level))
+
+
+def finish(program: Program, level: int) -> Program:
+    """A lowered program after the passes of a level that come last."""
+    for each in LOWERED if level else ():
+        program = each.run(program)
+    return program
 
 
 def optimize(

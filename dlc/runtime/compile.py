@@ -51,8 +51,10 @@ def installed() -> tuple[str, ...]:
 
 def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
     """The program after the passes of a level, library composites that the backend does not say natively decomposed and
-    loops unrolled. Raises SpecError for loops that can't be."""
+    loops unrolled; from level 1 on, what all layers compute alike is computed once. Raises SpecError for loops that can't
+    be unrolled."""
     from dlc.passes.lower import decompose, loops_left
+    from dlc.passes.pipeline import finish
     from dlc.spec import optimized
 
     lowered = decompose(optimized(program, optimize), backend.is_native)
@@ -60,7 +62,7 @@ def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
     if left:
         raise SpecError([_unsaid(backend, loop) for loop in left.values()])
-    return lowered
+    return finish(lowered, optimize)
 
 
 def _unsaid(backend: Backend, loop: Op) -> Diagnostic:

@@ -13,7 +13,7 @@ from typing import Any
 import dlc.passes
 from dlc.elaborate.programs.library import instantiate
 from dlc.passes.base import Pass
-from dlc.passes.pipeline import LEVELS, O1, passes
+from dlc.passes.pipeline import LEVELS, LOWERED, O1, passes
 from dlc.passes.rewrite import Rule
 
 MODULES: dict[str, ModuleType] = {
@@ -46,7 +46,7 @@ PASSES: dict[str, Pass] = {
     for each in own_classes(module)
     if is_pass(each)
 }
-EXACT = {type(each) for each in O1}
+EXACT = {type(each) for each in (*O1, *LOWERED)}
 
 
 def with_rules(each: Pass, *rules: Rule) -> Pass:

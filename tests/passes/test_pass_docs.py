@@ -13,7 +13,7 @@ from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline
-from dlc.passes.pipeline import LEVELS
+from dlc.passes.pipeline import LEVELS, LOWERED
 from passes.found import MODULES, PASSES
 
 # What is no pass of a level, but shows what it does; and what passes are made of.
@@ -38,7 +38,7 @@ def test_every_module_is_a_pass_or_known() -> None:
 
 
 def test_every_pass_has_a_level() -> None:
-    placed = {each.name for level in LEVELS for each in level}
+    placed = {each.name for level in (*LEVELS, LOWERED) for each in level}
     assert {each.name for each in PASSES.values()} == placed
 
 

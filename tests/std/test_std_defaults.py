@@ -116,7 +116,10 @@ FUNCTION = "a function of tensors, not of torch.nn, whose signature Python can't
 NOT_IN_TORCH = "PyTorch has none"
 WITHOUT: dict[str, str] = {
     "attention": FUNCTION,
+    "causal_mask": FUNCTION,
     "rope": NOT_IN_TORCH,
+    "rope_tables": NOT_IN_TORCH,
+    "apply_rope": NOT_IN_TORCH,
     "drop_path": NOT_IN_TORCH,
     "global_avg_pool": NOT_IN_TORCH,
     "contrastive": NOT_IN_TORCH,

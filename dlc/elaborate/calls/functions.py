@@ -5,6 +5,7 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -22,7 +23,7 @@ from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.state.emission import Emission
-from dlc.ir.nodes import Op, Value
+from dlc.ir.nodes import Function, Op, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -119,7 +120,10 @@ def _call(
         attrs=tuple((key, attribute(value)) for key, value in callee.static.items()),
         callee=made.function,
         path=path,
-        dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
+        dims=(
+            *((name, bound.names[name]) for name in function.dims if name in bound.names),
+            *_outer_dims(callee, function),
+        ),
         span=node.span,
         given=tuple((instance.terms if instance is not None else callee.terms).items()),
         names=_operand_names(bound.values) if bound.traced else (),
@@ -127,6 +131,13 @@ def _call(
     )
     body.emission.builder.append(op)
     return results
+
+
+def _outer_dims(callee: Callee, function: Function) -> Iterator[tuple[str, Dim]]:
+    """The caller's sizes among the static arguments: the callee knows them by the caller's names, which may not be those of
+    another function that the call comes to stand in."""
+    given = {symbol for value in callee.static.values() if isinstance(value, Dim) for symbol in value.symbols}
+    yield from ((name, Dim.symbol(name)) for name in sorted(given.difference(function.dims)))
 
 
 def _results(

@@ -28,6 +28,9 @@ SQUARE = HEADS.replace("U", "T")
 GROUPED = HEADS.replace("B, 4, U", "B, 2, U")
 
 # (inputs, what is returned, the kinds of nodes that say it; none where the definition is to be followed)
+# The nodes that make the mask of a window.
+WINDOW = "Add And Expand GreaterOrEqual Less Range Squeeze Sub Unsqueeze"
+
 CASES = [
     (MATRIX, "relu(x)", "Relu"),
     (MATRIX, "relu6(x * 10.0)", "Clip Mul"),
@@ -104,7 +107,7 @@ CASES = [
     (f"{SQUARE}, m: [4, T, T]", "attention(q, k, v, bias=m, causal=true)", "Attention Expand"),
     (HEADS, "attention(q, k, v, causal=true)", ""),
     (HEADS, "attention(q, k, v, softcap=5.0)", ""),
-    (SQUARE, "attention(q, k, v, causal=true, window=3)", ""),
+    (SQUARE, "attention(q, k, v, causal=true, window=3)", f"Attention {WINDOW}"),
     ("q: [B, T, 8]", "attention(q, q, q, causal=true)", ""),
     ("x: [B, T, 8]", "multihead_attention(2)(x, x, x)", ""),
     ("x: [B, 4, T, 8]", "rope(x)", ""),

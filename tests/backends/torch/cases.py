@@ -15,9 +15,8 @@ import dlc
 from dlc.api import Model
 from dlc.backend import Artifact, EmitOptions
 from dlc.ir.nodes import Program
-from dlc.passes.lower import decompose
+from dlc.runtime.compile import lower
 from dlc.runtime.family import ModelFamily
-from dlc.spec import optimized
 
 Array = NDArray[Any]
 SPECS = Path(__file__).parents[3] / "specs"
@@ -59,7 +58,7 @@ class Case:
         training = options.get("training", False)
 
         def lowered(program: Program) -> Program:
-            return decompose(optimized(program, level), BACKEND.is_native)
+            return lower(program, BACKEND, level)
 
         model = self.loaded()
         own = lowered(model.training_program if training else model.program)
@@ -121,7 +120,7 @@ CASES = (
 
 def emitted(program: Program, level: int = 1, **options: Any) -> Artifact:
     """The program as the torch backend emits it after the passes of a level."""
-    lowered = decompose(optimized(program, level), BACKEND.is_native)
+    lowered = lower(program, BACKEND, level)
     return BACKEND.emit(lowered, EmitOptions("model", optimize=level, **options))
 
 

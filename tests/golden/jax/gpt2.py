@@ -58,27 +58,25 @@ def layer_norm(params: Params, x: Array, *, eps: float = 1e-5) -> Array:
     return y + params["bias"] if "bias" in params else y
 
 
-def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f] -> [B, S0, T, f]
+    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[T, T] -> [B, S0, T, f]
     """
-    _, _, T, e = q.shape
+    e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
-    seen = back >= 0  # bool[T, T]
-    scores = jnp.where(seen, scores, -jnp.inf)
+    scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
-def attention(params: Params, x: Array, *, heads: int) -> Array:
+def attention(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
     """Each position gathers from those before it. Queries, keys and values come from one matrix.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
     B, T, _ = x.shape
     q, k, v = linear(params["c_attn"], x).reshape(B, T, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    y = dot_product_attention(q, k, v).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    y = dot_product_attention(q, k, v, causal_mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     return linear(params["c_proj"], y)
 
 
@@ -90,13 +88,13 @@ def mlp(params: Params, x: Array) -> Array:
     return linear(params["c_proj"], jax.nn.gelu(linear(params["c_fc"], x)))
 
 
-def block(params: Params, x: Array, *, heads: int) -> Array:
+def block(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
     """Norms stand inside the residual branches ("pre-norm"), so the sum runs through all layers
     untouched.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
-    x = x + attention(params["attn"], layer_norm(params["ln_1"], x), heads=heads)
+    x = x + attention(params["attn"], layer_norm(params["ln_1"], x), causal_mask, heads=heads)
     return x + mlp(params["mlp"], layer_norm(params["ln_2"], x))
 
 
@@ -173,7 +171,10 @@ def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
     if config.context < T:
         raise ValueError(f"T must be at most {config.context}, not {T}")
     x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, d]
-    x, _ = lax.scan(lambda x, layer: (block(layer, x, heads=config.heads), None), x, params["h"])
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
+    x, _ = lax.scan(
+        lambda x, layer: (block(layer, x, causal_mask, heads=config.heads), None), x, params["h"]
+    )
     x = layer_norm(params["ln_f"], x)
     return x @ params["wte"]["weight"].T
 

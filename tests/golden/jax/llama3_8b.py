@@ -87,23 +87,31 @@ def frequencies(
     return plain * (keep + (1.0 - keep) / factor)
 
 
-def rope(x: Array, freqs: Array) -> Array:
-    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021).
+def rope_tables(positions: Array, freqs: Array) -> tuple[Array, Array]:
+    """Cosines and sines of every position's angles, in f32: one angle for each of the frequencies.
 
-    x: [B, S0, T, e], freqs: [Q0] -> [B, S0, T, e]
+    positions: i64[T], freqs: [Q0] -> cos: [T, Q0], sin: [T, Q0]
     """
-    T = x.shape[2]
-    angles = jnp.arange(T, dtype=jnp.float32)[:, None] * freqs.astype(jnp.float32)  # [T, Q0]
-    c = jnp.cos(angles).astype(x.dtype)
-    s = jnp.sin(angles).astype(x.dtype)
+    angles = positions.astype(jnp.float32)[:, None] * freqs.astype(jnp.float32)  # [T, Q0]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
+    """Rotates pairs of features by the angles whose cosines and sines are given: pairs (i, i +
+    e/2), as in Llama's published weights, or neighbours where `interleaved`.
+
+    x: [B, S0, T, e], cos: [T, P0], sin: [T, P0] -> [B, S0, T, e]
+    """
+    c = cos.astype(x.dtype)
+    s = sin.astype(x.dtype)
     a, b = jnp.split(x, 2, axis=-1)  # [B, S0, T, e // 2]
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
-def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f] -> [B, S0, T, f]
+    q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[T, T] -> [B, S0, T, f]
     """
     B, S0, T, e = q.shape
     R0 = k.shape[1]
@@ -111,35 +119,32 @@ def dot_product_attention(q: Array, k: Array, v: Array) -> Array:
     k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, -1)
     v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, -1)
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
-    back = jnp.arange(T)[:, None] - jnp.arange(T)[None]  # i64[T, T]
-    seen = back >= 0  # bool[T, T]
-    scores = jnp.where(seen, scores, -jnp.inf)
+    scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
 def attention(
     params: Params,
     x: Array,
+    cos: Array,
+    sin: Array,
+    causal_mask: Array,
     *,
-    d: int,
     heads: int,
     kv_heads: int,
-    base: float,
-    factor: float,
-    original: int,
 ) -> Array:
     """Grouped queries: several heads share one head of keys and values, which makes the cache of a
     long text small.
 
-    x: [B, T, d] -> [B, T, d]
+    x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)], causal_mask: bool[T, T]
+    -> [B, T, d]
     """
     B, T, _ = x.shape
-    freqs = frequencies(dtype=x.dtype, e=d // heads, base=base, factor=factor, original=original)
     q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
     v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(rope(q, freqs), rope(k, freqs), v).swapaxes(1, 2)
-    return linear(params["o_proj"], y.reshape(B, T, -1))
+    y = dot_product_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, causal_mask)
+    return linear(params["o_proj"], y.swapaxes(1, 2).reshape(B, T, -1))
 
 
 def mlp(params: Params, x: Array) -> Array:
@@ -155,28 +160,19 @@ def mlp(params: Params, x: Array) -> Array:
 def block(
     params: Params,
     x: Array,
+    cos: Array,
+    sin: Array,
+    causal_mask: Array,
     *,
-    d: int,
     heads: int,
     kv_heads: int,
-    base: float,
-    factor: float,
-    original: int,
     eps: float,
 ) -> Array:
-    """x: [B, T, d] -> [B, T, d]"""
+    """x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)], causal_mask: bool[T, T]
+    -> [B, T, d]
+    """
     y = rms_norm(params["input_layernorm"], x, eps=eps)
-    y = attention(
-        params["self_attn"],
-        y,
-        d=d,
-        heads=heads,
-        kv_heads=kv_heads,
-        base=base,
-        factor=factor,
-        original=original,
-    )
-    x = x + y
+    x = x + attention(params["self_attn"], y, cos, sin, causal_mask, heads=heads, kv_heads=kv_heads)
     x = x + mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=eps))
     return x
 
@@ -266,17 +262,26 @@ def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
     if config.context < T:
         raise ValueError(f"T must be at most {config.context}, not {T}")
     x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, d]
+    freqs = frequencies(
+        dtype=params["model"]["embed_tokens"]["weight"].dtype,
+        e=config.d // config.heads,
+        base=config.base,
+        factor=config.factor,
+        original=config.original,
+    )  # [d // (2 * heads)]
+    positions = jnp.arange(T)  # i64[T]
+    cos, sin = rope_tables(positions, freqs)  # [T, d // (2 * heads)]
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
 
     def turn(x: Array, layer: Params) -> tuple[Array, None]:
         x = block(
             layer,
             x,
-            d=config.d,
+            cos,
+            sin,
+            causal_mask,
             heads=config.heads,
             kv_heads=config.kv_heads,
-            base=config.base,
-            factor=config.factor,
-            original=config.original,
             eps=config.eps,
         )
         return x, None

@@ -77,28 +77,26 @@ def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | No
     return jnp.where(kept, x / (1 - p), 0) if p < 1 else jnp.zeros_like(x)
 
 
-def bucket(distance: Array, *, count: int) -> Array:
+def bucket(distance: Array, edges: Array, *, count: int) -> Array:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
 
-    distance: i64[T, T] -> i64[T, T]
+    distance: i64[T, T], edges: i64[7] -> i64[T, T]
     """
-    edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
     index = jnp.minimum(distance, count // 2) + jnp.sum(
         (distance[..., None] >= edges).astype(int), axis=-1
     )
     return index
 
 
-def bucket_2(distance: Array, *, count: int) -> Array:
+def bucket_2(distance: Array, edges: Array, *, count: int) -> Array:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
 
-    distance: i64[T, T] -> i64[T, T]
+    distance: i64[T, T], edges: i64[15] -> i64[T, T]
     """
-    edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
     index = jnp.minimum(distance, count // 2) + jnp.sum(
         (distance[..., None] >= edges).astype(int), axis=-1
     )
@@ -114,11 +112,12 @@ def relative_bias(params: Params, x: Array, *, both_ways: bool, buckets: int) ->
     T = x.shape[1]
     offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
     if both_ways:
-        index = bucket(jnp.abs(offset), count=buckets // 2) + buckets // 2 * (offset > 0).astype(
-            int
-        )
+        edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
+        index = bucket(jnp.abs(offset), edges, count=buckets // 2)
+        index = index + buckets // 2 * (offset > 0).astype(int)
     else:
-        index = bucket_2(jnp.maximum(-offset, 0), count=buckets)
+        edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
+        index = bucket_2(jnp.maximum(-offset, 0), edges, count=buckets)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -126,32 +125,44 @@ def dot_product_attention(
     q: Array,
     k: Array,
     v: Array,
-    mask: Array | None = None,
+    mask: Array,
     bias: Array | None = None,
     *,
-    causal: bool = False,
-    window: int | None = None,
     scale: float | None = None,
 ) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, 1, 1, U], bias: [N0, T, U]
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U], bias: [N0, T, U]
     -> [B, S0, T, f]
     """
-    T = q.shape[2]
-    U = k.shape[2]
+    scores = q @ k.mT * scale  # [B, S0, T, U]
+    if bias is not None:
+        scores = scores + bias
+    scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ v
+
+
+def dot_product_attention_2(
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None = None,
+    bias: Array | None = None,
+    *,
+    scale: float | None = None,
+) -> Array:
+    """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
+
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U], bias: [N0, T, U]
+    -> [B, S0, T, f]
+    """
     scores = q @ k.mT * scale  # [B, S0, T, U]
     if bias is not None:
         scores_2 = scores + bias
-        if causal or window is not None:
-            back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
-            seen = back >= 0  # bool[T, U]
-            y = jnp.where(seen, scores_2, -jnp.inf)
-        else:
-            y = jnp.where(mask, scores_2, -jnp.inf) if mask is not None else scores_2
-    else:
-        y = jnp.where(mask, scores, -jnp.inf) if mask is not None else scores
-    return jax.nn.softmax(y, axis=-1) @ v
+        if mask is not None:
+            scores_2 = jnp.where(mask, scores_2, -jnp.inf)
+        scores = scores_2
+    return jax.nn.softmax(scores, axis=-1) @ v
 
 
 def attention(
@@ -160,13 +171,15 @@ def attention(
     memory: Array,
     bias: Array | None = None,
     mask: Array | None = None,
+    causal_mask: Array | None = None,
     *,
     heads: int,
     causal: bool = False,
 ) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S] -> [B, T, d]
+    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S], causal_mask: bool[T, S]
+    -> [B, T, d]
     """
     B, T, _ = x.shape
     S = memory.shape[1]
@@ -177,13 +190,15 @@ def attention(
         if mask is not None:
             y = dot_product_attention(q, k, v, mask, bias, scale=1.0)
         elif causal:
-            y = dot_product_attention(q, k, v, bias=bias, causal=True, scale=1.0)
+            if causal_mask is None:
+                raise ValueError("causal_mask must be given")
+            y = dot_product_attention_2(q, k, v, causal_mask, bias, scale=1.0)
         else:
-            y = dot_product_attention(q, k, v, bias=bias, scale=1.0)
+            y = dot_product_attention_2(q, k, v, bias=bias, scale=1.0)
     elif mask is not None:
         y = dot_product_attention(q, k, v, mask, scale=1.0)
     else:
-        y = dot_product_attention(q, k, v, scale=1.0)
+        y = dot_product_attention_2(q, k, v, scale=1.0)
     return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, -1))
 
 
@@ -250,17 +265,28 @@ def decoder_block(
     x: Array,
     memory: Array,
     bias: Array,
-    mask: Array | None = None,
+    mask: Array | None,
+    causal_mask: Array,
     *,
     heads: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S], causal_mask: bool[T, T]
+    -> [B, T, d]
+    """
     keys = split(key, 4)
     y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, heads=heads, causal=True)
+    y = attention(
+        params["layer"]["0"]["SelfAttention"],
+        y,
+        y,
+        bias,
+        causal_mask=causal_mask,
+        heads=heads,
+        causal=True,
+    )
     x = x + dropout(y, p=p, training=training, key=keys[0])
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
     y = attention(params["layer"]["1"]["EncDecAttention"], y, memory, mask=mask, heads=heads)
@@ -284,13 +310,15 @@ def decoder(
     key: Array | None = None,
 ) -> Array:
     """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    T = x.shape[1]
     keys = split(key, 2)
     bias = relative_bias(params["relative_bias"], x, both_ways=False, buckets=buckets)
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
         x = decoder_block(
-            layer, x, memory, bias, mask, heads=heads, p=p, training=training, key=key
+            layer, x, memory, bias, mask, causal_mask, heads=heads, p=p, training=training, key=key
         )
         return x, None
 

@@ -99,29 +99,27 @@ def positions(state: State, x: Array) -> Array:
     return x + state["weight"][:T]
 
 
-def dot_product_attention(
-    q: Array,
-    k: Array,
-    v: Array,
-    mask: Array | None = None,
-    *,
-    causal: bool = False,
-    window: int | None = None,
-) -> Array:
+def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
-    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, 1, 1, U] -> [B, S0, T, f]
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U] -> [B, S0, T, f]
     """
-    _, _, T, e = q.shape
-    U = k.shape[2]
+    e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
-    if causal or window is not None:
-        back = jnp.arange(T)[:, None] + (U - T) - jnp.arange(U)[None]  # i64[T, U]
-        seen = back >= 0  # bool[T, U]
-        y = jnp.where(seen, scores, -jnp.inf)
-    else:
-        y = jnp.where(mask, scores, -jnp.inf) if mask is not None else scores
-    return jax.nn.softmax(y, axis=-1) @ v
+    scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ v
+
+
+def dot_product_attention_2(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
+
+    q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U] -> [B, S0, T, f]
+    """
+    e = q.shape[3]
+    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, U]
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    return jax.nn.softmax(scores, axis=-1) @ v
 
 
 def attention(
@@ -129,6 +127,7 @@ def attention(
     x: Array,
     memory: Array,
     mask: Array | None = None,
+    causal_mask: Array | None = None,
     *,
     heads: int,
     causal: bool = False,
@@ -136,7 +135,7 @@ def attention(
     """Several attentions side by side: queries come from `x`, keys and values from `memory`.
     `mask` is true where a key may be seen; `causal` hides the positions to come.
 
-    x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
+    x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S], causal_mask: bool[T, S] -> [B, T, d]
     """
     B, T, _ = x.shape
     S = memory.shape[1]
@@ -146,9 +145,11 @@ def attention(
     if mask is not None:
         y = dot_product_attention(q, k, v, mask)
     elif causal:
-        y = dot_product_attention(q, k, v, causal=True)
+        if causal_mask is None:
+            raise ValueError("causal_mask must be given")
+        y = dot_product_attention_2(q, k, v, causal_mask)
     else:
-        y = dot_product_attention(q, k, v)
+        y = dot_product_attention_2(q, k, v)
     return linear(params["out_proj"], y.swapaxes(1, 2).reshape(B, T, -1))
 
 
@@ -200,16 +201,19 @@ def decoder_layer(
     params: Params,
     x: Array,
     memory: Array,
-    mask: Array | None = None,
+    mask: Array | None,
+    causal_mask: Array,
     *,
     heads: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S], causal_mask: bool[T, T]
+    -> [B, T, d]
+    """
     keys = split(key, 3)
-    y = attention(params["self_attn"], x, x, heads=heads, causal=True)
+    y = attention(params["self_attn"], x, x, causal_mask=causal_mask, heads=heads, causal=True)
     x = x + dropout(y, p=p, training=training, key=keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
     y = attention(params["encoder_attn"], x, memory, mask, heads=heads)
@@ -233,10 +237,14 @@ def decoder(
     key: Array | None = None,
 ) -> Array:
     """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]"""
+    T = x.shape[1]
+    causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
-        x = decoder_layer(layer, x, memory, mask, heads=heads, p=p, training=training, key=key)
+        x = decoder_layer(
+            layer, x, memory, mask, causal_mask, heads=heads, p=p, training=training, key=key
+        )
         return x, None
 
     x, _ = lax.scan(turn, x, (params["layers"], layer_keys(key, layers)))

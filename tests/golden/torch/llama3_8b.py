@@ -3,17 +3,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def rope(x: Tensor, freqs: Tensor) -> Tensor:  # x: [B, S0, T, e], freqs: [Q0] -> [B, S0, T, e]
-    """Rotates pairs of features by an angle that grows with the position (Su et al., 2021). The
-    axis before the last is the position. Pairs are (i, i + e/2), as in Llama's published
-    weights, or neighbours where `interleaved`. `freqs` replaces the base's frequencies.
+def rope_tables(positions: Tensor, freqs: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of every position's angles, in f32: one angle for each of the
+    frequencies.
     """
-    T = x.shape[2]
-    angles = torch.arange(T, device=x.device).float().unsqueeze(-1) * freqs  # [T, Q0]
-    c = torch.cos(angles)
-    s = torch.sin(angles)
-    a, b = x.chunk(2, dim=-1)  # [B, S0, T, e // 2]
-    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+    # positions: i64[T], freqs: [Q0] -> cos: [T, Q0], sin: [T, Q0]
+    angles = positions.float().unsqueeze(-1) * freqs  # [T, Q0]
+    return torch.cos(angles), torch.sin(angles)
 
 
 def frequencies(
@@ -37,43 +33,42 @@ def frequencies(
     return plain * (keep + (1.0 - keep) / factor)
 
 
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates pairs of features by the angles whose cosines and sines are given: pairs (i, i +
+    e/2), as in Llama's published weights, or neighbours where `interleaved`.
+    """
+    # x: [B, S0, T, e], cos: [T, P0], sin: [T, P0] -> [B, S0, T, e]
+    cos = cos.to(x.dtype)
+    sin = sin.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)  # [B, S0, T, e // 2]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
 class Attention(nn.Module):
     """Grouped queries: several heads share one head of keys and values, which makes the cache of
     a long text small.
     """
 
-    def __init__(
-        self, d: int, heads: int, kv_heads: int, base: float, factor: float, original: int
-    ) -> None:
+    def __init__(self, d: int, heads: int, kv_heads: int) -> None:
         super().__init__()
         if d % heads != 0:
             raise ValueError("d % heads == 0 must hold")
         if heads % kv_heads != 0:
             raise ValueError("heads % kv_heads == 0 must hold")
-        self.d = d
         self.heads = heads
         self.kv_heads = kv_heads
-        self.base = base
-        self.factor = factor
-        self.original = original
         self.q_proj = nn.Linear(d, d, bias=False)
         self.k_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
         self.v_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
         self.o_proj = nn.Linear(heads * (d // heads), d, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        freqs = frequencies(
-            e=self.d // self.heads,
-            base=self.base,
-            factor=self.factor,
-            original=self.original,
-            device=x.device,
-        )  # [d // (2 * heads)]
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        # x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)] -> [B, T, d]
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
         v = self.v_proj(x).unflatten(-1, (self.kv_heads, -1)).transpose(1, 2)
-        q = rope(q, freqs)
-        k = rope(k, freqs)
+        q = apply_rope(q, cos, sin)
+        k = apply_rope(k, cos, sin)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return self.o_proj(y.transpose(1, 2).flatten(2))
 
@@ -96,25 +91,16 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(
-        self,
-        d: int,
-        heads: int,
-        kv_heads: int,
-        ff: int,
-        base: float,
-        factor: float,
-        original: int,
-        eps: float,
-    ) -> None:
+    def __init__(self, d: int, heads: int, kv_heads: int, ff: int, eps: float) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(d, eps=eps)
-        self.self_attn = Attention(d, heads, kv_heads, base, factor, original)
+        self.self_attn = Attention(d, heads, kv_heads)
         self.post_attention_layernorm = nn.RMSNorm(d, eps=eps)
         self.mlp = MLP(d, ff)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        x = x + self.self_attn(self.input_layernorm(x))
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        # x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)] -> [B, T, d]
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -122,23 +108,11 @@ class LlamaModel(nn.Module):
     """Parts of Llama."""
 
     def __init__(
-        self,
-        layers: int,
-        d: int,
-        heads: int,
-        kv_heads: int,
-        ff: int,
-        vocab: int,
-        base: float,
-        factor: float,
-        original: int,
-        eps: float,
+        self, layers: int, d: int, heads: int, kv_heads: int, ff: int, vocab: int, eps: float
     ) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab, d)
-        self.layers = nn.ModuleList(
-            Block(d, heads, kv_heads, ff, base, factor, original, eps) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(Block(d, heads, kv_heads, ff, eps) for _ in range(layers))
         self.norm = nn.RMSNorm(d, eps=eps)
 
 
@@ -158,19 +132,13 @@ class Llama(nn.Module):
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
+        self.d = d
+        self.heads = heads
         self.context = context
-        self.model = LlamaModel(
-            layers,
-            d,
-            heads=heads,
-            kv_heads=kv_heads,
-            ff=ff,
-            vocab=vocab,
-            base=base,
-            factor=factor,
-            original=original,
-            eps=eps,
-        )
+        self.base = base
+        self.factor = factor
+        self.original = original
+        self.model = LlamaModel(layers, d, heads, kv_heads, ff, vocab, eps)
         self.lm_head = nn.Linear(d, vocab, bias=False)
         self.init_weights()
 
@@ -179,8 +147,17 @@ class Llama(nn.Module):
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
         x = self.model.embed_tokens(tokens)  # [B, T, d]
+        freqs = frequencies(
+            e=self.d // self.heads,
+            base=self.base,
+            factor=self.factor,
+            original=self.original,
+            device=tokens.device,
+        )  # [d // (2 * heads)]
+        positions = torch.arange(T, device=tokens.device)  # i64[T]
+        cos, sin = rope_tables(positions, freqs)  # [T, d // (2 * heads)]
         for block in self.model.layers:
-            x = block(x)
+            x = block(x, cos, sin)
         x = self.model.norm(x)
         return self.lm_head(x)
 

@@ -35,12 +35,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(d, 3 * d)
         self.out = nn.Linear(d, d)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        T = x.shape[1]
+    def forward(self, x: Tensor, causal_mask: Tensor) -> Tensor:
+        # x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
         x = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = x.unbind()  # [B, heads, T, d // heads]
-        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril().triu(-3)  # bool[T, T]
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=causal_mask).transpose(1, 2)
         return self.out(y.flatten(2))
 
 
@@ -53,8 +52,9 @@ class Layer(nn.Module):
         self.up = nn.Linear(d, 4 * d)
         self.down = nn.Linear(4 * d, d)
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, causal_mask: Tensor) -> Tensor:
+        # x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
+        x = x + self.attn(self.norm1(x), causal_mask)
         y = F.gelu(self.up(self.norm2(x)))  # [B, T, 4 * d]
         return x + self.down(y)
 
@@ -102,8 +102,9 @@ class Stack(nn.Module):
         if T < 2:
             raise ValueError(f"T must be at least 2, not {T}")
         x = self.emb[0](tokens)  # [B, T, d]
+        causal_mask = torch.ones(T, T, dtype=torch.bool, device=tokens.device).tril().triu(-3)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, causal_mask)
         for for_ in (self.for0, self.for1, self.for2):
             x = for_(x)
         for fc, ln in zip(self.fc, self.ln, strict=True):

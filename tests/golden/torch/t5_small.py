@@ -21,11 +21,15 @@ class Attention(nn.Module):
         self.o = nn.Linear(head * heads, d, bias=False)
 
     def forward(
-        self, x: Tensor, memory: Tensor, bias: Tensor | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        memory: Tensor,
+        bias: Tensor | None = None,
+        mask: Tensor | None = None,
+        causal_mask: Tensor | None = None,
     ) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S] -> [B, T, d]
-        T = x.shape[1]
-        S = memory.shape[1]
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S],
+        # causal_mask: bool[T, S] -> [B, T, d]
         q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
         k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
         v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
@@ -35,9 +39,10 @@ class Attention(nn.Module):
                     q, k, v, attn_mask=bias.masked_fill(~mask, float("-inf")), scale=1.0
                 )
             elif self.causal:
-                causal = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
+                if causal_mask is None:
+                    raise ValueError("causal_mask must be given")
                 attention = F.scaled_dot_product_attention(
-                    q, k, v, attn_mask=bias.masked_fill(~causal, float("-inf")), scale=1.0
+                    q, k, v, attn_mask=bias.masked_fill(~causal_mask, float("-inf")), scale=1.0
                 )
             else:
                 attention = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
@@ -95,23 +100,21 @@ class EncoderBlock(nn.Module):
         return x + F.dropout(y, self.p, training=self.training)
 
 
-def bucket(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
+def bucket(distance: Tensor, edges: Tensor, count: int) -> Tensor:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
     ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
     compiler computes, so no rounding decides.
     """
-    edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=distance.device)  # i64[7]
+    # distance: i64[T, T], edges: i64[7] -> i64[T, T]
     return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
 
 
-def bucket2(distance: Tensor, count: int) -> Tensor:  # i64[T, T] -> i64[T, T]
+def bucket2(distance: Tensor, edges: Tensor, count: int) -> Tensor:
     """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
     ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
     compiler computes, so no rounding decides.
     """
-    edges = torch.tensor(
-        [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=distance.device
-    )  # i64[15]
+    # distance: i64[T, T], edges: i64[15] -> i64[T, T]
     return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
 
 
@@ -125,9 +128,13 @@ def relative_bias(
     offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
     offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
     if both_ways:
-        index = bucket(offset.abs(), count=buckets // 2) + buckets // 2 * (offset > 0).long()
+        edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=x.device)  # i64[7]
+        index = bucket(offset.abs(), edges, count=buckets // 2) + buckets // 2 * (offset > 0).long()
     else:
-        index = bucket2((-offset).clamp(min=0), count=buckets)
+        edges = torch.tensor(
+            [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=x.device
+        )  # i64[15]
+        index = bucket2((-offset).clamp(min=0), edges, count=buckets)
     return relative_attention_bias(index).permute(2, 0, 1)
 
 
@@ -197,11 +204,12 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, memory: Tensor, bias: Tensor, mask: Tensor | None = None
+        self, x: Tensor, memory: Tensor, bias: Tensor, mask: Tensor | None, causal_mask: Tensor
     ) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S] -> [B, T, d]
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S],
+        # causal_mask: bool[T, T] -> [B, T, d]
         y = self.layer[0].layer_norm(x)
-        y = self.layer[0].SelfAttention(y, y, bias)
+        y = self.layer[0].SelfAttention(y, y, bias, causal_mask=causal_mask)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer[1].layer_norm(x)
         y = self.layer[1].EncDecAttention(y, memory, mask=mask)
@@ -220,9 +228,13 @@ def relative_bias2(
     offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
     offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
     if both_ways:
-        index = bucket(offset.abs(), count=buckets // 2) + buckets // 2 * (offset > 0).long()
+        edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=x.device)  # i64[7]
+        index = bucket(offset.abs(), edges, count=buckets // 2) + buckets // 2 * (offset > 0).long()
     else:
-        index = bucket2((-offset).clamp(min=0), count=buckets)
+        edges = torch.tensor(
+            [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=x.device
+        )  # i64[15]
+        index = bucket2((-offset).clamp(min=0), edges, count=buckets)
     return relative_attention_bias(index).permute(2, 0, 1)
 
 
@@ -239,14 +251,16 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
+        T = x.shape[1]
         bias = relative_bias2(
             x,
             both_ways=False,
             buckets=self.buckets,
             relative_attention_bias=self.block[0].layer[0].SelfAttention.relative_attention_bias,
         )  # [heads, T, T]
+        causal_mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()  # bool[T, T]
         for decoder_block in self.block:
-            x = decoder_block(x, memory, bias, mask)
+            x = decoder_block(x, memory, bias, mask, causal_mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
 
 

@@ -50,16 +50,13 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
-        T = x.shape[1]
-        S = memory.shape[1]
         q = self.q_proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         k = self.k_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if mask is not None:
             attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         else:
-            causal = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)  # bool[T, S]
-            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=causal)
+            attention = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 

@@ -1,0 +1,170 @@
+"""Numbers in the precision that a module is moved to: `.to(torch.bfloat16)` and `.half()` are the user's, long after emission.
+
+What comes from inputs and parameters has the module's precision. What is made of positions and constants is computed in f32, and
+so is what the spec says in f32; where such a value meets the others it takes their dtype. Before:
+
+    fn turn(%x: [B, T], %table: f32[T]) -> (y: %y) {
+        %cast: [T] = cast(%table) {dtype="float"}
+        %y: [B, T] = mul(%x, %cast)
+    }
+
+After (`y = x * table.to(x.dtype)`):
+
+    fn turn(%x: [B, T], %table: f32[T]) -> (y: %y) {
+        %cast: [T] = cast(%table) {dtype="float"}
+        %cast_2: [T] = like(%cast, %x)
+        %y: [B, T] = mul(%x, %cast_2)
+    }
+
+`like` and `wide`, to f32, are known to this backend's forms alone."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
+from dlc.ir.splice import Names
+from dlc.types.tensor import TensorType
+from dlc_torch import rows
+
+LIKE, WIDE = "like", "wide"
+
+# Ops that take numbers of any precision: they do not compute with them, or keep them where they are.
+ANY = frozenset(("cast", "choice", "loop", "require", "stop_gradient", "update"))
+
+
+def working(program: Program, kept: Container[str]) -> Program:
+    """The program with casts where precisions meet. Functions of the library are written out if they are `kept`."""
+    done = dict(program.functions)
+    fixed: dict[str, set[str]] = {name: set() for name in done}
+    for name in reversed(done):  # callers first
+        function = done[name]
+        if function.kind in ("init", "prepare"):
+            continue
+        casting = _Casting(program, function, kept, set(fixed[name]))
+        done[name] = casting.run()
+        for callee, inputs in casting.passed.items():
+            fixed[callee] |= inputs
+    return program.with_functions(done)
+
+
+@dataclass
+class _Casting:
+    """Puts casts into one function. `fixed` are values that may be in f32 whatever the module's precision is."""
+
+    program: Program
+    function: Function
+    kept: Container[str]
+    fixed: set[str]
+    passed: dict[str, set[str]] = field(default_factory=dict)
+    """Inputs of functions that such values are passed as."""
+    cast: dict[str, str] = field(default_factory=dict)
+    """Such values in the module's precision, where that is known."""
+
+    def __post_init__(self) -> None:
+        self.types: Mapping[str, TensorType] = self.function.types()
+        self.names = Names.of(self.function)
+        self.fixed |= {value.name for value in self.function.inputs if value.type.dtype == "f32"}
+
+    def run(self) -> Function:
+        return replace(self.function, body=tuple(self._body(self.function.body)))
+
+    def _body(self, body: Sequence[Op]) -> Iterator[Op]:
+        known = dict(self.cast)
+        for i, op in enumerate(body):
+            if self._is_made(op) and (lead := self._lead(op, body[i + 1 :])):
+                yield replace(op, op=LIKE, inputs=(op.inputs[0], lead), attrs=())
+                continue
+            if op.region is not None:
+                op = self._regions(op)
+            elif self._passes_on(op):
+                self._note(op)
+            elif op.op == "cast" and op.attr("dtype") == "f32" and self._works(op.inputs[0]):
+                op = replace(op, op=WIDE)
+            elif op.op not in ANY:
+                changed = yield from self._alike(op)
+                op = op.renamed(changed)
+            yield op
+            self.fixed.update(value.name for value in op.outputs if self._is_fixed(op, value))
+        self.cast = known
+
+    # --- what has which precision ---------------------------------------------------------------------------
+
+    def _works(self, name: str) -> bool:
+        """Whether a value has the module's precision."""
+        type = self.types.get(name)
+        return type is not None and type.dtype == "float" and name not in self.fixed
+
+    def _is_fixed(self, op: Op, value: Value) -> bool:
+        if value.type.dtype != "float":
+            return value.type.dtype == "f32"
+        if op.region is not None:
+            return value.name in self.fixed
+        return op.op != "param" and not self._has_parameters(op) and not any(map(self._works, op.inputs))
+
+    def _has_parameters(self, op: Op) -> bool:
+        callee = self.program.functions.get(op.callee)
+        return callee is not None and bool(callee.params or callee.children)
+
+    # --- functions and loops --------------------------------------------------------------------------------
+
+    def _passes_on(self, op: Op) -> bool:
+        """Whether it is a call of another function of the source, which casts by itself."""
+        return bool(op.callee) and (op.op == "call" or op.op in self.kept or self._is_class(op))
+
+    def _is_class(self, op: Op) -> bool:
+        return self._has_parameters(op) and op.op not in rows.LAYERS
+
+    def _note(self, op: Op) -> None:
+        inputs = [value.name for value in self.program.functions[op.callee].inputs]
+        names = op.names or inputs
+        found = {name for name, each in zip(names, op.inputs, strict=False) if each in self.fixed}
+        self.passed.setdefault(op.callee, set()).update(found & set(inputs))
+
+    def _regions(self, op: Op) -> Op:
+        made = []
+        for region in (op.region, op.otherwise):
+            if region is not None:
+                firsts = zip(region.args[-len(op.inputs) :], op.inputs, strict=False)
+                self.fixed.update(arg.name for arg, first in firsts if first in self.fixed)
+                region = Region(region.args, tuple(self._body(region.body)), region.results)
+                results = zip(op.outputs, region.results, strict=False)
+                self.fixed.update(out.name for out, result in results if result in self.fixed)
+            made.append(region)
+        return replace(op, region=made[0], otherwise=made[1])
+
+    # --- casts ----------------------------------------------------------------------------------------------
+
+    def _is_made(self, op: Op) -> bool:
+        """Whether it is the spec's own cast to the module's precision."""
+        return op.op == "cast" and op.attr("dtype") == "float" and op.inputs[0] in self.fixed
+
+    def _lead(self, op: Op, rest: Sequence[Op]) -> str:
+        """An input that tells the precision, if it is read later on, as is the value, beside others."""
+        later = list(walk(rest))
+        if not any(op.out.name in each.inputs and len(each.inputs) > 1 for each in later):
+            return ""
+        read = {name for each in later for name in each.inputs}
+        return next(
+            (each.name for each in self.function.inputs if self._works(each.name) and each.name in read), ""
+        )
+
+    def _alike(self, op: Op) -> Generator[Op, None, dict[str, str]]:
+        """Casts of operands that are to have the dtype of the others; what they are called then."""
+        lead = next((name for name in op.inputs if name and self._works(name)), "")
+        layer = op.path if self._has_parameters(op) else ""
+        changed: dict[str, str] = {}
+        for name in op.inputs if lead or layer else ():
+            if name not in self.fixed or not self.types[name].rank:
+                continue
+            if name in self.cast:
+                changed[name] = self.cast[name]
+            elif name not in changed:
+                out = Value(self.names.fresh(name), self.types[name].with_dtype("float"))
+                changed[name] = self.cast[name] = out.name
+                self.types = {**self.types, out.name: out.type}
+                yield Op(
+                    LIKE, (name, lead) if lead else (name,), (out,), path="" if lead else layer, span=op.span
+                )
+        return changed
