@@ -25,7 +25,8 @@ from dlc.emit.forms import (
     stackable,
     words,
 )
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Seq, Text, Word, size, text
+from dlc.emit.origins import size
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Seq, Text, Word, text
 from dlc.ir.index import has_index
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op

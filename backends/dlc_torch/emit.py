@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit import helpers as helping
 from dlc.emit.body import Lines
 from dlc.emit.python import comment
 from dlc.emit.rolled import merged
@@ -64,17 +65,21 @@ class Written:
             else (program, {name: name for name in program.functions})
         )
         whole = outline(common)
-        weights = InitWeights.of(family[0], names)
+        weights = InitWeights.of(family, names)
         copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
         grouping = Grouping(whole, options.precision, tuple(copied))
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
         name_classes(classes, {**initials, **copied})
-        weights = settle(grouping, weights)
+        weights = settle(grouping, weights, defaults)
+        said = [expr for each in classes for expr in (*each.expressions(), *each.asked())]
+        helpers = list(helping.helpers([*said, *weights.reads()]))
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
         source.init_weights = weights if weights.rules else None
         source.final = _precision(program, options.precision)
-        return Written(grouping, _file(options, [source.write(each) for each in classes]))
+        source.helpers = frozenset(each.name for each in helpers)
+        blocks = [*map(helping.lines, helpers), *(source.write(each) for each in classes)]
+        return Written(grouping, _file(options, blocks))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

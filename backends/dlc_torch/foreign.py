@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from dlc.emit.merge import negated
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Call, Dot, Expr, Pairs, Seq, Text, Word
 from dlc.ir.index import has_index, split
@@ -46,6 +47,7 @@ def divide(children: Sequence[Child]) -> tuple[list[Child], list[Foreign]]:
     for i, child in enumerate(children):
         owner = next(filter(None, (_inside(child, other) for other in children if other is not child)), None)
         same = next((each for each in children[:i] if each.path == child.path and not child.count), None)
+        same = None if same is not None and _instead(child, same) else same
         if owner is not None:
             foreign.append(Foreign(child.path, child.function, *owner))
         elif same is not None:
@@ -53,6 +55,11 @@ def divide(children: Sequence[Child]) -> tuple[list[Child], list[Foreign]]:
         else:
             plain.append(child)
     return plain, foreign
+
+
+def _instead(child: Child, other: Child) -> bool:
+    """Whether the one takes the place of the other, by a condition."""
+    return child.when is not None and other.when is not None and child.when == negated(other.when)
 
 
 def _inside(child: Child, other: Child) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from dlc.emit.merge import negated
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
 from dlc.emit.python import docstring, quoted
+from dlc.emit.sides import collapsed
 from dlc.emit.statements import Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
     Arg,
@@ -84,6 +85,8 @@ class Source:
     entry: str
     init_weights: InitWeights | None = None
     final: Lines = field(default_factory=list)
+    helpers: frozenset[str] = frozenset()
+    """The names of functions of static values."""
 
     defaults: bool = True
     """Whether a model's defaults are written out: without, the same source comes from other settings."""
@@ -140,7 +143,7 @@ class Source:
         def change(stmt: Stmt) -> Stmt:
             return self._looped(_where_present(stmt, parts), made.root)
 
-        return replace(draft, body=_within(draft.body, change))
+        return replace(draft, body=collapsed(_within(draft.body, change)))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
@@ -237,7 +240,7 @@ class Source:
         return self._def(body, made.name, [], doc, [*self._signature(made), *more])
 
     def _names(self) -> set[str]:
-        return {each.name for each in self.classes.values()}
+        return {each.name for each in self.classes.values()} | self.helpers
 
     def _def(self, body: Body, name: str, first: list[str], doc: Lines, more: Sequence[str] = ()) -> Lines:
         """A `def` with its body."""

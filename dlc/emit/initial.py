@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
+from dlc.types.terms import term
 from dlc.types.traced import as_float
 
 Shape = tuple[int, ...]
@@ -53,7 +54,13 @@ def recognise(function: Function) -> Form | None:
         forms[op.out.name] = form
     found = forms.get(function.outputs[0][1])
     told = function.recipe and not function.recipe.startswith(("xavier", "kaiming"))
+    told = told and found is not None and not by_fan(found)
     return replace(found, by_shape=False) if found is not None and told else found
+
+
+def by_fan(form: Form) -> bool:
+    """Whether the spec says a number of it by the tensor's shape."""
+    return any(term(each).holds("fan") for each in (form.scale, form.shift))
 
 
 def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:

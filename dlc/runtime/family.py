@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
 from dlc.ir.nodes import Program, walk
+from dlc.syntax import ast
 from dlc.types.terms import names
 
 if TYPE_CHECKING:
@@ -36,20 +37,36 @@ class ModelFamily:
         return self._lowered(self.model.traced_program(training, self.model.optional, frozenset()))
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
-        """The model's programs, its own first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
-        model = self.model
+        """The model's programs, its own first, and those with a switch turned. `fixed` static parameters are plain numbers in
+        them. Raises SpecError."""
+        switched = list(self._switched(fixed))
+        models = [self.model, *(each.model for each in switched)]
+        if len(switched) == 2:  # (more than that have too many combinations)
+            models += (each.model for each in switched[0]._switched(fixed) if each.model not in models)
+        found = [each for model in models for each in self._forms(model, fixed, (self.mode or False,))]
+        if self.mode is None and any(map(_minds_mode, found)):
+            found = [each for model in models for each in self._forms(model, fixed, (False, True))]
+        return tuple(map(self._lowered, found))
+
+    def _forms(self, model: Model, fixed: frozenset[str], modes: tuple[bool, ...]) -> Iterator[Program]:
+        """A model with and without its optional inputs."""
         optional = [name for name in model.optional_inputs if name not in model.optional]
         more = [model.optional, *((*model.optional, name) for name in optional)]
         if len(optional) > 1:
             more.append((*model.optional, *optional))
-        found = [model.traced_program(self.mode or False, inputs, fixed) for inputs in more]
-        if self.mode is None and any(map(_minds_mode, found)):
-            found = [
-                each
-                for inputs in more
-                for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
-            ]
-        return tuple(map(self._lowered, found))
+        for inputs in more:
+            yield from (model.traced_program(mode, inputs, fixed) for mode in modes)
+
+    def _switched(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
+        """The model with one thing more or less that a parameter turns on or off, as far as the spec accepts it."""
+        free = {name: value for name, value in self.model.settings.items() if name not in fixed}
+        for name, value in free.items():
+            turned_off = [None] if value is not None and name in self._left_out else []
+            if isinstance(value, bool) or value is None or turned_off:
+                found = (self._at({name: each}, fixed) for each in turned_off or _turned(value, False))
+                turned = next((each for each in found if each is not None), None)
+                if turned is not None:
+                    yield turned
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
@@ -84,6 +101,13 @@ class ModelFamily:
                     break
 
     @cached_property
+    def _left_out(self) -> set[str]:
+        """The static parameters that are `none` by default."""
+        node = self.model.point.definition.node
+        assert isinstance(node, ast.ModuleDef)
+        return {str(each.name) for each in node.static if isinstance(each.default, ast.NoneLit)}
+
+    @cached_property
     def _counts(self) -> set[str]:
         """The static parameters that say how often something is repeated."""
         program = self.model.traced_program(False, self.model.optional, frozenset())
@@ -114,7 +138,7 @@ def _more(value: Any) -> Any:
         return [_more(each) for each in value]
     if not _is_number(value):
         return value
-    return 2 * value if isinstance(value, int) else 0.75 * value
+    return (2 * value or 1) if isinstance(value, int) else (0.75 * value or 0.25)
 
 
 def _sizes(value: Any) -> Iterator[Any]:

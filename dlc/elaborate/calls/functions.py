@@ -5,6 +5,7 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -24,8 +25,8 @@ from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.state.emission import Emission
 from dlc.ir.nodes import Op, Value
 from dlc.syntax import ast
-from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.types.terms import moved
 
 # --- entry points ----------------------------------------------------------------------------------------------
 
@@ -102,7 +103,7 @@ def _call(
     if made.broken:
         raise Silent
     if not made.function:
-        return made.static_result
+        return moved(made.static_result, bound.terms(callee.static)) if bound.traced else made.static_result
     operands = _flat_operands(bound.values)
     outputs: list[Value] = []
     function = body.context.session.functions[made.function]
@@ -133,7 +134,7 @@ def _results(
     emission: Emission,
     callee: Callee,
     results: Any,
-    names: dict[str, Dim],
+    names: Mapping[str, Any],
     outputs: list[Value],
     node: ast.Node,
 ) -> Any:
