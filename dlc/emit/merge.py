@@ -203,6 +203,10 @@ def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
 
 def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
     """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
+    try:
+        return [(list(kinds), _tree(kinds))]
+    except Apart:
+        pass
     families: list[tuple[list[list[Member]], Function]] = []
     for members in kinds:
         for k, (family, _) in enumerate(families):

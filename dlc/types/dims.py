@@ -123,7 +123,10 @@ class Dim:
         if self._symbols is None:
             found: set[str] = set()
             for atom in self.atoms():
-                found.update(_atom_symbols(atom))
+                if type(atom) is str:  # the common case, of which there are many
+                    found.add(atom)
+                else:
+                    found.update(_atom_symbols(atom))
             self._symbols = frozenset(found)
         return self._symbols
 
