@@ -151,7 +151,7 @@ class _Merging:
         for k, function in found:
             here = self.whole(self._renamed(k, function))
             same.setdefault(_key(here), []).append(Member(k, here, guards(here)))
-        kinds = list(same.values())
+        kinds = [sorted(members, key=_missing) for members in same.values()]
         alone = first.kind in ("init", "prepare")
         for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
             name = self._fresh(function.name)
@@ -192,6 +192,15 @@ class _Merging:
             children=tuple(replace(each, function=now(each.function)) for each in function.children),
             params=tuple(replace(each, init=now(each.init)) for each in function.params),
         )
+
+
+def _missing(member: Member) -> int:
+    """How much is left out in a member that others of its kind have: the fullest stands for all."""
+    return sum(
+        op.attr(key) is None and _is_left_out(op, key)
+        for op in walk(member.function.body)
+        for key in LEFT_OUT
+    )
 
 
 def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
@@ -289,7 +298,7 @@ def _op_key(op: Op, names: dict[str, Any]) -> Any:
 def _signature(op: Op) -> Any:
     """What an operation does, whatever to. An instance's own static arguments count as they are written."""
     attrs = tuple((key, _attribute(op, key, value)) for key, value in op.attrs if key != "draw")
-    by_term = _told_parts(op)
+    by_term = _told_parts(op) or any(_is_left_out(op, key) for key in LEFT_OUT)
     own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here
     sizes = tuple((name, said(size)) for name, size in op.known) if own else ()
     dims = tuple((name, said(size)) for name, size in op.dims) if own else ()
@@ -303,13 +312,17 @@ def _told_parts(op: Op) -> bool:
 
 
 def _attribute(op: Op, key: str, value: Any) -> Any:
-    if key in LEFT_OUT and dict(op.given).get(key) == Term("param", (key,)):
+    if _is_left_out(op, key):
         return key  # whether it is none or a number
     return as_written(op, key, value) if op.op in ("call", "const") or op.path else origin_key(value)
 
 
 LEFT_OUT = frozenset(("scale",))
 """Attributes that Python's functions take as None too, where the spec leaves them out."""
+
+
+def _is_left_out(op: Op, key: str) -> bool:
+    return key in LEFT_OUT and op.op != "call" and dict(op.given).get(key) == Term("param", (key,))
 
 
 def as_written(op: Op, key: str, value: Any) -> Any:

@@ -38,7 +38,7 @@ def call_fn(body: Body, definition: Definition, args: Given, node: ast.Node) -> 
     parameters = [str(each.name) for each in fn.params]
     bound = match_arguments(body.report, definition.name, parameters, args, node.span)
     note_names(body, definition, fn.params, args)
-    static_fields, inputs, given = [], [], Given(rest=False)
+    static_fields, inputs, given = [], [], Given(rest=False, terms=args.terms)
     for item in fn.params:
         name = str(item.name)
         value = bound.get(name)
