@@ -8,8 +8,9 @@ from typing import ClassVar
 from dlc.emit.draft import DONE, Drafter
 from dlc.emit.forms import alias, call, words
 from dlc.emit.names import identifier
+from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Target
-from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word, size
+from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word
 from dlc.ir.nodes import Attr, Function, Op, walk
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim

@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, argument_name, given, literal, python_type
 from dlc.emit.forms import call
-from dlc.emit.initial import Form, recognise
+from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, snake, unique
-from dlc.emit.origins import expression, numbered
+from dlc.emit.origins import expression, numbered, size
 from dlc.emit.python import docstring, quoted
 from dlc.emit.requirements import words
 from dlc.emit.tree import (
@@ -34,7 +34,6 @@ from dlc.emit.tree import (
     Seq,
     Text,
     Word,
-    size,
     text,
     transform,
     walk,
@@ -338,7 +337,7 @@ class _Body:
     def _value(self, param: Param, name: str, owner: Function) -> tuple[Expr, bool]:
         """The initial value of a parameter of this function, and whether it is drawn."""
         function = self.init.program.functions[name]
-        form = recognise(function)
+        form = told(function, param)
         dtype = DTYPE if param.type.dtype == "float" else Word(rows.DTYPES[param.type.dtype])
         if form is None:
             return self._computed(param, function)
@@ -465,7 +464,7 @@ class _Body:
         found: dict[str, Expr] = {}
         for param in function.params:
             init = self.init.program.functions[inits.get(param.name) or param.init]
-            form = recognise(init)
+            form = told(init, param)
             if form is None or form.draw == "constant" or self.init.is_own(form, init, function):
                 continue
             hint = SCALES[form.draw]
@@ -668,3 +667,9 @@ def _statement(
         done.add((tree, item.keys))
     equals = "|=" if there and len(places) == 1 else "="
     return layout(f"{', '.join(places)} {equals} {text(made)}", indent)
+
+
+def told(function: Function, param: Param) -> Form | None:
+    """The distribution that a parameter is drawn from, its numbers in sizes."""
+    form = recognise(function)
+    return None if form is None else in_sizes(form, param.type)

@@ -25,8 +25,9 @@ from dlc.emit.forms import (
     stackable,
     words,
 )
+from dlc.emit.origins import size
 from dlc.emit.statements import Store
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word, size
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim

@@ -65,6 +65,13 @@ class Class:
         for draft in self.drafts:
             yield from draft.expressions()
 
+    def asked(self) -> Iterator[Expr]:
+        """What the constructor computes besides: defaults, and what the spec asks of the arguments."""
+        yield from (each.computed for each in self.arguments if each.computed is not None)
+        yield from map(
+            expression, (*self.function.requires, *(each.condition for each in self.function.decisions))
+        )
+
     def rewritten(self, change: Callable[[Expr], Expr]) -> None:
         """Change every expression."""
 
@@ -391,7 +398,7 @@ class _Joined:
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
+def settle(grouping: Grouping, weights: InitWeights, defaults: bool = True) -> InitWeights:
     """Say numbers by where they come from, and give each class its arguments, callees first: what a class takes is known
     before it is made. `weights` are initial values that the model's class sets besides, which are given back settled."""
     entry = grouping.program.entry
@@ -403,7 +410,7 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
             weights = weights.rewritten(partial(_settled, grouping, own))
         exprs = [*each.expressions(), *(weights.reads() if main else ())]
         exprs += map(expression, each.function.requires)
-        each.arguments = arguments(each.function, reads(exprs), rows.RESERVED, main=main)
+        each.arguments = arguments(each.function, reads(exprs), rows.RESERVED, main=main, defaults=defaults)
         names = {argument.spec: argument.name for argument in each.arguments}
         each.rewritten(partial(_finished, names))
         if main:

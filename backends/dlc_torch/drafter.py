@@ -7,8 +7,9 @@ from typing import ClassVar
 
 from dlc.emit.draft import Drafter
 from dlc.emit.names import identifier
+from dlc.emit.origins import size
 from dlc.emit.statements import Draft, If, Stmt
-from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, size, transform
+from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, replace

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit import helpers as helping
 from dlc.emit.body import Lines
 from dlc.emit.layout import layout
 from dlc.emit.python import comment
@@ -85,20 +86,23 @@ class Written:
         names = common.names
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))
-        weights = InitWeights.of(family[0], names)
+        weights = InitWeights.of(family, names)
         copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
         grouping = Grouping(whole, options.precision, tuple(copied), common.entries)
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
         name_classes(classes, {**initials, **copied})
-        weights = settle(grouping, weights)
+        weights = settle(grouping, weights, defaults)
+        said = [expr for each in classes for expr in (*each.expressions(), *each.asked())]
+        helpers = list(helping.helpers([*said, *weights.reads()]))
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
         source.init_weights = weights if weights.rules else None
         root = grouping.roots.get(whole.entry, Node())
         source.final = _precision(
             program, options.precision, lambda path: text(reach(root, path, grouping.roots))
         )
-        blocks = [source.write(each) for each in classes]
+        source.helpers = frozenset(each.name for each in helpers)
+        blocks = [*map(helping.lines, helpers), *(source.write(each) for each in classes)]
         if any(renamed(each.root) for each in classes):
             blocks.insert(0, definition())
         return Written(grouping, _file(options, blocks))

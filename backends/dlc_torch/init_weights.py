@@ -148,10 +148,18 @@ class InitWeights:
     """The calls of functions that give values where no distribution does, by the program's names for them."""
 
     @staticmethod
-    def of(program: Program, emitted: Mapping[str, str]) -> InitWeights:
-        """`program` at its own settings; `emitted` are its functions' names in the source."""
-        changes, everything = changed(program)
-        found = rules(changes, everything)
+    def of(family: Sequence[Program], emitted: Mapping[str, str]) -> InitWeights:
+        """`family` are the model's programs, of which others may have other parts than the first; `emitted` are the names that the
+        functions of the first have in the source."""
+        changes, everything = changed(family[0])
+        every = [everything]
+        for program in family[1:]:
+            more, there = changed(program)
+            known = {path for each in every for path, _, _ in each}
+            changes += (each for each in more if each.path not in known and each.form is not None)
+            if there not in every:
+                every.append(there)
+        found = rules(changes, every)
         copies = {each.copied: Make(emitted[each.copied]) for each in found if each.copied}
         return InitWeights(tuple(found), copies)
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from dlc.emit.initial import Form, Shape, fans, recognise
-from dlc.emit.origins import numbered
+from dlc.emit.origins import numbered, size
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import Call, Expr, Keyword, Make, Num, Seq, Word, size
+from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform
 from dlc.ir.nodes import Attr, Function, Param
 from dlc.records import dataclass
 from dlc.types.traced import as_float
@@ -34,7 +34,16 @@ class Said:
     args: tuple[Expr, ...] = ()
 
     def call(self, tensor: Expr) -> Expr:
-        return Call(Word(f"nn.init.{self.function}"), (tensor, *self.args))
+        """The call; the fan of a tensor that has a name is counted in it."""
+
+        def count(node: Expr) -> Expr:
+            rows = (
+                (Word(":"), Word("0")) if isinstance(node, Fan) and node.name == "fan_out" else (Word("0"),)
+            )
+            return Call(Dot(At(tensor, rows), "numel")) if isinstance(node, Fan) else node
+
+        args = (transform(each, count) for each in self.args)
+        return Call(Word(f"nn.init.{self.function}"), (tensor, *args))
 
 
 def said(form: Form) -> Said:
@@ -192,9 +201,10 @@ class Rule:
     """The function that gives the value where no distribution does."""
 
 
-def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]]) -> list[Rule]:
-    """The rules for `changes`; `everything` lists (path, layer, leaf) of all parameters and buffers."""
+def rules(changes: Sequence[Change], every: Sequence[Sequence[tuple[str, str, str]]]) -> list[Rule]:
+    """The rules for `changes`; `every` lists (path, layer, leaf) of all parameters and buffers, for each form of the model."""
     made: list[Rule] = []
+    everything = list(dict.fromkeys(each for one in every for each in one))
     names = [path for path, _, _ in everything]
     kinds = Counter((layer, leaf) for _, layer, leaf in everything)
     for key in dict.fromkeys((each.layer, each.leaf) for each in changes):
@@ -203,7 +213,9 @@ def rules(changes: Sequence[Change], everything: Sequence[tuple[str, str, str]])
         main = _main(described, kinds[key]) if key[0] else None
         if main is not None:
             # A convolution's bias may be None, as far as a type checker knows.
-            lacking = key[0].startswith("nn.Conv") or any(_lacks(everything, key[0], "bias"))
+            lacking = key[0].startswith("nn.Conv") or any(
+                lacks for one in every for lacks in _lacks(one, key[0], "bias")
+            )
             optional = key[1] == "bias" and lacking
             made.append(Rule(described[main][0], key[0], key[1], optional=optional))
         for text, (what, members) in described.items():

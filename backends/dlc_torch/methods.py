@@ -9,6 +9,7 @@ from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
 from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes
 from dlc.emit.names import unique
+from dlc.emit.origins import expression, size
 from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
@@ -23,7 +24,6 @@ from dlc.emit.tree import (
     Text,
     Unary,
     Word,
-    size,
     template,
     text,
 )
@@ -43,8 +43,12 @@ from dlc_torch.working import LIKE, WIDE
 def const(d: TorchDrafter, op: Op) -> Expr:
     """Nested numbers; single ones are written where they are used."""
     dtype = d.dtype_of(op.out.name)
+    told = dict(op.given).get("value")
     natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
-    return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)
+    if told is None:
+        return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)
+    # (Of an expression nobody knows whether it gives floats at all settings.)
+    return d.create("torch.tensor", (expression(told),), dtype, "" if natural == "f32" else natural)
 
 
 def require(d: TorchDrafter, op: Op) -> Expr:

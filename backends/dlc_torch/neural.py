@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dlc.emit.draft import Say
 from dlc.emit.forms import method, sizes
-from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word, size
+from dlc.emit.origins import size
+from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 from dlc_torch import recurrent

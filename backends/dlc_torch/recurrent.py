@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dlc.emit.draft import DONE
+from dlc.emit.origins import size
 from dlc.emit.statements import Assign
-from dlc.emit.tree import Call, Expr, Keyword, Num, Path, Seq, Text, Word, size
+from dlc.emit.tree import Call, Expr, Keyword, Num, Path, Seq, Text, Word
 from dlc.ir.nodes import Function, Op
 from dlc_torch.drafter import TorchDrafter
 

@@ -21,7 +21,8 @@ from dlc.emit.forms import (
     stackable,
     words,
 )
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word, size
+from dlc.emit.origins import size
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Seq, Word
 from dlc.ir.nodes import Op, Value
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS

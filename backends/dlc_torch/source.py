@@ -13,6 +13,7 @@ from dlc.emit.merge import negated
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
 from dlc.emit.python import docstring, quoted
+from dlc.emit.sides import collapsed
 from dlc.emit.statements import Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
     Arg,
@@ -101,6 +102,8 @@ class Source:
     entry: str
     init_weights: InitWeights | None = None
     final: Lines = field(default_factory=list)
+    helpers: frozenset[str] = frozenset()
+    """The names of functions of static values."""
 
     named: list[Results] = field(default_factory=list)
     """The NamedTuples of the class that is being written."""
@@ -182,7 +185,7 @@ class Source:
         def change(stmt: Stmt) -> Stmt:
             return self._looped(_where_present(stmt, parts), made.root)
 
-        return replace(draft, body=_within(draft.body, change))
+        return replace(draft, body=collapsed(_within(draft.body, change)))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""
@@ -297,7 +300,7 @@ class Source:
         return self.classes[node.function].name if node.function in self.classes else "nn.Module"
 
     def _names(self) -> set[str]:
-        return {each.name for each in self.classes.values()}
+        return {each.name for each in self.classes.values()} | self.helpers
 
     def _def(
         self,

@@ -10,8 +10,9 @@ hs = torch.stack(hs_steps, dim=1)
 from __future__ import annotations
 
 from dlc.emit.forms import call, method
+from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Stmt, Target
-from dlc.emit.tree import At, Conditional, Cut, Expr, Keyword, Num, Ref, Word, size
+from dlc.emit.tree import At, Conditional, Cut, Expr, Keyword, Num, Ref, Word
 from dlc.ir import loops
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim

@@ -15,8 +15,23 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dlc.emit.merge import negated
 from dlc.emit.origins import expression
-from dlc.emit.tree import Call, DictGen, Expr, Gen, Keyword, Num, Pairs, Seq, Splat, Text, Word, walk
+from dlc.emit.tree import (
+    Call,
+    Conditional,
+    DictGen,
+    Expr,
+    Gen,
+    Keyword,
+    Num,
+    Pairs,
+    Seq,
+    Splat,
+    Text,
+    Word,
+    walk,
+)
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
@@ -195,6 +210,9 @@ def tree(
         node = _place(root, child.path, (child.count, child.start, child.step) if child.count else None)
         if not node.function:
             node.function, node.made, node.when = child.function, made(child), child.when
+        elif node.when is not None and child.when == negated(node.when):
+            node.made = Conditional(expression(node.when), node.made, made(child))
+            node.when = None
     return root
 
 

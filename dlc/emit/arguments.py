@@ -10,10 +10,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from dlc.emit.names import identifier
-from dlc.emit.origins import expression, said
-from dlc.emit.tree import Arg, Expr, Seq, Text, Word, size, text, walk
+from dlc.emit.origins import expression, said, size
+from dlc.emit.tree import Arg, Expr, Seq, Text, Word, text, walk
 from dlc.ir.nodes import Attr, Function, Op
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
@@ -31,6 +31,8 @@ class Argument:
     computed: Expr | None = None
     literal: Attr = None
     """The default's value, where it is a plain one."""
+    nullable: bool = False
+    """Whether the spec leaves it out: `scale: float = none`."""
 
     def signature(self, defaults: bool = True) -> str:
         kind = f"{self.type} | None" if self.is_optional and not self.type.endswith("None") else self.type
@@ -40,7 +42,7 @@ class Argument:
 
     @property
     def is_optional(self) -> bool:
-        return self.computed is not None or self.default == Word("None")
+        return self.nullable or self.computed is not None or self.default == Word("None")
 
 
 def argument_name(spec: str, reserved: Container[str]) -> str:
@@ -49,10 +51,16 @@ def argument_name(spec: str, reserved: Container[str]) -> str:
 
 
 def arguments(
-    function: Function, used: Iterable[str], reserved: Container[str], *, main: bool = False
+    function: Function,
+    used: Iterable[str],
+    reserved: Container[str],
+    *,
+    main: bool = False,
+    defaults: bool = True,
 ) -> tuple[Argument, ...]:
-    """The arguments of what a function becomes, of which `used` are read. A model's defaults are its settings. Names that are
-    `reserved` stand for something else in the source."""
+    """The arguments of what a function becomes, of which `used` are read. A model's defaults are its settings, or without
+    `defaults` the spec's where they are computed, so that the same comes out at all settings. Names that are `reserved` stand for
+    something else in the source."""
     read = set(used)
     own = [Argument(name, argument_name(name, reserved), "int") for name, _ in function.sizes if name in read]
     static = dict(function.static)
@@ -63,15 +71,23 @@ def arguments(
         if kind is None:
             continue
         value = static.get(setting.name)
-        default = _main_default(setting.default, value, static) if main else setting.default
-        own.append(_argument(setting.name, argument_name(setting.name, reserved), kind, default))
+        default = _main_default(setting.default, value, static, defaults) if main else setting.default
+        made = _argument(setting.name, argument_name(setting.name, reserved), kind, default)
+        own.append(replace(made, nullable=setting.default == _NONE))
     required = [each for each in own if each.default is None]
     return (*required, *(each for each in own if each.default is not None))
 
 
-def _main_default(default: Term | None, value: Attr, static: Mapping[str, Attr]) -> Term:
-    """The setting; as the spec's expression where that has this value."""
+_NONE = Term("const", (None,))
+
+
+def _main_default(
+    default: Term | None, value: Attr, static: Mapping[str, Attr], defaults: bool = True
+) -> Term:
+    """The setting; as the spec's expression where that has this value, or where values do not matter."""
     if default is not None and default.op not in ("const", "list", "tuple") and names(default):
+        if not defaults:
+            return default
         try:
             if evaluate(default, static) == value:
                 return default

@@ -14,8 +14,9 @@ from dlc.ir.nodes import Function, Op, Program, Region, Value
 from dlc.ir.splice import substitute, with_path
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
+from dlc.types.opaque import substituted
 from dlc.types.tensor import TensorType
-from dlc.types.terms import said, substituted
+from dlc.types.terms import said
 
 
 @dataclass

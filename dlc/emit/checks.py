@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from dlc.emit.layout import INDENT, layout
+from dlc.emit.origins import size
 from dlc.emit.python import quoted
 from dlc.emit.sizes import readable
-from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs, size
+from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim

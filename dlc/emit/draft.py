@@ -19,7 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
 from dlc.emit.checks import Check, checks
 from dlc.emit.names import snake
-from dlc.emit.origins import expression
+from dlc.emit.origins import expression, size
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
 from dlc.emit.tree import (
@@ -34,7 +34,6 @@ from dlc.emit.tree import (
     Text,
     Word,
     refs,
-    size,
     template,
     text,
     transform,

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dlc.emit.draft import DONE, Drafter
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word, size
+from dlc.emit.origins import size
+from dlc.emit.tree import At, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 

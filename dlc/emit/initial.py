@@ -10,7 +10,10 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
-from dlc.types.terms import origin_of
+from dlc.types.dims import Dim
+from dlc.types.opaque import Opaque
+from dlc.types.tensor import TensorType
+from dlc.types.terms import origin_of, said, term
 from dlc.types.traced import Term, TracedFloat, as_float, leaf
 
 Shape = tuple[int, ...]
@@ -62,7 +65,38 @@ def recognise(function: Function) -> Form | None:
         forms[op.out.name] = form
     found = forms.get(function.outputs[0][1])
     told = function.recipe and not function.recipe.startswith(("xavier", "kaiming"))
+    told = told and found is not None and not by_fan(found)
     return replace(found, by_shape=False) if found is not None and told else found
+
+
+def in_sizes(form: Form, type: TensorType) -> Form:
+    """The same with the tensor's fans said by its sizes."""
+    if not by_fan(form):
+        return form
+    sizes = [said(axis) for axis in type.axes]
+    field = math.prod(sizes[2:], start=Dim.of(1))
+    fans = {"fan_in": sizes[1] * field, "fan_out": sizes[0] * field} if len(sizes) > 1 else {}
+
+    def sized(atom: object) -> Dim | None:
+        match atom:
+            case Opaque(term=Term("fan", (name,))):
+                return fans.get(str(name))
+        return None
+
+    def told(each: Term) -> Term:
+        if each.op == "dim":
+            return Term("dim", (each.args[0].replace(sized),))
+        return Term(each.op, tuple(told(arg) if isinstance(arg, Term) else arg for arg in each.args))
+
+    def here(value: float) -> float:
+        return TracedFloat(float(value), told(value.origin)) if isinstance(value, TracedFloat) else value
+
+    return replace(form, scale=here(form.scale), shift=here(form.shift))
+
+
+def by_fan(form: Form) -> bool:
+    """Whether the spec says a number of it by the tensor's shape."""
+    return any(term(each).holds("fan") for each in (form.scale, form.shift))
 
 
 def _form(op: Op, forms: Mapping[str, Form]) -> Form | None:

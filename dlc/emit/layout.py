@@ -100,8 +100,9 @@ def _parts(text: str) -> tuple[str, str, str]:
     if text.startswith(("def ", "class ")):
         end = _closing(text, text.index("("))
         return "", text[: end + 1], text[end + 1 :]
-    if text.startswith("return "):
-        return "return ", text[7:], ""
+    for word in ("return ", "raise "):
+        if text.startswith(word):
+            return word, text[len(word) :], ""
     if text.startswith("for "):
         start, end = text.index(" in ") + 4, len(text) - text.endswith(":")
         return text[:start], text[start:end], text[end:]

@@ -23,7 +23,7 @@ from dlc.ir.splice import Names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import origin_of, said
+from dlc.types.terms import origin_of, said, term
 from dlc.types.traced import Term
 
 NONE = Term("const", (None,))
@@ -52,10 +52,14 @@ class Merged:
     entries: tuple[str, ...]
 
 
-def merge(programs: Sequence[Program], native: Container[str] = ()) -> Merged:
-    """The programs are one model at some settings: in training and not, with and without its optional inputs. Functions of the
-    library that are `native` a backend says itself."""
-    merging = _Merging(programs, native)
+def merge(
+    programs: Sequence[Program],
+    native: Container[str] = (),
+    whole: Callable[[Function], Function] = lambda function: function,
+) -> Merged:
+    """The programs are one model at some settings: in training and not, with and without its optional inputs, with switches turned.
+    Functions of the library that are `native` a backend says itself. `whole` makes each function's loops whole."""
+    merging = _Merging(programs, native, whole)
     for group in _levels(programs):
         merging.group(group)
     entries: dict[str, str] = {}
@@ -82,7 +86,12 @@ def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]
         key = _kind(function), depth
         tallest[key] = max((level, depth), tallest.get(key, (0, 0)))
         groups.setdefault(key, []).append((k, function))
-    yield from (groups[key] for key in sorted(groups, key=lambda key: tallest[key]))
+
+    def place(key: Any) -> Any:  # the same, whichever program is the first
+        span = groups[key][0][1].span
+        return tallest[key], span.file, span.line
+
+    yield from (groups[key] for key in sorted(groups, key=place))
 
 
 def _kind(function: Function) -> Any:
@@ -136,6 +145,7 @@ def negated(condition: Term) -> Term:
 class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
+    whole: Callable[[Function], Function] = lambda function: function
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -147,9 +157,9 @@ class _Merging:
             return
         same: dict[Any, list[Member]] = {}
         for k, function in found:
-            here = self._renamed(k, function)
+            here = self.whole(self._renamed(k, function))
             same.setdefault(_key(here), []).append(Member(k, here, guards(here)))
-        kinds = list(same.values())
+        kinds = [sorted(members, key=_missing) for members in same.values()]
         alone = first.kind in ("init", "prepare")
         for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
             name = self._fresh(function.name)
@@ -198,6 +208,15 @@ class _Merging:
         )
 
 
+def _missing(member: Member) -> int:
+    """How much is left out in a member that others of its kind have: the fullest stands for all."""
+    return sum(
+        op.attr(key) is None and _is_left_out(op, key)
+        for op in walk(member.function.body)
+        for key in LEFT_OUT
+    )
+
+
 def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
     region = op.region
     if region is not None:
@@ -207,6 +226,10 @@ def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
 
 def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
     """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
+    try:
+        return [(list(kinds), _tree(kinds))]
+    except Apart:
+        pass
     families: list[tuple[list[list[Member]], Function]] = []
     for members in kinds:
         for k, (family, _) in enumerate(families):
@@ -289,14 +312,31 @@ def _op_key(op: Op, names: dict[str, Any]) -> Any:
 def _signature(op: Op) -> Any:
     """What an operation does, whatever to. An instance's own static arguments count as they are written."""
     attrs = tuple((key, _attribute(op, key, value)) for key, value in op.attrs if key != "draw")
+    by_term = _told_parts(op) or any(_is_left_out(op, key) for key in LEFT_OUT)
     own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here
     sizes = tuple((name, said(size)) for name, size in op.known) if own else ()
     dims = tuple((name, said(size)) for name, size in op.dims) if own else ()
-    return op.op, op.span, op.callee, op.path, attrs, sizes, dims, op.condition
+    return op.op, op.span, op.op if by_term else op.callee, op.path, attrs, sizes, dims, op.condition
+
+
+def _told_parts(op: Op) -> bool:
+    """Whether a layer of the library has a part or not by an expression of the spec: it is one layer then, whatever it has."""
+    bias = dict(op.given).get("bias")
+    return op.op != "call" and bool(op.path) and bias is not None and bias.op != "const"
 
 
 def _attribute(op: Op, key: str, value: Any) -> Any:
-    return as_written(op, key, value) if op.op == "call" or op.path else origin_key(value)
+    if _is_left_out(op, key):
+        return key  # whether it is none or a number
+    return as_written(op, key, value) if op.op in ("call", "const") or op.path else origin_key(value)
+
+
+LEFT_OUT = frozenset(("scale",))
+"""Attributes that Python's functions take as None too, where the spec leaves them out."""
+
+
+def _is_left_out(op: Op, key: str) -> bool:
+    return key in LEFT_OUT and op.op != "call" and dict(op.given).get(key) == Term("param", (key,))
 
 
 def as_written(op: Op, key: str, value: Any) -> Any:
@@ -316,6 +356,9 @@ class _Pair:
     optional: set[str] = field(default_factory=set)
     found: dict[str, str] = field(default_factory=dict)
     """For values of `no`, what they are in the common function."""
+    common_paths: set[str] = field(default_factory=set)
+    shared: dict[str, str] = field(default_factory=dict)
+    """The functions of instances that both sides apply, by path."""
 
     def __post_init__(self) -> None:
         self.yes = _clear_of(self.yes, self.no)
@@ -329,18 +372,39 @@ class _Pair:
         yes, no = dict(self.yes.outputs), dict(self.no.outputs)
         results = ([yes.get(name, "") for name in names], [no.get(name, "") for name in names])
         body, outputs = self._block(self.yes.body, self.no.body, *results)
+        self._check_places()
+        params = _union(self.yes.params, self.no.params, self.condition)
+        children = _union(self.yes.children, self._own(self.no.children), self.condition)
+        _check_alone((*params, *children))
         return replace(
             self.yes,
             inputs=inputs,
             body=body,
             outputs=tuple(zip(names, outputs, strict=True)),
-            params=_union(self.yes.params, self.no.params, self.condition),
-            children=_union(self.yes.children, self.no.children, self.condition),
+            params=params,
+            children=children,
             optional=tuple(value.name for value in inputs if value.name in self.optional),
             further=tuple(dict.fromkeys((*self.yes.further, *self.no.further))),
             requires=tuple(each for each in self.yes.requires if each in self.no.requires),
             decisions=tuple(each for each in self.yes.decisions if each in self.no.decisions),
             training=self.yes.training or self.no.training,
+        )
+
+    def _check_places(self) -> None:
+        """An instance that both sides apply, each in its own way, may be made in two ways: that is another part."""
+        sides = ({op.path: op.callee for op in walk(each.body) if op.path} for each in (self.yes, self.no))
+        yes, no = sides
+        for path in (yes.keys() & no.keys()) - self.common_paths:
+            if yes[path] == no[path]:
+                raise Apart
+
+    def _own(self, children: Sequence[Child]) -> tuple[Child, ...]:
+        """The parts of `no`, where an operation of both applies one under the name that it has in `yes`."""
+        return tuple(
+            replace(each, function=self.shared[each.path])
+            if each.path in self.shared and not each.when
+            else each
+            for each in children
         )
 
     def _inputs(self) -> tuple[Value, ...]:
@@ -373,6 +437,19 @@ class _Pair:
         if _at(yes, self.no) == _at(no, self.no):
             return yes
         return no.said(said(no)) if _at(no, self.yes) == _at(yes, self.yes) else yes.said(OPEN)
+
+    def known(self, yes: Op, no: Op) -> tuple[tuple[str, Dim], ...]:
+        """The sizes that a layer finds on both sides: where they differ, a choice."""
+        other = dict(no.known)
+        return tuple(
+            (name, self._chosen(size, other[name]) if name in other else size) for name, size in yes.known
+        )
+
+    def _chosen(self, yes: Dim, no: Dim) -> Dim:
+        found = self._size(yes, no)
+        if said(found) != OPEN:
+            return found
+        return yes.said(Dim.opaque(Term("if", (self.condition, term(yes), term(no)))))
 
     # --- blocks
 
@@ -420,11 +497,19 @@ class _Block:
     def _common(self, i: int, j: int) -> None:
         yes, no = self.yes[i], self.no[j]
         operands = self._operands(yes, no, (i, j))
-        region = yes.region
+        region, otherwise = yes.region, yes.otherwise
         if yes.region is not None and no.region is not None:
             region = self._region(yes.region, no.region, (i, j))
+        if yes.otherwise is not None and no.otherwise is not None:
+            otherwise = self._region(yes.otherwise, no.otherwise, (i, j))
         outputs = tuple(self.pair.common(x, y) for x, y in zip(yes.outputs, no.outputs, strict=True))
         self.pair.found.update((y.name, x.name) for x, y in zip(yes.outputs, no.outputs, strict=True))
+        known = self.pair.known(yes, no)
+        self.pair.common_paths.add(yes.path)
+        if yes.path and yes.callee != no.callee:
+            self.pair.shared[yes.path] = yes.callee
+        other = dict(no.attrs)
+        attrs = tuple((key, other.get(key) if value is None else value) for key, value in yes.attrs)
         self.done.append(
             replace(
                 yes,
@@ -432,6 +517,9 @@ class _Block:
                 names=tuple(operands) if yes.names != no.names else yes.names,
                 outputs=outputs,
                 region=region,
+                otherwise=otherwise,
+                known=known,
+                attrs=attrs,
             )
         )
 
@@ -687,16 +775,18 @@ def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any,
     """Parts of both sides; those of one side exist under its condition."""
     left = {_part_key(each): each for each in yes}
     right = {_part_key(each): each for each in no}
-    clash = {_place(each) for each in yes if _part_key(each) not in right} & {
-        _place(each) for each in no if _part_key(each) not in left
-    }
-    if clash:
-        raise Apart
+    only_left = {_place(each): each for key, each in left.items() if key not in right}
+    only_right = {_place(each): each for key, each in right.items() if key not in left}
+    for place in only_left.keys() & only_right.keys():
+        if not _replaces(only_left[place], only_right[place]):
+            raise Apart
     order = _interleaved([str(key) for key in left], [str(key) for key in right])
     by_text = {str(key): key for key in (*left, *right)}
     found = []
     for key in (by_text[each] for each in order):
         if key in left and key in right:
+            if left[key].when != right[key].when:
+                raise Apart
             found.append(left[key])
             continue
         each, own = (left[key], condition) if key in left else (right[key], negated(condition))
@@ -705,6 +795,23 @@ def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any,
         when = own if each.when is None else Term("and", (own, each.when))
         found.append(replace(each, when=when))
     return tuple(found)
+
+
+def _check_alone(parts: Sequence[Param | Child]) -> None:
+    """A part that there is on one side only, and that nothing else takes the place of, stands directly in its module."""
+    places = [_place(each) for each in parts]
+    for each, place in zip(parts, places, strict=True):
+        if each.when is not None and "." in place and places.count(place) == 1:
+            raise Apart
+
+
+def _replaces(yes: Param | Child, no: Param | Child) -> bool:
+    """Whether one part stands in the place of the other: an instance of another module."""
+    if isinstance(yes, Param) or isinstance(no, Param) or yes.when is not None or no.when is not None:
+        return False
+    alike = [(origin_key(each.count), each.start, each.step) for each in (yes, no)]
+    sources = {each.function.rstrip("0123456789").rstrip("_") for each in (yes, no)}
+    return alike[0] == alike[1] and len(sources) == 2
 
 
 def _place(part: Param | Child) -> str:

@@ -6,38 +6,41 @@ d // heads     for 64
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from dlc.emit.names import identifier
 from dlc.emit.tree import (
     Arg,
     At,
     Binary,
     Call,
     Conditional,
+    Cut,
     Expr,
+    Fan,
     Flag,
+    Gen,
+    Helped,
     Num,
     Ref,
     Seq,
+    Size,
     Text,
     Unary,
     Word,
-    size,
+    parse,
     transform,
 )
 from dlc.ir.nodes import Function, Op, Region, Value
 from dlc.records import replace
 from dlc.types.dims import Dim
+from dlc.types.functions import FUNCTIONS
+from dlc.types.opaque import Opaque
 from dlc.types.tensor import TensorType
 from dlc.types.terms import names, untraced
-from dlc.types.traced import Term, TracedFloat, TracedInt
+from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
-# Functions of static values that Python has elsewhere than among its own.
-FUNCTIONS: Mapping[str, str] = {
-    name: f"math.{name}"
-    for name in ("sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tan", "tanh", "prod")
-}
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _ARITHMETIC = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
@@ -109,6 +112,35 @@ def said(value: int | float, role: str = "value") -> Expr:
     return Num(value, role)
 
 
+def size(dim: Dim | int, role: str = "size") -> Expr:
+    """A size as an expression: a number, a dim, or arithmetic on them."""
+    dim = Dim.of(dim)
+    told = dim if dim.origin is None else dim.origin
+    if told.constant is not None:
+        return Num(int(told.constant), role)
+    own = dim.symbols
+    terms: dict[str, Opaque] = {}
+    named = told.lettered(terms)
+    sizes = {symbol.replace("'", _PRIME): symbol for symbol in named.symbols & own}
+    statics = {symbol.partition("[")[0] for symbol in named.symbols - own}
+
+    def settle(node: Expr) -> Expr:
+        if not isinstance(node, Word):
+            return node
+        if node.text in terms:
+            return expression(terms[node.text].term)
+        if node.text in sizes:
+            return Size(sizes[node.text])
+        if node.text.isdigit():
+            return Num(int(node.text), role)
+        return Arg(node.text) if node.text in statics else node
+
+    return transform(parse(str(named).replace("'", _PRIME)), settle)
+
+
+_PRIME = "__prime"  # dims may be called n'
+
+
 def expression(term: Term) -> Expr:
     """A term in Python."""
     match term:
@@ -116,8 +148,12 @@ def expression(term: Term) -> Expr:
             return _constant(value)
         case Term("dim", (dim,)):
             return size(Dim({}).said(dim))  # a number, so that all that is named in it is an argument
-        case Term("param" | "each", (name,)):
-            return Arg(name) if term.op == "param" else Word(name)
+        case Term("param", (name,)):
+            return Arg(name)
+        case Term("each", (name,)):
+            return Word(identifier(name))
+        case Term("fan", (name,)):
+            return Fan(name)
         case Term("input", (name,)):
             return Ref(name)
         case Term("training"):
@@ -130,11 +166,50 @@ def expression(term: Term) -> Expr:
             return Conditional(expression(condition), expression(then), expression(otherwise))
         case Term("index", (base, item)):
             return At(expression(base), (expression(item),))
+        case Term("cut", (base, *bounds)):
+            start, stop, step = (None if each == _NONE else expression(each) for each in bounds)
+            return At(expression(base), (Cut(start, stop, step),))
         case Term("list" | "tuple", items):
             return Seq(tuple(map(expression, items)), "[]" if term.op == "list" else "()")
+        case Term("for", (element, target, iterable, *condition)):
+            asked = expression(condition[0]) if condition else None
+            return Gen(expression(element), _names(target), iterated(iterable), None, asked, "[]")
+        case Term("call", (Helper() as helper, *args)):
+            return Call(Helped(helper), tuple(map(expression, args)))
         case Term("call", (function, *args)):
-            return Call(Word(FUNCTIONS.get(str(function), str(function))), tuple(map(expression, args)))
+            made = _called(str(function), args)
+            return Call(Word("list"), (made,)) if FUNCTIONS[str(function)].listed else made
     return _operation(term)
+
+
+_NONE = Term("const", (None,))
+
+
+def iterated(term: Term) -> Expr:
+    """What a loop goes over."""
+    match term:
+        case Term("call", (str(function), *args)):
+            return _called(function, args)
+    return expression(term)
+
+
+def _called(function: str, args: Sequence[Term]) -> Expr:
+    """A call of a function of static values. One that takes a list once takes its elements from a generator."""
+    made = tuple(map(iterated if FUNCTIONS[function].listed else expression, args))
+    if function in _REDUCTIONS and len(made) == 1 and isinstance(made[0], Gen):
+        made = (replace(made[0], brackets="()"),)
+    return Call(Word(FUNCTIONS[function].python), made)
+
+
+_REDUCTIONS = frozenset(("sum", "min", "max", "any", "all", "prod"))
+
+
+def _names(target: Any) -> str:
+    """The target of a comprehension; in brackets where it stands in another."""
+    if isinstance(target, str):
+        return identifier(target)
+    inner = (_names(each) if isinstance(each, str) else f"({_names(each)})" for each in target)
+    return ", ".join(inner)
 
 
 def _constant(value: object) -> Expr:
@@ -147,6 +222,6 @@ def _operation(term: Term) -> Expr:
     left, right = map(expression, term.args)
     if term.op in ("==", "!=") and right in (Word("None"), Word("True"), Word("False")):
         return Binary("is" if term.op == "==" else "is not", left, right)
-    if term.op in _COMPARISONS | _ARITHMETIC | {"and", "or", "in"}:
+    if term.op in _COMPARISONS | _ARITHMETIC | {"and", "or", "in", "not in"}:
         return Binary(term.op, left, right)
     raise ValueError(f"Python has no {term.op}")

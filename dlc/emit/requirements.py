@@ -14,7 +14,8 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
 from dlc.records import dataclass, field
 from dlc.types.dims import Dim
-from dlc.types.terms import evaluate, names, substituted, term
+from dlc.types.opaque import substituted
+from dlc.types.terms import as_dim, evaluate, names, term
 from dlc.types.traced import Term
 
 # What makes a condition another one from turn to turn, mode to mode, or input to input.
@@ -52,30 +53,47 @@ class Requirements:
     def _below(self, op: Op, own: frozenset[str]) -> Iterator[Term]:
         values = _values(op)
         for each in self.of(op.callee):
-            here = substituted(each, values)
+            try:
+                here = settled(substituted(each, values))
+            except TypeError:  # what stands for a size here is said by no size
+                continue
             read = _reads(here)
-            if read and read <= own and not any(map(here.holds, OPEN)) and not _always(here):
+            if read and read <= own and not any(map(here.holds, OPEN)) and not _known(here):
                 yield here
+
+
+def settled(condition: Term) -> Term:
+    """A condition without the parts that are known: `1 == 1 and inputs == out` is `inputs == out`."""
+    if condition.op in ("and", "or"):
+        a, b = map(settled, condition.args)
+        for one, other in ((a, b), (b, a)):
+            if (known := _known(one)) is not None:
+                return other if known == (condition.op == "and") else one
+        return Term(condition.op, (a, b))
+    return negated(settled(condition.args[0])) if condition.op == "not" else condition
+
+
+def _known(condition: Term) -> bool | None:
+    """Whether a condition that speaks of nothing holds."""
+    if _reads(condition) or any(map(condition.holds, OPEN)):
+        return None
+    try:
+        return bool(evaluate(condition, {}))
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _values(op: Op) -> dict[str, Any]:
     """What the callee's static parameters are at a call: as the spec writes it where that is one value in all turns."""
     found: dict[str, Any] = {**statics_of(op), **dict(op.dims)}
     written = {name: given for name, given in op.given if not given.holds("turn")}
-    return {name: written.get(name, term(value)) for name, value in found.items()} | written
+    terms = {name: written.get(name, term(value)) for name, value in found.items()} | written
+    return {name: each if (size := as_dim(each)) is None else size for name, each in terms.items()}
 
 
 def _reads(condition: Term) -> set[str]:
     dims = [part for part in condition.parts() if isinstance(part, Dim)]
     return names(condition).union(*(names(dim) for dim in dims))
-
-
-def _always(condition: Term) -> bool:
-    """Whether a condition holds whatever its words are: `d % d == 0`."""
-    try:
-        return not names(condition) and bool(evaluate(condition, {}))
-    except (ArithmeticError, KeyError, TypeError, ValueError):
-        return False
 
 
 def words(function: Function) -> frozenset[str]:

@@ -41,8 +41,8 @@ def rolled(function: Function) -> Function:
     return replace(function, body=tuple(body), children=tuple(children))
 
 
-def roll(functions: dict[str, Function]) -> dict[str, Function]:
-    return {name: function if function.library else rolled(function) for name, function in functions.items()}
+def _rolled(function: Function) -> Function:
+    return function if function.library else rolled(function)
 
 
 def _turn(op: Op) -> Turn | None:
@@ -104,7 +104,7 @@ class _Segment:
 
 def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[str], list[Child]] | None:
     segments = _segments(run)
-    if segments is None or len(segments) < 2:
+    if segments is None or (len(segments) < 2 and not _told_by_turn(segments[0])):
         return None
     total = sum(each.count for each in segments)
     count = _count(turn.over, total)
@@ -129,6 +129,11 @@ def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[s
     if len(kept) != len(inner) or not _covers(function, gone):
         return None
     return made.op(), gone, kept
+
+
+def _told_by_turn(segment: _Segment) -> bool:
+    """Whether turns that are all the same here are told by their number all the same: `wide or i % 2 == 0`."""
+    return segment.count > 1 and any(term.holds("turn") for op in segment.ops for _, term in op.given)
 
 
 def _covers(function: Function, gone: set[str]) -> bool:
@@ -269,8 +274,10 @@ class Common:
 def merged(programs: Sequence[Program], native: Container[str] = ()) -> Common:
     """Programs of one model at some settings as one: its modules once each, its loops whole."""
     first = programs[0]
-    found = merge(programs, native)
+    found = merge(programs, native, _rolled)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
-    functions = {name: owned(each) for name, each in roll(found.functions).items()}
-    return Common(Program(functions, found.entries[0], parameters), names, found.entries)
+    functions = {name: owned(each) for name, each in found.functions.items()}
+    main = found.entries[0]
+    functions[main] = replace(functions[main], static=first.main.static)
+    return Common(Program(functions, main, parameters), names, found.entries)

@@ -29,12 +29,15 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
 
     fixed: frozenset[str] = frozenset()
     brief = family.brief
-    fixed |= {name for names in changed(brief, "switches") for name in names}
-    own = family.programs(fixed)
-    while found := changed(family, "together", own):
-        guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
-        if len(guilty) < len(found):  # which of them was it?
-            guilty += changed(brief, "each") or changed(family, "each", own)
-        fixed |= {name for names in guilty or found for name in names}
-        own = family.programs(fixed)
-    return write(own, True)
+    while True:
+        fixed |= {name for names in changed(brief, "switches") for name in names}
+        before, own = fixed, family.programs(fixed)
+        while found := changed(family, "together", own):
+            guilty: list[tuple[str, ...]] = [names for names in found if len(names) == 1]
+            if len(guilty) < len(found):  # which of them was it?
+                guilty += changed(brief, "each") or changed(family, "each", own)
+            fixed |= {name for names in guilty or found for name in names}
+            own = family.programs(fixed)
+        if fixed == before:
+            return write(own, True)
+        # What is written out now may have made another source, in which a switch says less than before.

@@ -116,7 +116,7 @@ class Draft:
     def reshaped(self, shapes: Iterator[tuple[Expr, ...]]) -> Draft:
         """The draft with the axes of its values replaced, in the order of `targets`."""
         inputs = _with_axes(self.inputs, shapes)
-        body = _reshaped(self.body, shapes)
+        body = reshaped(self.body, shapes)
         return replace(self, inputs=inputs, body=body, outputs=_with_axes(self.outputs, shapes))
 
 
@@ -198,7 +198,8 @@ def _with_axes(values: Iterable[Target], shapes: Iterator[tuple[Expr, ...]]) -> 
     return tuple(replace(each, axes=next(shapes)) for each in values)
 
 
-def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Stmt, ...]:
+def reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple[Stmt, ...]:
+    """The statements with the axes of their values replaced, in the order of `targets`."""
     done: list[Stmt] = []
     for stmt in body:
         match stmt:
@@ -207,10 +208,10 @@ def _reshaped(body: Iterable[Stmt], shapes: Iterator[tuple[Expr, ...]]) -> tuple
             case Loop():
                 args, slices = _with_axes(stmt.args, shapes), _with_axes(stmt.slices, shapes)
                 outputs = _with_axes(stmt.outputs, shapes)
-                body = _reshaped(stmt.body, shapes)
+                body = reshaped(stmt.body, shapes)
                 stmt = replace(stmt, args=args, slices=slices, outputs=outputs, body=body)
             case If():
-                then, otherwise = _reshaped(stmt.then, shapes), _reshaped(stmt.otherwise, shapes)
+                then, otherwise = reshaped(stmt.then, shapes), reshaped(stmt.otherwise, shapes)
                 stmt = replace(stmt, then=then, otherwise=otherwise, outputs=_with_axes(stmt.outputs, shapes))
         done.append(stmt)
     return tuple(done)

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 from dlc.emit.python import number, quoted
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, fields, replace
-from dlc.types.dims import Dim
+from dlc.types.traced import Helper
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,13 @@ class Arg(Expr):
 @dataclass(frozen=True, slots=True)
 class Flag(Expr):
     """What the mode decides, by name: `training`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fan(Expr):
+    """`fan_in` or `fan_out` of the tensor that an initial value is for."""
 
     name: str
 
@@ -201,12 +208,22 @@ class Splat(Expr):
 
 @dataclass(frozen=True, slots=True)
 class Gen(Expr):
-    """`element for variable in source`, in a call's brackets or its own; with `parts`, each of those in every turn."""
+    """`element for variable in source`, in a call's brackets or its own; with `parts`, each of those in every turn. With brackets
+    `[]` a list."""
 
     element: Expr
     variable: str
     source: Expr
     parts: Expr | None = None
+    condition: Expr | None = None
+    brackets: str = "()"
+
+
+@dataclass(frozen=True, slots=True)
+class Helped(Expr):
+    """An `fn` of the spec that computes static values, which the source has as a function: its name."""
+
+    helper: Helper
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,38 +383,12 @@ def _from_python(node: ast.AST) -> Expr:
     raise ValueError(f"no expression of a row: {ast.dump(node)}")
 
 
-def size(dim: Dim | int, role: str = "size") -> Expr:
-    """A size as an expression: a number, a dim, or arithmetic on them."""
-    dim = Dim.of(dim)
-    told = dim if dim.origin is None else dim.origin
-    if told.constant is not None:
-        return Num(int(told.constant), role)
-    sizes = {symbol.replace("'", _PRIME): symbol for symbol in told.symbols & dim.symbols}
-
-    def settle(node: Expr) -> Expr:
-        if not isinstance(node, Word):
-            return node
-        if node.text in sizes:
-            return Size(sizes[node.text])
-        return Num(int(node.text), role) if node.text.isdigit() else _argument(node)
-
-    statics = {symbol.partition("[")[0] for symbol in told.symbols - dim.symbols}
-
-    def _argument(node: Word) -> Expr:
-        return Arg(node.text) if node.text in statics else node
-
-    return transform(parse(str(told).replace("'", _PRIME)), settle)
-
-
-_PRIME = "__prime"  # dims may be called n'
-
-
 # --- text
 # ------------------------------------------------------------------------------------------------------
 
 # How tightly an expression binds, loosest first (Python's grammar).
 _LEVELS: Mapping[str, int] = {
-    "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
+    "or": 1, "and": 2, "not ": 3, "is": 4, "is not": 4, "in": 4, "not in": 4, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "|": 5, "^": 6, "&": 7,
     "+": 9, "-": 9, "*": 10, "/": 10, "//": 10, "%": 10, "@": 10, "**": 12,
 }  # fmt: skip
 _UNARY, _POWER, _ATOM = 11, 12, 13
@@ -424,10 +415,12 @@ def _text(node: Expr) -> tuple[str, int]:
         case Num(value):
             found = str(number(value))
             return found, _UNARY if found.startswith("-") else _ATOM
-        case Ref(found) | Path(found) | Size(found) | Arg(found) | Flag(found):
+        case Ref(found) | Path(found) | Size(found) | Arg(found) | Flag(found) | Fan(found):
             return found, _ATOM
         case Leaf():
             return node.plain, _ATOM
+        case Helped(helper):
+            return helper.name, _ATOM
         case Heavy(value):
             return _text(value)
         case Make(function, args):
@@ -472,7 +465,7 @@ def _compound(node: Expr) -> tuple[str, int]:
         case Splat(value):
             return f"*{_at(value, _LEVELS['|'])}", 0
         case Gen():
-            return f"({_gen_text(node)})", _ATOM
+            return node.brackets[0] + _gen_text(node) + node.brackets[1], _ATOM
         case DictGen(key, element, variable, source):
             return "{" + f"{_at(key, 0)}: {_gen(element, variable, source)}" + "}", _ATOM
         case Cut(start, stop, step):
@@ -481,13 +474,15 @@ def _compound(node: Expr) -> tuple[str, int]:
 
 
 def _joined(items: tuple[Expr, ...], alone: bool = False) -> str:
-    if alone and isinstance(items[0], Gen):
+    if alone and isinstance(items[0], Gen) and items[0].brackets == "()":
         return _gen_text(items[0])
     return ", ".join(_text(item)[0] for item in items)
 
 
 def _gen_text(node: Gen) -> str:
     text = _gen(node.element, node.variable, node.source)
+    if node.condition is not None:
+        return f"{text} if {_at(node.condition, 1)}"
     return text if node.parts is None else f"{text} for {_at(node.element, 0)} in {_at(node.parts, 1)}"
 
 

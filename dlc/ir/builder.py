@@ -11,6 +11,7 @@ from dlc.ir.nodes import Attr, Op, Value
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
+from dlc.types.traced import as_float
 
 Operand = Value | int | float | bool | None
 
@@ -150,7 +151,9 @@ class Builder:
         """A dim's size as a scalar tensor; a constant where it is known."""
         dim = Dim.of(dim)
         if dim.constant is not None:
-            return self.const(float(dim.constant) if dtype.startswith(("f", "bf")) else dim.constant, dtype)
+            return self.const(
+                as_float(dim.constant) if dtype.startswith(("f", "bf")) else dim.constant, dtype
+            )
         value = self.op("size", dim=dim)
         return value if dtype == "i64" else self.op("cast", value, dtype=dtype)
 
@@ -159,7 +162,7 @@ class Builder:
         values: list[Value | None] = []
         for each in operands:
             if isinstance(each, bool | int | float):
-                each = self.const(float(each) if TensorType(dtype, ()).is_float else each, dtype)
+                each = self.const(as_float(each) if TensorType(dtype, ()).is_float else each, dtype)
             values.append(each)
         return values
 

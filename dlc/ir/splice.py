@@ -8,7 +8,8 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import moved, substituted
+from dlc.types.opaque import substituted
+from dlc.types.terms import moved
 
 # Ops whose attribute `path` names a parameter or buffer.
 PATH_OPS = frozenset({"param", "update"})
@@ -76,7 +77,7 @@ def prefixed(prefix: str, path: str) -> str:
     return f"{prefix}.{path}" if prefix and path else prefix or path
 
 
-def substitute(value: Attr, dims: Mapping[str, Dim], statics: Mapping[str, Attr] = {}) -> Attr:
+def substitute(value: Attr, dims: Mapping[str, Attr], statics: Mapping[str, Attr] = {}) -> Attr:
     """An attribute with the dims in it replaced, and with `statics` in its origins."""
     if isinstance(value, Dim):
         return value.substitute(dims)
@@ -98,14 +99,9 @@ def statics_of(op: Op) -> dict[str, Attr]:
     return found
 
 
-def dims_of(op: Op) -> dict[str, Dim]:
+def dims_of(op: Op) -> dict[str, Attr]:
     """The callee's symbols in terms of the caller's: dims, and what origins speak of."""
-    whole = {
-        name: Dim.of(value)
-        for name, value in statics_of(op).items()
-        if isinstance(value, int | Dim) and not isinstance(value, bool)
-    }
-    return {**whole, **dict(op.dims)}
+    return {**statics_of(op), **dict(op.dims)}
 
 
 def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = ()) -> Op:
@@ -138,7 +134,7 @@ class Splice:
     names: Names
     draws: Draws
     values: dict[str, str]
-    dims: Mapping[str, Dim]
+    dims: Mapping[str, Attr]
     path: Callable[[str], str]
     stateful: Container[str] = ()
     statics: Mapping[str, Attr] = field(default_factory=dict)

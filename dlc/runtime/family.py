@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
 from dlc.ir.nodes import Program, walk
+from dlc.syntax import ast
 from dlc.types.terms import names
 
 if TYPE_CHECKING:
@@ -39,30 +40,37 @@ class ModelFamily:
         return self._lowered(self.model.traced_program(training, self.model.optional, frozenset()))
 
     def programs(self, fixed: frozenset[str] = frozenset()) -> tuple[Program, ...]:
-        """The model's programs, those of its own way in first. `fixed` static parameters are plain numbers in them. Raises SpecError."""
-        models = (self.model, *(self.model.others if self.whole else ()))
-        return tuple(self._lowered(each) for model in models for each in self._forms(model, fixed))
+        """The model's programs, those of its own way in first, and those with a switch turned. `fixed` static parameters are plain
+        numbers in them. Raises SpecError."""
+        entries = (self.model, *(self.model.others if self.whole else ()))
+        return tuple(self._lowered(each) for entry in entries for each in self._switches(entry, fixed))
 
-    def _forms(self, model: Model, fixed: frozenset[str]) -> list[Program]:
-        """A model in training and not, with and without its optional inputs."""
-        more, found = self._inputs(model, fixed)
+    def _switches(self, model: Model, fixed: frozenset[str]) -> list[Program]:
+        """A model as it is, and with what its parameters turn on or off turned."""
+        own = replace(self, model=model)
+        switched = list(own._switched(fixed))
+        models = [model, *(each.model for each in switched)]
+        if len(switched) == 2:  # (more than that have too many combinations)
+            models += (each.model for each in switched[0]._switched(fixed) if each.model not in models)
+        found = [each for one in models for each in self._forms(one, fixed, (self.mode or False,))]
         if self.mode is None and any(map(_minds_mode, found)):
-            found = [
-                each
-                for inputs in more
-                for each in (model.traced_program(mode, inputs, fixed) for mode in (False, True))
-            ]
+            found = [each for one in models for each in self._forms(one, fixed, (False, True))]
         return found
 
-    def _inputs(self, model: Model, fixed: frozenset[str]) -> tuple[list[tuple[str, ...]], list[Program]]:
-        """The sets of optional inputs that tell what each of them changes, and the programs with them: none but those that the model
-        has, each alone, all; of those that the spec takes only together, pairs."""
+    def _forms(self, model: Model, fixed: frozenset[str], modes: tuple[bool, ...]) -> Iterator[Program]:
+        """A model with and without its optional inputs."""
+        for inputs in self._inputs(model, fixed):
+            yield from (model.traced_program(mode, inputs, fixed) for mode in modes)
+
+    def _inputs(self, model: Model, fixed: frozenset[str]) -> list[tuple[str, ...]]:
+        """The sets of optional inputs that tell what each of them changes: none but those that the model has, each alone, all; of
+        those that the spec takes only together, pairs."""
         own, mode = model.optional, self.mode or False
-        sets, programs = [own], [model.traced_program(mode, own, fixed)]
+        sets = [own]
 
         def taken(*names: str) -> bool:
             try:
-                programs.append(model.traced_program(mode, (*own, *names), fixed))
+                model.traced_program(mode, (*own, *names), fixed)
             except SpecError:
                 return False
             sets.append((*own, *names))
@@ -74,7 +82,18 @@ class ModelFamily:
             taken(*pair)
         if len(optional) > 1 and (*own, *optional) not in sets:
             taken(*optional)
-        return sets, programs
+        return sets
+
+    def _switched(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
+        """The model with one thing more or less that a parameter turns on or off, as far as the spec accepts it."""
+        free = {name: value for name, value in self.model.settings.items() if name not in fixed}
+        for name, value in free.items():
+            turned_off = [None] if value is not None and name in self._left_out else []
+            if isinstance(value, bool) or value is None or turned_off:
+                found = (self._at({name: each}, fixed) for each in turned_off or _turned(value, False))
+                turned = next((each for each in found if each is not None), None)
+                if turned is not None:
+                    yield turned
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
@@ -109,6 +128,13 @@ class ModelFamily:
                     break
 
     @cached_property
+    def _left_out(self) -> set[str]:
+        """The static parameters that are `none` by default."""
+        node = self.model.point.definition.node
+        assert isinstance(node, ast.ModuleDef)
+        return {str(each.name) for each in node.static if isinstance(each.default, ast.NoneLit)}
+
+    @cached_property
     def _counts(self) -> set[str]:
         """The static parameters that say how often something is repeated."""
         program = self.model.traced_program(False, self.model.optional, frozenset())
@@ -139,7 +165,7 @@ def _more(value: Any) -> Any:
         return [_more(each) for each in value]
     if not _is_number(value):
         return value
-    return 2 * value if isinstance(value, int) else 0.75 * value
+    return (2 * value or 1) if isinstance(value, int) else (0.75 * value or 0.25)
 
 
 def _sizes(value: Any) -> Iterator[Any]:

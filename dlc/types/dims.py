@@ -11,12 +11,13 @@ where it is 0 the term has no value, and Python raises as well.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from math import gcd
 from typing import Any
 
-from dlc.types.traced import TracedInt
+from dlc.types.opaque import Opaque
+from dlc.types.traced import Term, TracedInt
 
 Monomial = tuple[tuple["str | Atom", int], ...]
 Terms = dict[Monomial, int]
@@ -100,6 +101,11 @@ class Dim:
     def symbol(name: str) -> Dim:
         return Dim({((name, 1),): 1})
 
+    @staticmethod
+    def opaque(term: Term) -> Dim:
+        """A whole number that only a term can say."""
+        return Dim.symbol(Opaque(term))
+
     # What it is
 
     @property
@@ -113,17 +119,29 @@ class Dim:
 
     @property
     def symbols(self) -> frozenset[str]:
-        """Every symbol, also those inside `//`, `%`, `min` and `max`."""
+        """Every symbol, also those inside `//`, `%`, `min` and `max`, and for opaque ones what they speak of."""
         if self._symbols is None:
             found: set[str] = set()
             for atom in self.atoms():
-                found.update((atom,) if isinstance(atom, str) else _atom_symbols(atom))
+                if type(atom) is str:  # the common case, of which there are many
+                    found.add(atom)
+                else:
+                    found.update(_atom_symbols(atom))
             self._symbols = frozenset(found)
         return self._symbols
 
     def atoms(self) -> list[str | Atom]:
         """The atoms of the monomials, not those nested in them."""
         return list({atom: None for monomial in self.terms for atom, _ in monomial})
+
+    def opaques(self) -> Iterator[Opaque]:
+        """The opaque symbols in it, nested ones too."""
+        for atom in self.atoms():
+            if isinstance(atom, Opaque):
+                yield atom
+            elif isinstance(atom, Atom):
+                for arg in atom.args:
+                    yield from arg.opaques()
 
     @property
     def nonnegative(self) -> bool:
@@ -195,19 +213,35 @@ class Dim:
 
     # With values
 
-    def substitute(self, values: Mapping[str, int | Dim]) -> Dim:
-        """Every named symbol replaced at once, in the origin as well; the values' own symbols stay."""
+    def substitute(self, values: Mapping[str, Any]) -> Dim:
+        """Every named symbol replaced at once, in the origin as well; the values' own symbols stay. What stands for a symbol is an
+        int or a Dim; opaque symbols may speak of other static values too, of whatever kind."""
         if self.origin is not None:
             bare = _bare(self).substitute(values)
-            origins = {name: _origin(Dim.of(value)) for name, value in values.items()}
+            origins = {name: _told(value) for name, value in values.items()}
             return _bare(bare).said(self.origin.substitute(origins))
         if self.symbols.isdisjoint(values):
             return self
 
         def change(atom: str | Atom) -> Dim | None:
+            if isinstance(atom, Opaque):
+                found = atom.substituted(values)
+                return Dim.symbol(found) if isinstance(found, str) else Dim.of(found)
             if isinstance(atom, str):
                 return Dim.of(values[atom]) if atom in values else None
             return atom.rebuilt(lambda arg: arg.substitute(values))
+
+        return self.replace(change)
+
+    def lettered(self, words: dict[str, Opaque]) -> Dim:
+        """The size with a word in the place of each opaque symbol, to be printed; `words` says which."""
+
+        def change(atom: str | Atom) -> Dim | None:
+            if isinstance(atom, Opaque):
+                word = next((key for key, each in words.items() if each == atom), f"opaque__{len(words)}")
+                words[word] = atom
+                return Dim.symbol(word)
+            return None if isinstance(atom, str) else atom.rebuilt(lambda arg: arg.lettered(words))
 
         return self.replace(change)
 
@@ -310,6 +344,12 @@ def _bare(dim: Dim) -> Dim:
 
 def _origin(dim: Dim) -> Dim:
     return dim if dim.origin is None else dim.origin
+
+
+def _told(value: Any) -> Any:
+    """A value in terms of static parameters, where it is a size."""
+    whole = isinstance(value, int | Dim) and not isinstance(value, bool)
+    return _origin(Dim.of(value)) if whole else value
 
 
 def _traced(result: Dim, operate: Callable[[Any, Any], Any], a: int | Dim, b: int | Dim) -> Dim:
@@ -633,7 +673,9 @@ def _atom_nonnegative(op: str, args: tuple[Dim, ...]) -> bool:
     return any(a.nonnegative for a in args) if op == "max" else all(a.nonnegative for a in args)
 
 
-def _atom_symbols(atom: Atom) -> frozenset[str]:
+def _atom_symbols(atom: str | Atom) -> Iterable[str]:
+    if isinstance(atom, str):
+        return atom.names if isinstance(atom, Opaque) else (atom,)
     return frozenset().union(*(arg.symbols for arg in atom.args))
 
 

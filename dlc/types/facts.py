@@ -9,6 +9,7 @@ A proof tries, in this order: normal forms under the facts (`dim_system.py`), li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from dlc.records import dataclass
 from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, proved, simplified
@@ -28,7 +29,7 @@ class Relation:
     op: str
     right: Dim
 
-    def substitute(self, values: Mapping[str, int | Dim]) -> Relation:
+    def substitute(self, values: Mapping[str, Any]) -> Relation:
         return Relation(self.left.substitute(values), self.op, self.right.substitute(values))
 
     @property

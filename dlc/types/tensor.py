@@ -70,7 +70,7 @@ class TensorType:
     def with_dtype(self, dtype: str) -> TensorType:
         return TensorType(dtype, self.axes)
 
-    def substitute(self, values: Mapping[str, int | Dim]) -> TensorType:
+    def substitute(self, values: Mapping[str, Any]) -> TensorType:
         if not values:
             return self
         return TensorType(self.dtype, tuple(axis.substitute(values) for axis in self.axes))

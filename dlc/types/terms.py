@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dlc.types import opaque
 from dlc.types.dims import Dim
-from dlc.types.traced import Term, TracedFloat, TracedInt, leaf
+from dlc.types.opaque import is_closed, moved_size, said_term, size_at, substituted
+from dlc.types.traced import Term, TracedFloat, TracedInt
 
 _WHOLE: Mapping[str, Callable[[Dim, Dim], Dim]] = {
     "+": lambda a, b: a + b,
@@ -20,14 +22,7 @@ _WHOLE: Mapping[str, Callable[[Dim, Dim], Dim]] = {
 
 def term(value: Any) -> Term:
     """A static value as an expression: its origin where it has one."""
-    match value:
-        case Term():
-            return value
-        case Dim():
-            return Term("dim", (said(value),))
-        case list() | tuple():
-            return Term(type(value).__name__, tuple(term(each) for each in value))
-    return leaf(value)
+    return said_term(value)
 
 
 def said(dim: Dim) -> Dim:
@@ -62,9 +57,23 @@ def as_dim(value: Any) -> Dim | None:
             return as_dim(number)
         case Term("param" | "turn", (name,)):
             return Dim.symbol(name)
+        case Term("index", (Term() as base, Term("const", (int(i),)))) if i >= 0:
+            name = _element(base, i)
+            return Dim.symbol(name) if name else None
         case Term(op, (a, b)) if op in _WHOLE:
             return _combined(_WHOLE[op], as_dim(a), as_dim(b))
     return None
+
+
+def _element(base: Term, index: int) -> str:
+    """`widths[0]`, as `rooted` calls an element of a parameter."""
+    match base:
+        case Term("param", (name,)):
+            return f"{name}[{index}]"
+        case Term("index", (Term() as outer, Term("const", (int(i),)))):
+            name = _element(outer, i)
+            return f"{name}[{index}]" if name else ""
+    return ""
 
 
 def _combined(operate: Callable[[Dim, Dim], Dim], a: Dim | None, b: Dim | None) -> Dim | None:
@@ -78,8 +87,9 @@ def names(value: Any) -> set[str]:
     """The parameters that a term, size or traced value speaks of; of a list's element, the list."""
     match value:
         case Term():
-            found = {each.args[0] for each in value.parts() if isinstance(each, Term) and each.op == "param"}
-            return found.union(*(names(each) for each in value.parts() if isinstance(each, Dim)))
+            parts = value.parts()
+            found = {each.args[0] for each in parts if isinstance(each, Term) and each.op == "param"}
+            return found.union(*(names(each) for each in parts if isinstance(each, Dim)))
         case Dim():
             return {symbol.partition("[")[0] for symbol in said(value).symbols}
         case TracedInt() | TracedFloat():
@@ -89,19 +99,16 @@ def names(value: Any) -> set[str]:
     return set()
 
 
-def substituted(value: Term, values: Mapping[str, Any]) -> Term:
-    """A term with the parameters replaced by the values that `values` has for them."""
-    if value.op == "param" and value.args[0] in values:
-        return term(values[value.args[0]])
-    return Term(value.op, tuple(_substituted(each, values) for each in value.args))
-
-
-def _substituted(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, Term):
-        return substituted(value, values)
-    if isinstance(value, Dim):
-        sizes = {name: as_dim(each) for name, each in values.items() if name in value.symbols}
-        return value.substitute({name: size for name, size in sizes.items() if size is not None})
+def moved(value: Any, values: Mapping[str, Any]) -> Any:
+    """An attribute of a callee's operation in the caller's terms; `values` says what the callee's parameters are there."""
+    match value:
+        case TracedInt():
+            origin = moved_size(value.origin, values)
+            return TracedInt(int(value), origin) if origin.constant is None else int(value)
+        case TracedFloat():
+            return remembered(float(value), substituted(value.origin, values))
+        case tuple() | list():
+            return type(value)(moved(each, values) for each in value)
     return value
 
 
@@ -131,81 +138,76 @@ def untraced(value: Any) -> Any:
     return value
 
 
-def moved(value: Any, values: Mapping[str, Any]) -> Any:
-    """An attribute of a callee's operation in the caller's terms; `values` says what the callee's parameters are there."""
-    match value:
-        case TracedInt():
-            origin = _substituted(value.origin, values)
-            return TracedInt(int(value), origin) if origin.constant is None else int(value)
-        case TracedFloat():
-            origin = substituted(value.origin, values)
-            return TracedFloat(float(value), origin)
-        case tuple():
-            return tuple(moved(each, values) for each in value)
-    return value
-
-
-_OPERATIONS: Mapping[str, Callable[..., Any]] = {
-    **_WHOLE,
-    "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b,
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "and": lambda a, b: a and b,
-    "or": lambda a, b: a or b,
-    "in": lambda a, b: a in b,
-    "not": lambda a: not a,
-    "neg": lambda a: -a,
-    "index": lambda a, i: a[i],
-}
-_CALLED: Mapping[str, Callable[..., Any]] = {
-    **{name: getattr(math, name) for name in ("sqrt", "log", "exp", "floor", "ceil")},
-    **{
-        "range": range,
-        "len": len,
-        "min": min,
-        "max": max,
-        "abs": abs,
-        "round": round,
-        "int": int,
-        "float": float,
-        "sum": sum,
-    },
-}
-
-
 def evaluate(value: Any, static: Mapping[str, Any]) -> Any:
-    """The value of a term at given static parameters. Raises KeyError for a missing one, and what its operations raise."""
-    match value:
-        case Dim():
-            return value.evaluate({name: _entry(name, static) for name in value.symbols})
-        case Term("const", (constant,)):
-            return constant
-        case Term("dim", (dim,)):
-            return evaluate(dim, static)
-        case Term("param" | "turn" | "input", (name,)):
-            return static[name]
-        case Term("training"):
-            return static["training"]
-        case Term("if", (condition, then, otherwise)):
-            return evaluate(then if evaluate(condition, static) else otherwise, static)
+    """The value of a term or size at given static parameters; of anything else itself. Raises KeyError for a missing one, and what
+    its operations raise."""
+    if isinstance(value, Dim):
+        return size_at(value, static)
+    return opaque.evaluate(value, static) if isinstance(value, Term) else value
+
+
+# --- numbers that functions of static values give --------------------------------------------------------------------------
+
+
+def remembered(value: Any, told: Term) -> Any:
+    """A number that is `told`, where that speaks of static parameters."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or is_closed(told):
+        return value
+    if isinstance(value, float):
+        return TracedFloat(float(value), told) if math.isfinite(value) else value
+    size = as_dim(told)
+    return TracedInt(int(value), Dim.opaque(told) if size is None else size)
+
+
+def called(name: str, value: Any, *args: Any) -> Any:
+    """The result of a function of static values, traced where one of its arguments is."""
+    if origin_free(args):
+        return value
+    return remembered(value, Term("call", (name, *map(term, args))))
+
+
+def origin_free(value: Any) -> bool:
+    """Whether nothing in a static value is traced."""
+    if isinstance(value, list | tuple):
+        return all(map(origin_free, value))
+    return not isinstance(value, TracedInt | TracedFloat) and not (
+        isinstance(value, Dim) and value.origin is not None
+    )
+
+
+def lengths(told: Term, shape: Sequence[int]) -> list[int]:
+    """The lengths of nested lists that a term stands for, each with its expression."""
+    found: list[int] = []
+    known: Term | None = told
+    for count in shape:
+        length = None if known is None else length_of(known)
+        found.append(count if length is None else remembered(int(count), length))
+        known = _first(known) if known is not None else None
+    return found
+
+
+def _first(told: Term) -> Term | None:
+    """An element of a list, where all are equally long."""
+    match told:
+        case Term("list" | "tuple", (Term() as first, *_)):
+            return first
+        case Term("for", (Term() as element, *_)):
+            length = length_of(element)
+            return None if length is None or length.holds("each") else element
+    return None
+
+
+def length_of(told: Term) -> Term | None:
+    """How long a list is."""
+    match told:
         case Term("list" | "tuple", items):
-            return tuple(evaluate(each, static) for each in items)
-        case Term("call", (name, *args)):
-            return _CALLED[name](*(evaluate(each, static) for each in args))
-        case Term(op, args):
-            return _OPERATIONS[op](*(evaluate(each, static) for each in args))
-    return value
-
-
-def _entry(name: str, static: Mapping[str, Any]) -> Any:
-    """`widths[0]` among lists."""
-    head, *indices = name.replace("]", "").split("[")
-    value = static[head]
-    for index in indices:
-        value = value[int(index)]
-    return value
+            return Term("const", (len(items),))
+        case Term("for", (_, _, Term() as iterable)):
+            return length_of(iterable)
+        case Term("call", ("range", stop)):
+            return term(stop)
+        case Term("call", ("range", start, stop)):
+            return Term("-", (stop, start))
+        case Term("call", ("enumerate" | "reversed", Term() as of)):
+            return length_of(of)
+    return Term("call", ("len", told))

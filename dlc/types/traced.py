@@ -6,13 +6,13 @@ parameters of the function it stands in.
 
     d = 768 (d),  heads = 12 (heads)   ->   3 * d = 2304 (3*d),  d // heads = 64 (d//heads)
 
-Sizes carry theirs as `Dim.origin`. What code computes from traced numbers is traced as long as it uses operators; what goes
-through `int()` or `float()` is a plain number again. So an origin may be missing, and is never wrong.
+Sizes carry theirs as `Dim.origin`. What code computes from traced numbers is traced as long as it uses operators, or the
+functions of static values by `terms.called`; what goes through Python's own `int()` or `float()` is a plain number again. So an
+origin may be missing, and is never wrong.
 """
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -28,14 +28,16 @@ class Term:
 
     const value | param name | input name (an optional input) | training | turn name (the variable of a loop) | name text
     | dim size | + - * / // % ** == != < <= > >= and or not neg in a b | if condition a b | list … | tuple … | index x i
-    | call function … (`sqrt`, `range`, `len`, …)
+    | cut x start stop step | call function … (`sqrt`, `range`, `len`, …; or a Helper)
+    | for element target iterable condition? (a comprehension, whose target's names are each in it) | each name
+    | fan name (`fan_in` or `fan_out` of the parameter that an initial value is for)
     """
 
     op: str
     args: tuple[Any, ...] = ()
 
     def parts(self) -> list[Any]:
-        """All terms and leaves in it, itself first."""
+        """All terms and leaves in it, itself first; those that stand in sizes too."""
         found: list[Any] = []
         stack: list[Any] = [self]
         while stack:
@@ -43,11 +45,28 @@ class Term:
             found.append(each)
             if isinstance(each, Term):
                 stack += reversed(each.args)
+                if each.op == "dim":
+                    stack += [inner.term for inner in each.args[0].opaques()]
         return found
 
     def holds(self, op: str) -> bool:
         """Whether some part of it is such an expression."""
         return any(isinstance(each, Term) and each.op == op for each in self.parts())
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """An `fn` of the spec that computes static values: `steps` bind names, one after another, and `result` is what it gives.
+    Its parameters and names are `each` in its terms."""
+
+    name: str
+    params: tuple[str, ...]
+    types: tuple[str, ...]
+    steps: tuple[tuple[str, Term], ...]
+    result: Term
+    kind: str = ""
+    """The static type of the result; "" where the spec does not say it."""
+    doc: str = ""
 
 
 class _Arithmetic:
@@ -79,6 +98,18 @@ class _Arithmetic:
     def __rtruediv__(self, other: Any) -> Any:
         return _computed(operator.truediv, "/", other, self)
 
+    def __floordiv__(self, other: Any) -> Any:
+        return _computed(operator.floordiv, "//", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _computed(operator.floordiv, "//", other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return _computed(operator.mod, "%", self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _computed(operator.mod, "%", other, self)
+
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         return _computed(operator.pow, "**", self, other)
 
@@ -96,23 +127,11 @@ class TracedInt(_Arithmetic, int):
         made.origin = origin
         return made
 
-    def __floordiv__(self, other: Any) -> Any:
-        return _computed(operator.floordiv, "//", self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return _computed(operator.floordiv, "//", other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return _computed(operator.mod, "%", self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return _computed(operator.mod, "%", other, self)
-
     def __neg__(self) -> int:
         return TracedInt(-int(self), -self.origin)
 
     def __abs__(self) -> int:
-        return self if self >= 0 else -self
+        return abs(int(self))
 
     def __reduce__(self) -> Any:
         return int, (int(self),)
@@ -129,10 +148,11 @@ class TracedFloat(_Arithmetic, float):
         return made
 
     def __neg__(self) -> float:
-        return TracedFloat(-float(self), Term("neg", (self.origin,)))
+        once = self.origin.op == "neg"
+        return TracedFloat(-float(self), self.origin.args[0] if once else Term("neg", (self.origin,)))
 
     def __abs__(self) -> float:
-        return self if self >= 0 else -self
+        return abs(float(self))
 
     def __reduce__(self) -> Any:
         return float, (float(self),)
@@ -144,7 +164,7 @@ def _computed(operate: Callable[[Any, Any], Any], op: str, a: Any, b: Any) -> An
         return NotImplemented
     value = operate(_plain(a), _plain(b))
     if isinstance(value, int) and isinstance(a, int) and isinstance(b, int):
-        return _whole(value, operate, a, b)
+        return _whole(value, operate, op, a, b)
     return TracedFloat(value, Term(op, (leaf(a), leaf(b)))) if isinstance(value, float) else value
 
 
@@ -155,12 +175,14 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, TracedFloat) else value
 
 
-def _whole(value: int, operate: Callable[[Any, Any], Any], a: int, b: int) -> int:
+def _whole(value: int, operate: Callable[[Any, Any], Any], op: str, a: int, b: int) -> int:
     """The same operation on sizes is the expression: they know the laws of whole numbers."""
+    origins = [each.origin if isinstance(each, TracedInt) else int(each) for each in (a, b)]
     try:
-        origin = operate(*(each.origin if isinstance(each, TracedInt) else int(each) for each in (a, b)))
+        origin = operate(*origins)
     except (ArithmeticError, TypeError, ValueError):  # too large, or a power that no size has
-        return value
+        known = next(each for each in origins if not isinstance(each, int))
+        origin = known.opaque(Term(op, (leaf(a), leaf(b))))
     return TracedInt(value, origin) if origin.constant is None else value
 
 
@@ -176,12 +198,3 @@ def as_float(value: float) -> float:
     if isinstance(value, TracedFloat):
         return value
     return TracedFloat(float(value), leaf(value)) if isinstance(value, TracedInt) else float(value)
-
-
-def function(name: str, compute: Callable[[float], Any], value: float) -> Any:
-    """`sqrt`, `log`, … of a number, traced where the number is. Raises what `compute` raises."""
-    result = compute(value)
-    traced = (
-        isinstance(value, TracedInt | TracedFloat) and isinstance(result, float) and math.isfinite(result)
-    )
-    return TracedFloat(result, Term("call", (name, leaf(value)))) if traced else result

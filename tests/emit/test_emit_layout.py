@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from dlc.emit.layout import layout
 from dlc.emit.names import Variables, base, identifier, snake
+from dlc.emit.origins import size
 from dlc.emit.python import comment, docstring, quoted
-from dlc.emit.tree import Num, Word, size, template, text
+from dlc.emit.tree import Num, Word, template, text
 from dlc.types.dims import parse_dim
 
 LONG, SHORT = "x" * 44, "y" * 30

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dlc.types.dims import Dim
-from dlc.types.terms import evaluate, moved, names, rooted, said, term, untraced
-from dlc.types.traced import Term, TracedFloat, TracedInt, function
+from dlc.types.terms import called, evaluate, moved, names, rooted, said, term, untraced
+from dlc.types.traced import Term, TracedFloat, TracedInt
 
 D, HEADS = rooted("d", 64), rooted("heads", 8)
 P = rooted("p", 0.5)
@@ -38,7 +38,7 @@ def test_arithmetic_is_remembered(value: Any, number: int, expression: str) -> N
 
 
 def test_floats_are_terms() -> None:
-    value = 0.02 / function("sqrt", math.sqrt, 2 * D)
+    value = 0.02 / called("sqrt", math.sqrt(2 * D), 2 * D)
     assert isinstance(value, TracedFloat) and value == 0.02 / math.sqrt(128)
     assert evaluate(value.origin, {"d": 32}) == 0.02 / math.sqrt(64)
     assert evaluate((1 - P).origin, {"p": 0.1}) == 0.9

@@ -38,8 +38,9 @@ def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
                     body.scope = body.scope.with_written(id, written)
                 remember(body, id, node, value)
         case ast.TupleTarget(items):
+            whole = ast.Node(span=node.span)  # the expression is that of none of the parts
             for item, part in zip(items, _parts(body, value, len(items), node), strict=True):
-                bind(body, item, part, node)
+                bind(body, item, part, whole)
 
 
 def name_value(body: Body, name: str, value: Any) -> Any:

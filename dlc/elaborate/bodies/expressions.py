@@ -24,9 +24,11 @@ from dlc.elaborate.base.values import (
 from dlc.elaborate.calls import calls
 from dlc.elaborate.calls.arguments import Given
 from dlc.elaborate.names import lookup as names
-from dlc.elaborate.names.conditions import truth
+from dlc.elaborate.names.conditions import answer, truth
+from dlc.elaborate.names.origins import chosen, kept, turned
 from dlc.elaborate.reports.report import Report, Silent, too_large
 from dlc.elaborate.state.body import Body
+from dlc.elaborate.state.callee import flat_statics
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.tensors import indexing, operators
 from dlc.elaborate.tensors.archives import constant
@@ -34,8 +36,6 @@ from dlc.ir.nodes import Op, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim, DimTooLarge
 from dlc.types.tensor import TensorType
-from dlc.types.terms import as_dim
-from dlc.types.traced import Term
 
 LIST_LIMIT = 100_000
 
@@ -120,9 +120,9 @@ def bind_static(body: Body, target: ast.Target, value: Any) -> None:
     match target:
         case ast.NameTarget(id):
             if id != "_":
-                body.bind(id, value, target, turns=True)
                 if body.context.session.traced:
-                    body.scope = body.scope.with_origins({id: Term("turn", (id,))})
+                    body.scope = turned(body.scope, id)
+                body.bind(id, value, target, turns=True)
         case ast.TupleTarget(items):
             if not isinstance(value, list | tuple) or len(value) != len(items):
                 body.report.fail(problems.UNPACK, target.span, found=show(value), count=len(items))
@@ -180,7 +180,8 @@ def _presence(node: ast.Compare, operands: list[Any]) -> bool:
 
 
 def _conditional(body: Body, node: ast.Conditional) -> Any:
-    return evaluate(body, node.then if truth(body, node.condition) else node.otherwise)
+    holds = answer(body, node.condition)
+    return chosen(body, node, holds, evaluate(body, node.then if holds else node.otherwise))
 
 
 def _attribute(body: Body, node: ast.Attribute) -> Any:
@@ -256,11 +257,11 @@ def part(body: Body, instance: Instance, path: str, span: Any) -> Any:
 
 def _type_here(type: TensorType, instance: Instance) -> TensorType:
     """The type of an instance's parameter in the terms of the body that reads it, as far as its static arguments tell."""
-    known = {name: Dim.of(value) for name, value in instance.static.items() if as_dim(value) is not None}
+    known = dict(flat_statics(instance.static))
     return TensorType(type.dtype, tuple(_size_here(axis, known) for axis in type.axes))
 
 
-def _size_here(axis: Dim, known: dict[str, Dim]) -> Dim:
+def _size_here(axis: Dim, known: dict[str, Any]) -> Dim:
     told = axis.origin is not None and axis.origin.symbols <= known.keys()
     return axis.substitute(known) if told else Dim(axis.terms)
 
@@ -290,7 +291,7 @@ def read_path(emission: Emission, path: str, type: Any, span: Any) -> Tensor:
 
 
 def _call(body: Body, node: ast.Call) -> Any:
-    return calls.call(body, node)
+    return kept(body, node, calls.call(body, node))
 
 
 def _pipe(body: Body, node: ast.Pipe) -> Any:
@@ -302,7 +303,7 @@ def _labeled(body: Body, node: ast.Labeled) -> Any:
 
 
 def _index(body: Body, node: ast.Index) -> Any:
-    return indexing.index(body, node, evaluate(body, node.value))
+    return kept(body, node, indexing.index(body, node, evaluate(body, node.value)))
 
 
 def _ellipsis(body: Body, node: ast.Ellipsis_) -> Any:

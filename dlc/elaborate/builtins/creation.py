@@ -8,12 +8,16 @@ from typing import Any
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Builtin, Tensor, type_name
 from dlc.elaborate.builtins.call import Call, builtin, check_count
+from dlc.elaborate.names.origins import here
 from dlc.elaborate.tensors.constants import as_dtype, table
 from dlc.elaborate.tensors.operators import cast, lift
 from dlc.elaborate.types.static import in_range
 from dlc.ops.calls import REQUIRED
+from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.traced import as_float
+from dlc.types.opaque import is_closed
+from dlc.types.terms import origin_free, term
+from dlc.types.traced import Term, as_float
 
 
 def _creation_dtype(call: Call, default: str) -> str:
@@ -57,7 +61,11 @@ def _fractional_arange(call: Call, start: Any, stop: Any, step: Any, dtype: str)
     count = max(0, math.ceil((stop - start) / step))
     check_count(call, "this constant", count)
     values = [start + i * step for i in range(count)]
-    return table(call.body, call.node, values, dtype, call.node.span)
+    told = None
+    if not origin_free([start, stop, step]):
+        turns = _term("call", "ceil", _term("/", _term("-", stop, start), step))
+        told = _term("for", _term("+", start, _term("*", _I, step)), "i", _term("call", "range", turns))
+    return table(call.body, call.node, values, dtype, call.node.span, told=told)
 
 
 def _linspace(call: Call) -> Tensor:
@@ -65,7 +73,19 @@ def _linspace(call: Call) -> Tensor:
     check_count(call, "this constant", n)
     values = [start + (stop - start) * i / max(n - 1, 1) for i in range(n)]
     dtype = _creation_dtype(call, call.body.context.float_dtype)
-    return table(call.body, call.node, values, dtype, call.node.span)
+    told = None
+    if not origin_free([start, stop, n]):
+        step = _term("/", _term("*", _term("-", stop, start), _I), _term("call", "max", _term("-", n, 1), 1))
+        told = _term("for", _term("+", start, step), "i", _term("call", "range", n))
+    return table(call.body, call.node, values, dtype, call.node.span, told=told)
+
+
+_I = Term("each", ("i",))
+
+
+def _term(op: str, *args: Any) -> Term:
+    """A term of terms and static values; names stay."""
+    return Term(op, tuple(each if isinstance(each, str) else term(each) for each in args))
 
 
 def _filled(name: str, value: float) -> Builtin:
@@ -132,7 +152,16 @@ def _bernoulli(call: Call) -> Tensor:
 def _tensor_constant(call: Call) -> Tensor:
     value = call["values"]
     dtype = None if call["dtype"] is None else call.dtype("dtype")
-    return table(call.body, call.node, value, dtype, call.spans["values"])
+    return table(call.body, call.node, value, dtype, call.spans["values"], told=_told(call))
+
+
+def _told(call: Call) -> Term | None:
+    """The expression of a constant's values, where it depends on static parameters."""
+    if not call.body.context.session.traced or not isinstance(call.node, ast.Call):
+        return None
+    written = [each.value for each in call.node.args if each.name in (None, "values")]
+    told = here(call.body, written[0]) if written else None
+    return None if told is None or is_closed(told) else told
 
 
 BUILTINS: tuple[Builtin, ...] = (

@@ -16,7 +16,7 @@ from dlc.ops.calls import Form
 from dlc.ops.definition import OpDef
 from dlc.ops.forms import call_form
 from dlc.types.dims import Dim
-from dlc.types.traced import function as traced
+from dlc.types.terms import called
 
 First = Callable[[Call], Any]
 
@@ -55,7 +55,9 @@ def _of_number(call: Call, form: Form) -> Any:
         return NotImplemented
     others = {arg.name: _attribute(call, arg, ()) for arg in form.args if arg.name in more}
     try:
-        return number(value, **others) if others else traced(call.name, number, value)
+        result = number(value, **others) if others else number(value)
+        given = (value, *(each for each in others.values() if each is not None))
+        return result if result is NotImplemented else called(call.name, result, *given)
     except (ValueError, OverflowError):
         message = f"{call.name}({show(value)}) has no value"
         call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=message)

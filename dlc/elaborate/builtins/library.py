@@ -14,7 +14,9 @@ from dlc.elaborate.state.body import Body
 from dlc.elaborate.tensors.constants import table
 from dlc.elaborate.tensors.operators import lift, meet
 from dlc.elaborate.types.static import plain
+from dlc.ir.nodes import Value
 from dlc.ops.calls import REQUIRED
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.traced import as_float
@@ -52,7 +54,18 @@ def _pool_matrix(call: Call) -> Tensor:
         low, high = (i * n) // s, -((-(i + 1) * n) // s)
         for j in range(low, high):
             rows[j][i] = 1.0 / (high - low)
-    return table(call.body, call.node, rows, call.body.context.float_dtype, call.node.span)
+    made = table(call.body, call.node, rows, call.body.context.float_dtype, call.node.span)
+    return _with_sizes(made, (Dim.of(n), Dim.of(s)))
+
+
+def _sized(call: Call) -> Tensor:
+    """The tensor with other words for its sizes: those of the arguments that ask for them (library use)."""
+    return _with_sizes(call.tensor("x"), call.sizes("sizes"))
+
+
+def _with_sizes(tensor: Tensor, axes: tuple[Dim, ...]) -> Tensor:
+    assert axes == tensor.type.axes
+    return replace(tensor, value=Value(tensor.value.name, tensor.type.with_axes(axes)))
 
 
 def _count(what: str) -> Builtin:
@@ -128,6 +141,7 @@ def _dtype_of(call: Call) -> Any:
 BUILTINS: tuple[Builtin, ...] = (
     builtin("adaptive_avg_pool", {"x": REQUIRED, "sizes": REQUIRED}, _adaptive),
     builtin("_pool_matrix", {"n": REQUIRED, "s": REQUIRED}, _pool_matrix),
+    builtin("_sized", {"x": REQUIRED, "sizes": REQUIRED}, _sized),
     builtin("_axes", {"x": REQUIRED}, _axes_of),
     builtin("_dtype", {"x": REQUIRED}, _dtype_of),
     builtin("_at", {"value": REQUIRED, "i": REQUIRED, "count": REQUIRED}, _at),

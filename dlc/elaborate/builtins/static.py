@@ -18,6 +18,7 @@ from dlc.elaborate.types.static import plain
 from dlc.ops.calls import REQUIRED
 from dlc.syntax import ast
 from dlc.types.dims import Dim, dim_max, dim_min
+from dlc.types.terms import called, untraced
 
 
 def _reduced(name: str, call: Call) -> Any:
@@ -44,7 +45,7 @@ def _static_reduction(call: Call, name: str, values: Any) -> Any:
     if name in ("max", "min") and items:
         return _extremum(call, name, items)
     if name == "prod":
-        return math.prod(items)
+        return called("prod", math.prod(map(untraced, items)), items)
     if name in ("any", "all"):
         return (any if name == "any" else all)(items)
     call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of an empty list")
@@ -69,7 +70,7 @@ def _extremum(call: Call, name: str, items: list[Any]) -> Any:
     if not items:
         call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=f"`{name}` of nothing")
     if not any(isinstance(each, Dim) for each in items):
-        return (max if name == "max" else min)(items)
+        return called(name, untraced((max if name == "max" else min)(items)), *items)
     if any(isinstance(each, float) for each in items):
         found = "a dim and a float"
         call.fail(problems.STATIC_TYPE, "x", callee=name, name="x", expected="sizes or numbers", found=found)
@@ -148,7 +149,7 @@ def _int(call: Call) -> Any:
             problems.NOT_STATIC, "x", what="`int`", found=f"a tensor {value.type}", help="use `cast(x, i64)`"
         )
     try:
-        return int(value)
+        return called("int", int(value), value)
     except (TypeError, ValueError, OverflowError):
         call.body.report.fail(
             problems.STATIC_ERROR, call.node.span, message=f"no int can be made of {show(value)}"
@@ -159,7 +160,7 @@ def _float(call: Call) -> Any:
     value = call["x"]
     if isinstance(value, int | float | str):
         try:
-            return float(value)
+            return called("float", float(value), value)
         except ValueError:
             pass
     if isinstance(value, Dim):

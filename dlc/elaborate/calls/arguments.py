@@ -12,7 +12,7 @@ from dlc.elaborate.base import habits
 from dlc.elaborate.base.trees import field_places
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Poison
-from dlc.elaborate.names.origins import origin
+from dlc.elaborate.names.origins import argued
 from dlc.elaborate.reports.report import ElabError, Report, Silent
 from dlc.elaborate.state.body import Body, header_body
 from dlc.elaborate.types.static import check_static
@@ -48,7 +48,7 @@ def given(body: Body, callee: str, args: Iterable[ast.Arg]) -> Given:
             result.names[arg.name] = arg.span.inside(0, len(arg.name))
         value = body.report.guarded(partial(_boxed, body, arg.value))
         if body.context.session.traced:
-            result.terms[arg.value.span] = origin(body.context, body.scope, arg.value)
+            result.terms[arg.value.span] = argued(body, arg.value, None if value is None else value[0])
         if value is None:
             broken = True
             continue

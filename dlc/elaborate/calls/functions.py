@@ -5,7 +5,7 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -27,6 +27,7 @@ from dlc.ir.nodes import Function, Op, Value
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.types.terms import moved
 
 # --- entry points ----------------------------------------------------------------------------------------------
 
@@ -38,7 +39,7 @@ def call_fn(body: Body, definition: Definition, args: Given, node: ast.Node) -> 
     parameters = [str(each.name) for each in fn.params]
     bound = match_arguments(body.report, definition.name, parameters, args, node.span)
     note_names(body, definition, fn.params, args)
-    static_fields, inputs, given = [], [], Given(rest=False)
+    static_fields, inputs, given = [], [], Given(rest=False, terms=args.terms)
     for item in fn.params:
         name = str(item.name)
         value = bound.get(name)
@@ -103,7 +104,7 @@ def _call(
     if made.broken:
         raise Silent
     if not made.function:
-        return made.static_result
+        return moved(made.static_result, bound.terms(callee.static)) if bound.traced else made.static_result
     operands = _flat_operands(bound.values)
     outputs: list[Value] = []
     function = body.context.session.functions[made.function]
@@ -144,7 +145,7 @@ def _results(
     emission: Emission,
     callee: Callee,
     results: Any,
-    names: dict[str, Dim],
+    names: Mapping[str, Any],
     outputs: list[Value],
     node: ast.Node,
 ) -> Any:

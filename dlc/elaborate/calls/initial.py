@@ -26,9 +26,8 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
-from dlc.types.terms import names, origin_of, untraced
-from dlc.types.traced import as_float
-from dlc.types.traced import function as traced_function
+from dlc.types.terms import called, names, origin_of, remembered, untraced
+from dlc.types.traced import Term, as_float
 
 # sqrt(2 / (1 + a**2)) and the like: torch.nn.init.calculate_gain.
 _GAINS: dict[str, Callable[[float], float]] = {
@@ -111,7 +110,7 @@ def _initial_body(body: Body, scope: Scope, type: TensorType) -> Body:
     hidden = frozenset(name for name, value in scope.names.items() if isinstance(value, Tensor | GroupValue))
     names = {name: value for name, value in scope.names.items() if name not in hidden}
     inner = Scope(
-        {**names, **_fans(type)},
+        {**names, **(_told_fans(type) if body.context.session.traced else _fans(type))},
         scope.dims,
         scope.static,
         places=scope.places,
@@ -179,6 +178,11 @@ def _fans(type: TensorType) -> dict[str, int]:
         return {"fan_in": size, "fan_out": size}
     field = math.prod(shape[2:])
     return {"fan_in": shape[1] * field, "fan_out": shape[0] * field}
+
+
+def _told_fans(type: TensorType) -> dict[str, int]:
+    """The same as what they are: a rule for many parameters is said by the fan of each."""
+    return {name: remembered(int(value), Term("fan", (name,))) for name, value in _fans(type).items()}
 
 
 def _parameters(
@@ -279,7 +283,7 @@ def _truncated_normal(body: Body, node: ast.Node, args: Given) -> Tensor:
 
 
 def _sqrt(value: float) -> Any:
-    return traced_function("sqrt", math.sqrt, value)
+    return called("sqrt", math.sqrt(value), value)
 
 
 def _fan(scope: Scope, mode: str = "fan_in") -> float:

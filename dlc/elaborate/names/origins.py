@@ -8,35 +8,16 @@ from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
+from dlc.elaborate.types.static import inner_text
 from dlc.ir.nodes import Decision
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.terms import term
-from dlc.types.traced import Term, TracedFloat, TracedInt
+from dlc.types.functions import FUNCTIONS
+from dlc.types.opaque import is_closed
+from dlc.types.terms import as_dim, origin_free, remembered, term, untraced
+from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
-# Static functions that Python has under the same name, or that emitted source can say.
-FUNCTIONS = frozenset(
-    (
-        "range",
-        "len",
-        "enumerate",
-        "zip",
-        "reversed",
-        "sum",
-        "min",
-        "max",
-        "abs",
-        "round",
-        "int",
-        "float",
-        "sqrt",
-        "log",
-        "exp",
-        "floor",
-        "ceil",
-    )
-)
 Known = Term | None
 
 
@@ -48,7 +29,7 @@ def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
         case ast.NoneLit():
             return Term("const", (None,))
         case ast.Name(id):
-            return _named(scope, id)
+            return _named(context, scope, id)
         case ast.Unary(op, operand):
             return _made("neg" if op == "-" else op, origin(context, scope, operand))
         case ast.Binary(op, left, right):
@@ -66,30 +47,119 @@ def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
             return _made("list", *(origin(context, scope, each) for each in items))
         case ast.TupleExpr(items):
             return _made("tuple", *(origin(context, scope, each) for each in items))
+        case ast.ListComp():
+            return _comprehension(context, scope, node)
+        case ast.Index(value, (ast.Slice(start, stop, step),)):
+            bounds = (
+                Term("const", (None,)) if each is None else origin(context, scope, each)
+                for each in (start, stop, step)
+            )
+            return _made("cut", origin(context, scope, value), *bounds)
         case ast.Index(value, (item,)):
             return _made("index", origin(context, scope, value), origin(context, scope, item))
-        case ast.Call(ast.Name(id), args) if id in FUNCTIONS and not any(each.name for each in args):
-            found = _made("call", *(origin(context, scope, each.value) for each in args))
-            return None if found is None else Term("call", (id, *found.args))
+        case ast.Call(ast.Name(id), args) if id in FUNCTIONS and id not in scope.names:
+            return _function(context, scope, id, args)
         case ast.Call(ast.Name(id), args):
-            return _inlined(context, scope, id, args)
+            return _helped(context, scope, id, args)
     return None
 
 
-def _inlined(context: Context, scope: Scope, name: str, args: tuple[ast.Arg, ...]) -> Known:
-    """A call of an `fn` of the spec that is one expression: that, on what it is given."""
+def _function(context: Context, scope: Scope, name: str, args: tuple[ast.Arg, ...]) -> Known:
+    if any(each.name for each in args):
+        return None
+    found = _made("call", *(origin(context, scope, each.value) for each in args))
+    return None if found is None else Term("call", (name, *found.args))
+
+
+def _helped(context: Context, scope: Scope, name: str, args: tuple[ast.Arg, ...]) -> Known:
+    """A call of an `fn` of the spec that computes static values."""
     found = context.unit.names.get(name)
     node = found.node if isinstance(found, Definition) else None
-    if not isinstance(found, Definition) or not isinstance(node, ast.FnDef) or len(node.body) != 1:
+    if not isinstance(found, Definition) or not isinstance(node, ast.FnDef) or name in scope.names:
         return None
-    (only,) = node.body
-    names = [str(each.name) for each in node.params]
-    given = dict(zip(names, (each for each in args if each.name is None), strict=False))
+    helper = _helper(replace(context, unit=found.unit), found, node)
+    if helper is None:
+        return None
+    given = dict(zip(helper.params, (each for each in args if each.name is None), strict=False))
     given.update((str(each.name), each) for each in args if each.name is not None)
-    if not isinstance(only, ast.Return) or given.keys() != set(names):
+    terms = [
+        origin(context, scope, given[name].value) if name in given else default
+        for name, default in zip(helper.params, _defaults(context, node), strict=True)
+    ]
+    return _made("call", *terms) and Term("call", (helper, *terms))
+
+
+def _defaults(context: Context, node: ast.FnDef) -> list[Known]:
+    """The defaults of an `fn`'s parameters, where they depend on no others."""
+    return [None if each.default is None else origin(context, Scope(), each.default) for each in node.params]
+
+
+def _helper(context: Context, definition: Definition, node: ast.FnDef) -> Helper | None:
+    """An `fn` as one of Python, if it has numbers for parameters and does nothing but bind names and return."""
+    known: dict[Any, Helper | None] = context.session.helpers
+    if definition not in known:
+        known[definition] = None  # one that calls itself is none
+        known[definition] = _as_helper(context, node)
+    return known[definition]
+
+
+def _as_helper(context: Context, node: ast.FnDef) -> Helper | None:
+    if not all(isinstance(each.type, ast.NamedTypeExpr) for each in node.params) or node.where:
         return None
-    inner = Scope(origins={key: origin(context, scope, each.value) for key, each in given.items()})
-    return origin(replace(context, unit=found.unit), inner, only.value)
+    params = tuple(str(each.name) for each in node.params)
+    scope = Scope(origins={name: Term("each", (name,)) for name in params})
+    steps: list[tuple[str, Term]] = []
+    for statement in node.body:
+        match statement:
+            case ast.Assign(ast.NameTarget(name, None), value):
+                told = origin(context, scope, value)
+                if told is None:
+                    return None
+                steps.append((name, told))
+                scope = scope.with_origins({name: Term("each", (name,))})
+            case ast.Return(value) if statement is node.body[-1] and value is not None:
+                told = origin(context, scope, value)
+                if told is None:
+                    return None
+                types = tuple(inner_text(each.type) for each in node.params)
+                result = node.outputs[0].type if len(node.outputs) == 1 else None
+                kind = inner_text(result) if isinstance(result, ast.NamedTypeExpr) else ""
+                return Helper(node.name, params, types, tuple(steps), told, kind, node.doc)
+            case _:
+                return None
+    return None
+
+
+def _comprehension(context: Context, scope: Scope, node: ast.ListComp) -> Known:
+    taken = {
+        each.args[0]
+        for told in scope.origins.values()
+        if told is not None
+        for each in told.parts()
+        if isinstance(each, Term) and each.op == "each"
+    }
+    new: dict[str, Term] = {}
+    target = _target(node.target, taken, new)
+    inner = scope.with_origins(new)
+    parts = [origin(context, inner, node.element), origin(context, scope, node.iterable)]
+    if node.condition is not None:
+        parts.append(origin(context, inner, node.condition))
+    found = _made("for", *parts)
+    return None if found is None else Term("for", (found.args[0], target, *found.args[1:]))
+
+
+def _target(target: ast.Target, taken: set[str], new: dict[str, Term]) -> Any:
+    """The names of a comprehension's target, other than those of comprehensions around it."""
+    match target:
+        case ast.NameTarget(id):
+            name = id
+            while name in taken:
+                name += "_"
+            new[id] = Term("each", (name,))
+            return name
+        case ast.TupleTarget(items):
+            return tuple(_target(each, taken, new) for each in items)
+    raise TypeError(f"no target: {target!r}")
 
 
 def _made(op: str, *args: Known) -> Known:
@@ -105,7 +175,7 @@ def _chain(ops: tuple[str, ...], operands: list[Known]) -> Known:
     return result
 
 
-def _named(scope: Scope, name: str) -> Known:
+def _named(context: Context, scope: Scope, name: str) -> Known:
     if name in scope.origins:
         found: Known = scope.origins[name]
         return found
@@ -117,7 +187,25 @@ def _named(scope: Scope, name: str) -> Known:
             return Term("name", (called,))
         case None if name == "training":
             return Term("training")
+        case None:
+            return _constant(context, name)
     return None
+
+
+def _constant(context: Context, name: str) -> Known:
+    """A `let` of the file: its value, which depends on nothing."""
+    item = context.unit.names.get(name)
+    value = context.session.lets.get((id(context.unit), name)) if isinstance(item, ast.Let) else None
+    return term(value) if value is not None and _is_plain(value) else None
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str)
+
+
+# --- what is noted down -------------------------------------------------------------------------------------------
 
 
 def remember(body: Body, name: str, node: ast.Node | None, value: Any) -> None:
@@ -125,7 +213,75 @@ def remember(body: Body, name: str, node: ast.Node | None, value: Any) -> None:
     if body.context.session.traced:
         static = isinstance(node, ast.Expr) and not isinstance(value, Tensor)
         found = origin(body.context, body.scope, node) if static and isinstance(node, ast.Expr) else None
+        if found is None and isinstance(value, TracedInt | TracedFloat):
+            found = term(value)
         body.scope = body.scope.with_origins({name: found})
+
+
+def turned(scope: Scope, name: str) -> Scope:
+    """The scope before the variable of a loop gets its next value: what stands for names by its last one is said without it."""
+    stale = {
+        key: _in_turn(scope, told)
+        for key, told in scope.origins.items()
+        if told is not None and any(each == Term("turn", (name,)) for each in told.parts())
+    }
+    return scope.with_origins({**stale, name: Term("turn", (name,))})
+
+
+def kept(body: Body, node: ast.Expr, value: Any) -> Any:
+    """A number that functions of static values made, or that stands in a list, with its expression: as the text has it, since that
+    holds for lists of other lengths too."""
+    if not body.context.session.traced or not isinstance(value, int | float) or isinstance(value, bool):
+        return value
+    told = here(body, node)
+    if told is None or is_closed(told) or (not origin_free(value) and not _by_text(told)):
+        return value
+    return remembered(untraced(value), told)
+
+
+def argued(body: Body, node: ast.Expr, value: Any) -> Known:
+    """What an argument stands for: the text, where that is not to take a list apart of which each element is known."""
+    told = origin(body.context, body.scope, node)
+    apart = told is not None and told.op == "index" and not told.holds("turn") and as_dim(told) is None
+    return term(value) if apart and isinstance(value, TracedInt | TracedFloat) else told
+
+
+def _by_text(told: Term) -> bool:
+    """Whether the numbers that a value was computed from can be others at other settings: elements of a list, which may be longer,
+    or from another place."""
+    if told.op == "index":
+        return not is_closed(told.args[1])
+    function, *args = told.args
+    return isinstance(function, Helper) or (
+        len(args) == 1 and function in ("sum", "prod", "len", "min", "max")
+    )
+
+
+def chosen(body: Body, node: ast.Conditional, holds: bool, value: Any) -> Any:
+    """The value of `a if condition else b`: a number says it itself, for any other the decision is noted down."""
+    if not body.context.session.traced:
+        return value
+    told = here(body, node) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if told is None or any(told.args[0].holds(op) for op in ("training", "input", "name")):
+        decided(body, node.condition, holds)
+        return value
+    return value if is_closed(told.args[0]) else remembered(untraced(value), told)
+
+
+def here(body: Body, node: ast.Expr) -> Known:
+    """The expression in this turn of the loops around it: their variables are what they are now."""
+    told = origin(body.context, body.scope, node)
+    return None if told is None else _in_turn(body.scope, told)
+
+
+def _in_turn(scope: Scope, told: Term) -> Known:
+    if told.op == "turn":
+        value = scope.names.get(told.args[0])
+        return term(value) if _is_plain(value) else None
+    if not told.holds("turn"):
+        return told
+    args = [_in_turn(scope, each) if isinstance(each, Term) else each for each in told.args]
+    return None if any(each is None for each in args) else Term(told.op, tuple(args))
 
 
 def decided(body: Body, node: ast.Expr, answer: bool) -> None:

@@ -27,8 +27,17 @@ def keep(session: Session, key: Hashable, callee: Callee, made: Instantiation, r
         return
     training = session.training if record.minds_mode else None
     function = session.functions.get(made.function)
-    made.kept = Kept(key, made, function, tuple(record.parts.values()), training)
+    parts = tuple(record.parts.values())
+    names = tuple(_named(session, part) for part in parts)
+    made.kept = Kept(key, made, function, parts, names, training)
     session.project.kept[key, session.traced, training] = made.kept
+
+
+def _named(session: Session, part: Kept | Initial) -> str:
+    """What a part is called here: it may come from a session where it had another name."""
+    if isinstance(part, Initial):
+        return session.initials[part.key]
+    return session.made[part.key, session.training].function
 
 
 def known(session: Session, key: Hashable) -> Iterator[Kept]:
@@ -49,14 +58,14 @@ def take(session: Session, kept: Kept) -> Instantiation | None:
 
 def _taken(session: Session, kept: Kept) -> Instantiation:
     names: dict[str, str] = {}
-    for part in kept.parts:
+    for name, part in zip(kept.names, kept.parts, strict=True):
         if isinstance(part, Initial):
-            names[part.function.name] = _initial(session, part, names)
+            names[name] = _initial(session, part, names)
             continue
         found = session.made.get((part.key, session.training)) or _taken(session, part)
         if found.kept is not part:
             raise _Clash
-        names[part.made.function] = found.function
+        names[name] = found.function
     if kept.function is None:
         made = kept.made
     else:

@@ -100,6 +100,7 @@ class Session:
         self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.made: dict[Any, Instantiation] = {}
         self.initials: dict[str, str] = {}
+        self.helpers: dict[Any, Any] = {}  # fns of static values as terms, None for one that is none
         self.lets: dict[tuple[int, str], Any] = {}
         self.evaluating: list[ast.Let | ast.Preset] = []
         self.open: list[tuple[Any, str]] = []  # the calls that lead to what is elaborated now

@@ -58,12 +58,11 @@ class Bound:
     sizes: dict[str, Dim] = field(default_factory=dict)
     """Of what the callee's inputs bind, the sizes that are numbers at the call, by the name that they have inside."""
 
-    def terms(self, static: Mapping[str, Any]) -> dict[str, Dim]:
+    def terms(self, static: Mapping[str, Any]) -> Mapping[str, Any]:
         """The callee's symbols in the caller's terms: dims, and for origins known sizes and static parameters."""
         if not self.traced:
             return self.names
-        whole = {name: size for name, each in flat_statics(static) if (size := size_of(each)) is not None}
-        return {**whole, **self.sizes, **self.names}
+        return {**dict(flat_statics(static)), **self.sizes, **self.names}
 
 
 def flat_statics(static: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -21,13 +21,14 @@ class Initial:
 
 @dataclass(eq=False, repr=False)
 class Kept:
-    """An instantiation with all that it refers to, in the order in which its body first asked for it. `training` is the mode that
-    it was made in; None where that makes no difference."""
+    """An instantiation with all that it refers to, in the order in which its body first asked for it, and the names that those have
+    in `function`. `training` is the mode that it was made in; None where that makes no difference."""
 
     key: Hashable
     made: Instantiation
     function: Function | None
     parts: tuple[Kept | Initial, ...]
+    names: tuple[str, ...]
     training: bool | None
 
 

@@ -9,13 +9,22 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Tensor, type_name
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.types.static import in_range, plain
+from dlc.records import replace
 from dlc.syntax import ast
+from dlc.types.terms import called, lengths, untraced
+from dlc.types.traced import Term, as_float
 
 
 def table(
-    body: Body, node: ast.Node, value: Any, dtype: str | None, span: Span, hint: str = "table"
+    body: Body,
+    node: ast.Node,
+    value: Any,
+    dtype: str | None,
+    span: Span,
+    hint: str = "table",
+    told: Term | None = None,
 ) -> Tensor:
-    """A constant from nested lists of numbers."""
+    """A constant from nested lists of numbers; `told` is its expression where it depends on static parameters."""
     shape, rows = [], value
     while isinstance(rows, list | tuple):
         shape.append(len(rows))
@@ -34,7 +43,7 @@ def table(
             body.report.fail(
                 problems.STATIC_ERROR, span, message=f"a constant is made of numbers, not {type_name(each)}"
             )
-        found.add(type(each))
+        found.add(type(untraced(each)))
         return in_range(body.report, span, each, dtype or ("float" if isinstance(each, float) else "i64"))
 
     table = tidy(value, 0)
@@ -42,7 +51,13 @@ def table(
     dtype = dtype or default
     body.emission.builder.span = node.span
     table = _convert(table, dtype)
-    return Tensor(body.emission.builder.const(table, dtype, tuple(shape), hint=hint), node.span, "tensor")
+    if told is not None:
+        shape = lengths(told, shape)
+    made = body.emission.builder.const(table, dtype, tuple(shape), hint=hint)
+    if told is not None:
+        ops = body.emission.builder.body
+        ops[-1] = replace(ops[-1], given=(("value", told),))
+    return Tensor(made, node.span, "tensor")
 
 
 def _convert(value: Any, dtype: str) -> Any:
@@ -54,4 +69,10 @@ def _convert(value: Any, dtype: str) -> Any:
 def as_dtype(value: float, dtype: str) -> Any:
     if dtype == "bool":
         return bool(value)
-    return int(value) if dtype.startswith(("i", "u")) else float(value)
+    if dtype.startswith(("i", "u")):
+        return (
+            value
+            if isinstance(value, int) and not isinstance(value, bool)
+            else called("int", int(value), value)
+        )
+    return as_float(value)

@@ -60,8 +60,27 @@ def _values(value: Any) -> Iterator[Any]:
             yield from (5 * value, value + 2, 4 * value)
         case float():
             yield 0.5 * value + 0.05
+        case None:
+            yield 0.3
         case list() | tuple():
             yield [next(_values(each)) for each in value]
+
+
+NO_ARGUMENTS = {
+    "MLP": {"activation": "a function of the spec, which Python has no value for"},
+    "ResNet18": {
+        "depths": "stages of two blocks: of what comes behind the first there is no second to make a loop of"
+    },
+}
+
+
+@pytest.mark.parametrize("case", MODELS, ids=str)
+def test_static_parameters_are_arguments(case: Case) -> None:
+    """All of them, in the spec's order, but for those that have a reason."""
+    named = [f"{name}_" if name in keyword.kwlist else name for name in case.loaded().settings]
+    missing = NO_ARGUMENTS.get(case.model, {})
+    arguments = set(inspect.signature(made(case)).parameters)
+    assert {name for name in named if name not in arguments} == set(missing)
 
 
 def _accepted(model: Model) -> bool:

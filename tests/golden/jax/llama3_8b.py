@@ -108,7 +108,9 @@ def apply_rope(x: Array, cos: Array, sin: Array) -> Array:
     return jnp.concatenate([a * c - b * s, b * c + a * s], axis=-1)
 
 
-def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
+def dot_product_attention(
+    q: Array, k: Array, v: Array, mask: Array, *, scale: float | None = None
+) -> Array:
     """softmax(q k^T * scale + bias) v over the last two axes (Vaswani et al., 2017).
 
     q: [B, S0, T, e], k: [B, R0, T, e], v: [B, R0, T, f], mask: bool[T, T] -> [B, S0, T, f]
@@ -118,7 +120,7 @@ def dot_product_attention(q: Array, k: Array, v: Array, mask: Array) -> Array:
     f = v.shape[3]
     k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, -1)
     v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, -1)
-    scores = q @ k.mT * (1 / math.sqrt(e))  # [B, S0, T, T]
+    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 

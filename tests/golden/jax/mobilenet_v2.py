@@ -1,4 +1,4 @@
-# MobileNetV2 of mobilenet_v2.dl (digest f69e22a6cce8ccb6), written by dlc 0.1.0.
+# MobileNetV2 of mobilenet_v2.dl (digest 2fae3727b5dbd75f), written by dlc 0.1.0.
 """`width` thins or widens all layers alike."""
 
 import math
@@ -20,10 +20,13 @@ State = dict[str, Any]
 class Config:
     """The static parameters."""
 
+    width: float = 1.0
     classes: int = 1000
     p: float = 0.2
 
     def __post_init__(self) -> None:
+        if divisible(32 * self.width) == divisible(16 * self.width):
+            raise ValueError("divisible(32 * width) != divisible(16 * width) must hold")
         if not (self.p >= 0.0 and self.p <= 1.0):
             raise ValueError("p >= 0.0 and p <= 1.0 must hold")
 
@@ -292,48 +295,119 @@ def init(
     params: Params = {"features": {}, "classifier": {}}
     state: State = {"features": {}}
     params["features"]["0"], state["features"]["0"] = init_conv_norm_relu(
-        keys[0], C=3, out=32, kernel=3, groups=1, dtype=dtype
+        keys[0], C=3, out=divisible(32 * config.width), kernel=3, groups=1, dtype=dtype
     )
     params["features"]["1"], state["features"]["1"] = init_inverted_residual(
-        keys[1], inputs=32, out=16, expand=1, dtype=dtype
+        keys[1],
+        inputs=divisible(32 * config.width),
+        out=divisible(16 * config.width),
+        expand=1,
+        dtype=dtype,
     )
     params["features"]["2"], state["features"]["2"] = init_inverted_residual_2(
-        keys[2], inputs=16, out=24, expand=6, dtype=dtype
+        keys[2],
+        inputs=divisible(16 * config.width),
+        out=divisible(24 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["3"], state["features"]["3"] = init_inverted_residual_2(
-        keys[3], inputs=24, out=24, expand=6, dtype=dtype
+        keys[3],
+        inputs=divisible(24 * config.width),
+        out=divisible(24 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["4"], state["features"]["4"] = init_inverted_residual_2(
-        keys[4], inputs=24, out=32, expand=6, dtype=dtype
+        keys[4],
+        inputs=divisible(24 * config.width),
+        out=divisible(32 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["5:"], state["features"]["5:"] = init_layers(
-        partial(init_inverted_residual_2, inputs=32, out=32, expand=6, dtype=dtype), keys[5], 2
+        partial(
+            init_inverted_residual_2,
+            inputs=divisible(32 * config.width),
+            out=divisible(32 * config.width),
+            expand=6,
+            dtype=dtype,
+        ),
+        keys[5],
+        2,
     )
     params["features"]["7"], state["features"]["7"] = init_inverted_residual_2(
-        keys[6], inputs=32, out=64, expand=6, dtype=dtype
+        keys[6],
+        inputs=divisible(32 * config.width),
+        out=divisible(64 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["8:"], state["features"]["8:"] = init_layers(
-        partial(init_inverted_residual_2, inputs=64, out=64, expand=6, dtype=dtype), keys[7], 3
+        partial(
+            init_inverted_residual_2,
+            inputs=divisible(64 * config.width),
+            out=divisible(64 * config.width),
+            expand=6,
+            dtype=dtype,
+        ),
+        keys[7],
+        3,
     )
     params["features"]["11"], state["features"]["11"] = init_inverted_residual_2(
-        keys[8], inputs=64, out=96, expand=6, dtype=dtype
+        keys[8],
+        inputs=divisible(64 * config.width),
+        out=divisible(96 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["12:"], state["features"]["12:"] = init_layers(
-        partial(init_inverted_residual_2, inputs=96, out=96, expand=6, dtype=dtype), keys[9], 2
+        partial(
+            init_inverted_residual_2,
+            inputs=divisible(96 * config.width),
+            out=divisible(96 * config.width),
+            expand=6,
+            dtype=dtype,
+        ),
+        keys[9],
+        2,
     )
     params["features"]["14"], state["features"]["14"] = init_inverted_residual_2(
-        keys[10], inputs=96, out=160, expand=6, dtype=dtype
+        keys[10],
+        inputs=divisible(96 * config.width),
+        out=divisible(160 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["15:"], state["features"]["15:"] = init_layers(
-        partial(init_inverted_residual_2, inputs=160, out=160, expand=6, dtype=dtype), keys[11], 2
+        partial(
+            init_inverted_residual_2,
+            inputs=divisible(160 * config.width),
+            out=divisible(160 * config.width),
+            expand=6,
+            dtype=dtype,
+        ),
+        keys[11],
+        2,
     )
     params["features"]["17"], state["features"]["17"] = init_inverted_residual_2(
-        keys[12], inputs=160, out=320, expand=6, dtype=dtype
+        keys[12],
+        inputs=divisible(160 * config.width),
+        out=divisible(320 * config.width),
+        expand=6,
+        dtype=dtype,
     )
     params["features"]["18"], state["features"]["18"] = init_conv_norm_relu(
-        keys[13], C=320, out=1280, kernel=1, groups=1, dtype=dtype
+        keys[13],
+        C=divisible(320 * config.width),
+        out=divisible(1280 * max(1.0, config.width)),
+        kernel=1,
+        groups=1,
+        dtype=dtype,
     )
-    params["classifier"]["1"] = init_linear(keys[14], 1280, config.classes, dtype, std=0.01)
+    params["classifier"]["1"] = init_linear(
+        keys[14], divisible(1280 * max(1.0, config.width)), config.classes, dtype, std=0.01
+    )
     return params, state
 
 
@@ -350,32 +424,32 @@ def apply(
     state = jax.tree.map(lambda leaf: leaf, state)
     x, state["features"]["0"] = conv_norm_relu(
         params["features"]["0"], state["features"]["0"], x, kernel=3, stride=2, training=training
-    )  # [B, 32, (H + 1) // 2, (W + 1) // 2]
+    )
     x, state["features"]["1"] = inverted_residual(
         params["features"]["1"],
         state["features"]["1"],
         x,
-        inputs=32,
+        inputs=divisible(32 * config.width),
         expand=1,
         stride=1,
         training=training,
-    )  # [B, 16, (H + 1) // 2, (W + 1) // 2]
+    )
     x, state["features"]["2"] = inverted_residual_2(
         params["features"]["2"],
         state["features"]["2"],
         x,
-        inputs=16,
-        out=24,
+        inputs=divisible(16 * config.width),
+        out=divisible(24 * config.width),
         expand=6,
         stride=2,
         training=training,
-    )  # [B, 24, (H + 3) // 4, (W + 3) // 4]
+    )
     x, state["features"]["3"] = inverted_residual_2(
         params["features"]["3"],
         state["features"]["3"],
         x,
-        inputs=24,
-        out=24,
+        inputs=divisible(24 * config.width),
+        out=divisible(24 * config.width),
         expand=6,
         stride=1,
         training=training,
@@ -384,17 +458,24 @@ def apply(
         params["features"]["4"],
         state["features"]["4"],
         x,
-        inputs=24,
-        out=32,
+        inputs=divisible(24 * config.width),
+        out=divisible(32 * config.width),
         expand=6,
         stride=2,
         training=training,
-    )  # [B, 32, (H + 7) // 8, (W + 7) // 8]
+    )
 
     def turn(x: Array, inputs: Any) -> tuple[Array, State]:
         layer, layer_state = inputs
         x, layer_state = inverted_residual_2(
-            layer, layer_state, x, inputs=32, out=32, expand=6, stride=1, training=training
+            layer,
+            layer_state,
+            x,
+            inputs=divisible(32 * config.width),
+            out=divisible(32 * config.width),
+            expand=6,
+            stride=1,
+            training=training,
         )
         return x, layer_state
 
@@ -405,17 +486,24 @@ def apply(
         params["features"]["7"],
         state["features"]["7"],
         x,
-        inputs=32,
-        out=64,
+        inputs=divisible(32 * config.width),
+        out=divisible(64 * config.width),
         expand=6,
         stride=2,
         training=training,
-    )  # [B, 64, (H + 15) // 16, (W + 15) // 16]
+    )
 
     def turn_2(x: Array, inputs: Any) -> tuple[Array, State]:
         layer, layer_state = inputs
         x, layer_state = inverted_residual_2(
-            layer, layer_state, x, inputs=64, out=64, expand=6, stride=1, training=training
+            layer,
+            layer_state,
+            x,
+            inputs=divisible(64 * config.width),
+            out=divisible(64 * config.width),
+            expand=6,
+            stride=1,
+            training=training,
         )
         return x, layer_state
 
@@ -426,17 +514,24 @@ def apply(
         params["features"]["11"],
         state["features"]["11"],
         x,
-        inputs=64,
-        out=96,
+        inputs=divisible(64 * config.width),
+        out=divisible(96 * config.width),
         expand=6,
         stride=1,
         training=training,
-    )  # [B, 96, (H + 15) // 16, (W + 15) // 16]
+    )
 
     def turn_3(x: Array, inputs: Any) -> tuple[Array, State]:
         layer, layer_state = inputs
         x, layer_state = inverted_residual_2(
-            layer, layer_state, x, inputs=96, out=96, expand=6, stride=1, training=training
+            layer,
+            layer_state,
+            x,
+            inputs=divisible(96 * config.width),
+            out=divisible(96 * config.width),
+            expand=6,
+            stride=1,
+            training=training,
         )
         return x, layer_state
 
@@ -447,17 +542,24 @@ def apply(
         params["features"]["14"],
         state["features"]["14"],
         x,
-        inputs=96,
-        out=160,
+        inputs=divisible(96 * config.width),
+        out=divisible(160 * config.width),
         expand=6,
         stride=2,
         training=training,
-    )  # [B, 160, (H + 31) // 32, (W + 31) // 32]
+    )
 
     def turn_4(x: Array, inputs: Any) -> tuple[Array, State]:
         layer, layer_state = inputs
         x, layer_state = inverted_residual_2(
-            layer, layer_state, x, inputs=160, out=160, expand=6, stride=1, training=training
+            layer,
+            layer_state,
+            x,
+            inputs=divisible(160 * config.width),
+            out=divisible(160 * config.width),
+            expand=6,
+            stride=1,
+            training=training,
         )
         return x, layer_state
 
@@ -468,16 +570,16 @@ def apply(
         params["features"]["17"],
         state["features"]["17"],
         x,
-        inputs=160,
-        out=320,
+        inputs=divisible(160 * config.width),
+        out=divisible(320 * config.width),
         expand=6,
         stride=1,
         training=training,
-    )  # [B, 320, (H + 31) // 32, (W + 31) // 32]
+    )
     x, state["features"]["18"] = conv_norm_relu(
         params["features"]["18"], state["features"]["18"], x, kernel=1, training=training
-    )  # [B, 1280, (H + 31) // 32, (W + 31) // 32]
-    x = dropout(jnp.mean(x, axis=(2, 3)), p=config.p, training=training, key=key)  # [B, 1280]
+    )
+    x = dropout(jnp.mean(x, axis=(2, 3)), p=config.p, training=training, key=key)
     return linear(params["classifier"]["1"], x), state
 
 

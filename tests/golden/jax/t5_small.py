@@ -25,6 +25,7 @@ class Config:
     heads: int = 8
     head: int = 64
     vocab: int = 32128
+    furthest: int = 128
     p: float = 0.1
 
     def __post_init__(self) -> None:
@@ -82,7 +83,7 @@ def bucket(distance: Array, edges: Array, *, count: int) -> Array:
     wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
     computes, so no rounding decides.
 
-    distance: i64[T, T], edges: i64[7] -> i64[T, T]
+    distance: i64[T, T], edges: i64[count - count // 2 - 1] -> i64[T, T]
     """
     index = jnp.minimum(distance, count // 2) + jnp.sum(
         (distance[..., None] >= edges).astype(int), axis=-1
@@ -90,20 +91,9 @@ def bucket(distance: Array, edges: Array, *, count: int) -> Array:
     return index
 
 
-def bucket_2(distance: Array, edges: Array, *, count: int) -> Array:
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then ever
-    wider ones on a logarithmic scale up to `furthest`. The edges are integers that the compiler
-    computes, so no rounding decides.
-
-    distance: i64[T, T], edges: i64[15] -> i64[T, T]
-    """
-    index = jnp.minimum(distance, count // 2) + jnp.sum(
-        (distance[..., None] >= edges).astype(int), axis=-1
-    )
-    return index
-
-
-def relative_bias(params: Params, x: Array, *, both_ways: bool, buckets: int) -> Array:
+def relative_bias(
+    params: Params, x: Array, *, both_ways: bool, buckets: int, furthest: int
+) -> Array:
     """T5 has no other sense of place than this: each head learns a number per distance, which is
     added to its scores. An encoder tells left from right; a decoder sees the left only.
 
@@ -112,12 +102,98 @@ def relative_bias(params: Params, x: Array, *, both_ways: bool, buckets: int) ->
     T = x.shape[1]
     offset = jnp.arange(T) - jnp.arange(T)[:, None]  # i64[T, T]
     if both_ways:
-        edges = jnp.array([12, 16, 23, 32, 46, 64, 91])  # i64[7]
+        edges = jnp.array(
+            [
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (1 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (2 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (3 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (4 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (5 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (6 / (buckets // 2 - buckets // 4))
+                ),
+                math.ceil(
+                    buckets
+                    // 4
+                    * (furthest / (buckets // 4)) ** (7 / (buckets // 2 - buckets // 4))
+                ),
+            ]
+        )  # i64[buckets // 2 - buckets // 4 - 1]
         index = bucket(jnp.abs(offset), edges, count=buckets // 2)
         index = index + buckets // 2 * (offset > 0).astype(int)
     else:
-        edges = jnp.array([19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113])  # i64[15]
-        index = bucket_2(jnp.maximum(-offset, 0), edges, count=buckets)
+        edges = jnp.array(
+            [
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (1 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (2 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (3 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (4 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (5 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (6 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (7 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (8 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (9 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (10 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (11 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (12 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (13 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (14 / (buckets - buckets // 2))
+                ),
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (15 / (buckets - buckets // 2))
+                ),
+            ]
+        )  # i64[buckets - buckets // 2 - 1]
+        index = bucket(jnp.maximum(-offset, 0), edges, count=buckets)
     return params["relative_attention_bias"]["weight"][index].transpose(2, 0, 1)
 
 
@@ -135,7 +211,8 @@ def dot_product_attention(
     q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[B, M0, M1, U], bias: [N0, T, U]
     -> [B, S0, T, f]
     """
-    scores = q @ k.mT * scale  # [B, S0, T, U]
+    e = q.shape[3]
+    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
     if bias is not None:
         scores = scores + bias
     scores = jnp.where(mask, scores, -jnp.inf)
@@ -156,7 +233,8 @@ def dot_product_attention_2(
     q: [B, S0, T, e], k: [B, R0, U, e], v: [B, R0, U, f], mask: bool[T, U], bias: [N0, T, U]
     -> [B, S0, T, f]
     """
-    scores = q @ k.mT * scale  # [B, S0, T, U]
+    e = q.shape[3]
+    scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
     if bias is not None:
         scores_2 = scores + bias
         if mask is not None:
@@ -239,6 +317,7 @@ def encoder(
     layers: int,
     heads: int,
     buckets: int,
+    furthest: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
@@ -248,7 +327,9 @@ def encoder(
     x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
     """
     keys = split(key, 2)
-    bias = relative_bias(params["relative_bias"], x, both_ways=True, buckets=buckets)
+    bias = relative_bias(
+        params["relative_bias"], x, both_ways=True, buckets=buckets, furthest=furthest
+    )  # [heads, S, S]
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
@@ -305,6 +386,7 @@ def decoder(
     layers: int,
     heads: int,
     buckets: int,
+    furthest: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
@@ -312,7 +394,9 @@ def decoder(
     """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]"""
     T = x.shape[1]
     keys = split(key, 2)
-    bias = relative_bias(params["relative_bias"], x, both_ways=False, buckets=buckets)
+    bias = relative_bias(
+        params["relative_bias"], x, both_ways=False, buckets=buckets, furthest=furthest
+    )  # [heads, T, T]
     causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
@@ -526,6 +610,7 @@ def apply(
         layers=config.layers,
         heads=config.heads,
         buckets=32,
+        furthest=config.furthest,
         p=config.p,
         training=training,
         key=keys[2],
@@ -538,6 +623,7 @@ def apply(
         layers=config.layers,
         heads=config.heads,
         buckets=32,
+        furthest=config.furthest,
         p=config.p,
         training=training,
         key=keys[3],

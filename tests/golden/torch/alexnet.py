@@ -7,10 +7,12 @@ class AlexNet(nn.Module):
     works: the pooling in front of the classifier always gives 6x6.
     """
 
-    def __init__(self, classes: int = 1000, hidden: int = 4096, p: float = 0.5) -> None:
+    def __init__(
+        self, size: int = 224, classes: int = 1000, hidden: int = 4096, p: float = 0.5
+    ) -> None:
         super().__init__()
-        if 63 > 224:
-            raise ValueError("63 <= 224 must hold")
+        if size < 63:
+            raise ValueError("63 <= size must hold")
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
             nn.ReLU(),
@@ -36,6 +38,6 @@ class AlexNet(nn.Module):
             nn.Linear(hidden, classes),
         )
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, 3, 224, 224] -> [B, classes]
+    def forward(self, x: Tensor) -> Tensor:  # [B, 3, size, size] -> [B, classes]
         x = F.adaptive_avg_pool2d(self.features(x), 6).flatten(1)  # [B, 9216]
         return self.classifier(x)

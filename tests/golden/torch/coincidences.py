@@ -17,11 +17,14 @@ class Part(nn.Module):
 
 
 class Same(nn.Module):
-    def __init__(self, d: int = 8, n: int = 8, layers: int = 8, fixed: int = 8) -> None:
+    def __init__(
+        self, d: int = 8, n: int = 8, layers: int = 8, fixed: int = 8, taps: int = 3
+    ) -> None:
         super().__init__()
         self.d = d
         self.n = n
         self.layers = layers
+        self.taps = taps
         self.layer = nn.ModuleList(Part(d, n) for _ in range(layers))
         self.out = nn.Linear(d, 8)
         self.init_weights()
@@ -29,7 +32,7 @@ class Same(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, d] -> [B, 8]
         for part in self.layer:
             x = part(x)
-        return self.out(x) * 7.0 / (self.d + self.n)
+        return self.out(x) * sum(2**i for i in range(self.taps)) / (self.d + self.n)
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""

@@ -5,6 +5,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class MLP(nn.Module):
+    """Each position by itself: widen, bend, narrow. GPT-2 computes gelu by its tanh
+    approximation.
+    """
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(d, 4 * d)
+        self.c_proj = nn.Linear(4 * d, d)
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
 class Attention(nn.Module):
     """Each position gathers from those before it. Queries, keys and values come from one matrix."""
 
@@ -21,20 +35,6 @@ class Attention(nn.Module):
         q, k, v = x.unbind()  # [B, heads, T, d // heads]
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
         return self.c_proj(y.flatten(2))
-
-
-class MLP(nn.Module):
-    """Each position by itself: widen, bend, narrow. GPT-2 computes gelu by its tanh
-    approximation.
-    """
-
-    def __init__(self, d: int) -> None:
-        super().__init__()
-        self.c_fc = nn.Linear(d, 4 * d)
-        self.c_proj = nn.Linear(4 * d, d)
-
-    def forward(self, x: Tensor) -> Tensor:  # [B, T, d] -> [B, T, d]
-        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
 
 
 class Block(nn.Module):

@@ -1,6 +1,12 @@
 from torch import Tensor, nn
 
 
+def divisible(channels: float) -> int:
+    """Channels are multiples of 8, and by rounding lose no more than a tenth."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
+
+
 class ConvNormRelu(nn.Sequential):
     def __init__(self, C: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         if kernel % 2 != 1:
@@ -76,29 +82,65 @@ class InvertedResidualWithConv3(nn.Module):
 class MobileNetV2(nn.Module):
     """`width` thins or widens all layers alike."""
 
-    def __init__(self, classes: int = 1000, p: float = 0.2) -> None:
+    def __init__(self, width: float = 1.0, classes: int = 1000, p: float = 0.2) -> None:
         super().__init__()
         self.features = nn.Sequential(
-            ConvNormRelu(3, 32, kernel=3, stride=2),
-            InvertedResidual(32, 16, expand=1, stride=1),
-            InvertedResidualWithConv3(16, 24, expand=6, stride=2),
-            InvertedResidualWithConv3(24, 24, expand=6, stride=1),
-            InvertedResidualWithConv3(24, 32, expand=6, stride=2),
-            *(InvertedResidualWithConv3(32, 32, expand=6, stride=1) for _ in range(2)),
-            InvertedResidualWithConv3(32, 64, expand=6, stride=2),
-            *(InvertedResidualWithConv3(64, 64, expand=6, stride=1) for _ in range(3)),
-            InvertedResidualWithConv3(64, 96, expand=6, stride=1),
-            *(InvertedResidualWithConv3(96, 96, expand=6, stride=1) for _ in range(2)),
-            InvertedResidualWithConv3(96, 160, expand=6, stride=2),
-            *(InvertedResidualWithConv3(160, 160, expand=6, stride=1) for _ in range(2)),
-            InvertedResidualWithConv3(160, 320, expand=6, stride=1),
-            ConvNormRelu(320, 1280, kernel=1),
+            ConvNormRelu(3, divisible(32 * width), kernel=3, stride=2),
+            InvertedResidual(divisible(32 * width), divisible(16 * width), expand=1, stride=1),
+            InvertedResidualWithConv3(
+                divisible(16 * width), divisible(24 * width), expand=6, stride=2
+            ),
+            InvertedResidualWithConv3(
+                divisible(24 * width), divisible(24 * width), expand=6, stride=1
+            ),
+            InvertedResidualWithConv3(
+                divisible(24 * width), divisible(32 * width), expand=6, stride=2
+            ),
+            *(
+                InvertedResidualWithConv3(
+                    divisible(32 * width), divisible(32 * width), expand=6, stride=1
+                )
+                for _ in range(2)
+            ),
+            InvertedResidualWithConv3(
+                divisible(32 * width), divisible(64 * width), expand=6, stride=2
+            ),
+            *(
+                InvertedResidualWithConv3(
+                    divisible(64 * width), divisible(64 * width), expand=6, stride=1
+                )
+                for _ in range(3)
+            ),
+            InvertedResidualWithConv3(
+                divisible(64 * width), divisible(96 * width), expand=6, stride=1
+            ),
+            *(
+                InvertedResidualWithConv3(
+                    divisible(96 * width), divisible(96 * width), expand=6, stride=1
+                )
+                for _ in range(2)
+            ),
+            InvertedResidualWithConv3(
+                divisible(96 * width), divisible(160 * width), expand=6, stride=2
+            ),
+            *(
+                InvertedResidualWithConv3(
+                    divisible(160 * width), divisible(160 * width), expand=6, stride=1
+                )
+                for _ in range(2)
+            ),
+            InvertedResidualWithConv3(
+                divisible(160 * width), divisible(320 * width), expand=6, stride=1
+            ),
+            ConvNormRelu(divisible(320 * width), divisible(1280 * max(1.0, width)), kernel=1),
         )
-        self.classifier = nn.Sequential(nn.Dropout(p), nn.Linear(1280, classes))
+        self.classifier = nn.Sequential(
+            nn.Dropout(p), nn.Linear(divisible(1280 * max(1.0, width)), classes)
+        )
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
-        x = self.features(x).mean(dim=(2, 3))  # [B, 1280]
+        x = self.features(x).mean(dim=(2, 3))  # [B, divisible(1280 * max(1.0, width))]
         return self.classifier(x)
 
     def init_weights(self) -> None:

@@ -13,6 +13,28 @@ class Shortcut(nn.Sequential):
         )
 
 
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions: ResNet-18 and -34."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = (
+            Shortcut(inputs, width, stride=stride) if stride != 1 or inputs != width else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        # [B, inputs, H, W] -> [B, width, (H - 1) // stride + 1, (W - 1) // stride + 1]
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.downsample is not None:
+            x = self.downsample(x)
+        return F.relu(x + y)
+
+
 class Bottleneck(nn.Module):
     """Narrow, 3x3, wide again: the expensive convolution runs on a quarter of the channels."""
 
@@ -44,6 +66,7 @@ class ResNet(nn.Module):
     def __init__(
         self,
         depths: tuple[int, ...] = (3, 4, 6, 3),
+        bottleneck: bool = True,
         widths: tuple[int, ...] = (64, 128, 256, 512),
         stem: int = 64,
         classes: int = 1000,
@@ -57,44 +80,88 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = nn.ModuleList(
             [
-                Bottleneck(stem, widths[0], stride=1),
-                *(Bottleneck(4 * widths[0], widths[0], stride=1) for _ in range(depths[0] - 1)),
+                (
+                    Bottleneck(stem, widths[0], stride=1)
+                    if bottleneck
+                    else BasicBlock(stem, widths[0], stride=1)
+                ),
+                *(
+                    (
+                        Bottleneck(4 * widths[0], widths[0], stride=1)
+                        if bottleneck
+                        else BasicBlock(widths[0], widths[0], stride=1)
+                    )
+                    for _ in range(depths[0] - 1)
+                ),
             ]
         )
         self.layer2 = nn.ModuleList(
             [
-                Bottleneck(4 * widths[0], widths[1], stride=2),
-                *(Bottleneck(4 * widths[1], widths[1], stride=1) for _ in range(depths[1] - 1)),
+                (
+                    Bottleneck(4 * widths[0], widths[1], stride=2)
+                    if bottleneck
+                    else BasicBlock(widths[0], widths[1], stride=2)
+                ),
+                *(
+                    (
+                        Bottleneck(4 * widths[1], widths[1], stride=1)
+                        if bottleneck
+                        else BasicBlock(widths[1], widths[1], stride=1)
+                    )
+                    for _ in range(depths[1] - 1)
+                ),
             ]
         )
         self.layer3 = nn.ModuleList(
             [
-                Bottleneck(4 * widths[1], widths[2], stride=2),
-                *(Bottleneck(4 * widths[2], widths[2], stride=1) for _ in range(depths[2] - 1)),
+                (
+                    Bottleneck(4 * widths[1], widths[2], stride=2)
+                    if bottleneck
+                    else BasicBlock(widths[1], widths[2], stride=2)
+                ),
+                *(
+                    (
+                        Bottleneck(4 * widths[2], widths[2], stride=1)
+                        if bottleneck
+                        else BasicBlock(widths[2], widths[2], stride=1)
+                    )
+                    for _ in range(depths[2] - 1)
+                ),
             ]
         )
         self.layer4 = nn.ModuleList(
             [
-                Bottleneck(4 * widths[2], widths[3], stride=2),
-                *(Bottleneck(4 * widths[3], widths[3], stride=1) for _ in range(depths[3] - 1)),
+                (
+                    Bottleneck(4 * widths[2], widths[3], stride=2)
+                    if bottleneck
+                    else BasicBlock(widths[2], widths[3], stride=2)
+                ),
+                *(
+                    (
+                        Bottleneck(4 * widths[3], widths[3], stride=1)
+                        if bottleneck
+                        else BasicBlock(widths[3], widths[3], stride=1)
+                    )
+                    for _ in range(depths[3] - 1)
+                ),
             ]
         )
-        self.fc = nn.Linear(4 * widths[3], classes)
+        self.fc = nn.Linear(4 * widths[3] if bottleneck else widths[3], classes)
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
         x = F.relu(self.bn1(self.conv1(x)))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer1[0](x)  # [B, 4 * widths[0], (H + 3) // 4, (W + 3) // 4]
+        x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
         for bottleneck in self.layer1[1:]:
             x = bottleneck(x)
-        x = self.layer2[0](x)  # [B, 4 * widths[1], (H + 7) // 8, (W + 7) // 8]
+        x = self.layer2[0](x)  # [B, _, (H + 7) // 8, (W + 7) // 8]
         for bottleneck in self.layer2[1:]:
             x = bottleneck(x)
-        x = self.layer3[0](x)
+        x = self.layer3[0](x)  # [B, _, (H + 15) // 16, (W + 15) // 16]
         for bottleneck in self.layer3[1:]:
             x = bottleneck(x)
-        x = self.layer4[0](x)
+        x = self.layer4[0](x)  # [B, _, (H + 31) // 32, (W + 31) // 32]
         for bottleneck in self.layer4[1:]:
             x = bottleneck(x)
         return self.fc(x.mean(dim=(2, 3)))

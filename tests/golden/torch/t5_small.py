@@ -105,21 +105,12 @@ def bucket(distance: Tensor, edges: Tensor, count: int) -> Tensor:
     ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
     compiler computes, so no rounding decides.
     """
-    # distance: i64[T, T], edges: i64[7] -> i64[T, T]
-    return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
-
-
-def bucket2(distance: Tensor, edges: Tensor, count: int) -> Tensor:
-    """The bucket of a distance >= 0, out of `count`: one bucket each for the near ones, then
-    ever wider ones on a logarithmic scale up to `furthest`. The edges are integers that the
-    compiler computes, so no rounding decides.
-    """
-    # distance: i64[T, T], edges: i64[15] -> i64[T, T]
+    # distance: i64[T, T], edges: i64[count - count // 2 - 1] -> i64[T, T]
     return distance.clamp(max=count // 2) + (distance.unsqueeze(-1) >= edges).long().sum(dim=-1)
 
 
 def relative_bias(
-    x: Tensor, both_ways: bool, buckets: int, relative_attention_bias: nn.Embedding
+    x: Tensor, both_ways: bool, buckets: int, furthest: int, relative_attention_bias: nn.Embedding
 ) -> Tensor:  # [B, T, n0] -> [heads, T, T]
     """T5 has no other sense of place than this: each head learns a number per distance, which is
     added to its scores. An encoder tells left from right; a decoder sees the left only.
@@ -128,13 +119,30 @@ def relative_bias(
     offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
     offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
     if both_ways:
-        edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=x.device)  # i64[7]
+        edges = torch.tensor(
+            [
+                math.ceil(
+                    buckets
+                    // 2
+                    // 2
+                    * (furthest / (buckets // 2 // 2)) ** (k / (buckets // 2 - buckets // 2 // 2))
+                )
+                for k in range(1, buckets // 2 - buckets // 2 // 2)
+            ],
+            device=x.device,
+        )  # i64[buckets // 2 - buckets // 4 - 1]
         index = bucket(offset.abs(), edges, count=buckets // 2) + buckets // 2 * (offset > 0).long()
     else:
         edges = torch.tensor(
-            [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=x.device
-        )  # i64[15]
-        index = bucket2((-offset).clamp(min=0), edges, count=buckets)
+            [
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (k / (buckets - buckets // 2))
+                )
+                for k in range(1, buckets - buckets // 2)
+            ],
+            device=x.device,
+        )  # i64[buckets - buckets // 2 - 1]
+        index = bucket((-offset).clamp(min=0), edges, count=buckets)
     return relative_attention_bias(index).permute(2, 0, 1)
 
 
@@ -142,10 +150,19 @@ class Encoder(nn.Module):
     """All blocks of a stack share one bias. The checkpoints keep it in the first block."""
 
     def __init__(
-        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+        self,
+        layers: int,
+        d: int,
+        heads: int,
+        head: int,
+        ff: int,
+        buckets: int,
+        furthest: int,
+        p: float,
     ) -> None:
         super().__init__()
         self.buckets = buckets
+        self.furthest = furthest
         self.p = p
         self.block = nn.ModuleList(EncoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
@@ -157,6 +174,7 @@ class Encoder(nn.Module):
             x,
             both_ways=True,
             buckets=self.buckets,
+            furthest=self.furthest,
             relative_attention_bias=self.block[0].layer[0].SelfAttention.relative_attention_bias,
         )  # [heads, S, S]
         for encoder_block in self.block:
@@ -219,7 +237,7 @@ class DecoderBlock(nn.Module):
 
 
 def relative_bias2(
-    x: Tensor, both_ways: bool, buckets: int, relative_attention_bias: nn.Embedding
+    x: Tensor, both_ways: bool, buckets: int, furthest: int, relative_attention_bias: nn.Embedding
 ) -> Tensor:  # [B, T, n0] -> [heads, T, T]
     """T5 has no other sense of place than this: each head learns a number per distance, which is
     added to its scores. An encoder tells left from right; a decoder sees the left only.
@@ -228,22 +246,48 @@ def relative_bias2(
     offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
     offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
     if both_ways:
-        edges = torch.tensor([12, 16, 23, 32, 46, 64, 91], device=x.device)  # i64[7]
+        edges = torch.tensor(
+            [
+                math.ceil(
+                    buckets
+                    // 2
+                    // 2
+                    * (furthest / (buckets // 2 // 2)) ** (k / (buckets // 2 - buckets // 2 // 2))
+                )
+                for k in range(1, buckets // 2 - buckets // 2 // 2)
+            ],
+            device=x.device,
+        )  # i64[buckets // 2 - buckets // 4 - 1]
         index = bucket(offset.abs(), edges, count=buckets // 2) + buckets // 2 * (offset > 0).long()
     else:
         edges = torch.tensor(
-            [19, 21, 24, 27, 31, 35, 40, 46, 52, 59, 67, 77, 87, 99, 113], device=x.device
-        )  # i64[15]
-        index = bucket2((-offset).clamp(min=0), edges, count=buckets)
+            [
+                math.ceil(
+                    buckets // 2 * (furthest / (buckets // 2)) ** (k / (buckets - buckets // 2))
+                )
+                for k in range(1, buckets - buckets // 2)
+            ],
+            device=x.device,
+        )  # i64[buckets - buckets // 2 - 1]
+        index = bucket((-offset).clamp(min=0), edges, count=buckets)
     return relative_attention_bias(index).permute(2, 0, 1)
 
 
 class Decoder(nn.Module):
     def __init__(
-        self, layers: int, d: int, heads: int, head: int, ff: int, buckets: int, p: float
+        self,
+        layers: int,
+        d: int,
+        heads: int,
+        head: int,
+        ff: int,
+        buckets: int,
+        furthest: int,
+        p: float,
     ) -> None:
         super().__init__()
         self.buckets = buckets
+        self.furthest = furthest
         self.p = p
         self.block = nn.ModuleList(DecoderBlock(d, heads, head, ff, p) for _ in range(layers))
         self.final_layer_norm = nn.RMSNorm(d, eps=1e-6)
@@ -256,6 +300,7 @@ class Decoder(nn.Module):
             x,
             both_ways=False,
             buckets=self.buckets,
+            furthest=self.furthest,
             relative_attention_bias=self.block[0].layer[0].SelfAttention.relative_attention_bias,
         )  # [heads, T, T]
         causal_mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()  # bool[T, T]
@@ -270,15 +315,27 @@ class T5(nn.Module):
     """
 
     def __init__(
-        self, layers: int = 6, heads: int = 8, head: int = 64, vocab: int = 32128, p: float = 0.1
+        self,
+        layers: int = 6,
+        d: int = 512,
+        heads: int = 8,
+        head: int = 64,
+        ff: int | None = None,
+        vocab: int = 32128,
+        buckets: int = 32,
+        furthest: int = 128,
+        p: float = 0.1,
     ) -> None:
         super().__init__()
+        ff = 4 * d if ff is None else ff
+        self.d = d
         self.heads = heads
         self.head = head
+        self.ff = ff
         self.p = p
-        self.shared = nn.Embedding(vocab, 512)
-        self.encoder = Encoder(layers, 512, heads=heads, head=head, ff=2048, buckets=32, p=p)
-        self.decoder = Decoder(layers, 512, heads=heads, head=head, ff=2048, buckets=32, p=p)
+        self.shared = nn.Embedding(vocab, d)
+        self.encoder = Encoder(layers, d, heads, head, ff, buckets, furthest, p)
+        self.decoder = Decoder(layers, d, heads, head, ff, buckets, furthest, p)
         self.init_weights()
 
     def forward(
@@ -287,23 +344,23 @@ class T5(nn.Module):
         # input_ids: i64[B, S], decoder_input_ids: i64[B, T], attention_mask: i64[B, S]
         # -> [B, T, vocab]
         mask = attention_mask.ne(0)[:, None, None] if attention_mask is not None else None
-        src = F.dropout(self.shared(input_ids), self.p, training=self.training)  # [B, S, 512]
-        tgt = F.dropout(self.shared(decoder_input_ids), self.p, training=self.training)
+        src = F.dropout(self.shared(input_ids), self.p, training=self.training)  # [B, S, d]
+        tgt = F.dropout(self.shared(decoder_input_ids), self.p, training=self.training)  # [B, T, d]
         memory = self.encoder(src, mask)
         x = self.decoder(tgt, memory, mask)
-        return x / 22.627416997969522 @ self.shared.weight.T
+        return x / math.sqrt(self.d) @ self.shared.weight.T
 
     def init_weights(self) -> None:
         """Initial values that are not the layers' own."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.044194173824159216)
+                nn.init.normal_(module.weight, std=1 / math.sqrt(self.d))
         for name, parameter in self.named_parameters():
             if name.endswith(".relative_attention_bias.weight"):
-                nn.init.normal_(parameter, std=0.044194173824159216)
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.d))
             elif name.endswith(".q.weight"):
-                nn.init.normal_(parameter, std=1 / math.sqrt(512 * self.head))
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.d * self.head))
             elif name.endswith(".o.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(self.head * self.heads))
             elif name.endswith(".wo.weight"):
-                nn.init.normal_(parameter, std=1 / math.sqrt(2048))
+                nn.init.normal_(parameter, std=1 / math.sqrt(self.ff))

@@ -28,23 +28,25 @@ class EncoderBlock(nn.Module):
 class ViTEncoder(nn.Module):
     """Parts of ViT."""
 
-    def __init__(self, size: int, layers: int, heads: int, p: float) -> None:
+    def __init__(
+        self, size: int, patch: int, layers: int, d: int, heads: int, mlp: int, p: float
+    ) -> None:
         super().__init__()
         self.pos_embedding = nn.Parameter(
-            nn.init.normal_(torch.empty(1, (size // 16) ** 2 + 1, 768), std=0.02)
+            nn.init.normal_(torch.empty(1, (size // patch) ** 2 + 1, d), std=0.02)
         )
         self.layers = nn.ModuleDict(
-            {f"encoder_layer_{i}": EncoderBlock(768, heads, mlp=3072, p=p) for i in range(layers)}
+            {f"encoder_layer_{i}": EncoderBlock(d, heads, mlp, p) for i in range(layers)}
         )
-        self.ln = nn.LayerNorm(768, eps=1e-6)
+        self.ln = nn.LayerNorm(d, eps=1e-6)
 
 
 class ViTHeads(nn.Module):
     """Parts of ViT."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, d: int, classes: int) -> None:
         super().__init__()
-        self.head = nn.Linear(768, classes)
+        self.head = nn.Linear(d, classes)
 
 
 class ViT(nn.Module):
@@ -56,26 +58,30 @@ class ViT(nn.Module):
     def __init__(
         self,
         size: int = 224,
+        patch: int = 16,
         layers: int = 12,
+        d: int = 768,
         heads: int = 12,
+        mlp: int | None = None,
         classes: int = 1000,
         p: float = 0.0,
     ) -> None:
         super().__init__()
-        if size % 16 != 0:
-            raise ValueError("size % 16 == 0 must hold")
-        if 768 % heads != 0:
-            raise ValueError("768 % heads == 0 must hold")
+        mlp = 4 * d if mlp is None else mlp
+        if size % patch != 0:
+            raise ValueError("size % patch == 0 must hold")
+        if d % heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         self.p = p
-        self.class_token = nn.Parameter(torch.zeros(1, 1, 768))
-        self.encoder = ViTEncoder(size, layers, heads, p)
-        self.conv_proj = nn.Conv2d(3, 768, kernel_size=16, stride=16)
-        self.heads = ViTHeads(classes)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, d))
+        self.encoder = ViTEncoder(size, patch, layers, d, heads, mlp, p)
+        self.conv_proj = nn.Conv2d(3, d, kernel_size=patch, stride=patch)
+        self.heads = ViTHeads(d, classes)
         self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, size, size] -> [B, classes]
         B = x.shape[0]
-        x = self.conv_proj(x).permute(0, 2, 3, 1).flatten(1, 2)  # [B, (size // 16) ** 2, 768]
+        x = self.conv_proj(x).permute(0, 2, 3, 1).flatten(1, 2)  # [B, (size // patch) ** 2, d]
         x = torch.cat([self.class_token.expand(B, -1, -1), x], dim=1)
         x = F.dropout(x + self.encoder.pos_embedding, self.p, training=self.training)
         for encoder_block in self.encoder.layers.values():
@@ -87,7 +93,7 @@ class ViT(nn.Module):
         """Initial values that are not the layers' own."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.03608439182435161)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         for name, parameter in self.named_parameters():
