@@ -1,5 +1,11 @@
 # Llama of llama3_8b.dl (digest 2984e5c33563aafa), written by dlc 0.1.0.
-"""Llama"""
+"""Llama
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, tokens)
+
+Under `jax.jit`: `static_argnames="config"`.
+"""
 
 import math
 from collections.abc import Callable, Sequence

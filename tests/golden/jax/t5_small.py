@@ -1,6 +1,11 @@
 # T5 of t5_small.dl (digest 21593ecc194818e0), written by dlc 0.1.0.
 """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
 1 at words, 0 at padding.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, input_ids, decoder_input_ids)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
 import math
