@@ -171,6 +171,8 @@ class _Writing:
             taken = held if prepare.takes_state(main.name) else "params"
             doc += [f"    params = prepare({taken})"] if prepare.is_needed else []
             doc.append(f"    {'outputs, state' if state else 'outputs'} = apply({given})")
+        if self.program.parameters and not static:
+            doc += ["", "It can be compiled with `jax.jit`."]
         if static:
             names = static[0] if len(static) == 1 else f"({', '.join(static)})"
             doc += ["", f"Under `jax.jit`: `static_argnames={names}`."]

@@ -34,6 +34,6 @@ def test_golden(name: str, case: Case, level: int, golden: Callable[[Path, str],
 
 def test_goldens_are_formatted_and_linted() -> None:
     ruff = [sys.executable, "-m", "ruff"]
-    options = ["--isolated", "--line-length", "100", str(GOLDEN)]
+    options = ["--isolated", "--no-cache", "--line-length", "100", str(GOLDEN)]
     subprocess.run([*ruff, "check", "--select", "E,F,I,B,UP,SIM,RUF", *options], check=True)
     subprocess.run([*ruff, "format", "--check", *options], check=True)
