@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property, partial
 
@@ -186,6 +187,13 @@ def _new_places(loop: Loop) -> tuple[Expr, ...]:
 
 
 def _broken(shapes: str, width: int) -> str:
-    """Shapes that are too long for a line, with the results on a line of their own."""
+    """Shapes that are too long for a line, broken between inputs, with the results on a line of their own."""
     taken, arrow, given = shapes.rpartition(" -> ")
-    return shapes if len(shapes) <= width or not arrow else f"{taken}\n-> {given}"
+    if len(shapes) <= width or not arrow:
+        return shapes
+    lines = [""]
+    for part in re.split(r"(?<=\],) ", taken):
+        if lines[-1] and len(f"{lines[-1]} {part}") > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {part}".strip()
+    return "\n".join((*lines, f"-> {given}"))

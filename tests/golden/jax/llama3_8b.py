@@ -174,7 +174,8 @@ def block(
     kv_heads: int,
     eps: float,
 ) -> Array:
-    """x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)], causal_mask: bool[T, T]
+    """x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)],
+    causal_mask: bool[T, T]
     -> [B, T, d]
     """
     y = rms_norm(params["input_layernorm"], x, eps=eps)

@@ -183,7 +183,8 @@ def attention(
 ) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S], causal_mask: bool[T, S]
+    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S],
+    causal_mask: bool[T, S]
     -> [B, T, d]
     """
     B, T, _ = x.shape
@@ -278,7 +279,8 @@ def decoder_block(
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S], causal_mask: bool[T, T]
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S],
+    causal_mask: bool[T, T]
     -> [B, T, d]
     """
     keys = split(key, 4)
