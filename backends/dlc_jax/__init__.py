@@ -1,4 +1,4 @@
-"""The JAX backend: a program as one module of pure functions over a flat dict of parameters.
+"""The JAX backend: a program as one module of pure functions over trees of parameters and state.
 
 JAX is imported only by `load`.
 """

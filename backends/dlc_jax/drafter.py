@@ -123,7 +123,7 @@ class JaxDrafter(Drafter):
         if same is not None:
             return alias(self, op, op.inputs[same])
         args: list[Expr] = [Held(tree, op.path) for tree in ("params", "state") if getattr(traits, tree)]
-        args += self._operands(op, callee)
+        args += self.passed(op, callee)
         args += self._passed(op)
         if traits.key:
             args.append(Keyword("key", self.key()))
@@ -140,19 +140,6 @@ class JaxDrafter(Drafter):
         op = self.producers.get(name)
         once = op is not None and op.op == "param" and self.uses[name] == 1
         return once or super().temporary(name)
-
-    def _operands(self, op: Op, callee: Function) -> Iterator[Expr]:
-        """The operands by place; behind one that is absent, by name."""
-        if not op.names:
-            yield from (self.tensor(name) for name in op.inputs if name)
-            return
-        known = {value.name for value in callee.inputs}
-        skipped = False
-        for key, name in zip(op.names, op.inputs, strict=True):
-            if not name:
-                skipped = skipped or key in known
-            elif key in known:
-                yield Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name)
 
     def _passed(self, op: Op) -> Iterator[Expr]:
         dims = dict(op.dims)

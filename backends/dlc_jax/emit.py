@@ -138,14 +138,44 @@ class _Writing:
         ]
         layers = _copied(body)
         paths = [lines for lines in _copied(flat) if lines not in layers]
-        source = _joined(self._head(), [*leading, *layers, *body, table, *paths, *flat])
+        static = [
+            f'"{name}"'
+            for name, holds in (("config", settings), ("training", entry.traits.training))
+            if holds
+        ]
+        source = _joined(
+            self._head(written.inputs, static, prepare), [*leading, *layers, *body, table, *paths, *flat]
+        )
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         return Module(source, tuple(name for name, holds in known.items() if holds))
 
-    def _head(self) -> Lines:
+    def _head(self, inputs: Sequence[str], static: Sequence[str], prepare: Prepare) -> Lines:
+        """Where it comes from, what it is, and how it is used."""
         lines = [f"# {comment(line)}" for line in self.options.header]
         main = self.program.main
         doc = wrapped(main.doc.strip() or main.source, 92)
+        if self.program.parameters:
+            state = any(each.kind == "buffer" for each in self.program.parameters)
+            held = "params, state" if state else "params"
+            given = ", ".join(
+                (
+                    held,
+                    *(
+                        name
+                        for name, value in zip(inputs, main.inputs, strict=True)
+                        if value.name not in main.optional
+                    ),
+                )
+            )
+            doc += ["", f"    {held} = init(jax.random.key(0))"]
+            taken = held if prepare.takes_state(main.name) else "params"
+            doc += [f"    params = prepare({taken})"] if prepare.is_needed else []
+            doc.append(f"    {'outputs, state' if state else 'outputs'} = apply({given})")
+        if self.program.parameters and not static:
+            doc += ["", "It can be compiled with `jax.jit`."]
+        if static:
+            names = static[0] if len(static) == 1 else f"({', '.join(static)})"
+            doc += ["", f"Under `jax.jit`: `static_argnames={names}`."]
         return [*lines, *docstring("\n".join(doc))]
 
 

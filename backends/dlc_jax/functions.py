@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from functools import cached_property, partial
 
 from dlc.emit.body import Body, shapes_text
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import camel, identifier
 from dlc.emit.python import docstring, wrapped
-from dlc.emit.statements import Assign, If, Loop, Stmt, Store
+from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field
@@ -147,20 +148,9 @@ def outputs_lines(function: Function, name: str, optional: Sequence[str]) -> Lin
 
 def sometimes(body: Body) -> list[str]:
     """The results that are not always there, by name."""
-    absent = _absent(body.body)
+    missing = absent(body.body)
     pairs = zip(body.draft.function.outputs, body.results, strict=True)
-    return [identifier(name) for (name, _), each in pairs if isinstance(each, Ref) and each.value in absent]
-
-
-def _absent(body: Iterable[Stmt]) -> set[str]:
-    """The values that may not be there."""
-    found: set[str] = set()
-    for stmt in body:
-        if isinstance(stmt, If):
-            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
-            found |= {target.name for target, a, b in sides if a is None or b is None}
-            found |= _absent(stmt.then) | _absent(stmt.otherwise)
-    return found
+    return [identifier(name) for (name, _), each in pairs if isinstance(each, Ref) and each.value in missing]
 
 
 def _updated(body: Sequence[Stmt]) -> list[tuple[str, ...]]:
@@ -197,6 +187,13 @@ def _new_places(loop: Loop) -> tuple[Expr, ...]:
 
 
 def _broken(shapes: str, width: int) -> str:
-    """Shapes that are too long for a line, with the results on a line of their own."""
+    """Shapes that are too long for a line, broken between inputs, with the results on a line of their own."""
     taken, arrow, given = shapes.rpartition(" -> ")
-    return shapes if len(shapes) <= width or not arrow else f"{taken}\n-> {given}"
+    if len(shapes) <= width or not arrow:
+        return shapes
+    lines = [""]
+    for part in re.split(r"(?<=\],) ", taken):
+        if lines[-1] and len(f"{lines[-1]} {part}") > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {part}".strip()
+    return "\n".join((*lines, f"-> {given}"))

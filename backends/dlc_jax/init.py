@@ -21,18 +21,14 @@ from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier, snake, unique
 from dlc.emit.origins import expression, numbered, size
-from dlc.emit.python import docstring, quoted
+from dlc.emit.python import docstring
 from dlc.emit.requirements import words
 from dlc.emit.tree import (
     Arg,
-    At,
-    Binary,
     Expr,
     Keyword,
     Num,
-    Pairs,
     Seq,
-    Text,
     Word,
     text,
     transform,
@@ -46,6 +42,7 @@ from dlc.types.terms import names, untraced
 from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
+from dlc_jax.init_source import Item, result_type, trees_of, written
 from dlc_jax.places import Layout
 from dlc_jax.units import RESERVED, Units
 
@@ -58,19 +55,6 @@ Inits = dict[str, str]
 # What the library calls the sizes of its inputs, as arguments.
 WORDS = {"i": "inputs", "C": "channels"}
 DTYPE = Word("dtype")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A part of what a function gives: where it stands, how it is made, and when there is one."""
-
-    keys: tuple[str, ...]
-    trees: tuple[str, ...]
-    made: Expr
-    draws: bool
-    when: Expr | None = None
-    containers: Mapping[str, set[tuple[str, ...]]] = field(default_factory=dict)
-    """The dicts that it brings along, by tree."""
 
 
 @dataclass
@@ -117,16 +101,16 @@ class Init:
         body = _Body(self, main, self._inits(main.name, ""), "")
         items = list(body.items())
         body.check_extras()
-        trees = _trees(items)
+        trees = trees_of(items)
         arguments = ["key: Array", *(["config: Config = CONFIG"] if self.config else [])]
         arguments.append(f"dtype: DTypeLike = {rows.DTYPES[self.precision]}")
         what = "Initial parameters and state" if "state" in trees else "Initial parameters"
         own = {name: f"config.{argument_name(name, RESERVED)}" for name in words(main)}
         self.read += [item.made for item in items] + [each.when for each in items if each.when is not None]
         return [
-            *layout(f"def init({', '.join(arguments)}) -> {_result(trees or ('params',))}:"),
+            *layout(f"def init({', '.join(arguments)}) -> {result_type(trees or ('params',))}:"),
             f'{INDENT}"""{what}."""',
-            *_written(items, trees or ("params",), own),
+            *written(items, trees or ("params",), own),
         ]
 
     # --- which function gives the initial value of what
@@ -185,7 +169,7 @@ class Init:
     def _written(self, function: Function, inits: Inits, prefix: str) -> Maker:
         body = _Body(self, function, inits, prefix)
         items = list(body.items())
-        trees = _trees(items)
+        trees = trees_of(items)
         exprs = [*(each.made for each in items), *(each.when for each in items if each.when is not None)]
         exprs += body.locals.values()
         read = {node.name for expr in exprs for node in walk(expr) if isinstance(node, Arg)}
@@ -198,9 +182,7 @@ class Init:
             "", function.name, trees, any(map(_drawn, items)), words, numbers, body.extras, said, plain
         )
         lines = [f"{INDENT}{name} = {text(_with_names(expr, said))}" for name, expr in body.locals.items()]
-        lines += _written(
-            items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}}
-        )
+        lines += written(items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}})
         keywords = [f"{said[name]}: {_type(function, name)}" for name in words]
         more = [f"{each}: float" for each in numbers] + [
             f"{name}: {self._kind(*each)}" for each, name in body.extras.items()
@@ -218,7 +200,7 @@ class Init:
             arguments = [*first, *placed, "dtype: DTypeLike", *(["*", *more] if more else [])]
         else:
             arguments = [*first, "*", *keywords, *more, "dtype: DTypeLike"]
-        head = f"({', '.join(arguments)}) -> {_result(trees)}:"
+        head = f"({', '.join(arguments)}) -> {result_type(trees)}:"
         base = f"init_{snake(function.source.strip('_'))}"
         shared = self.made.get((base, "\n".join((head, *lines))))
         if shared is not None:
@@ -516,157 +498,6 @@ def _given(name: str, function: Function, op: Op | None) -> Expr:
         return found
     value = {**dict(function.sizes), **dict(function.static)}.get(name)
     return literal(untraced(value))
-
-
-# --- source --------------------------------------------------------------------------------------------------------
-
-
-def _trees(items: Sequence[Item]) -> tuple[str, ...]:
-    found = {tree for item in items for tree in item.trees}
-    return tuple(tree for tree in ("params", "state") if tree in found)
-
-
-def _result(trees: Sequence[str]) -> str:
-    kinds = [{"params": "Params", "state": "State"}[each] for each in trees]
-    return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
-
-
-def _written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str]) -> Lines:
-    """The body of a function that makes the items."""
-    items = [_with_words(item, words) for item in items]
-    count = sum(item.draws for item in items)
-    keys = iter([Word("key")] if count == 1 else [At(Word("keys"), (Word(str(i)),)) for i in range(count)])
-    items = [_with_key(item, next(keys)) if item.draws else item for item in items]
-    lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
-    places = [item.keys for item in items]
-    simple = len(trees) == 1 and all(item.when is None for item in items) and not _nested(places)
-    if simple:
-        return (
-            [*lines, f"{INDENT}return {{", *_display(_tree(items), 2), f"{INDENT}}}"]
-            if items
-            else [
-                *lines,
-                f"{INDENT}return {{}}",
-            ]
-        )
-    return [*lines, *_statements(items, trees)]
-
-
-def _nested(places: Sequence[tuple[str, ...]]) -> bool:
-    """Whether something stands inside of what another function gives, or at the same place."""
-    return any(a == b[: len(a)] for i, a in enumerate(places) for j, b in enumerate(places) if i != j)
-
-
-def _with_words(item: Item, words: Mapping[str, str]) -> Item:
-    def change(node: Expr) -> Expr:
-        return Word(words.get(node.name, node.name)) if isinstance(node, Arg) else node
-
-    when = None if item.when is None else transform(item.when, change)
-    return replace(item, made=transform(item.made, change), when=when)
-
-
-def _with_key(item: Item, key: Expr) -> Item:
-    return replace(item, made=transform(item.made, lambda node: key if node == Word("KEY") else node))
-
-
-Tree = dict[str, "Tree | Expr"]
-
-
-def _tree(items: Sequence[Item]) -> Tree:
-    tree: Tree = {}
-    for item in items:
-        node = tree
-        for key in item.keys[:-1]:
-            below = node.setdefault(key, {})
-            assert isinstance(below, dict)
-            node = below
-        node[item.keys[-1]] = item.made
-    return tree
-
-
-def _display(tree: Tree, indent: int) -> Iterator[str]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            whole = text(_pairs(value))
-            line = f"{INDENT * indent}{quoted(key)}: {whole},"
-            if len(line) <= 100 and len(value) == 1:
-                yield line
-                continue
-            yield f"{INDENT * indent}{quoted(key)}: {{"
-            yield from _display(value, indent + 1)
-            yield f"{INDENT * indent}}},"
-        else:
-            *first, last = _entry(quoted(key), value, indent)
-            yield from (*first, f"{last},")
-
-
-def _entry(key: str, value: Expr, indent: int) -> Lines:
-    """An entry of a dict. A product that is too long for brackets of its own goes on below."""
-    whole = text(value)
-    long = 4 * (indent + 1) + len(whole) > 100
-    if not (long and isinstance(value, Binary) and value.operator == "*"):
-        return layout(f"{key}: {whole}", indent, width=99)
-    first, *rest = layout(text(value.right), indent, width=97)
-    return [f"{INDENT * indent}{key}: {text(value.left)}", f"{INDENT * indent}* {first.strip()}", *rest]
-
-
-def _pairs(tree: Tree) -> Expr:
-    return Pairs(
-        tuple((Text(key), _pairs(value) if isinstance(value, dict) else value) for key, value in tree.items())
-    )
-
-
-def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
-    """Each part by itself, in dicts that are made before or come along with others."""
-    owners = {tree: {item.keys for item in items if tree in item.trees} for tree in trees}
-
-    def is_inside(item: Item) -> bool:
-        above = (item.keys[:n] for n in range(1, len(item.keys)))
-        return any(keys in owners[tree] for keys in above for tree in item.trees)
-
-    held: dict[str, set[tuple[str, ...]]] = {}
-    for tree in trees:
-        kind = {"params": "Params", "state": "State"}[tree]
-        around = [item.keys for item in items if tree in item.trees and not is_inside(item)]
-        containers: Tree = {}
-        for keys in around:
-            node = containers
-            for key in keys[:-1]:
-                below = node.setdefault(key, {})
-                assert isinstance(below, dict)
-                node = below
-        held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
-        yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
-    condition: Expr | None = None
-    done: set[tuple[str, tuple[str, ...]]] = set()
-    for item in sorted(items, key=is_inside):
-        if item.when is not None and item.when != condition:
-            yield from layout(f"if {text(item.when)}:", 1)
-        condition = item.when
-        yield from _statement(item, held, done, 1 + (item.when is not None))
-    yield f"{INDENT}return {', '.join(trees)}"
-
-
-def _statement(
-    item: Item,
-    held: Mapping[str, set[tuple[str, ...]]],
-    done: set[tuple[str, tuple[str, ...]]],
-    indent: int,
-) -> Lines:
-    """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
-    places, made = [], item.made
-    for tree in item.trees:
-        depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)
-        if len(item.trees) == 1:
-            for key in reversed(item.keys[depth + 1 :]):
-                made = Pairs(((Text(key), made),))
-        places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
-    there = any((tree, item.keys) in done for tree in item.trees)
-    for tree in item.trees:
-        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
-        done.add((tree, item.keys))
-    equals = "|=" if there and len(places) == 1 else "="
-    return layout(f"{', '.join(places)} {equals} {text(made)}", indent)
 
 
 def told(function: Function, param: Param) -> Form | None:

@@ -103,25 +103,11 @@ class TorchDrafter(Drafter):
     def call(self, op: Op) -> Expr:
         """A call of another emitted function: an instance, a further entry of one, or a plain function."""
         callee = self.program.functions[op.callee]
-        args = self._operands(op, callee)
+        args = self.passed(op, callee)
         if not stateful(callee):
             return Make(op.callee, (*args, *self._passed(op)), op)
         instance: Expr = Path(op.path) if op.path else Word("self")
         return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
-
-    def _operands(self, op: Op, callee: Function) -> tuple[Expr, ...]:
-        """The operands by place; behind one that is absent, by name."""
-        if not op.names:
-            return tuple(self.tensor(name) for name in op.inputs if name)
-        known = {value.name for value in callee.inputs}
-        args: list[Expr] = []
-        skipped = False
-        for key, name in zip(op.names, op.inputs, strict=True):
-            if not name:
-                skipped = skipped or key in known
-            elif key in known:
-                args.append(Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name))
-        return tuple(args)
 
     def choice(self, op: Op, condition: Term) -> If:
         made = super().choice(op, condition)

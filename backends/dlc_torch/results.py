@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from dlc.emit.body import Body, Lines
 from dlc.emit.layout import layout
 from dlc.emit.names import camel
-from dlc.emit.statements import If, Stmt
+from dlc.emit.statements import absent
 from dlc.emit.tree import Expr, Ref
 from dlc.ir.nodes import Function
 from dlc.records import dataclass
@@ -52,10 +52,10 @@ class Results:
     def of(body: Body, made: str) -> Results:
         """Those of a method or function of the class or function called `made`."""
         function = body.draft.function
-        absent = _absent(body.body)
+        missing = absent(body.body)
         if body.extra is not None and len(body.usual) == 1:  # then all are there, or one alone
-            absent -= {target.name for target in body.extra.outputs}
-        optional = tuple(isinstance(each, Ref) and each.value in absent for each in body.results)
+            missing -= {target.name for target in body.extra.outputs}
+        optional = tuple(isinstance(each, Ref) and each.value in missing for each in body.results)
         fields = tuple(field_name(name) for name, _ in function.outputs)
         if not has_fields(function):
             return Results("", fields, optional)
@@ -96,14 +96,3 @@ class Results:
         while given[-1] is None:
             given = given[:-1]
         return f"{self.name}({', '.join('None' if each is None else each for each in given)})"
-
-
-def _absent(body: Iterable[Stmt]) -> set[str]:
-    """The values that may not be there."""
-    found: set[str] = set()
-    for stmt in body:
-        if isinstance(stmt, If):
-            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
-            found |= {target.name for target, a, b in sides if a is None or b is None}
-            found |= _absent(stmt.then) | _absent(stmt.otherwise)
-    return found

@@ -4,6 +4,8 @@ python.py, layout.py    literals and comments that are safe in source; the forma
 names.py, sizes.py      checked identifiers and variables; where a function's dims can be read
 tree.py                 expressions as trees: leaves that are settled later, rows (templates) as data
 checks.py               what a model asks of its inputs' sizes
+canonical.py            programs before they are merged: one set of names for sizes of the library, loops from 0
+requirements.py         what the source asks of a model's static parameters
 statements.py           a function's body: assignments, loops, checks, new values of buffers, over trees
 draft.py, forms.py      operations as statements, by a backend's dialect: rows, composites, forms
 initial.py              initial values as the distributions that they are

@@ -18,7 +18,7 @@ from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
 from dlc.emit.checks import Check, checks
-from dlc.emit.names import snake
+from dlc.emit.names import identifier, snake
 from dlc.emit.origins import expression, size
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
@@ -26,6 +26,7 @@ from dlc.emit.tree import (
     Binary,
     Call,
     Expr,
+    Keyword,
     Leaf,
     Num,
     Ref,
@@ -393,6 +394,20 @@ class Drafter:
             return dict(zip(named, (name for name in op.inputs if name), strict=True))
         named = [operand.name for operand in ops.get(op.op).signature.operands]
         return {name: value for name, value in zip(named, op.inputs, strict=False) if value}
+
+    def passed(self, op: Op, callee: Function) -> tuple[Expr, ...]:
+        """The operands of a call by place; behind one that is absent, by name."""
+        if not op.names:
+            return tuple(self.tensor(name) for name in op.inputs if name)
+        known = {value.name for value in callee.inputs}
+        args: list[Expr] = []
+        skipped = False
+        for key, name in zip(op.names, op.inputs, strict=True):
+            if not name:
+                skipped = skipped or key in known
+            elif key in known:
+                args.append(Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name))
+        return tuple(args)
 
     def row(self, row: str, op: Op) -> Expr:
         """A row filled with the op's operands and attributes."""

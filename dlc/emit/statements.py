@@ -233,3 +233,14 @@ def outline(body: Iterable[Stmt]) -> tuple[object, ...]:
             case _:
                 found.append(type(stmt).__name__ + getattr(stmt, "message", ""))
     return tuple(found)
+
+
+def absent(body: Iterable[Stmt]) -> set[str]:
+    """The values that may not be there."""
+    found: set[str] = set()
+    for stmt in body:
+        if isinstance(stmt, If):
+            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
+            found |= {target.name for target, a, b in sides if a is None or b is None}
+            found |= absent(stmt.then) | absent(stmt.otherwise)
+    return found

@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dlc_jax import BACKEND
 from dlc_jax.load import module
+from jax_programs import inputs_of
+from test_jax_arguments import CASES, SPECS
 
 import dlc
+from dlc.backend import EmitOptions
+from dlc.runtime.compile import lower
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -119,6 +124,35 @@ def test_layers_draw_apart() -> None:
     draws = jax.vmap(lambda key: jax.random.normal(key))(keys)
     assert len(set(map(float, draws))) == 3
     assert scope["layer_keys"](None, 3) is None
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("file", "name", "settings", "dims", "optional"), CASES, ids=lambda each: str(each)[:30]
+)
+def test_a_model_computes_in_the_dtype_of_its_parameters(
+    file: str,
+    name: str,
+    settings: dict[str, Any],
+    dims: dict[str, int],
+    optional: tuple[str, ...],
+    training: bool,
+) -> None:
+    model = dlc.load(SPECS / f"{file}.dl")[name](**settings).with_inputs(*optional)
+    program = lower(model.training_program if training else model.program, BACKEND)
+    artifact = BACKEND.emit(program, EmitOptions())
+    emitted = module(artifact)
+
+    def half(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16 if leaf.dtype == np.float32 else leaf.dtype)
+
+    trees = jax.eval_shape(lambda key: emitted.init(key, dtype=jnp.bfloat16), jax.random.key(0))
+    trees = trees if isinstance(trees, tuple) else (trees,)
+    given = [half(value) for value in inputs_of(program, dims).values()]
+    named = {"key": jax.random.key(0)} if "key" in artifact.meta["arguments"] else {}
+    made = jax.eval_shape(lambda *args: emitted.apply(*args, **named), *trees, *given)
+    floats = {leaf.dtype for leaf in jax.tree.leaves(made) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+    assert floats == {np.dtype(jnp.bfloat16)}
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

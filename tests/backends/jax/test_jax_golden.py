@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,3 +30,10 @@ def test_golden(name: str, case: Case, level: int, golden: Callable[[Path, str],
     artifact = case.load().emit("jax", optimize=level)
     ((_, source),) = artifact.files.items()
     golden(GOLDEN / f"{name}.py", str(source))
+
+
+def test_goldens_are_formatted_and_linted() -> None:
+    ruff = [sys.executable, "-m", "ruff"]
+    options = ["--isolated", "--no-cache", "--line-length", "100", str(GOLDEN)]
+    subprocess.run([*ruff, "check", "--select", "E,F,I,B,UP,SIM,RUF", *options], check=True)
+    subprocess.run([*ruff, "format", "--check", *options], check=True)

@@ -2,6 +2,11 @@
 """A vector per token, and one for the whole text, read off its first token ([CLS]).
 `token_type_ids` tells the first sentence (0) from the second (1); `attention_mask` is 1 at
 tokens and 0 at padding.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, input_ids)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
 import math

@@ -1,5 +1,11 @@
 # GPT2 of gpt2.dl (digest 9ed0590fe5f9d036), written by dlc 0.1.0.
-"""Scores of the next token at every position."""
+"""Scores of the next token at every position.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, tokens)
+
+Under `jax.jit`: `static_argnames="config"`.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -2,6 +2,11 @@
 """Convolutions share their weights over the image, so a stroke is recognised wherever it
 stands; pooling lets it move a little. 28x28 digits are padded by 2, to the 32x32 of the
 paper.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, x)
+
+Under `jax.jit`: `static_argnames="config"`.
 """
 
 import math

@@ -1,5 +1,11 @@
 # Llama of llama3_8b.dl (digest 2984e5c33563aafa), written by dlc 0.1.0.
-"""Llama"""
+"""Llama
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, tokens)
+
+Under `jax.jit`: `static_argnames="config"`.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -170,7 +176,8 @@ def block(
     kv_heads: int,
     eps: float,
 ) -> Array:
-    """x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)], causal_mask: bool[T, T]
+    """x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)],
+    causal_mask: bool[T, T]
     -> [B, T, d]
     """
     y = rms_norm(params["input_layernorm"], x, eps=eps)

@@ -1,5 +1,11 @@
 # ResNet50 of resnet.dl (digest 17f33497d904509a), written by dlc 0.1.0.
-"""ResNet"""
+"""ResNet
+
+    params, state = init(jax.random.key(0))
+    outputs, state = apply(params, state, x)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
+"""
 
 import math
 from collections.abc import Callable, Sequence

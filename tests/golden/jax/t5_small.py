@@ -1,6 +1,11 @@
 # T5 of t5_small.dl (digest 21593ecc194818e0), written by dlc 0.1.0.
 """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
 1 at words, 0 at padding.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, input_ids, decoder_input_ids)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
 import math
@@ -256,7 +261,8 @@ def attention(
 ) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S], causal_mask: bool[T, S]
+    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S],
+    causal_mask: bool[T, S]
     -> [B, T, d]
     """
     B, T, _ = x.shape
@@ -354,7 +360,8 @@ def decoder_block(
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S], causal_mask: bool[T, T]
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S],
+    causal_mask: bool[T, T]
     -> [B, T, d]
     """
     keys = split(key, 4)

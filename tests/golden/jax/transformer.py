@@ -2,6 +2,11 @@
 """One table of words serves as input of both sides and as output. `attention_mask` is 1 at
 words and 0 at padding. The prediction for position t sees the target up to t, so the
 decoder's input is the target shifted by one.
+
+    params, state = init(jax.random.key(0))
+    outputs, state = apply(params, state, input_ids, decoder_input_ids)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
 import math

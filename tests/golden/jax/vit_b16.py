@@ -2,6 +2,11 @@
 """Each patch of the image becomes one token, and a learnt class token in front of them
 collects the answer. Attention has no sense of place, so each position has a vector of its
 own.
+
+    params = init(jax.random.key(0))
+    outputs = apply(params, x)
+
+Under `jax.jit`: `static_argnames="config"`.
 """
 
 import math

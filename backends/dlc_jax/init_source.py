@@ -1,0 +1,176 @@
+"""The body of a function that makes initial values, as source: a dict, or statements where parts are conditional or come in two trees.
+
+params["bn1"], state["bn1"] = init_batch_norm(width, dtype)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dlc.emit.layout import INDENT, layout
+from dlc.emit.python import quoted
+from dlc.emit.tree import Arg, At, Binary, Expr, Pairs, Text, Word, text, transform
+from dlc.records import dataclass, field, replace
+
+Lines = list[str]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A part of what a function gives: where it stands, how it is made, and when there is one."""
+
+    keys: tuple[str, ...]
+    trees: tuple[str, ...]
+    made: Expr
+    draws: bool
+    when: Expr | None = None
+    containers: Mapping[str, set[tuple[str, ...]]] = field(default_factory=dict)
+    """The dicts that it brings along, by tree."""
+
+
+def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
+    found = {tree for item in items for tree in item.trees}
+    return tuple(tree for tree in ("params", "state") if tree in found)
+
+
+def result_type(trees: Sequence[str]) -> str:
+    kinds = [{"params": "Params", "state": "State"}[each] for each in trees]
+    return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
+
+
+def written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str]) -> Lines:
+    """The body of a function that makes the items."""
+    items = [_with_words(item, words) for item in items]
+    count = sum(item.draws for item in items)
+    keys = iter([Word("key")] if count == 1 else [At(Word("keys"), (Word(str(i)),)) for i in range(count)])
+    items = [_with_key(item, next(keys)) if item.draws else item for item in items]
+    lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
+    places = [item.keys for item in items]
+    simple = len(trees) == 1 and all(item.when is None for item in items) and not _nested(places)
+    if simple:
+        return (
+            [*lines, f"{INDENT}return {{", *_display(_tree(items), 2), f"{INDENT}}}"]
+            if items
+            else [
+                *lines,
+                f"{INDENT}return {{}}",
+            ]
+        )
+    return [*lines, *_statements(items, trees)]
+
+
+def _nested(places: Sequence[tuple[str, ...]]) -> bool:
+    """Whether something stands inside of what another function gives, or at the same place."""
+    return any(a == b[: len(a)] for i, a in enumerate(places) for j, b in enumerate(places) if i != j)
+
+
+def _with_words(item: Item, words: Mapping[str, str]) -> Item:
+    def change(node: Expr) -> Expr:
+        return Word(words.get(node.name, node.name)) if isinstance(node, Arg) else node
+
+    when = None if item.when is None else transform(item.when, change)
+    return replace(item, made=transform(item.made, change), when=when)
+
+
+def _with_key(item: Item, key: Expr) -> Item:
+    return replace(item, made=transform(item.made, lambda node: key if node == Word("KEY") else node))
+
+
+Tree = dict[str, "Tree | Expr"]
+
+
+def _tree(items: Sequence[Item]) -> Tree:
+    tree: Tree = {}
+    for item in items:
+        node = tree
+        for key in item.keys[:-1]:
+            below = node.setdefault(key, {})
+            assert isinstance(below, dict)
+            node = below
+        node[item.keys[-1]] = item.made
+    return tree
+
+
+def _display(tree: Tree, indent: int) -> Iterator[str]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            whole = text(_pairs(value))
+            line = f"{INDENT * indent}{quoted(key)}: {whole},"
+            if len(line) <= 100 and len(value) == 1:
+                yield line
+                continue
+            yield f"{INDENT * indent}{quoted(key)}: {{"
+            yield from _display(value, indent + 1)
+            yield f"{INDENT * indent}}},"
+        else:
+            *first, last = _entry(quoted(key), value, indent)
+            yield from (*first, f"{last},")
+
+
+def _entry(key: str, value: Expr, indent: int) -> Lines:
+    """An entry of a dict. A product that is too long for brackets of its own goes on below."""
+    whole = text(value)
+    long = 4 * (indent + 1) + len(whole) > 100
+    if not (long and isinstance(value, Binary) and value.operator == "*"):
+        return layout(f"{key}: {whole}", indent, width=99)
+    first, *rest = layout(text(value.right), indent, width=97)
+    return [f"{INDENT * indent}{key}: {text(value.left)}", f"{INDENT * indent}* {first.strip()}", *rest]
+
+
+def _pairs(tree: Tree) -> Expr:
+    return Pairs(
+        tuple((Text(key), _pairs(value) if isinstance(value, dict) else value) for key, value in tree.items())
+    )
+
+
+def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
+    """Each part by itself, in dicts that are made before or come along with others."""
+    owners = {tree: {item.keys for item in items if tree in item.trees} for tree in trees}
+
+    def is_inside(item: Item) -> bool:
+        above = (item.keys[:n] for n in range(1, len(item.keys)))
+        return any(keys in owners[tree] for keys in above for tree in item.trees)
+
+    held: dict[str, set[tuple[str, ...]]] = {}
+    for tree in trees:
+        kind = {"params": "Params", "state": "State"}[tree]
+        around = [item.keys for item in items if tree in item.trees and not is_inside(item)]
+        containers: Tree = {}
+        for keys in around:
+            node = containers
+            for key in keys[:-1]:
+                below = node.setdefault(key, {})
+                assert isinstance(below, dict)
+                node = below
+        held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
+        yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
+    condition: Expr | None = None
+    done: set[tuple[str, tuple[str, ...]]] = set()
+    for item in sorted(items, key=is_inside):
+        if item.when is not None and item.when != condition:
+            yield from layout(f"if {text(item.when)}:", 1)
+        condition = item.when
+        yield from _statement(item, held, done, 1 + (item.when is not None))
+    yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _statement(
+    item: Item,
+    held: Mapping[str, set[tuple[str, ...]]],
+    done: set[tuple[str, tuple[str, ...]]],
+    indent: int,
+) -> Lines:
+    """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
+    places, made = [], item.made
+    for tree in item.trees:
+        depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)
+        if len(item.trees) == 1:
+            for key in reversed(item.keys[depth + 1 :]):
+                made = Pairs(((Text(key), made),))
+        places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
+    there = any((tree, item.keys) in done for tree in item.trees)
+    for tree in item.trees:
+        held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
+        done.add((tree, item.keys))
+    equals = "|=" if there and len(places) == 1 else "="
+    return layout(f"{', '.join(places)} {equals} {text(made)}", indent)
