@@ -29,7 +29,7 @@ GROUPED = HEADS.replace("B, 4, U", "B, 2, U")
 
 # (inputs, what is returned, the kinds of nodes that say it; none where the definition is to be followed)
 # The nodes that make the mask of a window.
-WINDOW = "Add And Expand GreaterOrEqual Less Range Squeeze Sub Unsqueeze"
+WINDOW = "And Expand GreaterOrEqual Less Range Squeeze Sub Unsqueeze"
 
 CASES = [
     (MATRIX, "relu(x)", "Relu"),
