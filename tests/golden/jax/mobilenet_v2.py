@@ -1,5 +1,11 @@
 # MobileNetV2 of mobilenet_v2.dl (digest 2fae3727b5dbd75f), written by dlc 0.1.0.
-"""`width` thins or widens all layers alike."""
+"""`width` thins or widens all layers alike.
+
+    params, state = init(jax.random.key(0))
+    outputs, state = apply(params, state, x)
+
+Under `jax.jit`: `static_argnames=("config", "training")`.
+"""
 
 import math
 from collections.abc import Callable, Sequence
