@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dlc import ops
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit import helpers as helping
 from dlc.emit.arguments import arguments
 from dlc.emit.canonical import Canonical, from_zero
 from dlc.emit.origins import expression
@@ -131,7 +132,9 @@ class _Writing:
             else ([], [])
         )
         read: list[Expr] = [*entry.draft.expressions(), *init.read, *map(expression, requirements)]
+        drafted = (expr for unit in units.by_name.values() for expr in unit.draft.expressions())
         leading = [
+            *map(helping.lines, helping.helpers([*read, *drafted])),
             config(settings, requirements, main, read, self.defaults) if settings else [],
             ["CONFIG = Config()"] if settings else [],
             outputs_lines(main, outputs, written.optional) if outputs else [],

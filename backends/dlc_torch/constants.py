@@ -70,6 +70,8 @@ class _Holder:
         op = replace(op, region=region, otherwise=otherwise)
         if op.op != "const" or not op.out.type.rank or op.out.type.dtype in ("f32", "f64"):
             return op
+        if dict(op.given).get("value") is not None:  # computed from static parameters, where it is read
+            return op
         return replace(op, op="param", attrs=(("path", self._label(op)),))
 
     def _region(self, region: Region | None) -> Region | None:

@@ -66,11 +66,11 @@ def _values(value: Any) -> Iterator[Any]:
             yield [next(_values(each)) for each in value]
 
 
+SHORT = "stages of two blocks: of what comes behind the first there is no second to make a loop of"
 NO_ARGUMENTS = {
     "MLP": {"activation": "a function of the spec, which Python has no value for"},
-    "ResNet18": {
-        "depths": "stages of two blocks: of what comes behind the first there is no second to make a loop of"
-    },
+    **{key: {"depths": SHORT} for key in ("ResNet", "ResNet18")},
+    "Tracked": {"d": "a message has its number"},
 }
 
 

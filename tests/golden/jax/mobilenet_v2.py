@@ -22,6 +22,12 @@ Params = dict[str, Any]
 State = dict[str, Any]
 
 
+def divisible(channels: float) -> int:
+    """Channels are multiples of 8, and by rounding lose no more than a tenth."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near if near >= 0.9 * channels else near + 8
+
+
 @dataclass(frozen=True)
 class Config:
     """The static parameters."""
