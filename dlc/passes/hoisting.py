@@ -72,11 +72,11 @@ class Hoisting:
 
     def run(self, program: Program) -> Program:
         impure = functions_with(program, is_acting_or_random)
-        runs = _runs(program)
+        runs, initial = _runs(program), _initial(program)
         done: dict[str, _Hoister] = {}
         functions: dict[str, Function] = {}
         for name, function in program.functions.items():
-            if function.library or function.kind in ("init", "prepare") or name not in runs:
+            if function.library or name in initial or name not in runs:
                 functions[name] = function
                 continue
             hoister = _Hoister(function, impure, done, again=runs[name] > 1, main=name == program.entry)
@@ -84,6 +84,15 @@ class Hoisting:
             if hoister.moved:
                 done[name] = hoister
         return program.with_functions(functions) if functions != program.functions else program
+
+
+def _initial(program: Program) -> frozenset[str]:
+    """The functions of initial and prepared values, and those that they call: who calls these passes nothing more."""
+    found = {name for name, function in program.functions.items() if function.kind in ("init", "prepare")}
+    for name in reversed(list(program.functions)):  # callers first
+        if name in found:
+            found.update(callee for callee, _ in _calls(program.functions[name].body))
+    return frozenset(found)
 
 
 def _runs(program: Program) -> Mapping[str, int]:
