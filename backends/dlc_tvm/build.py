@@ -22,12 +22,14 @@ from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple, llvm
 from dlc_tvm.build_ops import expand
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
+from dlc_tvm.loops import with_loops
 from dlc_tvm.schedule import schedule
 from dlc_tvm.schedule.machine import machine_of
 from dlc_tvm.schedule.nest import TVM_ERRORS, log
 from dlc_tvm.schedule.vector_math import PIPELINE
 
 DEFAULT_ARCH = "sm_90"
+THREADS = 256  # of a block, where a GPU copies
 
 # Without this, a loop cut into parts of one turn gets a 32-bit zero for its 64-bit variable, which TVM then rejects.
 LOWERING = {"s_tir.LoopPartition": {"no_unroll_loop_with_extent_one": True}}
@@ -91,7 +93,8 @@ def cpu_kernels(
     mod = expand(mod)
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
-    return schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else kernels
+    scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else kernels
+    return with_loops(scheduled)
 
 
 def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
@@ -99,7 +102,8 @@ def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if opt >= 1 else []
     with target, PassContext(opt_level=3, config=LOWERING):
         kernels = Sequential(_to_kernels(fuse=opt >= 1))(expand(mod))
-        return _compile(dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())(kernels), target)
+        scheduled = dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())(kernels)
+        return _compile(with_loops(scheduled, threads=THREADS), target)
 
 
 def _to_kernels(*, fuse: bool) -> list[Any]:

@@ -87,15 +87,15 @@ class Emission:
         operands = tuple(self.emit(x) for x in operands)
         own: dict[Any, Any] = {}
         for size in _flat([*(x.ty.shape for x in operands), *sizes]):
-            for variable in _variables(size):
+            for variable in variables(size):
                 own.setdefault(variable, tirx.Var(variable.name, "int64"))
         tensors = [te_tensor(x, own, _name(x, i)) for i, x in enumerate(operands)]
-        result = compute(*tensors, *(_substituted(size, own) for size in sizes))
+        result = compute(*tensors, *(substituted(size, own) for size in sizes))
         given = {size for tensor in (*tensors, result) for size in tensor.shape if isinstance(size, tirx.Var)}
         extra = [variable for variable in own.values() if variable not in given]
         function = te.create_prim_func([*tensors, *extra, result], "int64").without_attr("global_symbol")
         theirs = {mine: variable for variable, mine in own.items()}
-        type = relax.TensorType(_substituted(list(result.shape), theirs), result.dtype)
+        type = relax.TensorType(substituted(list(result.shape), theirs), result.dtype)
         arguments = [*operands, *(theirs[variable] for variable in extra)]
         return relax.call_tir(self.builder.add_func(function, name), arguments, type)
 
@@ -114,17 +114,19 @@ def _flat(sizes: Iterable[Any]) -> Iterable[Any]:
             yield size
 
 
-def _variables(size: Any) -> list[Any]:
+def variables(size: Any) -> list[Any]:
+    """The variables in a size, in their order."""
     found: dict[Any, None] = {}
     tvm_ffi.structural_walk(size, (tirx.Var, lambda variable: found.setdefault(variable)))
     return list(found)
 
 
-def _substituted(size: Any, table: Mapping[Any, Any]) -> Any:
+def substituted(size: Any, table: Mapping[Any, Any]) -> Any:
+    """A size, or a list of them, with what stands in the table for its variables."""
     if isinstance(size, int):
         return tirx.const(size, "int64")
     if isinstance(size, list | tuple):
-        return [_substituted(each, table) for each in size]
+        return [substituted(each, table) for each in size]
     return tvm_ffi.structural_map(
         size, (tirx.Var, lambda variable: table.get(variable, variable)), order="post"
     )

@@ -19,6 +19,7 @@ from tvm import IRModule
 from dlc.backend import Artifact, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
@@ -27,7 +28,9 @@ from dlc.types.dims import Dim
 from dlc_tvm.build import ToolMissing, build, parse_target
 from dlc_tvm.module import Module
 from dlc_tvm.rows import ROWS
+from dlc_tvm.scans import reads
 from dlc_tvm.text import digest, json_text, text
+from dlc_tvm.turns import NotSaid
 
 # What is `build`'s level at ours. Between "fused" and "laid out, weights prepared" nothing is to be gained: compiling takes
 # longer without layouts, and every call would transpose weights.
@@ -37,7 +40,8 @@ BUILD_LEVELS = (0, 2, 2, 2)
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The compiled library, the Relax module as text, and what `load` needs to know, also as JSON for other programs.
 
-    Raises SpecError for a target that is none, an operation that has no row, and a tool that is missing."""
+    Raises SpecError for a target that is none, an operation that has no row, a loop that TVM makes no kernel of, and a tool
+    that is missing."""
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat)
@@ -69,11 +73,16 @@ def _built(module: IRModule, target: str, options: EmitOptions) -> bytes:
         return build(module, target, opt=BUILD_LEVELS[options.optimize])
     except ToolMissing as error:
         raise SpecError([problems.TOOLCHAIN.at(NO_SPAN, target=target, what=str(error))]) from error
+    except NotSaid as error:
+        raise SpecError(
+            [problems.UNSUPPORTED.at(NO_SPAN, backend="tvm", op=LOOP, reason=str(error))]
+        ) from error
 
 
 def flattened(program: Program, precision: str) -> tuple[Program, tuple[Draw, ...]]:
     """One function with composites that have rows, and the draws among its inputs."""
-    drawn, draws = hoist_randomness(unroll(resolve_float(program, precision)))
+    resolved = unroll(resolve_float(program, precision), lambda loop: not loop.attr("shared"))
+    drawn, draws = hoist_randomness(resolved)
     return DeadCode().run(inline(drawn, lambda op: op.op in ROWS)), draws
 
 
@@ -82,7 +91,6 @@ def _meta(
 ) -> dict[str, Any]:
     main = flat.main
     drawn = {draw.input.name for draw in draws}
-    types = main.types()
     return {
         "name": options.name,
         "source": main.source,
@@ -96,7 +104,7 @@ def _meta(
         ],
         "fixed": fixed_outputs(main),
         "requires": module.requires,
-        "updates": [[path, types[name].to_json()] for path, name in module.updates.items()],
+        "updates": [[path, module.parameters[path].type.to_json()] for path in module.updates],
         "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
     }
 
@@ -105,7 +113,7 @@ def fixed_outputs(main: Function) -> list[str]:
     """Names of the outputs that no input changes: weights and constants may come out of the library as they are."""
     varying = {value.name for value in main.inputs}
     for op in main.body:
-        if not varying.isdisjoint(op.inputs):
+        if not varying.isdisjoint((*op.inputs, *(reads(Loop.of(op)) if op.op == LOOP else ()))):
             varying.update(value.name for value in op.outputs)
     return [name for name, value in main.outputs if value not in varying]
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from tvm import IRModule, relax
+from tvm.relax import op as R
 
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.loops import Loop
+from dlc.ir.nodes import Op, Program, Value, walk
 from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
 from dlc.ops.axes import axes_from_zero
 from dlc.types.tensor import TensorType
 from dlc_tvm.emission import Emission, all_equal
+from dlc_tvm.marks import Mark
 from dlc_tvm.names import TVM
 from dlc_tvm.rows import ROWS
+from dlc_tvm.scans import Scan
 from dlc_tvm.sizes import Sizes
 from dlc_tvm.text import identifier
 
@@ -32,21 +36,21 @@ class Module:
     relax: IRModule
     parameters: dict[str, Value]
     requires: list[str]
-    updates: dict[str, str]
-    """By path, the name of the value that a buffer gets."""
+    updates: list[str]
+    """The paths of the buffers."""
 
     @staticmethod
     def of(program: Program) -> Module:
         """Raises SpecError for an operation that has no row."""
-        writer = _Writer(program, parameters_of(program))
+        writer = Writer(program, parameters_of(program))
         module = writer.write()
-        return Module(module, writer.parameters, writer.requires, writer.updates)
+        return Module(module, writer.parameters, writer.requires, list(writer.updates))
 
 
 def parameters_of(program: Program) -> dict[str, Value]:
     """The parameters and buffers that the entry reads, in the order of their first use."""
     found: dict[str, Value] = {}
-    for op in program.main.body:
+    for op in walk(program.main.body):
         paths = [(op.text("path"), op.out.type)] if op.op == "param" else []
         paths += [(prefixed(op.path, name), type) for name, type in layer_params(program, op)]
         for path, type in paths:
@@ -61,13 +65,22 @@ def layer_params(program: Program, op: Op) -> Iterator[tuple[str, TensorType]]:
 
 
 @dataclass
-class _Writer:
+class Writer:
+    """Writes `main`. `values` are the IR's, `read` the parameters by path, as they are at this place."""
+
     program: Program
     parameters: dict[str, Value]
     requires: list[str] = field(default_factory=list)
-    updates: dict[str, str] = field(default_factory=dict)
+    updates: dict[str, Any] = field(default_factory=dict)
     checked: list[Any] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
+    varying: set[str] = field(default_factory=set)
+    """The values that depend on inputs, or on the turn of a loop."""
+    depth: int = 0
+    """How many loops the turn at work lies in."""
+    held: dict[int, Any] = field(default_factory=dict)
+    """Inside loops: whether a check, by its op's identity, held in all turns so far."""
+    marks: int = 0
 
     def write(self) -> IRModule:
         main = self.program.main
@@ -76,36 +89,59 @@ class _Writer:
         inputs = [self._variable(each) for each in main.inputs]
         self.read = {path: self._variable(each) for path, each in self.parameters.items()}
         self.emission = Emission(builder, self.sizes, input=next(iter(inputs), None))
+        self.varying.update(each.name for each in main.inputs)
         with builder.function("main", [*inputs, *self.read.values()], attrs={"num_input": len(inputs)}):
             self.sizes.solve(builder)
             for each, variable in zip(main.inputs, inputs, strict=True):
                 self.values[each.name] = self._proved(variable, each)
             with builder.dataflow():
-                outputs = builder.emit_output(relax.Tuple(self._body(main)))
-            builder.emit_func_output(outputs)
+                self.body(main.body)
+                outputs = [self.values[name] for _, name in main.outputs]
+                results = relax.Tuple([*outputs, *self.checked, *self.updates.values()])
+                returned = builder.emit_output(results)
+            builder.emit_func_output(returned)
         return builder.finalize()
 
     def _variable(self, value: Value) -> Any:
         return relax.Var(identifier(value.name), self.sizes.input_type(value))
 
-    def _body(self, main: Function) -> list[Any]:
-        """What `main` returns."""
-        for op in main.body:
-            STRUCTURE.get(op.op, _Writer._row)(self, op)
-        updated = [self.values[name] for name in self.updates.values()]
-        return [*(self.values[name] for _, name in main.outputs), *self.checked, *updated]
+    def body(self, body: Iterable[Op]) -> None:
+        for op in body:
+            if not self.varying.isdisjoint(op.inputs):
+                self.varying.update(value.name for value in op.outputs)
+            STRUCTURE.get(op.op, Writer._row)(self, op)
+
+    def mark(self, make: Callable[[int], Mark]) -> Mark:
+        """The mark of one more loop."""
+        self.marks += 1
+        return make(self.marks - 1)
+
+    def hold(self, check: Op, held: Any) -> None:
+        """Note whether a check holds: for the turns of the loop around it, or for the runtime to see."""
+        if self.depth:
+            self.held[id(check)] = held
+        else:
+            self.requires.append(check.text("message"))
+            self.checked.append(held)
+
+    def set(self, path: str, value: Any) -> None:
+        """A buffer's new value, which later reads see."""
+        self.updates[path] = self.read[path] = value
+
+    def _loop(self, op: Op) -> None:
+        Scan(self, Loop.of(op)).write()
 
     def _param(self, op: Op) -> None:
         self.values[op.out.name] = self.read[op.text("path")]
 
     def _require(self, op: Op) -> None:
-        self.requires.append(op.text("message"))
-        self.checked.append(self.values[op.inputs[0]])
+        condition = self.values[op.inputs[0]]
+        if self.depth:
+            condition = self.emission.emit(R.logical_and(self.held[id(op)], condition))
+        self.hold(op, condition)
 
     def _update(self, op: Op) -> None:
-        """Later reads see the new value."""
-        path, name = op.text("path"), op.inputs[0]
-        self.updates[path], self.read[path] = name, self.values[name]
+        self.set(op.text("path"), self.values[op.inputs[0]])
 
     def _const(self, op: Op) -> None:
         type = op.out.type
@@ -138,8 +174,9 @@ class _Writer:
 
 
 STRUCTURE = {
-    "param": _Writer._param,
-    "const": _Writer._const,
-    "require": _Writer._require,
-    "update": _Writer._update,
+    "param": Writer._param,
+    "const": Writer._const,
+    "require": Writer._require,
+    "update": Writer._update,
+    "loop": Writer._loop,
 }

@@ -15,7 +15,7 @@ TVM: Mapping[str, str] = {
 }  # fmt: skip
 
 # What the IR consists of; `dlc_tvm.emit` says these.
-STRUCTURAL = frozenset({"call", "const", "param", "require", "update"})
+STRUCTURAL = frozenset({"call", "const", "loop", "param", "require", "update"})
 
 # Draws are inputs of the library: the runtime makes them as the reference would.
 DRAWS = frozenset({"normal", "orthogonal", "randint", "truncated_normal", "uniform"})
@@ -38,4 +38,6 @@ GAPS: Mapping[str, Gap] = {}
 
 
 def is_native(op: Op) -> bool:
+    if op.op == "loop":  # turns with parameters of their own are written out
+        return bool(op.attr("shared"))
     return op.op in NATIVE or ops.row(op.op, "tvm") is not None

@@ -176,7 +176,9 @@ class _Nest:
         self.open_rows = constant(self.rows) is None
         self.others = [i for i in range(count) if i not in tiling.row and i != tiling.column]
         self.product = self.main.writes[0].source
-        self.tile = tirx.decl_buffer((tiling.rows * tiling.columns,), self.product.dtype, "tile")
+        self.tile = tirx.decl_buffer(
+            (tiling.rows * tiling.columns,), self.product.dtype, "tile", scope="local"
+        )
         self.indices = [
             tirx.decl_buffer((tiling.rows,), "int64", "row") for _ in tiling.row if self.open_rows
         ]

@@ -231,10 +231,32 @@ def _rewrite(func: Any) -> Any:
     return func.with_body(tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", StringImm(code), body))
 
 
+@module_pass(opt_level=0, name="dlc.TilesOnStack")
+def tiles_on_stack(mod: IRModule, _: Any) -> IRModule:
+    """Tiles stay where LLVM can keep them in registers: TVM would ask its runtime for room from 1,024 bytes on, and LLVM then
+    writes each element back in every turn of the innermost loop, as it could lie anywhere."""
+
+    def kept(room: Any) -> Any:
+        local = room.buffer.ty.storage_scope == "local"
+        return (
+            tirx.AllocBuffer(room.buffer, {"disable_lower_builtin": tirx.const(True, "bool")})
+            if local
+            else room
+        )
+
+    functions = {
+        var: func.with_body(tvm_ffi.structural_map(func.body, (tirx.AllocBuffer, kept)))
+        if isinstance(func, tirx.PrimFunc)
+        else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
 def _pipeline() -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """TVM's passes for scheduled kernels, with `vector_math` where vectors exist and intrinsics aren't lowered yet."""
     lower, host, device = default_s_tir_pipeline()
-    return lower, lambda: Sequential([vector_math, host()]), device
+    return lower, lambda: Sequential([vector_math, tiles_on_stack, host()]), device
 
 
 register_tir_pipeline(PIPELINE, _pipeline)

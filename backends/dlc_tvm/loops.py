@@ -1,0 +1,67 @@
+"""Of the marks of a loop (`dlc_tvm.marks`), and of the kernels between them, one kernel with the loop in it.
+
+    begin(sizes, h0, x, w)                        loop(h0, x, w, h, hs):
+    a = call_tir(product, (h, w))           =>        h = h0
+    b = call_tir(step, (a, xt))                       for t < T:
+    end(b, b)                                             a = product of h, w;  b = step of a, x[:, t];  hs[:, t] = b;  h = b
+
+What a turn does not need the marks for comes before the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm import IRModule, relax
+
+from dlc_tvm.layout import relax_functions
+from dlc_tvm.marks import BEGIN, END, Mark
+from dlc_tvm.turns import Turn
+
+
+def with_loops(mod: IRModule, *, threads: int = 0) -> IRModule:
+    """The module with every loop between marks as a kernel; on a GPU, what is copied in it is by blocks of so many threads.
+    Raises `turns.NotSaid` if there is something else than kernels in one."""
+    builder = relax.BlockBuilder(mod)
+    for var, function in relax_functions(mod):
+        blocks = [_without_marks(builder, block, threads) for block in function.body.blocks]
+        if not all(new.same_as(old) for new, old in zip(blocks, function.body.blocks, strict=True)):
+            body = builder.normalize(relax.SeqExpr(blocks, function.body.body))
+            kept = function.params, body, function.ret_ty, function.is_pure, function.attrs
+            builder.update_func(var, relax.Function(*kept))
+    return builder.get()
+
+
+def _without_marks(builder: Any, block: Any, threads: int) -> Any:
+    """The block with its loops as kernels: the innermost first, which begin last."""
+    bindings = list(block.bindings)
+    begins = [i for i, each in enumerate(bindings) if Mark.of(each.value, BEGIN)]
+    if not begins:
+        return block
+    for at in reversed(begins):
+        bindings = _one_less(builder, bindings, at, threads)
+    kind = relax.DataflowBlock if isinstance(block, relax.DataflowBlock) else relax.BindingBlock
+    return kind(bindings)
+
+
+def _one_less(builder: Any, bindings: Sequence[Any], at: int, threads: int) -> list[Any]:
+    """The bindings with the loop that begins there as a call of a kernel, where it ended."""
+    begin = bindings[at]
+    turn: list[Any] = []
+    turning, others = {begin.var}, list(bindings[:at])
+    for i, binding in enumerate(bindings[at + 1 :], at + 1):
+        if turning.isdisjoint(relax.analysis.free_vars(binding.value)):
+            others.append(binding)
+        elif _ends(binding, begin):
+            kernel = Turn(builder, begin, turn, binding, threads)
+            return [*others, *kernel.bindings(), *bindings[i + 1 :]]
+        else:
+            turning.add(binding.var)
+            turn.append(binding)
+    return others  # nothing reads it
+
+
+def _ends(binding: Any, begin: Any) -> bool:
+    begun, ended = Mark.of(begin.value, BEGIN), Mark.of(binding.value, END)
+    return begun is not None and ended is not None and begun[0].key == ended[0].key
