@@ -392,10 +392,9 @@ class _Pair:
 
     def _check_places(self) -> None:
         """An instance that both sides apply, each in its own way, may be made in two ways: that is another part."""
-        sides = ({op.path: op.callee for op in walk(each.body) if op.path} for each in (self.yes, self.no))
-        yes, no = sides
+        yes, no = ({op.path: op for op in walk(each.body) if op.path} for each in (self.yes, self.no))
         for path in (yes.keys() & no.keys()) - self.common_paths:
-            if yes[path] == no[path]:
+            if yes[path].callee == no[path].callee and _signature(yes[path]) != _signature(no[path]):
                 raise Apart
 
     def _own(self, children: Sequence[Child]) -> tuple[Child, ...]:
