@@ -27,7 +27,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dlc.emit.names import unique
-from dlc.ir.nodes import Attr, Function, Op, Param, Program, Region
+from dlc.ir.nodes import Attr, Function, Op, Param, Program
+from dlc.ir.splice import within
 from dlc_torch.drafter import stateful
 from dlc_torch.foreign import Divided
 from dlc_torch.structure import CONSTANT, TAKEN
@@ -66,16 +67,12 @@ class _Holder:
         return replace(self.function, body=body, params=(*self.function.params, *self.params))
 
     def _op(self, op: Op) -> Op:
-        region, otherwise = map(self._region, (op.region, op.otherwise))
-        op = replace(op, region=region, otherwise=otherwise)
+        op = within(op, self._op)
         if op.op != "const" or not op.out.type.rank or op.out.type.dtype in ("f32", "f64"):
             return op
         if dict(op.given).get("value") is not None:  # computed from static parameters, where it is read
             return op
         return replace(op, op="param", attrs=(("path", self._label(op)),))
-
-    def _region(self, region: Region | None) -> Region | None:
-        return region and replace(region, body=tuple(map(self._op, region.body)))
 
     def _label(self, op: Op) -> str:
         """The buffer that holds the table."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dlc.emit.names import snake, unique
-from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, walk
+from dlc.ir.nodes import Child, Function, Op, Param, Program, walk
 from dlc.ir.paths import Paths
-from dlc.ir.splice import Draws, Names, Splice, dims_of, prefixed, statics_of
+from dlc.ir.splice import Draws, Names, Splice, dims_of, prefixed, statics_of, within
 from dlc.records import dataclass, field, replace
 
 
@@ -112,14 +112,4 @@ def _redirected(op: Op, child: Child, name: str) -> Op:
     """The call of the instance as one of the function."""
     if op.callee == child.function and op.path == child.path:
         return replace(op, callee=name)
-    if op.region is None:
-        return op
-    return replace(
-        op,
-        region=_region(op.region, child, name),
-        otherwise=op.otherwise and _region(op.otherwise, child, name),
-    )
-
-
-def _region(region: Region, child: Child, name: str) -> Region:
-    return Region(region.args, tuple(_redirected(op, child, name) for op in region.body), region.results)
+    return within(op, lambda each: _redirected(each, child, name))

@@ -17,7 +17,7 @@ from dlc.emit.sizes import readable
 from dlc.ir.index import INDEX, has_index, split
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
-from dlc.ir.splice import path_of, with_path
+from dlc.ir.splice import path_of, with_path, with_values
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import rooted
@@ -98,7 +98,7 @@ class _Outliner:
             kind="module",
             inputs=tuple(Value(new[each.name], each.type) for each in inputs),
             outputs=tuple((name, new[value]) for name, value in outputs),
-            body=tuple(_renamed(op, new) for op in body),
+            body=tuple(with_values(op, new) for op in body),
             children=tuple(Child(each.path[len(prefix) + 1 :], each.function) for each in own),
             static=self.function.static,
             training=self.function.training,
@@ -187,18 +187,6 @@ def _short_names(inputs: Iterable[Value], body: Iterable[Op]) -> dict[str, str]:
     for value in values:
         found[value.name] = unique(plain_name(value.name) or value.name, found.values())
     return found
-
-
-def _renamed(op: Op, names: dict[str, str]) -> Op:
-    region = op.region
-    if region is not None:
-        args = tuple(Value(names[arg.name], arg.type) for arg in region.args)
-        results = tuple(names[name] for name in region.results)
-        region = Region(args, tuple(_renamed(each, names) for each in region.body), results)
-    outputs = tuple(Value(names[out.name], out.type) for out in op.outputs)
-    return replace(
-        op, inputs=tuple(names[name] if name else "" for name in op.inputs), outputs=outputs, region=region
-    )
 
 
 def _captured(region: Region) -> Iterator[str]:

@@ -5,13 +5,13 @@ to `[B, T, d]` is two functions of the program. Where a backend writes such func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dlc.ir.index import INDEX, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, Region, Value
-from dlc.ir.splice import substitute, with_path
+from dlc.ir.splice import substitute, with_path, within
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
@@ -105,25 +105,18 @@ def _ahead(path: str, by: int) -> str:
     return INDEX.sub(lambda found: mark(int(found[1] or 0) + by), path)
 
 
-def _within(op: Op, change: Callable[[Op], Op]) -> Op:
-    region, otherwise = (
-        each and replace(each, body=tuple(map(change, each.body))) for each in (op.region, op.otherwise)
-    )
-    return replace(op, region=region, otherwise=otherwise)
-
-
 def _shifted(op: Op) -> Op:
     """A loop from 0 on; what stands inside of others is changed as well."""
-    op = _within(op, _shifted)
+    op = within(op, _shifted)
     start = op.attr("start") if op.op == LOOP and Loop.of(op).is_plain else 0
     if not isinstance(start, int) or not start:
         return op
     attrs = tuple((key, 0 if key == "start" else value) for key, value in op.attrs)
-    return replace(_within(op, lambda each: _moved(each, start)), attrs=attrs)
+    return replace(within(op, lambda each: _moved(each, start)), attrs=attrs)
 
 
 def _moved(op: Op, by: int) -> Op:
     """An operation of a loop's body with its paths so far ahead; those of a loop inside have an index of their own."""
     if op.op == LOOP:
         return op
-    return with_path(_within(op, lambda each: _moved(each, by)), lambda path: _ahead(path, by))
+    return with_path(within(op, lambda each: _moved(each, by)), lambda path: _ahead(path, by))

@@ -19,7 +19,7 @@ from typing import Any
 
 from dlc.diagnostics import NO_SPAN
 from dlc.ir.nodes import Child, Function, Op, Param, Program, Region, Value, walk
-from dlc.ir.splice import Names
+from dlc.ir.splice import Names, referring, with_values
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -197,15 +197,7 @@ class _Merging:
     def _renamed(self, k: int, function: Function) -> Function:
         """The function with the names that what it refers to has now."""
 
-        def now(name: str) -> str:
-            return self.names.get((k, name), name)
-
-        return replace(
-            function,
-            body=tuple(_with_callees(op, now) for op in function.body),
-            children=tuple(replace(each, function=now(each.function)) for each in function.children),
-            params=tuple(replace(each, init=now(each.init)) for each in function.params),
-        )
+        return referring(function, lambda name: self.names.get((k, name), name))
 
 
 def _missing(member: Member) -> int:
@@ -215,13 +207,6 @@ def _missing(member: Member) -> int:
         for op in walk(member.function.body)
         for key in LEFT_OUT
     )
-
-
-def _with_callees(op: Op, now: Callable[[str], str]) -> Op:
-    region = op.region
-    if region is not None:
-        region = Region(region.args, tuple(_with_callees(each, now) for each in region.body), region.results)
-    return replace(op, callee=now(op.callee) if op.callee else "", region=region)
 
 
 def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
@@ -569,7 +554,7 @@ class _Block:
                 self.pair.found.update(
                     (value.name, self.pair.names.fresh(value.name)) for value in region.args
                 )
-            copied.append(_renamed(op, self.pair.found))
+            copied.append(with_values(op, self.pair.found))
         span = next((op.span for op in (*yes, *no)), NO_SPAN)
         self.done.append(
             Op("choice", (), (), condition=self.pair.condition, span=span,
@@ -701,28 +686,7 @@ def _clear_of(function: Function, other: Function) -> Function:
         names.fresh(name)
     new = {name: names.fresh(name) for name in sorted(inputs & made)}
     outputs = tuple((name, new.get(value, value)) for name, value in function.outputs)
-    return replace(function, body=tuple(_renamed(op, new) for op in function.body), outputs=outputs)
-
-
-def _renamed(op: Op, names: Mapping[str, str]) -> Op:
-    """A copy of an operation with all its values renamed, those in its regions too."""
-
-    def value(each: Value) -> Value:
-        return Value(names.get(each.name, each.name), each.type)
-
-    def region(each: Region | None) -> Region | None:
-        if each is None:
-            return None
-        body = tuple(_renamed(inner, names) for inner in each.body)
-        return Region(
-            tuple(map(value, each.args)), body, tuple(names.get(name, name) for name in each.results)
-        )
-
-    inputs = tuple(names.get(name, name) for name in op.inputs)
-    outputs = tuple(map(value, op.outputs))
-    return replace(
-        op, inputs=inputs, outputs=outputs, region=region(op.region), otherwise=region(op.otherwise)
-    )
+    return replace(function, body=tuple(with_values(op, new) for op in function.body), outputs=outputs)
 
 
 def _matched(yes: Sequence[Op], no: Sequence[Op]) -> list[tuple[int, int]]:

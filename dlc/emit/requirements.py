@@ -13,7 +13,6 @@ from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
 from dlc.records import dataclass, field
-from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
 from dlc.types.terms import as_dim, evaluate, names, term
 from dlc.types.traced import Term
@@ -44,7 +43,7 @@ class Requirements:
         yield from (each for each in function.requires if names(each) <= own)
         for decision in function.decisions:
             asked = decision.condition if decision.answer else negated(decision.condition)
-            if _reads(asked) and _reads(asked) <= own and not any(map(asked.holds, OPEN)):
+            if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):
                 yield asked
         for op in walk_ops(function.body):
             if op.callee:
@@ -54,28 +53,28 @@ class Requirements:
         values = _values(op)
         for each in self.of(op.callee):
             try:
-                here = settled(substituted(each, values))
+                here = _settled(substituted(each, values))
             except TypeError:  # what stands for a size here is said by no size
                 continue
-            read = _reads(here)
+            read = names(here)
             if read and read <= own and not any(map(here.holds, OPEN)) and not _known(here):
                 yield here
 
 
-def settled(condition: Term) -> Term:
+def _settled(condition: Term) -> Term:
     """A condition without the parts that are known: `1 == 1 and inputs == out` is `inputs == out`."""
     if condition.op in ("and", "or"):
-        a, b = map(settled, condition.args)
+        a, b = map(_settled, condition.args)
         for one, other in ((a, b), (b, a)):
             if (known := _known(one)) is not None:
                 return other if known == (condition.op == "and") else one
         return Term(condition.op, (a, b))
-    return negated(settled(condition.args[0])) if condition.op == "not" else condition
+    return negated(_settled(condition.args[0])) if condition.op == "not" else condition
 
 
 def _known(condition: Term) -> bool | None:
     """Whether a condition that speaks of nothing holds."""
-    if _reads(condition) or any(map(condition.holds, OPEN)):
+    if names(condition) or any(map(condition.holds, OPEN)):
         return None
     try:
         return bool(evaluate(condition, {}))
@@ -89,11 +88,6 @@ def _values(op: Op) -> dict[str, Any]:
     written = {name: given for name, given in op.given if not given.holds("turn")}
     terms = {name: written.get(name, term(value)) for name, value in found.items()} | written
     return {name: each if (size := as_dim(each)) is None else size for name, each in terms.items()}
-
-
-def _reads(condition: Term) -> set[str]:
-    dims = [part for part in condition.parts() if isinstance(part, Dim)]
-    return names(condition).union(*(names(dim) for dim in dims))
 
 
 def words(function: Function) -> frozenset[str]:

@@ -115,6 +115,52 @@ def with_path(op: Op, rename: Callable[[str], str], stateful: Container[str] = (
     return op
 
 
+def within(op: Op, change: Callable[[Op], Op]) -> Op:
+    """The op with each operation directly inside its bodies changed."""
+    if op.region is None:
+        return op
+    region, otherwise = (
+        each and Region(each.args, tuple(map(change, each.body)), each.results)
+        for each in (op.region, op.otherwise)
+    )
+    return replace(op, region=region, otherwise=otherwise)
+
+
+def with_values(op: Op, names: Mapping[str, str]) -> Op:
+    """The op with all its values renamed: operands, results, and those of its bodies."""
+
+    def value(each: Value) -> Value:
+        return Value(names.get(each.name, each.name), each.type)
+
+    def region(each: Region | None) -> Region | None:
+        if each is None:
+            return None
+        body = tuple(with_values(inner, names) for inner in each.body)
+        return Region(
+            tuple(map(value, each.args)), body, tuple(names.get(name, name) for name in each.results)
+        )
+
+    inputs = tuple(names.get(name, name) for name in op.inputs)
+    outputs = tuple(map(value, op.outputs))
+    return replace(
+        op, inputs=inputs, outputs=outputs, region=region(op.region), otherwise=region(op.otherwise)
+    )
+
+
+def referring(function: Function, now: Callable[[str], str]) -> Function:
+    """The function with other names for the functions that it calls, holds instances of, and takes initial values from."""
+
+    def op(each: Op) -> Op:
+        return within(replace(each, callee=now(each.callee)) if each.callee else each, op)
+
+    return replace(
+        function,
+        body=tuple(map(op, function.body)),
+        children=tuple(replace(each, function=now(each.function)) for each in function.children),
+        params=tuple(replace(each, init=now(each.init)) for each in function.params),
+    )
+
+
 def path_of(op: Op) -> str:
     """The path that the op speaks of, "" where it speaks of none."""
     return op.text("path") if op.op in PATH_OPS else op.path

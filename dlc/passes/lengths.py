@@ -43,7 +43,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from dlc.ir.nodes import Function, Op, Program, Region, walk
+from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.ir.splice import within
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -93,10 +94,7 @@ def _marked(function: Function, same: Mapping[str, Dim]) -> Function:
     def change(op: Op) -> Op:
         if _is_causal(op) and _length(types[op.inputs[0]], same) == _length(types[op.inputs[1]], same):
             return replace(op, attrs=(*op.attrs, ("square", True)))
-        region = op.region
-        if region is not None:
-            region = Region(region.args, tuple(map(change, region.body)), region.results)
-        return replace(op, region=region)
+        return within(op, change)
 
     return replace(function, body=tuple(map(change, function.body)))
 

@@ -99,7 +99,7 @@ def _told(value: Any) -> Any:
     return value if origin is None or isinstance(origin, Term) else origin
 
 
-_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -152,7 +152,7 @@ def evaluate(term: Term, static: Mapping[str, Any]) -> Any:
             return _helped(helper, [evaluate(each, static) for each in args])
         case Term("call", (name, *args)):
             return FUNCTIONS[name].compute(*(evaluate(each, static) for each in args))
-    return _OPERATIONS[term.op](*(evaluate(each, static) for each in term.args))
+    return OPERATIONS[term.op](*(evaluate(each, static) for each in term.args))
 
 
 def _helped(helper: Helper, args: list[Any]) -> Any:

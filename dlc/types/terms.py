@@ -11,13 +11,7 @@ from dlc.types.dims import Dim
 from dlc.types.opaque import is_closed, moved_size, said_term, size_at, substituted
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
-_WHOLE: Mapping[str, Callable[[Dim, Dim], Dim]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "//": lambda a, b: a // b,
-    "%": lambda a, b: a % b,
-}
+_WHOLE = frozenset(("+", "-", "*", "//", "%"))
 
 
 def term(value: Any) -> Term:
@@ -61,7 +55,7 @@ def as_dim(value: Any) -> Dim | None:
             name = _element(base, i)
             return Dim.symbol(name) if name else None
         case Term(op, (a, b)) if op in _WHOLE:
-            return _combined(_WHOLE[op], as_dim(a), as_dim(b))
+            return _combined(opaque.OPERATIONS[op], as_dim(a), as_dim(b))
     return None
 
 

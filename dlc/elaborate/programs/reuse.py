@@ -5,14 +5,15 @@ have had, after all that its body would have asked for, so that a program is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from dlc.elaborate.base.values import GroupValue, Instance
 from dlc.elaborate.state.body import Session
 from dlc.elaborate.state.callee import Callee, Instantiation
 from dlc.elaborate.state.kept import Initial, Kept, Record
-from dlc.ir.nodes import Function, Op, Region
+from dlc.ir.nodes import Function
+from dlc.ir.splice import referring
 from dlc.records import replace
 
 
@@ -96,26 +97,8 @@ def _placed(session: Session, function: Function, names: Mapping[str, str]) -> F
             return function
         return replace(function, name=name, training=session.training)
 
-    def now(name: str) -> str:
-        return names.get(name, name)
-
-    return replace(
-        function,
-        name=name,
-        training=session.training,
-        body=tuple(_renamed(op, now) for op in function.body),
-        children=tuple(replace(each, function=now(each.function)) for each in function.children),
-        params=tuple(replace(each, init=now(each.init)) for each in function.params),
-    )
-
-
-def _renamed(op: Op, now: Callable[[str], str]) -> Op:
-    region = op.region
-    if region is not None:
-        region = Region(region.args, tuple(_renamed(each, now) for each in region.body), region.results)
-    elif not op.callee:
-        return op
-    return replace(op, callee=now(op.callee), region=region)
+    function = replace(function, name=name, training=session.training)
+    return referring(function, lambda each: names.get(each, each))
 
 
 def _has_instance(value: Any) -> bool:
