@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dlc.emit.body import Body, Lines, shapes_text, with_words
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.merge import negated
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
 from dlc.emit.python import docstring, quoted
@@ -36,7 +35,7 @@ from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import names
+from dlc.types.terms import names, negated
 from dlc.types.traced import Term
 from dlc_torch.checkpoint_names import renaming
 from dlc_torch.classes import Class

@@ -15,7 +15,6 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dlc.emit.merge import negated
 from dlc.emit.origins import expression
 from dlc.emit.tree import (
     Call,
@@ -35,6 +34,7 @@ from dlc.emit.tree import (
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
+from dlc.types.terms import negated
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-from dlc.emit.merge import negated
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
 from dlc.records import dataclass, field
 from dlc.types.opaque import substituted
-from dlc.types.terms import as_dim, evaluate, names, term
+from dlc.types.terms import as_dim, evaluate, names, negated, term
 from dlc.types.traced import Term
 
 # What makes a condition another one from turn to turn, mode to mode, or input to input.

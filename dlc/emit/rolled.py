@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator, Sequence
 
-from dlc.emit.merge import as_written, merge, origin_key
+from dlc.emit.alike import as_written, origin_key
+from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop

@@ -140,6 +140,17 @@ def evaluate(value: Any, static: Mapping[str, Any]) -> Any:
     return opaque.evaluate(value, static) if isinstance(value, Term) else value
 
 
+def negated(condition: Term) -> Term:
+    """The condition that holds where this one does not."""
+    opposite = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
+    if condition.op in opposite:
+        return Term(opposite[condition.op], condition.args)
+    if condition.op == "not":
+        found: Term = condition.args[0]
+        return found
+    return Term("not", (condition,))
+
+
 # --- numbers that functions of static values give --------------------------------------------------------------------------
 
 

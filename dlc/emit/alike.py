@@ -1,0 +1,91 @@
+"""When functions and operations of several instantiations are the same: all but the names of values and numbers with one origin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dlc.ir.nodes import Function, Op
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import origin_of, said
+from dlc.types.traced import Term
+
+
+def function_key(function: Function) -> Any:
+    """What makes two functions the same: all but the names of values and numbers with one origin."""
+    names = {value.name: i for i, value in enumerate(function.inputs)}
+    inputs = tuple((value.type.dtype, value.type.rank, said_axes(value.type)) for value in function.inputs)
+    body = tuple(op_key(op, names) for op in function.body)
+    outputs = tuple((name, names.get(value)) for name, value in function.outputs)
+    params = tuple(
+        (each.name, each.kind, each.frozen, each.init, said_axes(each.type)) for each in function.params
+    )
+    children = tuple(
+        (each.path, each.function, origin_key(each.count), each.start, each.step)
+        for each in function.children
+    )
+    return function.source, function.entry, inputs, body, outputs, params, children
+
+
+def said_axes(type: TensorType) -> tuple[Dim, ...]:
+    return tuple(said(axis) for axis in type.axes)
+
+
+def origin_key(value: Any) -> Any:
+    """An attribute as its expression: two numbers of one origin are one."""
+    if isinstance(value, tuple):
+        return tuple(origin_key(each) for each in value)
+    if isinstance(value, Dim):
+        return said(value)
+    found = origin_of(value)
+    return (type(value).__name__, value) if found is None else found
+
+
+def op_key(op: Op, names: dict[str, Any]) -> Any:
+    inputs = tuple(names.get(name, name) for name in op.inputs)
+    outputs = tuple((value.type.dtype, value.type.rank) for value in op.outputs)
+    regions = []
+    for region in (op.region, op.otherwise):
+        if region is not None:
+            names.update((value.name, f"%{len(names)}") for value in region.args)
+            inner = tuple(op_key(each, names) for each in region.body)
+            regions.append((len(region.args), inner, tuple(names.get(name, name) for name in region.results)))
+    for value in op.outputs:
+        names[value.name] = f"%{len(names)}"
+    return (*signature(op), inputs, outputs, tuple(regions))
+
+
+def signature(op: Op) -> Any:
+    """What an operation does, whatever to. An instance's own static arguments count as they are written."""
+    attrs = tuple((key, _attribute(op, key, value)) for key, value in op.attrs if key != "draw")
+    by_term = _told_parts(op) or any(is_left_out(op, key) for key in LEFT_OUT)
+    own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here
+    sizes = tuple((name, said(size)) for name, size in op.known) if own else ()
+    dims = tuple((name, said(size)) for name, size in op.dims) if own else ()
+    return op.op, op.span, op.op if by_term else op.callee, op.path, attrs, sizes, dims, op.condition
+
+
+def _told_parts(op: Op) -> bool:
+    """Whether a layer of the library has a part or not by an expression of the spec: it is one layer then, whatever it has."""
+    bias = dict(op.given).get("bias")
+    return op.op != "call" and bool(op.path) and bias is not None and bias.op != "const"
+
+
+def _attribute(op: Op, key: str, value: Any) -> Any:
+    if is_left_out(op, key):
+        return key  # whether it is none or a number
+    return as_written(op, key, value) if op.op in ("call", "const") or op.path else origin_key(value)
+
+
+LEFT_OUT = frozenset(("scale",))
+"""Attributes that Python's functions take as None too, where the spec leaves them out."""
+
+
+def is_left_out(op: Op, key: str) -> bool:
+    return key in LEFT_OUT and op.op != "call" and dict(op.given).get(key) == Term("param", (key,))
+
+
+def as_written(op: Op, key: str, value: Any) -> Any:
+    """A static argument of a call as the spec writes it there, where that is an expression."""
+    given = dict(op.given).get(key)
+    return given if given is not None and given.op != "const" else origin_key(value)
