@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlc import ops
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.arguments import arguments
 from dlc.emit.canonical import Canonical, from_zero
-from dlc.emit.origins import expression
+from dlc.emit.origins import expression, forgotten
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
@@ -31,6 +31,7 @@ from dlc_jax.config import config
 from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
+from dlc_jax.places import ForOneSetting
 from dlc_jax.prepare import Prepare
 from dlc_jax.units import RESERVED, Units
 
@@ -53,11 +54,7 @@ def is_native(op: Op) -> bool:
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`."""
 
-    def write(programs: Sequence[Program], defaults: bool) -> Module:
-        return Module.of(programs, options, defaults)
-
-    family = options.family
-    module = settled(family, write, lambda each: each.text) if family is not None else write((program,), True)
+    module = _module(program, options)
     main = program.main
     types = zip(main.outputs, main.output_types, strict=True)
     meta = {
@@ -72,6 +69,20 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "dtypes": dict(_dtypes(program, options.precision)),
     }
     return Artifact("jax", {f"{options.name}.py": module.text}, meta)
+
+
+def _module(program: Program, options: EmitOptions) -> Module:
+    if options.family is not None:
+        try:
+            return settled(
+                options.family,
+                lambda programs, defaults: Module.of(programs, options, defaults),
+                lambda each: each.text,
+            )
+        except ForOneSetting:
+            options = replace(options, family=None)
+            program = program.with_functions({**program.functions, program.entry: forgotten(program.main)})
+    return Module.of((program,), options, True)
 
 
 def _dtypes(program: Program, precision: str) -> Iterator[tuple[str, str]]:

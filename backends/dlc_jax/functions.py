@@ -45,7 +45,7 @@ class Written:
         return {each.name: f"config.{each.name}" for each in self.unit.arguments} if self.entry else {}
 
     def lines(self) -> Lines:
-        """The function's source. Raises NotImplementedError for what can't be said in JAX."""
+        """The function's source."""
         writer = partial(Statements, updates=self.unit.traits.updates, outputs=self.named)
         body = Body(self.unit.draft, DIALECT, 1, self._taken(), self.words, writer)
         if isinstance(body.writer, Statements):

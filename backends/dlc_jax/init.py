@@ -43,7 +43,7 @@ from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import Layout
+from dlc_jax.places import ForOneSetting, Layout
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -373,7 +373,7 @@ class _Body:
     def check_extras(self) -> None:
         """What no module around has can't be said."""
         if self.extras:
-            raise NotImplementedError(f"initial values of {', '.join(map(str, self.extras))}")
+            raise ForOneSetting(f"initial values of {', '.join(map(str, self.extras))}")
 
     def _computed(self, param: Param, function: Function) -> tuple[Expr, bool]:
         """An initial value that is no known distribution: a function's."""

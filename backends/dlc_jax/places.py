@@ -20,6 +20,11 @@ from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
 
+
+class ForOneSetting(Exception):
+    """What JAX's source can say only with a model's settings written out."""
+
+
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
 

@@ -19,7 +19,7 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
-from dlc_jax.places import Found, Keys, Places, at, upto_index
+from dlc_jax.places import ForOneSetting, Found, Keys, Places, at, upto_index
 
 Parts = dict[tuple[str, str], Expr]
 """What holds the parameters ("params") or the state of a layer, by its stem, in the loops around."""
@@ -171,7 +171,7 @@ class Settling:
     ) -> Loop:
         """A loop of Python, which takes the layers one by one."""
         if any(map(has_index, _stored(loop.body))):
-            raise NotImplementedError("turns that differ by a static value have state of their own")
+            raise ForOneSetting("turns that differ by a static value have state of their own")
         name = loop.variable if loop.variable != "_" else "i"
         inner: Parts = {
             (stem, tree): call("layer", self._whole(stem, tree, loop, parts), Word(name))

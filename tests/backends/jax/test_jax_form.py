@@ -17,6 +17,7 @@ from test_jax_arguments import CASES, SPECS
 import dlc
 from dlc.backend import EmitOptions
 from dlc.runtime.compile import lower
+from dlc.runtime.interpret import run
 
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
@@ -163,3 +164,24 @@ def test_parameters_decide_the_dtype(dtype: str) -> None:
     outputs, new = net().apply(params, state, x, training=True, key=jax.random.key(1))
     assert {str(each.dtype) for each in outputs} == {dtype}
     assert [leaf.dtype for leaf in jax.tree.leaves(new)] == [leaf.dtype for leaf in jax.tree.leaves(state)]
+
+
+ALTERNATING = """
+module Part(d: int, eps: float)(x: [B, d]) -> [B, d] { return x |> batch_norm(eps=eps) as bn }
+
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(4) as h { x = x |> Part(d, 1e-1 if i % 2 == 0 else 1e-5) }
+    return x
+}
+"""
+
+
+def test_layers_that_differ_and_have_a_state_are_said_with_the_settings_written_out() -> None:
+    model = dlc.loads(ALTERNATING)["M"]
+    source = module(model.emit("jax"))
+    assert not hasattr(source, "Config")
+    weights = {path: each + 0.25 for path, each in model.initial_weights(seed=0).items()}
+    params, state = source.from_flat(weights)
+    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
+    found, _ = source.apply(params, state, x)
+    np.testing.assert_allclose(found, run(model.program, weights, {"x": x})["output"], rtol=1e-5)
