@@ -3,12 +3,13 @@ the arguments of the constructor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads
 from dlc.emit.initial import recognise
 from dlc.emit.origins import expression, forgotten, numbered
+from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Seq, Word, transform, walk, without
 from dlc.ir.loops import LOOP, Loop, turning
@@ -16,6 +17,7 @@ from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc.records import dataclass, field, replace
+from dlc.types.terms import names as names_in
 from dlc.types.traced import Term
 from dlc_torch import initial, rows
 from dlc_torch.drafter import Instance, TorchDrafter, stateful
@@ -409,13 +411,25 @@ def settle(grouping: Grouping, weights: InitWeights, defaults: bool = True) -> I
         if main:
             weights = weights.rewritten(partial(_settled, grouping, own))
         exprs = [*each.expressions(), *(weights.reads() if main else ())]
-        exprs += map(expression, each.function.requires)
-        each.arguments = arguments(each.function, reads(exprs), rows.RESERVED, main=main, defaults=defaults)
+        checked = set(reads(map(expression, each.function.requires)))
+        used = {*reads(exprs), *(checked if main else checked & set(_passed(grouping.program, each.names)))}
+        each.arguments = arguments(each.function, used, rows.RESERVED, main=main, defaults=defaults)
         names = {argument.spec: argument.name for argument in each.arguments}
         each.rewritten(partial(_finished, names))
         if main:
             weights = weights.rewritten(partial(_named, names))
     return weights
+
+
+def _passed(program: Program, callees: Container[str]) -> Iterator[str]:
+    """The static parameters that calls of some functions give in words of their own: they are arguments even if the function
+    does nothing but check them. What is only checked and given as a number decided what the class is; another one would be
+    another class."""
+    for function in program.functions.values():
+        own = words(function)
+        for op in walk_ops(function.body):
+            if op.callee in callees:
+                yield from (name for name, term in op.given if names_in(term) and names_in(term) <= own)
 
 
 def _finished(names: Mapping[str, str], expr: Expr) -> Expr:

@@ -34,7 +34,6 @@ from dlc.emit.tree import (
 from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
-from dlc.types.dims import Dim
 from dlc.types.terms import names, negated
 from dlc.types.traced import Term
 from dlc_torch.checkpoint_names import renaming
@@ -226,7 +225,7 @@ class Source:
                 value = text(_plain(each.computed))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lines += self._lengths(made)
-        for condition in (*made.function.requires, *_settled_ones(made)):
+        for condition in _conditions(made):
             asked = _plain(expression(condition))
             message = quoted(f"{text(asked)} must hold")
             lines += [
@@ -438,15 +437,15 @@ def _made_part(init: Init, indent: int) -> Lines:
     return layout(f"{target} = {text(expr)}" if init.label else text(expr), indent)
 
 
-def _settled_ones(made: Class) -> Iterator[Term]:
-    """What the spec decides on the arguments and the class does not, since it came out one way: at arguments where it would come
-    out otherwise the spec says another network."""
+def _conditions(made: Class) -> Iterator[Term]:
+    """What the spec asks of the arguments; and what it decides on them and the class does not, since it came out one way: at
+    arguments where it would come out otherwise the spec says another network."""
     own = {each.spec for each in made.arguments}
+    yield from (each for each in made.function.requires if names(each) <= own)
     seen = set(made.function.requires)
     for each in made.function.decisions:
         asked = each.condition if each.answer else negated(each.condition)
-        dims = [part for part in asked.parts() if isinstance(part, Dim)]
-        read = names(asked).union(*(names(dim) for dim in dims))
+        read = names(asked)
         known = not any(asked.holds(op) for op in ("training", "input", "turn", "name"))
         if known and read and read <= own and asked not in seen:
             seen.add(asked)

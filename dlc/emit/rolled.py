@@ -19,7 +19,8 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import as_dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import as_dim, said
 from dlc.types.traced import Term, TracedInt
 
 
@@ -117,6 +118,8 @@ def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[s
     if len(out) != 1:
         return None
     ops = tuple(_indexed(op, first) for op in first.ops)
+    if not _goes_on(first, function):
+        return None
     outside = Loop.of(run[0]).carried[0].first if run[0].region is not None else first.takes
     arg = replace(out[0], name=f"{out[0].name}_in")
     names = {first.takes: arg.name}
@@ -230,9 +233,26 @@ def _form(segment: _Segment) -> object:
             if key != "draw"
         )
         inputs = tuple(names.get(name, name) for name in op.inputs)
-        found.append((op.op, op.callee, path, attrs, inputs))
+        sizes = tuple((name, _size(size)) for name, size in (*op.dims, *op.known))
+        made = tuple(_type(value.type) for value in op.outputs)
+        found.append((op.op, op.callee, path, attrs, inputs, sizes, made))
         names.update((value.name, f"{len(found)}.{i}") for i, value in enumerate(op.outputs))
     return tuple(found), names.get(segment.gives)
+
+
+def _goes_on(segment: _Segment, function: Function) -> bool:
+    """Whether what a turn gives can be taken by the next: the first one may take another size than it gives."""
+    types = function.types()
+    return _type(types[segment.gives]) == _type(types[segment.takes])
+
+
+def _type(type: TensorType) -> object:
+    return type.dtype, tuple(map(_size, type.axes))
+
+
+def _size(size: Dim) -> object:
+    """A size as it is written, and what it is: `d * (i + 1)` of two turns is written the same."""
+    return said(size), size
 
 
 def _path(path: str, segment: _Segment) -> str:

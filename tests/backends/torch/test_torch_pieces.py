@@ -39,6 +39,9 @@ model M(d: int = 8, heads: int = 2, layers: int = 4, widths: list[int] = [8, 16]
         ("widths[1]", "widths[1]"),
         ("widths[0] + 2", "widths[0] + 2"),
         ("3 * (d + heads)", "3 * (d + heads)"),
+        # Rounding and comprehensions keep their expressions.
+        ("int(sqrt(d * 2))", "int(math.sqrt(d * 2))"),
+        ("sum([i for i in range(heads)])", "sum(i for i in range(heads))"),
     ],
 )
 def test_numbers_are_expressions_of_the_spec(size: str, expected: str) -> None:
@@ -46,10 +49,38 @@ def test_numbers_are_expressions_of_the_spec(size: str, expected: str) -> None:
     assert f"self.out = nn.Linear(d, {expected})" in text
 
 
-def test_a_number_without_an_expression_is_written_out() -> None:
-    """What is rounded has none: then the parameter is no argument, for the source would be wrong at another value."""
-    (text,) = dlc.loads(M.replace("SIZE", "int(sqrt(d * 2))"))["M"].emit("torch").files.values()
-    assert "self.out = nn.Linear(8, 4)" in text and " d: int" not in text
+CHANGING = """
+model M(d: int = 8, layers: int = 2)(x: [B, d]) -> [B, _] {
+    for i in range(layers) as h { x = x |> linear(d * (i + 2)) }
+    return x |> linear(4) as out
+}
+"""
+
+
+def test_what_the_source_cannot_say_is_written_out() -> None:
+    """Layers that each have sizes of their own are: then their number is no argument, for the source would be wrong at another."""
+    (text,) = dlc.loads(CHANGING)["M"].emit("torch").files.values()
+    assert "self.h = nn.Sequential(nn.Linear(d, 2 * d), nn.Linear(2 * d, 3 * d))" in text
+    assert "layers" not in text and " d: int" in text
+
+
+CHECKED = """
+module Inner(d: int, layers: int = 2, rate: float = 0.5)(x: [B, d]) -> [B, d]
+    where layers >= 1, rate < d
+{
+    for i in range(layers) as h { x = x |> linear(d * (i + 1)) }
+    return x |> linear(d) as out
+}
+
+model M(d: int = 8, rate: float = 0.25)(x: [B, d]) -> [B, d] { return x |> Inner(d, rate=rate) as inner }
+"""
+
+
+def test_what_a_class_only_checks_is_its_argument_where_it_is_given() -> None:
+    """`layers` decided what the class is, so that the class has no other number of them; `rate` comes from the model's user."""
+    (text,) = dlc.loads(CHECKED)["M"].emit("torch").files.values()
+    assert "def __init__(self, d: int, rate: float = 0.5) -> None:" in text
+    assert "layers" not in text and "if rate >= d:" in text
 
 
 def initial(op: str, scale: float, shift: float) -> Function:
