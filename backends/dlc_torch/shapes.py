@@ -125,14 +125,18 @@ def broadcast(d: TorchDrafter, op: Op) -> Expr:
 
 
 def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
-    """A tensor that holds one number everywhere: zeros, ones or full."""
+    """A tensor that holds one number everywhere: zeros, ones or full; where the op has an operand, in its dtype."""
     dtype = d.dtype_of(op.out.name)
     shape = sizes(op.out.type.axes)
     if isinstance(value, Num):
         value = d.constant(value.value, dtype, value.role)
-    if isinstance(value, Num) and value.value in (0, 1):
-        shape = shape or (Seq(()),)
-        return d.create("torch.zeros" if not value.value else "torch.ones", shape, dtype, "f32")
+    plain = {0.0: "zeros", 1.0: "ones"}.get(float(value.value)) if isinstance(value, Num) else None
+    if op.inputs:
+        d.better[op.out.name] = op.out.name
+        whole = (shape or (Seq(()),)) if plain else (Seq(shape), value)
+        return method(d.tensor(op.inputs[0]), f"new_{plain or 'full'}", *whole)
+    if plain:
+        return d.create(f"torch.{plain}", shape or (Seq(()),), dtype, "f32")
     natural = "f32" if isinstance(value, Num) and isinstance(value.value, float) else ""
     return d.create("torch.full", (Seq(shape), value), dtype, natural)
 

@@ -86,6 +86,10 @@ def _stacked(d: TorchDrafter, loop: loops.Loop, stacked: loops.Stacked, held: Ta
     whole = call("torch.stack", ordered, Keyword("dim", Word(str(stacked.axis))))
     if loop.turns:
         return whole
+    sizes = [size(axis) for axis in stacked.out.type.axes]
     dtype = d.dtype_of(stacked.out.name)
-    empty = d.create("torch.empty", [size(axis) for axis in stacked.out.type.axes], dtype, "f32")
+    like = next((each.source for each in loop.sequences if d.dtype_of(each.source) == dtype), "")
+    empty = (
+        method(d.tensor(like), "new_empty", *sizes) if like else d.create("torch.empty", sizes, dtype, "f32")
+    )
     return Conditional(items, whole, empty)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import Names
 from dlc.types.tensor import TensorType
@@ -49,6 +50,41 @@ def working(program: Program, kept: Container[str]) -> Program:
     return program.with_functions(done)
 
 
+def _made_alike(function: Function) -> Function:
+    """The function in which a constant that is only read in the dtype of others is made in it: `x.new_zeros(B, n)`."""
+    read: dict[str, list[Op | None]] = {name: [None] for _, name in function.outputs}
+    for op in walk(function.body):
+        results = (name for part in (op.region, op.otherwise) if part for name in part.results)
+        for name in (*op.inputs, *results):
+            read.setdefault(name, []).append(op)
+    alone = {
+        op.out.name: op
+        for op in walk(function.body)
+        if op.op == "full"
+        and (found := read.get(op.out.name))
+        and all(_takes_dtype(each, op.out.name) for each in found)
+    }
+
+    def change(body: Sequence[Op]) -> Iterator[Op]:
+        for op in body:
+            if op.op == LIKE and op.inputs[0] in alone:
+                yield replace(op, op="full", inputs=op.inputs[1:], attrs=alone[op.inputs[0]].attrs)
+            elif op.op != "full" or op.out.name not in alone:
+                parts = (
+                    each and replace(each, body=tuple(change(each.body)))
+                    for each in (op.region, op.otherwise)
+                )
+                region, otherwise = parts
+                yield replace(op, region=region, otherwise=otherwise) if region else op
+
+    return replace(function, body=tuple(change(function.body))) if alone else function
+
+
+def _takes_dtype(op: Op | None, name: str) -> bool:
+    """Whether an operation only takes the value in the dtype of another."""
+    return op is not None and op.op == LIKE and len(op.inputs) == 2 and op.inputs[0] == name != op.inputs[1]
+
+
 @dataclass
 class _Casting:
     """Puts casts into one function. `fixed` are values that may be in f32 whatever the module's precision is."""
@@ -68,7 +104,7 @@ class _Casting:
         self.fixed |= {value.name for value in self.function.inputs if value.type.dtype == "f32"}
 
     def run(self) -> Function:
-        return replace(self.function, body=tuple(self._body(self.function.body)))
+        return _made_alike(replace(self.function, body=tuple(self._body(self.function.body))))
 
     def _body(self, body: Sequence[Op]) -> Iterator[Op]:
         known = dict(self.cast)
@@ -76,7 +112,9 @@ class _Casting:
             if self._is_made(op) and (lead := self._lead(op, body[i + 1 :])):
                 yield replace(op, op=LIKE, inputs=(op.inputs[0], lead), attrs=())
                 continue
-            if op.region is not None:
+            if op.op == LOOP:
+                op = yield from self._loop(op)
+            elif op.region is not None:
                 op = self._regions(op)
             elif self._passes_on(op):
                 self._note(op)
@@ -133,6 +171,44 @@ class _Casting:
                 self.fixed.update(out.name for out, result in results if result in self.fixed)
             made.append(region)
         return replace(op, region=made[0], otherwise=made[1])
+
+    def _loop(self, op: Op) -> Generator[Op, None, Op]:
+        """A loop, before which what is carried takes the precision that the turns give: not every turn casts it anew."""
+        loop = Loop.of(op)
+        lead = self._lead_of(loop)
+        before = {each.first for each in loop.carried if each.first in self.fixed}
+        working = self._working(loop) if before and lead else frozenset()
+        changed: dict[str, str] = {}
+        for each in loop.carried:
+            if each.first in before and each.arg.name in working and each.first not in changed:
+                out = Value(self.names.fresh(each.arg.name), self.types[each.first].with_dtype("float"))
+                changed[each.first] = out.name
+                self.types = {**self.types, out.name: out.type}
+                yield Op(LIKE, (each.first, lead), (out,), span=op.span)
+        return self._regions(replace(op, inputs=tuple(changed.get(name, name) for name in op.inputs)))
+
+    def _lead_of(self, loop: Loop) -> str:
+        """A value that has the module's precision, and is there before the loop: a sequence of it, or what its turns read."""
+        body = list(walk(loop.body))
+        own = {value.name for op in body for value in op.outputs} | {value.name for value in loop.region.args}
+        own |= {
+            value.name for op in body for part in (op.region, op.otherwise) if part for value in part.args
+        }
+        outside = (name for op in body for name in op.inputs if name not in own)
+        return next(filter(self._works, (*(each.source for each in loop.sequences), *outside)), "")
+
+    def _working(self, loop: Loop) -> Container[str]:
+        """Of what a loop carries, what has the module's precision after a turn if it has it before."""
+        found = {each.arg.name for each in loop.carried if each.arg.type.dtype == "float"}
+        while True:
+            fixed = {each.arg.name for each in loop.carried if each.arg.name not in found}
+            fixed |= {each.arg.name for each in loop.sequences if each.source in self.fixed}
+            turn = _Casting(self.program, self.function, self.kept, self.fixed | fixed)
+            list(turn._body(loop.body))
+            lost = {each.arg.name for each in loop.carried if each.next in turn.fixed} & found
+            if not lost:
+                return found
+            found -= lost
 
     # --- casts ----------------------------------------------------------------------------------------------
 
