@@ -13,8 +13,8 @@ from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
-from dlc.elaborate.base.values import GroupValue, Instance, Tensor, attribute
-from dlc.elaborate.calls import lent
+from dlc.elaborate.base.values import GroupValue, Instance, Tensor
+from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
@@ -118,7 +118,7 @@ def _call(
         op=callee.definition.name if callee.definition.library else "call",
         inputs=operands,
         outputs=tuple(outputs),
-        attrs=tuple((key, attribute(value)) for key, value in callee.static.items()),
+        attrs=module_arguments.attributes(callee.static, body.context.session.traced),
         callee=made.function,
         path=path,
         dims=(
@@ -126,7 +126,10 @@ def _call(
             *_outer_dims(callee, function),
         ),
         span=node.span,
-        given=tuple((instance.terms if instance is not None else callee.terms).items()),
+        given=(
+            *(instance.terms if instance is not None else callee.terms).items(),
+            *(module_arguments.terms(callee.static) if body.context.session.traced else ()),
+        ),
         names=_operand_names(bound.values) if bound.traced else (),
         known=tuple(bound.sizes.items()),
     )

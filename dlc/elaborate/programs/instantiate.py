@@ -11,9 +11,9 @@ from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import entries, main_statements
-from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor, attribute, frozen, settings
+from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor, frozen, settings
 from dlc.elaborate.bodies.statements import run_body
-from dlc.elaborate.calls import lent
+from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.names import conditions
 from dlc.elaborate.names.origins import origin
@@ -182,7 +182,13 @@ def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
     """Inside, a static parameter's expression is its name, whatever it is at the call."""
     session = body.context.session
     fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
-    free = {name: rooted(name, value) for name, value in static.items() if name not in fixed}
+    free = {
+        name: module_arguments.rooted_instance(name, value, callee.static)
+        if isinstance(value, Instance)
+        else rooted(name, value)
+        for name, value in static.items()
+        if name not in fixed
+    }
     optional = [str(item.name) for item in callee.inputs if item.default is not None]
     origins = {name: Term("param", (name,)) for name in free} | {
         name: Term("input", (name,)) for name in optional
@@ -232,7 +238,7 @@ def _close(
         body=tuple(emission.builder.body),
         params=tuple(emission.params.values()),
         children=tuple(emission.children.values()),
-        static=tuple((name, attribute(value)) for name, value in callee.static.items()),
+        static=module_arguments.attributes(callee.static, session.traced),
         facts=tuple(emission.where),
         entry=callee.entry,
         library=callee.definition.library,
@@ -268,9 +274,12 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
     asked = [origin(body.context, root, part) for each in callee.where for part in parts(each)]
     return replace(
         function,
-        settings=tuple(
-            Setting(str(each.name), inner_text(each.type), default)
-            for each, default in zip(fields, defaults, strict=True)
+        settings=(
+            *(
+                Setting(str(each.name), inner_text(each.type), default)
+                for each, default in zip(fields, defaults, strict=True)
+            ),
+            *module_arguments.settings(callee.static),
         ),
         sizes=tuple((name, int(size.constant or 0)) for name, size in bound.sizes.items()),
         decisions=tuple(body.emission.decisions),

@@ -70,6 +70,22 @@ model M(width: float = 1.0, by: int = 8)(x: [B, 16]) -> [B, _] {
 """,
         ({"width": 0.35}, {"width": 1.4}, {"width": 2.3, "by": 4}, {"width": 0.55}),
     ),
+    "modules that are passed": (
+        """
+module Gate(d: int, hidden: int = 2 * d)(x: [B, d]) -> [B, d] {
+    return x |> linear(hidden) as up |> silu |> linear(d) as down
+}
+module Residual(inner: module, scale: float)(x: [B, d]) -> [B, d] { return x + scale * (x |> inner) }
+module Twice(one: module, two: module, d: int)(x: [B, d]) -> [B, d] { return x |> one |> linear(d) as between |> two }
+model M(d: int = 8, hidden: int = 12, layers: int = 2, scale: float = 0.5)(x: [B, d]) -> [B, d] {
+    for i in range(layers) as layer {
+        x = x |> Twice(Residual(Gate(d, 2 * hidden), scale), Residual(Residual(Gate(d), 0.25), 2 * scale), d)
+    }
+    return x
+}
+""",
+        ({"d": 6, "hidden": 5}, {"layers": 3, "scale": 1.5}, {"d": 4}),
+    ),
     "what the other side wins": (
         """
 model M(a: int = 8, b: int = 4, p: float = 0.5)(x: [B, 8]) -> [B, _] {
