@@ -103,6 +103,8 @@ def _parts(text: str) -> tuple[str, str, str]:
     for word in ("return ", "raise "):
         if text.startswith(word):
             return word, text[len(word) :], ""
+    if (operator := _OPERATOR.match(text)) and not text.endswith(":"):
+        return operator[0], text[operator.end() :], ""
     if text.startswith("for "):
         start, end = text.index(" in ") + 4, len(text) - text.endswith(":")
         return text[:start], text[start:end], text[end:]
@@ -114,6 +116,9 @@ def _parts(text: str) -> tuple[str, str, str]:
     return (key[0], text[key.end() :], "") if key else ("", text, "")
 
 
+_OPERATOR = re.compile(
+    r"(if|else|and|or|[*/%@|&<>=!]+) "
+)  # in front of an operand that has a line of its own
 _KEY = re.compile(r"""f?(["'])(?:(?!\1)[^\\])*\1: """)  # of an item in a dict display
 
 

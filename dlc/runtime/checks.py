@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from dlc.diagnostics import Diagnostic
 from dlc.diagnostics import training as problems
+from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.programs.elaborator import Elaborator
-from dlc.elaborate.programs.resolve import resolve_parameters
 from dlc.elaborate.state.body import Body
 from dlc.ir.nodes import Function, Program
 from dlc.runtime.interpret import CheckFailed, run

@@ -5,10 +5,17 @@ from __future__ import annotations
 
 from dlc import ops
 from dlc.elaborate.base.values import Builtin
-from dlc.elaborate.builtins import creation, library, notation, shape, static
+from dlc.elaborate.builtins import copies, creation, library, notation, shape, static
 from dlc.elaborate.builtins.forms import op_builtin
 
-_SPECIAL = (*shape.BUILTINS, *notation.BUILTINS, *creation.BUILTINS, *static.BUILTINS, *library.BUILTINS)
+_SPECIAL = (
+    *shape.BUILTINS,
+    *notation.BUILTINS,
+    *creation.BUILTINS,
+    *static.BUILTINS,
+    *library.BUILTINS,
+    *copies.BUILTINS,
+)
 
 
 def _of_ops() -> dict[str, Builtin]:

@@ -149,6 +149,6 @@ BUILTINS: tuple[Builtin, ...] = (
     builtin("close", {"a": REQUIRED, "b": REQUIRED, "rtol": 1e-5, "atol": 1e-6}, _close),
     *(_count(what) for what in ("parameters", "buffers", "active", "flops")),
     *(_not_yet(name) for name in (
-        "mixture", "spectral_norm", "associative_scan", "gradient", "categorical",
+        "spectral_norm", "associative_scan", "gradient", "categorical",
     )),
 )  # fmt: skip

@@ -58,7 +58,7 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
         recipe=_recipe(node),
     )
     if session.traced:
-        function = _with_settings(function, inner.scope)
+        function = with_settings(function, inner.scope)
     origins = [origin_of(value) for op in function.body for _, value in op.attrs] if session.traced else []
     key = repr((function.body, function.outputs, str(type), function.scope, origins))
     name = session.initials.get(key)
@@ -70,7 +70,7 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
     return name
 
 
-def _with_settings(function: Function, scope: Scope) -> Function:
+def with_settings(function: Function, scope: Scope) -> Function:
     """With the static values around it that its numbers come from as parameters of its own."""
     read: set[str] = set()
     for op in function.body:

@@ -58,6 +58,18 @@ def rooted_instance(name: str, own: Instance, static: Mapping[str, Any]) -> Inst
     return replace(own, static=roots.static, terms=roots.terms)
 
 
+def numbers(static: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Inside, the static arguments by the names that expressions have for them, those of modules among them."""
+    for name, value in static.items():
+        if isinstance(value, Instance):
+            yield from ((str(value.terms[key].args[0]), value.static[key]) for key in value.terms)
+            yield from numbers(
+                {key: each for key, each in value.static.items() if isinstance(each, Instance)}
+            )
+        else:
+            yield name, value
+
+
 def _rooted(name: str, instance: Instance, static: Mapping[str, Any]) -> Instance:
     keys = _keys(name, instance, static)
     own = {key: untraced(value) for key, value in instance.static.items()}

@@ -28,6 +28,7 @@ from dlc.elaborate.base.values import (
 )
 from dlc.elaborate.bodies.statements import run
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments
+from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import (
     DEFAULT_SETTINGS,
@@ -43,7 +44,6 @@ from dlc.elaborate.checks.train_arguments import (
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.programs.elaborator import Elaborator
-from dlc.elaborate.programs.resolve import resolve_parameters
 from dlc.elaborate.reports.report import Report, Silent
 from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope

@@ -13,8 +13,8 @@ from dlc.elaborate.base.values import Instance, PresetRef
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
 from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.calls.inputs import free_inputs
+from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.programs.elaborator import Elaborator
-from dlc.elaborate.programs.resolve import resolve_parameters
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Session, static_body
 from dlc.elaborate.state.callee import Callee

@@ -251,6 +251,7 @@ def _close(
     session.functions[function.name] = function
     if emission.rules:
         session.rules[function.name] = emission.rules
+    session.copied.update(((function.name, path), one) for path, one in emission.copied.items())
     parameters.check_paths(body, function)
     return function
 

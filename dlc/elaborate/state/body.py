@@ -100,6 +100,9 @@ class Session:
         self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.made: dict[Any, Instantiation] = {}
         self.initials: dict[str, str] = {}
+        self.copied: dict[
+            tuple[str, str], tuple[str, str]
+        ] = {}  # of stacked parameters, kind and name in one copy
         self.helpers: dict[Any, Any] = {}  # fns of static values as terms, None for one that is none
         self.lets: dict[tuple[int, str], Any] = {}
         self.evaluating: list[ast.Let | ast.Preset] = []

@@ -7,6 +7,7 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.values import Instance
 from dlc.elaborate.types.written import WrittenType
 from dlc.records import dataclass, field
 from dlc.syntax import ast
@@ -66,13 +67,15 @@ class Bound:
 
 
 def flat_statics(static: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Static values by name, the elements of lists each by its own: `widths[0]`."""
+    """Static values by name, the elements of lists each by its own, `widths[0]`, and what modules are made with: `inner_d`."""
     stack = list(static.items())
     while stack:
         name, value = stack.pop()
         yield name, value
         if isinstance(value, list | tuple):
             stack += ((f"{name}[{i}]", each) for i, each in enumerate(value))
+        elif isinstance(value, Instance):
+            stack += ((f"{name}_{key}", each) for key, each in value.static.items())
 
 
 def size_of(value: Any) -> Dim | None:

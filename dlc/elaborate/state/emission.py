@@ -23,6 +23,9 @@ class Emission:
     declared: dict[str, str] = field(default_factory=dict)  # paths of parameters by name
     unnamed: dict[str, int] = field(default_factory=dict)  # how many parts without a name there are of a kind
     taken: dict[str, Any] = field(default_factory=dict)  # paths of parameters and whose they are
+    copied: dict[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # of stacked parameters, kind and name in one copy
     rules: list[Any] = field(default_factory=list)  # `init` rules
     named: set[str] = field(default_factory=set)  # IR values that carry a name of the text
     returned: Any = None

@@ -7,6 +7,7 @@ from typing import Any
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function
+from dlc.elaborate.calls.initial_copies import stacked_initial
 from dlc.elaborate.state.body import InitRule, Session, static_body
 from dlc.ir.nodes import Function, Param, Parameter
 from dlc.records import dataclass
@@ -21,8 +22,15 @@ class _Ancestor:
 
 
 def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
-    """Every parameter of the program with the initial value that holds for it: an outer path rule beats an inner one, both
-    beat kind rules, of which the innermost counts; within a body the last match wins."""
+    """Every parameter of the program with the initial value that holds for it, and a report on rules for none."""
+    found = inner_parameters(session, root)
+    _report_unused(session, root)
+    return found
+
+
+def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
+    """Every parameter below a function with its initial value: an outer path rule beats an inner one, both beat kind rules, of
+    which the innermost counts; within a body the last match wins."""
     found: dict[str, Parameter] = {}
     stack: list[tuple[str, str, tuple[_Ancestor, ...]]] = [(root, "", ())]
     while stack:
@@ -33,9 +41,12 @@ def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         for param in function.params:
             path = f"{prefix}.{param.name}" if prefix else param.name
             if path not in found:
-                init, rule = _initial(function, param, path, ancestors) if ancestors else (param.init, "")
+                init, rule = (
+                    _initial(session, function, param, path, ancestors) if ancestors else (param.init, "")
+                )
                 kind, frozen = param.kind, param.frozen
-                found[path] = Parameter(path, param.type, kind, frozen, init, function.source, rule)
+                owner, _ = _copied(session, function, param)
+                found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
@@ -49,7 +60,6 @@ def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 found=f"over {PARAMETER_LIMIT:,}",
                 limit=f"{PARAMETER_LIMIT:,}",
             )
-    _report_unused(session, root)
     return tuple(found.values())
 
 
@@ -57,18 +67,27 @@ def _unit(session: Session) -> Any:
     return next(iter(session.project.units.values()))
 
 
-def _initial(owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[str, str]:
-    """The function of a parameter's initial value, and the pattern of the rule that gives it."""
+def _initial(
+    session: Session, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
+) -> tuple[str, str]:
+    """The function of a parameter's initial value, and the pattern of the rule that gives it. Of stacked copies a rule sees one."""
+    kind, name = _copied(session, owner, param)
     rule, pattern = _path_rule(path, ancestors)
-    rule = rule or _kind_rule(owner, param, ancestors)
+    rule = rule or _kind_rule(kind, name, param.kind, ancestors)
     if rule is None:
         return param.init, ""
-    if param.type not in rule.made:
+    is_stacked = (owner.name, param.name) in session.copied
+    one = param.type.with_axes(param.type.axes[1:]) if is_stacked else param.type
+    if one not in rule.made:
         scope = rule.scope.changed(dims=rule.body.scope.dims)
-        rule.made[param.type] = initial_function(
-            rule.body, rule.node.initial, param.type, rule.node.span, scope
-        )
-    return rule.made[param.type], pattern
+        rule.made[one] = initial_function(rule.body, rule.node.initial, one, rule.node.span, scope)
+    made = rule.made[one]
+    return stacked_initial(session, made, param.type.axes[0]) if is_stacked else made, pattern
+
+
+def _copied(session: Session, owner: Function, param: Param) -> tuple[str, str]:
+    """The kind of the part that a parameter belongs to (`linear`) and its name there; of copies, in the module that is copied."""
+    return session.copied.get((owner.name, param.name), (owner.source, param.name))
 
 
 def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:
@@ -86,13 +105,13 @@ def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | 
     return None, ""
 
 
-def _kind_rule(owner: Function, param: Param, ancestors: tuple[_Ancestor, ...]) -> InitRule | None:
+def _kind_rule(owner: str, name: str, of: str, ancestors: tuple[_Ancestor, ...]) -> InitRule | None:
     for ancestor in reversed(ancestors):
         match: InitRule | None = None
         for rule in ancestor.rules:
             for i, selector in enumerate(rule.node.selectors):
-                kind = selector.kind == owner.source and selector.param in (None, param.name)
-                if selector.pattern is None and kind and param.kind == "param":
+                kind = selector.kind == owner and selector.param in (None, name)
+                if selector.pattern is None and kind and of == "param":
                     match = rule
                     rule.used.add(i)
         if match is not None:

@@ -1,0 +1,79 @@
+"""Initial values of many copies of a parameter at once, along a first axis: each as one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlc import ops
+from dlc.elaborate.calls.initial import with_settings
+from dlc.elaborate.state.body import Session
+from dlc.elaborate.state.kept import Initial
+from dlc.elaborate.state.scope import Scope
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Value
+from dlc.ir.splice import Draws, Names, Splice
+from dlc.records import replace
+from dlc.types.dims import Dim
+from dlc.types.facts import Facts
+
+# Each element comes out as it does alone, or is drawn by itself: many copies are one larger draw.
+_EACH = frozenset(("normal", "uniform", "truncated_normal", "randint", "full", "const", "cast"))
+
+
+def stacked_initial(
+    session: Session, one: str, count: Dim, scope: Scope | None = None, terms: Mapping[str, Any] | None = None
+) -> str:
+    """The function of the initial value of `count` copies, each as the function `one` says. Where they stand in a body of other
+    static values than those that its numbers come from, `scope` is that of the body, and `terms` are the numbers there."""
+    found = session.functions[one]
+    if scope is not None and terms is not None:
+        splice = Splice(
+            Names(), Draws(), {value: value for value in found.types()}, terms, str, statics=terms
+        )
+        found = replace(found, body=tuple(splice.body(found.body)))
+    found = _copies(found, count)
+    if session.traced and scope is not None:
+        found = with_settings(found, scope)
+    key = repr(("stacked", found.body, found.outputs, found.static))
+    name = session.initials.get(key)
+    if name is None:
+        name = session.unique("init")
+        session.initials[key] = name
+        session.functions[name] = replace(found, name=name, recipe="")
+    session.asked(Initial(key, session.functions[name]))
+    return name
+
+
+def _copies(function: Function, count: Dim) -> Function:
+    families = ops.families()
+    if all(op.op in _EACH or families.get(op.op) == "elementwise" for op in function.body):
+        return replace(function, body=tuple(_wider(op, count) for op in function.body))
+    return _one_by_one(function, count)
+
+
+def _wider(op: Op, count: Dim) -> Op:
+    def wider(value: Value) -> Value:
+        return (
+            Value(value.name, value.type.with_axes((count, *value.type.axes))) if value.type.rank else value
+        )
+
+    attrs = tuple(
+        (key, (count, *value) if key == "shape" and isinstance(value, tuple) and value else value)
+        for key, value in op.attrs
+    )
+    return replace(op, outputs=tuple(map(wider, op.outputs)), attrs=attrs)
+
+
+def _one_by_one(function: Function, count: Dim) -> Function:
+    """A loop that makes one after another, for what depends on the whole of one: an orthogonal matrix."""
+    builder = Builder(Facts())
+    builder.span = function.span
+    (_, result), *_ = function.outputs
+
+    def turn(inner: Builder) -> list[Value]:
+        inner.body += function.body
+        return [Value(result, function.types()[result])]
+
+    (whole,) = builder.loop(int(count.constant or 0), turn, stacked=(0,))
+    return replace(function, body=tuple(builder.body), outputs=(("value", whole.name),))

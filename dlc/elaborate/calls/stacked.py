@@ -1,0 +1,81 @@
+"""Copies of a module whose parameters are stacked: one function of tensors, and parameters with a first axis more.
+
+    module Expert(%x: [N, 8]) -> (y: %y)                 fn Expert_2(%x: [N, 8], %w: [8, 8]) -> (y: %y) {
+        param w: [8, 8] = init                               %y: [N, 8] = matmul(%x, %w)
+    {                                               ->   }
+        %w: [8, 8] = param() {path="w"}                  … and where four copies stand:  param w: [4, 8, 8] = init_2
+        %y: [N, 8] = matmul(%x, %w)
+    }
+
+Whoever applies a copy passes its slice of every parameter. So what differs between copies is data, and no backend makes a
+function for each."""
+
+from __future__ import annotations
+
+from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
+from dlc.elaborate.calls.resolve import inner_parameters
+from dlc.elaborate.state.body import Body, Session
+from dlc.ir.nodes import Function, Parameter, Program, Value
+from dlc.ir.splice import Names
+from dlc.passes.lower import inline, references, unroll
+from dlc.records import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A module as a function of its inputs and then of its `parameters`, in this order."""
+
+    function: Function
+    parameters: tuple[Parameter, ...]
+
+
+def lifted(body: Body, name: str, span: Span) -> Lifted:
+    """The module function `name` of the session with its parameters, those of its parts included, as inputs."""
+    session = body.context.session
+    key = ("lifted", name)
+    if key not in session.helpers:
+        session.helpers[key] = _lifted(body, name, span)
+    found: Lifted = session.helpers[key]
+    return found
+
+
+def _lifted(body: Body, name: str, span: Span) -> Lifted:
+    session = body.context.session
+    flat = _flat(session, name)
+    if any(op.op == "update" for op in flat.body):
+        what = f"`{flat.source}` updates a buffer, and copies of a module that are stacked have no state of their own"
+        body.report.fail(problems.MISPLACED, span, what=what, help="keep the state outside of the copies")
+    types = {op.text("path"): op.out.type for op in flat.body if op.op == "param"}
+    parameters = tuple(
+        replace(each, type=types.get(each.path, each.type)) for each in inner_parameters(session, name)
+    )
+    names = Names.of(flat)
+    inputs = {each.path: Value(names.fresh(each.path.rpartition(".")[2]), each.type) for each in parameters}
+    values = {op.out.name: inputs[op.text("path")].name for op in flat.body if op.op == "param"}
+    rest = tuple(op.renamed(values) for op in flat.body if op.op != "param")
+    function = replace(
+        flat,
+        name=session.unique(flat.source),
+        kind="fn",
+        inputs=(*flat.inputs, *inputs.values()),
+        outputs=tuple((label, values.get(value, value)) for label, value in flat.outputs),
+        body=rest,
+        params=(),
+        children=(),
+    )
+    session.functions[function.name] = function
+    return Lifted(function, parameters)
+
+
+def _flat(session: Session, name: str) -> Function:
+    """The function with the bodies of its parts in its own; what has no parameters stays a call."""
+    wanted, stack = {name}, [name]
+    while stack:
+        more = {each for each in references(session.functions[stack.pop()]) if each not in wanted}
+        wanted |= more
+        stack += more
+    functions = {each: function for each, function in session.functions.items() if each in wanted}
+    whole = unroll(Program(functions, name), lambda loop: not loop.attr("shared"))
+    stateless = {each for each, function in functions.items() if not (function.params or function.children)}
+    return inline(whole, lambda op: op.callee in stateless).functions[name]
