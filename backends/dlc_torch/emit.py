@@ -25,12 +25,13 @@ from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.reach import reach
 from dlc_torch.results import field_name
+from dlc_torch.routing import ROUTED
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
 from dlc_torch.working import working
 
 # What of the library is said by PyTorch itself, not by a class or function of the file.
-NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS))
+NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS, ROUTED))
 
 
 def _native(family: Sequence[Program]) -> frozenset[str]:

@@ -34,6 +34,7 @@ from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
+from dlc_torch.routing import ROUTED, routed
 from dlc_torch.steps import steps
 from dlc_torch.working import LIKE, WIDE
 
@@ -423,6 +424,7 @@ SAY: Mapping[str, Say] = {
     "update": buffers.update,
     "require": require,
     LOOP: loop,
+    ROUTED: routed,
     "add": add,
     "cast": cast,
     LIKE: like,

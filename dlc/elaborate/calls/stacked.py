@@ -17,7 +17,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.calls.resolve import inner_parameters
 from dlc.elaborate.state.body import Body, Session
 from dlc.ir.nodes import Function, Parameter, Program, Value
-from dlc.ir.splice import Names
+from dlc.ir.splice import Names, defined_names
 from dlc.passes.lower import inline, references, unroll
 from dlc.records import dataclass, replace
 
@@ -50,7 +50,7 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
     parameters = tuple(
         replace(each, type=types.get(each.path, each.type)) for each in inner_parameters(session, name)
     )
-    names = Names.of(flat)
+    names = Names(set(defined_names(flat)) - {op.out.name for op in flat.body if op.op == "param"})
     inputs = {each.path: Value(names.fresh(each.path.rpartition(".")[2]), each.type) for each in parameters}
     values = {op.out.name: inputs[op.text("path")].name for op in flat.body if op.op == "param"}
     rest = tuple(op.renamed(values) for op in flat.body if op.op != "param")
@@ -58,6 +58,7 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
         flat,
         name=session.unique(flat.source),
         kind="fn",
+        library=False,  # whatever it was made of: no backend has it by itself
         inputs=(*flat.inputs, *inputs.values()),
         outputs=tuple((label, values.get(value, value)) for label, value in flat.outputs),
         body=rest,

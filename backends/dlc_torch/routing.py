@@ -1,0 +1,96 @@
+"""Rows through the experts that are chosen for them: sorted by expert, so that each expert runs once, on its own rows.
+
+order = choice.flatten().argsort(stable=True)
+counts = choice.flatten().bincount(minlength=experts).tolist()
+y_steps = []
+for rows, gate_proj, down_proj in zip(x[order // k].split(counts), self.gate_proj, self.down_proj, strict=True):
+    y_steps.append(expert(rows, gate_proj, down_proj))
+y = torch.cat(y_steps)[order.argsort()].unflatten(0, choice.shape)
+"""
+
+from __future__ import annotations
+
+from dlc.emit.forms import call, method
+from dlc.emit.names import unique
+from dlc.emit.origins import size
+from dlc.emit.statements import Loop, Target
+from dlc.emit.tree import At, Binary, Dot, Expr, Keyword, Num, Ref, Word
+from dlc.ir import loops
+from dlc.ir.nodes import Op, Value
+from dlc.ir.splice import Draws, Names, Splice, dims_of, statics_of
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc_torch.drafter import TorchDrafter
+
+ROUTED = "routed"
+
+
+def routed(d: TorchDrafter, op: Op) -> Expr:
+    """The loop over experts, and the results in the order of `choice`."""
+    x, choice, *stacks = op.inputs
+    taken = {*d.types, *d.better}
+    order = Value(unique("order", taken), TensorType("i64", (d.types[choice].size,)))
+    chosen = method(d.tensor(choice), "flatten")
+    d.better[order.name] = "order"
+    d.assign(op, method(chosen, "argsort", Keyword("stable", Word("True"))), (order,))
+    experts = d.attribute(op, "experts", op.attr("experts"))
+    counts = method(method(chosen, "bincount", Keyword("minlength", experts)), "tolist")
+    rows = At(d.tensor(x), (Binary("//", Ref(order.name), size(d.types[choice].axes[-1])),))
+    one, args = _one(d, op)
+    outside, d.body = d.body, []
+    d.operation(one)
+    inside, d.body = d.body, outside
+    held = Target(f"{d.target(op.out).name} steps", d.dtype_of(op.out.name), ())
+    d.body.append(
+        Loop(
+            count=Num(0),
+            start=0,
+            step=1,
+            args=(),
+            inputs=(),
+            body=tuple(inside),
+            results=(),
+            outputs=(),
+            source=call(
+                "zip", method(rows, "split", counts), *map(d.tensor, stacks), Keyword("strict", Word("True"))
+            ),
+            slices=tuple(map(d.target, args)),
+            kept=((held, d.tensor(one.out.name)),),
+        )
+    )
+    whole = At(call("torch.cat", Ref(held.name)), (method(Ref(order.name), "argsort"),))
+    return method(whole, "unflatten", Num(0), Dot(d.tensor(choice), "shape"))
+
+
+def _one(d: TorchDrafter, op: Op) -> tuple[Op, list[Value]]:
+    """The call of an expert on its rows, in the caller's words, and what the loop gives it."""
+    callee = d.program.functions[op.callee]
+    whole = next(each for each in callee.body if each.op == loops.LOOP)
+    (inner,) = loops.Loop.of(whole).body[-1:]
+    names = Names({*d.types, *d.better})
+    splice = Splice(names, Draws(), {}, dims_of(op), str, statics=statics_of(op))
+    made = splice.op(inner)
+    rows = Dim.symbol("N")
+    types = {each.name: each.type for each in d.program.functions[inner.callee].inputs}
+    args = []
+    for hint, type in types.items():
+        args.append(Value(names.fresh(hint if args else "rows"), type))
+        d.types[args[-1].name] = type
+        d.better[args[-1].name] = hint if len(args) > 1 else "rows"
+    out = Value(made.out.name, made.out.type.with_axes((rows, *made.out.type.axes[1:])))
+    d.types[out.name] = out.type
+    return (
+        Op(
+            "call",
+            tuple(each.name for each in args),
+            (out,),
+            made.attrs,
+            made.callee,
+            dims=made.dims,
+            span=op.span,
+            given=made.given,
+            names=made.names,
+            known=made.known,
+        ),
+        args,
+    )
