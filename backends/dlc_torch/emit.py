@@ -14,6 +14,7 @@ from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import text
 from dlc.ir.nodes import Program
+from dlc.ir.routing import ROUTED
 from dlc.records import dataclass
 from dlc_torch import neural, recurrent, rows
 from dlc_torch.checkpoint_names import definition
@@ -25,7 +26,6 @@ from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.reach import reach
 from dlc_torch.results import field_name
-from dlc_torch.routing import ROUTED
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
 from dlc_torch.working import working

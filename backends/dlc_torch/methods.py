@@ -30,11 +30,12 @@ from dlc.emit.tree import (
 from dlc.ir.loops import LOOP
 from dlc.ir.loops import Loop as LoopOp
 from dlc.ir.nodes import Op, Value
+from dlc.ir.routing import ROUTED
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
-from dlc_torch.routing import ROUTED, routed
+from dlc_torch.routing import routed
 from dlc_torch.steps import steps
 from dlc_torch.working import LIKE, WIDE
 

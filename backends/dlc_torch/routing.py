@@ -15,14 +15,12 @@ from dlc.emit.names import unique
 from dlc.emit.origins import size
 from dlc.emit.statements import Loop, Target
 from dlc.emit.tree import At, Binary, Dot, Expr, Keyword, Num, Ref, Word
-from dlc.ir import loops
 from dlc.ir.nodes import Op, Value
+from dlc.ir.routing import expert_call
 from dlc.ir.splice import Draws, Names, Splice, dims_of, statics_of
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_torch.drafter import TorchDrafter
-
-ROUTED = "routed"
 
 
 def routed(d: TorchDrafter, op: Op) -> Expr:
@@ -65,14 +63,13 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
 def _one(d: TorchDrafter, op: Op) -> tuple[Op, list[Value]]:
     """The call of an expert on its rows, in the caller's words, and what the loop gives it."""
     callee = d.program.functions[op.callee]
-    whole = next(each for each in callee.body if each.op == loops.LOOP)
-    (inner,) = loops.Loop.of(whole).body[-1:]
+    inner = expert_call(callee)
     names = Names({*d.types, *d.better})
     splice = Splice(names, Draws(), {}, dims_of(op), str, statics=statics_of(op))
     made = splice.op(inner)
     rows = Dim.symbol("N")
     types = {each.name: each.type for each in d.program.functions[inner.callee].inputs}
-    args = []
+    args: list[Value] = []
     for hint, type in types.items():
         args.append(Value(names.fresh(hint if args else "rows"), type))
         d.types[args[-1].name] = type

@@ -204,6 +204,17 @@ SCAN_YIELD = Problem(
     right="model M()(x: [B, T, 4]) -> [B, T, 4] {\n    scan xt in x with h = zeros([B, 4]) {\n        h = h + xt\n"
     "        yield hs = h\n    }\n    return hs\n}\n",
 )
+COPIED = Problem(
+    "E0125",
+    "a module that can't be copied",
+    "{message}",
+    "`copies` and `mixture` make copies of a module that is written where it is passed, each with parameters of its own. It takes one "
+    "tensor, gives one, and keeps no state. An expert of a `mixture` treats each row for itself: which rows come together is chance.",
+    wrong="module Expert(d: int)(x: [N, d]) -> [N, d] {\n    return x |> linear(d) as fc |> softmax(axis=0)\n}\n\n"
+    "model M()(x: [B, 4], choice: i64[B, 2]) -> [B, 4] {\n    return x |> mixture(Expert(4), 8)(choice) as experts\n}\n",
+    right="module Expert(d: int)(x: [N, d]) -> [N, d] {\n    return x |> linear(d) as fc |> softmax\n}\n\n"
+    "model M()(x: [B, 4], choice: i64[B, 2]) -> [B, 4] {\n    return x |> mixture(Expert(4), 8)(choice) as experts\n}\n",
+)
 
 # --- E02xx: static values --------------------------------------------------------------------------------------
 

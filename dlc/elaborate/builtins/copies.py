@@ -12,6 +12,7 @@ from dlc.elaborate.base.values import Instance, Tensor, type_name
 from dlc.elaborate.builtins.call import Call, builtin
 from dlc.elaborate.builtins.routing import ROWS, routed_function
 from dlc.elaborate.calls import module_arguments
+from dlc.elaborate.calls.alone import joins_rows
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
 from dlc.elaborate.calls.initial_copies import stacked_initial
@@ -19,7 +20,8 @@ from dlc.elaborate.calls.stacked import Lifted, lifted
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.callee import Bound, Callee
 from dlc.elaborate.state.scope import Scope
-from dlc.ir.nodes import Op, Param, Value
+from dlc.ir.nodes import Op, Param, Program, Value
+from dlc.ir.routing import ROUTED
 from dlc.ops.calls import REQUIRED
 from dlc.records import dataclass
 from dlc.syntax import ast
@@ -87,7 +89,8 @@ def _routed(call: Call) -> Tensor:
     one = _applied(call, "expert", TensorType(x.type.dtype, (Dim.symbol(ROWS), x.type.axes[-1])))
     if one.result.rank != 2 or one.result.axes[0] != Dim.symbol(ROWS) or ROWS in one.result.axes[1].symbols:
         message = f"an expert takes rows [N, {x.type.axes[-1]}] and gives a row for each, this one gives {one.result}"
-        call.fail(problems.SHAPE, "expert", message=message)
+        call.fail(problems.COPIED, "expert", message=message)
+    _check_rows(call, one)
     stacks = _stacks(call, one, experts)
     function = routed_function(call, one, stacks, x.type, choice.type.axes[-1], experts)
     *outside, k = choice.type.axes
@@ -101,7 +104,7 @@ def _routed(call: Call) -> Tensor:
     dims = {"R": count, "k": k}
     body.emission.builder.append(
         Op(
-            "routed",
+            ROUTED,
             operands,
             (out,),
             tuple((name, rooted(name, value)) for name, value in function.static)
@@ -119,6 +122,17 @@ def _routed(call: Call) -> Tensor:
     return call.emit("reshape", Tensor(out, node.span, "mixture"), shape=(*outside, k, one.result.axes[1]))
 
 
+def _check_rows(call: Call, one: Applied) -> None:
+    session, function = call.body.context.session, one.lifted.function
+    op = joins_rows(
+        Program(session.functions, function.name), "".join(function.inputs[0].type.axes[0].symbols)
+    )
+    if op is not None:
+        message = f"an expert treats each row for itself, and `{function.source}` joins them"
+        where = f"{op.span.file or 'here'}:{op.span}" if op.span.line else ""
+        call.fail(problems.COPIED, "expert", message=message, notes=[f"at {where}"] if where else [])
+
+
 def _applied(call: Call, key: str, type: TensorType) -> Applied:
     """A copy of the module as a function, on an input of this type."""
     body, node, instance = call.body, call.node, call[key]
@@ -129,7 +143,7 @@ def _applied(call: Call, key: str, type: TensorType) -> Applied:
             else type_name(instance)
         )
         message = f"`{body.context.name}` makes copies of a module: `{body.context.name}(Expert(d), n)`, not of {found}"
-        body.report.fail(problems.SHAPE, call.spans[key], message=message)
+        call.fail(problems.COPIED, key, message=message)
     module = instance.definition.node
     assert isinstance(module, ast.ModuleDef)
     callee = Callee(
@@ -143,7 +157,7 @@ def _applied(call: Call, key: str, type: TensorType) -> Applied:
     if made.broken or not made.function:
         raise Silent
     if not isinstance(made.results, TensorType):
-        call.fail(problems.SHAPE, key, message="a module that is copied gives one tensor")
+        call.fail(problems.COPIED, key, message="a module that is copied gives one tensor")
     traced = body.context.session.traced
     return Applied(
         lifted(body, made.function, node.span),

@@ -15,6 +15,7 @@ from typing import Any
 from dlc.elaborate.calls import module_arguments
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting, Value, walk
+from dlc.ir.routing import ROUTED
 from dlc.records import replace
 from dlc.types.dims import Dim, dim_min
 from dlc.types.facts import Facts, Relation
@@ -32,9 +33,9 @@ def routed_function(
     k = Dim.symbol("k") if k.constant is None else k
     types = [[said(axis) for axis in each.type.axes] for each in stacks]
     sizes = repr((x.axes[-1], said(x.axes[-1]), said(one.result.axes[1]), k, said(k), types))
-    key = ("routed", one.lifted.function.name, experts, sizes, x.dtype)
+    key = (ROUTED, one.lifted.function.name, experts, sizes, x.dtype)
     if key not in session.helpers:
-        function = _function(call, one, stacks, x, k, experts, session.unique("routed"))
+        function = _function(call, one, stacks, x, k, experts, session.unique(ROUTED))
         if session.traced:
             function = _with_settings(call, function)
         session.functions[function.name] = session.helpers[key] = function
@@ -56,7 +57,7 @@ def _function(
     result = _body(builder, call, one, inputs, experts)
     return Function(
         name=name,
-        source="routed",
+        source=ROUTED,
         kind="fn",
         inputs=inputs,
         outputs=(("y", result.name),),

@@ -44,8 +44,8 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
     session = body.context.session
     flat = _flat(session, name)
     if any(op.op == "update" for op in flat.body):
-        what = f"`{flat.source}` updates a buffer, and copies of a module that are stacked have no state of their own"
-        body.report.fail(problems.MISPLACED, span, what=what, help="keep the state outside of the copies")
+        message = f"`{flat.source}` updates a buffer, and copies that are stacked keep no state"
+        body.report.fail(problems.COPIED, span, message=message)
     types = {op.text("path"): op.out.type for op in flat.body if op.op == "param"}
     parameters = tuple(
         replace(each, type=types.get(each.path, each.type)) for each in inner_parameters(session, name)
