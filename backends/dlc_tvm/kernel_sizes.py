@@ -65,11 +65,13 @@ def with_own_sizes(kernel: Any) -> tuple[Any, list[int]]:
 
 
 def _own(params: Any) -> dict[Any, Any]:
-    """What stands for the terms of sizes with quotients: of `(H - 1) // 8 + 1`, the first axis of that size, less 1."""
+    """What stands for the terms of sizes with quotients: of `(H - 1) // 8 + 1`, the first axis of that size, less 1. The shortest
+    come first: where `H // 8` is a size, `H // 8 * 32` is 32 of those."""
     found: dict[Any, Any] = {}
-    for size in (_simplified(axis) for parameter in params for axis in _shape(parameter)):
+    sizes = [_simplified(axis) for parameter in params for axis in _shape(parameter)]
+    for size in sorted(sizes, key=lambda size: len(list(_nodes(size)))):
         term, rest = _parts(size)
-        if _has_quotient(term) and tvm_ffi.StructuralKey(term) not in found:
+        if _has_quotient(_Renaming(found)(term)):
             variable = tirx.Var(f"n{len(found)}", "int64")
             found[tvm_ffi.StructuralKey(term)] = variable - rest
     return found

@@ -1,4 +1,4 @@
-"""Experts on this backend, at every routing."""
+"""Experts on this backend, at every routing, with schedules."""
 
 from __future__ import annotations
 
@@ -7,5 +7,6 @@ from mixture_cases import CASES, differences
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_reference_at_every_routing(name: str) -> None:
+def test_the_reference_at_every_routing(name: str, caplog: pytest.LogCaptureFixture) -> None:
     differences(CASES[name], lambda model, weights: model.compile("tvm", weights=weights))
+    assert "slowly" not in caplog.text
