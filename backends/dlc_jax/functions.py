@@ -17,6 +17,7 @@ from dlc.records import dataclass, field
 from dlc_jax.drafter import STATE
 from dlc_jax.layers import DIALECT
 from dlc_jax.scan import Statements
+from dlc_jax.steps import Scan
 from dlc_jax.units import Unit
 
 Lines = list[str]
@@ -164,6 +165,8 @@ def _updated(body: Sequence[Stmt]) -> list[tuple[str, ...]]:
                 exprs = [path]
             case If():
                 found += _updated((*stmt.then, *stmt.otherwise))
+                continue
+            case Scan():  # its steps are handed what they update
                 continue
             case Loop():
                 exprs = [node for node in walk(stmt.source) if isinstance(node, At)]

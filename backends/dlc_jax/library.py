@@ -114,6 +114,11 @@ def layer_keys(key: Array | None, count: int) -> Array | None:
     return None if key is None else jax.random.split(key, count)
 
 
+def step_keys(key: Array | None, count: int) -> Array | None:
+    """A key for each step of a scan, if one is given."""
+    return None if key is None else jax.random.split(key, count)
+
+
 def fold_in(key: Array | None, number: int) -> Array | None:
     """A key of its own for a turn of a loop, if one is given."""
     return None if key is None else jax.random.fold_in(key, number)
