@@ -64,6 +64,11 @@ def stacked_name(name: str) -> str:
     return f"{name} steps"
 
 
+def is_stacked(name: str) -> bool:
+    """Whether it is the name of that."""
+    return name.endswith(" steps")
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What a function takes and gives besides its inputs and outputs. A key is needed ("always"), or only sometimes

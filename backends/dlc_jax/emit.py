@@ -21,6 +21,7 @@ from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import Expr
+from dlc.emit.unturned import unturned
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program
 from dlc.ir.paths import Paths
@@ -107,7 +108,7 @@ class Module:
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
         common = merged(programs, NATIVE).program if options.family else programs[0]
-        return _Writing(from_zero(common), options, defaults).run()
+        return _Writing(unturned(from_zero(common)), options, defaults).run()
 
 
 # What is said by its name in any mode.

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT, fits, layout
 from dlc.emit.names import Variables
-from dlc.emit.statements import Assign, Loop, Target, expressions
+from dlc.emit.statements import Assign, Loop, Stmt, Target, expressions
 from dlc.emit.tree import Call, Expr, Ref, Seq, Word, refs, walk
 from dlc.emit.write import Writer, shape_text
-from dlc.records import dataclass, replace
-from dlc_jax.drafter import STATE
+from dlc.records import dataclass, field, replace
+from dlc_jax.drafter import STATE, is_stacked
 from dlc_jax.steps import Scan
 
 BRIEF = 20
@@ -53,6 +53,13 @@ class Statements(Writer):
     usual: Sequence[str] = ()
     is_step: bool = False
     """Whether this is the body of a step, within which another is."""
+    goals: Mapping[str, str] = field(default_factory=dict)
+    """The variables that values are to end up in."""
+
+    def write(self, body: Sequence[Stmt], goals: Mapping[str, str] | None = None) -> None:
+        before, self.goals = self.goals, goals or {}
+        super().write(body, goals)
+        self.goals = before
 
     def check(self, stmt: Check) -> None:
         if isinstance(stmt.condition, Call):  # of the library's `require`
@@ -66,6 +73,8 @@ class Statements(Writer):
     def hints(self, target: Target, stmt: Assign) -> list[str]:
         if not target.dtype:
             return list(self.variables.hints[target.name])
+        if is_stacked(target.name):  # as with its axis in its place; its own name is none
+            return list(self.variables.hints[target.name][:-1])
         values = tuple(each for each in stmt.targets if each.dtype != STATE)
         return super().hints(target, replace(stmt, targets=values))
 
@@ -168,12 +177,12 @@ class Statements(Writer):
         first = [*map(self._first, scan.args, scan.inputs), *scan.carried_state]
         function = self.variables.keep("inner_step" if self.is_step else "step", self.at)
         self._defined(self._step(scan), function)
-        names = [self.named(target, Assign(scan.outputs, scan.source), {}) for target in scan.outputs]
+        names = [self.named(target, Assign(scan.outputs, scan.source), self.goals) for target in scan.outputs]
         comment = self.comment(scan.outputs, names, "")
         carried, given = [*names[: len(scan.args)], *scan.carried_state], names[len(scan.args) :]
         start = Word(_tuple(first) if first else "None")
         made = Call(scan.source.function, (Word(function), start, *scan.source.args))
-        self.line(f"{_tuple(carried or ['_'])}, {_tuple(given or ['_'])} = {self.text(made)}", comment)
+        self.line(f"{_targets(carried)}, {_targets(given)} = {self.text(made)}", comment)
 
     def _first(self, target: Target, value: Expr) -> str:
         """The first value of what is carried; one that is made here gets a line."""
@@ -277,6 +286,11 @@ def _type(kinds: Sequence[str]) -> str:
 
 def _tuple(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"({', '.join(items)})"
+
+
+def _targets(names: Sequence[str]) -> str:
+    """Names to the left of `=`; one `_` for all that nobody reads."""
+    return "_" if set(names) <= {"_"} else _tuple(names)
 
 
 def _reads(loop: Loop) -> set[str]:

@@ -145,7 +145,11 @@ class _Merging:
             same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
         kinds = [sorted(members, key=_missing) for members in same.values()]
         alone = first.kind in ("init", "prepare")
-        for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
+        written = {} if alone else self._written()
+        families = (
+            [([each], _tree([each], written)) for each in kinds] if alone else _families(kinds, written)
+        )
+        for family, function in families:
             name = self._fresh(function.name)
             members = [member for members in family for member in members]
             # What a model's entry calls of the model itself is the model.
@@ -155,6 +159,14 @@ class _Merging:
             self.functions[name] = replace(function, name=name, kind=kind)
             for member in members:
                 self.names[member.program, member.function.name] = name
+
+    def _written(self) -> dict[str, Function]:
+        """The functions so far that no backend has a name for."""
+        return {
+            name: function
+            for name, function in self.functions.items()
+            if not (function.library and function.source in self.native)
+        }
 
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:
         """Layers and functions of the library that a backend says itself are the same where their parameters are."""
@@ -191,26 +203,28 @@ def _missing(member: Member) -> int:
     )
 
 
-def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
+def _families(
+    kinds: Sequence[list[Member]], written: Mapping[str, Function]
+) -> list[tuple[list[list[Member]], Function]]:
     """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
     try:
-        return [(list(kinds), _tree(kinds))]
+        return [(list(kinds), _tree(kinds, written))]
     except Apart:
         pass
     families: list[tuple[list[list[Member]], Function]] = []
     for members in kinds:
         for k, (family, _) in enumerate(families):
             try:
-                families[k] = [*family, members], _tree([*family, members])
+                families[k] = [*family, members], _tree([*family, members], written)
             except Apart:
                 continue
             break
         else:
-            families.append(([members], _tree([members])))
+            families.append(([members], _tree([members], written)))
     return families
 
 
-def _tree(kinds: Sequence[list[Member]]) -> Function:
+def _tree(kinds: Sequence[list[Member]], written: Mapping[str, Function]) -> Function:
     """The members as one function: parted by the first condition that parts them, and each side in turn. Raises Apart."""
     if len(kinds) == 1:
         return replace(
@@ -225,5 +239,6 @@ def _tree(kinds: Sequence[list[Member]]) -> Function:
             sides[bool(answers.pop())].append(members)
         else:
             if sides[True] and sides[False]:
-                return Pair(condition, _tree(sides[True]), _tree(sides[False])).merged()
+                yes, no = (_tree(sides[side], written) for side in (True, False))
+                return Pair(condition, yes, no, written).merged()
     raise Apart

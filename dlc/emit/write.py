@@ -230,7 +230,7 @@ class Writer:
             for base in self.variables.hints.get(each.value, ())
         ]
         self.variables.last.setdefault(target.name, self.at)
-        return self.variables.give(target.name, [*hints, *own, "y"], self.at)
+        return self.variables.give(target.name, [*hints, *own] or ["y"], self.at)
 
     def _end(self, stmt: If) -> int:
         """The position behind a choice, as `last_reads` counts."""
