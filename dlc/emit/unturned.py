@@ -1,4 +1,4 @@
-"""Functions of the library without the switches that no call turns.
+"""Sizes in functions of the library without the switches that no call turns.
 
 hidden if proj is None else proj                         hidden      where every call leaves out `proj`
 len(["", "_reverse"] if bidirectional else [""])         1           where none is bidirectional
@@ -18,7 +18,7 @@ from dlc.types.terms import moved, term
 
 
 def unturned(program: Program) -> Program:
-    """The program with numbers of the library's functions at these switches' defaults. What is asked of them elsewhere stays."""
+    """The program with the library's sizes at these switches' defaults. What is asked of them elsewhere stays."""
     calls: dict[str, list[Op]] = {}
     for op in (op for function in program.functions.values() for op in walk(function.body) if op.callee):
         calls.setdefault(op.callee, []).append(op)
@@ -52,4 +52,6 @@ def _leaves(op: Op, name: str, value: Any) -> bool:
 
 
 def _number(values: Mapping[str, Any], value: Any) -> Any:
-    return value.substitute(values) if isinstance(value, Dim) else moved(value, values)
+    if isinstance(value, Dim):
+        return value.substitute(values)
+    return moved(value, values) if isinstance(value, int) else value

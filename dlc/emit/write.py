@@ -230,7 +230,9 @@ class Writer:
             for base in self.variables.hints.get(each.value, ())
         ]
         self.variables.last.setdefault(target.name, self.at)
-        return self.variables.give(target.name, [*hints, *own] or ["y"], self.at)
+        named = [*hints, *own]
+        plain = [] if named and not self.is_generated(named[-1]) else ["y"]
+        return self.variables.give(target.name, [*named, *plain], self.at)
 
     def _end(self, stmt: If) -> int:
         """The position behind a choice, as `last_reads` counts."""
