@@ -185,7 +185,10 @@ class Settling:
         inputs = tuple(map(change, loop.inputs))
         kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
         places = tuple(change(self._whole(stem, tree, loop, parts)) for stem, tree in kept)
-        copied = dict.fromkeys(upto_index(path) for path in _stored(loop.body) if path != upto_index(path))
+        own = _stored(
+            stmt for stmt in loop.body if not isinstance(stmt, Scan)
+        )  # a scan copies what it updates
+        copied = dict.fromkeys(upto_index(path) for path in own if path != upto_index(path))
         variable = ", ".join([*variables.values(), *(["key"] if drawn else [])]) or "_"
         source = Seq(
             (
