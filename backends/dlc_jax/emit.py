@@ -107,7 +107,7 @@ class Module:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
-        common = merged(programs, NATIVE).program if options.family else programs[0]
+        common = merged(programs, NATIVE, rows.FUNCTIONS).program if options.family else programs[0]
         return _Writing(unturned(from_zero(common)), options, defaults).run()
 
 

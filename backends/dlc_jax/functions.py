@@ -190,13 +190,17 @@ def _new_places(loop: Loop) -> tuple[Expr, ...]:
 
 
 def _broken(shapes: str, width: int) -> str:
-    """Shapes that are too long for a line, broken between inputs, with the results on a line of their own."""
+    """Shapes that are too long for a line, broken between inputs, with the results on lines of their own."""
     taken, arrow, given = shapes.rpartition(" -> ")
     if len(shapes) <= width or not arrow:
         return shapes
+    return "\n".join((*_filled(taken, width), *_filled(f"-> {given}", width)))
+
+
+def _filled(shapes: str, width: int) -> list[str]:
     lines = [""]
-    for part in re.split(r"(?<=\],) ", taken):
+    for part in re.split(r"(?<=\],) ", shapes):
         if lines[-1] and len(f"{lines[-1]} {part}") > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {part}".strip()
-    return "\n".join((*lines, f"-> {given}"))
+    return lines

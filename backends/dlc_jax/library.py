@@ -343,8 +343,8 @@ def along(index: Array, axis: int) -> tuple[Array, ...]:
 
 
 def require(condition: Array, message: str) -> None:
-    """Raises ValueError where the condition does not hold; from within `jit`, an error of JAX's that
-    tells of it."""
+    """Raises ValueError where the condition does not hold; from within `jit`, an error of JAX's
+    that tells of it."""
 
     def check(holds: Array) -> None:
         if not holds:

@@ -50,10 +50,12 @@ def merge(
     programs: Sequence[Program],
     native: Container[str] = (),
     whole: Callable[[Function], Function] = lambda function: function,
+    written: Container[str] = (),
 ) -> Merged:
     """The programs are one model at some settings: in training and not, with and without its optional inputs, with switches turned.
-    Functions of the library that are `native` a backend says itself. `whole` makes each function's loops whole."""
-    merging = _Merging(programs, native, whole)
+    Functions of the library that are `native` a backend says itself; those that are `written` it has from their definitions. `whole`
+    makes each function's loops whole."""
+    merging = _Merging(programs, native, whole, written)
     for group in _levels(programs):
         merging.group(group)
     entries: dict[str, str] = {}
@@ -130,6 +132,7 @@ class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
     whole: Callable[[Function], Function] = lambda function: function
+    written: Container[str] = ()
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -161,11 +164,11 @@ class _Merging:
                 self.names[member.program, member.function.name] = name
 
     def _written(self) -> dict[str, Function]:
-        """The functions so far that no backend has a name for."""
+        """The functions so far of the library that are written out."""
         return {
             name: function
             for name, function in self.functions.items()
-            if not (function.library and function.source in self.native)
+            if function.library and function.source in self.written
         }
 
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:

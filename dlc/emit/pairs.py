@@ -28,7 +28,7 @@ class Pair:
     yes: Function
     no: Function
     written: Mapping[str, Function] = field(default_factory=dict)
-    """The functions that are written out: they take what is optional as it is, there or not."""
+    """Functions of the library that are written out: they take what is optional as it is, there or not."""
     names: Names = field(init=False)
     optional: set[str] = field(default_factory=set)
     found: dict[str, str] = field(default_factory=dict)
