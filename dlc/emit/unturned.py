@@ -15,6 +15,7 @@ from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
 from dlc.types.terms import moved, term
+from dlc.types.traced import Term
 
 
 def unturned(program: Program) -> Program:
@@ -26,9 +27,7 @@ def unturned(program: Program) -> Program:
     for name, function in functions.items():
         values = _switches(function, calls.get(name, [])) if function.library else {}
         if values:
-            functions[name] = renumbered(
-                function, partial(_number, values), lambda each, v=values: substituted(each, v)
-            )
+            functions[name] = renumbered(function, partial(_number, values), partial(_told, values))
     return program.with_functions(functions)
 
 
@@ -49,6 +48,10 @@ def _switches(function: Function, calls: list[Op]) -> Mapping[str, Any]:
 def _leaves(op: Op, name: str, value: Any) -> bool:
     """Whether a call leaves a switch as it is."""
     return op.attr(name, value) == value and dict(op.given).get(name, term(value)) == term(value)
+
+
+def _told(values: Mapping[str, Any], told: Term) -> Term:
+    return substituted(told, values)
 
 
 def _number(values: Mapping[str, Any], value: Any) -> Any:
