@@ -315,10 +315,10 @@ class Settling:
 def _also_over(source: Expr, keys: Expr) -> Expr:
     """The call of `lax.scan` over keys as well."""
     assert isinstance(source, Call)
-    over, *rest = source.args
-    xs = (*over.items, keys) if isinstance(over, Seq) else (over, keys)
-    named = (each for each in rest if not (isinstance(each, Keyword) and each.name == "length"))
-    return Call(source.function, (keys if over == Word("None") else Seq(xs), *named))
+    over = [each for each in source.args if not isinstance(each, Keyword)]
+    named = [each for each in source.args if isinstance(each, Keyword) and each.name != "length"]
+    parts = over[0].items if over and isinstance(over[0], Seq) else tuple(over)
+    return Call(source.function, (Seq((*parts, keys)) if parts else keys, *named))
 
 
 def _nodes(body: Iterable[Stmt]) -> Iterator[Expr]:

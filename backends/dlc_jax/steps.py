@@ -10,6 +10,8 @@ hs = hs.swapaxes(0, 1)
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from dlc.emit.draft import DONE
 from dlc.emit.forms import call, method, words
 from dlc.emit.origins import size
@@ -47,32 +49,40 @@ def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
     source = _source(d, loop)
     made = parameters_alone(d)
     first = tuple(_carried(d, made, each.first) for each in loop.carried)
-    outside, d.body = d.body, []
-    for each in loop.body:
-        d.operation(each)
-    after = tuple(_carried(d, made, each.next) for each in loop.carried)
-    items = tuple(d.tensor(each.item) for each in loop.stacked)
-    inside, d.body = d.body, outside
-    index = [] if loop.index is None else [loop.index]
+    body, results = _inside(d, loop, made)
     kept = [_kept(d, each) for each in loop.stacked]
+    index = [] if loop.index is None else [loop.index]
     scan = Scan(
         count=size(Dim.of(loop.count)),
         start=0,
         step=loop.step,
         args=tuple(d.target(each.arg) for each in loop.carried),
         inputs=first,
-        body=tuple(inside),
-        results=(*after, *items),
+        body=body,
+        results=results,
         outputs=(*(d.target(each.out) for each in loop.carried), *kept),
         source=source,
         slices=tuple(map(d.target, [*index, *(each.arg for each in loop.sequences)])),
     )
-    moved = [
-        Assign((d.target(each.out),), behind(Ref(target.name), each.axis, each.out.type.rank))
-        for each, target in zip(loop.stacked, kept, strict=True)
-        if target.name != each.out.name
-    ]
-    return [scan, *moved]
+    return [scan, *_in_place(d, loop, kept)]
+
+
+def _inside(d: JaxDrafter, loop: loops.Loop, made: set[str]) -> tuple[tuple[Stmt, ...], tuple[Expr, ...]]:
+    """One step: its statements, what it hands on, and what it hands out."""
+    outside, d.body = d.body, []
+    for each in loop.body:
+        d.operation(each)
+    results = [_carried(d, made, each.next) for each in loop.carried]
+    results += [d.tensor(each.item) for each in loop.stacked]
+    inside, d.body = d.body, outside
+    return tuple(inside), tuple(results)
+
+
+def _in_place(d: JaxDrafter, loop: loops.Loop, kept: Sequence[Target]) -> Iterator[Assign]:
+    for each, target in zip(loop.stacked, kept, strict=True):
+        if target.name != each.out.name:
+            whole = behind(Ref(target.name), each.axis, each.out.type.rank)
+            yield Assign((d.target(each.out),), whole)
 
 
 def in_front(x: Expr, axis: int, rank: int) -> Expr:
@@ -98,10 +108,9 @@ def _source(d: JaxDrafter, loop: loops.Loop) -> Expr:
     """`lax.scan(x.swapaxes(0, 1), reverse=True)`, with `jnp.arange(T)` where the index is read, `length=T` where nothing is."""
     over = [] if loop.index is None else [_range(d, loop)]
     over += [in_front(d.tensor(each.source), each.axis, d.types[each.source].rank) for each in loop.sequences]
-    xs = over[0] if len(over) == 1 else Seq(tuple(over)) if over else Word("None")
-    length = [] if over else [Keyword("length", size(Dim.of(loop.count)))]
+    xs = [Seq(tuple(over))] if len(over) > 1 else over or [Keyword("length", size(Dim.of(loop.count)))]
     reverse = [Keyword("reverse", Word("True"))] if loop.backwards else []
-    return call("lax.scan", xs, *length, *reverse)
+    return call("lax.scan", *xs, *reverse)
 
 
 def _range(d: JaxDrafter, loop: loops.Loop) -> Expr:
