@@ -120,6 +120,13 @@ CASES: dict[str, Case] = {
         ),
         X,
     ),
+    "in layers, each with its own": Case(
+        model(
+            "for i in range(3) as stack {\n    scan xt in x with h = zeros([B, 3]) {\n"
+            "        h = tanh(h + (xt |> linear(3) as fc))\n        yield hs = h\n    }\n    x = x + hs\n}\nreturn x"
+        ),
+        X,
+    ),
     "of a fixed length": Case(
         model("scan i in range(7) with h = x {\n    h = h * 0.9 + cast(i, float)\n    yield s = sum(h)\n}\nreturn h, s", "x: [B, T]", "(h: [B, T], s: [7])"),
         {"x": (2, "T")},

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from dlc.emit.draft import DONE, Drafter
+from dlc.emit.draft import DONE, Drafter, plain_name
 from dlc.emit.forms import alias, call, words
 from dlc.emit.names import identifier
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Target
 from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word
+from dlc.ir.loops import LOOP
+from dlc.ir.loops import Loop as Steps
 from dlc.ir.nodes import Attr, Function, Op, walk
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -55,6 +57,16 @@ def working_input(function: Function) -> str:
         if each.type.dtype == "float" and each.name not in function.optional
     )
     return next(found, "")
+
+
+def stacked_name(name: str) -> str:
+    """What a scan hands out, before its axis is back in its place."""
+    return f"{name} steps"
+
+
+def is_stacked(name: str) -> bool:
+    """Whether it is the name of that."""
+    return name.endswith(" steps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,13 @@ class JaxDrafter(Drafter):
             yield Keyword(identifier(name), value)
 
     # --- loops
+
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """What a scan hands out is called as it is with its axis in its place."""
+        found = super().roles()
+        scans = (Steps.of(op) for op in walk(self.function.body) if op.op == LOOP and op.attr("shared"))
+        outs = (each.out.name for scan in scans for each in scan.stacked)
+        return {**found, **{stacked_name(out): (*found.get(out, ()), plain_name(out)) for out in outs}}
 
     def loop(self, op: Op) -> Loop | None:
         """A loop whose turns differ by a static value has that variable."""

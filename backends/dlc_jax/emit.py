@@ -21,6 +21,7 @@ from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import Expr
+from dlc.emit.unturned import unturned
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program
 from dlc.ir.paths import Paths
@@ -43,7 +44,7 @@ def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said by a row, by a function of `library.py`, or by one that is made
     from its definition."""
     if op.op == LOOP:
-        return Loop.of(op).is_plain
+        return Loop.of(op).is_plain or bool(op.attr("shared"))
     if op.op == "attention" and (op.attr("causal") or op.attr("window") is not None):
         return False  # of the library's, with a mask that all layers share
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
@@ -106,8 +107,8 @@ class Module:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
-        common = merged(programs, NATIVE).program if options.family else programs[0]
-        return _Writing(from_zero(common), options, defaults).run()
+        common = merged(programs, NATIVE, rows.FUNCTIONS).program if options.family else programs[0]
+        return _Writing(unturned(from_zero(common)), options, defaults).run()
 
 
 # What is said by its name in any mode.

@@ -17,6 +17,7 @@ from dlc.records import dataclass, field
 from dlc_jax.drafter import STATE
 from dlc_jax.layers import DIALECT
 from dlc_jax.scan import Statements
+from dlc_jax.steps import Scan
 from dlc_jax.units import Unit
 
 Lines = list[str]
@@ -165,6 +166,8 @@ def _updated(body: Sequence[Stmt]) -> list[tuple[str, ...]]:
             case If():
                 found += _updated((*stmt.then, *stmt.otherwise))
                 continue
+            case Scan():  # its steps are handed what they update
+                continue
             case Loop():
                 exprs = [node for node in walk(stmt.source) if isinstance(node, At)]
                 exprs = [each for each in exprs if each in _new_places(stmt)]
@@ -187,13 +190,17 @@ def _new_places(loop: Loop) -> tuple[Expr, ...]:
 
 
 def _broken(shapes: str, width: int) -> str:
-    """Shapes that are too long for a line, broken between inputs, with the results on a line of their own."""
+    """Shapes that are too long for a line, broken between inputs, with the results on lines of their own."""
     taken, arrow, given = shapes.rpartition(" -> ")
     if len(shapes) <= width or not arrow:
         return shapes
+    return "\n".join((*_filled(taken, width), *_filled(f"-> {given}", width)))
+
+
+def _filled(shapes: str, width: int) -> list[str]:
     lines = [""]
-    for part in re.split(r"(?<=\],) ", taken):
+    for part in re.split(r"(?<=\],) ", shapes):
         if lines[-1] and len(f"{lines[-1]} {part}") > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {part}".strip()
-    return "\n".join((*lines, f"-> {given}"))
+    return lines

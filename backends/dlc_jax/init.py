@@ -336,21 +336,36 @@ class _Body:
         here = self.init.is_own(form, function, self.function)
         if not here and self.function.library and not self.function.children and form.draw != "constant":
             hint = SCALES[form.draw]
-            several = hint in self.numbers
+            several = hint in self.numbers or hint in self.locals
             found = f"{identifier(param.name)}_{hint}" if several else hint
             self.numbers[found] = None
             return Arg(found)
         if form.draw == "constant" and isinstance(value, int) and not isinstance(value, bool) and plain:
             return Num(int(value))
         if self.function.library and here and not plain:
-            return self._local(param, SCALES[form.draw], numbered(number(value), words(self.function)))
+            expr = self._with_outer(number(value), function.scope)
+            return self._local(param, SCALES[form.draw], numbered(expr, words(self.function)))
         return number(value) if plain or here else self._outer(number(value), function.scope, untraced(value))
 
     def _local(self, param: Param, hint: str, expr: Expr) -> Expr:
         """A variable for a number that is computed from sizes."""
-        name = hint if self.locals.get(hint, expr) == expr else f"{identifier(param.name)}_{hint}"
+        fits = self.locals.get(hint, expr) == expr and hint not in self.numbers
+        name = hint if fits else f"{identifier(param.name)}_{hint}"
         self.locals[name] = expr
         return Word(name)
+
+    def _with_outer(self, expr: Expr, scope: str) -> Expr:
+        """An expression over sizes of this module and static parameters of one around: `fan_in` beside `layers`."""
+        own = words(self.function)
+
+        def change(node: Expr) -> Expr:
+            return (
+                Arg(self.extra((scope, node.name)))
+                if isinstance(node, Arg) and node.name not in own
+                else node
+            )
+
+        return transform(numbered(expr), change) if scope else expr
 
     def _outer(self, expr: Expr, scope: str, plain: float) -> Expr:
         """An expression over a module's static parameters, in a module inside of it."""
@@ -450,7 +465,8 @@ class _Body:
             if form is None or form.draw == "constant" or self.init.is_own(form, init, function):
                 continue
             hint = SCALES[form.draw]
-            name = f"{identifier(param.name)}_{hint}" if hint in found else hint
+            several = hint in found or hint in inner.locals
+            name = f"{identifier(param.name)}_{hint}" if several else hint
             value = scale_of(form)
             if init.scope == self.function.source or not names(value):
                 found[name] = number(value)

@@ -12,8 +12,9 @@ from dlc.emit.arguments import Argument, given
 from dlc.emit.draft import Dialect, Say
 from dlc.emit.origins import numbered
 from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, transform
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, walk
-from dlc_jax import methods, rows
+from dlc_jax import methods, rows, steps
 from dlc_jax.drafter import JaxDrafter
 
 
@@ -161,7 +162,7 @@ DIALECT = Dialect(
     rows=rows.ROWS,
     host=rows.HOST,
     composites=rows.COMPOSITES,
-    forms={**methods.SAY, **LAYERS},
+    forms={**methods.SAY, LOOP: steps.loop, **LAYERS},
     dtypes=rows.DTYPES,
     defaults=rows.DEFAULTS,
     reserved=rows.RESERVED,

@@ -114,6 +114,11 @@ def layer_keys(key: Array | None, count: int) -> Array | None:
     return None if key is None else jax.random.split(key, count)
 
 
+def step_keys(key: Array | None, count: int) -> Array | None:
+    """A key for each step of a scan, if one is given."""
+    return None if key is None else jax.random.split(key, count)
+
+
 def fold_in(key: Array | None, number: int) -> Array | None:
     """A key of its own for a turn of a loop, if one is given."""
     return None if key is None else jax.random.fold_in(key, number)
@@ -338,8 +343,8 @@ def along(index: Array, axis: int) -> tuple[Array, ...]:
 
 
 def require(condition: Array, message: str) -> None:
-    """Raises ValueError where the condition does not hold; from within `jit`, an error of JAX's that
-    tells of it."""
+    """Raises ValueError where the condition does not hold; from within `jit`, an error of JAX's
+    that tells of it."""
 
     def check(holds: Array) -> None:
         if not holds:

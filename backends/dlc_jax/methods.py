@@ -28,7 +28,6 @@ from dlc.emit.forms import (
 from dlc.emit.origins import size
 from dlc.emit.statements import Store
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word
-from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 from dlc_jax import rows
@@ -57,13 +56,6 @@ def require(d: JaxDrafter, op: Op) -> Expr:
         check = Check(call("require", d.value(name), Text(message)), "")
     d.body.append(check)
     return DONE
-
-
-def loop(d: JaxDrafter, op: Op) -> Expr | None:
-    found = d.loop(op)
-    if found is not None:
-        d.body.append(found)
-    return None if found is None else DONE
 
 
 def const(d: JaxDrafter, op: Op) -> Expr:
@@ -303,7 +295,6 @@ SAY: Mapping[str, Say] = {
     "param": param,
     "update": update,
     "require": require,
-    LOOP: loop,
     "const": const,
     "cast": cast,
     "full": full,

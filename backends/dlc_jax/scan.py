@@ -1,6 +1,12 @@
-"""The statements of a function of JAX: loops as `lax.scan` over stacked parameters, buffers as parts of the state.
+"""The statements of a function of JAX: loops as `lax.scan` over stacked parameters or along an axis, buffers as parts of the state.
 
 x, _ = lax.scan(lambda x, layer: (block(layer, x), None), x, params["h"])
+
+def step(h: Array, xt: Array) -> tuple[Array, Array]:
+    h = cell(params["cell"], xt, h)
+    return h, h
+
+h, hs = lax.scan(step, h, x)
 """
 
 from __future__ import annotations
@@ -10,22 +16,30 @@ from collections.abc import Mapping, Sequence
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT, fits, layout
 from dlc.emit.names import Variables
-from dlc.emit.statements import Assign, Loop, Target, expressions
-from dlc.emit.tree import Call, Expr, Ref, Seq, refs
+from dlc.emit.statements import Assign, Loop, Stmt, Target, expressions
+from dlc.emit.tree import Call, Expr, Ref, Seq, Word, refs, walk
 from dlc.emit.write import Writer, shape_text
-from dlc.records import dataclass, replace
-from dlc_jax.drafter import STATE
+from dlc.records import dataclass, field, replace
+from dlc_jax.drafter import STATE, is_stacked
+from dlc_jax.steps import Scan
+
+BRIEF = 20
+"""So long may a first value be that stands in the call of a scan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The body of a scan: the variables that it carries, those of one turn, its lines, what it gives besides what it carries."""
+    """The body of a scan: the variables that it carries, those of one turn, its lines, what it gives besides what it carries.
+    `taken` and `kind` are the types of what it takes and gives besides."""
 
     carried: tuple[str, ...]
     slices: tuple[str, ...]
     lines: tuple[str, ...]
     results: tuple[str, ...]
     given: tuple[str, ...]
+    kinds: tuple[str, ...]
+    taken: str
+    kind: str
 
 
 @dataclass
@@ -37,6 +51,15 @@ class Statements(Writer):
     outputs: str = ""
     fields: Sequence[str] = ()
     usual: Sequence[str] = ()
+    is_step: bool = False
+    """Whether this is the body of a step, within which another is."""
+    goals: Mapping[str, str] = field(default_factory=dict)
+    """The variables that values are to end up in."""
+
+    def write(self, body: Sequence[Stmt], goals: Mapping[str, str] | None = None) -> None:
+        before, self.goals = self.goals, goals or {}
+        super().write(body, goals)
+        self.goals = before
 
     def check(self, stmt: Check) -> None:
         if isinstance(stmt.condition, Call):  # of the library's `require`
@@ -50,6 +73,8 @@ class Statements(Writer):
     def hints(self, target: Target, stmt: Assign) -> list[str]:
         if not target.dtype:
             return list(self.variables.hints[target.name])
+        if is_stacked(target.name):  # as with its axis in its place; its own name is none
+            return list(self.variables.hints[target.name][:-1])
         values = tuple(each for each in stmt.targets if each.dtype != STATE)
         return super().hints(target, replace(stmt, targets=values))
 
@@ -84,13 +109,18 @@ class Statements(Writer):
     # --- loops
 
     def loop(self, loop: Loop) -> None:
-        if not isinstance(loop.source, Seq):  # one of Python's
+        if isinstance(loop, Scan):
+            self._steps(loop)
+        elif isinstance(loop.source, Seq):
+            self._layers(loop, loop.source)
+        else:  # one of Python's
             super().loop(loop)
-            return
-        over, places, kept, copied = (part.items for part in loop.source.items if isinstance(part, Seq))
+
+    def _layers(self, loop: Loop, source: Seq) -> None:
+        over, places, kept, copied = (part.items for part in source.items if isinstance(part, Seq))
         turn = self._turn(loop, [self.text(each) for each in kept], [self.text(each) for each in copied])
         first = [self.text(expr) for expr in loop.inputs]
-        function = self._inline(turn) or self._defined(turn)
+        function = self._inline(turn) or self._defined(turn, self.variables.keep("turn", self.at))
         names = [self.named(target, Assign(loop.outputs, loop.source), {}) for target in loop.outputs]
         new = _tuple([self.text(each) for each in places]) if places else "_"
         xs = _tuple([self.text(each) for each in over]) if over else f"length={self.text(loop.count)}"
@@ -98,30 +128,107 @@ class Statements(Writer):
         self.line(statement, self.comment(loop.outputs, names, ""))
 
     def _turn(self, loop: Loop, kept: Sequence[str], copied: Sequence[str]) -> Turn:
-        """The body, in a scope of its own: only what it reads from outside keeps its names."""
-        outside = self.variables
-        read = {outside.names[name] for name in _reads(loop) if name in outside.names}
         slices = tuple(loop.variable.split(", ")) if loop.variable != "_" else ()
-        taken = {*outside.taken, *read, *slices, "carry", "inputs"}
-        variables = Variables(outside.last, outside.hints, outside.reserved, taken, dict(outside.names))
-        writer = replace(self, variables=variables, indent=self.indent + 1, lines=[], shapes={}, told="")
-        carried = tuple(map(writer.argument, loop.args, loop.inputs))
-        for name in copied:
-            writer.line(f"{name} = jax.tree.map(lambda leaf: leaf, {name})")
+        writer = self._inside(loop, slices)
+        carried = tuple(
+            writer.argument(target, [*self._called(value), *writer.own_hints(target)])
+            for target, value in zip(loop.args, loop.inputs, strict=True)
+        )
+        writer.copied(copied)
         writer.write(loop.body)
         results = tuple(writer.text(expr) for expr in loop.results)
         self.at = writer.at + 1
-        return Turn(carried, slices, tuple(writer.lines), results, tuple(kept))
+        taken = ("None", "Params", "Any")[min(len(slices), 2)]
+        kind = ("None", "State", "Any")[min(len(kept), 2)]
+        kinds = ("Array",) * len(carried)
+        return Turn(carried, slices, tuple(writer.lines), results, tuple(kept), kinds, taken, kind)
 
-    def argument(self, target: Target, value: Expr) -> str:
-        """The variable of a carried value: what it is called outside, where the loop's body doesn't read that."""
-        hints = [*([self.variables.names[value.value]] if isinstance(value, Ref) else ())]
-        hints += self.variables.hints.get(target.name, ("y",))
+    def _inside(self, loop: Loop, slices: Sequence[str] = ()) -> Statements:
+        """The writer of a body, which has a scope of its own: only what it reads from outside keeps its names."""
+        outside = self.variables
+        read = {outside.names[name] for name in _reads(loop) if name in outside.names}
+        taken = {*outside.taken, *read, *slices, "carry", "inputs"}
+        variables = Variables(outside.last, outside.hints, outside.reserved, taken, dict(outside.names))
+        return replace(self, variables=variables, indent=self.indent + 1, lines=[], shapes={}, told="")
+
+    def copied(self, trees: Sequence[str]) -> None:
+        """State is copied before it gets new values."""
+        for name in trees:
+            self.line(f"{name} = jax.tree.map(lambda leaf: leaf, {name})")
+
+    def _called(self, value: Expr) -> list[str]:
+        return [self.variables.names[value.value]] if isinstance(value, Ref) else []
+
+    def own_hints(self, target: Target) -> list[str]:
+        return list(self.variables.hints.get(target.name, ("y",)))
+
+    def argument(self, target: Target, hints: Sequence[str]) -> str:
+        """The variable of a carried value or a slice: of the hints the first that the body doesn't read from outside."""
         self.variables.last.setdefault(target.name, self.at)
         name = self.variables.give(target.name, hints, self.at)
         self.shapes[name] = shape_text(target)
         self.dtypes[target.name] = target.dtype
         return name
+
+    # --- steps along an axis
+
+    def _steps(self, scan: Scan) -> None:
+        assert isinstance(scan.source, Call)
+        first = [*map(self._first, scan.args, scan.inputs), *scan.carried_state]
+        function = self.variables.keep("inner_step" if self.is_step else "step", self.at)
+        self._defined(self._step(scan), function)
+        names = [self.named(target, Assign(scan.outputs, scan.source), self.goals) for target in scan.outputs]
+        comment = self.comment(scan.outputs, names, "")
+        carried, given = [*names[: len(scan.args)], *scan.carried_state], names[len(scan.args) :]
+        start = Word(_tuple(first) if first else "None")
+        made = Call(scan.source.function, (Word(function), start, *scan.source.args))
+        self.line(f"{_targets(carried)}, {_targets(given)} = {self.text(made)}", comment)
+
+    def _first(self, target: Target, value: Expr) -> str:
+        """The first value of what is carried; one that is made here gets a line."""
+        read = self.text(value)
+        if len(read) <= BRIEF:
+            return read
+        key = f"{target.name} first"
+        self.variables.last[key] = self.at + 1
+        name = self.variables.give(key, self.own_hints(target), self.at)
+        self.line(f"{name} = {read}", shape_text(target))
+        return name
+
+    def _step(self, scan: Scan) -> Turn:
+        writer = self._inside(scan)
+        writer.is_step = True
+        carried = [writer.argument(target, writer.own_hints(target)) for target in scan.args]
+        slices = [
+            writer.argument(each, writer.own_hints(each)) if each.name in self.variables.last else "_"
+            for each in scan.slices
+        ]
+        kinds = ["Array"] * len(slices)
+        if scan.variable != "_":
+            slices.append(scan.variable)
+            kinds.append("Array | None" if Word("step_keys") in walk(scan.source) else "Array")
+        writer.copied(scan.carried_state)
+        goals = {
+            expr.value: name
+            for expr, name in zip(scan.results, carried, strict=False)
+            if isinstance(expr, Ref)
+        }
+        writer.write(scan.body, goals)
+        results = [writer.text(expr) for expr in scan.results]
+        self.at = writer.at + 1
+        after, given = results[: len(carried)], results[len(carried) :]
+        return Turn(
+            carried=(*carried, *scan.carried_state),
+            slices=tuple(slices),
+            lines=tuple(writer.lines),
+            results=(*after, *scan.carried_state),
+            given=tuple(given),
+            kinds=("Array",) * len(carried) + ("State",) * len(scan.carried_state),
+            taken=_type(kinds),
+            kind=_type(["Array"] * len(given)),
+        )
+
+    # --- the body of a scan
 
     def _inline(self, turn: Turn) -> str:
         """The body as a lambda, where it is one short expression: what is carried and what is given, or a call that gives
@@ -145,17 +252,15 @@ class Statements(Writer):
         function = f"lambda {turn.carried[0]}, {slices}: {body}"
         return function if fits(function, self.indent + 5) else ""
 
-    def _defined(self, turn: Turn) -> str:
+    def _defined(self, turn: Turn, name: str) -> str:
         """The body as a function of its own, written here."""
-        name = self.variables.keep("turn", self.at)
         margin = INDENT * (self.indent + 1)
         slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
         carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
-        kinds = "Array" if len(turn.carried) == 1 else f"tuple[{', '.join(['Array'] * len(turn.carried))}]"
-        taken = "None" if slices == "_" else "Any" if slices == "inputs" else "Params"
-        given = "None" if not turn.given else "State" if len(turn.given) == 1 else "Any"
+        kinds = _type(turn.kinds)
         self.lines.append("")
-        self.line(f"def {name}({carry}: {kinds}, {slices}: {taken}) -> tuple[{kinds}, {given}]:")
+        head = f"def {name}({carry}: {kinds}, {slices}: {turn.taken}) -> tuple[{kinds}, {turn.kind}]:"
+        self.lines += layout(head, self.indent)
         if len(turn.carried) > 1:
             self.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
         if slices == "inputs":
@@ -165,7 +270,8 @@ class Statements(Writer):
         if len(results) == 1 and not fits(f"return {results[0]}, {_given(turn)}", self.indent + 1):
             self.lines += layout(f"{turn.carried[0]} = {results[0]}", self.indent + 1)
             results = turn.carried
-        self.lines += [*layout(f"return {_tuple(results)}, {_given(turn)}", self.indent + 1), ""]
+        after = _tuple(results) if results else "None"
+        self.lines += [*layout(f"return {after}, {_given(turn)}", self.indent + 1), ""]
         return name
 
 
@@ -173,8 +279,18 @@ def _given(turn: Turn) -> str:
     return _tuple(turn.given) if turn.given else "None"
 
 
+def _type(kinds: Sequence[str]) -> str:
+    """The type of one value, of several, or of none."""
+    return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]" if kinds else "None"
+
+
 def _tuple(items: Sequence[str]) -> str:
     return items[0] if len(items) == 1 else f"({', '.join(items)})"
+
+
+def _targets(names: Sequence[str]) -> str:
+    """Names to the left of `=`; one `_` for all that nobody reads."""
+    return "_" if set(names) <= {"_"} else _tuple(names)
 
 
 def _reads(loop: Loop) -> set[str]:

@@ -13,13 +13,30 @@ from dlc.emit.forms import call
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.origins import expression
 from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, Store, Target, expressions, rewritten
-from dlc.emit.tree import At, Binary, Dot, Expr, Flag, Path, Ref, Seq, Text, Word, transform, walk
+from dlc.emit.tree import (
+    At,
+    Binary,
+    Call,
+    Dot,
+    Expr,
+    Flag,
+    Keyword,
+    Path,
+    Ref,
+    Seq,
+    Text,
+    Word,
+    text,
+    transform,
+    walk,
+)  # fmt: skip
 from dlc.ir.index import has_index, without_index
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
 from dlc_jax.places import ForOneSetting, Found, Keys, Places, at, upto_index
+from dlc_jax.steps import Scan
 
 Parts = dict[tuple[str, str], Expr]
 """What holds the parameters ("params") or the state of a layer, by its stem, in the loops around."""
@@ -59,6 +76,8 @@ class Settling:
         done: list[Stmt] = []
         for stmt in body:
             match stmt:
+                case Scan():
+                    done.append(self._scan(stmt, parts, keys, change))
                 case Loop():
                     done.append(self._loop(stmt, parts, keys, change))
                 case If():
@@ -128,6 +147,26 @@ class Settling:
 
     # --- loops
 
+    def _scan(self, scan: Scan, parts: Parts, keys: dict[int, Expr], change: Callable[[Expr], Expr]) -> Scan:
+        """The steps along an axis, each with a key of its own, and with the buffers that the one before left."""
+        drawn = _inner_draws(scan)
+        source = change(scan.source)
+        if drawn:
+            function = "jax.random.split" if self.traits.key == "always" else "step_keys"
+            source = _also_over(source, call(function, keys[drawn[0]], change(scan.count)))
+        trees = [parts.get((upto_index(path), STATE), Word(STATE)) for path in _stored(scan.body)]
+        body, results = self._body(scan.body, scan.results, parts, "key")
+        return replace(
+            scan,
+            count=NOWHERE,
+            inputs=tuple(map(change, scan.inputs)),
+            body=body,
+            results=results,
+            variable="key" if drawn else "_",
+            source=source,
+            carried_state=tuple(dict.fromkeys(map(text, trees))),
+        )
+
     def _loop(self, loop: Loop, parts: Parts, keys: dict[int, Expr], change: Callable[[Expr], Expr]) -> Loop:
         """The loop over what `lax.scan` gives its turns one by one: parameters and state of a layer, a key. One whose turns
         differ by a static value, or change a state that all of them share, is Python's."""
@@ -146,7 +185,10 @@ class Settling:
         inputs = tuple(map(change, loop.inputs))
         kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
         places = tuple(change(self._whole(stem, tree, loop, parts)) for stem, tree in kept)
-        copied = dict.fromkeys(upto_index(path) for path in _stored(loop.body) if path != upto_index(path))
+        own = _stored(
+            stmt for stmt in loop.body if not isinstance(stmt, Scan)
+        )  # a scan copies what it updates
+        copied = dict.fromkeys(upto_index(path) for path in own if path != upto_index(path))
         variable = ", ".join([*variables.values(), *(["key"] if drawn else [])]) or "_"
         source = Seq(
             (
@@ -268,6 +310,15 @@ class Settling:
                 if below is not None and below[0] == tree:
                     return (tree, *self.places.keys(layout, path), *below[1:])
         return None
+
+
+def _also_over(source: Expr, keys: Expr) -> Expr:
+    """The call of `lax.scan` over keys as well."""
+    assert isinstance(source, Call)
+    over = [each for each in source.args if not isinstance(each, Keyword)]
+    named = [each for each in source.args if isinstance(each, Keyword) and each.name != "length"]
+    parts = over[0].items if over and isinstance(over[0], Seq) else tuple(over)
+    return Call(source.function, (Seq((*parts, keys)) if parts else keys, *named))
 
 
 def _nodes(body: Iterable[Stmt]) -> Iterator[Expr]:

@@ -97,7 +97,7 @@ class Units:
         draft = replace(draft, function=readable_sizes(function))
         read = frozenset(draft.function.dims) - frozenset(function.dims)
         draft = draft.rewritten(partial(self._called, words(function), read))
-        found = arguments(function, reads(draft.expressions()), RESERVED)
+        found = self._arguments(draft)
         names = {each.spec: each.name for each in found}
         draft = draft.rewritten(partial(finished, names))
         if main:
@@ -107,6 +107,16 @@ class Units:
         if key not in self.alike or draft.needs:
             self.alike[key] = Unit(self._fresh(base), draft, traits, self._doc(function), found)
         return self.alike[key]
+
+    def _arguments(self, draft: Draft) -> tuple[Argument, ...]:
+        """The static parameters that it takes; none has the name of a function that it calls."""
+        called = {
+            each.function.text
+            for each in draft.nodes()
+            if isinstance(each, Call) and isinstance(each.function, Word)
+        }
+        found = arguments(draft.function, reads(draft.expressions()), RESERVED | called)
+        return tuple(replace(each, name=TELLING.get(each.name, each.name)) for each in found)
 
     def _called(self, own: frozenset[str], read: frozenset[str], expr: Expr) -> Expr:
         """An expression of a function with these words of its own: numbers as these say them, calls with the static arguments
@@ -176,6 +186,9 @@ _SENTENCE = re.compile(r"(?<=[a-z0-9)][.]) ")
 
 # Names of the library that modules of a spec like to have.
 ALIASES = {"attention": "dot_product_attention"}
+
+# Arguments that would hide a function.
+TELLING = {"dropout_": "dropout_rate"}
 
 # What emitted functions call their arguments besides the spec's.
 RESERVED = rows.RESERVED | {"params", "state", "config", "training", "key", "dtype"}

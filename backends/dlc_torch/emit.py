@@ -34,15 +34,14 @@ from dlc_torch.working import working
 NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS, ROUTED))
 
 
-def _native(family: Sequence[Program]) -> frozenset[str]:
-    """The same for a family: a layer that PyTorch lacks in one of its forms is a class in all."""
+def _lacked(family: Sequence[Program]) -> frozenset[str]:
+    """The layers that PyTorch lacks in one of their forms: such a layer is a class in all."""
     functions = [each for program in family for each in program.functions.values()]
-    lacked = {
+    return frozenset(
         each.source
         for each in functions
         if each.source in recurrent.LAYERS and neural.native_layer(each) is None
-    }
-    return NATIVE - lacked
+    )
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -83,7 +82,8 @@ class Written:
     @staticmethod
     def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
-        common = merged(family, _native(family)) if options.family else Common.alone(program)
+        lacked = _lacked(family)
+        common = merged(family, NATIVE - lacked, lacked) if options.family else Common.alone(program)
         names = common.names
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dlc.emit.draft import Dialect
 from dlc.emit.layout import layout
 from dlc.emit.names import Variables, base, identifier, plain, unique
-from dlc.emit.nesting import Nesting, last_reads
+from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.statements import Draft, If, Loop, Stmt
 from dlc.emit.tree import Arg, Expr, Ref, Size, Word, refs, text, transform, walk
@@ -44,6 +44,7 @@ class Body:
         self.inputs = [
             self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
         ]
+        self._read_in_place()
         self.writer = writer(self.variables, indent, dialect.is_generated, self.inputs, self.sizes)
         for target, name in zip(draft.inputs, self.inputs, strict=True):
             self.writer.shapes[name] = shape_text(target)
@@ -59,6 +60,21 @@ class Body:
             names[symbol] = own if needed else unique(plain(own, self.dialect.reserved), others)
         self.variables.taken |= set(names.values())
         return names
+
+    def _read_in_place(self) -> None:
+        """A size of an input that may be absent is read where it is needed: there the input is there."""
+        known, function = readable(self.draft.function), self.draft.function
+        self.in_place = frozenset(
+            symbol
+            for symbol in self.sizes
+            if symbol not in self.draft.needs
+            and function.inputs[known[symbol].input].name in function.optional
+        )
+        for symbol in self.in_place:
+            source = known[symbol]
+            read = solved(source, symbol, shape_of(self.inputs[source.input], source.axis))
+            self.sizes[symbol] = text(read) if source.size == Dim.symbol(symbol) else f"({text(read)})"
+            self.variables.last[function.inputs[source.input].name] = END
 
     def lines(self) -> Lines:
         self.writer.lines += self._prelude()
@@ -114,7 +130,7 @@ class Body:
         by_input: dict[int, dict[int, str]] = {}
         rest: list[str] = []
         for symbol, name in self.sizes.items():
-            if symbol in self.draft.needs:
+            if symbol in self.draft.needs or symbol in self.in_place:
                 continue
             source = known[symbol]
             if source.size == Dim.symbol(symbol):

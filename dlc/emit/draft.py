@@ -107,6 +107,8 @@ class Drafter:
     """Those of them that are Python numbers."""
     skip: set[str] = field(default_factory=set)
     """Results that a statement for several operations has computed already."""
+    scanned: set[str] = field(default_factory=set)
+    """What steps along an axis carry and read, which the spec has named."""
     better: dict[str, str] = field(default_factory=dict)
     """Names that the spec gives to values one step later (`c = cast(cos(a), float)`)."""
 
@@ -127,6 +129,8 @@ class Drafter:
             self.uses.update(name for name in op.inputs if name)
             self.producers.update((value.name, op) for value in op.outputs)
             self.block.update((value.name, block) for value in op.outputs)
+            if op.region is not None and op.attr("shared"):
+                self.scanned.update(value.name for value in op.region.args)
             for name in op.inputs:
                 self.readers.setdefault(name, []).append(op)
             for region in (each for each in (op.region, op.otherwise) if each is not None):
@@ -211,9 +215,9 @@ class Drafter:
         found: dict[str, list[str]] = {value: [plain_name(name)] for value, name in self.better.items()}
         for op in walk_ops(self.function.body):
             if op.callee:
-                named = [
-                    (value, name) for name, value in self.operands(op).items() if name not in PLAIN_NAMES
-                ]
+                operands = self.operands(op)
+                plain = PLAIN_NAMES if len(operands) < 4 else PLAIN_NAMES - {"a", "b"}
+                named = [(value, name) for name, value in operands.items() if name not in plain]
                 several = Counter(value for value, _ in named)
                 for value, name in named:
                     if several[value] == 1 and self._lacks_name(value):
@@ -224,7 +228,7 @@ class Drafter:
 
     def _lacks_name(self, value: str) -> bool:
         """Whether the spec itself does not name a value that an operation computes."""
-        return value not in self.producers or self.temporary(value)
+        return value not in self.scanned and (value not in self.producers or self.temporary(value))
 
     def _goal(self, name: str) -> list[str]:
         """The name that the spec gives to what a temporary goes into."""

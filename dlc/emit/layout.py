@@ -96,7 +96,7 @@ def _operands(value: str, margin: str, width: int) -> list[str]:
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """Head (`x = `, `return `, `key=`), the expression, and tail (`:`)."""
+    """Head (`x = `, `return `, `key=`, `+ ` of an operand), the expression, and tail (`:`)."""
     if text.startswith(("def ", "class ")):
         end = _closing(text, text.index("("))
         return "", text[: end + 1], text[end + 1 :]
@@ -117,7 +117,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 
 _OPERATOR = re.compile(
-    r"(if|else|and|or|[*/%@|&<>=!]+) "
+    r"(if|else|and|or|[-+*/%@|&<>=!]+) "
 )  # in front of an operand that has a line of its own
 _KEY = re.compile(r"""f?(["'])(?:(?!\1)[^\\])*\1: """)  # of an item in a dict display
 

@@ -50,10 +50,12 @@ def merge(
     programs: Sequence[Program],
     native: Container[str] = (),
     whole: Callable[[Function], Function] = lambda function: function,
+    written: Container[str] = (),
 ) -> Merged:
     """The programs are one model at some settings: in training and not, with and without its optional inputs, with switches turned.
-    Functions of the library that are `native` a backend says itself. `whole` makes each function's loops whole."""
-    merging = _Merging(programs, native, whole)
+    Functions of the library that are `native` a backend says itself; those that are `written` it has from their definitions. `whole`
+    makes each function's loops whole."""
+    merging = _Merging(programs, native, whole, written)
     for group in _levels(programs):
         merging.group(group)
     entries: dict[str, str] = {}
@@ -130,6 +132,7 @@ class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
     whole: Callable[[Function], Function] = lambda function: function
+    written: Container[str] = ()
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -145,7 +148,11 @@ class _Merging:
             same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
         kinds = [sorted(members, key=_missing) for members in same.values()]
         alone = first.kind in ("init", "prepare")
-        for family, function in [([each], _tree([each])) for each in kinds] if alone else _families(kinds):
+        written = {} if alone else self._written()
+        families = (
+            [([each], _tree([each], written)) for each in kinds] if alone else _families(kinds, written)
+        )
+        for family, function in families:
             name = self._fresh(function.name)
             members = [member for members in family for member in members]
             # What a model's entry calls of the model itself is the model.
@@ -155,6 +162,14 @@ class _Merging:
             self.functions[name] = replace(function, name=name, kind=kind)
             for member in members:
                 self.names[member.program, member.function.name] = name
+
+    def _written(self) -> dict[str, Function]:
+        """The functions so far of the library that are written out."""
+        return {
+            name: function
+            for name, function in self.functions.items()
+            if function.library and function.source in self.written
+        }
 
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:
         """Layers and functions of the library that a backend says itself are the same where their parameters are."""
@@ -191,26 +206,28 @@ def _missing(member: Member) -> int:
     )
 
 
-def _families(kinds: Sequence[list[Member]]) -> list[tuple[list[list[Member]], Function]]:
+def _families(
+    kinds: Sequence[list[Member]], written: Mapping[str, Function]
+) -> list[tuple[list[list[Member]], Function]]:
     """Members that can be told apart by conditions together, all of a source as a rule, and what they are in common."""
     try:
-        return [(list(kinds), _tree(kinds))]
+        return [(list(kinds), _tree(kinds, written))]
     except Apart:
         pass
     families: list[tuple[list[list[Member]], Function]] = []
     for members in kinds:
         for k, (family, _) in enumerate(families):
             try:
-                families[k] = [*family, members], _tree([*family, members])
+                families[k] = [*family, members], _tree([*family, members], written)
             except Apart:
                 continue
             break
         else:
-            families.append(([members], _tree([members])))
+            families.append(([members], _tree([members], written)))
     return families
 
 
-def _tree(kinds: Sequence[list[Member]]) -> Function:
+def _tree(kinds: Sequence[list[Member]], written: Mapping[str, Function]) -> Function:
     """The members as one function: parted by the first condition that parts them, and each side in turn. Raises Apart."""
     if len(kinds) == 1:
         return replace(
@@ -225,5 +242,6 @@ def _tree(kinds: Sequence[list[Member]]) -> Function:
             sides[bool(answers.pop())].append(members)
         else:
             if sides[True] and sides[False]:
-                return Pair(condition, _tree(sides[True]), _tree(sides[False])).merged()
+                yes, no = (_tree(sides[side], written) for side in (True, False))
+                return Pair(condition, yes, no, written).merged()
     raise Apart

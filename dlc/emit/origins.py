@@ -6,7 +6,7 @@ d // heads     for 64
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from dlc.emit.names import identifier
@@ -70,9 +70,18 @@ def owned(function: Function) -> Function:
     def number(value: Any) -> Any:
         if isinstance(value, Dim):
             return value if value.origin is None or names(value) - value.symbols <= own else Dim(value.terms)
-        if isinstance(value, tuple):
-            return tuple(map(number, value))
         return value if names(value) <= own else untraced(value)
+
+    return renumbered(function, number, lambda term: term if names(term) <= own else None)
+
+
+def renumbered(
+    function: Function, number: Callable[[Any], Any], term: Callable[[Term], Term | None]
+) -> Function:
+    """The function with other expressions for its numbers, and for what its calls give; None for none."""
+
+    def deep(value: Any) -> Any:
+        return tuple(map(deep, value)) if isinstance(value, tuple) else number(value)
 
     def typed(each: TensorType) -> TensorType:
         return TensorType(each.dtype, tuple(map(number, each.axes)))
@@ -84,11 +93,12 @@ def owned(function: Function) -> Function:
         return each and Region(tuple(map(plain, each.args)), tuple(map(op, each.body)), each.results)
 
     def op(each: Op) -> Op:
+        given = ((name, term(told)) for name, told in each.given)
         return replace(
             each,
-            attrs=tuple((name, number(value)) for name, value in each.attrs),
+            attrs=tuple((name, deep(value)) for name, value in each.attrs),
             known=tuple((name, number(value)) for name, value in each.known),
-            given=tuple((name, term) for name, term in each.given if names(term) <= own),
+            given=tuple((name, told) for name, told in given if told is not None),
             outputs=tuple(map(plain, each.outputs)),
             region=region(each.region),
             otherwise=region(each.otherwise),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN
@@ -27,6 +27,8 @@ class Pair:
     condition: Term
     yes: Function
     no: Function
+    written: Mapping[str, Function] = field(default_factory=dict)
+    """Functions of the library that are written out: they take what is optional as it is, there or not."""
     names: Names = field(init=False)
     optional: set[str] = field(default_factory=set)
     found: dict[str, str] = field(default_factory=dict)
@@ -146,7 +148,7 @@ class _Block:
     """The body around the loop that this is the body of."""
 
     def run(self, yes_out: list[str], no_out: list[str]) -> tuple[tuple[Op, ...], list[str]]:
-        pairs = _matched(self.yes, self.no)
+        pairs = _matched(self.yes, self.no, self.pair.written)
         while True:
             self.done, self.joins = [], {}
             known = dict(self.pair.found)
@@ -226,22 +228,35 @@ class _Block:
 
     def _choice(self, yes: Sequence[Op], no: Sequence[Op]) -> None:
         """What only one side does. Its results are those that turn out to be needed behind it."""
+        yes = [self._reading(op, first=True) for op in yes]
         copied = []
         for op in no:
             for value in op.outputs:
                 self.pair.found[value.name] = self.pair.names.fresh(value.name)
             for region in (each for each in (op.region, op.otherwise) if each is not None):
-                for value in (value for inner in walk(region.body) for value in inner.outputs):
+                for value in (*_values(region.body), *region.args):
                     self.pair.found[value.name] = self.pair.names.fresh(value.name)
-                self.pair.found.update(
-                    (value.name, self.pair.names.fresh(value.name)) for value in region.args
-                )
-            copied.append(with_values(op, self.pair.found))
+            copied.append(self._reading(with_values(op, self.pair.found), first=False))
         span = next((op.span for op in (*yes, *no)), NO_SPAN)
         self.done.append(
             Op("choice", (), (), condition=self.pair.condition, span=span,
                region=Region((), tuple(yes), ()), otherwise=Region((), tuple(copied), ()))
         )  # fmt: skip
+
+    def _reading(self, op: Op, *, first: bool) -> Op:
+        """An operation of one side; what an earlier choice made on that side is a result of that one, absent on the other."""
+        read = {name for inner in walk((op,)) for name in _read(inner)}
+        names: dict[str, str] = {}
+        for place in (k for k, each in enumerate(self.done) if self._is_own(each)):
+            region = self.done[place].region if first else self.done[place].otherwise
+            made = [] if region is None else [value.name for each in region.body for value in each.outputs]
+            for name in (each for each in made if each in read):
+                sides = (name, "") if first else ("", name)
+                if sides not in self.joins:
+                    self.joins[sides] = self._join(place, *sides)
+                    self.pair.optional.add(self.joins[sides])
+                names[name] = self.joins[sides]
+        return op.renamed(names) if names else op
 
     def _joined(self, yes: str, no: str, at: tuple[int, int] | None) -> str:
         """The common value for one of each side: the last choice gives it, where they are not the same."""
@@ -329,6 +344,20 @@ class _Block:
         return table
 
 
+def _read(op: Op) -> Iterator[str]:
+    yield from op.inputs
+    for region in (each for each in (op.region, op.otherwise) if each is not None):
+        yield from region.results
+
+
+def _values(body: Sequence[Op]) -> Iterator[Value]:
+    """The values of a body and of all bodies inside of it."""
+    for op in walk(body):
+        yield from op.outputs
+        for region in (each for each in (op.region, op.otherwise) if each is not None):
+            yield from region.args
+
+
 def _made_in(op: Op) -> set[str]:
     """The values that the bodies of a choice make, which nothing outside of it sees."""
     regions = [each for each in (op.region, op.otherwise) if each is not None]
@@ -371,9 +400,9 @@ def _clear_of(function: Function, other: Function) -> Function:
     return replace(function, body=tuple(with_values(op, new) for op in function.body), outputs=outputs)
 
 
-def _matched(yes: Sequence[Op], no: Sequence[Op]) -> list[tuple[int, int]]:
+def _matched(yes: Sequence[Op], no: Sequence[Op], written: Mapping[str, Function]) -> list[tuple[int, int]]:
     """The longest common subsequence of two bodies, by what operations do."""
-    left, right = [_alike(op) for op in yes], [_alike(op) for op in no]
+    left, right = ([_alike(op, written) for op in body] for body in (yes, no))
     start = 0
     while start < min(len(left), len(right)) and left[start] == right[start]:
         start += 1
@@ -396,11 +425,18 @@ def _matched(yes: Sequence[Op], no: Sequence[Op]) -> list[tuple[int, int]]:
     return found
 
 
-def _alike(op: Op) -> Any:
-    present = () if op.op == "call" else tuple(bool(name) for name in op.inputs)
+def _alike(op: Op, written: Mapping[str, Function]) -> Any:
+    present = () if op.op == "call" else tuple(_present(op, written))
     regions = tuple(each is not None for each in (op.region, op.otherwise))
     whole = op_key(op, {}) if op.op == "choice" else None
     return signature(op), present, len(op.outputs), regions, whole
+
+
+def _present(op: Op, written: Mapping[str, Function]) -> Iterator[bool]:
+    """Which operands are there, or may be absent."""
+    optional = written[op.callee].optional if op.callee in written and op.names else ()
+    for k, name in enumerate(op.inputs):
+        yield bool(name) or (bool(optional) and op.names[k] in optional)
 
 
 def _interleaved(left: Sequence[str], right: Sequence[str]) -> list[str]:

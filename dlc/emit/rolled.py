@@ -292,10 +292,11 @@ class Common:
         return Common(program, {name: name for name in program.functions}, (program.entry,))
 
 
-def merged(programs: Sequence[Program], native: Container[str] = ()) -> Common:
-    """Programs of one model at some settings as one: its modules once each, its loops whole."""
+def merged(programs: Sequence[Program], native: Container[str] = (), written: Container[str] = ()) -> Common:
+    """Programs of one model at some settings as one: its modules once each, its loops whole. What of the library is `native` or
+    `written` is as in `merge`."""
     first = programs[0]
-    found = merge(programs, native, _rolled)
+    found = merge(programs, native, _rolled, written)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {name: owned(each) for name, each in found.functions.items()}

@@ -22,10 +22,10 @@ class Source:
 
 def readable(function: Function) -> Mapping[str, Source]:
     """For each dim that can be read from an input's shape, where: an axis that is the dim alone is
-    preferred to one that is linear in it."""
+    preferred to one that is linear in it, and an input that is always there to one that may be absent."""
     plain: dict[str, Source] = {}
     linear: dict[str, Source] = {}
-    for i, value in enumerate(function.inputs):
+    for i, value in sorted(enumerate(function.inputs), key=lambda each: each[1].name in function.optional):
         for j, axis in enumerate(value.type.axes):
             if len(axis.symbols) != 1:
                 continue

@@ -160,6 +160,8 @@ class Writer:
             at = len(self.lines)
             self._otherwise(stmt, names, at)
             self._one_line(start)
+            if len(self.lines) == at:
+                self._one_condition(start)
         for target, name in zip(stmt.outputs, names, strict=True):
             self.variables.holders[name] = target.name
             self.variables.names[target.name] = name
@@ -177,6 +179,23 @@ class Writer:
         if plain and len(INDENT) * self.indent + len(line) <= WIDTH:
             del self.lines[start:]
             self.line(line)
+
+    def _one_condition(self, start: int) -> None:
+        """`if a and b:` for an `if` that is all that stands in another."""
+        own = len(INDENT) * self.indent
+        outer, *inner = self.lines[start:]
+        heads = [
+            line for line in inner if line.strip() and len(line) - len(line.lstrip()) == own + len(INDENT)
+        ]
+        if len(heads) != 1 or not (heads[0] == inner[0] and heads[0].lstrip().startswith("if ")):
+            return
+        conditions = [line.strip()[3:-1] for line in (outer, heads[0])]
+        head = f"if {' and '.join(f'({each})' if ' or ' in each else each for each in conditions)}:"
+        if heads[0].endswith(":") and "  #" not in head and own + len(head) <= WIDTH:
+            self.lines[start:] = [
+                INDENT * self.indent + head,
+                *(line.removeprefix(INDENT) for line in inner[1:]),
+            ]
 
     def _otherwise(self, stmt: If, names: Sequence[str], at: int) -> None:
         self.line("else:")
@@ -230,7 +249,9 @@ class Writer:
             for base in self.variables.hints.get(each.value, ())
         ]
         self.variables.last.setdefault(target.name, self.at)
-        return self.variables.give(target.name, [*hints, *own, "y"], self.at)
+        named = [*hints, *own]
+        plain = [] if named and not self.is_generated(named[-1]) else ["y"]
+        return self.variables.give(target.name, [*named, *plain], self.at)
 
     def _end(self, stmt: If) -> int:
         """The position behind a choice, as `last_reads` counts."""

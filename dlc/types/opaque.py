@@ -33,11 +33,14 @@ class Opaque(str):
     def __reduce__(self) -> Any:
         return Opaque, (self.term,)
 
-    def substituted(self, values: Mapping[str, Any]) -> Opaque | int:
-        """With values for parameters; a number where they are all that it speaks of."""
+    def substituted(self, values: Mapping[str, Any]) -> Any:
+        """With values for parameters: an opaque symbol still, or a number where they are all that it speaks of, or the parameter or
+        size that is left of it."""
         if self.names.isdisjoint(values):
             return self
         term = substituted(self.term, values)
+        if term.op in ("param", "dim"):
+            return term.args[0]
         if is_closed(term):
             try:
                 return int(evaluate(term, {}))
@@ -84,9 +87,11 @@ def substituted(term: Term, values: Mapping[str, Any]) -> Term:
         return said_term(values[term.args[0]]) if term.args[0] in values else term
     if term.op == "dim":
         return Term("dim", (moved_size(term.args[0], values),))
-    return Term(
-        term.op, tuple(substituted(each, values) if isinstance(each, Term) else each for each in term.args)
-    )
+    args = tuple(substituted(each, values) if isinstance(each, Term) else each for each in term.args)
+    if term.op == "if" and isinstance(args[0], Term) and is_closed(args[0]):
+        chosen: Term = args[1] if evaluate(args[0], {}) else args[2]
+        return chosen
+    return Term(term.op, args)
 
 
 def moved_size(dim: Any, values: Mapping[str, Any]) -> Any:

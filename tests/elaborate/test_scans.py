@@ -9,6 +9,7 @@ import pytest
 
 import dlc
 from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import walk
 from dlc.ir.verify import verify
 from dlc.runtime.interpret import run
 
@@ -228,6 +229,26 @@ return x
             out.append(h)
         x = np.stack(out, 1)
     np.testing.assert_allclose(run(found.program, weights, {"x": X})["output"], x, atol=1e-6)
+
+
+def test_steps_in_the_turns_of_a_loop_read_its_index() -> None:
+    """Each layer's steps take its own parameters, as where they stand in a module."""
+    steps = "scan xt in x with h = zeros([B, 3]) {\n    h = tanh(h + (xt |> linear(3) as fc))\n    yield hs = h\n}\n"
+    here = dlc.loads(model(f"for i in range(3) as h {{\n{steps}x = x + hs\n}}\nreturn x", "x: [B, T, 3]"))[
+        "M"
+    ]
+    module = f"module Steps()(x: [B, T, 3]) -> [B, T, 3] {{\n{steps}return x + hs\n}}\n"
+    there = dlc.loads(module + model("for i in range(3) as h { x = Steps()(x) }\nreturn x", "x: [B, T, 3]"))[
+        "M"
+    ]
+    verify(here.program)
+    loop = next(op for op in here.program.main.body if op.op == LOOP)
+    assert loop.region is not None
+    assert {op.path for op in walk(loop.region.body) if op.path} == {"h.{i}.fc"}
+    weights = here.initial_weights(seed=0)
+    assert weights.keys() == there.initial_weights(seed=0).keys()
+    found, expected = (run(each.program, weights, {"x": X})["output"] for each in (here, there))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_length_zero_gives_the_start_and_empty_yields() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
@@ -49,6 +50,11 @@ def test_line_breaks_are_those_of_the_formatter() -> None:
         parts.append("\n".join(["def f():", *lines] if inside else [*lines, "    pass"]))
     source = "\n\n\n".join(parts) + "\n"
     assert formatted(source) == source
+
+
+def test_a_long_operand_keeps_its_operator() -> None:
+    statement = f"x = f({SHORT}, -({SHORT} / {SHORT}) * a + ({LONG} - -({LONG} / {SHORT})) * {SHORT})"
+    assert ast.dump(ast.parse("\n".join(layout(statement)))) == ast.dump(ast.parse(statement))
 
 
 def test_a_comment_that_does_not_fit_is_left_out() -> None:

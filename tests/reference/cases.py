@@ -10,8 +10,6 @@ from typing import Any
 BACKENDS = ("torch", "jax", "onnx", "tvm")
 QUICK = ("torch", "jax", "onnx")  # tvm compiles for half a minute, and has the same parts in other cases
 
-SCANNING = ("torch", "onnx")  # those that say a scan of any length
-
 
 @dataclass(frozen=True)
 class Case:
@@ -476,7 +474,7 @@ RECURRENT = (
         TOKENS,
         STATES,
         full=[("RNN", 13_505_278)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "lstm_lm",
@@ -487,7 +485,7 @@ RECURRENT = (
         TOKENS,
         STATES | {"c": "2"},
         full=[("LSTM", 13_987_678)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "gru_lm",
@@ -498,7 +496,7 @@ RECURRENT = (
         TOKENS,
         STATES,
         full=[("GRU", 13_826_878)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "zaremba",
@@ -509,7 +507,7 @@ RECURRENT = (
         TOKENS,
         LOGITS,
         full=[("Zaremba", 19_775_200), ("ZarembaLarge", 66_022_000)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "seq2seq",
@@ -520,7 +518,7 @@ RECURRENT = (
         PAIRS,
         LOGITS,
         full=[("Seq2Seq", 384_144_000)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "seq2seq_attention",
@@ -532,7 +530,7 @@ RECURRENT = (
         {"logits": "0", "alignment": "1"},
         weights="tutorial",
         full=[("Attentive", 20_518_405)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
     Case(
         "mamba",
@@ -545,7 +543,7 @@ RECURRENT = (
         weights="huggingface",
         full=[("Mamba", 129_135_360)],
         package="transformers",
-        backends=SCANNING,
+        backends=QUICK,
     ),
 )
 

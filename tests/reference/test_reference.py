@@ -13,11 +13,12 @@ import pytest
 import dlc
 from dlc.analysis.measure import count
 from dlc.runtime.compile import emit, find_backend, weight_map
+from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
 from dlc.runtime.weights import load_weights
 from reference import builders
-from reference.cases import CASES, Case
+from reference.cases import CASES, RECURRENT, Case
 
 RUNS = [(case, backend) for case in CASES for backend in case.backends]
 TOLERANCE = 1e-5  # of the largest output: the references' own f32 error is up to 3.2e-6
@@ -102,6 +103,21 @@ def training_outputs(case: Case, name: str) -> dict[str, np.ndarray]:
     if name == "torch":
         native.train()
     return runnable(**arrays(case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["seq2seq_attention", "mamba"])
+def test_gradients_flow_through_steps(name: str) -> None:
+    """Through `lax.scan` as through PyTorch's own layers and its loops."""
+    case = next(case for case in RECURRENT if case.name == name)
+    model, values, given = small_model(case), weights(case), arrays(case)
+    upstream = cotangents(model.program, values, given, seed=0)
+    found, expected = (
+        backend_gradients(model, backend, values, given, upstream) for backend in ("jax", "torch")
+    )
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        assert difference(found[path], value)[1] <= TOLERANCE, path
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.full], ids=str)

@@ -8,7 +8,7 @@ are elaborated turn by turn, and runs of equal turns are rolled up afterwards.""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -24,6 +24,7 @@ from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.index import at_turn, has_index, mark
 from dlc.ir.nodes import Child, Op, Region, Value, walk
 from dlc.ir.nodes import Turn as Place
+from dlc.ir.splice import with_values
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -398,10 +399,10 @@ def _plan(turns: list[Turn], run: Run) -> Plan | None:
 def _go_on(turns: list[Turn], run: Run, body: Sequence[Op | None]) -> int:
     """How many rounds have the paths that the form of the first two says; those that were not elaborated do. Two rounds fit many a
     form (`block_{i // 2}` looks like a number that rises by one, or not at all), so each later one is held against it."""
-    forms = [path for op in body if op is not None for path in _own_paths(op)]
+    forms = [path for op in walk(op for op in body if op is not None) for path in _own_paths(op)]
     for k in range(2, run.elaborated(turns) // run.period):
         round = turns[run.first + k * run.period : run.first + (k + 1) * run.period]
-        found = [path for turn in round for op in turn.ops for path in _own_paths(op)]
+        found = [path for turn in round for op in walk(turn.ops) for path in _own_paths(op)]
         index = round[0].index
         if any(path != at_turn(form, index) for path, form in zip(found, forms, strict=True)):
             return k
@@ -484,10 +485,10 @@ def _append_repeat(
     ops = [op for turn in second for op in turn.ops]
     others = [op for turn in plan.first for op in turn.ops]
     # The second round shows what is carried; its values get the first one's names, which nothing else has any more.
-    for op, other in zip(ops, others, strict=True):
-        inner.update((value.name, first.name) for value, first in zip(op.outputs, other.outputs, strict=True))
+    for value, first in zip(_values(ops), _values(others), strict=True):
+        inner[value.name] = first.name
     inner_ops = tuple(
-        _with_outputs(template.applied(op.renamed({**names, **inner}), other), other)
+        template.applied(with_values(op, {**names, **inner}), other)
         for op, other in zip(ops, others, strict=True)
     )
     exits = [second[-1].after[name].name for name in unique]
@@ -501,12 +502,11 @@ def _append_repeat(
         names[last.after[name].name] = out.name
 
 
-def _with_outputs(op: Op, other: Op) -> Op:
-    """The operation with another's names of results."""
-    outputs = (
-        replace(value, name=named.name) for value, named in zip(op.outputs, other.outputs, strict=True)
-    )
-    return replace(op, outputs=tuple(outputs))
+def _values(ops: Sequence[Op]) -> Iterator[Value]:
+    """The values that operations make, those inside of bodies included."""
+    for op in walk(ops):
+        yield from op.outputs
+        yield from op.region.args if op.region else ()
 
 
 def _resolved(name: str, names: dict[str, str]) -> str:
@@ -570,11 +570,10 @@ class _PathTemplate:
             return None
         if a.region is not None and b.region is not None:
             inner = [self.op(x, y) for x, y in zip(a.region.body, b.region.body, strict=True)]
-            if any(each is None for each in inner) or any(
-                x != y.path for x, y in zip(_paths(a), walk(a.region.body), strict=False)
-            ):
-                return None
-            if any(has_index(each) for each in _paths(a) + _paths(b)):
+            first, second = _paths(a), _paths(b)
+            if None in inner or (first != second and not a.attr("shared")):
+                return None  # the index would be taken for that of the loop inside
+            if any(map(has_index, first + second)):
                 return None  # a loop in a loop, both with an index in one path: the outer one stays unrolled
         return self.applied(b, a)
 
@@ -584,7 +583,14 @@ class _PathTemplate:
             (key, self.path(str(other.attr("path")), str(value)) if key == "path" else value)
             for key, value in op.attrs
         )
-        return replace(op, path=path or "", attrs=attrs)
+        return replace(op, path=path or "", attrs=attrs, region=self._region(op.region, other.region))
+
+    def _region(self, region: Region | None, other: Region | None) -> Region | None:
+        """The body of steps along an axis, with the paths of this loop in it."""
+        if region is None or other is None:
+            return region
+        body = (self.applied(x, y) for x, y in zip(region.body, other.body, strict=True))
+        return Region(region.args, tuple(body), region.results)
 
     def child(self, a: Child, b: Child, count: int) -> Child | None:
         path = self.path(a.path, b.path)
@@ -597,4 +603,4 @@ class _PathTemplate:
 
 def _paths(op: Op) -> list[str]:
     assert op.region is not None
-    return [each.path for each in walk(op.region.body)]
+    return [path for each in walk(op.region.body) for path in _own_paths(each)]

@@ -138,8 +138,7 @@ def _range(body: Body, node: ast.Expr) -> Range | None:
     if not all(isinstance(each, int | Dim) and not isinstance(each, bool) for each in values):
         body.evaluate(node)  # tells what is wrong with it
     if all(isinstance(each, int) for each in values):
-        turns = body.evaluate(node)
-        return Range(Dim.of(len(turns)), Dim.of(turns.start), turns.step)
+        return _counted(body, node, args)
     start, stop = (Dim.of(0), Dim.of(values[0])) if len(values) == 1 else map(Dim.of, values[:2])
     if len(values) > 2 and values[2] != 1:
         message = "over sizes a `range` goes by steps of 1"
@@ -152,6 +151,16 @@ def _range(body: Body, node: ast.Expr) -> Range | None:
         message = f"this range may have a negative length: {count}"
         body.report.fail(problems.SCAN_AXIS, node.span, message=message, help=help)
     return Range(count, start, 1)
+
+
+def _counted(body: Body, node: ast.Expr, args: Sequence[ast.Expr]) -> Range:
+    """A range of static values, whose length is in terms of them where that is plain."""
+    turns = body.evaluate(node)
+    if not turns or len(args) > 2:
+        return Range(Dim.of(len(turns)), Dim.of(turns.start), turns.step)
+    *before, stop = (Dim.of(body.evaluate(each)) for each in args)
+    start = before[0] if before else Dim.of(0)
+    return Range(stop - start, start, 1)
 
 
 def _sequence(body: Body, node: ast.Scan, target: ast.Target, expr: ast.Expr, before: Sequence[Read]) -> Read:

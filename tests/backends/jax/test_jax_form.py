@@ -185,3 +185,28 @@ def test_layers_that_differ_and_have_a_state_are_said_with_the_settings_written_
     x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
     found, _ = source.apply(params, state, x)
     np.testing.assert_allclose(found, run(model.program, weights, {"x": x})["output"], rtol=1e-5)
+
+
+CHOICES = """
+model M(n: int = 2)(x: [B, 3], more: [L, B, 3] = none) -> [B, 3] {
+    if more != none {
+        require L <= n, "too many"
+        scale = sum(more, axis=0) * cast(L, float)
+    }
+    x = x |> linear(3) as fc
+    if more != none { x = x * scale }
+    return tanh(x)
+}
+"""
+
+
+def test_an_absent_input_is_not_read_and_what_it_gives_goes_from_choice_to_choice() -> None:
+    model = dlc.loads(CHOICES)["M"]
+    source = module(model.emit("jax"))
+    weights = model.initial_weights(seed=0)
+    rng = np.random.default_rng(0)
+    x, more = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(2, 4, 3)).astype(np.float32)
+    params = source.from_flat(weights)
+    for given, program in (({}, model.program), ({"more": more}, model.with_inputs("more").program)):
+        expected = run(program, weights, {"x": x, **given})["output"]
+        np.testing.assert_allclose(source.apply(params, x, **given), expected, rtol=1e-5, atol=1e-6)

@@ -17,6 +17,7 @@ GOLDENS = [
     ("t5_small", Case("language/t5_small.dl", "T5"), 1),
     ("llama3_8b", Case("language/llama3_8b.dl", "Llama"), 1),
     ("transformer", Case("language/transformer.dl", "Transformer"), 1),
+    ("lstm", Case("language/rnn_lm.dl", "LSTM"), 1),
     ("lenet5", Case("vision/lenet5.dl", "LeNet5"), 1),
     ("mobilenet_v2", Case("vision/mobilenet_v2.dl", "MobileNetV2"), 1),
     ("resnet50", Case("vision/resnet.dl", "ResNet50"), 1),

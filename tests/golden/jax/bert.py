@@ -131,8 +131,7 @@ def self_attention(
     q = linear(params["self"]["query"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     k = linear(params["self"]["key"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
     v = linear(params["self"]["value"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(q, k, v, mask) if mask is not None else dot_product_attention(q, k, v)
-    y = y.swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    y = dot_product_attention(q, k, v, mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
     y = dropout(linear(params["output"]["dense"], y), p=p, training=training, key=key)
     return layer_norm(params["output"]["LayerNorm"], x + y, eps=1e-12)
 
