@@ -256,7 +256,8 @@ class Statements(Writer):
         """The body as a function of its own, written here."""
         margin = INDENT * (self.indent + 1)
         slices = turn.slices[0] if len(turn.slices) == 1 else "inputs" if turn.slices else "_"
-        carry = turn.carried[0] if len(turn.carried) == 1 else "carry"
+        nothing = not turn.carried and slices != "_"  # two arguments can't both be called so
+        carry = turn.carried[0] if len(turn.carried) == 1 else "_" if nothing else "carry"
         kinds = _type(turn.kinds)
         self.lines.append("")
         head = f"def {name}({carry}: {kinds}, {slices}: {turn.taken}) -> tuple[{kinds}, {turn.kind}]:"
