@@ -42,6 +42,9 @@ CASES: tuple[tuple[str, str, dict[str, Any], dict[str, int], tuple[str, ...]], .
     ("language/bert", "BERT", {**TEXT, "context": 32}, {"T": 7}, ("attention_mask", "token_type_ids")),
     ("language/t5_small", "T5", {**TEXT, "head": 16}, {"T": 7, "S": 5}, ("attention_mask",)),
     ("language/transformer", "Transformer", TEXT, {"T": 7, "S": 5}, ("attention_mask",)),
+    ("language/rnn_lm", "LSTM", {"d": 16, "hidden": 12, "vocab": 20}, {"T": 4}, ("h", "c")),
+    ("language/seq2seq", "Attentive", {"d": 16, "hidden": 12, "source_vocab": 20, "target_vocab": 20}, {"S": 4, "T": 3}, ("keep",)),
+    ("language/mamba", "Mamba", {"layers": 2, "d": 32, "s": 4, "vocab": 20}, {"T": 4}, ()),
 )  # fmt: skip
 QUICK = {"MLP", "LeNet5", "ResNet", "GPT2", "GPT3"}
 
@@ -99,7 +102,9 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
     assert back.keys() == weights.keys()
     trees = trees if isinstance(trees, tuple) else (trees,)
     small = {name: value % 2 for name, value in inputs.items() if "mask" in name or "type" in name}
-    inputs |= small
+    inputs |= small | {
+        each.name: inputs[each.name] > 0 for each in program.main.inputs if each.type.dtype == "bool"
+    }
     named = {identifier(name): value for name, value in inputs.items()}
     if config is not None:
         named["config"] = config
