@@ -97,7 +97,7 @@ class Units:
         draft = replace(draft, function=readable_sizes(function))
         read = frozenset(draft.function.dims) - frozenset(function.dims)
         draft = draft.rewritten(partial(self._called, words(function), read))
-        found = self._arguments(draft)
+        found = self._arguments(draft, main)
         names = {each.spec: each.name for each in found}
         draft = draft.rewritten(partial(finished, names))
         if main:
@@ -108,12 +108,12 @@ class Units:
             self.alike[key] = Unit(self._fresh(base), draft, traits, self._doc(function), found)
         return self.alike[key]
 
-    def _arguments(self, draft: Draft) -> tuple[Argument, ...]:
-        """The static parameters that it takes; none has the name of a function that it calls."""
+    def _arguments(self, draft: Draft, main: bool) -> tuple[Argument, ...]:
+        """The static parameters that it takes; none has the name of a function that it calls. (The model's are the config's.)"""
         called = {
             each.function.text
             for each in draft.nodes()
-            if isinstance(each, Call) and isinstance(each.function, Word)
+            if isinstance(each, Call) and isinstance(each.function, Word) and not main
         }
         found = arguments(draft.function, reads(draft.expressions()), RESERVED | called)
         return tuple(replace(each, name=TELLING.get(each.name, each.name)) for each in found)
