@@ -86,10 +86,7 @@ def test_gradients(name: str) -> None:
 # --- precision ----------------------------------------------------------------------------------------------------
 
 PRECISIONS: dict[str, Case] = {
-    **{
-        name: CASES[name]
-        for name in ("rnn", "gru with a mask", "lstm", "lstm_cell", "linear_scan", "selective_scan")
-    },
+    **{name: CASES[name] for name in ("gru with a mask", "lstm", "selective_scan")},
     "a weight to begin with": Case(
         model("param start: [3] = ones\nscan xt in x with h = start + start { h = h * 0.5 + sum(xt, axis=0) }\nreturn h"), X
     ),
