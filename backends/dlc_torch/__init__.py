@@ -37,6 +37,7 @@ class TorchBackend(Backend):
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
     joins_entries = True
+    fuses_layers = True
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
