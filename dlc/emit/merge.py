@@ -68,8 +68,11 @@ def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]
     """The functions of one source together, after all that they refer to. An `fn` that calls itself with other static arguments
     comes as several groups, one for each depth."""
     height = _heights(programs, {})
-    while (levels := _highest(programs, height)) != _highest(programs, height := _heights(programs, levels)):
-        pass  # a group stands as high as the highest in it, and what refers to any of it above
+    for _ in range(len(_highest(programs, height))):  # (functions that call each other have no end)
+        # A group stands as high as the highest in it, and what refers to any of it above.
+        before, height = height, _heights(programs, _highest(programs, height))
+        if before == height:
+            break
     tallest: dict[Any, tuple[int, int]] = {}
     groups: dict[Any, list[tuple[int, Function]]] = {}
     for (k, name), (level, depth) in height.items():

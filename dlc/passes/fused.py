@@ -40,9 +40,22 @@ class Layers:
         """Whether the layers at these paths are applied here and once, and nobody else reads their tensors."""
         calls = [op.path for op in walk(self.function.body) if op.callee]
         held = [child.path for child in self.function.children]
-        return all(
+        return not self._is_shared and all(
             calls.count(path) == 1 and held.count(path) == 1 and not self._is_read(path) for path in paths
         )
+
+    @cached_property
+    def _is_shared(self) -> bool:
+        """Whether an instance of the function is entered by another function too, which may apply other layers of it."""
+        for owner in self.program.functions.values():
+            within = [child.function for child in owner.children if not child.path]
+            if self.function.name in (*within, *((owner.name,) if within else ())):
+                return True
+            places = [child.path for child in owner.children if child.function == self.function.name]
+            others = {child.path for child in owner.children if child.function != self.function.name}
+            if not others.isdisjoint(places):
+                return True
+        return False
 
     def put(self, path: str, function: str, fused: Fused) -> None:
         """Have a layer at a path stand for others, in as many turns of a loop as they are there."""

@@ -90,6 +90,21 @@ model Kept(d: int = 8)(x: [B, d]) -> [B, d] {
     return a(x) + b(x) + x @ a.weight
 }
 
+# A module that is entered in two ways holds the layers of both.
+module Ways(d: int)(x: [B, d]) -> [B, d] {
+    a = linear(d)
+    b = linear(d)
+    entry first(x: [B, d]) -> [B, d] {
+        return a(x)
+    }
+    return a(x) + b(x)
+}
+
+model Shared(d: int = 8)(x: [B, d]) -> [B, d] {
+    ways = Ways(d)
+    return ways(x) + ways.first(x)
+}
+
 model Plain(d: int = 8, eps: float = 0.001)(x: [B, 3, H, W]) -> [B, d, H, W] {
     x = x |> conv2d(d, 3, padding=1) as conv |> batch_norm(eps=eps) as bn |> relu
     for i in range(2) as turns {
@@ -139,7 +154,7 @@ def given(name: str, **arguments: Any) -> list[Tensor]:
         found = inputs(program, case.dims)
         return [torch.as_tensor(found[value.name]) for value in program.main.inputs]
     d = arguments.get("d", 16 if name == "Joined" else 8)
-    return [torch.randn(2, d) if name in ("Joined", "Kept") else torch.randn(2, 3, 8, 8)]
+    return [torch.randn(2, d) if name in ("Joined", "Kept", "Shared") else torch.randn(2, 3, 8, 8)]
 
 
 def computed(module: nn.Module, args: list[Tensor]) -> list[Tensor]:
@@ -153,7 +168,7 @@ def same(a: nn.Module, b: nn.Module, args: list[Tensor]) -> bool:
     return all((x - y).abs().max() <= 1e-5 * y.abs().max() for x, y in pairs)
 
 
-@pytest.mark.parametrize("name", [*SHIPPED, "Joined", "Folded", "Drawn", "Plain", "Kept"])
+@pytest.mark.parametrize("name", [*SHIPPED, "Joined", "Folded", "Drawn", "Plain", "Kept", "Shared"])
 def test_a_public_state_dict_loads_strictly_and_computes_the_same(name: str) -> None:
     one, two = public(name), made(name, 2)
     own = {path: tensor.clone() for path, tensor in one.state_dict().items()}
@@ -292,4 +307,5 @@ def test_fused_layers_read_as_layers() -> None:
     source = str(emitted("Joined", 2).files["joined.py"])
     assert "self.mlp.up_gate_skip_proj(x)" in source
     assert not re.search(r"register_buffer|torch\.empty|F\.linear", source)
-    assert "JoinLinears" not in str(emitted("Kept", 2).files["kept.py"])
+    for name in ("Kept", "Shared"):
+        assert "JoinLinears" not in str(emitted(name, 2).files[f"{name.lower()}.py"])
