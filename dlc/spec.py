@@ -298,6 +298,7 @@ def optimized(
     program: Program,
     level: int,
     *,
+    as_layers: bool = False,
     verify: bool = False,
     after: Callable[[str, Program], None] | None = None,
 ) -> Program:
@@ -306,4 +307,4 @@ def optimized(
     from dlc.elaborate.programs.library import instantiate
     from dlc.passes.pipeline import optimize
 
-    return optimize(program, level, library=instantiate, verify=verify, after=after)
+    return optimize(program, level, library=instantiate, as_layers=as_layers, verify=verify, after=after)

@@ -8,6 +8,7 @@ From a program to a file:
   foreign, lent, loops            parts inside other parts, at their very path, and in loops
   buffers, results                updates in place; what methods return
   classes, solve, naming          functions that differ only in numbers as one class; which numbers are arguments
+  fused, standing                 layers that stand for others: how they are filled, how they begin
   initial, init_weights           initial values
   write, bodies, source, emit     what is nested, what gets a variable, lines, classes, the file
 and from a file to something that runs: arrays, load, grad, train.
@@ -37,6 +38,7 @@ class TorchBackend(Backend):
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
     joins_entries = True
+    fuses_layers = True
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

@@ -23,6 +23,7 @@ from dlc_torch import initial, rows
 from dlc_torch.drafter import Instance, TorchDrafter, stateful
 from dlc_torch.fold import fold, whole_class
 from dlc_torch.foreign import Divided, Placing
+from dlc_torch.fused import hooks
 from dlc_torch.holders import Holder, Holders
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.lent import Lending
@@ -243,6 +244,7 @@ class Grouping:
         if layers is None:
             unit.inits = list(self._inits(functions[0], root, parts, made))
             unit.is_list = root.kind == "list"
+        unit.inits += hooks((*parts.children, *parts.inside))
         return unit
 
     def _parts(self, functions: Sequence[Function]) -> tuple[list[Child], list[Param]]:

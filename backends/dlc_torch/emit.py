@@ -16,10 +16,11 @@ from dlc.emit.tree import text
 from dlc.ir.nodes import Program
 from dlc.ir.routing import ROUTED
 from dlc.records import dataclass
-from dlc_torch import neural, recurrent, rows
+from dlc_torch import fused, neural, recurrent, rows
 from dlc_torch.checkpoint_names import definition
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.constants import held
+from dlc_torch.fused import bare
 from dlc_torch.init_weights import InitWeights, changed
 from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
@@ -81,14 +82,16 @@ class Written:
 
     @staticmethod
     def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
+        family = tuple(map(bare, family))
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         lacked = _lacked(family)
-        common = merged(family, NATIVE - lacked, lacked) if options.family else Common.alone(program)
+        common = merged(family, NATIVE - lacked, lacked) if options.family else Common.alone(family[0])
         names = common.names
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))
         weights = InitWeights.of(family, names)
-        copied = {names[each.init]: each.leaf for each in changed(family[0])[0] if each.form is None}
+        begun = (part for each in changed(family[0])[0] for part in each.parts or (each,))
+        copied = {names[each.init]: each.leaf for each in begun if each.form is None}
         grouping = Grouping(whole, options.precision, tuple(copied), common.entries)
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
@@ -98,6 +101,7 @@ class Written:
         helpers = list(helping.helpers([*said, *weights.reads()]))
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
         source.init_weights = weights if weights.rules else None
+        source.is_folded = any(fused.is_folded(each.function) for each in classes)
         root = grouping.roots.get(whole.entry, Node())
         source.final = _precision(
             program, options.precision, lambda path: text(reach(root, path, grouping.roots))
@@ -106,6 +110,7 @@ class Written:
         blocks = [*map(helping.lines, helpers), *(source.write(each) for each in classes)]
         if any(renamed(each.root) for each in classes):
             blocks.insert(0, definition())
+        blocks = [*fused.definitions(each.function for each in classes), *blocks]
         return Written(grouping, _file(options, blocks))
 
 
@@ -134,7 +139,8 @@ def _imports(body: str) -> Lines:
     names = [name for name in ("Tensor", "nn") if name in used]
     if names:
         torch.append(f"from torch import {', '.join(names)}")
-    standard += ["from typing import NamedTuple"] if "NamedTuple" in used else []
+    typing = [name for name in ("Any", "NamedTuple", "Self") if name in used]
+    standard += [f"from typing import {', '.join(typing)}"] if typing else []
     return [*standard, *([""] if standard and torch else []), *torch]
 
 

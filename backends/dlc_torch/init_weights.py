@@ -12,9 +12,10 @@ def init_weights(self) -> None:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from dlc.emit.initial import Form, close_forms, recognise
+from dlc.emit.initial import Form, Shape, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.tree import Call, Expr, Make, Word, text
 from dlc.ir.nodes import Function, Op, Param, Program, walk
@@ -24,6 +25,7 @@ from dlc.records import dataclass, replace
 from dlc.types.terms import moved, names, untraced
 from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer
+from dlc_torch.standing import Beginning, standing
 
 Lines = list[str]
 ZEROS = Form("constant")
@@ -60,21 +62,34 @@ def _changed(program: Program) -> _Found:
             told[key] = said_in_model(form, program, chain)
         return told[key]
 
-    final = {each.path: each for each in program.parameters if each.kind == "param"}
+    final = {each.path: each for each in program.parameters}
     changes: list[Change] = []
     everything: list[tuple[str, str, str]] = []
+    fused = standing(program)
+    weights: dict[str, Shape] = {}
+
+    def change(path: str, layer: str, leaf: str, shape: Shape, source: str) -> Change:
+        """The change to a parameter that begins as the spec says of `source`."""
+        init = final[source].init
+        form = drawn(init)
+        return Change(path, layer, leaf, shape, form and here(form, path, init), init, final[source].rule)
+
     for path, layer, param, own in _owned(program):
         everything.append((path, layer, param.name))
-        given = final.get(path)
-        wanted = given.init if given is not None else ""
-        if given is None or not wanted or (wanted == param.init and own is None):
+        shape = param.type.shape or ()
+        at = path.rpartition(".")[0]
+        if at in fused:
+            weights[at] = shape if param.name == "weight" else weights[at]
+            begin = Beginning(fused[at], param.name, final, partial(change, path, layer))
+            changes += begin.changes(shape, weights[at])
             continue
-        form = drawn(wanted)
+        given = final.get(path)
+        wanted = given.init if given is not None and given.kind == "param" else ""
+        if not wanted or (wanted == param.init and own is None):
+            continue
         own = own or (drawn(param.init) if param.init else None)
-        if not close_forms(form, own):
-            shape = param.type.shape or ()
-            form = form and here(form, path, wanted)
-            changes.append(Change(path, layer, param.name, shape, form, wanted, given.rule))
+        if not close_forms(drawn(wanted), own):
+            changes.append(change(path, layer, param.name, shape, path))
     return changes, everything
 
 
@@ -160,20 +175,27 @@ class InitWeights:
             if there not in every:
                 every.append(there)
         found = rules(changes, every)
-        copies = {each.copied: Make(emitted[each.copied]) for each in found if each.copied}
+        copied = {
+            name for each in found for name in (each.copied, *(part.copied for part in each.parts)) if name
+        }
+        copies = {name: Make(emitted[name]) for name in sorted(copied)}
         return InitWeights(tuple(found), copies)
 
     def rewritten(self, change: Callable[[Expr], Expr]) -> InitWeights:
         """With every expression changed."""
         rules = (
-            replace(rule, said=replace(rule.said, args=tuple(map(change, rule.said.args))))
+            replace(
+                _said_otherwise(rule, change),
+                parts=tuple(_said_otherwise(each, change) for each in rule.parts),
+            )
             for rule in self.rules
         )
         return InitWeights(tuple(rules), {name: change(copy) for name, copy in self.copies.items()})
 
     def reads(self) -> list[Expr]:
         """The expressions in it, which may read arguments of the constructor."""
-        return [*(arg for rule in self.rules for arg in rule.said.args), *self.copies.values()]
+        every = (each for rule in self.rules for each in (rule, *rule.parts))
+        return [*(arg for each in every for arg in each.said.args), *self.copies.values()]
 
     def lines(self, settle: Callable[[Expr], Expr], *, renamed: bool = False) -> Lines:
         """The method; `settle` says how an argument is read. Where attributes are `renamed` in checkpoints, those names count."""
@@ -200,10 +222,33 @@ class InitWeights:
         lines = [f"{INDENT * 3}if isinstance(module, {' | '.join(kinds)}){optional}:"]
         return [*lines, *(line for rule in same for line in self._call(rule, f"module.{rule.leaf}", settle))]
 
-    def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr]) -> Lines:
-        if rule.copied:
-            return layout(f"{tensor}.data.copy_({text(settle(self.copies[rule.copied]))})", 4)
-        return layout(text(settle(rule.said.call(Word(tensor)))), 4)
+    def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr], indent: int = 4) -> Lines:
+        if rule.parts:
+            return self._parts(rule, tensor, settle)
+        call = settle(self.copies[rule.copied] if rule.copied else rule.said.call(Word(tensor)))
+        lines = layout(f"{tensor}.data.copy_({text(call)})" if rule.copied else text(call), indent)
+        if rule.factor != 1.0:
+            lines.append(f"{INDENT * indent}{tensor}.data.mul_({rule.factor:.6g})")
+        if rule.shift:
+            lines.append(f"{INDENT * indent}{tensor}.data.add_({rule.shift:.6g})")
+        return lines
+
+    def _parts(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr]) -> Lines:
+        """The rows of what stands for several, each group of them in its own way."""
+        rows = [part.rows for part in rule.parts]
+        cut = f"chunk({len(rows)})" if len(set(rows)) == 1 else f"split({rows})"
+        calls = [self._call(part, "rows", settle, 5) for part in rule.parts]
+        if all(call == calls[0] for call in calls):
+            return [f"{INDENT * 4}for rows in {tensor}.data.{cut}:", *calls[0]]
+        names = [f"part_{i}" for i in range(1, len(rows) + 1)]
+        lines = layout(f"{', '.join(names)} = {tensor}.data.{cut}", 4)
+        for part, name in zip(rule.parts, names, strict=True):
+            lines += self._call(part, name, settle)
+        return lines
+
+
+def _said_otherwise(rule: Rule, change: Callable[[Expr], Expr]) -> Rule:
+    return replace(rule, said=replace(rule.said, args=tuple(map(change, rule.said.args))))
 
 
 def _by_layer(found: Sequence[Rule]) -> Iterator[tuple[list[str], list[Rule]]]:
@@ -213,7 +258,7 @@ def _by_layer(found: Sequence[Rule]) -> Iterator[tuple[list[str], list[Rule]]]:
         groups.setdefault((rule.layer, rule.optional), []).append(rule)
     merged: dict[object, tuple[list[str], list[Rule]]] = {}
     for (layer, optional), members in groups.items():
-        key = (optional, tuple((rule.leaf, rule.said, rule.copied) for rule in members))
+        key = (optional, tuple(replace(rule, layer="", optional=False, condition="") for rule in members))
         merged.setdefault(key, ([], members))[0].append(layer)
     yield from merged.values()
 

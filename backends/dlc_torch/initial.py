@@ -16,9 +16,9 @@ from functools import lru_cache
 from dlc.emit.initial import Form, Shape, fans, recognise
 from dlc.emit.origins import numbered, size
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform
+from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform, walk
 from dlc.ir.nodes import Attr, Function, Param
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.types.traced import as_float
 from dlc_torch import rows
 from dlc_torch.structure import CONSTANT
@@ -181,6 +181,11 @@ class Change:
     form: Form | None
     init: str
     rule: str = ""
+    factor: float = 1.0
+    shift: float = 0.0
+    """What the drawn values are multiplied by then, and what is added to them."""
+    parts: tuple[Change, ...] = ()
+    """Of a layer that stands for several, where each begins in its own way: theirs, one after another along the first axis."""
 
     def by_shape(self) -> Sequence[int]:
         """The numbers of the rules that give its distribution."""
@@ -199,6 +204,11 @@ class Rule:
     optional: bool = False
     copied: str = ""
     """The function that gives the value where no distribution does."""
+    factor: float = 1.0
+    shift: float = 0.0
+    rows: int = 0
+    parts: tuple[Rule, ...] = ()
+    """Where rows begin in several ways: the rule of each, for so many `rows`."""
 
 
 def rules(changes: Sequence[Change], every: Sequence[Sequence[tuple[str, str, str]]]) -> list[Rule]:
@@ -217,12 +227,24 @@ def rules(changes: Sequence[Change], every: Sequence[Sequence[tuple[str, str, st
                 lacks for one in every for lacks in _lacks(one, key[0], "bias")
             )
             optional = key[1] == "bias" and lacking
-            made.append(Rule(described[main][0], key[0], key[1], optional=optional))
+            what, members = described[main]
+            rule = _rule(members[0], what)
+            made.append(replace(rule, layer=key[0], leaf=key[1], optional=optional))
         for text, (what, members) in described.items():
             if text != main:
-                condition = _condition(members, names)
-                made.append(Rule(what, condition=condition, copied="" if what.function else members[0].init))
+                made.append(replace(_rule(members[0], what), condition=_condition(members, names)))
     return [each for each in made if each.layer] + [each for each in made if not each.layer]
+
+
+def _rule(change: Change, what: Said) -> Rule:
+    parts = tuple(replace(_rule(each, _said_change(each)), rows=each.shape[0]) for each in change.parts)
+    return Rule(
+        what,
+        copied="" if what.function or parts else change.init,
+        factor=change.factor,
+        shift=change.shift,
+        parts=parts,
+    )
 
 
 def _lacks(everything: Iterable[tuple[str, str, str]], layer: str, leaf: str) -> Iterator[bool]:
@@ -236,21 +258,39 @@ def _lacks(everything: Iterable[tuple[str, str, str]], layer: str, leaf: str) ->
 
 def _described(group: Sequence[Change]) -> dict[str, tuple[Said, list[Change]]]:
     """The changes by what is said about them: one rule by shape where several distributions need it."""
-    several = len({each.form for each in group}) > 1
+    several = len({each.form for each in group}) > 1 and len({_then(each) for each in group}) == 1
     for k, (what, _) in enumerate(RULES):
         if several and all(k in each.by_shape() for each in group):
             return {f"rule {k}": (what, list(group))}
     found: dict[str, tuple[Said, list[Change]]] = {}
-    known: dict[tuple[int, Shape], tuple[Said, str]] = {}  # of turns of a loop, which have the same form
+    known: dict[object, tuple[Said, str]] = {}  # of turns of a loop, which have the same form
     for each in group:
-        same = (id(each.form), each.shape)
+        same = (id(each.form), each.shape, _then(each), each.parts)
         if same not in known:
+            parts = [_rule(part, _said_change(part)) for part in each.parts]
             what = _said_change(each)
-            known[same] = (what, str(what))
+            known[same] = (what, f"{what}{_then(each)}{parts or ''}")
         what, key = known[same]
-        key += each.init if each.form is None else ""
+        key += each.init if each.form is None and not each.parts else ""
         found.setdefault(key, (what, []))[1].append(each)
     return found
+
+
+def _then(change: Change) -> tuple[float, float]:
+    return change.factor, change.shift
+
+
+def agreed(change: Change) -> bool:
+    """Whether a layer that stands for several begins in the way in which each of them does."""
+    ways = {str(_said_change(part)) for part in change.parts}
+    fan_out = any(
+        isinstance(node, Fan) and node.name == "fan_out" for part in change.parts for node in _nodes(part)
+    )
+    return ways == {str(_said_change(change))} and not fan_out
+
+
+def _nodes(change: Change) -> Iterator[Expr]:
+    return (node for arg in _said_change(change).args for node in walk(arg))
 
 
 def _said_change(change: Change) -> Said:

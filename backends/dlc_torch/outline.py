@@ -99,7 +99,7 @@ class _Outliner:
             inputs=tuple(Value(new[each.name], each.type) for each in inputs),
             outputs=tuple((name, new[value]) for name, value in outputs),
             body=tuple(with_values(op, new) for op in body),
-            children=tuple(Child(each.path[len(prefix) + 1 :], each.function) for each in own),
+            children=tuple(_inside(each, prefix) for each in own),
             static=self.function.static,
             training=self.function.training,
             settings=tuple(replace(each, default=None) for each in self.function.settings),
@@ -218,3 +218,12 @@ def _symbols(value: Attr) -> set[str]:
     if isinstance(value, Dim):
         return set(value.symbols)
     return set().union(*map(_symbols, value)) if isinstance(value, tuple) else set()
+
+
+def _inside(child: Child, prefix: str) -> Child:
+    """A part of a turn in the class of one."""
+
+    def here(path: str) -> str:
+        return path[len(prefix) + 1 :]
+
+    return Child(here(child.path), child.function, fused=child.fused and child.fused.moved(here))

@@ -39,6 +39,7 @@ from dlc.types.traced import Term
 from dlc_torch.checkpoint_names import renaming
 from dlc_torch.classes import Class
 from dlc_torch.drafter import Device, Instance, Training, part_of
+from dlc_torch.fused import refusal
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.loops import Looping
 from dlc_torch.methods import DIALECT
@@ -99,6 +100,8 @@ class Source:
     functions: Mapping[str, Function]
     entry: str
     init_weights: InitWeights | None = None
+    is_folded: bool = False
+    """Whether norms are folded into layers."""
     final: Lines = field(default_factory=list)
     helpers: frozenset[str] = frozenset()
     """The names of functions of static values."""
@@ -137,7 +140,7 @@ class Source:
         lines += self._constructor(made, attributes, is_main)
         for draft in drafts if not made.is_holder else ():
             lines += ["", *self._method(made, draft, attributes)]
-        return [*lines, *self._init_method(attributes, is_main)]
+        return [*lines, *self._own_methods(attributes, is_main)]
 
     def _annotations(self, unit: Class) -> Lines:
         """Attributes whose types the constructor does not show: buffers, and parts that another class puts in."""
@@ -156,6 +159,11 @@ class Source:
         other = self.classes[made.function]
         return f'"{other.name}"' if is_later(other) else other.name
 
+    def _own_methods(self, attributes: Mapping[str, str], is_main: bool) -> Lines:
+        """What a model has besides the spec's computations."""
+        more = refusal() if is_main and self.is_folded else []
+        return [*more, *self._init_method(attributes, is_main)]
+
     def _init_method(self, attributes: Mapping[str, str], is_main: bool) -> Lines:
         if not is_main or self.init_weights is None:
             return []
@@ -170,9 +178,9 @@ class Source:
         lines += layout(f"super().__init__({inner})", 2)
         attributes = self._attributes(made, [], is_main)
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
-        if is_main and self.init_weights is not None:
-            lines.append(f"{INDENT * 2}self.init_weights()")
-        return [*lines, *self._init_method(attributes, is_main)]
+        lines += _made_parts(made.inits)
+        lines += self._last(is_main)
+        return [*lines, *self._own_methods(attributes, is_main)]
 
     def _prepared(self, made: Class, draft: Draft) -> Draft:
         """The draft with its loops over what the class holds."""
@@ -207,11 +215,17 @@ class Source:
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
         lines += _made_parts(made.inits[1:] if made.is_list else made.inits)
         lines += renaming(renamed(made.root))
-        if is_main:
-            lines += [INDENT * 2 + line for line in self.final]
-            if self.init_weights is not None:
-                lines.append(f"{INDENT * 2}self.init_weights()")
-        return lines
+        return [*lines, *self._last(is_main)]
+
+    def _last(self, is_main: bool) -> Lines:
+        """The end of a model's constructor."""
+        if not is_main:
+            return []
+        own = ["self.init_weights()"] if self.init_weights is not None else []
+        # What is folded is for inference: there is no other mode.
+        return [
+            INDENT * 2 + line for line in (*self.final, *own, *(["self.eval()"] if self.is_folded else []))
+        ]
 
     def _signature(self, made: Class) -> list[str]:
         defaults = self.defaults or self.entry not in made.names

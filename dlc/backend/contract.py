@@ -60,6 +60,9 @@ class Backend(ABC):
     """Whether its source takes static parameters as arguments: it is given `EmitOptions.family` then."""
     joins_entries: bool = False
     """Whether it makes one class of a model and its entries, whichever is asked for: `EmitOptions.family` has all then."""
+    fuses_layers: bool = False
+    """Whether weights that passes prepare are those of layers, in the place of the layers that they are prepared of; else they
+    are tensors beside those."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     gaps: Mapping[str, Gap] = MappingProxyType({})

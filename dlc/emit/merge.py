@@ -67,14 +67,12 @@ def merge(
 def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]:
     """The functions of one source together, after all that they refer to. An `fn` that calls itself with other static arguments
     comes as several groups, one for each depth."""
-    height: dict[tuple[int, str], tuple[int, int]] = {}
-    for k, program in enumerate(programs):
-        for name, function in program.functions.items():  # callees stand before callers
-            below = [each for each in references(function) if (k, each) in height]
-            own = [each for each in below if _kind(program.functions[each]) == _kind(function)]
-            others = (1 + height[k, each][0] for each in below if each not in own)
-            level = max((*others, *(height[k, each][0] for each in own)), default=1)
-            height[k, name] = level, max((1 + height[k, each][1] for each in own), default=0)
+    height = _heights(programs, {})
+    for _ in range(len(_highest(programs, height))):  # (functions that call each other have no end)
+        # A group stands as high as the highest in it, and what refers to any of it above.
+        before, height = height, _heights(programs, _highest(programs, height))
+        if before == height:
+            break
     tallest: dict[Any, tuple[int, int]] = {}
     groups: dict[Any, list[tuple[int, Function]]] = {}
     for (k, name), (level, depth) in height.items():
@@ -88,6 +86,36 @@ def _levels(programs: Sequence[Program]) -> Iterator[list[tuple[int, Function]]]
         return tallest[key], span.file, span.line
 
     yield from (groups[key] for key in sorted(groups, key=place))
+
+
+def _heights(
+    programs: Sequence[Program], levels: Mapping[Any, int]
+) -> dict[tuple[int, str], tuple[int, int]]:
+    """How high each function stands above those that it refers to, whose groups are at least at these levels, and how deep in
+    calls of its own kind."""
+    height: dict[tuple[int, str], tuple[int, int]] = {}
+    for k, program in enumerate(programs):
+        for name, function in program.functions.items():  # callees stand before callers
+            kind = _kind(function)
+            below = [each for each in references(function) if (k, each) in height]
+            kinds = {each: _kind(program.functions[each]) for each in below}
+            own = [each for each in below if kinds[each] == kind]
+            others = (
+                1 + max(height[k, each][0], levels.get(kinds[each], 0)) for each in below if each not in own
+            )
+            level = max((*others, *(height[k, each][0] for each in own)), default=1)
+            height[k, name] = level, max((1 + height[k, each][1] for each in own), default=0)
+    return height
+
+
+def _highest(
+    programs: Sequence[Program], height: Mapping[tuple[int, str], tuple[int, int]]
+) -> dict[Any, int]:
+    found: dict[Any, int] = {}
+    for (k, name), (level, _) in height.items():
+        kind = _kind(programs[k].functions[name])
+        found[kind] = max(level, found.get(kind, 0))
+    return found
 
 
 def _kind(function: Function) -> Any:

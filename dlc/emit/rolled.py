@@ -16,7 +16,7 @@ from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Child, Function, Op, Program, Region, Turn, walk
+from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -129,10 +129,22 @@ def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[s
     )  # fmt: skip
     inner = {op.path: op.callee for op in ops if op.path}
     gone = {op.path for each in segments for op in each.ops if op.path}
-    kept = [Child(path, callee, count) for path, callee in inner.items() if has_index(path)]
+    kept = [
+        Child(path, callee, count, fused=_fused(path, first, function))
+        for path, callee in inner.items()
+        if has_index(path)
+    ]
     if len(kept) != len(inner) or not _covers(function, gone):
         return None
     return made.op(), gone, kept
+
+
+def _fused(path: str, segment: _Segment, function: Function) -> Fused | None:
+    """What the layer at a turn's path stands for."""
+    for child in function.children:
+        if child.fused is not None and _path(child.path, segment) == path:
+            return child.fused.moved(lambda part: _path(part, segment))
+    return None
 
 
 def _told_by_turn(segment: _Segment) -> bool:

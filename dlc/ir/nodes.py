@@ -19,6 +19,7 @@ A function's types speak of its own dims. A call carries `dims`, the callee's di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import NoReturn, TypeVar, Union
 
 from dlc.diagnostics import NO_SPAN, Span
@@ -187,7 +188,7 @@ class Param:
 
     `init` names a function without inputs that gives the initial value where no rule of an outer module overrides it.
     For "prepared", `init` names the function that computes it and `sources` the local paths of that function's
-    inputs, in order."""
+    inputs, in order. A layer that a pass made does not know them: it has none, and who holds it says them for the path inside."""
 
     name: str
     type: TensorType
@@ -196,6 +197,23 @@ class Param:
     init: str = ""
     sources: tuple[str, ...] = ()
     when: Term | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """What a layer that a pass made stands for, whose parameters are prepared of those of its `parts`: it is "joined" of parallel
+    layers, or "folded" of a layer and the norm behind it, of which `eps` is, and whether it scales and shifts (`affine`); `bias`
+    is whether the layer has one of its own."""
+
+    how: str
+    parts: tuple[str, ...]
+    eps: float = 0.0
+    affine: bool = True
+    bias: bool = False
+
+    def moved(self, change: Callable[[str], str]) -> Fused:
+        """The same with other paths."""
+        return replace(self, parts=tuple(map(change, self.parts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +230,16 @@ class Child:
     """In merged functions: the condition on static parameters under which there is such an instance."""
     call: Op | None = field(default=None, compare=False, repr=False)
     """Of an entry's, for emission: how the main computation calls the instance, which the entry may not."""
+    fused: Fused | None = field(default=None, compare=False, repr=False)
+
+    def each(self) -> tuple[Child, ...]:
+        """The instances one by one."""
+        turns = [self.start + self.step * turn for turn in range(self.count)]
+        here = (
+            Child(path, self.function, fused=self.fused and self.fused.moved(partial(at_turn, index=turn)))
+            for path, turn in zip(self.paths(), turns or [0], strict=True)
+        )
+        return tuple(here)
 
     def paths(self) -> Iterator[str]:
         if not self.count:

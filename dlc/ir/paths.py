@@ -47,7 +47,7 @@ class Paths:
 
     def param(self, function: str, path: str) -> Param | None:
         """The parameter at a path relative to `function`, or None."""
-        for owner, rest in self._owners(function, path):
+        for owner, rest in self.owners(function, path):
             found = self.params(owner).get(rest)
             if found is not None:
                 return found
@@ -55,13 +55,13 @@ class Paths:
 
     def instance(self, function: str, path: str) -> str | None:
         """The function of the instance at a path relative to `function`, or None."""
-        for owner, rest in self._owners(function, path):
+        for owner, rest in self.owners(function, path):
             found = self.children(owner).get(rest)
             if found is not None:
                 return found
         return None
 
-    def _owners(self, function: str, path: str) -> Iterator[tuple[str, str]]:
+    def owners(self, function: str, path: str) -> Iterator[tuple[str, str]]:
         """Every (function, rest of the path) that following children leads to. Labels may hold dots
         themselves."""
         stack = [(function, path)]

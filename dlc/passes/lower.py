@@ -266,10 +266,7 @@ def unroll_function(function: Function, wanted: Callable[[Op], bool] = always) -
     unroller = _Unroller(wanted, facts, Names(_names_that_stay(function, wanted)), Draws.of(function))
     body = tuple(unroller.body(function.body))
     rolled = {op.path for op in walk(body) if op.callee}
-    children = (
-        (child,) if child.path in rolled else tuple(Child(path, child.function) for path in child.paths())
-        for child in function.children
-    )
+    children = ((child,) if child.path in rolled else child.each() for child in function.children)
     return replace(
         function,
         body=body,

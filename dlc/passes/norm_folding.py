@@ -97,12 +97,14 @@ from functools import cached_property
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
-from dlc.ir.nodes import Function, Op, Param, Program, Value
+from dlc.ir.nodes import Function, Fused, Op, Param, Program, Value
 from dlc.ir.splice import Draws, Splice, dims_of, has_paths, prefixed, statics_of
 from dlc.passes.base import use_counts
-from dlc.passes.prepared import Inputs, Preparing, read, sibling
-from dlc.records import dataclass
+from dlc.passes.fused import Fusing, with_static
+from dlc.passes.prepared import Inputs, read, sibling
+from dlc.records import dataclass, replace
 from dlc.types.tensor import TensorType
+from dlc.types.traced import as_float
 
 # Layers that are linear in their weights, whose first axis is the output's channels.
 LAYERS = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
@@ -111,12 +113,14 @@ LAYERS = frozenset({"conv1d", "conv2d", "conv3d", "linear"})
 @dataclass(frozen=True, slots=True)
 class NormFolding:
     """Needs library calls (before `decompose`); leaves functions of training alone. A layer is folded where
-    nothing but the batch norm reads it. Adds `prepared` parameters; the layer's and the norm's own stay."""
+    nothing but the batch norm reads it. Adds `prepared` parameters; the layer's and the norm's own stay. With `as_layers` a layer
+    with a bias takes the place of both."""
 
     name: str = "norm-folding"
+    as_layers: bool = False
 
     def run(self, program: Program) -> Program:
-        return _Folder.program(program)
+        return _Folder.program(program, as_layers=self.as_layers)
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class _Pair:
 
     @property
     def eps(self) -> float:
-        return float(str(self.norm.attr("eps")))
+        return as_float(self.norm.attr("eps"))  # type: ignore[arg-type]
 
     @cached_property
     def weight(self) -> Param:
@@ -183,7 +187,7 @@ CONDITIONS: dict[str, Callable[[_Pair], bool]] = {
 _LOCAL = {"gamma": "weight", "beta": "bias"}
 
 
-class _Folder(Preparing):
+class _Folder(Fusing):
     @cached_property
     def uses(self) -> Mapping[str, int]:
         return use_counts(self.function)
@@ -195,7 +199,7 @@ class _Folder(Preparing):
         for op in body:
             op = self.within(op, loop)
             pair = self._pair(layers, op)
-            if pair is not None:
+            if pair is not None and (not self.as_layers or self.layers.may_go(pair.layer.path, op.path)):
                 folded.add(pair.layer.out.name)
                 result += self._folded(pair, loop)
                 continue
@@ -215,6 +219,8 @@ class _Folder(Preparing):
 
     def _folded(self, pair: _Pair, loop: Op | None) -> list[Op]:
         """The layer's body on prepared weights, and the prepared bias added where the layer had none."""
+        if self.as_layers:
+            return [self._layer(pair, loop)]
         paths = self._prepared(pair, loop)
         layer, inside, out = pair.layer, pair.inside, pair.norm.out
         values = {inside.inputs[0].name: layer.inputs[0]}
@@ -240,6 +246,16 @@ class _Folder(Preparing):
         ops += builder.body
         return [*ops, Op("add", (values[result], shaped.name), (out,), span=pair.norm.span)]
 
+    def _layer(self, pair: _Pair, loop: Op | None) -> Op:
+        """One layer with a bias in the place of both."""
+        function = self.layer(pair.inside, pair.channels.axes[0], bias=True)
+        self._prepared(pair, loop)
+        parts = (pair.layer.path, pair.norm.path)
+        fused = Fused("folded", parts, pair.eps, pair.affine, pair.has_bias)
+        self.layers.put(pair.layer.path, function.name, fused)
+        call = with_static(pair.layer, bias=True)
+        return replace(call, outputs=pair.norm.outputs, callee=function.name, span=pair.norm.span)
+
     def _prepared(self, pair: _Pair, loop: Op | None) -> dict[str, str]:
         """Paths of the prepared weight and bias."""
         scaled = ["running_var", *(["gamma"] if pair.affine else [])]
@@ -255,7 +271,9 @@ class _Folder(Preparing):
 
         sources, inputs = pair.sources(needed)
         function = self.prepare.get(f"folded_{name}", inputs, make)
-        return self.added.add(sibling(pair.layer.path, f"folded_{name}"), sources, function, loop)
+        path = pair.layer.path
+        path = f"{path}.{name}" if self.as_layers else sibling(path, f"folded_{name}")
+        return self.added.add(path, sources, function, loop)
 
 
 def _scale(b: Builder, eps: float, values: Mapping[str, Value]) -> Value:

@@ -55,10 +55,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dlc.ir.builder import Builder
 from dlc.ir.index import has_index
-from dlc.ir.nodes import Op, Program, Value
+from dlc.ir.nodes import Function, Fused, Op, Program, Value
 from dlc.ir.splice import prefixed
-from dlc.passes.prepared import Preparing, read
-from dlc.records import dataclass
+from dlc.passes.fused import Fusing, joined_path, with_static
+from dlc.passes.prepared import read
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -67,18 +68,21 @@ from dlc.types.tensor import TensorType
 class ParallelLinears:
     """Needs library calls (before `decompose`); leaves functions of training alone. Merges layers of one
     parent with the same operand that all have a bias, or all none. Adds `prepared` parameters; the layers'
-    own stay."""
+    own stay. With `as_layers` one layer takes the place of them."""
 
     name: str = "parallel-linears"
+    as_layers: bool = False
 
     def run(self, program: Program) -> Program:
-        return _Joiner.program(program)
+        return _Joiner.program(program, as_layers=self.as_layers)
 
 
-class _Joiner(Preparing):
+class _Joiner(Fusing):
     def rewritten(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:
         body = tuple(body)
         groups = _groups(body)
+        if self.as_layers:
+            groups = {name: group for name, group in groups.items() if self._may_be_layer(group)}
         merged = {op.out.name for group in groups.values() for op in group}
         result: list[Op] = []
         for op in body:
@@ -91,7 +95,13 @@ class _Joiner(Preparing):
                 result.append(op)
         return tuple(result)
 
+    def _may_be_layer(self, group: Sequence[Op]) -> bool:
+        plain = all(param.kind == "param" for op in group for param in self._inside(op).params)
+        return plain and self.layers.may_go(*(op.path for op in group))
+
     def _merged(self, group: Sequence[Op], loop: Op | None) -> list[Op]:
+        if self.as_layers:
+            return self._layer(group, loop)
         builder = self.builder
         builder.span = group[0].span
         x = Value(group[0].inputs[0], self._operand(group[0]))
@@ -101,23 +111,44 @@ class _Joiner(Preparing):
             y = builder.add(y, self._param(builder, group, "bias", loop))
         return [*builder.body, *_slices(y, group)]
 
+    def _layer(self, group: Sequence[Op], loop: Op | None) -> list[Op]:
+        """One layer in the place of all."""
+        first, bias = group[0], bool(group[0].attr("bias"))
+        out = sum((op.out.type.axes[-1] for op in group[1:]), first.out.type.axes[-1])
+        own = next(param.type for param in self._inside(first).params if param.name == "weight").axes[0]
+        there = Dim(out.terms, own.origin)
+        function = self.layer(self._inside(first), there, bias=bias)
+        paths = tuple(op.path for op in group)
+        path = self.layers.free(joined_path(paths))
+        for name in ("weight", "bias") if bias else ("weight",):
+            self._prepared(group, f"{path}.{name}", name, loop)
+        self.layers.put(path, function.name, Fused("joined", paths))
+        axes = (*first.out.type.axes[:-1], out)
+        y = Value(self.names.fresh(first.op), first.out.type.with_axes(axes))
+        call = replace(with_static(first, out=out.constant), outputs=(y,), callee=function.name, path=path)
+        return [call, *_slices(y, group)]
+
     def _operand(self, op: Op) -> TensorType:
-        inside = self.prepare.program.functions[op.callee]
-        return inside.inputs[0].type.substitute(dict(op.dims))
+        return self._inside(op).inputs[0].type.substitute(dict(op.dims))
+
+    def _inside(self, op: Op) -> Function:
+        return self.prepare.program.functions[op.callee]
 
     def _param(self, builder: Builder, group: Sequence[Op], name: str, loop: Op | None) -> Value:
-        """The layers' weights or biases, one after another, as a prepared parameter."""
-        functions = self.prepare.program.functions
-        types = [next(p.type for p in functions[op.callee].params if p.name == name) for op in group]
+        path = f"{_joined([op.path for op in group])}_{name}"
+        path, type = self._prepared(group, path, name, loop)
+        return read(builder, path, type)
+
+    def _prepared(self, group: Sequence[Op], path: str, name: str, loop: Op | None) -> tuple[str, TensorType]:
+        """The layers' weights or biases, one after another, as a prepared parameter: its path and type."""
+        types = [next(p.type for p in self._inside(op).params if p.name == name) for op in group]
         function = self.prepare.get(
             f"merged_{name}",
             [(name, type) for type in types],
             lambda b, *values: b.op("concat", *values, axis=0),
         )
-        path = f"{_joined([op.path for op in group])}_{name}"
         sources = [prefixed(op.path, name) for op in group]
-        path = self.added.add(path, sources, function, loop)
-        return read(builder, path, function.output_types[0])
+        return self.added.add(path, sources, function, loop), function.output_types[0]
 
 
 # What layers must have in common to be one product. The tests have a program for each that it alone refuses.

@@ -45,15 +45,18 @@ LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
 LOWERED: tuple[Pass, ...] = (EqualLengths(), Hoisting())
 
 
-def passes(level: int, library: Instantiate = no_library) -> tuple[Pass, ...]:
-    """The passes of a level, those that put composites of the library somewhere with `library`. Raises ValueError for
-    a level that does not exist."""
+def passes(level: int, library: Instantiate = no_library, *, as_layers: bool = False) -> tuple[Pass, ...]:
+    """The passes of a level, those that put composites of the library somewhere with `library`, those that prepare weights
+    `as_layers` where what is emitted holds layers. Raises ValueError for a level that does not exist."""
     if not 0 <= level < len(LEVELS):
         raise ValueError(f"there is no level -O{level}: the levels are 0 to {len(LEVELS) - 1}")
-    return tuple(
-        replace(each, instantiate=library) if isinstance(each, FusedAttention) else each
-        for each in LEVELS[level]
-    )
+
+    def given(each: Pass) -> Pass:
+        if isinstance(each, FusedAttention):
+            return replace(each, instantiate=library)
+        return replace(each, as_layers=as_layers) if isinstance(each, NormFolding | ParallelLinears) else each
+
+    return tuple(map(given, LEVELS[level]))
 
 
 def pass_names(level: int) -> tuple[str, ...]:
@@ -73,15 +76,16 @@ def optimize(
     level: int,
     *,
     library: Instantiate = no_library,
+    as_layers: bool = False,
     verify: bool = False,
     after: Callable[[str, Program], None] | None = None,
 ) -> Program:
-    """The program after the passes of a level. `library` makes the composites that passes put somewhere. With `verify`
+    """The program after the passes of a level, for which `library` and `as_layers` are as in `passes`. With `verify`
     the IR's rules are checked before the first and after each (IRError); `after` is called with each pass's name and its
     result."""
     if verify:
         check(program)
-    for each in passes(level, library):
+    for each in passes(level, library, as_layers=as_layers):
         program = each.run(program)
         if verify:
             check(program)

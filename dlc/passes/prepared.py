@@ -34,12 +34,15 @@ class PrepareFunctions:
         same."""
         builder = Builder()
         values = [Value(builder.fresh(name), type) for name, type in inputs]
-        result = make(builder, *values)
+        outputs = (("result", make(builder, *values).name),)
+        body = tuple(builder.body)
+        return self.placed(hint, lambda name: Function(name, hint, "prepare", tuple(values), outputs, body))
+
+    def placed(self, hint: str, make: Callable[[str], Function]) -> Function:
+        """The function that `make` gives for a name, which is `hint` with a number."""
         number = 1
         while True:
-            name = f"{hint}_{number}"
-            outputs = (("result", result.name),)
-            made = Function(name, hint, "prepare", tuple(values), outputs, tuple(builder.body))
+            made = make(name := f"{hint}_{number}")
             known = self.added.get(name) or self.program.functions.get(name)
             if known is None or known == made:
                 self.added[name] = made
@@ -65,13 +68,16 @@ class Preparing(ABC):
 
     function: Function
     prepare: PrepareFunctions
+    as_layers: bool = False
 
     @classmethod
-    def program(cls, program: Program) -> Program:
+    def program(cls, program: Program, *, as_layers: bool = False) -> Program:
         """The program with every function rewritten, but for those of training and the library."""
         prepare = PrepareFunctions(program)
         functions = {
-            name: cls(each, prepare).run() if all(may(each) for may in CONDITIONS.values()) else each
+            name: cls(each, prepare, as_layers).run()
+            if all(may(each) for may in CONDITIONS.values())
+            else each
             for name, each in program.functions.items()
         }
         return prepare.joined(functions) if prepare.added else program

@@ -57,7 +57,8 @@ def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
     from dlc.passes.pipeline import finish
     from dlc.spec import optimized
 
-    lowered = decompose(optimized(program, optimize), backend.is_native)
+    passed = optimized(program, optimize, as_layers=backend.fuses_layers)
+    lowered = decompose(passed, backend.is_native)
     # One loop of the spec may have become several, in the turns of one around it.
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
     if left:

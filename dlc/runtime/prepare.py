@@ -18,23 +18,27 @@ Array = NDArray[Any]
 
 
 def prepare(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """The weights, and every prepared tensor of the program besides, by its path.
+    """The weights that the program reads, and every prepared tensor besides, by path. A layer that a pass put in the place of
+    others has the place of theirs: what only it was prepared of is left out.
 
     What is of the working precision is computed in f64 and gets the dtype of its first source. Raises
     KeyError for a source without a value."""
-    result = dict(weights)
-    waiting = [item for item in Paths(program.functions).expand(program.entry) if item[1].kind == "prepared"]
+    expanded = list(Paths(program.functions).expand(program.entry))
+    waiting = [(prefix, param) for prefix, param in expanded if param.kind == "prepared" and param.init]
+    made: dict[str, Array] = {}
     while waiting:
-        ready = [item for item in waiting if all(path in result for path in _sources(*item))]
+        known = {**made, **weights}
+        ready = [item for item in waiting if all(path in known for path in _sources(*item))]
         if not ready:
-            missing = sorted({path for item in waiting for path in _sources(*item)} - result.keys())
+            missing = sorted({path for item in waiting for path in _sources(*item)} - known.keys())
             raise KeyError(f"no value is given for {', '.join(missing)}")
         for prefix, param in ready:
-            result[prefixed(prefix, param.name)] = _computed(
-                program, param, [result[p] for p in _sources(prefix, param)]
-            )
-        waiting = [(prefix, param) for prefix, param in waiting if prefixed(prefix, param.name) not in result]
-    return result
+            sources = [known[path] for path in _sources(prefix, param)]
+            made[prefixed(prefix, param.name)] = _computed(program, param, sources)
+        waiting = [(prefix, param) for prefix, param in waiting if prefixed(prefix, param.name) not in made]
+    held = {prefixed(prefix, param.name) for prefix, param in expanded}
+    gone = {each.path for each in program.parameters} - held
+    return {**{path: array for path, array in weights.items() if path not in gone}, **made}
 
 
 def _sources(prefix: str, param: Param) -> list[str]:

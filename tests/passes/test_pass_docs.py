@@ -21,7 +21,7 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "lower": lambda program: inline(program, lambda op: False),
     "randomness": lambda program: hoist_randomness(program)[0],
 }
-SHARED = {"base", "pipeline", "prepared", "rewrite"}
+SHARED = {"base", "fused", "pipeline", "prepared", "rewrite"}
 
 SHOWN = {**{name: each.run for name, each in PASSES.items()}, **LOWERINGS}
 

@@ -15,8 +15,8 @@ from dlc import ops
 from dlc.backend import EmitOptions
 from dlc.ops import samples
 from dlc.runtime import interpret
+from dlc.runtime.compile import lower
 from dlc.runtime.prepare import prepare
-from dlc.spec import optimized
 
 SAMPLES = [(each, i) for each in ops.all_ops() for i in range(len(each.samples))]
 
@@ -40,7 +40,7 @@ def test_ops(op: ops.OpDef, i: int) -> None:
 def test_specs(case: Case, level: int) -> None:
     program = case.program()
     values, given = weights(program, case.scale), inputs(program, case.dims)
-    runnable = BACKEND.load(emitted(program, level), prepare(optimized(program, level), values))
+    runnable = BACKEND.load(emitted(program, level), prepare(lower(program, BACKEND, level), values))
     found, expected = runnable(**given), interpret.run(program, values, given)
     assert found.keys() == expected.keys()
     for name, value in expected.items():

@@ -33,6 +33,8 @@ GOLDEN = (
     Case("awkward", "Tracked", {}),
     Case("awkward", "Foreign", {}),
 )
+# With fused layers, from -O2 on.
+FUSED = tuple(case for case in CASES if case.model in ("ResNet", "BERT"))
 FOLDER = Path(__file__).parents[2] / "golden" / "torch"
 RUFF = [sys.executable, "-m", "ruff"]
 RULES = [
@@ -49,6 +51,11 @@ RULES = [
 @pytest.mark.parametrize("case", GOLDEN, ids=str)
 def test_golden(case: Case, golden: Callable[[Path, str], None]) -> None:
     golden(FOLDER / f"{case.model.lower()}.py", source(case.emitted()))
+
+
+@pytest.mark.parametrize("case", FUSED, ids=str)
+def test_golden_with_fused_layers(case: Case, golden: Callable[[Path, str], None]) -> None:
+    golden(FOLDER / f"{case.model.lower()}_fused.py", source(case.emitted(2)))
 
 
 @pytest.mark.parametrize("level", [1, 2])
