@@ -132,7 +132,6 @@ COMPOSITES: Mapping[str, str] = {
     "normalize": "F.normalize({x}, dim={neat_axis}, eps={eps})",
     # images
     "pixel_shuffle": "F.pixel_shuffle({x}, {r})",
-    "resize": "F.interpolate({x}, scale_factor={scale})",
     "local_response_norm": "F.local_response_norm({x}, {size}, alpha={alpha}, beta={beta}, k={k})",
     # losses
     "bce_with_logits": "F.binary_cross_entropy_with_logits({logits}, {target}, reduction={reduction})",

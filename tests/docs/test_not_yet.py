@@ -46,8 +46,6 @@ REFUSED = {
     "isinf": (wrapped("return isinf(x)"), "E0101"),
     "unfold": (wrapped("return unfold(x, 2)"), "E0101"),
     "segment_sum": (wrapped("return segment_sum(x, tokens, 3)"), "E0101"),
-    "resize": (wrapped('return resize(image, scale=2, mode="bilinear")'), "E0208"),
-    "size=": (wrapped("return resize(image, size=[64, 64])"), "E0102"),
 }
 
 
