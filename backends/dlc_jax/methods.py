@@ -231,6 +231,10 @@ def scatter_add(d: JaxDrafter, op: Op) -> Expr:
     return _scattered(d, op, "add")
 
 
+def scatter_max(d: JaxDrafter, op: Op) -> Expr:
+    return _scattered(d, op, "max")
+
+
 def _scattered(d: JaxDrafter, op: Op, how: str) -> Expr:
     x, index, values = (d.tensor(name) for name in op.inputs)
     axis = op.attr("axis")
@@ -339,6 +343,7 @@ SAY: Mapping[str, Say] = {
     "take": take,
     "scatter": scatter,
     "scatter_add": scatter_add,
+    "scatter_max": scatter_max,
     "einsum": einsum,
     "where": where,
     "causal_mask": causal_mask,

@@ -362,6 +362,12 @@ def _counted(d: TorchDrafter, queries: Dim, keys: Dim) -> Expr:
     return method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
 
 
+def segment_sum(d: TorchDrafter, op: Op) -> Expr:
+    """`x.new_zeros(n, d).index_add(0, ids, x)`."""
+    x, ids = map(d.tensor, op.inputs)
+    return method(method(x, "new_zeros", *sizes(op.out.type.axes)), "index_add", Word("0"), ids, x)
+
+
 def resize(d: TorchDrafter, op: Op) -> Expr:
     """`F.interpolate(x, scale_factor=2)`, with what differs from its defaults. With `antialias` it knows no 16 bits."""
     keywords: list[Expr] = []
@@ -475,6 +481,7 @@ SAY: Mapping[str, Say] = {
     "drop_path": drop_path,
     "attention": attention,
     "resize": resize,
+    "segment_sum": segment_sum,
     "causal_mask": causal_mask,
     "norm": norm,
     "cross_entropy": classified,

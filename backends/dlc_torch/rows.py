@@ -73,6 +73,7 @@ ROWS: Mapping[str, str] = {
     "take_along": "{x}.gather({neat_axis}, {index})",
     "scatter": "{x}.scatter({neat_axis}, {index}, {values})",
     "scatter_add": "{x}.scatter_add({neat_axis}, {index}, {values})",
+    "scatter_max": '{x}.scatter_reduce({neat_axis}, {index}, {values}, "amax")',
     "argsort": "{x}.argsort(dim={neat_axis}, descending={descending}, stable=True)",
     "flip": "{x}.flip({neat_axes})",
     # gradient

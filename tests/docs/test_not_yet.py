@@ -45,7 +45,6 @@ REFUSED = {
     "update net": (training("update net.fc.bias = zeros([10])"), "E0506"),
     "isinf": (wrapped("return isinf(x)"), "E0101"),
     "unfold": (wrapped("return unfold(x, 2)"), "E0101"),
-    "segment_sum": (wrapped("return segment_sum(x, tokens, 3)"), "E0101"),
 }
 
 

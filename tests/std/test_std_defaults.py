@@ -132,6 +132,10 @@ WITHOUT: dict[str, str] = {
         ["clamp", "square", "lerp", "mean", "logsumexp", "norm", "one_hot", "outer", "tril", "triu"], FUNCTION
     ),
     "linear_scan": NOT_IN_TORCH,
+    **dict.fromkeys(
+        ["segment_sum", "segment_mean", "segment_max", "segment_min", "segment_softmax"],
+        "test_std_segments.py",
+    ),
     "selective_scan": NOT_IN_TORCH,
     **dict.fromkeys(["rnn", "gru", "lstm", "lstm_cell"], "several results: test_std_recurrent.py"),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),
