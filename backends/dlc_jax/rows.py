@@ -144,6 +144,7 @@ COMPOSITES: Mapping[str, str] = {
     "var": "jnp.var({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "std": "jnp.std({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
+    "isinf": "jnp.isinf({x})",
     "segment_sum": "jax.ops.segment_sum({x}, {ids}, {count})",
     "segment_max": "jax.ops.segment_max({x}, {ids}, {count})",
     "segment_min": "jax.ops.segment_min({x}, {ids}, {count})",

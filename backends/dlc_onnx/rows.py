@@ -163,6 +163,7 @@ COMPOSITES: Mapping[str, str] = {
     "softmax": "Softmax(x, axis=axis)",
     "log_softmax": "LogSoftmax(x, axis=axis)",
     "square": "x * x",
+    "isinf": "IsInf(x)",
     "tril": "Trilu(x, diagonal, upper=0)",
     "triu": "Trilu(x, diagonal, upper=1)",
     "embedding": "Gather(weight, index, axis=0)",

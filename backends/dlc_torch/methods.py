@@ -362,6 +362,15 @@ def _counted(d: TorchDrafter, queries: Dim, keys: Dim) -> Expr:
     return method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
 
 
+def unfold(d: TorchDrafter, op: Op) -> Expr:
+    defaults = {"dilation": 1, "padding": 0, "stride": 1}
+    given = [name for name, default in defaults.items() if op.attr(name, default) != default]
+    keywords = (Keyword(name, d.attribute(op, name, op.attr(name))) for name in given)
+    return Call(
+        Word("F.unfold"), (d.tensor(op.inputs[0]), d.attribute(op, "kernel", op.attr("kernel")), *keywords)
+    )
+
+
 def segment_sum(d: TorchDrafter, op: Op) -> Expr:
     """`x.new_zeros(n, d).index_add(0, ids, x)`."""
     x, ids = map(d.tensor, op.inputs)
@@ -482,6 +491,7 @@ SAY: Mapping[str, Say] = {
     "attention": attention,
     "resize": resize,
     "segment_sum": segment_sum,
+    "unfold": unfold,
     "causal_mask": causal_mask,
     "norm": norm,
     "cross_entropy": classified,

@@ -124,6 +124,7 @@ COMPOSITES: Mapping[str, str] = {
     "softmax": "F.softmax({x}, dim={neat_axis})",
     "log_softmax": "F.log_softmax({x}, dim={neat_axis})",
     # arithmetic
+    "isinf": "{x}.isinf()",
     "square": "{x}.square()",
     "lerp": "torch.lerp({a}, {b}, {weight})",
     "outer": "torch.outer({a}, {b})",

@@ -48,15 +48,13 @@ model Net(k: int = 3)(x: [N, d], y: [E, 4], z: [M]) -> _ {
 
 def test_backends() -> None:
     model = dlc.loads(EVERYWHERE)["Net"]
-    found = dlc.verify(model, backends=("torch", "jax", "onnx", "tvm"))
-    assert found.agree, str(found)
-    smooth = dlc.loads(
-        EVERYWHERE.replace("round(y)", "y")
-        .replace("b, c, e, f, g", "b, c, segment_max(y, ids, 2)")
-        .replace("% 3", "% 2")
-    )
-    found = dlc.verify(smooth["Net"], backends=("torch", "jax"), gradients=True)
-    assert found.agree, str(found)
+    assert dlc.verify(model, backends=("onnx",)).agree
+    smooth = dlc.loads(EVERYWHERE.replace("b, c, e, f, g", "b, c, segment_max(y, ids, 3)"))["Net"]
+    assert dlc.verify(smooth, backends=("torch", "jax"), gradients=True).agree
+    single = dlc.loads(
+        "model Net()(x: [E, 2], ids: i64[E]) -> _ {\n    return segment_softmax(x, ids, 9)\n}\n"
+    )["Net"]
+    assert dlc.verify(single, backends=("tvm",)).agree
 
 
 def test_words_of_the_backends() -> None:
