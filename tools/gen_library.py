@@ -77,7 +77,6 @@ ELSEWHERE = frozenset(
         "associative_scan",
         "selective_scan",
         "gradient",
-        "categorical",
     ]
 )
 

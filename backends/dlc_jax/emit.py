@@ -47,6 +47,8 @@ def is_native(op: Op) -> bool:
         return Loop.of(op).is_plain or bool(op.attr("shared"))
     if op.op == "attention" and (op.attr("causal") or op.attr("window") is not None):
         return False  # of the library's, with a mask that all layers share
+    if op.op == "resize":
+        return methods.is_resized(op)
     composite = op.op in rows.COMPOSITES or op.op in LAYERS or op.op in rows.FUNCTIONS
     primitive = op.op == "size" or (ops.known(op.op) and (op.op in rows.ROWS or op.op in methods.SAY))
     return composite or primitive or ops.row(op.op, "jax") is not None

@@ -335,6 +335,50 @@ def avg_pool(
     return total / lax.reduce_window(counted, 0.0, lax.add, *window, ((0, 0), (0, 0), *borders))
 
 
+def interpolate(
+    x: Array,
+    size: Sequence[int],
+    *,
+    scale: Sequence[float] = (),
+    mode: str = "nearest",
+    align_corners: bool = False,
+) -> Array:
+    """x: [B, c, ...] resized to `size`, by the numbers of torch.nn.functional.interpolate. New
+    elements are 1 / scale apart where a scale is given."""
+    for axis, new in enumerate(size, start=2):
+        old = x.shape[axis]
+        step = 1 / scale[axis - 2] if scale else old / new
+        if align_corners:
+            step = (old - 1) / max(new - 1, 1)
+        places = jnp.arange(new, dtype=jnp.promote_types(x.dtype, jnp.float32))
+        centred = not (align_corners or mode == "nearest")
+        at = (places + 0.5) * step if centred else places * step
+        if mode.startswith("nearest"):
+            x = jnp.take(x, jnp.minimum(jnp.floor(at).astype(int), old - 1), axis)
+            continue
+        at = at - 0.5 if centred else at
+        at = at if mode == "bicubic" else jnp.maximum(at, 0)
+        low = jnp.floor(at)
+        t = (at - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        weights = cubic_weights(t) if mode == "bicubic" else (1 - t, t)
+        first = low.astype(int) - (mode == "bicubic")
+        parts = (jnp.take(x, jnp.clip(first + i, 0, old - 1), axis) * w for i, w in enumerate(weights))
+        x = sum(parts, start=jnp.zeros((), x.dtype))
+    return x
+
+
+def cubic_weights(t: Array) -> tuple[Array, ...]:
+    """The weights of four elements for a place that is t behind the second (Keys, 1981), a = -0.75."""
+
+    def near(d: Array) -> Array:
+        return (1.25 * d - 2.25) * d * d + 1
+
+    def far(d: Array) -> Array:
+        return ((-0.75 * d + 3.75) * d - 6) * d + 3
+
+    return far(1 + t), near(t), near(1 - t), far(2 - t)
+
+
 def along(index: Array, axis: int) -> tuple[Array, ...]:
     """Full coordinates of every element of `index`, whose values are those along `axis`."""
     places = list(jnp.indices(index.shape, sparse=True))

@@ -231,6 +231,10 @@ def scatter_add(d: JaxDrafter, op: Op) -> Expr:
     return _scattered(d, op, "add")
 
 
+def scatter_max(d: JaxDrafter, op: Op) -> Expr:
+    return _scattered(d, op, "max")
+
+
 def _scattered(d: JaxDrafter, op: Op, how: str) -> Expr:
     x, index, values = (d.tensor(name) for name in op.inputs)
     axis = op.attr("axis")
@@ -274,6 +278,37 @@ def clamp(d: JaxDrafter, op: Op) -> Expr:
     return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
 
 
+def resize(d: JaxDrafter, op: Op) -> Expr:
+    """`jax.image.resize` where it means the same, else the library's `interpolate`, which counts places as PyTorch does."""
+    x, axes, mode = d.tensor(op.inputs[0]), op.out.type.axes, op.text("mode")
+    if not op.attr("align_corners") and is_whole(op) and (mode.endswith("linear") or op.attr("antialias")):
+        name = Text("cubic" if mode == "bicubic" else "linear")
+        rest = () if op.attr("antialias") else (Keyword("antialias", Word("False")),)
+        return call("jax.image.resize", x, Seq(sizes(axes)), name, *rest)
+    scale = op.attr("scale")
+    scales = scale if isinstance(scale, tuple) else (scale,) * (len(axes) - 2)
+    steps = Seq(tuple(d.attribute(op, "scale", each) for each in scales))
+    keywords = [
+        *(() if is_whole(op) else (Keyword("scale", steps),)),
+        *(() if mode == "nearest" else (Keyword("mode", Text(mode)),)),
+        *((Keyword("align_corners", Word("True")),) if op.attr("align_corners") else ()),
+    ]
+    return call("interpolate", x, Seq(sizes(axes[2:])), *keywords)
+
+
+def is_whole(op: Op) -> bool:
+    """Whether the sizes say it all: a scale that is no whole number lays the new elements by itself."""
+    scale = op.attr("scale")
+    return all(
+        each is None or isinstance(each, int) for each in (scale if isinstance(scale, tuple) else (scale,))
+    )
+
+
+def is_resized(op: Op) -> bool:
+    """Whether JAX or `interpolate` does it: JAX's own knows no aligned corners, `interpolate` no `antialias`."""
+    return not op.attr("antialias") or (is_whole(op) and not op.attr("align_corners"))
+
+
 def causal_mask(d: JaxDrafter, op: Op) -> Expr | None:
     """`jnp.tri(T, U, U - T, bool)`, with a window without what lies further back, where positions are counted from the end."""
     queries, keys = op.out.type.axes
@@ -308,8 +343,10 @@ SAY: Mapping[str, Say] = {
     "take": take,
     "scatter": scatter,
     "scatter_add": scatter_add,
+    "scatter_max": scatter_max,
     "einsum": einsum,
     "where": where,
     "causal_mask": causal_mask,
+    "resize": resize,
     **dict.fromkeys(("sum", "prod", "cumsum", "cumprod"), widening),
 }

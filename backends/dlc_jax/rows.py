@@ -144,6 +144,10 @@ COMPOSITES: Mapping[str, str] = {
     "var": "jnp.var({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "std": "jnp.std({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
+    "isinf": "jnp.isinf({x})",
+    "segment_sum": "jax.ops.segment_sum({x}, {ids}, {count})",
+    "segment_max": "jax.ops.segment_max({x}, {ids}, {count})",
+    "segment_min": "jax.ops.segment_min({x}, {ids}, {count})",
 }
 
 # Composites that become functions of the emitted module, made from their definitions. Others are written out
@@ -152,7 +156,7 @@ FUNCTIONS: frozenset[str] = frozenset(
     (
         "attention", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
         "cross_entropy", "drop_path", "dropout", "group_norm", "instance_norm", "kl_div",
-        "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "resize", "apply_rope",
+        "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "apply_rope",
         "causal_mask", "rope_tables", "linear_scan", "selective_scan",
         "rnn", "gru", "lstm", "rnn_cell", "gru_cell", "lstm_cell", "_rnn_along", "_gru_along", "_lstm_along",
     )

@@ -182,13 +182,43 @@ def global_avg_pool(w: Writer, op: Op) -> Ref | None:
 
 
 def resize(w: Writer, op: Op) -> Ref | None:
-    """Resize by a whole number: element i of the result is element i // scale."""
-    scale, rank = op.attr("scale"), w.type(op.inputs[0]).rank
-    if not isinstance(scale, int) or op.attr("mode") != "nearest":
+    """Resize, as far as it means the same: its places in mode "nearest" are rounded as PyTorch's only at whole scales, and its
+    `antialias` is another filter."""
+    mode, scales = op.text("mode"), _scales(w, op)
+    whole = bool(scales) and all(scale.is_integer() for scale in scales)
+    if mode == "nearest" and whole and max(scales) <= EXACT_TIMES:
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
+    elif mode in _SMOOTH and not op.attr("antialias") and (mode != "trilinear" or whole or not scales):
+        how = {
+            **_SMOOTH[mode],
+            "coordinate_transformation_mode": "align_corners" if op.attr("align_corners") else "half_pixel",
+        }
+    else:
         return None
-    scales = w.body.const((1.0, 1.0, *[float(scale)] * (rank - 2)), "f32", (rank,))
-    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
-    return w.body.one("Resize", *w.operands(op), "", scales, **how)
+    rank = w.type(op.inputs[0]).rank
+    if scales:
+        return w.body.one(
+            "Resize", *w.operands(op), "", w.body.const((1.0, 1.0, *scales), "f32", (rank,)), **how
+        )
+    return w.body.one("Resize", *w.operands(op), "", "", w.sizes.vector(op.out.type.axes), **how)
+
+
+def _scales(w: Writer, op: Op) -> tuple[float, ...]:
+    """The scale of each axis; none where sizes are given."""
+    scale, axes = op.attr("scale"), w.type(op.inputs[0]).rank - 2
+    if scale is None:
+        return ()
+    return tuple(map(number, scale)) if isinstance(scale, tuple) else (number(scale),) * axes
+
+
+_SMOOTH: Mapping[str, Mapping[str, Any]] = {
+    "linear": {"mode": "linear"},
+    "bilinear": {"mode": "linear"},
+    "trilinear": {"mode": "linear"},
+    "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.75},
+}
+# Up to this scale i // scale is the element that PyTorch's rounding finds too (`dlc/elaborate/builtins/resizing.py`).
+EXACT_TIMES = 40
 
 
 # Attention

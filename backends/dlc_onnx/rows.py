@@ -111,6 +111,7 @@ ROWS: Mapping[str, str] = {
     "take_along": "GatherElements(x, index, axis=axis)",
     "scatter": "ScatterElements(x, index, values, axis=axis)",
     "scatter_add": "ScatterElements(x, index, values, axis=axis, reduction='add')",
+    "scatter_max": "ScatterElements(x, index, values, axis=axis, reduction='max')",
     # Equal elements come in the order of their places, in ONNX too.
     "top_k": "TopK(x, [k], axis=axis)",
     # gradient
@@ -135,6 +136,11 @@ FLOAT_ROWS: Mapping[str, str] = {
         "m = ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
         "Where(ReduceMax(IsNaN(x), axis, keepdims=keepdims, noop_with_empty_axes=1), nan, m)"
     ),
+    "scatter_max": (
+        "m = ScatterElements(x, index, values, axis=axis, reduction='max');"
+        "n = ScatterElements(Cast(IsNaN(x), to=INT32), index, Cast(IsNaN(values), to=INT32), axis=axis, reduction='max');"
+        "Where(n > 0, nan, m)"
+    ),
 }
 
 # Where it is of bools, which onnxruntime has no Where for.
@@ -157,6 +163,7 @@ COMPOSITES: Mapping[str, str] = {
     "softmax": "Softmax(x, axis=axis)",
     "log_softmax": "LogSoftmax(x, axis=axis)",
     "square": "x * x",
+    "isinf": "IsInf(x)",
     "tril": "Trilu(x, diagonal, upper=0)",
     "triu": "Trilu(x, diagonal, upper=1)",
     "embedding": "Gather(weight, index, axis=0)",

@@ -41,7 +41,6 @@ class Training(Leaf):
 # the first.
 COVERED: Mapping[str, Mapping[str, tuple[Attr, ...]]] = {
     "gelu": {"approximate": ("none", "tanh")},
-    "resize": {"mode": ("nearest",)},
     "attention": {"softcap": (None,)},
 }
 

@@ -362,6 +362,46 @@ def _counted(d: TorchDrafter, queries: Dim, keys: Dim) -> Expr:
     return method(ones, "tril", *((size(behind),) if behind.constant != 0 else ()))
 
 
+def unfold(d: TorchDrafter, op: Op) -> Expr:
+    defaults = {"dilation": 1, "padding": 0, "stride": 1}
+    given = [name for name, default in defaults.items() if op.attr(name, default) != default]
+    keywords = (Keyword(name, d.attribute(op, name, op.attr(name))) for name in given)
+    return Call(
+        Word("F.unfold"), (d.tensor(op.inputs[0]), d.attribute(op, "kernel", op.attr("kernel")), *keywords)
+    )
+
+
+def segment_sum(d: TorchDrafter, op: Op) -> Expr:
+    """`x.new_zeros(n, d).index_add(0, ids, x)`."""
+    x, ids = map(d.tensor, op.inputs)
+    return method(method(x, "new_zeros", *sizes(op.out.type.axes)), "index_add", Word("0"), ids, x)
+
+
+def resize(d: TorchDrafter, op: Op) -> Expr:
+    """`F.interpolate(x, scale_factor=2)`, with what differs from its defaults. With `antialias` it knows no 16 bits."""
+    keywords: list[Expr] = []
+    for name, key in (("scale", "scale_factor"), ("size", "size")):
+        if op.attr(name) is not None:
+            keywords.append(Keyword(key, d.attribute(op, name, op.attr(name))))
+    if op.attr("mode") != "nearest":
+        keywords.append(Keyword("mode", Text(op.text("mode"))))
+    keywords += (Keyword(key, Word("True")) for key in ("align_corners", "antialias") if op.attr(key))
+    x, dtype = d.tensor(op.inputs[0]), d.dtype_of(op.inputs[0])
+    if dtype not in ("bf16", "f16") or not op.attr("antialias"):
+        return Call(Word("F.interpolate"), (x, *keywords))
+    wide = Call(Word("F.interpolate"), (method(x, "float"), *keywords))
+    return template(rows.CASTS[dtype], {"x": wide})
+
+
+def is_interpolated(op: Op) -> bool:
+    """Whether F.interpolate does it: in mode "nearest" a scale that leaves an axis as long as it is makes copies or not, as the
+    layout in memory is."""
+    scale = op.attr("scale")
+    scales = scale if isinstance(scale, tuple) else (scale,)
+    small = any(isinstance(each, float) and 1.0 < each < 1.5 for each in scales)
+    return not (small and op.text("mode").startswith("nearest"))
+
+
 # Composites that are kept as functions of their own where PyTorch has none: written out they would hide what
 # they do.
 KEPT = frozenset(
@@ -371,7 +411,6 @@ KEPT = frozenset(
         "attention",
         "local_response_norm",
         "pixel_shuffle",
-        "resize",
         "selective_scan",
     }
 )
@@ -383,6 +422,8 @@ def is_native(op: Op) -> bool:
         return LoopOp.of(op).is_plain or LoopOp.of(op).shared
     if op.op == "attention":
         return _is_attention(op)
+    if op.op == "resize":
+        return is_interpolated(op)
     if (
         op.path
         or op.op in KEPT
@@ -448,6 +489,9 @@ SAY: Mapping[str, Say] = {
     "dropout": dropout,
     "drop_path": drop_path,
     "attention": attention,
+    "resize": resize,
+    "segment_sum": segment_sum,
+    "unfold": unfold,
     "causal_mask": causal_mask,
     "norm": norm,
     "cross_entropy": classified,

@@ -73,6 +73,7 @@ ROWS: Mapping[str, str] = {
     "take_along": "{x}.gather({neat_axis}, {index})",
     "scatter": "{x}.scatter({neat_axis}, {index}, {values})",
     "scatter_add": "{x}.scatter_add({neat_axis}, {index}, {values})",
+    "scatter_max": '{x}.scatter_reduce({neat_axis}, {index}, {values}, "amax")',
     "argsort": "{x}.argsort(dim={neat_axis}, descending={descending}, stable=True)",
     "flip": "{x}.flip({neat_axes})",
     # gradient
@@ -123,6 +124,7 @@ COMPOSITES: Mapping[str, str] = {
     "softmax": "F.softmax({x}, dim={neat_axis})",
     "log_softmax": "F.log_softmax({x}, dim={neat_axis})",
     # arithmetic
+    "isinf": "{x}.isinf()",
     "square": "{x}.square()",
     "lerp": "torch.lerp({a}, {b}, {weight})",
     "outer": "torch.outer({a}, {b})",
@@ -132,7 +134,6 @@ COMPOSITES: Mapping[str, str] = {
     "normalize": "F.normalize({x}, dim={neat_axis}, eps={eps})",
     # images
     "pixel_shuffle": "F.pixel_shuffle({x}, {r})",
-    "resize": "F.interpolate({x}, scale_factor={scale})",
     "local_response_norm": "F.local_response_norm({x}, {size}, alpha={alpha}, beta={beta}, k={k})",
     # losses
     "bce_with_logits": "F.binary_cross_entropy_with_logits({logits}, {target}, reduction={reduction})",

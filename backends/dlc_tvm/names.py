@@ -27,7 +27,7 @@ ROWS = frozenset({
     "flip", "floor", "floordiv", "full", "ge", "group_norm", "gt", "isfinite", "isnan", "layer_norm", "le", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "matmul", "max", "max_pool", "maximum",
     "mean", "min", "minimum", "mod", "mul", "ne", "neg", "pad", "permute", "pow", "prod", "relu", "reshape",
-    "rms_norm", "round", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign", "sin", "size", "slice", "softmax",
+    "rms_norm", "round", "rsqrt", "scatter", "scatter_add", "scatter_max", "sigmoid", "sign", "sin", "size", "slice", "softmax",
     "sqrt", "stop_gradient", "sub", "sum", "take", "take_along", "tan", "tanh", "top_k", "update_slice", "where",
 })  # fmt: skip
 

@@ -75,6 +75,7 @@ SHAPES: Mapping[str, Row] = {
     "scatter_add": lambda e, x, index, values, axis: R.scatter_elements(
         x, index, values, axis=axis, reduction="add"
     ),
+    "scatter_max": shapes.scatter_max,
     "update_slice": shapes.update_slice,
     "top_k": shapes.top_k,
     "argsort": shapes.argsort,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,19 @@ def size(e: Emission, dim: Any) -> Any:
 
 def take(e: Emission, x: Any, index: Any, axis: int) -> Any:
     return R.take(x, index, axis=axis)
+
+
+def scatter_max(e: Emission, x: Any, index: Any, values: Any, axis: int) -> Any:
+    """TVM's own passes over nan: where one comes is found beside it."""
+
+    def greatest(a: Any, b: Any) -> Any:
+        return e.emit(R.scatter_elements(a, index, b, axis=axis, reduction="max"))
+
+    found = greatest(x, values)
+    if "float" not in e.dtype:
+        return found
+    unknown = greatest(*(e.cast(e.emit(R.isnan(e.wide(each))), "int32") for each in (x, values)))
+    return R.where(e.emit(R.greater(unknown, e.const(0, "int32"))), e.const(math.nan), found)
 
 
 def update_slice(e: Emission, x: Any, values: Any, start: Any, axis: int) -> Any:

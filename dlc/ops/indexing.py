@@ -67,6 +67,13 @@ def _scatter_add(x: Array, index: Array, values: Array, *, axis: int) -> Array:
     return result
 
 
+def _scatter_max(x: Array, index: Array, values: Array, *, axis: int) -> Array:
+    result = np.array(x)
+    with np.errstate(invalid="ignore"):  # nan
+        np.maximum.at(result, _places(_checked(index, x.shape[axis]), axis), values)
+    return result
+
+
 def _update_slice(x: Array, values: Array, start: Array, *, axis: int) -> Array:
     result, begin, length = np.array(x), int(start), values.shape[axis]
     if begin < 0 or begin + length > x.shape[axis]:
@@ -204,6 +211,21 @@ def _scatter_add_vjp(
     return [dy, None, b.op("take_along", dy, index, axis=_axis(op))]
 
 
+def _scatter_max_vjp(
+    b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
+) -> Gradients:
+    # What is equal at a place shares the gradient equally, as in `max`.
+    dy, (x, index, values), axis = grads[0], operands, _axis(op)
+    if dy is None:
+        return [None, None, None]
+    greatest = b.op("take_along", outputs[0], index, axis=axis)
+    stays, comes = (
+        b.cast(b.op("eq", each, y), x.type.dtype) for each, y in ((x, outputs[0]), (values, greatest))
+    )
+    share = b.div(dy, b.op("scatter_add", stays, index, comes, axis=axis))
+    return [b.mul(stays, share), None, b.mul(comes, b.op("take_along", share, index, axis=axis))]
+
+
 def _update_slice_vjp(
     b: Builder, op: Op, grads: Gradients, operands: Sequence[Value], outputs: Sequence[Value]
 ) -> Gradients:
@@ -235,6 +257,12 @@ _UNIQUE = (
     Sample(("f32[1]", [0], "f32[1]"), _AXIS0),
 )
 _REPEATED = Sample(("f32[3, 2]", [[0, 1], [0, 1], [0, 0]], "f32[3, 2]"), _AXIS0)
+_NAN = float("nan")
+_GREATEST = (
+    Sample(([1.0, 5.0, -1.0], [0, 0, 2, 1], [3.0, 3.0, -1.0, 2.0]), _AXIS0, grad=False),
+    Sample(([_NAN, -1.0, -1.0], [0, 1, 1, 2], [3.0, _NAN, 1.0, 2.0]), _AXIS0, grad=False),
+    Sample(("f32[2, 2]", "i64[0, 2]", "f32[0, 2]"), _AXIS0),
+)
 
 OPS: tuple[OpDef, ...] = (
     op(
@@ -291,6 +319,18 @@ OPS: tuple[OpDef, ...] = (
         call=_SCATTER,
         dtypes="number",
         samples=(*_UNIQUE, _REPEATED),
+    ),
+    op(
+        "scatter_max(x: [*S], index: i64[*I], values: [*I], axis: axis) -> [*S]",
+        "The greater of x and all of `values` that are for a place along an axis; nan where one is. Shapes as for"
+        " `scatter`.",
+        _scatter_max,
+        infer=_infer_scatter("scatter_max"),
+        flops="size(values)",
+        vjp=_scatter_max_vjp,
+        call=_SCATTER,
+        dtypes="number",
+        samples=(*_UNIQUE, _REPEATED, *_GREATEST),
     ),
     op(
         "update_slice(x: [*S], values: [*V], start: i64[], axis: axis) -> [*S]",

@@ -32,7 +32,6 @@ REFUSED = {
     "mixture": (wrapped("return mixture(x)"), "E0116"),
     "spectral_norm": (wrapped("return spectral_norm(x)"), "E0116"),
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
-    "categorical": (wrapped("return categorical(x)"), "E0116"),
     "gradient": (wrapped("return gradient(x, x)"), "E0116"),
     "step": (training("step s updates net with adam() {\n minimize mean(net(image))\n}"), "E0715"),
     "csv": (training(source='csv("a.csv")'), "E0705"),
@@ -43,11 +42,6 @@ REFUSED = {
     "eval(": (training("fixed = eval(net)"), "E0101"),
     "ema(": (training("slow = ema(net)"), "E0101"),
     "update net": (training("update net.fc.bias = zeros([10])"), "E0506"),
-    "isinf": (wrapped("return isinf(x)"), "E0101"),
-    "unfold": (wrapped("return unfold(x, 2)"), "E0101"),
-    "segment_sum": (wrapped("return segment_sum(x, tokens, 3)"), "E0101"),
-    "resize": (wrapped('return resize(image, scale=2, mode="bilinear")'), "E0208"),
-    "size=": (wrapped("return resize(image, size=[64, 64])"), "E0102"),
 }
 
 

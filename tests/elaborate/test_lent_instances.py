@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import dlc
-from dlc.diagnostics import SpecError
 from dlc.ir.verify import verify
 from dlc.runtime.interpret import run
 
@@ -56,14 +57,27 @@ module Ruled(inner: module)(x: [B, d]) -> [B, d] {
     return inner(x) |> linear(4)
 }
 
-model NotYet()(x: [B, 4]) -> [B, 4] {
-    fc = linear(4)
-    return x |> Ruled(fc)
+module Scaled(inner: module, std: float)(x: [B, d]) -> [B, d] {
+    init linear.weight = normal(std)
+    init "gate.bias" = constant(3.0)
+    return inner(x) * (x |> linear(d) as gate) + (x |> Twice(inner))
+}
+
+module Around(inner: module)(x: [B, d]) -> [B, d] {
+    init linear.bias = ones
+    return x |> Scaled(inner, 0.5) as scaled |> linear(d) as last
+}
+
+model Rules(d: int = 4)(x: [B, d]) -> [B, d] {
+    fc = linear(d)
+    x = x |> Ruled(fc) as ruled |> Around(fc) as around
+    return x |> Scaled(linear(d), 2.0) as own
 }
 """
 PATHS = {
     "Shared": {"fc"},
     "Tied": {"wte", "down", "head.ln", "head.linear"},
+    "Rules": {"fc", "ruled.linear", "around.scaled.gate", "around.last", "own.gate", "own.inner"},
     "Many": {"a", "special", "mix", "mix.parts.2", "h.0", "h.1", "h.2", "o.inner"},
 }
 
@@ -103,7 +117,33 @@ def test_it_is_shared() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_rules_for_initial_values_beside_one_are_refused() -> None:
-    with pytest.raises(SpecError) as raised:
-        dlc.loads(TEXT)["NotYet"].program  # noqa: B018
-    assert [each.code for each in raised.value.diagnostics] == ["E0116"]
+def test_rules_hold_for_the_own_parts_of_a_body_that_was_lent_one() -> None:
+    weights = dlc.loads(TEXT)["Rules"].initial_weights(0)
+    assert not weights["ruled.linear.weight"].any()
+    assert weights["fc.weight"].any()  # made where no rule is
+    assert 0.1 < weights["around.scaled.gate.weight"].std() < 1.0
+    assert (weights["around.scaled.gate.bias"] == 3.0).all()  # a rule of paths goes before one of kinds
+    assert (weights["around.last.bias"] == 1.0).all()
+    assert np.abs(weights["around.last.weight"]).max() <= 0.5  # linear's own
+    assert np.abs(weights["own.inner.weight"]).max() > 1.0  # an instance without a name is its own part
+
+
+def test_a_rule_for_nothing_is_told_there_too() -> None:
+    with pytest.raises(dlc.SpecError) as raised:
+        dlc.loads(TEXT.replace('"gate.bias"', '"gates.bias"'))["Rules"].program  # noqa: B018
+    assert {each.code for each in raised.value.diagnostics} == {"E0505"}
+
+
+def test_emitted_initial_values_have_the_numbers_of_the_call() -> None:
+    emitted = {
+        name: next(iter(dlc.loads(TEXT)["Rules"].emit(name).files.values())) for name in ("torch", "jax")
+    }
+    modules: dict[str, dict[str, Any]] = {name: {"__name__": name} for name in emitted}
+    for name, text in emitted.items():
+        exec(compile(text, name, "exec"), modules[name])
+    import jax
+
+    scaled = modules["jax"]["init"](jax.random.key(0))["around"]["scaled"]["gate"]
+    assert 0.1 < float(scaled["weight"].std()) < 1.0 and float(scaled["bias"].min()) == 3.0
+    gate = modules["torch"]["Rules"]().requires_grad_(False).around.scaled.gate
+    assert 0.1 < float(gate.weight.std()) < 1.0 and float(gate.bias.min()) == 3.0

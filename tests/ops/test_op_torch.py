@@ -85,6 +85,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "take_along": lambda x, index, axis: torch.gather(x, axis, index),
     "scatter": lambda x, index, values, axis: torch.scatter(x, axis, index, values),
     "scatter_add": lambda x, index, values, axis: torch.scatter_add(x, axis, index, values),
+    "scatter_max": lambda x, index, values, axis: torch.scatter_reduce(x, axis, index, values, "amax"),
     "einsum": lambda *xs, pattern: torch.einsum(pattern, *xs),
     "matmul": torch.matmul,
     "floordiv": torch.floor_divide,

@@ -79,7 +79,10 @@ TWINS: dict[str, Twin] = {
     "conv_transpose3d": conv(nn.ConvTranspose3d, 3),
     "local_response_norm": Twin(nn.LocalResponseNorm, (5,), inputs=("f32[2, 7, 3, 3]",), differs={"size": OURS}),
     "pixel_shuffle": Twin(nn.PixelShuffle, (2,), "(2)", ("f32[1, 8, 2, 3]",), {"r": "upscale_factor"}),
-    "resize": Twin(nn.Upsample, (None, 2), "(scale=2)", ("f32[1, 2, 2, 3]",), {"scale": "scale_factor"}),
+    "resize": Twin(
+        nn.Upsample, (None, 2), "(scale=2)", ("f32[1, 2, 2, 3]",), {"scale": "scale_factor"},
+        {"align_corners": "none is PyTorch's word for false"}, {"antialias": "F.interpolate has it: test_std_resizing.py"},
+    ),
     "linear": Twin(nn.Linear, (6, 3), "(3)"),
     "embedding": Twin(nn.Embedding, (7, 3), "(7, 3)", ("i64[2, 4]",), {"count": "num_embeddings", "d": "embedding_dim"}),
     "dropout": Twin(nn.Dropout),
@@ -129,6 +132,11 @@ WITHOUT: dict[str, str] = {
         ["clamp", "square", "lerp", "mean", "logsumexp", "norm", "one_hot", "outer", "tril", "triu"], FUNCTION
     ),
     "linear_scan": NOT_IN_TORCH,
+    **dict.fromkeys(["unfold", "isinf", "categorical"], "test_std_further.py"),
+    **dict.fromkeys(
+        ["segment_sum", "segment_mean", "segment_max", "segment_min", "segment_softmax"],
+        "test_std_segments.py",
+    ),
     "selective_scan": NOT_IN_TORCH,
     **dict.fromkeys(["rnn", "gru", "lstm", "lstm_cell"], "several results: test_std_recurrent.py"),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),

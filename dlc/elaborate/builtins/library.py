@@ -106,14 +106,14 @@ def _axes_of(call: Call) -> Any:
 
 
 def _at(call: Call) -> Any:
-    """An int for every axis, or the entry of a list of `count` (library use). Sizes are above 0."""
-    value, count = call["value"], call["count"]
+    """An int for every axis, or the entry of a list of `count` (library use), none below `least`."""
+    value, count, least = call["value"], call["count"], call["least"]
     items = [*map(plain, value)] if isinstance(value, list | tuple) else [plain(value)] * count
     whole = all(isinstance(each, int | Dim) and not isinstance(each, bool) for each in items)
-    if len(items) != count or not whole or any(isinstance(each, int) and each < 1 for each in items):
+    if len(items) != count or not whole or any(isinstance(each, int) and each < least for each in items):
         arg = call.node.args[0].value if isinstance(call.node, ast.Call) else None
         name = arg.id if isinstance(arg, ast.Name) else "size"
-        expected = "an int above 0" + (f", or {count} of them" if count > 1 else "")
+        expected = f"an int above {least - 1}" + (f", or {count} of them" if count > 1 else "")
         call.fail(
             problems.STATIC_TYPE,
             "value",
@@ -144,11 +144,11 @@ BUILTINS: tuple[Builtin, ...] = (
     builtin("_sized", {"x": REQUIRED, "sizes": REQUIRED}, _sized),
     builtin("_axes", {"x": REQUIRED}, _axes_of),
     builtin("_dtype", {"x": REQUIRED}, _dtype_of),
-    builtin("_at", {"value": REQUIRED, "i": REQUIRED, "count": REQUIRED}, _at),
+    builtin("_at", {"value": REQUIRED, "i": REQUIRED, "count": REQUIRED, "least": 1}, _at),
     builtin("_count", {"x": REQUIRED, "axis": None}, _joined),
     builtin("close", {"a": REQUIRED, "b": REQUIRED, "rtol": 1e-5, "atol": 1e-6}, _close),
     *(_count(what) for what in ("parameters", "buffers", "active", "flops")),
     *(_not_yet(name) for name in (
-        "spectral_norm", "associative_scan", "gradient", "categorical",
+        "spectral_norm", "associative_scan", "gradient",
     )),
 )  # fmt: skip

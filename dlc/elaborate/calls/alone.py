@@ -17,6 +17,7 @@ _READING = (
     "take_along",
     "scatter",
     "scatter_add",
+    "scatter_max",
     "update_slice",
     "top_k",
     "argsort",

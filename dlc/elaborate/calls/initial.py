@@ -13,7 +13,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Builtin, GroupValue, Tensor, frozen, show, type_name
 from dlc.elaborate.calls.arguments import Given, match_arguments
 from dlc.elaborate.reports.report import ElabError, Report
-from dlc.elaborate.state.body import Body, Context
+from dlc.elaborate.state.body import Body, Context, Session
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.kept import Initial
 from dlc.elaborate.state.scope import Scope
@@ -80,6 +80,38 @@ def with_settings(function: Function, scope: Scope) -> Function:
     return replace(
         function, settings=settings, static=tuple((name, value) for name, (_, value) in found.items())
     )
+
+
+def plain_initial(session: Session, one: str) -> str:
+    """The function of an initial value with plain numbers, where its parameter lies in a body of other static values than those
+    that its numbers come from."""
+    found = session.functions.get(one)
+    if found is None or not found.settings:
+        return one
+    body = tuple(
+        replace(
+            op,
+            attrs=tuple((key, _plain(value)) for key, value in op.attrs),
+            outputs=tuple(
+                replace(each, type=each.type.with_axes(_plain(each.type.axes))) for each in op.outputs
+            ),
+            given=(),
+        )
+        for op in found.body
+    )
+    key = repr(("plain", body, found.outputs))
+    if key not in session.initials:
+        name = session.initials[key] = session.unique("init")
+        session.functions[name] = replace(found, name=name, body=body, settings=(), static=(), scope="")
+    session.asked(Initial(key, session.functions[session.initials[key]]))
+    return session.initials[key]
+
+
+def _plain(value: Any) -> Any:
+    """A number, a size or several of them, without where they come from."""
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return Dim(value.terms) if isinstance(value, Dim) else untraced(value)
 
 
 def _setting(scope: Scope, name: str) -> tuple[str, Any]:

@@ -4,16 +4,17 @@
     x = x |> Twice(fc) as a |> Twice(fc) as b        # one set of parameters, at `fc`
 
 A function of the IR names parts below it only. So a body that was lent an instance, which knows it under a path of its own
-kind, is put into the body of the instance's owner, where that path is the instance's."""
+kind, is put into the body of the instance's owner, where that path is the instance's. Its `init` rules go with it: they hold
+for its own parts, and not for what it was lent, which is made elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.handles import renamed
 from dlc.elaborate.base.values import Instance
+from dlc.elaborate.calls.initial import plain_initial
 from dlc.elaborate.calls.placing import claim, place
 from dlc.elaborate.names import paths
 from dlc.elaborate.state.body import Body
@@ -64,10 +65,6 @@ def inline(
     """Put a body that uses lent instances into the caller's, its own parts below the path of `instance`. Gives the results, for
     which the caller made `outputs`."""
     session = body.context.session
-    if session.rules.get(function.name):
-        what = f"`init` in `{function.source}`, which was given an instance by name,"
-        span = instance.span if instance is not None else function.span
-        body.report.fail(problems.NOT_YET, span, what=what)
     session.lent.add(function.name)
     own = _enter(body, function, instance, lent)
 
@@ -77,6 +74,9 @@ def inline(
             return prefixed(own, local)
         return prefixed(paths.instance_path(body, lent[mark]), local[len(mark) + 1 :])
 
+    rules = session.rules.get(function.name)
+    body.emission.hosted += [(own, rules)] if rules else []
+    body.emission.hosted += [(moved(local), each) for local, each in session.hosted.get(function.name, ())]
     values = {value.name: name for value, name in zip(function.inputs, operands, strict=True)}
     alias: dict[str, str] = {}
     for (_, inner), out in zip(function.outputs, outputs, strict=True):
@@ -103,7 +103,8 @@ def _enter(body: Body, function: Function, instance: Instance | None, lent: Mapp
         body.emission.children.setdefault(f"{moved.path}:{child.function}:{child.start}", moved)
     for param in function.params:
         name = prefixed(own, param.name)
-        body.emission.params.setdefault(name, replace(param, name=name))
+        init = plain_initial(body.context.session, param.init)
+        body.emission.params.setdefault(name, replace(param, name=name, init=init))
     return own
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.name_patterns import matches, near
-from dlc.elaborate.calls.initial import initial_function
+from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
 from dlc.elaborate.state.body import InitRule, Session, static_body
 from dlc.ir.nodes import Function, Param, Parameter
+from dlc.ir.splice import prefixed
 from dlc.records import dataclass
 
 
@@ -19,6 +21,8 @@ class _Ancestor:
 
     rules: list[InitRule]
     prefix: str
+    hosted: bool = False
+    """Whether its body was put into another one."""
 
 
 def resolve_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
@@ -38,19 +42,19 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         function = session.functions[name]
         rules = session.rules.get(name)
         ancestors = (*above, _Ancestor(rules, prefix)) if rules else above
+        hosted = session.hosted.get(name, ())
         for param in function.params:
-            path = f"{prefix}.{param.name}" if prefix else param.name
+            path = prefixed(prefix, param.name)
             if path not in found:
-                init, rule = (
-                    _initial(session, function, param, path, ancestors) if ancestors else (param.init, "")
-                )
+                over = (*ancestors, *_hosts(hosted, param.name, prefix))
+                init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
                 owner, _ = _copied(session, function, param)
                 found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
-                stack.append((child.function, path, ancestors))
+                stack.append((child.function, path, (*ancestors, *_hosts(hosted, local, prefix))))
         if len(found) > PARAMETER_LIMIT:
             body = static_body(session, _unit(session))
             body.report.fail(
@@ -61,6 +65,13 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 limit=f"{PARAMETER_LIMIT:,}",
             )
     return tuple(found.values())
+
+
+def _hosts(hosted: Iterable[tuple[str, list[InitRule]]], local: str, prefix: str) -> Iterator[_Ancestor]:
+    """The bodies that were put into a function, outermost first, whose own parts a path in the function is one of."""
+    for own, rules in sorted(hosted, key=lambda each: len(each[0])):
+        if local == own or local.startswith(f"{own}."):
+            yield _Ancestor(rules, prefixed(prefix, own), hosted=True)
 
 
 def _unit(session: Session) -> Any:
@@ -82,6 +93,8 @@ def _initial(
         scope = rule.scope.changed(dims=rule.body.scope.dims)
         rule.made[one] = initial_function(rule.body, rule.node.initial, one, rule.node.span, scope)
     made = rule.made[one]
+    if any(each.hosted and rule in each.rules for each in ancestors):
+        made = plain_initial(session, made)
     return stacked_initial(session, made, param.type.axes[0]) if is_stacked else made, pattern
 
 

@@ -251,6 +251,8 @@ def _close(
     session.functions[function.name] = function
     if emission.rules:
         session.rules[function.name] = emission.rules
+    if emission.hosted:
+        session.hosted[function.name] = emission.hosted
     session.copied.update(((function.name, path), one) for path, one in emission.copied.items())
     parameters.check_paths(body, function)
     return function

@@ -23,7 +23,7 @@ class _Clash(Exception):
 
 def keep(session: Session, key: Hashable, callee: Callee, made: Instantiation, record: Record) -> None:
     """Keep what was made, if nothing in it belongs to this session alone."""
-    own = made.function in session.lent or made.function in session.rules
+    own = any(made.function in each for each in (session.lent, session.rules, session.hosted))
     if made.broken or own or not record.whole or _has_instance((made.static_result, *callee.static.values())):
         return
     training = session.training if record.minds_mode else None

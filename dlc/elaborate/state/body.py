@@ -97,6 +97,7 @@ class Session:
         self.findings = Findings()
         self.functions: dict[str, Function] = {}
         self.rules: dict[str, list[InitRule]] = {}
+        self.hosted: dict[str, list[tuple[str, list[InitRule]]]] = {}  # of bodies put into others, by these
         self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.made: dict[Any, Instantiation] = {}
         self.initials: dict[str, str] = {}

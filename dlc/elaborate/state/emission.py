@@ -27,6 +27,9 @@ class Emission:
         default_factory=dict
     )  # of stacked parameters, kind and name in one copy
     rules: list[Any] = field(default_factory=list)  # `init` rules
+    hosted: list[tuple[str, list[Any]]] = field(
+        default_factory=list
+    )  # those of bodies that were put into this one, by the path that their own parts lie below
     named: set[str] = field(default_factory=set)  # IR values that carry a name of the text
     returned: Any = None
     has_returned: bool = False
