@@ -107,3 +107,42 @@ def test_rules_for_initial_values_beside_one_are_refused() -> None:
     with pytest.raises(SpecError) as raised:
         dlc.loads(TEXT)["NotYet"].program  # noqa: B018
     assert [each.code for each in raised.value.diagnostics] == ["E0116"]
+
+
+DEFAULTS = """
+model M(d: int = 4, out: int = 6, last: module = linear(2 * out))(x: [B, d]) -> [B, _] {
+    return x |> last
+}
+preset P = M(d=5)
+preset Q = P(out=7)
+preset R = M(last=linear(3))
+model Several()(x: [B, 5]) -> [B, _] { return x |> P(out=1) as a |> M(d=2) as b |> linear(5) |> P }
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shapes"),
+    [
+        ("M", {"out": 2}, {"last.weight": (4, 4)}),
+        ("P", {}, {"last.weight": (12, 5)}),
+        ("P", {"out": 1}, {"last.weight": (2, 5)}),
+        ("Q", {}, {"last.weight": (14, 5)}),
+        ("R", {"out": 9}, {"last.weight": (3, 4)}),
+        (
+            "Several",
+            {},
+            {
+                "a.last.weight": (2, 5),
+                "b.last.weight": (12, 2),
+                "linear.weight": (5, 12),
+                "m.last.weight": (12, 5),
+            },
+        ),
+    ],
+)
+def test_a_part_that_a_default_makes_follows_the_settings(
+    name: str, settings: dict[str, int], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """Also those that override a preset's."""
+    found = {each.path: each.type.shape for each in dlc.loads(DEFAULTS)[name](**settings).parameters}
+    assert {path: shape for path, shape in found.items() if path.endswith("weight")} == shapes

@@ -203,6 +203,24 @@ model M(d: int = 4, n: int = 5)(x: [B, d]) -> [B, d] { return x |> Part(d, n) as
         kind(n=2)
 
 
+def test_a_part_that_a_default_makes_is_made_of_the_parameters_before_it() -> None:
+    spec = """
+module Halves(out: int)(x: [B, d]) -> [B, out] { return x |> linear(out // 2) as up |> linear(out) as down }
+module Body(d: int, out: int, head: module = linear(out))(x: [B, d]) -> [B, out] {
+    return x |> linear(d) as first |> relu |> head
+}
+model M(d: int = 4, out: int = 6, last: module = Halves(2 * out))(x: [B, d]) -> [B, 2 * out] {
+    return x |> Body(d, d) as body |> Body(d, out) as other |> last
+}
+"""
+    text = source(spec)
+    kind = made(text)
+    assert list(inspect.signature(kind).parameters) == ["d", "out"]
+    assert "self.last = Halves(out, 2 * out)" in text
+    for settings in ({}, {"d": 7}, {"d": 5, "out": 8}):
+        agrees(spec, kind, settings)
+
+
 def test_an_fn_of_static_values_is_a_function() -> None:
     text = source(SPECS["widths that an fn rounds"][0])
     assert (
