@@ -190,12 +190,17 @@ def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
     """Inside, a static parameter's expression is its name, whatever it is at the call."""
     session = body.context.session
     fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    # The library's lists have an element for each axis: another function where there are others.
+    told = {
+        name: value
+        for name, value in static.items()
+        if name not in fixed and not (callee.definition.library and isinstance(value, list))
+    }
     free = {
         name: module_arguments.rooted_instance(name, value, callee.static)
         if isinstance(value, Instance)
         else rooted(name, value)
-        for name, value in static.items()
-        if name not in fixed
+        for name, value in told.items()
     }
     optional = [str(item.name) for item in callee.inputs if item.default is not None]
     origins = {name: Term("param", (name,)) for name in free} | {
