@@ -23,7 +23,7 @@ class Case:
     `training_outputs` where there are more of them, and a wider `training_tolerance` where batch statistics
     amplify rounding (there the reference itself is that far from float64). `gradients` says that the parameters'
     gradients are compared too. `full` holds (model or preset, its exact number of parameters). `backends` are those
-    that run it.
+    that run it. `dims` are sizes of inputs where no small ones fulfil the spec's facts.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Case:
     training_outputs: Mapping[str, str] = field(default_factory=dict)
     training_tolerance: float = 1e-5
     backends: Sequence[str] = BACKENDS
+    dims: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name

@@ -39,7 +39,6 @@ PICTURES = (
         {"image": "out"},
         full=[("Generator", 3_576_704)],
         training=True,
-        gradients=True,
     ),
     Case(
         "dcgan_discriminator",
@@ -107,6 +106,7 @@ PICTURES = (
         {"image": "x"},
         {"logits": "out"},
         full=[("UNet", 31_030_658)],
+        dims={"B": 1, "H": 188, "W": 204},
     ),
     Case(
         "mae",
@@ -120,7 +120,6 @@ PICTURES = (
         weights="transformers",
         full=[("MAE_ViT_B", 111_907_840)],
         package="transformers",
-        gradients=True,
     ),
     Case(
         "simclr",
