@@ -137,9 +137,9 @@ class Init:
     def is_own(self, form: Form, init: Function, owner: Function) -> bool:
         """Whether the numbers of a distribution are in the words of the parameter's owner, not of the module around that has the
         rule: those of a rule for shapes (`kaiming_normal`, `fan_in`) are."""
-        if form.by_shape or init.scope in ("", owner.source):
-            return True
         read = names(scale_of(form))
+        if init.scope in ("", owner.source) or (form.by_shape and read <= words(owner)):
+            return True
         around = (each for each in self.program.functions.values() if each.source == init.scope)
         return bool(read) and not read & words(next(around, owner))
 
@@ -281,7 +281,8 @@ class _Body:
     inits: Inits
     prefix: str
     extras: dict[Extra, str] = field(default_factory=dict)
-    numbers: dict[str, None] = field(default_factory=dict)
+    numbers: dict[str, str] = field(default_factory=dict)
+    """What the call gives for a distribution, and the parameter that is drawn from it."""
     locals: dict[str, Expr] = field(default_factory=dict)
     """Numbers that are computed before the parts are made, by variable."""
 
@@ -338,7 +339,7 @@ class _Body:
             hint = SCALES[form.draw]
             several = hint in self.numbers or hint in self.locals
             found = f"{identifier(param.name)}_{hint}" if several else hint
-            self.numbers[found] = None
+            self.numbers[found] = param.name
             return Arg(found)
         if form.draw == "constant" and isinstance(value, int) and not isinstance(value, bool) and plain:
             return Num(int(value))
@@ -349,8 +350,8 @@ class _Body:
 
     def _local(self, param: Param, hint: str, expr: Expr) -> Expr:
         """A variable for a number that is computed from sizes."""
-        fits = self.locals.get(hint, expr) == expr and hint not in self.numbers
-        name = hint if fits else f"{identifier(param.name)}_{hint}"
+        free = hint not in self.numbers and self.locals.get(hint, expr) == expr
+        name = hint if free else f"{identifier(param.name)}_{hint}"
         self.locals[name] = expr
         return Word(name)
 
@@ -459,15 +460,13 @@ class _Body:
     def _numbers(self, inner: _Body, function: Function, inits: Inits) -> dict[str, Expr]:
         """The numbers that a layer of the library is given for its distributions, in this function's words."""
         found: dict[str, Expr] = {}
+        argument = {param: name for name, param in inner.numbers.items()}
         for param in function.params:
             init = self.init.program.functions[inits.get(param.name) or param.init]
             form = told(init, param)
             if form is None or form.draw == "constant" or self.init.is_own(form, init, function):
                 continue
-            hint = SCALES[form.draw]
-            several = hint in found or hint in inner.locals
-            name = f"{identifier(param.name)}_{hint}" if several else hint
-            value = scale_of(form)
+            name, value = argument[param.name], scale_of(form)
             if init.scope == self.function.source or not names(value):
                 found[name] = number(value)
             else:

@@ -222,9 +222,7 @@ def transposed_convolution(f: Function) -> Expr | None:
     padding = pairs(op)
     if not even(padding):
         return None
-    _, per_group, *kernel = _axes(f, "weight")
-    groups = op.attr("groups")
-    assert isinstance(groups, int)
+    _, _, *kernel = _axes(f, "weight")
     keywords = geometry(op, padding)
     keywords.insert(
         2, Keyword("output_padding", per_axis(op.sizes("output_padding"), "output_padding"), ZERO)
@@ -233,7 +231,7 @@ def transposed_convolution(f: Function) -> Expr | None:
         Word(f"nn.ConvTranspose{len(kernel)}d"),
         (
             _channels(f),
-            size(per_group * groups, "out_channels"),
+            size(f.output_types[0].axes[1], "out_channels"),
             Keyword("kernel_size", per_axis(kernel, "kernel_size")),
             *keywords,
             *_flag("bias", _has(f, "bias")),

@@ -55,6 +55,12 @@ class Emission:
             return x
         return self.emit(R.broadcast_to(x, relax.ShapeExpr(self.shape)))
 
+    def shaped(self, x: Any, shape: list[Any]) -> Any:
+        """A value whose shape is known to be this one."""
+        if all_equal(list(x.ty.shape), shape):
+            return x
+        return self.builder.match_cast(x, relax.TensorType(shape, x.ty.dtype))
+
     def filled(self, value: float, dtype: str = "") -> Any:
         """One value in the shape of the result."""
         dtype = dtype or self.dtype

@@ -23,7 +23,11 @@ def broadcast(e: Emission, x: Any, shape: Any) -> Any:
 
 
 def concat(e: Emission, *xs: Any, axis: int) -> Any:
-    return R.concat(list(xs), axis=axis) if len(xs) > 1 else xs[0]
+    """The sizes of the other axes are proved equal, which TVM may not see where they are written in different ways."""
+    if len(xs) == 1:
+        return xs[0]
+    shapes = ([x.ty.shape[i] if i == axis else size for i, size in enumerate(e.shape)] for x in xs)
+    return R.concat([e.shaped(x, shape) for x, shape in zip(xs, shapes, strict=True)], axis=axis)
 
 
 def slice_(e: Emission, x: Any, start: Any, stop: Any, step: Any) -> Any:

@@ -67,10 +67,11 @@ def arguments(
     for setting in function.settings:
         if setting.name not in read and not main:
             continue
-        kind = python_type(setting.type)
+        value = static.get(setting.name)
+        one_for_all = setting.type in _SIZES and type(value) is int
+        kind = "int" if one_for_all else python_type(setting.type)
         if kind is None:
             continue
-        value = static.get(setting.name)
         default = _main_default(setting.default, value, static, defaults) if main else setting.default
         made = _argument(setting.name, argument_name(setting.name, reserved), kind, default)
         own.append(replace(made, nullable=setting.default == _NONE))
@@ -79,6 +80,8 @@ def arguments(
 
 
 _NONE = Term("const", (None,))
+# What the library takes as a number for all axes, or as one for each.
+_SIZES = ("sizes", "any")
 
 
 def _main_default(

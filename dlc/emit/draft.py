@@ -38,6 +38,7 @@ from dlc.emit.tree import (
     template,
     text,
     transform,
+    walk,
     without,
 )
 from dlc.ir import loops
@@ -48,7 +49,7 @@ from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import FLOATS, INTS, TensorType
-from dlc.types.traced import Term, as_float
+from dlc.types.traced import Term, TracedFloat, TracedInt, as_float
 
 # Names of operands that say nothing about what is passed.
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
@@ -424,8 +425,12 @@ class Drafter:
         return self.without_defaults(template(row, {**slots, **self.more_slots(op)}))
 
     def without_defaults(self, expr: Expr) -> Expr:
-        """Keyword arguments that say what the function does anyhow are left out."""
-        return without(expr, lambda each: self.dialect.defaults.get(each.name) == text(each.value))
+        """Keyword arguments that say what the function does anyhow are left out. A number that a static parameter says may be
+        another."""
+        usual = self.dialect.defaults
+        return without(
+            expr, lambda each: usual.get(each.name) == text(each.value) and not _is_told(each.value)
+        )
 
     # --- what Python computes -------------------------------------------------------------------------------
 
@@ -473,6 +478,12 @@ class Drafter:
 def plain_name(name: str) -> str:
     """`x` for `x_2`."""
     return re.sub(r"_\d+$", "", name).strip("_")
+
+
+def _is_told(expr: Expr) -> bool:
+    """Whether a number in it is an expression of static parameters."""
+    numbers = (node.value for node in walk(expr) if isinstance(node, Num))
+    return any(isinstance(each, TracedInt | TracedFloat) for each in numbers)
 
 
 def without_dead(body: Sequence[Stmt], results: Iterable[Expr]) -> tuple[Stmt, ...]:

@@ -155,7 +155,8 @@ class Writer:
         if not filled:  # nothing to do where it holds
             del self.lines[start:]
             self.line(f"if {self.text(opposite(stmt.condition))}:")
-            self._side(stmt.otherwise, stmt.others, names)
+            if not self._side(stmt.otherwise, stmt.others, names):  # both only pass a value on
+                del self.lines[start:]
         else:
             at = len(self.lines)
             self._otherwise(stmt, names, at)

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
+from dlc.elaborate.base.values import default_parts
 from dlc.ir.nodes import Program, walk
 from dlc.syntax import ast
 from dlc.types.terms import names
@@ -143,13 +144,24 @@ class ModelFamily:
 
     def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
         # Every other parameter keeps its value, also one whose default is made of this one.
-        static = tuple((name, changed.get(name, each)) for name, each in self.model.point.static)
-        other = replace(self, model=replace(self.model, point=replace(self.model.point, static=static)))
+        static = {name: changed.get(name, each) for name, each in self.model.point.static}
         try:
+            point = replace(self.model.point, static=self._with_parts(static))
+            other = replace(self, model=replace(self.model, point=point))
             other.model.traced_program(self.mode or False, self.model.optional, fixed)
         except SpecError:
             return None
         return other
+
+    def _with_parts(self, static: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+        """Static values where a part that a default makes (`head: module = linear(classes)`) is made again, of these values. Raises
+        SpecError."""
+        definition = self.model.point.definition
+        parts = default_parts(definition, static)
+        if not parts:
+            return tuple(static.items())
+        given = {name: value for name, value in static.items() if name not in parts}
+        return self.model.spec.point(definition, given).static
 
 
 def _is_number(value: Any) -> bool:

@@ -147,3 +147,42 @@ def test_emitted_initial_values_have_the_numbers_of_the_call() -> None:
     assert 0.1 < float(scaled["weight"].std()) < 1.0 and float(scaled["bias"].min()) == 3.0
     gate = modules["torch"]["Rules"]().requires_grad_(False).around.scaled.gate
     assert 0.1 < float(gate.weight.std()) < 1.0 and float(gate.bias.min()) == 3.0
+
+
+DEFAULTS = """
+model M(d: int = 4, out: int = 6, last: module = linear(2 * out))(x: [B, d]) -> [B, _] {
+    return x |> last
+}
+preset P = M(d=5)
+preset Q = P(out=7)
+preset R = M(last=linear(3))
+model Several()(x: [B, 5]) -> [B, _] { return x |> P(out=1) as a |> M(d=2) as b |> linear(5) |> P }
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "shapes"),
+    [
+        ("M", {"out": 2}, {"last.weight": (4, 4)}),
+        ("P", {}, {"last.weight": (12, 5)}),
+        ("P", {"out": 1}, {"last.weight": (2, 5)}),
+        ("Q", {}, {"last.weight": (14, 5)}),
+        ("R", {"out": 9}, {"last.weight": (3, 4)}),
+        (
+            "Several",
+            {},
+            {
+                "a.last.weight": (2, 5),
+                "b.last.weight": (12, 2),
+                "linear.weight": (5, 12),
+                "m.last.weight": (12, 5),
+            },
+        ),
+    ],
+)
+def test_a_part_that_a_default_makes_follows_the_settings(
+    name: str, settings: dict[str, int], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    """Also those that override a preset's."""
+    found = {each.path: each.type.shape for each in dlc.loads(DEFAULTS)[name](**settings).parameters}
+    assert {path: shape for path, shape in found.items() if path.endswith("weight")} == shapes

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dlc
 from dlc.analysis.measure import count
@@ -17,7 +18,7 @@ from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
 from dlc.runtime.weights import load_weights
-from reference import builders
+from reference import builders, pictures  # noqa: F401 (pictures: enters its references)
 from reference.cases import CASES, RECURRENT, Case
 
 RUNS = [(case, backend) for case in CASES for backend in case.backends]
@@ -118,6 +119,40 @@ def test_gradients_flow_through_steps(name: str) -> None:
     assert found.keys() == expected.keys()
     for path, value in expected.items():
         assert difference(found[path], value)[1] <= TOLERANCE, path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case.gradients], ids=str)
+def test_gradients_are_the_references(case: Case) -> None:
+    """Those of a sum of all outputs' elements, each with a weight of its own, by torch and jax."""
+    outputs, _ = reference(case.reference).run()
+    rng = np.random.default_rng(0)
+    pulls = {
+        ours: rng.standard_normal(outputs[theirs].shape).astype(np.float32)
+        for ours, theirs in case.outputs.items()
+        if outputs[theirs].dtype.kind == "f"
+    }
+    expected = reference_gradients(case, pulls)
+    largest = max(np.abs(each).max() for each in expected.values())
+    for backend in ("torch", "jax"):
+        found = backend_gradients(small_model(case), backend, weights(case), arrays(case), pulls)
+        for path, gradient in found.items():
+            # One that is zero in theory, such as that of a key's bias, has no scale of its own.
+            scale = max(np.abs(expected[path]).max(), 1e-2 * largest)
+            assert np.abs(gradient - expected[path]).max() <= TOLERANCE * scale, (backend, path)
+
+
+def reference_gradients(case: Case, pulls: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The gradients of the public network, under the spec's names."""
+    built = builders.build(case.reference)
+    network = built.model.requires_grad_(True)
+    outputs = builders.flat(built.call(network, built.inputs))
+    total = sum((outputs[case.outputs[name]] * torch.from_numpy(each)).sum() for name, each in pulls.items())
+    total.backward()
+    found = {name: np.zeros(each.shape, np.float32) for name, each in network.state_dict().items()}
+    found |= {name: each.grad.numpy() for name, each in network.named_parameters() if each.grad is not None}
+    model = small_model(case)
+    return load_weights(model.program, found, weight_map(model, case.weights))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.full], ids=str)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span
+from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import Definition
 from dlc.ir.nodes import Value
 from dlc.records import dataclass, field
@@ -83,6 +84,13 @@ class PresetRef:
     static: tuple[tuple[str, Any], ...] = ()
     name: str = ""
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that others may override: a part that a default makes of them is none."""
+        static = dict(self.static)
+        parts = default_parts(self.definition, static)
+        return {name: value for name, value in static.items() if name not in parts}
+
 
 @dataclass(eq=False)
 class Instance:
@@ -102,6 +110,7 @@ class Instance:
     terms: dict[str, Any] = field(
         default_factory=dict
     )  # what those stand for, over the owner's static parameters
+    is_default: bool = False  # the default of a static parameter made it
 
     @property
     def is_bound(self) -> bool:
@@ -110,6 +119,18 @@ class Instance:
 
     def __repr__(self) -> str:
         return f"{self.definition.name} made at {self.span}"
+
+
+def default_parts(definition: Definition, static: Mapping[str, Any]) -> dict[str, ast.Expr]:
+    """The static parameters whose value is a part that their default makes, such as `head: module = linear(classes)`, and that
+    default."""
+    return {
+        str(item.name): item.default
+        for item in static_fields(definition.node)
+        if item.default is not None
+        and isinstance(own := static.get(str(item.name)), Instance)
+        and own.is_default
+    }
 
 
 @dataclass(frozen=True, eq=False)

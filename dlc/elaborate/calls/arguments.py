@@ -11,7 +11,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
 from dlc.elaborate.base.trees import field_places
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.base.values import Poison
+from dlc.elaborate.base.values import Instance, Poison
 from dlc.elaborate.names.origins import argued
 from dlc.elaborate.reports.report import ElabError, Report, Silent
 from dlc.elaborate.state.body import Body, header_body
@@ -87,6 +87,8 @@ def bind_static_arguments(
             terms[name] = body.scope.origins.get(name)
         elif item.default is not None:
             value, where = _default(inner, definition, item, later), item.span
+            if isinstance(value, Instance):
+                value = replace(value, is_default=True)
         else:
             help = (
                 ""

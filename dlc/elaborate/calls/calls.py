@@ -194,7 +194,7 @@ def make_instance(
 
 def _settle(body: Body, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:
     """A preset is called like its model; further arguments override its settings."""
-    for name, value in preset.static:
+    for name, value in preset.given.items():
         if name not in args.named:
             args.named[name] = (value, node.span)
     return make_instance(body, preset.definition, args, node, label)

@@ -81,7 +81,7 @@ def _rooted(name: str, instance: Instance, static: Mapping[str, Any]) -> Instanc
 
 
 def _is_taken(value: Any) -> bool:
-    return isinstance(value, Instance) and not value.is_bound
+    return isinstance(value, Instance) and not value.is_bound and not value.is_default
 
 
 def _keys(name: str, instance: Instance, static: Mapping[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def point_of(
     node = definition.node
     assert isinstance(node, ast.ModuleDef)
     body = static_body(session, definition.unit, library=definition.library)
-    settings = {**(dict(model.static) if isinstance(model, PresetRef) else {}), **overrides}
+    settings = {**(model.given if isinstance(model, PresetRef) else {}), **overrides}
     given = Given(named={name: (value, span) for name, value in settings.items()})
     static, _ = bind_static_arguments(body, definition, node.static, given, span)
     return EntryPoint(definition, tuple(static.items()))

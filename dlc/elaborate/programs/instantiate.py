@@ -11,7 +11,15 @@ from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import entries, main_statements
-from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor, frozen, settings
+from dlc.elaborate.base.values import (
+    GroupValue,
+    Instance,
+    Poison,
+    Tensor,
+    default_parts,
+    frozen,
+    settings,
+)
 from dlc.elaborate.bodies.statements import run_body
 from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.binding import inner_types
@@ -182,12 +190,17 @@ def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
     """Inside, a static parameter's expression is its name, whatever it is at the call."""
     session = body.context.session
     fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    # The library's lists have an element for each axis: another function where there are others.
+    told = {
+        name: value
+        for name, value in static.items()
+        if name not in fixed and not (callee.definition.library and isinstance(value, list))
+    }
     free = {
         name: module_arguments.rooted_instance(name, value, callee.static)
         if isinstance(value, Instance)
         else rooted(name, value)
-        for name, value in static.items()
-        if name not in fixed
+        for name, value in told.items()
     }
     optional = [str(item.name) for item in callee.inputs if item.default is not None]
     origins = {name: Term("param", (name,)) for name in free} | {
@@ -206,6 +219,16 @@ def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
         origins,
         scope.written,
     )
+    body.scope = body.scope.changed(names={**body.scope.names, **_default_parts(body, callee)})
+
+
+def _default_parts(body: Body, callee: Callee) -> dict[str, Instance]:
+    """What defaults make, its numbers in terms of the parameters before."""
+    made = {
+        name: body.evaluate(default)
+        for name, default in default_parts(callee.definition, callee.static).items()
+    }
+    return {name: replace(part, name=name, owner=body) for name, part in made.items()}
 
 
 def _enter_inputs(body: Body, callee: Callee, bound: Bound) -> tuple[Value, ...]:

@@ -15,7 +15,7 @@ from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.tensors.operators import cast, lift
 from dlc.elaborate.types.written import WrittenType, declared_dtype, rank_help, written_type
 from dlc.syntax import ast
-from dlc.types.axes import AxisError, Binding
+from dlc.types.axes import AxisError, Binding, evaluate_axis
 from dlc.types.dims import Dim
 
 
@@ -42,14 +42,36 @@ def _finish(body: Body, callee: Callee) -> tuple[Any, tuple[tuple[str, str], ...
     returned = _as_outputs(body, callee)
     binding = Binding(lambda name: _known(body, name), body.emission.facts)
     values: list[Any] = []
+    results: list[Any] = []
     for i, (item, value) in enumerate(zip(callee.outputs, returned, strict=True)):
-        values.append(_check_output(body, callee, item, value, binding, _return_span(body, callee, i)))
+        span = _return_span(body, callee, i)
+        values.append(_check_output(body, callee, item, value, binding, span))
+        results.append(_as_stated(body, item, values[-1], binding, span))
     named: list[tuple[str, str]] = []
     for i, (item, value) in enumerate(zip(callee.outputs, values, strict=True)):
         base = item.name or ("output" if len(values) == 1 else f"output_{i}")
         named += _output_names(base, value)
-    results = tuple(_structure(value) for value in values)
-    return (results[0] if len(results) == 1 else results), tuple(named)
+    return (results[0] if len(results) == 1 else tuple(results)), tuple(named)
+
+
+def _as_stated(body: Body, item: ast.Field, value: Any, binding: Binding, span: Span) -> Any:
+    """The structure of a result. A number among its sizes has the expression that the header states: that of what was computed may
+    be another one with the same value here, such as the width of a shortcut's input."""
+    found = _structure(value)
+    if not body.context.session.traced or not isinstance(value, Tensor):
+        return found
+    written = written_type(body.report, body.context.unit, item.type, span)
+    if written is None or any(isinstance(each, ast.Star) for each in written.axes):
+        return found
+    pairs = zip(written.axes, value.type.axes, strict=True)
+    return value.type.with_axes(tuple(_stated_size(binding, each, axis) for each, axis in pairs))
+
+
+def _stated_size(binding: Binding, written: ast.Expr, axis: Dim) -> Dim:
+    if isinstance(written, ast.Wildcard) or axis.constant is None:
+        return axis
+    stated = evaluate_axis(written, binding.lookup)
+    return stated if stated.constant == axis.constant else axis
 
 
 def _known(body: Body, name: str) -> Dim | tuple[Dim, ...] | None:

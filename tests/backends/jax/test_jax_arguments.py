@@ -135,3 +135,48 @@ def test_another_config_is_the_model_at_other_settings(
     for change in others(model, list(fields.values())):
         config = emitted.Config(**{field: change[spec] for field, spec in fields.items() if spec in change})
         check(emitted, model(**change), config, dims)
+
+
+WINDOWS = """
+model M(d: int = 4, k: int = 2)(x: [B, 3, 6, 6], v: [B, 2, 4, 4, 4]) -> (a: _, b: _, c: _, e: _, f: _, g: _, h: _) {
+    a = x |> conv_transpose2d(d, 4, stride=2, padding=1) as a
+    b = x |> conv_transpose2d(d, [2, 3], stride=[1, 2], padding=[1, 0], output_padding=[0, 1]) as b
+    c = x |> conv_transpose2d(3 * d, 3, groups=3, bias=false, dilation=2) as c
+    e = v |> conv3d(d, 2, stride=2) as e
+    f = v |> conv3d(d, [1, 2, 3], padding=[0, 1, 1], stride=[1, 2, 1]) as f
+    g = v |> conv3d(d, 3, padding="same", dilation=2) as g
+    h = v |> conv3d(d, k, padding=[[0, 1], [1, 0], [0, 0]], groups=2) as h
+    return a, b, c, e, f, g, h
+}
+"""
+
+
+def test_layers_that_take_a_number_for_all_axes_or_one_for_each() -> None:
+    model = dlc.loads(WINDOWS)["M"]
+    emitted = module(model.emit("jax"))
+    text = next(iter(model.emit("jax").files.values()))
+    assert 'conv_transpose2d(params["c"], x, groups=3, dilation=2)' in text
+    for change in ({}, {"d": 6}, {"k": 1}):
+        check(emitted, model(**change), emitted.Config(**change), {"B": 2})
+
+
+RULES = """
+model M(d: int = 64, n: int = 48)(x: [B, 3, 8, 8]) -> (a: [B, d], b: [B, n], c: [B, d, 7, 7]) {
+    init linear.weight = uniform(-0.02, 0.02)
+    init "b.bias" = uniform(-3.0, 3.0)
+    init conv2d.weight = uniform(-1, 1) * sqrt(9.0 / (d + n))
+    x_2 = reshape(x, [B, 192])
+    return x_2 |> linear(d) as a, x_2 |> linear(n) as b, x |> conv2d(d, 2) as c
+}
+"""
+
+
+def test_initial_values_are_those_of_the_rules() -> None:
+    """What a rule says of one parameter of a layer does not touch the other's own."""
+    model = dlc.loads(RULES)["M"]
+    emitted = module(model.emit("jax"))
+    for change in ({}, {"d": 160}):
+        found = emitted.to_flat(emitted.init(jax.random.key(0), emitted.Config(**change)))
+        expected = model(**change).initial_weights(0)
+        for path, value in expected.items():
+            assert abs(np.abs(found[path]).max() / np.abs(value).max() - 1) < 0.1, (path, change)

@@ -20,8 +20,9 @@ pytest.importorskip("onnxruntime")
 @cache
 def prepared(name: str) -> tuple[Any, ...]:
     """The model of a case, weights, inputs, and what the interpreter makes of them in f64."""
-    model = model_of(next(case for case in CASES if case.name == name))
-    weights, inputs = generic(model.initial_weights(0)), random_inputs(model.program)
+    case = next(case for case in CASES if case.name == name)
+    model = model_of(case)
+    weights, inputs = generic(model.initial_weights(0)), random_inputs(model.program, case.dims)
     return model, weights, inputs, run(model.program, weights, inputs, precision="f64")
 
 

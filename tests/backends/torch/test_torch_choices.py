@@ -52,6 +52,28 @@ model M(d: int = 4)(x: [B, d]) -> (y: [B, d], side: [B, d] = none) {
     assert torch.equal(model.eval()(X), y)
 
 
+def test_what_training_reads_before_what_both_modes_do_and_uses_behind_it() -> None:
+    """A queue of what was seen, and the place in it."""
+    model = made("""
+model M(length: int = 3)(x: [B, 4]) -> y: [B, length] {
+    buffer queue: [4, length] = zeros
+    buffer place: i64[1] = zeros
+    y = x @ queue
+    if training {
+        require B <= length
+        update queue = update_slice(queue, x.T, place[0], axis=1)
+        update place = (place + B) % length
+    }
+    return y
+}
+""")()
+    assert torch.equal(model.train()(X), torch.zeros(1, 3))
+    assert torch.equal(model(Y), torch.tensor([[3.0, 0.0, 0.0]]))
+    expected = torch.stack([X[0], Y[0], torch.zeros(4)], dim=1)
+    assert torch.equal(model.eval()(X), X @ expected)
+    assert model.place.tolist() == [2]
+
+
 def test_a_model_without_inputs_has_both_modes() -> None:
     model = made("""
 model M(d: int = 4)() -> [d] {

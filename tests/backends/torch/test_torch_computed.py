@@ -151,6 +151,20 @@ model M(first: int = 4, widths: list[int] = [6, 8, 8], grow: int = 2)(x: [B, fir
 """,
         ({"grow": 3}, {"first": 9}, {"widths": [5, 3, 2]}),
     ),
+    "a part that is there where two widths differ": (
+        """
+module Block(out: int)(x: [B, c]) -> [B, out] {
+    y = x |> linear(out) as fc
+    if c != out { x = x |> linear(out, bias=false) as shortcut }
+    return relu(x + y)
+}
+model M(widths: list[int] = [4, 6, 6])(x: [B, 5]) -> [B, _] {
+    for width in widths { x = x |> Block(width) |> Block(width) }
+    return x
+}
+""",
+        ({"widths": [4, 6, 9]}, {"widths": [5, 5, 5]}, {"widths": [3, 7, 4]}),
+    ),
     "a module in the place of another": (
         """
 module Plain(d: int)(x: [B, d]) -> [B, d] { return x |> linear(d) as fc |> relu }
@@ -201,6 +215,37 @@ model M(d: int = 4, n: int = 5)(x: [B, d]) -> [B, d] { return x |> Part(d, n) as
     agrees(spec, kind, {"n": 8})
     with pytest.raises(ValueError, match="n > 3 must hold"):
         kind(n=2)
+
+
+def test_a_part_that_a_default_makes_is_made_of_the_parameters_before_it() -> None:
+    spec = """
+module Halves(out: int)(x: [B, d]) -> [B, out] { return x |> linear(out // 2) as up |> linear(out) as down }
+module Body(d: int, out: int, head: module = linear(out))(x: [B, d]) -> [B, out] {
+    return x |> linear(d) as first |> relu |> head
+}
+model M(d: int = 4, out: int = 6, last: module = Halves(2 * out))(x: [B, d]) -> [B, 2 * out] {
+    return x |> Body(d, d) as body |> Body(d, out) as other |> last
+}
+"""
+    text = source(spec)
+    kind = made(text)
+    assert list(inspect.signature(kind).parameters) == ["d", "out"]
+    assert "self.last = Halves(out, 2 * out)" in text
+    for settings in ({}, {"d": 7}, {"d": 5, "out": 8}):
+        agrees(spec, kind, settings)
+
+
+def test_channels_of_a_transposed_convolution_are_said_as_the_spec_does() -> None:
+    spec = """
+model M(d: int = 4, g: int = 2)(x: [B, 4, 3, 3]) -> _ {
+    return x |> conv_transpose2d(2 * d, 3) as a |> conv_transpose2d(3 * g, 2, groups=g, bias=false) as b
+}
+"""
+    text = source(spec)
+    assert "nn.ConvTranspose2d(4, 2 * d, kernel_size=3)" in text
+    assert "nn.ConvTranspose2d(2 * d, 3 * g, kernel_size=2, groups=g, bias=False)" in text
+    for settings in ({}, {"d": 6}, {"g": 4}):
+        agrees(spec, made(text), settings)
 
 
 def test_an_fn_of_static_values_is_a_function() -> None:

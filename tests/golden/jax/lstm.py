@@ -68,9 +68,7 @@ def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | No
 
 
 def lstm_along(x: Array, weight: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
-    """x: [B, T, k], weight: [k, o], h: [B, o], c: [B, n]
-    -> y: [B, T, k // 4], h: [B, o], c: [B, n]
-    """
+    """x: [B, T, k], weight: [k, o], h: [B, o], c: [B, n] -> y: [B, T, n], h: [B, o], c: [B, n]"""
 
     def step(carry: tuple[Array, Array], xt: Array) -> tuple[tuple[Array, Array], Array]:
         h, c = carry
@@ -79,8 +77,8 @@ def lstm_along(x: Array, weight: Array, h: Array, c: Array) -> tuple[Array, Arra
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    (h, c), y = lax.scan(step, (h, c), x.swapaxes(0, 1))  # [B, o], [B, n], [T, B, k // 4]
-    y = y.swapaxes(0, 1)  # [B, T, k // 4]
+    (h, c), y = lax.scan(step, (h, c), x.swapaxes(0, 1))  # [B, o], [B, n], [T, B, n]
+    y = y.swapaxes(0, 1)  # [B, T, n]
     return y, h, c
 
 
