@@ -281,7 +281,10 @@ class Source:
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
         body = Body(draft, DIALECT, 2, self._names(), words, Statements)
-        return self._def(body, name, ["self"], doc, made=made)
+        sizes = sorted(draft.needs.intersection(draft.function.dims))
+        apart = ["*"] if sizes and draft.function.optional else []
+        more = [*apart, *(f"{identifier(each)}: int" for each in sizes)]
+        return self._def(body, name, ["self"], doc, more, made=made)
 
     def _function(self, made: Class) -> Lines:
         draft = made.drafts[0]
