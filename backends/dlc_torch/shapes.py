@@ -19,6 +19,7 @@ from dlc.emit.forms import (
     sizes,
     sliced,
     stackable,
+    told,
     words,
 )
 from dlc.emit.origins import size
@@ -38,6 +39,7 @@ def reshape(d: TorchDrafter, op: Op) -> Expr:
     if indexed is not None:
         return indexed
     x = d.tensor(name)
+    before, after = told(before), told(after)
     start = _common(before, after)
     end = _common(before[start:][::-1], after[start:][::-1])
     old, new = before[start : len(before) - end], after[start : len(after) - end]
@@ -115,6 +117,7 @@ def broadcast(d: TorchDrafter, op: Op) -> Expr:
     before, after = d.types[name].axes, op.out.type.axes
     if name in d.host:
         return filled(d, op, d.inline[name])
+    before, after = told(before), told(after)
     if before == after:
         return alias(d, op, name)
     new = len(after) - len(before)
