@@ -563,3 +563,6 @@ def mamba() -> Reference:
 
     config = MambaConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, state_size=8, time_step_rank=2)
     return Reference(MambaForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
+from . import graphs  # noqa: E402, F401  (they enter themselves)

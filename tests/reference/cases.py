@@ -547,4 +547,50 @@ RECURRENT = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS + RECURRENT
+NODES = {"x": "x", "edges": "edges"}
+
+GRAPHS = (
+    Case(
+        "gcn",
+        "graph/gcn.dl",
+        "GCN",
+        {"words": 10, "hidden": 8, "classes": 3, "drop": 0.0},
+        "gcn",
+        NODES,
+        LOGITS,
+        full=[("GCN", 23_063)],
+    ),
+    Case(
+        "gat",
+        "graph/gat.dl",
+        "GAT",
+        {"words": 10, "hidden": 4, "heads": 2, "classes": 3, "drop": 0.0},
+        "gat",
+        NODES,
+        LOGITS,
+        full=[("GAT", 92_373)],
+    ),
+    Case(
+        "graphsage",
+        "graph/graphsage.dl",
+        "GraphSAGE",
+        {"features": 10, "hidden": 8, "classes": 3},
+        "graphsage",
+        NODES,
+        LOGITS,
+        full=[("GraphSAGE", 329_513)],
+    ),
+    Case(
+        "gin",
+        "graph/gin.dl",
+        "GIN",
+        {"features": 10, "d": 8, "layers": 3, "classes": 2},
+        "gin",
+        {**NODES, "sizes": "sizes"},
+        LOGITS,
+        full=[("GIN", 38_727)],
+        training=True,
+    ),
+)
+
+CASES = VISION + LANGUAGE + OTHERS + RECURRENT + GRAPHS
