@@ -593,4 +593,47 @@ GRAPHS = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS + RECURRENT + GRAPHS
+PROTEIN = ("kind", "target", "index", "mask", "msa", "msa_mask", "extra", "extra_mask")
+TEMPLATES = ("template_angles", "template_pairs", "template_mask")
+FOLDED = ("rotation", "shift", "angles", "msa_out", "pair", "single", "confidence", "distogram", "masked")
+
+SCIENCE = (
+    Case(
+        "alphafold2",
+        "science/alphafold2.dl",
+        "AlphaFold2",
+        {
+            "cycles": 2,
+            "blocks": 2,
+            "cm": 16,
+            "cz": 12,
+            "cs": 20,
+            "heads": 2,
+            "e": 4,
+            "outer": 4,
+            "triangle": 6,
+            "pair_heads": 2,
+            "pair_e": 4,
+            "widen": 2,
+            "extra_blocks": 1,
+            "ce": 10,
+            "extra_e": 4,
+            "template_blocks": 1,
+            "ct": 12,
+            "template_e": 4,
+            "template_d": 6,
+            "turns": 2,
+            "ipa_heads": 3,
+            "ipa_e": 4,
+            "d": 8,
+        },
+        "alphafold2",
+        {name: name for name in (*PROTEIN, *TEMPLATES)},
+        {name: name for name in (*FOLDED, "resolved")},
+        weights="openfold",
+        full=[("AlphaFold2", 93_229_082), ("Evoformer", 87_936_384), ("StructureModule", 2_019_116)],
+        backends=SCANNING,
+    ),
+)
+
+CASES = VISION + LANGUAGE + OTHERS + RECURRENT + GRAPHS + SCIENCE
