@@ -632,7 +632,7 @@ SCIENCE = (
         {name: name for name in (*FOLDED, "resolved")},
         weights="openfold",
         full=[("AlphaFold2", 93_229_082), ("Evoformer", 87_936_384), ("StructureModule", 2_019_116)],
-        backends=SCANNING,
+        backends=QUICK,
     ),
 )
 
