@@ -85,3 +85,8 @@ model M()(x: [N]) -> _ { return short(N - 2) }
     with pytest.raises(SpecError) as raised:
         dlc.loads(text)["M"].program  # noqa: B018
     assert "N - 2" in str(raised.value)
+
+
+def test_whole_numbers_in_a_list_of_floats_are_floats() -> None:
+    text = "model M(taps: list[float] = [1, 2])(x: [B, 2]) -> [B, 2] { return x * tensor(taps) }"
+    verify(dlc.loads(text)["M"].program)
