@@ -23,6 +23,8 @@ from dlc.emit.forms import (
     sizes,
     sliced,
     stackable,
+    told,
+    whole_rows,
     words,
 )
 from dlc.emit.origins import size
@@ -104,9 +106,9 @@ def reshape(d: JaxDrafter, op: Op) -> Expr:
     before, after = d.types[name].axes, op.out.type.axes
     if name in d.host:
         return filled(d, op, d.inline[name])
-    if before == after:
+    if told(before) == told(after):
         return alias(d, op, name)
-    added = _new_axes(before, after)
+    added = _new_axes(told(before), told(after))
     if added is not None:
         return At(d.tensor(name), added)
     return element(d, op) or method(d.tensor(name), "reshape", *_sizes(before, after))
@@ -180,7 +182,7 @@ def broadcast(d: JaxDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     if name in d.host:
         return filled(d, op, d.inline[name])
-    if d.types[name].axes == op.out.type.axes:
+    if told(d.types[name].axes) == told(op.out.type.axes):
         return alias(d, op, name)
     return call("jnp.broadcast_to", d.value(name), Seq(sizes(op.out.type.axes)))
 
@@ -238,6 +240,8 @@ def scatter_max(d: JaxDrafter, op: Op) -> Expr:
 def _scattered(d: JaxDrafter, op: Op, how: str) -> Expr:
     x, index, values = (d.tensor(name) for name in op.inputs)
     axis = op.attr("axis")
+    if rows := whole_rows(d, op):
+        return method(At(Dot(x, "at"), ((Cut(),) * op.integer("axis") + (d.tensor(rows),))), how, values)
     places = index if op.out.type.rank == 1 else call("along", index, d.axes(axis, op.out.type.rank))
     return method(At(Dot(x, "at"), (places,)), how, values)
 

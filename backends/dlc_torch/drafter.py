@@ -8,6 +8,7 @@ from typing import ClassVar
 from dlc.emit.draft import Drafter
 from dlc.emit.names import identifier
 from dlc.emit.origins import size
+from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft, If, Stmt
 from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
 from dlc.ir.nodes import Attr, Function, Op
@@ -106,11 +107,19 @@ class TorchDrafter(Drafter):
         if not stateful(callee):
             return Make(op.callee, (*args, *self._passed(op)), op)
         instance: Expr = Path(op.path) if op.path else Word("self")
+        args = (*args, *self._sizes(op, callee))
         return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
 
     def choice(self, op: Op, condition: Term) -> If:
         made = super().choice(op, condition)
         return replace(made, condition=transform(made.condition, _mode))
+
+    def _sizes(self, op: Op, callee: Function) -> Iterable[Expr]:
+        """Sizes that an instance can't read from its inputs: static arguments that are dims of the caller."""
+        unread = set(callee.dims).difference(readable(callee))
+        dims = dict(op.dims)
+        for name in sorted(self.needs(op.callee) & unread) if unread else ():
+            yield Keyword(identifier(name), size(dims[name]))
 
     def _passed(self, op: Op) -> Iterable[Expr]:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-from dlc.emit.initial import Form, Shape, fans, recognise
+from dlc.emit.initial import Form, Shape, at_shape, by_fan, fans, in_sizes, recognise
 from dlc.emit.origins import numbered, size
 from dlc.emit.python import number, quoted
 from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform, walk
@@ -129,9 +129,11 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     form = recognise(function)
     if form is None:
         return Make(param.init)
-    ruled = by_shape(form, param.type.shape or ())
-    if ruled and not is_round(form):
+    shape_here = param.type.shape or ()
+    ruled = by_shape(at_shape(form, shape_here) if len(shape_here) > 1 else form, shape_here)
+    if ruled and (by_fan(form) or not is_round(form)):
         return RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more)))
+    form = in_sizes(form, param.type)
     return _drawn(form, shape, more, is_float=dtype.startswith(("f", "bf")))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes
+from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes, whole_rows
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
 from dlc.emit.statements import Assign
@@ -238,6 +238,16 @@ def flip(d: TorchDrafter, op: Op) -> Expr:
 
 def einsum(d: TorchDrafter, op: Op) -> Expr:
     return Call(Word("torch.einsum"), (Text(op.text("pattern")), *map(d.tensor, op.inputs)))
+
+
+def scattered(d: TorchDrafter, op: Op) -> Expr | None:
+    """`x.index_add(0, index, values)` where the index tells where whole rows go."""
+    index = whole_rows(d, op)
+    if not index:
+        return None
+    x, _, values = map(d.tensor, op.inputs)
+    axis = d.axis(op.integer("axis"), op.out.type.rank)
+    return method(x, "index_add" if op.op == "scatter_add" else "index_copy", axis, d.tensor(index), values)
 
 
 # --- random -------------------------------------------------------------------------------------------------
@@ -481,6 +491,8 @@ SAY: Mapping[str, Say] = {
     "cumprod": running,
     "flip": flip,
     "einsum": einsum,
+    "scatter": scattered,
+    "scatter_add": scattered,
     "normal": normal,
     "uniform": uniform,
     "randint": randint,

@@ -19,6 +19,7 @@ from dlc.emit.forms import (
     sizes,
     sliced,
     stackable,
+    told,
     words,
 )
 from dlc.emit.origins import size
@@ -32,14 +33,14 @@ from dlc_torch.drafter import TorchDrafter
 def reshape(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     before, after = d.types[name].axes, op.out.type.axes
-    if before == after:
+    if told(before) == told(after):
         return alias(d, op, name)
     indexed = element(d, op)
     if indexed is not None:
         return indexed
     x = d.tensor(name)
-    start = _common(before, after)
-    end = _common(before[start:][::-1], after[start:][::-1])
+    start = _common(told(before), told(after))
+    end = _common(told(before[start:][::-1]), told(after[start:][::-1]))
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     if name in d.host:
         return filled(d, op, d.inline[name])
@@ -58,7 +59,7 @@ def _change(d: TorchDrafter, x: Expr, at: int, old: Axes, new: Axes, rank: int) 
     if len(old) >= 2 and len(new) == 1:
         last = at + len(old) - 1
         return method(x, "flatten", *words((at,) if last == rank - 1 else (at, last)))
-    if len(old) == 1 and len(new) >= 2 and new[0].constant != 1:
+    if len(old) == 1 and len(new) >= 2 and told(new)[0].constant != 1:
         return method(x, "unflatten", d.axis(at, rank), Seq(sizes(new, "part")))
     if not old:
         return _with_axes(x, at, len(new), rank)
@@ -115,12 +116,11 @@ def broadcast(d: TorchDrafter, op: Op) -> Expr:
     before, after = d.types[name].axes, op.out.type.axes
     if name in d.host:
         return filled(d, op, d.inline[name])
-    if before == after:
+    if told(before) == told(after):
         return alias(d, op, name)
     new = len(after) - len(before)
-    kept = (
-        Word("-1") if i >= new and axis == before[i - new] else size(axis) for i, axis in enumerate(after)
-    )
+    same = [i >= new and told((axis,)) == told((before[i - new],)) for i, axis in enumerate(after)]
+    kept = (Word("-1") if same[i] else size(axis) for i, axis in enumerate(after))
     return method(d.tensor(name), "expand", *kept)
 
 

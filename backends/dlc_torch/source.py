@@ -13,7 +13,7 @@ from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
 from dlc.emit.python import docstring, quoted
 from dlc.emit.sides import collapsed
-from dlc.emit.statements import Draft, If, Loop, Stmt, expressions
+from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
     Arg,
     At,
@@ -281,7 +281,10 @@ class Source:
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
         body = Body(draft, DIALECT, 2, self._names(), words, Statements)
-        return self._def(body, name, ["self"], doc, made=made)
+        sizes = sorted(draft.needs.intersection(draft.function.dims))
+        apart = ["*"] if sizes and draft.function.optional else []
+        more = [*apart, *(f"{identifier(each)}: int" for each in sizes)]
+        return self._def(body, name, ["self"], doc, more, made=made)
 
     def _function(self, made: Class) -> Lines:
         draft = made.drafts[0]
@@ -489,7 +492,9 @@ def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt,
     for stmt in body:
         if isinstance(stmt, If):
             stmt = replace(stmt, then=_within(stmt.then, change), otherwise=_within(stmt.otherwise, change))
-        if isinstance(stmt, Loop) and stmt.slices:
+        if (
+            isinstance(stmt, Loop) and stmt.source != NOWHERE
+        ):  # a scan, whose body has loops over layers of its own
             stmt = replace(stmt, body=_within(stmt.body, change))
         done.append(change(stmt))
     return tuple(done)

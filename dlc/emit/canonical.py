@@ -37,10 +37,14 @@ class Canonical:
             return {}
         own = function.dims
         numbers = {name: Dim.symbol(f"#{i}") for i, name in enumerate(own)}
-        form = tuple(
+        inputs = tuple(
             (value.name, tuple(str(said(axis).substitute(numbers)) for axis in value.type.axes))
             for value in function.inputs
         )
+        sizes = {
+            name: str(size.substitute(numbers)) for name, size in function.static if isinstance(size, Dim)
+        }
+        form = inputs, tuple(sizes.items())
         found = self.known.setdefault((function.source, form), own)
         return {a: b for a, b in zip(own, found, strict=True) if a != b}
 
@@ -75,6 +79,9 @@ def _renamed(function: Function, own: Mapping[str, str], names: Mapping[str, Map
     return replace(
         function,
         inputs=tuple(map(value, function.inputs)),
+        static=tuple((key, substitute(one, dims)) for key, one in function.static)
+        if dims
+        else function.static,
         params=tuple(replace(each, type=typed(each.type)) for each in function.params),
         decisions=tuple(
             replace(each, condition=substituted(each.condition, dims)) for each in function.decisions

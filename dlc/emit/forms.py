@@ -10,6 +10,7 @@ from dlc.emit.origins import size
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
+from dlc.types.terms import said
 
 Axes = tuple[Dim, ...]
 ZERO, ONE = Dim.of(0), Dim.of(1)
@@ -41,6 +42,11 @@ def entries(op: Op, name: str) -> tuple[int | Dim, ...]:
     value = op.attr(name)
     assert isinstance(value, tuple)
     return value  # type: ignore[return-value]
+
+
+def told(axes: Axes) -> Axes:
+    """Axes that are told apart where they are the same by chance: `heads` is not 1, though there be one head."""
+    return tuple(map(said, axes))
 
 
 # --- values -------------------------------------------------------------------------------------------------
@@ -226,3 +232,16 @@ def counted_from_end(d: Drafter, op: Op) -> bool:
         and tuple(Dim.of(each.attr(bound)) for bound in ("start", "stop")) == span  # type: ignore[arg-type]
         for each, span in zip(places, spans, strict=True)
     )
+
+
+def whole_rows(d: Drafter, op: Op) -> str:
+    """The vector that the index of a scatter says again in every column: then it says where whole rows go. "" if it is none."""
+    axis, name = op.integer("axis"), op.inputs[1]
+    made = d.producers.get(name)
+    if made is not None and made.op == "broadcast":
+        name = made.inputs[0]
+        made = d.producers.get(name)
+    alone = all(said(n).constant == 1 for i, n in enumerate(d.types[name].axes) if i != axis)
+    if not alone or made is None or made.op != "reshape" or d.types[made.inputs[0]].rank != 1:
+        return ""
+    return made.inputs[0]

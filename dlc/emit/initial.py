@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import Opaque
 from dlc.types.tensor import TensorType
-from dlc.types.terms import origin_of, said, term
+from dlc.types.terms import evaluate, origin_of, said, term
 from dlc.types.traced import Term, TracedFloat, as_float, leaf
 
 Shape = tuple[int, ...]
@@ -71,9 +71,23 @@ def recognise(function: Function) -> Form | None:
 
 def in_sizes(form: Form, type: TensorType) -> Form:
     """The same with the tensor's fans said by its sizes."""
+    return _sized(form, [said(axis) for axis in type.axes])
+
+
+def at_shape(form: Form, shape: Shape) -> Form:
+    """The same with its numbers at this shape: those it has may be of another parameter, which the spec says alike."""
+    found = _sized(form, [Dim.of(size) for size in shape])
+
+    def here(value: float) -> float:
+        return float(evaluate(value.origin, {})) if isinstance(value, TracedFloat) else value
+
+    return replace(found, scale=here(found.scale), shift=here(found.shift)) if by_fan(form) else form
+
+
+def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
+    """The same with the fans of a tensor of these sizes."""
     if not by_fan(form):
         return form
-    sizes = [said(axis) for axis in type.axes]
     field = math.prod(sizes[2:], start=Dim.of(1))
     fans = {"fan_in": sizes[1] * field, "fan_out": sizes[0] * field} if len(sizes) > 1 else {}
 

@@ -289,13 +289,10 @@ class Function:
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """The dim names of the inputs' types, in order of appearance."""
-        seen: dict[str, None] = {}
-        for value in self.inputs:
-            for axis in value.type.axes:
-                for symbol in sorted(axis.symbols):
-                    seen.setdefault(symbol)
-        return tuple(seen)
+        """The names of dims in the inputs' types, in order of appearance, then those of static arguments alone."""
+        axes = (axis for value in self.inputs for axis in value.type.axes)
+        sizes = (*axes, *_sizes(tuple(value for _, value in self.static)))
+        return tuple(dict.fromkeys(symbol for size in sizes for symbol in sorted(size.symbols)))
 
     def types(self) -> dict[str, TensorType]:
         """The type of every value, regions included."""
@@ -310,6 +307,15 @@ class Function:
     def output_types(self) -> tuple[TensorType, ...]:
         table = self.types()
         return tuple(table[value] for _, value in self.outputs)
+
+
+def _sizes(value: Attr) -> Iterator[Dim]:
+    """The sizes among static arguments."""
+    if isinstance(value, Dim):
+        yield value
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from _sizes(each)
 
 
 def walk(body: Iterable[Op]) -> Iterator[Op]:

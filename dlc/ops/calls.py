@@ -78,8 +78,8 @@ class Form:
     and what was read. `same` tells where a call is just its first operand, `help` what may be meant where the op refuses its
     operands (empty for nothing). `number` computes the op on a Python number in the first operand's place (it gets all
     arguments; NotImplemented: not this one); `whole`: a size is its own result. `bools` is the dtype that a bool operand is
-    counted in. `kernel` says what w of a convolution looks like, for its messages. `members`: of a group of tensors, each
-    one is meant."""
+    counted in. `along`: the operands broadcast as in `np.take_along_axis`, across all axes but that one. `kernel` says what w of a
+    convolution looks like, for its messages. `members`: of a group of tensors, each one is meant."""
 
     args: tuple[Arg, ...]
     attrs: Callable[[Types, Read], Mapping[str, Any]] | None = None
@@ -88,6 +88,7 @@ class Form:
     number: Callable[..., Any] | None = None
     whole: bool = False
     bools: str = ""
+    along: str = ""
     kernel: str = ""
     members: bool = False
 

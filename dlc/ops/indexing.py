@@ -248,7 +248,7 @@ def _top_k_vjp(
 
 # --- the ops ------------------------------------------------------------------------------------------------
 
-_SCATTER = form(X, Arg("index", "index"), Arg("values", "like"), Arg("axis", "axis"))
+_SCATTER = form(X, Arg("index", "index"), Arg("values", "like"), Arg("axis", "axis"), along="axis")
 _AXIS0 = {"axis": 0}
 _AXIS1 = {"axis": 1}
 _UNIQUE = (
@@ -287,7 +287,7 @@ OPS: tuple[OpDef, ...] = (
         _take_along,
         infer=_infer_take_along,
         vjp=_take_along_vjp,
-        call=form(X, Arg("index", "index"), Arg("axis", "axis")),
+        call=form(X, Arg("index", "index"), Arg("axis", "axis"), along="axis"),
         dtypes="any",
         samples=(
             Sample(("f32[3, 2]", [[0, 2], [2, 2]]), _AXIS0),

@@ -25,8 +25,10 @@ from dlc.ir.splice import Names
 from dlc.ops.definition import OpError
 from dlc.passes.base import use_counts
 from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
+from dlc.types.terms import said
 from dlc.types.traced import TracedFloat, TracedInt
 
 COMMUTATIVE = frozenset({"add", "mul", "minimum", "maximum", "logical_and", "logical_or", "eq", "ne"})
@@ -228,7 +230,10 @@ class _Rewriter:
     def same(self, a: TensorType, b: TensorType) -> bool:
         if a.dtype != b.dtype or a.rank != b.rank:
             return False
-        return all(x == y or self.facts.prove_eq(x, y) for x, y in zip(a.axes, b.axes, strict=True))
+        return all(
+            (x == y or self.facts.prove_eq(x, y)) and not _by_chance(x, y)
+            for x, y in zip(a.axes, b.axes, strict=True)
+        )
 
     # Matching
 
@@ -310,6 +315,11 @@ def uniform(op: Op) -> Attr:
         value = value[0]
     # A number that came from a static parameter is this one only here: emitted source may be used with others.
     return None if isinstance(value, tuple | TracedInt | TracedFloat) else value
+
+
+def _by_chance(x: Dim, y: Dim) -> bool:
+    """Whether one is 1 and the other a static parameter that happens to be 1: what is emitted is for others, too."""
+    return x.constant == 1 and (said(x).constant == 1) != (said(y).constant == 1)
 
 
 def _same_number(wanted: Attr, found: Attr) -> bool:

@@ -502,4 +502,93 @@ RECURRENT = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS + RECURRENT + PICTURES
+NODES = {"x": "x", "edges": "edges"}
+
+GRAPHS = (
+    Case(
+        "gcn",
+        "graph/gcn.dl",
+        "GCN",
+        {"words": 10, "hidden": 8, "classes": 3, "drop": 0.0},
+        "gcn",
+        NODES,
+        LOGITS,
+        full=[("GCN", 23_063)],
+    ),
+    Case(
+        "gat",
+        "graph/gat.dl",
+        "GAT",
+        {"words": 10, "hidden": 4, "heads": 2, "classes": 3, "drop": 0.0},
+        "gat",
+        NODES,
+        LOGITS,
+        full=[("GAT", 92_373)],
+    ),
+    Case(
+        "graphsage",
+        "graph/graphsage.dl",
+        "GraphSAGE",
+        {"features": 10, "hidden": 8, "classes": 3},
+        "graphsage",
+        NODES,
+        LOGITS,
+        full=[("GraphSAGE", 329_513)],
+    ),
+    Case(
+        "gin",
+        "graph/gin.dl",
+        "GIN",
+        {"features": 10, "d": 8, "layers": 3, "classes": 2},
+        "gin",
+        {**NODES, "sizes": "sizes"},
+        LOGITS,
+        full=[("GIN", 38_727)],
+        training=True,
+    ),
+)
+
+PROTEIN = ("kind", "target", "index", "mask", "msa", "msa_mask", "extra", "extra_mask")
+TEMPLATES = ("template_angles", "template_pairs", "template_mask")
+FOLDED = ("rotation", "shift", "angles", "msa_out", "pair", "single", "confidence", "distogram", "masked")
+
+SCIENCE = (
+    Case(
+        "alphafold2",
+        "science/alphafold2.dl",
+        "AlphaFold2",
+        {
+            "cycles": 2,
+            "blocks": 2,
+            "cm": 16,
+            "cz": 12,
+            "cs": 20,
+            "heads": 2,
+            "e": 4,
+            "outer": 4,
+            "triangle": 6,
+            "pair_heads": 2,
+            "pair_e": 4,
+            "widen": 2,
+            "extra_blocks": 1,
+            "ce": 10,
+            "extra_e": 4,
+            "template_blocks": 1,
+            "ct": 12,
+            "template_e": 4,
+            "template_d": 6,
+            "turns": 2,
+            "ipa_heads": 3,
+            "ipa_e": 4,
+            "d": 8,
+        },
+        "alphafold2",
+        {name: name for name in (*PROTEIN, *TEMPLATES)},
+        {name: name for name in (*FOLDED, "resolved")},
+        weights="openfold",
+        full=[("AlphaFold2", 93_229_082), ("Evoformer", 87_936_384), ("StructureModule", 2_019_116)],
+        backends=QUICK,
+    ),
+)
+
+CASES = VISION + LANGUAGE + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE

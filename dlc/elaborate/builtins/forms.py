@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -16,7 +16,7 @@ from dlc.ops.calls import Form
 from dlc.ops.definition import OpDef
 from dlc.ops.forms import call_form
 from dlc.types.dims import Dim
-from dlc.types.terms import called
+from dlc.types.terms import called, said
 
 First = Callable[[Call], Any]
 
@@ -71,6 +71,8 @@ def _appended(call: Call, op: OpDef, form: Form) -> Any:
     if form.same is not None and form.same(types, attrs):
         return present[0]
     operands = [_prepared(call, form, each, attrs) for each in operands]
+    if form.along:
+        operands = _aligned(call, present, attrs[form.along], grows=op.name == "take_along")
     final = attrs if form.attrs is None else dict(form.attrs(types, attrs))
     help = "" if form.help is None else form.help(call.body.emission.facts, types, attrs)
     return _one(helped(lambda: emit_all(call.body, call.node, op.name, *operands, **final), help))
@@ -117,6 +119,33 @@ def _attribute(call: Call, arg: Any, operands: Any) -> Any:
     if value is None and arg.default is None and arg.read != "axes":
         return None
     return ATTRIBUTES[arg.read](call, arg.name, operands)
+
+
+def _aligned(call: Call, operands: list[Tensor], axis: int, grows: bool) -> list[Tensor | None]:
+    """The operands of a gather or scatter, an axis of 1 made as long as that of the others; along `axis`, index and values alone.
+    What is scattered into keeps its shape."""
+    x, *rest = (each.type.axes for each in operands)
+    if any(len(each) != len(x) for each in rest):
+        return [*operands]
+    across = [_longest(sizes) for sizes in zip(x, *rest, strict=True)]
+    along = _longest([each[axis] for each in rest])
+    found: list[Tensor | None] = []
+    for i, each in enumerate(operands):
+        wanted = list(across if i or grows else x)
+        wanted[axis] = along if i else x[axis]
+        axes = each.type.axes
+        shape = tuple(new if old.constant == 1 else old for old, new in zip(axes, wanted, strict=True))
+        found.append(each if _told(shape) == _told(axes) else call.emit("broadcast", each, shape=shape))
+    return found
+
+
+def _longest(sizes: Sequence[Dim]) -> Dim:
+    """The size that the others, of 1, are made as long as; one that is called `heads` rather than 1."""
+    return max(sizes, key=lambda each: (each.constant != 1, said(each).constant != 1))
+
+
+def _told(axes: Iterable[Dim]) -> tuple[Dim, ...]:
+    return tuple(map(said, axes))
 
 
 def _prepared(call: Call, form: Form, operand: Tensor | None, attrs: dict[str, Any]) -> Tensor | None:

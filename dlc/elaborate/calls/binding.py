@@ -11,6 +11,7 @@ from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.spelling import axes_text, words
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, type_name, unapplied
+from dlc.elaborate.calls.sizes import own_static
 from dlc.elaborate.names.static import let_dims
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Body, Context
@@ -60,12 +61,13 @@ def bind_inputs(body: Body, callee: Callee, given: dict[str, tuple[Any, Span]], 
         except ElabError as error:
             raise ElabError(_with_others(body.context, error.diagnostic, bound, written)) from None
         _remember(body, bound, name, written)
-    inside = static
-    if bound.traced:
-        inside = {name: _dim(rooted(name, value)) for name, value in callee.static.items()}
-    bound.known = lambda name: inside.get(name) or lets(name)
     bound.outer = dict(binding.dims)
     _rename(callee, bound)
+    bound.static = own_static(callee, bound, body.emission.facts)
+    inside = {
+        name: _dim(rooted(name, value) if bound.traced else value) for name, value in bound.static.items()
+    }
+    bound.known = lambda name: inside.get(name) or lets(name)
     bound.types = inner_types(bound)
     return bound
 

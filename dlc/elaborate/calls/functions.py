@@ -5,7 +5,7 @@ symbolic. So one function serves all calls with the same static values and known
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
@@ -19,15 +19,15 @@ from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_ar
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
 from dlc.elaborate.calls.placing import place
+from dlc.elaborate.calls.sizes import outward
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import Callee
 from dlc.elaborate.state.emission import Emission
-from dlc.ir.nodes import Function, Op, Value
+from dlc.ir.nodes import Op, Value
+from dlc.records import replace
 from dlc.syntax import ast
-from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import moved
 
 # --- entry points ----------------------------------------------------------------------------------------------
 
@@ -100,11 +100,11 @@ def _call(
 ) -> Any:
     bound = bind_inputs(body, callee, given, node)
     prove_facts(body, callee, bound, node)
-    made = body.instantiate(callee, bound, node)
+    made = body.instantiate(replace(callee, static=bound.static), bound, node)
     if made.broken:
         raise Silent
     if not made.function:
-        return moved(made.static_result, bound.terms(callee.static)) if bound.traced else made.static_result
+        return outward(made.static_result, bound.terms(callee.static))
     operands = _flat_operands(bound.values)
     outputs: list[Value] = []
     function = body.context.session.functions[made.function]
@@ -121,10 +121,7 @@ def _call(
         attrs=module_arguments.attributes(callee.static, body.context.session.traced),
         callee=made.function,
         path=path,
-        dims=(
-            *((name, bound.names[name]) for name in function.dims if name in bound.names),
-            *_outer_dims(callee, function),
-        ),
+        dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
         span=node.span,
         given=(
             *(instance.terms if instance is not None else callee.terms).items(),
@@ -135,13 +132,6 @@ def _call(
     )
     body.emission.builder.append(op)
     return results
-
-
-def _outer_dims(callee: Callee, function: Function) -> Iterator[tuple[str, Dim]]:
-    """The caller's sizes among the static arguments: the callee knows them by the caller's names, which may not be those of
-    another function that the call comes to stand in."""
-    given = {symbol for value in callee.static.values() if isinstance(value, Dim) for symbol in value.symbols}
-    yield from ((name, Dim.symbol(name)) for name in sorted(given.difference(function.dims)))
 
 
 def _results(

@@ -104,18 +104,24 @@ def _copied(session: Session, owner: Function, param: Param) -> tuple[str, str]:
 
 
 def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:
+    """The rule of the outermost module that has one. Those inside match as well, though they are overruled: they are spelled right."""
+    found: tuple[InitRule | None, str] = None, ""
     for ancestor in ancestors:
-        local = path[len(ancestor.prefix) + 1 :] if ancestor.prefix else path
-        match: InitRule | None = None
-        pattern = ""
-        for rule in ancestor.rules:
-            for i, selector in enumerate(rule.node.selectors):
-                if selector.pattern is not None and matches(selector.pattern.value, local):
-                    match, pattern = rule, selector.pattern.value
-                    rule.used.add(i)
-        if match is not None:
-            return match, f"**.{pattern}" if ancestor.prefix else pattern
-    return None, ""
+        match, pattern = _matching(path[len(ancestor.prefix) + 1 :] if ancestor.prefix else path, ancestor)
+        if match is not None and found[0] is None:
+            found = match, f"**.{pattern}" if ancestor.prefix else pattern
+    return found
+
+
+def _matching(local: str, ancestor: _Ancestor) -> tuple[InitRule | None, str]:
+    """The last rule of one module that matches a path below it."""
+    match: tuple[InitRule | None, str] = None, ""
+    for rule in ancestor.rules:
+        for i, selector in enumerate(rule.node.selectors):
+            if selector.pattern is not None and matches(selector.pattern.value, local):
+                match = rule, selector.pattern.value
+                rule.used.add(i)
+    return match
 
 
 def _kind_rule(owner: str, name: str, of: str, ancestors: tuple[_Ancestor, ...]) -> InitRule | None:

@@ -25,6 +25,7 @@ def check_signatures(unit: Unit) -> Iterator[Diagnostic]:
                 yield from _names(item.name, (*item.static, *item.inputs))
                 yield from _names(item.name, item.outputs)
                 yield from _static_types(unit, item.static)
+                yield from _static_inputs(unit, item.inputs)
             case ast.FnDef():
                 yield from _names(item.name, item.params)
                 yield from _static_types(unit, (each for each in item.params if _is_named(unit, each)))
@@ -56,6 +57,15 @@ def _is_named(unit: Unit, item: ast.Field) -> bool:
 def _static_types(unit: Unit, fields: Iterable[ast.Field]) -> Iterator[Diagnostic]:
     for item in fields:
         yield from _static_type(item.type)
+
+
+def _static_inputs(unit: Unit, fields: Iterable[ast.Field]) -> Iterator[Diagnostic]:
+    """Static values among the inputs. Without a default, the input's type is told to be none where the body is checked."""
+    for item in fields:
+        if item.default is not None and _is_named(unit, item) and isinstance(item.type, ast.NamedTypeExpr):
+            message = f"`{item.type.name}` is a static type, and an input is a tensor"
+            help = f"it belongs into the first list: `({item.name}: {item.type.name} = …)`"
+            yield problems.BAD_TYPE.at(item.type.span, message=message, help=help)
 
 
 def _static_type(type: ast.TypeExpr | None) -> Iterator[Diagnostic]:

@@ -349,25 +349,32 @@ def repeat(body: Body, node: ast.Node, x: Tensor, text: Any, span: Span, given: 
 
 
 def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: Span) -> Tensor:
-    """`einsum(a, b, "B i j, B j k -> B i k")`, names as in einops; single letters run together are NumPy's form."""
+    """`einsum(a, b, "B i j, B j k -> B i k")`, names as in einops; single letters run together are NumPy's form. What stands under
+    `...` broadcasts."""
     pattern = _pattern(body, text, span, {})
     if pattern.text.count("->") != 1:
         pattern.fail("the pattern needs one `->`")
     arrow = pattern.text.index("->")
+    texts = pattern.text[:arrow].split(",")
+    if len(texts) != len(tensors):
+        pattern.fail(f"the pattern has {len(texts)} operands, {len(tensors)} are given")
+    spaced = _spaced if _run_together([*texts, pattern.text[arrow + 2 :]]) else str
     sides, offset = [], 0
-    for part in pattern.text[:arrow].split(","):
-        sides.append(pattern.side(_spaced(part), offset))
+    for part in texts:
+        sides.append(pattern.side(spaced(part), offset))
         offset += len(part) + 1
-    right = pattern.side(_spaced(pattern.text[arrow + 2 :]), arrow + 2)
-    if len(sides) != len(tensors):
-        pattern.fail(f"the pattern has {len(sides)} operands, {len(tensors)} are given")
+    right = pattern.side(spaced(pattern.text[arrow + 2 :]), arrow + 2)
     letters: dict[str, str] = {}
-    filled = []
-    for side, tensor in zip(sides, tensors, strict=True):
+    filled, operands = [], []
+    under = [_under(pattern, side, tensor) for side, tensor in zip(sides, tensors, strict=True)]
+    whole = _together(under)
+    for side, tensor, axes in zip(sides, tensors, under, strict=True):
+        if axes is not None:
+            side, tensor = _without_ones(pattern, node, side, tensor, axes, whole)
         filled.append(pattern.match(side, tensor))
-    extra = pattern.sizes.get("...")
-    if extra is not None:
-        pattern.sizes["..."] = extra
+        operands.append(tensor)
+    if any(axes is not None for axes in under):
+        pattern.sizes["..."] = Dim.of(len(whole))
     result = _right(pattern, [], right)
     names = {name for side in [*filled, result] for name in pattern.order(side)}
     if len(names) > len(_LETTERS):
@@ -380,15 +387,57 @@ def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: S
             pattern.fail(f"`{name}` stands only on the right")
     spelled = ",".join("".join(letters[n] for n in pattern.order(side)) for side in filled)
     spelled += "->" + "".join(letters[n] for n in pattern.order(result))
-    return emit(body, node, "einsum", *tensors, pattern=spelled)
+    return emit(body, node, "einsum", *operands, pattern=spelled)
+
+
+def _under(pattern: Pattern, side: list[Group], tensor: Tensor) -> tuple[Dim, ...] | None:
+    """The axes of an operand that stand under `...`, if it has one."""
+    dots = [i for i, group in enumerate(side) if group.names == ["..."] and not group.composed]
+    if not dots:
+        return None
+    axes = tensor.type.axes
+    if len(axes) < len(side) - 1:
+        message = f"the pattern needs at least {len(side) - 1} axes"
+        pattern.fail(message, side[0].start, side[-1].end, notes=[described(pattern.body.context, tensor)])
+    return axes[dots[0] : len(axes) - (len(side) - 1 - dots[0])]
+
+
+def _together(under: list[tuple[Dim, ...] | None]) -> list[Dim]:
+    """What the axes under `...` broadcast to, the last ones against each other."""
+    some = [axes for axes in under if axes is not None]
+    rank = max(map(len, some), default=0)
+    columns = ([axes[i - rank] for axes in some if rank - i <= len(axes)] for i in range(rank))
+    return [next((each for each in column if each.constant != 1), Dim.of(1)) for column in columns]
+
+
+def _without_ones(
+    pattern: Pattern,
+    node: ast.Node,
+    side: list[Group],
+    tensor: Tensor,
+    axes: tuple[Dim, ...],
+    whole: list[Dim],
+) -> tuple[list[Group], Tensor]:
+    """An operand without the axes of 1 under `...` that others are longer in, and its side with a name for each other one."""
+    place = next(i for i, group in enumerate(side) if group.names == ["..."])
+    first = len(whole) - len(axes)
+    kept = [i for i, axis in enumerate(axes) if axis.constant != 1 or whole[first + i].constant == 1]
+    dots = side[place]
+    named = [Group([f"...{first + i}"], dots.start, dots.end, False) for i in kept]
+    before, after = tensor.type.axes[:place], tensor.type.axes[place + len(axes) :]
+    shape = (*before, *(axes[i] for i in kept), *after)
+    return [*side[:place], *named, *side[place + 1 :]], _reshape(pattern.body, node, tensor, shape)
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+def _run_together(sides: list[str]) -> bool:
+    """Whether a pattern is in NumPy's form, one letter an axis: `bij,bjk->bik`, without a space inside of a side."""
+    stripped = [each.strip() for each in sides]
+    return not any(" " in each or "(" in each for each in stripped)
+
+
 def _spaced(text: str) -> str:
-    """`bij` without any space is NumPy's form: one letter an axis."""
     stripped = text.strip()
-    if " " in stripped or "(" in stripped or not stripped.isalpha() or len(stripped) < 2:
-        return text
-    return " ".join(stripped) if stripped.islower() else text
+    return " ".join(stripped) if stripped.isalpha() and stripped.islower() else text

@@ -19,6 +19,7 @@ from dlc.elaborate.base.values import (
     default_parts,
     frozen,
     settings,
+    show,
 )
 from dlc.elaborate.bodies.statements import run_body
 from dlc.elaborate.calls import lent, module_arguments
@@ -327,9 +328,8 @@ def _at_the_call(caller: Emission, bound: Bound, needs: list[Relation], relation
 def _chain(caller: Body, callee: Callee, node: ast.Node) -> tuple[str, ...]:
     """The calls that lead into a callee, innermost first, each but the first with the place where it calls the one before.
     A body is elaborated once, so the chain of its first call stands for all."""
-    own = (
-        f"{callee.name}({settings(dict(list(callee.static.items())[:6]))})" if callee.static else callee.name
-    )
+    told = {name: value for name, value in callee.static.items() if show(value) != name}
+    own = f"{callee.name}({settings(dict(list(told.items())[:6]))})" if told else callee.name
     above = caller.report.chain
     if not above and caller.context.kind in ("train", "test"):
         above = (f"{caller.context.kind} {caller.context.name}",)

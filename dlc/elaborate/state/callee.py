@@ -51,6 +51,9 @@ class Bound:
     outer: dict[str, Dim | tuple[Dim, ...]] = field(default_factory=dict)
     inner: dict[str, Dim | tuple[Dim, ...]] = field(default_factory=dict)
     names: dict[str, Dim] = field(default_factory=dict)  # callee symbol -> caller's size
+    static: dict[str, Any] = field(
+        default_factory=dict
+    )  # the static arguments, their sizes in the callee's terms
     written: dict[tuple[str, int], WrittenType] = field(default_factory=dict)
     types: dict[str, list[TensorType]] = field(default_factory=dict)
     known: Lookup = lambda name: None

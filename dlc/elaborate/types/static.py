@@ -93,10 +93,21 @@ def check_static(report: Report, callee: str, item: ast.Field, value: Any, span:
             found=found,
             help=help,
         )
-    wants_float = isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "float"
-    if wants_float and isinstance(value, int):
-        in_range(report, span, value, "float")
-    return as_float(value) if wants_float and isinstance(value, int) else value
+    return _with_floats(report, item.type, value, span)
+
+
+def _with_floats(report: Report, node: ast.TypeExpr | None, value: Any, span: Span) -> Any:
+    """The value with floats where its type says so, in lists and tuples too."""
+    match node:
+        case ast.NamedTypeExpr("float", ()) if isinstance(value, int) and not isinstance(value, bool):
+            in_range(report, span, value, "float")
+            return as_float(value)
+        case ast.NamedTypeExpr("list", (inner,)) if isinstance(value, list | tuple):
+            return type(value)(_with_floats(report, inner, each, span) for each in value)
+        case ast.NamedTypeExpr("tuple", args) if isinstance(value, list | tuple) and len(args) == len(value):
+            pairs = zip(args, value, strict=True)
+            return type(value)(_with_floats(report, inner, each, span) for inner, each in pairs)
+    return value
 
 
 def fits(node: ast.TypeExpr | None, value: Any) -> bool:

@@ -108,6 +108,7 @@ CASES = (
     Case("language/bert", "BERTForPreTraining", {"B": 2, "T": 7}, {**TEXT, "context": 32}),
     Case("language/t5_small", "T5", {"B": 2, "T": 7, "S": 5}, {**TEXT, "head": 16}, ("attention_mask",)),
     Case("language/transformer", "Transformer", {"B": 2, "T": 7, "S": 5}, TEXT, ("attention_mask",)),
+    Case("graph/gat", "GAT", {"N": 9, "E": 12}, {"words": 10, "hidden": 4, "heads": 2, "classes": 3}),
     Case("awkward", "Stack", {"B": 2, "T": 5}),
     Case("awkward", "Vae", {"B": 2}),
     Case("awkward", "Vae.encode", {"B": 2}),

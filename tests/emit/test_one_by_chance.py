@@ -1,0 +1,36 @@
+"""A static parameter that happens to be 1 in one place is not written as 1 in what serves other places, too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.runtime.interpret import run
+
+HEADS = """
+module Heads(heads: int, out: int)(x: [N, d]) -> [N, out] {
+    param scale: [1, heads, out] = xavier_uniform
+    h = x |> linear(heads * out) as lin |> rearrange("N (heads out) -> N heads out")
+    return h * scale |> rearrange("N heads out -> N (heads out)") |> reduce("N (heads out) -> N out", "mean")
+}
+
+model Two()(x: [N, 4]) -> [N, 3] {
+    return x |> Heads(2, 5) as first |> Heads(1, 3) as second
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_one_head_and_several_in_one_class(backend: str) -> None:
+    model = dlc.loads(HEADS)["Two"]
+    weights = model.initial_weights()
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    (wanted,) = run(model.program, weights, {"x": x}, precision="f64").values()
+    (found,) = model.compile(backend, weights=weights)(x=x).values()
+    np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_initial_values_by_fan_are_said_by_each_shape() -> None:
+    (source,) = dlc.loads(HEADS)["Two"].emit("torch").files.values()
+    assert "nn.init.xavier_uniform_(torch.empty(1, heads, out))" in str(source)
