@@ -173,13 +173,15 @@ def _stacks(call: Call, one: Applied, copies: int) -> list[Value]:
     """The parameters of all copies, declared where the copies stand: right below their label."""
     body, count = call.body, call.size("n" if "n" in call.values else "experts")
     assert count.constant == copies
-    inside = dict(module_arguments.numbers(body.scope.static))
+    scope = Scope({}, static=module_arguments.all_numbers(body.scope))
     values = []
     for each in one.lifted.parameters:
-        type = each.type.substitute(one.terms)
-        type = type.with_axes((count, *type.axes))
+        single = each.type.substitute(one.terms)
+        type = single.with_axes((count, *single.axes))
         session = body.context.session
-        init = stacked_initial(session, each.init, count, Scope({}, static=inside), one.terms)
+        # Numbers of a part inside speak of that part: names are those of another body.
+        own = session.functions[each.init].scope == one.lifted.function.source
+        init = stacked_initial(session, each.init, count, single, scope, one.terms if own else None)
         body.emission.params[each.path] = Param(each.path, type, each.kind, each.frozen, init)
         body.emission.copied[each.path] = (each.owner, each.path.rpartition(".")[2])
         value = Value(body.emission.builder.fresh(each.path.rpartition(".")[2]), type)

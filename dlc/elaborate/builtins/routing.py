@@ -71,13 +71,7 @@ def _function(
 
 def _with_settings(call: Any, function: Function) -> Function:
     """With the numbers of the body around it that its sizes are made of: it is part of that body."""
-    scope = call.body.scope
-    values = {
-        name: size.constant
-        for name, size in scope.dims.items()
-        if isinstance(size, Dim) and size.constant is not None
-    }
-    values |= dict(module_arguments.numbers(scope.static))
+    values = module_arguments.all_numbers(call.body.scope)
     types = [value.type for value in function.inputs] + [
         value.type for op in walk(function.body) for value in op.outputs
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,26 +17,33 @@ from dlc.ir.splice import Draws, Names, Splice
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
+from dlc.types.opaque import Opaque
+from dlc.types.tensor import TensorType
+from dlc.types.terms import names, said, untraced
+from dlc.types.traced import Term, TracedFloat
 
 # Each element comes out as it does alone, or is drawn by itself: many copies are one larger draw.
 _EACH = frozenset(("normal", "uniform", "truncated_normal", "randint", "full", "const", "cast"))
 
 
 def stacked_initial(
-    session: Session, one: str, count: Dim, scope: Scope | None = None, terms: Mapping[str, Any] | None = None
+    session: Session,
+    one: str,
+    count: Dim,
+    type: TensorType | None = None,
+    scope: Scope | None = None,
+    terms: Mapping[str, Any] | None = None,
 ) -> str:
-    """The function of the initial value of `count` copies, each as the function `one` says. Where they stand in a body of other
-    static values than those that its numbers come from, `scope` is that of the body, and `terms` are the numbers there."""
+    """The function of the initial value of `count` copies, each as the function `one` says. Where its numbers come to stand in
+    another body, `scope` is that of the body, `type` that of one copy in its terms, and `terms` are the numbers there, None if
+    none of the names in it is known."""
     found = session.functions[one]
-    if scope is not None and terms is not None:
-        splice = Splice(
-            Names(), Draws(), {value: value for value in found.types()}, terms, str, statics=terms
-        )
-        found = replace(found, body=tuple(splice.body(found.body)))
+    if scope is not None and type is not None:
+        found = _moved(found, type, terms)
     found = _copies(found, count)
     if session.traced and scope is not None:
         found = with_settings(found, scope)
-    key = repr(("stacked", found.body, found.outputs, found.static))
+    key = repr(("stacked", found.body, found.outputs, found.static, said(count)))
     name = session.initials.get(key)
     if name is None:
         name = session.unique("init")
@@ -43,6 +51,55 @@ def stacked_initial(
         session.functions[name] = replace(found, name=name, recipe="")
     session.asked(Initial(key, session.functions[name]))
     return name
+
+
+def _moved(function: Function, type: TensorType, terms: Mapping[str, Any] | None) -> Function:
+    """The function in the terms of another body: fans are those of one copy."""
+    if terms is not None:
+        splice = Splice(
+            Names(), Draws(), {value: value for value in function.types()}, terms, str, statics=terms
+        )
+        function = replace(function, body=tuple(splice.body(function.body)))
+    fans = _fans([said(axis) for axis in type.axes])
+    return replace(function, body=tuple(_told(op, type, fans, terms is None) for op in function.body))
+
+
+def _told(op: Op, type: TensorType, fans: Mapping[str, Dim], forget: bool) -> Op:
+    def told(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return type.axes if value == type.axes else tuple(map(told, value))
+        if isinstance(value, TracedFloat):
+            origin = _with_fans(value.origin, fans)
+            return float(value) if forget and names(origin) - fan_names else TracedFloat(float(value), origin)
+        return untraced(value) if forget else value
+
+    fan_names = names([*fans.values()])
+    outputs = tuple(
+        Value(each.name, each.type.with_axes(type.axes)) if each.type.axes == type.axes else each
+        for each in op.outputs
+    )
+    return replace(op, outputs=outputs, attrs=tuple((key, told(value)) for key, value in op.attrs))
+
+
+def _fans(sizes: list[Dim]) -> dict[str, Dim]:
+    if len(sizes) < 2:
+        return {}
+    field = math.prod(sizes[2:], start=Dim.of(1))
+    return {"fan_in": sizes[1] * field, "fan_out": sizes[0] * field}
+
+
+def _with_fans(told: Term, fans: Mapping[str, Dim]) -> Term:
+    def sized(atom: object) -> Dim | None:
+        match atom:
+            case Opaque(term=Term("fan", (name,))):
+                return fans.get(str(name))
+        return None
+
+    if told.op == "dim":
+        return Term("dim", (told.args[0].replace(sized),))
+    return Term(
+        told.op, tuple(_with_fans(each, fans) if isinstance(each, Term) else each for each in told.args)
+    )
 
 
 def _copies(function: Function, count: Dim) -> Function:

@@ -14,10 +14,11 @@ from typing import Any
 
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.values import Instance, attribute
+from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
 from dlc.ir.nodes import Attr, Setting
 from dlc.records import replace
-from dlc.types.terms import rooted, untraced
+from dlc.types.terms import rooted, said, untraced
 from dlc.types.traced import Term
 
 
@@ -68,6 +69,16 @@ def numbers(static: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             )
         else:
             yield name, value
+
+
+def all_numbers(scope: Scope) -> dict[str, Any]:
+    """All that expressions of a body may name, with its value: static arguments, and sizes that are known there."""
+    found = dict(numbers(scope.static))
+    for name, size in scope.dims.items():
+        for each in size if isinstance(size, tuple) else (size,):
+            if each.constant is not None:
+                found.setdefault(str(said(each)) if isinstance(size, tuple) else name, each.constant)
+    return found
 
 
 def _rooted(name: str, instance: Instance, static: Mapping[str, Any]) -> Instance:
