@@ -181,7 +181,9 @@ def _stacks(call: Call, one: Applied, copies: int) -> list[Value]:
         session = body.context.session
         # Numbers of a part inside speak of that part: names are those of another body.
         own = session.functions[each.init].scope == one.lifted.function.source
-        init = stacked_initial(session, each.init, count, single, scope, one.terms if own else None)
+        init = stacked_initial(
+            session, each.init, count, single, scope, one.terms if own else None, body.context.name
+        )
         body.emission.params[each.path] = Param(each.path, type, each.kind, each.frozen, init)
         body.emission.copied[each.path] = (each.owner, each.path.rpartition(".")[2])
         value = Value(body.emission.builder.fresh(each.path.rpartition(".")[2]), type)

@@ -33,17 +33,18 @@ def stacked_initial(
     type: TensorType | None = None,
     scope: Scope | None = None,
     terms: Mapping[str, Any] | None = None,
+    body: str = "",
 ) -> str:
     """The function of the initial value of `count` copies, each as the function `one` says. Where its numbers come to stand in
-    another body, `scope` is that of the body, `type` that of one copy in its terms, and `terms` are the numbers there, None if
+    another `body`, `scope` is that of it, `type` that of one copy in its terms, and `terms` are the numbers there, None if
     none of the names in it is known."""
     found = session.functions[one]
     if scope is not None and type is not None:
-        found = _moved(found, type, terms)
+        found = replace(_moved(found, type, terms), scope=body if session.traced else "")
     found = _copies(found, count)
     if session.traced and scope is not None:
         found = with_settings(found, scope)
-    key = repr(("stacked", found.body, found.outputs, found.static, said(count)))
+    key = repr(("stacked", found.body, found.outputs, found.static, found.scope, said(count)))
     name = session.initials.get(key)
     if name is None:
         name = session.unique("init")
