@@ -122,6 +122,10 @@ def on_all(model: nn.Module, inputs: Inputs) -> Any:
     return model(**inputs, use_cache=False).logits
 
 
+def on_ids(model: nn.Module, inputs: Inputs) -> Any:
+    return model(**inputs).logits
+
+
 Builder = Callable[[], Reference | Golden]
 REFERENCES: dict[str, Builder] = {}
 
@@ -359,6 +363,16 @@ def gpt2() -> Reference:
     return Reference(GPT2LMHeadModel(config), words(60, input_ids=(2, 9)), on_all)
 
 
+@reference("gpt-1")
+def gpt() -> Reference:
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    sizes = {"vocab_size": 60, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4}
+    dropouts = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**sizes, **dropouts))
+    return Reference(model, words(60, input_ids=(2, 9)), on_ids)
+
+
 @reference("gpt3-175b")
 def gpt_neo() -> Reference:
     from transformers import GPTNeoConfig, GPTNeoForCausalLM
@@ -408,6 +422,52 @@ def llama31() -> Reference:
     stretch = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     rope = {"rope_type": "llama3", "rope_theta": 500000.0, "original_max_position_embeddings": 32, **stretch}
     return llama(40, hidden_size=64, num_key_value_heads=2, max_position_embeddings=256, rope_parameters=rope)
+
+
+@reference("qwen3")
+def qwen3() -> Reference:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+        attn_implementation="eager",
+    )
+    return Reference(Qwen3ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
+@reference("gemma-3")
+def gemma3() -> Reference:
+    """One layer with a window, one without and with slower rotations; the scale of the largest network."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=64,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=8,
+        max_position_embeddings=64,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+        },
+        attn_implementation="eager",
+    )
+    return Reference(Gemma3ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
 
 
 def t5(inputs: Inputs) -> Reference:
