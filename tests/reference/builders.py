@@ -498,6 +498,63 @@ def t5_small_padded() -> Reference:
     return t5({**words(60, input_ids=(2, 40), decoder_input_ids=(2, 30)), "attention_mask": padding(40, 23)})
 
 
+# --- multimodal ----------------------------------------------------------------------------
+
+
+@reference("clip")
+def clip() -> Reference:
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }  # 2: the end is where the largest id stands
+    text = {"vocab_size": 60, "hidden_size": 24, "intermediate_size": 96, "max_position_embeddings": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    config = CLIPConfig(
+        text_config={**text, **sizes, **ids},
+        vision_config={**vision, **sizes},
+        projection_dim=20,
+        attn_implementation="eager",
+    )
+
+    def call(model: nn.Module, inputs: Inputs) -> Any:
+        output = model(**inputs)
+        return output.logits_per_image, output.logits_per_text
+
+    inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
+    return Reference(CLIPModel(config), inputs, call)
+
+
+@reference("whisper-tiny")
+def whisper() -> Reference:
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    sides = {
+        f"{side}_{what}": value
+        for side in ("encoder", "decoder")
+        for what, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 128))
+    }
+    config = WhisperConfig(
+        vocab_size=60,
+        num_mel_bins=8,
+        d_model=32,
+        **sides,
+        max_source_positions=10,
+        max_target_positions=16,
+        decoder_start_token_id=1,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
+        **NO_DROPOUT,
+    )
+    inputs = {"input_features": image(2, 8, 20)["x"], **words(60, decoder_input_ids=(2, 6))}
+    return Reference(WhisperForConditionalGeneration(config), inputs, on_all)
+
+
 # --- networks whose specs do not ship -------------------------------------------------------------------------
 
 
@@ -544,33 +601,6 @@ def bloom() -> Reference:
 
     config = BloomConfig(vocab_size=60, hidden_size=48, n_layer=2, n_head=6, attn_implementation="eager")
     return Reference(BloomForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
-
-
-@reference("clip")
-def clip() -> Reference:
-    from transformers import CLIPConfig, CLIPModel
-
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4}
-    ids = {
-        "bos_token_id": 0,
-        "pad_token_id": 1,
-        "eos_token_id": 2,
-    }  # 2: the end is where the largest id stands
-    text = {"vocab_size": 60, "hidden_size": 24, "intermediate_size": 96, "max_position_embeddings": 16}
-    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
-    config = CLIPConfig(
-        text_config={**text, **sizes, **ids},
-        vision_config={**vision, **sizes},
-        projection_dim=20,
-        attn_implementation="eager",
-    )
-
-    def call(model: nn.Module, inputs: Inputs) -> Any:
-        output = model(**inputs)
-        return output.logits_per_image, output.logits_per_text
-
-    inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
-    return Reference(CLIPModel(config), inputs, call)
 
 
 # --- recurrent ------------------------------------------------------------------------------

@@ -398,6 +398,48 @@ LANGUAGE = (
     ),
 )
 
+SMALL_VISION = {"size": 32, "patch": 8, "vision_layers": 2, "vision_d": 32, "vision_heads": 4}
+SMALL_TEXT = {"vocab": 60, "context": 16, "text_layers": 2, "text_d": 24, "text_heads": 4}
+
+MULTIMODAL = (
+    Case(
+        "clip",
+        "multimodal/clip_vit_b32.dl",
+        "CLIP",
+        {**SMALL_VISION, **SMALL_TEXT, "d": 20},
+        "clip",
+        {"image": "pixel_values", "tokens": "input_ids"},
+        {"per_image": "0", "per_text": "1"},
+        weights="huggingface",
+        full=[
+            ("CLIP_ViT_B32", 151_277_313),
+            ("CLIP_ViT_B16", 149_620_737),
+            ("CLIP_ViT_L14", 427_616_513),
+            ("CLIP_ViT_L14_336", 427_944_193),
+        ],
+        package="transformers",
+    ),
+    Case(
+        "whisper",
+        "multimodal/whisper_tiny.dl",
+        "Whisper",
+        {"layers": 2, "d": 32, "heads": 4, "mels": 8, "positions": 10, "vocab": 60, "context": 16},
+        "whisper-tiny",
+        {"sound": "input_features", "tokens": "decoder_input_ids"},
+        LOGITS,
+        weights="huggingface",
+        full=[
+            ("WhisperTiny", 37_760_640),
+            ("WhisperBase", 72_593_920),
+            ("WhisperSmall", 241_734_912),
+            ("WhisperMedium", 763_857_920),
+            ("WhisperLarge", 1_543_304_960),
+            ("WhisperLargeV3", 1_543_490_560),
+        ],
+        package="transformers",
+    ),
+)
+
 OTHERS = (
     Case(
         "swin",
@@ -449,19 +491,6 @@ OTHERS = (
         weights="huggingface",
         full=[("Bloom", 559_214_592)],
         package="transformers",
-    ),
-    Case(
-        "clip",
-        "clip.dl",
-        "CLIP",
-        {"size": 32, "patch": 8, "vision_d": 32, "vision_layers": 2, "vision_heads": 4, "vocab": 60}
-        | {"context": 16, "text_d": 24, "text_layers": 2, "text_heads": 4, "d": 20},
-        "clip",
-        {"image": "pixel_values", "text": "input_ids"},
-        {"per_image": "0", "per_text": "1"},
-        full=[("CLIP", 151_277_313)],
-        package="transformers",
-        backends=QUICK,
     ),
 )
 
@@ -640,4 +669,4 @@ SCIENCE = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE
+CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE
