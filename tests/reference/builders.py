@@ -122,6 +122,10 @@ def on_all(model: nn.Module, inputs: Inputs) -> Any:
     return model(**inputs, use_cache=False).logits
 
 
+def on_ids(model: nn.Module, inputs: Inputs) -> Any:
+    return model(**inputs).logits
+
+
 Builder = Callable[[], Reference | Golden]
 REFERENCES: dict[str, Builder] = {}
 
@@ -359,6 +363,16 @@ def gpt2() -> Reference:
     return Reference(GPT2LMHeadModel(config), words(60, input_ids=(2, 9)), on_all)
 
 
+@reference("gpt-1")
+def gpt() -> Reference:
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    sizes = {"vocab_size": 60, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4}
+    dropouts = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(**sizes, **dropouts))
+    return Reference(model, words(60, input_ids=(2, 9)), on_ids)
+
+
 @reference("gpt3-175b")
 def gpt_neo() -> Reference:
     from transformers import GPTNeoConfig, GPTNeoForCausalLM
@@ -410,6 +424,52 @@ def llama31() -> Reference:
     return llama(40, hidden_size=64, num_key_value_heads=2, max_position_embeddings=256, rope_parameters=rope)
 
 
+@reference("qwen3")
+def qwen3() -> Reference:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+        attn_implementation="eager",
+    )
+    return Reference(Qwen3ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
+@reference("gemma-3")
+def gemma3() -> Reference:
+    """One layer with a window, one without and with slower rotations; the scale of the largest network."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    config = Gemma3TextConfig(
+        vocab_size=60,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=64,
+        sliding_window=4,
+        layer_types=["sliding_attention", "full_attention"],
+        query_pre_attn_scalar=8,
+        max_position_embeddings=64,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+        },
+        attn_implementation="eager",
+    )
+    return Reference(Gemma3ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
 def t5(inputs: Inputs) -> Reference:
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -436,6 +496,63 @@ def t5_small() -> Reference:
 def t5_small_padded() -> Reference:
     """Long enough for the logarithmic buckets on both sides."""
     return t5({**words(60, input_ids=(2, 40), decoder_input_ids=(2, 30)), "attention_mask": padding(40, 23)})
+
+
+# --- multimodal ----------------------------------------------------------------------------
+
+
+@reference("clip")
+def clip() -> Reference:
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    ids = {
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+    }  # 2: the end is where the largest id stands
+    text = {"vocab_size": 60, "hidden_size": 24, "intermediate_size": 96, "max_position_embeddings": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    config = CLIPConfig(
+        text_config={**text, **sizes, **ids},
+        vision_config={**vision, **sizes},
+        projection_dim=20,
+        attn_implementation="eager",
+    )
+
+    def call(model: nn.Module, inputs: Inputs) -> Any:
+        output = model(**inputs)
+        return output.logits_per_image, output.logits_per_text
+
+    inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
+    return Reference(CLIPModel(config), inputs, call)
+
+
+@reference("whisper-tiny")
+def whisper() -> Reference:
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    sides = {
+        f"{side}_{what}": value
+        for side in ("encoder", "decoder")
+        for what, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 128))
+    }
+    config = WhisperConfig(
+        vocab_size=60,
+        num_mel_bins=8,
+        d_model=32,
+        **sides,
+        max_source_positions=10,
+        max_target_positions=16,
+        decoder_start_token_id=1,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",
+        **NO_DROPOUT,
+    )
+    inputs = {"input_features": image(2, 8, 20)["x"], **words(60, decoder_input_ids=(2, 6))}
+    return Reference(WhisperForConditionalGeneration(config), inputs, on_all)
 
 
 # --- networks whose specs do not ship -------------------------------------------------------------------------
@@ -484,33 +601,6 @@ def bloom() -> Reference:
 
     config = BloomConfig(vocab_size=60, hidden_size=48, n_layer=2, n_head=6, attn_implementation="eager")
     return Reference(BloomForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
-
-
-@reference("clip")
-def clip() -> Reference:
-    from transformers import CLIPConfig, CLIPModel
-
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4}
-    ids = {
-        "bos_token_id": 0,
-        "pad_token_id": 1,
-        "eos_token_id": 2,
-    }  # 2: the end is where the largest id stands
-    text = {"vocab_size": 60, "hidden_size": 24, "intermediate_size": 96, "max_position_embeddings": 16}
-    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
-    config = CLIPConfig(
-        text_config={**text, **sizes, **ids},
-        vision_config={**vision, **sizes},
-        projection_dim=20,
-        attn_implementation="eager",
-    )
-
-    def call(model: nn.Module, inputs: Inputs) -> Any:
-        output = model(**inputs)
-        return output.logits_per_image, output.logits_per_text
-
-    inputs = {**words(60, input_ids=(3, 9)), "pixel_values": image(2, 3, 32, 32)["x"]}
-    return Reference(CLIPModel(config), inputs, call)
 
 
 # --- recurrent ------------------------------------------------------------------------------

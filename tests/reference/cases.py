@@ -241,6 +241,18 @@ LANGUAGE = (
         package="transformers",
     ),
     Case(
+        "gpt",
+        "language/gpt.dl",
+        "GPT",
+        {"layers": 2, "d": 32, "heads": 4, "vocab": 60, "context": 32},
+        "gpt-1",
+        TOKENS,
+        LOGITS,
+        weights="huggingface",
+        full=[("GPT", 116_534_784)],
+        package="transformers",
+    ),
+    Case(
         "gpt2",
         "language/gpt2.dl",
         "GPT2",
@@ -300,9 +312,9 @@ LANGUAGE = (
     ),
     Case(
         "llama2",
-        "language/llama3_8b.dl",
-        "Llama",
-        {**SMALL_LLAMA, "kv_heads": 4, "base": 10000.0},
+        "language/llama2.dl",
+        "Llama2",
+        {**SMALL_LLAMA, "kv_heads": 4},
         "llama-2-7b",
         TOKENS,
         LOGITS,
@@ -317,6 +329,43 @@ LANGUAGE = (
         "llama-3.1-8b",
         TOKENS,
         LOGITS,
+        package="transformers",
+    ),
+    Case(
+        "qwen3",
+        "language/qwen3.dl",
+        "Qwen3",
+        {**SMALL_LLAMA, "kv_heads": 2, "head": 16},
+        "qwen3",
+        TOKENS,
+        LOGITS,
+        weights="huggingface_tied",
+        full=[
+            ("Qwen3_0B6", 596_049_920),
+            ("Qwen3_1B7", 1_720_574_976),
+            ("Qwen3_4B", 4_022_468_096),
+            ("Qwen3_8B", 8_190_735_360),
+            ("Qwen3_14B", 14_768_307_200),
+            ("Qwen3_32B", 32_762_123_264),
+        ],
+        package="transformers",
+    ),
+    Case(
+        "gemma3",
+        "language/gemma3.dl",
+        "Gemma3",
+        {**SMALL_LLAMA, "kv_heads": 2, "head": 16, "window": 4, "every": 2, "stretch": 8.0, "scale": 8**-0.5},
+        "gemma-3",
+        TOKENS,
+        LOGITS,
+        weights="huggingface",
+        full=[
+            ("Gemma3_270M", 268_098_176),
+            ("Gemma3_1B", 999_885_952),
+            ("Gemma3_4B", 3_880_263_168),
+            ("Gemma3_12B", 11_766_034_176),
+            ("Gemma3_27B", 27_009_346_304),
+        ],
         package="transformers",
     ),
     Case(
@@ -345,6 +394,48 @@ LANGUAGE = (
         MASKED,
         LOGITS,
         weights="huggingface",
+        package="transformers",
+    ),
+)
+
+SMALL_VISION = {"size": 32, "patch": 8, "vision_layers": 2, "vision_d": 32, "vision_heads": 4}
+SMALL_TEXT = {"vocab": 60, "context": 16, "text_layers": 2, "text_d": 24, "text_heads": 4}
+
+MULTIMODAL = (
+    Case(
+        "clip",
+        "multimodal/clip_vit_b32.dl",
+        "CLIP",
+        {**SMALL_VISION, **SMALL_TEXT, "d": 20},
+        "clip",
+        {"image": "pixel_values", "tokens": "input_ids"},
+        {"per_image": "0", "per_text": "1"},
+        weights="huggingface",
+        full=[
+            ("CLIP_ViT_B32", 151_277_313),
+            ("CLIP_ViT_B16", 149_620_737),
+            ("CLIP_ViT_L14", 427_616_513),
+            ("CLIP_ViT_L14_336", 427_944_193),
+        ],
+        package="transformers",
+    ),
+    Case(
+        "whisper",
+        "multimodal/whisper_tiny.dl",
+        "Whisper",
+        {"layers": 2, "d": 32, "heads": 4, "mels": 8, "positions": 10, "vocab": 60, "context": 16},
+        "whisper-tiny",
+        {"sound": "input_features", "tokens": "decoder_input_ids"},
+        LOGITS,
+        weights="huggingface",
+        full=[
+            ("WhisperTiny", 37_760_640),
+            ("WhisperBase", 72_593_920),
+            ("WhisperSmall", 241_734_912),
+            ("WhisperMedium", 763_857_920),
+            ("WhisperLarge", 1_543_304_960),
+            ("WhisperLargeV3", 1_543_490_560),
+        ],
         package="transformers",
     ),
 )
@@ -400,19 +491,6 @@ OTHERS = (
         weights="huggingface",
         full=[("Bloom", 559_214_592)],
         package="transformers",
-    ),
-    Case(
-        "clip",
-        "clip.dl",
-        "CLIP",
-        {"size": 32, "patch": 8, "vision_d": 32, "vision_layers": 2, "vision_heads": 4, "vocab": 60}
-        | {"context": 16, "text_d": 24, "text_layers": 2, "text_heads": 4, "d": 20},
-        "clip",
-        {"image": "pixel_values", "text": "input_ids"},
-        {"per_image": "0", "per_text": "1"},
-        full=[("CLIP", 151_277_313)],
-        package="transformers",
-        backends=QUICK,
     ),
 )
 
@@ -591,4 +669,4 @@ SCIENCE = (
     ),
 )
 
-CASES = VISION + LANGUAGE + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE
+CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE

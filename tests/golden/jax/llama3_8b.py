@@ -1,4 +1,4 @@
-# Llama of llama3_8b.dl (digest 2984e5c33563aafa), written by dlc 0.1.0.
+# Llama of llama3_8b.dl (digest d02f0bede0e80076), written by dlc 0.1.0.
 """Llama
 
     params = init(jax.random.key(0))
@@ -70,14 +70,7 @@ def rms_norm(params: Params, x: Array, *, eps: float = 1e-6) -> Array:
 
 
 def frequencies(
-    *,
-    dtype: DTypeLike,
-    e: int,
-    base: float,
-    factor: float,
-    original: int,
-    low: float = 1.0,
-    high: float = 4.0,
+    *, e: int, base: float, factor: float, original: int, low: float = 1.0, high: float = 4.0
 ) -> Array:
     """Frequencies of the rotations: pair i of a head's numbers turns by base ** (-2i / e) per
     position. Llama 3.1 stretches the slow ones by `factor`, so that positions past the trained
@@ -87,7 +80,7 @@ def frequencies(
 
     -> [e // 2]
     """
-    plain = 1.0 / base ** (2 / e * jnp.arange(e // 2, dtype=dtype))  # [e // 2]
+    plain = 1.0 / base ** (2 / e * jnp.arange(e // 2, dtype=jnp.float32))  # [e // 2]
     turns = original / 6.283185307179586 * plain
     keep = jnp.clip((turns - low) / (high - low), 0.0, 1.0)
     return plain * (keep + (1.0 - keep) / factor)
@@ -98,7 +91,7 @@ def rope_tables(positions: Array, freqs: Array) -> tuple[Array, Array]:
 
     positions: i64[T], freqs: [Q0] -> cos: [T, Q0], sin: [T, Q0]
     """
-    angles = positions.astype(jnp.float32)[:, None] * freqs.astype(jnp.float32)  # [T, Q0]
+    angles = positions.astype(jnp.float32)[:, None] * freqs  # [T, Q0]
     return jnp.cos(angles), jnp.sin(angles)
 
 
@@ -272,11 +265,7 @@ def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
         raise ValueError(f"T must be at most {config.context}, not {T}")
     x = params["model"]["embed_tokens"]["weight"][tokens]  # [B, T, d]
     freqs = frequencies(
-        dtype=params["model"]["embed_tokens"]["weight"].dtype,
-        e=config.d // config.heads,
-        base=config.base,
-        factor=config.factor,
-        original=config.original,
+        e=config.d // config.heads, base=config.base, factor=config.factor, original=config.original
     )  # [d // (2 * heads)]
     positions = jnp.arange(T)  # i64[T]
     cos, sin = rope_tables(positions, freqs)  # [T, d // (2 * heads)]
