@@ -424,6 +424,27 @@ def llama31() -> Reference:
     return llama(40, hidden_size=64, num_key_value_heads=2, max_position_embeddings=256, rope_parameters=rope)
 
 
+@reference("mixtral-8x7b")
+def mixtral() -> Reference:
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    config = MixtralConfig(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        rms_norm_eps=1e-5,
+        attn_implementation="eager",
+    )
+    return Reference(MixtralForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
 @reference("qwen3")
 def qwen3() -> Reference:
     from transformers import Qwen3Config, Qwen3ForCausalLM

@@ -332,6 +332,17 @@ LANGUAGE = (
         package="transformers",
     ),
     Case(
+        "mixtral",
+        "language/mixtral_8x7b.dl",
+        "Mixtral",
+        {"layers": 2, "d": 32, "heads": 4, "kv_heads": 2, "hidden": 24, "experts": 4, "vocab": 60},
+        "mixtral-8x7b",
+        TOKENS,
+        LOGITS,
+        full=[("Mixtral", 46_702_792_704)],
+        package="transformers",
+    ),
+    Case(
         "qwen3",
         "language/qwen3.dl",
         "Qwen3",
