@@ -10,7 +10,7 @@ from typing import Any
 
 from dlc.ir.index import INDEX, mark
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Function, Op, Program, Region, Value
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value
 from dlc.ir.splice import substitute, with_path, within
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -41,10 +41,13 @@ class Canonical:
             (value.name, tuple(str(said(axis).substitute(numbers)) for axis in value.type.axes))
             for value in function.inputs
         )
-        sizes = {
-            name: str(size.substitute(numbers)) for name, size in function.static if isinstance(size, Dim)
-        }
-        form = inputs, tuple(sizes.items())
+
+        def numbered(value: Attr) -> object:
+            if isinstance(value, tuple):
+                return tuple(map(numbered, value))
+            return str(value.substitute(numbers)) if isinstance(value, Dim) else None
+
+        form = inputs, tuple((name, numbered(value)) for name, value in function.static), len(own)
         found = self.known.setdefault((function.source, form), own)
         return {a: b for a, b in zip(own, found, strict=True) if a != b}
 
