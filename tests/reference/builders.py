@@ -445,6 +445,39 @@ def mixtral() -> Reference:
     return Reference(MixtralForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
 
 
+@reference("deepseek-v3")
+def deepseek_v3() -> Reference:
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+    config = DeepseekV3Config(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=40,
+        moe_intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        n_shared_experts=1,
+        n_routed_experts=8,
+        routed_scaling_factor=2.5,
+        kv_lora_rank=16,
+        q_lora_rank=12,
+        qk_rope_head_dim=4,
+        v_head_dim=8,
+        qk_nope_head_dim=8,
+        n_group=4,
+        topk_group=2,
+        num_experts_per_tok=3,
+        first_k_dense_replace=1,
+        norm_topk_prob=True,
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rope_interleave=True,
+        attn_implementation="eager",
+    )
+    return Reference(DeepseekV3ForCausalLM(config), words(60, input_ids=(2, 9)), on_all)
+
+
 @reference("qwen3")
 def qwen3() -> Reference:
     from transformers import Qwen3Config, Qwen3ForCausalLM
