@@ -1,0 +1,83 @@
+"""Routed experts on the CPU beside what they must cost at least: python benchmarks/experts.py [THREADS]
+
+A Mixtral-like layer (8 experts, 2 chosen) and a fine-grained one (64, 6), of gated MLPs 256 wide inside 512, on 512 positions. The base
+is the same number of multiplications in three dense matmuls over all chosen pairs, in PyTorch. All candidates have the same weights and
+take turns in one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+THREADS = sys.argv[1] if len(sys.argv) > 1 else "1"
+os.environ.update(OMP_NUM_THREADS=THREADS, XLA_FLAGS=f"--xla_cpu_multi_thread_eigen={THREADS != '1'}".lower())
+
+import numpy as np  # noqa: E402 - thread counts are read when frameworks load
+from timing import side_by_side, table  # noqa: E402
+
+import dlc  # noqa: E402
+
+Array = np.ndarray[Any, Any]
+
+POSITIONS, D, HIDDEN = 512, 256, 512
+SPEC = """
+module Expert(d: int, hidden: int)(x: [N, d]) -> [N, d] {
+    param gate_up_proj: [2 * hidden, d] = normal(0.02)
+    param down_proj: [d, hidden] = normal(0.02)
+    gate, up = split(x @ gate_up_proj.T, [hidden, hidden], axis=-1)
+    return silu(gate) * up @ down_proj.T
+}
+
+model Experts(d: int, hidden: int, experts: int, k: int)(x: [N, d], choice: i64[N, k], weight: [N, k]) -> [N, d] {
+    return x |> mixture(Expert(d, hidden), experts)(choice, weight) as experts
+}
+"""
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+
+
+def dense(weights: Mapping[str, Array], pairs: int) -> Callable[[], object]:
+    """The multiplications of all pairs of a position and an expert, as if it were one expert."""
+    import torch
+
+    torch.set_num_threads(int(THREADS))
+    up, down = (torch.from_numpy(each[0]).T.contiguous() for each in weights.values())
+    x = torch.randn(pairs, D)
+
+    def run() -> object:
+        with torch.no_grad():
+            gate, value = (x @ up).chunk(2, dim=-1)
+            return torch.nn.functional.silu(gate) * value @ down
+
+    return run
+
+
+def compare(experts: int, k: int) -> None:
+    text = SPEC.replace("experts: int, k: int", f"experts: int = {experts}, k: int = {k}")
+    text = text.replace(
+        "model Experts(d: int, hidden: int,", f"model Experts(d: int = {D}, hidden: int = {HIDDEN},"
+    )
+    model = dlc.loads(text)["Experts"]
+    weights = model.initial_weights(seed=0)
+    rng = np.random.default_rng(0)
+    order = np.argsort(rng.random((POSITIONS, experts)), axis=1)
+    given = {
+        "x": rng.normal(size=(POSITIONS, D)).astype(np.float32),
+        "choice": order[:, :k].copy(),
+        "weight": rng.random((POSITIONS, k), np.float32),
+    }
+    candidates: dict[str, Callable[[], object]] = {"dense matmuls": dense(weights, POSITIONS * k)}
+    results = {}
+    for backend in BACKENDS:
+        runnable = model.compile(backend, weights=weights)
+        candidates[backend] = lambda runnable=runnable: runnable(**given)  # type: ignore[misc]
+        (results[backend],) = runnable(**given).values()
+    for backend, result in results.items():
+        np.testing.assert_allclose(result, results["torch"], rtol=1e-4, atol=1e-6, err_msg=backend)
+    print(f"{experts} experts, {k} chosen\n\n{table(side_by_side(candidates), 'dense matmuls')}\n")
+
+
+if __name__ == "__main__":
+    compare(8, 2)
+    compare(64, 6)
