@@ -138,7 +138,7 @@ class Init:
         """Whether the numbers of a distribution are in the words of the parameter's owner, not of the module around that has the
         rule: those of a rule for shapes (`kaiming_normal`, `fan_in`) are."""
         read = names(scale_of(form))
-        if init.scope in ("", owner.source) or (form.by_shape and read <= words(owner)):
+        if init.scope in ("", owner.source) or (form.by_shape and read & words(owner)):
             return True
         around = (each for each in self.program.functions.values() if each.source == init.scope)
         return bool(read) and not read & words(next(around, owner))
