@@ -189,11 +189,15 @@ def _each(part: type[T], *columns: Sequence[object]) -> tuple[T, ...]:
 
 
 def _number(op: Op, key: str) -> int | Dim:
-    """An attribute that is a number or a size; a size that has become a number is one."""
+    """An attribute that is a number or a size."""
     value = op.attr(key)
     assert isinstance(value, int | Dim)
-    dim = Dim.of(value)
-    return dim if dim.constant is None else dim.constant
+    return number_or_size(Dim.of(value))
+
+
+def number_or_size(size: Dim) -> int | Dim:
+    """How often a loop turns: a size that has become a number is one."""
+    return size if size.constant is None else size.constant
 
 
 def _axes(op: Op, key: str) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 
-__all__ = ["Draw", "decompose", "flatten", "hoist_randomness", "inline", "resolve_float", "unroll"]
+__all__ = ["Draw", "alone", "decompose", "flatten", "hoist_randomness", "inline", "resolve_float", "unroll"]
 
 Keep = Callable[[Op], bool]
 
@@ -109,14 +109,26 @@ def drop_orphans(before: Program, after: Program) -> Program:
     """`after` without the functions that something in `before` referred to and nothing does any more."""
     referred = {name for each in before.functions.values() for name in references(each)}
     inits = {parameter.init for parameter in after.parameters}
-    stack = [name for name in after.functions if name not in referred or name in inits or name == after.entry]
-    live: set[str] = set()
+    roots = (name for name in after.functions if name not in referred or name in inits or name == after.entry)
+    live = _reached(after, roots)
+    return after.with_functions({name: each for name, each in after.functions.items() if name in live})
+
+
+def alone(program: Program, name: str) -> Program:
+    """One function as a program, with all that it refers to and nothing else."""
+    live = _reached(program, (name,))
+    return Program({each: function for each, function in program.functions.items() if each in live}, name)
+
+
+def _reached(program: Program, roots: Iterable[str]) -> set[str]:
+    """The functions of a program that these refer to, themselves included."""
+    stack, live = list(roots), set[str]()
     while stack:
         name = stack.pop()
-        if name not in live and name in after.functions:
+        if name not in live and name in program.functions:
             live.add(name)
-            stack.extend(references(after.functions[name]))
-    return after.with_functions({name: each for name, each in after.functions.items() if name in live})
+            stack.extend(references(program.functions[name]))
+    return live
 
 
 @dataclass

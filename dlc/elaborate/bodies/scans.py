@@ -27,7 +27,7 @@ from dlc.elaborate.tensors.failures import described
 from dlc.elaborate.tensors.operators import lift
 from dlc.elaborate.types.static import plain
 from dlc.elaborate.types.written import written_type
-from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, with_axis, without_axis
+from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, number_or_size, with_axis, without_axis
 from dlc.ir.nodes import Op, Value
 from dlc.records import dataclass
 from dlc.syntax import ast
@@ -446,7 +446,7 @@ def _append(
     after = {name: _mapped(value, name, builder.fresh) for name, value in steps.args.items()}
     stacked = {name: _stacked(body, steps, name, item) for name, item in yields.items()}
     loop = Loop(
-        count=_number_or_size(positions.count),
+        count=number_or_size(positions.count),
         body=ops,
         carried=tuple(_carried(steps.first, steps.args, last, after)),
         sequences=tuple(
@@ -455,7 +455,7 @@ def _append(
         ),
         stacked=tuple(stacked.values()),
         index=steps.index,
-        start=_number_or_size(positions.start),
+        start=number_or_size(positions.start),
         step=positions.step,
         backwards=node.backwards,
         shared=True,
@@ -475,10 +475,6 @@ def _stacked(body: Body, steps: Steps, name: str, item: Tensor) -> Stacked:
     axis = min(steps.sequences[0][1] if steps.sequences else 0, item.type.rank)
     whole = with_axis(item.type, axis, steps.positions.count)
     return Stacked(item.name, axis, Value(body.emission.builder.fresh(name), whole))
-
-
-def _number_or_size(size: Dim) -> int | Dim:
-    return size if size.constant is None else size.constant
 
 
 def _carried(*values: dict[str, Any]) -> Iterator[Carried]:

@@ -10,10 +10,12 @@ there is finite where the result is, and goes nowhere."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from dlc.elaborate.builtins.call import Call
+from dlc.elaborate.builtins.copied import Applied
 from dlc.elaborate.calls import module_arguments
 from dlc.ir.builder import Builder
+from dlc.ir.loops import number_or_size
 from dlc.ir.nodes import Function, Setting, Value, walk
 from dlc.ir.routing import ROUTED
 from dlc.records import replace
@@ -23,10 +25,12 @@ from dlc.types.tensor import TensorType
 from dlc.types.terms import names, said
 
 TILE = 32
+ROWS = "_rows"
+"""What the size is called that rows of one expert have, which is open until they are chosen."""
 
 
 def routed_function(
-    call: Any, one: Any, stacks: Sequence[Value], x: TensorType, k: Dim, experts: int
+    call: Call, one: Applied, stacks: Sequence[Value], x: TensorType, k: Dim, experts: int
 ) -> Function:
     """The function for one expert's function and this many copies of it, made once in a session."""
     session = call.body.context.session
@@ -44,7 +48,7 @@ def routed_function(
 
 
 def _function(
-    call: Any, one: Any, stacks: Sequence[Value], x: TensorType, k: Dim, experts: int, name: str
+    call: Call, one: Applied, stacks: Sequence[Value], x: TensorType, k: Dim, experts: int, name: str
 ) -> Function:
     rows = Dim.symbol("R")
     builder = Builder(Facts((Relation(rows, ">=", Dim.of(1)),)))
@@ -69,13 +73,13 @@ def _function(
     )
 
 
-def _with_settings(call: Any, function: Function) -> Function:
+def _with_settings(call: Call, function: Function) -> Function:
     """With the numbers of the body around it that its sizes are made of: it is part of that body."""
     values = module_arguments.all_numbers(call.body.scope)
     types = [value.type for value in function.inputs] + [
         value.type for op in walk(function.body) for value in op.outputs
     ]
-    read = names([(type.axes) for type in types]) | {"experts"}
+    read = names([type.axes for type in types]) | {"experts"}
     found = {name: values[name] for name in sorted(read) if isinstance(values.get(name), int)}
     return replace(
         function,
@@ -84,7 +88,7 @@ def _with_settings(call: Any, function: Function) -> Function:
     )
 
 
-def _body(b: Builder, call: Any, one: Any, inputs: Sequence[Value], experts: int) -> Value:
+def _body(b: Builder, call: Call, one: Applied, inputs: Sequence[Value], experts: int) -> Value:
     x, choice, *stacks = inputs
     rows, k = choice.type.axes
     pairs = rows * k
@@ -123,7 +127,7 @@ def _body(b: Builder, call: Any, one: Any, inputs: Sequence[Value], experts: int
         inner.append(one.op([xt.name, *(each.name for each in slices)], out, known, call.node))
         return [out]
 
-    (done,) = b.loop(_count(tiles), turn, sequences=[(taken, 0), (owner, 0)], stacked=(0,))
+    (done,) = b.loop(number_or_size(tiles), turn, sequences=[(taken, 0), (owner, 0)], stacked=(0,))
     flat = b.reshape(done, (tiles * TILE, done.type.axes[2]))
 
     # Where the result of each pair lies.
@@ -132,10 +136,3 @@ def _body(b: Builder, call: Any, one: Any, inputs: Sequence[Value], experts: int
     lies = b.add(b.mul(b.op("take", first, by_expert, axis=0), TILE), rank)
     back = b.op("take", lies, b.op("argsort", order, axis=0), axis=0)
     return b.reshape(b.op("take", flat, back, axis=0), (rows, k, done.type.axes[2]))
-
-
-def _count(size: Dim) -> int | Dim:
-    return size if size.constant is None else size.constant
-
-
-ROWS = "_rows"

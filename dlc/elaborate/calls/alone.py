@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program, walk
-from dlc.passes.lower import flatten
+from dlc.passes.lower import alone, flatten
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -29,7 +29,7 @@ _READING = (
 
 def joins_rows(program: Program, rows: str) -> Op | None:
     """The first op of the entry that is not done row by row; None if all are."""
-    function = flatten(program).main
+    function = flatten(alone(program, program.entry)).main
     types = function.types()
     return next((op for op in walk(function.body) if _joins(op, rows, types)), None)
 

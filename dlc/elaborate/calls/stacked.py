@@ -18,7 +18,7 @@ from dlc.elaborate.calls.resolve import inner_parameters
 from dlc.elaborate.state.body import Body, Session
 from dlc.ir.nodes import Function, Parameter, Program, Value
 from dlc.ir.splice import Names, defined_names
-from dlc.passes.lower import inline, references, unroll
+from dlc.passes.lower import alone, inline, unroll
 from dlc.records import dataclass, replace
 
 
@@ -71,12 +71,5 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
 
 def _flat(session: Session, name: str) -> Function:
     """The function with the bodies of its parts in its own; what has no parameters stays a call."""
-    wanted, stack = {name}, [name]
-    while stack:
-        more = {each for each in references(session.functions[stack.pop()]) if each not in wanted}
-        wanted |= more
-        stack += more
-    functions = {each: function for each, function in session.functions.items() if each in wanted}
-    whole = unroll(Program(functions, name), lambda loop: not loop.attr("shared"))
-    stateless = {each for each, function in functions.items() if not (function.params or function.children)}
-    return inline(whole, lambda op: op.callee in stateless).functions[name]
+    whole = unroll(alone(Program(session.functions, name), name), lambda loop: not loop.attr("shared"))
+    return inline(whole, lambda op: not session.has_parameters(op.callee)).functions[name]
