@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
-from dlc.types.opaque import Opaque
+from dlc.types.fans import fan_sizes, with_fans
 from dlc.types.tensor import TensorType
 from dlc.types.terms import evaluate, origin_of, said, term
 from dlc.types.traced import Term, TracedFloat, as_float, leaf
@@ -88,22 +88,14 @@ def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
     """The same with the fans of a tensor of these sizes."""
     if not by_fan(form):
         return form
-    field = math.prod(sizes[2:], start=Dim.of(1))
-    fans = {"fan_in": sizes[1] * field, "fan_out": sizes[0] * field} if len(sizes) > 1 else {}
-
-    def sized(atom: object) -> Dim | None:
-        match atom:
-            case Opaque(term=Term("fan", (name,))):
-                return fans.get(str(name))
-        return None
-
-    def told(each: Term) -> Term:
-        if each.op == "dim":
-            return Term("dim", (each.args[0].replace(sized),))
-        return Term(each.op, tuple(told(arg) if isinstance(arg, Term) else arg for arg in each.args))
+    known = fan_sizes(sizes)
 
     def here(value: float) -> float:
-        return TracedFloat(float(value), told(value.origin)) if isinstance(value, TracedFloat) else value
+        return (
+            TracedFloat(float(value), with_fans(value.origin, known))
+            if isinstance(value, TracedFloat)
+            else value
+        )
 
     return replace(form, scale=here(form.scale), shift=here(form.shift))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,10 +16,10 @@ from dlc.ir.splice import Draws, Names, Splice
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
-from dlc.types.opaque import Opaque
+from dlc.types.fans import fan_sizes, with_fans
 from dlc.types.tensor import TensorType
 from dlc.types.terms import names, said, untraced
-from dlc.types.traced import Term, TracedFloat
+from dlc.types.traced import TracedFloat
 
 # Each element comes out as it does alone, or is drawn by itself: many copies are one larger draw.
 _EACH = frozenset(("normal", "uniform", "truncated_normal", "randint", "full", "const", "cast"))
@@ -61,46 +60,25 @@ def _moved(function: Function, type: TensorType, terms: Mapping[str, Any] | None
             Names(), Draws(), {value: value for value in function.types()}, terms, str, statics=terms
         )
         function = replace(function, body=tuple(splice.body(function.body)))
-    fans = _fans([said(axis) for axis in type.axes])
-    return replace(function, body=tuple(_told(op, type, fans, terms is None) for op in function.body))
+    own = fan_sizes([said(axis) for axis in type.axes])
+    return replace(function, body=tuple(_told(op, type, own, terms is None) for op in function.body))
 
 
-def _told(op: Op, type: TensorType, fans: Mapping[str, Dim], forget: bool) -> Op:
+def _told(op: Op, type: TensorType, own: Mapping[str, Dim], forget: bool) -> Op:
     def told(value: Any) -> Any:
         if isinstance(value, tuple):
             return type.axes if value == type.axes else tuple(map(told, value))
         if isinstance(value, TracedFloat):
-            origin = _with_fans(value.origin, fans)
+            origin = with_fans(value.origin, own)
             return float(value) if forget and names(origin) - fan_names else TracedFloat(float(value), origin)
         return untraced(value) if forget else value
 
-    fan_names = names([*fans.values()])
+    fan_names = names([*own.values()])
     outputs = tuple(
         Value(each.name, each.type.with_axes(type.axes)) if each.type.axes == type.axes else each
         for each in op.outputs
     )
     return replace(op, outputs=outputs, attrs=tuple((key, told(value)) for key, value in op.attrs))
-
-
-def _fans(sizes: list[Dim]) -> dict[str, Dim]:
-    if len(sizes) < 2:
-        return {}
-    field = math.prod(sizes[2:], start=Dim.of(1))
-    return {"fan_in": sizes[1] * field, "fan_out": sizes[0] * field}
-
-
-def _with_fans(told: Term, fans: Mapping[str, Dim]) -> Term:
-    def sized(atom: object) -> Dim | None:
-        match atom:
-            case Opaque(term=Term("fan", (name,))):
-                return fans.get(str(name))
-        return None
-
-    if told.op == "dim":
-        return Term("dim", (told.args[0].replace(sized),))
-    return Term(
-        told.op, tuple(_with_fans(each, fans) if isinstance(each, Term) else each for each in told.args)
-    )
 
 
 def _copies(function: Function, count: Dim) -> Function:
