@@ -71,7 +71,8 @@ class Holders:
 
     def _new(self, word: str, root: Node, inits: tuple[Init, ...], turns: Sequence[str]) -> Holder:
         names = {each.function.source for each in self.made} | set(self.taken())
-        source = told_apart(self.owner.source.strip("_"), [camel(word)], names, is_class=True)
+        owner = camel(self.owner.source) if self.owner.library else self.owner.source.strip("_")
+        source = told_apart(owner, [camel(word)], names, is_class=True)
         nodes = list(_nodes(root))
         function = Function(
             name=f"{source} of {self.owner.name}",
