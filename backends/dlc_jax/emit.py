@@ -128,7 +128,9 @@ class _Writing:
         units = Units(self.program, taken)
         entry = units.add(self.program.entry)
         requirements = Requirements(self.program, NATIVE).of(main.name) if self.options.family else ()
-        settings = arguments(main, (), RESERVED, main=True) if self.options.family else ()
+        settings = (
+            arguments(main, (), RESERVED, main=True, defaults=self.defaults) if self.options.family else ()
+        )
         init = Init(units, bool(settings), self.options.precision, set(taken))
         initial = [init.lines()] if self.program.parameters else []
         prepare = Prepare(units, {*taken, *init.names})

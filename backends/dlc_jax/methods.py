@@ -11,6 +11,7 @@ from dlc.emit.forms import (
     ONE,
     Axes,
     alias,
+    alike,
     call,
     counted_from_end,
     element,
@@ -212,7 +213,7 @@ def divided(x: Expr, parts: Sequence[Dim], axis: int, dim: Expr) -> Expr:
     if not parts:
         return x if axis == 0 else call("jnp.unstack", x, Keyword("axis", dim))
     places = sizes(tuple(accumulate(parts[:-1])), "index")
-    where = Word(str(len(parts))) if len(set(parts)) == 1 else Seq(places, "[]")
+    where = Word(str(len(parts))) if alike(parts) else Seq(places, "[]")
     return call("jnp.split", x, where, Keyword("axis", dim))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from dlc.emit.names import plain, snake, unique
-from dlc.emit.statements import NOWHERE, Assign, Loop, expressions, rewritten
+from dlc.emit.sides import form_of
+from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
 from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Seq, Word, transform, walk
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
 from dlc.records import dataclass, replace
@@ -90,7 +91,7 @@ class Looping:
     def _cut(self, base: Expr, node: Node, label: str) -> Expr:
         """All elements of a list, or those that `label` stands for in the loop's turns."""
         loop = replace(self.loop, start=self.loop.start + offset_of(label))
-        return _cut(base, loop, len(node.indices()))
+        return _cut(base, loop, len(node.indices()), _turns(node, loop))
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
         """`self.layers.values()` where a container holds just this loop's parts under names; `(self.down0, self.down1)`."""
@@ -173,12 +174,57 @@ def _prefix(path: str) -> str:
     return ".".join(labels[: at + 1])
 
 
-def _cut(base: Expr, loop: Loop, length: int) -> Expr:
+def _turns(node: Node, loop: Loop) -> int:
+    """How many parts of a list are the loop's: its count may be an expression here."""
+    if isinstance(loop.count, Num):
+        return int(loop.count.value)
+    own = [
+        each.turns[0]
+        for each in node.items.values()
+        if each.turns and each.turns[1:] == (loop.start, loop.step)
+    ]
+    return int(own[0]) if own else len(node.indices()) - loop.start
+
+
+def _cut(base: Expr, loop: Loop, length: int, count: int) -> Expr:
     """All elements of a list, or those of the loop's turns."""
-    count = int(loop.count.value) if isinstance(loop.count, Num) else length - loop.start
     end = loop.start + loop.step * count
     start = Word(str(loop.start)) if loop.start else None
     stop = Word(str(end)) if len(range(loop.start, length, loop.step)) > count else None
     if start is None and stop is None and loop.step == 1:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
+
+
+# --- loops behind one another --------------------------------------------------------------------------------
+
+
+def joined(body: Iterable[Stmt]) -> tuple[Stmt, ...]:
+    """The statements with one loop where two do the same to the parts of a list, one to those up to a place and the other to the rest:
+    parts of two classes that are applied alike."""
+    done: list[Stmt] = []
+    for stmt in body:
+        last = done[-1] if done else None
+        if isinstance(last, Loop) and isinstance(stmt, Loop) and (one := _joined(last, stmt)) is not None:
+            done[-1] = one
+        else:
+            done.append(stmt)
+    return tuple(done)
+
+
+def _joined(first: Loop, second: Loop) -> Loop | None:
+    match first.source, second.source:
+        case At(base, (Cut(start, Word() as stop, None),)), At(other, (Cut(Word() as begin, end, None),)):
+            if base != other or stop != begin or _turn(first) != _turn(second):
+                return None
+            if second.inputs != tuple(Ref(each.name) for each in first.outputs):
+                return None
+            whole = base if start is None and end is None else At(base, (Cut(start, end, None),))
+            return replace(second, inputs=first.inputs, start=first.start, source=whole)
+    return None
+
+
+def _turn(loop: Loop) -> object:
+    """What a turn does, whichever part it is about."""
+    alone = replace(loop, inputs=(), start=0, source=NOWHERE, outputs=())
+    return form_of((alone,), ())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dlc import ops
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes, whole_rows
+from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes, told, whole_rows
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
 from dlc.emit.statements import Assign
@@ -334,7 +334,9 @@ def attention(d: TorchDrafter, op: Op) -> Expr | None:
     """PyTorch's fused attention. It knows no softcap, and counts a causal query's place from the start."""
     given = d.operands(op)
     q, k, v = (d.types[given[name]] for name in ("q", "k", "v"))
-    grouped = q.rank > 2 and q.axes[:-2] != k.axes[:-2]
+    # Heads of two names may only happen to be as many here.
+    named_apart = told(q.axes[-3:-2]) != told(k.axes[-3:-2])
+    grouped = q.rank > 2 and (q.axes[:-2] != k.axes[:-2] or named_apart)
     if not covered(op) or (grouped and (q.axes[:-3] != k.axes[:-3] or k.axes[:-2] != v.axes[:-2])):
         return None
     keywords: list[Expr] = []

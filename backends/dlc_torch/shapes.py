@@ -9,6 +9,7 @@ from dlc.emit.draft import DONE, Say
 from dlc.emit.forms import (
     Axes,
     alias,
+    alike,
     at,
     element,
     entries,
@@ -87,7 +88,7 @@ def divided(x: Expr, parts: Sequence[Dim], axis: int, dim: Expr) -> Expr:
     """`x.unbind(0)`, `x.chunk(2, dim=-1)`, `x.split((3, 5), dim=1)`."""
     if not parts:
         return method(x, "unbind", *(() if axis == 0 else (dim,)))
-    if len(set(parts)) == 1:
+    if alike(parts):
         return method(x, "chunk", Word(str(len(parts))), Keyword("dim", dim))
     return method(x, "split", Seq(sizes(parts)), Keyword("dim", dim))
 

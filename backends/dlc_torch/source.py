@@ -41,7 +41,7 @@ from dlc_torch.classes import Class
 from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.fused import refusal
 from dlc_torch.init_weights import InitWeights
-from dlc_torch.loops import Looping
+from dlc_torch.loops import Looping, joined
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
 from dlc_torch.reach import follow, locate, reach
@@ -191,7 +191,7 @@ class Source:
         def change(stmt: Stmt) -> Stmt:
             return self._looped(_where_present(stmt, parts), made.root)
 
-        return replace(draft, body=collapsed(_within(draft.body, change)))
+        return replace(draft, body=joined(collapsed(_within(draft.body, change))))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""

@@ -160,6 +160,11 @@ Divide = Callable[[Expr, Sequence[Dim], int, Expr], Expr]
 it is counted."""
 
 
+def alike(parts: Sequence[Dim]) -> bool:
+    """Whether sizes are one size, at other settings too: those of two names may only happen to be equal."""
+    return len({(part, said(part)) for part in parts}) == 1
+
+
 def partition(d: Drafter, op: Op, divide: Divide) -> bool:
     """Say a group of slices that divides a value along an axis at once: `q, k, v = x.split((8, 4, 4), dim=-1)`.
     Where each is then freed of that axis, of size 1, the parts are those. `op` is the first of the group; False

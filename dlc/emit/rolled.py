@@ -20,7 +20,7 @@ from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import as_dim, said
+from dlc.types.terms import as_dim, said, term
 from dlc.types.traced import Term, TracedInt
 
 
@@ -311,7 +311,21 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
     found = merge(programs, native, _rolled, written)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
-    functions = {name: owned(each) for name, each in found.functions.items()}
+    functions = {
+        name: owned(replace(each, requires=(*each.requires, *_bounds(each))))
+        for name, each in found.functions.items()
+    }
     main = found.entries[0]
     functions[main] = replace(functions[main], static=first.main.static)
     return Common(Program(functions, main, parameters), names, found.entries)
+
+
+def _bounds(function: Function) -> Iterator[Term]:
+    """What must hold for a loop that was taken apart where its turns begin to differ: `dense <= layers` for one of `layers - dense`
+    turns, which would be none less than none."""
+    for op in walk(function.body):
+        count = op.attr("count") if op.op == LOOP else None
+        size = said(Dim.of(count)) if isinstance(count, int | Dim) else Dim({})
+        taken = Dim({power: -factor for power, factor in size.terms.items() if factor < 0})
+        if taken.constant is None:
+            yield Term("<=", (term(taken), term(size + taken)))

@@ -28,7 +28,7 @@ def _collapsed(stmt: Stmt) -> Iterator[Stmt]:
         case If():
             then, otherwise = collapsed(stmt.then), collapsed(stmt.otherwise)
             stmt = replace(stmt, then=then, otherwise=otherwise)
-            same = then and _form(then, stmt.results) == _form(otherwise, stmt.others)
+            same = then and form_of(then, stmt.results) == form_of(otherwise, stmt.others)
             yield from _one(stmt) if same else (_joined(stmt),)
         case _:
             yield stmt
@@ -51,7 +51,7 @@ def _else(stmt: If) -> bool:
     return bool(stmt.otherwise) or any(each is not None for each in stmt.others)
 
 
-def _form(body: Iterable[Stmt], results: Iterable[Expr | None]) -> Any:
+def form_of(body: Iterable[Stmt], results: Iterable[Expr | None]) -> Any:
     """What statements do, free of the names of values."""
     names: dict[str, str] = {}
     found = [_stmt_form(stmt, names) for stmt in body]

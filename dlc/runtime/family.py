@@ -103,8 +103,8 @@ class ModelFamily:
 
     @property
     def brief(self) -> ModelFamily:
-        """The same in one mode."""
-        return replace(self, mode=self.mode or False)
+        """The same in one mode, where that applies all parts: of one that is not, nothing tells where its numbers come from."""
+        return self if self.mode is None and self._has_idle else replace(self, mode=self.mode or False)
 
     def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
@@ -134,6 +134,13 @@ class ModelFamily:
         node = self.model.point.definition.node
         assert isinstance(node, ast.ModuleDef)
         return {str(each.name) for each in node.static if isinstance(each.default, ast.NoneLit)}
+
+    @cached_property
+    def _has_idle(self) -> bool:
+        """Whether the model has parts that are applied in training only."""
+        main = self.model.traced_program(False, self.model.optional, frozenset()).main
+        applied = {op.path for op in walk(main.body)}
+        return any(child.path not in applied for child in main.children)
 
     @cached_property
     def _counts(self) -> set[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dlc
+from dlc.elaborate.programs import instantiate
 from dlc.ir.nodes import Function
 from dlc.ir.verify import verify
 from dlc.runtime.interpret import run
@@ -189,3 +190,71 @@ def test_a_body_with_variables_of_its_own(name: str) -> None:
 )
 def test_its_first_turn_is_like_the_others(name: str, expected: list[tuple[int, int]]) -> None:
     assert [each[:2] for each in repeats(dlc.loads(OWN_VARIABLES)[name].program.main)] == expected
+
+
+def elaborated(text: str, **settings: int) -> int:
+    """How many instantiations the turns of a loop ask for."""
+    asked: list[str] = []
+    work = instantiate.instantiate
+
+    def noted(caller: object, callee: object, bound: object, node: object) -> object:
+        asked.append(callee.name)  # type: ignore[attr-defined]
+        return work(caller, callee, bound, node)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dlc.elaborate.programs.elaborator.instantiate", noted)
+        assert dlc.loads(text)["M"](**settings).program
+    return asked.count("Block")
+
+
+GROWING = """
+module Block(d: int, wide: bool)(x: [B, d]) -> [B, d] {{
+    return x + (x |> linear(2 * d if wide else d) as up |> relu |> linear(d) as down)
+}}
+
+model M(layers: int = 8, dense: int = 2, d: int = 4)(x: [B, d]) -> [B, d] {{
+    for i in range(layers) as h {{
+        x = x |> Block(d, {asked})
+    }}
+    return x
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "turns"),
+    [("i < dense", 4), ("i % 2 == 0", 4), ("true", 2), ("i % 4 == 3", 8), ("i // 2 < dense", 6)],
+)
+def test_turns_that_repeat_are_not_elaborated(asked: str, turns: int) -> None:
+    """What a turn finds out of the variable tells whether it is like the one before: cost does not grow with the count."""
+    text = GROWING.format(asked=asked)
+    assert elaborated(text, layers=48) == turns
+    assert elaborated(text, layers=480) == turns
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sum([j for j in range(i)])",  # another name of the comprehension's than outside
+        "sum([i for i in range(3)])",
+        "[2, 2, 2, 5][i]",
+        "2 if i < last else 5",
+        "i // 3",
+    ],
+)
+def test_what_is_foretold_is_what_comes(value: str) -> None:
+    """The last turn differs from those before it in some of these."""
+    found = dlc.loads(
+        f"""
+        model M(last: int = 3)(x: [B, 2]) -> [B, 2] {{
+            j = 0
+            for i in range(4) {{ x = x * ({value}) + 1 }}
+            return x + j
+        }}
+        """
+    )["M"]
+    expected = np.ones((1, 2))
+    for i in range(4):
+        expected = expected * eval(value, {"last": 3, "i": i}) + 1
+    (made,) = run(found.program, {}, {"x": np.ones((1, 2), np.float32)}, precision="f64").values()
+    np.testing.assert_allclose(made, expected)

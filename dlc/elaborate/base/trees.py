@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, TypeVar
 
 from dlc.diagnostics import Span
-from dlc.records import fields
 from dlc.syntax import ast
 
 
@@ -106,19 +105,55 @@ def labels(body: Sequence[ast.Stmt]) -> list[ast.Label]:
     return found
 
 
-def without_labels(node: Any) -> Any:
-    """The tree without its labels: what a turn computes, not what it is called."""
-    if isinstance(node, ast.Label):
-        return ()
-    if isinstance(node, ast.Node):
-        return tuple(
-            without_labels(getattr(node, each.name)) if not isinstance(node, ast.Name) else node
-            for each in fields(node)
-            if each.name not in ("span", "name_span")
-        )
-    if isinstance(node, tuple):
-        return tuple(without_labels(each) for each in node)
-    return node
+_COMPUTING = (
+    ast.Name,
+    ast.Int,
+    ast.Float,
+    ast.Bool,
+    ast.NoneLit,
+    ast.Str,
+    ast.Unary,
+    ast.Binary,
+    ast.Compare,
+    ast.Index,
+)
+
+
+def readings(body: Iterable[ast.Stmt], names: frozenset[str], known: Container[str]) -> list[ast.Expr]:
+    """What statements find out of some names, labels aside: the largest expressions that compute with them and with `known` static
+    values only. `i < dense` for `Block(d) if i < dense else Other(d)`."""
+    found: list[ast.Expr] = []
+    stack: list[Any] = list(body)
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Label):
+            continue
+        if isinstance(each, ast.Expr) and _computes(each, names, known):
+            found += [each] if mentioned(each, names) else []
+        else:
+            stack += ast.children(each, "name_span")
+    return found
+
+
+def _computes(node: Any, names: frozenset[str], known: Container[str]) -> bool:
+    """Whether an expression computes with these names alone."""
+    if isinstance(node, ast.Name):
+        return node.id in names or node.id in known
+    if isinstance(node, ast.Node) and not isinstance(node, _COMPUTING):
+        return False
+    return all(_computes(each, names, known) for each in ast.children(node, "name_span"))
+
+
+def bound(body: Iterable[ast.Stmt]) -> frozenset[str]:
+    """All names that are bound anywhere in statements, in comprehensions too."""
+    found = declared(body)
+    stack: list[Any] = [*body]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.NameTarget):
+            found.add(each.id)
+        stack += ast.children(each)
+    return frozenset(found)
 
 
 def loop_names(target: ast.Target) -> frozenset[str]:

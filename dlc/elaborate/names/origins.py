@@ -289,8 +289,11 @@ def decided(body: Body, node: ast.Expr, answer: bool) -> None:
     if not body.context.session.traced:
         return
     condition = origin(body.context, body.scope, node)
-    if condition is not None and not condition.holds("turn") and _open(condition):
-        body.emission.decisions.append(Decision(condition, answer, node.span))
+    if condition is None or not _open(condition):
+        return
+    emission = body.emission
+    found = emission.turn_decisions if condition.holds("turn") else emission.decisions
+    found.append(Decision(condition, answer, node.span))
 
 
 def _open(condition: Term) -> bool:

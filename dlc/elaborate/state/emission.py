@@ -35,6 +35,7 @@ class Emission:
     has_returned: bool = False
     result_spans: list[Span] = field(default_factory=list)  # where each result is made
     decisions: list[Any] = field(default_factory=list)  # what was decided on static values
+    turn_decisions: list[Any] = field(default_factory=list)  # the same, on the variable of a loop as well
     yields: dict[str, Any] | None = None  # what a turn of the innermost scan hands out, by name
     dead: bool = False  # in the branch of `if training` that is not taken
 
