@@ -324,9 +324,19 @@ class Drafter:
             self.operation(each)
         results = tuple(map(self.tensor, op.region.results))
         inside, self.body = self.body, outside
-        count, start, step = size(dim_of(op.attr("count")), "count"), op.integer("start"), op.integer("step")
+        turns = Dim.of(dim_of(op.attr("count")))
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
-        return Loop(count, start, step, args, inputs, tuple(inside), results, outputs)
+        return Loop(
+            size(turns, "count"),
+            op.integer("start"),
+            op.integer("step"),
+            args,
+            inputs,
+            tuple(inside),
+            results,
+            outputs,
+            turns=None if turns.constant is None else int(turns.constant),
+        )
 
     def choice(self, op: Op, condition: Term) -> If:
         """Two bodies of which one is done, as the spec's `if` has it."""
