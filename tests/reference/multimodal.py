@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -50,3 +51,79 @@ def llava() -> Reference:
     )
     inputs = with_image_tokens(50, pixel_values=image(2, 3, 16, 16)["x"])
     return Saved(LlavaForConditionalGeneration(config), inputs, on_all)
+
+
+def on_pictures(model: Any, inputs: Inputs) -> Tensor:
+    """The first sixteen patches are a picture, the others a film."""
+    logits: Tensor = model(
+        input_ids=inputs["input_ids"],
+        pixel_values=inputs["patches"][:16],
+        image_grid_thw=GRIDS[:1],
+        pixel_values_videos=inputs["patches"][16:],
+        video_grid_thw=GRIDS[1:],
+        mm_token_type_ids=kinds(inputs["input_ids"]),
+        use_cache=False,
+    ).logits
+    return logits
+
+
+# A picture of 4 by 4 patches, and a film of two times 4 by 2.
+GRIDS = torch.tensor([[1, 4, 4], [2, 4, 2]])
+
+
+def kinds(tokens: Tensor) -> Tensor:
+    """0 for words, 1 for pictures, 2 for films."""
+    return (tokens == 60).long() + 2 * (tokens == 61).long()
+
+
+@reference("qwen2-vl")
+def qwen2_vl() -> Reference:
+    return qwen2_vl_of(tied=False)
+
+
+@reference("qwen2-vl-tied")
+def qwen2_vl_tied() -> Reference:
+    return qwen2_vl_of(tied=True)
+
+
+def qwen2_vl_of(*, tied: bool) -> Reference:
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    from transformers.vision_utils import get_vision_position_ids
+
+    text = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
+    special = {
+        "image_token_id": 60,
+        "video_token_id": 61,
+        "vision_start_token_id": 62,
+        "vision_end_token_id": 63,
+    }
+    config = Qwen2VLConfig(
+        text_config={
+            **text,
+            "vocab_size": 70,
+            "num_hidden_layers": 2,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": rope,
+        },
+        vision_config={"depth": 2, "embed_dim": 32, "num_heads": 4, "hidden_size": 32, "patch_size": 4},
+        attn_implementation="eager",
+        tie_word_embeddings=tied,
+        **special,
+    )
+    model = Qwen2VLForConditionalGeneration(config)
+    tokens = words(60, input_ids=(2, 10))["input_ids"]
+    tokens[0, 3:7], tokens[1, 2:6] = 60, 61
+    positions, _ = model.model.get_rope_index(
+        tokens, kinds(tokens), image_grid_thw=GRIDS[:1], video_grid_thw=GRIDS[1:]
+    )
+    inputs = {
+        "input_ids": tokens,
+        "positions": positions,
+        "patches": image(32, 3 * 2 * 4 * 4)["x"],
+        "places": get_vision_position_ids(GRIDS, 2),
+        "picture": torch.tensor([0] * 16 + [1] * 8 + [2] * 8),
+    }
+    return Saved(model, inputs, on_pictures)

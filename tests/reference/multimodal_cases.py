@@ -5,6 +5,16 @@ from __future__ import annotations
 from .case import QUICK, Case
 
 LOGITS = {"logits": "out"}
+PICTURES = {each: each for each in ("positions", "patches", "places", "picture")}
+SMALL_QWEN2_VL = {
+    "layers": 2,
+    "d": 32,
+    "heads": 4,
+    "kv_heads": 2,
+    "ff": 48,
+    "vocab": 70,
+    "sections": [1, 1, 2],
+} | {"vision_layers": 2, "vision_d": 32, "vision_heads": 4, "patch": 4, "image_token": 60, "video_token": 61}
 
 SEEING = (
     Case(
@@ -20,5 +30,34 @@ SEEING = (
         full=[("Llava_15_7B", 7_063_427_072), ("Llava_15_13B", 13_351_494_656)],
         package="transformers",
         backends=QUICK,
+    ),
+    Case(
+        "qwen2_vl",
+        "multimodal/qwen2_vl.dl",
+        "Qwen2VL",
+        SMALL_QWEN2_VL | {"tied": False},
+        "qwen2-vl",
+        {"tokens": "input_ids"} | PICTURES,
+        LOGITS,
+        weights="huggingface",
+        full=[
+            ("Qwen2_VL_2B", 2_208_985_600),
+            ("Qwen2_VL_7B", 8_291_375_616),
+            ("Qwen2_VL_72B", 73_405_560_320),
+        ],
+        package="transformers",
+        backends=QUICK,
+    ),
+    Case(
+        "qwen2_vl_tied",
+        "multimodal/qwen2_vl.dl",
+        "Qwen2VL",
+        SMALL_QWEN2_VL,
+        "qwen2-vl-tied",
+        {"tokens": "input_ids"} | PICTURES,
+        LOGITS,
+        weights="huggingface",
+        package="transformers",
+        backends=("torch",),
     ),
 )
