@@ -237,6 +237,8 @@ class Drafter:
             readers = self.readers.get(name, [])
             if len(readers) != 1 or self.uses[name] != 1 or len(readers[0].outputs) != 1:
                 return []
+            if readers[0].callee and name != readers[0].inputs[0]:
+                return []  # beside what a part works on
             last, name = name, readers[0].out.name
             if self.dtype_of(last) != self.dtype_of(name):
                 return []

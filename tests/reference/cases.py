@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .case import QUICK, Case
-from .multimodal_cases import SEEING
+from .multimodal_cases import FOLDING, SEEING
 from .picture_cases import PICTURES
 
 X = {"x": "x"}
@@ -709,4 +709,4 @@ SCIENCE = (
     ),
 )
 
-CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE + SEEING
+CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE + SEEING + FOLDING

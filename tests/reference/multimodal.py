@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from .builders import Arrays, Inputs, Reference, image, on_all, reference, words
+from .builders import Arrays, Inputs, Reference, _draw, image, on_all, reference, words
 
 
 class Saved(Reference):
@@ -127,3 +127,63 @@ def qwen2_vl_of(*, tied: bool) -> Reference:
         "picture": torch.tensor([0] * 16 + [1] * 8 + [2] * 8),
     }
     return Saved(model, inputs, on_pictures)
+
+
+@reference("esmfold")
+def esmfold() -> Reference:
+    from transformers import EsmConfig, EsmForProteinFolding
+
+    language = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    structure = {
+        "sequence_dim": 24,
+        "pairwise_dim": 12,
+        "ipa_dim": 8,
+        "resnet_dim": 16,
+        "num_heads_ipa": 3,
+        "num_blocks": 2,
+    }
+    trunk = {
+        "num_blocks": 2,
+        "sequence_state_dim": 32,
+        "pairwise_state_dim": 16,
+        "sequence_head_width": 8,
+        "pairwise_head_width": 4,
+        "position_bins": 4,
+        "dropout": 0,
+        "structure_module": structure,
+    }
+    config = EsmConfig(
+        **language,
+        vocab_size=33,
+        mask_token_id=32,
+        pad_token_id=1,
+        max_position_embeddings=64,
+        layer_norm_eps=1e-5,
+        position_embedding_type="rotary",
+        token_dropout=True,
+        is_folding_model=True,
+        esmfold_config={"fp16_esm": False, "lddt_head_hid_dim": 16, "trunk": trunk},
+        attn_implementation="eager",
+    )
+    kinds = torch.randint(0, 20, (2, 7), generator=_draw())
+    kinds[1, 3] = 20
+    places = torch.tensor([[0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 9, 10, 11, 12]])
+    return Reference(
+        EsmForProteinFolding(config), {"kind": kinds, "index": places, "mask": torch.ones(2, 7)}, on_residues
+    )
+
+
+def on_residues(model: Any, inputs: Inputs) -> Any:
+    """Two times through the trunk."""
+    given = {"attention_mask": inputs["mask"].long(), "position_ids": inputs["index"]}
+    found = model(inputs["kind"], **given, num_recycles=1)
+    return (
+        found.positions[-1][:, :, :3],
+        found.angles[-1],
+        found.plddt,
+        found.distogram_logits,
+        found.ptm_logits,
+        found.lm_logits,
+        found.s_s,
+        found.s_z,
+    )

@@ -61,3 +61,24 @@ SEEING = (
         backends=("torch",),
     ),
 )
+
+RESIDUES = {each: each for each in ("kind", "index", "mask")}
+FOLDED = ("atoms", "angles", "plddt", "distogram", "errors", "letters", "s", "z")
+
+FOLDING = (
+    Case(
+        "esmfold",
+        "science/esmfold.dl",
+        "ESMFold",
+        {"cycles": 2, "lm_layers": 2, "lm_d": 32, "lm_heads": 4, "lm_ff": 48, "blocks": 2, "cs": 32, "cz": 16}
+        | {"s_head": 8, "z_head": 4, "away": 4, "turns": 2, "c": 24, "cp": 12, "heads": 3, "e": 8, "d": 16}
+        | {"hidden": 16},
+        "esmfold",
+        RESIDUES,
+        {name: str(k) for k, name in enumerate(FOLDED)},
+        weights="huggingface",
+        full=[("ESMFold", 3_525_038_915), ("Trunk", 688_548_524)],
+        package="transformers",
+        backends=QUICK,
+    ),
+)
