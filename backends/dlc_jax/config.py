@@ -39,14 +39,12 @@ def config(
 ) -> Lines:
     """The class; `read` are the expressions that read its fields."""
     fields = [f"{INDENT}{each.signature(defaults)}" for each in arguments]
+    names = {each.spec: each.name for each in arguments}
+    asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
     checks = [
         *_computed(arguments),
         *_lengths(arguments, function, read),
-        *(
-            line
-            for condition in asked
-            for line in _check(condition, {each.spec: each.name for each in arguments})
-        ),
+        *(line for lines in asked_once for line in lines),
     ]
     init = ["", f"{INDENT}def __post_init__(self) -> None:", *checks] if checks else []
     return [

@@ -498,10 +498,11 @@ def _below(inits: Inits, path: str) -> Inits:
 
 
 def _call(functions: Sequence[Function], child: Child) -> Op | None:
-    """The operation that calls an instance: one of its own function, if there is one."""
+    """The operation that calls an instance, or that did: one of its own function, if there is one."""
     found = [
         op for function in functions for op in walk_ops(function.body) if op.callee and op.path == child.path
     ]
+    found += [child.call] if child.call is not None else []
     same = [op for op in found if op.callee == child.function]
     return next(iter(same or found), None)
 

@@ -9,7 +9,23 @@ from itertools import zip_longest
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.sides import form_of
 from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Keyword, Num, Path, Ref, Seq, Word, transform, walk
+from dlc.emit.tree import (
+    Arg,
+    At,
+    Binary,
+    Call,
+    Cut,
+    Dot,
+    Expr,
+    Keyword,
+    Num,
+    Path,
+    Ref,
+    Seq,
+    Word,
+    transform,
+    walk,
+)
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
 from dlc.records import dataclass, replace
 from dlc.types.terms import names
@@ -65,7 +81,8 @@ class Looping:
         count = Num(int(self.loop.count.value) * self.loop.step) if isinstance(self.loop.count, Num) else None
         assert isinstance(first, Assign) and isinstance(last, Assign)
         body = replace(first, targets=last.targets)
-        whole = replace(self.loop, count=count or self.loop.count, step=1, body=(body,))
+        turns = None if self.loop.turns is None else self.loop.turns * self.loop.step
+        whole = replace(self.loop, count=count or self.loop.count, step=1, body=(body,), turns=turns)
         return replace(self, loop=whole).run()
 
     def _elements(self, prefix: str) -> Expr | None:
@@ -91,7 +108,7 @@ class Looping:
     def _cut(self, base: Expr, node: Node, label: str) -> Expr:
         """All elements of a list, or those that `label` stands for in the loop's turns."""
         loop = replace(self.loop, start=self.loop.start + offset_of(label))
-        return _cut(base, loop, len(node.indices()), _turns(node, loop))
+        return _cut(base, loop, node)
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
         """`self.layers.values()` where a container holds just this loop's parts under names; `(self.down0, self.down1)`."""
@@ -174,26 +191,33 @@ def _prefix(path: str) -> str:
     return ".".join(labels[: at + 1])
 
 
-def _turns(node: Node, loop: Loop) -> int:
-    """How many parts of a list are the loop's: its count may be an expression here."""
-    if isinstance(loop.count, Num):
-        return int(loop.count.value)
-    own = [
-        each.turns[0]
-        for each in node.items.values()
-        if each.turns and each.turns[1:] == (loop.start, loop.step)
-    ]
-    return int(own[0]) if own else len(node.indices()) - loop.start
-
-
-def _cut(base: Expr, loop: Loop, length: int, count: int) -> Expr:
+def _cut(base: Expr, loop: Loop, node: Node) -> Expr:
     """All elements of a list, or those of the loop's turns."""
-    end = loop.start + loop.step * count
     start = Word(str(loop.start)) if loop.start else None
-    stop = Word(str(end)) if len(range(loop.start, length, loop.step)) > count else None
+    stop = _stop(loop, node)
     if start is None and stop is None and loop.step == 1:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
+
+
+def _stop(loop: Loop, node: Node) -> Expr | None:
+    """Where the loop's turns end in a list; None where that is its end."""
+    length = len(node.indices())
+    end = loop.start + loop.step * loop.turns if loop.turns is not None else length
+    rest = [each for each in node.items.values() if _first(each) >= end]
+    if not rest:
+        return None
+    if isinstance(loop.count, Num):
+        return Word(str(end))
+    if not any(each.turns for each in rest):  # so many parts of their own, however often the loop turns
+        return Word(str(-len(rest)))
+    turned = loop.count if loop.step == 1 else Binary("*", Num(loop.step), loop.count)
+    return Binary("+", Num(loop.start), turned) if loop.start else turned
+
+
+def _first(node: Node) -> int:
+    """The first index of a list that a part takes."""
+    return node.turns[1] if node.turns else int(node.label)
 
 
 # --- loops behind one another --------------------------------------------------------------------------------
@@ -214,17 +238,23 @@ def joined(body: Iterable[Stmt]) -> tuple[Stmt, ...]:
 
 def _joined(first: Loop, second: Loop) -> Loop | None:
     match first.source, second.source:
-        case At(base, (Cut(start, Word() as stop, None),)), At(other, (Cut(Word() as begin, end, None),)):
-            if base != other or stop != begin or _turn(first) != _turn(second):
+        case At(base, (Cut(start, Word() | Arg() | Binary() | Dot(), None),)), At(
+            other, (Cut(Word(begin), end, None),)
+        ):
+            place = int(start.text) if isinstance(start, Word) else 0
+            if base != other or first.turns is None or place + first.turns != int(begin):
                 return None
-            if second.inputs != tuple(Ref(each.name) for each in first.outputs):
+            if second.inputs != tuple(Ref(each.name) for each in first.outputs) or _turn(first) != _turn(
+                second
+            ):
                 return None
             whole = base if start is None and end is None else At(base, (Cut(start, end, None),))
-            return replace(second, inputs=first.inputs, start=first.start, source=whole)
+            turns = None if second.turns is None else first.turns + second.turns
+            return replace(second, inputs=first.inputs, start=first.start, turns=turns, source=whole)
     return None
 
 
 def _turn(loop: Loop) -> object:
     """What a turn does, whichever part it is about."""
-    alone = replace(loop, inputs=(), start=0, source=NOWHERE, outputs=())
+    alone = replace(loop, inputs=(), start=0, turns=None, count=NOWHERE, source=NOWHERE, outputs=())
     return form_of((alone,), ())

@@ -237,6 +237,8 @@ class Drafter:
             readers = self.readers.get(name, [])
             if len(readers) != 1 or self.uses[name] != 1 or len(readers[0].outputs) != 1:
                 return []
+            if readers[0].callee and name != readers[0].inputs[0]:
+                return []  # beside what a part works on
             last, name = name, readers[0].out.name
             if self.dtype_of(last) != self.dtype_of(name):
                 return []
@@ -324,9 +326,19 @@ class Drafter:
             self.operation(each)
         results = tuple(map(self.tensor, op.region.results))
         inside, self.body = self.body, outside
-        count, start, step = size(dim_of(op.attr("count")), "count"), op.integer("start"), op.integer("step")
+        turns = Dim.of(dim_of(op.attr("count")))
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
-        return Loop(count, start, step, args, inputs, tuple(inside), results, outputs)
+        return Loop(
+            size(turns, "count"),
+            op.integer("start"),
+            op.integer("step"),
+            args,
+            inputs,
+            tuple(inside),
+            results,
+            outputs,
+            turns=None if turns.constant is None else int(turns.constant),
+        )
 
     def choice(self, op: Op, condition: Term) -> If:
         """Two bodies of which one is done, as the spec's `if` has it."""

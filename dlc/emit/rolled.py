@@ -9,7 +9,8 @@ loop's variable, and the instances are of one function, the turns are alike when
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 from dlc.emit.alike import as_written, origin_key
 from dlc.emit.merge import merge
@@ -20,7 +21,7 @@ from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import as_dim, said, term
+from dlc.types.terms import as_dim, evaluate, said, term
 from dlc.types.traced import Term, TracedInt
 
 
@@ -109,7 +110,7 @@ def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[s
     if segments is None or (len(segments) < 2 and not _told_by_turn(segments[0])):
         return None
     total = sum(each.count for each in segments)
-    count = _count(turn.over, total)
+    count = _count(turn.over, total, dict(function.static))
     forms = {_form(each) for each in segments}
     if count is None or len(forms) != 1 or None in forms:
         return None
@@ -157,16 +158,24 @@ def _covers(function: Function, gone: set[str]) -> bool:
     return gone <= {child.path for child in function.children}
 
 
-def _count(over: Term, total: int) -> int | None:
-    """How many turns the whole loop has; None if the run is not all of it."""
+def _count(over: Term, total: int, static: Mapping[str, Any]) -> int | None:
+    """How many turns the whole loop has; None if the run is not all of it: what a turn does that nothing reads is gone."""
     match over:
         case Term("call", ("range", stop)):
             length = as_dim(stop)
         case _:
             return None
-    if length is None:
+    if length is None or _known(length, static) not in (total, None):
         return None
-    return TracedInt(total, length) if length.constant is None else total if length == total else None
+    return TracedInt(total, length) if length.constant is None else total
+
+
+def _known(length: Dim, static: Mapping[str, Any]) -> int | None:
+    """A length at a function's static parameters; None where it speaks of others."""
+    try:
+        return int(evaluate(length, static))
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _segments(run: Sequence[Op]) -> list[_Segment] | None:

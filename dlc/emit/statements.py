@@ -40,7 +40,8 @@ class Loop:
     """`args` are the carried values at the start of a turn, `inputs` before the first, `results` after one,
     `outputs` after the last. `variable` and `source` are what the loop runs over, once paths are settled; `slices` are the
     values that the loop's variables are, where it runs over tensors. `kept` lists gain an item at each turn.
-    A backend may have more `results` than `args`: what it keeps of every turn."""
+    A backend may have more `results` than `args`: what it keeps of every turn. `turns` is the number that `count` says, where
+    that is a number."""
 
     count: Expr
     start: int
@@ -54,6 +55,7 @@ class Loop:
     source: Expr = NOWHERE
     slices: tuple[Target, ...] = ()
     kept: tuple[tuple[Target, Expr], ...] = ()
+    turns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,7 @@ class Child:
     when: Term | None = field(default=None, compare=False, repr=False)
     """In merged functions: the condition on static parameters under which there is such an instance."""
     call: Op | None = field(default=None, compare=False, repr=False)
-    """Of an entry's, for emission: how the main computation calls the instance, which the entry may not."""
+    """For emission, of an instance that the body does not call: how the main computation does, or a call that nothing read."""
     fused: Fused | None = field(default=None, compare=False, repr=False)
 
     def each(self) -> tuple[Child, ...]:

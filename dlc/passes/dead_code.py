@@ -13,7 +13,8 @@ After:
         %y: [B, 4] = neg(%x)
     }
 
-Updates of buffers and run-time checks stay, and calls of functions that hold some.
+Updates of buffers and run-time checks stay, and calls of functions that hold some. An instance whose call goes stays a part of the
+function, as a checkpoint has it, and remembers the call.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dlc.ir.loops import Loop
-from dlc.ir.nodes import Function, Op, Program, walk
+from dlc.ir.nodes import Child, Function, Op, Program, walk
 from dlc.passes.base import ACTING, each_function, functions_with, is_acting
 from dlc.passes.lower import drop_orphans
 from dlc.records import dataclass, replace
@@ -42,10 +43,17 @@ class DeadCode:
 def _clean(function: Function, acting: frozenset[str]) -> Function:
     live = {value for _, value in function.outputs}
     body = _live(function.body, live, acting)
-    return (
-        function
-        if len(body) == len(function.body) and body == function.body
-        else replace(function, body=body)
+    if len(body) == len(function.body) and body == function.body:
+        return function
+    return replace(function, body=body, children=_remembering(function, body))
+
+
+def _remembering(function: Function, body: tuple[Op, ...]) -> tuple[Child, ...]:
+    """The instances, with their calls where the body has none of them any more: a class that is emitted makes all."""
+    called = {op.path for op in walk(body) if op.callee}
+    gone = {op.path: op for op in walk(function.body) if op.callee and op.path not in called}
+    return tuple(
+        replace(child, call=gone[child.path]) if child.path in gone else child for child in function.children
     )
 
 
