@@ -16,3 +16,15 @@ def biggan_generator() -> Golden:
 def biggan_discriminator() -> Golden:
     """The same, of the generator's pictures."""
     return Golden("biggan-discriminator")
+
+
+@reference("stylegan2-generator")
+def stylegan2_generator() -> Golden:
+    """NVlabs/stylegan2-ada-pytorch at 32x32, with the stored noise."""
+    return Golden("stylegan2-generator")
+
+
+@reference("stylegan2-discriminator")
+def stylegan2_discriminator() -> Golden:
+    """The same code's, of four pictures in one group."""
+    return Golden("stylegan2-discriminator")
