@@ -73,7 +73,6 @@ ELSEWHERE = frozenset(
         "rnn_cell",
         "gru_cell",
         "lstm_cell",
-        "spectral_norm",
         "associative_scan",
         "selective_scan",
         "gradient",

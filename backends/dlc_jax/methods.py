@@ -25,6 +25,7 @@ from dlc.emit.forms import (
     sliced,
     stackable,
     told,
+    vector_product,
     whole_rows,
     words,
 )
@@ -112,7 +113,8 @@ def reshape(d: JaxDrafter, op: Op) -> Expr:
     added = _new_axes(told(before), told(after))
     if added is not None:
         return At(d.tensor(name), added)
-    return element(d, op) or method(d.tensor(name), "reshape", *_sizes(before, after))
+    said = element(d, op) or vector_product(d, op)
+    return said or method(d.tensor(name), "reshape", *_sizes(before, after))
 
 
 def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:

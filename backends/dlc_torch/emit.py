@@ -34,14 +34,15 @@ from dlc_torch.working import working
 # What of the library is said by PyTorch itself, not by a class or function of the file.
 NATIVE = frozenset((*rows.COMPOSITES, *neural.LAYERS, ROUTED))
 
+# Layers that PyTorch has in some forms only.
+FORMS = frozenset(("spectral_norm", *recurrent.LAYERS))
+
 
 def _lacked(family: Sequence[Program]) -> frozenset[str]:
     """The layers that PyTorch lacks in one of their forms: such a layer is a class in all."""
     functions = [each for program in family for each in program.functions.values()]
     return frozenset(
-        each.source
-        for each in functions
-        if each.source in recurrent.LAYERS and neural.native_layer(each) is None
+        each.source for each in functions if each.source in FORMS and neural.native_layer(each) is None
     )
 
 

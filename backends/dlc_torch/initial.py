@@ -19,6 +19,7 @@ from dlc.emit.python import number, quoted
 from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform, walk
 from dlc.ir.nodes import Attr, Function, Param
 from dlc.records import dataclass, replace
+from dlc.types.terms import origin_of
 from dlc.types.traced import as_float
 from dlc_torch import rows
 from dlc_torch.structure import CONSTANT
@@ -49,9 +50,9 @@ class Said:
 def said(form: Form) -> Said:
     """How `nn.init` draws from a distribution."""
     match form.draw:
-        case "constant" if form.shift == 0.0:
+        case "constant" if form.shift == 0.0 and is_fixed(form):
             return Said("zeros_")
-        case "constant" if form.shift == 1.0:
+        case "constant" if form.shift == 1.0 and is_fixed(form):
             return Said("ones_")
         case "constant":
             return Said("constant_", (_n(form.shift),))
@@ -71,7 +72,8 @@ def _n(value: float) -> Expr:
 
 
 def _given(**values: tuple[float, float]) -> tuple[Expr, ...]:
-    return tuple(Keyword(name, _n(value)) for name, (value, default) in values.items() if value != default)
+    told = {name: value for name, (value, default) in values.items() if value != default or origin_of(value)}
+    return tuple(Keyword(name, _n(value)) for name, value in told.items())
 
 
 def _around(bound: float) -> Form:
@@ -153,17 +155,22 @@ def is_round(form: Form) -> bool:
     return all(len(str(number(value))) <= 7 for value in (form.scale, form.shift))
 
 
+def is_fixed(form: Form) -> bool:
+    """Whether its numbers are the same at all settings."""
+    return origin_of(form.scale) is None and origin_of(form.shift) is None
+
+
 def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_float: bool) -> Expr:
     match form:
-        case Form("constant", shift=(0.0 | 1.0) as value):
+        case Form("constant", shift=(0.0 | 1.0) as value) if is_fixed(form):
             return Call(Word("torch.ones" if value else "torch.zeros"), (*shape, *more))
         case Form("constant", shift=value):
             filling = Num(value if is_float else int(value))
             whole = shape[0] if len(shape) == 1 and isinstance(shape[0], Seq) else Seq(shape)
             return Call(Word("torch.full"), (whole, filling, *more))
-        case Form("normal", 1.0, 0.0):
+        case Form("normal", 1.0, 0.0) if is_fixed(form):
             return Call(Word("torch.randn"), (*shape, *more))
-        case Form("uniform", 1.0, 0.0):
+        case Form("uniform", 1.0, 0.0) if is_fixed(form):
             return Call(Word("torch.rand"), (*shape, *more))
     return said(form).call(Call(Word("torch.empty"), (*shape, *more)))
 

@@ -28,7 +28,6 @@ from dlc.emit.tree import (
 )
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
 from dlc.records import dataclass, replace
-from dlc.types.terms import names
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
@@ -126,13 +125,20 @@ class Looping:
 
     def _attributes(self, label: str) -> Expr | None:
         """The attributes of the class that the turns of the loop take, one by one."""
-        if not isinstance(self.loop.count, Num) or names(self.loop.count.value) or self.loop.count.value > 8:
+        count = self._held(label)
+        if count is None or count > 8:
             return None
-        indices = (self.loop.start + self.loop.step * turn for turn in range(int(self.loop.count.value)))
+        indices = (self.loop.start + self.loop.step * turn for turn in range(count))
         labels = [at_turn(label, index) for index in indices]
         if not labels or not all(map(is_attribute, labels)):
             return None
         return Seq(tuple(Dot(Word("self"), each) for each in labels))
+
+    def _held(self, label: str) -> int | None:
+        """How many attributes of that label the class has, which is fixed: each is made by a line of its own."""
+        place = self.loop.start + offset_of(label), self.loop.step
+        held = [node.turns for node in self.root.items.values() if node.label == label and node.turns]
+        return next((int(turns[0]) for turns in held if turns[1:] == place), None)
 
     def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:
         variables: dict[str, str] = {}
@@ -163,7 +169,9 @@ class Looping:
             return reach(self.root, path.path, self.roots)
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
-        source = over(self.loop.count, self.loop.start, self.loop.step)
+        held = {self._held(_prefix(path.path)) for path in paths}
+        count = self.loop.count if None in held else Num(min(map(int, filter(None, held))), "count")
+        source = over(count, self.loop.start, self.loop.step)
         return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
 
     def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:

@@ -9,7 +9,8 @@ from dlc.emit.draft import Say
 from dlc.emit.forms import method, sizes
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, Unary, Word
-from dlc.ir.nodes import Function, Op
+from dlc.ir.nodes import Function, Op, walk
+from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
@@ -289,6 +290,38 @@ def multihead_attention(f: Function) -> Expr | None:
     return Call(Word("nn.MultiheadAttention"), (*about, *options))
 
 
+def spectral_norm(f: Function) -> Expr | None:
+    """`nn.utils.spectral_norm(nn.Linear(...))`; None around what PyTorch has no layer for."""
+    kind = str(dict(f.static)["layer"]).partition("(")[0]
+    ours = any(not op.span.file.startswith("dlc:") for op in walk(f.body))
+    if kind not in REWEIGHTED or ours or (kind.startswith("conv") and not _pads_evenly(f)):
+        return None
+    params = tuple(
+        replace(each, name="weight" if each.name == "weight_orig" else each.name) for each in f.params
+    )
+    options = (
+        Keyword("n_power_iterations", Num(_whole(f, "iterations"), "iterations"), ONE),
+        _number(f, "eps", 1e-12),
+    )
+    layer = LAYERS[kind](replace(f, params=params))
+    return None if layer is None else Call(Word(SPECTRAL_NORM), (layer, *options))
+
+
+def _pads_evenly(f: Function) -> bool:
+    return all(even(pairs(op)) for op in walk(f.body) if op.op in ("conv", "conv_transpose"))
+
+
+def _whole(f: Function, name: str) -> int:
+    value = dict(f.static)[name]
+    assert isinstance(value, int)
+    return value
+
+
+SPECTRAL_NORM = "nn.utils.spectral_norm"
+REWEIGHTED = frozenset(
+    {"linear", "embedding", *(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))}
+)
+
 Layer = Callable[[Function], "Expr | None"]
 
 # Layers of the standard library that PyTorch has; None from a row: not in this form.
@@ -307,6 +340,7 @@ LAYERS: Mapping[str, Layer] = {
     "group_norm": group_norm,
     "instance_norm": instance_norm,
     "multihead_attention": multihead_attention,
+    "spectral_norm": spectral_norm,
     **recurrent.LAYERS,
 }
 

@@ -148,7 +148,7 @@ COMPOSITES: Mapping[str, str] = {
 LAYERS = (
     "linear", "embedding", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm",
-    "multihead_attention",
+    "multihead_attention", "spectral_norm",
 )  # fmt: skip
 
 # Functions that are layers as well, for `nn.Sequential`.

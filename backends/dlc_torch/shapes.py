@@ -21,6 +21,7 @@ from dlc.emit.forms import (
     sliced,
     stackable,
     told,
+    vector_product,
     words,
 )
 from dlc.emit.origins import size
@@ -36,9 +37,9 @@ def reshape(d: TorchDrafter, op: Op) -> Expr:
     before, after = d.types[name].axes, op.out.type.axes
     if told(before) == told(after):
         return alias(d, op, name)
-    indexed = element(d, op)
-    if indexed is not None:
-        return indexed
+    said = element(d, op) or vector_product(d, op)
+    if said is not None:
+        return said
     x = d.tensor(name)
     start = _common(told(before), told(after))
     end = _common(told(before[start:][::-1]), told(after[start:][::-1]))

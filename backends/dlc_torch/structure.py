@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.origins import expression
 from dlc.emit.tree import (
+    Binary,
     Call,
     Conditional,
     DictGen,
@@ -433,7 +434,15 @@ def over(count: Expr, start: int, step: int) -> Expr:
     """`range` over the indices of a loop."""
     if start == 0 and step == 1:
         return Call(Word("range"), (count,))
-    if isinstance(count, Num):
-        bounds: tuple[Expr, ...] = (Word(str(start)), Word(str(start + step * int(count.value))))
-        return Call(Word("range"), (*bounds, *(() if step == 1 else (Word(str(step)),))))
-    raise ValueError("a loop that does not begin at 0 has a fixed count")
+    by = () if step == 1 else (Word(str(step)),)
+    return Call(Word("range"), (Word(str(start)), _stop(count, start, step), *by))
+
+
+def _stop(count: Expr, start: int, step: int) -> Expr:
+    match count:
+        case Num(value):
+            return Word(str(start + step * int(value)))
+        case Binary("-", whole, Num(value)) if step == 1 and value == start:
+            return whole
+    turns = count if step == 1 else Binary("*", Word(str(step)), count)
+    return Binary("+", Word(str(start)), turns)

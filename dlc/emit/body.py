@@ -184,7 +184,8 @@ def _loop_variables(body: Iterable[Stmt]) -> set[str]:
 def _hints(draft: Draft) -> dict[str, list[str]]:
     """Names that suit each value: the operand that it becomes where that has a telling name, then its own."""
     names = {value.name for value in draft.function.inputs} | set(draft.function.types())
-    return {name: [*draft.roles.get(name, ()), base(name, names)] for name in (*names, *draft.roles)}
+    numbered = names | {"y"}  # which results of calls have until the spec names them
+    return {name: [*draft.roles.get(name, ()), base(name, numbered)] for name in (*names, *draft.roles)}
 
 
 def shapes_text(draft: Draft, names: Sequence[str], *, always: bool = False) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from dlc.emit.draft import DONE, Drafter
 from dlc.emit.origins import size
-from dlc.emit.tree import At, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
+from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 from dlc.types.terms import said
@@ -90,6 +90,36 @@ def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
     axes = op.out.type.axes
     fits = axes[axis] == ONE and d.types[op.inputs[0]].axes == (*axes[:axis], *axes[axis + 1 :])
     return op.inputs[0] if fits else None
+
+
+# --- vectors ------------------------------------------------------------------------------------------------
+
+
+def vector_product(d: Drafter, op: Op) -> Expr | None:
+    """`w @ v`, where a reshape takes the axis away that made a matrix of a vector; None for other reshapes."""
+    product = d.producers.get(op.inputs[0])
+    if product is None or product.op != "matmul" or d.uses[op.inputs[0]] != 1:
+        return None
+    row, column = (_vector(d, name, axis) for name, axis in zip(product.inputs, (-2, -1), strict=True))
+    axes = list(product.out.type.axes)
+    if column:
+        axes.pop()
+    if row:
+        axes.pop(-1 if column else -2)
+    if not (row or column) or tuple(axes) != op.out.type.axes:
+        return None
+    a, b = product.inputs
+    return Binary("@", d.tensor(row or a), d.tensor(column or b))
+
+
+def _vector(d: Drafter, name: str, axis: int) -> str:
+    """The vector that got an axis to be a matrix; "" where it is none."""
+    source = d.producers.get(name)
+    if source is None or source.op != "reshape" or source.inputs[0] in d.host:
+        return ""
+    (vector,) = source.inputs
+    axes, rank = source.out.type.axes, d.types[vector].rank
+    return vector if rank == 1 and len(axes) == 2 and axes[axis] == ONE else ""
 
 
 # --- slices -------------------------------------------------------------------------------------------------

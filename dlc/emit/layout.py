@@ -39,6 +39,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
         inner = margin + INDENT
         lines = [line for item in items for line in _item(item, inner, width)]
         return [margin + head + "(", *lines, margin + ")"]
+    if head == "if " and value.startswith("not (") and _closing(value, 4) == len(value) - 1:
+        return [margin + "if not (", *_operands(value[5:-1], margin + INDENT, width), margin + "):"]
     bounds = _brackets(value, width - len(margin + head))
     if bounds is None:
         return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
@@ -103,6 +105,8 @@ def _parts(text: str) -> tuple[str, str, str]:
     for word in ("return ", "raise "):
         if text.startswith(word):
             return word, text[len(word) :], ""
+    if text.startswith("if ") and text.endswith(":"):
+        return "if ", text[3:-1], ":"
     if (operator := _OPERATOR.match(text)) and not text.endswith(":"):
         return operator[0], text[operator.end() :], ""
     if text.startswith("for "):
@@ -194,6 +198,9 @@ def _operator_parts(value: str) -> list[str]:
             assert node.left.end_col_offset is not None
             cuts.append(_outside(value, node.left.end_col_offset))
             node = node.left
+    if isinstance(node, ast.BoolOp):
+        ends = (each.end_col_offset for each in reversed(node.values[:-1]))
+        cuts += [_outside(value, end) for end in ends if end is not None]
     bounds = [0, *reversed(cuts), len(value)]
     return [value[a:b].strip() for a, b in pairwise(bounds)]
 

@@ -271,8 +271,15 @@ class _Block:
         if (yes, now) in self.joins:
             return self.joins[yes, now]
         place = self._place(at, yes, now)
+        if at is not None and not self._joins(yes, now):
+            raise _Unmatched(at)
         self.joins[yes, now] = self._join(place, yes, now)
         return self.joins[yes, now]
+
+    def _joins(self, yes: str, no: str) -> bool:
+        """Whether one value can stand for both; else what reads them is done on each side."""
+        types = self._types()
+        return (types[yes].dtype, types[yes].rank) == (types[no].dtype, types[no].rank)
 
     def _is_outside(self, yes: str, no: str) -> bool:
         """Whether both values stand around the loop: then they are one there."""

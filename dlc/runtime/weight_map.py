@@ -261,7 +261,9 @@ def _rearrange_by(rule: Rule, tensors: Tensors, reverse: bool) -> Tensors:
 
 
 def _axes(text: str) -> list[list[str]]:
-    return [group.strip("() ").split() for group in re.findall(r"\([^)]*\)|\S+", text)]
+    """The names in each axis of a pattern; `1` is an axis that has none."""
+    groups = (group.strip("() ").split() for group in re.findall(r"\([^)]*\)|\S+", text))
+    return [[name for name in group if name != "1"] for group in groups]
 
 
 def _einops(rule: Rule, array: Array, left: str, right: str) -> Array:

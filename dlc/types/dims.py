@@ -209,7 +209,9 @@ class Dim:
             return NotImplemented
         if power < 0:
             raise ValueError("a size has no negative powers")
-        return _traced(_power(_bare(self), int(power)), operator.pow, self, power)
+        result = _power(_bare(self), int(power))
+        base = self.constant
+        return _traced(result, operator.pow, self, power) if base is None else Dim.of(base**power)
 
     # With values
 

@@ -29,7 +29,6 @@ def training(body: str = "", source: str = "synthetic(batch=8)") -> str:
 
 
 REFUSED = {
-    "spectral_norm": (wrapped("return spectral_norm(x)"), "E0116"),
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
     "gradient": (wrapped("return gradient(x, x)"), "E0116"),
     "step": (training("step s updates net with adam() {\n minimize mean(net(image))\n}"), "E0715"),

@@ -34,6 +34,9 @@ STATEMENTS = (
     f"x = f([{SHORT}, *(layer for _ in range(0, 24, 2) for layer in ({SHORT}(d, 1), {LONG}(d, 2)))])",
     f'params["{LONG}.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768))',
     f'updates = {{"{SHORT}": {SHORT}, "aaaaaaaaaaaaaaa": bbbbbbbbbbbbbbbbbbb}}',
+    f"if not ((2 if {SHORT} > 1 else 1) > 1 or {LONG}[0] != {SHORT}):\n    pass",
+    f"if not ({LONG} and {SHORT}.is_floating_point() or {LONG}[0] != {SHORT}):\n    pass",
+    f"if {LONG} and {SHORT} and {LONG}:\n    pass",
 )
 
 
@@ -46,7 +49,9 @@ def test_line_breaks_are_those_of_the_formatter() -> None:
     parts = []
     for statement in STATEMENTS:
         inside = not statement.startswith("def ")
-        lines = layout(statement, int(inside), comment="[B, T]" * inside)
+        head, body, block = statement.partition("\n")
+        lines = layout(head, int(inside), comment="[B, T]" * (inside and not body))
+        lines += [f"    {block}"] if body else []
         parts.append("\n".join(["def f():", *lines] if inside else [*lines, "    pass"]))
     source = "\n\n\n".join(parts) + "\n"
     assert formatted(source) == source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .case import QUICK, Case
+from .gan_cases import GANS
 from .multimodal_cases import FOLDING, SEEING
 from .picture_cases import PICTURES
 
@@ -709,4 +710,16 @@ SCIENCE = (
     ),
 )
 
-CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE + SEEING + FOLDING
+CASES = (
+    VISION
+    + LANGUAGE
+    + MULTIMODAL
+    + OTHERS
+    + RECURRENT
+    + PICTURES
+    + GANS
+    + GRAPHS
+    + SCIENCE
+    + SEEING
+    + FOLDING
+)

@@ -113,6 +113,7 @@ CASES = {
             tensors(a__w=(12, 2)),
             lambda t: {"a.w": t["a.w"].reshape(2, 3, 2, 2).transpose(0, 2, 1, 3).reshape(12, 2)},
         ),
+        Case('rearrange "w" "1 a -> a"', tensors(w=(1, 3)), lambda t: {"w": t["w"][0]}),
         Case('rearrange "w" "a b c -> c (a b)" a=2 b=3', tensors(w=(2, 3, 4)), lambda t: {"w": t["w"].transpose(2, 0, 1).reshape(4, 6)}),
     ],
 }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dlc import ops
 from dlc.elaborate.base.values import Builtin
-from dlc.elaborate.builtins import copies, creation, library, notation, resizing, shape, static
+from dlc.elaborate.builtins import copies, creation, library, notation, resizing, reweighted, shape, static
 from dlc.elaborate.builtins.forms import op_builtin
 
 _SPECIAL = (
@@ -15,6 +15,7 @@ _SPECIAL = (
     *static.BUILTINS,
     *library.BUILTINS,
     *copies.BUILTINS,
+    *reweighted.BUILTINS,
     *resizing.BUILTINS,
 )
 

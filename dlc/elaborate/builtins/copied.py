@@ -11,12 +11,13 @@ from dlc.elaborate.builtins.call import Call
 from dlc.elaborate.calls import module_arguments
 from dlc.elaborate.calls.binding import bind_inputs
 from dlc.elaborate.calls.facts import prove_facts
-from dlc.elaborate.calls.initial_copies import stacked_initial
+from dlc.elaborate.calls.initial_copies import moved_initial
 from dlc.elaborate.calls.stacked import Lifted, lifted
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.callee import Bound, Callee
+from dlc.elaborate.state.emission import TakenOver
 from dlc.elaborate.state.scope import Scope
-from dlc.ir.nodes import Op, Param, Value
+from dlc.ir.nodes import Op, Param, Parameter, Value
 from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -53,8 +54,11 @@ class Applied:
         )
 
 
-def applied(call: Call, key: str, type: TensorType) -> Applied:
-    """A copy of the module as a function, on an input of this type."""
+COPIES = "makes copies of a module: `{name}(Expert(d), n)`, not of"
+
+
+def applied(call: Call, key: str, type: TensorType, does: str = COPIES) -> Applied:
+    """A copy of the module as a function, on an input of this type. `does` tells what the user wrote it for."""
     body, node, instance = call.body, call.node, call[key]
     if not isinstance(instance, Instance) or instance.path is not None:
         found = (
@@ -62,7 +66,8 @@ def applied(call: Call, key: str, type: TensorType) -> Applied:
             if isinstance(instance, Instance)
             else type_name(instance)
         )
-        message = f"`{body.context.name}` makes copies of a module: `{body.context.name}(Expert(d), n)`, not of {found}"
+        name = body.context.name
+        message = f"`{name}` {does.format(name=name)} {found}"
         call.fail(problems.COPIED, key, message=message)
     module = instance.definition.node
     assert isinstance(module, ast.ModuleDef)
@@ -92,21 +97,22 @@ def applied(call: Call, key: str, type: TensorType) -> Applied:
 
 def stacks(call: Call, one: Applied, count: Dim) -> list[Value]:
     """The parameters of all copies, declared where the copies stand: right below their label."""
+    return [declared(call, one, each, each.path, count) for each in one.lifted.parameters]
+
+
+def declared(call: Call, one: Applied, each: Parameter, path: str, count: Dim | None = None) -> Value:
+    """A parameter of the module as one of the body that applies it, at `path` there; of `count` copies, with a first axis more."""
     body = call.body
+    session, emission = body.context.session, body.emission
+    single = each.type.substitute(one.terms)
+    type = single if count is None else single.with_axes((count, *single.axes))
     scope = Scope({}, static=module_arguments.all_numbers(body.scope))
-    values = []
-    for each in one.lifted.parameters:
-        single = each.type.substitute(one.terms)
-        type = single.with_axes((count, *single.axes))
-        session = body.context.session
-        # Numbers of a part inside speak of that part: names are those of another body.
-        own = session.functions[each.init].scope == one.lifted.function.source
-        init = stacked_initial(
-            session, each.init, count, single, scope, one.terms if own else None, body.context.name
-        )
-        body.emission.params[each.path] = Param(each.path, type, each.kind, each.frozen, init)
-        body.emission.copied[each.path] = (each.owner, each.path.rpartition(".")[2])
-        value = Value(body.emission.builder.fresh(each.path.rpartition(".")[2]), type)
-        body.emission.builder.append(Op("param", (), (value,), (("path", each.path),), span=call.node.span))
-        values.append(value)
-    return values
+    # Numbers of a part inside speak of that part: names are those of another body.
+    own = session.functions[each.init].scope == one.lifted.function.source
+    terms = one.terms if own else None
+    init = moved_initial(session, each.init, single, scope, terms, body.context.name, count)
+    emission.params[path] = Param(path, type, each.kind, each.frozen, init)
+    emission.taken_over[path] = TakenOver(each.owner, each.path.rpartition(".")[2], count is not None)
+    value = Value(emission.builder.fresh(path.rpartition(".")[2]), type)
+    emission.builder.append(Op("param", (), (value,), (("path", path),), span=call.node.span))
+    return value

@@ -25,30 +25,38 @@ from dlc.types.traced import TracedFloat
 _EACH = frozenset(("normal", "uniform", "truncated_normal", "randint", "full", "const", "cast"))
 
 
-def stacked_initial(
+def stacked_initial(session: Session, one: str, count: Dim) -> str:
+    """The function of the initial value of `count` copies, each as the function `one` says."""
+    return _entered(session, replace(_copies(session.functions[one], count), recipe=""), count)
+
+
+def moved_initial(
     session: Session,
     one: str,
-    count: Dim,
-    type: TensorType | None = None,
-    scope: Scope | None = None,
-    terms: Mapping[str, Any] | None = None,
-    body: str = "",
+    type: TensorType,
+    scope: Scope,
+    terms: Mapping[str, Any] | None,
+    body: str,
+    count: Dim | None = None,
 ) -> str:
-    """The function of the initial value of `count` copies, each as the function `one` says. Where its numbers come to stand in
-    another `body`, `scope` is that of it, `type` that of one copy in its terms, and `terms` are the numbers there, None if
-    none of the names in it is known."""
-    found = session.functions[one]
-    if scope is not None and type is not None:
-        found = replace(_moved(found, type, terms), scope=body if session.traced else "")
-    found = _copies(found, count)
-    if session.traced and scope is not None:
-        found = with_settings(found, scope)
-    key = repr(("stacked", found.body, found.outputs, found.static, found.scope, said(count)))
+    """The function of an initial value whose numbers come to stand in another `body`, of `count` copies if there are several.
+    `scope` is that of the body, `type` that of one copy in its terms, and `terms` are the numbers there, None if none of the
+    names in it is known."""
+    found = replace(_moved(session.functions[one], type, terms), scope=body if session.traced else "")
+    if count is not None:
+        found = replace(_copies(found, count), recipe="")
+    return _entered(session, with_settings(found, scope) if session.traced else found, count)
+
+
+def _entered(session: Session, found: Function, count: Dim | None) -> str:
+    key = repr(
+        ("stacked", found.body, found.outputs, found.static, found.scope, count and said(count), found.recipe)
+    )
     name = session.initials.get(key)
     if name is None:
         name = session.unique("init")
         session.initials[key] = name
-        session.functions[name] = replace(found, name=name, recipe="")
+        session.functions[name] = replace(found, name=name)
     session.asked(Initial(key, session.functions[name]))
     return name
 

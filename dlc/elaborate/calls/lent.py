@@ -82,7 +82,7 @@ def inline(
     for (_, inner), out in zip(function.outputs, outputs, strict=True):
         if (name := values.setdefault(inner, out.name)) != out.name:
             alias[out.name] = name
-    names, draws = cast(Names, body.emission.builder), _Draws(body.emission.builder)
+    names, draws = cast(Names, body.emission.builder), CallersDraws(body.emission.builder)
     body.emission.builder.body += Splice(names, draws, values, dims, moved).body(function.body)
     return renamed(results, alias) if alias else results
 
@@ -113,7 +113,7 @@ def _mark(local: str, lent: Mapping[str, Instance]) -> str | None:
     return next((mark for mark in lent if local == mark or local.startswith(f"{mark}.")), None)
 
 
-class _Draws(Draws):
+class CallersDraws(Draws):
     """Every draw of a copied body is a new one of the caller's."""
 
     def __init__(self, builder: Builder) -> None:

@@ -10,6 +10,7 @@ from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
 from dlc.elaborate.state.body import InitRule, Session, static_body
+from dlc.elaborate.state.emission import TakenOver
 from dlc.ir.nodes import Function, Param, Parameter
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass
@@ -49,7 +50,7 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 over = (*ancestors, *_hosts(hosted, param.name, prefix))
                 init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
-                owner, _ = _copied(session, function, param)
+                owner = _source(session, function, param).kind
                 found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
@@ -82,25 +83,25 @@ def _initial(
     session: Session, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
 ) -> tuple[str, str]:
     """The function of a parameter's initial value, and the pattern of the rule that gives it. Of stacked copies a rule sees one."""
-    kind, name = _copied(session, owner, param)
+    source = _source(session, owner, param)
     rule, pattern = _path_rule(path, ancestors)
-    rule = rule or _kind_rule(kind, name, param.kind, ancestors)
+    rule = rule or _kind_rule(source.kind, source.name, param.kind, ancestors)
     if rule is None:
         return param.init, ""
-    is_stacked = (owner.name, param.name) in session.copied
-    one = param.type.with_axes(param.type.axes[1:]) if is_stacked else param.type
+    one = param.type.with_axes(param.type.axes[1:]) if source.is_stacked else param.type
     if one not in rule.made:
         scope = rule.scope.changed(dims=rule.body.scope.dims)
         rule.made[one] = initial_function(rule.body, rule.node.initial, one, rule.node.span, scope)
     made = rule.made[one]
     if any(each.hosted and rule in each.rules for each in ancestors):
         made = plain_initial(session, made)
-    return stacked_initial(session, made, param.type.axes[0]) if is_stacked else made, pattern
+    return stacked_initial(session, made, param.type.axes[0]) if source.is_stacked else made, pattern
 
 
-def _copied(session: Session, owner: Function, param: Param) -> tuple[str, str]:
+def _source(session: Session, owner: Function, param: Param) -> TakenOver:
     """The kind of the part that a parameter belongs to (`linear`) and its name there; of copies, in the module that is copied."""
-    return session.copied.get((owner.name, param.name), (owner.source, param.name))
+    own = TakenOver(owner.source, param.name, is_stacked=False)
+    return session.taken_over.get((owner.name, param.name), own)
 
 
 def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:

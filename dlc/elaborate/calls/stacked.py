@@ -44,7 +44,7 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
     session = body.context.session
     flat = _flat(session, name)
     if any(op.op == "update" for op in flat.body):
-        message = f"`{flat.source}` updates a buffer, and copies that are stacked keep no state"
+        message = f"`{flat.source}` updates a buffer, and a module that is copied or changed keeps no state"
         body.report.fail(problems.COPIED, span, message=message)
     types = {op.text("path"): op.out.type for op in flat.body if op.op == "param"}
     parameters = tuple(

@@ -277,7 +277,7 @@ def _close(
         session.rules[function.name] = emission.rules
     if emission.hosted:
         session.hosted[function.name] = emission.hosted
-    session.copied.update(((function.name, path), one) for path, one in emission.copied.items())
+    session.taken_over.update(((function.name, path), one) for path, one in emission.taken_over.items())
     parameters.check_paths(body, function)
     return function
 

@@ -15,7 +15,7 @@ from dlc.elaborate.base.values import Builtin
 from dlc.elaborate.reports.origin import Origin, enter
 from dlc.elaborate.reports.report import Findings, Report
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
-from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.emission import Emission, TakenOver
 from dlc.elaborate.state.kept import Initial, Kept, Record
 from dlc.elaborate.state.paths import local_paths
 from dlc.elaborate.state.scope import Scope
@@ -101,9 +101,7 @@ class Session:
         self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.made: dict[Any, Instantiation] = {}
         self.initials: dict[str, str] = {}
-        self.copied: dict[
-            tuple[str, str], tuple[str, str]
-        ] = {}  # of stacked parameters, kind and name in one copy
+        self.taken_over: dict[tuple[str, str], TakenOver] = {}  # by a function and a parameter of it
         self.helpers: dict[Any, Any] = {}  # fns of static values as terms, None for one that is none
         self.lets: dict[tuple[int, str], Any] = {}
         self.evaluating: list[ast.Let | ast.Preset] = []

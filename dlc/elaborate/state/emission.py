@@ -11,6 +11,16 @@ from dlc.records import dataclass, field
 from dlc.types.facts import Facts, Relation
 
 
+@dataclass(frozen=True)
+class TakenOver:
+    """What a parameter is in the module that a body applies in its own place: rules for initial values speak of it there."""
+
+    kind: str
+    name: str
+    is_stacked: bool
+    """Whether there is one for each of many copies, along a first axis."""
+
+
 @dataclass(eq=False, repr=False)
 class Emission:
     """The function of the IR that a body becomes, so far."""
@@ -23,9 +33,9 @@ class Emission:
     declared: dict[str, str] = field(default_factory=dict)  # paths of parameters by name
     unnamed: dict[str, int] = field(default_factory=dict)  # how many parts without a name there are of a kind
     taken: dict[str, Any] = field(default_factory=dict)  # paths of parameters and whose they are
-    copied: dict[str, tuple[str, str]] = field(
+    taken_over: dict[str, TakenOver] = field(
         default_factory=dict
-    )  # of stacked parameters, kind and name in one copy
+    )  # parameters of modules that are applied here
     rules: list[Any] = field(default_factory=list)  # `init` rules
     hosted: list[tuple[str, list[Any]]] = field(
         default_factory=list
