@@ -65,6 +65,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
+        "sizes": list(main.given_sizes),
         "outputs": [name for name, _ in main.outputs],
         "fields": {name: field_name(name) for name, _ in main.outputs},
         "dtypes": {each.path: _dtype(each.type.dtype, options) for each in program.parameters},

@@ -294,6 +294,12 @@ class Function:
         sizes = (*axes, *_sizes(tuple(value for _, value in self.static)))
         return tuple(dict.fromkeys(symbol for size in sizes for symbol in sorted(size.symbols)))
 
+    @property
+    def given_sizes(self) -> tuple[str, ...]:
+        """The dims that no input carries: whoever calls gives them, as they do inputs of a model."""
+        carried = {symbol for value in self.inputs for symbol in value.type.symbols}
+        return tuple(name for name in self.dims if name not in carried)
+
     def types(self) -> dict[str, TensorType]:
         """The type of every value, regions included."""
         table = {value.name: value.type for value in self.inputs}

@@ -14,7 +14,7 @@ from dlc.elaborate.calls.facts import prove_facts
 from dlc.elaborate.calls.initial_copies import stacked_initial
 from dlc.elaborate.calls.stacked import Lifted, lifted
 from dlc.elaborate.reports.report import Silent
-from dlc.elaborate.state.callee import Bound, Callee
+from dlc.elaborate.state.callee import Bound, way_in
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Op, Param, Value
 from dlc.records import dataclass
@@ -64,12 +64,8 @@ def applied(call: Call, key: str, type: TensorType) -> Applied:
         )
         message = f"`{body.context.name}` makes copies of a module: `{body.context.name}(Expert(d), n)`, not of {found}"
         call.fail(problems.COPIED, key, message=message)
-    module = instance.definition.node
-    assert isinstance(module, ast.ModuleDef)
-    callee = Callee(
-        instance.definition, instance.static, module.inputs, module.outputs, module.where, module.body
-    )
-    first = str(module.inputs[0].name) if module.inputs else "x"
+    callee = way_in(instance.definition, instance.static)
+    first = str(callee.inputs[0].name) if callee.inputs else "x"
     given = Tensor(Value("", type), node.span, key)
     bound = bind_inputs(body, callee, {first: (given, node.span)}, node)
     prove_facts(body, callee, bound, node)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
-from dlc.elaborate.base.values import GroupValue, Instance, Tensor
+from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor
 from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
 from dlc.elaborate.calls.binding import bind_inputs
@@ -22,8 +23,9 @@ from dlc.elaborate.calls.placing import place
 from dlc.elaborate.calls.sizes import outward
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
-from dlc.elaborate.state.callee import Callee
+from dlc.elaborate.state.callee import Callee, way_in
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.types.static import check_static
 from dlc.ir.nodes import Op, Value
 from dlc.records import replace
 from dlc.syntax import ast
@@ -73,17 +75,35 @@ def apply_instance(
     """Apply an instance to tensors."""
     if instance.path is None and instance.label is None and label is not None:
         instance.label = label
-    module = instance.definition.node
-    assert isinstance(module, ast.ModuleDef)
-    header: Any = entries(instance.definition)[entry] if entry else module
-    callee = Callee(
-        instance.definition, instance.static, header.inputs, header.outputs, header.where, header.body, entry
-    )
+    callee = way_in(instance.definition, instance.static, entry)
+    header: Any = entries(instance.definition)[entry] if entry else instance.definition.node
     parameters = [str(each.name) for each in header.inputs]
     bound = match_arguments(body.report, callee.name, parameters, args, node.span)
     note_names(body, instance.definition, header.inputs, args)
     callee.places = {**instance.places, **{name: span for name, (_, span) in bound.items()}}
+    for item in callee.sizes:
+        _give_size(body, callee, item, bound, args, node)
     return _call(body, callee, bound, node, instance=instance)
+
+
+def _give_size(
+    body: Body,
+    callee: Callee,
+    item: ast.Field,
+    given: dict[str, tuple[Any, Span]],
+    args: Given,
+    node: ast.Node,
+) -> None:
+    """Take a size from the arguments for tensors to the static ones."""
+    name = str(item.name)
+    if name not in given:
+        body.report.fail(problems.MISSING_ARGUMENT, node.span, callee=callee.name, name=name)
+    value, span = given.pop(name)
+    if isinstance(value, Poison):
+        raise Silent
+    callee.static[name] = check_static(body.report, callee.name, item, value, span)
+    if args.terms.get(span) is not None:
+        callee.terms[name] = args.terms[span]
 
 
 # --- the call --------------------------------------------------------------------------------------------------
@@ -124,7 +144,7 @@ def _call(
         dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
         span=node.span,
         given=(
-            *(instance.terms if instance is not None else callee.terms).items(),
+            *({**instance.terms, **callee.terms} if instance is not None else callee.terms).items(),
             *(module_arguments.terms(callee.static) if body.context.session.traced else ()),
         ),
         names=_operand_names(bound.values) if bound.traced else (),

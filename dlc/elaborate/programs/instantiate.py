@@ -181,7 +181,7 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
         context, Scope({}, dict(bound.inner), dict(callee.static)), Emission(Builder(Facts())), report
     )
     own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
-    body.bind_header(own, static_fields(definition.node))
+    body.bind_header(own, (*static_fields(definition.node), *callee.sizes))
     if session.traced:
         _root(body, callee, own)
     return body
@@ -286,9 +286,10 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
     """With what emission needs to say the function for other static arguments."""
     session, node = body.context.session, callee.definition.node
     fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    numbers = (each for each in callee.sizes if not isinstance(callee.static[str(each.name)], Dim))
     fields = [
         each
-        for each in static_fields(node)
+        for each in (*static_fields(node), *numbers)
         if str(each.name) in callee.static and str(each.name) not in fixed
     ]
     values = {name: value for name, value in callee.static.items() if name in fixed}
