@@ -23,10 +23,10 @@ from dlc.elaborate.calls.placing import place
 from dlc.elaborate.calls.sizes import outward
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
-from dlc.elaborate.state.callee import Callee, way_in
+from dlc.elaborate.state.callee import Bound, Callee, way_in
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.types.static import check_static
-from dlc.ir.nodes import Op, Value
+from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
@@ -120,6 +120,8 @@ def _call(
 ) -> Any:
     bound = bind_inputs(body, callee, given, node)
     prove_facts(body, callee, bound, node)
+    if instance is not None and instance.is_outline:
+        return _outlined(body, callee, bound, node)
     made = body.instantiate(replace(callee, static=bound.static), bound, node)
     if made.broken:
         raise Silent
@@ -133,6 +135,8 @@ def _call(
         tensors = [name for name in operands if name]
         return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, results)
     if instance is not None:
+        if instance.path == "" and instance.owner is body:
+            _share_parts(body, function)
         path = place(body, instance, made.function)
     op = Op(
         op=callee.definition.name if callee.definition.library else "call",
@@ -152,6 +156,28 @@ def _call(
     )
     body.emission.builder.append(op)
     return results
+
+
+def _outlined(body: Body, callee: Callee, bound: Bound, node: ast.Node) -> Any:
+    """What the main computation calls of its own entries, where it runs for what it declares: the results' types, and the parts."""
+    session = body.context.session
+    with session.outline(callee.definition):
+        made = body.instantiate(replace(callee, static=bound.static), bound, node)
+        function = session.functions.get(made.function)
+    if made.broken or function is None:
+        raise Silent
+    _share_parts(body, function)
+    return _results(body.emission, callee, made.results, bound.terms(callee.static), [], node)
+
+
+def _share_parts(body: Body, function: Function) -> None:
+    """Let the parts of another way into the module, which this body goes, be its own: they are the same."""
+    calls = {(op.path, op.callee): op for op in walk(function.body) if op.callee and op.path}
+    for child in function.children:
+        call = child.call or calls.get((child.path, child.function))
+        own = replace(child, call=call if body.context.session.traced else None)
+        if child.path:
+            body.emission.children.setdefault(f"{child.path}:{child.function}", own)
 
 
 def _results(

@@ -139,10 +139,14 @@ def _kind_rule(owner: str, name: str, of: str, ancestors: tuple[_Ancestor, ...])
 
 
 def _report_unused(session: Session, root: str) -> None:
+    # A module and its entries have the rules in common, and what one of them finds is there.
+    used = {
+        id(rule.node.selectors[i]) for rules in session.rules.values() for rule in rules for i in rule.used
+    }
     for function, rules in session.rules.items():
         for rule in rules:
-            for i, selector in enumerate(rule.node.selectors):
-                if i in rule.used or selector.pattern is None:
+            for selector in rule.node.selectors:
+                if id(selector) in used or selector.pattern is None:
                     continue
                 known = [path for path, _ in session.local_paths(function)]
                 text = f'"{selector.pattern.value}"'

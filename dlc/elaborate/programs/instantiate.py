@@ -58,7 +58,8 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     if found is not None and _serves(caller, callee, found, bound):
         session.asked(found.kept)
         return found
-    shares = session.open and session.measure is None  # the model's own function minds what is fixed
+    # (The model's own function minds what is fixed.)
+    shares = session.open and session.measure is None and callee.definition not in session.outlining
     for kept in reuse.known(session, key) if shares else ():
         if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
             session.asked(kept)
@@ -145,6 +146,8 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     before = findings.failures
     if callee.entry:
         parameters.enter_main(body, callee)
+    elif entries(callee.definition):
+        body.bind("self", parameters.itself(body, callee))
     run_body(body, callee.body)
     broken = findings.failures > before
     if not callee.is_module and emission.has_returned and _is_static(emission.returned):
