@@ -18,7 +18,8 @@ def function_key(function: Function) -> Any:
     body = tuple(op_key(op, names) for op in function.body)
     outputs = tuple((name, names.get(value)) for name, value in function.outputs)
     params = tuple(
-        (each.name, each.kind, each.frozen, each.init, said_axes(each.type)) for each in function.params
+        (each.name, each.kind, each.frozen, each.init, each.sources, said_axes(each.type))
+        for each in function.params
     )
     children = tuple(
         (each.path, each.function, origin_key(each.count), each.start, each.step)

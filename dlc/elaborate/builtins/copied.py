@@ -95,6 +95,9 @@ def stacks(call: Call, one: Applied, count: Dim) -> list[Value]:
         single = each.type.substitute(one.terms)
         type = single.with_axes((count, *single.axes))
         session = body.context.session
+        if each.sources:
+            message = f"`{each.path}` begins with a value computed of another parameter, which copies can't"
+            body.report.fail(problems.COPIED, call.node.span, message=message)
         # Numbers of a part inside speak of that part: names are those of another body.
         own = session.functions[each.init].scope == one.lifted.function.source
         init = stacked_initial(

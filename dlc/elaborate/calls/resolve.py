@@ -50,7 +50,9 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
                 owner, _ = _copied(session, function, param)
-                found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule)
+                of = param.sources if init == param.init else ()
+                sources = tuple(prefixed(prefix, each) for each in of)
+                found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule, sources)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
