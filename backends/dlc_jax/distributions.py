@@ -84,6 +84,9 @@ def _simple(term: Term) -> Expr:
     square = round(factor)
     if square in range(2, 25) and math.isclose(factor, square, rel_tol=1e-9):
         return call("math.sqrt", Binary("/", Word(str(square)), under))
+    root = round(math.sqrt(factor), 4)
+    if math.isclose(math.sqrt(factor), root, rel_tol=1e-9):
+        return Binary("/", Num(root), call("math.sqrt", under))
     return expression(term)
 
 

@@ -15,6 +15,7 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.arguments import arguments
 from dlc.emit.canonical import Canonical, from_zero
+from dlc.emit.names import identifier
 from dlc.emit.origins import expression, forgotten
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
@@ -63,6 +64,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     meta = {
         "entry": "apply",
         "inputs": [[value.name, value.type.to_json()] for value in main.inputs],
+        "sizes": list(main.given_sizes),
         "outputs": [[name, type.to_json()] for (name, _), type in types],
         "state": any(each.kind == "buffer" for each in program.parameters),
         "arguments": list(module.arguments),
@@ -157,9 +159,10 @@ class _Writing:
         ]
         layers = _copied(body)
         paths = [lines for lines in _copied(flat) if lines not in layers]
+        sizes = ((identifier(name), True) for name in main.given_sizes)
         static = [
             f'"{name}"'
-            for name, holds in (("config", settings), ("training", entry.traits.training))
+            for name, holds in (*sizes, ("config", settings), ("training", entry.traits.training))
             if holds
         ]
         source = _joined(
@@ -184,6 +187,7 @@ class _Writing:
                         for name, value in zip(inputs, main.inputs, strict=True)
                         if value.name not in main.optional
                     ),
+                    *(f"{identifier(name)}={name}" for name in main.given_sizes),
                 )
             )
             doc += ["", f"    {held} = init(jax.random.key(0))"]

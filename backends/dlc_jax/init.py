@@ -43,7 +43,7 @@ from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import ForOneSetting, Layout
+from dlc_jax.places import ForOneSetting, Layout, at
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -295,7 +295,10 @@ class _Body:
                 keys = self._keys(layout, param)
                 made, does_draw = self._param(param)
                 tree = "state" if param.kind == "buffer" else "params"
-                yield Item(keys, (tree,), numbered(made, own), does_draw, _when(param.when))
+                when = _when(param.when)
+                yield Item(
+                    keys, (tree,), numbered(made, own), does_draw, when, reads=bool(self._sources(param))
+                )
             elif child is not None:
                 keys = tuple(map(str, self.init.places.keys(layout, path)))
                 for item in self._child(child, keys):
@@ -312,6 +315,16 @@ class _Body:
         return (moved,) if moved else tuple(param.name.split("."))
 
     # --- parameters
+
+    def _sources(self, param: Param) -> tuple[str, ...]:
+        """The parameters that its initial value is computed of, where no rule gives another."""
+        return param.sources if self.inits.get(param.name, param.init) == param.init else ()
+
+    def _source(self, path: str) -> Expr:
+        layout = self.init.places.layout(self.function.name)
+        param = layout.params[path]
+        tree = Word("state" if param.kind == "buffer" else "params")
+        return at(tree, self._keys(layout, param))
 
     def _param(self, param: Param) -> tuple[Expr, bool]:
         init = self.inits.get(param.name) or param.init
@@ -404,7 +417,8 @@ class _Body:
         if "dtype" in unit.draft.needs:
             args.append(Keyword("dtype", DTYPE))
         key = [Keyword("key", Word("KEY"))] if unit.traits.key else []
-        return call(unit.name, *args, *key), bool(unit.traits.key)
+        sources = map(self._source, self._sources(param))
+        return call(unit.name, *sources, *args, *key), bool(unit.traits.key)
 
     # --- instances
 

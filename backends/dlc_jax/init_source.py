@@ -26,6 +26,8 @@ class Item:
     when: Expr | None = None
     containers: Mapping[str, set[tuple[str, ...]]] = field(default_factory=dict)
     """The dicts that it brings along, by tree."""
+    reads: bool = False
+    """Whether it is computed of what was made before."""
 
 
 def trees_of(items: Sequence[Item]) -> tuple[str, ...]:
@@ -46,7 +48,8 @@ def written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str
     items = [_with_key(item, next(keys)) if item.draws else item for item in items]
     lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
     places = [item.keys for item in items]
-    simple = len(trees) == 1 and all(item.when is None for item in items) and not _nested(places)
+    plain = all(item.when is None and not item.reads for item in items)
+    simple = len(trees) == 1 and plain and not _nested(places)
     if simple:
         return (
             [*lines, f"{INDENT}return {{", *_display(_tree(items), 2), f"{INDENT}}}"]

@@ -35,6 +35,7 @@ class JaxRunnable:
         import jax
 
         known = [each for each in ("config", "training") if each in self.meta["arguments"]]
+        known += map(identifier, self.meta["sizes"])
         compiled: Callable[..., Any] = jax.jit(self.module.apply, static_argnames=known)
         return compiled
 
@@ -149,8 +150,11 @@ def call_arguments(
     meta: Mapping[str, Any], inputs: Mapping[str, Any], key: Any
 ) -> tuple[list[Any], dict[str, Any]]:
     """What `apply` takes besides the parameters and the state: by place, and by name."""
-    given = [_array(value, dtype, meta["precision"]) for value, dtype in _in_order(meta["inputs"], inputs)]
+    sizes = {identifier(name): int(inputs[name]) for name in meta["sizes"] if name in inputs}
+    tensors = {name: value for name, value in inputs.items() if name not in meta["sizes"]}
+    given = [_array(value, dtype, meta["precision"]) for value, dtype in _in_order(meta["inputs"], tensors)]
     named: dict[str, Any] = {"training": True} if meta["training"] and "training" in meta["arguments"] else {}
+    named |= sizes
     if "key" in meta["arguments"]:
         named["key"] = _key(key)
     return given, named

@@ -177,6 +177,8 @@ class Places:
         params: dict[str, Param] = {}
         for function in group:
             for child in function.children:
+                if not child.path:  # another way into the same instances, which is of the group
+                    continue
                 same = children.setdefault(child.path, [])
                 if all(each.function != child.function for each in same):
                     same.append(child)

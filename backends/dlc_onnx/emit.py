@@ -63,7 +63,7 @@ def _model(
         _graph_inputs(writer),
         _graph_outputs(writer),
         doc_string=writer.function.doc,
-        value_info=writer.value_infos()[len(writer.inputs) :],
+        value_info=writer.value_infos()[len(writer.inputs) + len(writer.given) :],
     )
     opsets = [helper.make_opsetid("", rows.OPSET)]
     if emission.protos:
@@ -103,6 +103,7 @@ def _is_complete(info: onnx.ValueInfoProto) -> bool:
 
 def _graph_inputs(writer: FunctionWriter) -> list[onnx.ValueInfoProto]:
     data = [value_info(writer.inputs[each.name], each.type) for each in writer.function.inputs]
+    data += [value_info(name, TensorType("i64", ())) for name in writer.given.values()]
     return data + [value_info(name, writer.parameter_type(path)) for path, name in writer.params.items()]
 
 
@@ -129,6 +130,7 @@ def _meta(
             for each in main.inputs
             if each.name not in drawn
         ],
+        "sizes": [[name, value] for name, value in writer.given.items()],
         "draws": [[writer.inputs[d.input.name], d.op, {k: _json(v) for k, v in d.attrs}] for d in draws],
         "outputs": [[name, value, type.to_json()] for (name, _), value, type in outputs],
         "parameters": [[path, name] for path, name in writer.params.items()],

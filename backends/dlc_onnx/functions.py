@@ -56,10 +56,11 @@ def row_of(op: str, dtype: str) -> str | None:
 
 @dataclass(frozen=True)
 class Emitted:
-    """A function of the model: its proto's name, and what follows the data in its inputs (`params`, local paths) and the
+    """A function of the model: its proto's name, and what follows the data in its inputs (`sizes`, `params` by local paths) and the
     results in its outputs (`requires`, messages; `updates`, local paths)."""
 
     name: str
+    sizes: tuple[str, ...]
     params: tuple[str, ...]
     requires: tuple[str, ...]
     updates: tuple[str, ...]
@@ -99,7 +100,8 @@ class Emission:
             self.protos[name].value_info.extend(writer.value_infos())
         else:
             self.protos[first].ClearField("value_info")
-        return Emitted(first, tuple(writer.params), tuple(writer.requires), tuple(writer.updated))
+        sizes, params = tuple(writer.given), tuple(writer.params)
+        return Emitted(first, sizes, params, tuple(writer.requires), tuple(writer.updated))
 
     def name_functions(self, graph: Sequence[onnx.NodeProto]) -> None:
         """Give all functions their names in the model, once it is known which there are."""
@@ -120,11 +122,12 @@ class FunctionWriter(Writer):
         self.function = function
         self.body = Body(emission.wider)
         self.inputs = {each.name: self.body.define(each.name, each.type.dtype) for each in function.inputs}
+        self.given = {name: self.body.define(name, "i64") for name in function.given_sizes}
         self.outputs = [Ref(self.body.names.fresh(name)) for name, _ in function.outputs]
         self.params: dict[str, Ref] = {}
         self.updated: dict[str, Ref] = {}
         self.requires: dict[str, Ref] = {}
-        self.sizes = Sizes(function, self.body, self.inputs)
+        self.sizes = Sizes(function, self.body, self.inputs, self.given)
         self.frame = Frame(function.body, function.types(), values=dict(self.inputs))
         for (_, value), name in zip(function.outputs, self.outputs, strict=True):
             self.frame.wanted.setdefault(value, name)
@@ -250,6 +253,8 @@ class FunctionWriter(Writer):
     def _call_function(self, op: Op) -> None:
         emitted = self.emission.function(op.callee)
         inputs = [self.value(name) for name in op.inputs if name]
+        dims = dict(op.dims)
+        inputs += [self.sizes.scalar(dims[name]) for name in emitted.sizes]
         inputs += [self.parameter(prefixed(op.path, path)) for path in emitted.params]
         updates = [prefixed(op.path, path) for path in emitted.updates]
         scope = within(self.frame.scope, op.path or self.callee(op).source.strip("_"))
@@ -338,7 +343,7 @@ class FunctionWriter(Writer):
 
         outputs = [*self.outputs, *self.requires.values(), *self.updated.values()]
         opsets = [helper.make_opsetid("", rows.OPSET), helper.make_opsetid(rows.DOMAIN, 1)]
-        inputs = [*self.inputs.values(), *self.params.values()]
+        inputs = [*self.inputs.values(), *self.given.values(), *self.params.values()]
         proto = helper.make_function(rows.DOMAIN, name, inputs, outputs, self.body.nodes, opsets)
         if name:
             proto.doc_string = self.function.doc
@@ -354,7 +359,8 @@ class FunctionWriter(Writer):
             (name, self._typed[name]) for name in made if name in self._typed and name not in self.outputs
         )
         inputs = ((self.inputs[each.name], each.type) for each in self.function.inputs)
-        return [value_info(name, type) for name, type in (*inputs, *inside)]
+        sizes = ((name, TensorType("i64", ())) for name in self.given.values())
+        return [value_info(name, type) for name, type in (*inputs, *sizes, *inside)]
 
 
 _STRUCTURAL: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
-from dlc.types.dims import parse_dim
+from dlc.types.dims import Dim, parse_dim
 from dlc.types.relations import COMPARISONS
 from dlc.types.tensor import TensorType
 from dlc_onnx.rows import DTYPES, TYPES
@@ -98,15 +98,18 @@ class OnnxRunnable:
     def _entry(self) -> Function:
         """The entry's inputs as the program declares them."""
         inputs = tuple(Value(name, _type(type)) for name, _, type in self.meta["inputs"])
-        return Function("main", self.meta["source"], "model", inputs, (), ())
+        sizes = tuple((name, Dim.symbol(name)) for name, _ in self.meta["sizes"])
+        return Function("main", self.meta["source"], "model", inputs, (), (), static=sizes)
 
-    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, **inputs: Any) -> dict[str, Array]:
         """The outputs by name. Raises InputError for inputs that don't fit, CheckFailed for a fact or `require` that does
         not hold."""
+        key = None if "key" in self._names else inputs.pop("key", None)
         arrays = self._arrays(inputs)
-        dims = bind_dims(self._entry, arrays)
+        dims = bind_dims(self._entry, arrays, inputs)
         self._check_facts(dims)
         feeds = {name: array for (_, name, _), array in zip(self.meta["inputs"], arrays, strict=True)}
+        feeds |= {name: np.asarray(dims[size], np.int64) for size, name in self.meta["sizes"]}
         feeds |= self._draws(key, dims)
         results = self._run(feeds)
         for message, name in self.meta["requires"]:
@@ -115,8 +118,13 @@ class OnnxRunnable:
         self.updates = {path: results[name] for path, name in self.meta["updates"]}
         return {name: results[value] for name, value, _ in self.meta["outputs"]}
 
+    @cached_property
+    def _names(self) -> list[str]:
+        """What a call is given, sizes last."""
+        return [*(value.name for value in self._entry.inputs), *self._entry.given_sizes]
+
     def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
-        names = [value.name for value in self._entry.inputs]
+        names = self._names
         wrong = [f"{name} is missing" for name in names if name not in inputs]
         wrong += [f"{name} is unknown" for name in inputs if name not in names]
         if wrong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ class Sizes:
     function: Function
     body: Body
     inputs: Mapping[str, str]  # ONNX's names of the function's inputs
+    given: Mapping[str, Ref] = field(default_factory=dict)  # and of sizes that are inputs, i64[]
 
     @cached_property
     def facts(self) -> Facts:
@@ -110,6 +111,8 @@ class Sizes:
         known = self.body.shared(key)
         if known is not None:
             return known
+        if name in self.given:
+            return self.body.share(key, self.body.one("Unsqueeze", self.given[name], [0]))
         source = self.sources[name]
         variable = self.inputs[self.function.inputs[source.input].name]
         read = self.body.one("Shape", variable, start=source.axis, end=source.axis + 1)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads
+from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.origins import expression, forgotten, numbered
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
-from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Seq, Word, transform, walk, without
+from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Path, Seq, Word, transform, walk, without
 from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program
 from dlc.ir.nodes import walk as walk_ops
@@ -29,6 +30,7 @@ from dlc_torch.init_weights import InitWeights
 from dlc_torch.lent import Lending
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
+from dlc_torch.reach import reach
 from dlc_torch.structure import CONSTANT, Builder, Init, Node, tree
 
 
@@ -271,9 +273,20 @@ class Grouping:
                     self._add(_holding(each))
 
         hold(root)
-        yield from builder.statements(root) if root.kind != "list" else [builder.whole(root)]
         late = partial(self._late, owner.name)
-        yield from Placing(root, self.roots, builder, hold, late).statements(parts, made.child)
+        own = [*builder.statements(root)] if root.kind != "list" else [builder.whole(root)]
+        own += Placing(root, self.roots, builder, hold, late).statements(parts, made.child)
+        for param in parts.params:
+            if param.sources and "." in param.name:
+                read = {path.partition(".")[0] for path in (param.name, *param.sources)}
+                last = max(i for i, each in enumerate(own) if each.label in read or each.annotation in read)
+                own.insert(last + 1, Init("", _filled(param)))
+
+        def reached(node: Expr) -> Expr:
+            return reach(root, node.path, self.roots) if isinstance(node, Path) else node
+
+        for each in own:
+            yield replace(each, expr=transform(each.expr, reached))
 
     def _late(self, owner: str, function: str, label: str, made: Expr) -> None:
         if function in self.by_function:
@@ -285,6 +298,11 @@ class Grouping:
 
     def _tensor(self, param: Param) -> Expr:
         return initial.tensor(param, self.functions, self.precision)
+
+
+def _filled(param: Param) -> Expr:
+    """A parameter below a label with dots gets its value where all that this is computed of is made."""
+    return method(Dot(Path(param.name, tensor=True), "data"), "copy_", initial.computed(param))
 
 
 def _holding(holder: Holder) -> Class:

@@ -21,7 +21,7 @@ from dlc_torch.checkpoint_names import definition
 from dlc_torch.classes import Grouping, settle
 from dlc_torch.constants import held
 from dlc_torch.fused import bare
-from dlc_torch.init_weights import InitWeights, changed
+from dlc_torch.init_weights import InitWeights, changed, dependent
 from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
@@ -66,6 +66,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
+        "sizes": list(main.given_sizes),
         "outputs": [name for name, _ in main.outputs],
         "fields": {name: field_name(name) for name, _ in main.outputs},
         "dtypes": {each.path: _dtype(each.type.dtype, options) for each in program.parameters},
@@ -93,7 +94,8 @@ class Written:
         weights = InitWeights.of(family, names)
         begun = (part for each in changed(family[0])[0] for part in each.parts or (each,))
         copied = {names[each.init]: each.leaf for each in begun if each.form is None}
-        grouping = Grouping(whole, options.precision, tuple(copied), common.entries)
+        alone = (*copied, *(names[each.init] for each in dependent(family[0])))
+        grouping = Grouping(whole, options.precision, alone, common.entries)
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
         name_classes(classes, {**initials, **copied})

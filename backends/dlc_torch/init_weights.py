@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from dlc.emit.forms import method
 from dlc.emit.initial import Form, Shape, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.tree import Call, Expr, Make, Word, text
-from dlc.ir.nodes import Function, Op, Param, Program, walk
+from dlc.emit.tree import Call, Dot, Expr, Make, Path, Word, text
+from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
 from dlc.records import dataclass, replace
@@ -122,7 +123,8 @@ def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
             value = moved(value, terms_at(op))
         return value if names(value) <= own else untraced(value)
 
-    return replace(form, scale=here(form.scale), shift=here(form.shift))
+    end = None if form.end is None else here(form.end)
+    return replace(form, scale=here(form.scale), shift=here(form.shift), end=end)
 
 
 def _chain(program: Program, path: str, scope: str) -> list[Op]:
@@ -161,6 +163,8 @@ class InitWeights:
     rules: tuple[Rule, ...]
     copies: Mapping[str, Expr]
     """The calls of functions that give values where no distribution does, by the program's names for them."""
+    again: tuple[Expr, ...] = ()
+    """What is computed anew of parameters that the rules have changed."""
 
     @staticmethod
     def of(family: Sequence[Program], emitted: Mapping[str, str]) -> InitWeights:
@@ -179,7 +183,8 @@ class InitWeights:
             name for each in found for name in (each.copied, *(part.copied for part in each.parts)) if name
         }
         copies = {name: Make(emitted[name]) for name in sorted(copied)}
-        return InitWeights(tuple(found), copies)
+        again = (_again(each, emitted[each.init]) for each in dependent(family[0]))
+        return InitWeights(tuple(found), copies, tuple(again))
 
     def rewritten(self, change: Callable[[Expr], Expr]) -> InitWeights:
         """With every expression changed."""
@@ -190,12 +195,13 @@ class InitWeights:
             )
             for rule in self.rules
         )
-        return InitWeights(tuple(rules), {name: change(copy) for name, copy in self.copies.items()})
+        copies = {name: change(copy) for name, copy in self.copies.items()}
+        return InitWeights(tuple(rules), copies, tuple(map(change, self.again)))
 
     def reads(self) -> list[Expr]:
         """The expressions in it, which may read arguments of the constructor."""
         every = (each for rule in self.rules for each in (rule, *rule.parts))
-        return [*(arg for each in every for arg in each.said.args), *self.copies.values()]
+        return [*(arg for each in every for arg in each.said.args), *self.copies.values(), *self.again]
 
     def lines(self, settle: Callable[[Expr], Expr], *, renamed: bool = False) -> Lines:
         """The method; `settle` says how an argument is read. Where attributes are `renamed` in checkpoints, those names count."""
@@ -215,6 +221,8 @@ class InitWeights:
         for i, rule in enumerate(named):
             lines += _condition(f"{'elif' if i else 'if'} {rule.condition}:")
             lines += self._call(rule, "parameter", settle)
+        for each in self.again:
+            lines += layout(text(settle(each)), 2)
         return lines
 
     def _layer(self, kinds: Sequence[str], same: Sequence[Rule], settle: Callable[[Expr], Expr]) -> Lines:
@@ -245,6 +253,21 @@ class InitWeights:
         for part, name in zip(rule.parts, names, strict=True):
             lines += self._call(part, name, settle)
         return lines
+
+
+def dependent(program: Program) -> Iterator[Parameter]:
+    """The parameters that begin with a value computed of others, of which one begins otherwise than its class has it."""
+    paths = {each.path for each in changed(program)[0]}
+    for each in program.parameters:
+        if paths.intersection(each.sources):
+            paths.add(each.path)
+            yield each
+
+
+def _again(parameter: Parameter, init: str) -> Expr:
+    """`self.g.data.copy_(initial_g(self.v.detach()))`"""
+    sources = (method(Path(each, tensor=True), "detach") for each in parameter.sources)
+    return method(Dot(Path(parameter.path, tensor=True), "data"), "copy_", Make(init, tuple(sources)))
 
 
 def _said_otherwise(rule: Rule, change: Callable[[Expr], Expr]) -> Rule:

@@ -13,10 +13,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from dlc.emit.forms import method
 from dlc.emit.initial import Form, Shape, at_shape, by_fan, fans, in_sizes, recognise
 from dlc.emit.origins import numbered, size
 from dlc.emit.python import number, quoted
-from dlc.emit.tree import At, Call, Dot, Expr, Fan, Keyword, Make, Num, Seq, Word, transform, walk
+from dlc.emit.tree import (
+    At,
+    Binary,
+    Call,
+    Dot,
+    Expr,
+    Fan,
+    Keyword,
+    Make,
+    Num,
+    Path,
+    Seq,
+    Word,
+    transform,
+    walk,
+)
 from dlc.ir.nodes import Attr, Function, Param
 from dlc.records import dataclass, replace
 from dlc.types.terms import origin_of
@@ -129,14 +145,30 @@ def tensor(param: Param, functions: Mapping[str, Function], precision: str) -> E
     if param.kind == CONSTANT:
         return _table(function, more if dtype not in ("bool", "i64") else ())
     form = recognise(function)
+    if (
+        form is None and param.sources and "." in param.name
+    ):  # whose class does not hold what it is computed of
+        return Call(Word("torch.empty"), (*shape, *more))
     if form is None:
-        return Make(param.init)
+        return computed(param)
     shape_here = param.type.shape or ()
     ruled = by_shape(at_shape(form, shape_here) if len(shape_here) > 1 else form, shape_here)
     if ruled and (by_fan(form) or not is_round(form)):
         return RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more)))
+    if form.product is not None and len(shape_here) > 1:
+        whole, factor = form.product
+        ruled = by_shape(at_shape(whole, shape_here), shape_here)
+        if ruled:
+            return Binary(
+                "*", RULES[ruled[0]][0].call(Call(Word("torch.empty"), (*shape, *more))), _n(factor)
+            )
     form = in_sizes(form, param.type)
     return _drawn(form, shape, more, is_float=dtype.startswith(("f", "bf")))
+
+
+def computed(param: Param) -> Expr:
+    """What a parameter begins with, where that is no distribution; parameters that it is computed of are made before."""
+    return Make(param.init, tuple(method(Path(each, tensor=True), "detach") for each in param.sources))
 
 
 def _table(function: Function, more: tuple[Expr, ...]) -> Expr:

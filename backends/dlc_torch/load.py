@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from dlc.backend import Artifact
+from dlc.emit.names import identifier
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 
 Array = NDArray[Any]
@@ -34,13 +35,13 @@ class TorchRunnable:
         """The outputs by name, with their history where gradients are on. Raises TypeError for inputs that
         are missing or unknown."""
         wanted: list[list[str]] = self.meta["inputs"]
-        unknown = inputs.keys() - {name for name, _ in wanted}
-        missing = [name for name, _ in wanted if name not in inputs]
-        if unknown or missing:
-            raise TypeError(f"inputs are {', '.join(name for name, _ in wanted)}, not {', '.join(inputs)}")
+        names = [*(name for name, _ in wanted), *self.meta["sizes"]]
+        if set(names) != inputs.keys():
+            raise TypeError(f"inputs are {', '.join(names)}, not {', '.join(inputs)}")
         tensors = [to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted]
+        sizes = {identifier(name): int(inputs[name]) for name in self.meta["sizes"]}
         method = getattr(self.native, self.meta["method"]) if self.meta["method"] else self.native
-        return by_name(method(*tensors), self.meta)
+        return by_name(method(*tensors, **sizes), self.meta)
 
     def __call__(self, **inputs: Any) -> dict[str, Array]:
         with torch.no_grad():

@@ -169,7 +169,12 @@ class Source:
             return []
         names = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         other = any(renamed(each.root) for each in self.classes.values())
-        return ["", *self.init_weights.lines(lambda expr: _made(with_words(expr, names)), renamed=other)]
+        entry = self.classes[self.entry]
+
+        def settle(expr: Expr) -> Expr:
+            return _made(with_words(self._reached(expr, entry), names))
+
+        return ["", *self.init_weights.lines(settle, renamed=other)]
 
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
         lines = layout(f"def __init__({', '.join(['self', *self._signature(made)])}) -> None:", 1)

@@ -97,6 +97,7 @@ def _meta(
         "target": target,
         "precision": options.precision,
         "inputs": [[each.name, each.type.to_json()] for each in main.inputs if each.name not in drawn],
+        "sizes": list(main.given_sizes),
         "draws": [[draw.op, {key: _json(value) for key, value in draw.attrs}] for draw in draws],
         "parameters": [[path, each.type.to_json()] for path, each in module.parameters.items()],
         "outputs": [

@@ -17,7 +17,7 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Value
 from dlc.ops.arrays import dtype_name, numpy_dtype
 from dlc.runtime.interpret import InputError, bind_dims
-from dlc.types.dims import parse_dim
+from dlc.types.dims import Dim, parse_dim
 from dlc.types.relations import COMPARISONS
 from dlc.types.tensor import TensorType
 from dlc_tvm.arrays import from_tensor, to_tensor
@@ -77,16 +77,19 @@ class TvmRunnable:
     def _entry(self) -> Function:
         """The entry's inputs as the program declares them."""
         inputs = tuple(Value(name, _type(type)) for name, type in self.meta["inputs"])
-        return Function("main", self.meta["source"], "model", inputs, (), ())
+        sizes = tuple((name, Dim.symbol(name)) for name in self.meta["sizes"])
+        return Function("main", self.meta["source"], "model", inputs, (), (), static=sizes)
 
-    def __call__(self, *, key: Any = None, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, **inputs: Any) -> dict[str, Array]:
         """Outputs by name. Raises SpecError for a missing, unknown or ill-shaped input, and for a fact or `require` that
         does not hold."""
+        key = None if "key" in self._names else inputs.pop("key", None)
         arrays = self._arrays(inputs)
-        dims = self._dims(arrays)
+        dims = self._dims(arrays, inputs)
         arrays += self._draws(key, dims)
         tensors = [to_tensor(each, dtype_name(each.dtype), self.device) for each in arrays]
-        results = self.native.run(*tensors, weights=self.weights)
+        sizes = [dims[name] for name in self.meta["sizes"]]
+        results = self.native.run(*tensors, sizes=sizes, weights=self.weights)
         found = [from_tensor(each, dtype) for each, dtype in zip(results, self._dtypes, strict=True)]
         return self._named(_apart(found, arrays))
 
@@ -103,17 +106,22 @@ class TvmRunnable:
             name: each.copy() if name in fixed else each for name, each in zip(names, results, strict=False)
         }
 
+    @cached_property
+    def _names(self) -> list[str]:
+        """What a call is given, sizes last."""
+        return [*(value.name for value in self._entry.inputs), *self._entry.given_sizes]
+
     def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
-        names = [value.name for value in self._entry.inputs]
+        names = self._names
         wrong = [f"`{name}` is missing" for name in names if name not in inputs]
         wrong += [f"`{name}` is unknown" for name in inputs if name not in names]
         if wrong:
             _refused(", ".join(wrong))
         return [_array(value, inputs[value.name]) for value in self._entry.inputs]
 
-    def _dims(self, arrays: Sequence[Array]) -> dict[str, int]:
+    def _dims(self, arrays: Sequence[Array], given: Mapping[str, Any]) -> dict[str, int]:
         try:
-            dims = bind_dims(self._entry, arrays)
+            dims = bind_dims(self._entry, arrays, given)
         except InputError as error:
             _refused(str(error))
         for left, relation, right in self.meta["facts"]:

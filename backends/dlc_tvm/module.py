@@ -87,10 +87,12 @@ class Writer:
         self.sizes = Sizes(main)
         builder = relax.BlockBuilder()
         inputs = [self._variable(each) for each in main.inputs]
+        given = self.sizes.given()
         self.read = {path: self._variable(each) for path, each in self.parameters.items()}
         self.emission = Emission(builder, self.sizes, input=next(iter(inputs), None))
         self.varying.update(each.name for each in main.inputs)
-        with builder.function("main", [*inputs, *self.read.values()], attrs={"num_input": len(inputs)}):
+        arguments = [*inputs, *given]
+        with builder.function("main", [*arguments, *self.read.values()], attrs={"num_input": len(arguments)}):
             self.sizes.solve(builder)
             for each, variable in zip(main.inputs, inputs, strict=True):
                 self.values[each.name] = self._proved(variable, each)

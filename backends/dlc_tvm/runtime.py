@@ -80,9 +80,18 @@ class Library:
         name = self.prepares(function)
         return tensors if name is None else list(self._call(name, [tensors]))
 
-    def run(self, *inputs: Any, weights: Sequence[Any] = (), function: str = "main") -> list[Any]:
-        """The outputs of `function`: NumPy arrays if all inputs are, or else DLPack tensors."""
-        result = self._call(function, [*(self._tensor(value) for value in inputs), *weights])
+    def run(
+        self,
+        *inputs: Any,
+        sizes: Sequence[int] = (),
+        weights: Sequence[Any] = (),
+        function: str = "main",
+    ) -> list[Any]:
+        """The outputs of `function`: NumPy arrays if all inputs are, or else DLPack tensors. `sizes` are those that are inputs
+        of their own."""
+        tensors = [self._tensor(value) for value in inputs]
+        given = [tvm_ffi.Shape((size,)) for size in sizes]
+        result = self._call(function, [*tensors, *given, *weights])
         outputs = [result] if hasattr(result, "__dlpack__") else list(result)
         return (
             [self._array(x) for x in outputs] if all(isinstance(x, np.ndarray) for x in inputs) else outputs

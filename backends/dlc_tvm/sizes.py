@@ -42,6 +42,7 @@ class Sizes:
     def __post_init__(self) -> None:
         self.factors = divisors(self.function.facts)
         axes = {axis for value in self.function.inputs for axis in value.type.axes}
+        axes |= {Dim.symbol(name) for name in self.function.given_sizes}
         self.plain = {
             name for name in self.function.dims if Dim.symbol(name) in axes and name not in self.factors
         }
@@ -94,6 +95,17 @@ class Sizes:
         self.opened.append((variable, axis))
         return variable
 
+    def given(self) -> list[Any]:
+        """Parameters for the sizes that are inputs of their own: shapes of one axis."""
+        return [relax.Var(name, relax.ShapeType([self._given(name)])) for name in self.function.given_sizes]
+
+    def _given(self, name: str) -> Any:
+        if name in self.plain:
+            return self.symbol(name)
+        variable = tirx.Var(name, "int64")
+        self.opened.append((variable, Dim.symbol(name)))
+        return variable
+
     def type(self, value: Value) -> Any:
         return relax.TensorType(self.all(value.type.axes), TVM[value.type.dtype])
 
@@ -104,7 +116,8 @@ class Sizes:
         if not unknown:
             return
         opened = {str(axis): variable for variable, axis in self.opened}
-        sizes = [self._solved(sources[name].size, name, opened) for name in unknown]
+        axes = {name: sources[name].size if name in sources else Dim.symbol(name) for name in unknown}
+        sizes = [self._solved(axes[name], name, opened) for name in unknown]
         variables = [_variable(self.symbol(name)) for name in unknown]
         # A copy, so that TVM does not know what is in it: else some passes put `H // 2` for H_2, and others fail on that.
         copied = relax.op.call_pure_packed(

@@ -74,6 +74,9 @@ def register(app: typer.Typer) -> None:
         missing = [value for value in model.inputs if value.name not in given]
         if missing and not random:
             usage(f"the input `{missing[0].name}` ({missing[0].type}) is missing: give --input or --random")
+        unsized = [name for name in model.program.main.given_sizes if name not in sizes(dims)]
+        if unsized and not random:
+            usage(f"the size `{unsized[0]}` is missing: give --dims {unsized[0]}=4 or --random")
         inputs: dict[str, Any] = {**random_inputs(model.program, sizes(dims), seed, given), **given}
         compiled = model.compile(
             backend,

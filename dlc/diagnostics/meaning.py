@@ -475,7 +475,7 @@ BAD_INITIAL = Problem(
     "an initial value that is none",
     "{message}",
     "An initial value is a creation op without its shape (`zeros`, `normal(0.02)`), a number, or a tensor expression "
-    "without inputs.",
+    "without inputs, which may read the parameters above.",
     wrong="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros([4])\n    return x + w\n}\n"
     "model M()(x: [B, 4]) -> [B, 4] {\n    return x |> A\n}\n",
     right="module A()(x: [B, 4]) -> [B, 4] {\n    param w: [4] = zeros\n    return x + w\n}\n"

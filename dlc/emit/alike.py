@@ -18,13 +18,20 @@ def function_key(function: Function) -> Any:
     body = tuple(op_key(op, names) for op in function.body)
     outputs = tuple((name, names.get(value)) for name, value in function.outputs)
     params = tuple(
-        (each.name, each.kind, each.frozen, each.init, said_axes(each.type)) for each in function.params
+        (each.name, each.kind, each.frozen, each.init, each.sources, said_axes(each.type))
+        for each in function.params
     )
     children = tuple(
         (each.path, each.function, origin_key(each.count), each.start, each.step)
         for each in function.children
     )
-    return function.source, function.entry, inputs, body, outputs, params, children
+    # A static argument that is a size where one call is, and a number at another, is passed in two ways.
+    sizes = tuple(name for name, value in function.static if _is_size(value))
+    return function.source, function.entry, sizes, inputs, body, outputs, params, children
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, Dim) or (isinstance(value, tuple) and any(map(_is_size, value)))
 
 
 def said_axes(type: TensorType) -> tuple[Dim, ...]:

@@ -44,7 +44,7 @@ _WORDS = {
 
 def checks(function: Function) -> Iterable[Check]:
     """What a model asks of its inputs' sizes, with messages such as `T must be at most {self.context}, not {T}`."""
-    known = set(readable(function))
+    known = {*readable(function), *function.given_sizes}
     for fact in function.facts:
         symbols = fact.left.symbols | fact.right.symbols
         if symbols and symbols <= known and not _is_trivial(fact):

@@ -267,7 +267,8 @@ class Drafter:
     def _needs(self, body: Iterable[Stmt], results: tuple[Expr, ...]) -> frozenset[str]:
         """What the statements read that a plain function has to be given."""
         known = readable(self.function)
-        needs: set[str] = set()
+        # What is called from outside takes all its sizes, also one that nothing reads.
+        needs = set(self.function.given_sizes if self.function.kind == "model" else ())
         for node in Draft(self.function, (), tuple(body), results).nodes():
             if isinstance(node, Leaf):
                 needs.add(node.need(self.function))

@@ -31,10 +31,16 @@ class Form:
     high: float = 0.0
     by_shape: bool = True
     """Whether the tensor's shape may decide its numbers: not where the spec says them."""
+    end: float | None = None
+    """Of a uniform distribution that was computed with: the end, which is `shift + scale` as well."""
+    product: tuple[Form, float] | None = None
+    """A distribution by shape and a factor of which it is the product: `kaiming_uniform / 2`."""
 
     @property
     def top(self) -> float:
         """The end of a uniform distribution: as the spec gives it, where `scale` is known as the difference of both ends."""
+        if self.end is not None:
+            return self.end
         origin, end = origin_of(self.scale), self.shift + self.scale
         if isinstance(origin, Term) and origin.op == "-" and origin.args[1] == leaf(self.shift):
             return TracedFloat(float(end), origin.args[0])
@@ -42,10 +48,23 @@ class Form:
 
     def times(self, factor: float) -> Form:
         scale = factor if self.scale == 1.0 else self.scale * factor
-        return replace(self, scale=scale, shift=self.shift * factor if self.shift else 0.0)
+        shift = self.shift * factor if self.shift else 0.0
+        whole, before = self.product or (self, 1.0)
+        return replace(
+            self,
+            scale=scale,
+            shift=shift,
+            end=self.top * factor if self._has_ends else None,
+            product=(whole, before * factor if self.product else factor) if by_fan(self) else None,
+        )
 
     def plus(self, term: float) -> Form:
-        return replace(self, shift=self.shift + term if self.shift else term)
+        end = self.top + term if self._has_ends else None
+        return replace(self, shift=self.shift + term if self.shift else term, end=end, product=None)
+
+    @property
+    def _has_ends(self) -> bool:
+        return self.draw == "uniform" and self.shift != 0.0
 
     def close(self, other: Form) -> bool:
         mine, theirs = (self.scale, self.shift), (other.scale, other.shift)
@@ -58,6 +77,8 @@ class Form:
 def recognise(function: Function) -> Form | None:
     """The distribution that an init function draws from; None for any other expression."""
     forms: dict[str, Form] = {}
+    if function.inputs:
+        return None
     for op in function.body:
         form = _form(op, forms)
         if form is None or len(op.outputs) != 1:
@@ -81,7 +102,8 @@ def at_shape(form: Form, shape: Shape) -> Form:
     def here(value: float) -> float:
         return float(evaluate(value.origin, {})) if isinstance(value, TracedFloat) else value
 
-    return replace(found, scale=here(found.scale), shift=here(found.shift)) if by_fan(form) else form
+    end = None if found.end is None else here(found.end)
+    return replace(found, scale=here(found.scale), shift=here(found.shift), end=end) if by_fan(form) else form
 
 
 def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
@@ -97,7 +119,8 @@ def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
             else value
         )
 
-    return replace(form, scale=here(form.scale), shift=here(form.shift))
+    end = None if form.end is None else here(form.end)
+    return replace(form, scale=here(form.scale), shift=here(form.shift), end=end)
 
 
 def by_fan(form: Form) -> bool:

@@ -186,9 +186,8 @@ class Param:
     """A parameter (`kind` "param"), a saved tensor that is not trained ("buffer"), or a tensor that a pass computes
     once from the others ("prepared"), local to a function: `name` is the path relative to an instance of it.
 
-    `init` names a function without inputs that gives the initial value where no rule of an outer module overrides it.
-    For "prepared", `init` names the function that computes it and `sources` the local paths of that function's
-    inputs, in order. A layer that a pass made does not know them: it has none, and who holds it says them for the path inside."""
+    `init` names a function that gives the initial value where no rule of an outer module overrides it; `sources` are the local
+    paths of its inputs, in order: parameters declared before this one. For "prepared", `init` names the function that computes it. A layer that a pass made does not know them: it has none, and who holds it says them for the path inside."""
 
     name: str
     type: TensorType
@@ -294,6 +293,12 @@ class Function:
         sizes = (*axes, *_sizes(tuple(value for _, value in self.static)))
         return tuple(dict.fromkeys(symbol for size in sizes for symbol in sorted(size.symbols)))
 
+    @property
+    def given_sizes(self) -> tuple[str, ...]:
+        """The dims that no input carries: whoever calls gives them, as they do inputs of a model."""
+        carried = {symbol for value in self.inputs for symbol in value.type.symbols}
+        return tuple(name for name in self.dims if name not in carried)
+
     def types(self) -> dict[str, TensorType]:
         """The type of every value, regions included."""
         table = {value.name: value.type for value in self.inputs}
@@ -344,6 +349,8 @@ class Parameter:
     owner: str = ""
     rule: str = field(default="", compare=False, repr=False)
     """The path pattern of the `init` rule that gives its initial value, if one does."""
+    sources: tuple[str, ...] = ()
+    """The paths of the parameters that its initial value is computed of: they stand before it."""
 
     @property
     def trainable(self) -> bool:

@@ -145,7 +145,9 @@ class _Reader:
         self.expect(":")
         type = self.type()
         init = self.name() if self.take("=") else ""
-        return Parameter(path, type, kind, frozen, init, self.name() if self.word("of") else "")
+        sources = self.several(self.path, ")") if self.take("(") else ()
+        owner = self.name() if self.word("of") else ""
+        return Parameter(path, type, kind, frozen, init, owner, sources=sources)
 
     def function(self, kind: str) -> Function:
         name = self.name()

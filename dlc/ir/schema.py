@@ -139,6 +139,7 @@ class ParameterModel(_Model):
     frozen: bool = False
     init: str = ""
     owner: str = ""
+    sources: list[str] = []
 
 
 class ProgramModel(_Model):
@@ -175,7 +176,15 @@ def from_json(data: Any) -> Program:
     model = ProgramModel.model_validate(data)
     functions = (_read_function(each) for each in model.functions)
     parameters = tuple(
-        Parameter(each.path, _read_type(each.type), each.kind, each.frozen, each.init, each.owner)
+        Parameter(
+            each.path,
+            _read_type(each.type),
+            each.kind,
+            each.frozen,
+            each.init,
+            each.owner,
+            sources=tuple(each.sources),
+        )
         for each in model.parameters
     )
     return Program({each.name: each for each in functions}, model.entry, parameters)
@@ -272,6 +281,7 @@ _PARAMETER: _Writers = {
     "frozen": _same,
     "init": _same,
     "owner": _same,
+    "sources": list,
 }
 _OP: _Writers = {
     "op": _same,

@@ -108,6 +108,8 @@ def _parameter(parameter: Parameter) -> str:
     text = f"{frozen}{kind} {_path(parameter.path)}: {parameter.type}"
     if parameter.init:
         text += f" = {_name(parameter.init)}"
+    if parameter.sources:
+        text += f"({', '.join(map(_path, parameter.sources))})"
     return f"{text} of {_name(parameter.owner)}" if parameter.owner else text
 
 

@@ -49,12 +49,13 @@ class Checked:
 
     def _check(self, inputs: Mapping[str, Any]) -> None:
         wanted = self.program.main.inputs
-        self._check_names(inputs, [value.name for value in wanted])
+        sizes = self.program.main.given_sizes
+        self._check_names(inputs, [*(value.name for value in wanted), *sizes])
         arrays = [_seen(inputs[value.name]) for value in wanted]
         for value, array in zip(wanted, arrays, strict=True):
             _check_dtype(value, array)
         try:
-            dims = bind_dims(self.program.main, arrays)
+            dims = bind_dims(self.program.main, arrays, inputs)
         except InputError as error:
             _fail(problems.BAD_INPUT, str(error))
         self._check_facts(dims)

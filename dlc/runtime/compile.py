@@ -175,19 +175,10 @@ def header(model: Model) -> tuple[str, ...]:
 
 
 def weight_map(model: Model, name: str | None) -> WeightMap | None:
-    """The `weights` block of that name. Raises SpecError if the file has none."""
+    """The `weights` block of that name, at the model's settings. Raises SpecError if the file has none."""
     from dlc.runtime.weight_map import WeightMap
-    from dlc.syntax import ast
 
-    if name is None:
-        return None
-    item = model.spec.unit.names.get(name)
-    if not isinstance(item, ast.Weights):
-        known = model.spec.weights
-        help = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
-        message = f"{model.spec.unit.path} has no weights block `{name}`"
-        raise SpecError([problems.WEIGHTS_RULE.at(NO_SPAN, message=message, help=help)])
-    return WeightMap.of(item)
+    return None if name is None else WeightMap.at(model.spec, name, model.point.settings)
 
 
 def model_weights(

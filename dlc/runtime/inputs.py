@@ -13,6 +13,7 @@ from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.interpret import given_size
 from dlc.types.dims import Dim
 from dlc.types.relations import COMPARISONS
 
@@ -66,8 +67,9 @@ def random_inputs(
     seed: int = 0,
     given: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
-    """Seeded values for every input that is not given: normal numbers, true for bools, and integers below the tables that they index."""
-    known = dict(sizes or {})
+    """Seeded values for every input that is not given: normal numbers, true for bools, and integers below the tables that they
+    index; small numbers for sizes that are inputs."""
+    known = {**(sizes or {}), **_given_sizes(program.main, given or {})}
     for value in program.main.inputs:
         if given and value.name in given:
             for axis, size in zip(value.type.axes, given[value.name].shape, strict=False):
@@ -76,11 +78,17 @@ def random_inputs(
     full = choose_sizes(program, known)
     limits = index_limits(program)
     rng = np.random.default_rng(seed)
-    return {
+    values = {
         value.name: _random(rng, value, full, limits.get(value.name, 2))
         for value in program.main.inputs
         if not given or value.name not in given
     }
+    wanted = (name for name in program.main.given_sizes if name not in (given or {}))
+    return {**values, **{name: np.asarray(full[name]) for name in wanted}}
+
+
+def _given_sizes(main: Function, given: Mapping[str, Any]) -> dict[str, int]:
+    return {name: given_size(name, given[name]) for name in main.given_sizes if name in given}
 
 
 def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], limit: int) -> Array:

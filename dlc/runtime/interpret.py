@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def run(
         program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates
     )
     arrays = _entry_inputs(main, inputs, precision)
-    dims = bind_dims(main, arrays)
+    dims = bind_dims(main, arrays, inputs)
     _check_facts(main, dims)
     return _named(main, machine.call(main, "", arrays, dims))
 
@@ -84,7 +85,7 @@ def _named(function: Function, results: Sequence[Array]) -> dict[str, Array]:
 
 
 def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str) -> list[Array]:
-    names = [value.name for value in function.inputs]
+    names = [*(value.name for value in function.inputs), *function.given_sizes]
     missing, unknown = set(names) - set(inputs), set(inputs) - set(names)
     if missing or unknown:
         wrong = [
@@ -106,9 +107,12 @@ def _as_type(array: Array, type: TensorType, precision: str, name: str) -> Array
     return array.astype(dtype, copy=False)
 
 
-def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
-    """The function's dims from the shapes of its inputs. Raises InputError where a shape does not fit."""
-    dims: dict[str, int] = {}
+def bind_dims(
+    function: Function, arrays: Sequence[Array], given: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, int]:
+    """The function's dims, from the shapes of its inputs; those that no input carries are `given`. Raises InputError where a
+    shape does not fit."""
+    dims = {name: given_size(name, given[name]) for name in function.given_sizes if name in given}
     for value, array in zip(function.inputs, arrays, strict=True):
         if array.ndim != value.type.rank:
             axes = f"it has {array.ndim} axes, not {value.type.rank}"
@@ -124,6 +128,14 @@ def bind_dims(function: Function, arrays: Sequence[Array]) -> dict[str, int]:
                 wrong = f"axis {i} is {size}, not {wanted}{told}"
                 raise InputError(f"`{value.name}` must be {value.type}, not {list(array.shape)}: {wrong}")
     return dims
+
+
+def given_size(name: str, value: Any) -> int:
+    """A size that is an input of its own: an integer. Raises InputError for anything else."""
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iu" or array < 0:
+        raise InputError(f"`{name}` is a size: a whole number, not {value!r}")
+    return int(array)
 
 
 def _check_facts(function: Function, dims: Mapping[str, int]) -> None:

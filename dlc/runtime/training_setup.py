@@ -28,7 +28,6 @@ from dlc.runtime.family import ModelFamily
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
 from dlc.spec import Model, TrainBlock
-from dlc.syntax import ast
 
 Array = NDArray[Any]
 
@@ -105,7 +104,7 @@ def _loaded(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) ->
     local = {each.path[len(below) :]: each for each in parameters if each.path.startswith(below)}
     tensors = read_file(block.folder / load.path)
     if load.weights is not None:
-        tensors = _map(block, load.weights).forward(tensors)
+        tensors = _map(block, load.weights, load.prefix).forward(tensors)
 
     def is_out(name: str) -> bool:
         return any(matches(each, name) or matches(each, below + name) for each in load.excluded)
@@ -116,13 +115,10 @@ def _loaded(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) ->
     return {below + name: each for name, each in found.items()}
 
 
-def _map(block: TrainBlock, name: str) -> WeightMap:
-    item = block.spec.unit.names.get(name)
-    if isinstance(item, ast.Weights):
-        return WeightMap.of(item)
-    help = did_you_mean(name, block.spec.weights)
-    message = f"{block.spec.unit.path} has no weights block `{name}`"
-    raise SpecError([problems.WEIGHTS_RULE.at(NO_SPAN, message=message, help=help)])
+def _map(block: TrainBlock, name: str, prefix: str) -> WeightMap:
+    """A `weights` block for what lies at `prefix`, at the settings that it has there: those of a network, as the block binds it."""
+    static = next((each.static for each in block.plan.networks if each.path == prefix), None)
+    return WeightMap.at(block.spec, name, static)
 
 
 def _check_patterns(load: Load, names: list[str]) -> None:

@@ -6,17 +6,23 @@ Rules apply in order, each to the names that the ones before left. `forward` tur
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.diagnostics import Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import fill, match
+from dlc.elaborate.checks.weight_shapes import rule_options
+from dlc.elaborate.checks.weights import model_of
+from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.syntax import ast
+
+if TYPE_CHECKING:
+    from dlc.spec import Spec
 
 Array = NDArray[Any]
 Tensors = dict[str, Array]
@@ -45,18 +51,37 @@ class WeightMap:
     rules: tuple[Rule, ...]
 
     @staticmethod
-    def of(item: ast.Weights) -> WeightMap:
+    def of(item: ast.Weights, options: Sequence[Mapping[str, Any]]) -> WeightMap:
+        """A block with the values of each rule's options (`dlc.elaborate.checks.weight_shapes.rule_options`)."""
         rules = tuple(
             Rule(
                 each.action,
                 tuple(source.value for source in each.sources),
                 tuple(target.value for target in each.targets),
-                tuple((str(option.name), _literal(option.value)) for option in each.options),
+                tuple(given.items()),
                 each.span,
             )
-            for each in item.rules
+            for each, given in zip(item.rules, options, strict=True)
         )
         return WeightMap(item.name, rules)
+
+    @staticmethod
+    def at(spec: Spec, name: str, static: Mapping[str, Any] | None) -> WeightMap:
+        """The block of that name of a spec's file, for a model with these static parameters; None for the defaults of the block's
+        own. Raises SpecError if there is none, and for options that have no value."""
+        item = spec.unit.names.get(name)
+        if not isinstance(item, ast.Weights):
+            known = spec.weights
+            help = did_you_mean(name, known) or (f"it has {', '.join(known)}" if known else "it has none")
+            message = f"{spec.unit.path} has no weights block `{name}`"
+            raise SpecError([problems.WEIGHTS_RULE.at(NO_SPAN, message=message, help=help)])
+        unit = spec.unit.own(name)
+        if static is None:
+            static = model_of(Elaborator(spec.project), unit, item).settings
+        options, wrong = rule_options(spec.project, unit, item, static)
+        if wrong:
+            spec.fail(*wrong)
+        return WeightMap.of(item, options)
 
     def forward(self, tensors: Mapping[str, Array]) -> Tensors:
         """A checkpoint's tensors under the model's names. Raises SpecError where a rule can't be applied."""
@@ -71,19 +96,6 @@ class WeightMap:
         for rule in reversed(self.rules):
             current = _BACKWARD[rule.action](rule, current)
         return current
-
-
-def _literal(node: ast.Expr) -> Any:
-    match node:
-        case ast.Int(value) | ast.Str(value=value):
-            return value
-        case ast.Unary("-", operand):
-            return -_literal(operand)
-        case ast.ListExpr(items) | ast.TupleExpr(items):
-            return [_literal(item) for item in items]
-    raise SpecError(
-        [problems.WEIGHTS_RULE.at(node.span, message="an option of a rule is a number or a list of numbers")]
-    )
 
 
 def _fail(rule: Rule, message: str, help: str = "") -> NoReturn:
@@ -238,6 +250,63 @@ def _unstack(rule: Rule, tensors: Tensors) -> Tensors:
     return result
 
 
+def _added(rule: Rule, tensors: Tensors, by: float) -> Tensors:
+    return _computed(rule, tensors, lambda array: array + by)
+
+
+def _scaled(rule: Rule, tensors: Tensors, by: float) -> Tensors:
+    return _computed(rule, tensors, lambda array: array * by)
+
+
+def _computed(rule: Rule, tensors: Tensors, compute: Callable[[Array], Array]) -> Tensors:
+    """With what the patterns match computed in f64, and rounded once."""
+    result = dict(tensors)
+    for pattern in rule.sources:
+        for name, _ in _some(rule, pattern, tensors):
+            array = result[name]
+            if array.dtype.kind not in "fV":
+                _fail(rule, f"`{name}` holds {array.dtype}, and a rule that computes takes floats")
+            result[name] = compute(array.astype(np.float64)).astype(array.dtype)
+    return result
+
+
+def _weight_norm(rule: Rule, tensors: Tensors) -> Tensors:
+    """Lengths times directions: the norms are those of what lies along all axes but one."""
+    result = dict(tensors)
+    length, direction = rule.sources
+    for name, captured in _some(rule, direction, tensors):
+        other = _fill(rule, length, captured)
+        if other not in result:
+            _fail(rule, f"`{other}` is not there beside `{name}`", did_you_mean(other, result))
+        v, g = result.pop(name), result.pop(other)
+        norms = _norms(rule, name, v)
+        if g.size != norms.size:
+            _fail(rule, f"`{other}` is {list(g.shape)}, and `{name}` has {norms.size} lengths")
+        whole = v.astype(np.float64) * (g.astype(np.float64).reshape(norms.shape) / norms)
+        result[_fill(rule, rule.targets[0], captured)] = whole.astype(v.dtype)
+    return result
+
+
+def _unweight_norm(rule: Rule, tensors: Tensors) -> Tensors:
+    """The tensor itself as directions, and their norms: of all that give it, those that PyTorch begins with."""
+    result = dict(tensors)
+    length, direction = rule.sources
+    for name, captured in _some(rule, rule.targets[0], tensors):
+        whole = result.pop(name)
+        result[_fill(rule, length, captured)] = _norms(rule, name, whole).astype(whole.dtype)
+        result[_fill(rule, direction, captured)] = whole
+    return result
+
+
+def _norms(rule: Rule, name: str, array: Array) -> Array:
+    axis = rule.option("axis", 0)
+    if not -array.ndim <= axis < array.ndim:
+        _fail(rule, f"`{name}` is {list(array.shape)}: it has no axis {axis}")
+    rest = tuple(i for i in range(array.ndim) if i != axis % array.ndim)
+    norms: Array = np.sqrt(np.sum(array.astype(np.float64) ** 2, axis=rest, keepdims=True))
+    return norms
+
+
 def _sides(rule: Rule) -> tuple[str, str]:
     """The name pattern and the einops pattern of a `rearrange` rule."""
     if len(rule.sources) == 2:
@@ -296,6 +365,9 @@ _FORWARD: dict[str, Callable[[Rule, Tensors], Tensors]] = {
     "split": _split,
     "stack": _stack,
     "rearrange": lambda rule, tensors: _rearrange_by(rule, tensors, reverse=False),
+    "offset": lambda rule, tensors: _added(rule, tensors, rule.option("by")),
+    "scale": lambda rule, tensors: _scaled(rule, tensors, rule.option("by")),
+    "weight_norm": _weight_norm,
 }
 _BACKWARD: dict[str, Callable[[Rule, Tensors], Tensors]] = {
     "strip": _unstrip,
@@ -306,4 +378,7 @@ _BACKWARD: dict[str, Callable[[Rule, Tensors], Tensors]] = {
     "split": _unsplit,
     "stack": _unstack,
     "rearrange": lambda rule, tensors: _rearrange_by(rule, tensors, reverse=True),
+    "offset": lambda rule, tensors: _added(rule, tensors, -rule.option("by")),
+    "scale": lambda rule, tensors: _scaled(rule, tensors, 1 / rule.option("by")),
+    "weight_norm": _unweight_norm,
 }

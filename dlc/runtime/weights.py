@@ -47,9 +47,16 @@ def initial_weights(program: Program, seed: int = 0, *, precision: str = "f32") 
     values: dict[str, Array] = {}
     for parameter in program.parameters:
         rng = np.random.default_rng(_seed(seed, parameter.path))
-        value = next(iter(run_function(program, parameter.init, rng=rng, precision=precision).values()))
+        given = dict(zip(_inputs(program, parameter), map(values.get, parameter.sources), strict=True))
+        found = run_function(program, parameter.init, given, rng=rng, precision=precision)
+        value = next(iter(found.values()))
         values[parameter.path] = np.asarray(value, order="C")
     return values
+
+
+def _inputs(program: Program, parameter: Parameter) -> list[str]:
+    """What the function of an initial value calls the parameters that it is computed of."""
+    return [value.name for value in program.functions[parameter.init].inputs]
 
 
 def _seed(seed: int, path: str) -> list[int]:

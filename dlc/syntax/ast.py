@@ -517,7 +517,7 @@ class Preset(Item):
 class WeightRule(Node):
     """One statement of a `weights` block.
 
-    `action` is `strip rename transpose ignore concat split stack rearrange`; `sources` and `targets` are the
+    `action` is `strip rename transpose ignore concat split stack rearrange offset scale weight_norm`; `sources` and `targets` are the
     strings left and right of `->`; for `rearrange` the pattern is the second source. `options` are the
     `name=value` arguments."""
 

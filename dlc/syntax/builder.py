@@ -340,6 +340,20 @@ class TreeBuilder(ExpressionBuilder):
     def on_split(self, span: Span, *parts: Any) -> ast.WeightRule:
         return self._arrow("split", span, *parts)
 
+    def on_offset(self, span: Span, *parts: Any) -> ast.WeightRule:
+        return self._computed("offset", span, *parts)
+
+    def on_scale(self, span: Span, *parts: Any) -> ast.WeightRule:
+        return self._computed("scale", span, *parts)
+
+    def _computed(
+        self, action: str, span: Span, patterns: tuple[ast.Str, ...], *options: ast.Arg
+    ) -> ast.WeightRule:
+        return ast.WeightRule(action, patterns, (), options, span=span)
+
+    def on_weight_norm(self, span: Span, *parts: Any) -> ast.WeightRule:
+        return self._arrow("weight_norm", span, *parts)
+
     def on_stack(self, span: Span, *parts: Any) -> ast.WeightRule:
         return self._arrow("stack", span, *parts)
 

@@ -18,6 +18,7 @@ _OPERATORS = words("+ - * / // % ** @ == != < <= > >= |> = , and or not in")
 _RULES = {
     "replace": "rename", "map": "rename", "move": "rename", "drop": "ignore", "remove": "ignore", "skip": "ignore",
     "delete": "ignore", "prefix": "strip", "permute": "transpose", "merge": "concat", "cat": "concat", "unstack": "split",
+    "add": "offset", "multiply": "scale", "weightnorm": "weight_norm",
 }  # fmt: skip
 
 _PART = "a part is written `module Name(…)(…) -> … { }`, an entry point `model`"

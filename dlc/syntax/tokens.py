@@ -43,7 +43,7 @@ STATEMENTS = words(
     "require param buffer update init entry scan yield "
     "batch minimize metric evaluate optimizer load freeze settings step"
 )
-WEIGHT_RULES = words("strip rename transpose ignore concat split stack rearrange")
+WEIGHT_RULES = words("strip rename transpose ignore concat split stack rearrange offset scale weight_norm")
 
 # The first words of statements that are keywords, by the kind of block that they stand in.
 FIRST_WORDS = {

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import examples
 
+import dlc
 from dlc.diagnostics import SpecError
 from dlc.runtime.weight_map import _BACKWARD, _FORWARD, WeightMap
-from dlc.syntax import ast
-from dlc.syntax.parser import parse
 from dlc.syntax.tokens import WEIGHT_RULES
 
 Tensors = dict[str, np.ndarray]
@@ -22,11 +21,7 @@ Tensors = dict[str, np.ndarray]
 
 def block(*rules: str) -> WeightMap:
     text = "weights w for M {\n" + "".join(f"    {rule}\n" for rule in rules) + "}\n"
-    file = parse(text, "w.dl")
-    assert not file.diagnostics, file.diagnostics
-    (item,) = file.file.items
-    assert isinstance(item, ast.Weights)
-    return WeightMap.of(item)
+    return WeightMap.at(dlc.loads(text), "w", {"heads": 2})
 
 
 def tensors(**shapes: tuple[int, ...]) -> Tensors:
@@ -114,7 +109,21 @@ CASES = {
             lambda t: {"a.w": t["a.w"].reshape(2, 3, 2, 2).transpose(0, 2, 1, 3).reshape(12, 2)},
         ),
         Case('rearrange "w" "1 a -> a"', tensors(w=(1, 3)), lambda t: {"w": t["w"][0]}),
-        Case('rearrange "w" "a b c -> c (a b)" a=2 b=3', tensors(w=(2, 3, 4)), lambda t: {"w": t["w"].transpose(2, 0, 1).reshape(4, 6)}),
+        Case('rearrange "w" "a b c -> c (a b)" a=heads b=heads + 1', tensors(w=(2, 3, 4)), lambda t: {"w": t["w"].transpose(2, 0, 1).reshape(4, 6)}),
+    ],
+    "offset": [Case('offset "a", "c.*" by=1', tensors(a=(2,), b=(2,), c__d=(1,)), lambda t: {"a": t["a"] + 1, "b": t["b"], "c.d": t["c.d"] + 1})],
+    "scale": [Case('scale "*.w" by=1 / heads', tensors(a__w=(2, 3), b=(2,)), lambda t: {"a.w": t["a.w"] / 2, "b": t["b"]})],
+    "weight_norm": [
+        Case(
+            'weight_norm "*.weight_g", "*.weight_v" -> "*.weight"',
+            {"a.weight_g": np.float32([[5], [10]]), "a.weight_v": np.float32([[3, 4], [6, 8]]), "b": np.float32([1])},
+            lambda t: {"a.weight": t["a.weight_v"], "b": t["b"]},
+        ),
+        Case(
+            'weight_norm "p.original0", "p.original1" -> "p" axis=-1',
+            {"p.original0": np.float32([[[5]]]), "p.original1": np.float32([[[3], [4]]])},
+            lambda t: {"p": t["p.original1"]},
+        ),
     ],
 }  # fmt: skip
 EACH = [pytest.param(case, id=case.rule) for cases in CASES.values() for case in cases]
@@ -156,6 +165,69 @@ def test_what_does_not_fit_is_said(rule: str, given: Tensors, said: str) -> None
         block(rule).forward(given)
     (found,) = raised.value.diagnostics
     assert found.code == "E0605" and said in str(found.message), found.message
+
+
+def test_directions_of_any_length_give_the_same() -> None:
+    """What is written again are those of PyTorch: the weight itself."""
+    rule = block('weight_norm "g", "v" -> "w"')
+    v = np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32)
+    there = rule.forward({"g": np.float32([1, 2, 3]), "v": 7 * v})
+    np.testing.assert_allclose(np.linalg.norm(there["w"].reshape(3, -1), axis=1), [1, 2, 3], rtol=1e-6)
+    back = rule.backward(there)
+    assert back["g"].shape == (3, 1, 1)
+    np.testing.assert_allclose(rule.forward(back)["w"], there["w"], rtol=1e-6)
+
+
+MODEL = """
+model M(d: int = 4, k: int = 2)(x: [B, d]) -> [B, d + 2*k] {{
+    q = linear(d, bias=false)
+    kk = linear(k, bias=false)
+    v = linear(k, bias=false)
+    y = x |> rms_norm as norm
+    return concat([q(y), kk(y), v(y)], axis=1)
+}}
+
+weights file for M {{
+    {rule}
+}}
+"""
+SPLIT = 'split "qkv" -> "q.weight", "kk.weight", "v.weight"'
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (SPLIT, "without `sizes` the parts are equal"),
+        (f"{SPLIT} sizes=[d, k]", "a list of 3 sizes"),
+        (f"{SPLIT} sizes=[d, d, k]", "`kk.weight` has 2 along axis 0, and `sizes` says 4"),
+        (f"{SPLIT} axis=2", "it has no axis 2"),
+        ('transpose "norm.weight"', "fewer than two axes"),
+        ('concat "a", "b" -> "q.weight" sizes=[3, 2]', "`sizes` are 5 in sum"),
+        ('offset "norm.weight"', "says by how much"),
+        ('scale "norm.weight" by=0', "can't be undone"),
+        ('scale "norm.weight" by="a"', "`by` is a number"),
+        ('weight_norm "a" -> "q.weight"', "lengths and directions"),
+        ('stack "e.{i}" -> "norm.weight"', ""),
+    ],
+)
+def test_check_tells_what_does_not_fit_the_model(rule: str, said: str) -> None:
+    found = dlc.loads(MODEL.format(rule=rule)).check()
+    assert [each.code for each in found] == (["E0605"] if said else [])
+    assert not said or said in found[0].message
+
+
+def test_options_are_those_of_the_model_at_its_settings() -> None:
+    spec = dlc.loads(MODEL.format(rule=f'{SPLIT} sizes=[d, k, k]\n    offset "norm.weight" by=1'))
+    assert not spec.check()
+    model = spec["M"](d=6, k=3)
+    weights = model.initial_weights()
+    from dlc.runtime.compile import weight_map
+
+    rules = weight_map(model, "file")
+    assert rules is not None
+    file = rules.backward(weights)
+    assert file["qkv"].shape == (12, 6) and (file["norm.weight"] == 0).all()
+    assert_equal(rules.forward(file), weights)
 
 
 NAMES = ("q", "k", "v", "up", "down")

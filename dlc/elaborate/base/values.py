@@ -111,6 +111,7 @@ class Instance:
         default_factory=dict
     )  # what those stand for, over the owner's static parameters
     is_default: bool = False  # the default of a static parameter made it
+    is_outline: bool = False  # a module while its main body runs for what it declares: calls give types alone
 
     @property
     def is_bound(self) -> bool:

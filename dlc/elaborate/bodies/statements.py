@@ -299,14 +299,28 @@ def _param(body: Body, node: ast.ParamStmt) -> None:
         body.report.fail(
             problems.BAD_INITIAL, node.span, message="a parameter needs an initial value", help=help
         )
-    init = initial_function(body, node.initial, type, node.initial.span, body.scope)
-    body.emission.params[path] = Param(path, type, node.kind, node.frozen, init)
+    earlier = _earlier(body, node.initial)
+    init = initial_function(body, node.initial, type, node.initial.span, body.scope, tuple(earlier))
+    sources = tuple(earlier.values())
+    body.emission.params[path] = Param(path, type, node.kind, node.frozen, init, sources)
     body.emission.declared[node.name] = path
     value = Value(body.emission.builder.fresh(node.name), type)
+    body.emission.starts[value.name] = path
     body.emission.builder.append(Op("param", (), (value,), (("path", path),), span=node.span))
     body.bind(node.name, Tensor(value, node.span, f"param {node.name}"), node)
     if node.kind == "buffer":
         body.emission.buffers[node.name] = path
+
+
+def _earlier(body: Body, node: ast.Expr) -> dict[str, str]:
+    """The parameters above that an initial value is computed of, by the names that they have, with their paths."""
+    found: dict[str, str] = {}
+    for name in body.emission.declared:
+        value = body.scope.names.get(name)
+        path = body.emission.starts.get(value.name) if isinstance(value, Tensor) else None
+        if path is not None and mentioned(node, frozenset({name})):
+            found[name] = path
+    return found
 
 
 def _param_type(body: Body, node: ast.ParamStmt) -> TensorType:

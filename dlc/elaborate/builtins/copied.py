@@ -14,7 +14,7 @@ from dlc.elaborate.calls.facts import prove_facts
 from dlc.elaborate.calls.initial_copies import moved_initial
 from dlc.elaborate.calls.stacked import Lifted, lifted
 from dlc.elaborate.reports.report import Silent
-from dlc.elaborate.state.callee import Bound, Callee
+from dlc.elaborate.state.callee import Bound, way_in
 from dlc.elaborate.state.emission import TakenOver
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Op, Param, Parameter, Value
@@ -69,12 +69,8 @@ def applied(call: Call, key: str, type: TensorType, does: str = COPIES) -> Appli
         name = body.context.name
         message = f"`{name}` {does.format(name=name)} {found}"
         call.fail(problems.COPIED, key, message=message)
-    module = instance.definition.node
-    assert isinstance(module, ast.ModuleDef)
-    callee = Callee(
-        instance.definition, instance.static, module.inputs, module.outputs, module.where, module.body
-    )
-    first = str(module.inputs[0].name) if module.inputs else "x"
+    callee = way_in(instance.definition, instance.static)
+    first = str(callee.inputs[0].name) if callee.inputs else "x"
     given = Tensor(Value("", type), node.span, key)
     bound = bind_inputs(body, callee, {first: (given, node.span)}, node)
     prove_facts(body, callee, bound, node)
@@ -107,6 +103,10 @@ def declared(call: Call, one: Applied, each: Parameter, path: str, count: Dim | 
     single = each.type.substitute(one.terms)
     type = single if count is None else single.with_axes((count, *single.axes))
     scope = Scope({}, static=module_arguments.all_numbers(body.scope))
+    if each.sources:
+        what = "copies" if count is not None else f"`{body.context.name}`"
+        message = f"`{each.path}` begins with a value computed of another parameter, which {what} can't"
+        body.report.fail(problems.COPIED, call.node.span, message=message)
     # Numbers of a part inside speak of that part: names are those of another body.
     own = session.functions[each.init].scope == one.lifted.function.source
     terms = one.terms if own else None

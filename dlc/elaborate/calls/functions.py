@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
+from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
-from dlc.elaborate.base.values import GroupValue, Instance, Tensor
+from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor
 from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
 from dlc.elaborate.calls.binding import bind_inputs
@@ -22,9 +23,10 @@ from dlc.elaborate.calls.placing import place
 from dlc.elaborate.calls.sizes import outward
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
-from dlc.elaborate.state.callee import Callee
+from dlc.elaborate.state.callee import Bound, Callee, way_in
 from dlc.elaborate.state.emission import Emission
-from dlc.ir.nodes import Op, Value
+from dlc.elaborate.types.static import check_static
+from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
@@ -73,17 +75,35 @@ def apply_instance(
     """Apply an instance to tensors."""
     if instance.path is None and instance.label is None and label is not None:
         instance.label = label
-    module = instance.definition.node
-    assert isinstance(module, ast.ModuleDef)
-    header: Any = entries(instance.definition)[entry] if entry else module
-    callee = Callee(
-        instance.definition, instance.static, header.inputs, header.outputs, header.where, header.body, entry
-    )
+    callee = way_in(instance.definition, instance.static, entry)
+    header: Any = entries(instance.definition)[entry] if entry else instance.definition.node
     parameters = [str(each.name) for each in header.inputs]
     bound = match_arguments(body.report, callee.name, parameters, args, node.span)
     note_names(body, instance.definition, header.inputs, args)
     callee.places = {**instance.places, **{name: span for name, (_, span) in bound.items()}}
+    for item in callee.sizes:
+        _give_size(body, callee, item, bound, args, node)
     return _call(body, callee, bound, node, instance=instance)
+
+
+def _give_size(
+    body: Body,
+    callee: Callee,
+    item: ast.Field,
+    given: dict[str, tuple[Any, Span]],
+    args: Given,
+    node: ast.Node,
+) -> None:
+    """Take a size from the arguments for tensors to the static ones."""
+    name = str(item.name)
+    if name not in given:
+        body.report.fail(problems.MISSING_ARGUMENT, node.span, callee=callee.name, name=name)
+    value, span = given.pop(name)
+    if isinstance(value, Poison):
+        raise Silent
+    callee.static[name] = check_static(body.report, callee.name, item, value, span)
+    if args.terms.get(span) is not None:
+        callee.terms[name] = args.terms[span]
 
 
 # --- the call --------------------------------------------------------------------------------------------------
@@ -100,6 +120,8 @@ def _call(
 ) -> Any:
     bound = bind_inputs(body, callee, given, node)
     prove_facts(body, callee, bound, node)
+    if instance is not None and instance.is_outline:
+        return _outlined(body, callee, bound, node)
     made = body.instantiate(replace(callee, static=bound.static), bound, node)
     if made.broken:
         raise Silent
@@ -113,6 +135,8 @@ def _call(
         tensors = [name for name in operands if name]
         return lent.inline(body, function, instance, borrowed, tensors, outputs, bound.names, results)
     if instance is not None:
+        if instance.path == "" and instance.owner is body:
+            _share_parts(body, function)
         path = place(body, instance, made.function)
     op = Op(
         op=callee.definition.name if callee.definition.library else "call",
@@ -124,7 +148,7 @@ def _call(
         dims=tuple((name, bound.names[name]) for name in function.dims if name in bound.names),
         span=node.span,
         given=(
-            *(instance.terms if instance is not None else callee.terms).items(),
+            *({**instance.terms, **callee.terms} if instance is not None else callee.terms).items(),
             *(module_arguments.terms(callee.static) if body.context.session.traced else ()),
         ),
         names=_operand_names(bound.values) if bound.traced else (),
@@ -132,6 +156,28 @@ def _call(
     )
     body.emission.builder.append(op)
     return results
+
+
+def _outlined(body: Body, callee: Callee, bound: Bound, node: ast.Node) -> Any:
+    """What the main computation calls of its own entries, where it runs for what it declares: the results' types, and the parts."""
+    session = body.context.session
+    with session.outline(callee.definition):
+        made = body.instantiate(replace(callee, static=bound.static), bound, node)
+        function = session.functions.get(made.function)
+    if made.broken or function is None:
+        raise Silent
+    _share_parts(body, function)
+    return _results(body.emission, callee, made.results, bound.terms(callee.static), [], node)
+
+
+def _share_parts(body: Body, function: Function) -> None:
+    """Let the parts of another way into the module, which this body goes, be its own: they are the same."""
+    calls = {(op.path, op.callee): op for op in walk(function.body) if op.callee and op.path}
+    for child in function.children:
+        call = child.call or calls.get((child.path, child.function))
+        own = replace(child, call=call if body.context.session.traced else None)
+        if child.path:
+            body.emission.children.setdefault(f"{child.path}:{child.function}", own)
 
 
 def _results(

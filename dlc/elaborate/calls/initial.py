@@ -20,7 +20,7 @@ from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.tensors.operators import cast, emit, emit_all, lift, tensor_binary
 from dlc.elaborate.types.static import in_range
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Setting
+from dlc.ir.nodes import Function, Setting, Value
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -41,16 +41,20 @@ _GAINS: dict[str, Callable[[float], float]] = {
 }
 
 
-def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, scope: Scope) -> str:
-    """The name of a function that computes the initial value `node` for a parameter of `type`."""
+def initial_function(
+    body: Body, node: ast.Expr, type: TensorType, span: Span, scope: Scope, earlier: tuple[str, ...] = ()
+) -> str:
+    """The name of a function that computes the initial value `node` for a parameter of `type`, of the parameters that the names
+    in `earlier` are: its inputs, in this order."""
     session = body.context.session
-    inner = _initial_body(body, scope, type)
+    inner = _initial_body(body, scope, type, earlier)
+    inputs = tuple(inner.scope.names[name].value for name in earlier)
     value = _value(inner, node, type, span)
     function = Function(
         name="",
         source="init",
         kind="init",
-        inputs=(),
+        inputs=inputs,
         outputs=(("value", value.name),),
         body=tuple(inner.emission.builder.body),
         span=span,
@@ -60,7 +64,7 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
     if session.traced:
         function = with_settings(function, inner.scope)
     origins = [origin_of(value) for op in function.body for _, value in op.attrs] if session.traced else []
-    key = repr((function.body, function.outputs, str(type), function.scope, origins))
+    key = repr((inputs, function.body, function.outputs, str(type), function.scope, origins))
     name = session.initials.get(key)
     if name is None:
         name = session.unique("init")
@@ -73,6 +77,7 @@ def initial_function(body: Body, node: ast.Expr, type: TensorType, span: Span, s
 def with_settings(function: Function, scope: Scope) -> Function:
     """With the static values around it that its numbers come from as parameters of its own."""
     read: set[str] = set()
+    read |= names([each.type.axes for each in function.inputs])
     for op in function.body:
         read |= names([value for _, value in op.attrs]) | names([each.type.axes for each in op.outputs])
     found = {name: _setting(scope, name) for name in sorted(read)}
@@ -99,7 +104,7 @@ def plain_initial(session: Session, one: str) -> str:
         )
         for op in found.body
     )
-    key = repr(("plain", body, found.outputs))
+    key = repr(("plain", found.inputs, body, found.outputs))
     if key not in session.initials:
         name = session.initials[key] = session.unique("init")
         session.functions[name] = replace(found, name=name, body=body, settings=(), static=(), scope="")
@@ -128,8 +133,8 @@ def _recipe(node: ast.Expr) -> str:
     return called.id if isinstance(called, ast.Name) and called.id in INITIALS else ""
 
 
-def _initial_body(body: Body, scope: Scope, type: TensorType) -> Body:
-    """A body for an initial value: it sees the static values of the one around it, and none of its tensors."""
+def _initial_body(body: Body, scope: Scope, type: TensorType, earlier: tuple[str, ...]) -> Body:
+    """A body for an initial value: it sees the static values of the one around it, and of its tensors `earlier` parameters."""
     context = Context(
         body.context.session,
         body.context.unit,
@@ -141,17 +146,21 @@ def _initial_body(body: Body, scope: Scope, type: TensorType) -> Body:
     )
     hidden = frozenset(name for name, value in scope.names.items() if isinstance(value, Tensor | GroupValue))
     names = {name: value for name, value in scope.names.items() if name not in hidden}
+    builder = Builder(Facts())
+    for name in earlier:
+        value = Value(builder.fresh(name), scope.names[name].type)
+        names[name] = Tensor(value, scope.names[name].made_at, f"param {name}")
     inner = Scope(
         {**names, **(_told_fans(type) if body.context.session.traced else _fans(type))},
         scope.dims,
         scope.static,
         places=scope.places,
-        hidden=hidden,
+        hidden=hidden - {*earlier},
         origins=scope.origins,
     )
     outer = body.report
     report = Report(outer.findings, outer.callables, outer.chain, outer.origin)
-    return Body(context, inner, Emission(Builder(Facts())), report)
+    return Body(context, inner, Emission(builder), report)
 
 
 def _value(inner: Body, node: ast.Expr, type: TensorType, span: Span) -> Tensor:

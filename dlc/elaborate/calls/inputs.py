@@ -11,9 +11,10 @@ from dlc.elaborate.base.values import GroupValue, Tensor
 from dlc.elaborate.names.static import let_dims
 from dlc.elaborate.reports.report import Report
 from dlc.elaborate.state.body import Body
-from dlc.elaborate.state.callee import Bound, Callee
+from dlc.elaborate.state.callee import Bound, Callee, way_in
 from dlc.elaborate.types.written import WrittenType, declared_dtype, written_type
 from dlc.ir.nodes import Value
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis, unbound_names
 from dlc.types.dims import Dim
@@ -27,8 +28,9 @@ def free_inputs(body: Body, callee: Callee, wanted: tuple[str, ...]) -> Bound:
     static = {
         name: Dim.of(rooted(name, v) if bound.traced and name not in body.context.session.fixed else v)
         for name, v in callee.static.items()
-        if isinstance(v, int) and not isinstance(v, bool)
+        if isinstance(v, int | Dim) and not isinstance(v, bool)
     }
+    bound.names.update((str(each.name), Dim.symbol(str(each.name))) for each in callee.sizes)
     lets = let_dims(body.context.session, body.context.unit)
 
     def known(name: str) -> Dim | tuple[Dim, ...] | None:
@@ -52,12 +54,16 @@ def free_inputs(body: Body, callee: Callee, wanted: tuple[str, ...]) -> Bound:
 
 def main_inputs(body: Body, callee: Callee) -> dict[str, Any]:
     """The inputs of a module's main body with symbolic sizes."""
-    node = callee.definition.node
-    assert isinstance(node, ast.ModuleDef)
-    main = Callee(callee.definition, callee.static, node.inputs, node.outputs, node.where, node.body)
+    main = with_free_sizes(way_in(callee.definition, callee.static))
     bound = free_inputs(body, main, ())
     body.scope = body.scope.with_sizes(bound.inner)
-    return bound.values
+    return {**{str(each.name): main.static[str(each.name)] for each in main.sizes}, **bound.values}
+
+
+def with_free_sizes(callee: Callee) -> Callee:
+    """A way in whose sizes among the inputs are dims of the program."""
+    sizes = {str(each.name): Dim.symbol(str(each.name)) for each in callee.sizes}
+    return replace(callee, static={**callee.static, **sizes})
 
 
 def _input(body: Body, bound: Bound, written: WrittenType, name: str, known: Any, span: Span) -> Any:

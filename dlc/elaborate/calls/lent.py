@@ -104,7 +104,9 @@ def _enter(body: Body, function: Function, instance: Instance | None, lent: Mapp
     for param in function.params:
         name = prefixed(own, param.name)
         init = plain_initial(body.context.session, param.init)
-        body.emission.params.setdefault(name, replace(param, name=name, init=init))
+        sources = tuple(prefixed(own, each) for each in param.sources)
+        moved_param = replace(param, name=name, init=init, sources=sources)
+        body.emission.params.setdefault(name, moved_param)
     return own
 
 

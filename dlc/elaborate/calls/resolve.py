@@ -51,7 +51,9 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
                 owner = _source(session, function, param).kind
-                found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule)
+                of = param.sources if init == param.init else ()
+                sources = tuple(prefixed(prefix, each) for each in of)
+                found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule, sources)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
@@ -140,10 +142,14 @@ def _kind_rule(owner: str, name: str, of: str, ancestors: tuple[_Ancestor, ...])
 
 
 def _report_unused(session: Session, root: str) -> None:
+    # A module and its entries have the rules in common, and what one of them finds is there.
+    used = {
+        id(rule.node.selectors[i]) for rules in session.rules.values() for rule in rules for i in rule.used
+    }
     for function, rules in session.rules.items():
         for rule in rules:
-            for i, selector in enumerate(rule.node.selectors):
-                if i in rule.used or selector.pattern is None:
+            for selector in rule.node.selectors:
+                if id(selector) in used or selector.pattern is None:
                     continue
                 known = [path for path, _ in session.local_paths(function)]
                 text = f'"{selector.pattern.value}"'

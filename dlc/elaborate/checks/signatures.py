@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from dlc.diagnostics import Diagnostic, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.spelling import axes_text, words
 from dlc.elaborate.base.units import Definition, Unit
+from dlc.elaborate.state.callee import is_size
 from dlc.syntax import ast
 from dlc.types.tensor import DTYPES
 
@@ -61,11 +63,24 @@ def _static_types(unit: Unit, fields: Iterable[ast.Field]) -> Iterator[Diagnosti
 
 def _static_inputs(unit: Unit, fields: Iterable[ast.Field]) -> Iterator[Diagnostic]:
     """Static values among the inputs. Without a default, the input's type is told to be none where the body is checked."""
+    fields = tuple(fields)
     for item in fields:
-        if item.default is not None and _is_named(unit, item) and isinstance(item.type, ast.NamedTypeExpr):
+        if item.default is None and is_size(item):
+            yield from _size(item, fields)
+        elif item.default is not None and _is_named(unit, item) and isinstance(item.type, ast.NamedTypeExpr):
             message = f"`{item.type.name}` is a static type, and an input is a tensor"
             help = f"it belongs into the first list: `({item.name}: {item.type.name} = …)`"
             yield problems.BAD_TYPE.at(item.type.span, message=message, help=help)
+
+
+def _size(item: ast.Field, fields: Iterable[ast.Field]) -> Iterator[Diagnostic]:
+    """A size among the inputs is of no tensor there: those that are need not be given."""
+    for other in fields:
+        axes = other.type.axes if isinstance(other.type, ast.TensorTypeExpr | ast.GroupTypeExpr) else ()
+        if str(item.name) in words(axes_text(axes)):
+            message = f"`{item.name}` is a size of `{other.name}`, and needs no input of its own"
+            yield problems.BAD_TYPE.at(item.span, message=message)
+            return
 
 
 def _static_type(type: ast.TypeExpr | None) -> Iterator[Diagnostic]:

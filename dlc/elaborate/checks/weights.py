@@ -16,15 +16,21 @@ from dlc.elaborate.base.name_patterns import fill, match, near, pieces
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import PresetRef
+from dlc.elaborate.checks.weight_shapes import check_shapes, rule_options
 from dlc.elaborate.names.lookup import named, note_item
-from dlc.elaborate.programs.build import build, point_of
+from dlc.elaborate.programs.build import EntryPoint, build, point_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Session, static_body
-from dlc.ir.nodes import Program
 from dlc.syntax import ast
 
-OPTIONS = {"concat": ("axis",), "split": ("axis", "sizes")}
+OPTIONS = {
+    "concat": ("axis", "sizes"),
+    "split": ("axis", "sizes"),
+    "offset": ("by",),
+    "scale": ("by",),
+    "weight_norm": ("axis",),
+}
 
 
 class Mapped(NamedTuple):
@@ -39,9 +45,14 @@ def check_weights(project: Project, unit: Unit, item: ast.Weights) -> list[Diagn
     session = Elaborator(project)
     found = [each for rule in item.rules for each in _rule_problems(rule)]
     try:
-        program = _program(session, unit, item)
+        point = model_of(session, unit, item)
+        program = build(session.project, point, item.span, report=lambda each: None)
+        options, wrong = rule_options(project, unit, item, point.settings)
+        found += wrong
         if program is not None and not found:
             found += _unmatched(item, [each.path for each in program.parameters])
+        if program is not None and not found:
+            found += check_shapes(item, options, {each.path: each.type.shape for each in program.parameters})
     except ElabError as error:
         found.append(error.diagnostic)
     except Silent:
@@ -49,7 +60,8 @@ def check_weights(project: Project, unit: Unit, item: ast.Weights) -> list[Diagn
     return found + session.diagnostics
 
 
-def _program(session: Session, unit: Unit, item: ast.Weights) -> Program | None:
+def model_of(session: Session, unit: Unit, item: ast.Weights) -> EntryPoint:
+    """The model that a block is for, at its defaults. Raises ElabError if there is none of that name."""
     body = static_body(session, unit)
     name = item.model.id if isinstance(item.model, ast.Name) else ""
     model = named(body, unit, name, item.model.span)
@@ -60,8 +72,7 @@ def _program(session: Session, unit: Unit, item: ast.Weights) -> Program | None:
         ]
         help = did_you_mean(name, known) or f"models are {', '.join(known) or 'none'}"
         body.report.fail(problems.UNKNOWN_NAME, item.model.span, name=name, help=help)
-    point = point_of(session, model, {}, item.span)
-    return build(session.project, point, item.span, report=lambda each: None)
+    return point_of(session, model, {}, item.span)
 
 
 def _is_model(value: object) -> bool:
@@ -77,6 +88,15 @@ def _rule_problems(rule: ast.WeightRule) -> Iterator[Diagnostic]:
     yield from _unknown_options(rule)
     if rule.action == "rearrange" and (wrong := _pattern_problem(rule)):
         yield weights_problems.WEIGHTS_RULE.at(rule.sources[-1].span, message=wrong)
+    if rule.action in ("offset", "scale") and not rule.options:
+        message = f'`{rule.action}` says by how much: `{rule.action} "{rule.sources[0].value}" by=1`'
+        yield weights_problems.WEIGHTS_RULE.at(rule.span, message=message)
+    if rule.action == "weight_norm" and (len(rule.sources), len(rule.targets)) != (2, 1):
+        message = (
+            '`weight_norm` makes one tensor of lengths and directions: `weight_norm "w_g", "w_v" -> "w"`'
+        )
+        yield weights_problems.WEIGHTS_RULE.at(rule.span, message=message)
+        return
     if not rule.targets:
         return
     counted = (
@@ -140,9 +160,9 @@ def _unknown_options(rule: ast.WeightRule) -> Iterator[Diagnostic]:
 def _mapped(rule: ast.WeightRule) -> Mapped:
     """Which strings of a rule speak of the names after it, and which of the names before."""
     match rule.action:
-        case "rename" | "concat" | "split" | "stack":
+        case "rename" | "concat" | "split" | "stack" | "weight_norm":
             return Mapped(rule.targets, rule.sources)
-        case "transpose":
+        case "transpose" | "offset" | "scale":
             return Mapped(rule.sources, rule.sources)
         case "rearrange" if len(rule.sources) == 2:
             return Mapped(rule.sources[:1], rule.sources[:1])

@@ -14,7 +14,7 @@ from dlc.elaborate.base.knowledge import item_place
 from dlc.elaborate.base.project import library_definition, library_index
 from dlc.elaborate.base.sources import SOURCES
 from dlc.elaborate.base.trees import assigned, label_line, snake_case
-from dlc.elaborate.base.units import Definition, Unit
+from dlc.elaborate.base.units import Definition, Unit, entries
 from dlc.elaborate.base.values import DTYPE_VALUES, is_callable
 from dlc.elaborate.names import static
 from dlc.elaborate.reports.report import Silent
@@ -207,6 +207,8 @@ def _bound_elsewhere(context: Context, name: str, span: Span) -> str:
 def _of_here(context: Context, name: str, span: Span) -> str:
     """Help from where the name stands: a label that is read as a variable, a comment of another language, data."""
     statements = context.statements
+    if context.definition is not None and name in entries(context.definition):
+        return f"an entry is called by `self.{name}(…)`"
     if "." in context.name and any(name in assigned(each) for each in statements):
         return "an entry sees parts, parameters and static values of the main body, not its tensors"
     line = label_line(statements, name)

@@ -8,16 +8,16 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.project import Project
-from dlc.elaborate.base.units import Definition, entries
+from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Instance, PresetRef
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
 from dlc.elaborate.calls.binding import inner_types
-from dlc.elaborate.calls.inputs import free_inputs
+from dlc.elaborate.calls.inputs import free_inputs, with_free_sizes
 from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Session, static_body
-from dlc.elaborate.state.callee import Callee
+from dlc.elaborate.state.callee import Callee, way_in
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Program
 from dlc.records import dataclass, replace
@@ -95,7 +95,7 @@ def _build(session: Session, point: EntryPoint, inputs: tuple[str, ...]) -> Prog
     definition = point.definition
     body = static_body(session, definition.unit, library=definition.library)
     body.scope = Scope(point.settings)
-    callee = _callee(point)
+    callee = with_free_sizes(way_in(definition, point.settings, point.entry))
     bound = body.report.guarded(lambda: free_inputs(body, callee, inputs))
     if bound is None:
         return None
@@ -122,24 +122,6 @@ def elaborate_fn(session: Session, definition: Definition, span: Span) -> None:
     callee = Callee(definition, static, inputs, node.outputs, node.where, node.body)
     body.scope = Scope(static)
     body.instantiate(callee, free_inputs(body, callee, ()), ast.Node())
-
-
-def _callee(point: EntryPoint) -> Callee:
-    node = point.definition.node
-    assert isinstance(node, ast.ModuleDef)
-    header: Any = entries(point.definition)[point.entry] if point.entry else node
-    return Callee(
-        point.definition,
-        point.settings,
-        header.inputs,
-        header.outputs,
-        header.where,
-        header.body,
-        point.entry,
-    )
-
-
-# --- parameters --------------------------------------------------------------------------------------------------
 
 
 __all__ = ["ElabError", "EntryPoint", "Silent", "build", "inner_types", "point_of"]

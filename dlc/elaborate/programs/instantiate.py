@@ -58,7 +58,8 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     if found is not None and _serves(caller, callee, found, bound):
         session.asked(found.kept)
         return found
-    shares = session.open and session.measure is None  # the model's own function minds what is fixed
+    # (The model's own function minds what is fixed.)
+    shares = session.open and session.measure is None and callee.definition not in session.outlining
     for kept in reuse.known(session, key) if shares else ():
         if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
             session.asked(kept)
@@ -145,6 +146,8 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     before = findings.failures
     if callee.entry:
         parameters.enter_main(body, callee)
+    elif entries(callee.definition):
+        body.bind("self", parameters.itself(body, callee))
     run_body(body, callee.body)
     broken = findings.failures > before
     if not callee.is_module and emission.has_returned and _is_static(emission.returned):
@@ -181,7 +184,7 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
         context, Scope({}, dict(bound.inner), dict(callee.static)), Emission(Builder(Facts())), report
     )
     own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
-    body.bind_header(own, static_fields(definition.node))
+    body.bind_header(own, (*static_fields(definition.node), *callee.sizes))
     if session.traced:
         _root(body, callee, own)
     return body
@@ -286,9 +289,10 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
     """With what emission needs to say the function for other static arguments."""
     session, node = body.context.session, callee.definition.node
     fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    numbers = (each for each in callee.sizes if not isinstance(callee.static[str(each.name)], Dim))
     fields = [
         each
-        for each in static_fields(node)
+        for each in (*static_fields(node), *numbers)
         if str(each.name) in callee.static and str(each.name) not in fixed
     ]
     values = {name: value for name, value in callee.static.items() if name in fixed}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.values import Instance
+from dlc.elaborate.base.spelling import parts
+from dlc.elaborate.base.trees import static_fields
+from dlc.elaborate.base.values import POISON, Instance
 from dlc.elaborate.bodies.statements import declare_only
 from dlc.elaborate.calls.inputs import main_inputs
+from dlc.elaborate.names import conditions
 from dlc.elaborate.names.paths import RELABEL
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import Callee
 from dlc.ir.nodes import Function
+from dlc.records import replace
 from dlc.syntax import ast
+from dlc.types.facts import Facts
 
 
 def check_paths(body: Body, function: Function) -> None:
@@ -32,8 +39,27 @@ def enter_main(body: Body, callee: Callee) -> None:
     seen = own.without(*(str(item.name) for item in callee.inputs))
     inputs = body.report.guarded(lambda: main_inputs(body, callee), {})
     body.scope = seen.changed(names={**callee.static, **seen.names, **inputs}, dims=body.scope.dims)
+    # What the main computation knows of its sizes is not the entry's to know, though they may have the same names.
+    facts, where = body.emission.facts, list(body.emission.where)
+    body.emission.facts = Facts()
+    for condition in [part for each in module.where for part in parts(each)]:
+        with (
+            body.report.findings.silenced()
+        ):  # what is wrong with it is told where the main computation is checked
+            body.report.guarded(partial(conditions.assume, body, condition))
+    whole = itself(body, callee)
+    session = body.context.session
+    # The entries that the main computation calls have it run as well: the second time without what they give.
+    body.bind("self", POISON if callee.definition in session.outlining else replace(whole, is_outline=True))
     declare_only(body, module.body, own)
-    static = {name: own.static.get(name, value) for name, value in callee.static.items()}
-    terms = {name: own.origins[name] for name in static if name in own.origins}
-    whole = Instance(callee.definition, static, module.span, path="", owner=body, terms=terms)
+    body.emission.facts, body.emission.where = facts, where
     body.bind("self", whole)
+
+
+def itself(body: Body, callee: Callee) -> Instance:
+    """What `self` is: the module as an instance at its own path."""
+    own = body.scope
+    static = {str(each.name): callee.static[str(each.name)] for each in static_fields(callee.definition.node)}
+    static = {name: own.static.get(name, value) for name, value in static.items()}
+    terms = {name: own.origins[name] for name in static if name in own.origins}
+    return Instance(callee.definition, static, callee.definition.node.span, path="", owner=body, terms=terms)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span
@@ -107,6 +108,9 @@ class Session:
         self.evaluating: list[ast.Let | ast.Preset] = []
         self.open: list[tuple[Any, str]] = []  # the calls that lead to what is elaborated now
         self.records: list[Record] = []  # what the bodies that are open asked for
+        self.outlining: list[
+            Definition
+        ] = []  # modules whose entries are elaborated for what they declare alone
         self._names: dict[str, int] = {}
         self._paths: dict[str, list[tuple[str, Param]]] = {}
         self._steps = 0
@@ -128,6 +132,25 @@ class Session:
                 found=f"over {STEP_LIMIT:,} steps",
                 limit=f"{STEP_LIMIT:,}",
             )
+
+    @contextmanager
+    def outline(self, definition: Definition) -> Iterator[None]:
+        """What is made meanwhile of this module's own computations is for what they declare alone: it is forgotten behind this."""
+        made = set(self.made)
+        names = {name: n for name, n in self._names.items() if name.startswith(f"{definition.name}_")}
+        self.outlining.append(definition)
+        try:
+            yield
+        finally:
+            self.outlining.pop()
+            for key in [each for each in self.made if each not in made and each[0][0] is definition]:
+                function = self.made.pop(key).function
+                for table in (self.functions, self.rules, self.hosted):
+                    table.pop(function, None)
+            self._names = {
+                name: names.get(name, 0) if name.startswith(f"{definition.name}_") else n
+                for name, n in self._names.items()
+            }
 
     def asked(self, part: Kept | Initial | None) -> None:
         """Note that the body that is open depends on this; None for what can't be kept."""

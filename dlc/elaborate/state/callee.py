@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
-from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.units import Definition, entries
 from dlc.elaborate.base.values import Instance
 from dlc.elaborate.types.written import WrittenType
 from dlc.records import dataclass, field
@@ -32,6 +32,8 @@ class Callee:
     terms: dict[str, Any] = field(
         default_factory=dict
     )  # what those stand for, over the caller's static parameters
+    sizes: tuple[ast.Field, ...] = ()
+    """Of what a module's header has among the inputs: the sizes that no tensor has. Their values are static arguments."""
 
     @property
     def name(self) -> str:
@@ -40,6 +42,23 @@ class Callee:
     @property
     def is_module(self) -> bool:
         return isinstance(self.definition.node, ast.ModuleDef)
+
+
+def way_in(definition: Definition, static: Mapping[str, Any], entry: str = "") -> Callee:
+    """A module's main computation, or one of its entries, with these static arguments."""
+    node = definition.node
+    assert isinstance(node, ast.ModuleDef)
+    header = entries(definition)[entry] if entry else node
+    sizes = tuple(each for each in header.inputs if is_size(each))
+    tensors = tuple(each for each in header.inputs if each not in sizes)
+    return Callee(
+        definition, dict(static), tensors, header.outputs, header.where, header.body, entry, sizes=sizes
+    )
+
+
+def is_size(item: ast.Field) -> bool:
+    """Whether an input is a size by itself: `G: dim`."""
+    return isinstance(item.type, ast.NamedTypeExpr) and item.type.name == "dim"
 
 
 @dataclass(slots=True)

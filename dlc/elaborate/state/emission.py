@@ -31,6 +31,9 @@ class Emission:
     where: list[Relation] = field(default_factory=list)  # facts of the header, and what the library found out
     buffers: dict[str, str] = field(default_factory=dict)  # paths by name
     declared: dict[str, str] = field(default_factory=dict)  # paths of parameters by name
+    starts: dict[str, str] = field(
+        default_factory=dict
+    )  # paths of parameters by the value that first reads them
     unnamed: dict[str, int] = field(default_factory=dict)  # how many parts without a name there are of a kind
     taken: dict[str, Any] = field(default_factory=dict)  # paths of parameters and whose they are
     taken_over: dict[str, TakenOver] = field(
