@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .case import QUICK, Case
+from .diffusion_cases import DIFFUSION
 from .picture_cases import PICTURES
 
 X = {"x": "x"}
@@ -708,4 +709,4 @@ SCIENCE = (
     ),
 )
 
-CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + GRAPHS + SCIENCE
+CASES = VISION + LANGUAGE + MULTIMODAL + OTHERS + RECURRENT + PICTURES + DIFFUSION + GRAPHS + SCIENCE
