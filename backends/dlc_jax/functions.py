@@ -104,7 +104,8 @@ class Written:
         return found
 
     def _result(self, body: Body) -> str:
-        outputs = ["Array"] * len(self.function.outputs)
+        names = [identifier(name) for name, _ in self.function.outputs]
+        outputs = ["Array | None" if name in self.optional else "Array" for name in names]
         if self.named:
             whole = self.named
         else:

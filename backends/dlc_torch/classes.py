@@ -19,6 +19,7 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc.records import dataclass, field, replace
 from dlc.types.terms import names as names_in
+from dlc.types.terms import rooted
 from dlc.types.traced import Term
 from dlc_torch import initial, rows
 from dlc_torch.drafter import Instance, TorchDrafter, stateful
@@ -342,7 +343,14 @@ class Making:
             return Instance(name, op)
         if op is None:  # made by an entry that is not emitted: what its sizes are is not told
             return native_layer(forgotten(function)) or native
-        return _here(numbered(native), function, op)
+        return _here(numbered(native_layer(_open(function)) or native), function, op)
+
+
+def _open(function: Function) -> Function:
+    """A layer of the library with static numbers that are parameters of its own: calls with other ones share the function."""
+    own = {setting.name for setting in function.settings}
+    static = ((name, rooted(name, value) if name in own else value) for name, value in function.static)
+    return replace(function, static=tuple(static))
 
 
 def _here(native: Expr, function: Function, op: Op) -> Expr:

@@ -22,7 +22,7 @@ from dlc.types.dims import Dim
 from dlc.types.terms import rooted
 from dlc.types.traced import Term
 from dlc_torch.drafter import Instance
-from dlc_torch.structure import Builder, Init, Node, variables
+from dlc_torch.structure import Builder, Init, Node, anyhow, variables
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,7 @@ def _labels(node: Node) -> list[str]:
 
 
 def _keys(inits: Iterable[Init]) -> list[tuple[str, Expr, object]]:
-    return [(init.label, transform(init.expr, _plain), init.when) for init in inits]
-
-
-def _plain(node: Expr) -> Expr:
-    """An instance, whichever operation calls it."""
-    match node:
-        case Instance(name, Op() as op):
-            return Word(f"{name}{op.given}{op.known}{op.dims}{op.attrs}")
-    return node
+    return [(init.label, transform(init.expr, anyhow), init.when) for init in inits]
 
 
 def _nodes(root: Node) -> Iterator[Node]:

@@ -15,6 +15,7 @@ import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dlc.emit.alike import origin_key
 from dlc.emit.origins import expression
 from dlc.emit.tree import (
     Binary,
@@ -30,12 +31,13 @@ from dlc.emit.tree import (
     Splat,
     Text,
     Word,
+    transform,
     walk,
 )
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
-from dlc.ir.nodes import Child, Param
+from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import negated
+from dlc.types.terms import negated, said
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
@@ -214,7 +216,20 @@ def tree(
         elif node.when is not None and child.when == negated(node.when):
             node.made = Conditional(expression(node.when), node.made, made(child))
             node.when = None
+    for node in root.items.values():
+        _condition(node)
     return root
+
+
+def _condition(node: Node) -> None:
+    """A container whose parts are all there on one condition is there on that condition itself."""
+    for each in node.items.values():
+        _condition(each)
+    conditions = {each.when for each in node.items.values()}
+    if len(conditions) == 1:
+        (node.when,) = conditions
+        for each in node.items.values():
+            each.when = None
 
 
 def _place(root: Node, path: str, turns: tuple[int, int, int] | None) -> Node:
@@ -345,6 +360,8 @@ class Builder:
         parts = [self._turns(group) if group[0].turns else self.made(group[0]) for group in together]
         if len(parts) == 1 and isinstance(parts[0], Gen):
             return (parts[0],)
+        if len(parts) > 1 and len({transform(part, anyhow) for part in parts}) == 1:
+            return (Gen(parts[0], "_", Call(Word("range"), (Num(len(parts), "count"),))),)
         return (Seq(tuple(Splat(part) if isinstance(part, Gen) else part for part in parts), "[]"),)
 
     def _turns(self, nodes: Sequence[Node]) -> Gen:
@@ -373,6 +390,16 @@ class Builder:
                 labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
             pairs += ((Text(label), self.made(each)) for label in labels)
         return (Pairs(tuple(pairs)),)
+
+
+def anyhow(node: Expr) -> Expr:
+    """An instance, whichever operation calls it."""
+    op = getattr(node, "op", None)
+    if not isinstance(op, Op):
+        return node
+    sizes = [(name, str(said(size))) for name, size in (*op.known, *op.dims)]
+    attrs = [(name, origin_key(value)) for name, value in op.attrs]
+    return Word(f"{getattr(node, 'function', '')}{op.given}{sizes}{attrs}")
 
 
 def variable(made: Expr) -> str:

@@ -89,7 +89,10 @@ class Body:
 
     @property
     def extra(self) -> If | None:
-        """The last statement, if it is a choice that only adds results: losses of classifiers that compute in training."""
+        """The last statement of a model, if it is a choice that only adds results: losses of classifiers that compute in training.
+        Who calls a module takes all of its results, whichever there are."""
+        if self.draft.function.kind != "model":
+            return None
         last = self.body[-1] if self.body else None
         if not isinstance(last, If) or last.otherwise or any(each is not None for each in last.others):
             return None

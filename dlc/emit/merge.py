@@ -19,8 +19,8 @@ from typing import Any
 
 from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said_axes
 from dlc.emit.pairs import Apart, Pair
-from dlc.ir.nodes import Function, Program, walk
-from dlc.ir.splice import referring
+from dlc.ir.nodes import Function, Op, Program, Value, walk
+from dlc.ir.splice import Names, referring, within
 from dlc.records import dataclass, field, replace
 from dlc.types.traced import Term
 
@@ -222,9 +222,25 @@ class _Merging:
         return made
 
     def _renamed(self, k: int, function: Function) -> Function:
-        """The function with the names that what it refers to has now."""
+        """The function with the names that what it refers to has now, and all that these give: an output that is not there at
+        this call is one that nothing reads."""
+        names = Names.of(function)
 
-        return referring(function, lambda name: self.names.get((k, name), name))
+        def op(each: Op) -> Op:
+            each = within(each, op)
+            now = self.functions.get(self.names.get((k, each.callee), ""))
+            own = self.programs[k].functions.get(each.callee)
+            if now is None or own is None or len(now.outputs) == len(own.outputs) or now.library:
+                return each
+            given = dict(zip((name for name, _ in own.outputs), each.outputs, strict=True))
+            types = now.types()
+            outputs = (
+                given.get(name) or Value(names.fresh(value), types[value]) for name, value in now.outputs
+            )
+            return replace(each, outputs=tuple(outputs))
+
+        whole = replace(function, body=tuple(map(op, function.body)))
+        return referring(whole, lambda name: self.names.get((k, name), name))
 
 
 def _missing(member: Member) -> int:

@@ -486,10 +486,14 @@ def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any,
 
 
 def _check_alone(parts: Sequence[Param | Child]) -> None:
-    """A part that there is on one side only, and that nothing else takes the place of, stands directly in its module."""
+    """A part that there is on one side only, and that nothing else takes the place of, stands directly in its module, or in a
+    container there that holds nothing else but such parts: the container is there or not, as the part is."""
     places = [_place(each) for each in parts]
+    around: dict[str, set[Term | None]] = {}
     for each, place in zip(parts, places, strict=True):
-        if each.when is not None and "." in place and places.count(place) == 1:
+        around.setdefault(place.partition(".")[0], set()).add(each.when)
+    for each, place in zip(parts, places, strict=True):
+        if each.when is not None and places.count(place) == 1 and len(around[place.partition(".")[0]]) > 1:
             raise Apart
 
 

@@ -145,7 +145,9 @@ class Writer:
 
     def choice(self, stmt: If, goals: Mapping[str, str]) -> None:
         """`if … else …`: each side leaves the results in variables that both share."""
-        names = [self._joined(target, stmt, i, goals) for i, target in enumerate(stmt.outputs)]
+        names: list[str] = []
+        for i, target in enumerate(stmt.outputs):
+            names.append(self._joined(target, stmt, i, goals, names))
         start = len(self.lines)
         for target, name in zip(stmt.outputs, names, strict=True):
             if self.variables.holders.get(name) == target.name:
@@ -231,15 +233,17 @@ class Writer:
         self.variables.holders, self.variables.names = held, {**self.variables.names, **known}
         return len(self.lines) > before
 
-    def _joined(self, target: Target, stmt: If, at: int, goals: Mapping[str, str]) -> str:
+    def _joined(
+        self, target: Target, stmt: If, at: int, goals: Mapping[str, str], others: Sequence[str]
+    ) -> str:
         """The variable that both sides leave a result in: the one that holds it anyhow where a side only passes a value
-        on."""
+        on, if none of the `others`, the results before, is in that one."""
         sides = (stmt.results[at], stmt.others[at])
         hints = [goals[target.name]] if target.name in goals else []
         for each in sides:
             if isinstance(each, Ref) and each.value in self.variables.names:
                 name = self.variables.names[each.value]
-                if self.variables.last.get(each.value, 0) <= self._end(stmt):
+                if self.variables.last.get(each.value, 0) <= self._end(stmt) and name not in others:
                     self.variables.last[target.name] = max(self.variables.last.get(target.name, 0), self.at)
                     return name
         own = [hint for hint in self.variables.hints.get(target.name, ()) if not self.is_generated(hint)]

@@ -60,3 +60,24 @@ def test_a_size_named_by_a_broken_binding_is_not_missed_again() -> None:
     body = "x: [B, n] = relu(x, 3)\ny = zeros([n])\nreturn y"
     (told,) = dlc.loads(f"model M()(x: [B, 4]) -> _ {{\n{body}\n}}\n").check()
     assert told.span.line == 2
+
+
+def test_a_list_that_a_module_returns_is_a_list() -> None:
+    spec = """
+module Steps(depth: int)(x: [B, 4]) -> (last: [B, 4], all: _) {
+    kept = []
+    for i in range(depth) {
+        x = x |> linear(4) as fc
+        kept = kept + [x]
+    }
+    return x, kept
+}
+
+model M()(x: [B, 4]) -> _ {
+    x, kept = x |> Steps(2) as first
+    y, more = x |> Steps(3) as second
+    return concat(kept + more, axis=1)
+}
+"""
+    (output,) = dlc.loads(spec)["M"].outputs
+    assert str(output.type) == "[B, 20]"

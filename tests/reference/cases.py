@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .case import QUICK, Case
+from .diffusion_cases import DIFFUSION
 from .gan_cases import GANS
 from .multimodal_cases import FOLDING, SEEING
 from .picture_cases import PICTURES
@@ -717,6 +718,7 @@ CASES = (
     + OTHERS
     + RECURRENT
     + PICTURES
+    + DIFFUSION
     + GANS
     + GRAPHS
     + SCIENCE

@@ -204,6 +204,8 @@ def _results(
             return Tensor(value, node.span, callee.name)
         case tuple():
             return tuple(_results(emission, callee, each, names, outputs, node) for each in results)
+        case list():
+            return [_results(emission, callee, each, names, outputs, node) for each in results]
         case GroupValue(definition, members):
             made = [(name, _results(emission, callee, each, names, outputs, node)) for name, each in members]
             return GroupValue(definition, tuple(made))

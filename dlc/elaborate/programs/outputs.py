@@ -203,6 +203,8 @@ def _structure(value: Any) -> Any:
             return value.type
         case GroupValue(definition, members):
             return GroupValue(definition, tuple((name, _structure(each)) for name, each in members))
-        case tuple() | list():
+        case tuple():
             return tuple(_structure(each) for each in value)
+        case list():
+            return [_structure(each) for each in value]
     return None

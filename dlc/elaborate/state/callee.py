@@ -107,7 +107,7 @@ def size_of(value: Any) -> Dim | None:
 
 @dataclass(slots=True)
 class Instantiation:
-    """An elaborated function: its IR name and its results, by structure: a type, None, or a tuple or group of them."""
+    """An elaborated function: its IR name and its results, by structure: a type, None, or a tuple, list or group of them."""
 
     function: str
     results: Any

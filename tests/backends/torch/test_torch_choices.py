@@ -110,3 +110,66 @@ def test_one_class_for_every_form_of_a_module(wide: bool, layers: int) -> None:
         model = made(FORMS, **settings)(wide=wide, layers=layers)
         assert {path: tuple(each.shape) for path, each in model.state_dict().items()} == expected
         assert model(X).shape == X.shape
+
+
+def test_layers_of_one_size_that_are_made_in_several_ways() -> None:
+    """They are one function of the library; what each is made with stands at its call."""
+    model = made("""
+model M(g: int = 4, wide: int = 8)(x: [B, 16, H]) -> [B, 16, H]
+    where 16 % g == 0, 16 % wide == 0
+{
+    return x |> group_norm(g) as first |> group_norm(wide, eps=1e-3) as second |> group_norm(2) as third
+}
+""")(g=2)
+    layers = [(each.num_groups, each.eps) for each in (model.first, model.second, model.third)]
+    assert layers == [(2, 1e-5), (8, 1e-3), (2, 1e-5)]
+
+
+RESULTS = """
+module Part(d: int, short: bool)(x: [B, d]) -> (y: [B, d], z: [B, d], more: [B, d] = none) {
+    y = x |> linear(d) as fc
+    if short { return y, y }
+    z = y |> linear(d) as second
+    w = z |> linear(d) as third
+    return w, z, w
+}
+
+model M(d: int = 4)(x: [B, d]) -> (short: [B, d], long: [B, d]) {
+    a, b, c = x |> Part(d, false) as long
+    e, f, _ = x |> Part(d, true) as short
+    return e + 2.0 * f, a + b + c
+}
+"""
+
+
+def test_results_that_are_one_value_on_one_side_and_absent() -> None:
+    model = made(RESULTS)()
+    short, long = model(X)
+    torch.testing.assert_close(short, 3 * model.short.fc(X))
+    z = model.long.second(model.long.fc(X))
+    torch.testing.assert_close(long, 2 * model.long.third(z) + z)
+
+
+def test_parts_in_a_container_that_is_there_as_they_are() -> None:
+    """`extra.0` and `extra.1` make `extra`; without them there is none."""
+    spec = """
+module Part(d: int, more: bool)(x: [B, d]) -> [B, d] {
+    x = x |> linear(d) as fc.0
+    if more { x = x |> linear(d) as extra.0 |> linear(d) as extra.1 }
+    return x
+}
+
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    return x |> Part(d, true) as long |> Part(d, false) as short
+}
+"""
+    model = made(spec)()
+    assert type(model.long) is type(model.short)
+    assert model.short.extra is None
+    assert {path for path, _ in model.named_parameters() if "extra" in path} == {
+        f"long.extra.{i}.{name}" for i in (0, 1) for name in ("weight", "bias")
+    }
+    through = model.long.extra[1](model.long.extra[0](model.long.fc[0](X)))
+    torch.testing.assert_close(model(X), model.short.fc[0](through))
+    (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
+    assert "nn.ModuleList(nn.Linear(d, d) for _ in range(2)) if more else None" in str(text)
