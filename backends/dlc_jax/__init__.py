@@ -29,6 +29,7 @@ class JaxBackend(Backend):
     devices = ("cpu", "cuda", "gpu", "tpu")
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
+    prepares = True
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

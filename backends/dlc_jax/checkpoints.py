@@ -15,7 +15,6 @@ from dlc.emit.python import quoted
 from dlc.ir.index import INDEX
 from dlc.ir.nodes import Program
 from dlc_jax.places import Places, Stack
-from dlc_jax.prepare import Prepare
 
 Lines = list[str]
 
@@ -29,18 +28,16 @@ def library() -> Mapping[str, str]:
     return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in functions}
 
 
-def checkpoints(
-    program: Program, places: Places, prepare: Prepare, *, has_config: bool
-) -> tuple[Lines, list[Lines]]:
+def checkpoints(program: Program, places: Places, *, has_config: bool) -> tuple[Lines, list[Lines]]:
     """The table, empty where all is called as in the checkpoint, and the functions."""
     names = places.names()
     back = library()["to_flat" if names else "flatten"].replace("flatten(", "to_flat(")
-    there = _from_flat(program, prepare, "filled" if names else "arranged", has_config)
+    there = _from_flat(program, "filled" if names else "arranged", has_config)
     return _table(names) if names else [], [there, back.splitlines()]
 
 
-def _from_flat(program: Program, prepare: Prepare, filled: str, has_config: bool) -> Lines:
-    """The form of the tree is that of what `init` gives, and `prepare` makes of it."""
+def _from_flat(program: Program, filled: str, has_config: bool) -> Lines:
+    """The form of the tree is that of what `init` gives."""
     state = any(each.kind == "buffer" for each in program.parameters)
     given = "flat: Params, config: Config = CONFIG" if has_config else "flat: Params"
     made = f"jax.eval_shape({'lambda key: init(key, config)' if has_config else 'init'}, jax.random.key(0))"
@@ -49,12 +46,9 @@ def _from_flat(program: Program, prepare: Prepare, filled: str, has_config: bool
         *layout(f"def from_flat({given}) -> {'tuple[Params, State]' if state else 'Params'}:"),
         f'{INDENT}"""What `init` gives, of parameters by their paths in checkpoints."""',
     ]
-    if not state and not prepare.is_needed:
+    if not state:
         return [*lines, *layout(f"return {filled}({made}, flat)", 1)]
     lines += layout(f"{', '.join(held)} = {made}", 1)
-    if prepare.is_needed:
-        taken = ", ".join(held if prepare.takes_state(program.entry) else held[:1])
-        lines.append(f"{INDENT}params = jax.eval_shape(prepare, {taken})")
     return [*lines, f"{INDENT}return {', '.join(f'{filled}({each}, flat)' for each in held)}"]
 
 

@@ -68,6 +68,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "outputs": [[name, type.to_json()] for (name, _), type in types],
         "state": any(each.kind == "buffer" for each in program.parameters),
         "arguments": list(module.arguments),
+        "prepare": list(module.prepare),
         "training": options.training or main.training,
         "precision": options.precision,
         "trainable": [each.path for each in program.parameters if each.trainable],
@@ -105,6 +106,8 @@ class Module:
 
     text: str
     arguments: tuple[str, ...]
+    prepare: tuple[str, ...] = ()
+    """The trees that `prepare` takes; none where nothing is prepared."""
 
     @staticmethod
     def of(family: Sequence[Program], options: EmitOptions, defaults: bool) -> Module:
@@ -145,7 +148,7 @@ class _Writing:
         made = [*init.functions, *initial, *prepare.functions, *prepared]
         body = [*functions, *made, written.lines()]
         table, flat = (
-            checkpoints(self.program, units.places, prepare, has_config=bool(settings))
+            checkpoints(self.program, units.places, has_config=bool(settings))
             if self.program.parameters
             else ([], [])
         )
@@ -169,7 +172,9 @@ class _Writing:
             self._head(written.inputs, static, prepare), [*leading, *layers, *body, table, *paths, *flat]
         )
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
-        return Module(source, tuple(name for name, holds in known.items() if holds))
+        trees = ("params", "state") if prepare.takes_state(main.name) else ("params",)
+        given = tuple(name for name, holds in known.items() if holds)
+        return Module(source, given, trees if prepare.is_needed else ())
 
     def _head(self, inputs: Sequence[str], static: Sequence[str], prepare: Prepare) -> Lines:
         """Where it comes from, what it is, and how it is used."""

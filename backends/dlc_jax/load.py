@@ -74,11 +74,14 @@ def results(meta: Mapping[str, Any], found: Any) -> tuple[Sequence[Any], Any]:
 
 
 def trees(meta: Mapping[str, Any], module: types.ModuleType, flat: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The parameters, and the state if there is one, as the emitted functions take them."""
+    """The parameters, and the state if there is one, as `apply` takes them."""
     if not hasattr(module, "from_flat"):  # without parameters
         return ({},)
     found = module.from_flat(flat)
-    return found if meta["state"] else (found,)
+    params, *state = found if meta["state"] else (found,)
+    if meta["prepare"]:
+        params = module.prepare(params, *(state if "state" in meta["prepare"] else ()))
+    return params, *state
 
 
 def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "") -> JaxRunnable:
@@ -89,8 +92,32 @@ def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = ""
     place = jax.devices(_PLATFORMS.get(device, device))[0] if device else None
     emitted = module(artifact)
     with settings(artifact.meta):
-        held = trees(artifact.meta, emitted, arrays(artifact.meta, weights))
+        held = _rounded(artifact.meta, emitted, weights)
         return JaxRunnable(jax.device_put(held, place), emitted, artifact.meta)
+
+
+def _rounded(
+    meta: Mapping[str, Any], emitted: types.ModuleType, weights: Mapping[str, np.ndarray]
+) -> tuple[Any, ...]:
+    """The trees in the program's precision; what is prepared of weights is rounded once, behind that."""
+    if not meta["prepare"] or meta["precision"] not in ("bf16", "f16"):
+        return trees(meta, emitted, arrays(meta, weights))
+    dtypes = {path: "f32" if dtype == meta["precision"] else dtype for path, dtype in meta["dtypes"].items()}
+    wide, *_ = trees(meta, emitted, arrays({**meta, "dtypes": dtypes}, weights))
+    public, *state = trees({**meta, "prepare": ()}, emitted, arrays(meta, weights))
+    return _filled_up(public, wide, meta["precision"]), *state
+
+
+def _filled_up(public: Mapping[str, Any], wide: Mapping[str, Any], precision: str) -> dict[str, Any]:
+    """A tree of the form of `wide`, whose leaves are `public` where that has them."""
+    return {
+        name: _filled_up(public.get(name, {}), value, precision)
+        if isinstance(value, dict)
+        else public[name]
+        if name in public
+        else _array(value, "float", precision)
+        for name, value in wide.items()
+    }
 
 
 def arrays(meta: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> dict[str, Any]:

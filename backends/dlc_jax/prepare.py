@@ -1,18 +1,21 @@
 """`prepare(params, state)`: tensors that passes compute once from the spec's parameters (weights with a norm folded in), by the
-structure of the modules.
+structure of the modules. What they were computed of goes where `apply` does not read it.
 
     params["conv1_folded_weight"] = folded_weight(params["conv1"]["weight"], state["bn1"]["running_var"], …)
+    del params["conv1"], params["bn1"]
     params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(params["layer1"]["1:"], state["layer1"]["1:"])
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Word, text
-from dlc.ir.nodes import Child, Param
+from dlc.ir.nodes import Child, Param, walk
+from dlc.ir.splice import path_of
 from dlc.records import dataclass, field
 from dlc_jax.places import Layout, at
 from dlc_jax.units import Units
@@ -62,12 +65,12 @@ class Prepare:
 
     def _function(self, name: str, called: str) -> Lines:
         lines = list(self._statements(name))
-        depth = max((line.partition(" = ")[0].count("[") for line in lines), default=1)
+        depth = max((line.partition(" = ")[0].count("[") for line in lines if " = " in line), default=1)
         copy = "dict(params)" if depth == 1 else "jax.tree.map(lambda leaf: leaf, params)"
         state = ", state: State" if self.takes_state(name) else ""
         return [
             *layout(f"def {called}(params: Params{state}) -> Params:"),
-            f'{INDENT}"""The parameters, and what is computed from them only once."""',
+            f'{INDENT}"""The parameters that `apply` reads: what is computed from others only once is in their place."""',
             f"{INDENT}params = {copy}",
             *lines,
             f"{INDENT}return params",
@@ -78,6 +81,9 @@ class Prepare:
             unit = self.units.add(param.init)
             read = ", ".join(self._read(name, source) for source in param.sources)
             yield from layout(f"{self._read(name, param.name)} = {unit.name}({read})", 1)
+        gone = [self._read(name, path) for path in self._gone(name)]
+        if gone:
+            yield from layout(f"del {', '.join(gone)}", 1)
         for child in self._children(name):
             here = self._read(name, child.path)
             made = self._maker(child.function)
@@ -89,6 +95,31 @@ class Prepare:
                 yield f"{INDENT}if {key[:-1]} in {around}:"
                 indent = 2
             yield from layout(f"{here} = {made}({here}{state})", indent)
+
+    def _gone(self, name: str) -> Iterator[str]:
+        """The instances that only went into what is prepared here: nobody applies them, nor reads what lies in them."""
+        own = self.units.places.groups[name]
+        applied = {op.path for function in own for op in walk(function.body) if op.callee}
+        sources = [source for param in _prepared(self._layout(name)) for source in param.sources]
+        for path in dict.fromkeys(source.rpartition(".")[0] for source in sources):
+            here = self._layout(name).children.get(path, ())
+            held = any(
+                param.kind != "buffer"
+                for each in here
+                for param in self._layout(each.function).params.values()
+            )
+            if here and held and path not in applied and not self._is_reached(path):
+                yield path
+
+    def _is_reached(self, path: str) -> bool:
+        """Whether some function reads a tensor in an instance of this path, from wherever."""
+        inside = f".{path}."
+        return any(inside in f".{each}" for each in self._reached)
+
+    @cached_property
+    def _reached(self) -> set[str]:
+        bodies = (walk(function.body) for function in self.units.program.functions.values())
+        return {path_of(op) for body in bodies for op in body if not op.callee and path_of(op)}
 
     def _read(self, name: str, path: str, tree: str = "params") -> str:
         found = self.units.places.find(name, path)

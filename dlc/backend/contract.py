@@ -63,6 +63,8 @@ class Backend(ABC):
     fuses_layers: bool = False
     """Whether weights that passes prepare are those of layers, in the place of the layers that they are prepared of; else they
     are tensors beside those."""
+    prepares: bool = False
+    """Whether its files compute by themselves what passes prepare: they are given the spec's own weights."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     gaps: Mapping[str, Gap] = MappingProxyType({})

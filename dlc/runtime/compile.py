@@ -214,7 +214,7 @@ def compile_model(
     check_device(backend, device)
     values = model_weights(model, weights, through, seed)
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
-    ready = prepare(program, values)
+    ready = values if backend.prepares else prepare(program, values)
     if device == "cpu":
         return Checked(backend.load(artifact, ready), model.program)
     try:
@@ -249,7 +249,8 @@ def write_artifact(
     if single_file:
         _check_single_file(backend, given)
     artifact, program = _emit(model, backend, optimize, precision, target, training, functions=functions)
-    values = prepare(program, model_weights(model, weights, through, seed or 0)) if given else {}
+    values = model_weights(model, weights, through, seed or 0) if given else {}
+    values = prepare(program, values) if given and not backend.prepares else values
     inside = given and backend.has("with_weights")
     if inside:
         artifact = backend.with_weights(artifact, values, single_file=single_file)
