@@ -8,10 +8,10 @@ structure of the modules. What they were computed of goes where `apply` does not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import Word, text
 from dlc.ir.nodes import Child, Param, walk
@@ -70,7 +70,7 @@ class Prepare:
         state = ", state: State" if self.takes_state(name) else ""
         return [
             *layout(f"def {called}(params: Params{state}) -> Params:"),
-            f'{INDENT}"""The parameters that `apply` reads: what is computed from others only once is in their place."""',
+            f'{INDENT}"""The parameters that `apply` reads: what is computed of others once is in their place."""',
             f"{INDENT}params = {copy}",
             *lines,
             f"{INDENT}return params",
@@ -82,8 +82,7 @@ class Prepare:
             read = ", ".join(self._read(name, source) for source in param.sources)
             yield from layout(f"{self._read(name, param.name)} = {unit.name}({read})", 1)
         gone = [self._read(name, path) for path in self._gone(name)]
-        if gone:
-            yield from layout(f"del {', '.join(gone)}", 1)
+        yield from _deleted(gone)
         for child in self._children(name):
             here = self._read(name, child.path)
             made = self._maker(child.function)
@@ -139,3 +138,15 @@ class Prepare:
 
 def _prepared(layout: Layout) -> list[Param]:
     return [param for param in layout.params.values() if param.kind == "prepared"]
+
+
+def _deleted(gone: Sequence[str]) -> Iterator[str]:
+    """`del` of so many at once as fit in a line."""
+    line = ""
+    for each in gone:
+        longer = f"{line}, {each}" if line else f"{INDENT}del {each}"
+        if line and len(longer) > WIDTH:
+            yield line
+            longer = f"{INDENT}del {each}"
+        line = longer
+    yield from [line] if line else []

@@ -258,3 +258,19 @@ def test_what_is_foretold_is_what_comes(value: str) -> None:
         expected = expected * eval(value, {"last": 3, "i": i}) + 1
     (made,) = run(found.program, {}, {"x": np.ones((1, 2), np.float32)}, precision="f64").values()
     np.testing.assert_allclose(made, expected)
+
+
+def test_a_run_begins_where_it_can_first() -> None:
+    """The second turn finds another `out` than the third, which it does not read: it is of the run all the same."""
+    found = dlc.loads(
+        """
+        model M(depth: int = 7)(x: [B, 4]) -> [B, 4] {
+            for i in range(depth) as h {
+                out = 8 if i == 0 else 4
+                x = x |> linear(out) as up |> linear(4) as down
+            }
+            return x
+        }
+        """
+    )["M"]
+    assert repeats(found.program.main) == [(6, 1, 2)]

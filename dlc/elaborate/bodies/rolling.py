@@ -32,12 +32,26 @@ class Rest:
 def roll_up(body: Body, loop: Loop, turns: list[Turn], rest: Rest) -> None:
     """Append the turns, runs of equal ones as a `loop`."""
     names: dict[str, str] = {}  # a value of a turn that was dropped -> what stands for it now
-    first = len(turns) - 2 * rest.period if rest.count else len(turns)
-    _append_turns(body, loop, turns, first, names)
-    if rest.count:
-        rolled = _roll(body, loop, turns, Run(first, rest.period, 2 + rest.count), names)
+    last = _last(turns, rest) if rest.count else None
+    _append_turns(body, loop, turns, len(turns) if last is None else last.first, names)
+    if last is not None:
+        rolled = _roll(body, loop, turns, last, names)
         assert rolled, "a plan was made"
     _rename_env(body, names)
+
+
+def _last(turns: list[Turn], rest: Rest) -> Run:
+    """The run that goes on in turns that were not elaborated: it may have begun before it could be told."""
+    period = rest.period
+    known = first = len(turns) - 2 * period
+    while first >= period and _repetitions(turns[: first + period], first - period, period) == 2:
+        first -= period
+    for place in range(first, known, period):
+        count = (len(turns) - place) // period + rest.count
+        run = Run(place, period, count)
+        if plan_of(turns, run) is not None and run.count == count:
+            return run
+    return Run(known, period, 2 + rest.count)
 
 
 def _append_turns(body: Body, loop: Loop, turns: list[Turn], end: int, names: dict[str, str]) -> None:

@@ -259,8 +259,8 @@ def init(
 
 
 def prepare_shortcut(params: Params, state: State) -> Params:
-    """The parameters, and what is computed from them only once."""
-    params = jax.tree.map(lambda leaf: leaf, params)
+    """The parameters that `apply` reads: what is computed of others once is in their place."""
+    params = dict(params)
     params["0_folded_weight"] = folded_weight(
         params["0"]["weight"], state["1"]["running_var"], params["1"]["weight"]
     )
@@ -270,12 +270,13 @@ def prepare_shortcut(params: Params, state: State) -> Params:
         state["1"]["running_mean"],
         params["1"]["bias"],
     )
+    del params["0"], params["1"]
     return params
 
 
 def prepare_bottleneck(params: Params, state: State) -> Params:
-    """The parameters, and what is computed from them only once."""
-    params = jax.tree.map(lambda leaf: leaf, params)
+    """The parameters that `apply` reads: what is computed of others once is in their place."""
+    params = dict(params)
     params["conv1_folded_weight"] = folded_weight(
         params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
     )
@@ -303,13 +304,15 @@ def prepare_bottleneck(params: Params, state: State) -> Params:
         state["bn3"]["running_mean"],
         params["bn3"]["bias"],
     )
+    del params["conv1"], params["bn1"], params["conv2"], params["bn2"], params["conv3"]
+    del params["bn3"]
     if "downsample" in params:
         params["downsample"] = prepare_shortcut(params["downsample"], state["downsample"])
     return params
 
 
 def prepare(params: Params, state: State) -> Params:
-    """The parameters, and what is computed from them only once."""
+    """The parameters that `apply` reads: what is computed of others once is in their place."""
     params = jax.tree.map(lambda leaf: leaf, params)
     params["conv1_folded_weight"] = folded_weight(
         params["conv1"]["weight"], state["bn1"]["running_var"], params["bn1"]["weight"]
@@ -320,6 +323,7 @@ def prepare(params: Params, state: State) -> Params:
         state["bn1"]["running_mean"],
         params["bn1"]["bias"],
     )
+    del params["conv1"], params["bn1"]
     params["layer1"]["0"] = prepare_bottleneck(params["layer1"]["0"], state["layer1"]["0"])
     params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(
         params["layer1"]["1:"], state["layer1"]["1:"]
@@ -408,7 +412,6 @@ def stack_layers(layers: Sequence[Params]) -> Params:
 def from_flat(flat: Params, config: Config = CONFIG) -> tuple[Params, State]:
     """What `init` gives, of parameters by their paths in checkpoints."""
     params, state = jax.eval_shape(lambda key: init(key, config), jax.random.key(0))
-    params = jax.eval_shape(prepare, params, state)
     return filled(params, flat), filled(state, flat)
 
 
