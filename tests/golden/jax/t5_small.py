@@ -27,13 +27,17 @@ class Config:
     """The static parameters."""
 
     layers: int = 6
+    d: int = 512
     heads: int = 8
     head: int = 64
+    ff: int | None = None
     vocab: int = 32128
     furthest: int = 128
     p: float = 0.1
 
     def __post_init__(self) -> None:
+        if self.ff is None:
+            object.__setattr__(self, "ff", 4 * self.d)
         if not (self.p >= 0.0 and self.p <= 1.0):
             raise ValueError("p >= 0.0 and p <= 1.0 must hold")
 
@@ -425,12 +429,10 @@ def init_embedding(key: Array, count: int, d: int, dtype: DTypeLike, *, std: flo
     }
 
 
-def init_relative_bias(key: Array, *, heads: int, buckets: int, dtype: DTypeLike) -> Params:
+def init_relative_bias(key: Array, *, heads: int, buckets: int, d: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `RelativeBias`."""
     return {
-        "relative_attention_bias": init_embedding(
-            key, buckets, heads, dtype, std=0.044194173824159216
-        ),
+        "relative_attention_bias": init_embedding(key, buckets, heads, dtype, std=1 / math.sqrt(d)),
     }
 
 
@@ -448,28 +450,30 @@ def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike, *, std: flo
     }
 
 
-def init_attention(key: Array, *, d: int, heads: int, head: int, dtype: DTypeLike) -> Params:
+def init_attention(
+    key: Array, *, d: int, heads: int, head: int, t5_d: int, dtype: DTypeLike
+) -> Params:
     """Initial parameters of `Attention`."""
     keys = jax.random.split(key, 4)
     return {
         "q": init_linear(keys[0], d, heads * head, dtype, std=1 / math.sqrt(d * head)),
-        "k": init_linear(keys[1], d, heads * head, dtype, std=0.044194173824159216),
-        "v": init_linear(keys[2], d, heads * head, dtype, std=0.044194173824159216),
+        "k": init_linear(keys[1], d, heads * head, dtype, std=1 / math.sqrt(t5_d)),
+        "v": init_linear(keys[2], d, heads * head, dtype, std=1 / math.sqrt(t5_d)),
         "o": init_linear(keys[3], head * heads, d, dtype, std=1 / math.sqrt(head * heads)),
     }
 
 
-def init_feed_forward(key: Array, *, d: int, ff: int, dtype: DTypeLike) -> Params:
+def init_feed_forward(key: Array, *, d: int, ff: int, t5_d: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `FeedForward`."""
     keys = jax.random.split(key, 2)
     return {
-        "wi": init_linear(keys[0], d, ff, dtype, std=0.044194173824159216),
+        "wi": init_linear(keys[0], d, ff, dtype, std=1 / math.sqrt(t5_d)),
         "wo": init_linear(keys[1], ff, d, dtype, std=1 / math.sqrt(ff)),
     }
 
 
 def init_encoder_block(
-    key: Array, *, d: int, heads: int, head: int, ff: int, dtype: DTypeLike
+    key: Array, *, d: int, heads: int, head: int, ff: int, t5_d: int, dtype: DTypeLike
 ) -> Params:
     """Initial parameters of `EncoderBlock`."""
     keys = jax.random.split(key, 2)
@@ -477,11 +481,13 @@ def init_encoder_block(
         "layer": {
             "0": {
                 "layer_norm": init_rms_norm(d, dtype),
-                "SelfAttention": init_attention(keys[0], d=d, heads=heads, head=head, dtype=dtype),
+                "SelfAttention": init_attention(
+                    keys[0], d=d, heads=heads, head=head, t5_d=t5_d, dtype=dtype
+                ),
             },
             "1": {
                 "layer_norm": init_rms_norm(d, dtype),
-                "DenseReluDense": init_feed_forward(keys[1], d=d, ff=ff, dtype=dtype),
+                "DenseReluDense": init_feed_forward(keys[1], d=d, ff=ff, t5_d=t5_d, dtype=dtype),
             },
         },
     }
@@ -496,14 +502,17 @@ def init_encoder(
     head: int,
     ff: int,
     buckets: int,
+    t5_d: int,
     dtype: DTypeLike,
 ) -> Params:
     """Initial parameters of `Encoder`."""
     keys = jax.random.split(key, 2)
     return {
-        "relative_bias": init_relative_bias(keys[0], heads=heads, buckets=buckets, dtype=dtype),
+        "relative_bias": init_relative_bias(
+            keys[0], heads=heads, buckets=buckets, d=t5_d, dtype=dtype
+        ),
         "block": init_layers(
-            partial(init_encoder_block, d=d, heads=heads, head=head, ff=ff, dtype=dtype),
+            partial(init_encoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype),
             keys[1],
             layers,
         ),
@@ -512,7 +521,7 @@ def init_encoder(
 
 
 def init_decoder_block(
-    key: Array, *, d: int, heads: int, head: int, ff: int, dtype: DTypeLike
+    key: Array, *, d: int, heads: int, head: int, ff: int, t5_d: int, dtype: DTypeLike
 ) -> Params:
     """Initial parameters of `DecoderBlock`."""
     keys = jax.random.split(key, 3)
@@ -520,17 +529,19 @@ def init_decoder_block(
         "layer": {
             "0": {
                 "layer_norm": init_rms_norm(d, dtype),
-                "SelfAttention": init_attention(keys[0], d=d, heads=heads, head=head, dtype=dtype),
+                "SelfAttention": init_attention(
+                    keys[0], d=d, heads=heads, head=head, t5_d=t5_d, dtype=dtype
+                ),
             },
             "1": {
                 "layer_norm": init_rms_norm(d, dtype),
                 "EncDecAttention": init_attention(
-                    keys[1], d=d, heads=heads, head=head, dtype=dtype
+                    keys[1], d=d, heads=heads, head=head, t5_d=t5_d, dtype=dtype
                 ),
             },
             "2": {
                 "layer_norm": init_rms_norm(d, dtype),
-                "DenseReluDense": init_feed_forward(keys[2], d=d, ff=ff, dtype=dtype),
+                "DenseReluDense": init_feed_forward(keys[2], d=d, ff=ff, t5_d=t5_d, dtype=dtype),
             },
         },
     }
@@ -545,14 +556,17 @@ def init_decoder(
     head: int,
     ff: int,
     buckets: int,
+    t5_d: int,
     dtype: DTypeLike,
 ) -> Params:
     """Initial parameters of `Decoder`."""
     keys = jax.random.split(key, 2)
     return {
-        "relative_bias": init_relative_bias(keys[0], heads=heads, buckets=buckets, dtype=dtype),
+        "relative_bias": init_relative_bias(
+            keys[0], heads=heads, buckets=buckets, d=t5_d, dtype=dtype
+        ),
         "block": init_layers(
-            partial(init_decoder_block, d=d, heads=heads, head=head, ff=ff, dtype=dtype),
+            partial(init_decoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype),
             keys[1],
             layers,
         ),
@@ -564,25 +578,27 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
     """Initial parameters."""
     keys = jax.random.split(key, 3)
     return {
-        "shared": init_embedding(keys[0], config.vocab, 512, dtype, std=1.0),
+        "shared": init_embedding(keys[0], config.vocab, config.d, dtype, std=1.0),
         "encoder": init_encoder(
             keys[1],
             layers=config.layers,
-            d=512,
+            d=config.d,
             heads=config.heads,
             head=config.head,
-            ff=2048,
+            ff=config.ff,
             buckets=32,
+            t5_d=config.d,
             dtype=dtype,
         ),
         "decoder": init_decoder(
             keys[2],
             layers=config.layers,
-            d=512,
+            d=config.d,
             heads=config.heads,
             head=config.head,
-            ff=2048,
+            ff=config.ff,
             buckets=32,
+            t5_d=config.d,
             dtype=dtype,
         ),
     }
@@ -609,7 +625,7 @@ def apply(
     src = dropout(params["shared"]["weight"][input_ids], p=config.p, training=training, key=keys[0])
     tgt = dropout(
         params["shared"]["weight"][decoder_input_ids], p=config.p, training=training, key=keys[1]
-    )  # [B, T, 512]
+    )  # [B, T, d]
     memory = encoder(
         params["encoder"],
         src,
@@ -635,7 +651,7 @@ def apply(
         training=training,
         key=keys[3],
     )
-    return x / 22.627416997969522 @ params["shared"]["weight"].T
+    return x / math.sqrt(config.d) @ params["shared"]["weight"].T
 
 
 # What checkpoints call parts that have another place here; layers by their number.

@@ -30,14 +30,18 @@ class Config:
     size: int = 224
     patch: int = 16
     layers: int = 12
+    d: int = 768
     heads: int = 12
+    mlp: int | None = None
     classes: int = 1000
 
     def __post_init__(self) -> None:
+        if self.mlp is None:
+            object.__setattr__(self, "mlp", 4 * self.d)
         if self.size % self.patch != 0:
             raise ValueError("size % patch == 0 must hold")
-        if 768 % self.heads != 0:
-            raise ValueError("768 % heads == 0 must hold")
+        if self.d % self.heads != 0:
+            raise ValueError("d % heads == 0 must hold")
         if self.heads < 1:
             raise ValueError("heads >= 1 must hold")
 
@@ -216,21 +220,23 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
     """Initial parameters."""
     keys = jax.random.split(key, 3)
     return {
-        "class_token": jnp.zeros((1, 1, 768), dtype),
+        "class_token": jnp.zeros((1, 1, config.d), dtype),
         "encoder": {
             "pos_embedding": 0.02
-            * jax.random.normal(keys[0], (1, (config.size // config.patch) ** 2 + 1, 768), dtype),
+            * jax.random.normal(
+                keys[0], (1, (config.size // config.patch) ** 2 + 1, config.d), dtype
+            ),
             "layers": {
                 "encoder_layer": init_layers(
-                    partial(init_encoder_block, d=768, mlp=3072, dtype=dtype),
+                    partial(init_encoder_block, d=config.d, mlp=config.mlp, dtype=dtype),
                     keys[2],
                     config.layers,
                 ),
             },
-            "ln": init_layer_norm(768, dtype),
+            "ln": init_layer_norm(config.d, dtype),
         },
-        "conv_proj": init_conv2d(keys[1], 3, 768, config.patch, dtype),
-        "heads": {"head": init_linear_3(768, config.classes, dtype)},
+        "conv_proj": init_conv2d(keys[1], 3, config.d, config.patch, dtype),
+        "heads": {"head": init_linear_3(config.d, config.classes, dtype)},
     }
 
 
@@ -243,8 +249,8 @@ def apply(params: Params, x: Array, *, config: Config = CONFIG) -> Array:
     """
     B = x.shape[0]
     x = conv2d(params["conv_proj"], x, stride=config.patch).transpose(0, 2, 3, 1)
-    x = x.reshape(-1, (config.size // config.patch) ** 2, 768)  # [B, (size // patch) ** 2, 768]
-    y = jnp.broadcast_to(params["class_token"], (B, 1, 768))  # [B, 1, 768]
+    x = x.reshape(-1, (config.size // config.patch) ** 2, config.d)  # [B, (size // patch) ** 2, d]
+    y = jnp.broadcast_to(params["class_token"], (B, 1, config.d))  # [B, 1, d]
     x = jnp.concatenate([y, x], axis=1) + params["encoder"]["pos_embedding"]
     x, _ = lax.scan(
         lambda x, layer: (encoder_block(layer, x, heads=config.heads), None),
