@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, layout, listed
 from dlc.emit.python import quoted
 from dlc.emit.tree import Arg, At, Binary, Expr, Pairs, Text, Word, text, transform
 from dlc.records import dataclass, field, replace
@@ -106,18 +106,18 @@ def _display(tree: Tree, indent: int) -> Iterator[str]:
             yield from _display(value, indent + 1)
             yield f"{INDENT * indent}}},"
         else:
-            *first, last = _entry(quoted(key), value, indent)
-            yield from (*first, f"{last},")
+            yield from _entry(quoted(key), value, indent)
 
 
 def _entry(key: str, value: Expr, indent: int) -> Lines:
-    """An entry of a dict. A product that is too long for brackets of its own goes on below."""
+    """An entry of a dict, with its comma. A product that is too long for brackets of its own goes on below."""
     whole = text(value)
     long = 4 * (indent + 1) + len(whole) > 100
     if not (long and isinstance(value, Binary) and value.operator == "*"):
-        return layout(f"{key}: {whole}", indent, width=99)
+        return listed(f"{key}: {whole}", indent)
     first, *rest = layout(text(value.right), indent, width=97)
-    return [f"{INDENT * indent}{key}: {text(value.left)}", f"{INDENT * indent}* {first.strip()}", *rest]
+    *lines, last = f"{INDENT * indent}* {first.strip()}", *rest
+    return [f"{INDENT * indent}{key}: {text(value.left)}", *lines, f"{last},"]
 
 
 def _pairs(tree: Tree) -> Expr:

@@ -145,6 +145,8 @@ COMPOSITES: Mapping[str, str] = {
     "std": "jnp.std({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
     "isinf": "jnp.isinf({x})",
+    "tril": "jnp.tril({x}, k={diagonal})",
+    "triu": "jnp.triu({x}, k={diagonal})",
     "segment_sum": "jax.ops.segment_sum({x}, {ids}, {count})",
     "segment_max": "jax.ops.segment_max({x}, {ids}, {count})",
     "segment_min": "jax.ops.segment_min({x}, {ids}, {count})",
@@ -165,7 +167,7 @@ FUNCTIONS: frozenset[str] = frozenset(
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {
     "axis": "None", "keepdims": "False", "descending": "False", "ceil": "False", "ddof": "0",
-    "groups": "1", "count_padding": "True",
+    "groups": "1", "count_padding": "True", "k": "0",
 }  # fmt: skip
 
 # Further names, which names say no more of a value than an operation's.
@@ -177,8 +179,6 @@ PLAIN: frozenset[str] = frozenset(
         "one_hot",
         "outer",
         "rope",
-        "tril",
-        "triu",
         "lerp",
         "output",
         "table",

@@ -128,8 +128,8 @@ COMPOSITES: Mapping[str, str] = {
     "square": "{x}.square()",
     "lerp": "torch.lerp({a}, {b}, {weight})",
     "outer": "torch.outer({a}, {b})",
-    "tril": "{x}.tril({diagonal})",
-    "triu": "{x}.triu({diagonal})",
+    "tril": "{x}.tril(diagonal={diagonal})",
+    "triu": "{x}.triu(diagonal={diagonal})",
     "one_hot": "F.one_hot({x}, {n})",
     "normalize": "F.normalize({x}, dim={neat_axis}, eps={eps})",
     # images
@@ -182,6 +182,7 @@ MODULES: Mapping[str, str] = {
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {
     "keepdim": "False", "descending": "False", "approximate": '"none"', "reduction": '"mean"',
+    "diagonal": "0",
 }  # fmt: skip
 
 # Names that are no variables.

@@ -54,7 +54,7 @@ from dlc.types.traced import Term, TracedFloat, TracedInt, as_float
 # Names of operands that say nothing about what is passed.
 PLAIN_NAMES = frozenset({"x", "a", "b", "xs", "y", "input"})
 # Names of values that only say which operation made them, in any backend.
-OPERATIONS = frozenset({"conv", "reshape", "slice", "permute", "concat", "where", LOOP})
+OPERATIONS = frozenset({"broadcast", "cast", "conv", "reshape", "slice", "permute", "concat", "where", LOOP})
 
 Say = Callable[[Any, Op], "Expr | None"]
 """A form: how a backend's drafter says an operation; None where it is not covered in this form, DONE where it
@@ -225,6 +225,8 @@ class Drafter:
                         found.setdefault(value, []).append(name)
             for out in op.outputs:
                 found.setdefault(out.name, []).extend(self._goal(out.name))
+                if op.callee and len(op.outputs) > 1:
+                    found[out.name].append(plain_name(out.name))
         return {value: tuple(names) for value, names in found.items()}
 
     def _lacks_name(self, value: str) -> bool:
@@ -262,7 +264,8 @@ class Drafter:
             "y" if op.callee and not op.path else "",
         )
         called = base == op.path.rpartition(".")[2]
-        return base in own or name in own or called or self.dialect.is_generated(name)
+        alone = len(op.outputs) == 1  # (several results have names of their own: `cos, sin = rope_tables(…)`)
+        return base in own or name in own or called or (alone and self.dialect.is_generated(name))
 
     def _needs(self, body: Iterable[Stmt], results: tuple[Expr, ...]) -> frozenset[str]:
         """What the statements read that a plain function has to be given."""

@@ -29,6 +29,11 @@ def layout(text: str, indent: int = 0, *, comment: str = "", width: int = WIDTH)
     return lines
 
 
+def listed(text: str, indent: int = 0, *, width: int = WIDTH) -> list[str]:
+    """The lines of one of several items between brackets, with its comma."""
+    return _item(text, INDENT * indent, width)
+
+
 def fits(text: str, indent: int = 0, width: int = WIDTH) -> bool:
     return 4 * indent + len(text) <= width
 

@@ -12,6 +12,7 @@ emitted function).
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -413,7 +414,7 @@ def _text(node: Expr) -> tuple[str, int]:
         case Text(value):
             return quoted(value), _ATOM
         case Num(value):
-            found = str(number(value))
+            found = "math.pi" if value == math.pi else str(number(value))
             return found, _UNARY if found.startswith("-") else _ATOM
         case Ref(found) | Path(found) | Size(found) | Arg(found) | Flag(found) | Fan(found):
             return found, _ATOM

@@ -43,7 +43,9 @@ class Reference:
 
     def run(self, *, training: bool = False, dtype: torch.dtype = torch.float32) -> tuple[Arrays, Arrays]:
         """The outputs by name (`out`, or the position in a tuple), and the state dict after the call."""
-        model = copy.deepcopy(self.model).to(dtype).train(training)
+        model = copy.deepcopy(self.model).train(training)
+        if dtype != torch.float32:  # (complex buffers would lose their imaginary parts)
+            model = model.to(dtype)
         inputs = {name: _as(each, dtype) for name, each in self.inputs.items()}
         with torch.no_grad():
             outputs = flat(self.call(model, inputs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .case import QUICK, Case
 from .diffusion_cases import DIFFUSION
 from .gan_cases import GANS
+from .language_cases import LATER_LANGUAGE
 from .multimodal_cases import FOLDING, SEEING
 from .picture_cases import PICTURES
 
@@ -714,6 +715,7 @@ SCIENCE = (
 CASES = (
     VISION
     + LANGUAGE
+    + LATER_LANGUAGE
     + MULTIMODAL
     + OTHERS
     + RECURRENT

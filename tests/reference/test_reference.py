@@ -18,7 +18,7 @@ from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.interpret import run
 from dlc.runtime.verify import difference
 from dlc.runtime.weights import load_weights
-from reference import builders, diffusion, gans, multimodal, pictures  # noqa: F401 (these enter their references)
+from reference import builders, diffusion, gans, language, multimodal, pictures  # noqa: F401 (these enter their references)
 from reference.cases import CASES, RECURRENT, Case
 
 RUNS = [(case, backend) for case in CASES for backend in case.backends]

@@ -46,8 +46,10 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         hosted = session.hosted.get(name, ())
         for param in function.params:
             path = prefixed(prefix, param.name)
-            if path not in found:
-                over = (*ancestors, *_hosts(hosted, param.name, prefix))
+            over = (*ancestors, *_hosts(hosted, param.name, prefix))
+            if path in found:  # where an entry calls `self`, whose rules are spelled right all the same
+                _path_rule(path, over)
+            else:
                 init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
                 owner = _source(session, function, param).kind

@@ -149,7 +149,7 @@ class Pattern:
             unproved = "" if equal is False else ", and nothing says that they are equal"
             message = f"axis {axis} of the tensor is {size}, {told}{unproved}"
             self.fail(message, *where, notes=notes, help=self._mismatch_help(equal, group, product, size))
-        if product == Dim.of(1):
+        if product.constant == 1 and product.origin is None:
             self.sizes[unknown[0]] = size
             return
         if product == Dim.of(0):

@@ -180,3 +180,21 @@ def test_initial_values_are_those_of_the_rules() -> None:
         expected = model(**change).initial_weights(0)
         for path, value in expected.items():
             assert abs(np.abs(found[path]).max() / np.abs(value).max() - 1) < 0.1, (path, change)
+
+
+CHANCE = """
+model M(d: int = 8, wide: int = 2 * d, groups: int = 1, a: int = 4, b: int = 4)(x: [B, T, d]) -> (y: _, p: _, q: _)
+    where d % groups == 0
+{
+    y = x |> rearrange("B T (groups e) -> B groups T e", groups=groups) |> rms_norm(affine=false)
+    p, q = x |> linear(a + b) as parts |> split([a, b], axis=-1)
+    return tril(y @ y.T), p * wide, q |> linear(wide) as out
+}
+"""
+
+
+def test_one_group_and_parts_of_one_width_are_so_by_chance() -> None:
+    model = dlc.loads(CHANCE)["M"]
+    emitted = module(model.emit("jax"))
+    for change in ({"groups": 2}, {"d": 12, "a": 3, "wide": 5}):
+        check(emitted, model(**change), emitted.Config(**change), {"B": 2, "T": 3})

@@ -210,3 +210,22 @@ def test_an_absent_input_is_not_read_and_what_it_gives_goes_from_choice_to_choic
     for given, program in (({}, model.program), ({"more": more}, model.with_inputs("more").program)):
         expected = run(program, weights, {"x": x, **given})["output"]
         np.testing.assert_allclose(source.apply(params, x, **given), expected, rtol=1e-5, atol=1e-6)
+
+
+SELF = """
+model M(layers: int = 2, d: int = 3)(x: [B, d]) -> [B, d] {
+    entry twice(x: [B, d]) -> [B, d] { return self(self(x)) }
+    for i in range(layers) as h { x = x |> linear(d) as fc |> tanh }
+    return x
+}
+"""
+
+
+def test_an_entry_that_calls_the_model_itself_has_its_layers() -> None:
+    spec = dlc.loads(SELF)
+    weights = spec["M"].initial_weights()
+    x = np.ones((2, 3), np.float32)
+    once = spec["M"].compile("jax", weights=weights)
+    twice = spec["M.twice"].compile("jax", weights=weights)
+    (expected,) = once(x=next(iter(once(x=x).values()))).values()
+    np.testing.assert_allclose(next(iter(twice(x=x).values())), expected, rtol=1e-6)

@@ -155,3 +155,31 @@ def test_other_settings_keep_every_other_parameter() -> None:
     ]
     (((name,), other),) = ModelFamily(model, lambda program: program).others(frozenset({"wide"}), "together")
     assert name == "d" and dict(other.programs()[0].main.static) == {"d": 8, "wide": 8}
+
+
+CHANCE = """
+model M(d: int = 8, groups: int = 1, a: int = 4, b: int = 4)(x: [B, T, d]) -> (y: _, p: _, q: _)
+    where d % groups == 0
+{
+    cos, sin = rope_tables(arange(T), 2 * pi / (1 + arange(d // 2, dtype=f32)))
+    x = apply_rope(x, cos, sin)
+    y = x |> rearrange("B T (groups e) -> B groups T e", groups=groups) |> rms_norm(affine=false)
+    p, q = x |> linear(a + b) as parts |> split([a, b], axis=-1)
+    return tril(y @ y.T), p, q
+}
+"""
+
+
+def test_one_group_and_parts_of_one_width_are_so_by_chance() -> None:
+    model = dlc.loads(CHANCE)["M"]
+    (text,) = model.emit("torch").files.values()
+    assert "cos, sin = rope_tables(" in text and ".tril()" in text
+    exec(text, scope := {"__name__": "emitted"})
+    for change in ({"groups": 2}, {"d": 12, "a": 3}):
+        program = model(**change).program
+        values, given = weights(program), inputs(program, {"B": 2, "T": 3})
+        network = scope["M"](**change)
+        network.load_state_dict({path: torch.from_numpy(value) for path, value in values.items()})
+        found = network(torch.from_numpy(given["x"]))
+        for mine, theirs in zip(found, run(program, values, given).values(), strict=True):
+            assert abs(mine.detach().numpy() - theirs).max() < 1e-5, change

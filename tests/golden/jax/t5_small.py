@@ -512,9 +512,7 @@ def init_encoder(
             keys[0], heads=heads, buckets=buckets, d=t5_d, dtype=dtype
         ),
         "block": init_layers(
-            partial(
-                init_encoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype
-            ),
+            partial(init_encoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype),
             keys[1],
             layers,
         ),
@@ -568,9 +566,7 @@ def init_decoder(
             keys[0], heads=heads, buckets=buckets, d=t5_d, dtype=dtype
         ),
         "block": init_layers(
-            partial(
-                init_decoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype
-            ),
+            partial(init_decoder_block, d=d, heads=heads, head=head, ff=ff, t5_d=t5_d, dtype=dtype),
             keys[1],
             layers,
         ),
