@@ -445,7 +445,7 @@ def is_native(op: Op) -> bool:
     ):
         return True
     said = op.op in SAY or op.op in rows.COMPOSITES
-    return said and op.op not in neural.LAYERS and covered(op)
+    return said and (op.op not in neural.LAYERS or op.op in neural.FUNCTIONS) and covered(op)
 
 
 def _is_attention(op: Op) -> bool:

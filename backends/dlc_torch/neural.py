@@ -379,6 +379,10 @@ def _attended(d: TorchDrafter, op: Op) -> Expr:
     return At(Call(Path(op.path), (*operands, *more)), (Word("0"),))
 
 
+# Layers that are functions where they have no parameters.
+FUNCTIONS = frozenset(("layer_norm", "rms_norm", "group_norm", "instance_norm"))
+
+
 def parameterless(d: TorchDrafter, op: Op) -> Expr | None:
     """Normalisation without scale and shift."""
     x = d.tensor(op.inputs[0])

@@ -38,6 +38,11 @@ def fits(text: str, indent: int = 0, width: int = WIDTH) -> bool:
     return 4 * indent + len(text) <= width
 
 
+def _is_slice(text: str) -> bool:
+    """Whether what stands in `[]` is `a:b`, which is no expression: it stays on its line."""
+    return any(char == ":" and depth == 0 for _, char, depth in _scan(text)) and not text.startswith("lambda")
+
+
 def _split(text: str, margin: str, width: int) -> list[str]:
     head, value, tail = _parts(text)
     if head == "return " and len(items := list(_items(value))) > 1:
@@ -70,9 +75,15 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
             lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
         return lines
     items = list(_items(inside))
+    whole = [opening.endswith("[") and _is_slice(item) for item in items]
     if len(items) == 1 and not opening.startswith("def "):
-        return _sole(items[0], margin, width)
-    return [line for item in items for line in _item(item, margin, width)]
+        return [margin + items[0]] if whole[0] else _sole(items[0], margin, width)
+    found = zip(items, whole, strict=True)
+    return [
+        line
+        for item, kept in found
+        for line in ([f"{margin}{item},"] if kept else _item(item, margin, width))
+    ]
 
 
 def _item(item: str, margin: str, width: int) -> list[str]:
@@ -147,13 +158,18 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
     if value.startswith(("def ", "class ")):
         return value.index("("), len(value) - 1
     start = next(i for i, char, _ in _scan(value) if char in "([{" and _closing(value, i) == len(value) - 1)
+    if any(
+        char == ":" and depth == 0 for _, char, depth in _scan(value)
+    ):  # a slice, which has no value of its own
+        return None
     node = ast.parse(value.removeprefix("*"), mode="eval").body
     if isinstance(node, ast.BinOp):
         alone = not any(
             isinstance(side, ast.BinOp) and _same(side.op, node.op) for side in (node.left, node.right)
         )
         return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
-    return (start, len(value) - 1) if isinstance(node, _BRACKETED) else None
+    filled = start + 2 < len(value)  # nothing stands in `unbind()` that could be broken
+    return (start, len(value) - 1) if filled and isinstance(node, _BRACKETED) else None
 
 
 _BRACKETED = (

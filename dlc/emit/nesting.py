@@ -198,6 +198,14 @@ def last_reads(body: Sequence[Stmt], results: Iterable[Expr]) -> dict[str, int]:
     return last
 
 
+def reads_of(body: Sequence[Stmt], results: Iterable[Expr], at: int, names: Iterable[str]) -> dict[str, int]:
+    """Where some values are read for the last time in statements behind position `at`, and by what these give."""
+    last: dict[str, int] = {}
+    end = _Positions(last).count(body, at) + 1
+    last.update((name, end) for expr in results for name in refs(expr))
+    return {name: last[name] for name in names if name in last}
+
+
 @dataclass
 class _Positions:
     last: dict[str, int]

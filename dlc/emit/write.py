@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dlc.emit.checks import Check, check_lines, opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables
+from dlc.emit.nesting import reads_of
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
     Arg,
@@ -153,15 +154,17 @@ class Writer:
             if self.variables.holders.get(name) == target.name:
                 del self.variables.holders[name]  # either side may take it
         self.line(f"if {self.text(stmt.condition)}:")
-        filled = self._side(stmt.then, stmt.results, names)
+        own = [self.variables.holders.get(name, "") for name in names]
+        passed = [each for each in own if each and self.variables.last.get(each, -1) <= self._end(stmt)]
+        filled = self._side(stmt.then, stmt.results, names, passed)
         if not filled:  # nothing to do where it holds
             del self.lines[start:]
             self.line(f"if {self.text(opposite(stmt.condition))}:")
-            if not self._side(stmt.otherwise, stmt.others, names):  # both only pass a value on
+            if not self._side(stmt.otherwise, stmt.others, names, passed):  # both only pass a value on
                 del self.lines[start:]
         else:
             at = len(self.lines)
-            self._otherwise(stmt, names, at)
+            self._otherwise(stmt, names, passed, at)
             self._one_line(start)
             if len(self.lines) == at:
                 self._one_condition(start)
@@ -200,9 +203,9 @@ class Writer:
                 *(line.removeprefix(INDENT) for line in inner[1:]),
             ]
 
-    def _otherwise(self, stmt: If, names: Sequence[str], at: int) -> None:
+    def _otherwise(self, stmt: If, names: Sequence[str], passed: Sequence[str], at: int) -> None:
         self.line("else:")
-        if not self._side(stmt.otherwise, stmt.others, names):
+        if not self._side(stmt.otherwise, stmt.others, names, passed):
             del self.lines[at:]
         elif isinstance(stmt.otherwise[0] if len(stmt.otherwise) == 1 else None, If):
             self._chained(at)
@@ -218,9 +221,19 @@ class Writer:
         lines[0] = lines[0].replace("if ", "elif ", 1)
         self.lines[at:] = lines
 
-    def _side(self, body: Sequence[Stmt], results: Sequence[Expr | None], names: Sequence[str]) -> bool:
-        """One side's statements; False if there are none."""
+    def _side(
+        self,
+        body: Sequence[Stmt],
+        results: Sequence[Expr | None],
+        names: Sequence[str],
+        passed: Sequence[str],
+    ) -> bool:
+        """One side's statements; False if there are none. Values in the variables of the results, which the other side may pass on
+        (`passed`), are read for the last time where this side does it."""
         before, shapes = len(self.lines), dict(self.shapes)
+        last = dict(self.variables.last)
+        there = [each for each in results if each is not None]
+        self.variables.last.update(dict.fromkeys(passed, self.at) | reads_of(body, there, self.at, passed))
         held, known = dict(self.variables.holders), dict(self.variables.names)
         goals = {each.value: name for each, name in zip(results, names, strict=True) if isinstance(each, Ref)}
         self.indent += 1
@@ -230,6 +243,7 @@ class Writer:
         self._turn_over(names, given)
         self.indent -= 1
         self.shapes, self.told = shapes, ""
+        self.variables.last.update((name, last[name]) for name in passed if name in last)
         self.variables.holders, self.variables.names = held, {**self.variables.names, **known}
         return len(self.lines) > before
 

@@ -30,6 +30,7 @@ STATEMENTS = (
     f'layers = stack([params["{LONG}"][str(i)] for i in range({SHORT})])',
     f"x, _ = lax.scan(lambda x, layer: ({SHORT}(layer, x, heads=12), None), x, stack({LONG}))",
     f"{LONG} = {LONG}[:, {SHORT}]",
+    f"{LONG}, {LONG} = self.{SHORT}(c).unbind()",
     f"return {LONG} + aaaaaaaaa.mean(), {SHORT}.any(dim=-1), {SHORT}.sum(dim=0).argmax(dim=0)",
     f"x = f([{SHORT}, *(layer for _ in range(0, 24, 2) for layer in ({SHORT}(d, 1), {LONG}(d, 2)))])",
     f'params["{LONG}.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768))',

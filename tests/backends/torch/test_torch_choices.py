@@ -173,3 +173,27 @@ model M(d: int = 4)(x: [B, d]) -> [B, d] {
     torch.testing.assert_close(model(X), model.short.fc[0](through))
     (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
     assert "nn.ModuleList(nn.Linear(d, d) for _ in range(2)) if more else None" in str(text)
+
+
+def test_a_side_takes_the_variables_that_the_other_passes_on() -> None:
+    spec = """
+module Part(d: int, more: bool)(x: [B, d]) -> [B, d] {
+    a = x |> linear(d) as one |> layer_norm(affine=false)
+    b = x |> linear(d) as two
+    if more {
+        a = a |> linear(d) as three
+        b = b |> linear(d) as four
+    }
+    return a * b
+}
+
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    return (x |> Part(d, true) as first) + (x |> Part(d, false) as second)
+}
+"""
+    model = made(spec)()
+    a, b = torch.nn.functional.layer_norm(model.first.one(X), (4,)), model.first.two(X)
+    torch.testing.assert_close(model.first(X), model.first.three(a) * model.first.four(b))
+    (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
+    assert "            a = self.three(a)\n            b = self.four(b)\n" in str(text)
+    assert "a = F.layer_norm(self.one(x), (self.d,))" in str(text)

@@ -245,10 +245,9 @@ def dot_product_attention_2(
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
     if bias is not None:
-        scores_2 = scores + bias
+        scores = scores + bias
         if mask is not None:
-            scores_2 = jnp.where(mask, scores_2, -jnp.inf)
-        scores = scores_2
+            scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
