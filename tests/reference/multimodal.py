@@ -1,4 +1,4 @@
-"""Public networks that see and read, at small sizes."""
+"""Public networks that see and read, and one that folds proteins from what it has read, at small sizes."""
 
 from __future__ import annotations
 

@@ -6,15 +6,9 @@ from .case import QUICK, Case
 
 LOGITS = {"logits": "out"}
 PICTURES = {each: each for each in ("positions", "patches", "places", "picture")}
-SMALL_QWEN2_VL = {
-    "layers": 2,
-    "d": 32,
-    "heads": 4,
-    "kv_heads": 2,
-    "ff": 48,
-    "vocab": 70,
-    "sections": [1, 1, 2],
-} | {"vision_layers": 2, "vision_d": 32, "vision_heads": 4, "patch": 4, "image_token": 60, "video_token": 61}
+SMALL_READER = {"layers": 2, "d": 32, "heads": 4, "kv_heads": 2, "ff": 48, "vocab": 70, "sections": [1, 1, 2]}
+SMALL_SIGHT = {"vision_layers": 2, "vision_d": 32, "vision_heads": 4, "patch": 4}
+SMALL_QWEN2_VL = SMALL_READER | SMALL_SIGHT | {"image_token": 60, "video_token": 61}
 
 SEEING = (
     Case(
