@@ -200,6 +200,8 @@ def reduction(d: TorchDrafter, op: Op) -> Expr | None:
     x = d.tensor(name)
     if op.op == "mean" and d.dtype_of(name) == "bool":
         x = method(x, "float")
+    if op.op == "norm" and len(axes) > 2:  # `x.norm` takes two at most
+        return Call(Word("torch.linalg.vector_norm"), (x, *keywords))
     return method(x, REDUCTIONS[op.op], *keywords)
 
 

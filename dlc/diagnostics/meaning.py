@@ -208,8 +208,8 @@ COPIED = Problem(
     "E0125",
     "a module that can't be copied or changed",
     "{message}",
-    "`copies` and `mixture` make copies of a module that is written where it is passed, each with parameters of its own, and `spectral_norm` "
-    "changes the `weight` of one. It takes one tensor, gives one, and keeps no state. An expert of a `mixture` treats each row for itself: "
+    "`copies` and `mixture` make copies of a module that is written where it is passed, each with parameters of its own; `spectral_norm` "
+    "and `weight_norm` change the `weight` of one. It takes one tensor, gives one, and keeps no state. An expert of a `mixture` treats each row for itself: "
     "which rows come together is chance.",
     wrong="module Expert(d: int)(x: [N, d]) -> [N, d] {\n    return x |> linear(d) as fc |> softmax(axis=0)\n}\n\n"
     "model M()(x: [B, 4], choice: i64[B, 2]) -> [B, 4] {\n    return x |> mixture(Expert(4), 8)(choice) as experts\n}\n",

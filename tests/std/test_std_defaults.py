@@ -139,7 +139,7 @@ WITHOUT: dict[str, str] = {
     ),
     "selective_scan": NOT_IN_TORCH,
     **dict.fromkeys(["copies", "mixture"], "of any module: test_std_mixture.py"),
-    "spectral_norm": "of any module: test_std_reparametrization.py",
+    **dict.fromkeys(["spectral_norm", "weight_norm"], "of any module: test_std_reparametrization.py"),
     **dict.fromkeys(["rnn", "gru", "lstm", "lstm_cell"], "several results: test_std_recurrent.py"),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),
 }

@@ -1,4 +1,5 @@
-"""`spectral_norm` is PyTorch's, by its names, its numbers and its buffers, in training and not, and of any layer with a weight."""
+"""`spectral_norm` and `weight_norm` are PyTorch's, by their names, their numbers and their buffers, in training and not, and of any
+layer with a weight."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import torch
 from dlc_jax.load import module as jax_module
 from torch import nn
 from torch.nn.utils import spectral_norm
+from torch.nn.utils.parametrizations import weight_norm
 
 import dlc
 from dlc.runtime.compile import emit, find_backend
@@ -27,11 +29,9 @@ LAYERS = {
 }
 
 
-def model_of(layer: str, shape: tuple[int, ...]) -> Model:
+def model_of(layer: str, shape: tuple[int, ...], norm: str = "spectral_norm") -> Model:
     kind = "i64[2, 5]" if shape == (2, 5) else f"[B, {', '.join(map(str, shape[1:]))}]"
-    return dlc.loads(f"model M()(x: {kind}) -> _ {{\n    return x |> spectral_norm({layer}) as part\n}}\n")[
-        "M"
-    ]
+    return dlc.loads(f"model M()(x: {kind}) -> _ {{\n    return x |> {norm}({layer}) as part\n}}\n")["M"]
 
 
 def input_of(shape: tuple[int, ...]) -> np.ndarray:
@@ -164,3 +164,33 @@ def test_emitted_source(model: Model) -> None:
     assert "x = x @ (self.weight_orig / sigma).T" in text
     text = next(iter(model.emit("jax").files.values()))
     assert 'convolve2d(x, params["weight_orig"] / sigma)' in text
+
+
+@pytest.mark.parametrize("written", ["conv2d(6, 3, stride=2, padding=1)", "linear(6), axis=1"])
+def test_weight_norm(written: str) -> None:
+    """PyTorch's, and at first the layer as it is."""
+    layer = {"conv2d": nn.Conv2d(3, 6, 3, stride=2, padding=1), "linear": nn.Linear(4, 6)}[
+        written.partition("(")[0]
+    ]
+    model, x = model_of(written, IMAGE, "weight_norm"), input_of(IMAGE)
+    begun = model.initial_weights(seed=0)
+    assert [*begun] == ["part.weight_v", "part.weight_g", "part.bias"]
+    layer.load_state_dict(
+        {"weight": torch.from_numpy(begun["part.weight_v"]), "bias": torch.from_numpy(begun["part.bias"])}
+    )
+    wanted = layer(torch.from_numpy(x)).detach().numpy()
+    (found,) = run(model.program, begun, {"x": x}).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+    theirs = weight_norm(layer, dim=1 if "axis" in written else 0)
+    length, direction = (getattr(theirs.parametrizations.weight, f"original{k}") for k in (0, 1))
+    with torch.no_grad():
+        length.mul_(torch.rand_like(length))
+        direction.add_(torch.rand_like(direction))
+    names = {"part.weight_g": length, "part.weight_v": direction, "part.bias": theirs.bias}
+    weights = {name: each.detach().numpy() for name, each in names.items()}
+    wanted = theirs(torch.from_numpy(x)).detach().numpy()
+    (found,) = run(model.program, weights, {"x": x}).values()
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert dlc.verify(model, backends=("torch", "jax"), gradients=True).agree
+    assert dlc.verify(model, backends=("onnx",)).agree

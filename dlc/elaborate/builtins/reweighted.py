@@ -25,8 +25,11 @@ DOES = "changes the weight of a module: `{name}(linear(d))`, not of"
 
 def _weight(call: Call) -> Any:
     """The weight of the layer as a parameter of the body, called `name` there, and its axis of outputs."""
-    one = _layer(call)
-    value = declared(call, one, _own(call, one), call.text("name"))
+    one, name = _layer(call), call.text("name")
+    value = declared(call, one, _own(call, one), name)
+    emission = call.body.emission
+    emission.declared[name] = emission.starts[value.name] = name  # initial values behind it may read it
+    emission.named.add(value.name)
     transposed = call["layer"].definition.name.startswith("conv_transpose")
     return Tensor(value, call.node.span, "weight"), int(transposed)
 
