@@ -84,7 +84,6 @@ DIFFUSION = (
         {"point": "out"},
         full=[("Prior", 1_022_030_080)],
         package="diffusers",
-        backends=QUICK,
     ),
     Case(
         "unclip_context",
@@ -96,7 +95,6 @@ DIFFUSION = (
         {"context": "0", "told": "1"},
         full=[("Context", 7_878_400)],
         package="diffusers",
-        backends=QUICK,
     ),
     Case(
         "unclip_decoder",

@@ -78,7 +78,7 @@ PICTURES = (
         "ddpm",
         "generative/ddpm_unet.dl",
         "DDPM",
-        {"channels": [16, 32], "depth": 1, "attend": [1], "groups": 8, "p": 0.0},
+        {"channels": [16, 32], "attend": [1], "groups": 8, "p": 0.0},
         "ddpm",
         {"x": "x", "t": "t"},
         {"noise": "out"},

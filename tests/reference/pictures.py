@@ -71,7 +71,7 @@ def ddpm() -> Reference:
         down_block_types=("DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(16, 32),
-        layers_per_block=1,
+        layers_per_block=2,
         downsample_padding=0,
         attention_head_dim=None,
         norm_num_groups=8,

@@ -19,6 +19,7 @@ from dlc_tvm.schedule.nest import (
     in_step,
     loads,
     nodes,
+    quotients,
     same,
     variables,
 )
@@ -73,11 +74,20 @@ def spread(kernel: Kernel, block: SBlockInfo) -> None:
     if _is_flat(kernel, block):
         loops = [fuse(sch, loops)]
     *outer, row = loops
-    chunk = vectorize_tail(sch, row, kernel.lanes(block))
+    chunk = None if _divides(kernel, block) else vectorize_tail(sch, row, kernel.lanes(block))
     if outer:
         sch.parallel(fuse(sch, outer))
     elif chunk is not None:
         sch.parallel(chunk)
+
+
+def _divides(kernel: Kernel, block: SBlockInfo) -> bool:
+    """Whether a place along the last axis is divided by an open size to find what is read, as where axes are joined and parted anew. No
+    processor divides whole numbers in vector lanes, and LLVM takes many seconds to write such a division out for each."""
+    stmt = kernel.stmt(block)
+    place = stmt.iter_vars[-1].var
+    parts = [part for load in loads(stmt.body) for index in load.indices for part in quotients(index)]
+    return any(constant(part.b) is None and place in variables([part.a]) for part in parts)
 
 
 def _transposed_axis(kernel: Kernel, block: SBlockInfo) -> int | None:

@@ -95,6 +95,14 @@ def variables(expressions: Sequence[Any]) -> set[Any]:
     return found
 
 
+def quotients(expression: Any) -> list[Any]:
+    """The divisions and remainders in an index expression."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expression, (tirx.FloorDiv, found.append))
+    tvm_ffi.structural_walk(expression, (tirx.FloorMod, found.append))
+    return found
+
+
 def loads(expression: Any) -> list[Any]:
     """The buffer loads in an expression or statement, outer before inner."""
     found: list[Any] = []

@@ -56,6 +56,12 @@ def plain_norm(e: Any, x: Any, weight: Any, bias: Any) -> Any:
     return e.add(e.multiply(e.multiply(centred, e.rsqrt(e.add(variance, e.const(1e-5)))), weight), bias)
 
 
+def parted_anew(e: Any, x: Any) -> Any:
+    """Patches as a picture."""
+    m, n, *_ = x.ty.shape
+    return e.reshape(e.permute_dims(x, [0, 2, 1, 3]), (2 * m, 2 * n))
+
+
 def repeated(times: int, step: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def body(e: Any, x: Any) -> Any:
         for _ in range(times):
@@ -74,6 +80,7 @@ ELEMENTWISE = [
     Case("turned", lambda e, x: e.permute_dims(x, [0, 2, 3, 1]), [(2, 5, 7, 33)]),
     Case("heads", lambda e, x: e.permute_dims(e.reshape(x, (2, 9, 4, 16)), [0, 2, 3, 1]), [(2, 9, 64)]),
     Case("joined", lambda e, x, y: e.nn.relu(e.concat([x, y], 1)), [("m", 5), ("m", 7)], sizes=M),
+    Case("anew", parted_anew, [("m", "n", 2, 2)], sizes=MN[:8]),
     Case("cut", lambda e, x: e.exp(e.strided_slice(x, [1], [3], [20])), [("m", 33)], sizes=M),
     Case(
         "picked",
@@ -224,6 +231,15 @@ def test_rule_takes_its_kernels(rule: str, cases: Sequence[Case], caplog: pytest
         assert rule in found, case.name
         assert "none" not in found, case.name
     assert not caplog.messages
+
+
+def test_places_that_open_sizes_divide_are_found_one_by_one() -> None:
+    """LLVM writes a division out for each vector lane, for many seconds."""
+    (case,) = (each for each in ELEMENTWISE if each.name == "anew")
+    texts = {name: str(kernel) for name, kernel in kernels([case]).items()}
+    (reshape,) = (text for name, text in texts.items() if "reshape" in name)
+    assert "parallel" in reshape
+    assert "vectorized" not in reshape
 
 
 def test_a_rule_that_breaks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
