@@ -21,7 +21,7 @@ from dlc.passes.lower import decompose
 from dlc.runtime.compile import compile_model, emitted, find_backend, installed, model_weights, others
 from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.inputs import random_inputs
-from dlc.runtime.interpret import run
+from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import generic_weights
 from dlc.spec import Model
 
@@ -128,7 +128,7 @@ def verify(
 
     Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
 
-    Raises SpecError for a backend that is not there, or weights that do not fit."""
+    Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate."""
     names = backends or installed()
     found_backends = [find_backend(name, usable=True) for name in names]
     able = _differentiating(found_backends, asked=backends is not None) if gradients else []
@@ -139,7 +139,7 @@ def verify(
         generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
     )
     given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
-    expected = run(program, values, given, precision="f64")
+    expected = _meaning(program, values, given)
     found: list[Difference] = []
     parted: dict[str, str] = {}
     for name in names:
@@ -152,6 +152,14 @@ def verify(
         found += _gradients(model, able, values, given, seed)
     sizes = {name: tuple(np.shape(value)) for name, value in given.items()}
     return Report(model.name, tolerance, tuple(found), parted, sizes)
+
+
+def _meaning(program: Program, values: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
+    """What the ops say, in f64."""
+    try:
+        return run(program, values, given, precision="f64")
+    except CheckFailed as error:
+        raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=str(error))]) from None
 
 
 def _differentiating(found: Sequence[Backend], *, asked: bool) -> list[str]:

@@ -53,3 +53,21 @@ def test_wrong_inputs_are_refused(network: Any, name: str) -> None:
 def test_right_inputs_are_taken(network: Any) -> None:
     (y,) = network(tokens=TOKENS.astype(np.int32) + 9, x=X.astype(np.float64)).values()
     assert y.shape == (2, 4, 4)
+
+
+ASKING = """
+model Net()(x: [B]) -> [B] {
+    require all(x > 9.0), "larger, please"
+    return x
+}
+"""
+
+
+def test_verify_tells_what_its_inputs_violate() -> None:
+    """Inputs are random if none are given: they need not fulfil what a spec asks of its data."""
+    model = dlc.loads(ASKING)["Net"]
+    with pytest.raises(SpecError) as caught:
+        dlc.verify(model, backends=["torch"])
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.message) == ("E0804", "this does not hold for the given input: larger, please")
+    assert dlc.verify(model, backends=["torch"], inputs={"x": np.full(3, 10.0, np.float32)}).agree
