@@ -21,7 +21,7 @@ from dlc.passes.lower import decompose
 from dlc.runtime.compile import compile_model, emitted, find_backend, installed, model_weights, others
 from dlc.runtime.gradients import backend_gradients, cotangents
 from dlc.runtime.inputs import random_inputs
-from dlc.runtime.interpret import run
+from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import generic_weights
 from dlc.spec import Model
 
@@ -139,7 +139,11 @@ def verify(
         generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
     )
     given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
-    expected = run(program, values, given, precision="f64")
+    try:
+        expected = run(program, values, given, precision="f64")
+    except CheckFailed as error:
+        help = "give inputs that meet it: --input NAME=FILE.npy, or `inputs=` in Python"
+        raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=str(error), help=help)]) from None
     found: list[Difference] = []
     parted: dict[str, str] = {}
     for name in names:
