@@ -41,9 +41,9 @@ model M()(x: [B, 2]) -> _ {
     return x
 }
 """)
-    with pytest.raises(SpecError, match="E0804.*too small"):
+    with pytest.raises(SpecError, match=r"E0804.*too small"):
         model.compile(backend)(x=-np.ones((1, 2), np.float32))
-    with pytest.raises(SpecError, match="E0804.*too small"):
+    with pytest.raises(SpecError, match=r"E0804.*too small"):
         dlc.verify(model, backends=(backend,), inputs={"x": -np.ones((1, 2), np.float32)})
 
 
