@@ -64,6 +64,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     meta = {
         "entry": "apply",
         "inputs": [[value.name, value.type.to_json()] for value in main.inputs],
+        "given": list(module.inputs),
         "sizes": list(main.given_sizes),
         "outputs": [[name, type.to_json()] for (name, _), type in types],
         "state": any(each.kind == "buffer" for each in program.parameters),
@@ -106,6 +107,8 @@ class Module:
 
     text: str
     arguments: tuple[str, ...]
+    inputs: tuple[str, ...]
+    """The inputs that it takes by place, those that may be left out among them."""
     prepare: tuple[str, ...] = ()
     """The trees that `prepare` takes; none where nothing is prepared."""
 
@@ -174,7 +177,8 @@ class _Writing:
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         trees = ("params", "state") if prepare.takes_state(main.name) else ("params",)
         given = tuple(name for name, holds in known.items() if holds)
-        return Module(source, given, trees if prepare.is_needed else ())
+        inputs = tuple(value.name for value in entry.draft.function.inputs)
+        return Module(source, given, inputs, trees if prepare.is_needed else ())
 
     def _head(self, inputs: Sequence[str], static: Sequence[str], prepare: Prepare) -> Lines:
         """Where it comes from, what it is, and how it is used."""

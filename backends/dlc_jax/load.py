@@ -179,7 +179,11 @@ def call_arguments(
     """What `apply` takes besides the parameters and the state: by place, and by name."""
     sizes = {identifier(name): int(inputs[name]) for name in meta["sizes"] if name in inputs}
     tensors = {name: value for name, value in inputs.items() if name not in meta["sizes"]}
-    given = [_array(value, dtype, meta["precision"]) for value, dtype in _in_order(meta["inputs"], tensors)]
+    arrays = {
+        name: _array(value, dtype, meta["precision"])
+        for name, value, dtype in _in_order(meta["inputs"], tensors)
+    }
+    given = [arrays.get(name) for name in meta["given"]]
     named: dict[str, Any] = {"training": True} if meta["training"] and "training" in meta["arguments"] else {}
     named |= sizes
     if "key" in meta["arguments"]:
@@ -187,12 +191,12 @@ def call_arguments(
     return given, named
 
 
-def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
+def _in_order(inputs: Any, given: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     names = [name for name, _ in inputs]
     missing, unknown = set(names) - given.keys(), given.keys() - set(names)
     if missing or unknown:
         raise TypeError(f"inputs missing: {sorted(missing)}; unknown: {sorted(unknown)}; expected: {names}")
-    return ((given[name], type["dtype"]) for name, type in inputs)
+    return ((name, given[name], type["dtype"]) for name, type in inputs)
 
 
 def _array(value: Any, dtype: str, precision: str) -> Any:

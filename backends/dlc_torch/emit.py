@@ -65,6 +65,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "is_class": grouping.by_function[program_entry].is_class,
         "method": method_name(main.entry) if main.entry else "",
         "training": options.training or main.training,
+        "arguments": written.arguments(main.entry),
         "inputs": [[value.name, _dtype(value.type.dtype, options)] for value in main.inputs],
         "sizes": list(main.given_sizes),
         "outputs": [name for name, _ in main.outputs],
@@ -81,6 +82,12 @@ class Written:
 
     grouping: Grouping
     text: str
+
+    def arguments(self, entry: str) -> list[str]:
+        """The inputs that a way in takes by place: those that may be left out are among them, also where they are."""
+        made = self.grouping.by_function[self.grouping.program.entry]
+        draft = next(each for each in made.drafts if each.function.entry == entry)
+        return [value.name for value in draft.function.inputs]
 
     @staticmethod
     def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:

@@ -38,7 +38,8 @@ class TorchRunnable:
         names = [*(name for name, _ in wanted), *self.meta["sizes"]]
         if set(names) != inputs.keys():
             raise TypeError(f"inputs are {', '.join(names)}, not {', '.join(inputs)}")
-        tensors = [to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted]
+        given = {name: to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted}
+        tensors = map(given.get, self.meta["arguments"])
         sizes = {identifier(name): int(inputs[name]) for name in self.meta["sizes"]}
         method = getattr(self.native, self.meta["method"]) if self.meta["method"] else self.native
         return by_name(method(*tensors, **sizes), self.meta)

@@ -19,6 +19,8 @@ from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, render
 from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dlc.api import Model, Spec, TrainBlock
 
 
@@ -34,6 +36,12 @@ Target = Annotated[
 ]
 Sets = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="Set a static parameter.")]
 Dims = Annotated[str, typer.Option("--dims", metavar="B=4,T=128", help="Sizes of dynamic axes.")]
+Present = Annotated[
+    str, typer.Option("--with", metavar="mask,h", help="Optional inputs of the model that are to be there.")
+]
+Inputs = Annotated[
+    list[str], typer.Option("--input", metavar="NAME=FILE.npy", help="The values of an input.")
+]
 Output = Annotated[Format, typer.Option("--format", help="text for people, json for tools.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is wrong.")]
 Root = Annotated[Path | None, typer.Option("--root", help="The folder that imports may not leave.")]
@@ -162,15 +170,52 @@ def load_spec(target: str, root: Path | None) -> tuple[Spec, str]:
     return load(file, root=root), name
 
 
-def load_model(target: str, sets: list[str], root: Path | None) -> Model:
-    """The model or preset that a target names, with settings; without a name the file's only model, or its first."""
+def load_model(target: str, sets: list[str], root: Path | None, present: str = "") -> Model:
+    """The model or preset that a target names, with settings and the optional inputs that are `present`; without a name the file's only
+    model, or its first."""
     from dlc.api import Model
 
     spec, name = load_spec(target, root)
     found = spec[name or default_model(spec)]
     if not isinstance(found, Model):
         usage(f"`{name}` is a train block; this command takes a model or preset")
-    return found(**settings(sets)) if sets else found
+    found = found(**settings(sets)) if sets else found
+    names = [name.strip() for name in present.split(",") if name.strip()]
+    return found.with_inputs(*names) if names else found
+
+
+def with_arrays(model: Model, given: list[str]) -> tuple[Model, dict[str, np.ndarray]]:
+    """What `--input` gives, and the model with those optional inputs that are among it."""
+    from dlc.diagnostics import did_you_mean
+
+    arrays = _arrays(given)
+    optional = [name for name in arrays if name.partition(".")[0] in model.optional_inputs]
+    model = model.with_inputs(*optional) if optional else model
+    known = [*(value.name for value in model.inputs), *model.program.main.given_sizes]
+    for name in arrays:
+        if name not in known:
+            help = did_you_mean(name, known) or f"inputs are {', '.join(known)}"
+            usage(f"there is no input `{name}`: {help}")
+    return model, arrays
+
+
+def _arrays(given: list[str]) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    for each in given:
+        name, equals, file = each.partition("=")
+        if not equals:
+            usage(f"--input takes NAME=FILE.npy, not {each!r}")
+        try:
+            array = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no .npy file of numbers"
+            usage(f"can't read {file}: {reason}")
+        if not isinstance(array, np.ndarray):
+            usage(f"can't read {file}: it holds several arrays; --input takes a .npy file")
+        arrays[name] = array
+    return arrays
 
 
 def default_model(spec: Spec) -> str:

@@ -13,6 +13,7 @@ from dlc.cli.common import (
     Optimize,
     Output,
     Precision,
+    Present,
     Quiet,
     Root,
     Seed,
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
         single_file: Annotated[
             bool, typer.Option("--single-file", help="For onnx: weights inside the model, not beside it.")
         ] = False,
+        present: Present = "",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -56,7 +58,7 @@ def register(app: typer.Typer) -> None:
         """Compile a model for a backend and write its files, with weights beside them where they are given."""
         from dlc.runtime.compile import write_artifact
 
-        model = load_model(target, set, root)
+        model = load_model(target, set, root, present)
         written = write_artifact(
             model,
             backend,

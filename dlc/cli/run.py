@@ -12,9 +12,11 @@ from dlc.cli.common import (
     Device,
     Dims,
     Format,
+    Inputs,
     Optimize,
     Output,
     Precision,
+    Present,
     Quiet,
     Root,
     Seed,
@@ -29,6 +31,7 @@ from dlc.cli.common import (
     reports,
     sizes,
     usage,
+    with_arrays,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ def register(app: typer.Typer) -> None:
         backend: Backend,
         weights: WeightsFile = None,
         through: Through = None,
-        input: Annotated[list[str], typer.Option("--input", metavar="NAME=FILE.npy")] = [],  # noqa: B006
+        input: Inputs = [],  # noqa: B006
         random: Annotated[
             bool, typer.Option("--random", help="Random values for inputs that are not given.")
         ] = False,
@@ -56,6 +59,7 @@ def register(app: typer.Typer) -> None:
         precision: Precision = "f32",
         emit_target: TargetName = "",
         device: Device = "cpu",
+        present: Present = "",
         set: Sets = [],  # noqa: B006
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -67,10 +71,8 @@ def register(app: typer.Typer) -> None:
         check_device(device)
         if output is not None and not output.name:
             usage("--output takes the name of an npz file")
-        model = load_model(target, set, root)
-        given = _arrays(input)
-        optional = [name for name in given if name not in {value.name for value in model.inputs}]
-        model = model.with_inputs(*optional) if optional else model
+        model = load_model(target, set, root, present)
+        model, given = with_arrays(model, input)
         missing = [value for value in model.inputs if value.name not in given]
         if missing and not random:
             usage(f"the input `{missing[0].name}` ({missing[0].type}) is missing: give --input or --random")
@@ -94,25 +96,6 @@ def register(app: typer.Typer) -> None:
 
             write_file(output.with_suffix(".npz"), results)
         _print(results, format, quiet)
-
-
-def _arrays(given: list[str]) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    arrays: dict[str, np.ndarray] = {}
-    for each in given:
-        name, equals, file = each.partition("=")
-        if not equals:
-            usage(f"--input takes NAME=FILE.npy, not {each!r}")
-        try:
-            array = np.load(file, allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no .npy file of numbers"
-            usage(f"can't read {file}: {reason}")
-        if not isinstance(array, np.ndarray):
-            usage(f"can't read {file}: it holds several arrays; --input takes a .npy file")
-        arrays[name] = array
-    return arrays
 
 
 def _print(results: dict[str, np.ndarray], format: Format, quiet: bool) -> None:

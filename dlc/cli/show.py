@@ -13,6 +13,7 @@ from dlc.cli.common import (
     Optimize,
     Output,
     Precision,
+    Present,
     Quiet,
     Root,
     Sets,
@@ -56,6 +57,7 @@ def register(app: typer.Typer) -> None:
         verify_ir: Annotated[
             bool, typer.Option("--verify-ir", help="Check the IR after every pass.")
         ] = False,
+        present: Present = "",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -65,7 +67,7 @@ def register(app: typer.Typer) -> None:
         if stage is Stage.ast:
             _show_tree(target)
             return
-        model = load_model(target, set, root)
+        model = load_model(target, set, root, present)
         if quiet and model.program:
             return
         if stage is Stage.source:

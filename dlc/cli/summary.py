@@ -11,6 +11,7 @@ from dlc.cli.common import (
     Dims,
     Format,
     Output,
+    Present,
     Quiet,
     Root,
     Sets,
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     @reports
     def summary(
         target: Target,
+        present: Present = "",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         dims: Dims = "",
         depth: Annotated[int, typer.Option("--depth", help="How deep the tree goes.")] = 3,
@@ -38,7 +40,7 @@ def register(app: typer.Typer) -> None:
         root: Root = None,
     ) -> None:
         """Show a model's tree with output shapes, parameters, FLOPs and bytes. Nothing is allocated."""
-        model = load_model(target, set, root)
+        model = load_model(target, set, root, present)
         found = model.summary(**sizes(dims))
         if format is Format.json:
             echo_json(found.to_json())

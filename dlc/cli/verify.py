@@ -9,8 +9,10 @@ import typer
 from dlc.cli.common import (
     Dims,
     Format,
+    Inputs,
     Optimize,
     Output,
+    Present,
     Quiet,
     Root,
     Seed,
@@ -22,6 +24,7 @@ from dlc.cli.common import (
     load_model,
     reports,
     sizes,
+    with_arrays,
 )
 
 
@@ -39,9 +42,11 @@ def register(app: typer.Typer) -> None:
         tolerance: Annotated[float, typer.Option("--tolerance", help="Largest relative difference.")] = 1e-5,
         weights: WeightsFile = None,
         through: Through = None,
+        input: Inputs = [],  # noqa: B006
         seed: Seed = 0,
         dims: Dims = "",
         optimize: Optimize = 1,
+        present: Present = "",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -50,9 +55,11 @@ def register(app: typer.Typer) -> None:
         """Run every backend on the same weights and inputs and compare. Exit 1 past the tolerance."""
         from dlc.runtime.verify import verify as compare
 
-        model = load_model(target, set, root)
+        model = load_model(target, set, root, present)
+        model, given = with_arrays(model, input)
         report = compare(
             model,
+            inputs=given,
             backends=tuple(filter(None, backends.split(","))) or None,
             gradients=grad,
             tolerance=tolerance,

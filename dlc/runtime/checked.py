@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dlc.backend import Runnable
 from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Program, Value
+from dlc.ir.nodes import Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
@@ -41,6 +41,15 @@ class Checked:
             return self.runnable(**inputs)
         except CheckFailed as error:
             _fail(problems.REQUIRE_FAILED, str(error))
+        except ValueError as error:  # what emitted source raises
+            if str(error) not in self._messages:
+                raise
+            _fail(problems.REQUIRE_FAILED, str(error))
+
+    @cached_property
+    def _messages(self) -> frozenset[str]:
+        """What the program says where data does not meet a `require`."""
+        return required(self.program)
 
     @cached_property
     def _limits(self) -> dict[str, int]:
@@ -91,6 +100,12 @@ class Checked:
             return
         wrong = array.min() if array.min() < 0 else array.max()
         _fail(problems.BAD_INPUT, f"`{value.name}` holds {wrong}; it indexes a table, from 0 to {limit - 1}")
+
+
+def required(program: Program) -> frozenset[str]:
+    """The messages of a program's `require`s."""
+    functions = program.functions.values()
+    return frozenset(op.text("message") for each in functions for op in walk(each.body) if op.op == "require")
 
 
 def _seen(given: Any) -> Any:

@@ -64,24 +64,27 @@ class ModelFamily:
             yield from (model.traced_program(mode, inputs, fixed) for mode in modes)
 
     def _inputs(self, model: Model, fixed: frozenset[str]) -> list[tuple[str, ...]]:
-        """The sets of optional inputs that tell what each of them changes: none but those that the model has, each alone, all; of
-        those that the spec takes only together, pairs."""
-        own, mode = model.optional, self.mode or False
-        sets = [own]
+        """The sets of optional inputs that tell what each of them changes: those that the model has, none, each alone, all; of
+        those that the spec takes only together, pairs. So whoever calls what is emitted may leave out those that it was emitted
+        with."""
+        optional, mode = model.optional_inputs, self.mode or False
+        sets = [model.optional]
 
         def taken(*names: str) -> bool:
+            if {*names} in map(set, sets):
+                return True
             try:
-                model.traced_program(mode, (*own, *names), fixed)
+                model.traced_program(mode, names, fixed)
             except SpecError:
                 return False
-            sets.append((*own, *names))
+            sets.append(names)
             return True
 
-        optional = [name for name in model.optional_inputs if name not in own]
+        taken()
         joint = [name for name in optional if not taken(name)]
         for pair in combinations(joint, 2):
             taken(*pair)
-        if len(optional) > 1 and (*own, *optional) not in sets:
+        if len(optional) > 1:
             taken(*optional)
         return sets
 

@@ -159,7 +159,8 @@ def _meaning(program: Program, values: Mapping[str, Array], given: Mapping[str, 
     try:
         return run(program, values, given, precision="f64")
     except CheckFailed as error:
-        raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=str(error))]) from None
+        help = "give inputs that meet it: --input NAME=FILE.npy, or `inputs=` in Python"
+        raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=str(error), help=help)]) from None
 
 
 def _differentiating(found: Sequence[Backend], *, asked: bool) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.spelling import text
+from dlc.elaborate.base.spelling import parts, text
 from dlc.elaborate.base.trees import assigned, declared, mentioned
 from dlc.elaborate.base.values import POISON, GroupValue, Poison, Tensor, show, type_name
 from dlc.elaborate.bodies import loops, scans
@@ -197,6 +197,12 @@ def _read_again(body: Body, node: ast.ParamStmt) -> Tensor:
 
 
 def _require(body: Body, node: ast.Require) -> None:
+    """Each part of `a and b` by itself: what it says of dims is a fact for those behind it."""
+    for part in parts(node.condition):
+        _require_part(body, replace(node, condition=part))
+
+
+def _require_part(body: Body, node: ast.Require) -> None:
     value = _require_value(body, node)
     if isinstance(value, Tensor):
         _require_data(body, node, value)
