@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout, listed
 from dlc.emit.python import quoted
 from dlc.emit.tree import Arg, At, Binary, Expr, Pairs, Text, Word, text, transform
@@ -148,7 +149,7 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
         held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
         yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
     condition: Expr | None = None
-    done: set[tuple[str, tuple[str, ...]]] = set()
+    done: Done = {}
     for item in sorted(items, key=is_inside):
         if item.when is not None and item.when != condition:
             yield from layout(f"if {text(item.when)}:", 1)
@@ -157,10 +158,19 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
     yield f"{INDENT}return {', '.join(trees)}"
 
 
+Done = dict[tuple[str, tuple[str, ...]], list["Expr | None"]]
+"""Where parts were put, and on which conditions."""
+
+
+def _meet(one: Expr | None, other: Expr | None) -> bool:
+    """Whether parts under two conditions can both be there: not those of the two branches of an `if`."""
+    return one is None or other is None or one != opposite(other)
+
+
 def _statement(
     item: Item,
     held: Mapping[str, set[tuple[str, ...]]],
-    done: set[tuple[str, tuple[str, ...]]],
+    done: Done,
     indent: int,
 ) -> Lines:
     """Puts a part where it stands: into the innermost dict that there is, or together with what stands there already."""
@@ -171,9 +181,9 @@ def _statement(
             for key in reversed(item.keys[depth + 1 :]):
                 made = Pairs(((Text(key), made),))
         places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
-    there = any((tree, item.keys) in done for tree in item.trees)
+    there = any(_meet(item.when, each) for tree in item.trees for each in done.get((tree, item.keys), ()))
     for tree in item.trees:
         held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
-        done.add((tree, item.keys))
+        done.setdefault((tree, item.keys), []).append(item.when)
     equals = "|=" if there and len(places) == 1 else "="
     return layout(f"{', '.join(places)} {equals} {text(made)}", indent)

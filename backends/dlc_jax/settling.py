@@ -117,6 +117,10 @@ class Settling:
         for path, when in parts:
             if when is None or path not in read or expression(when) != stmt.condition:
                 continue
+            if any(
+                _overlap(path, other) and condition != when for other, condition in parts
+            ):  # the other side has a part there, too
+                continue
             found = self._found(path)
             kept = found.param is None and self._keeps_parameters(found.function)
             tree = "params" if kept or (found.param is not None and found.param.kind == "param") else STATE
@@ -319,6 +323,11 @@ def _also_over(source: Expr, keys: Expr) -> Expr:
     named = [each for each in source.args if isinstance(each, Keyword) and each.name != "length"]
     parts = over[0].items if over and isinstance(over[0], Seq) else tuple(over)
     return Call(source.function, (Seq((*parts, keys)) if parts else keys, *named))
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two paths stand at one place, or one within the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _nodes(body: Iterable[Stmt]) -> Iterator[Expr]:

@@ -58,7 +58,7 @@ def initial_function(
         outputs=(("value", value.name),),
         body=tuple(inner.emission.builder.body),
         span=span,
-        scope=body.context.name if session.traced else "",
+        scope=_owner(body) if session.traced else "",
         recipe=_recipe(node),
     )
     if session.traced:
@@ -72,6 +72,12 @@ def initial_function(
         session.functions[name] = replace(function, name=name)
     session.asked(Initial(key, session.functions[name]))
     return name
+
+
+def _owner(body: Body) -> str:
+    """The module whose static parameters an initial value reads; an entry's are its model's."""
+    definition = body.context.definition
+    return body.context.name if definition is None else definition.name
 
 
 def with_settings(function: Function, scope: Scope) -> Function:

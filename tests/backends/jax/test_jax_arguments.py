@@ -198,3 +198,22 @@ def test_one_group_and_parts_of_one_width_are_so_by_chance() -> None:
     emitted = module(model.emit("jax"))
     for change in ({"groups": 2}, {"d": 12, "a": 3, "wide": 5}):
         check(emitted, model(**change), emitted.Config(**change), {"B": 2, "T": 3})
+
+
+SIDES = """
+module Layer(wide: bool, d: int)(x: [B, d]) -> [B, d] {
+    if wide { x = x |> linear(2 * d, bias=false) as mlp |> linear(d) as out } else { x = x |> layer_norm as mlp }
+    return x
+}
+
+model M(layers: int = 3, narrow: int = 1, d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(layers) as h { x = x |> Layer(i >= narrow, d) }
+    return x
+}
+"""
+
+
+def test_the_sides_of_a_choice_have_parts_of_one_name() -> None:
+    model = dlc.loads(SIDES)["M"]
+    emitted = module(model.emit("jax"))
+    check(emitted, model(d=6), emitted.Config(d=6), {"B": 2})
