@@ -47,6 +47,8 @@ def _check_kernel(name: str, facts: Facts, x: TensorType, w: TensorType) -> None
 
 
 def _check_divisible(facts: Facts, value: Dim, groups: int, told: str) -> None:
+    if groups < 1:
+        raise OpError(f"{told}: there is at least one group, not {groups}")
     divisible = facts.prove_divisible(value, Dim.of(groups))
     if divisible is not True:
         help = "" if divisible is False else f"state it: `where {value} % {groups} == 0`"
