@@ -9,15 +9,16 @@ loop's variable, and the instances are of one function, the turns are alike when
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import as_written, origin_key
-from dlc.emit.merge import merge
+from dlc.emit.merge import merge, references
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
+from dlc.ir.splice import path_of
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -324,9 +325,32 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
         name: owned(replace(each, requires=(*each.requires, *_bounds(each))))
         for name, each in found.functions.items()
     }
-    main = found.entries[0]
+    main, *others = found.entries
     functions[main] = replace(functions[main], static=first.main.static)
+    functions |= {name: _applying(functions[name], functions[main]) for name in others}
+    used = _reached(functions, (*found.entries, *(each.init for each in parameters if each.init)))
+    functions = {name: each for name, each in functions.items() if name in used}
     return Common(Program(functions, main, parameters), names, found.entries)
+
+
+def _applying(entry: Function, main: Function) -> Function:
+    """A further way into a model, with those of the parts that both have which it applies or reads. The others may be other functions
+    in its program, where no mask is made for all of them."""
+    said = {path_of(op).partition(".")[0] for op in walk(entry.body)}
+    own = {child.path for child in main.children}
+    kept = (each for each in entry.children if each.path.partition(".")[0] in said or each.path not in own)
+    return replace(entry, children=tuple(kept))
+
+
+def _reached(functions: Mapping[str, Function], names: Iterable[str]) -> set[str]:
+    """The functions that some refer to, and those themselves."""
+    found, left = set[str](), list(names)
+    while left:
+        name = left.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            left += references(functions[name])
+    return found
 
 
 def _bounds(function: Function) -> Iterator[Term]:

@@ -197,3 +197,30 @@ model M(d: int = 4)(x: [B, d]) -> [B, d] {
     (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
     assert "            a = self.three(a)\n            b = self.four(b)\n" in str(text)
     assert "a = F.layer_norm(self.one(x), (self.d,))" in str(text)
+
+
+def test_an_entry_that_applies_no_layer_has_no_classes_of_its_own() -> None:
+    """There no mask is made for all layers, so that they would be another class, which nothing makes."""
+    spec = """
+module Layer(heads: int)(x: [B, T, d], seen: bool[B, T]) -> [B, T, d]
+    where d % heads == 0
+{
+    q = x |> linear(d) as to_q |> rearrange("B T (heads e) -> B heads T e")
+    y = attention(q, q, q, mask=seen[:, none, none], causal=true)
+    return x + rearrange(y, "B heads T e -> B T (heads e)")
+}
+
+model M(layers: int = 3, d: int = 8)(x: [B, T, d], seen: bool[B, T]) -> [B, T, d]
+    where d % 2 == 0
+{
+    param gain: [d] = ones
+    for i in range(layers) as blocks { x = x |> Layer(2)(seen) }
+    entry scaled(y: [B, d]) -> [B, d] { return y * gain }
+    return x
+}
+"""
+    (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
+    assert [line for line in str(text).splitlines() if line.startswith("class ")] == [
+        "class Layer(nn.Module):",
+        "class M(nn.Module):",
+    ]
