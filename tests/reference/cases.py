@@ -187,6 +187,7 @@ LANGUAGE = (
         weights="marian",
         full=[("TransformerBase", 63_082_496), ("TransformerBig", 214_245_376)],
         package="transformers",
+        backends=QUICK,
     ),
     Case(
         "transformer_padded",
@@ -231,6 +232,7 @@ LANGUAGE = (
         {"last_hidden_state": "0", "pooler_output": "1"},
         weights="huggingface",
         package="transformers",
+        backends=QUICK,
     ),
     Case(
         "bert_pretraining",
@@ -243,6 +245,7 @@ LANGUAGE = (
         weights="huggingface_pretraining",
         full=[("BERTForPreTraining", 110_106_428), ("BERT_LARGE_FOR_PRE_TRAINING", 336_226_108)],
         package="transformers",
+        backends=QUICK,
     ),
     Case(
         "gpt",
@@ -334,6 +337,7 @@ LANGUAGE = (
         TOKENS,
         LOGITS,
         package="transformers",
+        backends=QUICK,
     ),
     Case(
         "mixtral",
@@ -427,6 +431,7 @@ LANGUAGE = (
             ("T5_3B", 2_851_598_336),
         ],
         package="transformers",
+        backends=QUICK,
     ),
     Case(
         "t5_padded",
