@@ -144,7 +144,10 @@ class BERT(nn.Module):
         self.init_weights()
 
     def forward(
-        self, input_ids: Tensor, token_type_ids: Tensor | None, attention_mask: Tensor
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> BERTOutput:
         # input_ids: i64[B, T], token_type_ids: i64[B, T], attention_mask: i64[B, T]
         # -> last_hidden_state: [B, T, d], pooler_output: [B, d]
@@ -153,7 +156,7 @@ class BERT(nn.Module):
             raise ValueError(f"T must be at most {self.context}, not {T}")
         if token_type_ids is None:
             token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)
-        mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, T]
+        mask = attention_mask.ne(0)[:, None, None] if attention_mask is not None else None
         index = torch.arange(T, device=input_ids.device)  # i64[T]
         x = self.embeddings.word_embeddings(input_ids) + self.embeddings.position_embeddings(index)
         x = x + self.embeddings.token_type_embeddings(token_type_ids)

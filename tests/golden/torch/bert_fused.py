@@ -70,15 +70,19 @@ class SelfAttention(nn.Module):
             JoinLinears({"self.query_key_value": ["self.query", "self.key", "self.value"]})
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
         q, k, v = self.self.query_key_value(x).chunk(3, dim=-1)  # [B, T, d]
         q = q.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, d // heads]
         k = k.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         v = v.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-        y = F.dropout(self.output.dense(y.flatten(2)), self.p, training=self.training)  # [B, T, d]
-        return self.output.LayerNorm(x + y)
+        if mask is not None:
+            attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            attention = F.scaled_dot_product_attention(q, k, v)
+        attention = attention.transpose(1, 2).flatten(2)  # [B, T, d]
+        x = x + F.dropout(self.output.dense(attention), self.p, training=self.training)
+        return self.output.LayerNorm(x)
 
 
 class LayerIntermediate(nn.Module):
@@ -106,7 +110,7 @@ class Layer(nn.Module):
         self.intermediate = LayerIntermediate(d, ff)
         self.output = LayerOutput(d, ff)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
         x = self.attention(x, mask)
         y = F.gelu(self.intermediate.dense(x))  # [B, T, ff]
@@ -173,14 +177,19 @@ class BERT(nn.Module):
         self.init_weights()
 
     def forward(
-        self, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
     ) -> BERTOutput:
         # input_ids: i64[B, T], token_type_ids: i64[B, T], attention_mask: i64[B, T]
         # -> last_hidden_state: [B, T, d], pooler_output: [B, d]
-        T = input_ids.shape[1]
+        B, T = input_ids.shape
         if self.context < T:
             raise ValueError(f"T must be at most {self.context}, not {T}")
-        mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, T]
+        if token_type_ids is None:
+            token_type_ids = torch.zeros(B, T, dtype=torch.int64, device=input_ids.device)
+        mask = attention_mask.ne(0)[:, None, None] if attention_mask is not None else None
         index = torch.arange(T, device=input_ids.device)  # i64[T]
         x = self.embeddings.word_embeddings(input_ids) + self.embeddings.position_embeddings(index)
         x = x + self.embeddings.token_type_embeddings(token_type_ids)

@@ -38,11 +38,12 @@ class Attention(nn.Module):
     `mask` is true where a key may be seen; `causal` hides the positions to come.
     """
 
-    def __init__(self, d: int, heads: int) -> None:
+    def __init__(self, d: int, heads: int, causal: bool = False) -> None:
         super().__init__()
         if d % heads != 0:
             raise ValueError("d % heads == 0 must hold")
         self.heads = heads
+        self.causal = causal
         self.q_proj = nn.Linear(d, d)
         self.k_proj = nn.Linear(d, d)
         self.v_proj = nn.Linear(d, d)
@@ -55,8 +56,10 @@ class Attention(nn.Module):
         v = self.v_proj(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if mask is not None:
             attention = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        else:
+        elif self.causal:
             attention = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            attention = F.scaled_dot_product_attention(q, k, v)
         return self.out_proj(attention.transpose(1, 2).flatten(2))
 
 
@@ -72,7 +75,7 @@ class EncoderLayer(nn.Module):
         self.fc2 = nn.Linear(ff, d)
         self.final_layer_norm = nn.LayerNorm(d)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
         x = x + F.dropout(self.self_attn(x, x, mask), self.p, training=self.training)
         x = self.self_attn_layer_norm(x)
@@ -88,7 +91,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(d, heads, ff, p) for _ in range(layers))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
         for encoder_layer in self.layers:
             x = encoder_layer(x, mask)
@@ -99,7 +102,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
         self.p = p
-        self.self_attn = Attention(d, heads)
+        self.self_attn = Attention(d, heads, causal=True)
         self.self_attn_layer_norm = nn.LayerNorm(d)
         self.encoder_attn = Attention(d, heads)
         self.encoder_attn_layer_norm = nn.LayerNorm(d)
@@ -107,7 +110,7 @@ class DecoderLayer(nn.Module):
         self.fc2 = nn.Linear(ff, d)
         self.final_layer_norm = nn.LayerNorm(d)
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
         x = x + F.dropout(self.self_attn(x, x), self.p, training=self.training)
         x = self.self_attn_layer_norm(x)
@@ -125,7 +128,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(DecoderLayer(d, heads, ff, p) for _ in range(layers))
 
-    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
         for decoder_layer in self.layers:
             x = decoder_layer(x, memory, mask)
@@ -147,9 +150,9 @@ class EncoderDecoder(nn.Module):
         self.encoder = Encoder(layers, d, heads, ff, p)
         self.decoder = Decoder(layers, d, heads, ff, p)
 
-    def forward(self, src: Tensor, tgt: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, src: Tensor, tgt: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         # src: [B, S, d], tgt: [B, T, d], attention_mask: i64[B, S] -> [B, T, d]
-        mask = attention_mask.ne(0)[:, None, None]  # bool[B, 1, 1, S]
+        mask = attention_mask.ne(0)[:, None, None] if attention_mask is not None else None
         memory = self.encoder(src, mask)
         return self.decoder(tgt, memory, mask)
 
@@ -187,7 +190,7 @@ class Transformer(nn.Module):
         self.init_weights()
 
     def forward(
-        self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor
+        self, input_ids: Tensor, decoder_input_ids: Tensor, attention_mask: Tensor | None = None
     ) -> Tensor:
         # input_ids: i64[B, S], decoder_input_ids: i64[B, T], attention_mask: i64[B, S]
         # -> [B, T, vocab]
