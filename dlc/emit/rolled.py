@@ -328,7 +328,10 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
     main, *others = found.entries
     functions[main] = replace(functions[main], static=first.main.static)
     functions |= {name: _applying(functions[name], functions[main]) for name in others}
-    used = _reached(functions, (*found.entries, *(each.init for each in parameters if each.init)))
+    begin = (
+        name for name, each in functions.items() if each.kind == "init"
+    )  # also of layers that a pass made
+    used = _reached(functions, (*found.entries, *begin))
     functions = {name: each for name, each in functions.items() if name in used}
     return Common(Program(functions, main, parameters), names, found.entries)
 
@@ -337,8 +340,12 @@ def _applying(entry: Function, main: Function) -> Function:
     """A further way into a model, with those of the parts that both have which it applies or reads. The others may be other functions
     in its program, where no mask is made for all of them."""
     said = {path_of(op).partition(".")[0] for op in walk(entry.body)}
-    own = {child.path for child in main.children}
-    kept = (each for each in entry.children if each.path.partition(".")[0] in said or each.path not in own)
+    own = {child.path: child.function for child in main.children}
+    kept = (
+        each
+        for each in entry.children
+        if each.path.partition(".")[0] in said or own.get(each.path, each.function) == each.function
+    )
     return replace(entry, children=tuple(kept))
 
 
