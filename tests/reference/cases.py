@@ -118,6 +118,7 @@ VISION = (
         X,
         {"logits": "0", "aux1": "1", "aux2": "2"},
         full=[("GoogLeNet2014", 13_378_280)],
+        backends=QUICK,
     ),
     Case(
         "resnet_basic",
@@ -153,8 +154,7 @@ VISION = (
         LOGITS,
         full=[("MobileNetV2", 3_504_872)],
         package="torchvision",
-        training=True,
-        training_tolerance=5e-5,
+        backends=QUICK,
     ),
     Case(
         "vit",
