@@ -21,11 +21,20 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
     """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
     off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
 
+    known: dict[tuple[int, ...], tuple[Sequence[Program], str]] = {}
+
+    def said(programs: Sequence[Program]) -> str:
+        """The source of programs; the model's own are asked for several times."""
+        key = tuple(map(id, programs))
+        if key not in known:
+            known[key] = programs, text(write(programs, False))
+        return known[key][1]
+
     def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
         """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`."""
         others = list(family.others(fixed, which))
-        same = text(write(own or family.programs(fixed), False)) if others else ""
-        return [names for names, other in others if text(write(other.programs(fixed), False)) != same]
+        same = said(own or family.programs(fixed)) if others else ""
+        return [names for names, other in others if said(other.programs(fixed)) != same]
 
     fixed: frozenset[str] = frozenset()
     brief = family.brief
