@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -106,10 +107,9 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
         each.name: inputs[each.name] > 0 for each in program.main.inputs if each.type.dtype == "bool"
     }
     named = {identifier(name): value for name, value in inputs.items()}
-    if config is not None:
-        named["config"] = config
+    settings = {} if config is None else {"config": config}
     with jax.default_matmul_precision("highest"):
-        found = emitted.apply(*trees, **named)
+        found = jax.jit(partial(emitted.apply, **settings))(*trees, **named)
     found = found[0] if any(each.kind == "buffer" for each in program.parameters) else found
     expected = run(program, weights, inputs).values()
     there = [each for each in (found if isinstance(found, tuple) else (found,)) if each is not None]

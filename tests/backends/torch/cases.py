@@ -86,7 +86,12 @@ CASES = (
         {"B": 2, "H": 33, "W": 40},
         {"depths": [2, 3], "widths": [16, 32], "stem": 8},
     ),
-    Case("vision/resnet", "ResNet18", {"B": 1, "H": 32, "W": 32}),
+    Case(
+        "vision/resnet",
+        "ResNet18",
+        {"B": 1, "H": 32, "W": 32},
+        {"widths": [8, 12, 16, 24], "stem": 6, "classes": 10},
+    ),
     Case("vision/mobilenet_v2", "MobileNetV2", {"B": 1, "H": 64, "W": 64}),
     Case("vision/googlenet", "GoogLeNet", {"B": 1}, {"size": 64}),
     Case(
