@@ -10,7 +10,6 @@ from dlc.emit.names import plain, snake, unique
 from dlc.emit.sides import form_of
 from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
 from dlc.emit.tree import (
-    Arg,
     At,
     Binary,
     Call,
@@ -246,18 +245,14 @@ def joined(body: Iterable[Stmt]) -> tuple[Stmt, ...]:
 
 def _joined(first: Loop, second: Loop) -> Loop | None:
     match first.source, second.source:
-        case At(base, (Cut(start, Word() | Arg() | Binary() | Dot(), None),)), At(
-            other, (Cut(Word(begin), end, None),)
-        ):
+        case At(base, (Cut(start, stop, None),)), At(other, (Cut(Word(begin), end, None),)):
             place = int(start.text) if isinstance(start, Word) else 0
-            if base != other or first.turns is None or place + first.turns != int(begin):
-                return None
-            if second.inputs != tuple(Ref(each.name) for each in first.outputs) or _turn(first) != _turn(
-                second
-            ):
+            follows = stop is not None and first.turns is not None and place + first.turns == int(begin)
+            takes = second.inputs == tuple(Ref(each.name) for each in first.outputs)
+            if base != other or not follows or not takes or _turn(first) != _turn(second):
                 return None
             whole = base if start is None and end is None else At(base, (Cut(start, end, None),))
-            turns = None if second.turns is None else first.turns + second.turns
+            turns = None if first.turns is None or second.turns is None else first.turns + second.turns
             return replace(second, inputs=first.inputs, start=first.start, turns=turns, source=whole)
     return None
 

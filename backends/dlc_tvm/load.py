@@ -107,9 +107,8 @@ class TvmRunnable:
         }
 
     @cached_property
-    def _names(self) -> list[str]:
-        """What a call is given, sizes last."""
-        return [*(value.name for value in self._entry.inputs), *self._entry.given_sizes]
+    def _names(self) -> tuple[str, ...]:
+        return self._entry.input_names
 
     def _arrays(self, inputs: Mapping[str, Any]) -> list[Array]:
         names = self._names

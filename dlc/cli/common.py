@@ -191,7 +191,7 @@ def with_arrays(model: Model, given: list[str]) -> tuple[Model, dict[str, np.nda
     arrays = _arrays(given)
     optional = [name for name in arrays if name.partition(".")[0] in model.optional_inputs]
     model = model.with_inputs(*optional) if optional else model
-    known = [*(value.name for value in model.inputs), *model.program.main.given_sizes]
+    known = model.program.main.input_names
     for name in arrays:
         if name not in known:
             help = did_you_mean(name, known) or f"inputs are {', '.join(known)}"

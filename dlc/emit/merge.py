@@ -20,7 +20,7 @@ from typing import Any
 from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said_axes
 from dlc.emit.pairs import Apart, Pair
 from dlc.ir.nodes import Function, Op, Program, Value, walk
-from dlc.ir.splice import Names, referring, within
+from dlc.ir.splice import Names, references, referring, within
 from dlc.records import dataclass, field, replace
 from dlc.types.traced import Term
 
@@ -120,12 +120,6 @@ def _highest(
 
 def _kind(function: Function) -> Any:
     return function.source, function.kind == "init", function.entry, function.library
-
-
-def references(function: Function) -> Iterator[str]:
-    yield from (op.callee for op in walk(function.body) if op.callee)
-    yield from (child.function for child in function.children)
-    yield from (param.init for param in function.params if param.init)
 
 
 # --- what tells instantiations apart ------------------------------------------------------------------------------

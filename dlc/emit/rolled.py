@@ -9,16 +9,16 @@ loop's variable, and the instances are of one function, the turns are alike when
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import as_written, origin_key
-from dlc.emit.merge import merge, references
+from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
-from dlc.ir.splice import path_of
+from dlc.ir.splice import path_of, reached
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -328,10 +328,9 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
     main, *others = found.entries
     functions[main] = replace(functions[main], static=first.main.static)
     functions |= {name: _applying(functions[name], functions[main]) for name in others}
-    begin = (
-        name for name, each in functions.items() if each.kind == "init"
-    )  # also of layers that a pass made
-    used = _reached(functions, (*found.entries, *begin))
+    # Initial values also of layers that a pass made, which no function refers to.
+    begin = (name for name, each in functions.items() if each.kind == "init")
+    used = reached(functions, (*found.entries, *begin))
     functions = {name: each for name, each in functions.items() if name in used}
     return Common(Program(functions, main, parameters), names, found.entries)
 
@@ -347,17 +346,6 @@ def _applying(entry: Function, main: Function) -> Function:
         if each.path.partition(".")[0] in said or own.get(each.path, each.function) == each.function
     )
     return replace(entry, children=tuple(kept))
-
-
-def _reached(functions: Mapping[str, Function], names: Iterable[str]) -> set[str]:
-    """The functions that some refer to, and those themselves."""
-    found, left = set[str](), list(names)
-    while left:
-        name = left.pop()
-        if name in functions and name not in found:
-            found.add(name)
-            left += references(functions[name])
-    return found
 
 
 def _bounds(function: Function) -> Iterator[Term]:

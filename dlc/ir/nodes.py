@@ -299,6 +299,11 @@ class Function:
         carried = {symbol for value in self.inputs for symbol in value.type.symbols}
         return tuple(name for name in self.dims if name not in carried)
 
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """All that whoever calls gives by name: tensors, then sizes."""
+        return (*(value.name for value in self.inputs), *self.given_sizes)
+
     def types(self) -> dict[str, TensorType]:
         """The type of every value, regions included."""
         table = {value.name: value.type for value in self.inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
 from dlc.ir.nodes import Attr, Function, Op, Region, Value, walk
 from dlc.records import dataclass, field, replace
@@ -224,3 +224,24 @@ class Splice:
         args = tuple(map(self._value, region.args))
         body = tuple(self.body(region.body))
         return Region(args, body, tuple(self.values.get(name, name) for name in region.results))
+
+
+# --- what functions refer to --------------------------------------------------------------------------------
+
+
+def references(function: Function) -> Iterator[str]:
+    """Names of the functions that a function refers to: called, instances', and those of its parameters' values."""
+    yield from (op.callee for op in walk(function.body) if op.callee)
+    yield from (child.function for child in function.children)
+    yield from (param.init for param in function.params if param.init)
+
+
+def reached(functions: Mapping[str, Function], roots: Iterable[str]) -> set[str]:
+    """The functions that these refer to, themselves included."""
+    left, found = list(roots), set[str]()
+    while left:
+        name = left.pop()
+        if name not in found and name in functions:
+            found.add(name)
+            left += references(functions[name])
+    return found

@@ -35,7 +35,7 @@ from dlc.ir.index import at_turn
 from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, turning, with_axis, without_axis
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Program, Region, Value, walk
 from dlc.ir.paths import turn_paths
-from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, statics_of
+from dlc.ir.splice import Draws, Names, Splice, dims_of, has_paths, prefixed, reached, references, statics_of
 from dlc.ops.shape import part
 from dlc.passes.randomness import Draw, hoist_randomness
 from dlc.records import dataclass, field, replace
@@ -97,38 +97,19 @@ def loops_left(program: Program, is_native: Keep) -> Iterator[Op]:
         yield from (op for op in walk(program.functions[name].body) if op.op == LOOP and not is_native(op))
 
 
-def references(function: Function) -> Iterator[str]:
-    """Names of the functions that a function refers to: called, instances', and those of its parameters'
-    values."""
-    yield from (op.callee for op in walk(function.body) if op.callee)
-    yield from (child.function for child in function.children)
-    yield from (param.init for param in function.params if param.init)
-
-
 def drop_orphans(before: Program, after: Program) -> Program:
     """`after` without the functions that something in `before` referred to and nothing does any more."""
     referred = {name for each in before.functions.values() for name in references(each)}
     inits = {parameter.init for parameter in after.parameters}
     roots = (name for name in after.functions if name not in referred or name in inits or name == after.entry)
-    live = _reached(after, roots)
+    live = reached(after.functions, roots)
     return after.with_functions({name: each for name, each in after.functions.items() if name in live})
 
 
 def alone(program: Program, name: str) -> Program:
     """One function as a program, with all that it refers to and nothing else."""
-    live = _reached(program, (name,))
+    live = reached(program.functions, (name,))
     return Program({each: function for each, function in program.functions.items() if each in live}, name)
-
-
-def _reached(program: Program, roots: Iterable[str]) -> set[str]:
-    """The functions of a program that these refer to, themselves included."""
-    stack, live = list(roots), set[str]()
-    while stack:
-        name = stack.pop()
-        if name not in live and name in program.functions:
-            live.add(name)
-            stack.extend(references(program.functions[name]))
-    return live
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -58,8 +58,7 @@ class Checked:
 
     def _check(self, inputs: Mapping[str, Any]) -> None:
         wanted = self.program.main.inputs
-        sizes = self.program.main.given_sizes
-        self._check_names(inputs, [*(value.name for value in wanted), *sizes])
+        self._check_names(inputs, self.program.main.input_names)
         arrays = [_seen(inputs[value.name]) for value in wanted]
         for value, array in zip(wanted, arrays, strict=True):
             _check_dtype(value, array)
@@ -71,7 +70,7 @@ class Checked:
         for value, array in zip(wanted, arrays, strict=True):
             self._check_range(value, array)
 
-    def _check_names(self, inputs: Mapping[str, Any], wanted: list[str]) -> None:
+    def _check_names(self, inputs: Mapping[str, Any], wanted: Sequence[str]) -> None:
         for name in wanted:
             if name not in inputs:
                 _fail(problems.BAD_INPUT, f"the input `{name}` is missing; inputs are {', '.join(wanted)}")

@@ -195,6 +195,13 @@ def model_weights(
     return load_weights(model.program, weights, weight_map(model, through))
 
 
+def _ready(backend: Backend, program: Program, values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The weights that a backend's files take: with what passes prepare, where the files don't do that themselves."""
+    from dlc.runtime.prepare import prepare
+
+    return values if backend.prepares else prepare(program, values)
+
+
 def compile_model(
     model: Model,
     backend_name: str,
@@ -208,13 +215,12 @@ def compile_model(
     device: str = "cpu",
 ) -> Runnable:
     from dlc.runtime.checked import Checked
-    from dlc.runtime.prepare import prepare
 
     backend = find_backend(backend_name, usable=True)
     check_device(backend, device)
     values = model_weights(model, weights, through, seed)
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
-    ready = values if backend.prepares else prepare(program, values)
+    ready = _ready(backend, program, values)
     if device == "cpu":
         return Checked(backend.load(artifact, ready), model.program)
     try:
@@ -241,7 +247,6 @@ def write_artifact(
 ) -> list[Path]:
     """Write a model's artifact, with its weights beside it as safetensors where a file or a seed is given; in it, where
     it is to be a `single_file`."""
-    from dlc.runtime.prepare import prepare
     from dlc.runtime.weights import write_file
 
     backend = find_backend(backend_name)
@@ -249,8 +254,9 @@ def write_artifact(
     if single_file:
         _check_single_file(backend, given)
     artifact, program = _emit(model, backend, optimize, precision, target, training, functions=functions)
-    values = model_weights(model, weights, through, seed or 0) if given else {}
-    values = prepare(program, values) if given and not backend.prepares else values
+    values: Mapping[str, np.ndarray] = {}
+    if given:
+        values = _ready(backend, program, model_weights(model, weights, through, seed or 0))
     inside = given and backend.has("with_weights")
     if inside:
         artifact = backend.with_weights(artifact, values, single_file=single_file)

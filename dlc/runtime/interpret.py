@@ -85,7 +85,7 @@ def _named(function: Function, results: Sequence[Array]) -> dict[str, Array]:
 
 
 def _entry_inputs(function: Function, inputs: Mapping[str, Any], precision: str) -> list[Array]:
-    names = [*(value.name for value in function.inputs), *function.given_sizes]
+    names = function.input_names
     missing, unknown = set(names) - set(inputs), set(inputs) - set(names)
     if missing or unknown:
         wrong = [

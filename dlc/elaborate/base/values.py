@@ -285,3 +285,10 @@ def unapplied(value: Any) -> str:
         rest = "_, " * (len(value) - 2) + "_"
         return f"these are {len(value)} values: take them apart, `y, {rest} = …`"
     return "tensors come first, patterns and sizes after them" if isinstance(value, str) else ""
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a static value is a number, a bool, a text, or a list of such."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return isinstance(value, bool | int | float | str)

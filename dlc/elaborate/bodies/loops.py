@@ -13,7 +13,7 @@ from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.trees import bound, labels, mentioned, readings
-from dlc.elaborate.base.values import frozen
+from dlc.elaborate.base.values import frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, iterate
 from dlc.elaborate.bodies.rolling import LONGEST_ROUND, Rest, append, plan_of, roll_up
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, fixpoint, one_turn, read_later_of, same
@@ -60,7 +60,7 @@ def _unroll(body: Body, loop: Loop) -> tuple[list[Turn], Rest]:
     the same out of the variable (labels aside), and two rounds that follow each other did the same to a state that both left
     as it was, all later ones will, and need not be elaborated."""
     items = loop.items
-    read = _reader(body, loop)
+    since = _since(body, loop)
     turns: list[Turn] = []
     for k, item in enumerate(items):
         turns.append(one_turn(body, loop, item, _index(items, k)))
@@ -70,11 +70,8 @@ def _unroll(body: Body, loop: Loop) -> tuple[list[Turn], Rest]:
             what, found = "what this loop unrolls to", f"{len(items):,} turns"
             limit = f"{UNROLL_LIMIT:,} that differ"
             body.report.fail(problems.BUDGET, loop.node.iterable.span, what=what, found=found, limit=limit)
-        if read is not None:
-            rest = next(
-                (each for each in _rests(len(items), k + 1) if _repeats(loop, turns, each, read)), None
-            )
-            if rest is not None:
+        for rest in _rests(len(items), k + 1):
+            if since(rest.period) <= k + 1 - rest.period and _repeats(turns, rest):
                 return turns, rest
     return turns, Rest()
 
@@ -87,25 +84,24 @@ def _rests(total: int, done: int) -> Iterator[Rest]:
         yield Rest(done // 2, (total - done) // (done // 2))
 
 
-def _repeats(loop: Loop, turns: list[Turn], rest: Rest, read: Callable[[int], Any]) -> bool:
-    """Whether all turns that are left do what the last round did."""
+def _repeats(turns: list[Turn], rest: Rest) -> bool:
+    """Whether the last two rounds did the same, to a state that both left as it was."""
     period, done = rest.period, len(turns)
     last = range(done - 2 * period, done - period)
     return (
         all(same(turns[k], turns[k + period]) for k in last)
-        and all(read(k) == read(k - period) for k in range(done - period, len(loop.items)))
         and all(map(fixpoint, turns[-2 * period :]))
-        and _affine(loop)
         and plan_of(turns, Run(done - 2 * period, period, 2)) is not None
     )
 
 
-def _reader(body: Body, loop: Loop) -> Callable[[int], Any] | None:
-    """What the turn of a number reads out of the loop's variable, as something to compare; None where turns can't be foretold."""
-    if loop.is_needed or not isinstance(loop.items, range):
-        return None
+def _since(body: Body, loop: Loop) -> Callable[[int], int]:
+    """The turn from which on each reads out of the loop's variable what the one a round before did, by the length of a round: behind
+    the last one where turns can't be foretold."""
+    if loop.is_needed or not isinstance(loop.items, range) or not _affine(loop):
+        return lambda period: len(loop.items)
     scope, own = body.scope, bound(loop.node.body) - loop.names
-    known = {name for name, value in scope.names.items() if name not in own and _is_plain(value)}
+    known = {name for name, value in scope.names.items() if name not in own and is_plain(value)}
     asked = readings(loop.node.body, loop.names, known)
 
     @cache
@@ -119,13 +115,14 @@ def _reader(body: Body, loop: Loop) -> Callable[[int], Any] | None:
         finally:
             body.scope = before
 
-    return read
+    @cache
+    def since(period: int) -> int:
+        k = len(loop.items)
+        while k > period and read(k - 1) == read(k - 1 - period):
+            k -= 1
+        return k
 
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, bool | int | float | str)
+    return since
 
 
 def _affine(loop: Loop) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor
+from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor, is_plain
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
@@ -196,13 +196,7 @@ def _constant(context: Context, name: str) -> Known:
     """A `let` of the file: its value, which depends on nothing."""
     item = context.unit.names.get(name)
     value = context.session.lets.get((id(context.unit), name)) if isinstance(item, ast.Let) else None
-    return term(value) if value is not None and _is_plain(value) else None
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, bool | int | float | str)
+    return term(value) if value is not None and is_plain(value) else None
 
 
 # --- what is noted down -------------------------------------------------------------------------------------------
@@ -277,7 +271,7 @@ def here(body: Body, node: ast.Expr) -> Known:
 def _in_turn(scope: Scope, told: Term) -> Known:
     if told.op == "turn":
         value = scope.names.get(told.args[0])
-        return term(value) if _is_plain(value) else None
+        return term(value) if is_plain(value) else None
     if not told.holds("turn"):
         return told
     args = [_in_turn(scope, each) if isinstance(each, Term) else each for each in told.args]
