@@ -1,8 +1,10 @@
 """Routed experts on the CPU beside what they must cost at least: python benchmarks/experts.py [THREADS]
 
-A Mixtral-like layer (8 experts, 2 chosen) and a fine-grained one (64, 6), of gated MLPs 256 wide inside 512, on 512 positions. The base
-is the same number of multiplications in three dense matmuls over all chosen pairs, in PyTorch. All candidates have the same weights and
-take turns in one process."""
+A Mixtral-like layer (8 experts, 2 chosen) and a fine-grained one (64, 6), of gated MLPs 256 wide inside 512, on 512 positions. The
+base is the same number of multiplications in PyTorch: for each expert dense matmuls over its weights with an equal part of the pairs,
+which need not be sorted, taken together or put back. One pair of weights for all pairs is the floor of arithmetic, without the weights of
+the other experts having to come from memory. transformers' MixtralExperts runs the same weights and routing, if it is installed. All
+candidates take turns in one process."""
 
 from __future__ import annotations
 
@@ -34,23 +36,60 @@ model Experts(d: int, hidden: int, experts: int, k: int)(x: [N, d], choice: i64[
     return x |> mixture(Expert(d, hidden), experts)(choice, weight) as experts
 }
 """
+BASE = "dense matmuls"
 BACKENDS = ("torch", "jax", "onnx", "tvm")
 
 
-def dense(weights: Mapping[str, Array], pairs: int) -> Callable[[], object]:
-    """The multiplications of all pairs of a position and an expert, as if it were one expert."""
+def dense(weights: Mapping[str, Array], parts: int, pairs: int) -> Callable[[], object]:
+    """The multiplications of so many pairs of a position and an expert: equal parts of them, each with the next expert's weights."""
     import torch
+    from torch.nn.functional import silu
 
     torch.set_num_threads(int(THREADS))
-    up, down = (torch.from_numpy(each[0]).T.contiguous() for each in weights.values())
-    x = torch.randn(pairs, D)
+    up, down = (torch.from_numpy(each) for each in weights.values())
+    x = torch.randn(parts, pairs // parts, D)
 
+    @torch.no_grad()
     def run() -> object:
-        with torch.no_grad():
-            gate, value = (x @ up).chunk(2, dim=-1)
-            return torch.nn.functional.silu(gate) * value @ down
+        results = []
+        for rows, into, out_of in zip(x, up, down, strict=False):
+            gate, value = (rows @ into.T).chunk(2, dim=-1)
+            results.append(silu(gate) * value @ out_of.T)
+        return results
 
     return run
+
+
+def published(weights: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Callable[[], Array]]:
+    """transformers' experts of Mixtral in the forms that it has; none where it is not installed."""
+    try:
+        from transformers import MixtralConfig
+        from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+    except ImportError:
+        return {}
+    import torch
+
+    up, down = (torch.from_numpy(each) for each in weights.values())
+    inputs = [torch.from_numpy(each) for each in given.values()]
+
+    def form(name: str) -> Callable[[], Array]:
+        config = MixtralConfig(
+            hidden_size=D,
+            intermediate_size=HIDDEN,
+            num_local_experts=len(up),
+            experts_implementation=name,
+        )
+        layer = MixtralExperts(config)
+        layer.load_state_dict({"gate_up_proj": up, "down_proj": down})
+
+        @torch.no_grad()
+        def run() -> Array:
+            found: Array = layer(*inputs).numpy()
+            return found
+
+        return run
+
+    return {f"transformers, {name}": form(name) for name in ("eager", "grouped_mm")}
 
 
 def compare(experts: int, k: int) -> None:
@@ -67,15 +106,20 @@ def compare(experts: int, k: int) -> None:
         "choice": order[:, :k].copy(),
         "weight": rng.random((POSITIONS, k), np.float32),
     }
-    candidates: dict[str, Callable[[], object]] = {"dense matmuls": dense(weights, POSITIONS * k)}
+    candidates: dict[str, Callable[[], object]] = {
+        BASE: dense(weights, experts, POSITIONS * k),
+        "all with one expert's weights": dense(weights, 1, POSITIONS * k),
+    }
     results = {}
+    for name, run in published(weights, given).items():
+        candidates[name], results[name] = run, run()
     for backend in BACKENDS:
         runnable = model.compile(backend, weights=weights)
         candidates[backend] = lambda runnable=runnable: runnable(**given)  # type: ignore[misc]
         (results[backend],) = runnable(**given).values()
-    for backend, result in results.items():
-        np.testing.assert_allclose(result, results["torch"], rtol=1e-4, atol=1e-6, err_msg=backend)
-    print(f"{experts} experts, {k} chosen\n\n{table(side_by_side(candidates), 'dense matmuls')}\n")
+    for name, result in results.items():
+        np.testing.assert_allclose(result, results["torch"], rtol=1e-4, atol=1e-6, err_msg=name)
+    print(f"{experts} experts, {k} chosen\n\n{table(side_by_side(candidates), BASE)}\n")
 
 
 if __name__ == "__main__":

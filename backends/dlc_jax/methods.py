@@ -114,6 +114,9 @@ def reshape(d: JaxDrafter, op: Op) -> Expr:
     if added is not None:
         return At(d.tensor(name), added)
     said = element(d, op) or vector_product(d, op)
+    dropped = _dropped_axis(told(before), told(after))
+    if said is None and dropped is not None:
+        return method(d.tensor(name), "squeeze", Word(str(dropped)))
     return said or method(d.tensor(name), "reshape", *_sizes(before, after))
 
 
@@ -137,28 +140,18 @@ def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:
     return index(items)
 
 
+def _dropped_axis(before: Axes, after: Axes) -> int | None:
+    """The axis of size 1 that is no more, where nothing else changes; one of the last two counts from the end."""
+    found = (i for i, axis in enumerate(before) if axis == ONE and (*before[:i], *before[i + 1 :]) == after)
+    at = next(found, None)
+    return at if at is None or not 0 < len(before) - at <= 2 else at - len(before)
+
+
 def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
-    """The new shape, with -1 where that saves reading sizes: for the only symbolic one, for a product, or
-    for all that follows the axes that stay, or the last of the parts that follow them."""
-    kept = next(
-        (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
-        min(len(before), len(after)),
-    )
+    """The new shape, with -1 where that saves reading a size: for the only one that is open. Beside another one that is 0
+    nothing says what -1 stands for."""
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
-    made = [i for i, axis in enumerate(after) if _is_made(axis)]
-    products = [
-        i for i in open_ if len(after[i].symbols) > 1 or after[i] != Dim.symbol(next(iter(after[i].symbols)))
-    ]
-    if made and len(open_) != 1:
-        free = made[-1]
-    elif len(open_) == 1:
-        free = open_[0]
-    elif len(products) == 1:
-        free = products[0]
-    elif not products and (kept == len(after) - 1 or kept == len(before) - 1):
-        free = len(after) - 1
-    else:
-        free = -1
+    free = open_[0] if len(open_) == 1 else -1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
 
 

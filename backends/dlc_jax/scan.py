@@ -40,6 +40,8 @@ class Turn:
     kinds: tuple[str, ...]
     taken: str
     kind: str
+    guard: str = ""
+    """What says whether the turn has anything to do; where it has not, what it gives is 0."""
 
 
 @dataclass
@@ -215,6 +217,7 @@ class Statements(Writer):
         }
         writer.write(scan.body, goals)
         results = [writer.text(expr) for expr in scan.results]
+        guard = results.pop() if scan.guarded else ""
         self.at = writer.at + 1
         after, given = results[: len(carried)], results[len(carried) :]
         return Turn(
@@ -226,6 +229,7 @@ class Statements(Writer):
             kinds=("Array",) * len(carried) + ("State",) * len(scan.carried_state),
             taken=_type(kinds),
             kind=_type(["Array"] * len(given)),
+            guard=guard,
         )
 
     # --- the body of a scan
@@ -266,6 +270,8 @@ class Statements(Writer):
             self.lines.append(f"{margin}{', '.join(turn.carried)} = carry")
         if slices == "inputs":
             self.lines.append(f"{margin}{', '.join(turn.slices)} = inputs")
+        if turn.guard:
+            turn = self._guarded(turn)
         self.lines += turn.lines
         results = turn.results
         if len(results) == 1 and not fits(f"return {results[0]}, {_given(turn)}", self.indent + 1):
@@ -274,6 +280,19 @@ class Statements(Writer):
         after = _tuple(results) if results else "None"
         self.lines += [*layout(f"return {after}, {_given(turn)}", self.indent + 1), ""]
         return name
+
+
+    def _guarded(self, turn: Turn) -> Turn:
+        """The body as a function of its own, which is called only where there is anything to do."""
+        margin = INDENT * (self.indent + 1)
+        (given,) = turn.given
+        name = self.variables.keep("made", self.at)
+        head = ["", f"{margin}def {name}() -> {turn.kind}:"]
+        end = layout(f"return {given}", self.indent + 2)
+        body = [f"{INDENT}{line}" if line else line for line in turn.lines]
+        nothing = f"lambda: jnp.zeros_like(jax.eval_shape({name}))"
+        call = f"lax.cond({turn.guard}, {name}, {nothing})"
+        return replace(turn, lines=(*head, *body, *end, ""), given=(call,))
 
 
 def _given(turn: Turn) -> str:

@@ -19,7 +19,7 @@ from dlc.emit.statements import Assign, Loop, Stmt, Target
 from dlc.emit.tree import Dot, Expr, Keyword, Ref, Seq, Word
 from dlc.ir import loops
 from dlc.ir.nodes import Op, walk
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc_jax import methods
 from dlc_jax.drafter import JaxDrafter, stacked_name, working_input
@@ -31,6 +31,8 @@ class Scan(Loop):
     what every step hands out. `carried_state` are the trees of buffers that a step updates; a step's `variable` is its key."""
 
     carried_state: tuple[str, ...] = ()
+    guarded: bool = False
+    """Whether a step may have nothing to do: the last of `results` says if it has, and else what it hands out is 0."""
 
 
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
@@ -49,7 +51,8 @@ def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
     source = _source(d, loop)
     made = parameters_alone(d)
     first = tuple(_carried(d, made, each.first) for each in loop.carried)
-    body, results = _inside(d, loop, made)
+    guard, guarded = _guarded(d, loop)
+    body, results = _inside(d, guarded, made)
     kept = [_kept(d, each) for each in loop.stacked]
     index = [] if loop.index is None else [loop.index]
     scan = Scan(
@@ -59,10 +62,11 @@ def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
         args=tuple(d.target(each.arg) for each in loop.carried),
         inputs=first,
         body=body,
-        results=results,
+        results=(*results, *guard),
         outputs=(*(d.target(each.out) for each in loop.carried), *kept),
         source=source,
         slices=tuple(map(d.target, [*index, *(each.arg for each in loop.sequences)])),
+        guarded=bool(guard),
     )
     return [scan, *_in_place(d, loop, kept)]
 
@@ -76,6 +80,24 @@ def _inside(d: JaxDrafter, loop: loops.Loop, made: set[str]) -> tuple[tuple[Stmt
     results += [d.tensor(each.item) for each in loop.stacked]
     inside, d.body = d.body, outside
     return tuple(inside), tuple(results)
+
+
+def _guarded(d: JaxDrafter, loop: loops.Loop) -> tuple[list[Expr], loops.Loop]:
+    """What says whether a step is needed, and the loop without asking for it: of a loop that carries nothing and hands out one value,
+    which is 0 where a slice says so. Nothing but that slice decides, so a step that is not needed need not be computed."""
+    if loop.carried or len(loop.stacked) != 1 or not any(each.callee for each in loop.body):
+        return [], loop
+    (stacked,) = loop.stacked
+    last = d.producers.get(stacked.item)
+    if last is None or last.op != "where":
+        return [], loop
+    flag, item, other = last.inputs
+    zero = d.producers.get(other)
+    is_flag = any(each.arg.name == flag and not each.arg.type.rank for each in loop.sequences)
+    if not is_flag or d.uses[item] != 1 or zero is None or zero.op != "const" or zero.attr("value") != 0:
+        return [], loop
+    body = tuple(each for each in loop.body if each is not last)
+    return [d.tensor(flag)], replace(loop, body=body, stacked=(replace(stacked, item=item),))
 
 
 def _in_place(d: JaxDrafter, loop: loops.Loop, kept: Sequence[Target]) -> Iterator[Assign]:

@@ -3,7 +3,7 @@
     %y: [R, k, o] = routed(%x, %choice, %w1, %w2) {experts=E} -> routed [R=…]
 
 The operands behind `choice` are parameters of all experts, stacked. The function that it refers to does the same with what the IR
-has: tiles of rows of one expert each, and a loop over them whose last operation is the call of one expert."""
+has: tiles of rows of one expert each, and a loop over them with the call of one expert in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUTED = "routed"
 def expert_call(routed: Function) -> Op:
     """The call of one expert in the function of a `routed`."""
     loop = next(op for op in routed.body if op.op == LOOP)
-    return Loop.of(loop).body[-1]
+    return next(op for op in Loop.of(loop).body if op.callee)
 
 
 def choices(op: Op, types: Mapping[str, TensorType]) -> Dim:

@@ -5,7 +5,8 @@
 Pairs of a row and one of its choices are sorted by expert and cut into tiles of equally many places, of one expert each. There are at
 most R*k // TILE tiles that are full, and one more for each expert, whatever the routing; so sizes do not depend on data, and work is
 that of the chosen experts, but for less than a tile each. Places that are left over repeat a pair of the same expert: what is computed
-there is finite where the result is, and goes nowhere."""
+there is finite where the result is, and goes nowhere. What tiles give that are left over is 0, whatever the experts make of it, so that
+a backend may skip them."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 from dlc.types.terms import names, said
 
-TILE = 32
+TILE = 64
 ROWS = "_rows"
 """What the size is called that rows of one expert have, which is open until they are chosen."""
 
@@ -93,46 +94,49 @@ def _body(b: Builder, call: Call, one: Applied, inputs: Sequence[Value], experts
     rows, k = choice.type.axes
     pairs = rows * k
     tiles = dim_min(pairs // TILE + experts, pairs)
-    expert = b.reshape(choice, (pairs,))
-    order = b.op("argsort", expert, axis=0, hint="order")
+    chosen = b.op("reshape", choice, shape=(pairs,), hint="chosen")
+    order = b.op("argsort", chosen, axis=0, hint="order")
 
-    every = b.op("arange", start=0, stop=experts)
-    chosen = b.op("eq", b.reshape(expert, (pairs, 1)), b.reshape(every, (1, experts)))
-    count = b.op("sum", b.op("cast", chosen, dtype="i64"), axis=(0,), hint="count")
-    start = b.sub(b.op("cumsum", count, axis=0), count)
-    needed = b.op("floordiv", b.add(count, TILE - 1), TILE)
+    every = b.op("arange", start=0, stop=experts, hint="every")
+    named = b.op("eq", b.reshape(chosen, (pairs, 1)), b.reshape(every, (1, experts)))
+    count = b.op("sum", b.op("cast", named, dtype="i64"), axis=(0,), hint="count")
+    start = b.op("sub", b.op("cumsum", count, axis=0), count, hint="start")
+    needed = b.op("floordiv", b.add(count, TILE - 1), TILE, hint="tiles")
     ends = b.op("cumsum", needed, axis=0, hint="ends")
-    first = b.sub(ends, needed)
+    first = b.op("sub", ends, needed, hint="first")
 
-    # The expert of each tile; tiles that are left over go to the last one that has any.
+    # The expert of each tile; tiles that are left over have the last one that has any.
     tile = b.op("arange", start=0, stop=tiles, hint="tile")
     before = b.op("le", b.reshape(ends, (1, experts)), b.reshape(tile, (tiles, 1)))
-    last = b.op("max", b.mul(every, b.op("cast", b.op("gt", count, 0), dtype="i64")), axis=(0,))
-    owner = b.op("minimum", b.op("sum", b.op("cast", before, dtype="i64"), axis=(1,)), last, hint="owner")
+    last = b.op("max", b.mul(every, b.op("cast", b.op("gt", count, 0), dtype="i64")), axis=(0,), hint="last")
+    passed = b.op("sum", b.op("cast", before, dtype="i64"), axis=(1,), hint="passed")
+    live = b.op("lt", passed, experts, hint="live")
+    owner = b.op("minimum", passed, last, hint="owner")
 
     # The pair in each place of a tile: the next ones of its expert.
     lead = b.mul(b.sub(tile, b.op("take", first, owner, axis=0)), TILE)
     place = b.add(b.reshape(lead, (tiles, 1)), b.reshape(b.op("arange", start=0, stop=TILE), (1, TILE)))
     most = b.sub(b.op("take", count, owner, axis=0), 1)
-    place = b.op("minimum", place, b.reshape(most, (tiles, 1)))
+    place = b.op("minimum", place, b.reshape(most, (tiles, 1)), hint="place")
     sorted_place = b.add(place, b.reshape(b.op("take", start, owner, axis=0), (tiles, 1)))
     pair = b.op("take", order, sorted_place, axis=0, hint="pair")
     taken = b.op("take", x, b.op("floordiv", pair, b.size(k)), axis=0, hint="rows")
 
-    def turn(inner: Builder, xt: Value, e: Value) -> list[Value]:
+    def turn(inner: Builder, xt: Value, e: Value, lives: Value) -> list[Value]:
         slices = [inner.op("take", each, e, axis=0, hint=each.name) for each in stacks]
         type = one.result.with_axes((Dim.of(TILE), one.result.axes[1]))
         out = Value(inner.fresh("y"), type)
         known = {ROWS: Dim.of(TILE)}
         inner.append(one.op([xt.name, *(each.name for each in slices)], out, known, call.node))
-        return [out]
+        return [inner.op("where", lives, out, 0, hint="done")]
 
-    (done,) = b.loop(number_or_size(tiles), turn, sequences=[(taken, 0), (owner, 0)], stacked=(0,))
+    sequences = [(taken, 0), (owner, 0), (live, 0)]
+    (done,) = b.loop(number_or_size(tiles), turn, sequences=sequences, stacked=(0,))
     flat = b.reshape(done, (tiles * TILE, done.type.axes[2]))
 
     # Where the result of each pair lies.
-    by_expert = b.op("take", expert, order, axis=0)
-    rank = b.sub(b.op("arange", start=0, stop=pairs), b.op("take", start, by_expert, axis=0))
-    lies = b.add(b.mul(b.op("take", first, by_expert, axis=0), TILE), rank)
-    back = b.op("take", lies, b.op("argsort", order, axis=0), axis=0)
+    in_order = b.op("take", chosen, order, axis=0, hint="chosen")
+    rank = b.sub(b.op("arange", start=0, stop=pairs), b.op("take", start, in_order, axis=0))
+    lies = b.op("add", b.mul(b.op("take", first, in_order, axis=0), TILE), rank, hint="lies")
+    back = b.op("take", lies, b.op("argsort", order, axis=0), axis=0, hint="back")
     return b.reshape(b.op("take", flat, back, axis=0), (rows, k, done.type.axes[2]))

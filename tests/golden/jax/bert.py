@@ -117,6 +117,7 @@ def self_attention(
     x: Array,
     mask: Array | None = None,
     *,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -128,10 +129,12 @@ def self_attention(
     x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]
     """
     B, T, _ = x.shape
-    q = linear(params["self"]["query"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    k = linear(params["self"]["key"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    v = linear(params["self"]["value"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    y = dot_product_attention(q, k, v, mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    q = linear(params["self"]["query"], x).reshape(B, T, heads, d // heads)
+    q = q.swapaxes(1, 2)  # [B, heads, T, d // heads]
+    k = linear(params["self"]["key"], x).reshape(B, T, heads, d // heads).swapaxes(1, 2)
+    v = linear(params["self"]["value"], x).reshape(B, T, heads, d // heads)
+    v = v.swapaxes(1, 2)  # [B, heads, T, d // heads]
+    y = dot_product_attention(q, k, v, mask).swapaxes(1, 2).reshape(B, T, d)  # [B, T, d]
     y = dropout(linear(params["output"]["dense"], y), p=p, training=training, key=key)
     return layer_norm(params["output"]["LayerNorm"], x + y, eps=1e-12)
 
@@ -141,6 +144,7 @@ def layer_2(
     x: Array,
     mask: Array | None = None,
     *,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -149,7 +153,7 @@ def layer_2(
     """x: [B, T, d], mask: bool[B, 1, 1, T] -> [B, T, d]"""
     keys = split(key, 2)
     x = self_attention(
-        params["attention"], x, mask, heads=heads, p=p, training=training, key=keys[0]
+        params["attention"], x, mask, d=d, heads=heads, p=p, training=training, key=keys[0]
     )
     y = jax.nn.gelu(linear(params["intermediate"]["dense"], x), approximate=False)  # [B, T, ff]
     y = dropout(linear(params["output"]["dense"], y), p=p, training=training, key=keys[1])
@@ -263,7 +267,9 @@ def apply(
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
-        x = layer_2(layer, x, mask, heads=config.heads, p=config.p, training=training, key=key)
+        x = layer_2(
+            layer, x, mask, d=config.d, heads=config.heads, p=config.p, training=training, key=key
+        )
         return x, None
 
     x, _ = lax.scan(turn, x, (params["encoder"]["layer"], layer_keys(keys[1], config.layers)))

@@ -77,14 +77,15 @@ def dot_product_attention(
     return jax.nn.softmax(scores, axis=-1) @ v
 
 
-def attention(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
+def attention(params: Params, x: Array, causal_mask: Array, *, d: int, heads: int) -> Array:
     """Each position gathers from those before it. Queries, keys and values come from one matrix.
 
     x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
     B, T, _ = x.shape
-    q, k, v = linear(params["c_attn"], x).reshape(B, T, 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    y = dot_product_attention(q, k, v, causal_mask).swapaxes(1, 2).reshape(B, T, -1)  # [B, T, d]
+    x = linear(params["c_attn"], x).reshape(B, T, 3, heads, d // heads)
+    q, k, v = x.transpose(2, 0, 3, 1, 4)  # [B, heads, T, d // heads]
+    y = dot_product_attention(q, k, v, causal_mask).swapaxes(1, 2).reshape(B, T, d)  # [B, T, d]
     return linear(params["c_proj"], y)
 
 
@@ -96,13 +97,14 @@ def mlp(params: Params, x: Array) -> Array:
     return linear(params["c_proj"], jax.nn.gelu(linear(params["c_fc"], x)))
 
 
-def block(params: Params, x: Array, causal_mask: Array, *, heads: int) -> Array:
+def block(params: Params, x: Array, causal_mask: Array, *, d: int, heads: int) -> Array:
     """Norms stand inside the residual branches ("pre-norm"), so the sum runs through all layers
     untouched.
 
     x: [B, T, d], causal_mask: bool[T, T] -> [B, T, d]
     """
-    x = x + attention(params["attn"], layer_norm(params["ln_1"], x), causal_mask, heads=heads)
+    y = attention(params["attn"], layer_norm(params["ln_1"], x), causal_mask, d=d, heads=heads)
+    x = x + y
     return x + mlp(params["mlp"], layer_norm(params["ln_2"], x))
 
 
@@ -180,9 +182,11 @@ def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
         raise ValueError(f"T must be at most {config.context}, not {T}")
     x = params["wte"]["weight"][tokens] + params["wpe"]["weight"][jnp.arange(T)]  # [B, T, d]
     causal_mask = jnp.tri(T, T, dtype=bool)  # bool[T, T]
-    x, _ = lax.scan(
-        lambda x, layer: (block(layer, x, causal_mask, heads=config.heads), None), x, params["h"]
-    )
+
+    def turn(x: Array, layer: Params) -> tuple[Array, None]:
+        return block(layer, x, causal_mask, d=config.d, heads=config.heads), None
+
+    x, _ = lax.scan(turn, x, params["h"])
     x = layer_norm(params["ln_f"], x)
     return x @ params["wte"]["weight"].T
 

@@ -117,8 +117,8 @@ def dot_product_attention(
     B, S0, T, e = q.shape
     R0 = k.shape[1]
     f = v.shape[3]
-    k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, -1)
-    v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, -1)
+    k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, e)
+    v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, f)
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
     return jax.nn.softmax(scores, axis=-1) @ v
@@ -131,6 +131,7 @@ def attention(
     sin: Array,
     causal_mask: Array,
     *,
+    d: int,
     heads: int,
     kv_heads: int,
 ) -> Array:
@@ -141,11 +142,12 @@ def attention(
     -> [B, T, d]
     """
     B, T, _ = x.shape
-    q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    k = linear(params["k_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
-    v = linear(params["v_proj"], x).reshape(B, T, kv_heads, -1).swapaxes(1, 2)
+    q = linear(params["q_proj"], x).reshape(B, T, heads, d // heads).swapaxes(1, 2)
+    k = linear(params["k_proj"], x).reshape(B, T, kv_heads, d // heads).swapaxes(1, 2)
+    v = linear(params["v_proj"], x).reshape(B, T, kv_heads, d // heads).swapaxes(1, 2)
     y = dot_product_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, causal_mask)
-    return linear(params["o_proj"], y.swapaxes(1, 2).reshape(B, T, -1))
+    y = y.swapaxes(1, 2).reshape(B, T, heads * (d // heads))  # [B, T, heads * (d // heads)]
+    return linear(params["o_proj"], y)
 
 
 def mlp(params: Params, x: Array) -> Array:
@@ -165,6 +167,7 @@ def block(
     sin: Array,
     causal_mask: Array,
     *,
+    d: int,
     heads: int,
     kv_heads: int,
     eps: float,
@@ -174,7 +177,10 @@ def block(
     -> [B, T, d]
     """
     y = rms_norm(params["input_layernorm"], x, eps=eps)
-    x = x + attention(params["self_attn"], y, cos, sin, causal_mask, heads=heads, kv_heads=kv_heads)
+    y = attention(
+        params["self_attn"], y, cos, sin, causal_mask, d=d, heads=heads, kv_heads=kv_heads
+    )
+    x = x + y
     x = x + mlp(params["mlp"], rms_norm(params["post_attention_layernorm"], x, eps=eps))
     return x
 
@@ -278,6 +284,7 @@ def apply(params: Params, tokens: Array, *, config: Config = CONFIG) -> Array:
             cos,
             sin,
             causal_mask,
+            d=config.d,
             heads=config.heads,
             kv_heads=config.kv_heads,
             eps=config.eps,

@@ -260,6 +260,7 @@ def attention(
     causal_mask: Array | None = None,
     *,
     heads: int,
+    head: int,
     causal: bool = False,
 ) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
@@ -270,9 +271,9 @@ def attention(
     """
     B, T, _ = x.shape
     S = memory.shape[1]
-    q = linear(params["q"], x).reshape(B, T, heads, -1).swapaxes(1, 2)  # [B, heads, T, head]
-    k = linear(params["k"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)  # [B, heads, S, head]
-    v = linear(params["v"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
+    q = linear(params["q"], x).reshape(B, T, heads, head).swapaxes(1, 2)  # [B, heads, T, head]
+    k = linear(params["k"], memory).reshape(B, S, heads, head).swapaxes(1, 2)  # [B, heads, S, head]
+    v = linear(params["v"], memory).reshape(B, S, heads, head).swapaxes(1, 2)
     if bias is not None:
         if mask is not None:
             y = dot_product_attention(q, k, v, mask, bias, scale=1.0)
@@ -286,7 +287,7 @@ def attention(
         y = dot_product_attention(q, k, v, mask, scale=1.0)
     else:
         y = dot_product_attention_2(q, k, v, scale=1.0)
-    return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, -1))
+    return linear(params["o"], y.swapaxes(1, 2).reshape(B, T, head * heads))
 
 
 def feed_forward(
@@ -304,6 +305,7 @@ def encoder_block(
     mask: Array | None = None,
     *,
     heads: int,
+    head: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
@@ -311,7 +313,7 @@ def encoder_block(
     """x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]"""
     keys = split(key, 3)
     y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, mask, heads=heads)
+    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, mask, heads=heads, head=head)
     x = x + dropout(y, p=p, training=training, key=keys[0])
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
     y = feed_forward(params["layer"]["1"]["DenseReluDense"], y, p=p, training=training, key=keys[1])
@@ -325,6 +327,7 @@ def encoder(
     *,
     layers: int,
     heads: int,
+    head: int,
     buckets: int,
     furthest: int,
     p: float,
@@ -342,7 +345,9 @@ def encoder(
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
-        x = encoder_block(layer, x, bias, mask, heads=heads, p=p, training=training, key=key)
+        x = encoder_block(
+            layer, x, bias, mask, heads=heads, head=head, p=p, training=training, key=key
+        )
         return x, None
 
     x, _ = lax.scan(turn, x, (params["block"], layer_keys(keys[0], layers)))
@@ -359,6 +364,7 @@ def decoder_block(
     causal_mask: Array,
     *,
     heads: int,
+    head: int,
     p: float,
     training: bool = False,
     key: Array | None = None,
@@ -376,11 +382,14 @@ def decoder_block(
         bias,
         causal_mask=causal_mask,
         heads=heads,
+        head=head,
         causal=True,
     )
     x = x + dropout(y, p=p, training=training, key=keys[0])
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
-    y = attention(params["layer"]["1"]["EncDecAttention"], y, memory, mask=mask, heads=heads)
+    y = attention(
+        params["layer"]["1"]["EncDecAttention"], y, memory, mask=mask, heads=heads, head=head
+    )
     x = x + dropout(y, p=p, training=training, key=keys[1])
     y = rms_norm(params["layer"]["2"]["layer_norm"], x)
     y = feed_forward(params["layer"]["2"]["DenseReluDense"], y, p=p, training=training, key=keys[2])
@@ -395,6 +404,7 @@ def decoder(
     *,
     layers: int,
     heads: int,
+    head: int,
     buckets: int,
     furthest: int,
     p: float,
@@ -412,7 +422,17 @@ def decoder(
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
         x = decoder_block(
-            layer, x, memory, bias, mask, causal_mask, heads=heads, p=p, training=training, key=key
+            layer,
+            x,
+            memory,
+            bias,
+            mask,
+            causal_mask,
+            heads=heads,
+            head=head,
+            p=p,
+            training=training,
+            key=key,
         )
         return x, None
 
@@ -631,6 +651,7 @@ def apply(
         mask,
         layers=config.layers,
         heads=config.heads,
+        head=config.head,
         buckets=32,
         furthest=config.furthest,
         p=config.p,
@@ -644,6 +665,7 @@ def apply(
         mask,
         layers=config.layers,
         heads=config.heads,
+        head=config.head,
         buckets=32,
         furthest=config.furthest,
         p=config.p,

@@ -138,6 +138,7 @@ def attention(
     mask: Array | None = None,
     causal_mask: Array | None = None,
     *,
+    d: int,
     heads: int,
     causal: bool = False,
 ) -> Array:
@@ -148,9 +149,9 @@ def attention(
     """
     B, T, _ = x.shape
     S = memory.shape[1]
-    q = linear(params["q_proj"], x).reshape(B, T, heads, -1).swapaxes(1, 2)
-    k = linear(params["k_proj"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
-    v = linear(params["v_proj"], memory).reshape(B, S, heads, -1).swapaxes(1, 2)
+    q = linear(params["q_proj"], x).reshape(B, T, heads, d // heads).swapaxes(1, 2)
+    k = linear(params["k_proj"], memory).reshape(B, S, heads, d // heads).swapaxes(1, 2)
+    v = linear(params["v_proj"], memory).reshape(B, S, heads, d // heads).swapaxes(1, 2)
     if mask is not None:
         y = dot_product_attention(q, k, v, mask)
     elif causal:
@@ -159,7 +160,7 @@ def attention(
         y = dot_product_attention_2(q, k, v, causal_mask)
     else:
         y = dot_product_attention_2(q, k, v)
-    return linear(params["out_proj"], y.swapaxes(1, 2).reshape(B, T, -1))
+    return linear(params["out_proj"], y.swapaxes(1, 2).reshape(B, T, d))
 
 
 def encoder_layer(
@@ -167,6 +168,7 @@ def encoder_layer(
     x: Array,
     mask: Array | None = None,
     *,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -177,7 +179,7 @@ def encoder_layer(
     x: [B, S, d], mask: bool[B, 1, 1, S] -> [B, S, d]
     """
     keys = split(key, 2)
-    y = attention(params["self_attn"], x, x, mask, heads=heads)
+    y = attention(params["self_attn"], x, x, mask, d=d, heads=heads)
     x = x + dropout(y, p=p, training=training, key=keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
     y = jax.nn.relu(linear(params["fc1"], x))  # [B, S, ff]
@@ -191,6 +193,7 @@ def encoder(
     mask: Array | None = None,
     *,
     layers: int,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -200,7 +203,8 @@ def encoder(
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
-        return encoder_layer(layer, x, mask, heads=heads, p=p, training=training, key=key), None
+        x = encoder_layer(layer, x, mask, d=d, heads=heads, p=p, training=training, key=key)
+        return x, None
 
     x, _ = lax.scan(turn, x, (params["layers"], layer_keys(key, layers)))
     return x
@@ -213,6 +217,7 @@ def decoder_layer(
     mask: Array | None,
     causal_mask: Array,
     *,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -222,10 +227,10 @@ def decoder_layer(
     -> [B, T, d]
     """
     keys = split(key, 3)
-    y = attention(params["self_attn"], x, x, causal_mask=causal_mask, heads=heads, causal=True)
+    y = attention(params["self_attn"], x, x, causal_mask=causal_mask, d=d, heads=heads, causal=True)
     x = x + dropout(y, p=p, training=training, key=keys[0])
     x = layer_norm(params["self_attn_layer_norm"], x)
-    y = attention(params["encoder_attn"], x, memory, mask, heads=heads)
+    y = attention(params["encoder_attn"], x, memory, mask, d=d, heads=heads)
     x = x + dropout(y, p=p, training=training, key=keys[1])
     x = layer_norm(params["encoder_attn_layer_norm"], x)
     y = jax.nn.relu(linear(params["fc1"], x))  # [B, T, ff]
@@ -240,6 +245,7 @@ def decoder(
     mask: Array | None = None,
     *,
     layers: int,
+    d: int,
     heads: int,
     p: float,
     training: bool = False,
@@ -252,7 +258,7 @@ def decoder(
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
         x = decoder_layer(
-            layer, x, memory, mask, causal_mask, heads=heads, p=p, training=training, key=key
+            layer, x, memory, mask, causal_mask, d=d, heads=heads, p=p, training=training, key=key
         )
         return x, None
 
@@ -267,6 +273,7 @@ def encoder_decoder(
     attention_mask: Array | None = None,
     *,
     layers: int = 6,
+    d: int = 512,
     heads: int = 8,
     p: float = 0.1,
     training: bool = False,
@@ -284,6 +291,7 @@ def encoder_decoder(
         src,
         mask,
         layers=layers,
+        d=d,
         heads=heads,
         p=p,
         training=training,
@@ -295,6 +303,7 @@ def encoder_decoder(
         memory,
         mask,
         layers=layers,
+        d=d,
         heads=heads,
         p=p,
         training=training,
@@ -482,6 +491,7 @@ def apply(
         tgt,
         attention_mask,
         layers=config.layers,
+        d=config.d,
         heads=config.heads,
         p=config.p,
         training=training,
