@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,10 @@ class Spec:
     @property
     def trains(self) -> tuple[str, ...]:
         return tuple(item.name for item in self.unit.file.items if isinstance(item, ast.Train))
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of its models, presets and train blocks."""
+        return iter((*self.models, *self.trains))
 
     @property
     def weights(self) -> tuple[str, ...]:

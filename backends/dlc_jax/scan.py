@@ -281,7 +281,6 @@ class Statements(Writer):
         self.lines += [*layout(f"return {after}, {_given(turn)}", self.indent + 1), ""]
         return name
 
-
     def _guarded(self, turn: Turn) -> Turn:
         """The body as a function of its own, which is called only where there is anything to do."""
         margin = INDENT * (self.indent + 1)

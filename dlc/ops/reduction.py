@@ -34,9 +34,15 @@ Attrs = Mapping[str, Any]
 
 
 def _reducing(function: str) -> Any:
-    """NumPy's reduction over a list of axes, in the operand's own dtype."""
+    """NumPy's reduction over a list of axes, in the operand's own dtype. The greatest of no elements is an error, unless nobody asks
+    for it, as the result is empty, too."""
 
     def reference(x: Array, *, axis: Sequence[int], keepdims: bool) -> Array:
+        if not x.size:
+            kept = [1 if i in axis else size for i, size in enumerate(x.shape)]
+            if 0 in kept:
+                empty = np.zeros(kept, x.dtype)
+                return empty if keepdims else empty.squeeze(tuple(axis))
         with np.errstate(all="ignore"):
             result = getattr(np, function)(x, axis=tuple(axis), keepdims=keepdims)
             return np.asarray(result).astype(x.dtype)
