@@ -102,7 +102,7 @@ def lstm(
     """
     B = x.shape[0]
     gates = x @ params["weight_ih_l0"].T  # [B, T, 4 * hidden]
-    gates = gates + params["bias_ih_l0"] + params["bias_hh_l0"]
+    gates = gates + (params["bias_ih_l0"] + params["bias_hh_l0"])
     if h is not None:
         h0 = h[0]  # [B, o]
         c0 = c[0]  # [B, hidden]
@@ -112,7 +112,7 @@ def lstm(
     y, h1, c1 = lstm_along(gates, params["weight_hh_l0"], h0, c0)
     x_2 = dropout(y, p=dropout_rate, training=training, key=key)
     gates = x_2 @ params["weight_ih_l1"].T
-    gates = gates + params["bias_ih_l1"] + params["bias_hh_l1"]
+    gates = gates + (params["bias_ih_l1"] + params["bias_hh_l1"])
     if h is not None:
         h0 = h[1]  # [B, o]
         c0 = c[1]
