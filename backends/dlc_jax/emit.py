@@ -247,7 +247,7 @@ _STANDARD = {
 
 
 def _imports(used: set[str]) -> list[str]:
-    standard = ["import math"] if "math" in used else []
+    standard = [f"import {module}" for module in ("itertools", "math") if module in used]
     for module, known in _STANDARD.items():
         found = sorted(used & set(known))
         standard += [f"from {module} import {', '.join(found)}"] if found else []

@@ -6,12 +6,12 @@ form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, given
 from dlc.emit.draft import Dialect, Say
 from dlc.emit.origins import numbered
-from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, transform
+from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, text, transform
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, walk
 from dlc_jax import methods, rows, steps
@@ -52,8 +52,9 @@ def conv(d: JaxDrafter, op: Op) -> Expr | None:
     if None in uniform.values():
         return None
     values = {**uniform, "groups": found[0].attr("groups")}
-    keywords = (here(each, callee, op) for each in _geometry(d, op, values))
-    return Call(Word(op.op), (Path(op.path), d.tensor(op.inputs[0]), *keywords))
+    keywords = [here(each, callee, op) for each in _geometry(d, op, values)]
+    name = "grouped_conv" if _in_groups(keywords) else op.op
+    return Call(Word(name), (Path(op.path), d.tensor(op.inputs[0]), *keywords))
 
 
 def here(expr: Expr, function: Function, op: Op) -> Expr:
@@ -71,16 +72,24 @@ def _geometry(d: JaxDrafter, op: Op, values: Mapping[str, Attr]) -> Iterator[Exp
         yield Keyword(name, d.attribute(op, name, value), Num(_CONV[name], name))
 
 
+def _in_groups(keywords: Sequence[Expr]) -> bool:
+    """Whether there may be more than one group: a setting may say so, too."""
+    return any(
+        isinstance(each, Keyword) and each.name == "groups" and text(each.value) != "1" for each in keywords
+    )
+
+
 _CONV = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
 def convolution(d: JaxDrafter, op: Op) -> Expr:
-    """`convolve2d` where attributes are the same along both axes, else what it calls."""
+    """`convolve2d` or, in groups, `grouped_convolve` where attributes are the same along all axes, else what they call."""
     rank = d.types[op.inputs[0]].rank - 2
     uniform = {name: same(op.attr(name)) for name in ("stride", "padding", "dilation")}
-    if rank == 2 and None not in uniform.values():
-        values = {**uniform, "groups": op.attr("groups")}
-        return Call(Word("convolve2d"), (*map(d.tensor, op.inputs), *_geometry(d, op, values)))
+    geometry = [*_geometry(d, op, {**uniform, "groups": op.attr("groups")})]
+    if (rank == 2 or _in_groups(geometry)) and None not in uniform.values():
+        name = "grouped_convolve" if _in_groups(geometry) else "convolve2d"
+        return Call(Word(name), (*map(d.tensor, op.inputs), *geometry))
     names = Seq(tuple(Text(f"{a}{b}{'DHW'[-rank:]}") for a, b in ("NC", "OI", "NC")))
     x, w = map(d.tensor, op.inputs)
     ones = Seq((Num(1, "dilation"),) * rank)

@@ -44,9 +44,8 @@ def conv2d(
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
-    groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w].
+    """Convolution of x: [B, c, H, W] with weight: [out, c, h, w].
 
     On a CPU, XLA is faster with channels last.
     """
@@ -57,7 +56,6 @@ def conv2d(
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
     )
     y = y + params["bias"] if "bias" in params else y
     return y.transpose(0, 3, 1, 2)

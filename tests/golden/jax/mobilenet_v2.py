@@ -7,6 +7,7 @@
 Under `jax.jit`: `static_argnames=("config", "training")`.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,9 +81,8 @@ def conv2d(
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
-    groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with weight: [out, c / groups, h, w].
+    """Convolution of x: [B, c, H, W] with weight: [out, c, h, w].
 
     On a CPU, XLA is faster with channels last.
     """
@@ -93,10 +93,59 @@ def conv2d(
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
     )
     y = y + params["bias"] if "bias" in params else y
     return y.transpose(0, 3, 1, 2)
+
+
+def grouped_conv(
+    params: Params, x: Array, *, groups: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> Array:
+    """Convolution of x: [B, c, ...] in groups of channels with weight: [out, c / groups, ...]."""
+    options = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = grouped_convolve(x, params["weight"], groups=groups, **options)
+    return y + params["bias"].reshape(-1, *(1,) * (x.ndim - 2)) if "bias" in params else y
+
+
+def grouped_convolve(
+    x: Array, w: Array, *, groups: int, stride: int = 1, padding: int = 0, dilation: int = 1
+) -> Array:
+    """Convolution of x: [B, c, ...] in groups of channels with w: [out, c / groups, ...].
+
+    Where each channel is a group, XLA on a CPU is many times faster with a sum over the places of
+    the kernel.
+    """
+    axes = x.ndim - 2
+    borders = ((padding, padding),) * axes
+
+    def convolved(x: Array, w: Array) -> Array:
+        names = "DHW"[-axes:]
+        y = lax.conv_general_dilated(
+            jnp.moveaxis(x, 1, -1),
+            jnp.moveaxis(w, (0, 1), (-1, -2)),
+            window_strides=(stride,) * axes,
+            padding=borders,
+            rhs_dilation=(dilation,) * axes,
+            dimension_numbers=(f"N{names}C", f"{names}IO", f"N{names}C"),
+            feature_group_count=groups,
+        )
+        return jnp.moveaxis(y, -1, 1)
+
+    def summed(x: Array, w: Array) -> Array:
+        x = jnp.pad(x, ((0, 0), (0, 0), *borders))
+        sizes = zip(x.shape[2:], w.shape[2:], strict=True)
+        reach = [size - dilation * (k - 1) for size, k in sizes]
+
+        def term(*place: int) -> Array:
+            starts = [dilation * at for at in place]
+            windows = [slice(at, at + size, stride) for at, size in zip(starts, reach, strict=True)]
+            return x[:, :, *windows] * w[:, 0, *place].reshape(-1, *(1,) * axes)
+
+        return sum(itertools.starmap(term, itertools.product(*map(range, w.shape[2:]))))
+
+    if groups == x.shape[1] == w.shape[0]:
+        return lax.platform_dependent(x, w, cpu=summed, default=convolved)
+    return convolved(x, w)
 
 
 def batch_norm(
@@ -144,7 +193,7 @@ def conv_norm_relu(
 ) -> tuple[Array, State]:
     """x: [B, C, H, W] -> [B, out, (H - 1) // stride + 1, (W - 1) // stride + 1]"""
     state = dict(state)
-    x = conv2d(params["0"], x, stride=stride, padding=kernel // 2, groups=groups)
+    x = grouped_conv(params["0"], x, stride=stride, padding=kernel // 2, groups=groups)
     x, state["1"] = batch_norm(params["1"], state["1"], x, training=training)
     return jax.nn.relu6(x), state
 

@@ -65,9 +65,8 @@ def convolve2d(
     stride: int = 1,
     padding: int = 0,
     dilation: int = 1,
-    groups: int = 1,
 ) -> Array:
-    """Convolution of x: [B, c, H, W] with w: [out, c / groups, h, w].
+    """Convolution of x: [B, c, H, W] with w: [out, c, h, w].
 
     On a CPU, XLA is faster with channels last.
     """
@@ -78,7 +77,6 @@ def convolve2d(
         padding=((padding, padding), (padding, padding)),
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
     )
     return y.transpose(0, 3, 1, 2)
 
