@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +25,7 @@ from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
 from dlc.ir.nodes import Parameter, Program, Value
+from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
 
 if TYPE_CHECKING:

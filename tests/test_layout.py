@@ -182,6 +182,18 @@ def test_checking_imports_no_framework() -> None:
     assert loaded(command("check", str(GPT2))) == set()
 
 
+SLOW_TO_LOAD = {"dataclasses", "inspect", "typer", "pydantic", "rich", "lark"}
+"""What takes longer to load than a short answer should."""
+
+
+@pytest.mark.parametrize("name", ["check", "summary"])
+def test_plain_questions_load_little(name: str) -> None:
+    report = f"\nprint('loaded', sorted({SLOW_TO_LOAD!r} & sys.modules.keys()))"
+    code = command(name, str(GPT2)) + report
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "loaded []", done.stdout + done.stderr
+
+
 def test_the_api_imports_no_framework() -> None:
     assert loaded(f"import dlc\nmodel = dlc.load({str(GPT2)!r})['GPT2']\nmodel.summary(B=1, T=8)") == set()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dlc.analysis.measure import check_dims, count, flops, turns
 from dlc.ir.index import INDEX, offset_of
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType
 

@@ -6,9 +6,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from dlc.records import dataclass, field
 
 if TYPE_CHECKING:
     import numpy as np

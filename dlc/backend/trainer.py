@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from dlc.backend.artifact import Artifact
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter
+from dlc.records import dataclass
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]

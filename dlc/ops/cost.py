@@ -14,12 +14,12 @@ import ast as python
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from dlc.ops.contraction import split_pattern
 from dlc.ops.definition import OpDef
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import ITEM_BYTES, TensorType

@@ -49,13 +49,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import Draws, Names, Splice, dims_of, path_of, statics_of
 from dlc.passes.base import functions_with, is_acting_or_random
 from dlc.passes.subexpressions import exact
+from dlc.records import dataclass, field, replace
 
 # Ops that are no work: alone, or on top of each other, they are not worth an input of a function.
 TRIVIAL = frozenset(("arange", "broadcast", "cast", "const", "full", "permute", "reshape", "size"))

@@ -41,10 +41,10 @@ The sizes keep their names: other instances of the module, which become one clas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.splice import within
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -16,6 +15,7 @@ from dlc.elaborate.tensors.failures import described
 from dlc.elaborate.tensors.operators import cast, emit
 from dlc.elaborate.types.written import declared_dtype, written_type
 from dlc.ir.nodes import Value
+from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, Binding
 from dlc.types.dims import Dim

@@ -9,7 +9,6 @@ behind the loop, so lists, tuples and groups keep their form."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NoReturn
 
 from dlc.diagnostics import Span
@@ -29,7 +28,7 @@ from dlc.elaborate.types.static import plain
 from dlc.elaborate.types.written import written_type
 from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, number_or_size, with_axis, without_axis
 from dlc.ir.nodes import Op, Value
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 

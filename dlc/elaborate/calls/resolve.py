@@ -37,6 +37,7 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
     """Every parameter below a function with its initial value: an outer path rule beats an inner one, both beat kind rules, of
     which the innermost counts; within a body the last match wins."""
     found: dict[str, Parameter] = {}
+    by_kind: dict[tuple[Any, ...], str] = {}
     stack: list[tuple[str, str, tuple[_Ancestor, ...]]] = [(root, "", ())]
     while stack:
         name, prefix, above = stack.pop()
@@ -50,7 +51,9 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
             if path in found:  # where an entry calls `self`, whose rules are spelled right all the same
                 _path_rule(path, over)
             else:
-                init, rule = _initial(session, function, param, path, over) if over else (param.init, "")
+                init, rule = (
+                    _initial(session, function, param, path, over, by_kind) if over else (param.init, "")
+                )
                 kind, frozen = param.kind, param.frozen
                 owner = _source(session, function, param).kind
                 of = param.sources if init == param.init else ()
@@ -84,14 +87,31 @@ def _unit(session: Session) -> Any:
 
 
 def _initial(
-    session: Session, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
+    session: Session,
+    owner: Function,
+    param: Param,
+    path: str,
+    ancestors: tuple[_Ancestor, ...],
+    by_kind: dict[tuple[Any, ...], str],
 ) -> tuple[str, str]:
-    """The function of a parameter's initial value, and the pattern of the rule that gives it. Of stacked copies a rule sees one."""
-    source = _source(session, owner, param)
+    """The function of a parameter's initial value, and the pattern of the rule that gives it. What rules for kinds give is the same at
+    every place below the same modules; `by_kind` keeps it."""
     rule, pattern = _path_rule(path, ancestors)
-    rule = rule or _kind_rule(source.kind, source.name, param.kind, ancestors)
-    if rule is None:
-        return param.init, ""
+    if rule is not None:
+        return _made(session, owner, param, rule, ancestors), pattern
+    key = (owner.name, param.name, *((id(each.rules), each.hosted) for each in ancestors))
+    if key not in by_kind:
+        source = _source(session, owner, param)
+        kind = _kind_rule(source.kind, source.name, param.kind, ancestors)
+        by_kind[key] = param.init if kind is None else _made(session, owner, param, kind, ancestors)
+    return by_kind[key], ""
+
+
+def _made(
+    session: Session, owner: Function, param: Param, rule: InitRule, ancestors: tuple[_Ancestor, ...]
+) -> str:
+    """The function of the initial value that a rule gives a parameter. Of stacked copies it sees one."""
+    source = _source(session, owner, param)
     one = param.type.with_axes(param.type.axes[1:]) if source.is_stacked else param.type
     if one not in rule.made:
         scope = rule.scope.changed(dims=rule.body.scope.dims)
@@ -99,7 +119,7 @@ def _initial(
     made = rule.made[one]
     if any(each.hosted and rule in each.rules for each in ancestors):
         made = plain_initial(session, made)
-    return stacked_initial(session, made, param.type.axes[0]) if source.is_stacked else made, pattern
+    return stacked_initial(session, made, param.type.axes[0]) if source.is_stacked else made
 
 
 def _source(session: Session, owner: Function, param: Param) -> TakenOver:

@@ -1,0 +1,52 @@
+"""Plain questions are answered without the command line's own libraries, which take longer to load than most answers take.
+
+An editor or a hook does not wait for them: `check FILE… [-q]` of files that are right, `summary FILE[:NAME] [-q]`. Anything else,
+and whatever goes wrong, is left to the command, which does it again and reports."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+
+
+def answer(arguments: Sequence[str]) -> str | None:
+    """What the command prints; None where it has to run itself."""
+    command, *given = arguments or ("",)
+    quiet = [each for each in given if each in ("-q", "--quiet")]
+    targets = [each for each in given if each not in quiet]
+    say = _ANSWERS.get(command)
+    if say is None or not targets or any(each.startswith(("-", "dlc:")) for each in targets):
+        return None
+    gc.disable()  # either makes many small values, keeps them all, and ends
+    try:
+        return say(targets, bool(quiet))
+    except Exception:  # whatever it is, the command will meet it again
+        return None
+    finally:
+        gc.enable()
+
+
+def _check(files: Sequence[str], quiet: bool) -> str | None:
+    from dlc.elaborate.base.project import Project
+    from dlc.elaborate.checks.file import check_unit
+
+    for file in files:
+        project = Project(None)
+        if check_unit(project, project.load(file.partition(":")[0])):
+            return None
+    return "" if quiet else f"{len(files)} file{'s' if len(files) > 1 else ''} checked, nothing wrong\n"
+
+
+def _summary(targets: Sequence[str], quiet: bool) -> str | None:
+    from dlc.api import Model, load
+    from dlc.cli.summary_text import summary_text
+
+    if len(targets) > 1:
+        return None
+    file, _, name = targets[0].partition(":")
+    spec = load(file)
+    model = spec[name or spec.models[0]]
+    return f"{summary_text(model.summary(), quiet=quiet)}\n" if isinstance(model, Model) else None
+
+
+_ANSWERS: Mapping[str, Callable[[Sequence[str], bool], str | None]] = {"check": _check, "summary": _summary}
