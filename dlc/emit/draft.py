@@ -226,8 +226,14 @@ class Drafter:
             for out in op.outputs:
                 found.setdefault(out.name, []).extend(self._goal(out.name))
                 if op.callee and len(op.outputs) > 1:
+                    found[out.name].extend(self._handed_out(out.name))
                     found[out.name].append(plain_name(out.name))
         return {value: tuple(names) for value, names in found.items()}
+
+    def _handed_out(self, value: str) -> list[str]:
+        """What the function calls a value among its results, if the spec has no name for it inside."""
+        names = [name for name, each in self.function.outputs if each == value]
+        return names if len(names) == 1 and self._lacks_name(value) else []
 
     def _lacks_name(self, value: str) -> bool:
         """Whether the spec itself does not name a value that an operation computes."""
