@@ -136,7 +136,8 @@ class Looping:
     def _held(self, label: str) -> int | None:
         """How many attributes of that label the class has, which is fixed: each is made by a line of its own."""
         place = self.loop.start + offset_of(label), self.loop.step
-        held = [node.turns for node in self.root.items.values() if node.label == label and node.turns]
+        nodes = [node for node in self.root.items.values() if node.label == label and not node.is_open]
+        held = [node.turns for node in nodes if node.turns]
         return next((int(turns[0]) for turns in held if turns[1:] == place), None)
 
     def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:

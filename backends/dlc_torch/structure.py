@@ -37,7 +37,7 @@ from dlc.emit.tree import (
 from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import negated, said
+from dlc.types.terms import negated, origin_free, said
 from dlc.types.traced import Term
 
 # Attributes that every nn.Module has: a part of that name has to be registered by hand. (Checked by a test.)
@@ -148,6 +148,11 @@ class Node:
     @property
     def is_container(self) -> bool:
         return not self.function and self.param is None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it stands for so many instances as a setting says."""
+        return self.turns is not None and bool(self.function) and not origin_free(self.turns[0])
 
     @property
     def kind(self) -> str:
@@ -321,8 +326,13 @@ class Builder:
             yield Init(attribute_name(node.label), self.made(node))
 
     def _pattern(self, node: Node) -> Iterator[Init]:
-        """`down{i}` directly below the class: one attribute per turn."""
+        """`down{i}` directly below the class: one attribute per turn, in a loop where a setting says how many."""
         assert node.turns is not None
+        if node.is_open:
+            count, start, step = node.turns
+            made = Call(Word("self.add_module"), (indexed(node.label), self.made(node)))
+            yield Init("", made, over=over(Num(count, "count"), start, step))
+            return
         for index in turns_of(node.turns):
             label = INDEX.sub(str(index), node.label)
             yield Init(attribute_name(label), self.made(replace(node, label=label, turns=None)))
@@ -468,7 +478,8 @@ def over(count: Expr, start: int, step: int) -> Expr:
 def _stop(count: Expr, start: int, step: int) -> Expr:
     match count:
         case Num(value):
-            return Word(str(start + step * int(value)))
+            stop = start + step * value
+            return Word(str(stop)) if origin_free(stop) else Num(stop, count.role)
         case Binary("-", whole, Num(value)) if step == 1 and value == start:
             return whole
     turns = count if step == 1 else Binary("*", Word(str(step)), count)

@@ -350,10 +350,21 @@ def _applying(entry: Function, main: Function) -> Function:
 
 def _bounds(function: Function) -> Iterator[Term]:
     """What must hold for a loop that was taken apart where its turns begin to differ: `dense <= layers` for one of `layers - dense`
-    turns, which would be none less than none."""
+    turns, which would be none less than none; `1 <= layers` where the first turn stands by itself."""
     for op in walk(function.body):
         count = op.attr("count") if op.op == LOOP else None
         size = said(Dim.of(count)) if isinstance(count, int | Dim) else Dim({})
         taken = Dim({power: -factor for power, factor in size.terms.items() if factor < 0})
-        if taken.constant is None:
-            yield Term("<=", (term(taken), term(size + taken)))
+        if taken.constant is None or (taken.constant and _is_apart(op, function)):
+            yield (
+                Term("<=", (term(taken), term(size + taken)))
+                if taken.constant is None
+                else Term(">=", (term(size + taken), term(taken)))
+            )
+
+
+def _is_apart(loop: Op, function: Function) -> bool:
+    """Whether other turns of the spec's loop stand beside it."""
+    turn = _turn(loop)
+    others = (_turn(op) for op in function.body if op is not loop)
+    return turn is not None and any(each is not None and each.loop == turn.loop for each in others)
