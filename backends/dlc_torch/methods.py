@@ -195,14 +195,20 @@ def reduction(d: TorchDrafter, op: Op) -> Expr | None:
         keywords.append(Keyword("correction", d.attribute(op, "correction", op.attr("correction", 0))))
     if keepdims:
         keywords.append(Keyword("keepdim", Word("True")))
-    if op.op == "sum" and d.dtype_of(name) in INTS and d.dtype_of(name) != "i64":
-        keywords.append(Keyword("dtype", Word(rows.DTYPES[d.dtype_of(name)])))
+    if op.op == "sum":
+        keywords.extend(own_dtype(d, name))
     x = d.tensor(name)
     if op.op == "mean" and d.dtype_of(name) == "bool":
         x = method(x, "float")
     if op.op == "norm" and len(axes) > 2:  # `x.norm` takes two at most
         return Call(Word("torch.linalg.vector_norm"), (x, *keywords))
     return method(x, REDUCTIONS[op.op], *keywords)
+
+
+def own_dtype(d: TorchDrafter, name: str) -> tuple[Expr, ...]:
+    """The keyword that keeps a total in the dtype of its elements: PyTorch's own is i64 for all integers."""
+    dtype = d.dtype_of(name)
+    return (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
 
 
 def prod(d: TorchDrafter, op: Op) -> Expr:
@@ -212,21 +218,18 @@ def prod(d: TorchDrafter, op: Op) -> Expr:
     if not axes:
         return alias(d, op, name)
     if len(axes) == rank and not keepdims:
-        return method(d.tensor(name), "prod")
+        return method(d.tensor(name), "prod", *own_dtype(d, name))
     x = d.tensor(name)
     for axis in sorted(axes, reverse=True):  # one axis at a time, the last first
-        x = d.without_defaults(
-            method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
-        )
+        along = (Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
+        x = d.without_defaults(method(x, "prod", *along, *own_dtype(d, name)))
     return x
 
 
 def running(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     axis = d.axis(op.integer("axis"), d.types[name].rank)
-    dtype = d.dtype_of(name)
-    more = (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
-    return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
+    return method(d.tensor(name), op.op, Keyword("dim", axis), *own_dtype(d, name))
 
 
 def flip(d: TorchDrafter, op: Op) -> Expr:
