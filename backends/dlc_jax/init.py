@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument, argument_name, given, literal, python_type
+from dlc.emit.arguments import Argument, argument_name, by_name, given, literal, python_type
 from dlc.emit.forms import call
 from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
@@ -181,7 +181,7 @@ class Init:
         maker = Maker(
             "", function.name, trees, any(map(_drawn, items)), words, numbers, body.extras, said, plain
         )
-        lines = [f"{INDENT}{name} = {text(_with_names(expr, said))}" for name, expr in body.locals.items()]
+        lines = [f"{INDENT}{name} = {text(by_name(expr, said))}" for name, expr in body.locals.items()]
         lines += written(items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}})
         keywords = [f"{said[name]}: {_type(function, name)}" for name in words]
         more = [f"{each}: float" for each in numbers] + [
@@ -221,12 +221,6 @@ class Init:
     def _kind(self, source: str, name: str) -> str:
         found = (each for each in self.program.functions.values() if each.source == source)
         return next((_type(each, name) for each in found), "int")
-
-
-def _with_names(expr: Expr, said: Mapping[str, str]) -> Expr:
-    return transform(
-        expr, lambda node: Word(said.get(node.name, node.name)) if isinstance(node, Arg) else node
-    )
 
 
 def _defaults(function: Function, words: Sequence[str]) -> dict[str, Expr]:
