@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dlc.emit.draft import DONE
-from dlc.emit.forms import call, method, words
+from dlc.emit.forms import call, layers, method, words
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Stmt, Target
 from dlc.emit.tree import Dot, Expr, Keyword, Ref, Seq, Word
@@ -37,12 +37,10 @@ class Scan(Loop):
 
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
     """Layers one after another, or the steps of a scan; None for a loop that is neither."""
-    if op.attr("shared"):
-        d.body += steps(d, op)
-        return DONE
-    found = d.loop(op)
-    d.body += [] if found is None else [found]
-    return None if found is None else DONE
+    if not op.attr("shared"):
+        return layers(d, op)
+    d.body += steps(d, op)
+    return DONE
 
 
 def steps(d: JaxDrafter, op: Op) -> list[Stmt]:

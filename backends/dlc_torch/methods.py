@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc import ops
-from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes, told, whole_rows
+from dlc.emit.forms import alias, counted_from_end, layers, method, reduced, require, sizes, told, whole_rows
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
 from dlc.emit.statements import Assign
@@ -36,7 +35,7 @@ from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 from dlc_torch.routing import routed
-from dlc_torch.steps import steps
+from dlc_torch.steps import TorchSteps
 from dlc_torch.working import LIKE, WIDE
 
 # --- structure ----------------------------------------------------------------------------------------------
@@ -53,18 +52,11 @@ def const(d: TorchDrafter, op: Op) -> Expr:
     return d.create("torch.tensor", (expression(told),), dtype, "" if natural == "f32" else natural)
 
 
-def require(d: TorchDrafter, op: Op) -> Expr:
-    d.body.append(asked(d.value(op.inputs[0]), op))
-    return DONE
-
-
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
-    if op.attr("shared"):
-        d.body += steps(d, op)
-        return DONE
-    found = d.loop(op)
-    d.body += [found] if found is not None else []
-    return None if found is None else DONE
+    if not op.attr("shared"):
+        return layers(d, op)
+    d.body += TorchSteps(d, LoopOp.of(op)).statements()
+    return DONE
 
 
 # --- elementwise --------------------------------------------------------------------------------------------

@@ -145,12 +145,6 @@ def _turns(child: Child) -> tuple[int, ...]:
     return child.count, child.start, child.step
 
 
-def _numbers(op: Op) -> tuple[int, int, int]:
-    """Count, start and step of a loop over layers."""
-    loop = Loop.of(op)
-    return len(loop.positions), loop.indices[0] if loop.indices else 0, loop.step
-
-
 def _prefix(body: Sequence[Op]) -> str | None:
     """What all paths of a body begin with, up to the loop's index; None if they do not agree or there are too
     few."""

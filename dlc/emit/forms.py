@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Drafter
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
@@ -90,6 +91,21 @@ def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
     axes = op.out.type.axes
     fits = axes[axis] == ONE and d.types[op.inputs[0]].axes == (*axes[:axis], *axes[axis + 1 :])
     return op.inputs[0] if fits else None
+
+
+def layers(d: Drafter, op: Op) -> Expr | None:
+    """Layers one after another, as a loop; None for a loop that is none of layers."""
+    found = d.loop(op)
+    if found is None:
+        return None
+    d.body.append(found)
+    return DONE
+
+
+def require(d: Drafter, op: Op) -> Expr:
+    """What the spec asks for, checked where it stands."""
+    d.body.append(asked(d.value(op.inputs[0]), op))
+    return DONE
 
 
 # --- vectors ------------------------------------------------------------------------------------------------
