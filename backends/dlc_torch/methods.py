@@ -9,6 +9,7 @@ from dlc.emit.draft import DONE, Dialect, Say
 from dlc.emit.forms import alias, counted_from_end, layers, method, reduced, require, sizes, told, whole_rows
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
+from dlc.emit.rows import HOST
 from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
@@ -512,7 +513,7 @@ SAY: Mapping[str, Say] = {
 DIALECT = Dialect(
     name="torch",
     rows=rows.ROWS,
-    host=rows.HOST,
+    host=HOST,
     composites=rows.COMPOSITES,
     forms=SAY,
     dtypes=rows.DTYPES,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc.emit.rows import OPERATORS
 from dlc.ops.gaps import Gap
 
 DTYPES: Mapping[str, str] = {
@@ -25,6 +26,7 @@ CASTS: Mapping[str, str] = {
 
 # Primitive ops on tensors. Elementwise ones take Python numbers as operands too.
 ROWS: Mapping[str, str] = {
+    **OPERATORS,
     # elementwise
     "exp": "torch.exp({x})",
     "expm1": "torch.expm1({x})",
@@ -42,34 +44,15 @@ ROWS: Mapping[str, str] = {
     "floor": "torch.floor({x})",
     "ceil": "torch.ceil({x})",
     "round": "torch.round({x})",
-    "neg": "-{x}",
     "abs": "{x}.abs()",
     "sign": "{x}.sign()",
     "isnan": "{x}.isnan()",
     "isfinite": "{x}.isfinite()",
-    "add": "{a} + {b}",
-    "sub": "{a} - {b}",
-    "mul": "{a} * {b}",
-    "div": "{a} / {b}",
-    "floordiv": "{a} // {b}",
-    "mod": "{a} % {b}",
-    "pow": "{a}**{b}",
-    "eq": "{a} == {b}",
-    "ne": "{a} != {b}",
-    "lt": "{a} < {b}",
-    "le": "{a} <= {b}",
-    "gt": "{a} > {b}",
-    "ge": "{a} >= {b}",
-    "logical_and": "{a} & {b}",
-    "logical_or": "{a} | {b}",
-    "logical_not": "~{x}",
     # reduction
     "argmax": "{x}.argmax(dim={neat_axis}, keepdim={keepdims})",
     "argmin": "{x}.argmin(dim={neat_axis}, keepdim={keepdims})",
     "cumsum": "{x}.cumsum(dim={neat_axis})",
     "cumprod": "{x}.cumprod(dim={neat_axis})",
-    # contraction
-    "matmul": "{a} @ {b}",
     # indexing
     "take_along": "{x}.gather({neat_axis}, {index})",
     "scatter": "{x}.scatter({neat_axis}, {index}, {values})",
@@ -79,29 +62,6 @@ ROWS: Mapping[str, str] = {
     "flip": "{x}.flip({neat_axes})",
     # gradient
     "stop_gradient": "{x}.detach()",
-}
-
-# The same on Python numbers: sizes, constants, and what is computed from them before any tensor is.
-HOST: Mapping[str, str] = {
-    **{name: ROWS[name] for name in ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "neg")},
-    **{name: ROWS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    "logical_and": "{a} and {b}",
-    "logical_or": "{a} or {b}",
-    "logical_not": "not {x}",
-    "exp": "math.exp({x})",
-    "expm1": "math.expm1({x})",
-    "log": "math.log({x})",
-    "log1p": "math.log1p({x})",
-    "sqrt": "math.sqrt({x})",
-    "rsqrt": "1 / math.sqrt({x})",
-    "sin": "math.sin({x})",
-    "cos": "math.cos({x})",
-    "tan": "math.tan({x})",
-    "tanh": "math.tanh({x})",
-    "erf": "math.erf({x})",
-    "abs": "abs({x})",
-    "minimum": "min({a}, {b})",
-    "maximum": "max({a}, {b})",
 }
 
 # Composites of the standard library that PyTorch has a name for. Their operands are those of the definition

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import by_name
 from dlc.emit.asked import lengths, required
 from dlc.emit.body import Body, Lines, shapes_text, tensors, with_words
 from dlc.emit.checks import opposite
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
-from dlc.emit.python import docstring
+from dlc.emit.python import docstring, wrapped
 from dlc.emit.sides import collapsed
 from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
@@ -362,17 +361,8 @@ _NEEDS = {"device": "torch.device | None = None", "training": "bool"}
 
 
 def _doc(function: Function, indent: int) -> Lines:
-    width = 100 - len(INDENT) * indent
-    lines = function.doc.strip().splitlines()
-    if any(len(line) + 6 > width for line in lines):
-        lines = [
-            line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 6), "")
-        ][:-1]
-    return docstring("\n".join(lines), len(INDENT) * indent)
-
-
-def _paragraphs(lines: Sequence[str]) -> list[str]:
-    return " ".join(line.strip() or "\n" for line in lines).split(" \n ")
+    margin = len(INDENT) * indent
+    return docstring("\n".join(wrapped(function.doc, WIDTH - margin - 6)), margin)
 
 
 def _attribute(name: str, taken: Iterable[str]) -> str:
