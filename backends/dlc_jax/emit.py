@@ -240,4 +240,6 @@ def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:
         *([f"from jax import {', '.join(jax)}"] if jax else []),
         *(["from jax.typing import DTypeLike"] if "DTypeLike" in used else []),
     ]
-    return "\n".join((*head, "", *imports(used, STANDARD, own, ("itertools", "math")), "")) + "\n" + text + "\n"
+    return (
+        "\n".join((*head, "", *imports(used, STANDARD, own, ("itertools", "math")), "")) + "\n" + text + "\n"
+    )

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from dlc.emit.forms import over
 from dlc.emit.tree import Call, Dot, Expr, Num, Text, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, attribute_name, find, over, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, tree
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
+from dlc.emit.forms import over
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.sides import form_of
 from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
@@ -30,7 +31,7 @@ from dlc.records import dataclass, replace
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
-from dlc_torch.structure import Node, is_attribute, over
+from dlc_torch.structure import Node, is_attribute
 
 
 @dataclass
