@@ -71,13 +71,10 @@ def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
 
 def _inside(d: JaxDrafter, loop: loops.Loop, made: set[str]) -> tuple[tuple[Stmt, ...], tuple[Expr, ...]]:
     """One step: its statements, what it hands on, and what it hands out."""
-    outside, d.body = d.body, []
-    for each in loop.body:
-        d.operation(each)
+    inside = d.drafted(loop.body)
     results = [_carried(d, made, each.next) for each in loop.carried]
     results += [d.tensor(each.item) for each in loop.stacked]
-    inside, d.body = d.body, outside
-    return tuple(inside), tuple(results)
+    return inside, tuple(results)
 
 
 def _guarded(d: JaxDrafter, loop: loops.Loop) -> tuple[list[Expr], loops.Loop]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from dlc.emit.arguments import Argument, arguments, given, reads
@@ -12,7 +12,7 @@ from dlc.emit.origins import numbered
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
-from dlc.ir.nodes import Function, Program, Value
+from dlc.ir.nodes import Function, Program, Value, callees_first
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -62,20 +62,15 @@ class Units:
         """A function and what it calls; `hint` is a name for one that the spec has none for."""
         if hint:
             self.hints[root] = hint
-        stack = [(root, False)]
-        while stack:
-            name, ready = stack.pop()
-            if name in self.by_name:
-                continue
-            if ready:
+        for name in callees_first((root,), self._called_new):
+            if name not in self.by_name:
                 self.by_name[name] = self._unit(name)
-                continue
-            stack.append((name, True))
-            called = dict.fromkeys(
-                node.function for node in self._draft(name).nodes() if isinstance(node, Make)
-            )
-            stack += ((each, False) for each in reversed(called))
         return self.by_name[root]
+
+    def _called_new(self, name: str) -> Iterator[str]:
+        """What a function calls; nothing where it has been added."""
+        if name not in self.by_name:
+            yield from (node.function for node in self._draft(name).nodes() if isinstance(node, Make))
 
     def _draft(self, name: str) -> Draft:
         if name not in self.drafts:

@@ -14,7 +14,7 @@ from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Path, Seq, Word, transform, walk, without
 from dlc.ir.loops import LOOP, Loop, turning
-from dlc.ir.nodes import Child, Function, Op, Param, Program
+from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc.records import dataclass, field, replace
@@ -140,18 +140,7 @@ class Grouping:
 
     def _needed(self) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
-        order: dict[str, None] = {}
-        stack = [(name, False) for name in reversed(self.entries or (self.program.entry,))]
-        while stack:
-            name, done = stack.pop()
-            if name in order:
-                continue
-            if done:
-                order[name] = None
-                continue
-            stack.append((name, True))
-            stack.extend((each, False) for each in reversed(list(self._callees(name))) if each not in order)
-        return list(order)
+        return list(callees_first(self.entries or (self.program.entry,), self._callees))
 
     def _callees(self, name: str) -> Iterator[str]:
         function = self.functions[name]
@@ -186,19 +175,13 @@ class Grouping:
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
-        done: set[str] = set()
-        stack = [(joined.find(name), False) for name in reversed(names)]
-        while stack:
-            group, ready = stack.pop()
-            if group in done:
-                continue
-            if ready:
-                done.add(group)
-                yield self._unit(groups[group])
-                continue
-            stack.append((group, True))
-            below = [joined.find(each) for name in groups[group] for each in self._callees(name)]
-            stack.extend((each, False) for each in reversed(below) if each not in done and each != group)
+
+        def below(group: str) -> Iterator[str]:
+            found = (joined.find(each) for name in groups[group] for each in self._callees(name))
+            return (each for each in found if each != group)
+
+        for group in callees_first(map(joined.find, names), below):
+            yield self._unit(groups[group])
 
     def _methods(self, names: Iterable[str]) -> list[str]:
         """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module

@@ -251,17 +251,14 @@ def scattered(d: TorchDrafter, op: Op) -> Expr | None:
 # --- random -------------------------------------------------------------------------------------------------
 
 
-def normal(d: TorchDrafter, op: Op) -> Expr:
-    return _drawn(d, op, "torch.randn")
+def drawn(function: str) -> Say:
+    """A draw of floats in the shape of the result."""
 
+    def say(d: TorchDrafter, op: Op) -> Expr:
+        shape = sizes(op.out.type.axes) or (Seq(()),)
+        return d.create(function, shape, d.dtype_of(op.out.name), "f32")
 
-def uniform(d: TorchDrafter, op: Op) -> Expr:
-    return _drawn(d, op, "torch.rand")
-
-
-def _drawn(d: TorchDrafter, op: Op, function: str) -> Expr:
-    shape = sizes(op.out.type.axes)
-    return d.create(function, shape or (Seq(()),), d.dtype_of(op.out.name), "f32")
+    return say
 
 
 def randint(d: TorchDrafter, op: Op) -> Expr:
@@ -493,8 +490,8 @@ SAY: Mapping[str, Say] = {
     "einsum": einsum,
     "scatter": scattered,
     "scatter_add": scattered,
-    "normal": normal,
-    "uniform": uniform,
+    "normal": drawn("torch.randn"),
+    "uniform": drawn("torch.rand"),
     "randint": randint,
     "truncated_normal": truncated_normal,
     "orthogonal": orthogonal,

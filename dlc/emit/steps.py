@@ -46,12 +46,9 @@ class Steps:
         if loop.index is not None:  # a number of Python
             d.host.add(loop.index.name)
             d.inline[loop.index.name] = Ref(loop.index.name)
-        outside, d.body = d.body, []
-        for each in loop.body:
-            d.operation(each)
+        inside = d.drafted(loop.body)
         results = tuple(d.tensor(each.next) for each in loop.carried)
         kept = tuple((self._list(each), d.tensor(each.item)) for each in loop.stacked)
-        inside, d.body = d.body, outside
         index = [] if loop.index is None else [loop.index]
         made = Loop(
             count=Num(0),
@@ -59,7 +56,7 @@ class Steps:
             step=loop.step,
             args=tuple(d.target(each.arg) for each in loop.carried),
             inputs=inputs,
-            body=tuple(inside),
+            body=inside,
             results=results,
             outputs=tuple(d.target(each.out) for each in loop.carried),
             source=source,

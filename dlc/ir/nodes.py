@@ -379,16 +379,24 @@ class Program:
 
     def reachable(self) -> tuple[str, ...]:
         """Names of the functions that running the entry needs, callees first."""
-        order: dict[str, None] = {}
-        stack: list[tuple[str, bool]] = [(self.entry, False)]
-        while stack:
-            name, done = stack.pop()
-            if name in order:
-                continue
-            if done:
-                order[name] = None
-                continue
-            stack.append((name, True))
-            callees = [op.callee for op in walk(self.functions[name].body) if op.callee]
-            stack.extend((callee, False) for callee in reversed(callees) if callee not in order)
-        return tuple(order)
+
+        def called(name: str) -> Iterator[str]:
+            return (op.callee for op in walk(self.functions[name].body) if op.callee)
+
+        return tuple(callees_first((self.entry,), called))
+
+
+def callees_first(roots: Iterable[str], callees: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """The roots and all that they call, each once and behind what it calls itself."""
+    done: set[str] = set()
+    stack = [(name, False) for name in reversed(list(roots))]
+    while stack:
+        name, ready = stack.pop()
+        if name in done:
+            continue
+        if ready:
+            done.add(name)
+            yield name
+            continue
+        stack.append((name, True))
+        stack.extend((each, False) for each in reversed(list(callees(name))) if each not in done)
