@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from dlc.emit.body import Body, shapes_text, tensors
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import camel, identifier
-from dlc.emit.python import docstring, wrapped
+from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
@@ -186,13 +186,5 @@ def _broken(shapes: str, width: int) -> str:
     taken, arrow, given = shapes.rpartition(" -> ")
     if len(shapes) <= width or not arrow:
         return shapes
-    return "\n".join((*_filled(taken, width), *_filled(f"-> {given}", width)))
-
-
-def _filled(shapes: str, width: int) -> list[str]:
-    lines = [""]
-    for part in re.split(r"(?<=\],) ", shapes):
-        if lines[-1] and len(f"{lines[-1]} {part}") > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {part}".strip()
-    return lines
+    sides = (re.split(r"(?<=\],) ", each) for each in (taken, f"-> {given}"))
+    return "\n".join(line for side in sides for line in filled(side, width))

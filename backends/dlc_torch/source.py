@@ -12,7 +12,7 @@ from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
-from dlc.emit.python import docstring, wrapped
+from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.sides import collapsed
 from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
@@ -499,10 +499,5 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
 def _wrapped(note: str, indent: int) -> Lines:
     """A comment on lines of its own, broken between operands."""
     margin = f"{INDENT * indent}# "
-    lines, line = [], ""
-    for part in re.split(r"(?<=\]) ?(?=->)|(?<=\],) ", note):
-        if line and len(margin + line + " " + part) > 100:
-            lines.append(margin + line)
-            line = ""
-        line = f"{line} {part}".strip()
-    return [each[:100] for each in [*lines, margin + line]]
+    parts = re.split(r"(?<=\]) ?(?=->)|(?<=\],) ", note)
+    return [f"{margin}{line}"[:WIDTH] for line in filled(parts, WIDTH - len(margin))]
