@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from dlc.emit.arguments import Argument, arguments, given, reads
+from dlc.emit.arguments import Argument, arguments, passed, reads, renamed
 from dlc.emit.names import snake, unique
 from dlc.emit.origins import numbered
 from dlc.emit.requirements import words
@@ -127,11 +127,7 @@ class Units:
 
     def _call(self, made: Make) -> Expr:
         callee = self.by_name[made.function]
-        more: list[Expr] = []
-        for argument in callee.arguments:
-            value = given(argument, callee.function, made.op)
-            if value is not None:
-                more.append(Keyword(argument.name, value, argument.default))
+        more = list(passed(callee.arguments, callee.function, made.op))
         if callee.traits.training:
             more.append(Keyword("training", Word("training")))
         named = [arg for arg in made.args if isinstance(arg, Keyword)]
@@ -191,11 +187,7 @@ RESERVED = rows.RESERVED | {"params", "state", "config", "training", "key", "dty
 
 def finished(names: Mapping[str, str], expr: Expr) -> Expr:
     """The expression with arguments by their names, and without those that are the default."""
-
-    def change(node: Expr) -> Expr:
-        return Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
-
-    return without(transform(expr, change), is_default)
+    return without(renamed(names, expr), is_default)
 
 
 def is_default(node: Keyword) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from dlc.emit.arguments import Argument, arguments, given, reads
+from dlc.emit.arguments import Argument, arguments, given, passed, reads, renamed
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.origins import expression, forgotten, numbered
@@ -428,7 +428,7 @@ def settle(grouping: Grouping, weights: InitWeights, defaults: bool = True) -> I
         names = {argument.spec: argument.name for argument in each.arguments}
         each.rewritten(partial(_finished, names))
         if main:
-            weights = weights.rewritten(partial(_named, names))
+            weights = weights.rewritten(partial(renamed, names))
     return weights
 
 
@@ -444,13 +444,7 @@ def _passed(program: Program, callees: Container[str]) -> Iterator[str]:
 
 
 def _finished(names: Mapping[str, str], expr: Expr) -> Expr:
-    return inferred(without_numbers(_named(names, expr)))
-
-
-def _named(names: Mapping[str, str], expr: Expr) -> Expr:
-    return transform(
-        expr, lambda node: Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
-    )
+    return inferred(without_numbers(renamed(names, expr)))
 
 
 def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
@@ -469,13 +463,13 @@ def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
 
 
 def _constructed(made: Class, args: tuple[Expr, ...], op: Op | None, own: set[str]) -> Expr:
-    more = []
-    for argument in made.arguments:
+    more: list[Keyword] = []
+    for each in made.arguments:
         # An initial value is computed where its parameter is made, from the static parameters there.
-        here = made.function.kind == "init" and argument.spec in own
-        value = Arg(argument.spec) if here else given(argument, made.function, op)
-        if value is not None:
-            more.append(Keyword(argument.name, value, argument.default))
+        here = made.function.kind == "init" and each.spec in own
+        more += (
+            [Keyword(each.name, Arg(each.spec), each.default)] if here else passed((each,), made.function, op)
+        )
     needs = tuple(arg for arg in args if isinstance(arg, Keyword))
     return Call(Word(made.name), (*args[: len(args) - len(needs)], *more, *needs))
 
