@@ -305,7 +305,7 @@ class Making:
         return self._made(child.function, self._call(child))
 
     def _call(self, child: Child) -> Op | None:
-        turns = (child.count, child.start, child.step) if child.count else None
+        turns = child.turns if child.count else None
         calls = [
             (op, own)
             for each in self.functions

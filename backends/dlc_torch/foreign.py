@@ -34,7 +34,7 @@ class Divided:
         found = Divided()
         for child in children:
             others = [other for other in children if other is not child]
-            turns = [other for other in others if child.count and _turns(other) == _turns(child)]
+            turns = [other for other in others if child.count and other.turns == child.turns]
             inside = _is_inside(child.path, others) or any(_starts(child.path, each.path) for each in turns)
             (found.inside if inside else found.children).append(child)
         for param in params:
@@ -61,10 +61,6 @@ def _starts(path: str, prefix: str) -> bool:
 
 def _range(count: int, start: int, step: int) -> Expr:
     return over(Num(count, "count"), start, step)
-
-
-def _turns(child: Child) -> tuple[int, int, int]:
-    return child.count, child.start, child.step
 
 
 @dataclass

@@ -156,7 +156,7 @@ def hooks(children: Iterable[Child]) -> Iterator[Init]:
     groups: dict[object, list[Child]] = {}
     for child in children:
         if child.fused is not None:
-            turns = (child.count, child.start, child.step) if has_index(child.path) else None
+            turns = child.turns if has_index(child.path) else None
             about = replace(child.fused, parts=())
             groups.setdefault((about, child.when, turns), []).append(child)
     for group in groups.values():

@@ -67,7 +67,7 @@ class _Outliner:
         ):
             return op
         turns = (parts.count, int(str(parts.start)), parts.step)
-        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and _turns(each) == turns]
+        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and each.turns == turns]
         made = self._function(region, prefix, own)
         if made is None:
             return op
@@ -139,10 +139,6 @@ class _Outliner:
             known=known,
         )
         return Region(region.args, (call,), tuple(value.name for value in outputs))
-
-
-def _turns(child: Child) -> tuple[int, ...]:
-    return child.count, child.start, child.step
 
 
 def _prefix(body: Sequence[Op]) -> str | None:

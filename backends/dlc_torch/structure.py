@@ -210,7 +210,7 @@ def tree(
         node = _place(root, param.name, turns)
         node.param, node.when = param, param.when
     for child in children:
-        node = _place(root, child.path, (child.count, child.start, child.step) if child.count else None)
+        node = _place(root, child.path, child.turns if child.count else None)
         if not node.function:
             node.function, node.made, node.when = child.function, made(child), child.when
         elif node.when is not None and child.when == negated(node.when):

@@ -231,6 +231,11 @@ class Child:
     """For emission, of an instance that the body does not call: how the main computation does, or a call that nothing read."""
     fused: Fused | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def turns(self) -> tuple[int, int, int]:
+        """Count, start and step."""
+        return self.count, self.start, self.step
+
     def each(self) -> tuple[Child, ...]:
         """The instances one by one."""
         turns = [self.start + self.step * turn for turn in range(self.count)]
