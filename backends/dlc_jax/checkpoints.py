@@ -5,11 +5,10 @@ PATHS = {"h": lambda i: f"h.{i}"}
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
+from dlc.emit.file import Library
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.python import quoted
 from dlc.ir.index import INDEX
@@ -19,19 +18,13 @@ from dlc_jax.places import Places, Stack
 Lines = list[str]
 
 
-@cache
-def library() -> Mapping[str, str]:
-    """The functions of `library.py`, by name, as text."""
-    text = Path(__file__).with_name("library.py").read_text()
-    lines = text.splitlines()
-    functions = (node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
-    return {node.name: "\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in functions}
+LIBRARY = Library(Path(__file__).with_name("library.py"))
 
 
 def checkpoints(program: Program, places: Places, *, has_config: bool) -> tuple[Lines, list[Lines]]:
     """The table, empty where all is called as in the checkpoint, and the functions."""
     names = places.names()
-    back = library()["to_flat" if names else "flatten"].replace("flatten(", "to_flat(")
+    back = LIBRARY.functions["to_flat" if names else "flatten"].replace("flatten(", "to_flat(")
     there = _from_flat(program, "filled" if names else "arranged", has_config)
     return _table(names) if names else [], [there, back.splitlines()]
 

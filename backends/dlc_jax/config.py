@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument
-from dlc.emit.checks import opposite
+from dlc.emit.arguments import Argument, by_name
+from dlc.emit.asked import lengths, required
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import expression
 from dlc.emit.python import quoted
-from dlc.emit.tree import Arg, At, Binary, Expr, Num, Word, text, transform, walk
+from dlc.emit.tree import Arg, Binary, Expr, Num, text, transform
 from dlc.ir.nodes import Function
 from dlc.types.relations import MIRRORED
 from dlc.types.traced import Term
@@ -43,7 +43,7 @@ def config(
     asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
     checks = [
         *_computed(arguments),
-        *_lengths(arguments, function, read),
+        *lengths(arguments, function, read, "self."),
         *(line for lines in asked_once for line in lines),
     ]
     init = ["", f"{INDENT}def __post_init__(self) -> None:", *checks] if checks else []
@@ -62,25 +62,9 @@ def _computed(arguments: Sequence[Argument]) -> Iterator[str]:
         if each.computed is not None:
             yield f"{INDENT * 2}if self.{each.name} is None:"
             yield from layout(
-                f"object.__setattr__(self, {quoted(each.name)}, {_said(each.computed, 'self.')})", 3
+                f"object.__setattr__(self, {quoted(each.name)}, {text(by_name(each.computed, owner='self.'))})",
+                3,
             )
-
-
-def _lengths(arguments: Sequence[Argument], function: Function, read: Iterable[Expr]) -> Iterator[str]:
-    """Lists that are taken apart have the length that they are taken apart to."""
-    parts = {node.base for expr in read for node in walk(expr) if isinstance(node, At)}
-    static = dict(function.static)
-    for each in arguments:
-        value = static.get(each.spec)
-        if isinstance(value, tuple) and Arg(each.name) in parts:
-            lengths = [len(item) if isinstance(item, tuple) else 0 for item in value]
-            here = f"self.{each.name}"
-            found, wanted = (
-                (f"[len(each) for each in {here}]", lengths) if any(lengths) else (f"len({here})", len(value))
-            )
-            message = f"{each.name} must have {'lengths' if any(lengths) else 'length'} {wanted}"
-            yield f"{INDENT * 2}if {found} != {wanted}:"
-            yield from layout(f"raise ValueError({quoted(message)})", 3)
 
 
 def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
@@ -92,10 +76,4 @@ def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
                 return Binary(MIRRORED[operator], right, left)  # what is asked about stands on the left
         return node
 
-    asked = transform(expression(condition), plain)
-    yield from layout(f"if {_said(opposite(asked), 'self.')}:", 2)
-    yield from layout(f"raise ValueError({quoted(_said(asked, '') + ' must hold')})", 3)
-
-
-def _said(expr: Expr, owner: str) -> str:
-    return text(transform(expr, lambda node: Word(f"{owner}{node.name}") if isinstance(node, Arg) else node))
+    yield from required(transform(expression(condition), plain), "self.")

@@ -6,7 +6,6 @@ The module holds, in this order: the `Config`, the functions of `library.py` tha
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +14,7 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.arguments import arguments
 from dlc.emit.canonical import Canonical, from_zero
+from dlc.emit.file import imports, names_in
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, forgotten
 from dlc.emit.python import comment, docstring, wrapped
@@ -28,7 +28,7 @@ from dlc.ir.nodes import Op, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
 from dlc_jax import methods, rows
-from dlc_jax.checkpoints import checkpoints, library
+from dlc_jax.checkpoints import LIBRARY, checkpoints
 from dlc_jax.config import config
 from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
@@ -132,7 +132,7 @@ class _Writing:
     defaults: bool
 
     def run(self) -> Module:
-        main, taken = self.program.main, OWN | library().keys()
+        main, taken = self.program.main, OWN | LIBRARY.functions.keys()
         units = Units(self.program, taken)
         entry = units.add(self.program.entry)
         requirements = Requirements(self.program, NATIVE).of(main.name) if self.options.family else ()
@@ -163,8 +163,8 @@ class _Writing:
             ["CONFIG = Config()"] if settings else [],
             outputs_lines(main, outputs, written.optional) if outputs else [],
         ]
-        layers = _copied(body)
-        paths = [lines for lines in _copied(flat) if lines not in layers]
+        layers = copied(body)
+        paths = [lines for lines in copied(flat) if lines not in layers]
         sizes = ((identifier(name), True) for name in main.given_sizes)
         static = [
             f'"{name}"'
@@ -214,31 +214,12 @@ class _Writing:
 # The file
 
 
-def _copied(blocks: Iterable[Lines]) -> list[Lines]:
-    """The library's functions that the blocks use, and those that these use, in the library's order."""
-    wanted: set[str] = set()
-    stack = ["\n".join(line for lines in blocks for line in lines)]
-    while stack:
-        new = (_names(stack.pop()) & library().keys()) - wanted - OWN
-        wanted |= new
-        stack += (library()[name] for name in new)
-    return [text.splitlines() for name, text in library().items() if name in wanted]
+def copied(blocks: Iterable[Lines]) -> list[Lines]:
+    """The library's functions that the blocks use."""
+    return list(LIBRARY.copied("\n".join(line for lines in blocks for line in lines), OWN))
 
 
-def _names(source: str) -> set[str]:
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-
-
-def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:
-    whole = "\n\n\n".join("\n".join(lines) for lines in blocks if lines)
-    used = _names(whole)
-    types = [f"{name} = dict[str, Any]" for name in ("Params", "State") if name in used]
-    used |= {"Any"} if types else set()
-    text = "\n\n\n".join((*(["\n".join(types)] if types else []), whole))
-    return "\n".join((*head, "", *_imports(used), "")) + "\n" + text + "\n"
-
-
-_STANDARD = {
+STANDARD = {
     "collections.abc": ("Callable", "Sequence"),
     "dataclasses": ("dataclass",),
     "functools": ("partial",),
@@ -246,16 +227,19 @@ _STANDARD = {
 }
 
 
-def _imports(used: set[str]) -> list[str]:
-    standard = [f"import {module}" for module in ("itertools", "math") if module in used]
-    for module, known in _STANDARD.items():
-        found = sorted(used & set(known))
-        standard += [f"from {module} import {', '.join(found)}"] if found else []
-    names = sorted(used & {"Array", "lax"})
+def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:
+    whole = "\n\n\n".join("\n".join(lines) for lines in blocks if lines)
+    used = names_in(whole)
+    types = [f"{name} = dict[str, Any]" for name in ("Params", "State") if name in used]
+    used |= {"Any"} if types else set()
+    text = "\n\n\n".join((*(["\n".join(types)] if types else []), whole))
+    jax = sorted(used & {"Array", "lax"})
     own = [
         *(["import jax"] if "jax" in used else []),
         *(["import jax.numpy as jnp"] if "jnp" in used else []),
-        *([f"from jax import {', '.join(names)}"] if names else []),
+        *([f"from jax import {', '.join(jax)}"] if jax else []),
         *(["from jax.typing import DTypeLike"] if "DTypeLike" in used else []),
     ]
-    return [*standard, *([""] if standard and own else []), *own]
+    return (
+        "\n".join((*head, "", *imports(used, STANDARD, own, ("itertools", "math")), "")) + "\n" + text + "\n"
+    )

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from functools import cached_property, partial
 
-from dlc.emit.body import Body, shapes_text
+from dlc.emit.body import Body, shapes_text, tensors
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import camel, identifier
-from dlc.emit.python import docstring, wrapped
+from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
@@ -91,17 +91,8 @@ class Written:
         keywords += [_KEYS[traits.key]] if traits.key else []
         keywords.sort(key=lambda each: " = " in each)
         star = ["*"] if keywords else []
-        arguments = ", ".join((*trees, *self._tensors(body), *star, *keywords))
+        arguments = ", ".join((*trees, *tensors(self.unit.draft, body.inputs, "Array"), *star, *keywords))
         return layout(f"def {self.unit.name}({arguments}) -> {self._result(body)}:")
-
-    def _tensors(self, body: Body) -> list[str]:
-        """The inputs with their types; those that may be left out behind the others have None as default."""
-        optional = [value.name in self.function.optional for value in self.function.inputs]
-        found = []
-        for i, name in enumerate(body.inputs):
-            default = " = None" if all(optional[i:]) else ""
-            found.append(f"{name}: Array | None{default}" if optional[i] else f"{name}: Array")
-        return found
 
     def _result(self, body: Body) -> str:
         names = [identifier(name) for name, _ in self.function.outputs]
@@ -195,13 +186,5 @@ def _broken(shapes: str, width: int) -> str:
     taken, arrow, given = shapes.rpartition(" -> ")
     if len(shapes) <= width or not arrow:
         return shapes
-    return "\n".join((*_filled(taken, width), *_filled(f"-> {given}", width)))
-
-
-def _filled(shapes: str, width: int) -> list[str]:
-    lines = [""]
-    for part in re.split(r"(?<=\],) ", shapes):
-        if lines[-1] and len(f"{lines[-1]} {part}") > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {part}".strip()
-    return lines
+    sides = (re.split(r"(?<=\],) ", each) for each in (taken, f"-> {given}"))
+    return "\n".join(line for side in sides for line in filled(side, width))

@@ -13,9 +13,9 @@ A module's function takes the static parameters that its shapes speak of, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument, argument_name, given, literal, python_type
+from dlc.emit.arguments import Argument, argument_name, by_name, given, literal, python_type
 from dlc.emit.forms import call
 from dlc.emit.initial import Form, in_sizes, recognise
 from dlc.emit.layout import INDENT, layout
@@ -179,9 +179,17 @@ class Init:
         numbers = tuple(body.numbers)
         plain = function.library and not function.children
         maker = Maker(
-            "", function.name, trees, any(map(_drawn, items)), words, numbers, body.extras, said, plain
+            "",
+            function.name,
+            trees,
+            any(item.draws for item in items),
+            words,
+            numbers,
+            body.extras,
+            said,
+            plain,
         )
-        lines = [f"{INDENT}{name} = {text(_with_names(expr, said))}" for name, expr in body.locals.items()]
+        lines = [f"{INDENT}{name} = {text(by_name(expr, said))}" for name, expr in body.locals.items()]
         lines += written(items, trees, {**said, **{name: name for name in (*numbers, *body.extras.values())}})
         keywords = [f"{said[name]}: {_type(function, name)}" for name in words]
         more = [f"{each}: float" for each in numbers] + [
@@ -223,21 +231,11 @@ class Init:
         return next((_type(each, name) for each in found), "int")
 
 
-def _with_names(expr: Expr, said: Mapping[str, str]) -> Expr:
-    return transform(
-        expr, lambda node: Word(said.get(node.name, node.name)) if isinstance(node, Arg) else node
-    )
-
-
 def _defaults(function: Function, words: Sequence[str]) -> dict[str, Expr]:
     """The words of a layer that have a default."""
     settings = {each.name: each.default for each in function.settings}
     found = {name: default for name in words if (default := settings.get(name)) is not None}
     return {name: expression(default) for name, default in found.items() if default.op == "const"}
-
-
-def _drawn(item: Item) -> bool:
-    return item.draws
 
 
 def _word(name: str, function: Function, own: Sequence[str]) -> str:
@@ -293,7 +291,7 @@ class _Body:
         for param, (path, child) in parts:
             if param is not None:
                 keys = self._keys(layout, param)
-                made, does_draw = self._param(param)
+                made, does_draw = self._value(param, self.inits.get(param.name) or param.init)
                 tree = "state" if param.kind == "buffer" else "params"
                 when = _when(param.when)
                 yield Item(
@@ -326,11 +324,7 @@ class _Body:
         tree = Word("state" if param.kind == "buffer" else "params")
         return at(tree, self._keys(layout, param))
 
-    def _param(self, param: Param) -> tuple[Expr, bool]:
-        init = self.inits.get(param.name) or param.init
-        return self._value(param, init, self.function)
-
-    def _value(self, param: Param, name: str, owner: Function) -> tuple[Expr, bool]:
+    def _value(self, param: Param, name: str) -> tuple[Expr, bool]:
         """The initial value of a parameter of this function, and whether it is drawn."""
         function = self.init.program.functions[name]
         form = told(function, param)
@@ -357,9 +351,11 @@ class _Body:
         if form.draw == "constant" and isinstance(value, int) and not isinstance(value, bool) and plain:
             return Num(int(value))
         if self.function.library and here and not plain:
-            expr = self._with_outer(number(value), function.scope)
+            expr = number(value)
+            if function.scope:
+                expr = self._outer(expr, function.scope, words(self.function))
             return self._local(param, SCALES[form.draw], numbered(expr, words(self.function)))
-        return number(value) if plain or here else self._outer(number(value), function.scope, untraced(value))
+        return number(value) if plain or here else self._outer(number(value), function.scope)
 
     def _local(self, param: Param, hint: str, expr: Expr) -> Expr:
         """A variable for a number that is computed from sizes."""
@@ -368,24 +364,14 @@ class _Body:
         self.locals[name] = expr
         return Word(name)
 
-    def _with_outer(self, expr: Expr, scope: str) -> Expr:
-        """An expression over sizes of this module and static parameters of one around: `fan_in` beside `layers`."""
-        own = words(self.function)
+    def _outer(self, expr: Expr, scope: str, own: Container[str] = ()) -> Expr:
+        """An expression over static parameters of a module around, and `own` ones of this one: `fan_in` beside `layers`."""
 
         def change(node: Expr) -> Expr:
-            return (
-                Arg(self.extra((scope, node.name)))
-                if isinstance(node, Arg) and node.name not in own
-                else node
-            )
-
-        return transform(numbered(expr), change) if scope else expr
-
-    def _outer(self, expr: Expr, scope: str, plain: float) -> Expr:
-        """An expression over a module's static parameters, in a module inside of it."""
-
-        def change(node: Expr) -> Expr:
-            return Arg(self.extra((scope, node.name))) if isinstance(node, Arg) else node
+            match node:
+                case Arg(name) if name not in own:
+                    return Arg(self.extra((scope, name)))
+            return node
 
         return transform(numbered(expr), change)
 
@@ -484,7 +470,7 @@ class _Body:
             if init.scope == self.function.source or not names(value):
                 found[name] = number(value)
             else:
-                found[name] = self._outer(number(value), init.scope, untraced(value))
+                found[name] = self._outer(number(value), init.scope)
         return found
 
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:

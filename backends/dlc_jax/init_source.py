@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from dlc.emit.arguments import by_name
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout, listed
 from dlc.emit.python import quoted
-from dlc.emit.tree import Arg, At, Binary, Expr, Pairs, Text, Word, text, transform
+from dlc.emit.tree import At, Binary, Expr, Pairs, Text, Word, text, transform
 from dlc.records import dataclass, field, replace
 
 Lines = list[str]
@@ -69,11 +70,8 @@ def _nested(places: Sequence[tuple[str, ...]]) -> bool:
 
 
 def _with_words(item: Item, words: Mapping[str, str]) -> Item:
-    def change(node: Expr) -> Expr:
-        return Word(words.get(node.name, node.name)) if isinstance(node, Arg) else node
-
-    when = None if item.when is None else transform(item.when, change)
-    return replace(item, made=transform(item.made, change), when=when)
+    when = None if item.when is None else by_name(item.when, words)
+    return replace(item, made=by_name(item.made, words), when=when)
 
 
 def _with_key(item: Item, key: Expr) -> Item:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dlc.emit.arguments import Argument, given
 from dlc.emit.draft import Dialect, Say
 from dlc.emit.origins import numbered
+from dlc.emit.rows import HOST
 from dlc.emit.tree import Arg, At, Call, Expr, Flag, Keyword, Num, Path, Seq, Text, Word, text, transform
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Attr, Function, Op, walk
@@ -169,7 +170,7 @@ LAYERS: Mapping[str, Say] = {
 DIALECT = Dialect(
     name="jax",
     rows=rows.ROWS,
-    host=rows.HOST,
+    host=HOST,
     composites=rows.COMPOSITES,
     forms={**methods.SAY, LOOP: steps.loop, **LAYERS},
     dtypes=rows.DTYPES,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dlc.backend import Artifact
+from dlc.emit.file import loaded
 from dlc.emit.names import identifier
 
 
@@ -130,11 +131,10 @@ _PLATFORMS = {"cuda": "gpu"}
 
 
 def module(artifact: Artifact) -> types.ModuleType:
-    """The emitted source as a fresh module, which is not entered into `sys.modules`."""
+    """The emitted source as a fresh module."""
     ((name, source),) = artifact.files.items()
-    found = types.ModuleType(name.removesuffix(".py"))
-    exec(compile(source, name, "exec", dont_inherit=True), found.__dict__)
-    return found
+    assert isinstance(source, str)
+    return loaded(name, source)
 
 
 @contextlib.contextmanager

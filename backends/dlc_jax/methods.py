@@ -155,11 +155,6 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
 
 
-def _is_made(axis: Dim) -> bool:
-    """Whether a size is an expression over static parameters."""
-    return axis.constant is not None and axis.origin is not None
-
-
 def permute(d: JaxDrafter, op: Op) -> Expr:
     axes, changed = moved(op)
     rank, x = len(axes), d.tensor(op.inputs[0])

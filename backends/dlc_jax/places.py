@@ -16,7 +16,7 @@ from functools import cached_property
 from dlc.emit.forms import call
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import At, Expr, Text, Word
-from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
+from dlc.ir.index import INDEX, at_turn, mark, offset_of, split, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
 
@@ -83,13 +83,6 @@ def at(base: Expr, keys: Keys, *, tensor: bool = False) -> Expr:
     for number in numbers if tensor else ():
         base = At(base, (Word(str(number)),))
     return base
-
-
-def upto_index(path: str) -> str:
-    """A path up to the part that holds the loop's index: `h.{i}` for `h.{i}.attn`; "" if there is none."""
-    labels = path.split(".")
-    at = next((i for i, label in enumerate(labels) if has_index(label)), -1)
-    return ".".join(labels[: at + 1])
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc.emit.rows import OPERATORS
 from dlc.ops.gaps import Gap
 
 # Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for
@@ -21,6 +22,7 @@ DTYPES: Mapping[str, str] = {
 
 # Primitive ops. Elementwise ones take Python numbers as operands too.
 ROWS: Mapping[str, str] = {
+    **OPERATORS,
     # elementwise
     "exp": "jnp.exp({x})",
     "expm1": "jnp.expm1({x})",
@@ -31,35 +33,19 @@ ROWS: Mapping[str, str] = {
     "sin": "jnp.sin({x})",
     "cos": "jnp.cos({x})",
     "tan": "jnp.tan({x})",
+    "atan": "jnp.arctan({x})",
     "tanh": "jnp.tanh({x})",
     "sigmoid": "jax.nn.sigmoid({x})",
     "erf": "lax.erf({x})",
     "floor": "jnp.floor({x})",
     "ceil": "jnp.ceil({x})",
     "round": "jnp.round({x})",
-    "neg": "-{x}",
     "abs": "jnp.abs({x})",
     "sign": "jnp.sign({x})",
     "isnan": "jnp.isnan({x})",
     "isfinite": "jnp.isfinite({x})",
-    "add": "{a} + {b}",
-    "sub": "{a} - {b}",
-    "mul": "{a} * {b}",
-    "div": "{a} / {b}",
-    "floordiv": "{a} // {b}",
-    "mod": "{a} % {b}",
-    "pow": "{a} ** {b}",
     "minimum": "jnp.minimum({a}, {b})",
     "maximum": "jnp.maximum({a}, {b})",
-    "eq": "{a} == {b}",
-    "ne": "{a} != {b}",
-    "lt": "{a} < {b}",
-    "le": "{a} <= {b}",
-    "gt": "{a} > {b}",
-    "ge": "{a} >= {b}",
-    "logical_and": "{a} & {b}",
-    "logical_or": "{a} | {b}",
-    "logical_not": "~{x}",
     "where": "jnp.where({condition}, {a}, {b})",
     # reduction
     "sum": "jnp.sum({x}, axis={neat_axis}, keepdims={keepdims})",
@@ -72,8 +58,6 @@ ROWS: Mapping[str, str] = {
     "argmin": "jnp.argmin({x}, axis={neat_axis}, keepdims={keepdims})",
     "cumsum": "jnp.cumsum({x}, axis={neat_axis})",
     "cumprod": "jnp.cumprod({x}, axis={neat_axis})",
-    # contraction
-    "matmul": "{a} @ {b}",
     # shape
     "flip": "jnp.flip({x}, {neat_axes})",
     # indexing
@@ -101,25 +85,6 @@ ROWS: Mapping[str, str] = {
     "stop_gradient": "lax.stop_gradient({x})",
 }
 
-# The same on Python numbers: sizes, constants, and what is computed from them before any array is.
-HOST: Mapping[str, str] = {
-    **{name: ROWS[name] for name in ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "neg")},
-    **{name: ROWS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    "logical_and": "{a} and {b}",
-    "logical_or": "{a} or {b}",
-    "logical_not": "not {x}",
-    "exp": "math.exp({x})",
-    "log": "math.log({x})",
-    "sqrt": "math.sqrt({x})",
-    "rsqrt": "1 / math.sqrt({x})",
-    "sin": "math.sin({x})",
-    "cos": "math.cos({x})",
-    "tanh": "math.tanh({x})",
-    "abs": "abs({x})",
-    "minimum": "min({a}, {b})",
-    "maximum": "max({a}, {b})",
-}
-
 # Composites of the standard library that JAX has a name for. Their operands are those of the definition in
 # `dlc/std`;
 # an attribute's slot is its value.
@@ -128,6 +93,7 @@ COMPOSITES: Mapping[str, str] = {
     "relu6": "jax.nn.relu6({x})",
     "leaky_relu": "jax.nn.leaky_relu({x}, {slope})",
     "elu": "jax.nn.elu({x}, {alpha})",
+    "celu": "jax.nn.celu({x}, {alpha})",
     "selu": "jax.nn.selu({x})",
     "silu": "jax.nn.silu({x})",
     "mish": "jax.nn.mish({x})",

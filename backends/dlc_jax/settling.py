@@ -30,12 +30,12 @@ from dlc.emit.tree import (
     transform,
     walk,
 )  # fmt: skip
-from dlc.ir.index import has_index, without_index
+from dlc.ir.index import has_index, upto_index, without_index
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
-from dlc_jax.places import ForOneSetting, Found, Keys, Places, at, upto_index
+from dlc_jax.places import ForOneSetting, Found, Keys, Places, at
 from dlc_jax.steps import Scan
 
 Parts = dict[tuple[str, str], Expr]

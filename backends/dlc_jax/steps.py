@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from dlc.emit.draft import DONE
-from dlc.emit.forms import call, method, words
+from dlc.emit.forms import call, layers, method, words
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Stmt, Target
 from dlc.emit.tree import Dot, Expr, Keyword, Ref, Seq, Word
@@ -37,12 +37,10 @@ class Scan(Loop):
 
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
     """Layers one after another, or the steps of a scan; None for a loop that is neither."""
-    if op.attr("shared"):
-        d.body += steps(d, op)
-        return DONE
-    found = d.loop(op)
-    d.body += [] if found is None else [found]
-    return None if found is None else DONE
+    if not op.attr("shared"):
+        return layers(d, op)
+    d.body += steps(d, op)
+    return DONE
 
 
 def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
@@ -73,13 +71,10 @@ def steps(d: JaxDrafter, op: Op) -> list[Stmt]:
 
 def _inside(d: JaxDrafter, loop: loops.Loop, made: set[str]) -> tuple[tuple[Stmt, ...], tuple[Expr, ...]]:
     """One step: its statements, what it hands on, and what it hands out."""
-    outside, d.body = d.body, []
-    for each in loop.body:
-        d.operation(each)
+    inside = d.drafted(loop.body)
     results = [_carried(d, made, each.next) for each in loop.carried]
     results += [d.tensor(each.item) for each in loop.stacked]
-    inside, d.body = d.body, outside
-    return tuple(inside), tuple(results)
+    return inside, tuple(results)
 
 
 def _guarded(d: JaxDrafter, loop: loops.Loop) -> tuple[list[Expr], loops.Loop]:

@@ -6,11 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from dlc.ir.nodes import Function, Op, Program, walk
-from dlc.types.traced import Term
 from dlc_jax.drafter import Traits, is_draw
 from dlc_jax.places import Places
-
-TRAINING = Term("training")
 
 
 def traits_of(program: Program, places: Places) -> dict[str, Traits]:

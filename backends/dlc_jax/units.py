@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from dlc.emit.arguments import Argument, arguments, given, reads
+from dlc.emit.arguments import Argument, arguments, passed, reads, renamed
 from dlc.emit.names import snake, unique
 from dlc.emit.origins import numbered
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
-from dlc.ir.nodes import Function, Program, Value
+from dlc.ir.nodes import Function, Program, Value, callees_first
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -62,20 +62,15 @@ class Units:
         """A function and what it calls; `hint` is a name for one that the spec has none for."""
         if hint:
             self.hints[root] = hint
-        stack = [(root, False)]
-        while stack:
-            name, ready = stack.pop()
-            if name in self.by_name:
-                continue
-            if ready:
+        for name in callees_first((root,), self._called_new):
+            if name not in self.by_name:
                 self.by_name[name] = self._unit(name)
-                continue
-            stack.append((name, True))
-            called = dict.fromkeys(
-                node.function for node in self._draft(name).nodes() if isinstance(node, Make)
-            )
-            stack += ((each, False) for each in reversed(called))
         return self.by_name[root]
+
+    def _called_new(self, name: str) -> Iterator[str]:
+        """What a function calls; nothing where it has been added."""
+        if name not in self.by_name:
+            yield from (node.function for node in self._draft(name).nodes() if isinstance(node, Make))
 
     def _draft(self, name: str) -> Draft:
         if name not in self.drafts:
@@ -132,11 +127,7 @@ class Units:
 
     def _call(self, made: Make) -> Expr:
         callee = self.by_name[made.function]
-        more: list[Expr] = []
-        for argument in callee.arguments:
-            value = given(argument, callee.function, made.op)
-            if value is not None:
-                more.append(Keyword(argument.name, value, argument.default))
+        more = list(passed(callee.arguments, callee.function, made.op))
         if callee.traits.training:
             more.append(Keyword("training", Word("training")))
         named = [arg for arg in made.args if isinstance(arg, Keyword)]
@@ -196,11 +187,7 @@ RESERVED = rows.RESERVED | {"params", "state", "config", "training", "key", "dty
 
 def finished(names: Mapping[str, str], expr: Expr) -> Expr:
     """The expression with arguments by their names, and without those that are the default."""
-
-    def change(node: Expr) -> Expr:
-        return Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
-
-    return without(transform(expr, change), is_default)
+    return without(renamed(names, expr), is_default)
 
 
 def is_default(node: Keyword) -> bool:

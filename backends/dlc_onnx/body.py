@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ops.arrays import numpy_dtype
 from dlc_onnx.naming import Numbered
-from dlc_onnx.rows import DTYPES, MOVES, OPSET, TYPES, WIDER_IN
+from dlc_onnx.rows import DTYPES, MOVES, NARROW_INTS, OPSET, TYPES, WIDER_IN
 from dlc_onnx.template import Ref
 
 if TYPE_CHECKING:
@@ -181,18 +181,18 @@ class Body:
         self, kind: str, inputs: Sequence[str], dtypes: Sequence[str], attrs: Mapping[str, Any]
     ) -> list[Ref]:
         """A node, computed in wider dtypes where its own are only for storage."""
-        wider = self._wider(kind)
+        wider = self.wider_for(kind)
         if not any(self.dtypes[name] in wider for name in inputs if name):
             return self._node(kind, inputs, dtypes, attrs)
         wide = [self._widened(name, wider) if name else name for name in inputs]
         results = self._node(kind, wide, [wider.get(dtype, dtype) for dtype in dtypes], attrs)
         return [self.cast(result, dtype) for result, dtype in zip(results, dtypes, strict=True)]
 
-    def _wider(self, kind: str) -> Mapping[str, str]:
+    def wider_for(self, kind: str) -> Mapping[str, str]:
         """The dtypes that a kind of node is not computed in, and what it is computed in instead."""
         if kind in MOVES:
             return {}
-        return {**self.wider, **WIDER_IN[kind]} if kind in WIDER_IN else self.wider
+        return {**self.wider, **undefined(kind), **WIDER_IN.get(kind, {})}
 
     def _widened(self, name: str, wider: Mapping[str, str]) -> Ref:
         wide = wider.get(self.dtypes[name])
@@ -245,6 +245,16 @@ def schema(kind: str) -> Any:
     from onnx import defs
 
     return defs.get_schema(kind, OPSET, "")
+
+
+@cache
+def undefined(kind: str) -> Mapping[str, str]:
+    """The narrow integers that ONNX does not define a kind of node for, and the dtype that it is computed in instead."""
+    inputs = schema(kind).inputs
+    defined = inputs[0].types if inputs else ()
+    if "tensor(int32)" not in defined:
+        return {}
+    return {dtype: "i32" for dtype, name in NARROW_INTS.items() if name not in defined}
 
 
 def _formal(formals: Any, index: int) -> Any:

@@ -43,7 +43,7 @@ def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu
     try:
         session = onnxruntime.InferenceSession(complete.files[name], options, providers=providers(device))
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
-        raise _no_kernel(error, artifact) from error
+        raise _no_kernel(error) from error
     return OnnxRunnable(session, complete, values)
 
 
@@ -53,10 +53,11 @@ def _threads() -> int:
     return int(wanted) if wanted.isdecimal() else 0
 
 
-def _no_kernel(error: Exception, artifact: Artifact) -> SpecError:
+def _no_kernel(error: Exception) -> SpecError:
     """The model is right, but onnxruntime computes some kind of node not in some dtype."""
     found = re.search(r"implementation for (\w+)\(", str(error))
-    reason = f"onnxruntime has no kernel for it in {artifact.meta['precision']}"
+    place = re.search(r"node with name '([^']+)'", str(error))
+    reason = "onnxruntime has no kernel for its dtype" + (f" at the node {place[1]}" if place else "")
     op = found[1] if found else str(error).splitlines()[0]
     return SpecError([problems.UNSUPPORTED.at(NO_SPAN, backend="onnx", op=op, reason=reason)])
 

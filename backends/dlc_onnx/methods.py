@@ -191,7 +191,7 @@ def cumprod(w: Writer, op: Op) -> Ref:
     onnxruntime's Scan fails over nothing."""
     axis, x = op.integer("axis"), w.value(op.inputs[0])
     dtype = w.body.dtypes[x]
-    wide = w.body.wider.get(dtype, dtype)
+    wide = w.body.wider_for("Pad").get(dtype, dtype)
     count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
     more = w.body.one("Greater", w.sizes.scalar(w.type(op.inputs[0]).axes[axis]), 1)
     carried = (w.body.cast(x, wide), w.body.ints([1]), count)

@@ -7,12 +7,9 @@ constants. What a row can't say is a method in `methods.py` (primitive ops) or `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from dlc.ops.gaps import Gap
 from dlc.types.tensor import COMPUTED_IN
-
-if TYPE_CHECKING:
-    from dlc.ops.gaps import Gaps
 
 # RMSNormalization and Attention need 23; onnxruntime 1.31 runs up to 26.
 OPSET = 23
@@ -32,11 +29,20 @@ DTYPES: Mapping[int, str] = {number: dtype for dtype, number in TYPES.items()}
 # every node, which is what the reference does. (It does the same for f16 by itself.)
 WIDER: Mapping[str, str] = {dtype: wider for dtype, wider in COMPUTED_IN.items() if dtype != "f16"}
 
-# Further gaps of single kinds of node.
+# Integers narrower than i32, and what ONNX calls tensors of them.
+NARROW_INTS: Mapping[str, str] = {"i16": "tensor(int16)", "i8": "tensor(int8)", "u8": "tensor(uint8)"}
+
+# Further gaps of single kinds of node: onnxruntime has no kernel. What ONNX itself does not define for narrow integers needs
+# no entry (`body.undefined`).
 WIDER_IN: Mapping[str, Mapping[str, str]] = {
+    "ArgMax": {"i16": "i32"},
+    "ArgMin": {"i16": "i32"},
+    "Einsum": {"i16": "i32", "i8": "i32", "u8": "i32"},
     "Max": {"i16": "i32"},
     "Min": {"i16": "i32"},
+    "Pad": {"i16": "i32"},
     "ScatterElements": {"f16": "f32"},
+    "Where": {"i16": "i32"},
 }
 
 # Ops that move elements without computing: any dtype will do.
@@ -57,6 +63,7 @@ ROWS: Mapping[str, str] = {
     "sin": "Sin(x)",
     "cos": "Cos(x)",
     "tan": "Tan(x)",
+    "atan": "Atan(x)",
     "tanh": "Tanh(x)",
     "sigmoid": "Sigmoid(x)",
     "erf": "Erf(x)",
@@ -151,6 +158,7 @@ COMPOSITES: Mapping[str, str] = {
     "relu": "Relu(x)",
     "relu6": "Clip(x, 0.0, 6.0)",
     "leaky_relu": "LeakyRelu(x, alpha=slope)",
+    "celu": "Celu(x, alpha=alpha)",
     "elu": "Elu(x, alpha=alpha)",
     "selu": "Selu(x, alpha=1.6732632423543772, gamma=1.0507009873554805)",
     "silu": "x * Sigmoid(x)",
@@ -170,5 +178,5 @@ COMPOSITES: Mapping[str, str] = {
     "pixel_shuffle": "DepthToSpace(x, blocksize=r, mode='CRD')",
 }
 
-# Ops that this backend can't do, or not in some dtypes.
-GAPS: Gaps = {}
+# What this backend lacks, with the reason.
+GAPS: Mapping[str, Gap] = {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
-from dlc.emit.arguments import Argument, arguments, given, reads
+from dlc.emit.arguments import Argument, arguments, given, passed, reads, renamed
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.origins import expression, forgotten, numbered
@@ -14,7 +14,7 @@ from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Path, Seq, Word, transform, walk, without
 from dlc.ir.loops import LOOP, Loop, turning
-from dlc.ir.nodes import Child, Function, Op, Param, Program
+from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc.records import dataclass, field, replace
@@ -140,18 +140,7 @@ class Grouping:
 
     def _needed(self) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
-        order: dict[str, None] = {}
-        stack = [(name, False) for name in reversed(self.entries or (self.program.entry,))]
-        while stack:
-            name, done = stack.pop()
-            if name in order:
-                continue
-            if done:
-                order[name] = None
-                continue
-            stack.append((name, True))
-            stack.extend((each, False) for each in reversed(list(self._callees(name))) if each not in order)
-        return list(order)
+        return list(callees_first(self.entries or (self.program.entry,), self._callees))
 
     def _callees(self, name: str) -> Iterator[str]:
         function = self.functions[name]
@@ -186,19 +175,13 @@ class Grouping:
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
-        done: set[str] = set()
-        stack = [(joined.find(name), False) for name in reversed(names)]
-        while stack:
-            group, ready = stack.pop()
-            if group in done:
-                continue
-            if ready:
-                done.add(group)
-                yield self._unit(groups[group])
-                continue
-            stack.append((group, True))
-            below = [joined.find(each) for name in groups[group] for each in self._callees(name)]
-            stack.extend((each, False) for each in reversed(below) if each not in done and each != group)
+
+        def below(group: str) -> Iterator[str]:
+            found = (joined.find(each) for name in groups[group] for each in self._callees(name))
+            return (each for each in found if each != group)
+
+        for group in callees_first(map(joined.find, names), below):
+            yield self._unit(groups[group])
 
     def _methods(self, names: Iterable[str]) -> list[str]:
         """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module
@@ -322,7 +305,7 @@ class Making:
         return self._made(child.function, self._call(child))
 
     def _call(self, child: Child) -> Op | None:
-        turns = (child.count, child.start, child.step) if child.count else None
+        turns = child.turns if child.count else None
         calls = [
             (op, own)
             for each in self.functions
@@ -445,7 +428,7 @@ def settle(grouping: Grouping, weights: InitWeights, defaults: bool = True) -> I
         names = {argument.spec: argument.name for argument in each.arguments}
         each.rewritten(partial(_finished, names))
         if main:
-            weights = weights.rewritten(partial(_named, names))
+            weights = weights.rewritten(partial(renamed, names))
     return weights
 
 
@@ -461,13 +444,7 @@ def _passed(program: Program, callees: Container[str]) -> Iterator[str]:
 
 
 def _finished(names: Mapping[str, str], expr: Expr) -> Expr:
-    return inferred(without_numbers(_named(names, expr)))
-
-
-def _named(names: Mapping[str, str], expr: Expr) -> Expr:
-    return transform(
-        expr, lambda node: Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
-    )
+    return inferred(without_numbers(renamed(names, expr)))
 
 
 def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
@@ -486,13 +463,13 @@ def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
 
 
 def _constructed(made: Class, args: tuple[Expr, ...], op: Op | None, own: set[str]) -> Expr:
-    more = []
-    for argument in made.arguments:
+    more: list[Keyword] = []
+    for each in made.arguments:
         # An initial value is computed where its parameter is made, from the static parameters there.
-        here = made.function.kind == "init" and argument.spec in own
-        value = Arg(argument.spec) if here else given(argument, made.function, op)
-        if value is not None:
-            more.append(Keyword(argument.name, value, argument.default))
+        here = made.function.kind == "init" and each.spec in own
+        more += (
+            [Keyword(each.name, Arg(each.spec), each.default)] if here else passed((each,), made.function, op)
+        )
     needs = tuple(arg for arg in args if isinstance(arg, Keyword))
     return Call(Word(made.name), (*args[: len(args) - len(needs)], *more, *needs))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Sequence
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.body import Lines
+from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
 from dlc.emit.python import comment
 from dlc.emit.rolled import Common, merged
@@ -141,17 +141,13 @@ def _file(options: EmitOptions, blocks: Sequence[Lines]) -> str:
 
 
 def _imports(body: str) -> Lines:
-    """The imports that the code needs, in the linter's order."""
-    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    standard = ["import math"] if "math" in used else []
+    """The imports that the code needs."""
+    used = names_in(body)
     torch = ["import torch"] if "torch" in used else []
     torch += ["import torch.nn.functional as F"] if "F" in used else []
-    names = [name for name in ("Tensor", "nn") if name in used]
-    if names:
-        torch.append(f"from torch import {', '.join(names)}")
-    typing = [name for name in ("Any", "NamedTuple", "Self") if name in used]
-    standard += [f"from typing import {', '.join(typing)}"] if typing else []
-    return [*standard, *([""] if standard and torch else []), *torch]
+    named = [name for name in ("Tensor", "nn") if name in used]
+    torch += [f"from torch import {', '.join(named)}"] if named else []
+    return imports(used, {"typing": ("Any", "NamedTuple", "Self")}, torch)
 
 
 # --- precision ------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from dlc.emit.forms import over
 from dlc.emit.tree import Call, Dot, Expr, Num, Text, Word, text
 from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, attribute_name, find, over, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, tree
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Divided:
         found = Divided()
         for child in children:
             others = [other for other in children if other is not child]
-            turns = [other for other in others if child.count and _turns(other) == _turns(child)]
+            turns = [other for other in others if child.count and other.turns == child.turns]
             inside = _is_inside(child.path, others) or any(_starts(child.path, each.path) for each in turns)
             (found.inside if inside else found.children).append(child)
         for param in params:
@@ -60,10 +61,6 @@ def _starts(path: str, prefix: str) -> bool:
 
 def _range(count: int, start: int, step: int) -> Expr:
     return over(Num(count, "count"), start, step)
-
-
-def _turns(child: Child) -> tuple[int, int, int]:
-    return child.count, child.start, child.step
 
 
 @dataclass

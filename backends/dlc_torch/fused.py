@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from dlc.emit.body import Lines
+from dlc.emit.forms import indexed, over
 from dlc.emit.origins import expression
 from dlc.emit.tree import Call, Expr, Keyword, Num, Pairs, Seq, Text, Word
 from dlc.ir.index import has_index
@@ -18,7 +19,7 @@ from dlc.ir.nodes import Child, Function, Fused, Op, Program, walk
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc_torch.standing import with_functions
-from dlc_torch.structure import Init, indexed, over
+from dlc_torch.structure import Init
 
 JOIN = '''class JoinLinears:
     """A hook of `load_state_dict`: where the public network has several layers that read the
@@ -155,7 +156,7 @@ def hooks(children: Iterable[Child]) -> Iterator[Init]:
     groups: dict[object, list[Child]] = {}
     for child in children:
         if child.fused is not None:
-            turns = (child.count, child.start, child.step) if has_index(child.path) else None
+            turns = child.turns if has_index(child.path) else None
             about = replace(child.fused, parts=())
             groups.setdefault((about, child.when, turns), []).append(child)
     for group in groups.values():

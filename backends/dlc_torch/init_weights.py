@@ -123,8 +123,7 @@ def said_in_model(form: Form, program: Program, chain: Sequence[Op]) -> Form:
             value = moved(value, terms_at(op))
         return value if names(value) <= own else untraced(value)
 
-    end = None if form.end is None else here(form.end)
-    return replace(form, scale=here(form.scale), shift=here(form.shift), end=end)
+    return form.with_numbers(here)
 
 
 def _chain(program: Program, path: str, scope: str) -> list[Op]:

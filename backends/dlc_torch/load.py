@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
-import linecache
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from dlc.backend import Artifact
+from dlc.emit.file import loaded
 from dlc.emit.names import identifier
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 
 Array = NDArray[Any]
-
-_numbers = itertools.count()
 
 
 class TorchRunnable:
@@ -64,17 +61,11 @@ def parameters_of(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def module_of(artifact: Artifact) -> types.ModuleType:
-    """The emitted file as a fresh module, which is entered nowhere."""
-    name = artifact.meta["name"]
-    path = f"{name}.py"
+    """The emitted file as a fresh module."""
+    path = f"{artifact.meta['name']}.py"
     content = artifact.files[path]
     assert isinstance(content, str)
-    module = types.ModuleType(name)
-    # A name of its own, so that tracebacks show the emitted lines.
-    filename = f"<dlc {next(_numbers)}: {path}>"
-    linecache.cache[filename] = (len(content), None, content.splitlines(keepends=True), filename)
-    exec(compile(content, filename, "exec"), module.__dict__)
-    return module
+    return loaded(path, content)
 
 
 def build(artifact: Artifact) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
+from dlc.emit.forms import over
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.sides import form_of
 from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
@@ -25,12 +26,12 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
+from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, upto_index
 from dlc.records import dataclass, replace
 from dlc_torch import rows
 from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
-from dlc_torch.structure import Node, is_attribute, over
+from dlc_torch.structure import Node, is_attribute
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Looping:
         if not paths:
             range_ = Call(Word("range"), (self.loop.count,))
             return replace(self.loop, count=NOWHERE, source=range_)
-        prefixes = dict.fromkeys(_prefix(node.path) for node in paths)
+        prefixes = dict.fromkeys(upto_index(node.path) for node in paths)
         if (chain := self._chain(list(prefixes))) is not None:
             return chain
         sources = {prefix: self._elements(prefix) for prefix in prefixes}
@@ -158,7 +159,7 @@ class Looping:
         )
 
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
-        prefix = _prefix(path.path)
+        prefix = upto_index(path.path)
         rest = path.path[len(prefix) + 1 :]
         part = locate(self.root, prefix.split("."), self.roots) or Node()
         variable = Word(variables[prefix])
@@ -169,7 +170,7 @@ class Looping:
             return reach(self.root, path.path, self.roots)
 
         body = tuple(rewritten(self.loop.body, lambda expr: self._replaced(expr, reached)))
-        held = {self._held(_prefix(path.path)) for path in paths}
+        held = {self._held(upto_index(path.path)) for path in paths}
         count = self.loop.count if None in held else Num(min(map(int, filter(None, held))), "count")
         source = over(count, self.loop.start, self.loop.step)
         return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
@@ -190,13 +191,6 @@ class Looping:
         label = next(filter(None, told), "part")
         word = label[:-1] if label.endswith("s") and len(label) > 3 else label
         return plain(word, rows.RESERVED)
-
-
-def _prefix(path: str) -> str:
-    """The path up to the part with the loop's index."""
-    labels = path.split(".")
-    at = next(i for i, label in enumerate(labels) if has_index(label))
-    return ".".join(labels[: at + 1])
 
 
 def _cut(base: Expr, loop: Loop, node: Node) -> Expr:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dlc import ops
-from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, counted_from_end, method, reduced, sizes, told, whole_rows
+from dlc.emit.forms import alias, counted_from_end, layers, method, reduced, require, sizes, told, whole_rows
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
+from dlc.emit.rows import HOST
 from dlc.emit.statements import Assign
 from dlc.emit.tree import (
     Binary,
@@ -36,7 +36,7 @@ from dlc.types.tensor import INTS, TensorType
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 from dlc_torch.routing import routed
-from dlc_torch.steps import steps
+from dlc_torch.steps import TorchSteps
 from dlc_torch.working import LIKE, WIDE
 
 # --- structure ----------------------------------------------------------------------------------------------
@@ -53,18 +53,11 @@ def const(d: TorchDrafter, op: Op) -> Expr:
     return d.create("torch.tensor", (expression(told),), dtype, "" if natural == "f32" else natural)
 
 
-def require(d: TorchDrafter, op: Op) -> Expr:
-    d.body.append(asked(d.value(op.inputs[0]), op))
-    return DONE
-
-
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
-    if op.attr("shared"):
-        d.body += steps(d, op)
-        return DONE
-    found = d.loop(op)
-    d.body += [found] if found is not None else []
-    return None if found is None else DONE
+    if not op.attr("shared"):
+        return layers(d, op)
+    d.body += TorchSteps(d, LoopOp.of(op)).statements()
+    return DONE
 
 
 # --- elementwise --------------------------------------------------------------------------------------------
@@ -195,14 +188,20 @@ def reduction(d: TorchDrafter, op: Op) -> Expr | None:
         keywords.append(Keyword("correction", d.attribute(op, "correction", op.attr("correction", 0))))
     if keepdims:
         keywords.append(Keyword("keepdim", Word("True")))
-    if op.op == "sum" and d.dtype_of(name) in INTS and d.dtype_of(name) != "i64":
-        keywords.append(Keyword("dtype", Word(rows.DTYPES[d.dtype_of(name)])))
+    if op.op == "sum":
+        keywords.extend(own_dtype(d, name))
     x = d.tensor(name)
     if op.op == "mean" and d.dtype_of(name) == "bool":
         x = method(x, "float")
     if op.op == "norm" and len(axes) > 2:  # `x.norm` takes two at most
         return Call(Word("torch.linalg.vector_norm"), (x, *keywords))
     return method(x, REDUCTIONS[op.op], *keywords)
+
+
+def own_dtype(d: TorchDrafter, name: str) -> tuple[Expr, ...]:
+    """The keyword that keeps a total in the dtype of its elements: PyTorch's own is i64 for all integers."""
+    dtype = d.dtype_of(name)
+    return (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
 
 
 def prod(d: TorchDrafter, op: Op) -> Expr:
@@ -212,21 +211,18 @@ def prod(d: TorchDrafter, op: Op) -> Expr:
     if not axes:
         return alias(d, op, name)
     if len(axes) == rank and not keepdims:
-        return method(d.tensor(name), "prod")
+        return method(d.tensor(name), "prod", *own_dtype(d, name))
     x = d.tensor(name)
     for axis in sorted(axes, reverse=True):  # one axis at a time, the last first
-        x = d.without_defaults(
-            method(x, "prod", Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
-        )
+        along = (Keyword("dim", Word(str(axis))), Keyword("keepdim", Word(str(keepdims))))
+        x = d.without_defaults(method(x, "prod", *along, *own_dtype(d, name)))
     return x
 
 
 def running(d: TorchDrafter, op: Op) -> Expr:
     (name,) = op.inputs
     axis = d.axis(op.integer("axis"), d.types[name].rank)
-    dtype = d.dtype_of(name)
-    more = (Keyword("dtype", Word(rows.DTYPES[dtype])),) if dtype in INTS and dtype != "i64" else ()
-    return method(d.tensor(name), op.op, Keyword("dim", axis), *more)
+    return method(d.tensor(name), op.op, Keyword("dim", axis), *own_dtype(d, name))
 
 
 def flip(d: TorchDrafter, op: Op) -> Expr:
@@ -255,17 +251,14 @@ def scattered(d: TorchDrafter, op: Op) -> Expr | None:
 # --- random -------------------------------------------------------------------------------------------------
 
 
-def normal(d: TorchDrafter, op: Op) -> Expr:
-    return _drawn(d, op, "torch.randn")
+def drawn(function: str) -> Say:
+    """A draw of floats in the shape of the result."""
 
+    def say(d: TorchDrafter, op: Op) -> Expr:
+        shape = sizes(op.out.type.axes) or (Seq(()),)
+        return d.create(function, shape, d.dtype_of(op.out.name), "f32")
 
-def uniform(d: TorchDrafter, op: Op) -> Expr:
-    return _drawn(d, op, "torch.rand")
-
-
-def _drawn(d: TorchDrafter, op: Op, function: str) -> Expr:
-    shape = sizes(op.out.type.axes)
-    return d.create(function, shape or (Seq(()),), d.dtype_of(op.out.name), "f32")
+    return say
 
 
 def randint(d: TorchDrafter, op: Op) -> Expr:
@@ -497,8 +490,8 @@ SAY: Mapping[str, Say] = {
     "einsum": einsum,
     "scatter": scattered,
     "scatter_add": scattered,
-    "normal": normal,
-    "uniform": uniform,
+    "normal": drawn("torch.randn"),
+    "uniform": drawn("torch.rand"),
     "randint": randint,
     "truncated_normal": truncated_normal,
     "orthogonal": orthogonal,
@@ -517,7 +510,7 @@ SAY: Mapping[str, Say] = {
 DIALECT = Dialect(
     name="torch",
     rows=rows.ROWS,
-    host=rows.HOST,
+    host=HOST,
     composites=rows.COMPOSITES,
     forms=SAY,
     dtypes=rows.DTYPES,

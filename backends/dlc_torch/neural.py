@@ -198,24 +198,16 @@ def convolution(f: Function) -> Expr:
     op = inner(f, "conv")
     padding = pairs(op)
     out, _, *kernel = _axes(f, "weight")
-    groups = op.attr("groups")
-    assert isinstance(groups, int)
     own = padding if even(padding) else tuple((0, 0) for _ in padding)
-    return Call(
-        Word(f"nn.Conv{len(kernel)}d"),
-        (
-            _channels(f),
-            size(out, "out_channels"),
-            Keyword("kernel_size", per_axis(kernel, "kernel_size")),
-            *geometry(op, own),
-            *_flag("bias", _has(f, "bias")),
-        ),
-    )
+    return _layer_of(f, "Conv", out, kernel, geometry(op, own))
 
 
-def _channels(f: Function) -> Expr:
-    """The channels that come in."""
-    return size(f.inputs[0].type.axes[1], "in_channels")
+def _layer_of(f: Function, name: str, out: Dim, kernel: Sequence[Dim], keywords: Sequence[Expr]) -> Expr:
+    """`nn.Conv2d(in_channels, out_channels, kernel_size=3, …)`."""
+    channels = size(f.inputs[0].type.axes[1], "in_channels"), size(out, "out_channels")
+    window = Keyword("kernel_size", per_axis(kernel, "kernel_size"))
+    bias = _flag("bias", _has(f, "bias"))
+    return Call(Word(f"nn.{name}{len(kernel)}d"), (*channels, window, *keywords, *bias))
 
 
 def transposed_convolution(f: Function) -> Expr | None:
@@ -228,16 +220,7 @@ def transposed_convolution(f: Function) -> Expr | None:
     keywords.insert(
         2, Keyword("output_padding", per_axis(op.sizes("output_padding"), "output_padding"), ZERO)
     )
-    return Call(
-        Word(f"nn.ConvTranspose{len(kernel)}d"),
-        (
-            _channels(f),
-            size(f.output_types[0].axes[1], "out_channels"),
-            Keyword("kernel_size", per_axis(kernel, "kernel_size")),
-            *keywords,
-            *_flag("bias", _has(f, "bias")),
-        ),
-    )
+    return _layer_of(f, "ConvTranspose", f.output_types[0].axes[1], kernel, keywords)
 
 
 def batch_norm(f: Function) -> Expr:

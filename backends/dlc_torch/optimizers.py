@@ -14,52 +14,51 @@ from torch import Tensor
 Args = Mapping[str, Any]
 
 
-class Lion(torch.optim.Optimizer):  # type: ignore[misc]
-    """The sign of a momentum (Chen et al., "Symbolic discovery of optimization algorithms", 2023,
-    algorithm 2); weight decay is decoupled."""
+class OneByOne(torch.optim.Optimizer):  # type: ignore[misc]
+    """An optimizer that looks at one parameter at a time, and as a rule remembers a momentum of it."""
 
-    def __init__(self, params: Iterable[Tensor], *, betas: tuple[float, float], weight_decay: float) -> None:
-        super().__init__(params, {"lr": None, "betas": betas, "weight_decay": weight_decay})
+    def __init__(self, params: Iterable[Tensor], **settings: Any) -> None:
+        super().__init__(params, {"lr": None, **settings})
 
     def step(self, closure: Any = None) -> None:
         with torch.no_grad():
-            for parameter, state, group in _each(self):
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                (early, late), gradient, momentum = group["betas"], parameter.grad, state["momentum"]
-                update = (momentum * early + gradient * (1 - early)).sign()
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
-                momentum.mul_(late).add_(gradient, alpha=1 - late)
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    self.state[parameter] = self.state[parameter] or self.begun(parameter)
+                    self.update(parameter, parameter.grad, self.state[parameter], group)
+
+    def begun(self, parameter: Tensor) -> dict[str, Tensor]:
+        return {"momentum": torch.zeros_like(parameter)}
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Args) -> None:
+        raise NotImplementedError
 
 
-class Adafactor(torch.optim.Optimizer):  # type: ignore[misc]
+class Lion(OneByOne):
+    """The sign of a momentum (Chen et al., "Symbolic discovery of optimization algorithms", 2023,
+    algorithm 2); weight decay is decoupled."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Args) -> None:
+        (early, late), momentum = group["betas"], state["momentum"]
+        update = (momentum * early + gradient * (1 - early)).sign()
+        parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+        momentum.mul_(late).add_(gradient, alpha=1 - late)
+
+
+class Adafactor(OneByOne):
     """Second moments of matrices as the product of a row and a column (Shazeer and Stern, "Adafactor", 2018,
     algorithm 5 without momentum). Without a rate it takes the paper's relative step, min(0.01, 1/sqrt(t))
     of the parameter's own size. Factored are the last two axes."""
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        *,
-        decay: float,
-        eps: float,
-        clip: float,
-        weight_decay: float,
-        relative: bool,
-    ) -> None:
-        settings = {"decay": decay, "eps": eps, "clip": clip, "weight_decay": weight_decay}
-        super().__init__(params, {"lr": None, "relative": relative, **settings})
+    def begun(self, parameter: Tensor) -> dict[str, Tensor]:
+        return _second_moments(parameter)
 
-    def step(self, closure: Any = None) -> None:
-        with torch.no_grad():
-            for parameter, state, group in _each(self):
-                if not state:
-                    state.update(_second_moments(parameter))
-                state["step"] += 1
-                update = _factored(parameter.grad, state, group)
-                update /= (_rms(update) / group["clip"]).clamp(min=1)
-                rate = _relative_rate(parameter, state["step"]) if group["relative"] else group["lr"]
-                parameter.sub_(rate * (update + group["weight_decay"] * parameter))
+    def update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Args) -> None:
+        state["step"] += 1
+        update = _factored(gradient, state, group)
+        update /= (_rms(update) / group["clip"]).clamp(min=1)
+        rate = _relative_rate(parameter, state["step"]) if group["relative"] else group["lr"]
+        parameter.sub_(rate * (update + group["weight_decay"] * parameter))
 
 
 def _second_moments(parameter: Tensor) -> dict[str, Tensor]:
@@ -92,33 +91,17 @@ def _rms(tensor: Tensor) -> Tensor:
     return tensor.square().mean().sqrt()
 
 
-class Muon(torch.optim.Optimizer):  # type: ignore[misc]
+class Muon(OneByOne):
     """Momentum made orthogonal by a Newton-Schulz iteration (Jordan et al., "Muon: an optimizer for hidden
     layers", 2024), for matrices and, flattened to matrices, kernels of convolutions; weight decay is
     decoupled."""
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        *,
-        momentum: float,
-        nesterov: bool,
-        steps: int,
-        weight_decay: float,
-    ) -> None:
-        settings = {"momentum": momentum, "nesterov": nesterov, "steps": steps, "weight_decay": weight_decay}
-        super().__init__(params, {"lr": None, **settings})
-
-    def step(self, closure: Any = None) -> None:
-        with torch.no_grad():
-            for parameter, state, group in _each(self):
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                mass, gradient, momentum = group["momentum"], parameter.grad, state["momentum"]
-                momentum.mul_(mass).add_(gradient, alpha=1 - mass)
-                direction = gradient * (1 - mass) + momentum * mass if group["nesterov"] else momentum
-                update = orthogonal(direction.flatten(1), group["steps"]).view_as(parameter)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+    def update(self, parameter: Tensor, gradient: Tensor, state: dict[str, Tensor], group: Args) -> None:
+        mass, momentum = group["momentum"], state["momentum"]
+        momentum.mul_(mass).add_(gradient, alpha=1 - mass)
+        direction = gradient * (1 - mass) + momentum * mass if group["nesterov"] else momentum
+        update = orthogonal(direction.flatten(1), group["steps"]).view_as(parameter)
+        parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 
 
 def orthogonal(matrix: Tensor, steps: int) -> Tensor:
@@ -130,13 +113,6 @@ def orthogonal(matrix: Tensor, steps: int) -> Tensor:
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
     return (x.T if rows > columns else x) * max(1.0, rows / columns) ** 0.5
-
-
-def _each(optimizer: torch.optim.Optimizer) -> Iterable[tuple[Any, dict[str, Any], dict[str, Any]]]:
-    """Every parameter with its state and the settings of its group."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            yield parameter, optimizer.state[parameter], group
 
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
 from dlc.emit.sizes import readable
-from dlc.ir.index import INDEX, has_index, split
+from dlc.ir.index import INDEX, split, upto_index
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
 from dlc.ir.splice import path_of, with_path, with_values
@@ -67,7 +67,7 @@ class _Outliner:
         ):
             return op
         turns = (parts.count, int(str(parts.start)), parts.step)
-        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and _turns(each) == turns]
+        own = [each for each in self.children if each.path.startswith(f"{prefix}.") and each.turns == turns]
         made = self._function(region, prefix, own)
         if made is None:
             return op
@@ -141,31 +141,15 @@ class _Outliner:
         return Region(region.args, (call,), tuple(value.name for value in outputs))
 
 
-def _turns(child: Child) -> tuple[int, ...]:
-    return child.count, child.start, child.step
-
-
-def _numbers(op: Op) -> tuple[int, int, int]:
-    """Count, start and step of a loop over layers."""
-    loop = Loop.of(op)
-    return len(loop.positions), loop.indices[0] if loop.indices else 0, loop.step
-
-
 def _prefix(body: Sequence[Op]) -> str | None:
     """What all paths of a body begin with, up to the loop's index; None if they do not agree or there are too
     few."""
     paths = {path_of(op) for op in walk(body) if path_of(op)}
-    prefixes = {_upto_index(path) for path in paths}
+    prefixes = {upto_index(path) for path in paths}
     if len(paths) < 2 or len(prefixes) != 1:
         return None
     (prefix,) = prefixes
     return prefix if prefix and all(path.startswith(f"{prefix}.") for path in paths) else None
-
-
-def _upto_index(path: str) -> str:
-    labels = path.split(".")
-    at = next((i for i, label in enumerate(labels) if has_index(label)), None)
-    return ".".join(labels[: at + 1]) if at is not None else ""
 
 
 def _stripped(op: Op, prefix: str) -> Op:

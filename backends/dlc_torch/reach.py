@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from dlc.emit.forms import indexed
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, attribute_name, find, indexed
+from dlc_torch.structure import Node, attribute_name, find
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""

@@ -35,9 +35,7 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
     counts = method(method(chosen, "bincount", Keyword("minlength", experts)), "tolist")
     rows = At(d.tensor(x), (Binary("//", Ref(order.name), size(d.types[choice].axes[-1])),))
     one, args = _one(d, op)
-    outside, d.body = d.body, []
-    d.operation(one)
-    inside, d.body = d.body, outside
+    inside = d.drafted((one,))
     held = Target(f"{d.target(op.out).name} steps", d.dtype_of(op.out.name), ())
     d.body.append(
         Loop(
@@ -46,7 +44,7 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
             step=1,
             args=(),
             inputs=(),
-            body=tuple(inside),
+            body=inside,
             results=(),
             outputs=(),
             source=call(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dlc.emit.rows import OPERATORS
 from dlc.ops.gaps import Gap
 
 DTYPES: Mapping[str, str] = {
@@ -25,6 +26,7 @@ CASTS: Mapping[str, str] = {
 
 # Primitive ops on tensors. Elementwise ones take Python numbers as operands too.
 ROWS: Mapping[str, str] = {
+    **OPERATORS,
     # elementwise
     "exp": "torch.exp({x})",
     "expm1": "torch.expm1({x})",
@@ -35,40 +37,22 @@ ROWS: Mapping[str, str] = {
     "sin": "torch.sin({x})",
     "cos": "torch.cos({x})",
     "tan": "torch.tan({x})",
+    "atan": "torch.atan({x})",
     "tanh": "torch.tanh({x})",
     "sigmoid": "torch.sigmoid({x})",
     "erf": "torch.erf({x})",
     "floor": "torch.floor({x})",
     "ceil": "torch.ceil({x})",
     "round": "torch.round({x})",
-    "neg": "-{x}",
     "abs": "{x}.abs()",
     "sign": "{x}.sign()",
     "isnan": "{x}.isnan()",
     "isfinite": "{x}.isfinite()",
-    "add": "{a} + {b}",
-    "sub": "{a} - {b}",
-    "mul": "{a} * {b}",
-    "div": "{a} / {b}",
-    "floordiv": "{a} // {b}",
-    "mod": "{a} % {b}",
-    "pow": "{a}**{b}",
-    "eq": "{a} == {b}",
-    "ne": "{a} != {b}",
-    "lt": "{a} < {b}",
-    "le": "{a} <= {b}",
-    "gt": "{a} > {b}",
-    "ge": "{a} >= {b}",
-    "logical_and": "{a} & {b}",
-    "logical_or": "{a} | {b}",
-    "logical_not": "~{x}",
     # reduction
     "argmax": "{x}.argmax(dim={neat_axis}, keepdim={keepdims})",
     "argmin": "{x}.argmin(dim={neat_axis}, keepdim={keepdims})",
     "cumsum": "{x}.cumsum(dim={neat_axis})",
     "cumprod": "{x}.cumprod(dim={neat_axis})",
-    # contraction
-    "matmul": "{a} @ {b}",
     # indexing
     "take_along": "{x}.gather({neat_axis}, {index})",
     "scatter": "{x}.scatter({neat_axis}, {index}, {values})",
@@ -80,29 +64,6 @@ ROWS: Mapping[str, str] = {
     "stop_gradient": "{x}.detach()",
 }
 
-# The same on Python numbers: sizes, constants, and what is computed from them before any tensor is.
-HOST: Mapping[str, str] = {
-    **{name: ROWS[name] for name in ("add", "sub", "mul", "div", "floordiv", "mod", "pow", "neg")},
-    **{name: ROWS[name] for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-    "logical_and": "{a} and {b}",
-    "logical_or": "{a} or {b}",
-    "logical_not": "not {x}",
-    "exp": "math.exp({x})",
-    "expm1": "math.expm1({x})",
-    "log": "math.log({x})",
-    "log1p": "math.log1p({x})",
-    "sqrt": "math.sqrt({x})",
-    "rsqrt": "1 / math.sqrt({x})",
-    "sin": "math.sin({x})",
-    "cos": "math.cos({x})",
-    "tan": "math.tan({x})",
-    "tanh": "math.tanh({x})",
-    "erf": "math.erf({x})",
-    "abs": "abs({x})",
-    "minimum": "min({a}, {b})",
-    "maximum": "max({a}, {b})",
-}
-
 # Composites of the standard library that PyTorch has a name for. Their operands are those of the definition
 # in `dlc/std`; an attribute's slot is its value.
 COMPOSITES: Mapping[str, str] = {
@@ -111,6 +72,7 @@ COMPOSITES: Mapping[str, str] = {
     "relu6": "F.relu6({x})",
     "leaky_relu": "F.leaky_relu({x}, {slope})",
     "elu": "F.elu({x}, alpha={alpha})",
+    "celu": "F.celu({x}, alpha={alpha})",
     "selu": "F.selu({x})",
     "gelu": "F.gelu({x}, approximate={approximate})",
     "silu": "F.silu({x})",
@@ -157,6 +119,7 @@ MODULES: Mapping[str, str] = {
     "F.relu6": "nn.ReLU6",
     "F.leaky_relu": "nn.LeakyReLU",
     "F.elu": "nn.ELU",
+    "F.celu": "nn.CELU",
     "F.selu": "nn.SELU",
     "F.gelu": "nn.GELU",
     "F.silu": "nn.SiLU",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from dlc.emit.body import Body, Lines, shapes_text, with_words
+from dlc.emit.arguments import by_name
+from dlc.emit.asked import lengths, required
+from dlc.emit.body import Body, Lines, shapes_text, tensors, with_words
 from dlc.emit.checks import opposite
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
-from dlc.emit.python import docstring, quoted
+from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.sides import collapsed
 from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
@@ -179,7 +180,7 @@ class Source:
     def _sequential(self, made: Class, layers: Sequence[Expr], is_main: bool) -> Lines:
         lines = layout(f"def __init__({', '.join(['self', *self._signature(made)])}) -> None:", 1)
         lines += self._asked(made)
-        inner = ", ".join(text(_plain(_made(layer))) for layer in layers)
+        inner = ", ".join(text(by_name(_made(layer))) for layer in layers)
         lines += layout(f"super().__init__({inner})", 2)
         attributes = self._attributes(made, [], is_main)
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
@@ -241,38 +242,11 @@ class Source:
         lines: Lines = []
         for each in made.arguments:
             if each.computed is not None:
-                value = text(_plain(each.computed))
+                value = text(by_name(each.computed))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
-        lines += self._lengths(made)
+        lines += lengths(made.arguments, made.function, made.expressions())
         for condition in _conditions(made):
-            asked = _plain(expression(condition))
-            message = quoted(f"{text(asked)} must hold")
-            lines += [
-                f"{INDENT * 2}if {text(opposite(asked))}:",
-                *layout(f"raise ValueError({message})", 3),
-            ]
-        return lines
-
-    def _lengths(self, made: Class) -> Lines:
-        """Lists that the class takes apart have the length that it takes them apart to."""
-        lines: Lines = []
-        read = {node.base for expr in made.expressions() for node in walk(expr) if isinstance(node, At)}
-        static = dict(made.function.static)
-        for each in made.arguments:
-            value = static.get(each.spec)
-            if not isinstance(value, tuple) or Arg(each.name) not in read:
-                continue
-            lengths = [len(item) if isinstance(item, tuple) else 0 for item in value]
-            found, wanted = (
-                (f"[len(each) for each in {each.name}]", lengths)
-                if any(lengths)
-                else (f"len({each.name})", len(value))
-            )
-            message = f"{each.name} must have {'lengths' if any(lengths) else 'length'} {wanted}"
-            lines += [
-                f"{INDENT * 2}if {found} != {wanted}:",
-                *layout(f"raise ValueError({quoted(message)})", 3),
-            ]
+            lines += required(expression(condition))
         return lines
 
     # --- methods and functions ------------------------------------------------------------------------------
@@ -333,7 +307,7 @@ class Source:
     ) -> Lines:
         """A `def` with its body."""
         draft, indent = body.draft, body.writer.indent
-        signature = ", ".join([*first, *_tensors(draft, body.inputs), *more])
+        signature = ", ".join([*first, *tensors(draft, body.inputs, "Tensor"), *more])
         result = self._named(body, made).annotation(body)
         note = shapes_text(draft, body.inputs)
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
@@ -387,28 +361,14 @@ _NEEDS = {"device": "torch.device | None = None", "training": "bool"}
 
 
 def _doc(function: Function, indent: int) -> Lines:
-    width = 100 - len(INDENT) * indent
-    lines = function.doc.strip().splitlines()
-    if any(len(line) + 6 > width for line in lines):
-        lines = [
-            line for paragraph in _paragraphs(lines) for line in (*textwrap.wrap(paragraph, width - 6), "")
-        ][:-1]
-    return docstring("\n".join(lines), len(INDENT) * indent)
-
-
-def _paragraphs(lines: Sequence[str]) -> list[str]:
-    return " ".join(line.strip() or "\n" for line in lines).split(" \n ")
+    margin = len(INDENT) * indent
+    return docstring("\n".join(wrapped(function.doc, WIDTH - margin - 6)), margin)
 
 
 def _attribute(name: str, taken: Iterable[str]) -> str:
     if name not in taken and is_attribute(name):
         return name
     return unique(f"n_{name}", taken)
-
-
-def _plain(expr: Expr) -> Expr:
-    """The expression as the constructor has it, where arguments are names."""
-    return transform(expr, lambda node: Word(node.name) if isinstance(node, Arg) else node)
 
 
 def _made_parts(inits: Sequence[Init]) -> Lines:
@@ -425,10 +385,10 @@ def _made_parts(inits: Sequence[Init]) -> Lines:
             done |= {init.when, other}
             group, others = chosen[init.when], chosen.get(other, [])
             if _is_optional(group) and not others:
-                expr = Conditional(_plain(init.when), _plain(_made(init.expr)), Word("None"))
+                expr = Conditional(by_name(init.when), by_name(_made(init.expr)), Word("None"))
                 lines += layout(f"self.{init.label} = {text(expr)}", 2)
                 continue
-            lines += layout(f"if {text(_plain(init.when))}:", 2)
+            lines += layout(f"if {text(by_name(init.when))}:", 2)
             lines += [line for each in group for line in _made_part(each, 3)]
             if others:
                 lines.append(f"{INDENT * 2}else:")
@@ -452,9 +412,9 @@ def _is_optional(group: Sequence[Init]) -> bool:
 def _made_part(init: Init, indent: int) -> Lines:
     """A statement of the constructor."""
     if init.over is not None:
-        head = layout(f"for i in {text(_plain(init.over))}:", indent)
+        head = layout(f"for i in {text(by_name(init.over))}:", indent)
         return [*head, *_made_part(replace(init, over=None), indent + 1)]
-    expr = _plain(_made(init.expr))
+    expr = by_name(_made(init.expr))
     target = init.label if init.local else f"self.{init.label}"
     return layout(f"{target} = {text(expr)}" if init.label else text(expr), indent)
 
@@ -505,16 +465,6 @@ def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt,
     return tuple(done)
 
 
-def _tensors(draft: Draft, names: Sequence[str]) -> list[str]:
-    """The inputs of a method with their types; those that may be left out behind the others have None as default."""
-    optional = [value.name in draft.function.optional for value in draft.function.inputs]
-    found = []
-    for i, name in enumerate(names):
-        default = " = None" if all(optional[i:]) else ""
-        found.append(f"{name}: Tensor | None{default}" if optional[i] else f"{name}: Tensor")
-    return found
-
-
 def _settled(expr: Expr, leaves: Mapping[type[Expr], str]) -> Expr:
     """The expression with what a leaf of a kind stands for, and calls of our own classes as a person passes
     them."""
@@ -549,10 +499,5 @@ def _positional(args: tuple[Expr, ...]) -> tuple[Expr, ...]:
 def _wrapped(note: str, indent: int) -> Lines:
     """A comment on lines of its own, broken between operands."""
     margin = f"{INDENT * indent}# "
-    lines, line = [], ""
-    for part in re.split(r"(?<=\]) ?(?=->)|(?<=\],) ", note):
-        if line and len(margin + line + " " + part) > 100:
-            lines.append(margin + line)
-            line = ""
-        line = f"{line} {part}".strip()
-    return [each[:100] for each in [*lines, margin + line]]
+    parts = re.split(r"(?<=\]) ?(?=->)|(?<=\],) ", note)
+    return [f"{margin}{line}"[:WIDTH] for line in filled(parts, WIDTH - len(margin))]

@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.alike import origin_key
+from dlc.emit.forms import indexed, over
 from dlc.emit.origins import expression
 from dlc.emit.tree import (
-    Binary,
     Call,
     Conditional,
     DictGen,
@@ -34,7 +34,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, split
+from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
 from dlc.types.terms import negated, origin_free, said
@@ -215,7 +215,7 @@ def tree(
         node = _place(root, param.name, turns)
         node.param, node.when = param, param.when
     for child in children:
-        node = _place(root, child.path, (child.count, child.start, child.step) if child.count else None)
+        node = _place(root, child.path, child.turns if child.count else None)
         if not node.function:
             node.function, node.made, node.when = child.function, made(child), child.when
         elif node.when is not None and child.when == negated(node.when):
@@ -424,17 +424,6 @@ def variables(made: Expr) -> list[str]:
     return [str(each.args[0]) for each in parts if each.op == "each"]
 
 
-def indexed(path: str) -> Expr:
-    """A path with the index of a loop, as an f-string over `i`."""
-    if INDEX.fullmatch(path):
-        return Word(f"i + {offset_of(path)}" if offset_of(path) else "i")
-    parts = (
-        ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in split(path)
-    )
-    offset = offset_of(path)
-    return Word('f"' + (f"{{i + {offset}}}" if offset else "{i}").join(parts) + '"')
-
-
 def method_name(entry: str) -> str:
     """The method of an entry; `forward` for the main computation."""
     if not entry:
@@ -465,22 +454,3 @@ def _spread(items: Iterable[Node]) -> Iterator[tuple[int, Node]]:
 def parameter(param: Param, value: Expr) -> Expr:
     more = (Keyword("requires_grad", Word("False")),) if param.frozen else ()
     return Call(Word("nn.Parameter"), (value, *more))
-
-
-def over(count: Expr, start: int, step: int) -> Expr:
-    """`range` over the indices of a loop."""
-    if start == 0 and step == 1:
-        return Call(Word("range"), (count,))
-    by = () if step == 1 else (Word(str(step)),)
-    return Call(Word("range"), (Word(str(start)), _stop(count, start, step), *by))
-
-
-def _stop(count: Expr, start: int, step: int) -> Expr:
-    match count:
-        case Num(value):
-            stop = start + step * value
-            return Word(str(stop)) if origin_free(stop) else Num(stop, count.role)
-        case Binary("-", whole, Num(value)) if step == 1 and value == start:
-            return whole
-    turns = count if step == 1 else Binary("*", Word(str(step)), count)
-    return Binary("+", Word(str(start)), turns)

@@ -74,8 +74,15 @@ def expm1(x: Any) -> Any:
     return tirx.Select(near, tirx.Select(exact, x, ratio), u - one)
 
 
+def negative(e: Emission, x: Any) -> Any:
+    """TVM's own takes no unsigned numbers."""
+    return R.subtract(e.const(0), x) if e.dtype == "uint8" else R.negative(x)
+
+
 def sign(x: Any) -> Any:
     zero, one = tirx.const(0, x.ty.dtype), tirx.const(1, x.ty.dtype)
+    if str(x.ty.dtype) == "uint8":
+        return tirx.min(x, one)
     return tirx.Select(x > zero, one, tirx.Select(x < zero, -one, x))
 
 

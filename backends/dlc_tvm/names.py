@@ -22,7 +22,7 @@ DRAWS = frozenset({"normal", "orthogonal", "randint", "truncated_normal", "unifo
 
 # The operations of `dlc_tvm.rows`; a test keeps the two equal.
 ROWS = frozenset({
-    "abs", "add", "all", "any", "arange", "argmax", "argmin", "argsort", "avg_pool", "broadcast", "cast", "ceil",
+    "abs", "add", "all", "any", "arange", "argmax", "argmin", "argsort", "atan", "avg_pool", "broadcast", "cast", "ceil",
     "concat", "conv", "conv_transpose", "cos", "cumprod", "cumsum", "div", "einsum", "eq", "erf", "exp", "expm1",
     "flip", "floor", "floordiv", "full", "ge", "group_norm", "gt", "isfinite", "isnan", "layer_norm", "le", "log",
     "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "lt", "matmul", "max", "max_pool", "maximum",

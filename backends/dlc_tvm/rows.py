@@ -15,7 +15,7 @@ from dlc_tvm.emission import Row
 from dlc_tvm.reductions import reduce, reduce_bools, scan
 
 # As TVM calls them too; those of the first line are computed in f32 where an operand is a narrow float.
-COMPUTED = "exp log sqrt rsqrt sin cos tan tanh sigmoid erf isnan isfinite"
+COMPUTED = "exp log sqrt rsqrt sin cos tan atan tanh sigmoid erf isnan isfinite"
 PLAIN = "floor ceil abs logical_not logical_and logical_or where"
 
 ELEMENTWISE: Mapping[str, Row] = {
@@ -25,7 +25,7 @@ ELEMENTWISE: Mapping[str, Row] = {
     "log1p": wide(pointwise("log1p", each.log1p)),
     "round": pointwise("round", tirx.nearbyint),
     "sign": pointwise("sign", each.sign),
-    "neg": simple(R.negative),
+    "neg": each.negative,
     "add": broadcasting(R.add),
     "sub": broadcasting(R.subtract),
     "mul": broadcasting(R.multiply),

@@ -144,4 +144,5 @@ def top_k(e: Emission, x: Any, k: int, axis: int) -> tuple[Any, Any]:
 
 
 def argsort(e: Emission, x: Any, axis: int, descending: bool) -> Any:
-    return e.emit(R.argsort(e.wide(x), axis=axis, descending=descending, dtype="int64"))
+    keys = e.cast(x, "int32") if str(x.ty.dtype) in ("int16", "int8", "uint8") else e.wide(x)
+    return e.emit(R.argsort(keys, axis=axis, descending=descending, dtype="int64"))

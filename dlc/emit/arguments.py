@@ -7,16 +7,19 @@ spec only names in the type of an input (`x: [B, C, H, W]`) stands in front."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, said, size
-from dlc.emit.tree import Arg, Expr, Seq, Text, Word, text, walk
+from dlc.emit.tree import Arg, Expr, Keyword, Seq, Text, Word, text, transform, walk
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,14 @@ def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:
     return None
 
 
+def passed(arguments: Iterable[Argument], function: Function, op: Op | None) -> Iterator[Keyword]:
+    """What a call gives, where that is not the default."""
+    for argument in arguments:
+        value = given(argument, function, op)
+        if value is not None:
+            yield Keyword(argument.name, value, argument.default)
+
+
 def _is_default(argument: Argument, term: Term) -> bool:
     return term.op == "const" and argument.default is not None and expression(term) == argument.default
 
@@ -172,6 +183,21 @@ def literal(value: Any) -> Expr:
         case Dim():
             return size(value)
     return said(value)
+
+
+def renamed(names: Mapping[str, str], expr: Expr) -> Expr:
+    """The expression with arguments by other names."""
+    return transform(
+        expr, lambda node: Arg(names.get(node.name, node.name)) if isinstance(node, Arg) else node
+    )
+
+
+def by_name(expr: Expr, names: Mapping[str, str] = NO_NAMES, owner: str = "") -> Expr:
+    """The expression with arguments as names: what stands in `names` for them, behind `owner`."""
+    return transform(
+        expr,
+        lambda node: Word(owner + names.get(node.name, node.name)) if isinstance(node, Arg) else node,
+    )
 
 
 def reads(exprs: Iterable[Expr]) -> Iterator[str]:

@@ -191,6 +191,16 @@ def _hints(draft: Draft) -> dict[str, list[str]]:
     return {name: [*draft.roles.get(name, ()), base(name, numbered)] for name in (*names, *draft.roles)}
 
 
+def tensors(draft: Draft, names: Sequence[str], type: str) -> list[str]:
+    """The inputs of a function with their type; those that may be left out behind the others have None as default."""
+    optional = [value.name in draft.function.optional for value in draft.function.inputs]
+    found = []
+    for i, name in enumerate(names):
+        default = " = None" if all(optional[i:]) else ""
+        found.append(f"{name}: {type} | None{default}" if optional[i] else f"{name}: {type}")
+    return found
+
+
 def shapes_text(draft: Draft, names: Sequence[str], *, always: bool = False) -> str:
     """`[B, T, d] -> [B, T, d]`, with names where there are several inputs or outputs, or `always`."""
     given = [(name, shape_text(target)) for name, target in zip(names, draft.inputs, strict=True)]

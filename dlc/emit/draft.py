@@ -326,16 +326,21 @@ class Drafter:
         through = first.value if isinstance(first, Ref) else ""
         self.body.append(Assign(tuple(map(self.target, values)), expr, temporary, self.layer(expr), through))
 
+    def drafted(self, ops: Iterable[Op]) -> tuple[Stmt, ...]:
+        """The statements of operations that stand in a block of their own."""
+        outside, self.body = self.body, []
+        for each in ops:
+            self.operation(each)
+        inside, self.body = self.body, outside
+        return tuple(inside)
+
     def loop(self, op: Op) -> Loop | None:
         """A loop over layers; its body is drafted as the function's is. None for any other."""
         if not loops.Loop.of(op).is_plain or op.region is None:
             return None
         inputs = tuple(map(self.tensor, op.inputs))
-        outside, self.body = self.body, []
-        for each in op.region.body:
-            self.operation(each)
+        inside = self.drafted(op.region.body)
         results = tuple(map(self.tensor, op.region.results))
-        inside, self.body = self.body, outside
         turns = Dim.of(dim_of(op.attr("count")))
         args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
         return Loop(
@@ -344,7 +349,7 @@ class Drafter:
             op.integer("step"),
             args,
             inputs,
-            tuple(inside),
+            inside,
             results,
             outputs,
             turns=None if turns.constant is None else int(turns.constant),
@@ -353,15 +358,11 @@ class Drafter:
     def choice(self, op: Op, condition: Term) -> If:
         """Two bodies of which one is done, as the spec's `if` has it."""
         assert op.region is not None and op.otherwise is not None
-        outside = self.body
         sides: list[tuple[tuple[Stmt, ...], tuple[Expr | None, ...]]] = []
         for region in (op.region, op.otherwise):
-            self.body = list(self._given(region))
-            for each in region.body:
-                self.operation(each)
+            inside = (*self._given(region), *self.drafted(region.body))
             results = tuple(self.tensor(name) if name else None for name in region.results)
-            sides.append((tuple(self.body), results))
-        self.body = outside
+            sides.append((inside, results))
         outputs = tuple(map(self.target, op.outputs))
         return If(expression(condition), *sides[0], *sides[1], outputs)
 

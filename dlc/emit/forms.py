@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Drafter
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
+from dlc.ir.index import INDEX, offset_of, split
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
-from dlc.types.terms import said
+from dlc.types.terms import origin_free, said
 
 Axes = tuple[Dim, ...]
 ZERO, ONE = Dim.of(0), Dim.of(1)
@@ -90,6 +92,21 @@ def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
     axes = op.out.type.axes
     fits = axes[axis] == ONE and d.types[op.inputs[0]].axes == (*axes[:axis], *axes[axis + 1 :])
     return op.inputs[0] if fits else None
+
+
+def layers(d: Drafter, op: Op) -> Expr | None:
+    """Layers one after another, as a loop; None for a loop that is none of layers."""
+    found = d.loop(op)
+    if found is None:
+        return None
+    d.body.append(found)
+    return DONE
+
+
+def require(d: Drafter, op: Op) -> Expr:
+    """What the spec asks for, checked where it stands."""
+    d.body.append(asked(d.value(op.inputs[0]), op))
+    return DONE
 
 
 # --- vectors ------------------------------------------------------------------------------------------------
@@ -280,3 +297,36 @@ def whole_rows(d: Drafter, op: Op) -> str:
     if not alone or made is None or made.op != "reshape" or d.types[made.inputs[0]].rank != 1:
         return ""
     return made.inputs[0]
+
+
+# --- turns of a loop over layers ---------------------------------------------------------------------------
+
+
+def indexed(path: str) -> Expr:
+    """A path with the index of a loop, as an f-string over `i`."""
+    if INDEX.fullmatch(path):
+        return Word(f"i + {offset_of(path)}" if offset_of(path) else "i")
+    parts = (
+        ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in split(path)
+    )
+    offset = offset_of(path)
+    return Word('f"' + (f"{{i + {offset}}}" if offset else "{i}").join(parts) + '"')
+
+
+def over(count: Expr, start: int, step: int) -> Expr:
+    """`range` over the indices of a loop."""
+    if start == 0 and step == 1:
+        return Call(Word("range"), (count,))
+    by = () if step == 1 else (Word(str(step)),)
+    return Call(Word("range"), (Word(str(start)), _stop(count, start, step), *by))
+
+
+def _stop(count: Expr, start: int, step: int) -> Expr:
+    match count:
+        case Num(value):
+            stop = start + step * value
+            return Word(str(stop)) if origin_free(stop) else Num(stop, count.role)
+        case Binary("-", whole, Num(value)) if step == 1 and value == start:
+            return whole
+    turns = count if step == 1 else Binary("*", Word(str(step)), count)
+    return Binary("+", Word(str(start)), turns)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
@@ -66,6 +66,10 @@ class Form:
     def _has_ends(self) -> bool:
         return self.draw == "uniform" and self.shift != 0.0
 
+    def with_numbers(self, change: Callable[[float], float]) -> Form:
+        end = None if self.end is None else change(self.end)
+        return replace(self, scale=change(self.scale), shift=change(self.shift), end=end)
+
     def close(self, other: Form) -> bool:
         mine, theirs = (self.scale, self.shift), (other.scale, other.shift)
         same = (self.draw, self.low, self.high) == (other.draw, other.low, other.high)
@@ -102,8 +106,7 @@ def at_shape(form: Form, shape: Shape) -> Form:
     def here(value: float) -> float:
         return float(evaluate(value.origin, {})) if isinstance(value, TracedFloat) else value
 
-    end = None if found.end is None else here(found.end)
-    return replace(found, scale=here(found.scale), shift=here(found.shift), end=end) if by_fan(form) else form
+    return found.with_numbers(here) if by_fan(form) else form
 
 
 def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
@@ -119,8 +122,7 @@ def _sized(form: Form, sizes: Sequence[Dim]) -> Form:
             else value
         )
 
-    end = None if form.end is None else here(form.end)
-    return replace(form, scale=here(form.scale), shift=here(form.shift), end=end)
+    return form.with_numbers(here)
 
 
 def by_fan(form: Form) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import LEFT_OUT, function_key, is_left_out, origin_key, said_axes
+from dlc.emit.names import unique
 from dlc.emit.pairs import Apart, Pair
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.splice import Names, references, referring, within
@@ -175,7 +176,7 @@ class _Merging:
             [([each], _tree([each], written)) for each in kinds] if alone else _families(kinds, written)
         )
         for family, function in families:
-            name = self._fresh(function.name)
+            name = unique(function.name, self.functions)
             members = [member for members in family for member in members]
             # What a model's entry calls of the model itself is the model.
             kind = next(
@@ -204,16 +205,9 @@ class _Merging:
             rank = here.inputs[0].type.rank if here.inputs else 0
             key = (rank, params, said_so) if params else None
             if key not in known:
-                known[key] = self._fresh(here.name)
+                known[key] = unique(here.name, self.functions)
                 self.functions[known[key]] = replace(here, name=known[key])
             self.names[k, function.name] = known[key]
-
-    def _fresh(self, name: str) -> str:
-        number, made = 1, name
-        while made in self.functions:
-            number += 1
-            made = f"{name}_{number}"
-        return made
 
     def _renamed(self, k: int, function: Function) -> Function:
         """The function with the names that what it refers to has now, and all that these give: an output that is not there at

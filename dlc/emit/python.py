@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 
 def number(value: int | float | bool) -> str:
@@ -40,6 +41,16 @@ def wrapped(text: str, width: int) -> list[str]:
         fits = all(len(line) <= width for line in plain)
         lines += ["", *(plain if fits else textwrap.wrap(" ".join(plain), width))]
     return lines[1:]
+
+
+def filled(parts: Iterable[str], width: int) -> list[str]:
+    """Parts of a line, as many to each line as fit."""
+    lines = [""]
+    for part in parts:
+        if lines[-1] and len(f"{lines[-1]} {part}") > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {part}".strip()
+    return lines
 
 
 def _is_escaped(line: str) -> bool:

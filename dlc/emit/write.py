@@ -169,10 +169,14 @@ class Writer:
             if len(self.lines) == at:
                 self._one_condition(start)
         for target, name in zip(stmt.outputs, names, strict=True):
-            self.variables.holders[name] = target.name
-            self.variables.names[target.name] = name
-            self.dtypes[target.name] = target.dtype
+            self._holds(name, target)
             self.shapes[name] = shape_text(target)
+
+    def _holds(self, name: str, target: Target) -> None:
+        """A variable has a value of several ways to it."""
+        self.variables.holders[name] = target.name
+        self.variables.names[target.name] = name
+        self.dtypes[target.name] = target.dtype
 
     def _one_line(self, start: int) -> None:
         """`y = a if condition else b` where it fits and each side only sets `y`."""
@@ -300,9 +304,7 @@ class Writer:
         self.indent -= 1
         self.at += 1
         for target, name in zip(loop.outputs, carried, strict=True):
-            self.variables.holders[name] = target.name
-            self.variables.names[target.name] = name
-            self.dtypes[target.name] = target.dtype
+            self._holds(name, target)
 
     def started(self, held: Target, alone: bool) -> str:
         """A list that gains an item at each turn, empty before the first."""

@@ -34,6 +34,13 @@ def split(path: str) -> tuple[str, str]:
     return (path[: found.start()], path[found.end() :]) if found else (path, "")
 
 
+def upto_index(path: str) -> str:
+    """A path up to the part that holds the loop's index: `h.{i}` for `h.{i}.attn`; "" if there is none."""
+    labels = path.split(".")
+    at = next((i for i, label in enumerate(labels) if has_index(label)), -1)
+    return ".".join(labels[: at + 1])
+
+
 def without_index(path: str) -> str:
     """The path as a name for the parts of all turns: `h` for `h.{i}`, `h.1` for `h.{i+1}`."""
     return re.sub(r"\.?\{i(?:\+(\d+))?\}", lambda found: f".{found[1]}" if found[1] else "", path)

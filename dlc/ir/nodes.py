@@ -231,6 +231,11 @@ class Child:
     """For emission, of an instance that the body does not call: how the main computation does, or a call that nothing read."""
     fused: Fused | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def turns(self) -> tuple[int, int, int]:
+        """Count, start and step."""
+        return self.count, self.start, self.step
+
     def each(self) -> tuple[Child, ...]:
         """The instances one by one."""
         turns = [self.start + self.step * turn for turn in range(self.count)]
@@ -379,16 +384,24 @@ class Program:
 
     def reachable(self) -> tuple[str, ...]:
         """Names of the functions that running the entry needs, callees first."""
-        order: dict[str, None] = {}
-        stack: list[tuple[str, bool]] = [(self.entry, False)]
-        while stack:
-            name, done = stack.pop()
-            if name in order:
-                continue
-            if done:
-                order[name] = None
-                continue
-            stack.append((name, True))
-            callees = [op.callee for op in walk(self.functions[name].body) if op.callee]
-            stack.extend((callee, False) for callee in reversed(callees) if callee not in order)
-        return tuple(order)
+
+        def called(name: str) -> Iterator[str]:
+            return (op.callee for op in walk(self.functions[name].body) if op.callee)
+
+        return tuple(callees_first((self.entry,), called))
+
+
+def callees_first(roots: Iterable[str], callees: Callable[[str], Iterable[str]]) -> Iterator[str]:
+    """The roots and all that they call, each once and behind what it calls itself."""
+    done: set[str] = set()
+    stack = [(name, False) for name in reversed(list(roots))]
+    while stack:
+        name, ready = stack.pop()
+        if name in done:
+            continue
+        if ready:
+            done.add(name)
+            yield name
+            continue
+        stack.append((name, True))
+        stack.extend((each, False) for each in reversed(list(callees(name))) if each not in done)

@@ -77,6 +77,7 @@ _SHAPES = (
 _NUMBERS: Mapping[str, Callable[[float], float]] = {
     "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "abs": abs, "floor": math.floor, "ceil": math.ceil,
     "sin": math.sin, "cos": math.cos, "tan": math.tan, "tanh": math.tanh,
+    "atan": math.atan,
 }  # fmt: skip
 
 
@@ -137,6 +138,8 @@ UNARY = (
            _at(-100.0, 0.0, 1e3, grad=False)),
     _unary("tan", "The tangent of x in radians.", _quiet("tan"),
            lambda b, dy, x, y: b.mul(dy, b.add(b.mul(y, y), 1.0)), 10, *_between(-1.2, 1.2)),
+    _unary("atan", "The angle in radians whose tangent is x, between -pi/2 and pi/2.", _quiet("arctan"),
+           lambda b, dy, x, y: b.div(dy, b.add(b.mul(x, x), 1.0)), 10, *_SHAPES, _EXTREME),
     _unary("tanh", "The hyperbolic tangent.", _quiet("tanh"),
            lambda b, dy, x, y: b.mul(dy, b.sub(1.0, b.mul(y, y))), 10, *_SHAPES, _EXTREME),
     _unary("sigmoid", "The logistic function 1 / (1 + e**-x).", _sigmoid,

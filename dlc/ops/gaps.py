@@ -32,10 +32,10 @@ Gaps = Mapping[str, Gap]
 
 def refuse_gaps(backend: str, gaps: Gaps, program: Program, precision: str = "f32") -> None:
     """Raises SpecError (E0802) where a program, as the backend would get it, needs what the backend declares to lack.
-    `precision` is what `float` means."""
+    `precision` is what `float` means. Initial values don't count: dlc computes them itself."""
     if not gaps:
         return
-    functions = program.functions.values()
+    functions = (each for each in program.functions.values() if each.kind != "init")
     found = [each for function in functions for each in _missing(backend, gaps, function, precision)]
     if found:
         raise SpecError(list(dict.fromkeys(found)))

@@ -96,7 +96,7 @@ TORCH: dict[str, Callable[..., Any]] = {
     "where": torch.where,
     **{
         name: getattr(torch, name)
-        for name in ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan")
+        for name in ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "atan")
     },
     **{
         name: getattr(torch, name)

@@ -125,7 +125,8 @@ def computed(program: Program, exact: bool) -> Iterator[np.ndarray]:
 def assert_equal(found: np.ndarray, wanted: np.ndarray, exact: bool) -> None:
     assert wanted.dtype == found.dtype
     if not exact:
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-12)
+        rtol, atol = (1e-9, 1e-12) if wanted.dtype == np.float64 else (1e-5, 1e-6)
+        np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol)
         return
     np.testing.assert_array_equal(found, wanted)
     if wanted.dtype.kind == "f":

@@ -57,6 +57,7 @@ TWINS: dict[str, Twin] = {
     "relu": Twin(nn.ReLU),
     "relu6": Twin(nn.ReLU6),
     "leaky_relu": Twin(nn.LeakyReLU, names={"slope": "negative_slope"}),
+    "celu": Twin(nn.CELU),
     "elu": Twin(nn.ELU),
     "selu": Twin(nn.SELU),
     "gelu": Twin(nn.GELU),
@@ -147,7 +148,9 @@ WITHOUT: dict[str, str] = {
 
 def test_every_item_has_a_counterpart_or_a_reason() -> None:
     public = {name for name in library_index() if not name.startswith("_")}
-    assert TWINS.keys() | WITHOUT.keys() == public
+    assert TWINS.keys() | WITHOUT.keys() == public, (
+        "items of dlc/std without a line in TWINS or WITHOUT above"
+    )
     assert not TWINS.keys() & WITHOUT.keys()
 
 

@@ -117,10 +117,11 @@ def test_modes_and_optional_inputs_are_arguments() -> None:
 
 def test_layers_draw_apart() -> None:
     """Every layer of a scan has a key of its own."""
-    from dlc_jax.emit import library
+
+    from dlc_jax.checkpoints import LIBRARY
 
     scope: dict[str, Any] = {"jax": jax, "Array": jax.Array}
-    exec(library()["layer_keys"], scope)
+    exec(LIBRARY.functions["layer_keys"], scope)
     keys = scope["layer_keys"](jax.random.key(0), 3)
     draws = jax.vmap(lambda key: jax.random.normal(key))(keys)
     assert len(set(map(float, draws))) == 3

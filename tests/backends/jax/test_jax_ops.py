@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dlc_jax import BACKEND
+from gaps import declared, failing_at_gaps
 
 from dlc import ops
 from dlc.backend import EmitOptions
@@ -39,12 +40,13 @@ def inputs_of(definition: OpDef, sample: Sample, floats: str = "") -> dict[str, 
 
 def compare(program: Program, inputs: dict[str, np.ndarray]) -> None:
     expected = run(program, {}, inputs)
-    found = BACKEND.load(BACKEND.emit(program, EmitOptions(name="sample")), {})(**inputs)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].dtype == value.dtype
-        assert found[name].shape == value.shape
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6)
+    with failing_at_gaps(BACKEND, program):
+        found = BACKEND.load(BACKEND.emit(program, EmitOptions(name="sample")), {})(**inputs)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name].dtype == value.dtype
+            assert found[name].shape == value.shape
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(("definition", "sample"), CASES)
@@ -109,6 +111,8 @@ def test_emitted_samples_are_formatted(tmp_path: Path) -> None:
     for definition in ops.all_ops():
         for i, sample in enumerate(definition.samples):
             program = samples.program(definition, sample)
+            if declared(BACKEND, program):
+                continue
             source = BACKEND.emit(program, EmitOptions()).files["model.py"]
             assert isinstance(source, str)
             (tmp_path / f"{definition.name}_{i}.py").write_text(source)

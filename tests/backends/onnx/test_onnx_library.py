@@ -35,6 +35,7 @@ CASES = [
     (MATRIX, "relu(x)", "Relu"),
     (MATRIX, "relu6(x * 10.0)", "Clip Mul"),
     (MATRIX, "leaky_relu(x, slope=0.2)", "LeakyRelu"),
+    (MATRIX, "celu(x, alpha=0.7)", "Celu"),
     (MATRIX, "elu(x, alpha=0.7)", "Elu"),
     (MATRIX, "selu(x)", "Selu"),
     (MATRIX, "gelu(x)", "Gelu"),

@@ -9,6 +9,7 @@ from backends.torch.cases import CASES, Case, emitted, inputs, weights
 from dlc_torch import BACKEND
 from dlc_torch.grad import gradients
 from dlc_torch.load import build, parameters_of
+from gaps import failing_at_gaps
 
 import dlc
 from dlc import ops
@@ -27,12 +28,13 @@ def test_ops(op: ops.OpDef, i: int) -> None:
     program = samples.program(op, op.samples[i])
     arrays = samples.arrays(op, op.samples[i])
     given = {f"x{k}": array for k, array in enumerate(arrays) if array is not None}
-    found = BACKEND.load(BACKEND.emit(program, EmitOptions()), {})(**given)
-    expected = interpret.run(program, {}, given, rng=np.random.default_rng(0))
-    for name, value in expected.items():
-        assert (found[name].shape, found[name].dtype) == (value.shape, value.dtype)
-        if not op.random:
-            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
+    with failing_at_gaps(BACKEND, program):
+        found = BACKEND.load(BACKEND.emit(program, EmitOptions()), {})(**given)
+        expected = interpret.run(program, {}, given, rng=np.random.default_rng(0))
+        for name, value in expected.items():
+            assert (found[name].shape, found[name].dtype) == (value.shape, value.dtype)
+            if not op.random:
+                np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
