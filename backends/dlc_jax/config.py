@@ -38,7 +38,7 @@ def config(
     defaults: bool,
 ) -> Lines:
     """The class; `read` are the expressions that read its fields."""
-    fields = [f"{INDENT}{each.signature(defaults)}" for each in arguments]
+    fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
     asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
     checks = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from dlc.emit.body import Body, Lines, shapes_text, with_words
 from dlc.emit.checks import opposite
@@ -239,13 +240,14 @@ class Source:
     def _asked(self, made: Class) -> Lines:
         """What the spec asks of the arguments, and defaults that are computed."""
         lines: Lines = []
+        names = {each.spec: each.name for each in made.arguments}
         for each in made.arguments:
             if each.computed is not None:
-                value = text(_plain(each.computed))
+                value = text(_plain(each.computed, names))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lines += self._lengths(made)
         for condition in _conditions(made):
-            asked = _plain(expression(condition))
+            asked = _plain(expression(condition), names)
             message = quoted(f"{text(asked)} must hold")
             lines += [
                 f"{INDENT * 2}if {text(opposite(asked))}:",
@@ -406,9 +408,12 @@ def _attribute(name: str, taken: Iterable[str]) -> str:
     return unique(f"n_{name}", taken)
 
 
-def _plain(expr: Expr) -> Expr:
-    """The expression as the constructor has it, where arguments are names."""
-    return transform(expr, lambda node: Word(node.name) if isinstance(node, Arg) else node)
+def _plain(expr: Expr, names: Mapping[str, str] = MappingProxyType({})) -> Expr:
+    """The expression as the constructor has it, where arguments are names; `names` says those that the source calls otherwise than
+    the spec."""
+    return transform(
+        expr, lambda node: Word(names.get(node.name, node.name)) if isinstance(node, Arg) else node
+    )
 
 
 def _made_parts(inits: Sequence[Init]) -> Lines:

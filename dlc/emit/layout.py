@@ -65,7 +65,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
 
 def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     """What stands between brackets: on one line if that fits, else an item a line."""
-    if len(margin + inside) <= width and not inside.endswith(","):
+    listing = _opens_listing(opening) and len(list(_items(inside))) > 1
+    if len(margin + inside) <= width and not inside.endswith(",") and not listing:
         return [margin + inside]
     lines: list[str] = []
     loops = [i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)]
@@ -84,6 +85,11 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
         for item, kept in found
         for line in ([f"{margin}{item},"] if kept else _item(item, margin, width))
     ]
+
+
+def _opens_listing(opening: str) -> bool:
+    """Whether a bracket opens a tuple or list, and no call or index: the formatter gives each item of one a line."""
+    return opening[-1] in "([" and not re.search(r"[\w)\]]$", opening[:-1])
 
 
 def _item(item: str, margin: str, width: int) -> list[str]:
