@@ -51,6 +51,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
         return [margin + head + "(", *lines, margin + ")"]
     if head == "if " and value.startswith("not (") and _closing(value, 4) == len(value) - 1:
         return [margin + "if not (", *_operands(value[5:-1], margin + INDENT, width), margin + "):"]
+    if _KEY.match(head) and len(parts := _operator_parts(value)) > 1:
+        return [line for part in (head + parts[0], *parts[1:]) for line in _operand(part, margin, width)]
     bounds = _brackets(value, width - len(margin + head))
     if bounds is None:
         return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
@@ -113,10 +115,11 @@ def _operands(value: str, margin: str, width: int) -> list[str]:
     parts = _operator_parts(value)
     if len(margin + value) <= width or len(parts) == 1:
         return [margin + value]
-    lines: list[str] = []
-    for part in parts:
-        lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
-    return lines
+    return [line for part in parts for line in _operand(part, margin, width)]
+
+
+def _operand(part: str, margin: str, width: int) -> list[str]:
+    return [margin + part] if len(margin + part) <= width else _split(part, margin, width)
 
 
 def _parts(text: str) -> tuple[str, str, str]:
