@@ -38,7 +38,7 @@ def config(
     defaults: bool,
 ) -> Lines:
     """The class; `read` are the expressions that read its fields."""
-    fields = [f"{INDENT}{each.signature(defaults)}" for each in arguments]
+    fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
     asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
     checks = [
@@ -76,4 +76,4 @@ def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
                 return Binary(MIRRORED[operator], right, left)  # what is asked about stands on the left
         return node
 
-    yield from required(transform(expression(condition), plain), "self.")
+    yield from required(transform(expression(condition), plain), owner="self.")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from dlc.emit.forms import call
 from dlc.emit.initial import Form
-from dlc.emit.origins import expression, said
+from dlc.emit.origins import said
+from dlc.emit.roots import simple
 from dlc.emit.tree import Binary, Call, Expr, Num, Unary, Word
-from dlc.types.dims import Dim
-from dlc.types.terms import as_dim
-from dlc.types.traced import Term, as_float, leaf
 
 SCALES = {
     "uniform": "bound",
@@ -64,68 +61,4 @@ def drawn(form: Form, key: Expr, shape: Expr, dtype: Expr, scale: Expr) -> Expr:
 
 def number(value: float) -> Expr:
     """A number by where it comes from. Constants that rules for kernels carry along are put together: `sqrt(2 / fan)`."""
-    value = as_float(value)
-    term = leaf(value)
-    return said(value) if term.op == "const" else _simple(term)
-
-
-Factors = tuple[float, list[Term], list[Term]]
-"""A plain factor, what it is multiplied by, and what it is divided by."""
-
-
-def _simple(term: Term) -> Expr:
-    found = _squared(term)
-    if found is None or found[1] or not found[2]:
-        return expression(term)
-    factor, _, below = found
-    under = _product(below)
-    if math.isclose(factor, 1.0, rel_tol=1e-9):
-        return Binary("/", Word("1"), call("math.sqrt", under))
-    square = round(factor)
-    if square in range(2, 25) and math.isclose(factor, square, rel_tol=1e-9):
-        return call("math.sqrt", Binary("/", Word(str(square)), under))
-    root = round(math.sqrt(factor), 4)
-    if math.isclose(math.sqrt(factor), root, rel_tol=1e-9):
-        return Binary("/", Num(root), call("math.sqrt", under))
-    return expression(term)
-
-
-def _product(terms: Sequence[Term]) -> Expr:
-    whole = [as_dim(each) for each in terms]
-    sizes = [each for each in whole if each is not None]
-    if len(sizes) == len(terms):
-        return expression(Term("dim", (math.prod(sizes, start=Dim.of(1)),)))
-    first, *rest = map(expression, terms)
-    for each in rest:
-        first = Binary("*", first, each)
-    return first
-
-
-def _squared(term: Term) -> Factors | None:
-    """The square of a product of numbers and roots."""
-    match term:
-        case Term("const", (value,)) if isinstance(value, int | float):
-            return float(value) ** 2, [], []
-        case Term("neg", (inner,)):
-            return _squared(inner)
-        case Term("call", ("sqrt", inner)):
-            return _factors(inner)
-        case Term("*" | "/", (a, b)):
-            return _combined(term.op, _squared(a), _squared(b))
-    return None
-
-
-def _factors(term: Term) -> Factors:
-    match term:
-        case Term("const", (value,)) if isinstance(value, int | float):
-            return float(value), [], []
-        case Term("*" | "/", (a, b)):
-            return _combined(term.op, _factors(a), _factors(b)) or (1.0, [term], [])
-    return 1.0, [term], []
-
-
-def _combined(op: str, a: Factors | None, b: Factors | None) -> Factors | None:
-    if a is None or b is None or (op == "/" and b[0] == 0):
-        return None
-    by, above, below = b if op == "*" else (1 / b[0], b[2], b[1])
-    return a[0] * by, [*a[1], *above], [*a[2], *below]
+    return said(simple(value))

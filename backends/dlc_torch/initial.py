@@ -17,6 +17,7 @@ from dlc.emit.forms import method
 from dlc.emit.initial import Form, Shape, at_shape, by_fan, fans, in_sizes, recognise
 from dlc.emit.origins import numbered, size
 from dlc.emit.python import number, quoted
+from dlc.emit.roots import simple
 from dlc.emit.tree import (
     At,
     Binary,
@@ -36,7 +37,6 @@ from dlc.emit.tree import (
 from dlc.ir.nodes import Attr, Function, Param
 from dlc.records import dataclass, replace
 from dlc.types.terms import origin_of
-from dlc.types.traced import as_float
 from dlc_torch import rows
 from dlc_torch.structure import CONSTANT
 
@@ -84,7 +84,7 @@ def said(form: Form) -> Said:
 
 
 def _n(value: float) -> Expr:
-    return Num(as_float(value))
+    return Num(simple(value))
 
 
 def _given(**values: tuple[float, float]) -> tuple[Expr, ...]:

@@ -33,6 +33,7 @@ from dlc.ir.nodes import Op, Value
 from dlc.ir.routing import ROUTED
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
+from dlc.types.terms import is_always
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 from dlc_torch.routing import routed
@@ -292,7 +293,8 @@ def drop_path(d: TorchDrafter, op: Op) -> Expr:
     shape = (count, *(Dim.of(1) for _ in rest))
     ones = method(d.tensor(op.inputs[0]), "new_ones", *sizes(shape))
     kept = Call(Word("F.dropout"), (ones, p, Keyword("training", Training())))
-    return d.tensor(op.inputs[0]) if not op.attr("p", 0.0) else Binary("*", d.tensor(op.inputs[0]), kept)
+    x = d.tensor(op.inputs[0])
+    return x if is_always(op.attr("p", 0.0), 0.0) else Binary("*", x, kept)
 
 
 def classified(d: TorchDrafter, op: Op) -> Expr | None:
@@ -309,7 +311,7 @@ def classified(d: TorchDrafter, op: Op) -> Expr | None:
     keywords: list[Expr] = []
     if op.attr("ignore") is not None:
         keywords.append(Keyword("ignore_index", d.attribute(op, "ignore", op.attr("ignore"))))
-    if op.attr("smoothing"):
+    if not is_always(op.attr("smoothing", 0.0), 0.0):
         keywords.append(Keyword("label_smoothing", d.attribute(op, "smoothing", op.attr("smoothing"))))
     keywords.append(Keyword("reduction", Text(str(op.attr("reduction", "mean")))))
     function = "F.cross_entropy" if op.op == "cross_entropy" else "F.nll_loss"
@@ -320,7 +322,7 @@ def norm(d: TorchDrafter, op: Op) -> Expr | None:
     """`x.norm(dim=-1)`, the 2-norm, and others by name."""
     found = reduction(d, op)
     order = op.attr("p", 2.0)
-    if not isinstance(found, Call) or order == 2.0:
+    if not isinstance(found, Call) or is_always(order, 2.0):
         return found
     return Call(found.function, (Keyword("p", d.attribute(op, "p", order)), *found.args))
 
@@ -371,7 +373,7 @@ def _counted(d: TorchDrafter, queries: Dim, keys: Dim) -> Expr:
 
 def unfold(d: TorchDrafter, op: Op) -> Expr:
     defaults = {"dilation": 1, "padding": 0, "stride": 1}
-    given = [name for name, default in defaults.items() if op.attr(name, default) != default]
+    given = [name for name, default in defaults.items() if not is_always(op.attr(name, default), default)]
     keywords = (Keyword(name, d.attribute(op, name, op.attr(name))) for name in given)
     return Call(
         Word("F.unfold"), (d.tensor(op.inputs[0]), d.attribute(op, "kernel", op.attr("kernel")), *keywords)

@@ -240,13 +240,14 @@ class Source:
     def _asked(self, made: Class) -> Lines:
         """What the spec asks of the arguments, and defaults that are computed."""
         lines: Lines = []
+        names = {each.spec: each.name for each in made.arguments}
         for each in made.arguments:
             if each.computed is not None:
-                value = text(by_name(each.computed))
+                value = text(by_name(each.computed, names))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lines += lengths(made.arguments, made.function, made.expressions())
         for condition in _conditions(made):
-            lines += required(expression(condition))
+            lines += required(expression(condition), names)
         return lines
 
     # --- methods and functions ------------------------------------------------------------------------------

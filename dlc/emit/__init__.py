@@ -9,7 +9,7 @@ requirements.py         what the source asks of a model's static parameters
 statements.py           a function's body: assignments, loops, checks, new values of buffers, over trees
 draft.py, forms.py      operations as statements, by a backend's dialect: rows, composites, forms
 rows.py, steps.py       rows that are alike everywhere; loops over slices
-initial.py              initial values as the distributions that they are
+initial.py, roots.py    initial values as the distributions that they are; their numbers as one would write them
 nesting.py              what is written where it is read, and what stays a statement
 write.py, body.py       which variable a value gets; lines; sizes that are read first
 file.py                 imports, copied functions, and the module that a file becomes

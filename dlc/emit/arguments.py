@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dlc.emit.names import identifier
-from dlc.emit.origins import expression, said, size
+from dlc.emit.origins import expression, owned, said, size
 from dlc.emit.tree import Arg, Expr, Keyword, Seq, Text, Word, text, transform, walk
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.records import dataclass, replace
@@ -129,10 +129,41 @@ def _value(default: Term) -> Any:
 
 def python_type(text: str) -> str | None:
     """A static type in Python; None for what no number or word stands for."""
-    if text.startswith("list["):
-        inner = python_type(text[5:-1])
-        return None if inner is None else f"tuple[{inner}, ...]"
+    kind, bracket, rest = text.partition("[")
+    if bracket:
+        inner = [python_type(each) for each in _parts(rest[:-1])]
+        if None in inner:
+            return None
+        return f"tuple[{', '.join(map(str, inner))}{', ...' if kind == 'list' else ''}]"
     return text if text in ("int", "float", "bool", "str") else "int" if text == "dim" else None
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The types in a list of types: `tuple[int, str], int` are two."""
+    depth, start = 0, 0
+    for i, letter in enumerate(text):
+        depth += (letter == "[") - (letter == "]")
+        if letter == "," and depth == 0:
+            yield text[start:i].strip()
+            start = i + 1
+    yield text[start:].strip()
+
+
+def sayable(function: Function) -> Function:
+    """The function with those of its static parameters that can be arguments. A function or a module is none: what comes of it is a
+    plain number, and what is decided on it parts two functions."""
+    kept = tuple(
+        each for each in function.settings if each.type in _SIZES or python_type(each.type) is not None
+    )
+    if len(kept) == len(function.settings):
+        return function
+    lost = {each.name for each in function.settings} - {each.name for each in kept}
+    plain = owned(replace(function, settings=kept))
+    return replace(
+        plain,
+        decisions=tuple(each for each in plain.decisions if not names(each.condition) & lost),
+        requires=tuple(each for each in plain.requires if not names(each) & lost),
+    )
 
 
 def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument, by_name
+from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.checks import opposite
 from dlc.emit.layout import layout
 from dlc.emit.python import quoted
@@ -12,10 +12,11 @@ from dlc.emit.tree import Arg, At, Expr, text, walk
 from dlc.ir.nodes import Function
 
 
-def required(condition: Expr, owner: str = "") -> Iterator[str]:
-    """A condition that must hold; `owner` stands before the names of arguments: `self.`."""
-    yield from layout(f"if {text(by_name(opposite(condition), owner=owner))}:", 2)
-    yield from layout(f"raise ValueError({quoted(f'{text(by_name(condition))} must hold')})", 3)
+def required(condition: Expr, names: Mapping[str, str] = NO_NAMES, owner: str = "") -> Iterator[str]:
+    """A condition that must hold. `names` says the arguments that the source calls otherwise than the spec; `owner` stands before
+    them: `self.`."""
+    yield from layout(f"if {text(by_name(opposite(condition), names, owner))}:", 2)
+    yield from layout(f"raise ValueError({quoted(f'{text(by_name(condition, names))} must hold')})", 3)
 
 
 def lengths(

@@ -13,7 +13,7 @@ from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.fans import fan_sizes, with_fans
 from dlc.types.tensor import TensorType
-from dlc.types.terms import evaluate, origin_of, said, term
+from dlc.types.terms import evaluate, names, origin_of, said, term
 from dlc.types.traced import Term, TracedFloat, as_float, leaf
 
 Shape = tuple[int, ...]
@@ -89,9 +89,12 @@ def recognise(function: Function) -> Form | None:
             return None
         forms[op.out.name] = form
     found = forms.get(function.outputs[0][1])
+    if found is None or by_fan(found):
+        return found
     told = function.recipe and not function.recipe.startswith(("xavier", "kaiming"))
-    told = told and found is not None and not by_fan(found)
-    return replace(found, by_shape=False) if found is not None and told else found
+    # What begins as one of several copies has the fans of that one, said by its sizes.
+    sized = any(names(each) for each in (found.scale, found.shift))
+    return replace(found, by_shape=False) if told or sized else found
 
 
 def in_sizes(form: Form, type: TensorType) -> Form:

@@ -51,6 +51,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
         return [margin + head + "(", *lines, margin + ")"]
     if head == "if " and value.startswith("not (") and _closing(value, 4) == len(value) - 1:
         return [margin + "if not (", *_operands(value[5:-1], margin + INDENT, width), margin + "):"]
+    if _KEY.match(head) and len(parts := _operator_parts(value)) > 1:
+        return [line for part in (head + parts[0], *parts[1:]) for line in _operand(part, margin, width)]
     bounds = _brackets(value, width - len(margin + head))
     if bounds is None:
         return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
@@ -65,7 +67,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
 
 def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
     """What stands between brackets: on one line if that fits, else an item a line."""
-    if len(margin + inside) <= width and not inside.endswith(","):
+    listing = _opens_listing(opening) and len(list(_items(inside))) > 1
+    if len(margin + inside) <= width and not inside.endswith(",") and not listing:
         return [margin + inside]
     lines: list[str] = []
     loops = [i for i, _, depth in _scan(inside) if depth == 0 and inside.startswith(" for ", i)]
@@ -84,6 +87,11 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
         for item, kept in found
         for line in ([f"{margin}{item},"] if kept else _item(item, margin, width))
     ]
+
+
+def _opens_listing(opening: str) -> bool:
+    """Whether a bracket opens a tuple or list, and no call or index: the formatter gives each item of one a line."""
+    return opening[-1] in "([" and not re.search(r"[\w)\]]$", opening[:-1])
 
 
 def _item(item: str, margin: str, width: int) -> list[str]:
@@ -107,10 +115,11 @@ def _operands(value: str, margin: str, width: int) -> list[str]:
     parts = _operator_parts(value)
     if len(margin + value) <= width or len(parts) == 1:
         return [margin + value]
-    lines: list[str] = []
-    for part in parts:
-        lines += [margin + part] if len(margin + part) <= width else _split(part, margin, width)
-    return lines
+    return [line for part in parts for line in _operand(part, margin, width)]
+
+
+def _operand(part: str, margin: str, width: int) -> list[str]:
+    return [margin + part] if len(margin + part) <= width else _split(part, margin, width)
 
 
 def _parts(text: str) -> tuple[str, str, str]:

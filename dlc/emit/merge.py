@@ -133,8 +133,10 @@ def guards(function: Function) -> dict[Term, bool]:
     for name in function.optional:
         found[Term("!=", (Term("input", (name,)), NONE))] = name in present
     found[Term("training")] = function.training
+    settings = {each.name for each in function.settings}
     for name, value in function.static:
-        found.update(_of_setting(name, value))
+        if name in settings:
+            found.update(_of_setting(name, value))
     return found
 
 
@@ -170,11 +172,10 @@ class _Merging:
             here = self.whole(self._renamed(k, function))
             same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
         kinds = [sorted(members, key=_missing) for members in same.values()]
-        alone = first.kind in ("init", "prepare")
-        written = {} if alone else self._written()
-        families = (
-            [([each], _tree([each], written)) for each in kinds] if alone else _families(kinds, written)
-        )
+        if first.kind in ("init", "prepare"):
+            families = [([each], _tree([each], {})) for each in kinds]
+        else:
+            families = [each for alike in _untold(kinds) for each in _families(alike, self._written())]
         for family, function in families:
             name = unique(function.name, self.functions)
             members = [member for members in family for member in members]
@@ -236,6 +237,18 @@ def _missing(member: Member) -> int:
     return sum(
         op.attr(key) is None and is_left_out(op, key) for op in walk(member.function.body) for key in LEFT_OUT
     )
+
+
+def _untold(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
+    """Members by what no condition of the source can tell: a function or a module that they are given. Those that differ in it stay
+    apart, since any condition that parts them does so by chance."""
+    found: dict[Any, list[list[Member]]] = {}
+    for members in kinds:
+        function = members[0].function
+        told = {each.name for each in function.settings}
+        key = tuple(each for each in function.static if each[0] not in told)
+        found.setdefault(key, []).append(members)
+    return list(found.values())
 
 
 def _families(

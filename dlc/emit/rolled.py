@@ -13,6 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import as_written, origin_key
+from dlc.emit.arguments import sayable
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.ir.index import INDEX, has_index, mark, offset_of
@@ -318,7 +319,7 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
     """Programs of one model at some settings as one: its modules once each, its loops whole. What of the library is `native` or
     `written` is as in `merge`."""
     first = programs[0]
-    found = merge(programs, native, _rolled, written)
+    found = merge(tuple(map(_sayable, programs)), native, _rolled, written)
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {
@@ -333,6 +334,10 @@ def merged(programs: Sequence[Program], native: Container[str] = (), written: Co
     used = reached(functions, (*found.entries, *begin))
     functions = {name: each for name, each in functions.items() if name in used}
     return Common(Program(functions, main, parameters), names, found.entries)
+
+
+def _sayable(program: Program) -> Program:
+    return program.with_functions({name: sayable(each) for name, each in program.functions.items()})
 
 
 def _applying(entry: Function, main: Function) -> Function:

@@ -372,8 +372,11 @@ def _letters(target: Target, stmt: Assign) -> list[str]:
     return ["abcdefgh"[at]] if len(stmt.targets) <= 8 else [f"part_{at}"]
 
 
+_TELLING = 48
+
+
 def shape_text(target: Target) -> str:
-    """`[B, T, d]`, with the dtype in front where it is no float."""
-    axes = [text(axis) for axis in target.axes]
+    """`[B, T, d]`, with the dtype in front where it is no float. A size that takes half a line to say is `_`, as in a spec."""
+    axes = [said if len(said := text(axis)) <= _TELLING else "_" for axis in target.axes]
     whole = target.dtype.startswith(("f", "bf"))
     return ("" if whole else target.dtype) + f"[{', '.join(axes)}]"

@@ -6,7 +6,7 @@ and the same at other settings. A backend makes one source of the first ones; at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -115,21 +115,29 @@ class ModelFamily:
         "switches" are bools, what is left out, and counts of repetitions, by one."""
         free = {name: value for name, value in self.model.settings.items() if name not in fixed}
         sizes = {name: value for name, value in free.items() if _is_size(value)}
+        tried: list[tuple[str, Iterator[Any]]] = []
         if which == "switches":
-            tried = {name: _turned(value, name in self._counts) for name, value in free.items()}
+            tried += ((name, _turned(value, name in self._counts)) for name, value in free.items())
         else:
             if which == "together" and sizes:
                 together = self._at({name: _more(value) for name, value in sizes.items()}, fixed)
                 if together is not None:
                     yield tuple(sizes), together
                     return
-            tried = {name: _sizes(value) for name, value in sizes.items()}
-        for name, values in tried.items():
-            for value in values:
-                found = self._at({name: value}, fixed)
-                if found is not None:
-                    yield (name,), found
-                    break
+            tried += ((name, values) for name in sizes for values in self._changes(name, fixed))
+        for name, values in tried:
+            made = (self._at({name: value}, fixed) for value in values)
+            found = next((each for each in made if each is not None), None)
+            if found is not None:
+                yield (name,), found
+
+    def _changes(self, name: str, fixed: frozenset[str]) -> list[Iterator[Any]]:
+        """Other values of a number or list. In a list that the spec doesn't accept with all its numbers changed, those that stand at
+        one place of its rows are changed by themselves: they may be the sizes of kernels, which are odd, and at another counts."""
+        value = self.model.settings[name]
+        if not isinstance(value, list | tuple) or self._at({name: _more(value)}, fixed) is not None:
+            return [_sizes(value)]
+        return [_changed_at(value, places) for places in _columns(value)]
 
     @cached_property
     def _left_out(self) -> set[str]:
@@ -198,6 +206,38 @@ def _sizes(value: Any) -> Iterator[Any]:
         yield from (1.25 * value, 0.75 * value) if value else (0.25,)
     else:
         yield _more(value)
+
+
+Place = tuple[int, ...]  # of a number in nested lists
+
+
+def _columns(value: Sequence[Any]) -> list[list[Place]]:
+    """The places of numbers in a list that mean the same: of a list of rows those of a column, each of a tuple by itself."""
+    if isinstance(value, tuple):
+        return [[(i,)] for i, each in enumerate(value) if _is_number(each)]
+    rows = [each for each in value if isinstance(each, list | tuple)]
+    if len(rows) < len(value) or len(set(map(len, rows))) > 1:
+        return [[(i,) for i, each in enumerate(value) if _is_number(each)]]
+    columns: list[list[Place]] = [
+        [(i, k) for i, row in enumerate(rows) if _is_number(row[k])] for k in range(len(rows[0]))
+    ]
+    return [each for each in columns if each]
+
+
+def _changed_at(value: Any, places: Sequence[Place]) -> Iterator[Any]:
+    """A list with other numbers at some places."""
+    for numbers in zip(*(_sizes(_at(value, each)) for each in places), strict=False):
+        yield _placed(value, dict(zip(places, numbers, strict=True)))
+
+
+def _at(value: Any, place: Place) -> Any:
+    return _at(value[place[0]], place[1:]) if place else value
+
+
+def _placed(value: Any, numbers: Mapping[Place, Any], place: Place = ()) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_placed(each, numbers, (*place, i)) for i, each in enumerate(value))
+    return numbers.get(place, value)
 
 
 def _turned(value: Any, counts: bool) -> Iterator[Any]:

@@ -225,9 +225,7 @@ def _unsplit(rule: Rule, tensors: Tensors) -> Tensors:
 def _stack(rule: Rule, tensors: Tensors) -> Tensors:
     """One tensor of those that differ in one named piece, in the order of its number."""
     result = dict(tensors)
-    key = next((piece[1:-1] for piece in _PIECE.findall(rule.sources[0]) if piece.startswith("{")), "")
-    if not key:
-        _fail(rule, "`stack` needs a named piece, such as {e}, to count along")
+    key = _counted(rule)
     groups: dict[str, dict[int, str]] = {}
     for name, captured in _some(rule, rule.sources[0], tensors):
         whole = _fill(rule, rule.targets[0], captured)
@@ -241,9 +239,21 @@ def _stack(rule: Rule, tensors: Tensors) -> Tensors:
     return result
 
 
+def _counted(rule: Rule) -> str:
+    """The piece that `stack` counts along: the one that its right side does not have."""
+    kept = _PIECE.findall(rule.targets[0])
+    named = (piece for piece in _PIECE.findall(rule.sources[0]) if piece.startswith("{"))
+    key = next((piece[1:-1] for piece in named if piece not in kept), "")
+    if not key:
+        _fail(
+            rule, "`stack` needs a named piece that its right side does not have, such as {e}, to count along"
+        )
+    return key
+
+
 def _unstack(rule: Rule, tensors: Tensors) -> Tensors:
     result = dict(tensors)
-    key = next(piece[1:-1] for piece in _PIECE.findall(rule.sources[0]) if piece.startswith("{"))
+    key = _counted(rule)
     for name, captured in _some(rule, rule.targets[0], tensors):
         for i, each in enumerate(result.pop(name)):
             result[_fill(rule, rule.sources[0], {**captured, key: str(i)})] = each

@@ -93,6 +93,11 @@ def names(value: Any) -> set[str]:
     return set()
 
 
+def is_always(value: Any, plain: Any) -> bool:
+    """Whether a value is that plain one whatever the static parameters are, and not only at these settings."""
+    return bool(value == plain) and not names(value)
+
+
 def moved(value: Any, values: Mapping[str, Any]) -> Any:
     """An attribute of a callee's operation in the caller's terms; `values` says what the callee's parameters are there."""
     match value:

@@ -35,6 +35,8 @@ STATEMENTS = (
     f"x = f([{SHORT}, *(layer for _ in range(0, 24, 2) for layer in ({SHORT}(d, 1), {LONG}(d, 2)))])",
     f'params["{LONG}.weight"] = 0.02 * jax.random.normal(next(keys), (50257, 768))',
     f'updates = {{"{SHORT}": {SHORT}, "aaaaaaaaaaaaaaa": bbbbbbbbbbbbbbbbbbb}}',
+    f'x = {{"att": math.sqrt({SHORT}) * {SHORT}({SHORT}, aaaaaaaaa, bbbbbbbbb, ccccccccc), "b": {LONG}}}',
+    f"x = (({SHORT}, aaaaaaaaaaa), ({SHORT}, bbbbbbbbbb), (1, 2))",
     f"if not ((2 if {SHORT} > 1 else 1) > 1 or {LONG}[0] != {SHORT}):\n    pass",
     f"if not ({LONG} and {SHORT}.is_floating_point() or {LONG}[0] != {SHORT}):\n    pass",
     f"if {LONG} and {SHORT} and {LONG}:\n    pass",

@@ -34,3 +34,16 @@ def test_one_head_and_several_in_one_class(backend: str) -> None:
 def test_initial_values_by_fan_are_said_by_each_shape() -> None:
     (source,) = dlc.loads(HEADS)["Two"].emit("torch").files.values()
     assert "nn.init.xavier_uniform_(torch.empty(1, heads, out))" in str(source)
+
+
+SIX = """
+model Six(d: int = 4, experts: int = 6)(x: [N, d], choice: i64[N, 1]) -> [N, d] {
+    return x |> mixture(linear(d, bias=false), experts)(choice) as experts
+}
+"""
+
+
+def test_six_experts_do_not_begin_by_how_many_they_are() -> None:
+    # A bound of sqrt(1 / d) is sqrt(6 / (experts * d)) as well, which is kaiming_uniform over all experts.
+    (source,) = dlc.loads(SIX)["Six"].emit("torch").files.values()
+    assert "experts: int = 6" in str(source) and "-(1 / math.sqrt(" in str(source)

@@ -97,6 +97,11 @@ CASES = {
             lambda t: {"x.w": np.stack([t[f"x.e.{i}.w"] for i in range(3)]), "y.w": t["y.e.0.w"][None]},
         ),
         Case(
+            'stack "l{l}.e.{i}.w" -> "l{l}.w"',  # along the piece that the right side lacks
+            tensors(l0__e__0__w=(2,), l1__e__0__w=(2,), l1__e__1__w=(2,)),
+            lambda t: {"l0.w": t["l0.e.0.w"][None], "l1.w": np.stack([t["l1.e.0.w"], t["l1.e.1.w"]])},
+        ),
+        Case(
             'stack "e{i}" -> "e"',  # by number, not by text: e10 comes after e9
             tensors(**{f"e{i}": (2,) for i in range(12)}),
             lambda t: {"e": np.stack([t[f"e{i}"] for i in range(12)])},
