@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.project import Project, library_sources
-from dlc.elaborate.base.units import Definition, Unit, entries
+from dlc.elaborate.base.units import Definition, Unit, entries, own_statics
 from dlc.elaborate.base.values import PresetRef
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.train import build_plan
 from dlc.elaborate.names.lookup import named
-from dlc.elaborate.programs.build import EntryPoint, build, point_of
+from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
@@ -99,23 +99,37 @@ class Spec:
         if not usable:
             message = f"`{name}` is no model, preset or train block"
             self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message))
-        point = self.point(found, {})
-        known = entries(point.definition)
+        definition = found.definition if isinstance(found, PresetRef) else found
+        known = entries(definition)
         if entry and entry not in known:
             message = f"`{name}` has no entry `{entry}`"
             help = did_you_mean(entry, known) or f"its entries are {', '.join(known) or 'none'}"
             self.fail(problems.NO_MODEL.at(Span(self.unit.path, 0, 0), message=message, help=help))
-        return self.model(name, found, replace(point, entry=entry))
+        if any(each.default is None for each in own_statics(definition, entry)):
+            point = replace(self.point(found, {}), entry=entry)  # what has no default is given by a call
+        else:
+            point = self.point(found, {}, entry)
+        return self.model(name, found, point)
 
     def model(self, name: str, origin: Any, point: EntryPoint) -> Model:
         """A model of this file as a value; the API's specs give one with the API's methods."""
         return Model(self, name, origin, point)
 
-    def point(self, found: Definition | PresetRef, overrides: Mapping[str, Any]) -> EntryPoint:
-        """Where a model or preset begins, with these static arguments. Raises SpecError for an unknown or wrong one."""
+    def point(
+        self, found: Definition | PresetRef, overrides: Mapping[str, Any], entry: str = ""
+    ) -> EntryPoint:
+        """Where a model or preset begins, or an entry of it, with these static arguments. Raises SpecError for an unknown or wrong
+        one."""
+        return self._point(lambda session, span: point_of(session, found, overrides, span, entry))
+
+    def entered(self, point: EntryPoint, entry: str, settings: Mapping[str, Any]) -> EntryPoint:
+        """The same model by an entry, whose own list has these settings. Raises SpecError."""
+        return self._point(lambda session, span: entered(session, point, entry, settings, span))
+
+    def _point(self, made: Callable[[Elaborator, Span], EntryPoint]) -> EntryPoint:
         elaborator = Elaborator(self.project)
         try:
-            return point_of(elaborator, found, overrides, Span(self.unit.path, 0, 0))
+            return made(elaborator, Span(self.unit.path, 0, 0))
         except ElabError as error:
             self.fail(*elaborator.diagnostics, error.diagnostic)
         except Silent:
@@ -146,12 +160,14 @@ class Model:
     point: EntryPoint
     optional: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """Static parameters of its other entries, where they are not at their defaults."""
 
     def __call__(self, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
         overrides = {**self.overrides, **settings}
-        point = self.spec.point(self.origin, overrides)
-        return replace(self, point=replace(point, entry=self.point.entry), overrides=overrides)
+        point = self.spec.point(self.origin, overrides, self.point.entry)
+        return replace(self, point=point, overrides=overrides)
 
     def with_inputs(self, *names: str) -> Self:
         """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
@@ -194,10 +210,21 @@ class Model:
 
     @property
     def others(self) -> tuple[Self, ...]:
-        """The same model by its other ways in: the main computation first, then its entries."""
+        """The same model by its other ways in: the main computation first, then its entries, their own lists at their defaults;
+        without those that have no default."""
         names = ("", *entries(self.point.definition))
-        points = (replace(self.point, entry=name) for name in names if name != self.point.entry)
-        return tuple(replace(self, point=point, optional=()) for point in points)
+        points = (self._other(name) for name in names if name != self.point.entry)
+        return tuple(replace(self, point=point, optional=()) for point in points if point is not None)
+
+    def _other(self, entry: str) -> EntryPoint | None:
+        definition = self.point.definition
+        gone = {each.name for each in own_statics(definition, self.point.entry)}
+        own = own_statics(definition, entry)
+        given = {str(each.name): self.beside[str(each.name)] for each in own if each.name in self.beside}
+        if any(each.default is None and each.name not in given for each in own):
+            return None
+        static = tuple((name, value) for name, value in self.point.static if name not in gone)
+        return self.spec.entered(replace(self.point, static=static), entry, given)
 
     def _build(
         self,
@@ -206,6 +233,7 @@ class Model:
         traced: bool = False,
         fixed: frozenset[str] = frozenset(),
     ) -> Program:
+        self._check_given()
         diagnostics: list[Diagnostic] = []
         program = build(
             self.spec.project,
@@ -221,6 +249,19 @@ class Model:
             self.spec.fail(*diagnostics)
         assert program is not None
         return program
+
+    def _check_given(self) -> None:
+        """Parameters of an entry's own list that have no default have a value. Raises SpecError."""
+        own = own_statics(self.point.definition, self.point.entry)
+        missing = [str(each.name) for each in own if each.default is None and each.name not in self.settings]
+        where = Span(self.spec.unit.path, 0, 0)
+        callee = f"{self.name}.{self.point.entry}"
+        found = (
+            problems.MISSING_ARGUMENT.at(where, callee=callee, name=each, help=f"give it: `--set {each}=…`")
+            for each in missing
+        )
+        if missing:
+            self.spec.fail(*found)
 
     @property
     def inputs(self) -> tuple[Value, ...]:

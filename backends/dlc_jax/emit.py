@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dlc import ops
 from dlc.backend import Artifact, EmitOptions
@@ -17,6 +18,7 @@ from dlc.emit.canonical import Canonical, from_zero
 from dlc.emit.file import imports, names_in
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, forgotten
+from dlc.emit.own import Own
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
@@ -27,6 +29,8 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Op, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
+from dlc.types.terms import names as in_term
+from dlc.types.traced import Term
 from dlc_jax import methods, rows
 from dlc_jax.checkpoints import LIBRARY, checkpoints
 from dlc_jax.config import config
@@ -35,7 +39,7 @@ from dlc_jax.init import Init
 from dlc_jax.layers import LAYERS
 from dlc_jax.places import ForOneSetting
 from dlc_jax.prepare import Prepare
-from dlc_jax.units import RESERVED, Units
+from dlc_jax.units import RESERVED, Units, finished
 
 Lines = list[str]
 OWN = frozenset({"apply", "init", "prepare", "from_flat", "to_flat"})
@@ -137,8 +141,13 @@ class _Writing:
         entry = units.add(self.program.entry)
         requirements = Requirements(self.program, NATIVE).of(main.name) if self.options.family else ()
         settings = (
-            arguments(main, (), RESERVED, main=True, defaults=self.defaults) if self.options.family else ()
+            arguments(main, (), RESERVED, main=True, defaults=self.defaults, own=False)
+            if self.options.family
+            else ()
         )
+        own = self._own(requirements) if self.options.family else Own()
+        taken_by_own = {each.spec for each in own.arguments}
+        requirements = tuple(each for each in requirements if not in_term(each) & taken_by_own)
         init = Init(units, bool(settings), self.options.precision, set(taken))
         initial = [init.lines()] if self.program.parameters else []
         prepare = Prepare(units, {*taken, *init.names})
@@ -147,7 +156,15 @@ class _Writing:
         others = {unit.name: unit for unit in units.by_name.values() if unit is not entry}
         functions = [Written(unit, names).lines() for unit in others.values()]
         outputs = outputs_type(main)
-        written = Written(entry, names, entry=True, config=bool(settings), named=outputs)
+        written = Written(
+            entry,
+            names,
+            entry=True,
+            config=tuple(each.name for each in settings),
+            own=own.apart(main, entry.draft.expressions()),
+            defaults=self.defaults,
+            named=outputs,
+        )
         made = [*init.functions, *initial, *prepare.functions, *prepared]
         body = [*functions, *made, written.lines()]
         table, flat = (
@@ -155,7 +172,12 @@ class _Writing:
             if self.program.parameters
             else ([], [])
         )
-        read: list[Expr] = [*entry.draft.expressions(), *init.read, *map(expression, requirements)]
+        read: list[Expr] = [
+            *entry.draft.expressions(),
+            *own.expressions(),
+            *init.read,
+            *map(expression, requirements),
+        ]
         drafted = (expr for unit in units.by_name.values() for expr in unit.draft.expressions())
         leading = [
             *map(helping.lines, helping.helpers([*read, *drafted])),
@@ -168,7 +190,12 @@ class _Writing:
         sizes = ((identifier(name), True) for name in main.given_sizes)
         static = [
             f'"{name}"'
-            for name, holds in (*sizes, ("config", settings), ("training", entry.traits.training))
+            for name, holds in (
+                *sizes,
+                *((each.name, True) for each in own.arguments),
+                ("config", settings),
+                ("training", entry.traits.training),
+            )
             if holds
         ]
         source = _joined(
@@ -179,6 +206,12 @@ class _Writing:
         given = tuple(name for name, holds in known.items() if holds)
         inputs = tuple(value.name for value in entry.draft.function.inputs)
         return Module(source, given, inputs, trees if prepare.is_needed else ())
+
+    def _own(self, asked: Sequence[Term]) -> Own:
+        """What `apply` takes of its own list of static parameters, by the names that its body has for them."""
+        own = Own.of(self.program.main, RESERVED, main=True, defaults=self.defaults, asked=asked)
+        names = {each.spec: each.name for each in own.arguments}
+        return own.rewritten(partial(finished, names))
 
     def _head(self, inputs: Sequence[str], static: Sequence[str], prepare: Prepare) -> Lines:
         """Where it comes from, what it is, and how it is used."""

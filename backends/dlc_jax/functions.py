@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from dlc.emit.body import Body, shapes_text, tensors
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import camel, identifier
+from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
@@ -30,7 +31,12 @@ class Written:
     unit: Unit
     taken: frozenset[str]
     entry: bool = False
-    config: bool = False
+    config: tuple[str, ...] = ()
+    """The fields of that."""
+    own: Own = field(default_factory=Own)
+    """What the entry takes of its own list of static parameters."""
+    defaults: bool = True
+    """Whether its defaults are written out: without, the same source comes from other settings."""
     named: str = ""
     """The type of the entry's results, where they are several."""
     inputs: list[str] = field(default_factory=list)
@@ -43,7 +49,8 @@ class Written:
 
     @cached_property
     def words(self) -> dict[str, str]:
-        return {each.name: f"config.{each.name}" for each in self.unit.arguments} if self.entry else {}
+        names = (*self.config, *(each.name for each in self.unit.arguments)) if self.entry else ()
+        return {name: f"config.{name}" for name in names}
 
     def lines(self) -> Lines:
         """The function's source."""
@@ -59,11 +66,18 @@ class Written:
         self.optional = sometimes(body)
         self.inputs = body.inputs
         inside = body.lines()
-        return [*self._signature(body), *self._docstring(), *self._lead(), *inside]
+        return [
+            *self._signature(body),
+            *self._docstring(),
+            *self.own.lines(1, self.words),
+            *self._lead(),
+            *inside,
+        ]
 
     def _taken(self) -> set[str]:
         own = {"params", "state", "config", "training", "key", "dtype", "layer", *self.taken}
-        return own | (set() if self.entry else {each.name for each in self.unit.arguments})
+        given = self.own.arguments if self.entry else self.unit.arguments
+        return own | {each.name for each in given}
 
     def _lead(self) -> Lines:
         """The state is copied before it gets new values."""
@@ -85,8 +99,8 @@ class Written:
         if not self.entry:
             keywords += [each.signature() for each in self.unit.arguments]
             keywords.sort(key=lambda each: " = " in each)
-        elif self.config:
-            keywords.append("config: Config = CONFIG")
+        keywords += self.own.signature(self.defaults)
+        keywords += ["config: Config = CONFIG"] if self.config else []
         keywords += ["training: bool = False"] if traits.training else []
         keywords += [_KEYS[traits.key]] if traits.key else []
         keywords.sort(key=lambda each: " = " in each)

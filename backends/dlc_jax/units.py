@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from dlc.emit.arguments import Argument, arguments, passed, reads, renamed
+from dlc.emit.arguments import Argument, arguments, given, reads, renamed
 from dlc.emit.names import snake, unique
-from dlc.emit.origins import numbered
+from dlc.emit.origins import expression, numbered
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft, outline
 from dlc.emit.tree import Arg, Call, Expr, Keyword, Make, Ref, Size, Word, text, transform, without
-from dlc.ir.nodes import Function, Program, Value, callees_first
+from dlc.ir.nodes import Function, Op, Program, Value, callees_first
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import said
+from dlc.types.terms import names, said
 from dlc_jax import rows
 from dlc_jax.drafter import JaxDrafter, Traits
 from dlc_jax.layers import DIALECT
@@ -110,8 +110,9 @@ class Units:
             for each in draft.nodes()
             if isinstance(each, Call) and isinstance(each.function, Word) and not main
         }
-        found = arguments(draft.function, reads(draft.expressions()), RESERVED | called)
-        return tuple(replace(each, name=TELLING.get(each.name, each.name)) for each in found)
+        own = False if main else None  # (the model's entry has those of its own list in `Written`)
+        found = arguments(draft.function, reads(draft.expressions()), RESERVED | called, own=own)
+        return tuple(replace(_must_be_given(each), name=TELLING.get(each.name, each.name)) for each in found)
 
     def _called(self, own: frozenset[str], read: frozenset[str], expr: Expr) -> Expr:
         """An expression of a function with these words of its own: numbers as these say them, calls with the static arguments
@@ -127,7 +128,11 @@ class Units:
 
     def _call(self, made: Make) -> Expr:
         callee = self.by_name[made.function]
-        more = list(passed(callee.arguments, callee.function, made.op))
+        more: list[Expr] = []
+        for argument in callee.arguments:
+            value = _computed(argument, callee.function, made.op) or given(argument, callee.function, made.op)
+            if value is not None:
+                more.append(Keyword(argument.name, value, argument.default))
         if callee.traits.training:
             more.append(Keyword("training", Word("training")))
         named = [arg for arg in made.args if isinstance(arg, Keyword)]
@@ -148,6 +153,27 @@ class Units:
         first = (function.source, function.doc) not in self.documented and not function.library
         self.documented.add((function.source, function.doc))
         return function.doc if first else _SENTENCE.split(" ".join(function.doc.split()), maxsplit=1)[0]
+
+
+def _must_be_given(argument: Argument) -> Argument:
+    """A default that is computed is computed where the function is called: what it is computed from need not be known inside."""
+    return argument if argument.computed is None else Argument(argument.spec, argument.name, argument.type)
+
+
+def _computed(argument: Argument, function: Function, op: Op | None) -> Expr | None:
+    """A default that is computed from other static parameters, at a call that leaves it out; None for any other argument."""
+    defaults = {each.name: each.default for each in function.settings}
+    default = defaults.get(argument.spec)
+    if op is None or default is None or not names(default) or argument.spec in dict(op.given):
+        return None
+
+    def here(node: Expr) -> Expr:
+        if not isinstance(node, Arg):
+            return node
+        other = Argument(node.name, node.name, "int")
+        return _computed(other, function, op) or given(other, function, op) or node
+
+    return transform(expression(default), here)
 
 
 def _alike(draft: Draft, traits: Traits, found: Sequence[Argument]) -> object:

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
+from dlc.emit.alike import origin_key
 from dlc.emit.arguments import Argument, arguments, given, passed, reads, renamed
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
+from dlc.emit.names import unique
 from dlc.emit.origins import expression, forgotten, numbered
+from dlc.emit.own import Own
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
 from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Path, Seq, Word, transform, walk, without
@@ -53,6 +57,8 @@ class Class:
     """It only holds parts: what they do stands in the methods of another class."""
     name: str = ""
     arguments: tuple[Argument, ...] = ()
+    own: dict[str, Own] = field(default_factory=dict)
+    """What methods take of an entry's own list, by function."""
 
     @property
     def function(self) -> Function:
@@ -70,6 +76,8 @@ class Class:
         yield from self.layers or ()
         for draft in self.drafts:
             yield from draft.expressions()
+        for own in self.own.values():
+            yield from own.expressions()
 
     def asked(self) -> Iterator[Expr]:
         """What the constructor computes besides: defaults, and what the spec asks of the arguments."""
@@ -78,8 +86,12 @@ class Class:
             expression, (*self.function.requires, *(each.condition for each in self.function.decisions))
         )
 
-    def rewritten(self, change: Callable[[Expr], Expr]) -> None:
-        """Change every expression."""
+    def rewritten(
+        self,
+        change: Callable[[Expr], Expr],
+        inside: Callable[[Function], Callable[[Expr], Expr]] | None = None,
+    ) -> None:
+        """Change every expression; those `inside` a method otherwise, where that is given."""
 
         def changed(expr: Expr | None) -> Expr | None:
             return None if expr is None else change(expr)
@@ -89,7 +101,10 @@ class Class:
             for init in self.inits
         ]
         self.layers = None if self.layers is None else tuple(map(change, self.layers))
-        self.drafts = [draft.rewritten(change) for draft in self.drafts]
+        self.drafts = [
+            draft.rewritten(change if inside is None else inside(draft.function)) for draft in self.drafts
+        ]
+        self.own = {name: own.rewritten(change) for name, own in self.own.items()}
 
 
 @dataclass
@@ -102,6 +117,8 @@ class Grouping:
     """Functions of initial values that the model calls by itself."""
     entries: Sequence[str] = ()
     """The functions by which the model is entered, which become methods of one class."""
+    defaults: bool = True
+    """Whether the settings of the model are defaults in the source, or what the spec has."""
     lending: Lending = field(init=False)
     drafts: dict[str, Draft] = field(default_factory=dict)
     order: list[Class] = field(default_factory=list)
@@ -132,11 +149,23 @@ class Grouping:
     def draft(self, name: str) -> Draft:
         if name not in self.drafts:
             about = self.program, self.functions[name], DIALECT, self.precision, self.needs
-            self.drafts[name] = TorchDrafter(*about).draft()
+            self.drafts[name] = TorchDrafter(*about, own=self.own).draft()
         return self.drafts[name]
 
     def needs(self, name: str) -> frozenset[str]:
         return self.draft(name).needs
+
+    def own(self, name: str) -> Own:
+        """What a method takes of an entry's own list."""
+        function = self.functions[name]
+        if not any(each.is_own for each in function.settings):
+            return Own()
+        main = self.defaults and name == self.program.entry
+        read = None
+        if function.kind != "model":
+            words = _words(function, own=True)
+            read = reads(numbered(each, words) for each in self.draft(name).expressions())
+        return Own.of(function, rows.RESERVED, main=main, defaults=self.defaults, read=read)
 
     def _needed(self) -> list[str]:
         """The functions that are emitted, callees first: those called, and those of every instance."""
@@ -166,15 +195,14 @@ class Grouping:
 
     def _units(self, names: Sequence[str]) -> Iterator[Class]:
         """Functions joined by a common instance, callees first."""
-        joined = _Joined()
-        for name in names:
-            self._join(self.functions[name], names, joined)
-        methods = [name for name in self.entries if stateful(self.functions[name])]
-        for name in methods[1:]:
-            joined.join(methods[0], name)
+        joined = self._joined(names)
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
+        if forms := {name: way for group in groups.values() for name, way in self._forms(group)}:
+            known = {name: replace(self.functions[name], entry=way) for name, way in forms.items()}
+            self.program = self.program.with_functions({**self.functions, **known})
+            self.drafts.clear()  # they call the methods by their names
 
         def below(group: str) -> Iterator[str]:
             found = (joined.find(each) for name in groups[group] for each in self._callees(name))
@@ -182,6 +210,28 @@ class Grouping:
 
         for group in callees_first(map(joined.find, names), below):
             yield self._unit(groups[group])
+
+    def _joined(self, names: Sequence[str]) -> _Joined:
+        joined = _Joined()
+        for name in names:
+            self._join(self.functions[name], names, joined)
+        methods = [name for name in self.entries if stateful(self.functions[name])]
+        for name in methods[1:]:
+            joined.join(methods[0], name)
+        return joined
+
+    def _forms(self, group: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Names for the further methods that an entry becomes where its own static arguments make it another computation, which no
+        argument says."""
+        ways: dict[str, dict[Any, str]] = {}
+        for name in self._in_order(group):
+            function = self.functions[name]
+            forms = ways.setdefault(function.entry, {})
+            value = tuple((key, origin_key(value)) for key, value in function.static)
+            if value not in forms:
+                forms[value] = unique(function.entry, {*ways, *forms.values()}) if forms else function.entry
+            if function.entry and forms[value] != function.entry:
+                yield name, forms[value]
 
     def _methods(self, names: Iterable[str]) -> list[str]:
         """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module
@@ -195,9 +245,13 @@ class Grouping:
             return bool(function.entry), last, is_part, list(self.functions).index(name)
 
         methods: dict[str, str] = {}
-        for name in sorted(names, key=lambda name: (self.functions[name].kind != "model", name)):
+        for name in self._in_order(names):
             methods.setdefault(self.functions[name].entry, name)
         return sorted(methods.values(), key=order)
+
+    def _in_order(self, names: Iterable[str]) -> list[str]:
+        """Those by which the model is entered first."""
+        return sorted(names, key=lambda name: (self.functions[name].kind != "model", name))
 
     def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
         at: dict[str, str] = {}
@@ -411,25 +465,40 @@ class _Joined:
 # --- numbers ------------------------------------------------------------------------------------------------
 
 
-def settle(grouping: Grouping, weights: InitWeights, defaults: bool = True) -> InitWeights:
+def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
     """Say numbers by where they come from, and give each class its arguments, callees first: what a class takes is known
     before it is made. `weights` are initial values that the model's class sets besides, which are given back settled."""
     entry = grouping.program.entry
     for each in grouping.order:
-        own = {setting.name for setting in each.function.settings} | {name for name, _ in each.function.sizes}
-        each.rewritten(partial(_settled, grouping, own))
+        own = _words(each.function, own=False)
+        each.rewritten(partial(_settled, grouping, own), partial(_inside, grouping))
         main = entry in each.names
+        for draft in each.drafts if not each.is_holder else ():
+            each.own[draft.function.name] = grouping.own(draft.function.name)
         if main:
             weights = weights.rewritten(partial(_settled, grouping, own))
         exprs = [*each.expressions(), *(weights.reads() if main else ())]
         checked = set(reads(map(expression, each.function.requires)))
         used = {*reads(exprs), *(checked if main else checked & set(_passed(grouping.program, each.names)))}
-        each.arguments = arguments(each.function, used, rows.RESERVED, main=main, defaults=defaults)
-        names = {argument.spec: argument.name for argument in each.arguments}
+        each.arguments = arguments(
+            each.function, used, rows.RESERVED, main=main, defaults=grouping.defaults, own=False
+        )
+        named = (*each.arguments, *(one for own_ in each.own.values() for one in own_.arguments))
+        names = {argument.spec: argument.name for argument in named}
         each.rewritten(partial(_finished, names))
         if main:
             weights = weights.rewritten(partial(renamed, names))
     return weights
+
+
+def _words(function: Function, *, own: bool) -> set[str]:
+    """The static parameters of a function, of an entry with those of its `own` list or without."""
+    settings = {each.name for each in function.settings if own or not each.is_own}
+    return settings | {name for name, _ in function.sizes}
+
+
+def _inside(grouping: Grouping, function: Function) -> Callable[[Expr], Expr]:
+    return partial(_settled, grouping, _words(function, own=True))
 
 
 def _passed(program: Program, callees: Container[str]) -> Iterator[str]:

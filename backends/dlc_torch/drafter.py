@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
+from dlc.emit.arguments import given
 from dlc.emit.draft import Drafter
 from dlc.emit.names import identifier
 from dlc.emit.origins import size
+from dlc.emit.own import Own
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft, If, Stmt
 from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
@@ -80,8 +82,11 @@ def _mode(node: Expr) -> Expr:
     return Training() if node == Flag("training") else node
 
 
+@dataclass
 class TorchDrafter(Drafter):
-    """Drafts a method of a class, or a plain function."""
+    """Drafts a method of a class, or a plain function. `own` tells what a method takes of an entry's own list."""
+
+    own: Callable[[str], Own] = lambda name: Own()
 
     def wrapped(self, number: Expr, dtype: str) -> Expr:
         return self.create("torch.tensor", (number,), dtype)
@@ -107,7 +112,7 @@ class TorchDrafter(Drafter):
         if not stateful(callee):
             return Make(op.callee, (*args, *self._passed(op)), op)
         instance: Expr = Path(op.path) if op.path else Word("self")
-        args = (*args, *self._sizes(op, callee))
+        args = (*args, *self._own(op, callee), *self._sizes(op, callee))
         return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
 
     def choice(self, op: Op, condition: Term) -> If:
@@ -120,6 +125,13 @@ class TorchDrafter(Drafter):
         dims = dict(op.dims)
         for name in sorted(self.needs(op.callee) & unread) if unread else ():
             yield Keyword(identifier(name), size(dims[name]))
+
+    def _own(self, op: Op, callee: Function) -> Iterable[Expr]:
+        """The static arguments that a call gives to an entry's own list."""
+        for argument in self.own(op.callee).arguments:
+            value = given(argument, callee, op)
+            if value is not None:
+                yield Keyword(argument.name, value, argument.default)
 
     def _passed(self, op: Op) -> Iterable[Expr]:
         special: Mapping[str, Expr] = {"device": Device(), "training": Training()}

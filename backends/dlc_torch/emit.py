@@ -102,11 +102,11 @@ class Written:
         begun = (part for each in changed(family[0])[0] for part in each.parts or (each,))
         copied = {names[each.init]: each.leaf for each in begun if each.form is None}
         alone = (*copied, *(names[each.init] for each in dependent(family[0])))
-        grouping = Grouping(whole, options.precision, alone, common.entries)
+        grouping = Grouping(whole, options.precision, alone, common.entries, defaults)
         classes = grouping.run()
         initials = {param.init: param.name for each in whole.functions.values() for param in each.params}
         name_classes(classes, {**initials, **copied})
-        weights = settle(grouping, weights, defaults)
+        weights = settle(grouping, weights)
         said = [expr for each in classes for expr in (*each.expressions(), *each.asked())]
         helpers = list(helping.helpers([*said, *weights.reads()]))
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)

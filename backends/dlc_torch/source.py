@@ -12,6 +12,7 @@ from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression
+from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.sides import collapsed
 from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
@@ -203,6 +204,7 @@ class Source:
         """The attributes that hold the constructor's arguments which methods read."""
         read: dict[str, None] = {}
         exprs = [expr for draft in drafts for expr in draft.expressions()]
+        exprs += [expr for own in made.own.values() for expr in own.expressions()]
         exprs += self.init_weights.reads() if is_main and self.init_weights is not None else []
         for node in (node for expr in exprs for node in walk(expr)):
             if isinstance(node, Arg):
@@ -260,11 +262,14 @@ class Source:
         words = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         name = method_name(draft.function.entry)
         doc = _doc(draft.function, 2) if draft.function.entry else []
-        body = Body(draft, DIALECT, 2, self._names(), words, Statements)
+        own = made.own.get(draft.function.name, Own())
+        taken = self._names() | {each.name for each in own.arguments}
+        body = Body(draft, DIALECT, 2, taken, words, Statements)
         sizes = sorted(draft.needs.intersection(draft.function.dims))
         apart = ["*"] if sizes and draft.function.optional else []
-        more = [*apart, *(f"{identifier(each)}: int" for each in sizes)]
-        return self._def(body, name, ["self"], doc, more, made=made)
+        more = [*apart, *(f"{identifier(each)}: int" for each in sizes), *own.signature(self.defaults)]
+        lead = own.apart(draft.function, draft.expressions()).lines(2, words)
+        return self._def(body, name, ["self"], doc, more, made=made, lead=lead)
 
     def _function(self, made: Class) -> Lines:
         draft = made.drafts[0]
@@ -305,8 +310,9 @@ class Source:
         doc: Lines,
         more: Sequence[str] = (),
         made: Class | None = None,
+        lead: Sequence[str] = (),
     ) -> Lines:
-        """A `def` with its body."""
+        """A `def` with its body, which begins with `lead`."""
         draft, indent = body.draft, body.writer.indent
         signature = ", ".join([*first, *tensors(draft, body.inputs, "Tensor"), *more])
         result = self._named(body, made).annotation(body)
@@ -314,7 +320,7 @@ class Source:
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
         if note and not lines[-1].endswith(note):
             doc = [*doc, *_wrapped(note, indent)]
-        return [*lines, *doc, *body.lines()]
+        return [*lines, *doc, *lead, *body.lines()]
 
     def _named(self, body: Body, made: Class | None) -> Results:
         """What the body returns: with a class of its own for a module's outputs, and those of the model."""

@@ -143,7 +143,8 @@ MISPLACED = Problem(
     "E0118",
     "a statement or label where it can't stand",
     "{what}",
-    "A label names a part that has parameters, a parameter, or a loop. `param`, `init` and `entry` stand in modules; "
+    "A label names a part that has parameters, a parameter, or a loop. `param`, `init` and `entry` stand in modules; an entry "
+    "with static parameters of its own makes no parts, since they are the model's; "
     "`update` changes a buffer of the module it stands in; `minimize`, `batch` and the like stand in train blocks.",
     wrong="model M()(x: [B, 4]) -> [B, 4] {\n    y = (x + 1) as shifted\n    return y\n}\n",
     right="model M()(x: [B, 4]) -> [B, 4] {\n    y = x |> linear(4) as shifted\n    return y\n}\n",
@@ -162,7 +163,7 @@ NO_DEFAULT = Problem(
     "E0120",
     "a model whose parameter has no default",
     "`{name}` of the model `{model}` has no default",
-    "A model is an entry point: each of its static parameters has a default. Use `module` for a part.",
+    "A model is an entry point, and so are its entries: each of their static parameters has a default. Use `module` for a part.",
     wrong="model M(d: int)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d)\n}\n",
     right="model M(d: int = 8)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d)\n}\n",
 )

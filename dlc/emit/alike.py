@@ -7,7 +7,7 @@ from typing import Any
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import origin_of, said
+from dlc.types.terms import origin_of, said, untraced
 from dlc.types.traced import Term
 
 
@@ -81,7 +81,19 @@ def _told_parts(op: Op) -> bool:
 def _attribute(op: Op, key: str, value: Any) -> Any:
     if is_left_out(op, key):
         return key  # whether it is none or a number
-    return as_written(op, key, value) if op.op in ("call", "const") or op.path else origin_key(value)
+    written = as_written(op, key, value) if op.op in ("call", "const") or op.path else origin_key(value)
+    # The variable of a loop that is taken apart is written out: what it is in this turn may be another thing elsewhere.
+    return (written, _plainly(value)) if _turns(written) else written
+
+
+def _turns(key: Any) -> bool:
+    if isinstance(key, tuple):
+        return any(map(_turns, key))
+    return isinstance(key, Term) and key.holds("turn")
+
+
+def _plainly(value: Any) -> Any:
+    return tuple(map(_plainly, value)) if isinstance(value, tuple) else untraced(value)
 
 
 LEFT_OUT = frozenset(("scale",))

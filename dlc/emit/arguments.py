@@ -60,15 +60,20 @@ def arguments(
     *,
     main: bool = False,
     defaults: bool = True,
+    own: bool | None = None,
 ) -> tuple[Argument, ...]:
     """The arguments of what a function becomes, of which `used` are read. A model's defaults are its settings, or without
     `defaults` the spec's where they are computed, so that the same comes out at all settings. Names that are `reserved` stand for
-    something else in the source."""
-    read = set(used)
-    own = [Argument(name, argument_name(name, reserved), "int") for name, _ in function.sizes if name in read]
+    something else in the source. Those of an entry's `own` list are given alone (True), left out (False), or stand with the others."""
+    read = set() if own else set(used)
+    found = [
+        Argument(name, argument_name(name, reserved), "int") for name, _ in function.sizes if name in read
+    ]
     static = dict(function.static)
     for setting in function.settings:
-        if setting.name not in read and not main:
+        if own is not None and setting.is_own is not own:
+            continue
+        if setting.name not in read and not main and not own:
             continue
         value = static.get(setting.name)
         one_for_all = setting.type in _SIZES and type(value) is int
@@ -77,9 +82,9 @@ def arguments(
             continue
         default = _main_default(setting.default, value, static, defaults) if main else setting.default
         made = _argument(setting.name, argument_name(setting.name, reserved), kind, default)
-        own.append(replace(made, nullable=setting.default == _NONE))
-    required = [each for each in own if each.default is None]
-    return (*required, *(each for each in own if each.default is not None))
+        found.append(replace(made, nullable=setting.default == _NONE))
+    required = [each for each in found if each.default is None]
+    return (*required, *(each for each in found if each.default is not None))
 
 
 _NONE = Term("const", (None,))

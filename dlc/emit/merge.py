@@ -23,6 +23,7 @@ from dlc.emit.pairs import Apart, Pair
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.splice import Names, references, referring, within
 from dlc.records import dataclass, field, replace
+from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
 
 NONE = Term("const", (None,))
@@ -240,15 +241,31 @@ def _missing(member: Member) -> int:
 
 
 def _untold(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
-    """Members by what no condition of the source can tell: a function or a module that they are given. Those that differ in it stay
-    apart, since any condition that parts them does so by chance."""
+    """Members by what no condition of the source can tell: a function or a module that they are given, how many turns their loops over a
+    list, or a number of times, have, where these are written out. Those that differ in it stay apart, since any condition that parts
+    them does so by chance."""
     found: dict[Any, list[list[Member]]] = {}
     for members in kinds:
         function = members[0].function
         told = {each.name for each in function.settings}
-        key = tuple(each for each in function.static if each[0] not in told)
+        key = tuple(each for each in function.static if each[0] not in told), _turns(function)
         found.setdefault(key, []).append(members)
     return list(found.values())
+
+
+def _turns(function: Function) -> Any:
+    over = {turn.over: turn.loop for op in walk(function.body) for turn in op.loops}
+    static = dict(function.static)
+    switched = {name for name, value in static.items() if isinstance(value, bool)}
+    return frozenset((loop, _length(each, static)) for each, loop in over.items() if names(each) - switched)
+
+
+def _length(over: Term, static: Mapping[str, Any]) -> int:
+    """How many turns a loop has; 0 where static parameters don't tell."""
+    try:
+        return len(evaluate(over, static))
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _families(

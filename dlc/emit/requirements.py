@@ -39,11 +39,7 @@ class Requirements:
         own = words(function)
         if function.source in self.native:
             return
-        yield from (each for each in function.requires if names(each) <= own)
-        for decision in function.decisions:
-            asked = decision.condition if decision.answer else negated(decision.condition)
-            if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):
-                yield asked
+        yield from asked_of(function)
         for op in walk_ops(function.body):
             if op.callee:
                 yield from self._below(op, own)
@@ -58,6 +54,16 @@ class Requirements:
             read = names(here)
             if read and read <= own and not any(map(here.holds, OPEN)) and not _known(here):
                 yield here
+
+
+def asked_of(function: Function) -> Iterator[Term]:
+    """What one function asks of its static parameters, and what was decided on them in it in one way only."""
+    own = words(function)
+    yield from (each for each in function.requires if names(each) <= own)
+    for decision in function.decisions:
+        asked = decision.condition if decision.answer else negated(decision.condition)
+        if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):
+            yield asked
 
 
 def _settled(condition: Term) -> Term:

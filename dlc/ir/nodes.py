@@ -84,6 +84,8 @@ class Setting:
     name: str
     type: str
     default: Term | None = None
+    is_own: bool = False
+    """Whether it stands in an entry's own list: who calls the entry gives it, not who makes the model."""
 
 
 @dataclass(frozen=True, slots=True)

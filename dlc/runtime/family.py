@@ -13,6 +13,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
+from dlc.elaborate.base.trees import static_fields
+from dlc.elaborate.base.units import entries, own_statics
 from dlc.elaborate.base.values import default_parts
 from dlc.ir.nodes import Program, walk
 from dlc.syntax import ast
@@ -90,7 +92,7 @@ class ModelFamily:
 
     def _switched(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
         """The model with one thing more or less that a parameter turns on or off, as far as the spec accepts it."""
-        free = {name: value for name, value in self.model.settings.items() if name not in fixed}
+        free = {name: value for name, value in self._settings.items() if name not in fixed}
         for name, value in free.items():
             turned_off = [None] if value is not None and name in self._left_out else []
             if isinstance(value, bool) or value is None or turned_off:
@@ -113,7 +115,7 @@ class ModelFamily:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
         `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
         "switches" are bools, what is left out, and counts of repetitions, by one."""
-        free = {name: value for name, value in self.model.settings.items() if name not in fixed}
+        free = {name: value for name, value in self._settings.items() if name not in fixed}
         sizes = {name: value for name, value in free.items() if _is_size(value)}
         tried: list[tuple[str, Iterator[Any]]] = []
         if which == "switches":
@@ -140,11 +142,33 @@ class ModelFamily:
         return [_changed_at(value, places) for places in _columns(value)]
 
     @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """The static parameters: the model's, and those of its other entries, where they are emitted with it. Entries that have one of
+        the same name have it changed together."""
+        others = self.model.others if self.whole else ()
+        found = {name: value for each in others for name, value in each.settings.items()}
+        return {
+            **self.model.settings,
+            **{name: found[name] for name in found if name not in self.model.settings},
+        }
+
+    @cached_property
     def _left_out(self) -> set[str]:
         """The static parameters that are `none` by default."""
-        node = self.model.point.definition.node
-        assert isinstance(node, ast.ModuleDef)
-        return {str(each.name) for each in node.static if isinstance(each.default, ast.NoneLit)}
+        definition = self.model.point.definition
+        ways = ("", *entries(definition))
+        fields = [
+            *static_fields(definition.node),
+            *(each for way in ways for each in own_statics(definition, way)),
+        ]
+        return {str(each.name) for each in fields if isinstance(each.default, ast.NoneLit)}
+
+    @cached_property
+    def _of_others(self) -> frozenset[str]:
+        """The static parameters that stand in the own list of another entry."""
+        definition, own = self.model.point.definition, self.model.point.entry
+        ways = (way for way in entries(definition) if way != own) if self.whole else ()
+        return frozenset(str(each.name) for way in ways for each in own_statics(definition, way))
 
     @cached_property
     def _has_idle(self) -> bool:
@@ -156,16 +180,23 @@ class ModelFamily:
     @cached_property
     def _counts(self) -> set[str]:
         """The static parameters that say how often something is repeated."""
-        program = self.model.traced_program(False, self.model.optional, frozenset())
-        ops = [op for function in program.functions.values() for op in walk(function.body)]
+        ways = (self.model, *(self.model.others if self.whole else ()))
+        programs = [each.traced_program(False, each.optional, frozenset()) for each in ways]
+        functions = [function for program in programs for function in program.functions.values()]
+        ops = [op for function in functions for op in walk(function.body)]
         return set().union(*(names(op.attr("count")) for op in ops if op.op == "loop"))
 
     def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
         # Every other parameter keeps its value, also one whose default is made of this one.
         static = {name: changed.get(name, each) for name, each in self.model.point.static}
+        own = {name: value for name, value in changed.items() if name in self._of_others}
         try:
             point = replace(self.model.point, static=self._with_parts(static))
-            other = replace(self, model=replace(self.model, point=point))
+            model = replace(self.model, point=point, beside={**self.model.beside, **own})
+            other = replace(self, model=model)
+            if own:
+                for each in model.others:
+                    each.traced_program(self.mode or False, (), fixed)
             other.model.traced_program(self.mode or False, self.model.optional, fixed)
         except SpecError:
             return None
@@ -179,7 +210,7 @@ class ModelFamily:
         if not parts:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
-        return self.model.spec.point(definition, given).static
+        return self.model.spec.point(definition, given, self.model.point.entry).static
 
 
 def _is_number(value: Any) -> bool:

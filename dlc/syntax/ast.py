@@ -395,9 +395,11 @@ class Require(Stmt):
 
 @node
 class Entry(Stmt):
-    """`entry NAME(inputs) -> outputs where … { body }` in a module's body."""
+    """`entry NAME(static)(inputs) -> outputs where … { body }` in a module's body. `static` is None where there is no such
+    list."""
 
     name: str
+    static: tuple[Field, ...] | None
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
     where: tuple[Expr, ...]

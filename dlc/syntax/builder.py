@@ -124,12 +124,14 @@ class TreeBuilder(ExpressionBuilder):
         self,
         span: Span,
         name: Token,
+        static: tuple[ast.Field, ...] | None,
         inputs: tuple[ast.Field, ...],
         outputs: tuple[ast.Field, ...],
         where: tuple[ast.Expr, ...],
         body: tuple[ast.Stmt, ...],
     ) -> ast.Entry:
-        return ast.Entry(name.text, self.typed(inputs), outputs, where, body, span=span)
+        known = None if static is None else self.typed(static)
+        return ast.Entry(name.text, known, self.typed(inputs), outputs, where, body, span=span)
 
     def on_sequences(self, span: Span, *sequences: ast.Expr) -> tuple[ast.Expr, ...]:
         return sequences

@@ -181,7 +181,8 @@ class _Writer:
         return self._definition(f"{word} {item.name}", [item.static, item.inputs], item, indent)
 
     def _entry(self, stmt: ast.Entry, indent: int) -> list[str]:
-        return self._definition(f"entry {stmt.name}", [stmt.inputs], stmt, indent)
+        lists = [stmt.inputs] if stmt.static is None else [stmt.static, stmt.inputs]
+        return self._definition(f"entry {stmt.name}", lists, stmt, indent)
 
     def _definition(
         self,

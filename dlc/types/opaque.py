@@ -91,6 +91,10 @@ def substituted(term: Term, values: Mapping[str, Any]) -> Term:
     if term.op == "if" and isinstance(args[0], Term) and is_closed(args[0]):
         chosen: Term = args[1] if evaluate(args[0], {}) else args[2]
         return chosen
+    match term.op, args:
+        case "index", (Term("list" | "tuple", items), Term("const", (int(i),))) if 0 <= i < len(items):
+            element: Term = items[i]
+            return element
     return Term(term.op, args)
 
 

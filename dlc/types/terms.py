@@ -113,15 +113,22 @@ def moved(value: Any, values: Mapping[str, Any]) -> Any:
 
 def rooted(name: str, value: Any) -> Any:
     """The value of a static parameter inside the function that it is a parameter of: there its expression is its name."""
+    return _rooted(name, Term("param", (name,)), value)
+
+
+def _rooted(name: str, said_as: Term, value: Any) -> Any:
     match value:
         case bool():
             return value
         case int():
             return TracedInt(int(value), Dim.symbol(name))
         case float():
-            return TracedFloat(float(value), Term("param", (name,)))
+            return TracedFloat(float(value), said_as)
         case list() | tuple():
-            return type(value)(rooted(f"{name}[{i}]", each) for i, each in enumerate(value))
+            return type(value)(
+                _rooted(f"{name}[{i}]", Term("index", (said_as, Term("const", (i,)))), each)
+                for i, each in enumerate(value)
+            )
     return value
 
 

@@ -93,6 +93,9 @@ model GPT2(layers: int = 12, d: int = 768, heads: int = 12, vocab: int = 50257, 
     entry encode(image: [B, 3, H, W]) -> z: [B, d] {
         return image
     }
+    entry sample(steps: int = 50, rate: float = 0.1)(image: [B, 3, H, W]) -> image: [B, 3, H, W] {
+        return image
+    }
     return x @ wte.weight.T                     # tied
 }
 

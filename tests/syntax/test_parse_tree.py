@@ -386,7 +386,22 @@ WEIGHT = ast.InitSelector("linear", "weight", None)
         ),
         (
             "entry f(x: [B]) -> y: [B] where a { return x }",
-            ast.Entry("f", (ast.Field("x", TENSOR),), (ast.Field("y", TENSOR),), (A,), (RETURN,)),
+            ast.Entry("f", None, (ast.Field("x", TENSOR),), (ast.Field("y", TENSOR),), (A,), (RETURN,)),
+        ),
+        (
+            "entry f(n: int = 2)(x: [B]) -> [B] { return x }",
+            ast.Entry(
+                "f",
+                (ast.Field("n", ast.NamedTypeExpr("int"), ast.Int(2)),),
+                (ast.Field("x", TENSOR),),
+                (ast.Field(None, TENSOR),),
+                (),
+                (RETURN,),
+            ),
+        ),
+        (
+            "entry f()(x: [B]) -> [B] { return x }",
+            ast.Entry("f", (), (ast.Field("x", TENSOR),), (ast.Field(None, TENSOR),), (), (RETURN,)),
         ),
     ],
 )

@@ -48,6 +48,7 @@ def body(text: str, head: str = "module A()(x: [B]) -> [B]") -> tuple[ast.Stmt, 
         'require x,\n"m"',
         "scan a in x\nalong T\nbackwards\nwith h = x\n{ }",
         "entry f(x: [B])\n-> [B]\nwhere B > 1\n{ }",
+        "entry f(n: int = 1)\n(x: [B])\n-> [B]\n{ }",
         "return\n(x)",
     ],
 )

@@ -43,6 +43,11 @@ def main_statements(definition: Definition) -> tuple[ast.Stmt, ...]:
     return () if isinstance(definition.node, ast.GroupDef) else definition.node.body
 
 
+def own_statics(definition: Definition, entry: str) -> tuple[ast.Field, ...]:
+    """The static parameters of an entry's own list, which come to the module's; none of the main computation ("")."""
+    return (entries(definition)[entry].static or ()) if entry else ()
+
+
 def entries(definition: Definition) -> dict[str, ast.Entry]:
     """The further ways into a module."""
     body = definition.node.body if isinstance(definition.node, ast.ModuleDef) else ()

@@ -11,7 +11,7 @@ from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.trees import static_fields
-from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.units import Definition, entries
 from dlc.ir.nodes import Value
 from dlc.records import dataclass, field
 from dlc.syntax import ast
@@ -142,12 +142,32 @@ class Archive:
     arrays: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Method:
-    """`vae.encode`: an entry of an instance, or `self`."""
+    """`vae.encode`: an entry of an instance, or `self`. `static` are the static arguments of an entry that has a list of such,
+    `vae.sample(steps=20)`; None before they are given. `places` and `terms` are as in `Instance`."""
 
     instance: Instance
     entry: str
+    static: dict[str, Any] | None = None
+    places: dict[str, Span] = field(default_factory=dict)
+    terms: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.instance.definition.name}.{self.entry}"
+
+    @property
+    def written(self) -> str:
+        """How a text calls it, before its tensors."""
+        owner = self.instance.name or ("self" if self.instance.path == "" else self.instance.definition.name)
+        has_list = entries(self.instance.definition)[self.entry].static is not None
+        return f"{owner}.{self.entry}" + ("(…)" if has_list else "")
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether a call gives static arguments: `vae.sample`, where tensors come in a second call."""
+        return self.static is None and entries(self.instance.definition)[self.entry].static is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +187,8 @@ def frozen(value: Any) -> Any:
             return tuple((key, frozen(value[key])) for key in sorted(value))
         case Instance():
             return ("instance", value.definition, frozen(value.static), value.is_bound)
+        case Method():
+            return ("entry", value.instance, value.entry, frozen(value.static))
         case bool() | str():
             return (type(value).__name__, value)
         case int() | float():  # traced or not
@@ -258,6 +280,8 @@ def type_name(value: Any) -> str:
             return f"the function `{value.name}`"
         case PresetRef():
             return f"the model `{value.name}`"
+        case Method():
+            return f"the entry `{value.name}`"
     return "a value"
 
 
@@ -281,6 +305,8 @@ def unapplied(value: Any) -> str:
         )
     if isinstance(value, Builtin):
         return f"call it: `{value.name}(x)`"
+    if isinstance(value, Method):
+        return f"apply it: `{value.written}(x)`"
     if isinstance(value, tuple) and len(value) > 1:
         rest = "_, " * (len(value) - 2) + "_"
         return f"these are {len(value)} values: take them apart, `y, {rest} = …`"

@@ -15,6 +15,7 @@ from dlc.elaborate.bodies.bindings import bind
 from dlc.elaborate.bodies.expressions import evaluate
 from dlc.elaborate.bodies.salvage import salvage
 from dlc.elaborate.calls.initial import initial_function
+from dlc.elaborate.calls.placing import not_in_list
 from dlc.elaborate.names import conditions, paths
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.conditions import truth
@@ -179,7 +180,7 @@ def _note_calls(emission: Emission) -> None:
     """How the main body calls its instances: an entry makes all of them, and may not call them itself."""
     calls = {(op.path, op.callee): op for op in walk(emission.builder.body) if op.callee and op.path}
     for key, child in emission.children.items():
-        emission.children[key] = replace(child, call=calls.get((child.path, child.function)))
+        emission.children[key] = replace(child, call=calls.get((child.path, child.function)) or child.call)
 
 
 def _declarations(body: Body, statements: tuple[ast.Stmt, ...]) -> dict[str, ast.ParamStmt]:
@@ -293,6 +294,7 @@ def _param(body: Body, node: ast.ParamStmt) -> None:
     if body.context.kind == "fn":
         what = f"an `fn` has no parameters of its own; make `{body.context.name}` a `module`"
         body.report.fail(problems.MISPLACED, node.span, what=what)
+    not_in_list(body, node.name, node.span)
     type = _param_type(body, node)
     path = paths.local_path(body, node.name, node.label)
     known = body.emission.params.get(path)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
-from dlc.elaborate.base.trees import field_places
-from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.trees import field_places, static_fields
+from dlc.elaborate.base.units import Definition, entries, own_statics
 from dlc.elaborate.base.values import Instance, Poison
 from dlc.elaborate.names.origins import argued
 from dlc.elaborate.reports.report import ElabError, Report, Silent
@@ -67,13 +67,28 @@ def _boxed(body: Body, node: ast.Expr) -> tuple[Any]:
 
 
 def bind_static_arguments(
-    body: Body, definition: Definition, fields: tuple[ast.Field, ...], args: Given, span: Span
+    body: Body,
+    definition: Definition,
+    fields: tuple[ast.Field, ...],
+    args: Given,
+    span: Span,
+    *,
+    callee: str = "",
+    around: Mapping[str, Any] | None = None,
+    beside: tuple[str, ...] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Static arguments by parameter name, in declared order, defaults evaluated; and the terms of those that were given."""
+    """Static arguments by parameter name, in declared order, defaults evaluated; and the terms of those that were given.
+
+    Of an entry, `callee` is its name, and `around` the static arguments of its module, which defaults may read; `beside` are
+    parameters that can be given together with these."""
+    callee = callee or definition.name
     parameters = [str(each.name) for each in fields]
-    bound = match_arguments(body.report, definition.name, parameters, args, span)
+    _known_names(body.report, callee, [*parameters, *beside], args, partial(_elsewhere, definition))
+    bound = match_arguments(body.report, callee, parameters, args, span)
     note_names(body, definition, fields, args)
     inner = header_body(body, definition, span, {})
+    if around:
+        inner.bind_header(around, static_fields(definition.node))
     static: dict[str, Any] = {}
     terms: dict[str, Any] = {}
     later = [str(each.name) for each in fields]
@@ -86,7 +101,7 @@ def bind_static_arguments(
             value, where = body.scope.names[name], span
             terms[name] = body.scope.origins.get(name)
         elif item.default is not None:
-            value, where = _default(inner, definition, item, later), item.span
+            value, where = _default(inner, callee, item, later), item.span
             if isinstance(value, Instance):
                 value = replace(value, is_default=True)
         else:
@@ -95,13 +110,11 @@ def bind_static_arguments(
                 if args.rest or name not in body.scope.names
                 else "pass it, or write `...` to take it from here"
             )
-            note = [f"{definition.name}({', '.join(parameters)})"]
-            body.report.fail(
-                problems.MISSING_ARGUMENT, span, callee=definition.name, name=name, help=help, notes=note
-            )
+            note = [f"{callee}({', '.join(parameters)})"]
+            body.report.fail(problems.MISSING_ARGUMENT, span, callee=callee, name=name, help=help, notes=note)
         if isinstance(value, Poison):
             raise Silent
-        static[name] = check_static(body.report, definition.name, item, value, where)
+        static[name] = check_static(body.report, callee, item, value, where)
         inner.bind(name, static[name], item)
     return static, {name: each for name, each in terms.items() if each is not None}
 
@@ -116,11 +129,11 @@ def note_names(body: Body, definition: Definition, fields: Iterable[ast.Field], 
             body.context.session.project.knowledge.used(span, places[name])
 
 
-def _default(inner: Body, definition: Definition, item: ast.Field, later: list[str]) -> Any:
+def _default(inner: Body, callee: str, item: ast.Field, later: list[str]) -> Any:
     assert item.default is not None
     running = inner.context.session.project.defaults
     if item in running:
-        cycle = f"the default of `{item.name}` of `{definition.name}`"
+        cycle = f"the default of `{item.name}` of `{callee}`"
         inner.report.fail(problems.LET_CYCLE, item.default.span, name=item.name, cycle=cycle)
     running.append(item)
     try:
@@ -172,12 +185,30 @@ def match_arguments(
     return bound
 
 
-def _known_names(report: Report, callee: str, parameters: list[str], args: Given) -> None:
-    """Report every argument whose name the callee does not have."""
+def _elsewhere(definition: Definition, name: str) -> str:
+    """Which of a module's lists has a static parameter of that name: its own, or that of an entry."""
+    if any(each.name == name for each in static_fields(definition.node)):
+        return f"`{name}` is a parameter of `{definition.name}` itself: `{definition.name}({name}=…)`"
+    for entry in entries(definition):
+        if any(each.name == name for each in own_statics(definition, entry)):
+            return f"`{name}` is a parameter of the entry `{entry}`: `{definition.name}.{entry}`"
+    return ""
+
+
+def _known_names(
+    report: Report,
+    callee: str,
+    parameters: list[str],
+    args: Given,
+    elsewhere: Callable[[str], str] = lambda name: "",
+) -> None:
+    """Report every argument whose name the callee does not have; `elsewhere` tells who has one of that name."""
     wrong = [name for name in args.named if name not in parameters]
     for name in wrong:
-        help = habits.argument(name, parameters) or (
-            f"`{callee}` takes no arguments" if not parameters else ""
+        help = (
+            elsewhere(name)
+            or habits.argument(name, parameters)
+            or (f"`{callee}` takes no arguments" if not parameters else "")
         )
         note = [f"{callee}({', '.join(parameters)})"]
         place = args.names.get(name, args.named[name][1])

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.units import Definition, own_statics
 from dlc.elaborate.base.values import (
     Builtin,
     GroupValue,
@@ -68,8 +68,10 @@ def apply(body: Body, callee: Any, args: Given, node: ast.Node, label: ast.Label
             return _settle(body, callee, args, node, label)
         case Instance():
             return functions.apply_instance(body, callee, args, node, label)
-        case Method(instance, entry):
-            return functions.apply_instance(body, instance, args, node, label, entry)
+        case Method() if callee.is_recipe:
+            return _settle_entry(body, callee, args, node)
+        case Method():
+            return functions.apply_instance(body, callee.instance, args, node, label, callee)
         case Poison():
             raise Silent
     place = node.callee.span if isinstance(node, ast.Call) else node.span
@@ -144,7 +146,7 @@ def _is_module(value: Any) -> bool:
 def _into(
     body: Body, callee: Any, first: tuple[Any, Span], args: Given, node: ast.Expr, label: ast.Label | None
 ) -> Any:
-    if _is_module(callee):
+    if _is_module(callee) or (isinstance(callee, Method) and callee.is_recipe):
         tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
         if tensor is not None and not args.rest:
             help = f"further tensors come in a second call: `x |> {callee.name}(…)(y)`"
@@ -175,11 +177,6 @@ def make_instance(
     if body.context.kind == "fn" and any(isinstance(each, ast.ParamStmt) for each in module.body):
         no_parameters(body, definition.name, node.span)
     body.context.session.project.instantiated.setdefault(definition, static)
-    parameters = [str(each.name) for each in module.static]
-    places = {
-        name: span
-        for name, (_, span) in (*zip(parameters, args.positional, strict=False), *args.named.items())
-    }
     return Instance(
         definition,
         static,
@@ -187,9 +184,28 @@ def make_instance(
         label,
         owner=body,
         loops=tuple(body.scope.loops),
-        places=places,
+        places=_places(module.static, args),
         terms=terms,
     )
+
+
+def _settle_entry(body: Body, method: Method, args: Given, node: ast.Node) -> Method:
+    """`vae.sample(steps=20)`: the entry with its static arguments."""
+    instance, fields = method.instance, own_statics(method.instance.definition, method.entry)
+    tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
+    if tensor is not None:
+        help = f"write `{method.written}(x)` or `x |> {method.written}`"
+        body.report.fail(problems.STATIC_AND_TENSOR, tensor, callee=method.name, help=help)
+    static, terms = bind_static_arguments(
+        body, instance.definition, fields, args, node.span, callee=method.name, around=instance.static
+    )
+    return replace(method, static=static, terms=terms, places=_places(fields, args))
+
+
+def _places(fields: tuple[ast.Field, ...], args: Given) -> dict[str, Span]:
+    """Where static arguments are written, by parameter."""
+    positional = zip((str(each.name) for each in fields), args.positional, strict=False)
+    return {name: span for name, (_, span) in (*positional, *args.named.items())}
 
 
 def _settle(body: Body, preset: PresetRef, args: Given, node: ast.Node, label: ast.Label | None) -> Any:

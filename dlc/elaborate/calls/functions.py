@@ -14,7 +14,7 @@ from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
-from dlc.elaborate.base.values import GroupValue, Instance, Poison, Tensor
+from dlc.elaborate.base.values import GroupValue, Instance, Method, Poison, Tensor
 from dlc.elaborate.calls import lent, module_arguments
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments, note_names
 from dlc.elaborate.calls.binding import bind_inputs
@@ -70,17 +70,22 @@ def apply_instance(
     args: Given,
     node: ast.Node,
     label: ast.Label | None = None,
-    entry: str = "",
+    method: Method | None = None,
 ) -> Any:
-    """Apply an instance to tensors."""
+    """Apply an instance, or a method of it, to tensors."""
     if instance.path is None and instance.label is None and label is not None:
         instance.label = label
+    entry = "" if method is None else method.entry
     callee = way_in(instance.definition, instance.static, entry)
+    if method is not None:
+        callee.static |= method.static or {}
+        callee.terms |= method.terms
     header: Any = entries(instance.definition)[entry] if entry else instance.definition.node
     parameters = [str(each.name) for each in header.inputs]
     bound = match_arguments(body.report, callee.name, parameters, args, node.span)
     note_names(body, instance.definition, header.inputs, args)
-    callee.places = {**instance.places, **{name: span for name, (_, span) in bound.items()}}
+    written = {} if method is None else method.places
+    callee.places = {**instance.places, **written, **{name: span for name, (_, span) in bound.items()}}
     for item in callee.sizes:
         _give_size(body, callee, item, bound, args, node)
     return _call(body, callee, bound, node, instance=instance)

@@ -54,10 +54,16 @@ def free_inputs(body: Body, callee: Callee, wanted: tuple[str, ...]) -> Bound:
 
 def main_inputs(body: Body, callee: Callee) -> dict[str, Any]:
     """The inputs of a module's main body with symbolic sizes."""
-    main = with_free_sizes(way_in(callee.definition, callee.static))
+    main = with_free_sizes(way_in(callee.definition, main_statics(callee)))
     bound = free_inputs(body, main, ())
     body.scope = body.scope.with_sizes(bound.inner)
     return {**{str(each.name): main.static[str(each.name)] for each in main.sizes}, **bound.values}
+
+
+def main_statics(callee: Callee) -> dict[str, Any]:
+    """The static arguments that the main computation has, of those of an entry."""
+    own = {str(each.name) for each in callee.own}
+    return {name: value for name, value in callee.static.items() if name not in own}
 
 
 def with_free_sizes(callee: Callee) -> Callee:

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.units import entries
 from dlc.elaborate.base.values import Instance
 from dlc.elaborate.names import paths
 from dlc.elaborate.names.paths import RELABEL
@@ -31,6 +32,7 @@ def place(body: Body, instance: Instance, function: str) -> str:
 
 def claim(owner: Body, instance: Instance, path: str, function: str) -> None:
     """Note who owns the parameters at `path`, so that two parameters at one path are found out."""
+    not_in_list(owner, instance.name or instance.definition.name, instance.span)
     for local, _ in owner.context.session.local_paths(function):
         full = f"{path}.{local}" if local else path
         other = owner.emission.taken.setdefault(full, instance)
@@ -44,6 +46,22 @@ def claim(owner: Body, instance: Instance, path: str, function: str) -> None:
                 notes=[] if again else [f"the first is made at {other.span}"],
                 help="let its label, or the loop's, mention the loop's variable" if again else RELABEL,
             )
+
+
+def not_in_list(body: Body, part: str, span: Span) -> None:
+    """An entry with static parameters of its own has no parts of its own: the model's parameters are the same whatever it is called
+    with."""
+    definition, name = body.context.definition, body.context.name.partition(".")[2]
+    entry = entries(definition).get(name) if definition is not None and name else None
+    if entry is None or entry.static is None or not _within(span, entry.span):
+        return
+    what = f"`{part}` has parameters, and the entry `{name}`, which has a static list, makes none of its own"
+    help = f"make it in the body of `{definition}`, and use it here by its name"
+    body.report.fail(problems.MISPLACED, span, what=what, help=help)
+
+
+def _within(span: Span, outer: Span) -> bool:
+    return span.file == outer.file and outer.line <= span.line <= span.end_line <= outer.end_line
 
 
 def no_parameters(body: Body, layer: str, span: Span) -> NoReturn:

@@ -26,7 +26,6 @@ from dlc.elaborate.programs.build import build, elaborate_fn, point_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
-from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 
@@ -71,6 +70,11 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
         for each in item.static:
             if each.default is None:
                 found.append(problems.NO_DEFAULT.at(each.span, name=each.name, model=item.name))
+        for entry in item.body:
+            for each in (entry.static or ()) if isinstance(entry, ast.Entry) else ():
+                if each.default is None:
+                    model = f"{item.name}.{entry.name}"
+                    found.append(problems.NO_DEFAULT.at(each.span, name=each.name, model=model))
     if found:
         return found
     session = Elaborator(project)
@@ -86,7 +90,8 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
                 else []
             )
             for entry in entries:
-                build(project, replace(point, entry=entry.name), item.span, report=found.append)
+                point = point_of(session, model, {}, item.span, entry.name)
+                build(project, point, item.span, report=found.append)
     except ElabError as error:
         found.append(error.diagnostic)
     except Silent:

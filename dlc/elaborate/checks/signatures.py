@@ -28,12 +28,34 @@ def check_signatures(unit: Unit) -> Iterator[Diagnostic]:
                 yield from _names(item.name, item.outputs)
                 yield from _static_types(unit, item.static)
                 yield from _static_inputs(unit, item.inputs)
+                for stmt in item.body:
+                    if isinstance(stmt, ast.Entry):
+                        yield from _entry(unit, item, stmt)
             case ast.FnDef():
                 yield from _names(item.name, item.params)
                 yield from _static_types(unit, (each for each in item.params if _is_named(unit, each)))
             case ast.Train():
                 yield from _names(item.name, item.static)
                 yield from _static_types(unit, item.static)
+
+
+def _entry(unit: Unit, module: ast.ModuleDef, entry: ast.Entry) -> Iterator[Diagnostic]:
+    static, name = entry.static or (), f"{module.name}.{entry.name}"
+    yield from _names(name, (*static, *entry.inputs))
+    yield from _names(name, entry.outputs)
+    yield from _static_types(unit, static)
+    yield from _static_inputs(unit, entry.inputs)
+    taken = {each.name for each in module.static}
+    for each in static:
+        if each.name in taken:
+            where = f"among the parameters of `{module.name}`, which its entries see"
+            yield problems.DEFINED_TWICE.at(
+                each.span, name=each.name, where=where, help="rename one of the two"
+            )
+        if isinstance(each.type, ast.NamedTypeExpr) and each.type.name == "module":
+            message = "an entry takes no module: its parts are those of the model"
+            help = f"give it to the model: `{module.name}({each.name}: module, …)`"
+            yield problems.BAD_TYPE.at(each.type.span, message=message, help=help)
 
 
 def _names(owner: str, fields: Iterable[ast.Field]) -> Iterator[Diagnostic]:

@@ -8,7 +8,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.project import Project
-from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.units import Definition, own_statics
 from dlc.elaborate.base.values import Instance, PresetRef
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
 from dlc.elaborate.calls.binding import inner_types
@@ -78,17 +78,41 @@ def build(
 
 @deep
 def point_of(
-    session: Session, model: Definition | PresetRef, overrides: Mapping[str, Any], span: Span
+    session: Session,
+    model: Definition | PresetRef,
+    overrides: Mapping[str, Any],
+    span: Span,
+    entry: str = "",
 ) -> EntryPoint:
-    """A model at its defaults, or a preset at its settings, with `overrides`. Raises ElabError for a wrong setting."""
+    """A model at its defaults, or a preset at its settings, with `overrides`, by its main computation or an entry. Raises ElabError
+    for a wrong setting."""
     definition = model.definition if isinstance(model, PresetRef) else model
     node = definition.node
     assert isinstance(node, ast.ModuleDef)
     body = static_body(session, definition.unit, library=definition.library)
     settings = {**(model.given if isinstance(model, PresetRef) else {}), **overrides}
-    given = Given(named={name: (value, span) for name, value in settings.items()})
-    static, _ = bind_static_arguments(body, definition, node.static, given, span)
-    return EntryPoint(definition, tuple(static.items()))
+    own = tuple(str(each.name) for each in own_statics(definition, entry))
+    given = Given(named={name: (value, span) for name, value in settings.items() if name not in own})
+    callee = f"{definition.name}.{entry}" if entry else definition.name
+    static, _ = bind_static_arguments(body, definition, node.static, given, span, callee=callee, beside=own)
+    further = {name: value for name, value in settings.items() if name in own}
+    return entered(session, EntryPoint(definition, tuple(static.items())), entry, further, span)
+
+
+@deep
+def entered(
+    session: Session, point: EntryPoint, entry: str, settings: Mapping[str, Any], span: Span
+) -> EntryPoint:
+    """A model with its static arguments by an entry, whose own list has these settings. Raises ElabError for a wrong one."""
+    definition, static = point.definition, point.settings
+    own = own_statics(definition, entry)
+    if own:
+        body = static_body(session, definition.unit, library=definition.library)
+        given = Given(named={name: (value, span) for name, value in settings.items()})
+        callee = f"{definition.name}.{entry}"
+        more, _ = bind_static_arguments(body, definition, own, given, span, callee=callee, around=static)
+        static |= more
+    return EntryPoint(definition, tuple(static.items()), entry)
 
 
 def _build(session: Session, point: EntryPoint, inputs: tuple[str, ...]) -> Program | None:
@@ -124,4 +148,4 @@ def elaborate_fn(session: Session, definition: Definition, span: Span) -> None:
     body.instantiate(callee, free_inputs(body, callee, ()), ast.Node())
 
 
-__all__ = ["ElabError", "EntryPoint", "Silent", "build", "inner_types", "point_of"]
+__all__ = ["ElabError", "EntryPoint", "Silent", "build", "entered", "inner_types", "point_of"]

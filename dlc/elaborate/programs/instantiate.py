@@ -184,7 +184,7 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
         context, Scope({}, dict(bound.inner), dict(callee.static)), Emission(Builder(Facts())), report
     )
     own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
-    body.bind_header(own, (*static_fields(definition.node), *callee.sizes))
+    body.bind_header(own, (*static_fields(definition.node), *callee.own, *callee.sizes))
     if session.traced:
         _root(body, callee, own)
     return body
@@ -292,7 +292,7 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
     numbers = (each for each in callee.sizes if not isinstance(callee.static[str(each.name)], Dim))
     fields = [
         each
-        for each in (*static_fields(node), *numbers)
+        for each in (*static_fields(node), *callee.own, *numbers)
         if str(each.name) in callee.static and str(each.name) not in fixed
     ]
     values = {name: value for name, value in callee.static.items() if name in fixed}
@@ -307,7 +307,7 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
         function,
         settings=(
             *(
-                Setting(str(each.name), inner_text(each.type), default)
+                Setting(str(each.name), inner_text(each.type), default, is_own=each in callee.own)
                 for each, default in zip(fields, defaults, strict=True)
             ),
             *module_arguments.settings(callee.static),

@@ -9,7 +9,7 @@ from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.values import POISON, Instance
 from dlc.elaborate.bodies.statements import declare_only
-from dlc.elaborate.calls.inputs import main_inputs
+from dlc.elaborate.calls.inputs import main_inputs, main_statics
 from dlc.elaborate.names import conditions
 from dlc.elaborate.names.paths import RELABEL
 from dlc.elaborate.state.body import Body
@@ -34,11 +34,13 @@ def enter_main(body: Body, callee: Callee) -> None:
     The main body runs on inputs of symbolic sizes, for what it declares alone."""
     module = callee.definition.node
     assert isinstance(module, ast.ModuleDef)
-    own = body.scope
+    own, main_static = body.scope, main_statics(callee)
     # An input may have the name of a static parameter, which the main body reads.
     seen = own.without(*(str(item.name) for item in callee.inputs))
+    if callee.own:
+        seen = seen.without_static(*(str(item.name) for item in callee.own))
     inputs = body.report.guarded(lambda: main_inputs(body, callee), {})
-    body.scope = seen.changed(names={**callee.static, **seen.names, **inputs}, dims=body.scope.dims)
+    body.scope = seen.changed(names={**main_static, **seen.names, **inputs}, dims=body.scope.dims)
     # What the main computation knows of its sizes is not the entry's to know, though they may have the same names.
     facts, where = body.emission.facts, list(body.emission.where)
     body.emission.facts = Facts()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlc.diagnostics import Span
-from dlc.elaborate.base.units import Definition, entries
+from dlc.elaborate.base.units import Definition, entries, own_statics
 from dlc.elaborate.base.values import Instance
 from dlc.elaborate.types.written import WrittenType
 from dlc.records import dataclass, field
@@ -34,6 +34,8 @@ class Callee:
     )  # what those stand for, over the caller's static parameters
     sizes: tuple[ast.Field, ...] = ()
     """Of what a module's header has among the inputs: the sizes that no tensor has. Their values are static arguments."""
+    own: tuple[ast.Field, ...] = ()
+    """The static parameters of an entry's own list."""
 
     @property
     def name(self) -> str:
@@ -52,7 +54,15 @@ def way_in(definition: Definition, static: Mapping[str, Any], entry: str = "") -
     sizes = tuple(each for each in header.inputs if is_size(each))
     tensors = tuple(each for each in header.inputs if each not in sizes)
     return Callee(
-        definition, dict(static), tensors, header.outputs, header.where, header.body, entry, sizes=sizes
+        definition,
+        dict(static),
+        tensors,
+        header.outputs,
+        header.where,
+        header.body,
+        entry,
+        sizes=sizes,
+        own=own_statics(definition, entry),
     )
 
 

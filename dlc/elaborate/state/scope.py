@@ -134,6 +134,25 @@ class Scope:
         kept = {name: value for name, value in self.names.items() if name not in names}
         return self.changed(names=kept)
 
+    def without_static(self, *names: str) -> Scope:
+        """The scope of a body that does not have these static parameters."""
+
+        def kept(held: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {name: value for name, value in held.items() if name not in names}
+
+        return Scope(
+            kept(self.names),
+            self.dims,
+            kept(self.static),
+            self.turning,
+            self.loops,
+            kept(self.places),
+            self.sizes_of,
+            self.hidden,
+            kept(self.origins),
+            kept(self.written),
+        )
+
     def with_sizes(self, sizes: Mapping[str, Size]) -> Scope:
         return self.changed(dims={**self.dims, **sizes})
 
