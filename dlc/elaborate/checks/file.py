@@ -65,16 +65,7 @@ def _has_defaults(item: ast.Train) -> bool:
 
 
 def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset) -> list[Diagnostic]:
-    found: list[Diagnostic] = []
-    if isinstance(item, ast.ModuleDef):
-        for each in item.static:
-            if each.default is None:
-                found.append(problems.NO_DEFAULT.at(each.span, name=each.name, model=item.name))
-        for entry in item.body:
-            for each in (entry.static or ()) if isinstance(entry, ast.Entry) else ():
-                if each.default is None:
-                    model = f"{item.name}.{entry.name}"
-                    found.append(problems.NO_DEFAULT.at(each.span, name=each.name, model=model))
+    found = list(_without_default(item)) if isinstance(item, ast.ModuleDef) else []
     if found:
         return found
     session = Elaborator(project)
@@ -97,6 +88,18 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
     except Silent:
         pass
     return found + session.diagnostics
+
+
+def _without_default(item: ast.ModuleDef) -> Iterator[Diagnostic]:
+    """What a model can't be entered without: its static parameters, and those of its entries, that have no default."""
+    ways = [(item.name, item.static)]
+    ways += [
+        (f"{item.name}.{each.name}", each.static or ()) for each in item.body if isinstance(each, ast.Entry)
+    ]
+    for name, static in ways:
+        for each in static:
+            if each.default is None:
+                yield problems.NO_DEFAULT.at(each.span, name=each.name, model=name)
 
 
 def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
