@@ -97,8 +97,14 @@ def _initial(program: Program) -> frozenset[str]:
 
 def _runs(program: Program) -> Mapping[str, int]:
     """How often each function runs at most, seen from one way into the program; many times counts as 2. Functions that
-    nothing calls are such ways: they run once."""
-    calls = {name: list(_calls(function.body)) for name, function in program.functions.items()}
+    nothing calls are such ways: they run once. So is what an entry calls of the model itself, be it many times: it is the model that it is
+    for others."""
+    main = program.main
+    model = {name for name, each in program.functions.items() if main.entry and each.source == main.source}
+    calls = {
+        name: [each for each in _calls(function.body) if each[0] not in model]
+        for name, function in program.functions.items()
+    }
     called = {callee for each in calls.values() for callee, _ in each}
     most: Counter[str] = Counter()
     for root in (name for name in program.functions if name not in called):

@@ -70,6 +70,7 @@ CASES = [
     ("Flow.sample", {"rate": 0.125, "clip": 0.75}),
     ("Flow.twice", {}),
     ("Flow.twice", {"steps": 1}),
+    ("Flow.again", {"times": 3}),
     ("Uses", {}),
     ("Lists", {}),
     ("Lists.lists", {"wide": True}),
@@ -81,3 +82,9 @@ def test_emitted_source_takes_them(name: str, settings: dict[str, Any]) -> None:
     wanted = expected(name, **settings)
     np.testing.assert_allclose(by_torch(name, **settings), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_jax(name, **settings), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_backends_agree() -> None:
+    model = SPEC["Flow.sample"](steps=4)
+    assert dlc.verify(model, backends=("torch", "jax", "onnx", "tvm")).agree
+    assert dlc.verify(model, backends=("torch", "jax"), gradients=True).agree

@@ -28,7 +28,7 @@ def test_a_list_counts_on_the_command_line_as_settings() -> None:
     model = spec["P.go"](steps=4)
     assert model.settings == {"d": 8, "steps": 4, "rate": 0.25}
     assert spec["P.go"](d=2, steps=2).program.main.static == (("d", 2), ("steps", 2), ("rate", 0.5))
-    with pytest.raises(dlc.SpecError, match="`P.go` needs `steps`"):
+    with pytest.raises(dlc.SpecError, match=r"`P\.go` needs `steps`"):
         _ = spec["P.go"].program
 
 
