@@ -84,6 +84,9 @@ def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[s
     ]
 
 
+_BY_WORDS = {"is": "is not", "is not": "is", "in": "not in", "not in": "in"}
+
+
 def opposite(condition: Expr) -> Expr:
     """The negation of a condition on numbers or a bool tensor. Linters take the name of a dim for a constant,
     which is to stand on the right."""
@@ -92,8 +95,8 @@ def opposite(condition: Expr) -> Expr:
         if isinstance(condition.left, Size | Num) and not isinstance(condition.right, Num):
             return Binary(MIRRORED[operator], condition.right, condition.left)
         return Binary(operator, condition.left, condition.right)
-    if isinstance(condition, Binary) and condition.operator in ("is", "is not"):
-        return replace(condition, operator="is not" if condition.operator == "is" else "is")
+    if isinstance(condition, Binary) and condition.operator in _BY_WORDS:
+        return replace(condition, operator=_BY_WORDS[condition.operator])
     if isinstance(condition, Unary) and condition.operator == "not ":
         return condition.operand
     return Unary("not ", condition)

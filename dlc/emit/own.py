@@ -49,7 +49,8 @@ class Own:
         own = {each.spec for each in found}
         if not own:
             return Own()
-        conditions = [each for each in (asked_of(function) if asked is None else asked) if names(each) & own]
+        every = dict.fromkeys(asked_of(function) if asked is None else asked)
+        conditions = [each for each in every if names(each) & own]
         if read is not None:
             told = set(read).union(*map(names, conditions))
             found = tuple(each for each in found if each.spec in told)
