@@ -155,13 +155,20 @@ class ModelFamily:
     @cached_property
     def _left_out(self) -> set[str]:
         """The static parameters that are `none` by default."""
+        return {str(each.name) for each in self._fields if isinstance(each.default, ast.NoneLit)}
+
+    @cached_property
+    def _floats(self) -> set[str]:
+        """The static parameters that are floats."""
+        types = ((str(each.name), each.type) for each in self._fields)
+        return {name for name, type in types if isinstance(type, ast.NamedTypeExpr) and type.name == "float"}
+
+    @cached_property
+    def _fields(self) -> list[ast.Field]:
+        """All static parameters as the spec declares them."""
         definition = self.model.point.definition
-        ways = ("", *entries(definition))
-        fields = [
-            *static_fields(definition.node),
-            *(each for way in ways for each in own_statics(definition, way)),
-        ]
-        return {str(each.name) for each in fields if isinstance(each.default, ast.NoneLit)}
+        own = (each for way in entries(definition) for each in own_statics(definition, way))
+        return [*static_fields(definition.node), *own]
 
     @cached_property
     def _of_others(self) -> frozenset[str]:
@@ -187,6 +194,9 @@ class ModelFamily:
         return set().union(*(names(op.attr("count")) for op in ops if op.op == "loop"))
 
     def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
+        # A float stays one: with a whole number in its place it would be another function than that of calls.
+        floats = {name for name, value in changed.items() if type(value) is int and name in self._floats}
+        changed = {name: float(value) if name in floats else value for name, value in changed.items()}
         # Every other parameter keeps its value, also one whose default is made of this one.
         static = {name: changed.get(name, each) for name, each in self.model.point.static}
         own = {name: value for name, value in changed.items() if name in self._of_others}
