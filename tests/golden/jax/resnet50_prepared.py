@@ -36,6 +36,14 @@ class Config:
             raise ValueError("depths must have length 4")
         if len(self.widths) != 4:
             raise ValueError("widths must have length 4")
+        if self.depths[0] < 1:
+            raise ValueError("depths[0] >= 1 must hold")
+        if self.depths[1] < 1:
+            raise ValueError("depths[1] >= 1 must hold")
+        if self.depths[2] < 1:
+            raise ValueError("depths[2] >= 1 must hold")
+        if self.depths[3] < 1:
+            raise ValueError("depths[3] >= 1 must hold")
 
 
 CONFIG = Config()
