@@ -33,7 +33,7 @@ from dlc.ir.nodes import Op, Value
 from dlc.ir.routing import ROUTED
 from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
-from dlc.types.terms import is_always
+from dlc.types.terms import is_always, names
 from dlc_torch import buffers, neural, rows, shapes
 from dlc_torch.drafter import TorchDrafter, Training, covered
 from dlc_torch.routing import routed
@@ -142,10 +142,10 @@ def where(d: TorchDrafter, op: Op) -> Expr:
 
 
 def power(d: TorchDrafter, op: Op) -> Expr:
-    """`x**2`: a whole exponent needs no point."""
+    """`x**2`: a whole exponent needs no point, unless it is a static parameter's."""
     a, b = map(d.value, op.inputs)
-    if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and abs(b.value) < 100:
-        b = Num(int(b.value), b.role)
+    if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and not names(b.value):
+        b = Num(int(b.value), b.role) if abs(b.value) < 100 else b
     return Binary("**", a, b)
 
 

@@ -24,8 +24,8 @@ def identifier(text: str, fallback: str = "value") -> str:
 
 
 def snake(text: str) -> str:
-    """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`."""
-    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])|([a-z0-9])([A-Z])", r"\1\3_\2\4", text)
+    """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`, `GATv2` as `gatv2`."""
+    spaced = re.sub(r"([A-Z]+)([A-Z](?!v[0-9])[a-z])|([a-z0-9])([A-Z])", r"\1\3_\2\4", text)
     return identifier(spaced.lower())
 
 

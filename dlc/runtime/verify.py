@@ -104,7 +104,8 @@ def difference(found: Array, expected: Array) -> tuple[float, float]:
         return 0.0, 0.0
     a, b = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    gap = np.where(same, 0.0, np.abs(a - b))
+    with np.errstate(invalid="ignore"):  # inf - inf, where both are the same
+        gap = np.where(same, 0.0, np.abs(a - b))
     absolute = float(np.max(np.where(np.isnan(gap), np.inf, gap)))
     finite = np.abs(b[np.isfinite(b)])
     scale = float(finite.max()) if finite.size else 0.0

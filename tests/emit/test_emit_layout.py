@@ -121,8 +121,8 @@ def test_identifiers_are_names(value: str) -> None:
 
 
 def test_names() -> None:
-    assert [snake(name) for name in ("MultiHeadAttention", "SwiGLU", "GPT2", "MLP")] == [
-        "multi_head_attention", "swi_glu", "gpt2", "mlp",
+    assert [snake(name) for name in ("MultiHeadAttention", "SwiGLU", "GPT2", "GATv2", "MLP")] == [
+        "multi_head_attention", "swi_glu", "gpt2", "gatv2", "mlp",
     ]  # fmt: skip
     assert base("x_2", {"x"}) == "x"
     assert base("conv_2", {"x"}) == "conv_2"

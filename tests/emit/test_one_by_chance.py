@@ -47,3 +47,9 @@ def test_six_experts_do_not_begin_by_how_many_they_are() -> None:
     # A bound of sqrt(1 / d) is sqrt(6 / (experts * d)) as well, which is kaiming_uniform over all experts.
     (source,) = dlc.loads(SIX)["Six"].emit("torch").files.values()
     assert "experts: int = 6" in str(source) and "-(1 / math.sqrt(" in str(source)
+
+
+def test_an_exponent_that_is_whole_by_chance() -> None:
+    text = "model Powers(rho: float = 3.0)(x: [B]) -> [B] {\n    return x ** rho + x ** 2.0\n}\n"
+    (source,) = dlc.loads(text)["Powers"].emit("torch").files.values()
+    assert "return x**rho + x**2\n" in str(source)

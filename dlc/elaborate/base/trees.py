@@ -11,8 +11,8 @@ from dlc.syntax import ast
 
 
 def snake_case(name: str) -> str:
-    """`SwiGLU` -> `swi_glu`, `MLP` -> `mlp`."""
-    spaced = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    """`SwiGLU` -> `swi_glu`, `MLP` -> `mlp`, `GATv2` -> `gatv2`."""
+    spaced = re.sub(r"([A-Z]+)([A-Z](?!v[0-9])[a-z])", r"\1_\2", name)
     spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", spaced)
     return spaced.lower()
 
