@@ -7,11 +7,12 @@ The module holds, in this order: the `Config`, the functions of `library.py` tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 from dlc import ops
-from dlc.backend import Artifact, EmitOptions
+from dlc.backend import Artifact, EmitOptions, Family
 from dlc.emit import helpers as helping
 from dlc.emit.arguments import arguments
 from dlc.emit.canonical import Canonical, from_zero
@@ -83,17 +84,22 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
 
 
 def _module(program: Program, options: EmitOptions) -> Module:
+    """The source for as many settings as can be said: with the spec's loops whole, with these as the turns begin to differ, or for one."""
     if options.family is not None:
-        try:
-            return settled(
-                options.family,
-                lambda programs, defaults: Module.of(programs, options, defaults),
-                lambda each: each.text,
-            )
-        except ForOneSetting:
-            options = replace(options, family=None)
-            program = program.with_functions({**program.functions, program.entry: forgotten(program.main)})
+        for loops in (True, False):
+            with suppress(ForOneSetting):
+                return _settled(options, options.family, loops)
+        options = replace(options, family=None)
+        program = program.with_functions({**program.functions, program.entry: forgotten(program.main)})
     return Module.of((program,), options, True)
+
+
+def _settled(options: EmitOptions, family: Family, loops: bool) -> Module:
+    return settled(
+        family,
+        lambda programs, defaults: Module.of(programs, options, defaults, loops),
+        lambda each: each.text,
+    )
 
 
 def _dtypes(program: Program, precision: str) -> Iterator[tuple[str, str]]:
@@ -117,11 +123,13 @@ class Module:
     """The trees that `prepare` takes; none where nothing is prepared."""
 
     @staticmethod
-    def of(family: Sequence[Program], options: EmitOptions, defaults: bool) -> Module:
+    def of(family: Sequence[Program], options: EmitOptions, defaults: bool, loops: bool = True) -> Module:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
-        common = merged(programs, NATIVE, rows.FUNCTIONS).program if options.family else programs[0]
+        common = (
+            merged(programs, NATIVE, rows.FUNCTIONS, loops=loops).program if options.family else programs[0]
+        )
         return _Writing(unturned(from_zero(common)), options, defaults).run()
 
 

@@ -25,6 +25,7 @@ from dlc.emit.python import docstring
 from dlc.emit.requirements import words
 from dlc.emit.tree import (
     Arg,
+    DictGen,
     Expr,
     Keyword,
     Num,
@@ -34,6 +35,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
+from dlc.ir.index import has_index
 from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
@@ -411,11 +413,17 @@ class _Body:
     def _child(self, child: Child, keys: tuple[str, ...]) -> Iterator[Item]:
         inits = _below(self.inits, child.path)
         function = self.init.program.functions[child.function]
-        op = _call(self.init.places.groups[self.function.name], child)
+        group = self.init.places.groups[self.function.name]
+        op = _call(group, child)
+        if child.count and self.init.places.varies(group, child):
+            yield self._apart(child, keys, function, op)
+            return
         if child.count and "" in inits.values():
             yield self._turns(child, keys, function, op)
             return
         maker = self.init.maker(child.function, inits, prefixed(self.prefix, next(child.paths())))
+        if op is not None and any(term.holds("each") for name, term in op.given if name in maker.words):
+            raise ForOneSetting("layers that begin otherwise by their number")
         arguments = self._arguments(maker, function, inits, op)
         if not child.count:
             first = [Word("KEY")] if maker.draws else []
@@ -473,6 +481,23 @@ class _Body:
                 found[name] = self._outer(number(value), init.scope)
         return found
 
+    def _apart(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
+        """The layers of a loop that have other parts by their number, each under its own."""
+        inits = _below(self.inits, child.path)
+        if "" in inits.values() or has_index(child.path.rpartition(".")[0]):
+            raise ForOneSetting("layers of other parts that do not begin alike")
+        maker = self.init.maker(child.function, inits, prefixed(self.prefix, next(child.paths())))
+        arguments = self._arguments(maker, function, inits, op)
+        count = Num(child.count, "count")
+        number = Word(_variable(op))
+        if not maker.draws or len(maker.trees) > 1:
+            raise ForOneSetting("layers of other parts that have state")
+        split = call("jax.random.split", Word("KEY"), count)
+        made = call(maker.name, Word("each"), *arguments)
+        numbered = call("enumerate", split)
+        layers = DictGen(call("str", number), made, f"{number.text}, each", numbered)
+        return Item(keys, maker.trees, layers, True)
+
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
         """The layers of a loop that do not begin alike, one by one."""
         layers: list[Expr] = []
@@ -505,6 +530,13 @@ def _call(functions: Sequence[Function], child: Child) -> Op | None:
     found += [child.call] if child.call is not None else []
     same = [op for op in found if op.callee == child.function]
     return next(iter(same or found), None)
+
+
+def _variable(op: Op | None) -> str:
+    """The variable of the loop that a call reads."""
+    told = (part for _, term in op.given for part in term.parts()) if op is not None else ()
+    found = (str(part.args[0]) for part in told if isinstance(part, Term) and part.op == "each")
+    return identifier(next(found, "i"))
 
 
 def _given(name: str, function: Function, op: Op | None) -> Expr:

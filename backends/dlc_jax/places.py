@@ -4,6 +4,7 @@ The tree follows the paths of the spec, label by label. What differs:
 
     h.{i}               params["h"]                the layers of a loop stand along the first axis of their parameters
     layer1.{i}, i >= 1  params["layer1"]["1:"]     with others beside them, under the numbers that they have
+    h.{i}               params["h"]["3"]           where layers have other parts by their number, each by itself
     block.0.attn        params["relative_bias"]    an instance whose path lies in a layer of a loop: under the name of its module
 """
 
@@ -19,6 +20,8 @@ from dlc.emit.tree import At, Expr, Text, Word
 from dlc.ir.index import INDEX, at_turn, mark, offset_of, split, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
+from dlc.types.terms import names
+from dlc.types.traced import Term
 
 
 class ForOneSetting(Exception):
@@ -31,13 +34,15 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The layers of a loop at `stem` (`h.{i}`): where they stand, and their numbers."""
+    """The layers of a loop at `stem` (`h.{i}`): where they stand, and their numbers. Where `apart` they are no stack but each stands
+    by itself, under its number."""
 
     stem: str
     keys: tuple[str, ...]
     start: int
     step: int
     count: int
+    apart: bool = False
 
     @property
     def numbers(self) -> range:
@@ -91,6 +96,7 @@ class Places:
 
     program: Program
     layouts: dict[str, Layout] = field(default_factory=dict)
+    spoken: dict[str, set[str]] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[str, list[Function]]:
@@ -150,6 +156,16 @@ class Places:
         rest = path[len(stem) + 1 :]
         return (*layout.stacks[stem].keys, *(rest.split(".") if rest else ()))
 
+    def _each(self, layout: Layout, path: str) -> Iterator[tuple[str, ...]]:
+        """Where an instance stands; of layers that stand by themselves, where each does."""
+        keys = tuple(map(str, self.keys(layout, path)))
+        stack = layout.stacks.get(upto_index(path))
+        if stack is None or not stack.apart:
+            yield keys
+            return
+        cut = len(stack.keys)
+        yield from ((*keys[:cut], str(number), *keys[cut:]) for number in stack.numbers)
+
     def _in_layer(self, function: str, layout: Layout, path: str) -> Found | None:
         """A path into one layer of a loop, by its number."""
         for stack in layout.stacks.values():
@@ -159,7 +175,8 @@ class Places:
                 inside = self.find(function, f"{stack.stem}.{rest}" if rest else stack.stem)
                 if inside is not None:
                     cut = len(stack.keys)
-                    keys = (*inside.keys[:cut], number, *inside.keys[cut:])
+                    taken = str(number) if stack.apart else number
+                    keys = (*inside.keys[:cut], taken, *inside.keys[cut:])
                     return Found(keys, inside.param, inside.function)
         return None
 
@@ -178,11 +195,37 @@ class Places:
             for param in function.params:
                 params.setdefault(param.name, param)
         layout = Layout(children, params)
-        self._stack(layout)
+        self._stack(layout, group)
         self._move(layout)
         return layout
 
-    def _stack(self, layout: Layout) -> None:
+    def varies(self, group: Sequence[Function], child: Child) -> bool:
+        """Whether the layers of a loop have other parts, or of other sizes, by the number of the turn: no stack holds them."""
+        given = [term for function in group for name, term in self._given(function, child)]
+        return any(term.holds("each") for term in given)
+
+    def _given(self, function: Function, child: Child) -> Iterator[tuple[str, Term]]:
+        """What an instance is given that its parts speak of."""
+        callee = self.program.functions[child.function]
+        spoken = self._spoken(child.function)
+        for op in walk(function.body):
+            if op.path == child.path and op.callee == child.function:
+                yield from ((name, term) for name, term in op.given if callee.library or name in spoken)
+
+    def _spoken(self, name: str) -> set[str]:
+        """The static parameters of a function that its parameters and instances speak of: which there are, and how large they are."""
+        if name not in self.spoken:
+            function = self.program.functions[name]
+            found: set[str] = set()
+            for param in function.params:
+                found.update(names(param.when), *map(names, param.type.axes))
+            for child in function.children:
+                found.update(names(child.when), names(child.count))
+                found.update(*(names(term) for _, term in self._given(function, child)))
+            self.spoken[name] = found
+        return self.spoken[name]
+
+    def _stack(self, layout: Layout, group: Sequence[Function]) -> None:
         stems: dict[str, Child] = {}
         for path, (child, *_) in layout.children.items():
             if child.count:
@@ -200,7 +243,10 @@ class Places:
             start, _, step = _numbers(stem, child)
             key = _key(label, others, start, step, bool(parents))
             keys = (*parents, key) if key else tuple(parents)
-            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count))
+            apart = any(self.varies(group, each) for each in layout.children[child.path])
+            if apart and key:
+                raise ForOneSetting("layers of other parts that stand beside others")
+            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart)
 
     def _move(self, layout: Layout) -> None:
         taken = {path.split(".")[0] for path in (*layout.children, *layout.params)}
@@ -251,14 +297,17 @@ class Places:
             seen.add((place, name))
             layout = self.layout(name)
             for each in layout.stacks.values():
+                if each.apart:
+                    continue
                 label = each.stem.split(".")[max(len(each.keys) - 1, 0) :]
                 found[_joined(place, *each.keys)] = ".".join(label), each
             found.update((_joined(place, key), (path, None)) for path, key in layout.moved.items())
             below = [
-                (_joined(place, *map(str, self.keys(layout, path))), child.function)
+                (_joined(place, *each), child.function)
                 for path, same in layout.children.items()
                 for child in same
                 if not self._is_layer(layout, path)
+                for each in self._each(layout, path)
             ]
             stack += reversed(below)
         return found

@@ -35,7 +35,7 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
-from dlc_jax.places import ForOneSetting, Found, Keys, Places, at
+from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at
 from dlc_jax.steps import Scan
 
 Parts = dict[tuple[str, str], Expr]
@@ -177,7 +177,7 @@ class Settling:
         held = self._held(loop.body)
         shared = any(not has_index(path) for path in _stored(loop.body))
         drawn = _inner_draws(loop)
-        if loop.variable != "_" or shared:
+        if loop.variable != "_" or shared or any(self._stack(stem).apart for stem, _ in held):
             return self._unrolled(loop, held, parts, keys, change)
         variables = self._variables(held)
         inner = {each: Word(name) for each, name in variables.items()}
@@ -220,7 +220,7 @@ class Settling:
             raise ForOneSetting("turns that differ by a static value have state of their own")
         name = loop.variable if loop.variable != "_" else "i"
         inner: Parts = {
-            (stem, tree): call("layer", self._whole(stem, tree, loop, parts), Word(name))
+            (stem, tree): self._one(stem, self._whole(stem, tree, loop, parts), Word(name))
             for stem, tree in held
         }
         for index in [index for stmt in loop.body for index in _draws(stmt)]:
@@ -253,8 +253,15 @@ class Settling:
 
     def _whole(self, stem: str, tree: str, loop: Loop, parts: Parts) -> Expr:
         """All layers of a stem, cut to those that the loop goes over."""
-        stack = self.places.layout(self.function.name).stacks[stem]
-        return at(Word(tree), stack.keys)
+        return at(Word(tree), self._stack(stem).keys)
+
+    def _one(self, stem: str, layers: Expr, number: Expr) -> Expr:
+        """One of the layers."""
+        apart = self._stack(stem).apart
+        return At(layers, (call("str", number),)) if apart else call("layer", layers, number)
+
+    def _stack(self, stem: str) -> Stack:
+        return self.places.layout(self.function.name).stacks[stem]
 
     # --- leaves
 
@@ -288,7 +295,7 @@ class Settling:
         found = self._found(path)
         stem = upto_index(path) if has_index(path) else ""
         if (stem, tree) in parts:
-            cut = len(self.places.layout(self.function.name).stacks[stem].keys)
+            cut = len(self._stack(stem).keys)
             return at(parts[stem, tree], found.keys[cut:])
         return at(Word(tree), found.keys, tensor=found.param is not None)
 

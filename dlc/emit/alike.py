@@ -7,7 +7,7 @@ from typing import Any
 from dlc.ir.nodes import Function, Op
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import origin_of, said, untraced
+from dlc.types.terms import origin_of, said, term, untraced
 from dlc.types.traced import Term
 
 
@@ -102,6 +102,12 @@ LEFT_OUT = frozenset(("scale",))
 
 def is_left_out(op: Op, key: str) -> bool:
     return key in LEFT_OUT and op.op != "call" and dict(op.given).get(key) == Term("param", (key,))
+
+
+def as_term(op: Op, key: str, value: Any) -> Term:
+    """A static argument of a call, as the spec writes it there or as the value that it has."""
+    given = dict(op.given).get(key)
+    return term(value) if given is None else given
 
 
 def as_written(op: Op, key: str, value: Any) -> Any:

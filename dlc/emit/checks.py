@@ -8,7 +8,7 @@ from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import size
 from dlc.emit.python import quoted
 from dlc.emit.sizes import readable
-from dlc.emit.tree import Binary, Expr, Num, Size, Unary, refs
+from dlc.emit.tree import Arg, Binary, Expr, Num, Size, Unary, Word, refs, text, transform, walk
 from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
@@ -57,6 +57,9 @@ def _check(condition: Expr, fact: str) -> Check:
             return Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
         case Binary(operator, Size(name) as left, right):
             return Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+        case Binary(operator, left, right) if any(isinstance(each, Arg) for each in walk(condition)):
+            said = text(transform(left, lambda node: Word(node.name) if isinstance(node, Arg) else node))
+            return Check(condition, f"{said} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
     return Check(condition, f"{fact} must hold")
 
 

@@ -148,7 +148,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 _OPERATOR = re.compile(
     r"(if|else|and|or|[-+*/%@|&<>=!]+) "
 )  # in front of an operand that has a line of its own
-_KEY = re.compile(r"""f?(["'])(?:(?!\1)[^\\])*\1: """)  # of an item in a dict display
+_KEY = re.compile(r"""(?:f?(["'])(?:(?!\1)[^\\])*\1|str\(\w+\)): """)  # of an item in a dict display
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ from dlc.emit.pairs import Apart, Pair
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.splice import Names, references, referring, within
 from dlc.records import dataclass, field, replace
+from dlc.types.tensor import TensorType
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term
 
@@ -225,12 +226,19 @@ class _Merging:
             given = dict(zip((name for name, _ in own.outputs), each.outputs, strict=True))
             types = now.types()
             outputs = (
-                given.get(name) or Value(names.fresh(value), types[value]) for name, value in now.outputs
+                given.get(name) or Value(names.fresh(value), _type_at(each, types[value]))
+                for name, value in now.outputs
             )
             return replace(each, outputs=tuple(outputs))
 
         whole = replace(function, body=tuple(map(op, function.body)))
         return referring(whole, lambda name: self.names.get((k, name), name))
+
+
+def _type_at(call: Op, type: TensorType) -> TensorType:
+    """A type of a callee in the sizes of a call."""
+    dims = dict((*call.dims, *call.known))
+    return type.with_axes(tuple(axis.substitute(dims) for axis in type.axes))
 
 
 def _missing(member: Member) -> int:

@@ -12,10 +12,11 @@ import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from dlc.emit.alike import as_written, origin_key
+from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import sayable
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
+from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
@@ -28,12 +29,12 @@ from dlc.types.traced import Term, TracedInt
 
 
 def rolled(function: Function) -> Function:
-    """The function with the loops of the spec whole where all their turns do the same to one carried value."""
+    """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
     body: list[Op] = []
     children = list(function.children)
-    for run in map(_completed, _runs(function.body)):
-        turn = _turn(run[0])
-        whole = _whole(run, turn, function) if turn is not None else None
+    for original in _runs(function.body):
+        run, turn = _completed(original), _turn(original[0])
+        whole = _whole(run, original, turn, function) if turn is not None else None
         if whole is None:
             body += run
             continue
@@ -92,46 +93,33 @@ def _completed(run: list[Op]) -> list[Op]:
     return list(map(complete, run))
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """One turn, or one of the turns that a loop does by the round: what it takes, does, and gives. `index` is that of its
-    (first) turn, `step` by how much it goes on, `count` how often."""
-
-    index: int
-    takes: str
-    ops: tuple[Op, ...]
-    gives: str
-    step: int = 0
-    count: int = 1
-    outside: str = ""
-    """What its result is called behind it."""
-
-
-def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[str], list[Child]] | None:
-    segments = _segments(run)
-    if segments is None or (len(segments) < 2 and not _told_by_turn(segments[0])):
+def _whole(
+    run: Sequence[Op], original: Sequence[Op], turn: Turn, function: Function
+) -> tuple[Op, set[str], list[Child]] | None:
+    turns = segments(run)
+    if turns is None or (len(turns) < 2 and not _told_by_turn(turns[0])):
         return None
-    total = sum(each.count for each in segments)
+    total = sum(each.count for each in turns)
     count = _count(turn.over, total, dict(function.static))
-    forms = {_form(each) for each in segments}
-    if count is None or len(forms) != 1 or None in forms:
+    going = carried(run, turns)
+    if count is None or going is None:
         return None
-    first = segments[0]
-    out = run[-1].outputs
-    if len(out) != 1:
+    first = turns[0]
+    told = _told(turns, going, turn.variable, dict(function.static))
+    if told is None or not _goes_on(first, going, function):
         return None
-    ops = tuple(_indexed(op, first) for op in first.ops)
-    if not _goes_on(first, function):
+    outside, out = around(run, turns, going)
+    if read_behind(original, function) - {each.name for each in out}:
         return None
-    outside = Loop.of(run[0]).carried[0].first if run[0].region is not None else first.takes
-    arg = replace(out[0], name=f"{out[0].name}_in")
-    names = {first.takes: arg.name}
+    ops = tuple(_indexed(op, first) for op in told)
+    args = tuple(replace(each, name=f"{each.name}_in") for each in out)
+    names = dict(zip(going.takes(first), (each.name for each in args), strict=True))
     made = Loop.of(
-        Op(LOOP, (outside,), out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
-           region=Region((arg,), tuple(op.renamed(names) for op in ops), (first.gives,)))
+        Op(LOOP, outside, out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
+           region=Region(args, tuple(op.renamed(names) for op in ops), going.gives(first)))
     )  # fmt: skip
     inner = {op.path: op.callee for op in ops if op.path}
-    gone = {op.path for each in segments for op in each.ops if op.path}
+    gone = {op.path for each in turns for op in each.ops if op.path}
     kept = [
         Child(path, callee, count, fused=_fused(path, first, function))
         for path, callee in inner.items()
@@ -142,7 +130,7 @@ def _whole(run: Sequence[Op], turn: Turn, function: Function) -> tuple[Op, set[s
     return made.op(), gone, kept
 
 
-def _fused(path: str, segment: _Segment, function: Function) -> Fused | None:
+def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
     """What the layer at a turn's path stands for."""
     for child in function.children:
         if child.fused is not None and _path(child.path, segment) == path:
@@ -150,7 +138,7 @@ def _fused(path: str, segment: _Segment, function: Function) -> Fused | None:
     return None
 
 
-def _told_by_turn(segment: _Segment) -> bool:
+def _told_by_turn(segment: Segment) -> bool:
     """Whether turns that are all the same here are told by their number all the same: `wide or i % 2 == 0`."""
     return segment.count > 1 and any(term.holds("turn") for op in segment.ops for _, term in op.given)
 
@@ -180,71 +168,9 @@ def _known(length: Dim, static: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _segments(run: Sequence[Op]) -> list[_Segment] | None:
-    """The turns in order, each taking what the one before gives; None if more than one value goes on."""
-    found: list[_Segment] = []
-    plain: list[Op] = []
-    for op in run:
-        if op.op == LOOP and not op.loops:
-            if plain:
-                found += _split(plain)
-                plain = []
-            inner = _inner(op)
-            if inner is None:
-                return None
-            found += inner
-        else:
-            plain.append(op)
-    if plain:
-        found += _split(plain)
-    linked = []
-    for k, each in enumerate(found):
-        takes = each.takes or (found[k - 1].outside if k else _read(each.ops))
-        if takes is None:
-            return None
-        linked.append(replace(each, takes=takes))
-    return linked
-
-
-def _split(ops: Sequence[Op]) -> list[_Segment]:
-    turns: dict[int, list[Op]] = {}
-    for op in ops:
-        turns.setdefault(op.loops[0].index, []).append(op)
-    ends = {index: own[-1].outputs[0].name for index, own in turns.items() if own[-1].outputs}
-    return [_Segment(index, "", tuple(turns[index]), end, outside=end) for index, end in ends.items()]
-
-
-def _inner(op: Op) -> list[_Segment] | None:
-    """The turns that one round of a loop does."""
-    loop = Loop.of(op)
-    if not loop.is_plain or len(loop.carried) != 1 or not isinstance(loop.count, int):
-        return None
-    parts: dict[int, list[Op]] = {}
-    for each in loop.body:
-        if not each.loops:
-            return None
-        parts.setdefault(each.loops[0].index, []).append(each)
-    made = []
-    takes = loop.carried[0].arg.name
-    start = int(Dim.of(loop.start).constant or 0)
-    for k, own in enumerate(parts.values()):
-        if not own[-1].outputs:
-            return None
-        gives = own[-1].outputs[0].name
-        made.append(_Segment(start + k, takes, tuple(own), gives, loop.step, int(loop.count), op.out.name))
-        takes = gives
-    return made if loop.carried[0].next == takes else None
-
-
-def _read(ops: Sequence[Op]) -> str | None:
-    """The one value that the first turn takes: the first operand from outside."""
-    own = {value.name for op in ops for value in op.outputs}
-    return next((name for op in ops for name in op.inputs if name and name not in own), None)
-
-
-def _form(segment: _Segment) -> object:
-    """What a turn does, free of names and of its number."""
-    names = {segment.takes: "taken"}
+def _form(segment: Segment, going: Carried, *, given: bool = True) -> object:
+    """What a turn does, free of names and of its number; without what it has `given` to modules, so far as that is plain."""
+    names = {name: f"taken {i}" for i, name in enumerate(going.takes(segment))}
     found = []
     for op in segment.ops:
         if op.region is not None or op.otherwise is not None:
@@ -252,6 +178,8 @@ def _form(segment: _Segment) -> object:
         path = _path(op.path, segment)
         attrs = tuple(
             (key, as_written(op, key, value) if op.path else origin_key(value))
+            if given or op.op != "call" or not isinstance(value, int | float | str | None)
+            else key
             for key, value in op.attrs
             if key != "draw"
         )
@@ -260,13 +188,72 @@ def _form(segment: _Segment) -> object:
         made = tuple(_type(value.type) for value in op.outputs)
         found.append((op.op, op.callee, path, attrs, inputs, sizes, made))
         names.update((value.name, f"{len(found)}.{i}") for i, value in enumerate(op.outputs))
-    return tuple(found), names.get(segment.gives)
+    return tuple(found), tuple(names[name] for name in going.gives(segment))
 
 
-def _goes_on(segment: _Segment, function: Function) -> bool:
+Kind = tuple[list[Segment], tuple[Op, ...]]
+"""Turns that do the same, and what they do."""
+
+
+def _told(
+    turns: Sequence[Segment], going: Carried, variable: str, static: Mapping[str, Any]
+) -> tuple[Op, ...] | None:
+    """What all turns do. Where they give a module other arguments, these depend on what was decided on the loop's variable."""
+    kinds: dict[object, Kind] = {}
+    for each in turns:
+        kinds.setdefault(_form(each, going), ([], each.ops))[0].append(each)
+    if None in kinds or len({_form(each, going, given=False) for each in turns}) != 1:
+        return None
+    decided = [each.condition for turn in turns for op in turn.ops for each in op.loops[0].decisions]
+    ops = _parted(list(kinds.values()), list(dict.fromkeys(decided)), variable, static)
+    return ops and tuple(replace(op, given=each.given) for op, each in zip(turns[0].ops, ops, strict=True))
+
+
+def _parted(
+    kinds: Sequence[Kind], conditions: Sequence[Term], variable: str, static: Mapping[str, Any]
+) -> tuple[Op, ...] | None:
+    """What turns of several kinds do, told apart by conditions; None where these do not."""
+    if len(kinds) == 1:
+        return kinds[0][1]
+    for condition in conditions:
+        answers = [_answer(condition, kind, variable, static) for kind in kinds]
+        if None in answers or len(set(answers)) == 1:
+            continue
+        sides = (
+            [kind for kind, answer in zip(kinds, answers, strict=True) if answer is side]
+            for side in (True, False)
+        )
+        yes, no = (_parted(side, conditions, variable, static) for side in sides)
+        if yes is not None and no is not None:
+            return tuple(_either(condition, a, b) for a, b in zip(yes, no, strict=True))
+    return None
+
+
+def _answer(condition: Term, kind: Kind, variable: str, static: Mapping[str, Any]) -> bool | None:
+    """Whether a condition holds in all turns of a kind, or in none; else None."""
+    indices = [index for segment in kind[0] for index in segment.indices]
+    try:
+        answers = {bool(evaluate(condition, {**static, variable: index})) for index in indices}
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return None
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _either(condition: Term, yes: Op, no: Op) -> Op:
+    """A call with the arguments of one side or of the other."""
+    given, other = dict(yes.given), dict(no.attrs)
+    for key, value in yes.attrs if yes.op == "call" else ():
+        one, two = (as_term(op, key, each) for op, each in ((yes, value), (no, other[key])))
+        if one != two:
+            given[key] = Term("if", (condition, one, two))
+    return replace(yes, given=tuple(given.items()))
+
+
+def _goes_on(segment: Segment, going: Carried, function: Function) -> bool:
     """Whether what a turn gives can be taken by the next: the first one may take another size than it gives."""
     types = function.types()
-    return _type(types[segment.gives]) == _type(types[segment.takes])
+    pairs = zip(going.gives(segment), going.takes(segment), strict=True)
+    return all(_type(types[given]) == _type(types[taken]) for given, taken in pairs)
 
 
 def _type(type: TensorType) -> object:
@@ -278,7 +265,7 @@ def _size(size: Dim) -> object:
     return said(size), size
 
 
-def _path(path: str, segment: _Segment) -> str:
+def _path(path: str, segment: Segment) -> str:
     """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round."""
     if not path:
         return path
@@ -287,7 +274,7 @@ def _path(path: str, segment: _Segment) -> str:
     return re.sub(rf"(?<![^.]){segment.index}(?![^.])", mark(), path)
 
 
-def _indexed(op: Op, segment: _Segment) -> Op:
+def _indexed(op: Op, segment: Segment) -> Op:
     assert not has_index(op.path) or offset_of(op.path) == 0
     given = tuple((name, _each(term)) for name, term in op.given)
     return replace(op, path=_path(op.path, segment), loops=(), given=given)
@@ -315,11 +302,19 @@ class Common:
         return Common(program, {name: name for name in program.functions}, (program.entry,))
 
 
-def merged(programs: Sequence[Program], native: Container[str] = (), written: Container[str] = ()) -> Common:
-    """Programs of one model at some settings as one: its modules once each, its loops whole. What of the library is `native` or
-    `written` is as in `merge`."""
+def merged(
+    programs: Sequence[Program],
+    native: Container[str] = (),
+    written: Container[str] = (),
+    *,
+    loops: bool = True,
+) -> Common:
+    """Programs of one model at some settings as one: its modules once each, and with `loops` the spec's loops whole. What of the
+    library is `native` or `written` is as in `merge`."""
     first = programs[0]
-    found = merge(tuple(map(_sayable, programs)), native, _rolled, written)
+    found = merge(
+        tuple(map(_sayable, programs)), native, _rolled if loops else lambda function: function, written
+    )
     names = {name: found.names[0, name] for name in first.functions}
     parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {

@@ -60,12 +60,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn of a loop in the spec: the loop (by its place), its variable, what it goes over, and the number of the turn."""
+    """A turn of a loop in the spec: the loop (by its place), its variable, what it goes over, the number of the turn, and what was decided
+    on the variable in it."""
 
     loop: Span
     variable: str
     over: Term
     index: int
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
         emission.unnamed = unnamed
         decisions, emission.turn_decisions = emission.turn_decisions, saved_decisions
     if place is not None:
+        place = replace(place, decisions=tuple(decisions))
         ops = [replace(op, loops=(place, *op.loops)) for op in ops]
     made = {key: child for key, child in emission.children.items() if key not in saved_children}
     turn = Turn(

@@ -183,3 +183,63 @@ def test_one_group_and_parts_of_one_width_are_so_by_chance() -> None:
         found = network(torch.from_numpy(given["x"]))
         for mine, theirs in zip(found, run(program, values, given).values(), strict=True):
             assert abs(mine.detach().numpy() - theirs).max() < 1e-5, change
+
+
+STREAMS = """
+module Block(last: bool)(x: [B, T, d], y: [B, S, d]) -> (x: [B, T, d], y: [B, S, d] = none) {
+    x = x + (x |> linear(d) as a) * mean(y, axis=1, keepdims=true)
+    if last { return x }
+    return x, y |> linear(d) as b
+}
+
+model M(layers: int = 4, d: int = 8)(x: [B, T, d], y: [B, S, d]) -> [B, T, d] {
+    for i in range(layers) as blocks { x, y = x |> Block(i == layers - 1)(y) }
+    return x
+}
+"""
+
+
+def test_two_streams_of_layers_of_which_the_last_is_another() -> None:
+    model = dlc.loads(STREAMS)["M"]
+    (text,) = model.emit("torch").files.values()
+    assert "nn.ModuleList(Block(d, i == layers - 1) for i in range(layers))" in text
+    exec(text, scope := {"__name__": "emitted"})
+    for change in ({"layers": 1}, {"layers": 6, "d": 3}):
+        program = model(**change).program
+        values, given = weights(program), inputs(program, {"B": 2, "T": 3, "S": 2})
+        network = scope["M"](**change)
+        network.load_state_dict({path: torch.from_numpy(value) for path, value in values.items()})
+        found = network(*map(torch.from_numpy, given.values())).detach().numpy()
+        (expected,) = run(program, values, given).values()
+        assert abs(found - expected).max() < 1e-5, change
+
+
+EVERY = """
+module Block(scale: float, window: int = none)(x: [B, d]) -> [B, d] {
+    h = x |> linear(d) as fc
+    if window != none { h = h * window }
+    return x + h * scale
+}
+
+model M(layers: int = 7, d: int = 8, every: int = 3, window: int = 5)(x: [B, d]) -> [B, d] {
+    for i in range(layers) as blocks {
+        if (i + 1) % every == 0 { x = x |> Block(2.0) } else { x = x |> Block(0.5, window) }
+    }
+    return x
+}
+"""
+
+
+def test_every_so_manieth_layer_is_another() -> None:
+    model = dlc.loads(EVERY)["M"]
+    (text,) = model.emit("torch").files.values()
+    assert "2.0 if (i + 1) % every == 0 else 0.5" in text and "for block in self.blocks:" in text
+    exec(text, scope := {"__name__": "emitted"})
+    for change in ({"layers": 5, "every": 2}, {"every": 1, "window": 2}):
+        program = model(**change).program
+        values, given = weights(program), inputs(program, {"B": 2})
+        network = scope["M"](**change)
+        network.load_state_dict({path: torch.from_numpy(value) for path, value in values.items()})
+        found = network(torch.from_numpy(given["x"])).detach().numpy()
+        (expected,) = run(program, values, given).values()
+        assert abs(found - expected).max() / abs(expected).max() < 1e-5, change

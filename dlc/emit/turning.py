@@ -1,0 +1,171 @@
+"""A run of turns of one loop of the spec: what each turn does, and what goes on from one to the next.
+
+x, y = loop(x_0, y_0) 3 times {            turns 0, 1, 2: read x, y; make x_2, y_2
+    x_2, y_2 = Block(x, y) @ h.{i}         turn 3:        reads x, y; makes x_3, y_3
+}                                          what is read first goes on as what is made first, and so on
+x_3, y_3 = Block(x, y) @ h.3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import Function, Op, Value, walk
+from dlc.records import dataclass
+from dlc.types.dims import Dim
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One turn, or one of the turns that a loop does by the round. `index` is that of its (first) turn, `step` by how much it goes
+    on, `count` how often."""
+
+    index: int
+    ops: tuple[Op, ...]
+    step: int = 0
+    count: int = 1
+
+    @property
+    def indices(self) -> Sequence[int]:
+        return [self.index + self.step * turn for turn in range(self.count)]
+
+    @property
+    def reads(self) -> list[str]:
+        """The values from outside that it reads, each once."""
+        own = set(self.makes)
+        names = (name for op in self.ops for name in op.inputs)
+        return list(dict.fromkeys(name for name in names if name and name not in own))
+
+    @property
+    def makes(self) -> list[str]:
+        return [value.name for value in self.values]
+
+    @property
+    def values(self) -> list[Value]:
+        return [value for op in self.ops for value in op.outputs]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What goes on from turn to turn: places among what a turn reads, and for each the place of the next value among what it makes."""
+
+    read: tuple[int, ...]
+    made: tuple[int, ...]
+
+    def takes(self, segment: Segment) -> tuple[str, ...]:
+        reads = segment.reads
+        return tuple(reads[at] for at in self.read)
+
+    def gives(self, segment: Segment) -> tuple[str, ...]:
+        makes = segment.makes
+        return tuple(makes[at] for at in self.made)
+
+
+def segments(run: Sequence[Op]) -> list[Segment] | None:
+    """The turns in order; None where a loop among them does not only turn."""
+    found: list[Segment] = []
+    plain: dict[int, list[Op]] = {}
+    for op in run:
+        if op.op != LOOP or op.loops:
+            plain.setdefault(op.loops[0].index, []).append(op)
+            continue
+        found += _plain(plain)
+        plain = {}
+        inner = _round(op)
+        if inner is None:
+            return None
+        found += inner
+    return [*found, *_plain(plain)]
+
+
+def _plain(turns: Mapping[int, Sequence[Op]]) -> Iterator[Segment]:
+    for index, ops in turns.items():
+        yield Segment(index, tuple(ops))
+
+
+def _round(op: Op) -> list[Segment] | None:
+    """The turns that one round of a loop does."""
+    loop = Loop.of(op)
+    if not loop.is_plain or not isinstance(loop.count, int):
+        return None
+    turns: dict[int, list[Op]] = {}
+    for each in loop.body:
+        if not each.loops:
+            return None
+        turns.setdefault(each.loops[0].index, []).append(each)
+    start = int(Dim.of(loop.start).constant or 0)
+    return [
+        Segment(start + k, tuple(ops), loop.step, int(loop.count)) for k, ops in enumerate(turns.values())
+    ]
+
+
+def carried(run: Sequence[Op], turns: Sequence[Segment]) -> Carried | None:
+    """What goes on; None where turns do not all take it from the one before, at the same places."""
+    reads = [turn.reads for turn in turns]
+    if len({len(each) for each in reads}) != 1:
+        return None
+    loops = [Loop.of(op) for op in run if op.op == LOOP and not op.loops]
+    args = {each.arg.name for loop in loops for each in loop.carried}
+    changing = [
+        at for at in range(len(reads[0])) if len({each[at] for each in reads}) > 1 or reads[0][at] in args
+    ]
+    links = list(_links(turns, loops))
+    made = [_made(at, reads, links) for at in changing]
+    if not made or None in made:
+        return None
+    return Carried(tuple(changing), tuple(each for each in made if each is not None))
+
+
+def _links(
+    turns: Sequence[Segment], loops: Sequence[Loop]
+) -> Iterator[tuple[Segment, Segment, Mapping[str, str]]]:
+    """Turns that follow each other, and what the second one calls what the first one makes."""
+    inside = {each.arg.name: each.first for loop in loops for each in loop.carried}
+    outside = {each.out.name: each.next for loop in loops for each in loop.carried}
+    for first, second in pairwise(turns):
+        names = {name: inside.get(name, name) for name in second.reads}
+        yield first, second, {name: outside.get(now, now) for name, now in names.items()}
+    for loop in loops:  # from the end of a round to the beginning of the next
+        own = {value.name for op in loop.body for value in op.outputs}
+        within = [turn for turn in turns if own.intersection(turn.makes)]
+        again = {each.arg.name: each.next for each in loop.carried}
+        yield within[-1], within[0], {name: again.get(name, name) for name in within[0].reads}
+
+
+def _made(
+    at: int, reads: Sequence[Sequence[str]], links: Sequence[tuple[Segment, Segment, Mapping[str, str]]]
+) -> int | None:
+    """The place among what every turn makes of what the next reads at a place; None if there is none."""
+    places: set[int | None] = set()
+    for first, second, names in links:
+        name = names[second.reads[at]]
+        places.add(first.makes.index(name) if name in first.makes else None)
+    return places.pop() if len(places) == 1 else None
+
+
+def around(
+    run: Sequence[Op], turns: Sequence[Segment], carried: Carried
+) -> tuple[tuple[str, ...], tuple[Value, ...]]:
+    """The first values of what goes on, and what the last ones are behind the run."""
+    first, last = (Loop.of(op).carried if op.op == LOOP and not op.loops else () for op in (run[0], run[-1]))
+    before = {each.arg.name: each.first for each in first}
+    behind = {each.next: each.out for each in last}
+    made = {value.name: value for value in turns[-1].values}
+    taken = tuple(before.get(name, name) for name in carried.takes(turns[0]))
+    return taken, tuple(behind.get(name, made[name]) for name in carried.gives(turns[-1]))
+
+
+def read_behind(run: Sequence[Op], function: Function) -> set[str]:
+    """What is read of what a run makes, outside of it."""
+    own = {value.name for op in walk(run) for value in op.outputs}
+    inside = set(map(id, run))
+    others = [op for op in function.body if id(op) not in inside]
+    read = {name for op in walk(others) for name in (*op.inputs, *_results(op))}
+    return own & (read | {name for _, name in function.outputs})
+
+
+def _results(op: Op) -> Iterator[str]:
+    for region in (each for each in (op.region, op.otherwise) if each is not None):
+        yield from region.results
