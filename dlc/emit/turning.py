@@ -104,7 +104,7 @@ def _round(op: Op) -> list[Segment] | None:
 def carried(run: Sequence[Op], turns: Sequence[Segment]) -> Carried | None:
     """What goes on; None where turns do not all take it from the one before, at the same places."""
     reads = [turn.reads for turn in turns]
-    if len({len(each) for each in reads}) != 1:
+    if len({(len(turn.reads), len(turn.makes)) for turn in turns}) != 1:
         return None
     loops = [Loop.of(op) for op in run if op.op == LOOP and not op.loops]
     args = {each.arg.name for loop in loops for each in loop.carried}
