@@ -28,6 +28,19 @@ def test_indices_stand_where_no_label_mentions_them(loops: str, expected: str) -
     assert paths(f"{loops}\nreturn x") == wanted
 
 
+def test_names_by_the_module_count_on_behind_a_loop() -> None:
+    body = """
+        for i in range(3) { x = x |> linear(8) }
+        for i in range(2) { x = x |> linear(8) |> relu |> linear(8) }
+        return x |> linear(8)
+    """
+    assert paths(body) == [
+        *(f"linear.{i}.weight" for i in range(3)),
+        *(f"linear_{k}.{i}.weight" for i in range(2) for k in (2, 3)),
+        "linear_4.weight",
+    ]
+
+
 def test_a_label_makes_an_instance_of_a_module_without_parentheses() -> None:
     assert paths("norm = layer_norm as ln_1\nreturn norm(norm(x))") == ["ln_1.weight"]
 

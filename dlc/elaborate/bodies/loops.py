@@ -41,6 +41,9 @@ def run_for(body: Body, node: ast.For) -> None:
         return
     loop = Loop(node, items, before, read_later_of(body.context, node))
     turns, rest = _unroll(body, loop)
+    for turn in turns:  # what comes behind the loop counts on
+        counts = body.emission.unnamed
+        body.emission.unnamed = {**counts, **{k: max(n, counts.get(k, 0)) for k, n in turn.unnamed.items()}}
     if len(items) == 1 or body.emission.has_returned:
         for turn in turns:
             append(body.emission, turn)

@@ -15,7 +15,7 @@ from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.nodes import Child, Decision, Op, walk
 from dlc.ir.nodes import Turn as Place
-from dlc.records import dataclass, replace
+from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
 from dlc.types.terms import origin_of, said
 
@@ -36,6 +36,8 @@ class Turn:
     """Names that something outside of the loop reads after it."""
     decisions: Sequence[Decision] = ()
     """What was decided on the loop's variable."""
+    unnamed: Mapping[str, int] = field(default_factory=dict)
+    """How many parts without a name there are of a kind behind it."""
     key: Any = None
 
     @staticmethod
@@ -96,14 +98,22 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     finally:
         body.scope = body.scope.outside()
         ops, emission.builder.body = emission.builder.body, saved_ops
-        emission.unnamed = unnamed
+        unnamed, emission.unnamed = emission.unnamed, unnamed
         decisions, emission.turn_decisions = emission.turn_decisions, saved_decisions
     if place is not None:
         place = replace(place, decisions=tuple(decisions))
         ops = [replace(op, loops=(place, *op.loops)) for op in ops]
     made = {key: child for key, child in emission.children.items() if key not in saved_children}
     turn = Turn(
-        index, before, body.scope.names, ops, made, len(emission.params) > params, loop.read_later, decisions
+        index,
+        before,
+        body.scope.names,
+        ops,
+        made,
+        len(emission.params) > params,
+        loop.read_later,
+        decisions,
+        unnamed,
     )
     turn.key = _key(turn)
     return turn
