@@ -16,7 +16,7 @@ from dlc.diagnostics import SpecError
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import entries, own_statics
 from dlc.elaborate.base.values import default_parts
-from dlc.ir.nodes import Program, walk
+from dlc.ir.nodes import Op, Program, walk
 from dlc.syntax import ast
 from dlc.types.terms import names
 
@@ -114,12 +114,16 @@ class ModelFamily:
     def others(self, fixed: frozenset[str], which: Which) -> Iterator[tuple[tuple[str, ...], ModelFamily]]:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
         `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
-        "switches" are bools, what is left out, and counts of repetitions, by one."""
+        "switches" are bools, what is left out, and counts of repetitions, by one; and numbers at which turns of a loop
+        may do otherwise, where all of them do the same."""
         free = {name: value for name, value in self._settings.items() if name not in fixed}
         sizes = {name: value for name, value in free.items() if _is_size(value)}
         tried: list[tuple[str, Iterator[Any]]] = []
         if which == "switches":
             tried += ((name, _turned(value, name in self._counts)) for name, value in free.items())
+            tried += (
+                (name, iter((each,))) for name, value in free.items() for each in self._turning(name, value)
+            )
         else:
             if which == "together" and sizes:
                 together = self._at({name: _more(value) for name, value in sizes.items()}, fixed)
@@ -185,13 +189,37 @@ class ModelFamily:
         return any(child.path not in applied for child in main.children)
 
     @cached_property
-    def _counts(self) -> set[str]:
-        """The static parameters that say how often something is repeated."""
+    def _ops(self) -> list[Op]:
+        """The operations of all ways in."""
         ways = (self.model, *(self.model.others if self.whole else ()))
         programs = [each.traced_program(False, each.optional, frozenset()) for each in ways]
         functions = [function for program in programs for function in program.functions.values()]
-        ops = [op for function in functions for op in walk(function.body)]
-        return set().union(*(names(op.attr("count")) for op in ops if op.op == "loop"))
+        return [op for function in functions for op in walk(function.body)]
+
+    @cached_property
+    def _counts(self) -> set[str]:
+        """The static parameters that say how often something is repeated."""
+        return set().union(*(names(op.attr("count")) for op in self._ops if op.op == "loop"))
+
+    def _turning(self, name: str, value: Any) -> tuple[int, ...]:
+        """Numbers at which a loop may have turns of a kind that it has none of: `i % every == 0` holds in none of two turns by threes."""
+        if not isinstance(value, int) or isinstance(value, bool):
+            return ()
+        bounds, counts = self._undecided
+        few = tuple(each for each in (2, 1) if each < value) if name in bounds else ()
+        return (*few, 6 * value + 1) if name in counts else few
+
+    @cached_property
+    def _undecided(self) -> tuple[set[str], set[str]]:
+        """The static parameters in what was decided on the variable of a loop, alike in all turns, and in how many turns there are."""
+        answers: dict[Any, set[bool]] = {}
+        found: dict[Any, tuple[set[str], set[str]]] = {}
+        for turn in (turn for op in self._ops for turn in op.loops):
+            for each in turn.decisions:
+                answers.setdefault((turn.loop, each.condition), set()).add(each.answer)
+                found[turn.loop, each.condition] = names(each.condition), names(turn.over)
+        alike = [found[key] for key, given in answers.items() if len(given) == 1]
+        return set().union(*(bounds for bounds, _ in alike)), set().union(*(counts for _, counts in alike))
 
     def _at(self, changed: dict[str, Any], fixed: frozenset[str]) -> ModelFamily | None:
         # A float stays one: with a whole number in its place it would be another function than that of calls.

@@ -89,3 +89,15 @@ model M(a: int = 4, b: int = 4)(x: [B, 3]) -> [B, a + b] {
 def test_sizes_of_two_names_that_are_equal_by_chance(backend: str) -> None:
     text = next(str(text) for text in dlc.loads(SIZES)["M"].emit(backend).files.values())
     assert "chunk" not in text and "split(y, 2" not in text and "proj" in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "layers", "dense"), [("(i + 1) % dense != 0", 2, 3), ("i < dense", 2, 5)]
+)
+def test_a_kind_that_no_turn_is_of_is_not_silently_left_out(condition: str, layers: int, dense: int) -> None:
+    """With two layers no turn is Wide: the source has nothing for it, and so takes neither number that would ask for it."""
+    model = dlc.loads(TEXT.replace("CONDITION", condition))["M"](layers=layers, dense=dense)
+    _, kind = emitted(model)
+    for setting in ("layers", "dense"):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{setting}'"):
+            kind(**{setting: 1})
