@@ -109,7 +109,7 @@ def run(block: Block) -> None:
     for line in lines:
         words = shlex.split(line)[1:]
         if block.page.parent == ROOT and words[0] == "train":
-            words += ["--set", "settings.steps=1"]  # hours long as it stands there
+            words += ["--set", "settings.steps=1"]  # a minute long as it stands there
         done = CliRunner().invoke(build(words[0]), words, prog_name="dlc")
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
