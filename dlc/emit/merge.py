@@ -251,21 +251,25 @@ def _missing(member: Member) -> int:
 def _untold(kinds: Sequence[list[Member]]) -> list[list[list[Member]]]:
     """Members by what no condition of the source can tell: a function or a module that they are given, how many turns their loops over a
     list, or a number of times, have, where these are written out. Those that differ in it stay apart, since any condition that parts
-    them does so by chance."""
+    them does so by chance. A loop that only some have is behind a condition."""
     found: dict[Any, list[list[Member]]] = {}
-    for members in kinds:
+    turns = [_turns(members[0].function) for members in kinds]
+    everywhere = set.intersection(*(set(each) for each in turns)) if turns else set()
+    for members, own in zip(kinds, turns, strict=True):
         function = members[0].function
         told = {each.name for each in function.settings}
-        key = tuple(each for each in function.static if each[0] not in told), _turns(function)
+        counts = frozenset((loop, own[loop]) for loop in everywhere)
+        key = tuple(each for each in function.static if each[0] not in told), counts
         found.setdefault(key, []).append(members)
     return list(found.values())
 
 
-def _turns(function: Function) -> Any:
+def _turns(function: Function) -> dict[Any, int]:
+    """How many turns the loops of a function have, by their places."""
     over = {turn.over: turn.loop for op in walk(function.body) for turn in op.loops}
     static = dict(function.static)
     switched = {name for name, value in static.items() if isinstance(value, bool)}
-    return frozenset((loop, _length(each, static)) for each, loop in over.items() if names(each) - switched)
+    return {loop: _length(each, static) for each, loop in over.items() if names(each) - switched}
 
 
 def _length(over: Term, static: Mapping[str, Any]) -> int:
