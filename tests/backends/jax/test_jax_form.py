@@ -177,14 +177,15 @@ model M(d: int = 4)(x: [B, d]) -> [B, d] {
 """
 
 
-def test_layers_that_differ_and_have_a_state_are_said_with_the_settings_written_out() -> None:
-    model = dlc.loads(ALTERNATING)["M"]
-    source = module(model.emit("jax"))
-    assert not hasattr(source, "Config")
+@pytest.mark.parametrize("d", [4, 6])
+def test_layers_that_differ_and_have_a_state(d: int) -> None:
+    source = module(dlc.loads(ALTERNATING)["M"].emit("jax"))
+    model = dlc.loads(ALTERNATING)["M"](d=d)
+    config = source.Config(d=d)
     weights = {path: each + 0.25 for path, each in model.initial_weights(seed=0).items()}
-    params, state = source.from_flat(weights)
-    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
-    found, _ = source.apply(params, state, x)
+    params, state = source.from_flat(weights, config)
+    x = np.linspace(-2, 2, 3 * d, dtype=np.float32).reshape(3, d)
+    found, _ = source.apply(params, state, x, config=config)
     np.testing.assert_allclose(found, run(model.program, weights, {"x": x})["output"], rtol=1e-5)
 
 
