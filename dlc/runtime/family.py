@@ -140,7 +140,7 @@ class ModelFamily:
     def _changes(self, name: str, fixed: frozenset[str]) -> list[Iterator[Any]]:
         """Other values of a number or list. In a list that the spec doesn't accept with all its numbers changed, those that stand at
         one place of its rows are changed by themselves: they may be the sizes of kernels, which are odd, and at another counts."""
-        value = self.model.settings[name]
+        value = self._settings[name]
         if not isinstance(value, list | tuple) or self._at({name: _more(value)}, fixed) is not None:
             return [_sizes(value)]
         return [_changed_at(value, places) for places in _columns(value)]

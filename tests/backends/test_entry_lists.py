@@ -88,3 +88,21 @@ def test_backends_agree() -> None:
     model = SPEC["Flow.sample"](steps=4)
     assert dlc.verify(model, backends=("torch", "jax", "onnx", "tvm")).agree
     assert dlc.verify(model, backends=("torch", "jax"), gradients=True).agree
+
+
+FEW_SIZES = """
+model M(heads: int = 6, d: int = 18)(x: [B, d]) -> [B, d]
+    where d % heads == 0, d == 18
+{
+    entry many(steps: int = 5)(x: [B, d]) -> [B, d] {
+        for i in range(steps) { x = self(x) }
+        return x
+    }
+    return x |> linear(d) as fc |> tanh
+}
+"""
+
+
+def test_beside_sizes_that_the_spec_does_not_accept_all_changed() -> None:
+    (text,) = dlc.loads(FEW_SIZES)["M"].emit("torch").files.values()
+    assert "def many(self, x: Tensor, steps: int = 5) -> Tensor:" in str(text)
