@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, by_name
-from dlc.emit.asked import lengths, required
+from dlc.emit.asked import lengths, required, taken_apart
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import expression
 from dlc.emit.python import quoted
@@ -43,7 +43,7 @@ def config(
     asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
     checks = [
         *_computed(arguments),
-        *lengths(arguments, function, read, "self."),
+        *lengths(taken_apart(arguments, function, read), "self."),
         *(line for lines in asked_once for line in lines),
     ]
     init = ["", f"{INDENT}def __post_init__(self) -> None:", *checks] if checks else []

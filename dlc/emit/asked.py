@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
+from dlc.emit.body import with_words
 from dlc.emit.checks import opposite
 from dlc.emit.layout import layout
 from dlc.emit.python import quoted
 from dlc.emit.tree import Arg, At, Expr, text, walk
 from dlc.ir.nodes import Function
 
-
-def required(condition: Expr, names: Mapping[str, str] = NO_NAMES, owner: str = "") -> Iterator[str]:
-    """A condition that must hold. `names` says the arguments that the source calls otherwise than the spec; `owner` stands before
-    them: `self.`."""
-    yield from layout(f"if {text(by_name(opposite(condition), names, owner))}:", 2)
-    yield from layout(f"raise ValueError({quoted(f'{text(by_name(condition, names))} must hold')})", 3)
+Taken = tuple[str, tuple[Any, ...]]
+"""A list by its argument's name, and the value that it was taken apart as."""
 
 
-def lengths(
-    arguments: Sequence[Argument], function: Function, read: Iterable[Expr], owner: str = ""
+def required(
+    condition: Expr,
+    names: Mapping[str, str] = NO_NAMES,
+    owner: str = "",
+    *,
+    words: Mapping[str, str] = NO_NAMES,
+    indent: int = 2,
 ) -> Iterator[str]:
-    """Lists that the expressions `read` take apart have the length that they take them apart to."""
+    """A condition that must hold. `names` says the arguments that the source calls otherwise than the spec; `owner` stands before
+    them: `self.`; `words` tell how those are read that are none here."""
+    asked = opposite(with_words(condition, words))
+    yield from layout(f"if {text(by_name(asked, names, owner))}:", indent)
+    yield from layout(
+        f"raise ValueError({quoted(f'{text(by_name(condition, names))} must hold')})", indent + 1
+    )
+
+
+def taken_apart(arguments: Iterable[Argument], function: Function, read: Iterable[Expr]) -> Iterator[Taken]:
+    """The lists that the expressions `read` take apart."""
     parts = {node.base for expr in read for node in walk(expr) if isinstance(node, At)}
     static = dict(function.static)
     for each in arguments:
         value = static.get(each.spec)
-        if not isinstance(value, tuple) or Arg(each.name) not in parts:
-            continue
+        if isinstance(value, tuple) and Arg(each.name) in parts:
+            yield each.name, value
+
+
+def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterator[str]:
+    """Lists have the length that they are taken apart to."""
+    for name, value in taken:
         nested = [len(item) if isinstance(item, tuple) else 0 for item in value]
-        here = f"{owner}{each.name}"
+        here = f"{owner}{name}"
         found, wanted = (
             (f"[len(each) for each in {here}]", nested) if any(nested) else (f"len({here})", len(value))
         )
-        message = f"{each.name} must have {'lengths' if any(nested) else 'length'} {wanted}"
-        yield from layout(f"if {found} != {wanted}:", 2)
-        yield from layout(f"raise ValueError({quoted(message)})", 3)
+        message = f"{name} must have {'lengths' if any(nested) else 'length'} {wanted}"
+        yield from layout(f"if {found} != {wanted}:", indent)
+        yield from layout(f"raise ValueError({quoted(message)})", indent + 1)

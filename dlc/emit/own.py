@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
-from dlc.emit.arguments import Argument, arguments, reads
+from dlc.emit.arguments import Argument, arguments, by_name, reads
+from dlc.emit.asked import Taken, lengths, required, taken_apart
 from dlc.emit.body import Lines, with_words
-from dlc.emit.checks import opposite
 from dlc.emit.layout import layout
 from dlc.emit.origins import expression
-from dlc.emit.python import quoted
 from dlc.emit.requirements import asked_of
-from dlc.emit.tree import Arg, At, Expr, Word, text, transform, walk
+from dlc.emit.tree import Expr, text
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, replace
 from dlc.types.terms import names
@@ -29,8 +28,8 @@ class Own:
 
     arguments: tuple[Argument, ...] = ()
     asked: tuple[Expr, ...] = ()
-    lengths: tuple[tuple[str, int], ...] = ()
-    """How long lists must be that the body takes apart."""
+    lists: tuple[Taken, ...] = ()
+    """Those that the body takes apart."""
 
     @staticmethod
     def of(
@@ -68,14 +67,8 @@ class Own:
         return replace(self, arguments=tuple(computed), asked=tuple(map(change, self.asked)))
 
     def apart(self, function: Function, body: Iterable[Expr]) -> Own:
-        """With the lengths of the lists that the function's body takes apart."""
-        parts = {node.base for expr in body for node in walk(expr) if isinstance(node, At)}
-        static = dict(function.static)
-        lists = [each for each in self.arguments if Arg(each.name) in parts]
-        values = ((each.name, static.get(each.spec)) for each in lists)
-        return replace(
-            self, lengths=tuple((name, len(each)) for name, each in values if isinstance(each, tuple))
-        )
+        """With the lists that the function's body takes apart."""
+        return replace(self, lists=tuple(taken_apart(self.arguments, function, body)))
 
     def signature(self, defaults: bool = True) -> list[str]:
         """The arguments as they stand behind the tensors."""
@@ -84,31 +77,19 @@ class Own:
     def lines(self, indent: int, words: Mapping[str, str]) -> Lines:
         """The beginning of the body: defaults that are computed, and what is asked. `words` tell how the model's static parameters are
         read."""
-        lines: Lines = []
-        for name, length in self.lengths:
-            lines += layout(f"if len({name}) != {length}:", indent)
-            lines += layout(f'raise ValueError("{name} must have length {length}")', indent + 1)
+        lines = list(lengths(self.lists, indent=indent))
         left, late = list(self.asked), {each.name for each in self.arguments if each.computed is not None}
+
+        def checked(conditions: Iterable[Expr]) -> Lines:
+            return [line for each in conditions for line in required(each, words=words, indent=indent)]
+
         for each in self.arguments:
             if each.computed is None:
                 continue
             ready = [condition for condition in left if not late & set(reads([condition]))]
-            lines += _checks(ready, indent, words)  # before anything is computed of what they speak of
+            lines += checked(ready)  # before anything is computed of what they speak of
             left = [condition for condition in left if condition not in ready]
-            value = text(_plain(with_words(each.computed, words)))
+            value = text(by_name(with_words(each.computed, words)))
             lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", indent)
             late.remove(each.name)
-        return [*lines, *_checks(left, indent, words)]
-
-
-def _checks(conditions: Iterable[Expr], indent: int, words: Mapping[str, str]) -> Lines:
-    lines: Lines = []
-    for condition in conditions:
-        message = quoted(f"{text(_plain(condition))} must hold")
-        lines += layout(f"if {text(_plain(opposite(with_words(condition, words))))}:", indent)
-        lines += layout(f"raise ValueError({message})", indent + 1)
-    return lines
-
-
-def _plain(expr: Expr) -> Expr:
-    return transform(expr, lambda node: Word(node.name) if isinstance(node, Arg) else node)
+        return [*lines, *checked(left)]
