@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from dlc_jax.load import module
 from jax_programs import inputs_of, weights_of
+from loop_specs import EVERY, STREAMS
 
 import dlc
 from dlc.api import Model
@@ -219,41 +220,11 @@ def test_the_sides_of_a_choice_have_parts_of_one_name() -> None:
     check(emitted, model(d=6), emitted.Config(d=6), {"B": 2})
 
 
-STREAMS = """
-module Block(last: bool)(x: [B, T, d], y: [B, S, d]) -> (x: [B, T, d], y: [B, S, d] = none) {
-    x = x + (x |> linear(d) as a) * mean(y, axis=1, keepdims=true)
-    if last { return x }
-    return x, y |> linear(d) as b
-}
-
-model M(layers: int = 4, d: int = 8)(x: [B, T, d], y: [B, S, d]) -> [B, T, d] {
-    for i in range(layers) as blocks { x, y = x |> Block(i == layers - 1)(y) }
-    return x
-}
-"""
-
-
 def test_layers_of_other_parts_by_their_number_stand_by_themselves() -> None:
     model = dlc.loads(STREAMS)["M"]
     emitted = module(model.emit("jax"))
     for change in ({"layers": 1}, {"layers": 3, "d": 3}):
         check(emitted, model(**change), emitted.Config(**change), {"B": 2, "T": 3, "S": 2})
-
-
-EVERY = """
-module Block(scale: float, window: int = none)(x: [B, d]) -> [B, d] {
-    h = x |> linear(d) as fc
-    if window != none { h = h * window }
-    return x + h * scale
-}
-
-model M(layers: int = 7, d: int = 8, every: int = 3, window: int = 5)(x: [B, d]) -> [B, d] {
-    for i in range(layers) as blocks {
-        if (i + 1) % every == 0 { x = x |> Block(2.0) } else { x = x |> Block(0.5, window) }
-    }
-    return x
-}
-"""
 
 
 def test_every_so_manieth_layer_is_another() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from cases import AWKWARD, CASES, Case, inputs, source, weights
 from dlc_torch import BACKEND
+from loop_specs import EVERY, STREAMS
 
 import dlc
 from dlc.api import Model
@@ -185,20 +186,6 @@ def test_one_group_and_parts_of_one_width_are_so_by_chance() -> None:
             assert abs(mine.detach().numpy() - theirs).max() < 1e-5, change
 
 
-STREAMS = """
-module Block(last: bool)(x: [B, T, d], y: [B, S, d]) -> (x: [B, T, d], y: [B, S, d] = none) {
-    x = x + (x |> linear(d) as a) * mean(y, axis=1, keepdims=true)
-    if last { return x }
-    return x, y |> linear(d) as b
-}
-
-model M(layers: int = 4, d: int = 8)(x: [B, T, d], y: [B, S, d]) -> [B, T, d] {
-    for i in range(layers) as blocks { x, y = x |> Block(i == layers - 1)(y) }
-    return x
-}
-"""
-
-
 def test_two_streams_of_layers_of_which_the_last_is_another() -> None:
     model = dlc.loads(STREAMS)["M"]
     (text,) = model.emit("torch").files.values()
@@ -212,22 +199,6 @@ def test_two_streams_of_layers_of_which_the_last_is_another() -> None:
         found = network(*map(torch.from_numpy, given.values())).detach().numpy()
         (expected,) = run(program, values, given).values()
         assert abs(found - expected).max() < 1e-5, change
-
-
-EVERY = """
-module Block(scale: float, window: int = none)(x: [B, d]) -> [B, d] {
-    h = x |> linear(d) as fc
-    if window != none { h = h * window }
-    return x + h * scale
-}
-
-model M(layers: int = 7, d: int = 8, every: int = 3, window: int = 5)(x: [B, d]) -> [B, d] {
-    for i in range(layers) as blocks {
-        if (i + 1) % every == 0 { x = x |> Block(2.0) } else { x = x |> Block(0.5, window) }
-    }
-    return x
-}
-"""
 
 
 def test_every_so_manieth_layer_is_another() -> None:
