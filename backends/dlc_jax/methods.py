@@ -114,10 +114,12 @@ def reshape(d: JaxDrafter, op: Op) -> Expr:
     if added is not None:
         return At(d.tensor(name), added)
     said = element(d, op) or vector_product(d, op)
+    if said is not None:
+        return said
     dropped = _dropped_axis(told(before), told(after))
-    if said is None and dropped is not None:
+    if dropped is not None:
         return method(d.tensor(name), "squeeze", Word(str(dropped)))
-    return said or method(d.tensor(name), "reshape", *_sizes(before, after))
+    return method(d.tensor(name), "reshape", *_sizes(after))
 
 
 def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:
@@ -147,7 +149,7 @@ def _dropped_axis(before: Axes, after: Axes) -> int | None:
     return at if at is None or not 0 < len(before) - at <= 2 else at - len(before)
 
 
-def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
+def _sizes(after: Axes) -> tuple[Expr, ...]:
     """The new shape, with -1 where that saves reading a size: for the only one that is open. Beside another one that is 0
     nothing says what -1 stands for."""
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
