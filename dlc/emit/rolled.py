@@ -343,7 +343,7 @@ def _applying(entry: Function, main: Function) -> Function:
     kept = (
         each
         for each in entry.children
-        if each.path.partition(".")[0] in said or own.get(each.path, each.function) == each.function
+        if each.path.partition(".")[0] in said or own.get(each.path) == each.function
     )
     return replace(entry, children=tuple(kept))
 

@@ -105,3 +105,10 @@ def test_a_rate_that_is_nothing_in_the_first_block_only() -> None:
         assert torch.equal(net.eval()(x)[0], net(x)[1])
         rows = net.train()(x)
     assert len(rows.unique(dim=0)) == 4  # each of two blocks is dropped or not
+
+
+def test_layers_that_an_entry_does_not_apply() -> None:
+    entry = "    first = linear(d) as first\n    entry begin(x: [B, d]) -> [B, d] { return first(x) }\n    x = first(x)\n"
+    text, scope = emitted(dlc.loads(DROPPED.replace("    for i in", f"{entry}    for i in"))["Net"], "torch")
+    assert "nn.ModuleList(Block(d, rate * i / depth) for i in range(depth))" in text
+    assert len(scope["Net"](depth=5).blocks) == 5
