@@ -17,7 +17,7 @@ from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, attribute_name, find, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, is_attribute, is_taken, tree
 
 
 @dataclass(frozen=True)
@@ -97,19 +97,21 @@ class Placing:
     def _put(self, base: Expr, place: Node, node: Node) -> Iterator[Init]:
         kind = "module" if node.param is None else "parameter" if node.param.kind == "param" else "buffer"
         made = self.builder.made(node)
-        entered(place, self.roots).late[node.label] = node
-        attribute = attribute_name(node.label)
+        inside = entered(place, self.roots)
+        inside.late[node.label] = node
+        numbered = inside.function and not is_attribute(node.label) and not is_taken(node.label)
+        attribute = node.label if numbered else attribute_name(node.label)
         if place.function:
             self.late(place.function, attribute, Word("Tensor") if kind == "buffer" else made)
         if kind == "buffer" and node.param is not None:
             yield Init("", _registered(base, kind, attribute, self.builder.tensor(node.param)))
-        elif place.is_container:
-            yield Init("", _registered(base, "module", node.label, made))
+        elif place.is_container or numbered:
+            yield Init("", _registered(base, kind, node.label, made))
         else:
             yield Init(text(base).removeprefix("self.") + f".{attribute}", made)
 
 
 def _registered(base: Expr, kind: str, label: str, value: Expr) -> Expr:
-    """A part of a container, or a buffer, which is put there by a call."""
-    method = {"module": "add_module", "buffer": "register_buffer"}[kind]
+    """A part that no attribute can be written for, or a buffer: a call puts it there."""
+    method = {"module": "add_module"}.get(kind, f"register_{kind}")
     return Call(Dot(base, method), (Text(label), value))

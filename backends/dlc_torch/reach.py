@@ -5,6 +5,7 @@
     "layer.0.SelfAttention.q.weight"         self.layer[0].SelfAttention.q.weight
 
 A name that Python or nn.Module have taken (`type`, `forward`) is that of an attribute with `_` behind: `checkpoint_names.py`.
+A number in a layer of torch's own is no attribute that can be written: `getattr(self.fc, "0")`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlc.emit.forms import indexed
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, attribute_name, find
+from dlc_torch.structure import Node, attribute_name, find, is_attribute, is_taken
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
@@ -59,6 +60,8 @@ def _step(base: Expr, inside: Node, label: str) -> Expr:
         return At(base, (name,)) if known else Call(Word("getattr"), (base, name))
     if inside.is_mapping:
         return At(base, (Text(label),))
+    if inside.function and label in inside.late and not is_attribute(label) and not is_taken(label):
+        return Call(Word("getattr"), (base, Text(label)))
     if label.isdigit() and (inside.is_sequence or not inside.items):
         return At(base, (Word(label),))
     return Dot(base, attribute_name(label))

@@ -299,7 +299,14 @@ def renamed(root: Node) -> dict[str, str]:
     for node in (*root.items.values(), *root.late.values()) if not root.is_sequence else ():
         indices = turns_of(node.turns) if node.turns else []
         labels += [at_turn(node.label, index) for index in indices] or [node.label]
-    return {attribute_name(label): label for label in labels if not is_attribute(label)}
+    names = {attribute_name(label): label for label in labels if not is_attribute(label)}
+    return names | {
+        f"{node.label}.{attribute_name(label)}": f"{node.label}.{label}"
+        for node in root.items.values()
+        if node.function and is_attribute(node.label)
+        for label in node.late
+        if is_taken(label)
+    }
 
 
 @dataclass
