@@ -1,5 +1,5 @@
 """`python -m dlc`."""
 
-from dlc.cli import main
+from dlc.cli import process
 
-main()
+process()

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 
-def main() -> None:
-    """The entry point of `dlc`."""
-    from dlc.cli.quick import answer
+def process() -> None:
+    """The entry point of `dlc`: `main` in a process that ends with it."""
+    main()
+    os._exit(
+        0
+    )  # a plain answer is out; to take apart what was made for it takes a tenth of the time of making it
 
+
+def main() -> None:
+    """Does what the arguments of the process ask for."""
     try:
-        found = answer(sys.argv[1:])
-        if found is not None:
-            print(found, end="", flush=True)
-            return
+        _answer(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os._exit(0)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"dlc: the output can't be written: {error.strerror}", file=sys.stderr)
+        os._exit(1)
+
+
+def _answer(arguments: Sequence[str]) -> None:
+    from dlc.cli.quick import answer
+
+    found = answer(arguments)
+    if found is not None:
+        print(found, end="", flush=True)
+        return
     from dlc.cli.application import build
 
-    only = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
-    build(only)()
+    build(next((each for each in arguments if not each.startswith("-")), ""))()
 
 
 def __getattr__(name: str) -> Any:

@@ -246,3 +246,16 @@ def test_a_process(words: str, case: Case, folder: Path) -> None:
     changed = {path.relative_to(folder).as_posix() for path in after if before.get(path) != after[path]}
     assert set(case.writes) <= changed
     assert case.writes or not changed, changed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("words", ["check net.dl", "list", "summary net.dl --format json"])
+def test_an_answer_that_can_not_be_written(words: str, folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dlc", *words.split()], cwd=folder, stdout=full, stderr=subprocess.PIPE
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"dlc: the output can't be written: No space left on device\n",
+    )
