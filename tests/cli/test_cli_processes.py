@@ -217,10 +217,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dlc(folder: Path, words: str) -> subprocess.CompletedProcess[str]:
+def dlc(folder: Path, words: str, out: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "dlc", *words.split()]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    err = subprocess.PIPE
+    return subprocess.run(command, cwd=folder, env=env, stdout=out, stderr=err, text=True, timeout=300)
 
 
 def parameters() -> Iterator[Any]:
@@ -252,10 +253,8 @@ def test_a_process(words: str, case: Case, folder: Path) -> None:
 @pytest.mark.parametrize("words", ["check net.dl", "list", "summary net.dl --format json"])
 def test_an_answer_that_can_not_be_written(words: str, folder: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "dlc", *words.split()], cwd=folder, stdout=full, stderr=subprocess.PIPE
-        )
+        done = dlc(folder, words, full)
     assert (done.returncode, done.stderr) == (
         1,
-        b"dlc: the output can't be written: No space left on device\n",
+        "dlc: the output can't be written: No space left on device\n",
     )
