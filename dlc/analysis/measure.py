@@ -1,4 +1,4 @@
-"""Counts of a program: parameters, FLOPs. Nothing is allocated; sizes that are not given stay symbolic."""
+"""Counts of a program: parameters, work. Nothing is allocated; sizes that are not given stay symbolic."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dlc.ir.routing import ROUTED, choices, expert_call, share
 from dlc.ir.splice import prefixed
 from dlc.ops import get
 from dlc.ops.cost import flops as flops_of_op
+from dlc.passes.dead_code import DeadCode
+from dlc.records import dataclass
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -56,16 +58,62 @@ def active(program: Program) -> int:
 
 
 def flops(program: Program, sizes: Mapping[str, int] | None = None) -> Dim:
-    """Floating-point operations of one run, in the dims that `sizes` does not give."""
-    memo: dict[str, Dim] = {}
-    for name in program.reachable():
-        memo[name] = _function_flops(program.functions[name], memo, program.functions)
-    return memo[program.entry].substitute(dict(sizes or {}))
+    """The FLOPs of one run as the field counts them: products of contractions and convolutions, a multiply-add as two, in
+    the dims that `sizes` does not give."""
+    return work(program, sizes).products
 
 
-def _function_flops(function: Function, memo: Mapping[str, Dim], functions: Mapping[str, Function]) -> Dim:
+def work(program: Program, sizes: Mapping[str, int] | None = None) -> Work:
+    """What one run does, in the dims that `sizes` does not give. What no result needs is not done."""
+    live = DeadCode().run(program)
+    memo: dict[str, Work] = {}
+    for name in live.reachable():
+        memo[name] = _of_function(live.functions[name], memo, live.functions)
+    return memo[live.entry].substitute(dict(sizes or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`products` are those of contractions and convolutions, a multiply-add as two; `elementwise` is one for each element of
+    all other operations."""
+
+    products: Dim
+    elementwise: Dim
+
+    @staticmethod
+    def of(op: Op, types: Mapping[str, TensorType]) -> Work:
+        if op.op in _STRUCTURAL:
+            return NO_WORK
+        definition = get(op.op)
+        inputs = [types[name] if name else None for name in op.inputs]
+        found = flops_of_op(definition, inputs, [value.type for value in op.outputs], op.attributes)
+        return Work(found, NONE) if definition.products else Work(NONE, found)
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.products + other.products, self.elementwise + other.elementwise)
+
+    def __mul__(self, times: Dim) -> Work:
+        return Work(self.products * times, self.elementwise * times)
+
+    def substitute(self, sizes: Mapping[str, Dim | int]) -> Work:
+        return Work(self.products.substitute(dict(sizes)), self.elementwise.substitute(dict(sizes)))
+
+    def for_one(self) -> Work:
+        """With all sizes 1."""
+        symbols = {*self.products.symbols, *self.elementwise.symbols}
+        return self.substitute(dict.fromkeys(symbols, 1))
+
+
+NONE = Dim.of(0)
+NO_WORK = Work(NONE, NONE)
+_STRUCTURAL = frozenset({"param", "const", "update", "require"})
+_WEIGHTED_SUMS = frozenset({"_adaptive_avg_pool1d", "_adaptive_avg_pool2d", "resize"})
+"""Library functions that say sums over windows as products with a table of the windows' weights: no contractions."""
+
+
+def _of_function(function: Function, memo: Mapping[str, Work], functions: Mapping[str, Function]) -> Work:
     types = function.types()
-    total = Dim.of(0)
+    total = NO_WORK
     stack = [(op, Dim.of(1)) for op in function.body]
     while stack:
         op, times = stack.pop()
@@ -73,27 +121,16 @@ def _function_flops(function: Function, memo: Mapping[str, Dim], functions: Mapp
             inner = times * turns(op)
             stack += [(each, inner) for each in op.region.body]
         elif op.op == ROUTED:
-            one = memo[expert_call(functions[op.callee]).callee]
-            total = total + times * choices(op, types) * one.substitute(
-                {name: Dim.of(1) for name in one.symbols}
-            )
+            total += memo[expert_call(functions[op.callee]).callee].for_one() * (times * choices(op, types))
         elif op.callee:
-            total = total + times * memo[op.callee].substitute(dict(op.dims))
+            total += memo[op.callee].substitute(dict(op.dims)) * times
         else:
-            total = total + times * _op_flops(op, types)
+            total += Work.of(op, types) * times
+    if function.library and function.source in _WEIGHTED_SUMS:
+        return Work(NONE, total.products + total.elementwise)
     return total
 
 
 def turns(loop: Op) -> Dim:
     """How often a loop runs its body."""
     return Dim.of(Loop.of(loop).count)
-
-
-_STRUCTURAL = frozenset({"param", "const", "update", "require"})
-
-
-def _op_flops(op: Op, types: Mapping[str, TensorType]) -> Dim:
-    if op.op in _STRUCTURAL:
-        return Dim.of(0)
-    inputs = [types[name] if name else None for name in op.inputs]
-    return flops_of_op(get(op.op), inputs, [value.type for value in op.outputs], op.attributes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlc.analysis.measure import check_dims, count, flops, turns
+from dlc.analysis.measure import check_dims, count, turns, work
 from dlc.ir.index import INDEX, offset_of
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
@@ -40,6 +40,9 @@ class Summary:
     buffers: int
     parameter_bytes: int
     flops: int | str
+    """Products of contractions and convolutions, a multiply-add as two."""
+    elementwise: int | str
+    """All other operations, one for each element."""
     activation_bytes: int | str
     training_bytes: int | str
     tensors: tuple[Parameter, ...]
@@ -53,6 +56,7 @@ class Summary:
             "buffers": self.buffers,
             "parameter_bytes": self.parameter_bytes,
             "flops": self.flops,
+            "elementwise_operations": self.elementwise,
             "activation_bytes": self.activation_bytes,
             "training_bytes": self.training_bytes,
             "tensors": [
@@ -83,6 +87,7 @@ def summarize(program: Program, dims: Mapping[str, int] | None = None) -> Summar
     check_dims(program, sizes)
     weights = sum(_bytes(each.type).constant or 0 for each in program.parameters)
     trainable = count(program, trainable=True)
+    done = work(program, sizes)
     activations = activation_bytes(program).substitute(sizes)
     return Summary(
         name=program.main.source,
@@ -90,7 +95,8 @@ def summarize(program: Program, dims: Mapping[str, int] | None = None) -> Summar
         trainable=trainable,
         buffers=count(program, "buffer"),
         parameter_bytes=weights,
-        flops=_number(flops(program, sizes)),
+        flops=_number(done.products),
+        elementwise=_number(done.elementwise),
         activation_bytes=_number(activations),
         training_bytes=_number(activations + weights + trainable * OPTIMIZER_BYTES),
         tensors=program.parameters,

@@ -29,6 +29,7 @@ def summary_text(summary: Summary, depth: int = DEPTH, *, quiet: bool = False) -
         f"parameters        {summary.parameters:,}" + _frozen(summary),
         f"parameter bytes   {_size(summary.parameter_bytes)}",
         f"FLOPs             {_number(summary.flops)}",
+        f"elementwise       {_number(summary.elementwise)}",
         f"activation bytes  {_size(summary.activation_bytes)}",
         f"training bytes    {_size(summary.training_bytes)}   (Adam, f32)",
     ]

@@ -182,6 +182,7 @@ OPS: tuple[OpDef, ...] = (
         _matmul,
         infer=_infer_matmul,
         flops="2 * size() * k",
+        products=True,
         vjp=_matmul_vjp,
         call=None,  # `a @ b`
         dtypes="number",
@@ -200,7 +201,8 @@ OPS: tuple[OpDef, ...] = (
         " result lacks is summed over; a letter twice in one operand is its diagonal.",
         _einsum,
         infer=_infer_einsum,
-        flops="2 * space()",
+        flops="2 * contracted()",
+        products=True,
         vjp=_einsum_vjp,
         call=None,  # specs name axes by words, and the pattern comes last
         dtypes="number",

@@ -5,7 +5,7 @@ A text is arithmetic (`+ - * //`) on numbers, dims of the signature (`k`), integ
 
     size(x), size()     the number of elements of an operand, or of the (first) result
     prod(K)             the product of the sizes that a `*K` stands for, or of a list attribute
-    space()             of an einsum: the product of the sizes of all letters
+    contracted()        of an einsum: the multiply-adds of contracting its operands two at a time
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OPERATORS: Mapping[type[python.operator], Callable[[Dim, Dim], Dim]] = {
 
 
 def flops(definition: OpDef, inputs: Types, results: Types, attrs: Mapping[str, Any]) -> Dim:
-    """The floating-point operations of one call, where a multiplication and an addition count as two.
+    """The operations of one call: of products a multiplication and an addition count as two, of others each element.
 
     Raises ValueError if the definition's text is not of the form above."""
     scope = _Scope(definition, inputs, results, attrs)
@@ -105,17 +105,27 @@ class _Scope:
         sizes: Any = self.attrs[name] if name in self.attrs else self.dims()[name]
         return math.prod(map(Dim.of, sizes), start=Dim.of(1))
 
-    def space(self) -> Dim:
-        terms, _ = split_pattern(self.attrs["pattern"])
+    def contracted(self) -> Dim:
+        """Operands go in the order in which they are written, as in PyTorch. What only one of a pair has and nobody asks for is
+        summed before; a pair that shares nothing that ends there is multiplied elementwise."""
+        terms, result = split_pattern(self.attrs["pattern"])
         pairs = zip(terms, self.inputs, strict=True)
         sizes = {letter: size for term, x in pairs if x for letter, size in zip(term, x.axes, strict=True)}
-        return math.prod(sizes.values(), start=Dim.of(1))
+        total, left = Dim.of(0), set(terms[0])
+        for at, term in enumerate(terms[1:], 1):
+            wanted = {*result, *(letter for later in terms[at + 1 :] for letter in later)}
+            shared = left & set(term)
+            over = {letter for letter in (left | set(term)) if letter in wanted or letter in shared}
+            if shared - wanted:
+                total = total + math.prod((sizes[letter] for letter in sorted(over)), start=Dim.of(1))
+            left = over & wanted
+        return total
 
 
 _FUNCTIONS: Mapping[str, Callable[..., Dim]] = {
     "size": _Scope.elements,
     "prod": _Scope.product,
-    "space": _Scope.space,
+    "contracted": _Scope.contracted,
 }
 
 

@@ -95,6 +95,9 @@ class OpDef:
     reference: Callable[..., Any]
     infer: Infer | None = None
     flops: str = "0"
+    products: bool = False
+    """Whether those are products that are summed, a multiply-add counting as two: contractions and convolutions, which are
+    what the field counts as FLOPs. All other work is elementwise."""
     vjp: Vjp | None = None
     samples: tuple[Sample, ...] = ()
     dtypes: str = "float"

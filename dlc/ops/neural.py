@@ -251,6 +251,7 @@ OPS: tuple[OpDef, ...] = (
         reference.conv,
         infer=_infer_conv,
         flops=_CONV_FLOPS,
+        products=True,
         vjp=conv_vjp,
         call=form(X, Arg("w"), _STRIDE, _PADDING, _DILATION, _GROUPS, kernel="[out, channels // groups, …]"),
         samples=_CONVS,
@@ -264,6 +265,7 @@ OPS: tuple[OpDef, ...] = (
         reference.conv_transpose,
         infer=_infer_conv_transpose,
         flops="2 * size(x) * j * prod(K)",
+        products=True,
         vjp=conv_transpose_vjp,
         call=form(
             X,

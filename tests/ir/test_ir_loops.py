@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dlc.analysis.measure import flops
+from dlc.analysis.measure import work
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import walk
 from dlc.ir.schema import from_json, to_json
@@ -60,8 +60,8 @@ def test_a_size_that_has_become_a_number_is_a_number() -> None:
 
 def test_flops_count_every_turn() -> None:
     B = Dim.symbol("B")
-    assert flops(FORMS["scan"]) == 12 * B * T
-    assert flops(FORMS["none"]) == 0
+    assert work(FORMS["scan"]).elementwise == 12 * B * T
+    assert work(FORMS["none"]).elementwise == 0
 
 
 # One line of a form changed, and what is then wrong.

@@ -38,6 +38,9 @@ def cost_of(name: str, shapes: list[str], **attrs: Any) -> tuple[str, str]:
 def test_symbolic_costs() -> None:
     assert cost_of("matmul", ["B, T, 8", "8, 3"]) == ("48*B*T", "44*B*T + 96")
     assert cost_of("einsum", ["B, 8", "B, 3"], pattern="bi,bj->ij")[0] == "48*B"
+    assert cost_of("einsum", ["B, 8", "8, 3", "3, K"], pattern="bi,ij,jk->bk")[0] == "6*B*K + 48*B"
+    assert cost_of("einsum", ["B", "8"], pattern="b,i->bi")[0] == "0", "nothing is summed"
+    assert cost_of("einsum", ["B, 8, 5", "8, 3"], pattern="bix,ij->bj")[0] == "48*B", "x is summed before"
     assert cost_of("add", ["B, 8", "8"]) == ("8*B", "64*B + 32")
     space = {"stride": (1, 1), "padding": ((1, 1), (1, 1))}
     attrs = {**space, "dilation": (1, 1), "groups": 1}

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import dlc
-from dlc.analysis.measure import count
+from dlc.analysis.measure import count, flops
 from dlc.runtime.compile import emit, find_backend, weight_map
 from dlc.runtime.gradients import backend_gradients, cotangents
-from dlc.runtime.interpret import run
+from dlc.runtime.interpret import bind_dims, run
 from dlc.runtime.verify import difference
 from dlc.runtime.weights import load_weights
 from reference import builders, diffusion, gans, language, multimodal, pictures  # noqa: F401 (these enter their references)
@@ -74,10 +76,32 @@ def compare(
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "backend"), RUNS, ids=[f"{case}-{backend}" for case, backend in RUNS])
 def test_outputs_are_the_references(case: Case, backend: str) -> None:
-    compiled = small_model(case).compile(backend, weights=weights(case))
-    found = compiled(**arrays(case))
+    found = compiled(case, backend)(**arrays(case))
     expected, _ = reference(case.reference).run()
     assert compare(found, expected, case.outputs) <= TOLERANCE
+
+
+def compiled(case: Case, backend: str) -> Any:
+    def make(case: Case) -> Any:
+        return small_model(case).compile(backend, weights=weights(case))
+
+    return kept(backend, case, make) if backend == "torch" else make(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if "torch" in case.backends], ids=str)
+def test_flops_are_what_torch_counts(case: Case) -> None:
+    """The counter sees no fused attention, recurrence or whole layer on a CPU: those are taken apart for it."""
+    program, given, run = small_model(case).program, arrays(case), compiled(case, "torch")
+    sizes = bind_dims(program.main, [given[value.name] for value in program.main.inputs])
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        apart = sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False)
+        with apart[0], apart[1], FlopCounterMode(display=False) as counter:
+            run(**given)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    assert flops(program, sizes).constant == counter.get_total_flops()
 
 
 @pytest.mark.slow
