@@ -44,6 +44,9 @@ class Spec:
     project: Project
     unit: Unit
 
+    def __repr__(self) -> str:
+        return f"<Spec {self.unit.path}: {', '.join(self) or 'no models'}>"
+
     @property
     def models(self) -> tuple[str, ...]:
         """Names of the models and presets, in the order of the file."""
@@ -162,6 +165,14 @@ class Model:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
     """Static parameters of its other entries, where they are not at their defaults."""
+
+    def __repr__(self) -> str:
+        entry = f".{self.point.entry}" if self.point.entry else ""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.overrides.items())
+        return f"<Model {self.name}{entry}({given}) of {self.spec.unit.path}>"
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
     def __call__(self, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
@@ -309,6 +320,10 @@ class TrainBlock:
     spec: Spec
     node: ast.Train
     overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.overrides.items())
+        return f"<TrainBlock {self.name}({given}) of {self.spec.unit.path}>"
 
     @property
     def name(self) -> str:

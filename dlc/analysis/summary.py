@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dlc.analysis.measure import check_dims, count, turns, work
+from dlc.analysis.summary_text import summary_html, summary_text
 from dlc.ir.index import INDEX, offset_of
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Parameter, Program, walk
@@ -47,6 +48,15 @@ class Summary:
     training_bytes: int | str
     tensors: tuple[Parameter, ...]
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        return f"<Summary of {self.name}: {self.parameters:,} parameters>"
+
+    def __str__(self) -> str:
+        return summary_text(self)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -71,6 +71,9 @@ class Artifact:
     files: Mapping[str, str | bytes]
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<Artifact of {self.backend}: {', '.join(self.files)}>"
+
     def write(self, directory: str | os.PathLike[str]) -> Path:
         """Write all files into `directory`, all or none: they appear under their names only once complete.
 

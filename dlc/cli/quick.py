@@ -38,8 +38,8 @@ def _check(files: Sequence[str], quiet: bool) -> str | None:
 
 
 def _summary(targets: Sequence[str], quiet: bool) -> str | None:
+    from dlc.analysis.summary_text import summary_text
     from dlc.api import Model, load
-    from dlc.cli.summary_text import summary_text
 
     if len(targets) > 1:
         return None

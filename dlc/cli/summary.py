@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dlc.analysis.summary_text import DEPTH, summary_text
 from dlc.cli.common import (
     Dims,
     Format,
@@ -20,7 +21,6 @@ from dlc.cli.common import (
     reports,
     sizes,
 )
-from dlc.cli.summary_text import DEPTH, summary_text
 
 
 def register(app: typer.Typer) -> None:

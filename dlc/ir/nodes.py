@@ -379,6 +379,10 @@ class Program:
     entry: str
     parameters: tuple[Parameter, ...] = ()
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.functions):,} functions, {len(self.parameters):,} parameters"
+        return f"<Program {self.entry}: {sizes}>"
+
     @property
     def main(self) -> Function:
         return self.functions[self.entry]

@@ -97,6 +97,13 @@ class Result:
     seconds: float
     weights: Mapping[str, Path]
 
+    def __repr__(self) -> str:
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        return f"<Result of {self.name}: {self.steps:,} steps with {self.backend}{loss}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
     @property
     def loss(self) -> float | None:
         return self.training.loss if self.training else None

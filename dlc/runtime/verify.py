@@ -49,6 +49,13 @@ class Report:
     parted: Mapping[str, str]
     sizes: Mapping[str, tuple[int, ...]]
 
+    def __repr__(self) -> str:
+        backends = ", ".join(dict.fromkeys(each.backend for each in self.differences))
+        return f"<Report on {self.model}: {backends} {'agree' if self.agree else 'disagree'}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
     @property
     def agree(self) -> bool:
         return bool(self.differences) and all(each.relative <= self.tolerance for each in self.differences)
