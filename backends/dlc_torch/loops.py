@@ -106,8 +106,7 @@ class Looping:
 
     def _cut(self, base: Expr, node: Node, label: str) -> Expr:
         """All elements of a list, or those that `label` stands for in the loop's turns."""
-        loop = replace(self.loop, start=self.loop.start + offset_of(label))
-        return _cut(base, loop, node)
+        return _cut(base, self.loop, node, offset_of(label))
 
     def _named_elements(self, node: Node | None, container: str, label: str) -> Expr | None:
         """`self.layers.values()` where a container holds just this loop's parts under names; `(self.down0, self.down1)`."""
@@ -193,17 +192,17 @@ class Looping:
         return plain(word, rows.RESERVED)
 
 
-def _cut(base: Expr, loop: Loop, node: Node) -> Expr:
-    """All elements of a list, or those of the loop's turns."""
-    start = Word(str(loop.start)) if loop.start else None
-    stop = _stop(loop, node)
+def _cut(base: Expr, loop: Loop, node: Node, offset: int) -> Expr:
+    """All elements of a list, or those of the loop's turns; `offset` is how far ahead of its index a turn takes its own."""
+    start = Word(str(loop.start + offset)) if loop.start + offset else None
+    stop = _stop(replace(loop, start=loop.start + offset // loop.step * loop.step), node)
     if start is None and stop is None and loop.step == 1:
         return base
     return At(base, (Cut(start, stop, Word(str(loop.step)) if loop.step != 1 else None),))
 
 
 def _stop(loop: Loop, node: Node) -> Expr | None:
-    """Where the loop's turns end in a list; None where that is its end."""
+    """Where the loop's turns end in a list, whichever elements of a turn are meant; None where that is its end."""
     length = len(node.indices())
     end = loop.start + loop.step * loop.turns if loop.turns is not None else length
     rest = [each for each in node.items.values() if _first(each) >= end]
