@@ -25,6 +25,7 @@ from dlc.runtime.interpret import run
 pytest.importorskip("tvm")
 
 from dlc_tvm import BACKEND, build
+from dlc_tvm.schedule.machine import Machine, machine_of
 
 NET = """
 model Net(d: int = 8)(x: [B, T, d], scale: [] = none) -> (y: [B, T, d], top: [B])
@@ -271,6 +272,21 @@ def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="install") as error:
         emitted()
     assert code_of(error) == "E0803"
+
+
+def test_another_machine_has_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a target for another machine nothing is taken from this one: neither its processor nor its linker."""
+    arm = build.parse_target("llvm -mtriple=aarch64-linux-gnu")
+    assert "mcpu" not in arm.attrs
+    assert machine_of(arm) == Machine(vector_bytes=16, registers=32)
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    with pytest.raises(SpecError, match=r"install aarch64-linux-gnu-g\+\+") as error:
+        emitted(target="llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72")
+    assert code_of(error) == "E0803"
+    monkeypatch.setattr(build.shutil, "which", {"aarch64-linux-gnu-gcc": "found"}.get)
+    for triple in ("aarch64-linux-gnu", "aarch64-unknown-linux-gnu"):
+        link: Any = build.linker(build.parse_target(f"llvm -mtriple={triple}"))
+        assert link.get_target_triple() == triple
 
 
 def test_what_tvm_fails_at_is_compiled_plainly(
