@@ -19,6 +19,7 @@ from tvm import IRModule
 from dlc.backend import Artifact, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
+from dlc.emit.manifest import asked, json_text
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
@@ -31,12 +32,13 @@ from dlc_tvm.guard import Guard
 from dlc_tvm.module import Module
 from dlc_tvm.rows import ROWS
 from dlc_tvm.scans import reads
-from dlc_tvm.text import digest, json_text, text
+from dlc_tvm.text import digest, text
 from dlc_tvm.turns import NotSaid
 
 # What is `build`'s level at ours. Between "fused" and "laid out, weights prepared" nothing is to be gained: compiling takes
 # longer without layouts, and every call would transpose weights.
 BUILD_LEVELS = (0, 2, 2, 2)
+PREPARE = "main_transform_params"  # TVM's name for what makes of the weights what `main` takes, where it moved work on them there
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -49,7 +51,12 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     module = Module.of(flat)
     limits = index_limits(program, exact=True)
     library = _built(module.relax, target, options, Guard(flat.main, limits))
-    meta = {**_meta(flat, module, draws, options, target), "limits": limits, "library": digest(library)}
+    meta = {
+        **_meta(flat, module, draws, options, target),
+        "prepare": PREPARE if PREPARE.encode() in library else None,
+        **asked(flat.main, limits),
+        "library": digest(library),
+    }
     files: dict[str, str | bytes] = {
         f"{options.name}.so": library,
         f"{options.name}.relax": text(module.relax, options.header),
@@ -109,7 +116,6 @@ def _meta(
         "fixed": fixed_outputs(main),
         "requires": module.requires,
         "updates": [[path, module.parameters[path].type.to_json()] for path in module.updates],
-        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
     }
 
 

@@ -24,7 +24,7 @@ from dlc.runtime.interpret import run
 
 pytest.importorskip("tvm")
 
-from dlc_tvm import BACKEND, build
+from dlc_tvm import BACKEND, build, runtime
 from dlc_tvm.schedule.machine import Machine, machine_of
 
 NET = """
@@ -91,7 +91,7 @@ EMIT = """
 import hashlib, sys
 import dlc
 from dlc.backend import EmitOptions
-from dlc_tvm import BACKEND, build
+from dlc_tvm import BACKEND, build, runtime
 for text in sys.argv[1:]:
     files = BACKEND.emit(dlc.loads(text)["Net"].program, EmitOptions(optimize=2)).files
     for name in sorted(files):
@@ -217,6 +217,35 @@ def test_facts_and_requires_are_checked() -> None:
     silent: Any = BACKEND.load(artifact, {path: np.zeros_like(value) for path, value in weights.items()})
     with pytest.raises(SpecError, match="the rows must not be zero"):
         silent(x=np.ones((2, 6, 8), np.float32))
+
+
+GUARDED = """
+model Net()(x: [2*n + 1, m], i: i32[m]) -> y: [m, m] where n % 2 == 0, (n + 3) // m <= 3 {
+    return take(x[:3], i, axis=0)
+}
+"""
+
+
+def test_the_library_checks_by_itself() -> None:
+    """Whoever calls it without dlc. A size that facts divide by may be 0: no processor stops at that."""
+    artifact = emitted(GUARDED, optimize=0)
+    assert artifact.meta["limits"] == {"i": 3}
+    assert artifact.meta["dims"] == {"n": "(x.shape[0] - 1) // 2", "m": "x.shape[1]"}
+    assert artifact.meta["prepare"] is None
+    library = runtime.load(artifact.files["net.so"])
+    x, i = np.arange(10, dtype=np.float32).reshape(5, 2), np.array([2, 0], np.int32)
+    np.testing.assert_array_equal(library.run(x, i)[0], x[i])
+    wrong = [
+        ((x, i + 1), "i must be from 0 to 2"),
+        ((x, i - 1), "i must be from 0 to 2"),
+        ((x.repeat(3, 0), i), r"n % 2 == 0 must hold"),
+        ((x.repeat(5, 0), i), r"\(n \+ 3\)//m <= 3 must hold"),
+        ((x[:, :0], i[:0]), "m != 0 must hold"),
+        ((x[:4], i), ""),
+    ]
+    for given, message in wrong:
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            library.run(*(np.ascontiguousarray(each) for each in given))
 
 
 def test_weights_are_checked() -> None:
