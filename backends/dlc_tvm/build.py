@@ -62,13 +62,13 @@ def linker(target: Target) -> Callable[..., None]:
     if machine == llvm_get_system_triple().split("-")[0]:
         if cc.get_cc() is None:
             raise ToolMissing("a C++ compiler to link with: install g++ or clang")
-        return cc.create_shared  # type: ignore[no-any-return]
+        return cc.create_shared
     names = dict.fromkeys((triple, "-".join([machine, *rest[-2:]])))  # with and without a vendor
     tools = [f"{name}-{tool}" for name in names for tool in ("g++", "gcc", "clang++", "clang")]
     found = next(filter(shutil.which, tools), None)
     if found is None:
         raise ToolMissing(f"a compiler that links for {triple}: install {tools[0]}")
-    return cc.cross_compiler(found, get_target_triple=lambda: triple)  # type: ignore[no-any-return]
+    return cc.cross_compiler(found, get_target_triple=lambda: triple)
 
 
 def parse_target(text: str) -> Target:
