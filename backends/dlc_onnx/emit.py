@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dlc.backend import Artifact, EmitOptions
+from dlc.emit.manifest import asked, json_text
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Op, Program
 from dlc.passes.lower import hoist_randomness, resolve_float, unroll
 from dlc.passes.randomness import Draw
+from dlc.runtime.inputs import index_limits
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.version import __version__
@@ -37,7 +39,9 @@ def is_native(op: Op) -> bool:
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
-    """The program as `NAME.onnx`. Raises SpecError for an op that ONNX lacks."""
+    """The program as `NAME.onnx`, with what it asks of its inputs beside it as JSON, for readers that don't give out what the file
+    says of itself. Raises SpecError for an op that ONNX lacks."""
+    limits = index_limits(program, exact=True)
     program, draws = hoist_randomness(
         unroll(resolve_float(program, options.precision), lambda op: not op.attr("shared"))
     )
@@ -47,9 +51,10 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     writer = FunctionWriter(emission, program.main)
     writer.write()
     emission.name_functions(writer.body.nodes)
-    meta = _meta(program, writer, draws, options)
+    meta = _meta(program, writer, draws, options) | asked(program.main, limits)
     model = _model(writer, emission, options, meta)
-    return Artifact("onnx", {f"{options.name}.onnx": model.SerializeToString(deterministic=True)}, meta)
+    content = model.SerializeToString(deterministic=True)
+    return Artifact("onnx", {f"{options.name}.onnx": content, f"{options.name}.json": json_text(meta)}, meta)
 
 
 def _model(
@@ -136,7 +141,6 @@ def _meta(
         "parameters": [[path, name] for path, name in writer.params.items()],
         "requires": [[message, name] for message, name in writer.requires.items()],
         "updates": [[path, name] for path, name in writer.updated.items()],
-        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
     }
 
 

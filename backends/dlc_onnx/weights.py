@@ -58,7 +58,8 @@ def with_weights(
     for each in wanted:
         array = arrays[paths[each.name]]
         model.graph.initializer.append(_initializer(each.name, array, file, places[paths[each.name]]))
-    return Artifact("onnx", {name: model.SerializeToString(deterministic=True), file: content}, artifact.meta)
+    model_file = {name: model.SerializeToString(deterministic=True)}
+    return Artifact("onnx", {**artifact.files, **model_file, file: content}, artifact.meta)
 
 
 def _check_size(size: int) -> None:

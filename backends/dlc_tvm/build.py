@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 import tvm
 from tvm import IRModule, relax, tirx
 from tvm.error import InternalError
-from tvm.ir.transform import PassContext, Sequential, module_pass
+from tvm.ir.transform import Pass, PassContext, Sequential, module_pass
 from tvm.s_tir import dlight
 from tvm.support import cc
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple, llvm_is_valid_cpu
 
 from dlc_tvm.build_ops import expand
+from dlc_tvm.guard import Guard
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.loops import with_loops
@@ -36,28 +37,47 @@ LOWERING = {"s_tir.LoopPartition": {"no_unroll_loop_with_extent_one": True}}
 
 
 class ToolMissing(RuntimeError):
-    """A program that this machine lacks, and where to get it."""
+    """A program that this machine lacks, as what a target needs, and where to get it."""
 
 
-def build(mod: IRModule, target: str = "llvm", *, opt: int = 2) -> bytes:
-    """The shared library of `mod` for `llvm` (this CPU), `llvm -mcpu=<name>`, `cuda` or `cuda -arch=<sm>`.
+def build(mod: IRModule, target: str = "llvm", *, opt: int = 2, guard: Guard | None = None) -> bytes:
+    """The shared library of `mod` for `llvm` (this CPU), `llvm -mcpu=<name>`, `llvm -mtriple=<another machine's>`, `cuda` or
+    `cuda -arch=<sm>`; its `main` checks first what `guard` asks for.
 
     `opt` 0 compiles each operation alone and plainly; 1 fuses and schedules; 2 also chooses layouts and moves work
     on weights into `<function>_transform_params`. A function's weights are its parameters after the first
     `num_input` (a function attribute); without it, all of them are inputs.
     """
     goal = parse_target(target)
+    link = linker(goal)
     if goal.kind.name == "cuda":
-        return _library(compile_cuda(mod, goal, opt=opt))
-    return _library(compile_cpu(mod, goal, opt=opt))
+        return _library(compile_cuda(mod, goal, opt=opt, guard=guard), link)
+    return _library(compile_cpu(mod, goal, opt=opt, guard=guard), link)
+
+
+def linker(target: Target) -> Callable[..., None]:
+    """What links for the machine of a target: the system's compiler, or one of another machine by its name. Raises ToolMissing."""
+    triple = str((target.host or target).attrs.get("mtriple", ""))
+    machine, *rest = triple.split("-")
+    if machine == llvm_get_system_triple().split("-")[0]:
+        if cc.get_cc() is None:
+            raise ToolMissing("a C++ compiler to link with: install g++ or clang")
+        return cc.create_shared
+    names = dict.fromkeys((triple, "-".join([machine, *rest[-2:]])))  # with and without a vendor
+    tools = [f"{name}-{tool}" for name in names for tool in ("g++", "gcc", "clang++", "clang")]
+    found = next(filter(shutil.which, tools), None)
+    if found is None:
+        raise ToolMissing(f"a compiler that links for {triple}: install {tools[0]}")
+    return cc.cross_compiler(found, get_target_triple=lambda: triple)
 
 
 def parse_target(text: str) -> Target:
     kind, *words = text.split()
     given = dict(word.lstrip("-").split("=", 1) for word in words)
     if kind == "llvm":
-        options = {"mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple(), **given}
-        if not llvm_is_valid_cpu(options["mcpu"], options["mtriple"]):
+        here = {"mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple()}
+        options = given if "mtriple" in given else {**here, **given}  # another machine has another processor
+        if "mcpu" in options and not llvm_is_valid_cpu(options["mcpu"], options["mtriple"]):
             raise ValueError(f"LLVM knows no processor {options['mcpu']!r} for {options['mtriple']}")
         return Target({"kind": "llvm", **options})
     if kind == "cuda":
@@ -66,18 +86,19 @@ def parse_target(text: str) -> Target:
     raise ValueError(f"unknown target {kind!r}: expected 'llvm' or 'cuda'")
 
 
-def compile_cpu(mod: IRModule, target: Target, *, opt: int) -> Any:
+def compile_cpu(mod: IRModule, target: Target, *, opt: int, guard: Guard | None = None) -> Any:
     """With schedules as they come; if TVM fails at that, with those that it can lower; if not even so, without any."""
+    guards = [guard.before(reads=True)] if guard is not None else []
     with target, PassContext(opt_level=3, config=LOWERING):
         for accepts in (lambda _: True, lambda kernel: lowers(kernel, target)) if opt >= 1 else ():
             try:
                 kernels = cpu_kernels(mod, target, opt=opt, accepts=accepts)
-                return _compile(kernels, target, lowering=PIPELINE)
+                return _compile(kernels, target, guards, lowering=PIPELINE)
             except TVM_ERRORS as error:
                 log.info("TVM failed, and is asked for less: %s", error)
         if opt >= 1:
             log.warning("TVM could not compile this with schedules: it will run slowly")
-        return _compile(cpu_kernels(mod, target, opt=0), _hasty(target))
+        return _compile(cpu_kernels(mod, target, opt=0), _hasty(target), guards)
 
 
 def _hasty(target: Target) -> Target:
@@ -97,13 +118,14 @@ def cpu_kernels(
     return with_loops(scheduled)
 
 
-def compile_cuda(mod: IRModule, target: Target, *, opt: int) -> Any:
+def compile_cuda(mod: IRModule, target: Target, *, opt: int, guard: Guard | None = None) -> Any:
+    guards = [guard.before(reads=False)] if guard is not None else []
     gpu = dlight.gpu
     rules = [gpu.Matmul(), gpu.GEMV(), gpu.Reduction(), gpu.GeneralReduction()] if opt >= 1 else []
     with target, PassContext(opt_level=3, config=LOWERING):
         kernels = Sequential(_to_kernels(fuse=opt >= 1))(expand(mod))
         scheduled = dlight.ApplyDefaultSchedule(*rules, gpu.Fallback())(kernels)
-        return _compile(with_loops(scheduled, threads=THREADS), target)
+        return _compile(with_loops(scheduled, threads=THREADS), target, guards)
 
 
 def _to_kernels(*, fuse: bool) -> list[Any]:
@@ -121,13 +143,15 @@ def _to_kernels(*, fuse: bool) -> list[Any]:
     ]
 
 
-def _to_machine() -> list[Any]:
-    """Dataflow to virtual machine instructions, with memory planned where sizes are known."""
+def _to_machine(guards: Sequence[Pass] = ()) -> list[Any]:
+    """Dataflow to virtual machine instructions, with memory planned where sizes are known; what `main` checks before it works comes
+    in where TVM no longer drops what nobody reads."""
     transform = relax.transform
     return [
         transform.ToNonDataflow(),
         transform.RemovePurityChecking(),
         transform.CallTIRRewrite(),
+        *guards,
         transform.StaticPlanBlockMemory(),
         transform.LowerAllocTensor(),
         transform.KillAfterLastUse(),
@@ -152,11 +176,12 @@ def sort_shape_functions(mod: IRModule, _: Any) -> IRModule:
 
 
 def _computes_sizes(func: Any) -> bool:
-    return bool(func.attrs and "tirx.is_host_func" in func.attrs) and isinstance(func.body, tirx.SeqStmt)
+    of_host = bool(func.attrs and "tirx.is_host_func" in func.attrs) and isinstance(func.body, tirx.SeqStmt)
+    return of_host and all(isinstance(each, tirx.BufferStore) for each in func.body.seq)
 
 
-def _compile(kernels: IRModule, target: Target, *, lowering: str = "s_tir") -> Any:
-    machine_code = Sequential(_to_machine())(_free_reshapes(kernels))
+def _compile(kernels: IRModule, target: Target, guards: Sequence[Pass], *, lowering: str = "s_tir") -> Any:
+    machine_code = Sequential(_to_machine(guards))(_free_reshapes(kernels))
     return tvm.compile(machine_code, target, relax_pipeline=None, tir_pipeline=lowering)
 
 
@@ -181,13 +206,12 @@ def lowers(func: Any, target: Target) -> bool:
     return True
 
 
-def _library(executable: Any) -> bytes:
-    """Link with the system's compiler; without a build id or paths, so that equal modules give equal bytes."""
-    if cc.get_cc() is None:
-        raise ToolMissing("no C++ compiler found to link with: install g++ or clang")
+def _library(executable: Any, link: Callable[..., None]) -> bytes:
+    """Linked without a build id or paths, so that equal modules give equal bytes."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.so"
-        executable.export_library(str(path), workspace_dir=folder, options=["-Wl,--build-id=none", "-s"])
+        options = ["-Wl,--build-id=none", "-s"]
+        executable.export_library(str(path), fcompile=link, workspace_dir=folder, options=options)
         return path.read_bytes()
 
 

@@ -19,22 +19,26 @@ from tvm import IRModule
 from dlc.backend import Artifact, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
+from dlc.emit.manifest import asked, json_text
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
 from dlc.passes.randomness import Draw
+from dlc.runtime.inputs import index_limits
 from dlc.types.dims import Dim
 from dlc_tvm.build import ToolMissing, build, parse_target
+from dlc_tvm.guard import Guard
 from dlc_tvm.module import Module
 from dlc_tvm.rows import ROWS
 from dlc_tvm.scans import reads
-from dlc_tvm.text import digest, json_text, text
+from dlc_tvm.text import digest, text
 from dlc_tvm.turns import NotSaid
 
 # What is `build`'s level at ours. Between "fused" and "laid out, weights prepared" nothing is to be gained: compiling takes
 # longer without layouts, and every call would transpose weights.
 BUILD_LEVELS = (0, 2, 2, 2)
+PREPARE = "main_transform_params"  # TVM's name for what makes of the weights what `main` takes, where it moved work on them there
 
 
 def emit(program: Program, options: EmitOptions) -> Artifact:
@@ -45,8 +49,14 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat)
-    library = _built(module.relax, target, options)
-    meta = {**_meta(flat, module, draws, options, target), "library": digest(library)}
+    limits = index_limits(program, exact=True)
+    library = _built(module.relax, target, options, Guard(flat.main, limits))
+    meta = {
+        **_meta(flat, module, draws, options, target),
+        "prepare": PREPARE if PREPARE.encode() in library else None,
+        **asked(flat.main, limits),
+        "library": digest(library),
+    }
     files: dict[str, str | bytes] = {
         f"{options.name}.so": library,
         f"{options.name}.relax": text(module.relax, options.header),
@@ -63,14 +73,14 @@ def checked_target(name: str) -> str:
     except Exception as error:  # what TVM raises for a bad option depends on the option
         reason = str(error).strip().splitlines()[-1]
         message = f"there is no target `{target}`: {reason}"
-        help = "targets are llvm, `llvm -mcpu=NAME`, cuda and `cuda -arch=sm_90`"
+        help = "targets are llvm, `llvm -mcpu=NAME`, `llvm -mtriple=MACHINE`, cuda and `cuda -arch=sm_90`"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)]) from error
     return target
 
 
-def _built(module: IRModule, target: str, options: EmitOptions) -> bytes:
+def _built(module: IRModule, target: str, options: EmitOptions, guard: Guard) -> bytes:
     try:
-        return build(module, target, opt=BUILD_LEVELS[options.optimize])
+        return build(module, target, opt=BUILD_LEVELS[options.optimize], guard=guard)
     except ToolMissing as error:
         raise SpecError([problems.TOOLCHAIN.at(NO_SPAN, target=target, what=str(error))]) from error
     except NotSaid as error:
@@ -106,7 +116,6 @@ def _meta(
         "fixed": fixed_outputs(main),
         "requires": module.requires,
         "updates": [[path, module.parameters[path].type.to_json()] for path in module.updates],
-        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in main.facts],
     }
 
 

@@ -52,15 +52,23 @@ def _load_runtime(device: str) -> None:
 
 
 class Library:
-    """A loaded library: its functions take NumPy arrays, or any DLPack tensors without copying them."""
+    """A loaded library: its functions take NumPy arrays, or any DLPack tensors without copying them.
+
+    Threads may share it. `threads` are those that one call uses."""
 
     def __init__(self, module: Any, *, threads: int | None, device: str) -> None:
-        self._module = module  # keeps the code in memory while the machine runs it
-        self._machine = module["vm_load_executable"]()
-        devices = [(CUDA, 0), (CPU, 0)] if device == "cuda" else [(CPU, 0)]
-        self._machine["vm_initialization"](*(v for kind, index in devices for v in (kind, index, POOLED)))
+        self._module = module  # keeps the code in memory while machines run it
         self._device = device
+        self._machine = self._made()
+        self._idle = [self._machine]
         self.threads = threads if threads is not None else _default_threads()
+
+    def _made(self) -> Any:
+        """A virtual machine over the library's code. Its frames are those of one call: each call at work has one to itself."""
+        machine = self._module["vm_load_executable"]()
+        devices = [(CUDA, 0), (CPU, 0)] if self._device == "cuda" else [(CPU, 0)]
+        machine["vm_initialization"](*(v for kind, index in devices for v in (kind, index, POOLED)))
+        return machine
 
     def inputs(self, function: str = "main") -> list[str]:
         """The parameters of a function, by name and in order; prepared weights are among them."""
@@ -106,7 +114,13 @@ class Library:
 
     def _call(self, name: str, arguments: Sequence[Any]) -> Any:
         _use_threads(self.threads)
-        return self._machine[name](*arguments)
+        try:
+            machine = self._idle.pop()
+        except IndexError:
+            machine = self._made()
+        result = machine[name](*arguments)
+        self._idle.append(machine)  # not one that failed: what it was at is left as it was
+        return result
 
     def _tensor(self, value: Any) -> Any:
         if self._device == "cpu":

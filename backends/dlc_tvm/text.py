@@ -1,11 +1,10 @@
-"""What is emitted beside the library, as text to read: the Relax module, and what its inputs and outputs are."""
+"""What is emitted beside the library, as text to read: the Relax module."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 WIDTH = 110
@@ -28,18 +27,6 @@ def text(module: Any, header: Sequence[str]) -> str:
     for line in module.script().rstrip().split("\n"):
         lines += _folded(line)
     return "\n".join(lines) + "\n"
-
-
-def json_text(meta: Mapping[str, Any]) -> str:
-    """JSON with an entry to a line, and of lists an element to a line."""
-    entries = (f" {json.dumps(key)}: {_json_value(value)}" for key, value in meta.items())
-    return "{\n" + ",\n".join(entries) + "\n}\n"
-
-
-def _json_value(value: Any) -> str:
-    if not isinstance(value, list) or not value:
-        return json.dumps(value)
-    return "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in value) + "\n ]"
 
 
 def _folded(line: str) -> Iterable[str]:

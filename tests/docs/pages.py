@@ -7,6 +7,7 @@ A block's language is the first word of its info string; further words say how i
     dl wrong CODE           gives that diagnostic
     dl fragment             statements; they are checked in the body of FRAGMENT
     python                  runs after the page's Python blocks before it, in one namespace
+    python file=NAME        is that file; `tests/backends/test_without_dlc.py` runs those of deploying.md
     sh                      runs if every command is one of `dlc`; `sh exit=1` must end with that status
     text output             what the `sh` block before it printed: a line `…` stands for any lines, `…` in a line
                             for any text

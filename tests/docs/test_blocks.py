@@ -94,7 +94,10 @@ def diagnostics(text: str) -> tuple[dlc.Diagnostic, ...]:
 
 
 def execute(block: Block) -> None:
-    """Run a block in the module that stands for its page."""
+    """Run a block in the module that stands for its page; a file is written, for whoever runs it."""
+    if file := block.option("file"):
+        Path(file).write_text(block.text, encoding="utf-8")
+        return
     name = f"page_{block.page.stem}"
     module = sys.modules.setdefault(name, ModuleType(name))
     code = compile("\n" * block.line + block.text, str(block.page), "exec", dont_inherit=True)

@@ -24,7 +24,8 @@ from dlc.runtime.interpret import run
 
 pytest.importorskip("tvm")
 
-from dlc_tvm import BACKEND, build
+from dlc_tvm import BACKEND, build, runtime
+from dlc_tvm.schedule.machine import Machine, machine_of
 
 NET = """
 model Net(d: int = 8)(x: [B, T, d], scale: [] = none) -> (y: [B, T, d], top: [B])
@@ -90,7 +91,7 @@ EMIT = """
 import hashlib, sys
 import dlc
 from dlc.backend import EmitOptions
-from dlc_tvm import BACKEND, build
+from dlc_tvm import BACKEND, build, runtime
 for text in sys.argv[1:]:
     files = BACKEND.emit(dlc.loads(text)["Net"].program, EmitOptions(optimize=2)).files
     for name in sorted(files):
@@ -218,6 +219,35 @@ def test_facts_and_requires_are_checked() -> None:
         silent(x=np.ones((2, 6, 8), np.float32))
 
 
+GUARDED = """
+model Net()(x: [2*n + 1, m], i: i32[m]) -> y: [m, m] where n % 2 == 0, (n + 3) // m <= 3 {
+    return take(x[:3], i, axis=0)
+}
+"""
+
+
+def test_the_library_checks_by_itself() -> None:
+    """Whoever calls it without dlc. A size that facts divide by may be 0: no processor stops at that."""
+    artifact = emitted(GUARDED, optimize=0)
+    assert artifact.meta["limits"] == {"i": 3}
+    assert artifact.meta["dims"] == {"n": "(x.shape[0] - 1) // 2", "m": "x.shape[1]"}
+    assert artifact.meta["prepare"] is None
+    library = runtime.load(artifact.files["net.so"])
+    x, i = np.arange(10, dtype=np.float32).reshape(5, 2), np.array([2, 0], np.int32)
+    np.testing.assert_array_equal(library.run(x, i)[0], x[i])
+    wrong = [
+        ((x, i + 1), "i must be from 0 to 2"),
+        ((x, i - 1), "i must be from 0 to 2"),
+        ((x.repeat(3, 0), i), r"n % 2 == 0 must hold"),
+        ((x.repeat(5, 0), i), r"\(n \+ 3\)//m <= 3 must hold"),
+        ((x[:, :0], i[:0]), "m != 0 must hold"),
+        ((x[:4], i), "must hold|[Ss]hape"),
+    ]
+    for given, message in wrong:
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            library.run(*(np.ascontiguousarray(each) for each in given))
+
+
 def test_weights_are_checked() -> None:
     artifact = emitted(optimize=0)
     _, _, weights = loaded(NET, optimize=0)
@@ -271,6 +301,21 @@ def test_a_missing_tool(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match="install") as error:
         emitted()
     assert code_of(error) == "E0803"
+
+
+def test_another_machine_has_another_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a target for another machine nothing is taken from this one: neither its processor nor its linker."""
+    arm = build.parse_target("llvm -mtriple=aarch64-linux-gnu")
+    assert "mcpu" not in arm.attrs
+    assert machine_of(arm) == Machine(vector_bytes=16, registers=32)
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    with pytest.raises(SpecError, match=r"install aarch64-linux-gnu-g\+\+") as error:
+        emitted(target="llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72")
+    assert code_of(error) == "E0803"
+    monkeypatch.setattr(build.shutil, "which", {"aarch64-linux-gnu-gcc": "found"}.get)
+    for triple in ("aarch64-linux-gnu", "aarch64-unknown-linux-gnu"):
+        link: Any = build.linker(build.parse_target(f"llvm -mtriple={triple}"))
+        assert link.get_target_triple() == triple
 
 
 def test_what_tvm_fails_at_is_compiled_plainly(
