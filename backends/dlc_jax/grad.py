@@ -10,6 +10,9 @@ import numpy as np
 from dlc.backend import Artifact
 from dlc_jax.load import arrays, call_arguments, module, results, settings, trees
 
+# What runs once is not worth optimizing: compiling takes half the time without.
+ONCE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 def gradients(
     artifact: Artifact,
@@ -34,5 +37,5 @@ def gradients(
             pairs = zip((name for name, _ in meta["outputs"]), outputs, strict=True)
             return sum(jnp.sum(value * cotangents[name]) for name, value in pairs if name in cotangents)
 
-        found = jax.jit(jax.grad(total))(trained)
+        found = jax.jit(jax.grad(total), compiler_options=ONCE)(trained)
         return {path: np.asarray(value) for path, value in found.items()}

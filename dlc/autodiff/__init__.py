@@ -1,5 +1,5 @@
 """Derivatives of programs, as programs."""
 
-from dlc.autodiff.reverse import NotDifferentiable, backward, gradient, gradient_name
+from dlc.autodiff.reverse import NotDifferentiable, backward, gradient, gradient_name, pullback
 
-__all__ = ["NotDifferentiable", "backward", "gradient", "gradient_name"]
+__all__ = ["NotDifferentiable", "backward", "gradient", "gradient_name", "pullback"]

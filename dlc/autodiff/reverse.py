@@ -58,27 +58,74 @@ def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None 
     by `gradient_name`, has the type of what it belongs to, zeros where `of` does not depend on it. The result
     is one function: calls are inlined and loops unrolled. Raises NotDifferentiable, KeyError for an unknown
     name."""
-    from dlc.passes.dead_code import DeadCode
-    from dlc.passes.lower import flatten
-
-    names = list(wrt) if wrt is not None else [each.path for each in program.parameters if each.trainable]
-    flat = DeadCode().run(flatten(program))
+    names = list(wrt) if wrt is not None else _trainable(program)
+    flat = _flat(program)
     main = flat.main
     loss = _loss(main, of)
-    _refuse_loops(main, loss)
-    sources = {name: _sources(flat, main, name) for name in names}
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
     one = b.const(1.0, loss.type.dtype, hint="one")
-    leaves = [value for values in sources.values() for value in values]
-    found = dict(
-        zip((leaf.name for leaf in leaves), backward(b, main, {loss.name: one}, leaves), strict=True)
+    outputs = _gradients(b, flat, {loss.name: one}, names)
+    derived = replace(
+        main,
+        body=(*main.body, *b.body),
+        outputs=(*main.outputs, *((gradient_name(name), value) for name, value in outputs)),
     )
-    outputs = list(main.outputs)
-    for name in names:
-        grads = [grad for leaf in sources[name] if (grad := found[leaf.name]) is not None]
-        outputs.append((gradient_name(name), _total(b, grads, _type_of(flat, main, name)).name))
-    derived = replace(main, body=(*main.body, *b.body), outputs=tuple(outputs))
-    return DeadCode().run(flat.with_functions({**flat.functions, main.name: derived}))
+    return _without_dead_code(flat.with_functions({**flat.functions, main.name: derived}))
+
+
+def pullback(program: Program) -> Program:
+    """The program whose outputs are gradients, of every trainable parameter under its path: those of the sum of its float outputs,
+    each times a further input of its type, named by `gradient_name`.
+
+    What calls and loops become, and what is raised, is as in `gradient`; loops over a size need `at_sizes` first."""
+    flat = _flat(program)
+    main = flat.main
+    b = Builder(Facts(main.facts), names=Names.of(main).fresh)
+    pairs = zip(main.outputs, main.output_types, strict=True)
+    floats = [(value, Value(gradient_name(name), type)) for (name, value), type in pairs if type.is_float]
+    seeds: dict[str, Value] = {}
+    for value, pull in floats:  # two outputs may be one value
+        seeds[value] = b.add(seeds[value], pull) if value in seeds else pull
+    outputs = _gradients(b, flat, seeds, _trainable(program))
+    derived = replace(
+        main,
+        inputs=(*main.inputs, *(pull for _, pull in floats)),
+        body=(*main.body, *b.body),
+        outputs=tuple(outputs),
+    )
+    return _without_dead_code(flat.with_functions({**flat.functions, main.name: derived}))
+
+
+def _trainable(program: Program) -> list[str]:
+    return [each.path for each in program.parameters if each.trainable]
+
+
+def _flat(program: Program) -> Program:
+    from dlc.passes.lower import flatten
+
+    return _without_dead_code(flatten(program))
+
+
+def _without_dead_code(program: Program) -> Program:
+    from dlc.passes.dead_code import DeadCode
+
+    return DeadCode().run(program)
+
+
+def _gradients(
+    b: Builder, flat: Program, seeds: Mapping[str, Value], names: Iterable[str]
+) -> list[tuple[str, str]]:
+    """For each parameter or input the value that holds its gradient, appended to `b`; `seeds` as in `backward`."""
+    main = flat.main
+    _refuse_loops(main, seeds)
+    sources = {name: _sources(flat, main, name) for name in names}
+    leaves = [value for values in sources.values() for value in values]
+    found = dict(zip((leaf.name for leaf in leaves), backward(b, main, seeds, leaves), strict=True))
+    outputs = []
+    for name, values in sources.items():
+        grads = [grad for leaf in values if (grad := found[leaf.name]) is not None]
+        outputs.append((name, _total(b, grads, _type_of(flat, main, name)).name))
+    return outputs
 
 
 def _loss(main: Function, of: str | None) -> Value:
@@ -91,10 +138,10 @@ def _loss(main: Function, of: str | None) -> Value:
     return Value(value, type)
 
 
-def _refuse_loops(main: Function, loss: Value) -> None:
-    """Raises NotDifferentiable if `loss` depends on a loop that could not be unrolled: its body may read parameters
+def _refuse_loops(main: Function, of: Iterable[str]) -> None:
+    """Raises NotDifferentiable if one of these values depends on a loop that could not be unrolled: its body may read parameters
     and values from outside, of which `backward` would see nothing."""
-    needed = {loss.name}
+    needed = set(of)
     for op in reversed(main.body):
         if _is_constant(op) or not any(out.name in needed and out.type.is_float for out in op.outputs):
             continue

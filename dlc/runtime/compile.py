@@ -117,10 +117,11 @@ def emit(
     target: str = "",
     training: bool = False,
     functions: bool = False,
+    read: bool = True,
 ) -> Artifact:
-    """The model as files of a backend, in memory."""
+    """The model as files of a backend, in memory. What nobody will `read`, or make with other arguments, takes less time."""
     backend = find_backend(backend_name)
-    return _emit(model, backend, optimize, precision, target, training, functions=functions)[0]
+    return _emit(model, backend, optimize, precision, target, training, functions=functions, read=read)[0]
 
 
 def _emit(

@@ -1,4 +1,4 @@
-"""Gradients of a model's parameters by the backends that give them."""
+"""Gradients of a model's parameters: what they are, and what the backends that give them say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.autodiff import gradient_name, pullback
 from dlc.ir.nodes import Program
+from dlc.passes.sizes import at_sizes
 from dlc.runtime.compile import emit, find_backend
-from dlc.runtime.interpret import run
+from dlc.runtime.interpret import bind_dims, run
 from dlc.spec import Model
 
 Array = NDArray[Any]
@@ -29,6 +31,21 @@ def cotangents(
     }
 
 
+def meant_gradients(
+    program: Program,
+    values: Mapping[str, Array],
+    given: Mapping[str, Array],
+    weights: Mapping[str, Array],
+) -> dict[str, Array]:
+    """The gradient of sum(output * weight) for every trainable parameter, by path: by the ops' rules, in f64. `weights` are those
+    of `cotangents`. Raises NotDifferentiable for an op that has no rule."""
+    arrays = [np.asarray(given[value.name]) for value in program.main.inputs]
+    derived = pullback(at_sizes(program, bind_dims(program.main, arrays, given)))
+    known = {**given, **{gradient_name(name): weight for name, weight in weights.items()}}
+    inputs = {value.name: known[value.name] for value in derived.main.inputs}
+    return run(derived, values, inputs, precision="f64")
+
+
 def backend_gradients(
     model: Model,
     name: str,
@@ -37,8 +54,9 @@ def backend_gradients(
     weights: Mapping[str, Array],
     *,
     optimize: int = 1,
+    precision: str = "f32",
 ) -> dict[str, Array]:
-    """The gradient of sum(output * weight) for every trainable parameter, by path. Raises SpecError for a backend that
-    gives none."""
+    """The same by a backend. Raises SpecError for one that gives none, or does not compute in that precision."""
     backend = find_backend(name, usable=True)
-    return backend.gradients(emit(model, name, optimize=optimize), values, given, weights)
+    artifact = emit(model, name, optimize=optimize, precision=precision, read=False)
+    return backend.gradients(artifact, values, given, weights)

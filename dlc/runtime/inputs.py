@@ -34,7 +34,7 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
         shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=f"sizes are 1 or more: {shown}")])
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
-    order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512]
+    order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512, *range(LARGEST, 512)]
     for name in unknown:
         options = [preferred[name], *order]
         sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), 0)

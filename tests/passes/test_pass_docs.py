@@ -14,12 +14,14 @@ from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.pipeline import LEVELS, LOWERED
+from dlc.passes.sizes import at_sizes
 from passes.found import MODULES, PASSES
 
 # What is no pass of a level, but shows what it does; and what passes are made of.
 LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "lower": lambda program: inline(program, lambda op: False),
     "randomness": lambda program: hoist_randomness(program)[0],
+    "sizes": lambda program: at_sizes(program, {"T": 3}),
 }
 SHARED = {"base", "fused", "pipeline", "prepared", "rewrite"}
 

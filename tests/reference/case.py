@@ -10,6 +10,8 @@ from typing import Any
 BACKENDS = ("torch", "jax", "onnx", "tvm")
 QUICK = ("torch", "jax", "onnx")  # tvm compiles for half a minute, and has the same parts in other cases
 
+SHIPPED = Path(__file__).parents[2] / "specs"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -49,5 +51,9 @@ class Case:
     @property
     def path(self) -> Path:
         """The spec's file."""
-        ships = Path(__file__).parents[2] / "specs" / self.spec
-        return ships if ships.exists() else Path(__file__).parent / "specs" / self.spec
+        return SHIPPED / self.spec if self.ships else Path(__file__).parent / "specs" / self.spec
+
+    @property
+    def ships(self) -> bool:
+        """Whether the spec is one of dlc's own."""
+        return (SHIPPED / self.spec).exists()

@@ -1,4 +1,4 @@
-# Llama of llama3_8b.dl (digest d02f0bede0e80076), written by dlc 0.1.0.
+# Llama of llama3_8b.dl (digest b29767e1db50a891), written by dlc 0.1.0.
 """Llama
 
     params = init(jax.random.key(0))

@@ -1,4 +1,4 @@
-# MobileNetV2 of mobilenet_v2.dl (digest 2fae3727b5dbd75f), written by dlc 0.1.0.
+# MobileNetV2 of mobilenet_v2.dl (digest f2f8f628cf6999f7), written by dlc 0.1.0.
 """`width` thins or widens all layers alike.
 
     params, state = init(jax.random.key(0))

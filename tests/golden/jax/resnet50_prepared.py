@@ -1,4 +1,4 @@
-# ResNet50 of resnet.dl (digest 7864abe580a0dfb3), written by dlc 0.1.0.
+# ResNet50 of resnet.dl (digest 1861bdb4513a02e4), written by dlc 0.1.0.
 """ResNet
 
     params, state = init(jax.random.key(0))

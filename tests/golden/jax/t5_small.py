@@ -1,4 +1,4 @@
-# T5 of t5_small.dl (digest 21593ecc194818e0), written by dlc 0.1.0.
+# T5 of t5_small.dl (digest 0f8a203fce0ec274), written by dlc 0.1.0.
 """One table serves the input of both stacks and, scaled down, the output. `attention_mask` is
 1 at words, 0 at padding.
 

@@ -1,4 +1,4 @@
-# ViT_B16 of vit.dl (digest 75906fbe064b292c), written by dlc 0.1.0.
+# ViT_B16 of vit.dl (digest 7a2912b323602ea0), written by dlc 0.1.0.
 """Each patch of the image becomes one token, and a learnt class token in front of them
 collects the answer. Attention has no sense of place, so each position has a vector of its
 own.
