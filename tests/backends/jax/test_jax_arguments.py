@@ -48,6 +48,8 @@ CASES: tuple[tuple[str, str, dict[str, Any], dict[str, int], tuple[str, ...]], .
     ("language/seq2seq", "Attentive", {"d": 16, "hidden": 12, "source_vocab": 20, "target_vocab": 20}, {"S": 4, "T": 3}, ("keep",)),
     ("language/mamba", "Mamba", {"layers": 2, "d": 32, "s": 4, "vocab": 20}, {"T": 4}, ()),
 )  # fmt: skip
+# What takes the longest is making code that runs once.
+QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 QUICK = {"MLP", "LeNet5", "ResNet", "GPT2", "GPT3"}
 
 
@@ -110,7 +112,8 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
     named = {identifier(name): value for name, value in inputs.items()}
     settings = {} if config is None else {"config": config}
     with jax.default_matmul_precision("highest"):
-        found = jax.jit(partial(emitted.apply, **settings))(*trees, **named)
+        lowered = jax.jit(partial(emitted.apply, **settings)).lower(*trees, **named)
+        found = lowered.compile(QUICKLY)(*trees, **named)
     found = found[0] if any(each.kind == "buffer" for each in program.parameters) else found
     expected = run(program, weights, inputs).values()
     there = [each for each in (found if isinstance(found, tuple) else (found,)) if each is not None]
