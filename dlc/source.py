@@ -39,13 +39,32 @@ class Field:
 @dataclass(frozen=True, slots=True)
 class Request:
     """What a train block asks of a source: the options written there (defaults filled in), the types of the
-    batch's fields, for integer fields the size of the smallest table that the network looks them up in, and
-    the folder that paths are relative to."""
+    batch's fields, for integer fields the size of the smallest table that the network looks them up in, the
+    folder that paths are relative to, and the one that they may not leave (None: any)."""
 
     options: Mapping[str, Any]
     fields: Mapping[str, TensorType]
     limits: Mapping[str, int] = field(default_factory=dict)
     folder: Path = Path()
+    root: Path | None = None
+
+    def path(self, option: str) -> Path:
+        """The file that an option names. Raises SourceError if it lies outside the root."""
+        written = self.options[option]
+        found = inside(self.root, self.folder, written)
+        if found is None:
+            raise SourceError(f"can't read {written}: {OUTSIDE}", "--root FOLDER names a folder above both")
+        return found
+
+
+OUTSIDE = "it lies outside the project's root (see --root)"
+
+
+def inside(root: Path | None, folder: Path, written: str) -> Path | None:
+    """The path as written from `folder`; None if, with links followed, it leaves the root. The one rule for all that a
+    spec reads besides imports."""
+    found = folder / written
+    return found if root is None or found.resolve().is_relative_to(root.resolve()) else None
 
 
 class SourceError(Exception):

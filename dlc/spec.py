@@ -353,6 +353,11 @@ class TrainBlock:
         """The folder that paths in the block are relative to."""
         return Path(self.spec.unit.path).resolve().parent
 
+    @property
+    def root(self) -> Path:
+        """The folder that paths in the block may not leave; a spec that ships reads what lies beside it, too."""
+        return self.spec.project.root or self.folder
+
 
 def optimized(
     program: Program,

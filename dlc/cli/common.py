@@ -83,8 +83,8 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
             message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
             show([BAD_OPTION.at(NO_SPAN, message=message)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as error:
+            raise typer.Exit(128 + getattr(error, "signal", 2)) from None
         except Exception as error:
             if os.environ.get("DLC_TRACEBACK"):
                 raise

@@ -1,8 +1,10 @@
-"""The progress of a run: a bar on a terminal, plain lines elsewhere; both on stderr."""
+"""The progress of a run: a bar on a terminal, plain lines elsewhere; both on stderr. Where nobody reads it any
+more (a closed terminal or pipe) the run goes on, and can be saved."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -36,28 +38,33 @@ class Progress(Watch):
     def step(self, record: Record, *, logged: bool) -> None:
         if self.bar is not None:
             values = f"{record.text()}{_rate(record)}"
-            self.bar.update(self.task, completed=record.step, values=values)
+            with suppress(OSError):
+                self.bar.update(self.task, completed=record.step, values=values)
         elif logged:
             self._line(f"step {record.step}/{self.steps}  {record.text()}{_rate(record)}")
 
     def evaluation(self, record: Record) -> None:
         text = f"step {record.step}/{self.steps}  evaluation: {record.text()}"
         if self.bar is not None:
-            self.bar.console.print(text)
+            with suppress(OSError):
+                self.bar.console.print(text)
         else:
             self._line(text)
 
     def stop(self) -> None:
         if self.bar is not None:
-            self.bar.stop()
+            with suppress(OSError):
+                self.bar.stop()
             self.bar = None
 
     def interrupted(self, message: str) -> None:
-        typer.echo(message, err=True)
+        with suppress(OSError):
+            typer.echo(message, err=True)
 
     def _line(self, text: str) -> None:
         if not self.quiet:
-            typer.echo(text, err=True)
+            with suppress(OSError):
+                typer.echo(text, err=True)
 
 
 def _rate(record: Record) -> str:

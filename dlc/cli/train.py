@@ -33,6 +33,9 @@ def register(app: typer.Typer) -> None:
         resume: Annotated[
             bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")
         ] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Replace files in the folder that no run wrote.")
+        ] = False,
         device: Device = "cpu",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
@@ -46,7 +49,7 @@ def register(app: typer.Typer) -> None:
         check_device(device)
         block = load_train(target, set, root)
         watch = Progress(quiet=quiet or format is Format.json)
-        result = run(block, backend=backend, out=out, resume=resume, device=device, watch=watch)
+        result = run(block, backend=backend, out=out, resume=resume, force=force, device=device, watch=watch)
         if format is Format.json:
             echo_json(result.to_json())
         elif not quiet:

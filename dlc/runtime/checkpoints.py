@@ -7,7 +7,7 @@
     out/checkpoints/STEP/            the latest checkpoint: weights, manifest, the optimizers' state
 
 A checkpoint is written beside its place and renamed when it is complete; only then is the one before taken
-away."""
+away. The manifest is the first file of a run, so that one that was killed before its first checkpoint is known, too."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
+from dlc.runtime import run_folder
+from dlc.runtime.run_folder import FOLDER, JOURNAL, MANIFEST, STAGING
 from dlc.runtime.weights import read_file, write_file
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
-FOLDER = "checkpoints"
-MANIFEST = "manifest.json"
 STATE = "optimizers.state.safetensors"  # with a dot, as no network's name has one
 
 
@@ -52,27 +52,36 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"{checkpoint.step:08d}"
-    staging = Path(tempfile.mkdtemp(prefix=".dlc-", dir=folder))
+    staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=folder))
     try:
         for name, tensors in checkpoint.networks.items():
             write_file(staging / f"{name}.safetensors", tensors)
         write_file(staging / STATE, checkpoint.state)
-        write_text(staging / MANIFEST, json.dumps(checkpoint.manifest, indent=2, ensure_ascii=False) + "\n")
+        write_manifest(staging, checkpoint.manifest)
         shutil.rmtree(place, ignore_errors=True)
         os.chmod(staging, 0o755)
         os.replace(staging, place)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    for name in (*(f"{name}.safetensors" for name in checkpoint.networks), MANIFEST):
-        _link(place / name, out / name)
-    for other in folder.iterdir():
+    show(out, place, checkpoint)
+    for other in run_folder.checkpoints(out):
         if other != place:
             shutil.rmtree(other, ignore_errors=True)
 
 
+def show(out: Path, place: Path, checkpoint: Checkpoint) -> None:
+    """Put the weights and the manifest of a checkpoint into `out`."""
+    for name in (*(f"{name}.safetensors" for name in checkpoint.networks), MANIFEST):
+        _link(place / name, out / name)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
 def _link(source: Path, target: Path) -> None:
     """Put a file in another place too, at once; a copy where links are not to be had."""
-    handle, temporary = tempfile.mkstemp(prefix=".dlc-", dir=target.parent)
+    handle, temporary = tempfile.mkstemp(prefix=STAGING, dir=target.parent)
     os.close(handle)
     os.unlink(temporary)
     try:
@@ -84,7 +93,10 @@ def _link(source: Path, target: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file: complete, or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=".dlc-", dir=path.parent)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=STAGING, dir=path.parent)
+    except OSError as error:  # told of the file that was meant, not of the one beside it
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -99,7 +111,7 @@ def write_text(path: Path, text: str) -> None:
 
 def latest(out: Path) -> Path | None:
     """The folder of the latest complete checkpoint."""
-    found = sorted(each for each in (out / FOLDER).glob("[0-9]*") if (each / MANIFEST).is_file())
+    found = run_folder.checkpoints(out)
     return found[-1] if found else None
 
 
@@ -123,19 +135,50 @@ def refused(path: Path, reason: str, help: str = "") -> SpecError:
     return SpecError([problems.CHECKPOINT.at(NO_SPAN, path=path, reason=reason, help=help)])
 
 
-def same_run(checkpoint: Checkpoint, identity: Mapping[str, Any], out: Path) -> None:
-    """Raises SpecError, with what differs, unless the checkpoint is of a run like this."""
-    before = checkpoint.manifest.get("identity", {})
-    other = [key for key in identity if before.get(key) != identity[key]]
-    if other:
-        notes = "; ".join(
-            f"{key}: {_shown(before.get(key))} then, {_shown(identity[key])} now" for key in other
+def same_run(manifest: Mapping[str, Any], identity: Mapping[str, Any], out: Path) -> None:
+    """Raises SpecError, with what differs, unless the manifest is of a run like this."""
+    before, now = _leaves(manifest.get("identity", {})), _leaves(identity)
+    if "trained" not in before:
+        reason = (
+            f"dlc {manifest.get('dlc', '')} wrote it, which noted less of a run than this version compares"
         )
-        help = 'start anew in another folder; `load net from "….safetensors"` takes the weights along'
-        raise refused(out, f"the run was another one ({notes})", help)
+        raise refused(out, reason, ANEW)
+    other = [key for key in dict.fromkeys((*now, *before)) if before.get(key) != now.get(key)]
+    if HELD_OUT in other and not (HELD_OUT in before and HELD_OUT in now):
+        other.remove(HELD_OUT)  # evaluation was added or left out: what is trained stays the same
+    told = [key for key in other if key not in SAID]
+    notes = [f"{key}: {_shown(key, before)} then, {_shown(key, now)} now" for key in told]
+    notes += [SAID[key] for key in other if key in SAID and (not told or key in DATA)]
+    if notes:
+        raise refused(out, f"the run was another one ({'; '.join(notes)})", ANEW)
 
 
-def _shown(value: Any) -> str:
+ANEW = 'start anew in another folder; `load net from "….safetensors"` takes the weights along'
+HELD_OUT = "held-out data"
+DATA = ("data", HELD_OUT)
+# What is compared by digests, and what is said where that differs; of the first two where nothing else explains it.
+SAID = {
+    "program": "the spec computes something else than it did",
+    "trained": "the optimizers trained other parameters",
+    "data": "the training data has changed since",
+    "held-out data": "the held-out data has changed since",
+}
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        found.update(_leaves(each, f"{path}.{key}" if path else key))
+    return found
+
+
+def _shown(key: str, settings: Mapping[str, Any]) -> str:
+    if key not in settings:
+        return "not set"
+    value = settings[key]
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) < 60 else text[:57] + "…"
 
@@ -148,7 +191,7 @@ class Journal:
     """metrics.jsonl: lines are added, and those after a checkpoint dropped when the run continues from it."""
 
     def __init__(self, out: Path, step: int = 0) -> None:
-        self.path = out / "metrics.jsonl"
+        self.path = out / JOURNAL
         lines = self.path.read_text(encoding="utf-8").splitlines() if step and self.path.is_file() else []
         kept = [line for line in lines if _step(line) <= step]
         write_text(self.path, "".join(f"{line}\n" for line in kept))

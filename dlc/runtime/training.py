@@ -20,12 +20,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dlc import backend as backends
-from dlc.backend import Backend, Trainer
+from dlc.backend import Artifact, Backend, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
 from dlc.elaborate.checks.plan import OptimizerRule
-from dlc.runtime import checkpoints
+from dlc.runtime import checkpoints, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
@@ -34,6 +34,11 @@ from dlc.runtime.schedules import rate
 from dlc.runtime.training_data import Data, open_data
 from dlc.spec import TrainBlock
 from dlc.version import __version__
+
+
+def number(value: float) -> float | str:
+    """A number for JSON, which has no others than finite ones: "nan", "inf" and "-inf" are strings."""
+    return value if math.isfinite(value) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,17 @@ class Record:
     lr: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        head = {"kind": self.kind, "step": self.step, "epoch": self.epoch, "loss": self.loss}
+        head = {"kind": self.kind, "step": self.step, "epoch": self.epoch, "loss": number(self.loss)}
         rate = {"lr": self.lr} if self.kind == "train" else {}
-        return {**head, **rate, "metrics": dict(self.metrics), "seconds": round(self.seconds, 3)}
+        metrics = {name: number(value) for name, value in self.metrics.items()}
+        return {**head, **rate, "metrics": metrics, "seconds": round(self.seconds, 3)}
 
     @staticmethod
     def from_json(data: Mapping[str, Any] | None) -> Record | None:
-        return Record(**data) if data else None
+        if not data:
+            return None
+        metrics = {name: float(value) for name, value in data["metrics"].items()}
+        return Record(**{**data, "loss": float(data["loss"]), "metrics": metrics})
 
     def text(self) -> str:
         metrics = "".join(f"  {name} {value:.4f}" for name, value in self.metrics.items())
@@ -81,7 +90,12 @@ class Watch:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C, after its last step was saved; the message says how to go on."""
+    """A run was stopped by Ctrl-C, SIGTERM or SIGHUP (`signal`), after its last step was saved; the message says how to
+    go on."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,42 +154,59 @@ def train(
     backend: str,
     out: str | os.PathLike[str],
     resume: bool = False,
+    force: bool = False,
     device: str = "cpu",
     watch: Watch | None = None,
 ) -> Result:
-    """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`.
+    """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`, where nothing else is
+    touched. `force` replaces files there that have the names of a run's, but never another run.
 
-    Raises SpecError if the block, its data or the checkpoint is wrong or the loss diverges, and
-    Interrupted, after saving, on Ctrl-C in the main thread."""
+    Raises SpecError if the block, its data or the checkpoint is wrong, the folder can't be taken or the loss diverges,
+    and Interrupted, after saving, on Ctrl-C, SIGTERM and SIGHUP in the main thread."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
     if not found.has("trainer"):
         raise lacks_training(found)
     check_device(found, device)
     data = open_data(block)
-    checkpoint = _checkpoint(block, found, folder, resume)
-    run = _Run(block, found, folder, data, checkpoint, device, watch or Watch())
-    try:
-        with _interrupts() as stop:
+    if resume and not folder.is_dir():
+        raise checkpoints.refused(folder, "there is no checkpoint")
+    folder.mkdir(parents=True, exist_ok=True)
+    with run_folder.locked(folder), _interrupts() as stop:
+        identity = setups.identity(block, found, data.digests)
+        if resume:
+            checkpoint = _checkpoint(folder, identity)
+        else:
+            run_folder.claim(folder, _names(block), force=force)
+            checkpoint = None
+        run_folder.sweep(folder)
+        run = _Run(block, found, folder, data, identity, checkpoint, device, watch or Watch())
+        try:
             return run.go(stop)
-    finally:
-        run.watch.stop()
+        finally:
+            run.watch.stop()
+
+
+def _names(block: TrainBlock) -> Iterator[str]:
+    """Of the files of a run that go by its networks' names."""
+    for network in setups.networks(block.plan):
+        yield from (f"{network.name}.py", f"{network.name}.safetensors")
+
+
+def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
+    """What to continue from; None for a run that was stopped before its first checkpoint."""
+    begun = run_folder.manifest_of(out)
+    if checkpoints.latest(out) is None and begun is not None and begun["step"] == 0:
+        checkpoints.same_run(begun, identity, out)
+        return None
+    found = checkpoints.load(out)
+    checkpoints.same_run(found.manifest, identity, out)
+    return found
 
 
 def lacks_training(backend: Backend) -> SpecError:
     able = [each.name for each in backends.every() if each.has("trainer")]
     return backend.lacks("does not train", f"{' and '.join(able)} do" if len(able) > 1 else "")
-
-
-def _checkpoint(block: TrainBlock, backend: Backend, out: Path, resume: bool) -> Checkpoint | None:
-    if resume:
-        found = checkpoints.load(out)
-        checkpoints.same_run(found, setups.identity(block, backend), out)
-        return found
-    if checkpoints.latest(out) is not None:
-        message, help = f"{out} holds a run already", "--resume continues it; or take another folder"
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
-    return None
 
 
 def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
@@ -186,36 +217,40 @@ def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
     return int(min(counts))
 
 
-# --- Ctrl-C
-# ----------------------------------------------------------------------------------------------------
+# --- signals
+# ---------------------------------------------------------------------------------------------------
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 @dataclass
 class _Stop:
-    """Whether Ctrl-C was pressed; pressed twice, it interrupts at once."""
+    """Which signal asked the run to stop, if one did. Ctrl-C pressed twice interrupts at once; other signals are
+    often sent twice by those who mean it once."""
 
-    asked: bool = False
+    asked: int = 0
 
-    def __call__(self, *args: Any) -> None:
-        if self.asked:
+    def __call__(self, number: int, *args: Any) -> None:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = self.asked or number
 
 
 @contextmanager
 def _interrupts() -> Iterator[_Stop]:
-    """Ctrl-C becomes a question, for as long as a run lasts; left alone in other threads and where it is
-    ignored."""
+    """Signals become a question, for as long as a run lasts; left alone in other threads and where they are
+    ignored (`nohup`)."""
     stop = _Stop()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before in (signal.SIG_IGN, None):
-        yield stop
-        return
-    signal.signal(signal.SIGINT, stop)
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    main = threading.current_thread() is threading.main_thread()
+    heard = [each for each in SIGNALS if main and before[each] not in (signal.SIG_IGN, None)]
+    for each in heard:
+        signal.signal(each, stop)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each in heard:
+            signal.signal(each, before[each])
 
 
 # --- a run
@@ -228,6 +263,7 @@ class _Run:
     backend: Backend
     out: Path
     data: Data
+    identity: Mapping[str, Any]
     checkpoint: Checkpoint | None
     device: str
     watch: Watch
@@ -248,10 +284,24 @@ class _Run:
         self.last = Record.from_json(before.get("train"))
         self.evaluated = Record.from_json(before.get("evaluate"))
         self.trainer, self.rules = self._trainer()
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.code = setups.write_code(self.block, self.backend, self.out)
-        self.journal = Journal(self.out, self.start)
         self.begun = time.perf_counter()
+        code = setups.code(self.block, self.backend)
+        self.code = {name: sorted(artifact.files) for name, artifact in code.items()}
+        self._begin(code)
+        self.journal = Journal(self.out, self.start)
+
+    def _begin(self, code: Mapping[str, Artifact]) -> None:
+        """What stands in the folder before the first step. A run that is continued brings what was lost, and what its
+        checkpoint was too late for."""
+        place = checkpoints.latest(self.out)
+        if self.checkpoint is not None and place is not None:
+            checkpoints.show(self.out, place, self.checkpoint)
+        else:
+            checkpoints.write_manifest(self.out, self._manifest(0))
+        for artifact in code.values():
+            for name, content in artifact.files.items():
+                if self.checkpoint is None or not (self.out / name).exists():
+                    checkpoints.write_text(self.out / name, str(content))
 
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
@@ -285,7 +335,7 @@ class _Run:
             if done < self.total and (_due(self.settings["checkpoint_every"], done) or stop.asked):
                 self._save(done)
             if done < self.total and stop.asked:
-                self._interrupt(done)
+                self._interrupt(done, stop.asked)
         self._finish()
         return self._result()
 
@@ -310,7 +360,7 @@ class _Run:
         self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
-            self.journal.add(self.last.to_json())
+            self._log(self.last)
         self.watch.step(self.last, logged=logged)
 
     def _rate(self, rule: OptimizerRule, step: int) -> float | None:
@@ -337,8 +387,12 @@ class _Run:
         values = _mean_over_rows(self.trainer, batches)
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
-        self.journal.add(self.evaluated.to_json())
+        self._log(self.evaluated)
         self.watch.evaluation(self.evaluated)
+
+    def _log(self, record: Record) -> None:
+        with self._writing(record.step):
+            self.journal.add(record.to_json())
 
     # --- checkpoints
     # -------------------------------------------------------------------------------------------
@@ -349,8 +403,20 @@ class _Run:
         by_network, rest = setups.split(self.plan, weights)
         state = {f"optimizers:{name}": each for name, each in self.trainer.state().items()}
         state.update((f"weights:{path}", each) for path, each in rest.items())
-        checkpoints.save(self.out, Checkpoint(self._manifest(done), by_network, state))
+        with self._writing(done):
+            checkpoints.save(self.out, Checkpoint(self._manifest(done), by_network, state))
         self.saved = done
+
+    @contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        """What can't be written, such as on a full disk, ends the run; what was saved before stays."""
+        try:
+            yield
+        except OSError as error:
+            message = f"can't write step {step:,} into {self.out}: {error.strerror or error}"
+            kept = f"the checkpoint of step {self.saved:,} is kept, and --resume goes on from it"
+            help = kept if self.saved is not None else "--resume begins this run anew"
+            raise run_folder.refused(message, help) from None
 
     def _check_finite(self, weights: Mapping[str, Any], done: int) -> None:
         """What is about to replace a good checkpoint must be numbers."""
@@ -371,7 +437,7 @@ class _Run:
             "next": {"epoch": epoch, "batch": batch},
             "seed": self.settings["seed"],
             "settings": self.settings,
-            "identity": setups.identity(self.block, self.backend),
+            "identity": self.identity,
             "networks": self._networks(),
             "data": dict(self.data.about),
             "train": self.last.to_json() if self.last else None,
@@ -390,11 +456,11 @@ class _Run:
             for each in setups.networks(self.plan)
         }
 
-    def _interrupt(self, done: int) -> NoReturn:
+    def _interrupt(self, done: int, number: int) -> NoReturn:
         message = f"stopped after step {done:,} of {self.total:,}, and saved. To go on:\n  {self._command()}"
         self.watch.stop()
         self.watch.interrupted(message)
-        raise Interrupted(message)
+        raise Interrupted(message, number)
 
     def _command(self) -> str:
         sets: list[str] = []

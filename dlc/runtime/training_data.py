@@ -14,6 +14,7 @@ from dlc.ir.nodes import Program
 from dlc.runtime import data
 from dlc.runtime.data import check
 from dlc.runtime.data.batches import Batches
+from dlc.runtime.data.digest import digest
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
 from dlc.spec import TrainBlock, all_sources
@@ -33,6 +34,12 @@ class Data:
     def about(self) -> Mapping[str, Any]:
         """What the sources say of themselves, such as a tokenizer's characters."""
         return self.training.rows.about
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of all rows, by what they are for: a run is continued on the data that it began with."""
+        found = {"data": digest(self.training.rows)}
+        return found if self.evaluation is None else {**found, "held-out data": digest(self.evaluation.rows)}
 
 
 def open_data(block: TrainBlock) -> Data:
@@ -88,7 +95,7 @@ class _Opening:
         return sorted(sizes)
 
     def _request(self, limits: Mapping[str, int]) -> Request:
-        return Request(self.source.args, self.fields, limits, self.block.folder)
+        return Request(self.source.args, self.fields, limits, self.block.folder, self.block.root)
 
     def _span(self, field: str = "") -> Span:
         """Where the field is declared, else where the source is named."""

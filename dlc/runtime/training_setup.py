@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
-from dlc.elaborate.base.values import Instance
+from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.ir.nodes import Parameter, Program
@@ -27,6 +26,7 @@ from dlc.runtime.compile import emitted, header, lower
 from dlc.runtime.family import ModelFamily
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
+from dlc.source import OUTSIDE, inside
 from dlc.spec import Model, TrainBlock
 
 Array = NDArray[Any]
@@ -102,7 +102,10 @@ def starting_weights(block: TrainBlock) -> dict[str, Array]:
 def _loaded(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) -> dict[str, Array]:
     below = f"{load.prefix}."
     local = {each.path[len(below) :]: each for each in parameters if each.path.startswith(below)}
-    tensors = read_file(block.folder / load.path)
+    place = inside(block.root, block.folder, load.path)
+    if place is None:
+        raise SpecError([problems.WEIGHTS_FILE.at(NO_SPAN, path=load.path, reason=OUTSIDE)])
+    tensors = read_file(place)
     if load.weights is not None:
         tensors = _map(block, load.weights, load.prefix).forward(tensors)
 
@@ -167,10 +170,9 @@ def joined(
     return {**found, **rest}
 
 
-def write_code(block: TrainBlock, backend: Backend, out: Path) -> dict[str, list[str]]:
-    """Write the code of each network into the run's folder; the names of the files by network. Parts of
-    the standard library that the block uses by themselves have none."""
-    return {name: sorted(files.files) for name, files in _code(block, backend) if files.write(out)}
+def code(block: TrainBlock, backend: Backend) -> dict[str, Artifact]:
+    """The code of each network, by network. Parts of the standard library that the block uses by themselves have none."""
+    return dict(_code(block, backend))
 
 
 def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]:
@@ -196,23 +198,47 @@ def _model(block: TrainBlock, network: Network) -> Model:
 FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every"})
 
 
-def identity(block: TrainBlock, backend: Backend) -> dict[str, Any]:
-    """What must be the same for a run to be continued exactly; JSON values."""
+def identity(block: TrainBlock, backend: Backend, digests: Mapping[str, str]) -> dict[str, Any]:
+    """What must be the same for a run to be continued exactly; JSON values. Settings stand in it as the spec writes
+    them, `program`, `trained` and the `digests` of the data for what no setting says."""
     plan = block.plan
     program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
-    trained = [[_written(rule.optimizer), *paths] for rule, paths in used_rules(plan)]
+    rules = used_rules(plan)
+    trained = hashlib.sha256(json.dumps([paths for _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
     return {
         "backend": backend.name,
-        "program": program,
-        "optimizers": hashlib.sha256(json.dumps(trained).encode()).hexdigest()[:16],
-        "source": _written(plan.source),
+        **{each.name: _settings(each) for each in networks(plan)},
+        **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
+        "source": _arguments(plan.source, "name"),
         **held,
+        "program": program,
+        "trained": trained,
+        **digests,
     }
 
 
-def _written(value: Any) -> Any:
-    """A choice by name as the spec writes it."""
+def _settings(network: Network) -> dict[str, str]:
+    return {"model": network.definition.name, **{key: show(value) for key, value in network.static.items()}}
+
+
+def _place(rule: OptimizerRule) -> str:
+    """A rule as the block writes it."""
+    if not rule.selectors:
+        return "optimizer"
+    words = (
+        f'"{what}"' if how == "path" else f"{what}.{of}" if of else f"{what}"
+        for how, what, of in rule.selectors
+    )
+    return f"optimizer {', '.join(words)}"
+
+
+def _arguments(chosen: Named, kind: str) -> dict[str, str]:
+    return {kind: chosen.name, **{key: _written(value) for key, value in chosen.args.items()}}
+
+
+def _written(value: Any) -> str:
+    """A value, or a choice by name, as the spec writes it."""
     if not isinstance(value, Named):
         return json.dumps(value, default=str)
     return f"{value.name}({', '.join(f'{key}={_written(each)}' for key, each in value.args.items())})"

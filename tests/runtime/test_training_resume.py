@@ -100,7 +100,9 @@ def test_what_is_refused(whole: tuple[str, Path], tmp_path: Path) -> None:
         dlc.train(loaded(TEXT), backend=other, out=out, resume=True)
     with pytest.raises(SpecError, match="seed: 0 then, 5 now"):
         dlc.train(loaded(TEXT).with_settings(seed=5), backend=backend, out=out, resume=True)
-    with pytest.raises(SpecError, match=r"program: .* optimizers: ") as caught:
+    with pytest.raises(
+        SpecError, match=r"\(net.width: 16 then, 8 now; net.layers: 2 then, 3 now\)"
+    ) as caught:
         wider = TEXT.replace("net = Net()", "net = Net(width=8, layers=3)")
         dlc.train(loaded(wider), backend=backend, out=out, resume=True)
     assert caught.value.diagnostics[0].code == "E0716"

@@ -25,12 +25,12 @@ def open_rows(request: Request) -> ArrayRows:
 
     Raises SourceError for files that can't be read or don't belong together."""
     options, wanted = request.options, request.fields
-    image = read(request.folder / options["images"])
+    image = read(request.path("images"))
     if image.ndim == 3:
         image = image[:, None]
     arrays = {"image": image}
     if options["labels"] is not None:
-        arrays["label"] = read(request.folder / options["labels"]).astype(np.int64)
+        arrays["label"] = read(request.path("labels")).astype(np.int64)
     rows = stretch(arrays, options["start"], options["stop"])
     if "image" in wanted and wanted["image"].is_float and image.dtype == np.uint8:
         return ArrayRows({**rows.arrays, "image": rows.arrays["image"].astype(np.float32) / 255})

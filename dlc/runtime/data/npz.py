@@ -14,7 +14,7 @@ from dlc.source import Request, SourceError
 def open_rows(request: Request) -> ArrayRows:
     """The fields that the batch names. Raises SourceError for a file that can't be read (pickles never
     are)."""
-    path = request.folder / request.options["path"]
+    path = request.path("path")
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in request.fields:

@@ -33,6 +33,10 @@ class Windows:
         return {"tokens": Field("i64", (self.length,), self.vocabulary)}
 
     @property
+    def arrays(self) -> dict[str, Array]:
+        return {"tokens": self.tokens}
+
+    @property
     def stride(self) -> int:
         return max(1, self.length - 1)
 
@@ -53,7 +57,7 @@ def open_rows(request: Request) -> Windows:
     """tokens: i64[_, length]. Raises SourceError for a file that can't be read or is shorter than one
     window."""
     options = request.options
-    path = request.folder / options["path"]
+    path = request.path("path")
     tokens, about = _TOKENIZERS[options["tokenizer"]](_content(path))
     start, stop = (round(options[name] * len(tokens)) for name in ("start", "stop"))
     part = tokens[start:stop]
