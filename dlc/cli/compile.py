@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
         single_file: Annotated[
             bool, typer.Option("--single-file", help="For onnx: weights inside the model, not beside it.")
         ] = False,
+        force: Annotated[bool, typer.Option("--force", help="Replace files that dlc did not write.")] = False,
         present: Present = "",
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
@@ -72,6 +73,7 @@ def register(app: typer.Typer) -> None:
             weights=weights,
             through=through,
             seed=seed if init else None,
+            force=force,
         )
         if format is Format.json:
             echo_json([str(path) for path in written])

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import re
+
 import typer
 
 from dlc.cli.common import Format, Output, echo_json
+from dlc.resources import specs_path
 
 
 def register(app: typer.Typer) -> None:
     @app.command(name="list")
     def list_specs(format: Output = Format.text) -> None:
-        """List the specs that ship with dlc."""
+        """List the specs that ship with dlc, and which of them have a train block."""
         found = shipped()
         if format is Format.json:
-            echo_json([{"name": name, "title": title} for name, title in found.items()])
+            rows = [{"name": name, "title": title, "train": trains(name)} for name, title in found.items()]
+            echo_json(rows)
             return
         width = max(map(len, found), default=0)
         for name, title in found.items():
-            typer.echo(f"{name.ljust(width)}  {title}")
+            blocks = trains(name)
+            typer.echo(
+                f"{name.ljust(width)}  {title}" + (f" (trains: {', '.join(blocks)})" if blocks else "")
+            )
+
+
+def trains(name: str) -> list[str]:
+    """The train blocks of a spec that ships."""
+    text = (specs_path() / f"{name}.dl").read_text(encoding="utf-8")
+    return re.findall(r"^train (\w+)", text, re.MULTILINE)
 
 
 def shipped() -> dict[str, str]:
     """Name (`language/gpt2`) and first comment line of every spec."""
-    from dlc.resources import specs_path
-
     base = specs_path()
     found = {}
     for file in sorted(base.rglob("*.dl")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -245,9 +246,10 @@ def write_artifact(
     weights: str | os.PathLike[str] | None = None,
     through: str | None = None,
     seed: int | None = None,
+    force: bool = True,
 ) -> list[Path]:
     """Write a model's artifact, with its weights beside it as safetensors where a file or a seed is given; in it, where
-    it is to be a `single_file`."""
+    it is to be a `single_file`. Without `force` raises SpecError for files there that dlc did not write."""
     from dlc.runtime.weights import write_file
 
     backend = find_backend(backend_name)
@@ -261,6 +263,9 @@ def write_artifact(
     inside = given and backend.has("with_weights")
     if inside:
         artifact = backend.with_weights(artifact, values, single_file=single_file)
+    weights_file = [f"{model.identifier}.safetensors"] if given and not inside else []
+    if not force:
+        _check_own(Path(directory), artifact, weights_file)
     folder = artifact.write(directory)
     written = [folder / name for name in artifact.files]
     if given and not inside:
@@ -268,6 +273,33 @@ def write_artifact(
         write_file(path, values)
         written.append(path)
     return written
+
+
+MARK = re.compile(rb"written by dlc|\x12\x03dlc")  # the first lines of source; ONNX's name of the producer
+
+
+def _check_own(folder: Path, artifact: Artifact, weights: Sequence[str]) -> None:
+    """Raises SpecError for a file that would be replaced and that dlc did not write. Files without a mark of their own
+    (weights, libraries) are dlc's beside a marked one of their name."""
+    there = [name for name in (*artifact.files, *weights) if os.path.lexists(folder / name)]
+    for name in there:
+        beside = Path(name).stem
+        siblings = [name] if Path(name).suffix in _MARKED else sorted(f"{beside}{each}" for each in _MARKED)
+        if not any(_is_marked(folder / each) for each in siblings):
+            message = f"{folder / name} is there, and dlc did not write it"
+            help = "take another folder, or --force to replace it"
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
+
+
+_MARKED = frozenset({".py", ".onnx", ".relax"})
+
+
+def _is_marked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MARK.search(file.read(4096)) is not None
+    except OSError:
+        return False
 
 
 def _check_single_file(backend: Backend, given: bool) -> None:
