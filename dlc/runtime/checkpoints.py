@@ -66,7 +66,7 @@ def save(out: Path, checkpoint: Checkpoint) -> None:
     show(out, place, checkpoint)
     for other in run_folder.checkpoints(out):
         if other != place:
-            shutil.rmtree(other, ignore_errors=True)
+            run_folder.drop(other)
 
 
 def show(out: Path, place: Path, checkpoint: Checkpoint) -> None:
@@ -89,6 +89,7 @@ def _link(source: Path, target: Path) -> None:
     except OSError:
         shutil.copy2(source, temporary)
     os.replace(temporary, target)
+    Path(temporary).unlink(missing_ok=True)  # two names of one file are not replaced
 
 
 def write_text(path: Path, text: str) -> None:

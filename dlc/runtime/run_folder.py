@@ -82,6 +82,15 @@ def manifest_of(folder: Path) -> Mapping[str, Any] | None:
     return found if ours else None
 
 
+def drop(place: Path) -> None:
+    """Take a checkpoint away. It loses its name first: killed half-way, what is left is swept, and no folder without
+    a manifest stays that might be someone else's."""
+    doomed = place.with_name(f"{STAGING}{place.name}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(place, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
 def sweep(out: Path) -> None:
     """Take away what a killed run left half written."""
     for folder in (out, out / FOLDER):

@@ -414,8 +414,9 @@ class _Run:
             yield
         except OSError as error:
             message = f"can't write step {step:,} into {self.out}: {error.strerror or error}"
-            kept = f"the checkpoint of step {self.saved:,} is kept, and --resume goes on from it"
-            help = kept if self.saved is not None else "--resume begins this run anew"
+            help = "--resume begins this run anew"
+            if self.saved is not None:
+                help = f"the checkpoint of step {self.saved:,} is kept, and --resume goes on from it"
             raise run_folder.refused(message, help) from None
 
     def _check_finite(self, weights: Mapping[str, Any], done: int) -> None:

@@ -120,6 +120,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert json.loads((tmp_path / "manifest.json").read_text())["finished"] is True
     shown, saved = (each / "net.safetensors" for each in (tmp_path, tmp_path / "checkpoints" / "00000003"))
     assert shown.read_bytes() == saved.read_bytes()
+    run(tmp_path, resume=True)
+    assert list(tmp_path.rglob(".dlc-*")) == []
+
+
+def test_a_disk_too_full_for_the_first_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints, "write_file", full)
+    assert "can't write step 2" in refusal(tmp_path)
+    monkeypatch.undo()
+    assert run(tmp_path, resume=True).steps == 3
 
 
 DATA = """
