@@ -21,5 +21,5 @@ def digest(rows: Rows) -> str:
     arrays: Mapping[str, NDArray[Any]] = getattr(rows, "arrays", {})
     for name in sorted(arrays):
         found.update(name.encode())
-        found.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8))
+        found.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
