@@ -174,7 +174,7 @@ class Model:
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def __call__(self, **settings: Any) -> Self:
+    def __call__(self, /, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
         overrides = {**self.overrides, **settings}
         point = self.spec.point(self.origin, overrides, self.point.entry)
@@ -296,7 +296,7 @@ class Model:
         """A name for emitted files: the model's, in lower case."""
         return re.sub(r"\W", "_", self.name).lower() or "model"
 
-    def summary(self, **dims: int) -> Summary:
+    def summary(self, /, **dims: int) -> Summary:
         """Module tree, parameters, FLOPs and bytes; sizes that are not given stay symbolic."""
         from dlc.analysis.summary import summarize
 
@@ -329,10 +329,10 @@ class TrainBlock:
     def name(self) -> str:
         return self.node.name
 
-    def __call__(self, **settings: Any) -> TrainBlock:
+    def __call__(self, /, **settings: Any) -> TrainBlock:
         return replace(self, overrides={**self.overrides, **settings})
 
-    def with_settings(self, **settings: Any) -> TrainBlock:
+    def with_settings(self, /, **settings: Any) -> TrainBlock:
         """The block with other `settings`: `block.with_settings(steps=100)`."""
         return self(**{f"settings.{name}": value for name, value in settings.items()})
 
