@@ -76,6 +76,11 @@ def build(
     return None if any(each.severity == "error" for each in diagnostics) else program
 
 
+def built(project: Project) -> list[Program]:
+    """Every program of the project that was built and is not in error."""
+    return [program for program, _ in project.__dict__.get("programs", {}).values() if program is not None]
+
+
 @deep
 def point_of(
     session: Session,
