@@ -20,7 +20,7 @@ from dlc.elaborate.base.values import PresetRef
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.train import build_plan
 from dlc.elaborate.names.lookup import named
-from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of
+from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
@@ -257,9 +257,16 @@ class Model:
             fixed=fixed,
         )
         if program is None:
-            self.spec.fail(*diagnostics)
+            self.spec.fail(*self._told(diagnostics))
         assert program is not None
         return program
+
+    def _told(self, found: list[Diagnostic]) -> list[Diagnostic]:
+        """What is wrong with the model, at the preset that it is."""
+        item = self.spec.unit.names.get(self.name)
+        if not isinstance(self.origin, PresetRef) or not isinstance(item, ast.Preset) or self.overrides:
+            return found
+        return told_at_preset(self.spec.project, found, self.origin, item)
 
     def _check_given(self) -> None:
         """Parameters of an entry's own list that have no default have a value. Raises SpecError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Op, Program
 from dlc.ops.gaps import refuse_gaps
+from dlc.records import replace
 from dlc.runtime.family import ModelFamily
 from dlc.version import __version__
 
@@ -193,7 +195,26 @@ def model_weights(
 
     if weights is None:
         return initial_weights(model.program, seed)
-    return load_weights(model.program, weights, weight_map(model, through))
+    try:
+        return load_weights(model.program, weights, weight_map(model, through))
+    except SpecError as error:
+        found = error
+    name = _fitting(model, weights) if through is None else ""
+    if not name:
+        raise found
+    help = f'the block `weights {name}` maps these names: `--through {name}`, or `through="{name}"` in Python'
+    raise SpecError([replace(each, help=help) for each in found.diagnostics])
+
+
+def _fitting(model: Model, weights: str | os.PathLike[str] | Mapping[str, np.ndarray]) -> str:
+    """A `weights` block of the file through which these weights would fill the model; "" if there is none."""
+    from dlc.runtime.weights import load_weights
+
+    for name in model.spec.weights:
+        with contextlib.suppress(SpecError):
+            load_weights(model.program, weights, weight_map(model, name))
+            return name
+    return ""
 
 
 def _ready(backend: Backend, program: Program, values: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

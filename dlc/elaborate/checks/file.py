@@ -24,7 +24,7 @@ from dlc.elaborate.checks.train import build_plan
 from dlc.elaborate.checks.weights import check_weights
 from dlc.elaborate.names.lookup import CONSTANTS, named
 from dlc.elaborate.names.static import let
-from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of
+from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
@@ -89,7 +89,13 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
         model = named(body, unit, item.name, item.span)
         if isinstance(model, Definition | PresetRef):
             point = point_of(session, model, {}, item.span)
-            build(project, point, item.span, report=found.append)
+            told: list[Diagnostic] = []
+            build(project, point, item.span, report=told.append)
+            found += (
+                told_at_preset(project, told, model, item)
+                if isinstance(model, PresetRef) and isinstance(item, ast.Preset)
+                else told
+            )
             entries = (
                 [each for each in item.body if isinstance(each, ast.Entry)]
                 if isinstance(item, ast.ModuleDef)
