@@ -15,7 +15,7 @@ from dlc.cli.specs import shipped
 from dlc.runtime.testing import run_tests
 
 BLOCK = """
-model Net()(x: [B, 4]) -> [B, 4] { return x |> linear(4) as fc }
+model Net()(x: [B, 4]) -> [B, 4] {{ return x |> linear(4) as fc }}
 train run {{
     net = Net()
     batch (x: [B, 4]) from synthetic()

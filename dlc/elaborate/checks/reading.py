@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from dlc.diagnostics import Diagnostic, Problem
 from dlc.ir.nodes import Function, Op, Program, Value, walk
@@ -77,7 +78,7 @@ class Place:
         value = op.attr("value") if op is not None and op.op == "const" else None
         return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
-    def told(self, problem: Problem, help: str, **slots: object) -> Diagnostic:
+    def told(self, problem: Problem, help: str, **slots: Any) -> Diagnostic:
         """A problem of this operation."""
         chain = (self.values.node.source,) if self.values.node.source else ()
         return problem.at(self.op.span, help=help, chain=chain, **slots)
