@@ -20,7 +20,7 @@ from dlc.elaborate.base.values import PresetRef
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.train import build_plan
 from dlc.elaborate.names.lookup import named
-from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of
+from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
@@ -174,7 +174,7 @@ class Model:
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def __call__(self, **settings: Any) -> Self:
+    def __call__(self, /, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
         overrides = {**self.overrides, **settings}
         point = self.spec.point(self.origin, overrides, self.point.entry)
@@ -257,9 +257,16 @@ class Model:
             fixed=fixed,
         )
         if program is None:
-            self.spec.fail(*diagnostics)
+            self.spec.fail(*self._told(diagnostics))
         assert program is not None
         return program
+
+    def _told(self, found: list[Diagnostic]) -> list[Diagnostic]:
+        """What is wrong with the model, at the preset that it is."""
+        item = self.spec.unit.names.get(self.name)
+        if not isinstance(self.origin, PresetRef) or not isinstance(item, ast.Preset) or self.overrides:
+            return found
+        return told_at_preset(self.spec.project, found, self.origin, item)
 
     def _check_given(self) -> None:
         """Parameters of an entry's own list that have no default have a value. Raises SpecError."""
@@ -296,7 +303,7 @@ class Model:
         """A name for emitted files: the model's, in lower case."""
         return re.sub(r"\W", "_", self.name).lower() or "model"
 
-    def summary(self, **dims: int) -> Summary:
+    def summary(self, /, **dims: int) -> Summary:
         """Module tree, parameters, FLOPs and bytes; sizes that are not given stay symbolic."""
         from dlc.analysis.summary import summarize
 
@@ -329,10 +336,10 @@ class TrainBlock:
     def name(self) -> str:
         return self.node.name
 
-    def __call__(self, **settings: Any) -> TrainBlock:
+    def __call__(self, /, **settings: Any) -> TrainBlock:
         return replace(self, overrides={**self.overrides, **settings})
 
-    def with_settings(self, **settings: Any) -> TrainBlock:
+    def with_settings(self, /, **settings: Any) -> TrainBlock:
         """The block with other `settings`: `block.with_settings(steps=100)`."""
         return self(**{f"settings.{name}": value for name, value in settings.items()})
 

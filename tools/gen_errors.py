@@ -35,6 +35,7 @@ FAMILIES = {
     "E07": "Training and data",
     "E08": "Backends",
     "E09": "Use",
+    "W": "Warnings",
 }
 
 

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 
 from dlc.emit.body import Body, shapes_text, tensors
 from dlc.emit.layout import INDENT, WIDTH, layout
-from dlc.emit.names import camel, identifier
+from dlc.emit.names import camel, field_names, identifier
 from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
@@ -57,7 +57,7 @@ class Written:
         writer = partial(Statements, updates=self.unit.traits.updates, outputs=self.named)
         body = Body(self.unit.draft, DIALECT, 1, self._taken(), self.words, writer)
         if isinstance(body.writer, Statements):
-            body.writer.fields = [identifier(name) for name, _ in self.function.outputs]
+            body.writer.fields = list(fields(self.function))
             body.writer.usual = [
                 name
                 for name, result in zip(body.writer.fields, body.results, strict=True)
@@ -109,7 +109,7 @@ class Written:
         return layout(f"def {self.unit.name}({arguments}) -> {self._result(body)}:")
 
     def _result(self, body: Body) -> str:
-        names = [identifier(name) for name, _ in self.function.outputs]
+        names = fields(self.function)
         outputs = ["Array | None" if name in self.optional else "Array" for name in names]
         if self.named:
             whole = self.named
@@ -144,20 +144,25 @@ def outputs_type(function: Function) -> str:
 
 def outputs_lines(function: Function, name: str, optional: Sequence[str]) -> Lines:
     """That type; results that are not always there stand last."""
-    fields = [identifier(output) for output, _ in function.outputs]
-    always = [f"{INDENT}{each}: Array" for each in fields if each not in optional]
+    found = fields(function)
+    always = [f"{INDENT}{each}: Array" for each in found if each not in optional]
     return [
         f"class {name}(NamedTuple):",
         *always,
-        *(f"{INDENT}{each}: Array | None = None" for each in fields if each in optional),
+        *(f"{INDENT}{each}: Array | None = None" for each in found if each in optional),
     ]
+
+
+def fields(function: Function) -> tuple[str, ...]:
+    """What the results are called in emitted source."""
+    return field_names(name for name, _ in function.outputs)
 
 
 def sometimes(body: Body) -> list[str]:
     """The results that are not always there, by name."""
     missing = absent(body.body)
-    pairs = zip(body.draft.function.outputs, body.results, strict=True)
-    return [identifier(name) for (name, _), each in pairs if isinstance(each, Ref) and each.value in missing]
+    pairs = zip(fields(body.draft.function), body.results, strict=True)
+    return [name for name, each in pairs if isinstance(each, Ref) and each.value in missing]
 
 
 def _updated(body: Sequence[Stmt]) -> list[tuple[str, ...]]:

@@ -103,16 +103,17 @@ class Init:
         body = _Body(self, main, self._inits(main.name, ""), "")
         items = list(body.items())
         body.check_extras()
-        trees = trees_of(items)
+        trees = trees_of(items) or ("params",)
+        trees = ("params", *trees) if trees == ("state",) else trees  # `apply` takes both
         arguments = ["key: Array", *(["config: Config = CONFIG"] if self.config else [])]
         arguments.append(f"dtype: DTypeLike = {rows.DTYPES[self.precision]}")
         what = "Initial parameters and state" if "state" in trees else "Initial parameters"
         own = {name: f"config.{argument_name(name, RESERVED)}" for name in words(main)}
         self.read += [item.made for item in items] + [each.when for each in items if each.when is not None]
         return [
-            *layout(f"def init({', '.join(arguments)}) -> {result_type(trees or ('params',))}:"),
+            *layout(f"def init({', '.join(arguments)}) -> {result_type(trees)}:"),
             f'{INDENT}"""{what}."""',
-            *written(items, trees or ("params",), own),
+            *written(items, trees, own),
         ]
 
     # --- which function gives the initial value of what

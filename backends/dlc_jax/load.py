@@ -14,7 +14,7 @@ import numpy as np
 
 from dlc.backend import Artifact
 from dlc.emit.file import loaded
-from dlc.emit.names import identifier
+from dlc.emit.names import field_names, identifier
 
 
 @dataclass
@@ -44,7 +44,7 @@ class JaxRunnable:
     def native(self) -> tuple[Any, ...]:
         return (*self.trees, self.apply)
 
-    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+    def __call__(self, /, **inputs: Any) -> dict[str, np.ndarray]:
         """The outputs by name. `key`, where no input is called so, seeds programs that draw (a JAX key, or an
         int). Raises TypeError for inputs that are missing or unknown, ValueError for those that do not fulfil
         what the program requires."""
@@ -70,7 +70,7 @@ def results(meta: Mapping[str, Any], found: Any) -> tuple[Sequence[Any], Any]:
     """The outputs in order, and the new state; None for a program without buffers."""
     outputs, state = found if meta["state"] else (found, None)
     if hasattr(outputs, "_asdict"):
-        return [getattr(outputs, identifier(name)) for name, _ in meta["outputs"]], state
+        return [getattr(outputs, name) for name in field_names(name for name, _ in meta["outputs"])], state
     return (outputs,), state
 
 

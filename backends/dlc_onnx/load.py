@@ -102,7 +102,7 @@ class OnnxRunnable:
         sizes = tuple((name, Dim.symbol(name)) for name, _ in self.meta["sizes"])
         return Function("main", self.meta["source"], "model", inputs, (), (), static=sizes)
 
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:
         """The outputs by name. Raises InputError for inputs that don't fit, CheckFailed for a fact or `require` that does
         not hold."""
         key = None if "key" in self._names else inputs.pop("key", None)

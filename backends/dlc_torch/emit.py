@@ -9,6 +9,7 @@ from dlc.emit import helpers as helping
 from dlc.emit.body import Lines
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
+from dlc.emit.names import field_name
 from dlc.emit.python import comment
 from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
@@ -26,7 +27,6 @@ from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
 from dlc_torch.outline import outline
 from dlc_torch.reach import reach
-from dlc_torch.results import field_name
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
 from dlc_torch.working import working

@@ -28,6 +28,11 @@ class TorchRunnable:
         self.meta = meta
         self.device = device
 
+    @property
+    def _has_method(self) -> bool:
+        """Whether an entry is a method: of a model without parts it is a function of its own."""
+        return bool(self.meta["method"] and self.meta["is_class"])
+
     def forward(self, inputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """The outputs by name, with their history where gradients are on. Raises TypeError for inputs that
         are missing or unknown."""
@@ -38,10 +43,10 @@ class TorchRunnable:
         given = {name: to_torch(inputs[name]).to(self.device, dtype(kind)) for name, kind in wanted}
         tensors = map(given.get, self.meta["arguments"])
         sizes = {identifier(name): int(inputs[name]) for name in self.meta["sizes"]}
-        method = getattr(self.native, self.meta["method"]) if self.meta["method"] else self.native
+        method = getattr(self.native, self.meta["method"]) if self._has_method else self.native
         return by_name(method(*tensors, **sizes), self.meta)
 
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:
         with torch.no_grad():
             return {name: to_numpy(tensor) for name, tensor in self.forward(inputs).items()}
 

@@ -39,7 +39,8 @@ def _base(made: Class, initials: Mapping[str, str]) -> str:
     if not made.is_class:
         name = f"{function.source}_{function.entry}" if function.entry else function.source
         return identifier(name.strip("_"), "function")
-    name = identifier(camel(function.source) if function.library else function.source, "Module")
+    source = function.source.strip("_") if function.source.startswith("__") else function.source
+    name = identifier(camel(source) if function.library else source, "Module")
     return name if name not in TAKEN else f"{name}_"
 
 

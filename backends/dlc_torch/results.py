@@ -10,27 +10,18 @@ by itself.
 
 from __future__ import annotations
 
-import keyword
 import re
 from collections.abc import Sequence
 
 from dlc.emit.body import Body, Lines
 from dlc.emit.layout import layout
-from dlc.emit.names import camel
+from dlc.emit.names import camel, field_name
 from dlc.emit.statements import absent
 from dlc.emit.tree import Expr, Ref
 from dlc.ir.nodes import Function
 from dlc.records import dataclass
 
 _NUMBERED = re.compile(r"output(_\d+)?")
-
-
-def field_name(output: str) -> str:
-    """An output's name as a field: those of a NamedTuple begin with a letter, and are neither words of Python nor methods of
-    tuples."""
-    name = re.sub(r"\W+", "_", output).strip("_") or "output"
-    name = name if name[0].isalpha() else f"output_{name}"
-    return f"{name}_" if keyword.iskeyword(name) or name in ("count", "index") else name
 
 
 def has_fields(function: Function) -> bool:

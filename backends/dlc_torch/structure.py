@@ -109,21 +109,33 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 
 
 def is_taken(label: str, among: frozenset[str] = TAKEN) -> bool:
-    """Whether nn.Module may have an attribute of that name: its private ones begin with an underscore."""
-    return label in among or label.startswith("_")
+    """Whether nn.Module may have an attribute of that name: its private ones begin with an underscore. What begins like a taken one
+    and has only underscores behind is what such a part is called."""
+    return label.startswith("_") or any(each in among for each in _stems(label))
+
+
+def _stems(label: str) -> Iterator[str]:
+    """A label, and what it is without each underscore at its end."""
+    yield label
+    while label.endswith("_"):
+        label = label[:-1]
+        yield label
 
 
 def is_attribute(label: str) -> bool:
     """Whether `self.label` can be written and is not one of nn.Module's own attributes."""
-    return bool(_NAME.match(label)) and label not in TAKEN and not keyword.iskeyword(label)
+    taken = any(each in TAKEN or keyword.iskeyword(each) for each in _stems(label))
+    return bool(_NAME.match(label)) and not taken
 
 
 def attribute_name(label: str) -> str:
     """The attribute of a class that has a part of that label: the label, or one like it where Python or nn.Module have taken it."""
     if is_attribute(label):
         return label
-    name = re.sub(r"\W+", "_", label).strip("_") or "part"
-    return f"{name}_" if name[0].isalpha() else f"part_{name}"
+    name = re.sub(r"\W+", "_", label)
+    if name[:1].isalpha():
+        return f"{name}_"
+    return f"part{name}" if name.startswith("_") else f"part_{name}"
 
 
 @dataclass

@@ -80,7 +80,7 @@ class TvmRunnable:
         sizes = tuple((name, Dim.symbol(name)) for name in self.meta["sizes"])
         return Function("main", self.meta["source"], "model", inputs, (), (), static=sizes)
 
-    def __call__(self, **inputs: Any) -> dict[str, Array]:
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:
         """Outputs by name. Raises SpecError for a missing, unknown or ill-shaped input, and for a fact or `require` that
         does not hold."""
         key = None if "key" in self._names else inputs.pop("key", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,14 +41,26 @@ def register(app: typer.Typer) -> None:
             found += diagnostics
             if diagnostics:
                 sources.update(all_sources(project))
-            if types and not diagnostics:
+            if types and not _errors(diagnostics):
                 _print_types(file)
         if found or format is Format.json:
             show(found, sources, format)
-        if any(each.severity == "error" for each in found):
+        if _errors(found):
             raise typer.Exit(1)
         if not quiet and format is Format.text and not types:
-            typer.echo(f"{len(files)} file{'s' if len(files) > 1 else ''} checked, nothing wrong")
+            typer.echo(f"{_count(len(files), 'file')} checked, {_result(found)}")
+
+
+def _errors(found: Iterable[Diagnostic]) -> bool:
+    return any(each.severity == "error" for each in found)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _result(warnings: list[Diagnostic]) -> str:
+    return _count(len(warnings), "warning") if warnings else "nothing wrong"
 
 
 def _print_types(file: str) -> None:

@@ -13,10 +13,12 @@ from dlc.diagnostics import Problem, suggestion
 def register(app: typer.Typer) -> None:
     @app.command()
     def explain(
-        code: Annotated[str, typer.Argument(metavar="CODE", help="Such as E0302; `all` lists every code.")],
+        code: Annotated[
+            str, typer.Argument(metavar="CODE", help="Such as E0302 or W0102; `all` lists every code.")
+        ],
         format: Output = Format.text,
     ) -> None:
-        """Explain an error code, with a wrong and a right spec."""
+        """Explain the code of an error or a warning, with a wrong and a right spec."""
         from dlc.diagnostics.index import problems
 
         known = problems()

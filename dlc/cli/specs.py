@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 import typer
 
@@ -34,10 +35,17 @@ def trains(name: str) -> list[str]:
 
 
 def shipped() -> dict[str, str]:
-    """Name (`language/gpt2`) and first comment line of every spec."""
+    """Name (`language/gpt2`) of every spec, and the first sentence of its comment."""
     base = specs_path()
     found = {}
     for file in sorted(base.rglob("*.dl")):
-        first = file.read_text(encoding="utf-8").split("\n", 1)[0]
-        found[str(file.relative_to(base).with_suffix(""))] = first.lstrip("# ").strip()
+        found[str(file.relative_to(base).with_suffix(""))] = _sentence(file.read_text(encoding="utf-8"))
     return found
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a file's comment: to a full stop behind which a line ends or a new word begins."""
+    lines = takewhile(lambda line: line.startswith("#"), text.split("\n"))
+    comment = " ".join(line.lstrip("# ").strip() for line in lines)
+    end = re.search(r"\.(?= [A-Z]|$| *$)", comment)
+    return comment[: end.end()] if end else comment

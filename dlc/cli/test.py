@@ -27,7 +27,10 @@ def register(app: typer.Typer) -> None:
             spec, _ = load_spec(file, root)
             for outcome in run_tests(spec.project, spec.unit):
                 failed += not outcome.passed
-                rows.append({"file": file, "test": outcome.name, "passed": outcome.passed})
+                told = [each.to_json() for each in outcome.diagnostics]
+                rows.append(
+                    {"file": file, "test": outcome.name, "passed": outcome.passed, "diagnostics": told}
+                )
                 if format is Format.text and not (quiet and outcome.passed):
                     typer.echo(f"{'ok  ' if outcome.passed else 'FAIL'} {file}: {outcome.name}")
                 if format is Format.text and outcome.diagnostics:

@@ -172,10 +172,10 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
     ):  # a slice, which has no value of its own
         return None
     node = ast.parse(value.removeprefix("*"), mode="eval").body
+    if start == 0 and not isinstance(node, _BRACKETED):  # all of it stands in brackets, as an operand
+        return (0, len(value) - 1)
     if isinstance(node, ast.BinOp):
-        alone = not any(
-            isinstance(side, ast.BinOp) and _same(side.op, node.op) for side in (node.left, node.right)
-        )
+        alone = not (isinstance(node.left, ast.BinOp) and _same(node.left.op, node.op))
         return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
     filled = start + 2 < len(value)  # nothing stands in `unbind()` that could be broken
     return (start, len(value) - 1) if filled and isinstance(node, _BRACKETED) else None

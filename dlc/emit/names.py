@@ -23,6 +23,25 @@ def identifier(text: str, fallback: str = "value") -> str:
     return f"{name}_" if name in _RESERVED else name
 
 
+def field_name(output: str) -> str:
+    """An output's name as a field: those of a NamedTuple begin with a letter, and are neither words of Python nor methods of
+    tuples."""
+    name = re.sub(r"\W+", "_", output).strip("_") or "output"
+    name = name if name[0].isalpha() else f"output_{name}"
+    return f"{name}_" if keyword.iskeyword(name) or name in ("count", "index") else name
+
+
+def field_names(outputs: Iterable[str]) -> tuple[str, ...]:
+    """The fields of outputs, no two alike; what is called so in the spec keeps its name."""
+    outputs = tuple(outputs)
+    given = {name for name in outputs if field_name(name) == name}
+    fields: list[str] = []
+    for name in outputs:
+        field = field_name(name)
+        fields.append(field if field == name else unique(field, given.union(fields)))
+    return tuple(fields)
+
+
 def snake(text: str) -> str:
     """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`, `GATv2` as `gatv2`."""
     spaced = re.sub(r"([A-Z]+)([A-Z](?!v[0-9])[a-z])|([a-z0-9])([A-Z])", r"\1\3_\2\4", text)

@@ -6,6 +6,8 @@ d // heads     for 64
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -137,18 +139,26 @@ def size(dim: Dim | int, role: str = "size") -> Expr:
     def settle(node: Expr) -> Expr:
         if not isinstance(node, Word):
             return node
-        if node.text in terms:
-            return expression(terms[node.text].term)
-        if node.text in sizes:
-            return Size(sizes[node.text])
-        if node.text.isdigit():
-            return Num(int(node.text), role)
-        return Arg(node.text) if node.text in statics else node
+        word = node.text.removesuffix(_NAME)
+        if word in terms:
+            return expression(terms[word].term)
+        if word in sizes:
+            return Size(sizes[word])
+        if word.isdigit():
+            return Num(int(word), role)
+        return Arg(word) if word in statics else node
 
-    return transform(parse(str(named).replace("'", _PRIME)), settle)
+    return transform(parse(_of_python(str(named).replace("'", _PRIME))), settle)
 
 
 _PRIME = "__prime"  # dims may be called n'
+_NAME = "__name"  # and `class`
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+def _of_python(text: str) -> str:
+    """A text of sizes as one that Python reads: its keywords are names here."""
+    return _WORD.sub(lambda word: word[0] + _NAME if keyword.iskeyword(word[0]) else word[0], text)
 
 
 def expression(term: Term) -> Expr:

@@ -35,7 +35,7 @@ class Checked:
     def native(self) -> Any:
         return self.runnable.native
 
-    def __call__(self, **inputs: Any) -> dict[str, NDArray[Any]]:
+    def __call__(self, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         self._check(inputs)
         try:
             return self.runnable(**inputs)

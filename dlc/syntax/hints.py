@@ -88,7 +88,12 @@ def _python_block(failure: Failure, expected: set[str]) -> str:
 
 
 def _equality(failure: Failure, expected: set[str]) -> str:
-    return "a comparison is written `==`" if failure.token.kind == "=" and "==" in expected else ""
+    if failure.token.kind != "=" or "==" not in expected:
+        return ""
+    name = failure.before
+    if name is not None and name.kind == "NAME" and name.newline and name.line == failure.token.line:
+        return "the line above ends with what asks for more, such as a `,`, so that it goes on in this one"
+    return "a comparison is written `==`"
 
 
 def _missing_arrow(failure: Failure, expected: set[str]) -> str:

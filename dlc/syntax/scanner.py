@@ -32,6 +32,8 @@ _NUMBER = re.compile(
     r"(?P<FLOAT>(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?)(?![A-Za-z0-9_])"
 )
 _NUMBER_LIKE = re.compile(r"[0-9][A-Za-z0-9_]*(?:\.[0-9][A-Za-z0-9_]*)*")
+_BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")  # a side of `a..b`
+_BEHIND = re.compile(r"=?\s*[A-Za-z0-9_]+")
 _LABEL = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*")
 _LABEL_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
 
@@ -188,8 +190,24 @@ class _Scanner:
     def _operator(self, text: str, start: int, end: int) -> int:
         if text == "." and self.text[end : end + 1].isdecimal() and not self._after_operand():
             return self._bare_fraction(start)
+        if text == "." and self.text[end : end + 1] == ".":
+            return self._range(start)
         self._add(text, start, end)
         return end
+
+    def _range(self, start: int) -> int:
+        """`0..3`, which other languages have: what stands around it is read as if an operator stood here."""
+        first, last = (
+            found.group() if found else "…"
+            for found in (
+                _BEFORE.search(self.text, max(0, start - 40), start),
+                _BEHIND.match(self.text, start + 2),
+            )
+        )
+        help = f"write `range({first}, {last.removeprefix('=')})`, which ends before its second number"
+        self._syntax(start, start + 2, "`..` makes no range in this language", help=help)
+        self._add("+", start, start + 2).broken = True
+        return start + 2
 
     def _after_operand(self) -> bool:
         tokens = self.result.tokens

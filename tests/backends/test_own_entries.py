@@ -78,3 +78,20 @@ def test_a_bare_name_is_told_how_to_call() -> None:
     text = "model M()(x: [B, 2]) -> _ {\n    entry e(x: [B, 2]) -> [B, 2] { return x }\n    return e(x)\n}\n"
     (found,) = dlc.loads(text).check()
     assert found.code == "E0101" and found.help == "an entry is called by `self.e(…)`"
+
+
+def test_an_entry_of_a_model_without_parts() -> None:
+    """In PyTorch such a model is a function, and its entry another one."""
+    text = """
+    model Net(by: float = 2.0)(x: [B, 2]) -> [B, 2] {
+        entry other(z: [B, 2]) -> [B, 2] { return z * 3.0 }
+        return x * by
+    }
+    """
+    assert dlc.verify(dlc.loads(text)["Net.other"], backends=("torch", "jax")).agree
+
+
+def test_a_model_with_buffers_alone() -> None:
+    """JAX's `apply` takes parameters and state: `init` gives both, also where one is empty."""
+    text = "model Net()(x: [B, 4]) -> [B, 4] {\n    buffer seen: [4] = ones\n    return x + seen\n}\n"
+    assert dlc.verify(dlc.loads(text)["Net"], backends=("torch", "jax")).agree

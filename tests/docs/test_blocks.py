@@ -70,7 +70,7 @@ def check(block: Block) -> None:
     found = diagnostics(text)
     shown = render_all(found, {"page.dl": text})
     if "wrong" in block.words:
-        expected = {word for word in block.words if re.fullmatch(r"E\d{4}", word)}
+        expected = {word for word in block.words if re.fullmatch(r"[EW]\d{4}", word)}
         assert expected, "a wrong block names its codes"
         assert {each.code for each in found} == expected, shown
     else:

@@ -40,6 +40,8 @@ STATEMENTS = (
     f"if not ((2 if {SHORT} > 1 else 1) > 1 or {LONG}[0] != {SHORT}):\n    pass",
     f"if not ({LONG} and {SHORT}.is_floating_point() or {LONG}[0] != {SHORT}):\n    pass",
     f"if {LONG} and {SHORT} and {LONG}:\n    pass",
+    f"return y + ({LONG} + ({SHORT} + a) + ({SHORT} + ({SHORT} + b) + ({LONG} + ({SHORT} + c))))",
+    f"x = {LONG} + (b + c) + ({SHORT} + (d + e) + ({SHORT} + {LONG}))",
 )
 
 

@@ -52,11 +52,11 @@ def test_texts(problem: Problem) -> None:
 
 
 def test_codes_are_declared_once() -> None:
-    from dlc.diagnostics import catalogue, meaning, training
+    from dlc.diagnostics import catalogue, meaning, training, warnings
 
     declared = [
         value.code
-        for module in (catalogue, meaning, training)
+        for module in (catalogue, meaning, training, warnings)
         for value in vars(module).values()
         if isinstance(value, Problem)
     ]

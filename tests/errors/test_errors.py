@@ -1,5 +1,7 @@
 """Wrong specs: beside each `name.dl` stands in `name.err` what `dlc check name.dl` prints, but for line numbers of the library.
 
+In `warnings` stands what is legal, and doubted.
+
 A file whose name begins with an underscore is a part of another one's example."""
 
 from __future__ import annotations
@@ -35,8 +37,12 @@ def _name(path: Path) -> str:
 def test_wrong_spec(path: Path, golden: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     result = _check(path)
-    assert result.exit_code == 1, "nothing wrong was found"
-    assert result.stdout == ""
+    if path.parent.name == "warnings":
+        assert result.exit_code == 0
+        assert re.fullmatch(r"1 file checked, \d+ warnings?\n", result.stdout), "nothing was found"
+    else:
+        assert result.exit_code == 1, "nothing wrong was found"
+        assert result.stdout == ""
     assert "E0999" not in result.stderr
     golden(path.with_suffix(".err"), _LIBRARY_LINE.sub(r"\1:…", result.stderr))
 
@@ -47,7 +53,7 @@ def test_json_agrees(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     found = json.loads(_check(path, "--format", "json").stdout)
     text = path.with_suffix(".err").read_text(encoding="utf-8")
-    assert re.findall(r"^error\[(\w+)\]", text, re.MULTILINE) == [each["code"] for each in found]
+    assert re.findall(r"^(?:error|warning)\[(\w+)\]", text, re.MULTILINE) == [each["code"] for each in found]
     for each in found:
         lines = Path(each["file"]).read_text(encoding="utf-8").split("\n")
         assert 1 <= each["line"] <= each["end_line"] <= len(lines)
@@ -99,7 +105,7 @@ def test_corpus_covers_the_codes() -> None:
     told = {
         code
         for path in HERE.rglob("*.err")
-        for code in re.findall(r"\[(E\d{4})\]", path.read_text(encoding="utf-8"))
+        for code in re.findall(r"\[([EW]\d{4})\]", path.read_text(encoding="utf-8"))
     }
     shown = {code for code, each in problems().items() if each.wrong}
     assert shown - told == set()

@@ -27,6 +27,7 @@ from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.tensors.failures import source, spelled
 from dlc.elaborate.tensors.operators import TENSOR_OPS, cast, emit, lift
+from dlc.elaborate.types.static import plain
 from dlc.elaborate.types.written import declared_dtype, written_type
 from dlc.ir.nodes import Op, Param, Value, walk
 from dlc.records import replace
@@ -217,7 +218,26 @@ def _require_part(body: Body, node: ast.Require) -> None:
         body.report.fail(
             problems.BAD_VALUE, subject.span, callee=callee, message=_message(body, node), help=help
         )
-    body.report.fail(problems.REQUIRE_FALSE, node.condition.span, message=_message(body, node))
+    body.report.fail(
+        problems.REQUIRE_FALSE, node.condition.span, message=_message(body, node), notes=_sides(body, node)
+    )
+
+
+def _sides(body: Body, node: ast.Require) -> list[str]:
+    """What the sides of a comparison are: `parameters(M()) is 90, not 91`."""
+    condition = node.condition
+    if not isinstance(condition, ast.Compare):
+        return []
+    values = [(text(each), show(plain(evaluate(body, each)))) for each in condition.operands]
+    computed = [
+        f"{written} is {value}"
+        for written, value in values
+        if written.replace("_", "") != value.replace("_", "")
+    ]
+    if len(computed) == 1 and len(values) == 2 and condition.ops == ("==",):
+        (other,) = (value for written, value in values if f"{written} is {value}" not in computed)
+        return [f"{computed[0]}, not {other}"]
+    return computed
 
 
 def _subject(node: ast.Expr) -> ast.Expr:

@@ -5,7 +5,17 @@ from __future__ import annotations
 
 from dlc import ops
 from dlc.elaborate.base.values import Builtin
-from dlc.elaborate.builtins import copies, creation, library, notation, resizing, reweighted, shape, static
+from dlc.elaborate.builtins import (
+    copies,
+    creation,
+    library,
+    notation,
+    resizing,
+    reweighted,
+    rounding,
+    shape,
+    static,
+)
 from dlc.elaborate.builtins.forms import op_builtin
 
 _SPECIAL = (
@@ -21,9 +31,8 @@ _SPECIAL = (
 
 
 def _of_ops() -> dict[str, Builtin]:
-    found = (
-        op_builtin(op, static.OF_NUMBERS.get(op.name)) for op in ops.all_ops() if op.name not in ops.added()
-    )
+    first = {**static.OF_NUMBERS, **rounding.FIRST}
+    found = (op_builtin(op, first.get(op.name)) for op in ops.all_ops() if op.name not in ops.added())
     return {each.name: each for each in found if each is not None}
 
 

@@ -155,22 +155,35 @@ def _fit_dtype(
         float_dtype != "float" and wanted == float_dtype and value.type.is_float
     ):
         return cast(body, ast.Node(span=span), value, wanted)
-    help = _swapped(callee, value, found) or f"convert it: `cast({spelled(body.scope, value)}, {wanted})`"
+    help = (
+        _swapped(callee, item, found)
+        or _undeclared(body, value, wanted)
+        or f"convert it: `cast({spelled(body.scope, value)}, {wanted})`"
+    )
     message = f"`{callee.name}` takes `{item.name}` as {wanted}, not {found}"
     body.report.fail(problems.DTYPE, span, message=message, notes=[described(body.context, value)], help=help)
 
 
-def _swapped(callee: Callee, value: Tensor, found: str) -> str:
-    """Help where whole numbers come first, as predictions, and another input of the callee wants whole numbers."""
+def _swapped(callee: Callee, item: ast.Field, found: str) -> str:
+    """Help where whole numbers come first, as predictions."""
     names = [str(each.name) for each in callee.inputs]
     if (
         found == "i64"
-        and names[:2] == ["logits", "target"]
+        and names[:2] == ["logits", "target"] == [item.name, names[1]]
         and callee.definition.library
-        and "." not in value.name
     ):
-        return "predictions come first, what they should be after them: `cross_entropy(logits, target)`"
+        return f"predictions come first, what they should be after them: `{callee.name}(logits, target)`"
     return ""
+
+
+def _undeclared(body: Body, value: Tensor, wanted: str) -> str:
+    """Help for an input of this body that is a float only because its type says no dtype."""
+    name = spelled(body.scope, value)
+    if value.type.dtype != "float" or not wanted.startswith(("i", "u")) or name == "…":
+        return ""
+    if value.made_by not in ("", "the batch"):
+        return ""
+    return f"declare it {wanted}: `{name}: {TensorType(wanted, value.type.axes)}`"
 
 
 def _shape_error(

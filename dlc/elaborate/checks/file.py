@@ -17,12 +17,14 @@ from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import DTYPE_VALUES, PresetRef
 from dlc.elaborate.builtins import BUILTINS
 from dlc.elaborate.calls.initial import INITIALS
+from dlc.elaborate.checks.doubts import doubts, not_allowed, seen_data, unknown_allowances
+from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.signatures import check_signatures
 from dlc.elaborate.checks.train import build_plan
 from dlc.elaborate.checks.weights import check_weights
 from dlc.elaborate.names.lookup import CONSTANTS, named
 from dlc.elaborate.names.static import let
-from dlc.elaborate.programs.build import build, elaborate_fn, point_of
+from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import static_body
@@ -39,6 +41,7 @@ _OPEN = {
 def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
     found: list[Diagnostic] = list(project.diagnostics)
+    plans: list[tuple[TrainPlan, ast.Train]] = []
     for item in unit.file.items:
         match item:
             case ast.ModuleDef(is_model=True) | ast.Preset():
@@ -46,13 +49,25 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
             case ast.Let():
                 found += _check_let(project, unit, item)
             case ast.Train():
-                build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
+                plan = (
+                    build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
+                )
+                plans += [(plan, item)] if plan is not None else []
             case ast.Weights():
                 found += check_weights(project, unit, item)
     found += _check_unreached(project, unit)
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
-    return _ordered(without_consequences(found, unit.path, unit.text, starts))
+    told = without_consequences(found, unit.path, unit.text, starts)
+    return _ordered([*told, *_warnings(project, unit, plans)])
+
+
+def _warnings(project: Project, unit: Unit, plans: list[tuple[TrainPlan, ast.Train]]) -> Iterator[Diagnostic]:
+    """What is in doubt in all that could be built, but for what comments allow."""
+    programs = [*built(project), *(plan.program for plan, _ in plans)]
+    found = [*doubts(programs), *(each for plan, item in plans for each in seen_data(plan, item))]
+    yield from not_allowed(found, project.units.values())
+    yield from unknown_allowances(unit)
 
 
 def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -74,7 +89,13 @@ def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset)
         model = named(body, unit, item.name, item.span)
         if isinstance(model, Definition | PresetRef):
             point = point_of(session, model, {}, item.span)
-            build(project, point, item.span, report=found.append)
+            told: list[Diagnostic] = []
+            build(project, point, item.span, report=told.append)
+            found += (
+                told_at_preset(project, told, model, item)
+                if isinstance(model, PresetRef) and isinstance(item, ast.Preset)
+                else told
+            )
             entries = (
                 [each for each in item.body if isinstance(each, ast.Entry)]
                 if isinstance(item, ast.ModuleDef)

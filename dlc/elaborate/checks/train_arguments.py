@@ -81,6 +81,8 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         near = did_you_mean(name, SETTINGS) or f"settings are {', '.join(SETTINGS)}"
         help = _ELSEWHERE.get(name) or near
         report.fail(problems.UNKNOWN_SETTING, span, name=name, help=help)
+    if value is None and DEFAULT_SETTINGS[name] is None:
+        return
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
         expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)

@@ -76,6 +76,45 @@ def build(
     return None if any(each.severity == "error" for each in diagnostics) else program
 
 
+def told_at_preset(
+    project: Project, found: Iterable[Diagnostic], preset: PresetRef, item: ast.Preset
+) -> list[Diagnostic]:
+    """The problems of a preset's program, at the preset where its settings make them: what is wrong with the model at its own
+    defaults is told where it stands."""
+    found = list(found)
+    if not found:
+        return []
+    own: list[Diagnostic] = []
+    session = Elaborator(project)
+    try:
+        build(project, point_of(session, preset.definition, {}, item.span), item.span, report=own.append)
+    except (ElabError, Silent):
+        return found
+    known = {(each.code, each.span) for each in own}
+    return [
+        each
+        if (each.code, each.span) in known
+        or (each.span.file == item.span.file and _within(each.span, item.span))
+        else _moved(each, item)
+        for each in found
+    ]
+
+
+def _within(span: Span, whole: Span) -> bool:
+    return whole.line <= span.line <= max(whole.line, whole.end_line)
+
+
+def _moved(found: Diagnostic, item: ast.Preset) -> Diagnostic:
+    """A problem deep in a model, at the preset whose settings make it."""
+    inside = f"at {found.span.file}:{found.span.line}:{found.span.column}"
+    return replace(found, span=item.value.span, notes=(*found.notes, inside), fixes=())
+
+
+def built(project: Project) -> list[Program]:
+    """Every program of the project that was built and is not in error."""
+    return [program for program, _ in project.__dict__.get("programs", {}).values() if program is not None]
+
+
 @deep
 def point_of(
     session: Session,

@@ -147,7 +147,7 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     if callee.entry:
         parameters.enter_main(body, callee)
     elif entries(callee.definition):
-        body.bind("self", parameters.itself(body, callee))
+        parameters.bind_itself(body, callee, parameters.itself(body, callee))
     run_body(body, callee.body)
     broken = findings.failures > before
     if not callee.is_module and emission.has_returned and _is_static(emission.returned):

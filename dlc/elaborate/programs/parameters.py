@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.spelling import parts
@@ -52,10 +53,17 @@ def enter_main(body: Body, callee: Callee) -> None:
     whole = itself(body, callee)
     session = body.context.session
     # The entries that the main computation calls have it run as well: the second time without what they give.
-    body.bind("self", POISON if callee.definition in session.outlining else replace(whole, is_outline=True))
+    outlined = POISON if callee.definition in session.outlining else replace(whole, is_outline=True)
+    bind_itself(body, callee, outlined)
     declare_only(body, module.body, own)
     body.emission.facts, body.emission.where = facts, where
-    body.bind("self", whole)
+    bind_itself(body, callee, whole)
+
+
+def bind_itself(body: Body, callee: Callee, value: Any) -> None:
+    """Let `self` be the module, where its header has no other use for the name."""
+    if "self" not in {*callee.static, *(str(each.name) for each in callee.inputs)}:
+        body.bind("self", value)
 
 
 def itself(body: Body, callee: Callee) -> Instance:

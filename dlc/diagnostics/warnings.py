@@ -1,0 +1,113 @@
+"""What is legal and almost surely a mistake: W01xx. A warning never keeps a spec from being used; a comment `# allow W0101` on its
+line, or alone above it, turns it off there."""
+
+from __future__ import annotations
+
+from dlc.diagnostics import Problem
+
+
+def _warning(code: str, title: str, message: str, explanation: str, wrong: str, right: str) -> Problem:
+    return Problem(code, title, message, explanation, wrong=wrong, right=right, severity="warning")
+
+
+UNKNOWN_WARNING = _warning(
+    "W0001",
+    "a comment allows a warning that there is not",
+    "there is no warning `{code}`",
+    "`# allow W0101` turns a warning off: on its own line, or on the next where it stands alone. What it names must be one "
+    "(`dlc explain all` lists them). Errors can't be allowed.",
+    wrong="model Net()(x: [B, 4]) -> [B, 4] {\n    return x |> linear(4)    # allow W9999\n}\n",
+    right="model Net()(x: [B, 4]) -> [B, 4] {\n    return x |> linear(4)\n}\n",
+)
+COMPARES_ALL = _warning(
+    "W0101",
+    "each row is compared with every other",
+    "`{a}` and `{b}` broadcast to `{result}`: each row is compared with every other",
+    "NumPy's broadcasting turns `[B]` and `[B, 1]` into `[B, B]`. A mean over that is no accuracy and no loss: it compares each "
+    "prediction with the labels of all rows. Where all pairs are meant, write the new axis where it is used (`a[:, none] - b`).",
+    wrong="model Net()(x: [B, 64], label: i64[B, 1]) -> accuracy: [] {\n"
+    "    logits = x |> linear(10)\n    return mean(argmax(logits, axis=-1) == label)\n}\n",
+    right="model Net()(x: [B, 64], label: i64[B, 1]) -> accuracy: [] {\n"
+    "    logits = x |> linear(10)\n    return mean(argmax(logits, axis=-1) == label[:, 0])\n}\n",
+)
+WRONG_SCORES = _warning(
+    "W0102",
+    "a loss gets what it computes itself",
+    "`{taker}` takes {wanted}, and this comes from `{giver}`",
+    "`cross_entropy` holds a log_softmax and `bce_with_logits` a sigmoid: both take the scores of the last layer as they are. With "
+    "a softmax or sigmoid before them a network still learns, slowly and never well, and nothing says why; a relu there takes away "
+    "all scores below 0. `nll` takes what `log_softmax` gives, and no scores.",
+    wrong="model Net()(x: [B, 64], label: i64[B]) -> loss: [] {\n"
+    "    y = x |> linear(10) |> softmax\n    return cross_entropy(y, label)\n}\n",
+    right="model Net()(x: [B, 64], label: i64[B]) -> loss: [] {\n"
+    "    y = x |> linear(10)\n    return cross_entropy(y, label)\n}\n",
+)
+CHANNELS_LAST = _warning(
+    "W0103",
+    "an image with its channels last",
+    "`{taker}` takes `[B, channels, height, width]`, and `{type}` looks like an image with its channels last",
+    "Channels stand behind the batch, as in PyTorch; TensorFlow, PIL and NumPy keep them last. A convolution then takes the rows of "
+    "the image for its channels. `permute(image, [0, 3, 1, 2])` turns such an image around.",
+    wrong="model Net()(image: [B, 224, 224, 3]) -> _ {\n    return image |> conv2d(8, 3)\n}\n",
+    right="model Net()(image: [B, 224, 224, 3]) -> _ {\n    return permute(image, [0, 3, 1, 2]) |> conv2d(8, 3)\n}\n",
+)
+MIXED_AXES = _warning(
+    "W0104",
+    "a reshape that mixes axes",
+    "`reshape` keeps the order of the elements: from `{before}` to `{after}` it mixes `{axis}` with the axes beside it",
+    "A reshape takes the elements in the order in which they lie. It splits an axis where it stands and joins neighbours; it never "
+    "moves one. `reshape(x, [B, heads, T, e])` of `[B, T, heads * e]` has the right shape and puts parts of several positions into "
+    "each head. `rearrange` says both, and is checked.",
+    wrong="model Net()(x: [B, T, 64]) -> _ {\n    return reshape(x, [B, 4, T, 16])\n}\n",
+    right='model Net()(x: [B, T, 64]) -> _ {\n    return rearrange(x, "B T (heads e) -> B heads T e", heads=4)\n}\n',
+)
+DROPPED_RESULT = _warning(
+    "W0105",
+    "dropout on what a loss reads",
+    "`{taker}` takes scores of which `dropout` has set a part to 0",
+    "Dropout stands before the last layer, not behind it. Behind it, it takes away scores themselves: a row whose right class is "
+    "dropped is told that it was wrong.",
+    wrong="model Net()(x: [B, 64], label: i64[B]) -> loss: [] {\n"
+    "    y = x |> linear(10) |> dropout(0.5)\n    return cross_entropy(y, label)\n}\n",
+    right="model Net()(x: [B, 64], label: i64[B]) -> loss: [] {\n"
+    "    y = x |> dropout(0.5) |> linear(10)\n    return cross_entropy(y, label)\n}\n",
+)
+OWN_LABELS = _warning(
+    "W0106",
+    "a language model that is to tell what it reads",
+    "the labels are `{name}`, which the network reads at the same places",
+    "A decoder with causal attention sees each token before it is asked for it, so that the loss falls to 0 and nothing is "
+    "learned. The labels are the tokens one place further: `net(tokens[:, :-1])` and `tokens[:, 1:]`.",
+    wrong="model Net()(tokens: i64[B, T]) -> [B, T, 100] {\n"
+    "    x = tokens |> embedding(100, 16)\n    return attention(x, x, x, causal=true) |> linear(100)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (tokens: i64[B, 32]) from synthetic()\n"
+    "    minimize cross_entropy(net(tokens), tokens)\n    optimizer = adam()\n    settings { steps = 10 }\n}\n",
+    right="model Net()(tokens: i64[B, T]) -> [B, T, 100] {\n"
+    "    x = tokens |> embedding(100, 16)\n    return attention(x, x, x, causal=true) |> linear(100)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (tokens: i64[B, 32]) from synthetic()\n"
+    "    minimize cross_entropy(net(tokens[:, :-1]), tokens[:, 1:])\n    optimizer = adam()\n    settings { steps = 10 }\n}\n",
+)
+SCALED_TWICE = _warning(
+    "W0107",
+    "scores of an attention that are scaled twice",
+    "`attention` divides its scores by the root of {size}, and its {what} are divided by it already",
+    "`attention` computes `softmax(q k^T / sqrt(e)) v`. What is scaled before it is scaled twice, so that its attention is flat. "
+    "`scale=1.0` leaves the scores as they are.",
+    wrong="model Net()(q: [B, T, 64], k: [B, T, 64], v: [B, T, 64]) -> [B, T, 64] {\n"
+    "    return attention(q / sqrt(64), k, v)\n}\n",
+    right="model Net()(q: [B, T, 64], k: [B, T, 64], v: [B, T, 64]) -> [B, T, 64] {\n    return attention(q, k, v)\n}\n",
+)
+SEEN_DATA = _warning(
+    "W0108",
+    "an evaluation on the data that is trained on",
+    "`evaluate` reads the same rows as `batch`: what it reports says nothing of data that was never seen",
+    'Held-out data is another split, file or range of rows: `split="test"`, `start=` and `stop=`.',
+    wrong="model Net()(image: [B, 1, 28, 28]) -> [B, 10] {\n    return image |> flatten |> linear(10)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)\n"
+    "    evaluate from digits(batch=256)\n    minimize cross_entropy(net(image), label)\n    optimizer = adam()\n"
+    "    settings { steps = 10 }\n}\n",
+    right="model Net()(image: [B, 1, 28, 28]) -> [B, 10] {\n    return image |> flatten |> linear(10)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)\n"
+    '    evaluate from digits(split="test", batch=256)\n    minimize cross_entropy(net(image), label)\n    optimizer = adam()\n'
+    "    settings { steps = 10 }\n}\n",
+)
