@@ -6,6 +6,7 @@ The module holds, in this order: the `Config`, the functions of `library.py` tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from functools import partial
 from dlc import ops
 from dlc.backend import Artifact, EmitOptions, Family
 from dlc.emit import helpers as helping
-from dlc.emit.arguments import arguments
+from dlc.emit.arguments import Argument, arguments, with_defaults
 from dlc.emit.canonical import Canonical, from_zero
 from dlc.emit.file import imports, names_in
 from dlc.emit.names import identifier
@@ -27,7 +28,7 @@ from dlc.emit.settled import settled
 from dlc.emit.tree import Expr
 from dlc.emit.unturned import unturned
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Op, Program
+from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
 from dlc.types.terms import names as in_term
@@ -149,7 +150,7 @@ class _Writing:
         entry = units.add(self.program.entry)
         requirements = Requirements(self.program, NATIVE).of(main.name) if self.options.family else ()
         settings = (
-            arguments(main, (), RESERVED, main=True, defaults=self.defaults, own=False)
+            arguments(main, None, RESERVED, main=True, defaults=self.defaults, own=False)
             if self.options.family
             else ()
         )
@@ -175,6 +176,7 @@ class _Writing:
         )
         made = [*init.functions, *initial, *prepare.functions, *prepared]
         body = [*functions, *made, written.lines()]
+        settings = _read(settings, body, requirements, main)
         table, flat = (
             checkpoints(self.program, units.places, has_config=bool(settings))
             if self.program.parameters
@@ -266,6 +268,16 @@ STANDARD = {
     "functools": ("partial",),
     "typing": ("Any", "NamedTuple"),
 }
+
+
+def _read(
+    settings: Sequence[Argument], body: Iterable[Lines], asked: Iterable[Term], function: Function
+) -> tuple[Argument, ...]:
+    """The settings that something reads: another one would be taken and ignored."""
+    read = set(re.findall(r"\bconfig\.(\w+)", "\n".join(line for lines in body for line in lines)))
+    found = {each.spec for each in settings if each.name in read}
+    found = with_defaults(function, found.union(*map(in_term, asked)))
+    return tuple(each for each in settings if each.spec in found) or tuple(settings)
 
 
 def _joined(head: Iterable[str], blocks: Iterable[Lines]) -> str:

@@ -16,7 +16,22 @@ from dlc.emit.origins import expression, forgotten, numbered
 from dlc.emit.own import Own
 from dlc.emit.requirements import words
 from dlc.emit.statements import Draft
-from dlc.emit.tree import Arg, Call, Dot, Expr, Keyword, Make, Num, Path, Seq, Word, transform, walk, without
+from dlc.emit.tree import (
+    Arg,
+    Call,
+    Dot,
+    Expr,
+    Keyword,
+    Make,
+    Num,
+    Path,
+    Seq,
+    Text,
+    Word,
+    transform,
+    walk,
+    without,
+)
 from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
@@ -404,6 +419,8 @@ def _here(native: Expr, function: Function, op: Op) -> Expr:
                 found = by_name[name]
                 return node if found is None else found
             case Keyword(name, Word("True" | "False"), default) if name in known:
+                return Keyword(name, _flag(name, op, node.value), default)
+            case Keyword(name, Text(), default) if name in known:
                 return Keyword(name, _flag(name, op, node.value), default)
         return node
 

@@ -28,7 +28,7 @@ def layer(f: Function) -> Expr | None:
             size(weight[1], "input_size"),
             Num(_number(static["hidden"]), "hidden_size"),
             Keyword("num_layers", Num(_number(static["layers"]), "num_layers"), Num(1)),
-            *((Keyword("nonlinearity", Text("relu")),) if static.get("nonlinearity") == "relu" else ()),
+            *_nonlinearity(static),
             *(() if bias else (Keyword("bias", Word("False")),)),
             Keyword("batch_first", Word("True")),
             Keyword("dropout", Num(_number(static["dropout"]), "dropout"), Num(0.0)),
@@ -40,6 +40,13 @@ def layer(f: Function) -> Expr | None:
             ),
         ),
     )
+
+
+def _nonlinearity(static: Mapping[str, object]) -> tuple[Expr, ...]:
+    """Of plain recurrence."""
+    if "nonlinearity" not in static:
+        return ()
+    return (Keyword("nonlinearity", Text(str(static["nonlinearity"])), Text("tanh")),)
 
 
 def _number(value: object) -> int | float:
@@ -72,7 +79,7 @@ def cell(f: Function) -> Expr:
             size(weight[1], "input_size"),
             Num(_number(static["hidden"]), "hidden_size"),
             *(() if bias else (Keyword("bias", Word("False")),)),
-            *((Keyword("nonlinearity", Text("relu")),) if static.get("nonlinearity") == "relu" else ()),
+            *_nonlinearity(static),
         ),
     )
 

@@ -32,6 +32,8 @@ from dlc_torch import rows
 LIKE, WIDE = "like", "wide"
 
 # Ops that take numbers of any precision: they do not compute with them, or keep them where they are.
+PRODUCTS = frozenset(("matmul", "einsum", "conv", "conv_transpose"))
+VIEWS = frozenset(("permute", "reshape", "slice"))
 ANY = frozenset(("cast", "choice", "loop", "require", "stop_gradient", "update"))
 
 
@@ -102,6 +104,9 @@ class _Casting:
         self.types: Mapping[str, TensorType] = self.function.types()
         self.names = Names.of(self.function)
         self.fixed |= {value.name for value in self.function.inputs if value.type.dtype == "f32"}
+        self.results = {value for _, value in self.function.outputs}
+        self.stored = set[str]()
+        """Parameters that the spec keeps in f32, and views of them: they are moved with the module all the same."""
 
     def run(self) -> Function:
         return _made_alike(replace(self.function, body=tuple(self._body(self.function.body))))
@@ -122,7 +127,12 @@ class _Casting:
                 op = replace(op, op=WIDE)
             elif op.op not in ANY:
                 changed = yield from self._alike(op)
+                changed |= yield from self._widened(op)
                 op = op.renamed(changed)
+            if (op.op == "param" and op.out.type.dtype == "f32") or (
+                op.op in VIEWS and op.inputs[0] in self.stored
+            ):
+                self.stored.add(op.out.name)
             yield op
             self.fixed.update(value.name for value in op.outputs if self._is_fixed(op, value))
         self.cast = known
@@ -213,11 +223,18 @@ class _Casting:
     # --- casts ----------------------------------------------------------------------------------------------
 
     def _is_made(self, op: Op) -> bool:
-        """Whether it is the spec's own cast to the module's precision."""
-        return op.op == "cast" and op.attr("dtype") == "float" and op.inputs[0] in self.fixed
+        """Whether it is the spec's own cast to the module's precision: of a number in f32, or of a result that is none yet."""
+        if op.op != "cast" or op.attr("dtype") != "float":
+            return False
+        return op.inputs[0] in self.fixed or (
+            op.out.name in self.results and self.types[op.inputs[0]].dtype != "float"
+        )
 
     def _lead(self, op: Op, rest: Sequence[Op]) -> str:
-        """An input that tells the precision, if it is read later on, as is the value, beside others."""
+        """An input that tells the precision: callers take a result for one in it; else if it is read later on, as is the value,
+        beside others."""
+        if op.out.name in self.results:
+            return next((each.name for each in self.function.inputs if self._works(each.name)), "")
         later = list(walk(rest))
         if not any(op.out.name in each.inputs and len(each.inputs) > 1 for each in later):
             return ""
@@ -225,6 +242,17 @@ class _Casting:
         return next(
             (each.name for each in self.function.inputs if self._works(each.name) and each.name in read), ""
         )
+
+    def _widened(self, op: Op) -> Generator[Op, None, dict[str, str]]:
+        """Stored numbers as operands of products, which take no others than f32 beside f32."""
+        changed: dict[str, str] = {}
+        for name in op.inputs if op.op in PRODUCTS else ():
+            if name in self.stored and name not in changed:
+                out = Value(self.names.fresh(name), self.types[name])
+                changed[name] = out.name
+                self.types = {**self.types, out.name: out.type}
+                yield Op(WIDE, (name,), (out,), span=op.span)
+        return changed
 
     def _alike(self, op: Op) -> Generator[Op, None, dict[str, str]]:
         """Casts of operands that are to have the dtype of the others; what they are called then."""

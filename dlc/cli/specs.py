@@ -47,5 +47,5 @@ def _sentence(text: str) -> str:
     """The first sentence of a file's comment: to a full stop behind which a line ends or a new word begins."""
     lines = takewhile(lambda line: line.startswith("#"), text.split("\n"))
     comment = " ".join(line.lstrip("# ").strip() for line in lines)
-    end = re.search(r"\.(?= [A-Z]|$| *$)", comment)
+    end = re.search(r"\.(?=\s+[A-Z]|\s*$)", comment)
     return comment[: end.end()] if end else comment

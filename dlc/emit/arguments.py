@@ -55,17 +55,18 @@ def argument_name(spec: str, reserved: Container[str]) -> str:
 
 def arguments(
     function: Function,
-    used: Iterable[str],
+    used: Iterable[str] | None,
     reserved: Container[str],
     *,
     main: bool = False,
     defaults: bool = True,
     own: bool | None = None,
 ) -> tuple[Argument, ...]:
-    """The arguments of what a function becomes, of which `used` are read. A model's defaults are its settings, or without
-    `defaults` the spec's where they are computed, so that the same comes out at all settings. Names that are `reserved` stand for
+    """The arguments of what a function becomes, of which `used` are read; where that is not known yet, all of a model's. A model's
+    defaults are its settings, or without `defaults` the spec's where they are computed, so that the same comes out at all settings.
+    What nothing reads would be taken and ignored, so that it is no argument. Names that are `reserved` stand for
     something else in the source. Those of an entry's `own` list are given alone (True), left out (False), or stand with the others."""
-    read = set() if own else set(used)
+    read = set() if own else with_defaults(function, set(used or ()))
     found = [
         Argument(name, argument_name(name, reserved), "int") for name, _ in function.sizes if name in read
     ]
@@ -73,7 +74,7 @@ def arguments(
     for setting in function.settings:
         if own is not None and setting.is_own is not own:
             continue
-        if setting.name not in read and not main and not own:
+        if setting.name not in read and not (main and used is None) and not own:
             continue
         value = static.get(setting.name)
         one_for_all = setting.type in _SIZES and type(value) is int
@@ -85,6 +86,14 @@ def arguments(
         found.append(replace(made, nullable=setting.default == _NONE))
     required = [each for each in found if each.default is None]
     return (*required, *(each for each in found if each.default is not None))
+
+
+def with_defaults(function: Function, read: set[str]) -> set[str]:
+    """What is read, and what the defaults of that speak of."""
+    for setting in reversed(function.settings):
+        if setting.name in read and setting.default is not None:
+            read |= set(names(setting.default))
+    return read
 
 
 _NONE = Term("const", (None,))

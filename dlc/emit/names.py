@@ -43,7 +43,9 @@ def field_names(outputs: Iterable[str]) -> tuple[str, ...]:
 
 
 def snake(text: str) -> str:
-    """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`, `GATv2` as `gatv2`."""
+    """`MultiHeadAttention` as `multi_head_attention`, `SwiGLU` as `swi_glu`, `GPT2` as `gpt2`, `GATv2` as `gatv2`, `MoE` as `moe`,
+    `DiTBlock` as `dit_block`."""
+    text = re.sub(r"(?<=[a-z])[A-Z](?=[A-Z][a-z]|$)", lambda last: last[0].lower(), text)
     spaced = re.sub(r"([A-Z]+)([A-Z](?!v[0-9])[a-z])|([a-z0-9])([A-Z])", r"\1\3_\2\4", text)
     return identifier(spaced.lower())
 
