@@ -27,6 +27,7 @@ from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.names import conditions
 from dlc.elaborate.names.origins import origin
 from dlc.elaborate.programs import parameters, reuse
+from dlc.elaborate.programs.indices import check_indices
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
 from dlc.elaborate.state.body import Body, Context
@@ -157,6 +158,8 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
         return Instantiation("", None, True)
     emission.where += needs
     function = _close(body, callee, bound, inputs, outputs)
+    if not callee.definition.library and not broken:
+        broken = check_indices(body, callee, function)
     return Instantiation(function.name, results, broken, needs=tuple(needs))
 
 
