@@ -109,11 +109,12 @@ def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], li
 
 def index_limits(program: Program, *, exact: bool = False) -> dict[str, int]:
     """For integer inputs that index a table, the size of the smallest such table; with `exact` only where every element of the
-    input is an index."""
+    input is a place in one by `take`."""
     passing = _PASSING - {"where"} if exact else _PASSING
+    reading = frozenset({"take"}) if exact else frozenset({"take", "take_along"})
     memo: dict[str, dict[str, int]] = {}
     for name in program.reachable():
-        memo[name] = _limits(program, program.functions[name], memo, passing)
+        memo[name] = _limits(program, program.functions[name], memo, passing, reading)
     return memo[program.entry]
 
 
@@ -122,7 +123,11 @@ _PASSING = frozenset({"reshape", "permute", "broadcast", "slice", "cast", "conca
 
 
 def _limits(
-    program: Program, function: Function, memo: Mapping[str, dict[str, int]], passing: frozenset[str]
+    program: Program,
+    function: Function,
+    memo: Mapping[str, dict[str, int]],
+    passing: frozenset[str],
+    reading: frozenset[str],
 ) -> dict[str, int]:
     types = function.types()
     inputs = {value.name for value in function.inputs}
@@ -143,7 +148,7 @@ def _limits(
             callee = program.functions[op.callee]
             for value, name in zip(callee.inputs, filter(None, op.inputs), strict=True):
                 note(name, memo[op.callee].get(value.name))
-        elif op.op in ("take", "take_along"):
+        elif op.op in reading:
             note(op.inputs[1], types[op.inputs[0]].axes[_axis(op)].constant)
     return limits
 

@@ -54,6 +54,7 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     """The function for this callee with these static values and sizes, elaborated at its first use."""
     session = caller.context.session
     session.project.reached.add(callee.definition)
+    bound.empty = _empty(caller.emission.facts, bound)
     key = key_of(callee, bound)
     found = session.made.get((key, session.training))
     if found is not None and _serves(caller, callee, found, bound):
@@ -107,6 +108,18 @@ def key_of(callee: Callee, bound: Bound) -> Any:
         types,
         _hashable(sizes),
         bound.float_dtype,
+        bound.empty,
+    )
+
+
+def _empty(facts: Facts, bound: Bound) -> tuple[str, ...]:
+    """The callee's symbols for sizes that the caller does not know to be 1 or more."""
+    return tuple(
+        sorted(
+            name
+            for name, size in bound.names.items()
+            if not (size - 1).nonnegative and not facts.prove_ge(size, 1)
+        )
     )
 
 
@@ -139,6 +152,9 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     body = _body(caller, callee, bound, node)
     inputs = _enter_inputs(body, callee, bound)
     emission = body.emission
+    for name in bound.empty:
+        emission.where.append(Relation(Dim.symbol(name), ">=", Dim.of(0)))
+        emission.facts = emission.facts.assume(emission.where[-1])
     for condition in [part for each in callee.where for part in parts(each)]:
         body.report.guarded(partial(conditions.assume, body, condition))
     if callee.definition.library:
