@@ -40,7 +40,7 @@ from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting, Value
 from dlc.records import replace
 from dlc.syntax import ast
-from dlc.types.dims import Dim
+from dlc.types.dims import Dim, sole_atom
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 from dlc.types.terms import rooted, term, untraced
@@ -114,13 +114,14 @@ def key_of(callee: Callee, bound: Bound) -> Any:
 
 def _empty(facts: Facts, bound: Bound) -> tuple[str, ...]:
     """The callee's symbols for sizes that the caller does not know to be 1 or more."""
-    return tuple(
-        sorted(
-            name
-            for name, size in bound.names.items()
-            if not (size - 1).nonnegative and not facts.prove_ge(size, 1)
-        )
-    )
+    return tuple(sorted(name for name, size in bound.names.items() if not _has_some(facts, size)))
+
+
+def _has_some(facts: Facts, size: Dim) -> bool:
+    name = sole_atom(size)
+    if isinstance(name, str):
+        return name not in facts.nonnegative or facts.prove_ge(size, 1) is True
+    return (size - 1).nonnegative or facts.prove_ge(size, 1) is True
 
 
 def _hashable(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
