@@ -9,6 +9,7 @@ from dlc.emit.checks import Check, asked
 from dlc.emit.draft import DONE, Say, dim_of
 from dlc.emit.forms import (
     ONE,
+    ZERO,
     Axes,
     alias,
     alike,
@@ -153,7 +154,7 @@ def _sizes(after: Axes) -> tuple[Expr, ...]:
     """The new shape, with -1 where that saves reading a size: for the only one that is open. Beside another one that is 0
     nothing says what -1 stands for."""
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
-    free = open_[0] if len(open_) == 1 else -1
+    free = open_[0] if len(open_) == 1 and ZERO not in after else -1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
 
 

@@ -157,6 +157,11 @@ def clamp(w: Writer, op: Op) -> Ref:
 
 
 def mean(w: Writer, op: Op) -> Ref | None:
+    """Of nothing it is nan; ONNX Runtime gives 0."""
+    type, axis = w.type(op.inputs[0]), op.attr("axis")
+    axes = range(type.rank) if axis is None else [axis] if isinstance(axis, int) else ints(axis)
+    if not all(w.facts.prove_ge(type.axes[each], 1) for each in axes):
+        return None
     return reduction(w, op, "ReduceMean")
 
 

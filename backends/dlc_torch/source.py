@@ -272,7 +272,7 @@ class Source:
         return self._def(body, name, ["self"], doc, more, made=made, lead=lead)
 
     def _function(self, made: Class) -> Lines:
-        draft = made.drafts[0]
+        draft = self._prepared(made, made.drafts[0])
         leaves: dict[type[Expr], str] = {Training: "training"}
         if not draft.inputs:
             leaves[Device] = "device"

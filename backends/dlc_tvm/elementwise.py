@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,22 @@ def sign(x: Any) -> Any:
     if str(x.ty.dtype) == "uint8":
         return tirx.min(x, one)
     return tirx.Select(x > zero, one, tirx.Select(x < zero, -one, x))
+
+
+def divide(e: Emission, a: Any, b: Any) -> Any:
+    """TVM's simplifier stops at a constant 0 below; over it is what times infinity is, nan for 0 too."""
+    zero = _zero(b)
+    if zero is None:
+        return broadcasting(R.divide)(e, a, b)
+    return broadcasting(R.multiply)(e, a, e.const(math.copysign(math.inf, zero)))
+
+
+def _zero(x: Any) -> float | None:
+    """The 0 that a constant is, with its sign; None for anything else."""
+    if not isinstance(x, Constant) or x.value.numpy().size != 1:
+        return None
+    value = float(x.value.numpy().item())
+    return value if value == 0.0 else None
 
 
 def float_mod(a: Any, b: Any) -> Any:

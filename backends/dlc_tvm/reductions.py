@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ def mean(e: Emission, x: Any, axis: Any, keepdims: bool) -> Any:
     axes = range(rank) if axis is None else (axis,) if isinstance(axis, int) else axis
     if not rank or not tuple(axes):
         return e.cast(x, e.dtype)
+    if any(constant(x.ty.shape[each % rank]) == 0 for each in axes):
+        return e.filled(math.nan)  # TVM stops at the constant 0 that it would divide by
     wide = e.cast(x, "float32" if e.dtype in NARROW else e.dtype)
     found = R.mean(wide, axis=[each % rank for each in axes], keepdims=keepdims)
     return R.astype(e.emit(found), e.dtype) if e.dtype in NARROW else found

@@ -29,7 +29,7 @@ ELEMENTWISE: Mapping[str, Row] = {
     "add": broadcasting(R.add),
     "sub": broadcasting(R.subtract),
     "mul": broadcasting(R.multiply),
-    "div": broadcasting(R.divide),
+    "div": each.divide,
     "pow": each.by_dtype(wide(broadcasting(R.power)), each.int_pow),
     "floordiv": each.by_dtype(wide(pointwise("floordiv", each.float_floordiv)), broadcasting(R.floor_divide)),
     "mod": each.by_dtype(wide(pointwise("mod", each.float_mod)), broadcasting(R.floor_mod)),

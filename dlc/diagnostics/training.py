@@ -156,7 +156,9 @@ DATA = Problem(
     "E0710",
     "data that does not fit",
     "{message}",
-    "What a source gives is checked against the types of the batch before the first step.",
+    "What a source gives is checked against the types of the batch before the first step. Indices that are computed of data, in training "
+    "and wherever dlc runs a model, must be inside the axis that they count along, 0 to its size less 1: labels of a loss too, other than "
+    "those that it is told to `ignore`.",
 )
 NO_MATCH = Problem(
     "E0711",

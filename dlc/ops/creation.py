@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.rules import check_at_least, check_dtype, simplified
-from dlc.ops.shape import sizes_of
+from dlc.ops.shape import check_sizes, sizes_of
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import FLOATS, INTS, TensorType
@@ -55,8 +55,7 @@ def infer_shape(name: str, allowed: Sequence[str]) -> Any:
 
     def infer(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
         shape = sizes_of(attrs["shape"])
-        for size in shape:
-            check_at_least(facts, size, Dim.of(0), f"`{name}` needs sizes of 0 or more")
+        check_sizes(facts, name, shape)
         return (simplified(facts, check_dtype(name, attrs.get("dtype", "i64"), allowed), shape),)
 
     return infer

@@ -1,7 +1,7 @@
 """Ops that read or write at places given by integers, and ops that find an order.
 
-An index counts from 0 and must be in range: 0 <= index < size of the axis. The reference raises IndexError
-where it is not; backends may do anything."""
+An index counts from 0 and must be in range: 0 <= index < size of the axis. Sizes that decide it are proved (`dlc/ir/indices.py`), data are
+checked before a backend sees them (`dlc/runtime/indices.py`): the reference raises IndexError, backends may do anything."""
 
 from __future__ import annotations
 

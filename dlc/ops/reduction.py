@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import LazyModule, OpDef, OpError, Sample, op
 from dlc.ops.derivatives import keepdims
-from dlc.ops.rules import check_axes, check_axis, present
+from dlc.ops.rules import check_at_least, check_axes, check_axis, present
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -89,7 +89,7 @@ def _infer_extreme(name: str) -> Any:
     def infer(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
         (x,) = present(inputs)
         axes = check_axes(name, attrs["axis"], x)
-        _check_not_empty(name, x, axes)
+        _check_not_empty(facts, name, x, axes)
         return (_reduced(x, axes, attrs["keepdims"]),)
 
     return infer
@@ -99,17 +99,18 @@ def _infer_choose(name: str) -> Any:
     def infer(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
         (x,) = present(inputs)
         axes = (check_axis(name, attrs["axis"], x),)
-        _check_not_empty(name, x, axes)
+        _check_not_empty(facts, name, x, axes)
         return (_reduced(x, axes, attrs["keepdims"]).with_dtype("i64"),)
 
     return infer
 
 
-def _check_not_empty(name: str, x: TensorType, axes: Sequence[int]) -> None:
-    # A symbolic size may be 0 where `0 <= n` was stated; only the certain mistake is refused.
+def _check_not_empty(facts: Facts, name: str, x: TensorType, axes: Sequence[int]) -> None:
     for axis in axes:
-        if x.axes[axis].constant == 0:
+        size = x.axes[axis]
+        if size.constant == 0:
             raise OpError(f"`{name}` over axis {axis} has no value: its size is 0")
+        check_at_least(facts, size, Dim.of(1), f"`{name}` over axis {axis} needs an element")
 
 
 def _infer_running(name: str) -> Any:

@@ -95,6 +95,7 @@ def _flip(x: Array, *, axes: Sequence[int]) -> Array:
 def _infer_reshape(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     (x,) = present(inputs)
     shape = sizes_of(attrs["shape"])
+    check_sizes(facts, "reshape", shape)
     before, after = x.size, product(shape)
     equal = facts.prove_eq(before, after)
     if equal is True:
@@ -108,6 +109,13 @@ def _infer_reshape(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorTyp
         help=missing_equality(facts, before, after),
         kind="fact",
     )
+
+
+def check_sizes(facts: Facts, name: str, shape: Sequence[Dim]) -> None:
+    """Raise unless every size is provably 0 or more."""
+    for size in shape:
+        if not size.nonnegative:
+            check_at_least(facts, size, ZERO, f"`{name}` needs sizes of 0 or more")
 
 
 def _infer_permute(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -132,6 +140,7 @@ def _infer_broadcast(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorT
     for i, size in enumerate(x.axes):
         if size.constant != 1:
             check_equal(facts, size, shape[offset + i], f"`broadcast` keeps axis {i}, which is not of size 1")
+    check_sizes(facts, "broadcast", [each for each in shape if each not in x.axes])
     return (simplified(facts, x.dtype, shape),)
 
 

@@ -14,6 +14,7 @@ from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
 from dlc.types.relations import COMPARISONS
@@ -22,11 +23,13 @@ from dlc.types.relations import COMPARISONS
 class Checked:
     """A backend's runnable of a program. Anything but a call goes straight to it.
 
-    Calls raise SpecError: E0902 for inputs that do not fit, E0804 for a fact or `require` that does not hold for them."""
+    Calls raise SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside
+    their axis, E0804 for a fact or `require` that does not hold for them."""
 
-    def __init__(self, runnable: Runnable, program: Program) -> None:
+    def __init__(self, runnable: Runnable, program: Program, check_indices: IndexCheck) -> None:
         self.runnable = runnable
         self.program = program
+        self._check_indices = check_indices
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runnable, name)
@@ -69,6 +72,7 @@ class Checked:
         self._check_facts(dims)
         for value, array in zip(wanted, arrays, strict=True):
             self._check_range(value, array)
+        self._check_indices(inputs)
 
     def _check_names(self, inputs: Mapping[str, Any], wanted: Sequence[str]) -> None:
         for name in wanted:

@@ -252,19 +252,22 @@ def compile_model(
     device: str = "cpu",
 ) -> Runnable:
     from dlc.runtime.checked import Checked
+    from dlc.runtime.indices import IndexCheck
+    from dlc.spec import all_sources
 
     backend = find_backend(backend_name, usable=True)
     check_device(backend, device)
     values = model_weights(model, weights, through, seed)
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
     ready = _ready(backend, program, values)
+    check = IndexCheck(model.program, values, precision, all_sources(model.spec.project))
     if device == "cpu":
-        return Checked(backend.load(artifact, ready), model.program)
+        return Checked(backend.load(artifact, ready), model.program, check)
     try:
         runnable = backend.load(artifact, ready, device=device)
     except (RuntimeError, AssertionError, OSError) as error:  # what frameworks raise without such a device
         raise no_device(device, str(error).partition("\n")[0]) from None
-    return Checked(runnable, model.program)
+    return Checked(runnable, model.program, check)
 
 
 def write_artifact(

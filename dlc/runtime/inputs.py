@@ -15,6 +15,7 @@ from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
 from dlc.runtime.interpret import given_size
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
 from dlc.types.relations import COMPARISONS
 
 Array = NDArray[Any]
@@ -30,15 +31,17 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     sizes = dict(given or {})
     unknown = [name for name in main.dims if name not in sizes]
     check_dims(program, sizes)
-    if any(size < 1 for size in sizes.values()):
+    allowed = Facts(main.facts).nonnegative
+    if any(size < (name not in allowed) for name, size in sizes.items()):
         shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=f"sizes are 1 or more: {shown}")])
+        help = "a size that may be 0 is stated: `where 0 <= T`"
+        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=f"sizes are 1 or more: {shown}", help=help)])
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
     order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512, *range(LARGEST, 512)]
     for name in unknown:
         options = [preferred[name], *order]
-        sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), 0)
-    if any(size == 0 for size in sizes.values()) or not _holds(main, sizes):
+        sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), -1)
+    if any(size < 0 for size in sizes.values()) or not _holds(main, sizes):
         facts = ", ".join(map(str, main.facts))
         message = (
             f"no small sizes fulfil {facts}; give them with --dims"
@@ -96,7 +99,7 @@ def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], li
     if value.type.dtype == "bool":
         mask = rng.random(shape) < 0.8
         if mask.ndim:
-            mask[..., 0] = True  # a row without any true element has no softmax
+            mask[..., :1] = True  # a row without any true element has no softmax
         return mask
     if value.type.dtype in INTEGERS:
         return rng.integers(0, max(limit, 1), shape).astype(numpy_dtype(value.type.dtype))
@@ -106,11 +109,12 @@ def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], li
 
 def index_limits(program: Program, *, exact: bool = False) -> dict[str, int]:
     """For integer inputs that index a table, the size of the smallest such table; with `exact` only where every element of the
-    input is an index."""
+    input is a place in one by `take`."""
     passing = _PASSING - {"where"} if exact else _PASSING
+    reading = frozenset({"take"}) if exact else frozenset({"take", "take_along"})
     memo: dict[str, dict[str, int]] = {}
     for name in program.reachable():
-        memo[name] = _limits(program, program.functions[name], memo, passing)
+        memo[name] = _limits(program, program.functions[name], memo, passing, reading)
     return memo[program.entry]
 
 
@@ -119,7 +123,11 @@ _PASSING = frozenset({"reshape", "permute", "broadcast", "slice", "cast", "conca
 
 
 def _limits(
-    program: Program, function: Function, memo: Mapping[str, dict[str, int]], passing: frozenset[str]
+    program: Program,
+    function: Function,
+    memo: Mapping[str, dict[str, int]],
+    passing: frozenset[str],
+    reading: frozenset[str],
 ) -> dict[str, int]:
     types = function.types()
     inputs = {value.name for value in function.inputs}
@@ -140,7 +148,7 @@ def _limits(
             callee = program.functions[op.callee]
             for value, name in zip(callee.inputs, filter(None, op.inputs), strict=True):
                 note(name, memo[op.callee].get(value.name))
-        elif op.op in ("take", "take_along"):
+        elif op.op in reading:
             note(op.inputs[1], types[op.inputs[0]].axes[_axis(op)].constant)
     return limits
 

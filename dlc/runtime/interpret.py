@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc import ops
+from dlc.diagnostics import Span
 from dlc.ir.index import at_turn
 from dlc.ir.loops import INDEX_TYPE, LOOP, Loop, Stacked, positions
 from dlc.ir.nodes import Attr, Function, Op, Program
@@ -30,8 +31,21 @@ Array = NDArray[Any]
 _WIDER = {numpy_dtype(narrow): numpy_dtype(wide) for narrow, wide in COMPUTED_IN.items()}
 
 
+INSIDE = "inside"
+"""An op of programs that are made to check indices (`dlc/runtime/indices.py`) alone: input 0 holds places of an axis, which are from 0 to
+`room - 1` of an axis of `size`. `of` is what `writes` or reads there."""
+
+
 class CheckFailed(Exception):
     """A `require` or a `where` that the data does not meet."""
+
+
+class Outside(Exception):
+    """An index that is outside its axis, found before what reads or writes there."""
+
+    def __init__(self, message: str, span: Span) -> None:
+        super().__init__(message)
+        self.span = span
 
 
 class InputError(ValueError):
@@ -53,7 +67,7 @@ def run(
     is given, and reads after an update see it. Raises InputError, CheckFailed (with the message of the
     `require`), and KeyError for a path without a value."""
     main = program.main
-    machine = _Machine(
+    machine = Machine(
         program, weights, rng or np.random.default_rng(0), precision, {} if updates is None else updates
     )
     arrays = _entry_inputs(main, inputs, precision)
@@ -72,7 +86,7 @@ def run_function(
 ) -> dict[str, Array]:
     """The outputs of one function without parameters, such as one of kind "init" or "prepare"."""
     function = program.functions[name]
-    machine = _Machine(program, {}, rng or np.random.default_rng(0), precision, {})
+    machine = Machine(program, {}, rng or np.random.default_rng(0), precision, {})
     arrays = _entry_inputs(function, inputs or {}, precision)
     return _named(function, machine.call(function, "", arrays, bind_dims(function, arrays)))
 
@@ -165,7 +179,7 @@ class _Frame:
 
 
 @dataclass
-class _Machine:
+class Machine:
     program: Program
     weights: Mapping[str, Array]
     rng: np.random.Generator
@@ -183,7 +197,7 @@ class _Machine:
     def execute(self, body: Iterable[Op], frame: _Frame) -> None:
         for op in body:
             operands = [frame.values[name] if name else None for name in op.inputs]
-            step = _CALL if op.callee else _STRUCTURAL.get(op.op, _Machine._primitive)
+            step = _CALL if op.callee else _STRUCTURAL.get(op.op, Machine._primitive)
             try:
                 results = step(self, op, operands, frame)
             except Exception as error:
@@ -240,6 +254,18 @@ class _Machine:
             raise CheckFailed(op.text("message"))
         return ()
 
+    def _inside(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        (index,) = operands
+        places = int(_evaluated(op.attr("room"), frame.dims))
+        if index is not None and index.size and (index.min() < 0 or index.max() >= places):
+            wrong = index.min() if index.min() < 0 else index.max()
+            verb, size = "writes" if op.attr("writes") else "reads", _evaluated(op.attr("size"), frame.dims)
+            valid = f"indices are 0 to {places - 1}" if places > 0 else "it has no place for any"
+            raise Outside(
+                f"`{op.text('of')}` {verb} at index {wrong} of an axis of size {size}: {valid}", op.span
+            )
+        return ()
+
     def _loop(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         loop = Loop.of(op)
         arrays = [each for each in operands if each is not None]
@@ -282,14 +308,15 @@ class _Machine:
         return self.call(callee, prefix, arrays, dims)
 
 
-_Step = Callable[[_Machine, Op, "list[Array | None]", _Frame], Sequence[Array]]
-_CALL: _Step = _Machine._call
+_Step = Callable[[Machine, Op, "list[Array | None]", _Frame], Sequence[Array]]
+_CALL: _Step = Machine._call
 _STRUCTURAL: Mapping[str, _Step] = {
-    "param": _Machine._param,
-    "const": _Machine._const,
-    "update": _Machine._update,
-    "require": _Machine._require,
-    LOOP: _Machine._loop,
+    "param": Machine._param,
+    "const": Machine._const,
+    "update": Machine._update,
+    "require": Machine._require,
+    INSIDE: Machine._inside,
+    LOOP: Machine._loop,
 }
 
 

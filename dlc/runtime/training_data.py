@@ -15,6 +15,7 @@ from dlc.runtime import data
 from dlc.runtime.data import check
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.digest import digest
+from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
 from dlc.spec import TrainBlock, all_sources
@@ -85,7 +86,8 @@ class _Opening:
         }
         if found:
             raise self._error(list(found.values()))
-        return Batches(rows, size, int(self.block.plan.settings["seed"]), tuple(self.fields))
+        indices = IndexCheck(self.program, sources=all_sources(self.block.spec.project))
+        return Batches(rows, size, int(self.block.plan.settings["seed"]), tuple(self.fields), indices)
 
     def _sizes(self, rows: Rows, size: int) -> list[int]:
         """The batch sizes that will occur: in evaluation the last one may be smaller."""

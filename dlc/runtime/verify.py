@@ -22,10 +22,11 @@ from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import decompose
 from dlc.runtime.compile import compile_model, emitted, find_backend, installed, model_weights, others
 from dlc.runtime.gradients import backend_gradients, cotangents, meant_gradients
+from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import generic_weights
-from dlc.spec import Model
+from dlc.spec import Model, all_sources
 
 Array = NDArray[Any]
 
@@ -154,7 +155,8 @@ def verify(
 
     Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
 
-    Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate."""
+    Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate, or an index outside its
+    axis."""
     names = backends or installed()
     found_backends = [find_backend(name, usable=True) for name in names]
     able = _differentiating(found_backends, asked=backends is not None) if gradients else []
@@ -165,6 +167,7 @@ def verify(
         generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
     )
     given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
+    IndexCheck(program, values, "f64", all_sources(model.spec.project))(given)
     expected = _meaning(program, values, given)
     found: list[Difference] = []
     parted: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -207,9 +207,9 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
     body = state.body
     if state.source is not None:
         body.report.fail(problems.TWICE, node.span, what="`batch`")
+    for name in ("B", *_axis_names(node)):
+        _open_size(body, name)
     state.source = _source(body, node.source)
-    if "B" not in body.scope.dims:
-        body.scope = body.scope.with_sizes({"B": Dim.symbol("B")})
     for item in node.fields:
         value = _field(body, item, body.emission.builder.fresh)
         state.inputs += [each.value for each in flat(value)]
@@ -218,6 +218,18 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
         body.note_types([item.type])
         if isinstance(value, Tensor) and not _check_field(body.report, state.source.name, item, value.type):
             body.bind(str(item.name), POISON)  # what is wrong with its use follows from this
+
+
+def _axis_names(node: ast.BatchStmt) -> Iterator[str]:
+    """Sizes that the fields' types name: they are known in the block, whatever is wrong with its source."""
+    for item in node.fields:
+        axes = item.type.axes if isinstance(item.type, ast.TensorTypeExpr) else ()
+        yield from (axis.id for axis in axes if isinstance(axis, ast.Name))
+
+
+def _open_size(body: Body, name: str) -> None:
+    if name not in body.scope.dims and name not in body.scope.names:
+        body.scope = body.scope.with_sizes({name: Dim.symbol(name)})
 
 
 def _field(body: Body, item: ast.Field, naming: Callable[[str], str] = str) -> Any:
@@ -249,8 +261,8 @@ def _field_value(
 def _field_axes(body: Body, written: WrittenType) -> tuple[Dim, ...]:
     axes: list[Dim] = []
     for axis in written.axes:
-        if isinstance(axis, ast.Name) and axis.id not in body.scope.dims and axis.id not in body.scope.names:
-            body.scope = body.scope.with_sizes({axis.id: Dim.symbol(axis.id)})
+        if isinstance(axis, ast.Name):
+            _open_size(body, axis.id)
         try:
             axes.append(evaluate_axis(axis, lambda name: size_of(body, name)))
         except AxisError as error:

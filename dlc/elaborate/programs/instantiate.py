@@ -27,6 +27,7 @@ from dlc.elaborate.calls.binding import inner_types
 from dlc.elaborate.names import conditions
 from dlc.elaborate.names.origins import origin
 from dlc.elaborate.programs import parameters, reuse
+from dlc.elaborate.programs.indices import check_indices
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
 from dlc.elaborate.state.body import Body, Context
@@ -39,7 +40,7 @@ from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting, Value
 from dlc.records import replace
 from dlc.syntax import ast
-from dlc.types.dims import Dim
+from dlc.types.dims import Dim, sole_atom
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 from dlc.types.terms import rooted, term, untraced
@@ -53,6 +54,7 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     """The function for this callee with these static values and sizes, elaborated at its first use."""
     session = caller.context.session
     session.project.reached.add(callee.definition)
+    bound.empty = _empty(caller.emission.facts, bound)
     key = key_of(callee, bound)
     found = session.made.get((key, session.training))
     if found is not None and _serves(caller, callee, found, bound):
@@ -106,7 +108,20 @@ def key_of(callee: Callee, bound: Bound) -> Any:
         types,
         _hashable(sizes),
         bound.float_dtype,
+        bound.empty,
     )
+
+
+def _empty(facts: Facts, bound: Bound) -> tuple[str, ...]:
+    """The callee's symbols for sizes that the caller does not know to be 1 or more."""
+    return tuple(sorted(name for name, size in bound.names.items() if not _has_some(facts, size)))
+
+
+def _has_some(facts: Facts, size: Dim) -> bool:
+    name = sole_atom(size)
+    if isinstance(name, str):
+        return name not in facts.nonnegative or facts.prove_ge(size, 1) is True
+    return (size - 1).nonnegative or facts.prove_ge(size, 1) is True
 
 
 def _hashable(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -138,6 +153,9 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
     body = _body(caller, callee, bound, node)
     inputs = _enter_inputs(body, callee, bound)
     emission = body.emission
+    for name in bound.empty:
+        emission.where.append(Relation(Dim.symbol(name), ">=", Dim.of(0)))
+        emission.facts = emission.facts.assume(emission.where[-1])
     for condition in [part for each in callee.where for part in parts(each)]:
         body.report.guarded(partial(conditions.assume, body, condition))
     if callee.definition.library:
@@ -157,6 +175,8 @@ def _elaborate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> In
         return Instantiation("", None, True)
     emission.where += needs
     function = _close(body, callee, bound, inputs, outputs)
+    if not callee.definition.library and not broken:
+        broken = check_indices(body, callee, function)
     return Instantiation(function.name, results, broken, needs=tuple(needs))
 
 

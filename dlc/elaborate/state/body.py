@@ -99,6 +99,7 @@ class Session:
         self.functions: dict[str, Function] = {}
         self.rules: dict[str, list[InitRule]] = {}
         self.hosted: dict[str, list[tuple[str, list[InitRule]]]] = {}  # of bodies put into others, by these
+        self.concerned: dict[str, bool] = {}  # whether a function reads or writes at computed places
         self.lent: set[str] = set()  # functions that were put into the bodies of those who call them
         self.made: dict[Any, Instantiation] = {}
         self.initials: dict[str, str] = {}

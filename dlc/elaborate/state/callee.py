@@ -88,6 +88,8 @@ class Bound:
     known: Lookup = lambda name: None
     float_dtype: str = "float"
     traced: bool = False
+    empty: tuple[str, ...] = ()
+    """The callee's symbols for sizes that may be 0 here. All others are 1 or more."""
     sizes: dict[str, Dim] = field(default_factory=dict)
     """Of what the callee's inputs bind, the sizes that are numbers at the call, by the name that they have inside."""
 

@@ -3,7 +3,7 @@ run can be continued at any of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ Batch = Mapping[str, Array]
 
 @dataclass
 class Batches:
-    """The rows of a source in batches; `names` are the fields that are wanted."""
+    """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch."""
 
     rows: Rows
     size: int
     seed: int
     names: tuple[str, ...]
+    check: Callable[[Batch], None] = lambda batch: None
     _order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -50,4 +51,6 @@ class Batches:
         return self._order[1]
 
     def _wanted(self, batch: Batch) -> Batch:
-        return {name: batch[name] for name in self.names}
+        wanted = {name: batch[name] for name in self.names}
+        self.check(wanted)
+        return wanted

@@ -1,0 +1,115 @@
+"""Indices that depend on data: every backend says the same of one that is outside, before it computes anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.diagnostics import SpecError
+from dlc.runtime.indices import IndexCheck
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+SPECS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "sum": (
+        "model M()(t: i64[B]) -> [B, 2] {\n    return embedding(10, 2)(t + 1)\n}\n",
+        {"t": np.array([9])},
+        "`embedding` reads at index 10 of an axis of size 10: indices are 0 to 9",
+    ),
+    "label": (
+        "model M()(x: [B, C], label: i64[B]) -> [] {\n    return cross_entropy(x, label)\n}\n",
+        {"x": X, "label": np.array([0, -100])},
+        "`cross_entropy` reads at index -100 of an axis of size 3: indices are 0 to 2",
+    ),
+    "ignored": (
+        "model M()(x: [B, C], label: i64[B]) -> [] {\n    return cross_entropy(x, label, ignore=-1)\n}\n",
+        {"x": X, "label": np.array([-1, 3])},
+        "`cross_entropy` reads at index 3",
+    ),
+    "update": (
+        "model M()(x: [B, 3], at: i64[]) -> [B, 3] {\n    return update_slice(x, x[:, :2], at * 2, axis=1)\n}\n",
+        {"x": X, "at": np.array(1)},
+        "`update_slice` writes at index 2 of an axis of size 3: indices are 0 to 1",
+    ),
+    "loop": (
+        "module L(k: int)(x: [B, 4], t: i64[B]) -> [B, 4] {\n    return x + embedding(4, 4)(t + k)\n}\n"
+        "model M()(x: [B, 4], t: i64[B]) -> [B, 4] {\n    for i in range(3) as h {\n        x = L(i)(x, t)\n    }\n"
+        "    return x\n}\n",
+        {"x": np.zeros((1, 4), np.float32), "t": np.array([2])},
+        "`embedding` reads at index 4 of an axis of size 4",
+    ),
+    "scan": (
+        "model M()(x: [B, T], start: i64[B]) -> [B, T] {\n    scan xt in x with at = start {\n"
+        "        at = at + 1\n        yield y = xt * take(tensor([1.0, 2.0, 3.0]), at)\n    }\n    return y\n}\n",
+        {"x": X, "start": np.array([0, 0])},
+        "`take` reads at index 3 of an axis of size 3",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_outside_is_told(name: str) -> None:
+    text, inputs, message = SPECS[name]
+    model = dlc.loads(text)["M"]
+    with pytest.raises(SpecError) as caught:
+        IndexCheck(model.program, model.initial_weights())(inputs)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0710"
+    assert message in found.message
+    assert found.span.file == "spec.dl"
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+def test_every_backend_says_it(backend: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    text, inputs, message = SPECS["sum"]
+    network = dlc.loads(text)["M"].compile(backend)
+    with pytest.raises(SpecError) as caught:
+        network(**inputs)
+    assert caught.value.diagnostics[0].code == "E0710"
+    assert message in caught.value.diagnostics[0].message
+    assert network(t=np.array([8]))["output"].shape == (1, 2)
+
+
+def test_verify_says_it() -> None:
+    text, inputs, message = SPECS["label"]
+    with pytest.raises(SpecError) as caught:
+        dlc.verify(dlc.loads(text)["M"], backends=("jax",), inputs=inputs)
+    assert message in caught.value.diagnostics[0].message
+
+
+INSIDE = {
+    "positions": "(x: [B, T]) -> [B, T, 4]\n    where T <= 8\n{\n    return embedding(8, 4)(arange(T)) + x[..., none]",
+    "clamped": "(x: [B, T], t: i64[B]) -> [B, B]\n{\n    return take(x, minimum(maximum(t, 0), T - 1), axis=1)[:, :B]",
+    "rest": "(x: [B, T], t: i64[N]) -> [B, N]\n{\n    return take(x, t % T, axis=1)",
+    "places": "(x: [B, T], y: [B, T]) -> [B]\n{\n    return squeeze(take_along(x, argmax(y, -1)[:, none], axis=1), -1)",
+    "sorted": "(x: [B, T]) -> [B, T]\n{\n    return take_along(x, argsort(x), axis=1)",
+    "grid": "(x: [H * W], y: [H, W]) -> [H, W]\n{\n    return take(x, arange(H)[:, none] * W + arange(W)) + y",
+    "apart": "(x: [2 * T - 1], y: [T]) -> [T, T]\n{\n    return take(x, arange(T)[:, none] - arange(T) + T - 1) + y",
+    "counted": "(x: [B, T + 1], m: bool[B, T]) -> [B, B]\n{\n    return take(x, sum(m, axis=1), axis=1)",
+    "halves": "(x: [B, T], y: [N]) -> [B, N]\n    where N <= 2 * T\n{\n    return take(x, arange(N) // 2, axis=1) + y",
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_inside_is_proved(name: str) -> None:
+    program = dlc.loads(f"model M(){INSIDE[name]}\n}}\n")["M"].program
+    assert IndexCheck(program).trimmed is None
+
+
+def test_only_what_indices_hang_on_is_computed() -> None:
+    text = (
+        "model M()(x: [B, 4], t: i64[B]) -> [B, 4] {\n    y = x |> linear(4) |> linear(4)\n"
+        "    return y + embedding(9, 4)(t + 1)\n}\n"
+    )
+    trimmed = IndexCheck(dlc.loads(text)["M"].program, {}).trimmed
+    assert trimmed is not None
+    ran = {op.op for name in trimmed.reachable() for op in trimmed.functions[name].body}
+    assert ran == {"const", "add", "embedding", "inside"}
+
+
+def test_draws_are_not_drawn_again() -> None:
+    text = "model M()(x: [B, T]) -> [B, 2] {\n    return take(x, randint([2], 0, 3), axis=1)\n}\n"
+    assert IndexCheck(dlc.loads(text)["M"].program, {}).trimmed is None
