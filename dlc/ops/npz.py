@@ -47,6 +47,9 @@ class NpzFile(Mapping[str, "NDArray[Any]"]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries  # (the mixin's would read the array)
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         info = self._entries[name]
         with self._opened() as archive, _told(name), archive.open(info) as file:
