@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from dlc.cli.common import Format, Output, Quiet, Root, reports, show
 
 if TYPE_CHECKING:
     from dlc.diagnostics import Diagnostic
+    from dlc.elaborate.base.project import Project
 
 
 def register(app: typer.Typer) -> None:
@@ -24,20 +26,12 @@ def register(app: typer.Typer) -> None:
         root: Root = None,
     ) -> None:
         """Check specs: everything that is wrong with them."""
-        from dlc.cli.common import split_target
-        from dlc.diagnostics import SpecError
-        from dlc.elaborate.base.project import Project
-        from dlc.elaborate.checks.file import check_unit
         from dlc.spec import all_sources
 
         found: list[Diagnostic] = []
         sources: dict[str, str] = {}
         for file in files:
-            project = Project(root)
-            try:
-                diagnostics = check_unit(project, project.load(split_target(file)[0]))
-            except SpecError as error:
-                diagnostics = error.diagnostics
+            project, diagnostics = _checked(file, root)
             found += diagnostics
             if diagnostics:
                 sources.update(all_sources(project))
@@ -61,6 +55,24 @@ def _count(number: int, what: str) -> str:
 
 def _result(warnings: list[Diagnostic]) -> str:
     return _count(len(warnings), "warning") if warnings else "nothing wrong"
+
+
+def _checked(file: str, root: Path | None) -> tuple[Project, tuple[Diagnostic, ...]]:
+    """What is wrong with a file; what a plain question for it has found out stands."""
+    from dlc.cli import quick
+    from dlc.cli.common import split_target
+    from dlc.diagnostics import SpecError
+    from dlc.elaborate.base.project import Project
+    from dlc.elaborate.checks.file import check_unit
+
+    name = split_target(file)[0]
+    if root is None and name in quick.checked:
+        return quick.checked[name]
+    project = Project(root)
+    try:
+        return project, check_unit(project, project.load(name))
+    except SpecError as error:
+        return project, error.diagnostics
 
 
 def _print_types(file: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from dlc.cli import quick
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, render
 from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 
@@ -71,6 +72,8 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
+            if quick.exhausted:
+                raise quick.exhausted.pop()
             return command(*args, **kwargs)
         except SpecError as error:
             show(error.diagnostics, error.sources, kwargs.get("format", Format.text))

@@ -7,6 +7,19 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from dlc.elaborate.base.budget import Exhausted
+
+if TYPE_CHECKING:
+    from dlc.diagnostics import Diagnostic
+    from dlc.elaborate.base.project import Project
+
+
+checked: dict[str, tuple[Project, tuple[Diagnostic, ...]]] = {}
+"""The files in which something is wrong, for the command, which need not check them again."""
+exhausted: list[Exhausted] = []
+"""What a spec that is more than the compiler will do raised: it would take as long to find out again."""
 
 
 def answer(arguments: Sequence[str]) -> str | None:
@@ -20,6 +33,9 @@ def answer(arguments: Sequence[str]) -> str | None:
     gc.disable()  # either makes many small values, keeps them all, and ends
     try:
         return say(targets, bool(quiet))
+    except Exhausted as error:
+        exhausted.append(error)
+        return None
     except Exception:  # whatever it is, the command will meet it again
         return None
     finally:
@@ -32,7 +48,10 @@ def _check(files: Sequence[str], quiet: bool) -> str | None:
 
     for file in files:
         project = Project(None)
-        if check_unit(project, project.load(file.partition(":")[0])):
+        name = file.partition(":")[0]
+        found = check_unit(project, project.load(name))
+        if found:
+            checked[name] = project, found
             return None
     return "" if quiet else f"{len(files)} file{'s' if len(files) > 1 else ''} checked, nothing wrong\n"
 

@@ -14,6 +14,7 @@ from dlc.cli.common import (
     Inputs,
     Optimize,
     Output,
+    Precision,
     Present,
     Quiet,
     Root,
@@ -57,7 +58,14 @@ def register(app: typer.Typer) -> None:
         small: Annotated[
             bool, typer.Option("--small", help="Every model of a file, each at its smallest settings.")
         ] = False,
-        tolerance: Annotated[float, typer.Option("--tolerance", help="Largest relative difference.")] = 1e-5,
+        tolerance: Annotated[
+            float | None,
+            typer.Option("--tolerance", help="Largest relative difference; by default 1e-5 of f32."),
+        ] = None,
+        expect: Annotated[
+            Path | None, typer.Option("--expect", help="An npz or safetensors file of the published outputs.")
+        ] = None,
+        precision: Precision = "f32",
         weights: WeightsFile = None,
         through: Through = None,
         input: Inputs = [],  # noqa: B006
@@ -74,8 +82,10 @@ def register(app: typer.Typer) -> None:
         from dlc.runtime.verify import verify as compare
 
         several = small or len(targets) > 1
-        if several and (weights or input or dims or present):
-            usage("--weights, --input, --dims and --with are of one model: name it, without --small")
+        if several and (weights or input or dims or present or expect):
+            usage(
+                "--weights, --input, --expect, --dims and --with are of one model: name it, without --small"
+            )
 
         def report(model: Model) -> Report:
             model, given = with_arrays(model, input)
@@ -90,6 +100,8 @@ def register(app: typer.Typer) -> None:
                 seed=seed,
                 dims=sizes(dims),
                 optimize=optimize,
+                precision=precision,
+                expect=expect,
             )
 
         def models(target: str) -> Sequence[Model]:

@@ -67,3 +67,10 @@ NO_FILE = Problem(
     "can't read {path}: {reason}",
     "The file does not exist, is no file, or may not be read.",
 )
+TOO_LONG = Problem(
+    "E0009",
+    "the text is longer than the compiler reads",
+    "{what} is longer than the compiler reads: over {limit}",
+    "A spec and all that it imports have at most 150,000 words (names, numbers, signs), and files import one another at "
+    "most 60 deep, so that no text hangs the compiler. Layers that repeat are a loop, and tables are read with `npz`.",
+)

@@ -64,6 +64,14 @@ WEIGHTS_NO_MATCH = Problem(
     right=_weights('rename "classifier.*" -> "fc.*"'),
 )
 
+WEIGHTS_DTYPE = Problem(
+    "E0607",
+    "numbers of a weights file that a parameter can't hold",
+    "`{path}` is {found} in the file, the model needs {needs}",
+    "Floats go into floats of any width. Integers and 8-bit floats are quantised weights, which mean nothing without their scale, and "
+    "what goes into integers has to be whole.",
+)
+
 # --- E07xx: training -------------------------------------------------------------------------------------------
 
 INCOMPLETE = Problem(

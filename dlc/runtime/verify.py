@@ -20,7 +20,16 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import decompose
-from dlc.runtime.compile import compile_model, emitted, find_backend, installed, model_weights, others
+from dlc.runtime import expectation
+from dlc.runtime.compile import (
+    PRECISIONS,
+    compile_model,
+    emitted,
+    find_backend,
+    installed,
+    model_weights,
+    others,
+)
 from dlc.runtime.gradients import backend_gradients, cotangents, meant_gradients
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import random_inputs
@@ -29,6 +38,8 @@ from dlc.runtime.weights import generic_weights
 from dlc.spec import Model, all_sources
 
 Array = NDArray[Any]
+TOLERANCES = {"f64": 1e-9, "f32": 1e-5, "f16": 5e-3, "bf16": 5e-2}
+"""What rounding does to the outputs of deep networks, relative to the largest element."""
 
 # A gradient is measured by its own largest element, or this part of the network's largest one where it is smaller than that …
 SMALLEST = 1e-3
@@ -45,10 +56,12 @@ class Difference:
 
     backend: str
     name: str
-    kind: str  # "output" or "gradient"
+    kind: str  # "output", "gradient", or "expected"
     absolute: float
     relative: float
     precision: str = "f32"
+    where: str = ""
+    """Of what was expected: the place of the largest difference, and both values there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class Report:
     differences: tuple[Difference, ...]
     parted: Mapping[str, str]
     sizes: Mapping[str, tuple[int, ...]]
+    expect_tolerance: float = 0.0
 
     def __repr__(self) -> str:
         backends = ", ".join(dict.fromkeys(each.backend for each in self.differences))
@@ -70,7 +84,14 @@ class Report:
 
     @property
     def agree(self) -> bool:
-        return bool(self.differences) and all(each.relative <= self.tolerance for each in self.differences)
+        return bool(self.differences) and all(map(self._is_small, self.differences))
+
+    def _is_small(self, each: Difference) -> bool:
+        return each.relative <= (self.expect_tolerance if each.kind == "expected" else self.tolerance)
+
+    @property
+    def _expected(self) -> list[Difference]:
+        return [each for each in self.differences if each.kind == "expected"]
 
     def to_json(self) -> dict[str, Any]:
         rows = [
@@ -81,6 +102,7 @@ class Report:
                 "absolute": d.absolute,
                 "relative": d.relative,
                 "precision": d.precision,
+                **({"where": d.where} if d.kind == "expected" else {}),
             }
             for d in self.differences
         ]
@@ -88,13 +110,15 @@ class Report:
             "model": self.model,
             "agree": self.agree,
             "tolerance": self.tolerance,
+            **({"expect_tolerance": self.expect_tolerance} if self._expected else {}),
             "differences": rows,
             "parted": dict(self.parted),
         }
 
     def text(self) -> str:
-        lines = []
-        backends = list(dict.fromkeys(each.backend for each in self.differences))
+        lines = [part for each in self._expected for part in (self._line(each), f"       {each.where}")]
+        own = [each for each in self.differences if each.kind != "expected"]
+        backends = list(dict.fromkeys(each.backend for each in own))
         for backend in backends:
             for kind in ("output", "gradient"):
                 rows = [each for each in self.differences if each.backend == backend and each.kind == kind]
@@ -107,12 +131,16 @@ class Report:
                     lines += [self._line(each) for each in rows]
             if backend in self.parted:
                 lines.append(f"       they part first at {self.parted[backend]}")
-        verdict = "all backends agree" if self.agree else "the backends disagree"
+        verdict = "all backends agree" if all(map(self._is_small, own)) else "the backends disagree"
         lines.append(f"{self.model}: {verdict} (tolerance {self.tolerance:g} relative)")
+        if self._expected:
+            same = all(map(self._is_small, self._expected))
+            verdict = "the outputs are those expected" if same else "the outputs are not those expected"
+            lines.append(f"{self.model}: {verdict} (tolerance {self.expect_tolerance:g} relative)")
         return "\n".join(lines)
 
     def _line(self, each: Difference) -> str:
-        mark = "ok  " if each.relative <= self.tolerance else "FAIL"
+        mark = "ok  " if self._is_small(each) else "FAIL"
         name = each.name if each.precision == "f32" else f"{each.name}, in {each.precision}"
         return f"{mark} {each.backend:6} {name}: largest difference {each.absolute:.2e}, relative {each.relative:.2e}"
 
@@ -143,44 +171,73 @@ def verify(
     *,
     backends: tuple[str, ...] | None = None,
     gradients: bool = False,
-    tolerance: float = 1e-5,
+    tolerance: float | None = None,
     weights: str | os.PathLike[str] | Mapping[str, Array] | None = None,
     through: str | None = None,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
     inputs: Mapping[str, Array] | None = None,
     optimize: int = 1,
+    precision: str = "f32",
+    expect: str | os.PathLike[str] | Mapping[str, Array] | None = None,
 ) -> Report:
     """Run a model on every installed backend (or those named) with the same weights and inputs, and compare.
+
+    `precision` is what the backends compute in. `expect` are the outputs of the published model for these weights and inputs, which
+    the meaning of the ops is compared with. Without a `tolerance` it is that of the precision, and of the dtype of what is expected.
 
     Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
 
     Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate, or an index outside its
     axis."""
-    names = backends or installed()
+    names = _computing(backends, precision)
     found_backends = [find_backend(name, usable=True) for name in names]
+    if gradients and precision != "f32":
+        raise _bad("gradients are compared in f32", "leave out --grad, or --precision")
     able = _differentiating(found_backends, asked=backends is not None) if gradients else []
-    if not names:
-        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name="any", reason="none is installed")])
     program = model.program
     values = (
         generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
     )
+    wanted = {} if expect is None else expectation.read(program, expect, weights, inputs or {})
     given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
     IndexCheck(program, values, "f64", all_sources(model.spec.project))(given)
     expected = _meaning(program, values, given)
-    found: list[Difference] = []
+    most = TOLERANCES[precision] if tolerance is None else tolerance
+    found = [_expected_difference(name, expected[name], array) for name, array in wanted.items()]
     parted: dict[str, str] = {}
     for name in names:
-        outputs = compile_model(model, name, weights=values, optimize=optimize)(**given)
+        runnable = compile_model(model, name, weights=values, optimize=optimize, precision=precision)
+        outputs = runnable(**given)
         rows = [Difference(name, key, "output", *difference(outputs[key], expected[key])) for key in expected]
         found += rows
-        if any(row.relative > tolerance for row in rows):
-            parted[name] = first_difference(model, name, values, given, tolerance)
+        if any(row.relative > most for row in rows):
+            parted[name] = first_difference(model, name, values, given, most, precision)
     if gradients:
-        found += _gradients(model, able, values, given, seed, tolerance)
+        found += _gradients(model, able, values, given, seed, most)
     sizes = {name: tuple(np.shape(value)) for name, value in given.items()}
-    return Report(model.name, tolerance, tuple(found), parted, sizes)
+    of_file = max((TOLERANCES[expectation.precision_of(each)] for each in wanted.values()), default=0.0)
+    return Report(model.name, most, tuple(found), parted, sizes, of_file if tolerance is None else tolerance)
+
+
+def _expected_difference(name: str, found: Array, wanted: Array) -> Difference:
+    absolute, relative, where = expectation.compared(found, wanted)
+    return Difference("", name, "expected", absolute, relative, where=where)
+
+
+def _computing(asked: tuple[str, ...] | None, precision: str) -> tuple[str, ...]:
+    """The backends that are asked for, or those that are here and compute in a precision. Raises SpecError where there is none."""
+    if precision not in PRECISIONS:
+        raise _bad(f"there is no precision `{precision}`: it is one of {', '.join(PRECISIONS)}")
+    names = asked or tuple(name for name in installed() if precision in find_backend(name).precisions)
+    if not names:
+        reason = "none is installed" + (f" that computes in {precision}" if installed() else "")
+        raise SpecError([problems.NO_BACKEND.at(NO_SPAN, name="any", reason=reason)])
+    return tuple(names)
+
+
+def _bad(message: str, help: str = "") -> SpecError:
+    return SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
 
 
 def _meaning(program: Program, values: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
@@ -291,7 +348,12 @@ def _gradients_of_each_other(
 
 
 def first_difference(
-    model: Model, backend: str, values: Mapping[str, Array], given: Mapping[str, Array], tolerance: float
+    model: Model,
+    backend: str,
+    values: Mapping[str, Array],
+    given: Mapping[str, Array],
+    tolerance: float,
+    precision: str = "f32",
 ) -> str:
     """The first operation of the entry function whose result a backend gets wrong, found by bisection on its body."""
     program = model.program
@@ -299,7 +361,7 @@ def first_difference(
     low, high = 0, len(points)
     while low < high:
         middle = (low + high) // 2
-        if _agrees_up_to(model, backend, program, points[middle], values, given, tolerance):
+        if _agrees_up_to(model, backend, program, points[middle], values, given, tolerance, precision):
             low = middle + 1
         else:
             high = middle
@@ -328,6 +390,7 @@ def _agrees_up_to(
     values: Mapping[str, Array],
     given: Mapping[str, Array],
     tolerance: float,
+    precision: str,
 ) -> bool:
     main = replace(program.main, outputs=(("point", point),))
     cut = replace(program, functions={**program.functions, main.name: main})
@@ -335,6 +398,6 @@ def _agrees_up_to(
     backend = find_backend(backend_name, usable=True)
     expected = run(cut, values, given, precision="f64")["point"]
     lowered = decompose(cut, backend.is_native)
-    artifact = emitted(lowered, backend, EmitOptions(name=model.identifier))
+    artifact = emitted(lowered, backend, EmitOptions(name=model.identifier, precision=precision))
     outputs = backend.load(artifact, values)(**given)
     return difference(outputs["point"], expected)[1] <= tolerance

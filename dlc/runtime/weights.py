@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,23 +13,13 @@ from numpy.typing import NDArray
 from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter, Program
-from dlc.ops.arrays import numpy_dtype
+from dlc.runtime.cast import Unfit, fitted
+from dlc.runtime.weight_files import names_of, read_file, write_file
 
 if TYPE_CHECKING:
     from dlc.runtime.weight_map import WeightMap
 
 Array = NDArray[Any]
-SHOWN = 8
-
-# safetensors' dtype codes, as NumPy names.
-_CODES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
-}  # fmt: skip
-
-
-def fail(diagnostic: Diagnostic) -> Any:
-    raise SpecError([diagnostic])
 
 
 def initial_weights(program: Program, seed: int = 0, *, precision: str = "f32") -> dict[str, Array]:
@@ -81,121 +66,6 @@ def generic_weights(program: Program, seed: int = 0) -> dict[str, Array]:
     return values
 
 
-# --- files -----------------------------------------------------------------------------------------------------
-
-
-def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """The tensors of a safetensors or npz file by name. Raises SpecError for anything else; pickles are never read."""
-    place = Path(path)
-    if not place.is_file():
-        reason = "it is a folder" if place.is_dir() else "there is no such file"
-        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason))
-    try:
-        if place.suffix == ".npz":
-            return _read_npz(place)
-        if place.suffix == ".safetensors":
-            return _read_safetensors(place)
-    except (ValueError, OSError, KeyError, SyntaxError) as error:
-        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=str(error)))
-    except MemoryError:
-        reason = "it says of itself that it is larger than the memory"
-        fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason))
-    reason = f"a {place.suffix or 'nameless'} file is no safetensors or npz file"
-    help = "convert a pickle (.pt, .bin, .pth) with safetensors where it was made"
-    return fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
-
-
-def _read_npz(path: Path) -> dict[str, Array]:
-    """Raises ValueError for a file that is no archive of arrays of numbers."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is no npz archive, or a damaged one")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            tensors = {name: archive[name] for name in archive.files}
-    except (EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
-        raise ValueError(f"the archive is damaged ({error})") from error
-    except AttributeError as error:  # one array instead of an archive of them
-        raise ValueError("it holds a single array without a name") from error
-    for name, each in tensors.items():
-        if not isinstance(each, np.ndarray) or (
-            each.dtype.kind not in "biuf" and each.dtype.name not in _CODES.values()
-        ):
-            found = each.dtype.name if isinstance(each, np.ndarray) else "no array"
-            raise ValueError(f"`{name}` holds no numbers that dlc knows ({found})")
-    return tensors
-
-
-def _read_safetensors(path: Path) -> dict[str, Array]:
-    import safetensors
-
-    try:
-        read: Any = safetensors.deserialize
-        entries = read(path.read_bytes())
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
-    tensors: dict[str, Array] = {}
-    for name, entry in entries:
-        code = _CODES.get(entry["dtype"])
-        if code is None:
-            raise ValueError(f"`{name}` has the dtype {entry['dtype']}, which dlc does not know")
-        tensors[name] = np.frombuffer(bytearray(entry["data"]), dtype=_numpy(code)).reshape(entry["shape"])
-    return tensors
-
-
-def _numpy(name: str) -> np.dtype[Any]:
-    try:
-        return np.dtype(name)
-    except TypeError:
-        import ml_dtypes
-
-        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-        return found
-
-
-def write_file(
-    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors (or, by its suffix, npz) file: complete, or not at all."""
-    from safetensors.numpy import save
-
-    place = Path(path)
-    if place.suffix not in (".safetensors", ".npz"):
-        reason = (
-            f"weights are written as .safetensors or .npz, not as {place.suffix or 'a file without a suffix'}"
-        )
-        fail(problems.BAD_OPTION.at(NO_SPAN, message=f"can't write {place}: {reason}"))
-    if place.exists() and not place.is_file():
-        fail(problems.BAD_OPTION.at(NO_SPAN, message=f"can't write {place}: it is there, and no file"))
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(place)) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if place.suffix == ".npz":
-                save_all: Any = np.savez
-                save_all(file, **{name: np.asarray(each) for name, each in tensors.items()})
-            else:
-                arrays = {name: np.asarray(each, order="C") for name, each in tensors.items()}
-                file.write(save(arrays, dict(metadata) if metadata else None))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # a temporary file is private; the finished one is as any other
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 # --- filling a program -----------------------------------------------------------------------------------------
 
 
@@ -204,14 +74,19 @@ def load_weights(
 ) -> dict[str, Array]:
     """Every parameter and buffer of a program from a file or a mapping, through a `weights` block.
 
-    Raises SpecError, with all names, for parameters that are not filled, tensors that are not used, and shapes that differ."""
+    Raises SpecError, with all names, for parameters that are not filled, tensors that are not used, shapes that differ, and numbers that its dtype does not have."""
     tensors = dict(source) if isinstance(source, Mapping) else read_file(source)
     if through is not None:
         tensors = through.forward(tensors)
     return fill(program.parameters, tensors)
 
 
-def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[str, Array]:
+def fill(
+    parameters: Iterable[Parameter], tensors: Mapping[str, Array], *, keep: bool = False
+) -> dict[str, Array]:
+    """Every parameter's value, of its own dtype; with `keep`, `float` ones stay of the float dtype that they are given in.
+
+    Raises SpecError as `load_weights`."""
     wanted = {each.path: each for each in parameters}
     found: list[Diagnostic] = []
     missing = [path for path in wanted if path not in tensors and not _counter(path)]
@@ -219,11 +94,13 @@ def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[
     if missing:
         help = did_you_mean(missing[0], unused)
         found.append(
-            problems.WEIGHTS_MISSING.at(NO_SPAN, count=len(missing), names=_names(missing), help=help)
+            problems.WEIGHTS_MISSING.at(NO_SPAN, count=len(missing), names=names_of(missing), help=help)
         )
     if unused:
         help = did_you_mean(unused[0], missing)
-        found.append(problems.WEIGHTS_UNUSED.at(NO_SPAN, count=len(unused), names=_names(unused), help=help))
+        found.append(
+            problems.WEIGHTS_UNUSED.at(NO_SPAN, count=len(unused), names=names_of(unused), help=help)
+        )
     values: dict[str, Array] = {}
     for path, parameter in wanted.items():
         if path not in tensors:
@@ -232,7 +109,14 @@ def fill(parameters: Iterable[Parameter], tensors: Mapping[str, Array]) -> dict[
         array = np.asarray(tensors[path])
         if array.shape != parameter.type.shape:
             found.append(_shape_problem(parameter, array))
-        values[path] = _as_dtype(array, parameter.type.dtype)
+            continue
+        try:
+            values[path] = fitted(array, parameter.type.dtype, keep=keep)
+        except Unfit as error:
+            needs = "floats" if parameter.type.dtype == "float" else parameter.type.dtype
+            found.append(
+                problems.WEIGHTS_DTYPE.at(NO_SPAN, path=path, found=error.found, needs=needs, help=error.help)
+            )
     if found:
         raise SpecError(found)
     return values
@@ -250,11 +134,4 @@ def _shape_problem(parameter: Parameter, array: Array) -> Diagnostic:
     return problems.WEIGHTS_SHAPE.at(NO_SPAN, path=parameter.path, found=found, expected=expected, help=help)
 
 
-def _as_dtype(array: Array, dtype: str) -> Array:
-    wanted = np.dtype(np.float32) if dtype == "float" else numpy_dtype(dtype)
-    return np.asarray(array.astype(wanted, copy=False), order="C")
-
-
-def _names(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown + (f", … ({len(names) - SHOWN} more)" if len(names) > SHOWN else "")
+__all__ = ["fill", "generic_weights", "initial_weights", "load_weights", "read_file", "write_file"]

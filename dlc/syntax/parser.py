@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span
+from dlc.diagnostics.catalogue import TOO_LONG
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.syntax.builder import TreeBuilder
@@ -14,7 +15,7 @@ from dlc.syntax.lalr import Failure, Parser
 from dlc.syntax.layout import lay_out
 from dlc.syntax.messages import explain
 from dlc.syntax.placement import misplaced
-from dlc.syntax.scanner import scan
+from dlc.syntax.scanner import WORD_LIMIT, scan
 from dlc.syntax.tokens import END, Token
 
 _Comments = tuple[tuple[int, str, bool], ...]
@@ -26,6 +27,7 @@ class ParseResult:
 
     file: ast.File
     diagnostics: tuple[Diagnostic, ...] = ()
+    words: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ def parse(text: str, file: str) -> ParseResult:
     """The tree of `text`, whose name in spans is `file`. Items without an error in their header are always
     in it."""
     scanned = scan(text, file)
+    if len(scanned.tokens) > WORD_LIMIT:
+        return ParseResult(ast.File(()), (_too_long(scanned.tokens[-1], file),), len(scanned.tokens))
     tokens, wrong = lay_out(scanned.tokens, file)
     comments = tuple(scanned.comments)
     found, more = _run(tokens, file, "file")
@@ -47,7 +51,13 @@ def parse(text: str, file: str) -> ParseResult:
     more += misplaced(items)
     tree = ast.File(items, comments, span=_whole(tokens, file))
     told = _in_order([*scanned.diagnostics, *wrong, *more])
-    return ParseResult(tree, told[:1] if tokens[0].kind == "{" else told)  # JSON: one message says it
+    told = told[:1] if tokens[0].kind == "{" else told  # JSON: one message says it
+    return ParseResult(tree, told, len(scanned.tokens))
+
+
+def _too_long(token: Token, file: str) -> Diagnostic:
+    place = Span(file, token.line, token.column, token.line, token.end)
+    return TOO_LONG.at(place, what="this text", limit=f"{WORD_LIMIT:,} words")
 
 
 def parse_expression(text: str, file: str) -> ExpressionResult:

@@ -26,6 +26,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+WORD_LIMIT = 150_000
+TOLD_LIMIT = 1_000  # of what is wrong; more says nothing more
 _NUMBER = re.compile(
     r"(?P<INT>0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+)(?![A-Za-z0-9_])"
     r"|(?P<digits>[0-9](?:_?[0-9])*)"
@@ -110,11 +112,14 @@ class _Scanner:
         self.start_of_line += position
         end = len(self.text)
         match = _TOKEN.match
-        while position < end:
+        while position < end and self._has_room():
             found = match(self.text, position)
             assert found is not None and found.lastgroup is not None
             position = self._take(found.lastgroup, found)
         return self.result
+
+    def _has_room(self) -> bool:
+        return len(self.result.tokens) <= WORD_LIMIT and len(self.result.diagnostics) < TOLD_LIMIT
 
     def _take(self, group: str, found: re.Match[str]) -> int:
         """Acts on one match and returns where the next begins."""

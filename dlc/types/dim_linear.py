@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import gcd
 
+from dlc.types import effort
 from dlc.types.dims import ONE, Monomial, Terms
 
 ROW_LIMIT = 160
@@ -71,6 +72,7 @@ class _Elimination:
         while (choice := self._cheapest(keep)) is not None:
             cost, variable = choice
             work += cost
+            effort.count(cost + len(self.rows))
             # Elimination may square the number of rows each time. No rows is the weakest answer, "nothing is known": giving
             # up can lose a proof, but never makes one.
             if work > WORK_LIMIT or len(self.rows) > ROW_LIMIT:

@@ -47,7 +47,7 @@ def test_arrays_are_constants(folder: Path, backend: str) -> None:
     [
         ("TABLE.scale", "TABLE.scal", "E0111", "has no `scal`"),
         ("TABLE.scale", "TABLE", "E0203", 'the file "table.npz"'),
-        ("TABLE.scale", "TABLE.words", "E0204", "no number"),
+        ("TABLE.scale", "TABLE.words", "E0204", "no numbers"),
         ('"table.npz"', '"tables.npz"', "E0008", "no such file"),
         ('"table.npz"', '"../../outside.npz"', "E0008", "outside the project's root"),
         ('"table.npz"', '"m.dl"', "E0008", "no npz file"),

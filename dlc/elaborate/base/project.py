@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.diagnostics.catalogue import TOO_LONG
 from dlc.diagnostics.follow import is_syntax, without_echoes
+from dlc.elaborate.base.budget import Budget
 from dlc.elaborate.base.knowledge import Knowledge, note_definitions
 from dlc.elaborate.base.units import Definition, Item, Unit
 from dlc.resources import library_path, specs_path
 from dlc.syntax import ast
 from dlc.syntax.parser import parse
+from dlc.syntax.scanner import WORD_LIMIT
 from dlc.syntax.source import read_source
+
+IMPORT_DEPTH = 60
 
 
 def define_names(unit: Unit) -> Iterator[Diagnostic]:
@@ -74,11 +80,22 @@ class Project:
         self.knowledge = Knowledge()
         self.defaults: list[ast.Field] = []  # whose values are being computed
         self.kept: dict[Any, Any] = {}  # functions that one session made, for others
+        self.budget: Budget | None = None  # what all sessions of a check have together
+        self.words = 0  # in all files
         self._open: list[str] = []
 
     @property
     def sources(self) -> dict[str, str]:
         return {unit.path: unit.text for unit in self.units.values()}
+
+    @contextmanager
+    def one_budget(self) -> Iterator[None]:
+        """What is elaborated meanwhile is paid for from one budget, not from one for each program."""
+        before, self.budget = self.budget, self.budget or Budget()
+        try:
+            yield
+        finally:
+            self.budget = before
 
     def load(self, path: str | Path) -> Unit:
         """Read the main file and what it imports."""
@@ -96,6 +113,7 @@ class Project:
 
     def _add(self, key: str, shown: str, text: str, library: bool = False) -> Unit:
         result = parse(text, shown)
+        self.words += result.words
         unit = Unit(shown, text, result.file, library)
         self.units[key] = unit
         self.diagnostics += without_echoes(result.diagnostics)
@@ -149,6 +167,10 @@ class Project:
             return None
         if key in self.units:
             return self.units[key]
+        if len(self._open) > IMPORT_DEPTH or self.words > WORD_LIMIT:
+            limit = f"{WORD_LIMIT:,} words" if self.words > WORD_LIMIT else f"{IMPORT_DEPTH} files deep"
+            self.diagnostics.append(TOO_LONG.at(item.path.span, what="what this imports", limit=limit))
+            return None
         shown = written if written.startswith("dlc:") else self._shown(found)
         try:
             text = read_source(found)
@@ -160,6 +182,8 @@ class Project:
 
     def _locate(self, importer: str, written: str) -> Path | str:
         """The file that an import means, or what is wrong with it."""
+        if "\0" in written:
+            return "no file has such a name"
         if written.startswith("dlc:"):
             place = (specs_path() / (written.removeprefix("dlc:").removesuffix(".dl") + ".dl")).resolve()
             base = specs_path().resolve()

@@ -7,7 +7,7 @@ and the classes here. Tensors are handles of IR values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.trees import static_fields
@@ -17,6 +17,9 @@ from dlc.records import dataclass, field
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.tensor import DTYPES, TensorType
+
+if TYPE_CHECKING:
+    from dlc.ops.npz import NpzFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class Archive:
     """`npz("table.npz")`: the NumPy arrays of a file, by name."""
 
     path: str
-    arrays: Mapping[str, Any]
+    arrays: NpzFile
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import weight
 from dlc.elaborate.base.units import entries
 from dlc.elaborate.base.values import (
     Archive,
@@ -51,6 +52,8 @@ def evaluate(body: Body, node: ast.Expr) -> Any:
         )
     if isinstance(value, Poison):
         raise Silent
+    if isinstance(value, list | tuple | str) and len(value) >= 10:
+        body.context.session.spend(weight(value), node.span, body.report)
     return value
 
 

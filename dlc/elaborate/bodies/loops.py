@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import READ_STEPS
 from dlc.elaborate.base.trees import bound, labels, mentioned, readings
 from dlc.elaborate.base.values import frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, iterate
@@ -106,10 +107,13 @@ def _since(body: Body, loop: Loop) -> Callable[[int], int]:
     scope, own = body.scope, bound(loop.node.body) - loop.names
     known = {name for name, value in scope.names.items() if name not in own and is_plain(value)}
     asked = readings(loop.node.body, loop.names, known)
+    if not asked:  # every turn reads the same: nothing
+        return lambda period: period
 
     @cache
     def read(k: int) -> Any:
         before, body.scope = body.scope, scope
+        body.context.session.spend(READ_STEPS, loop.node.span, body.report)
         try:
             bind_static(body, loop.node.target, loop.items[k])
             return tuple(frozen(body.evaluate(each)) for each in asked)

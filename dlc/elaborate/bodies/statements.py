@@ -7,8 +7,9 @@ from typing import Any, NoReturn
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import FAULT_STEPS
 from dlc.elaborate.base.spelling import parts, text
-from dlc.elaborate.base.trees import assigned, declared, mentioned
+from dlc.elaborate.base.trees import assigned, below, declared, mentioned
 from dlc.elaborate.base.values import POISON, GroupValue, Poison, Tensor, show, type_name
 from dlc.elaborate.bodies import loops, scans
 from dlc.elaborate.bodies.bindings import bind
@@ -60,6 +61,7 @@ def run(body: Body, statement: ast.Stmt) -> None:
         return True
 
     if body.report.guarded(work) is None:
+        body.context.session.spend(FAULT_STEPS, statement.span, body.report)
         _recover(body, statement)
 
 
@@ -343,10 +345,13 @@ def _param(body: Body, node: ast.ParamStmt) -> None:
 def _earlier(body: Body, node: ast.Expr) -> dict[str, str]:
     """The parameters above that an initial value is computed of, by the names that they have, with their paths."""
     found: dict[str, str] = {}
+    words = {each.id for each in below(node, ast.Name)}
     for name in body.emission.declared:
+        if name not in words:
+            continue
         value = body.scope.names.get(name)
         path = body.emission.starts.get(value.name) if isinstance(value, Tensor) else None
-        if path is not None and mentioned(node, frozenset({name})):
+        if path is not None:
             found[name] = path
     return found
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlc.elaborate.base.budget import TURN_STEPS
 from dlc.elaborate.base.handles import flat, holds
 from dlc.elaborate.base.trees import assigned, below, contains, loop_names
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
@@ -85,6 +86,7 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     """Elaborate one turn into operations of its own. Parts without a name are counted anew in every turn, so that their paths
     differ by the turn's index only."""
     emission, node = body.emission, loop.node
+    body.context.session.spend(TURN_STEPS, node.span, body.report)
     saved_ops, saved_children = emission.builder.body, dict(emission.children)
     saved_decisions, emission.turn_decisions = emission.turn_decisions, []
     unnamed, params = dict(emission.unnamed), len(emission.params)

@@ -71,6 +71,7 @@ def _split(call: Call) -> tuple[Tensor, ...]:
             help="`chunk(x, n)` cuts into n equal parts",
         )
     sizes = call.sizes("sizes")
+    check_count(call, "the number of parts", len(sizes), 10_000)
     total = Dim.of(0)
     for size in sizes:
         total = total + size

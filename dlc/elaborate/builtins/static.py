@@ -9,12 +9,12 @@ from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Builtin, Tensor, show, type_name
-from dlc.elaborate.builtins.call import Call, builtin
+from dlc.elaborate.builtins.call import Call, builtin, check_count
 from dlc.elaborate.calls.arguments import Given
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.tensors import archives
 from dlc.elaborate.tensors.operators import lift
-from dlc.elaborate.types.static import plain
+from dlc.elaborate.types.static import in_brief, plain
 from dlc.ops.calls import REQUIRED
 from dlc.syntax import ast
 from dlc.types.dims import Dim, dim_max, dim_min
@@ -25,6 +25,7 @@ def _reduced(name: str, call: Call) -> Any:
     """A reduction of static values; NotImplemented where the call is of a tensor."""
     value = call["x"]
     if isinstance(value, list | tuple | range) and call["axis"] is None:
+        check_count(call, f"`{name}`", len(value), 100_000)
         return _static_reduction(call, name, value)
     if not isinstance(value, Tensor) and name in ("max", "min"):
         return _static_extremum(call, name, value)
@@ -45,6 +46,9 @@ def _static_reduction(call: Call, name: str, values: Any) -> Any:
     if name in ("max", "min") and items:
         return _extremum(call, name, items)
     if name == "prod":
+        bits = sum(each.bit_length() for each in items if isinstance(each, int))
+        if bits > 4_096 + len(items):
+            check_count(call, "this number, in bits,", bits, 4_096)
         return called("prod", math.prod(map(untraced, items)), items)
     if name in ("any", "all"):
         return (any if name == "any" else all)(items)
@@ -161,6 +165,9 @@ def _float(call: Call) -> Any:
     if isinstance(value, int | float | str):
         try:
             return called("float", float(value), value)
+        except OverflowError:
+            message = f"{in_brief(int(value))} is larger than any float"
+            call.body.report.fail(problems.STATIC_ERROR, call.node.span, message=message)
         except ValueError:
             pass
     if isinstance(value, Dim):

@@ -150,6 +150,7 @@ def _initial_body(body: Body, scope: Scope, type: TensorType, earlier: tuple[str
         float_dtype=type.dtype if type.is_float else "float",
         init_shape=type.axes,
     )
+    body.context.session.spend(len(scope.names) // 8, body.report.place, body.report)
     hidden = frozenset(name for name, value in scope.names.items() if isinstance(value, Tensor | GroupValue))
     names = {name: value for name, value in scope.names.items() if name not in hidden}
     builder = Builder(Facts())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import PARAMETER_LIMIT
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
@@ -182,6 +183,3 @@ def _report_unused(session: Session, root: str) -> None:
                     selector=text,
                     help=near(selector.pattern.value, known),
                 )
-
-
-PARAMETER_LIMIT = 200_000

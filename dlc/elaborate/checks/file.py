@@ -10,6 +10,7 @@ from dlc.diagnostics import Diagnostic, Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import without_consequences
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import Exhausted
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.project import Project, library_index
 from dlc.elaborate.base.spelling import parts
@@ -27,7 +28,7 @@ from dlc.elaborate.names.static import let
 from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
-from dlc.elaborate.state.body import static_body
+from dlc.elaborate.state.body import Session, static_body
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 
@@ -42,20 +43,12 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
     found: list[Diagnostic] = list(project.diagnostics)
     plans: list[tuple[TrainPlan, ast.Train]] = []
-    for item in unit.file.items:
-        match item:
-            case ast.ModuleDef(is_model=True) | ast.Preset():
-                found += _check_entry(project, unit, item)
-            case ast.Let():
-                found += _check_let(project, unit, item)
-            case ast.Train():
-                plan = (
-                    build_plan(project, unit, item, {}, report=found.append) if _has_defaults(item) else None
-                )
-                plans += [(plan, item)] if plan is not None else []
-            case ast.Weights():
-                found += check_weights(project, unit, item)
-    found += _check_unreached(project, unit)
+    try:
+        with project.one_budget():
+            for each in _findings(project, unit, plans):
+                found += each
+    except Exhausted as error:
+        found += error.diagnostics
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
     told = without_consequences(found, unit.path, unit.text, starts)
@@ -70,13 +63,41 @@ def _warnings(project: Project, unit: Unit, plans: list[tuple[TrainPlan, ast.Tra
     yield from unknown_allowances(unit)
 
 
+def _findings(
+    project: Project, unit: Unit, plans: list[tuple[TrainPlan, ast.Train]]
+) -> Iterator[list[Diagnostic]]:
+    """What is wrong with each item, then with what none of them got to; `plans` are told what trains. Raises Exhausted."""
+    session = Elaborator(project)
+    for item in unit.file.items:
+        match item:
+            case ast.ModuleDef(is_model=True) | ast.Preset():
+                yield _check_entry(project, unit, item)
+            case ast.Let():
+                _check_let(session, unit, item)
+            case ast.Train():
+                yield _check_train(project, unit, item, plans)
+            case ast.Weights():
+                yield [*check_weights(project, unit, item)]
+    yield session.diagnostics
+    yield _check_unreached(project, unit)
+
+
+def _check_train(
+    project: Project, unit: Unit, item: ast.Train, plans: list[tuple[TrainPlan, ast.Train]]
+) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    plan = (
+        build_plan(project, unit, item, {}, report=found.append)
+        if all(each.default is not None for each in item.static)
+        else None
+    )
+    plans += [(plan, item)] if plan is not None else []
+    return found
+
+
 def _ordered(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
     seen = {(each.code, each.span): each for each in reversed(found)}
     return tuple(sorted(seen.values(), key=lambda each: (each.span.file, each.span.line, each.span.column)))
-
-
-def _has_defaults(item: ast.Train) -> bool:
-    return all(each.default is not None for each in item.static)
 
 
 def _check_entry(project: Project, unit: Unit, item: ast.ModuleDef | ast.Preset) -> list[Diagnostic]:
@@ -123,11 +144,10 @@ def _without_default(item: ast.ModuleDef) -> Iterator[Diagnostic]:
                 yield problems.NO_DEFAULT.at(each.span, name=each.name, model=name)
 
 
-def _check_let(project: Project, unit: Unit, item: ast.Let) -> list[Diagnostic]:
-    session = Elaborator(project)
+def _check_let(session: Session, unit: Unit, item: ast.Let) -> None:
+    """Compute it in the session of all, which knows those that it needs."""
     with contextlib.suppress(Silent):
         let(session, unit, item)
-    return session.diagnostics
 
 
 # --- names of what nothing instantiates ----------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import CHAIN_LIMIT
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.knowledge import item_place
 from dlc.elaborate.base.units import Definition, Unit
@@ -24,10 +25,11 @@ def let(session: Session, unit: Unit, item: ast.Let) -> Any:
     if key not in session.lets:
         session.lets[key] = POISON
         body = static_body(session, unit)
-        with _evaluating(session, item):
+        with _evaluating(session, item, body):
             session.lets[key] = body.report.guarded(lambda: body.evaluate(item.value), POISON)
         session.project.knowledge.valued(item_place(item, item.name), session.lets[key])
     _check_cycle(session, unit, item)
+    _needed(session, item)
     value = session.lets[key]
     if isinstance(value, Poison):
         raise Silent
@@ -50,10 +52,18 @@ def let_dims(session: Session, unit: Unit) -> Callable[[str], Dim | tuple[Dim, .
 @deep
 def preset(session: Session, unit: Unit, item: ast.Preset) -> PresetRef:
     """A preset: its model, and the settings that it gives."""
-    body = static_body(session, unit)
-    _check_cycle(session, unit, item)
-    with _evaluating(session, item):
-        value = body.evaluate(item.value)
+    key = (id(unit), item.name)
+    if key not in session.presets:
+        body = static_body(session, unit)
+        _check_cycle(session, unit, item)
+        with _evaluating(session, item, body):
+            session.presets[key] = _settled(body, item, body.evaluate(item.value))
+    _needed(session, item)
+    found: PresetRef = session.presets[key]
+    return found
+
+
+def _settled(body: Body, item: ast.Preset, value: Any) -> PresetRef:
     if isinstance(value, PresetRef):
         return PresetRef(value.definition, value.static, item.name)
     if not isinstance(value, Instance):
@@ -65,13 +75,31 @@ def preset(session: Session, unit: Unit, item: ast.Preset) -> PresetRef:
 
 
 @contextmanager
-def _evaluating(session: Session, item: ast.Let | ast.Preset) -> Iterator[None]:
-    """While the value of `item` is computed, so that one that needs itself is found out."""
+def _evaluating(session: Session, item: ast.Let | ast.Preset, body: Body) -> Iterator[None]:
+    """While the value of `item` is computed, so that one that needs itself is found out, and a chain that is too long: each
+    link is calls inside calls. How long it is does not depend on which of them is asked for first."""
     session.evaluating.append(item)
+    session.chains[id(item)] = 1
     try:
+        if len(session.evaluating) > CHAIN_LIMIT:
+            _too_long(session, item, body)
         yield
+        if session.chains[id(item)] > CHAIN_LIMIT:
+            _too_long(session, item, body)
     finally:
         session.evaluating.pop()
+
+
+def _too_long(session: Session, item: ast.Let | ast.Preset, body: Body) -> NoReturn:
+    what = "a chain of `let`s and presets that need one another"
+    session.exhausted((what, f"over {CHAIN_LIMIT}", str(CHAIN_LIMIT)), item.value.span, body.report)
+
+
+def _needed(session: Session, item: ast.Let | ast.Preset) -> None:
+    """Note that what is computed now needs this one."""
+    if session.evaluating:
+        own = id(session.evaluating[-1])
+        session.chains[own] = max(session.chains[own], session.chains[id(item)] + 1)
 
 
 def _check_cycle(session: Session, unit: Unit, item: ast.Let | ast.Preset) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import FUNCTION_STEPS, PARAMETER_LIMIT
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.spelling import parts
 from dlc.elaborate.base.trees import static_fields
@@ -30,13 +31,12 @@ from dlc.elaborate.programs import parameters, reuse
 from dlc.elaborate.programs.indices import check_indices
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
-from dlc.elaborate.state.body import Body, Context
+from dlc.elaborate.state.body import Body, Context, Counting
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.kept import Record
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
-from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Setting, Value
 from dlc.records import replace
 from dlc.syntax import ast
@@ -67,6 +67,7 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
             session.asked(kept)
             return found
     _check_depth(caller, callee, node)
+    session.spend(FUNCTION_STEPS, node.span, caller.report)
     session.open.append(((callee.definition, callee.entry), callee.name))
     session.records.append(Record())
     told = session.findings.failures
@@ -201,7 +202,10 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
         session.findings, session.vocabulary, _chain(caller, callee, node), origin, definition.node.span
     )
     body = Body(
-        context, Scope({}, dict(bound.inner), dict(callee.static)), Emission(Builder(Facts())), report
+        context,
+        Scope({}, dict(bound.inner), dict(callee.static)),
+        Emission(Counting(session, report)),
+        report,
     )
     own = {name: own_instances(body, name, value) for name, value in callee.static.items()}
     body.bind_header(own, (*static_fields(definition.node), *callee.own, *callee.sizes))
@@ -296,6 +300,7 @@ def _close(
     if session.traced:
         function = _with_provenance(function, body, callee, bound)
     session.functions[function.name] = function
+    _count_parameters(body, function)
     if emission.rules:
         session.rules[function.name] = emission.rules
     if emission.hosted:
@@ -303,6 +308,14 @@ def _close(
     session.taken_over.update(((function.name, path), one) for path, one in emission.taken_over.items())
     parameters.check_paths(body, function)
     return function
+
+
+def _count_parameters(body: Body, function: Function) -> None:
+    """Parts of parts multiply, though each is elaborated once: count the paths before any is written."""
+    count = body.context.session.parameter_count(function.name)
+    if count > PARAMETER_LIMIT:
+        found = "the number of parameters", f"{count:,}", f"{PARAMETER_LIMIT:,}"
+        body.context.session.exhausted(found, body.report.place, body.report)
 
 
 def _with_provenance(function: Function, body: Body, callee: Callee, bound: Bound) -> Function:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import ROW_STEPS, Budget, Exhausted
 from dlc.elaborate.base.knowledge import note_axes, note_reads
-from dlc.elaborate.base.project import Project, library_index
+from dlc.elaborate.base.project import Project, library_index, library_sources
 from dlc.elaborate.base.trees import field_places, name_place
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import Builtin
@@ -21,15 +22,14 @@ from dlc.elaborate.state.kept import Initial, Kept, Record
 from dlc.elaborate.state.paths import local_paths
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Function, Param
+from dlc.ir.nodes import Function, Op, Param
 from dlc.records import dataclass, field
 from dlc.syntax import ast
+from dlc.types import effort
 from dlc.types.dims import Dim
-from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 Binding = ast.NameTarget | ast.ParamStmt | ast.Field
-STEP_LIMIT = 2_000_000
 
 
 class Recursion(Protocol):
@@ -72,6 +72,20 @@ class InitRule:
     """The functions that compute it, by the type of the parameter."""
 
 
+class Counting(Builder):
+    """A builder whose operations are paid for. Raises Exhausted."""
+
+    def __init__(self, session: Session, report: Report) -> None:
+        super().__init__()
+        self.session = session
+        self.report = report
+
+    def append(self, op: Op) -> None:
+        self.session.budget.operations += 1
+        self.session.spend(1, op.span, self.report)
+        super().append(op)
+
+
 class Session:
     """What all functions of one program share: the files, the functions made so far, and what is wrong.
 
@@ -105,7 +119,10 @@ class Session:
         self.initials: dict[str, str] = {}
         self.taken_over: dict[tuple[str, str], TakenOver] = {}  # by a function and a parameter of it
         self.helpers: dict[Any, Any] = {}  # fns of static values as terms, None for one that is none
+        self.parameter_counts: dict[str, int] = {}  # of functions, with those of their parts
         self.lets: dict[tuple[int, str], Any] = {}
+        self.presets: dict[tuple[int, str], Any] = {}
+        self.chains: dict[int, int] = {}  # by a let or preset, how many need one another up to it
         self.evaluating: list[ast.Let | ast.Preset] = []
         self.open: list[tuple[Any, str]] = []  # the calls that lead to what is elaborated now
         self.records: list[Record] = []  # what the bodies that are open asked for
@@ -114,7 +131,7 @@ class Session:
         ] = []  # modules whose entries are elaborated for what they declare alone
         self._names: dict[str, int] = {}
         self._paths: dict[str, list[tuple[str, Param]]] = {}
-        self._steps = 0
+        self.budget = project.budget or Budget()
 
     @property
     def diagnostics(self) -> list[Diagnostic]:
@@ -122,17 +139,17 @@ class Session:
         return self.findings.diagnostics
 
     def spend(self, steps: int, span: Span, report: Report) -> None:
-        """Count what is computed while compiling: a static program that runs away ends."""
-        self._steps += steps
-        if self._steps > STEP_LIMIT:
-            self._steps = 0
-            report.fail(
-                problems.BUDGET,
-                span,
-                what="what this spec computes while compiling",
-                found=f"over {STEP_LIMIT:,} steps",
-                limit=f"{STEP_LIMIT:,}",
-            )
+        """Count what is computed while compiling: a static program that runs away ends. Raises Exhausted."""
+        self.budget.steps += steps + ROW_STEPS * effort.taken()
+        found = self.budget.excess()
+        if found is not None:
+            self.exhausted(found, span, report)
+
+    def exhausted(self, found: tuple[str, str, str], span: Span, report: Report) -> NoReturn:
+        """End all elaboration: what is too large, how large, and the limit."""
+        what, size, limit = found
+        diagnostic = report.told(problems.BUDGET, span, {"what": what, "found": size, "limit": limit})
+        raise Exhausted([diagnostic], {**library_sources(), **self.project.sources})
 
     @contextmanager
     def outline(self, definition: Definition) -> Iterator[None]:
@@ -176,6 +193,14 @@ class Session:
     def local_paths(self, function: str) -> list[tuple[str, Param]]:
         """Every parameter below a function, by its path relative to it."""
         return local_paths(self.functions, function, self._paths)
+
+    def parameter_count(self, name: str) -> int:
+        """The parameters of a function and of its parts, which may be another session's."""
+        if name not in self.parameter_counts:
+            function = self.functions[name]
+            below = (max(each.count, 1) * self.parameter_count(each.function) for each in function.children)
+            self.parameter_counts[name] = len(function.params) + sum(below)
+        return self.parameter_counts[name]
 
     def has_parameters(self, function: str) -> bool:
         found = self.functions[function]
@@ -266,7 +291,8 @@ def static_body(
 ) -> Body:
     """A body for expressions that stand in none: defaults, `let`, presets; and those of train and test blocks."""
     context = Context(session, unit, name, kind, session.training, library, statements=statements)
-    return Body(context, Scope(), Emission(Builder(Facts())), Report(session.findings, session.vocabulary))
+    report = Report(session.findings, session.vocabulary)
+    return Body(context, Scope(), Emission(Counting(session, report)), report)
 
 
 def header_body(caller: Body, callee: Definition, span: Span, args: Mapping[str, Span]) -> Body:

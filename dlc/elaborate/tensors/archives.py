@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,12 @@ from dlc.syntax import ast
 
 LIMIT = 100_000
 """Elements of one constant: it is written out in what backends emit. Larger tables are parameters or buffers."""
-_KINDS = {"f": "float", "i": "i64", "u": "i64", "b": "bool"}
+_KINDS = {"f": "float", "V": "float", "i": "i64", "u": "i64", "b": "bool"}
 
 
 def read(body: Body, written: Any, span: Span) -> Archive:
     """The archive at a path relative to the spec, inside the project's root. Pickles are never read."""
-    from zipfile import BadZipFile
-
-    import numpy as np
+    from dlc.ops.npz import NpzFile
 
     if not isinstance(written, str):
         body.report.fail(
@@ -35,19 +34,17 @@ def read(body: Body, written: Any, span: Span) -> Archive:
             NO_FILE, span, path=written, reason="it lies outside the project's root (see --root)"
         )
     try:
-        with np.load(place, allow_pickle=False) as archive:
-            return Archive(written, {name: archive[name] for name in archive.files})
+        return Archive(written, NpzFile(place))
     except FileNotFoundError:
         reason = "there is no such file"
-    except (OSError, ValueError, EOFError, TypeError, BadZipFile, AttributeError):
+    except (OSError, ValueError):
         reason = "it is no npz file, as `numpy.savez` writes it (pickled objects are never read)"
     body.report.fail(NO_FILE, span, path=written, reason=reason)
 
 
 def constant(body: Body, node: ast.Expr, archive: Archive, name: Any, span: Span) -> Tensor:
     """An array of the archive as a constant: numbers with a point are `float`, whole ones i64."""
-    array = archive.arrays.get(name) if isinstance(name, str) else None
-    if array is None:
+    if not isinstance(name, str) or name not in archive.arrays:
         known = list(archive.arrays)
         help = did_you_mean(str(name), known) or f"it has {', '.join(known) or 'none'}"
         body.report.fail(problems.NO_ATTRIBUTE, span, what=f'the file "{archive.path}"', name=name, help=help)
@@ -59,13 +56,16 @@ def constant(body: Body, node: ast.Expr, archive: Archive, name: Any, span: Span
             message=message,
             help="name the file with `let`, and the array where it is used",
         )
-    dtype = _KINDS.get(array.dtype.kind)
-    if dtype is None:
-        message = f'`{name}` of "{archive.path}" holds {array.dtype}, which is no number'
-        body.report.fail(problems.STATIC_ERROR, span, message=message)
-    if array.size > LIMIT:
-        found, limit = f"{array.size:,} elements", f"{LIMIT:,}"
+    size = prod(archive.arrays.shapes[name])
+    if size > LIMIT:
+        found, limit = f"{size:,} elements", f"{LIMIT:,}"
         body.report.fail(problems.BUDGET, span, what="this constant", found=found, limit=limit)
+    try:
+        array = archive.arrays[name]
+    except ValueError as error:
+        message = f'`{name}` of "{archive.path}" is no constant: {error}'
+        body.report.fail(problems.STATIC_ERROR, span, message=message)
+    dtype = _KINDS[array.dtype.kind]
     hint = name if name.isidentifier() else "table"
     return table(
         body, node, array.tolist(), body.context.float_dtype if dtype == "float" else dtype, span, hint

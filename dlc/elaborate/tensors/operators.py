@@ -134,6 +134,10 @@ def _static_binary(report: Report, node: ast.Binary, left: Any, right: Any) -> A
         _refuse(report, node, node.op, left, right)
     if isinstance(result, str | list | tuple) and len(result) > 100_000:
         report.fail(problems.BUDGET, node.span, what="this list", found=f"{len(result):,}", limit="100,000")
+    if isinstance(result, int) and result.bit_length() > _POWER_BITS:
+        report.fail(
+            problems.BUDGET, node.span, what="this number", found="over 4,096 bits", limit="4,096 bits"
+        )
     if isinstance(result, complex):
         report.fail(problems.STATIC_ERROR, node.span, message="the root of a negative number")
     return result

@@ -34,15 +34,15 @@ def in_range(report: Report, span: Span, value: Number, dtype: str) -> Number:
     if dtype in _BITS:
         signed, bits = _BITS[dtype]
         if not -signed * 2**bits <= value < 2**bits:
-            message = f"{_brief(value)} is out of the range of {dtype}"
+            message = f"{in_brief(value)} is out of the range of {dtype}"
             report.fail(problems.STATIC_ERROR, span, message=message)
     elif isinstance(value, int) and abs(value) > sys.float_info.max:
-        message = f"{_brief(value)} is larger than any float"
+        message = f"{in_brief(value)} is larger than any float"
         report.fail(problems.STATIC_ERROR, span, message=message)
     return value
 
 
-def _brief(value: Number) -> str:
+def in_brief(value: Number) -> str:
     text = show(value)
     return text if len(text) <= 30 else f"{text[:20]}…"
 

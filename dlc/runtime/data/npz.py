@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
-
-import numpy as np
-
 from dlc.diagnostics import did_you_mean
+from dlc.ops.npz import NpzFile
 from dlc.runtime.data.arrays import ArrayRows, stretch
 from dlc.source import Request, SourceError
 
@@ -16,16 +13,15 @@ def open_rows(request: Request) -> ArrayRows:
     are)."""
     path = request.path("path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in request.fields:
-                if name not in archive.files:
-                    known = f"it has {', '.join(archive.files)}"
-                    help = did_you_mean(name, archive.files) or known
-                    raise SourceError(f"{path} has no array `{name}`", help)
-            arrays = {name: archive[name] for name in request.fields}
+        archive = NpzFile(path)
+        for name in request.fields:
+            if name not in archive:
+                known = f"it has {', '.join(archive)}"
+                raise SourceError(f"{path} has no array `{name}`", did_you_mean(name, archive) or known)
+        arrays = {name: archive[name] for name in request.fields}
     except FileNotFoundError:
         raise SourceError(f"can't read {path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise SourceError(f"can't read {path}: {error}") from None
     for name, array in arrays.items():
         if not array.ndim:

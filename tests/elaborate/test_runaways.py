@@ -1,0 +1,185 @@
+"""Specs that would eat the machine are refused where the budget is spent, whatever it is spent on: E0205 and its kin.
+
+The limits are lowered here, so that each of the cases takes as long as a plain check. That what is counted is what takes the time was
+measured at the full ones: 5 s and 500 MB."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dlc
+from dlc.diagnostics import Diagnostic, SpecError
+from dlc.elaborate.base import budget, project
+from dlc.elaborate.bodies import loops
+from dlc.elaborate.programs import instantiate
+from dlc.syntax import parser, scanner
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAD = "()(x: [B, 4]) -> [B, 4] {\n"
+END = "    return x\n}\n"
+
+
+def model(*lines: str, before: str = "") -> str:
+    return f"{before}model M{HEAD}" + "".join(f"    {line}\n" for line in lines) + END
+
+
+def chain(first: str, link: str, count: int, *, turned: bool = False) -> str:
+    links = [link.format(i=i, j=i - 1) for i in range(1, count)]
+    return "\n".join([first, *links][:: -1 if turned else 1]) + "\n"
+
+
+def problems(text: str) -> tuple[Diagnostic, ...]:
+    """What is wrong with a text, or what it means."""
+    try:
+        return tuple(dlc.loads(text).check())
+    except SpecError as error:
+        return error.diagnostics
+
+
+MODULES = chain(
+    f"module M0{HEAD}    param w: [4] = zeros\n    return x * w\n}}",
+    f"module M{{i}}{HEAD[:-2]}{{{{\n    y = x |> M{{j}}()\n    return y |> M{{j}}()\n}}}}",
+    25,
+)
+LEVELS = chain(
+    "module M0(n: int)(x: [B, 4]) -> [B, 4] {\n    return x * n\n}",
+    "module M{i}(n: int)(x: [B, 4]) -> [B, 4] {{\n    y = x |> M{j}(2*n)\n    return y |> M{j}(2*n + 1)\n}}",
+    22,
+)
+FACTS = ", ".join(f"A % {p} == 0, B % {p + 1} == 1, C // {p} <= D % {p + 2}" for p in range(2, 25))
+CASES: dict[str, tuple[str, str]] = {
+    "paths": (model("return x |> M24()", before=MODULES), "the number of parameters"),
+    "loops in loops": (model("for i in range(1000) { for j in range(1000) { x = x + i*j } }"), "writes out"),
+    "layers that differ": (model("for i in range(20000) { x = x |> linear(i + 1) |> linear(4) }"), "writes out"),
+    "static loops": (model("for i in range(99999) { for j in range(99999) { n = i + j } }"), "computes"),
+    "static sums": (model("n = sum([sum([i*j for j in range(99999)]) for i in range(99999)])"), "computes"),
+    "levels": (model("return x |> M21(1)", before=LEVELS), "writes out"),
+    "parameters": (model(*(f"param w{i}: [4] = zeros" for i in range(2000))), "writes out"),
+    "parts": (model("y = split(x, [1] * 50000, axis=1)"), "the number of parts"),
+    "chunks": (model("y = chunk(x, 1000000, axis=1)"), "the number of parts"),
+    "presets": (model() + chain("preset P0 = M()", "preset P{i} = P{j}()", 300), "a chain"),
+    "lets": (chain("let L0 = 1", "let L{i} = L{j} + 1", 300), "a chain"),
+    "lets, turned": (chain("let L0 = 1", "let L{i} = L{j} + 1", 300, turned=True), "a chain"),
+    "squares": (chain("let L0 = 7", "let L{i} = L{j} * L{j}", 60), "this number"),
+    "a power": ("let L = 2**(10**9)\n", "this number"),
+    "a product": ("let L = prod([10**900] * 90)\n", "this number"),
+    "strings": (chain('let L0 = "aaaa"', "let L{i} = L{j} + L{j}", 60), "this list"),
+    "lists": (chain("let L0 = [1]", "let L{i} = L{j} + L{j}", 60), "computes"),
+    "lists of lists": (chain("let L0 = [1]", "let L{i} = [L{j}, L{j}]", 60), "this list"),
+    "lists that are read": (
+        "let L = [i for i in range(900)]\nlet N = sum([sum(L) for i in range(900)])\n", "computes"
+    ),
+    "a range": ("let L = sum(range(10**12))\n", "`sum`"),
+    "facts": (
+        f"model M()(x: [A, B, C, D]) -> [1] where {FACTS} {{\n    return zeros([A % 7 + B % 11])[:1]\n}}\n",
+        "computes",
+    ),
+    "faults": (model("for i in range(9999) as l { y = nowhere + i }"), "computes"),
+    "sizes": (
+        "model M()(x: [A, B, C, D]) -> [] {\n    y = zeros([(A + B + C + D + 1)**60])\n    return sum(y)\n}\n",
+        "this size",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(budget, "STEP_LIMIT", 15_000)
+    monkeypatch.setattr(budget, "OPERATION_LIMIT", 200)
+    monkeypatch.setattr(instantiate, "PARAMETER_LIMIT", 2_000)
+    yield
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_runs_away_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, what = CASES[name]
+    spent: list[budget.Budget] = []
+    made = budget.Budget.excess
+    monkeypatch.setattr(budget.Budget, "excess", lambda self: spent.append(self) or made(self))
+    spec = dlc.loads(text)
+    found = [each for each in spec.check() if each.code == "E0205"]
+    assert found and what in found[0].message, found or spec.check()[:3]
+    assert all(each.span.line for each in found)
+    own = {id(each): each for each in spent}.values()
+    # One budget, and nothing goes on behind its end.
+    assert len(own) <= 1
+    assert all(each.steps < 40_000 and each.operations < 300 for each in own)
+
+
+@pytest.mark.parametrize("name", ["paths", "static sums", "loops in loops"])
+def test_other_ways_in_are_refused_as_well(name: str) -> None:
+    model = dlc.loads(CASES[name][0])["M"]
+    for way in (
+        lambda: model.program,
+        lambda: model.training_program,
+        model.summary,
+        lambda: model.emit("torch"),
+    ):
+        with pytest.raises(SpecError) as raised:
+            way()
+        assert raised.value.diagnostics[0].code == "E0205"
+
+
+def test_one_budget_for_all_models_of_a_file() -> None:
+    one = "model M{i}()(x: [B, 4]) -> [B, 4] {{\n    return x + sum([j for j in range(2000)])\n}}\n"
+    few, many = ("".join(one.format(i=i) for i in range(count)) for count in (2, 9))
+    assert not dlc.loads(few).check()
+    assert [each.code for each in dlc.loads(many).check()] == ["E0205"]
+    assert dlc.loads(many)["M8"].program  # and none for all that one program is asked for, one after another
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("let X = float(10**400)\n", "E0204"),
+        ('import "a\\u{0}b" as a\n', "E0108"),
+        (f"let X = {'-' * 3000}1\n", "E0006"),
+        (f"let X = {'(' * 3000}1{')' * 3000}\n", "E0006"),
+        (model("if true { " * 1000 + "x = x" + " }" * 1000), "E0006"),
+    ],
+)
+def test_what_overflows_or_is_deep_is_a_diagnostic(text: str, code: str) -> None:
+    assert problems(text)[0].code == code
+
+
+def test_long_texts_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (scanner, parser):
+        monkeypatch.setattr(module, "WORD_LIMIT", 1_000)
+    (found,) = problems(model(*["x = x + 1"] * 5_000))
+    assert found.code == "E0009" and found.span.line < 400
+    assert dlc.loads("# a word\n" * 5_000 + model()).check() == ()
+    assert len(scanner.scan("$ " * 5_000, "t").diagnostics) == scanner.TOLD_LIMIT
+
+
+def test_imports_share_the_limit_and_are_not_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(100):
+        (tmp_path / f"f{i}.dl").write_text(f'import "f{i + 1}.dl" as next\n' if i < 99 else "let X = 1\n")
+    with pytest.raises(SpecError, match="60 files deep"):
+        dlc.load(tmp_path / "f0.dl")
+    monkeypatch.setattr(project, "WORD_LIMIT", 100)
+    (tmp_path / "g.dl").write_text(f'import "long.dl" as a\nimport "f99.dl" as b\n{model()}')
+    (tmp_path / "long.dl").write_text(model(*["x = x + 1"] * 50))
+    with pytest.raises(SpecError, match="100 words"):
+        dlc.load(tmp_path / "g.dl")
+
+
+def test_the_guide_says_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    text = (ROOT / "docs/language.md").read_text()
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([\d,]+) \|$", text.partition("## Limits")[2], re.MULTILINE))
+    assert {name: int(limit.replace(",", "")) for name, limit in rows.items()} == {
+        "steps of static evaluation": budget.STEP_LIMIT,
+        "operations that are written out": budget.OPERATION_LIMIT,
+        "elements of a list, turns of a loop": loops.TURN_LIMIT,
+        "turns that differ": loops.UNROLL_LIMIT,
+        "bits of an integer": 4_096,
+        "parameters and buffers of a program": budget.PARAMETER_LIMIT,
+        "calls inside calls": instantiate.DEPTH_LIMIT,
+        "`let`s and presets in a chain": budget.CHAIN_LIMIT,
+        "words of a spec and all that it imports": scanner.WORD_LIMIT,
+        "imports inside imports": project.IMPORT_DEPTH,
+    }
