@@ -81,6 +81,7 @@ class Stack(nn.Module):
         super().__init__()
         self.n_layers = layers
         self.d = d
+        self.n_class_ = class_
         self.type_ = nn.Parameter(torch.ones(d))
         self.forward_ = StackForward(d)
         self.emb = nn.ModuleList([nn.Embedding(vocab, d)])
@@ -117,6 +118,6 @@ class Stack(nn.Module):
         """Initial values that are not the layers' own."""
         for name, parameter in self.state_dict(keep_vars=True).items():
             if name.startswith("layers.") and name.endswith(".up.weight"):
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(3 * self.n_layers))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(self.n_class_ * self.n_layers))
             elif name.startswith("fc.") and name.endswith(".bias"):
                 parameter.data.copy_(initial_bias(d=self.d))
