@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
 from dlc.emit.body import Lines
 from dlc.emit.file import imports, names_in
-from dlc.emit.layout import layout
+from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import field_name
-from dlc.emit.python import comment
+from dlc.emit.python import comment, quoted
 from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import text
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
 from dlc.records import dataclass
 from dlc_torch import fused, neural, recurrent, rows
@@ -158,9 +159,32 @@ def _precision(program: Program, precision: str, reached: Callable[[str], str]) 
     floats = [each for each in program.parameters if each.type.is_float]
     if precision == "f32" or not floats:
         return []
+    lines = [f"self.to({rows.DTYPES[precision]})"]
     kept = [each for each in floats if each.type.dtype not in ("float", precision)]
-    restored = (
-        f"{reached(each.path)}.data = {reached(each.path)}.data.to({rows.DTYPES[each.type.dtype]})"
-        for each in kept
-    )
-    return [f"self.to({rows.DTYPES[precision]})", *(line for each in restored for line in layout(each, 0))]
+    for dtype, here in groupby(sorted(kept, key=lambda each: each.type.dtype), lambda each: each.type.dtype):
+        lines += _restored([each.path for each in here], rows.DTYPES[dtype], floats, reached)
+    return lines
+
+
+def _restored(
+    paths: Sequence[str], dtype: str, floats: Sequence[Parameter], reached: Callable[[str], str]
+) -> Lines:
+    """Tensors that keep a dtype of their own: in a loop where layers have the same."""
+    ends = tuple(dict.fromkeys(_behind_number(path) for path in paths))
+    meant = [each.path for each in floats if each.path.endswith(ends)]
+    if len(ends) == len(paths) or sorted(meant) != sorted(paths):
+        single = (f"{reached(path)}.data = {reached(path)}.data.to({dtype})" for path in paths)
+        return [line for each in single for line in layout(each, 0)]
+    names = quoted(ends[0]) if len(ends) == 1 else f"({', '.join(map(quoted, ends))})"
+    return [
+        "for name, tensor in self.state_dict(keep_vars=True).items():",
+        *layout(f"if name.endswith({names}):", 1),
+        f"{INDENT * 2}tensor.data = tensor.data.to({dtype})",
+    ]
+
+
+def _behind_number(path: str) -> str:
+    """What a path says of a tensor in a layer, whichever layer it is: `.mlp.gate.weight`."""
+    labels = path.split(".")
+    last = max((i for i, label in enumerate(labels) if label.isdigit()), default=-1)
+    return path if last < 0 else "." + ".".join(labels[last + 1 :])

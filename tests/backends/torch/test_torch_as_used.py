@@ -80,3 +80,14 @@ def test_times_may_be_whole_numbers() -> None:
     given["t"] = torch.tensor([3.0, 500.0])[: len(given["t"])]
     whole = given | {"t": given["t"].long()}
     assert torch.equal(module(**given), module(**whole))
+
+
+def test_tensors_that_stay_in_f32_are_told_once_for_all_layers() -> None:
+    model = dlc.load(SPECS / "language/deepseek_v3.dl")["Tiny"](layers=4)
+    artifact = emit(model, "torch", precision="bf16")
+    (source,) = artifact.files.values()
+    assert isinstance(source, str) and source.count("torch.float32") == 1
+    module: Any = build(artifact)
+    kept = {name for name, each in module.state_dict().items() if each.dtype == torch.float32}
+    wanted = {each.path for each in model.parameters if each.type.dtype == "f32"}
+    assert kept == wanted and len(wanted) > 3
