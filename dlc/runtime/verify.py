@@ -46,7 +46,7 @@ SMALLEST = 1e-3
 # … and by the network's largest one itself where it is zero but for rounding, in f64: that of a key's bias, which softmax undoes.
 ZERO = 1e-9
 # How far, in tolerances, f32 may take a gradient that is right in f64: where a maximum or a kink falls to the other side.
-ROUNDED = 1e4
+ROUNDED = 1e3
 
 
 @dataclass(frozen=True, slots=True)
