@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
         quiet: Quiet = False,
         root: Root = None,
     ) -> None:
-        """Check specs: everything that is wrong with them."""
+        """Check specs: everything that is wrong with them. `-` reads one from standard input."""
         from dlc.spec import all_sources
 
         found: list[Diagnostic] = []
@@ -70,7 +71,8 @@ def _checked(file: str, root: Path | None) -> tuple[Project, tuple[Diagnostic, .
         return quick.checked[name]
     project = Project(root)
     try:
-        return project, check_unit(project, project.load(name))
+        unit = project.loads(sys.stdin.read(), "stdin") if name == "-" else project.load(name)
+        return project, check_unit(project, unit)
     except SpecError as error:
         return project, error.diagnostics
 

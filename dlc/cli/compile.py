@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlc.cli.common import (
-    Backend,
     Format,
     Optimize,
     Output,
@@ -18,22 +18,32 @@ from dlc.cli.common import (
     Root,
     Seed,
     Sets,
-    Target,
     TargetName,
     Through,
     WeightsFile,
     echo_json,
     load_model,
     reports,
+    usage,
 )
+
+if TYPE_CHECKING:
+    from dlc.spec import Model
 
 
 def register(app: typer.Typer) -> None:
     @app.command()
     @reports
     def compile(
-        target: Target,
-        backend: Backend,
+        targets: Annotated[list[str], typer.Argument(metavar="FILE[:NAME]…")],
+        backend: Annotated[
+            str,
+            typer.Option(
+                "--backend",
+                "-b",
+                help="Its name; `dlc doctor` lists them. Of `torch,jax` each gets a folder.",
+            ),
+        ],
         output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write into.")],
         emit_target: TargetName = "",
         precision: Precision = "f32",
@@ -56,27 +66,44 @@ def register(app: typer.Typer) -> None:
         quiet: Quiet = False,
         root: Root = None,
     ) -> None:
-        """Compile a model for a backend and write its files, with weights beside them where they are given."""
-        from dlc.runtime.compile import write_artifact
+        """Compile models for backends and write their files, with weights beside them where they are given."""
+        from dlc.runtime.compile import find_backend, write_artifact
 
-        model = load_model(target, set, root, present)
-        written = write_artifact(
-            model,
-            backend,
-            output,
-            optimize=optimize,
-            precision=precision,
-            target=emit_target,
-            training=training,
-            functions=functions,
-            single_file=single_file,
-            weights=weights,
-            through=through,
-            seed=seed if init else None,
-            force=force,
-        )
+        models = [load_model(target, set, root, present) for target in targets]
+        backends = [find_backend(name.strip()).name for name in backend.split(",")]
+        _apart(models, one=weights is not None or init)
+        written = [
+            path
+            for name in backends
+            for model in models
+            for path in write_artifact(
+                model,
+                name,
+                output / name if len(backends) > 1 else output,
+                optimize=optimize,
+                precision=precision,
+                target=emit_target,
+                training=training,
+                functions=functions,
+                single_file=single_file,
+                weights=weights,
+                through=through,
+                seed=seed if init else None,
+                force=force,
+            )
+        ]
         if format is Format.json:
             echo_json([str(path) for path in written])
         elif not quiet:
             for path in written:
                 typer.echo(str(path))
+
+
+def _apart(models: Sequence[Model], *, one: bool) -> None:
+    """Several models have files of their own, which are named for them; weights are one's."""
+    names = [model.name for model in models]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        usage(f"two of these models are called {twice}, and so would their files be: compile them one by one")
+    if one and len(models) > 1:
+        usage("weights are those of one model: compile them one by one")

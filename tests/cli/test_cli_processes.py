@@ -89,6 +89,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "compile": (
         Case("net.dl:Net -b torch -o out --init --format json", says="out/net.py", writes=("out/net.py", "out/net.safetensors")),
+        Case("net.dl dlc:vision/mlp -b torch,jax -o out", says="out/jax/mlp.py", writes=("out/torch/net.py", "out/jax/net.py", "out/torch/mlp.py"), slow=True),
         Case("wrong.dl -b torch -o out", 1, "E0304"),
         Case("net.dl:Net -o out", 2, "--backend"),
     ),
@@ -247,6 +248,17 @@ def test_a_process(words: str, case: Case, folder: Path) -> None:
     changed = {path.relative_to(folder).as_posix() for path in after if before.get(path) != after[path]}
     assert set(case.writes) <= changed
     assert case.writes or not changed, changed
+
+
+def test_a_spec_from_standard_input(folder: Path) -> None:
+    command = [sys.executable, "-m", "dlc", "check", "-"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
+    right, wrong = (
+        subprocess.run(command, input=text, cwd=folder, env=env, capture_output=True, text=True)
+        for text in (NET, WRONG)
+    )
+    assert (right.returncode, right.stdout) == (0, "1 file checked, nothing wrong\n")
+    assert wrong.returncode == 1 and "stdin:2:12" in wrong.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

@@ -31,6 +31,17 @@ CASES = [
     (("run", LENET, "--backend", "torch", "--random", "--device", "tpu"), 1, "torch computes on cpu, cuda"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "cuda:"), 2, "cpu or cuda:1"),
     (("compile", LENET, "--backend", "tensorflow", "--output", "out"), 1, "E0801"),
+    (("compile", LENET, "--backend", "torch,tensorflow", "--output", "out"), 1, "E0801"),
+    (
+        ("compile", LENET, LENET, "--backend", "torch", "--output", "out"),
+        2,
+        "two of these models are called LeNet5",
+    ),
+    (
+        ("compile", LENET, "dlc:vision/mlp", "--backend", "torch", "--output", "out", "--init"),
+        2,
+        "weights are those of one model",
+    ),
     (("compile", LENET, "--backend", "torch", "--output", "out", "--precision", "f99"), 1, "E0901"),
     (("compile", LENET, "--backend", "torch", "--output", "taken"), 1, "taken"),
     (("train", LENET, "--backend", "onnx", "--out", "run"), 1, "does not train"),
