@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
         """Show ops: signature, documentation, cost, and how each backend says them."""
         from dlc.analysis.capabilities import table
         from dlc.diagnostics import suggestion
+        from dlc.ops import add_installed
 
+        add_installed()
         rows = table()
         if name and name not in rows:
             near = suggestion(name, rows)

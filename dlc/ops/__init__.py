@@ -39,8 +39,10 @@ def _load() -> dict[str, OpDef]:
 
 
 def get(name: str) -> OpDef:
-    """The definition of a primitive op. Raises KeyError for an unknown name."""
-    return _load()[name]
+    """The definition of a primitive op, of this project or of a package that is installed. Raises KeyError for an unknown name."""
+    if name not in _load():
+        add_installed()
+    return _defined[name]
 
 
 def known(name: str) -> bool:
@@ -67,6 +69,15 @@ def define(op: OpDef) -> OpDef:
     _defined[op.name] = op
     _added.add(op.name)
     return op
+
+
+def add_installed() -> None:
+    """Add what packages give by entry points (`dlc.ops`). A name that is taken stays what it is."""
+    from dlc.ops.installed import found
+
+    for each in found():
+        if each.name not in _load():
+            define(each)
 
 
 def added() -> frozenset[str]:

@@ -40,5 +40,7 @@ BUILTINS: dict[str, Builtin] = {**_of_ops(), **{each.name: each for each in _SPE
 
 
 def defined(name: str) -> Builtin | None:
-    """The op of that name, if it was defined outside this project (`dlc.ops.define`)."""
+    """The op of that name, if it was defined outside this project: by `dlc.ops.define`, or by a package that is installed."""
+    if name not in ops.added():
+        ops.add_installed()
     return op_builtin(ops.get(name)) if name in ops.added() else None
