@@ -165,6 +165,8 @@ class Model:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
     """Static parameters of its other entries, where they are not at their defaults."""
+    changed: Program | None = None
+    """A program that was given for the model's own (`with_program`)."""
 
     def __repr__(self) -> str:
         entry = f".{self.point.entry}" if self.point.entry else ""
@@ -176,12 +178,14 @@ class Model:
 
     def __call__(self, /, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
+        self._unchanged("has no settings any more")
         overrides = {**self.overrides, **settings}
         point = self.spec.point(self.origin, overrides, self.point.entry)
         return replace(self, point=point, overrides=overrides)
 
     def with_inputs(self, *names: str) -> Self:
         """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
+        self._unchanged("has the inputs that it has")
         optional = self.optional_inputs
         for name in names:
             if name not in optional:
@@ -192,6 +196,20 @@ class Model:
                 )
         return replace(self, optional=tuple(dict.fromkeys([*self.optional, *names])))
 
+    def with_program(self, program: Program) -> Self:
+        """The model with a program of a tool's own making for its own: a pass's result, or one that was read from JSON. It is run,
+        compared and compiled as any other; emitted source is for its sizes alone. Raises `dlc.ir.verify.IRError` with every rule
+        of the IR that the program breaks."""
+        from dlc.ir.verify import verify
+
+        return replace(self, changed=verify(program))
+
+    def _unchanged(self, so: str) -> None:
+        """Raises SpecError where the program is not that of the spec."""
+        if self.changed is not None:
+            message = f"the program of `{self.name}` was given by `with_program`, and {so}"
+            self.spec.fail(problems.NO_MODEL.at(Span(self.spec.unit.path, 0, 0), message=message))
+
     @property
     def settings(self) -> dict[str, Any]:
         """The static arguments, defaults included."""
@@ -200,11 +218,16 @@ class Model:
     @cached_property
     def program(self) -> Program:
         """The program for inference. Raises SpecError with every diagnostic."""
+        if self.changed is not None:
+            return self.changed
         return self._build(training=False)
 
     @cached_property
     def training_program(self) -> Program:
         """The program in training mode: dropout draws, batch norm uses and updates statistics."""
+        if self.changed is not None and self.changed.main.training:
+            return self.changed
+        self._unchanged("is not in training mode")
         return self._build(training=True)
 
     def traced_program(self, training: bool, inputs: tuple[str, ...], fixed: frozenset[str]) -> Program:

@@ -160,7 +160,8 @@ def _emit(
             others("have one", [each for each in backends.every() if each.keeps_functions]),
         )
 
-    family = _family(model, backend, optimize, training) if read and backend.parametric else None
+    parametric = read and backend.parametric and model.changed is None
+    family = _family(model, backend, optimize, training) if parametric else None
     if family is not None:
         program = family.program(training)
     else:

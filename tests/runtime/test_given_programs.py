@@ -1,0 +1,47 @@
+"""A program that a tool made goes back into a model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.diagnostics import SpecError
+from dlc.ir.nodes import Program
+from dlc.ir.schema import from_json
+from dlc.ir.verify import IRError
+from dlc.records import replace
+
+SPEC = "model Net(d: int = 4)(x: [B, d]) -> y: [B, 2] {\n    return tanh(x |> linear(2) as fc)\n}\n"
+
+
+def replaced(program: Program, name: str, by: str) -> Program:
+    """The program with one op in place of another, by way of JSON."""
+    from dlc.ir.schema import to_json
+
+    return from_json(json.loads(json.dumps(to_json(program)).replace(f'"{name}"', f'"{by}"')))
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_it_is_compared_and_compiled(backend: str) -> None:
+    model = dlc.loads(SPEC)["Net"]
+    changed = model.with_program(replaced(model.program, "tanh", "sin"))
+    assert dlc.verify(changed, backends=(backend,)).agree
+    weights = model.initial_weights(0)
+    x = np.full((1, 4), 3.0, np.float32)
+    plain, other = (each.compile(backend, weights=weights)(x=x)["y"] for each in (model, changed))
+    inner = x @ weights["fc.weight"].T + weights["fc.bias"]
+    np.testing.assert_allclose(plain, np.tanh(inner), rtol=1e-5)
+    np.testing.assert_allclose(other, np.sin(inner), rtol=1e-5)
+
+
+def test_what_does_not_go_is_told() -> None:
+    model = dlc.loads(SPEC)["Net"]
+    changed = model.with_program(model.program)
+    for wrong in (lambda: changed(d=5), lambda: changed.with_inputs("z"), lambda: changed.training_program):
+        with pytest.raises(SpecError, match="with_program"):
+            wrong()
+    with pytest.raises(IRError):
+        model.with_program(replace(model.program, entry="nowhere"))
