@@ -26,6 +26,7 @@ from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import Expr
+from dlc.emit.twins import without_twins
 from dlc.emit.unturned import unturned
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program
@@ -209,7 +210,8 @@ class _Writing:
             if holds
         ]
         source = _joined(
-            self._head(written.inputs, static, prepare), [*leading, *layers, *body, table, *paths, *flat]
+            self._head(written.inputs, static, prepare),
+            without_twins([*leading, *layers, *body, table, *paths, *flat]),
         )
         known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         trees = ("params", "state") if prepare.takes_state(main.name) else ("params",)

@@ -15,6 +15,7 @@ from dlc.emit.python import comment, quoted
 from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
 from dlc.emit.tree import text
+from dlc.emit.twins import without_twins
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
 from dlc.records import dataclass
@@ -122,7 +123,7 @@ class Written:
         if any(renamed(each.root) for each in classes):
             blocks.insert(0, definition())
         blocks = [*fused.definitions(each.function for each in classes), *blocks]
-        return Written(grouping, _file(options, blocks))
+        return Written(grouping, _file(options, without_twins(blocks)))
 
 
 def _dtype(name: str, options: EmitOptions) -> str:

@@ -1,0 +1,35 @@
+"""What came out as the same text is said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dlc
+from dlc.emit.twins import without_twins
+
+SPECS = Path(__file__).parents[2] / "specs"
+BLOCKS = [
+    ["def turn(x):", "    # x: [B, T] -> [B, T]", "    return -x  # [B, T]"],
+    ["def turn2(x):", "    # x: [N, S] -> [N, S]", "    return -x  # [N, S]"],
+    ["def other(x):", "    return 2 * x"],
+    ["def both(x):", "    return turn(x)"],
+    ["def both_2(x):", "    return turn2(x)"],
+    ["class Net:", "    def forward(self, x, turn2=None):", '        return both_2(self.turn2(x["turn2"]), turn2=turn2(x))'],
+]  # fmt: skip
+
+
+def test_names_go_where_they_are_called_alone() -> None:
+    found = without_twins(BLOCKS)
+    assert [lines[0] for lines in found] == ["def turn(x):", "def other(x):", "def both(x):", BLOCKS[-1][0]]
+    assert found[-1][1:] == [BLOCKS[-1][1], '        return both(self.turn2(x["turn2"]), turn2=turn(x))']
+
+
+def test_a_class_that_is_asked_for_stays() -> None:
+    blocks = [["class A:", "    pass"], ["class A2:", "    pass"], ["x = isinstance(module, A2)"]]
+    assert without_twins(blocks) == blocks
+
+
+def test_towers_share_what_they_do_alike() -> None:
+    artifact = dlc.load(SPECS / "multimodal/clip_vit_b32.dl")["Tiny"].emit("torch")
+    (source,) = artifact.files.values()
+    assert isinstance(source, str) and source.count("def quick_gelu") == source.count("class LayerMlp") == 1
