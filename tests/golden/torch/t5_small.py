@@ -236,43 +236,6 @@ class DecoderBlock(nn.Module):
         return x + F.dropout(y, self.p, training=self.training)
 
 
-def relative_bias2(
-    x: Tensor, both_ways: bool, buckets: int, furthest: int, relative_attention_bias: nn.Embedding
-) -> Tensor:  # [B, T, n0] -> [heads, T, T]
-    """T5 has no other sense of place than this: each head learns a number per distance, which is
-    added to its scores. An encoder tells left from right; a decoder sees the left only.
-    """
-    T = x.shape[1]
-    offset = torch.arange(T, device=x.device).unsqueeze(-1)  # i64[T, 1]
-    offset = torch.arange(T, device=x.device) - offset  # i64[T, T]
-    if both_ways:
-        edges = torch.tensor(
-            [
-                math.ceil(
-                    buckets
-                    // 2
-                    // 2
-                    * (furthest / (buckets // 2 // 2)) ** (k / (buckets // 2 - buckets // 2 // 2))
-                )
-                for k in range(1, buckets // 2 - buckets // 2 // 2)
-            ],
-            device=x.device,
-        )  # i64[buckets // 2 - buckets // 4 - 1]
-        index = bucket(offset.abs(), edges, count=buckets // 2) + buckets // 2 * (offset > 0).long()
-    else:
-        edges = torch.tensor(
-            [
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (k / (buckets - buckets // 2))
-                )
-                for k in range(1, buckets - buckets // 2)
-            ],
-            device=x.device,
-        )  # i64[buckets - buckets // 2 - 1]
-        index = bucket((-offset).clamp(min=0), edges, count=buckets)
-    return relative_attention_bias(index).permute(2, 0, 1)
-
-
 class Decoder(nn.Module):
     def __init__(
         self,
@@ -296,7 +259,7 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S] -> [B, T, d]
         T = x.shape[1]
-        bias = relative_bias2(
+        bias = relative_bias(
             x,
             both_ways=False,
             buckets=self.buckets,
