@@ -52,5 +52,6 @@ def _sized(function: Function, dims: Mapping[str, Dim]) -> Function:
         inputs=tuple(Value(value.name, value.type.substitute(dims)) for value in function.inputs),
         outputs=tuple((name, values[value]) for name, value in function.outputs),
         body=body,
+        static=(),  # a size that was given stands there
         facts=(),
     )

@@ -22,6 +22,7 @@ import dlc
 from dlc import backend as backends
 from dlc.backend import Artifact
 from dlc.runtime.checked import Checked
+from dlc.runtime.indices import IndexCheck
 from dlc.runtime.interpret import run
 from dlc.runtime.weights import write_file
 from tests.docs.pages import ROOT, blocks
@@ -83,7 +84,7 @@ def cases() -> list[tuple[np.ndarray, np.ndarray]]:
 @pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
 def test_threads_share_a_runnable(backend: str) -> None:
     loaded = backends.find(backend).load(artifact(backend), model().initial_weights(0))
-    runnable = Checked(loaded, model().program)
+    runnable = Checked(loaded, model().program, IndexCheck(model().program))
 
     def worst(i: int) -> float:
         tokens, expected = cases()[i % len(SHAPES)]

@@ -132,6 +132,7 @@ class Session:
         self._names: dict[str, int] = {}
         self._paths: dict[str, list[tuple[str, Param]]] = {}
         self.budget = project.budget or Budget()
+        effort.taken()  # what others proved in this thread before is not this one's
 
     @property
     def diagnostics(self) -> list[Diagnostic]:

@@ -17,9 +17,7 @@ class Part(nn.Module):
 
 
 class Same(nn.Module):
-    def __init__(
-        self, d: int = 8, n: int = 8, layers: int = 8, fixed: int = 8, taps: int = 3
-    ) -> None:
+    def __init__(self, d: int = 8, n: int = 8, layers: int = 8, taps: int = 3) -> None:
         super().__init__()
         self.d = d
         self.n = n
