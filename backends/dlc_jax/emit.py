@@ -39,6 +39,7 @@ from dlc_jax.checkpoints import LIBRARY, checkpoints
 from dlc_jax.config import config
 from dlc_jax.functions import Written, outputs_lines, outputs_type
 from dlc_jax.init import Init
+from dlc_jax.integers import needs_x64
 from dlc_jax.layers import LAYERS
 from dlc_jax.places import ForOneSetting
 from dlc_jax.prepare import Prepare
@@ -79,6 +80,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         "prepare": list(module.prepare),
         "training": options.training or main.training,
         "precision": options.precision,
+        "x64": needs_x64(program),
         "trainable": [each.path for each in program.parameters if each.trainable],
         "dtypes": dict(_dtypes(program, options.precision)),
     }

@@ -152,6 +152,10 @@ def dropout(d: JaxDrafter, op: Op) -> Expr | None:
     return Call(Word("dropout"), (d.tensor(op.inputs[0]), p, mode, Keyword("key", d.key())))
 
 
+def safe_sqrt(d: JaxDrafter, op: Op) -> Expr:
+    return Call(Word("safe_sqrt"), (d.tensor(op.inputs[0]),))
+
+
 LAYERS: Mapping[str, Say] = {
     "dropout": dropout,
     "linear": layer(),
@@ -162,6 +166,7 @@ LAYERS: Mapping[str, Say] = {
     "conv2d": conv,
     "gelu": gelu,
     "clamp": methods.clamp,
+    "_safe_sqrt": safe_sqrt,
     "conv": convolution,
     "max_pool": pool,
     "avg_pool": pool,

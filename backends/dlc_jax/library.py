@@ -345,6 +345,18 @@ def pool_borders(
     return borders
 
 
+def safe_sqrt(x: Array) -> Array:
+    """The square root. Its derivative at 0 counts as 0, where that of `jnp.sqrt` is infinite."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def clamp(x: Array, min: float = -jnp.inf, max: float = jnp.inf) -> Array:
+    """x between two bounds. Its derivative at a bound is 1, where that of `jnp.clip` is a half."""
+    x = jnp.where(x < min, min, x)
+    return jnp.where(x > max, max, x)
+
+
 def max_pool(
     x: Array,
     kernel: Sequence[int],

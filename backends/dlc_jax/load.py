@@ -15,6 +15,7 @@ import numpy as np
 from dlc.backend import Artifact
 from dlc.emit.file import loaded
 from dlc.emit.names import field_names, identifier
+from dlc_jax.integers import is_large
 
 
 @dataclass
@@ -22,8 +23,8 @@ class JaxRunnable:
     """A loaded program. `native` is (params, apply), or (params, state, apply) where it has buffers: the trees that the emitted
     functions take, and the compiled function.
 
-    On a GPU, float32 products are computed in full precision, so that results agree with other backends;
-    programs of f64 run with JAX's x64 switched on for the length of a call. Nothing global changes."""
+    On a GPU, float32 products are computed in full precision, so that results agree with other backends; programs of f64, and
+    those whose integers may be beyond 32 bits, run with JAX's x64 switched on for the length of a call. Nothing global changes."""
 
     trees: tuple[Any, ...]
     module: types.ModuleType
@@ -50,7 +51,7 @@ class JaxRunnable:
         what the program requires."""
         names = {name for name, _ in self.meta["inputs"]}
         key = None if "key" in names else inputs.pop("key", None)
-        with settings(self.meta), requirements():
+        with settings(self.meta, large=is_large(inputs.values())), requirements():
             given, named = call_arguments(self.meta, inputs, key)
             outputs, state = results(self.meta, self.apply(*self.trees, *given, **named))
             if state is not None:
@@ -92,9 +93,10 @@ def load(artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = ""
 
     place = jax.devices(_PLATFORMS.get(device, device))[0] if device else None
     emitted = module(artifact)
-    with settings(artifact.meta):
-        held = _rounded(artifact.meta, emitted, weights)
-        return JaxRunnable(jax.device_put(held, place), emitted, artifact.meta)
+    meta = {**artifact.meta, "x64": artifact.meta["x64"] or is_large(weights.values())}
+    with settings(meta):
+        held = _rounded(meta, emitted, weights)
+        return JaxRunnable(jax.device_put(held, place), emitted, meta)
 
 
 def _rounded(
@@ -152,13 +154,13 @@ def requirements() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def settings(meta: Mapping[str, Any]) -> Iterator[None]:
-    """JAX's settings for one call: full float32 precision, and x64 for programs that need it."""
+def settings(meta: Mapping[str, Any], *, large: bool = False) -> Iterator[None]:
+    """JAX's settings for one call: full float32 precision, and x64 for programs that need it, and for inputs with `large` integers."""
     import jax
 
     dtypes = {type["dtype"] for _, type in (*meta["inputs"], *meta["outputs"])} | {meta["precision"]}
     with jax.default_matmul_precision("highest"), contextlib.ExitStack() as stack:
-        if "f64" in dtypes:
+        if "f64" in dtypes or large or meta["x64"]:
             stack.enter_context(_x64())
         yield
 

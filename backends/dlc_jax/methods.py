@@ -264,16 +264,32 @@ def where(d: JaxDrafter, op: Op) -> Expr:
     )
 
 
+def absolute(d: JaxDrafter, op: Op) -> Expr:
+    """The derivative of `jnp.abs` at 0 is 1; of this it is 0."""
+    x = d.tensor(op.inputs[0])
+    return Binary("*", x, call("jnp.sign", x)) if op.out.type.is_float else call("jnp.abs", x)
+
+
 def clamp(d: JaxDrafter, op: Op) -> Expr:
-    """`jnp.clip` between two bounds."""
+    """`jnp.clip` between two bounds. Its derivative at a bound is a half, so floats get the library's `clamp`."""
     low, high = op.attr("min"), op.attr("max")
     x = d.tensor(op.inputs[0])
     if low is None and high is None:
         return alias(d, op, op.inputs[0])
+    if op.out.type.is_float:
+        return _clamped(d, op, x)
     if low is None or high is None:
         function, bound = ("jnp.maximum", low) if high is None else ("jnp.minimum", high)
         return call(function, x, d.attribute(op, "bound", bound))
     return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
+
+
+def _clamped(d: JaxDrafter, op: Op, x: Expr) -> Expr:
+    bounds = {key: op.attr(key) for key in ("min", "max")}
+    if None not in bounds.values():
+        return call("clamp", x, *(d.attribute(op, key, value) for key, value in bounds.items()))
+    given = [Keyword(key, d.attribute(op, key, value)) for key, value in bounds.items() if value is not None]
+    return call("clamp", x, *given)
 
 
 def resize(d: JaxDrafter, op: Op) -> Expr:
@@ -344,6 +360,7 @@ SAY: Mapping[str, Say] = {
     "scatter_max": scatter_max,
     "einsum": einsum,
     "where": where,
+    "abs": absolute,
     "causal_mask": causal_mask,
     "resize": resize,
     **dict.fromkeys(("sum", "prod", "cumsum", "cumprod"), widening),

@@ -40,7 +40,6 @@ ROWS: Mapping[str, str] = {
     "floor": "jnp.floor({x})",
     "ceil": "jnp.ceil({x})",
     "round": "jnp.round({x})",
-    "abs": "jnp.abs({x})",
     "sign": "jnp.sign({x})",
     "isnan": "jnp.isnan({x})",
     "isfinite": "jnp.isfinite({x})",
@@ -91,7 +90,6 @@ ROWS: Mapping[str, str] = {
 COMPOSITES: Mapping[str, str] = {
     "relu": "jax.nn.relu({x})",
     "relu6": "jax.nn.relu6({x})",
-    "leaky_relu": "jax.nn.leaky_relu({x}, {slope})",
     "elu": "jax.nn.elu({x}, {alpha})",
     "celu": "jax.nn.celu({x}, {alpha})",
     "selu": "jax.nn.selu({x})",
@@ -108,7 +106,6 @@ COMPOSITES: Mapping[str, str] = {
     "logsumexp": "jax.nn.logsumexp({x}, axis={neat_axis}, keepdims={keepdims})",
     "mean": "jnp.mean({x}, axis={neat_axis}, keepdims={keepdims})",
     "var": "jnp.var({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
-    "std": "jnp.std({x}, axis={neat_axis}, keepdims={keepdims}, ddof={correction})",
     "square": "jnp.square({x})",
     "isinf": "jnp.isinf({x})",
     "tril": "jnp.tril({x}, k={diagonal})",

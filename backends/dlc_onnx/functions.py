@@ -46,7 +46,7 @@ def known(op: str) -> bool:
 
 
 def row_of(op: str, dtype: str) -> str | None:
-    """The row of an op whose result has this dtype."""
+    """The row of an op whose result has this dtype, or whose operand has, where that decides (`BY_OPERAND`)."""
     family = rows.BOOL_ROWS if dtype == "bool" else rows.INTEGER_ROWS
     if TensorType(dtype, ()).is_float:
         family = rows.FLOAT_ROWS
@@ -208,7 +208,12 @@ class FunctionWriter(Writer):
         say = SAYINGS.get(op.op)
         if say is not None:
             return say(self, op)
-        row = row_of(op.op, op.out.type.dtype) if op.op != "call" else None
+        if op.op in rows.PRODUCTS and any(
+            size.constant == 0 for name in op.inputs for size in self.type(name).axes
+        ):
+            return methods.zeros(self, op)
+        decides = self.type(op.inputs[0]) if op.op in rows.BY_OPERAND else op.out.type
+        row = row_of(op.op, decides.dtype) if op.op != "call" else None
         return None if row is None else evaluate(row, self._lookup(op), self.body)
 
     def _lookup(self, op: Op) -> layers.Lookup:

@@ -233,7 +233,7 @@ def attention(w: Writer, op: Op) -> Ref | None:
     """Attention over [B, heads, T, e], as far as it means the same: ONNX counts a causal query's place from the start, so
     queries and keys must be as many; a window, and a bias beside a mask, it does not know.
 
-    A query whose mask lets it see no key at all gets 0 from onnxruntime, as from PyTorch; the definition gives nan."""
+    A query whose mask lets it see no key at all gets 0 from onnxruntime, too."""
     q, k, v, mask, bias = op.inputs
     types = [w.type(name) for name in (q, k, v)]
     causal = op.attr("causal") is True

@@ -12,7 +12,7 @@ from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
 from dlc_onnx.body import tensor
 from dlc_onnx.saying import Say, Writer
-from dlc_onnx.template import Ref
+from dlc_onnx.template import Ref, evaluate
 
 LAST = 2**63 - 1  # the end of any axis, for Slice
 FIRST = -LAST
@@ -159,6 +159,12 @@ def full(w: Writer, op: Op) -> Ref:
     return w.body.one("Expand", value, w.sizes.vector(shape)) if shape else value
 
 
+def zeros(w: Writer, op: Op) -> Ref:
+    """A result that is 0 all over, or empty."""
+    zero, shape = w.body.const(0, op.out.type.dtype), op.out.type.axes
+    return w.body.one("Expand", zero, w.sizes.vector(shape)) if shape else zero
+
+
 def size(w: Writer, op: Op) -> Ref:
     return w.sizes.scalar(Dim.of(_dim(op, "dim")))
 
@@ -171,8 +177,29 @@ def argsort(w: Writer, op: Op) -> Ref:
     axis = op.integer("axis")
     count = w.sizes.size(w.type(op.inputs[0]).axes[axis])
     largest = int(op.attr("descending") is True)
-    _, places = w.body.node("TopK", w.value(op.inputs[0]), count, axis=axis, largest=largest)
+    _, places = w.body.node("TopK", sorted_by(w, op), count, axis=axis, largest=largest)
     return Ref(places)
+
+
+def sorted_by(w: Writer, op: Op) -> Ref:
+    """What TopK can sort as the elements are ordered: nan, which it leaves anywhere, counts as greater than inf."""
+    x = w.value(op.inputs[0])
+    if not w.type(op.inputs[0]).is_float:
+        return x
+    row = "Where(IsNaN(x), inf, Clip(Cast(x, to=DOUBLE), -LARGEST, LARGEST))"
+    found: Ref = evaluate(row, {"x": x}.__getitem__, w.body)
+    return found
+
+
+def top_k(w: Writer, op: Op) -> tuple[Ref, Ref] | Ref:
+    """Equal elements come in the order of their places, in ONNX too."""
+    x, axis = w.value(op.inputs[0]), op.integer("axis")
+    key = sorted_by(w, op)
+    k = w.sizes.vector([Dim.of(_dim(op, "k"))])
+    values, places = w.body.node("TopK", key, k, axis=axis)
+    if key == x:
+        return Ref(values), Ref(places)
+    return w.body.one("GatherElements", x, places, axis=axis), Ref(places)
 
 
 def update_slice(w: Writer, op: Op) -> Ref:
@@ -265,7 +292,15 @@ def pool_attrs(op: Op) -> dict[str, Any]:
 
 
 def max_pool(w: Writer, op: Op) -> Ref:
-    return w.body.one("MaxPool", *w.operands(op), **pool_attrs(op))
+    """onnxruntime passes over nan, and takes -inf for the lowest number that there is: a second pool says where they are."""
+    (x,) = w.operands(op)
+    kinds = evaluate(
+        "Cast(Where(IsNaN(x), 2, Where(x == -inf, 0, 1)), to=FLOAT)", {"x": x}.__getitem__, w.body
+    )
+    most, kind = (w.body.one("MaxPool", each, **pool_attrs(op)) for each in (x, kinds))
+    row = "Where(kind == 2.0, nan, Where(kind == 1.0, most, -inf))"
+    found: Ref = evaluate(row, {"most": most, "kind": kind}.__getitem__, w.body)
+    return found
 
 
 def avg_pool(w: Writer, op: Op) -> Ref:
@@ -284,6 +319,7 @@ METHODS: Mapping[str, Say] = {
     "full": full,
     "size": size,
     "argsort": argsort,
+    "top_k": top_k,
     "update_slice": update_slice,
     "cumprod": cumprod,
     "conv": conv,

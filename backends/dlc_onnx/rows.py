@@ -83,8 +83,8 @@ ROWS: Mapping[str, str] = {
     # C's rest has the sign of a; Python's that of b.
     "mod": "r = Mod(a, b, fmod=1); Where((r != 0.0) & ((r < 0.0) ^ (b < 0.0)), r + b, r)",
     "floordiv": (
-        "r = Mod(a, b, fmod=1); s = Where((r != 0.0) & ((r < 0.0) ^ (b < 0.0)), r + b, r);"
-        "Where(b == 0.0, a / b, Round((a - s) / b))"
+        "r = Mod(a, b, fmod=1); q = Round((a - r) / b);"
+        "Where(b == 0.0, a / b, Where((r != 0.0) & ((r < 0.0) ^ (b < 0.0)), q - 1.0, q))"
     ),
     "pow": "Pow(a, b)",
     "minimum": "Min(a, b)",
@@ -119,8 +119,6 @@ ROWS: Mapping[str, str] = {
     "scatter": "ScatterElements(x, index, values, axis=axis)",
     "scatter_add": "ScatterElements(x, index, values, axis=axis, reduction='add')",
     "scatter_max": "ScatterElements(x, index, values, axis=axis, reduction='max')",
-    # Equal elements come in the order of their places, in ONNX too.
-    "top_k": "TopK(x, [k], axis=axis)",
     # gradient
     "stop_gradient": "x",
 }
@@ -133,7 +131,8 @@ INTEGER_ROWS: Mapping[str, str] = {
     "min": "ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
 }
 
-# Where it is of floats: ReduceMax passes over nan, the reference does not.
+# Of floats, by what the first operand or the result is: onnxruntime passes over nan in ReduceMax, ArgMax and TopK; the reference
+# does not.
 FLOAT_ROWS: Mapping[str, str] = {
     "max": (
         "m = ReduceMax(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
@@ -143,6 +142,14 @@ FLOAT_ROWS: Mapping[str, str] = {
         "m = ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
         "Where(ReduceMax(IsNaN(x), axis, keepdims=keepdims, noop_with_empty_axes=1), nan, m)"
     ),
+    "argmax": (
+        "n = IsNaN(x); Where(ReduceMax(n, [axis], keepdims=keepdims), ArgMax(Cast(n, to=INT32), axis=axis, keepdims=keepdims),"
+        "ArgMax(x, axis=axis, keepdims=keepdims))"
+    ),
+    "argmin": (
+        "n = IsNaN(x); Where(ReduceMax(n, [axis], keepdims=keepdims), ArgMax(Cast(n, to=INT32), axis=axis, keepdims=keepdims),"
+        "ArgMin(x, axis=axis, keepdims=keepdims))"
+    ),
     "scatter_max": (
         "m = ScatterElements(x, index, values, axis=axis, reduction='max');"
         "n = ScatterElements(Cast(IsNaN(x), to=INT32), index, Cast(IsNaN(values), to=INT32), axis=axis, reduction='max');"
@@ -150,8 +157,20 @@ FLOAT_ROWS: Mapping[str, str] = {
     ),
 }
 
-# Where it is of bools, which onnxruntime has no Where for.
-BOOL_ROWS: Mapping[str, str] = {"where": "(condition & a) | (~condition & b)"}
+# Of bools, which onnxruntime has no Where and no order for.
+BOOL_ROWS: Mapping[str, str] = {
+    "where": "(condition & a) | (~condition & b)",
+    "lt": "~a & b",
+    "le": "~a | b",
+    "gt": "a & ~b",
+    "ge": "a | ~b",
+}
+
+# Products of nothing, which onnxruntime refuses, gets the shape of wrong, or dies of.
+PRODUCTS = frozenset({"matmul", "einsum"})
+
+# Ops whose result is of another dtype: the operand's counts.
+BY_OPERAND = frozenset({"argmax", "argmin", "lt", "le", "gt", "ge"})
 
 # Composites of the standard library. Their operands are those of the definition in `dlc/std`, and its parameters.
 COMPOSITES: Mapping[str, str] = {
@@ -179,4 +198,7 @@ COMPOSITES: Mapping[str, str] = {
 }
 
 # What this backend lacks, with the reason.
-GAPS: Mapping[str, Gap] = {}
+_NO_KERNEL = Gap("onnxruntime has no kernel for it", frozenset({"f64"}))
+GAPS: Mapping[str, Gap] = dict.fromkeys(
+    ("tan", "atan", "erf", "conv", "conv_transpose", "avg_pool"), _NO_KERNEL
+)

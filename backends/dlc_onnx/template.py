@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,9 @@ COMPARISONS: Mapping[type, str] = {
     ast.Lt: "Less", ast.LtE: "LessOrEqual", ast.Gt: "Greater", ast.GtE: "GreaterOrEqual", ast.Eq: "Equal",
 }  # fmt: skip
 ARITHMETIC: Mapping[type, Callable[[Any, Any], Any]] = {ast.Div: operator.truediv, ast.Mult: operator.mul}
-WORDS: Mapping[str, Any] = {"nan": math.nan, "INT32": TYPES["i32"]}
+WORDS: Mapping[str, Any] = {
+    "nan": math.nan, "inf": math.inf, "LARGEST": sys.float_info.max, "INT32": TYPES["i32"], "FLOAT": TYPES["f32"], "DOUBLE": TYPES["f64"],
+}  # fmt: skip
 
 
 @cache
@@ -76,7 +79,8 @@ class _Evaluation:
                 attrs = {str(each.arg): self.value(each.value) for each in keywords}
                 return self.body.node(kind, *self._operands(args), **attrs)
             case ast.UnaryOp(op, operand):
-                return self.body.node(OPERATORS[type(op)], self.value(operand))
+                found = self.value(operand)
+                return self.body.node(OPERATORS[type(op)], found) if isinstance(found, Ref) else -found
             case ast.BinOp(left, op, right):
                 return self._binary(type(op), self.value(left), self.value(right))
             case ast.Compare(left, [op], [right]):

@@ -126,12 +126,22 @@ def _channels(d: TorchDrafter, name: str) -> str:
 
 
 def extremum(d: TorchDrafter, op: Op) -> Expr:
-    """`torch.maximum` takes no Python number; `clamp` does."""
+    """`torch.maximum` takes no Python number; `clamp` does, but it hands on the whole gradient where both are equal, not a half."""
     a, b = op.inputs
     if a in d.host or b in d.host:
         bound, x = (a, b) if a in d.host else (b, a)
+        if op.out.type.is_float:
+            number = method(d.tensor(x), "new_tensor", d.value(bound))
+            return Call(Word(f"torch.{op.op}"), (d.tensor(x), number))
         return method(d.tensor(x), "clamp", Keyword("min" if op.op == "maximum" else "max", d.value(bound)))
     return Call(Word(f"torch.{op.op}"), (d.value(a), d.value(b)))
+
+
+def sign(d: TorchDrafter, op: Op) -> Expr:
+    """PyTorch's sign of nan is 0."""
+    x = d.tensor(op.inputs[0])
+    found = method(x, "sign")
+    return Call(Word("torch.where"), (method(x, "isnan"), x, found)) if op.out.type.is_float else found
 
 
 def where(d: TorchDrafter, op: Op) -> Expr:
@@ -483,6 +493,7 @@ SAY: Mapping[str, Say] = {
     "minimum": extremum,
     "maximum": extremum,
     "where": where,
+    "sign": sign,
     "pow": power,
     "clamp": clamp,
     "prod": prod,

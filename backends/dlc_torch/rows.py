@@ -45,7 +45,6 @@ ROWS: Mapping[str, str] = {
     "ceil": "torch.ceil({x})",
     "round": "torch.round({x})",
     "abs": "{x}.abs()",
-    "sign": "{x}.sign()",
     "isnan": "{x}.isnan()",
     "isfinite": "{x}.isfinite()",
     # reduction

@@ -105,16 +105,26 @@ def _zero(x: Any) -> float | None:
 
 def float_mod(a: Any, b: Any) -> Any:
     """The rest with the sign of b: C's fmod, and b more where the signs differ."""
-    dtype = str(a.ty.dtype)
-    rest = tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
-    zero = tirx.const(0.0, dtype)
-    apart = tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+    rest, apart = _rest(a, b)
     return tirx.Select(apart, rest + b, rest)
 
 
+def _rest(a: Any, b: Any) -> tuple[Any, Any]:
+    """C's rest, and whether its sign is not that of b."""
+    dtype = str(a.ty.dtype)
+    rest = tirx.call_pure_extern(dtype, "fmod" if dtype == "float64" else "fmodf", a, b)
+    zero = tirx.const(0.0, dtype)
+    return rest, tirx.any(tirx.all(rest < zero, b > zero), tirx.all(rest > zero, b < zero))
+
+
 def float_floordiv(a: Any, b: Any) -> Any:
-    """a less its rest divides by b without one, so the quotient is near a whole number, from either side."""
-    return tirx.floor((a - float_mod(a, b)) / b + tirx.const(0.5, a.ty.dtype))
+    """a less its rest divides by b without one, so the quotient is near a whole number, from either side; one less where C's rest
+    is on the other side of 0 than b."""
+    rest, apart = _rest(a, b)
+    half, one = tirx.const(0.5, a.ty.dtype), tirx.const(1.0, a.ty.dtype)
+    quotient = tirx.floor((a - rest) / b + half)
+    whole = tirx.Select(apart, quotient - one, quotient)
+    return tirx.Select(b == tirx.const(0.0, a.ty.dtype), a / b, whole)
 
 
 def by_dtype(floats: Row, integers: Row) -> Row:
@@ -141,6 +151,13 @@ def int_pow(e: Emission, x: Any, y: Any) -> Any:
         return te.compute(a.shape, body, name="pow")
 
     return e.kernel("pow", compute, e.broadcast(x), e.broadcast(y))
+
+
+def is_nan(x: Any) -> Any:
+    """Whether an f32 or f64 is nan, by its bits: TVM simplifies `x != x`, and with it `tirx.isnan`, away."""
+    dtype, inf = ("int64", 0x7FF << 52) if str(x.ty.dtype) == "float64" else ("int32", 0xFF << 23)
+    bits = tirx.reinterpret(dtype, x) & tirx.max_value(dtype)
+    return bits > tirx.const(inf, dtype)
 
 
 def extreme(function: Callable[..., Any]) -> Row:

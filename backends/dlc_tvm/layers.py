@@ -19,7 +19,8 @@ def log_softmax(e: Emission, x: Any, axis: int) -> Any:
 
 
 def relu(e: Emission, x: Any) -> Any:
-    return R.nn.relu(x)
+    """The constant first: TVM's `max(a, b)` is `a > b ? a : b`, which is nan if b is. `R.nn.relu` of nan is 0."""
+    return R.maximum(e.const(0.0), x)
 
 
 def layer_norm(e: Emission, x: Any, eps: float, axes: int, **_: Any) -> Any:

@@ -162,10 +162,15 @@ class Writer:
         operands = [self.values[name] for name in op.inputs if name]
         rank = int(operands[0].ty.ndim) if operands else 0
         attributes = {**op.attributes, **axes_from_zero(op, rank)}
-        results = emission.empty() if 0 in emission.shape else row(emission, *operands, **attributes)
+        empty = 0 in emission.shape
+        results = tuple(map(self._empty, op.outputs)) if empty else row(emission, *operands, **attributes)
         results = results if isinstance(results, tuple) else (results,)
         for out, result in zip(op.outputs, results, strict=True):
             self.values[out.name] = self._proved(emission.emit(result, identifier(out.name)), out)
+
+    def _empty(self, out: Value) -> Any:
+        self.emission.shape, self.emission.dtype = self.sizes.all(out.type.axes), TVM[out.type.dtype]
+        return self.emission.emit(self.emission.empty())
 
     def _proved(self, value: Any, out: Value) -> Any:
         """The value with the shape that the IR proved for it, where TVM did not find that itself."""

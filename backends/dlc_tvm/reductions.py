@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tvm import te
+from tvm import te, tirx
 from tvm.relax import op as R
 
+from dlc_tvm.elementwise import is_nan
 from dlc_tvm.emission import NARROW, Emission, Row, constant
 
 
@@ -33,6 +34,80 @@ def reduce_bools(function: Callable[..., Any], empty: bool) -> Row:
         return R.astype(e.emit(bytewise(e, e.cast(x, "uint8"), axis=axis, keepdims=keepdims)), "bool")
 
     return row
+
+
+def extreme(function: Callable[..., Any], better: Callable[[Any, Any], Any], empty: float) -> Row:
+    """The greatest or least; TVM's own passes over nan, which this one keeps once it has met it."""
+    plain = reduce(function, empty)
+
+    def row(e: Emission, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
+        if (
+            "float" not in str(x.ty.dtype)
+            or not axis
+            or any(constant(x.ty.shape[each]) == 0 for each in axis)
+        ):
+            return plain(e, x, axis=axis, keepdims=keepdims)
+
+        def kept(a: Any, b: Any) -> Any:
+            return tirx.Select(tirx.any(is_nan(a), better(a, b)), a, b)
+
+        reducer = te.comm_reducer(kept, lambda dtype: tirx.const(empty, dtype), name="extreme")
+        return e.cast(e.emit(_reduced(e, e.wide(x), axis, keepdims, reducer)), e.dtype)
+
+    return row
+
+
+def choice(better: Callable[[Any, Any], Any], empty: float) -> Row:
+    """The place of the greatest or least, the first of equal ones; that of the first nan, where there is one."""
+
+    def row(e: Emission, x: Any, axis: int, keepdims: bool) -> Any:
+        floats = "float" in str(x.ty.dtype)
+
+        def first(a: Any, b: Any) -> Any:
+            before = tirx.any(better(a[1], b[1]), tirx.all(a[1] == b[1], a[0] < b[0]))
+            if floats:
+                only = tirx.any(tirx.Not(is_nan(b[1])), a[0] < b[0])
+                before = tirx.any(before, tirx.all(is_nan(a[1]), only))
+            return tirx.Select(before, a[0], b[0]), tirx.Select(before, a[1], b[1])
+
+        def nothing(place: str, value: str) -> Any:
+            worst = tirx.const(empty, value) if floats else _worst(value, empty)
+            return tirx.max_value(place), worst
+
+        return _reduced(
+            e, e.wide(x), (axis,), keepdims, te.comm_reducer(first, nothing, name="choice"), places=True
+        )
+
+    return row
+
+
+def _worst(dtype: str, empty: float) -> Any:
+    return tirx.min_value(dtype) if empty < 0 else tirx.max_value(dtype)
+
+
+def _reduced(
+    e: Emission, x: Any, axes: tuple[int, ...], keepdims: bool, reducer: Any, *, places: bool = False
+) -> Any:
+    """A kernel that reduces over the axes; a reducer of places and values gives the places."""
+
+    def compute(t: te.Tensor, shape: Any) -> te.Tensor:
+        over = {axis: te.reduce_axis((0, t.shape[axis]), name=f"k{axis}") for axis in axes}
+        kept = [i for i in range(len(t.shape)) if i not in over]
+
+        def at(*index: Any) -> list[Any]:
+            own = index if keepdims else dict(zip(kept, index, strict=True))
+            return [over[i].var if i in over else own[i] for i in range(len(t.shape))]
+
+        def body(*index: Any) -> Any:
+            element = t(*at(*index))
+            if not places:
+                return reducer(element, axis=list(over.values()))
+            return reducer((over[axes[0]].var, element), axis=list(over.values()))
+
+        found = te.compute(shape, body, name="reduced")
+        return te.compute(shape, lambda *i: found[0](*i), name="places") if places else found
+
+    return e.kernel("reduced", compute, x, sizes=(e.shape,))
 
 
 def mean(e: Emission, x: Any, axis: Any, keepdims: bool) -> Any:

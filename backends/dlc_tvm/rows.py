@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 
 from tvm import tirx
@@ -48,12 +49,12 @@ ELEMENTWISE: Mapping[str, Row] = {
 REDUCTIONS: Mapping[str, Row] = {
     "sum": wide(reduce(R.sum, 0)),
     "prod": wide(reduce(R.prod, 1)),
-    "max": reduce(R.max, -math.inf),
-    "min": reduce(R.min, math.inf),
+    "max": reductions.extreme(R.max, operator.gt, -math.inf),
+    "min": reductions.extreme(R.min, operator.lt, math.inf),
     "any": reduce_bools(R.max, False),
     "all": reduce_bools(R.min, True),
-    "argmax": lambda e, x, axis, keepdims: R.argmax(e.wide(x), axis, keepdims),
-    "argmin": lambda e, x, axis, keepdims: R.argmin(e.wide(x), axis, keepdims),
+    "argmax": reductions.choice(operator.gt, -math.inf),
+    "argmin": reductions.choice(operator.lt, math.inf),
     "cumsum": wide(scan(R.cumsum)),
     "cumprod": wide(scan(R.cumprod)),
     "matmul": reductions.matmul,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -144,5 +145,14 @@ def top_k(e: Emission, x: Any, k: int, axis: int) -> tuple[Any, Any]:
 
 
 def argsort(e: Emission, x: Any, axis: int, descending: bool) -> Any:
-    keys = e.cast(x, "int32") if str(x.ty.dtype) in ("int16", "int8", "uint8") else e.wide(x)
-    return e.emit(R.argsort(keys, axis=axis, descending=descending, dtype="int64"))
+    return e.emit(R.argsort(_keys(e, x), axis=axis, descending=descending, dtype="int64"))
+
+
+def _keys(e: Emission, x: Any) -> Any:
+    """What TVM can sort: no narrow integers, and no nan, which counts as greater than inf."""
+    dtype = str(x.ty.dtype)
+    if "float" not in dtype:
+        return e.cast(x, "int32") if dtype in ("int16", "int8", "uint8") else x
+    largest = sys.float_info.max
+    finite = e.emit(R.clip(e.cast(x, "float64"), -largest, largest))
+    return e.emit(R.where(e.emit(R.isnan(e.wide(x))), e.const(math.inf, "float64"), finite))

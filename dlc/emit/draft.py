@@ -424,16 +424,18 @@ class Drafter:
         return {name: value for name, value in zip(named, op.inputs, strict=False) if value}
 
     def passed(self, op: Op, callee: Function) -> tuple[Expr, ...]:
-        """The operands of a call by place; behind one that is absent, by name."""
+        """The operands of a call by place; by name behind one that is absent, and where forms with other operands have given the
+        function another order."""
         if not op.names:
             return tuple(self.tensor(name) for name in op.inputs if name)
-        known = {value.name for value in callee.inputs}
+        known = [value.name for value in callee.inputs]
         args: list[Expr] = []
         skipped = False
         for key, name in zip(op.names, op.inputs, strict=True):
             if not name:
                 skipped = skipped or key in known
             elif key in known:
+                skipped = skipped or known[len(args)] != key
                 args.append(Keyword(identifier(key), self.tensor(name)) if skipped else self.tensor(name))
         return tuple(args)
 

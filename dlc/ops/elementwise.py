@@ -180,8 +180,8 @@ def _dx_pow(b: Builder, dy: Value, x: Value, y: Value, out: Value) -> Value:
 
 
 def _dy_pow(b: Builder, dy: Value, x: Value, y: Value, out: Value) -> Value:
-    # d/dy x**y = x**y * log(x), which tends to 0 as x does (for y > 0); no derivative exists for x < 0.
-    safe = b.where(b.op("gt", x, 0.0), x, 1.0)
+    # d/dy x**y = x**y * log(x), which tends to 0 as x does (for y > 0); no derivative exists for x < 0: nan.
+    safe = b.where(b.op("eq", x, 0.0), 1.0, x)
     return b.mul(dy, b.mul(out, b.op("log", safe)))
 
 

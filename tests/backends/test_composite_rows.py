@@ -31,7 +31,6 @@ CALLS: dict[str, str] = {
     "logsumexp": "logsumexp(x, [0, 2], keepdims=true)",
     "mean": "mean(x, [0, 1])",
     "var": "var(x, 1, keepdims=true, correction=1)",
-    "std": "std(x, [0, 2])",
     "lerp": "lerp(a, b, 0.3)",
     "outer": "outer(v, w)",
     "tril": "tril(x, diagonal=1)",

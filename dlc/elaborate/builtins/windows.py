@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
@@ -10,6 +10,7 @@ from dlc.elaborate.base.values import Tensor, show
 from dlc.elaborate.builtins.call import Call
 from dlc.elaborate.types.static import plain
 from dlc.ops.calls import Form
+from dlc.types.dims import Dim
 
 
 def spatial_axes(call: Call, form: Form, x: Tensor, w: Tensor | None) -> int:
@@ -39,7 +40,11 @@ def window(call: Call, form: Form, operands: Sequence[Tensor | None]) -> dict[st
     kernel = [axis.constant or 1 for axis in w.type.axes[2:]] if w is not None else found["kernel"]
     for arg in form.args:
         if arg.read == "padding":
-            found[arg.name] = paddings(call, arg.name, kernel, found.get("dilation", (1,) * count))
+            reach = [d * (k - 1) for k, d in zip(kernel, found.get("dilation", (1,) * count), strict=True)]
+            if call[arg.name] == "same":
+                found[arg.name] = same(call, arg.name, x.type.axes[2:], reach, found)
+            else:
+                found[arg.name] = paddings(call, arg.name, reach)
     return found
 
 
@@ -59,14 +64,40 @@ def spatial(call: Call, key: str, count: int) -> tuple[int, ...]:
     return tuple(items)
 
 
-def paddings(
-    call: Call, key: str, kernel: Sequence[int], dilation: Sequence[int]
+def same(
+    call: Call, key: str, space: Sequence[Dim], reach: Sequence[int], given: Mapping[str, Any]
 ) -> tuple[tuple[int, int], ...]:
-    """Padding as (before, after) per axis: an int, a list, pairs, "same" or "causal"."""
-    value, count = call[key], len(kernel)
-    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-    if value == "same":
-        return tuple((r // 2, r - r // 2) for r in reach)
+    """As much padding, as (before, after) per axis, as gives every `stride`-th element a window: TensorFlow's rule, in which an odd one
+    stands behind. Transposed, it is the padding of the convolution that it turns round, whose size is a multiple of the stride."""
+    stride = given.get("stride") or given["kernel"]  # what pools do where none is given
+    totals: list[int] = []
+    for size, r, step in zip(space, reach, stride, strict=True):
+        rest = 0 if step == 1 or "output_padding" in given else _rest(call, key, size, r, step)
+        totals.append(max(r + 1 - (rest or step), 0))
+    return tuple((total // 2, total - total // 2) for total in totals)
+
+
+def _rest(call: Call, key: str, size: Dim, reach: int, step: int) -> int:
+    """size % step. Fails where that is not known, and matters."""
+    facts = call.body.emission.facts
+    rest = facts.simplify(size % step).constant
+    if rest is not None or not reach:
+        return rest or 0
+    if facts.prove_divisible(size, Dim.of(step)):
+        return 0
+    told = f'`padding="same"` with a stride of {step} depends on the rest of {size} divided by {step}, which is not known'
+    failed: int = call.fail(
+        problems.UNPROVED_SHAPE,
+        key,
+        message=told,
+        help=f"state it, such as `where {size} % {step} == 0`, or give the padding as pairs",
+    )
+    return failed
+
+
+def paddings(call: Call, key: str, reach: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Padding as (before, after) per axis: an int, a list, pairs, or "causal"."""
+    value, count = call[key], len(reach)
     if value == "causal":
         return tuple((r, 0) for r in reach)
     if isinstance(value, str):

@@ -108,8 +108,12 @@ def dot_product_attention(
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
     if mask is not None:
-        scores = jnp.where(mask, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ v
+        scores_2 = jnp.where(mask, scores, -jnp.inf)
+        mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
+        y = jnp.where(mask_2, jax.nn.softmax(scores_2, axis=-1), 0.0) @ v
+    else:
+        y = jax.nn.softmax(scores, axis=-1) @ v
+    return y
 
 
 def self_attention(

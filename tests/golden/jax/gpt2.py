@@ -74,7 +74,8 @@ def dot_product_attention(
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ v
+    y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)
+    return y @ v
 
 
 def attention(params: Params, x: Array, causal_mask: Array, *, d: int, heads: int) -> Array:

@@ -225,7 +225,13 @@ def dot_product_attention(
     if bias is not None:
         scores = scores + bias
     scores = jnp.where(mask, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ v
+    if bias is not None:
+        unseen = jnp.max(scores, axis=-1, keepdims=True) == -jnp.inf  # bool[B, S0, T, 1]
+        y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores), axis=-1)) @ v
+    else:
+        mask_2 = jnp.any(mask, axis=-1, keepdims=True)  # bool[B, M0, M1, 1]
+        y = jnp.where(mask_2, jax.nn.softmax(scores, axis=-1), 0.0) @ v
+    return y
 
 
 def dot_product_attention_2(
@@ -245,10 +251,14 @@ def dot_product_attention_2(
     e = q.shape[3]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, U]
     if bias is not None:
-        scores = scores + bias
+        scores_2 = scores + bias
         if mask is not None:
-            scores = jnp.where(mask, scores, -jnp.inf)
-    return jax.nn.softmax(scores, axis=-1) @ v
+            scores_2 = jnp.where(mask, scores_2, -jnp.inf)
+        unseen = jnp.max(scores_2, axis=-1, keepdims=True) == -jnp.inf  # bool[B, S0, T, 1]
+        y = jnp.where(unseen, 0.0, jax.nn.softmax(jnp.where(unseen, 0.0, scores_2), axis=-1)) @ v
+    else:
+        y = jax.nn.softmax(scores, axis=-1) @ v
+    return y
 
 
 def attention(
