@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from dlc.emit.body import Lines
+from dlc.emit.layout import WIDTH
 
 _HEAD = re.compile(r"(?:def|class) (\w+)\b")
 _COMMENT = re.compile(r"(?:^|  )\s*# .*$")
@@ -22,8 +23,38 @@ def without_twins(blocks: Sequence[Lines]) -> list[Lines]:
         found = [lines for lines in found if not (lines and _name(lines) in names)]
         # Not an attribute of that name, a key, or an argument.
         word = re.compile(rf"(?<![\w.\"'])({'|'.join(names)})(?![\w\"']|\s*=[^=])")
-        found = [[word.sub(lambda match: names[match[0]], line) for line in lines] for lines in found]
+        found = [
+            _renamed(lines, [word.sub(lambda match: names[match[0]], line) for line in lines])
+            for lines in found
+        ]
     return found
+
+
+def _renamed(before: Lines, after: Lines) -> Lines:
+    """With calls on one line that a shorter name lets stand there."""
+    done: Lines = []
+    i = 0
+    while i < len(after):
+        part = after[i : i + 3]
+        whole = part[0] + "".join(line.strip() for line in part[1:])
+        if part != before[i : i + 3] and _is_broken(part) and len(whole) <= WIDTH:
+            done.append(whole)
+            i += 3
+        else:
+            done.append(after[i])
+            i += 1
+    return done
+
+
+def _is_broken(part: Lines) -> bool:
+    """Whether three lines are a call whose arguments stand on a line of their own."""
+    if len(part) < 3 or not part[0].endswith(("(", "[", "{")) or part[1].endswith((",", "(", "[", "{")):
+        return False
+    indent = len(part[0]) - len(part[0].lstrip())
+    return (
+        part[2].startswith((" " * indent + ")", " " * indent + "]", " " * indent + "}"))
+        and "#" not in part[1]
+    )
 
 
 def _twins(blocks: Sequence[Lines]) -> dict[str, str]:

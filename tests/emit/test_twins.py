@@ -33,3 +33,17 @@ def test_towers_share_what_they_do_alike() -> None:
     artifact = dlc.load(SPECS / "multimodal/clip_vit_b32.dl")["Tiny"].emit("torch")
     (source,) = artifact.files.values()
     assert isinstance(source, str) and source.count("def quick_gelu") == source.count("class LayerMlp") == 1
+
+
+def test_calls_stand_on_one_line_where_a_shorter_name_lets_them() -> None:
+    twins = [[f"def {name}(x):", "    return x"] for name in ("prepare", "prepare_attention_2")]
+    broken = [
+        "def use(x):",
+        '    x["layer"]["SelfAttention"] = prepare_attention_2(',
+        f'        x["{60 * "a"}"]',
+        "    )",
+    ]
+    head = broken[1].replace("prepare_attention_2", "prepare")
+    assert without_twins([*twins, broken])[1][1:] == [head, *broken[2:]]
+    short = [*broken[:2], '        x["layer"]', "    )"]
+    assert without_twins([*twins, short])[1][1:] == ['    x["layer"]["SelfAttention"] = prepare(x["layer"])']
