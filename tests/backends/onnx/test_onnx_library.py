@@ -101,7 +101,11 @@ CASES = [
     (IMAGE, 'resize(x, scale=2, mode="bilinear", align_corners=true)', "Resize"),
     (IMAGE, 'resize(x, scale=0.5, mode="bilinear", antialias=true)', ""),
     (LINE, 'resize(x, scale=1.5, mode="linear")', "Resize"),
-    (IMAGE, "max_pool(x, 3, stride=2, padding=1, ceil=true)", "MaxPool"),
+    (
+        IMAGE,
+        "max_pool(x, 3, stride=2, padding=1, ceil=true)",
+        "MaxPool IsNaN Cast Equal Where",
+    ),  # a second one finds nan
     (IMAGE, "avg_pool(x, 3, stride=2, padding=1, ceil=true)", "AveragePool"),
     (MATRIX, "dropout(0.3)(x)", "Identity"),
     (HEADS, "attention(q, k, v)", "Attention"),

@@ -350,7 +350,7 @@ def test_bf16_stays_bf16_for_a_gpu() -> None:
 
 def test_a_kernel_that_onnxruntime_lacks_is_told() -> None:
     model = loads("model M()(x: [B, 2, 5]) -> y: [B, 3, 5] { return conv1d(3, 3, padding=1) (x) }")
-    with pytest.raises(SpecError, match=r"no kernel for its dtype at the node /conv1d/Conv"):
+    with pytest.raises(SpecError, match=r"E0802.*onnxruntime has no kernel"):
         model.compile("onnx", precision="f64")
 
 
