@@ -17,7 +17,7 @@ from dlc.ir.index import has_index, split
 from dlc.ir.nodes import Child, Param
 from dlc.records import dataclass, field, replace
 from dlc_torch.reach import Roots, entered, follow
-from dlc_torch.structure import Builder, Init, Node, attribute_name, find, is_attribute, is_taken, tree
+from dlc_torch.structure import Builder, Init, Node, attribute_name, find, is_numbered, tree
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Placing:
         made = self.builder.made(node)
         inside = entered(place, self.roots)
         inside.late[node.label] = node
-        numbered = inside.function and not is_attribute(node.label) and not is_taken(node.label)
+        numbered = inside.function and is_numbered(node.label)
         attribute = node.label if numbered else attribute_name(node.label)
         if place.function:
             self.late(place.function, attribute, Word("Tensor") if kind == "buffer" else made)

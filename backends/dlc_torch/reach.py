@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlc.emit.forms import indexed
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, attribute_name, find, is_attribute, is_taken
+from dlc_torch.structure import Node, attribute_name, find, is_numbered
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
@@ -60,7 +60,7 @@ def _step(base: Expr, inside: Node, label: str) -> Expr:
         return At(base, (name,)) if known else Call(Word("getattr"), (base, name))
     if inside.is_mapping:
         return At(base, (Text(label),))
-    if inside.function and label in inside.late and not is_attribute(label) and not is_taken(label):
+    if inside.function and label in inside.late and is_numbered(label):
         return Call(Word("getattr"), (base, Text(label)))
     if label.isdigit() and (inside.is_sequence or not inside.items):
         return At(base, (Word(label),))

@@ -128,6 +128,11 @@ def is_attribute(label: str) -> bool:
     return bool(_NAME.match(label)) and not taken
 
 
+def is_numbered(label: str) -> bool:
+    """Whether no attribute of that name can be written, though nn.Module has none: `0`."""
+    return not is_attribute(label) and not is_taken(label)
+
+
 def attribute_name(label: str) -> str:
     """The attribute of a class that has a part of that label: the label, or one like it where Python or nn.Module have taken it."""
     if is_attribute(label):

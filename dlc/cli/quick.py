@@ -5,11 +5,11 @@ and whatever goes wrong, is left to the command, which does it again and reports
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dlc.elaborate.base.budget import Exhausted
+from dlc.garbage import uncollected
 
 if TYPE_CHECKING:
     from dlc.diagnostics import Diagnostic
@@ -30,16 +30,14 @@ def answer(arguments: Sequence[str]) -> str | None:
     say = _ANSWERS.get(command)
     if say is None or not targets or any(each.startswith(("-", "dlc:")) for each in targets):
         return None
-    gc.disable()  # either makes many small values, keeps them all, and ends
     try:
-        return say(targets, bool(quiet))
+        with uncollected():
+            return say(targets, bool(quiet))
     except Exhausted as error:
         exhausted.append(error)
         return None
     except Exception:  # whatever it is, the command will meet it again
         return None
-    finally:
-        gc.enable()
 
 
 def _check(files: Sequence[str], quiet: bool) -> str | None:

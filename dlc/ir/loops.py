@@ -16,12 +16,12 @@ it is `shared`, all turns use the same ones and the count may be a size; a `{i}`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.nodes import Attr, Op, Region, Value
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -159,6 +159,29 @@ class Loop:
         if isinstance(self.start, Dim):
             raise ValueError(f"a loop that starts at {self.start} has no list of indices")
         return tuple(self.start + self.step * position for position in self.positions)
+
+    def needed(self, live: set[str], keep: Callable[[tuple[Op, ...], set[str]], tuple[Op, ...]]) -> Loop:
+        """The loop without the carried values, slices and stacked results that its `live` results do not need, nor what `keep` leaves
+        of the body: it is given the body and the values that are wanted of it, and adds to them what is read. They are added to
+        `live` in turn."""
+        stacked = tuple(each for each in self.stacked if each.out.name in live)
+        carried = {each for each in self.carried if each.out.name in live}
+        while True:
+            inner = {*(each.item for each in stacked), *(each.next for each in carried)}
+            body = keep(self.body, inner)
+            needed = {each for each in self.carried if each.arg.name in inner}
+            if needed <= carried:
+                break
+            carried |= needed
+        live |= inner
+        return replace(
+            self,
+            body=body,
+            carried=tuple(each for each in self.carried if each in carried),
+            sequences=tuple(each for each in self.sequences if each.arg.name in inner),
+            stacked=stacked,
+            index=self.index if self.index and self.index.name in inner else None,
+        )
 
     def index_at(self, position: int) -> int | Dim:
         return self.start + self.step * position

@@ -20,6 +20,7 @@ function, as a checkpoint has it, and remembers the call.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from dlc.ir.loops import Loop
 from dlc.ir.nodes import Child, Function, Op, Program, walk
@@ -64,34 +65,10 @@ def _live(body: Iterable[Op], live: set[str], acting: frozenset[str]) -> tuple[O
         if not (_acts(op, acting) or any(value.name in live for value in op.outputs)):
             continue
         if op.region is not None:
-            op = _trimmed(op, live, acting)
+            op = Loop.of(op).needed(live, partial(_live, acting=acting)).op()
         live.update(op.inputs)
         kept.append(op)
     return tuple(reversed(kept))
-
-
-def _trimmed(op: Op, live: set[str], acting: frozenset[str]) -> Op:
-    """A loop without the carried values, slices and stacked results that neither its live results nor its checks and
-    updates need."""
-    loop = Loop.of(op)
-    stacked = tuple(each for each in loop.stacked if each.out.name in live)
-    carried = {each for each in loop.carried if each.out.name in live}
-    while True:
-        inner = {*(each.item for each in stacked), *(each.next for each in carried)}
-        body = _live(loop.body, inner, acting)
-        needed = {each for each in loop.carried if each.arg.name in inner}
-        if needed <= carried:
-            break
-        carried |= needed
-    live |= inner
-    return replace(
-        loop,
-        body=body,
-        carried=tuple(each for each in loop.carried if each in carried),
-        sequences=tuple(each for each in loop.sequences if each.arg.name in inner),
-        stacked=stacked,
-        index=loop.index if loop.index and loop.index.name in inner else None,
-    ).op()
 
 
 def _acts(op: Op, acting: frozenset[str]) -> bool:

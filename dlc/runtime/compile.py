@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from dlc import backend as backends
 from dlc.backend import Artifact, Backend, EmitOptions, Runnable, no_device
 from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.garbage import uncollected
 from dlc.ir.nodes import Op, Program
 from dlc.ops.gaps import refuse_gaps
 from dlc.records import replace
@@ -127,18 +127,6 @@ def emit(
     backend = find_backend(backend_name)
     with uncollected():
         return _emit(model, backend, optimize, precision, target, training, functions=functions, read=read)[0]
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Emission makes many small values that it keeps: to look for garbage among them meanwhile takes a fifth of its time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _emit(

@@ -32,8 +32,7 @@ def read(
     found = list(_wrong(program, wanted))
     if weights is None:
         found.append(_bad("outputs are expected of certain weights", "give them: --weights FILE"))
-    names = [*program.main.input_names, *program.main.given_sizes]
-    missing = [name for name in names if name not in inputs]
+    missing = [name for name in program.main.input_names if name not in inputs]
     if missing:
         help = f"give what the published model was given: --input {missing[0]}=FILE.npy"
         found.append(_bad(f"outputs are expected for certain inputs, and `{missing[0]}` is missing", help))
@@ -78,16 +77,21 @@ def compared(found: Array, expected: Array) -> tuple[float, float, str]:
     if not expected.size:
         return 0.0, 0.0, "no elements"
     a, b = found.astype(np.float64), expected.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):  # inf - inf, where both are the same
-        gap = np.where(same, 0.0, np.abs(a - b))
-    gap = np.where(np.isnan(gap), np.inf, gap)
+    gap = gaps(a, b)
     relative = gap / _scale(b)
     at = np.unravel_index(int(np.argmax(relative)), expected.shape)
     place = "[" + ", ".join(str(int(i)) for i in at) + "]" if at else "the value"
     mean = float(np.sqrt(np.mean(np.square(gap))))
     where = f"at {place} it is {a[at]:.9g}, expected is {b[at]:.9g}; root mean square of all differences {mean:.2e}"
     return float(gap.max()), float(relative[at]), where
+
+
+def gaps(a: Array, b: Array) -> Array:
+    """How far each element is from the other one: 0 where both are the same, nan included, and infinite where only one is nan."""
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):  # inf - inf, where both are the same
+        found = np.where(same, 0.0, np.abs(a - b))
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def _scale(expected: Array) -> Array:

@@ -7,7 +7,7 @@ or on a buffer that the program itself changes, can't be known beforehand."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -176,7 +176,7 @@ class _Trimming:
     def _kept(self, op: Op, live: set[str], types: Mapping[str, Any]) -> list[Op]:
         wanted = any(value.name in live for value in op.outputs)
         if op.op == LOOP:
-            loop = self._loop(op, live, types)
+            loop = Loop.of(op).needed(live, partial(self._live, types=types))
             return [loop.op()] if wanted or loop.body else []
         if op.callee:
             return self._call(op, live)
@@ -193,24 +193,3 @@ class _Trimming:
         inputs = tuple(name for value, name in given if value.name in needed)
         outputs = tuple(value for value, _ in pairs if value.name in live)
         return [replace(op, callee=made.name, inputs=inputs, outputs=outputs)]
-
-    def _loop(self, op: Op, live: set[str], types: Mapping[str, Any]) -> Loop:
-        loop = Loop.of(op)
-        stacked = tuple(each for each in loop.stacked if each.out.name in live)
-        carried = {each for each in loop.carried if each.out.name in live}
-        while True:
-            inner = {*(each.item for each in stacked), *(each.next for each in carried)}
-            body = self._live(loop.body, inner, types)
-            needed = {each for each in loop.carried if each.arg.name in inner}
-            if needed <= carried:
-                break
-            carried |= needed
-        live |= inner
-        return replace(
-            loop,
-            body=body,
-            carried=tuple(each for each in loop.carried if each in carried),
-            sequences=tuple(each for each in loop.sequences if each.arg.name in inner),
-            stacked=stacked,
-            index=loop.index if loop.index and loop.index.name in inner else None,
-        )

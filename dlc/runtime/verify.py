@@ -152,10 +152,7 @@ def difference(found: Array, expected: Array) -> tuple[float, float]:
     if not expected.size:
         return 0.0, 0.0
     a, b = np.asarray(found, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(invalid="ignore"):  # inf - inf, where both are the same
-        gap = np.where(same, 0.0, np.abs(a - b))
-    absolute = float(np.max(np.where(np.isnan(gap), np.inf, gap)))
+    absolute = float(np.max(expectation.gaps(a, b)))
     scale = largest(b)
     return absolute, absolute / scale if scale else absolute
 

@@ -106,6 +106,16 @@ def sheet_of(backend: Backend, kind: Callable[[OpDef], Iterator[Edge]], free: bo
     return sheet
 
 
+def check(name: str, kind: Callable[[OpDef], Iterator[Edge]], free: bool = False) -> None:
+    """All ops at one kind of edge by a backend, against the reference."""
+    pytest.importorskip(name if name != "onnx" else "onnxruntime")
+    backend = backends.find(name)
+    sheet = sheet_of(backend, kind, free)
+    expected = run(sheet.program, {}, sheet.given)
+    found = backend.load(backend.emit(sheet.program, EmitOptions()), {})(**sheet.given)
+    compare(found, expected)
+
+
 def compare(found: Arrays, expected: Arrays) -> None:
     wrong = [name for name, value in expected.items() if not alike(found[name], value)]
     told = [
@@ -138,33 +148,18 @@ def quick() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_special_values(name: str) -> None:
-    pytest.importorskip(name if name != "onnx" else "onnxruntime")
-    backend = backends.find(name)
-    sheet = sheet_of(backend, edges.values, free=True)
-    expected = run(sheet.program, {}, sheet.given)
-    found = backend.load(backend.emit(sheet.program, EmitOptions()), {})(**sheet.given)
-    compare(found, expected)
+    check(name, edges.values, free=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes(name: str) -> None:
-    pytest.importorskip(name if name != "onnx" else "onnxruntime")
-    backend = backends.find(name)
-    sheet = sheet_of(backend, edges.sizes)
-    expected = run(sheet.program, {}, sheet.given)
-    found = backend.load(backend.emit(sheet.program, EmitOptions()), {})(**sheet.given)
-    compare(found, expected)
+    check(name, edges.sizes)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dtypes(name: str) -> None:
     """Each dtype that an op takes: computed, declared as a gap, or refused."""
-    pytest.importorskip(name if name != "onnx" else "onnxruntime")
-    backend = backends.find(name)
-    sheet = sheet_of(backend, edges.dtypes)
-    expected = run(sheet.program, {}, sheet.given)
-    found = backend.load(backend.emit(sheet.program, EmitOptions()), {})(**sheet.given)
-    compare(found, expected)
+    check(name, edges.dtypes)
 
 
 def test_gradients_at_kinks() -> None:

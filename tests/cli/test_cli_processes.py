@@ -218,11 +218,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dlc(folder: Path, words: str, out: Any = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+def dlc(
+    folder: Path, words: str, out: Any = subprocess.PIPE, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "dlc", *words.split()]
     err = subprocess.PIPE
-    return subprocess.run(command, cwd=folder, env=env, stdout=out, stderr=err, text=True, timeout=300)
+    return subprocess.run(
+        command, cwd=folder, env=env, input=given, stdout=out, stderr=err, text=True, timeout=300
+    )
 
 
 def parameters() -> Iterator[Any]:
@@ -251,12 +255,7 @@ def test_a_process(words: str, case: Case, folder: Path) -> None:
 
 
 def test_a_spec_from_standard_input(folder: Path) -> None:
-    command = [sys.executable, "-m", "dlc", "check", "-"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
-    right, wrong = (
-        subprocess.run(command, input=text, cwd=folder, env=env, capture_output=True, text=True)
-        for text in (NET, WRONG)
-    )
+    right, wrong = (dlc(folder, "check -", given=text) for text in (NET, WRONG))
     assert (right.returncode, right.stdout) == (0, "1 file checked, nothing wrong\n")
     assert wrong.returncode == 1 and "stdin:2:12" in wrong.stderr
 

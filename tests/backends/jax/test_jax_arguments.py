@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dlc_jax.grad import ONCE
 from dlc_jax.load import module
 from jax_programs import inputs_of, weights_of
 from loop_specs import EVERY, STREAMS
@@ -48,8 +49,6 @@ CASES: tuple[tuple[str, str, dict[str, Any], dict[str, int], tuple[str, ...]], .
     ("language/seq2seq", "Attentive", {"d": 16, "hidden": 12, "source_vocab": 20, "target_vocab": 20}, {"S": 4, "T": 3}, ("keep",)),
     ("language/mamba", "Mamba", {"layers": 2, "d": 32, "s": 4, "vocab": 20}, {"T": 4}, ()),
 )  # fmt: skip
-# What takes the longest is making code that runs once.
-QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 QUICK = {"MLP", "LeNet5", "ResNet", "GPT2", "GPT3"}
 
 
@@ -113,7 +112,7 @@ def check(emitted: ModuleType, model: Model, config: Any, dims: dict[str, int]) 
     settings = {} if config is None else {"config": config}
     with jax.default_matmul_precision("highest"):
         lowered = jax.jit(partial(emitted.apply, **settings)).lower(*trees, **named)
-        found = lowered.compile(QUICKLY)(*trees, **named)
+        found = lowered.compile(ONCE)(*trees, **named)
     found = found[0] if any(each.kind == "buffer" for each in program.parameters) else found
     expected = run(program, weights, inputs).values()
     there = [each for each in (found if isinstance(found, tuple) else (found,)) if each is not None]
