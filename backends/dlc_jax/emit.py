@@ -7,7 +7,7 @@ The module holds, in this order: the `Config`, the functions of `library.py` tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -200,26 +200,21 @@ class _Writing:
         ]
         layers = copied(body)
         paths = [lines for lines in copied(flat) if lines not in layers]
-        sizes = ((identifier(name), True) for name in main.given_sizes)
-        static = [
-            f'"{name}"'
-            for name, holds in (
-                *sizes,
-                *((each.name, True) for each in own.arguments),
-                ("config", settings),
-                ("training", entry.traits.training),
-            )
-            if holds
-        ]
+        known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         source = _joined(
-            self._head(written.inputs, static, prepare),
+            self._head(written.inputs, self._static(own, known), prepare),
             without_twins([*leading, *layers, *body, table, *paths, *flat]),
         )
-        known = {"config": bool(settings), "training": entry.traits.training, "key": bool(entry.traits.key)}
         trees = ("params", "state") if prepare.takes_state(main.name) else ("params",)
         given = tuple(name for name, holds in known.items() if holds)
         inputs = tuple(value.name for value in entry.draft.function.inputs)
         return Module(source, given, inputs, trees if prepare.is_needed else ())
+
+    def _static(self, own: Own, known: Mapping[str, bool]) -> list[str]:
+        """The arguments of `apply` that a compiled function is for, in quotes: sizes, an entry's own, and two of those `known`."""
+        sizes = (identifier(name) for name in self.program.main.given_sizes)
+        rest = (name for name in ("config", "training") if known[name])
+        return [f'"{name}"' for name in (*sizes, *(each.name for each in own.arguments), *rest)]
 
     def _own(self, asked: Sequence[Term]) -> Own:
         """What `apply` takes of its own list of static parameters, by the names that its body has for them."""
