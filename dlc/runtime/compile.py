@@ -125,10 +125,10 @@ def emit(
 ) -> Artifact:
     """The model as files of a backend, in memory. What nobody will `read`, or make with other arguments, takes less time."""
     backend = find_backend(backend_name)
-    with uncollected():
-        return _emit(model, backend, optimize, precision, target, training, functions=functions, read=read)[0]
+    return _emit(model, backend, optimize, precision, target, training, functions=functions, read=read)[0]
 
 
+@uncollected()
 def _emit(
     model: Model,
     backend: Backend,
