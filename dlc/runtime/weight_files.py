@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _CODES = {
 }  # fmt: skip
 
 
-def fail(diagnostic: Diagnostic) -> Any:
+def fail(diagnostic: Diagnostic) -> NoReturn:
     raise SpecError([diagnostic])
 
 
@@ -59,10 +59,10 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Array]:
     help = "convert a pickle (.pt, .bin, .pth) with safetensors where it was made"
     if place.suffix == ".json":
         help = f"a list of shards is called `NAME{INDEX}`"
-    return fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help))  # type: ignore[no-any-return]
+    fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help))
 
 
-def _not_there(place: Path) -> None:
+def _not_there(place: Path) -> NoReturn:
     if not place.is_dir():
         fail(problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason="there is no such file"))
     found = sorted(each for each in place.iterdir() if each.name.endswith((INDEX, ".safetensors", ".npz")))
