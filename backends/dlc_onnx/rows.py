@@ -131,6 +131,9 @@ INTEGER_ROWS: Mapping[str, str] = {
     "min": "ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1)",
 }
 
+# The place of the first nan where there is one, else what follows.
+_FIRST_NAN = "n = IsNaN(x); Where(ReduceMax(n, [axis], keepdims=keepdims), ArgMax(Cast(n, to=INT32), axis=axis, keepdims=keepdims),"
+
 # Of floats, by what the first operand or the result is: onnxruntime passes over nan in ReduceMax, ArgMax and TopK; the reference
 # does not.
 FLOAT_ROWS: Mapping[str, str] = {
@@ -142,14 +145,8 @@ FLOAT_ROWS: Mapping[str, str] = {
         "m = ReduceMin(x, axis, keepdims=keepdims, noop_with_empty_axes=1);"
         "Where(ReduceMax(IsNaN(x), axis, keepdims=keepdims, noop_with_empty_axes=1), nan, m)"
     ),
-    "argmax": (
-        "n = IsNaN(x); Where(ReduceMax(n, [axis], keepdims=keepdims), ArgMax(Cast(n, to=INT32), axis=axis, keepdims=keepdims),"
-        "ArgMax(x, axis=axis, keepdims=keepdims))"
-    ),
-    "argmin": (
-        "n = IsNaN(x); Where(ReduceMax(n, [axis], keepdims=keepdims), ArgMax(Cast(n, to=INT32), axis=axis, keepdims=keepdims),"
-        "ArgMin(x, axis=axis, keepdims=keepdims))"
-    ),
+    "argmax": _FIRST_NAN + "ArgMax(x, axis=axis, keepdims=keepdims))",
+    "argmin": _FIRST_NAN + "ArgMin(x, axis=axis, keepdims=keepdims))",
     "scatter_max": (
         "m = ScatterElements(x, index, values, axis=axis, reduction='max');"
         "n = ScatterElements(Cast(IsNaN(x), to=INT32), index, Cast(IsNaN(values), to=INT32), axis=axis, reduction='max');"
