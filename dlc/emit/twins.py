@@ -6,8 +6,9 @@ in the names that comments give to axes, and in nothing that runs.
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dlc.emit.body import Lines
 from dlc.emit.layout import WIDTH
@@ -19,15 +20,55 @@ _COMMENT = re.compile(r"(?:^|  )\s*# .*$")
 def without_twins(blocks: Sequence[Lines]) -> list[Lines]:
     """The blocks without those that repeat an earlier one under another name, which all speak of by the earlier one's."""
     found = list(blocks)
-    while names := _twins(found):
-        found = [lines for lines in found if not (lines and _name(lines) in names)]
-        # Not an attribute of that name, a key, or an argument.
-        word = re.compile(rf"(?<![\w.\"'])({'|'.join(names)})(?![\w\"']|\s*=[^=])")
+    while names := _free(_twins(found), found):
         found = [
-            _renamed(lines, [word.sub(lambda match: names[match[0]], line) for line in lines])
+            _renamed(lines, _replaced(lines, names))
             for lines in found
+            if not (lines and _name(lines) in names)
         ]
     return found
+
+
+def _free(names: Mapping[str, str], blocks: Sequence[Lines]) -> dict[str, str]:
+    """Those of the names that mean one thing in all blocks, and whose successor does too: no argument or variable is called so."""
+    if not names:
+        return {}
+    bound: set[str] = set()
+    for node in (node for lines in blocks for node in ast.walk(_parsed(lines))):
+        match node:
+            case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store()):
+                bound.add(name)
+            case ast.JoinedStr():  # where names stand in one is not known before Python 3.12
+                bound.update(each.id for each in ast.walk(node) if isinstance(each, ast.Name))
+            case _:
+                pass
+    return {old: new for old, new in names.items() if not {old, new} & bound}
+
+
+def _replaced(lines: Lines, names: Mapping[str, str]) -> Lines:
+    """With every name as a variable replaced: not an attribute, a key, or an argument's name."""
+    if not any(name in line for line in lines for name in names):
+        return lines
+    found = list(lines)
+    places = sorted(
+        (
+            (node.lineno, node.col_offset, node.id)
+            for node in ast.walk(_parsed(lines))
+            if isinstance(node, ast.Name)
+        ),
+        reverse=True,
+    )
+    for number, start, name in places:
+        if name in names:
+            line = found[number - 1].encode()
+            found[number - 1] = (
+                line[:start] + names[name].encode() + line[start + len(name.encode()) :]
+            ).decode()
+    return found
+
+
+def _parsed(lines: Lines) -> ast.Module:
+    return ast.parse("\n".join(lines))
 
 
 def _renamed(before: Lines, after: Lines) -> Lines:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import dlc
 from dlc.emit.twins import without_twins
 
@@ -14,7 +16,7 @@ BLOCKS = [
     ["def other(x):", "    return 2 * x"],
     ["def both(x):", "    return turn(x)"],
     ["def both_2(x):", "    return turn2(x)"],
-    ["class Net:", "    def forward(self, x, turn2=None):", '        return both_2(self.turn2(x["turn2"]), turn2=turn2(x))'],
+    ["class Net:", "    def forward(self, x):", '        return both_2(self.turn2(x["turn2"]), turn2=turn2(x))'],
 ]  # fmt: skip
 
 
@@ -22,6 +24,15 @@ def test_names_go_where_they_are_called_alone() -> None:
     found = without_twins(BLOCKS)
     assert [lines[0] for lines in found] == ["def turn(x):", "def other(x):", "def both(x):", BLOCKS[-1][0]]
     assert found[-1][1:] == [BLOCKS[-1][1], '        return both(self.turn2(x["turn2"]), turn2=turn(x))']
+
+
+@pytest.mark.parametrize(
+    "line", ["def own(turn2):", "def own(turn):", "for turn2 in range(3):", "print(f'{turn2}')"]
+)
+def test_names_that_mean_something_else_somewhere_stay(line: str) -> None:
+    """A file's own helpers may call an argument or a variable as a spec calls a function."""
+    blocks = [*BLOCKS[:2], [line, "    turn2(1)"] if line.endswith(":") else [line]]
+    assert without_twins(blocks) == blocks
 
 
 def test_a_class_that_is_asked_for_stays() -> None:
