@@ -60,9 +60,10 @@ def dense(weights: Mapping[str, Array], parts: int, pairs: int) -> Callable[[], 
     return run
 
 
-def published(weights: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Callable[[], Array]]:
+def public(weights: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Callable[[], Array]]:
     """transformers' experts of Mixtral in the forms that it has; none where it is not installed."""
     try:
+        import published  # noqa: F401 - lets transformers be imported
         from transformers import MixtralConfig
         from transformers.models.mixtral.modeling_mixtral import MixtralExperts
     except ImportError:
@@ -111,7 +112,7 @@ def compare(experts: int, k: int) -> None:
         "all with one expert's weights": dense(weights, 1, POSITIONS * k),
     }
     results = {}
-    for name, run in published(weights, given).items():
+    for name, run in public(weights, given).items():
         candidates[name], results[name] = run, run()
     for backend in BACKENDS:
         runnable = model.compile(backend, weights=weights)

@@ -28,8 +28,9 @@ TOKENS = 512
 BASE = "transformers"
 
 
-def published(layers: int, weights: Mapping[str, Array], tokens: Array) -> Callable[[], Array]:
+def public(layers: int, weights: Mapping[str, Array], tokens: Array) -> Callable[[], Array]:
     """transformers' Mamba with these weights."""
+    import published  # noqa: F401 - lets transformers be imported
     import torch
     from transformers import MambaConfig, MambaForCausalLM
 
@@ -52,7 +53,7 @@ def main() -> None:
     model = dlc.load(SPEC)["Mamba"](layers=int(LAYERS))
     weights = model.initial_weights(seed=0)
     tokens = np.random.default_rng(0).integers(0, 50_280, (1, TOKENS))
-    runs = {BASE: published(int(LAYERS), weights, tokens)}
+    runs = {BASE: public(int(LAYERS), weights, tokens)}
     for name in ("torch", "jax", "onnx", "tvm"):
         compiled = model.compile(name, weights=weights, optimize=2)
         runs[name] = lambda compiled=compiled: compiled(tokens=tokens)["logits"]

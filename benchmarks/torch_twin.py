@@ -76,10 +76,7 @@ class GPT2(nn.Module):
 
 def resnet50() -> nn.Module:
     """torchvision's, where it is installed."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    from reference import shim  # noqa: F401 - lets torchvision be imported beside CPU torch
+    import published  # noqa: F401 - lets torchvision be imported
     from torchvision.models import resnet50 as build
 
     module: nn.Module = build()
