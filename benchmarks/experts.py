@@ -3,8 +3,9 @@
 A Mixtral-like layer (8 experts, 2 chosen) and a fine-grained one (64, 6), of gated MLPs 256 wide inside 512, on 512 positions. The
 base is the same number of multiplications in PyTorch: for each expert dense matmuls over its weights with an equal part of the pairs,
 which need not be sorted, taken together or put back. One pair of weights for all pairs is the floor of arithmetic, without the weights of
-the other experts having to come from memory. transformers' MixtralExperts runs the same weights and routing, if it is installed. All
-candidates take turns in one process."""
+the other experts having to come from memory. transformers' MixtralExperts runs the same weights and routing, if it is installed. Like
+it, the emitted PyTorch and JAX are called as they stand, with their own tensors; ONNX and TVM through dlc, which looks at what is given.
+All candidates take turns in one process."""
 
 from __future__ import annotations
 
@@ -93,6 +94,23 @@ def public(weights: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str
     return {f"transformers, {name}": form(name) for name in ("eager", "grouped_mm")}
 
 
+def called(backend: str, runnable: Any, given: Mapping[str, Array]) -> Callable[[], object]:
+    """What one candidate does a round."""
+    native = runnable.native
+    if backend == "torch":
+        import torch
+
+        tensors = [torch.from_numpy(each) for each in given.values()]
+        return torch.no_grad()(lambda: native(*tensors).numpy())
+    if backend == "jax":
+        import jax
+
+        apply = jax.jit(runnable.module.apply)
+        arrays = [jax.numpy.asarray(each) for each in given.values()]
+        return lambda: np.asarray(apply(native[0], *arrays))
+    return lambda: next(iter(runnable(**given).values()))
+
+
 def compare(experts: int, k: int) -> None:
     text = SPEC.replace("experts: int, k: int", f"experts: int = {experts}, k: int = {k}")
     text = text.replace(
@@ -111,13 +129,12 @@ def compare(experts: int, k: int) -> None:
         BASE: dense(weights, experts, POSITIONS * k),
         "all with one expert's weights": dense(weights, 1, POSITIONS * k),
     }
-    results = {}
+    results: dict[str, object] = {}
     for name, run in public(weights, given).items():
         candidates[name], results[name] = run, run()
     for backend in BACKENDS:
-        runnable = model.compile(backend, weights=weights)
-        candidates[backend] = lambda runnable=runnable: runnable(**given)  # type: ignore[misc]
-        (results[backend],) = runnable(**given).values()
+        candidates[backend] = called(backend, model.compile(backend, weights=weights), given)
+        results[backend] = candidates[backend]()
     for name, result in results.items():
         np.testing.assert_allclose(result, results["torch"], rtol=1e-4, atol=1e-6, err_msg=name)
     print(f"{experts} experts, {k} chosen\n\n{table(side_by_side(candidates), BASE)}\n")

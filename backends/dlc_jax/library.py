@@ -451,4 +451,7 @@ def require(condition: Array, message: str) -> None:
         if not holds:
             raise ValueError(message)
 
-    jax.debug.callback(check, condition)
+    if isinstance(condition, jax.core.Tracer):  # called where it fails alone: each call costs time
+        lax.cond(condition, lambda: None, lambda: jax.debug.callback(check, condition))
+    else:
+        check(condition)

@@ -265,7 +265,19 @@ def test_what_a_spec_requires_is_checked() -> None:
             jax.effects_barrier()
         with pytest.raises((ValueError, SpecError), match=r"too large|B"):
             runnable(x=wrong)
-    gradient = jax.grad(lambda params: emitted_module.apply(params, right).sum())(params)
-    assert set(gradient) == set(params)
+    wrong = np.stack([right, np.full((2, 4), 10.0, np.float32)])
+    loss = lambda params, x: emitted_module.apply(params, x).sum()  # noqa: E731
+    for way in (
+        loss,
+        jax.jit(loss),
+        jax.checkpoint(loss),
+        jax.grad(loss),
+        jax.jit(jax.grad(jax.checkpoint(loss))),
+    ):
+        jax.block_until_ready(way(params, right))
+        jax.block_until_ready(jax.vmap(way, (None, 0))(params, wrong[:1]))
+        with pytest.raises((ValueError, jax.errors.JaxRuntimeError), match="too large"):
+            jax.block_until_ready(jax.vmap(way, (None, 0))(params, wrong))
+            jax.effects_barrier()
     with pytest.raises(ValueError, match="too large"):
         emitted_module.require(np.array(False), "too large")
