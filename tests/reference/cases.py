@@ -667,7 +667,7 @@ GRAPHS = (
         "GIN",
         {"features": 10, "d": 8, "layers": 3, "classes": 2},
         "gin",
-        {**NODES, "sizes": "sizes"},
+        {**NODES, "graph": "graph", "G": "graphs"},
         LOGITS,
         full=[("GIN", 38_727)],
         training=True,

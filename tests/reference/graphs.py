@@ -89,11 +89,11 @@ class GIN(nn.Module):
         self.convs = nn.ModuleList(GINConv(d if i else features, d) for i in range(layers))
         self.out = nn.Linear(d, classes)
 
-    def forward(self, x: Tensor, edges: Tensor, sizes: Tensor) -> Tensor:
+    def forward(self, x: Tensor, edges: Tensor, graph: Tensor, graphs: int) -> Tensor:
         a = matrix(edges, len(x))
         for conv in self.convs:
             x = conv(x, a)
-        return self.out(torch.stack([each.sum(0) for each in x.split(sizes.tolist())]))
+        return self.out(torch.stack([x[graph == i].sum(0) for i in range(int(graphs))]))
 
 
 def graph() -> Inputs:
@@ -127,4 +127,6 @@ def graphsage() -> Reference:
 
 @reference("gin")
 def gin() -> Reference:
-    return Reference(GIN(10, 8, 3, 2), {**graph(), "sizes": torch.tensor([5, 4, 3])}, on_graph)
+    """Nodes in no order, and a graph without any."""
+    inputs = {"graph": torch.tensor([0, 2, 1, 0, 2, 1, 0, 0, 1, 2, 0, 1]), "graphs": torch.tensor(4)}
+    return Reference(GIN(10, 8, 3, 2), {**graph(), **inputs}, on_graph)

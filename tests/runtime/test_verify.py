@@ -145,6 +145,21 @@ def test_a_tie_that_only_f32_sees_is_compared_in_f64() -> None:
     assert report.to_json()["differences"][-1]["precision"] == "f64"
 
 
+def test_what_the_reference_rounds_as_well_is_no_fault() -> None:
+    text = "model Far()(x: [8]) -> [8] { return x + 1000.0 - 1000.0 }"
+    report = dlc.verify(model_of(text), backends=("torch",))
+    (row,) = report.differences
+    assert row.relative > report.tolerance and row.rounding > 0 and report.agree
+    assert "the reference rounds by" in report.text()
+    assert report.to_json()["differences"][0]["rounding"] == row.rounding
+
+
+@pytest.mark.parametrize(("relative", "rounding"), [(2e-5, 0.0), (2e-5, 1e-6), (0.5, 0.5), (np.nan, 1e-5)])
+def test_what_rounding_does_not_explain_is_a_fault(relative: float, rounding: float) -> None:
+    row = Difference("torch", "y", "output", relative, relative, rounding=rounding)
+    assert not module.Report("Net", 1e-5, (row,), {}, {}).agree
+
+
 def test_an_op_without_a_rule_is_compared_between_backends(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_rule(*given: Any) -> Any:
         raise NotDifferentiable("`swirl` has no derivative", NO_SPAN)
