@@ -431,6 +431,9 @@ KEPT = frozenset(
         "local_response_norm",
         "pixel_shuffle",
         "selective_scan",
+        "_rnn_along",
+        "_gru_along",
+        "_lstm_along",
     }
 )
 

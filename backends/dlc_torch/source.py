@@ -314,7 +314,10 @@ class Source:
     ) -> Lines:
         """A `def` with its body, which begins with `lead`."""
         draft, indent = body.draft, body.writer.indent
-        signature = ", ".join([*first, *tensors(draft, body.inputs, "Tensor"), *more])
+        operands = tensors(draft, body.inputs, "Tensor")
+        # What must be given can't follow by place what may be left out; calls give it by name.
+        by_name = ["*"] if any(" = " in each for each in operands) and not all(" = " in each for each in more) else []
+        signature = ", ".join([*first, *operands, *by_name, *more])
         result = self._named(body, made).annotation(body)
         note = shapes_text(draft, body.inputs)
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)

@@ -37,6 +37,24 @@ def test_a_later_one_makes_no_earlier_one_required(backend: str, signature: str)
     assert dlc.verify(model, backends=("torch", "jax"), gradients=True).agree
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_function_with_one_takes_its_sizes_by_name(backend: str) -> None:
+    text = """
+    fn widened(x: [B, k], extra: [B, k] = none, n: int) -> [B, n] {
+        y = x if extra == none else x + extra
+        return concat([y, zeros([B, n - k])], axis=-1)
+    }
+    model Net(d: int = 4, n: int = 7)(x: [B, d]) -> [B, n] {
+        return widened(x, n=n) + widened(x, extra=x, n=n)
+    }
+    """
+    model = dlc.loads(text)["Net"]
+    (source,) = map(str, model.emit(backend).files.values())
+    assert "= None, *, " in " ".join(source.split())
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_array_equal(model.compile(backend)(x=x)["output"], [[3.0] * 4 + [0.0] * 3] * 2)
+
+
 def test_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "m.dl").write_text(TEXT)
     np.save(tmp_path / "keep.npy", np.array([True, False]))
