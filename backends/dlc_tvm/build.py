@@ -73,7 +73,8 @@ def linker(target: Target) -> Callable[..., None]:
 
 def parse_target(text: str) -> Target:
     kind, *words = text.split()
-    given = dict(word.lstrip("-").split("=", 1) for word in words)
+    pairs = (word.lstrip("-").split("=", 1) for word in words)
+    given = {name: int(value) if value.isdecimal() else value for name, value in pairs}
     if kind == "llvm":
         here = {"mcpu": llvm_get_system_cpu(), "mtriple": llvm_get_system_triple()}
         options = given if "mtriple" in given else {**here, **given}  # another machine has another processor

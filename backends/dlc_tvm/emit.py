@@ -73,7 +73,7 @@ def checked_target(name: str) -> str:
     except Exception as error:  # what TVM raises for a bad option depends on the option
         reason = str(error).strip().splitlines()[-1]
         message = f"there is no target `{target}`: {reason}"
-        help = "targets are llvm, `llvm -mcpu=NAME`, `llvm -mtriple=MACHINE`, cuda and `cuda -arch=sm_90`"
+        help = "targets are llvm, `llvm -mcpu=NAME`, `llvm -mtriple=MACHINE`, `llvm -opt-level=0`, cuda and `cuda -arch=sm_90`"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)]) from error
     return target
 
