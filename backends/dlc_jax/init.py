@@ -146,6 +146,10 @@ class Init:
         around = (each for each in self.program.functions.values() if each.source == init.scope)
         return bool(read) and not read & words(next(around, owner))
 
+    def is_gone(self, scope: str) -> bool:
+        """Whether the module that has a rule is written out where it was called: nothing has its words then."""
+        return bool(scope) and not any(each.source == scope for each in self.program.functions.values())
+
     def maker(self, name: str, inits: Inits, prefix: str) -> Maker:
         """The function that makes an instance with these initial values."""
         known = self.makers.setdefault(self.places.groups[name][0].name, [])
@@ -343,6 +347,8 @@ class _Body:
 
     def _scale(self, param: Param, form: Form, function: Function) -> Expr:
         value = scale_of(form)
+        if self.init.is_gone(function.scope) and not form.by_shape:
+            value = untraced(value)
         plain = not names(value)
         here = self.init.is_own(form, function, self.function)
         if not here and self.function.library and not self.function.children and form.draw != "constant":

@@ -66,6 +66,10 @@ def require(d: JaxDrafter, op: Op) -> Expr:
 def const(d: JaxDrafter, op: Op) -> Expr:
     """A constant that is no scalar."""
     dtype = d.dtype_of(op.out.name)
+    if any(
+        size.constant == 0 for size in op.out.type.axes
+    ):  # a nested list of nothing has neither a shape nor a dtype
+        return call("jnp.zeros", Seq(sizes(op.out.type.axes)), d.dtype_word(dtype))
     return call("jnp.array", d.constant(op.attr("value"), dtype), *d.dtype_argument(dtype))
 
 
@@ -270,6 +274,20 @@ def absolute(d: JaxDrafter, op: Op) -> Expr:
     return Binary("*", x, call("jnp.sign", x)) if op.out.type.is_float else call("jnp.abs", x)
 
 
+# What is never -0.0.
+POSITIVE = frozenset({"softmax", "sigmoid", "exp"})
+
+
+def top_k(d: JaxDrafter, op: Op) -> Expr:
+    """`lax.top_k`, or the library's where there may be zeros of both signs."""
+    (x,) = op.inputs
+    source = d.producers.get(x)
+    same = not d.types[x].is_float or (source is not None and source.op in POSITIVE)
+    axis, rank = op.integer("axis"), d.types[x].rank
+    last = () if axis == rank - 1 else (Keyword("axis", Num(axis)),)
+    return call("lax.top_k" if same else "top_k", d.tensor(x), d.attribute(op, "k", op.attr("k")), *last)
+
+
 def clamp(d: JaxDrafter, op: Op) -> Expr:
     """`jnp.clip` between two bounds. Its derivative at a bound is a half, so floats get the library's `clamp`."""
     low, high = op.attr("min"), op.attr("max")
@@ -360,6 +378,7 @@ SAY: Mapping[str, Say] = {
     "scatter_max": scatter_max,
     "einsum": einsum,
     "where": where,
+    "top_k": top_k,
     "abs": absolute,
     "causal_mask": causal_mask,
     "resize": resize,

@@ -63,7 +63,6 @@ ROWS: Mapping[str, str] = {
     "take_along": "jnp.take_along_axis({x}, {index}, axis={neat_axis})",
     "update_slice": "lax.dynamic_update_slice_in_dim({x}, {values}, {start}, {neat_axis})",
     "argsort": "jnp.argsort({x}, axis={neat_axis}, descending={descending})",
-    "top_k": "lax.top_k({x}, {k}, axis={neat_axis})",
     # random; `{key}` is a key of its own
     "normal": "jax.random.normal({key}, {shape}, {dtype})",
     "uniform": "jax.random.uniform({key}, {shape}, {dtype})",

@@ -29,7 +29,7 @@ from dlc_onnx.body import Body
 from dlc_onnx.frames import Frame, inlined
 from dlc_onnx.naming import Numbered, function_names, within
 from dlc_onnx.saying import Say, Writer
-from dlc_onnx.scans import Scan, Turn, read_by
+from dlc_onnx.scans import Scan, Turn, every_node, read_by
 from dlc_onnx.sizes import Sizes
 from dlc_onnx.template import Ref, evaluate
 
@@ -106,7 +106,7 @@ class Emission:
     def name_functions(self, graph: Sequence[onnx.NodeProto]) -> None:
         """Give all functions their names in the model, once it is known which there are."""
         nodes = [*graph, *(node for proto in self.protos.values() for node in proto.node)]
-        calls = [node for node in nodes if node.domain == rows.DOMAIN]
+        calls = [node for node in every_node(nodes) if node.domain == rows.DOMAIN]
         names = function_names(self._members, Counter(node.op_type for node in calls))
         for node in calls:
             node.op_type = names[node.op_type]
@@ -205,13 +205,13 @@ class FunctionWriter(Writer):
 
     def _said(self, op: Op) -> Any:
         """The results of an op that ONNX has nodes for; None where it has not."""
-        say = SAYINGS.get(op.op)
-        if say is not None:
-            return say(self, op)
         if op.op in rows.PRODUCTS and any(
             size.constant == 0 for name in op.inputs for size in self.type(name).axes
         ):
             return methods.zeros(self, op)
+        say = SAYINGS.get(op.op)
+        if say is not None:
+            return say(self, op)
         decides = self.type(op.inputs[0]) if op.op in rows.BY_OPERAND else op.out.type
         row = row_of(op.op, decides.dtype) if op.op != "call" else None
         return None if row is None else evaluate(row, self._lookup(op), self.body)

@@ -150,18 +150,23 @@ def gelu(w: Writer, op: Op) -> Ref | None:
     return w.body.one("Gelu", *w.operands(op), approximate=approximate)
 
 
-def clamp(w: Writer, op: Op) -> Ref:
-    """Clip; a bound that is none is left out."""
+def clamp(w: Writer, op: Op) -> Ref | None:
+    """Clip; a bound that is none is left out. One that is a size is what the body says."""
+    if any(isinstance(op.attr(each), Dim) for each in ("min", "max")):
+        return None
     bounds = ["" if bound is None else number(bound) for bound in (op.attr("min"), op.attr("max"))]
     return w.body.one("Clip", *w.operands(op), *bounds)
 
 
+def triangle(w: Writer, op: Op) -> Ref:
+    """The diagonal may be a size."""
+    place = op.attr("diagonal")
+    assert isinstance(place, int | Dim)
+    diagonal = w.sizes.scalar(Dim.of(place))
+    return w.body.one("Trilu", w.value(op.inputs[0]), diagonal, upper=int(op.op == "triu"))
+
+
 def mean(w: Writer, op: Op) -> Ref | None:
-    """Of nothing it is nan; ONNX Runtime gives 0."""
-    type, axis = w.type(op.inputs[0]), op.attr("axis")
-    axes = range(type.rank) if axis is None else [axis] if isinstance(axis, int) else ints(axis)
-    if not all(w.facts.prove_ge(type.axes[each], 1) for each in axes):
-        return None
     return reduction(w, op, "ReduceMean")
 
 
@@ -170,18 +175,24 @@ def logsumexp(w: Writer, op: Op) -> Ref | None:
 
 
 def reduction(w: Writer, op: Op, kind: str) -> Ref | None:
-    """A reduction over an axis, several, or all; over no axis it is left to the definition."""
+    """A reduction over an axis, several, or all; left to the definition over no axis, and where there may be no elements: ONNX
+    Runtime's mean of nothing is 0, and of what is empty along another axis it keeps the shape."""
     type = w.type(op.inputs[0])
     axis = op.attr("axis")
     axes = list(range(type.rank)) if axis is None else [axis] if isinstance(axis, int) else ints(axis)
-    if type.dtype not in FLOATS or not axes:
+    if type.dtype not in FLOATS or not axes or not is_filled(w, op.inputs[0]):
         return None
     return w.body.one(kind, *w.operands(op), axes, keepdims=flag(op.attr("keepdims")))
 
 
+def is_filled(w: Writer, name: str) -> bool:
+    """Whether a value surely has elements."""
+    return all(w.facts.prove_ge(size, 1) for size in w.type(name).axes)
+
+
 def global_avg_pool(w: Writer, op: Op) -> Ref | None:
     rank = w.type(op.inputs[0]).rank
-    if rank < 3:
+    if rank < 3 or not is_filled(w, op.inputs[0]):
         return None
     return w.body.one("ReduceMean", *w.operands(op), range(2, rank), keepdims=0)
 
@@ -274,6 +285,8 @@ LAYERS: Mapping[str, Say] = {
     "local_response_norm": local_response_norm,
     "gelu": gelu,
     "clamp": clamp,
+    "tril": triangle,
+    "triu": triangle,
     "mean": mean,
     "logsumexp": logsumexp,
     "global_avg_pool": global_avg_pool,

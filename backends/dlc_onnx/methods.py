@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dlc.ir.nodes import Attr, Op
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
-from dlc_onnx.body import tensor
+from dlc_onnx.body import Body, tensor
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref, evaluate
 
@@ -84,6 +85,8 @@ def broadcast(w: Writer, op: Op) -> Ref:
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
         return x
+    if any(size.constant == 0 for size in target):  # onnxruntime takes out an Expand to 0
+        return zeros(w, op)
     offset = len(target) - len(source)
     same = [i >= offset and source[i - offset] == size for i, size in enumerate(target)]
     shape = [Dim.of(1) if kept else size for kept, size in zip(same, target, strict=True)]
@@ -157,6 +160,48 @@ def full(w: Writer, op: Op) -> Ref:
     shape = dims(op.attr("shape"))
     value = w.body.const(op.attr("value"), op.out.type.dtype)
     return w.body.one("Expand", value, w.sizes.vector(shape)) if shape else value
+
+
+def einsum(w: Writer, op: Op) -> Ref:
+    """onnxruntime divides by 0 where an operand is empty, and the process ends."""
+    equation = op.text("pattern")
+    sizes = dict.fromkeys(size for name in op.inputs for size in w.type(name).axes)
+    operands = w.operands(op)
+    return _product(w, op, sizes, lambda body: body.one("Einsum", *operands, equation=equation))
+
+
+def matmul(w: Writer, op: Op) -> Ref:
+    """Of matrices with axes before them that broadcast onnxruntime takes none to be 0, and makes no zeros of a sum of nothing."""
+    a, b = (w.type(name).axes for name in op.inputs)
+    same = a[:-2] == b[:-2] or len(b) == 2
+    sizes = () if same else dict.fromkeys((*a, *b))
+    operands = w.operands(op)
+    return _product(w, op, sizes, lambda body: body.one("MatMul", *operands))
+
+
+def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Ref]) -> Ref:
+    """A product; under an If, with zeros on the other side, where one of the sizes may be 0."""
+    open_sizes = [size for size in sizes if not w.facts.prove_ge(size, 1)]
+    if not open_sizes:
+        return write(w.body)
+    some = w.body.one("Greater", w.sizes.scalar(prod(open_sizes, start=Dim.of(1))), 0)
+    nothing = zeros(w, op)
+    result = w.body.define(op.op, op.out.type.dtype)
+    branches = [branch(w.body, write), branch(w.body, lambda body: body.one("Identity", nothing))]
+    w.body.append("If", [some], [result], {"then_branch": branches[0], "else_branch": branches[1]})
+    return result
+
+
+def branch(body: Body, write: Callable[[Body], Ref]) -> Any:
+    """A graph inside another one, with a single result."""
+    from onnx import helper
+
+    from dlc_onnx.rows import TYPES
+
+    inner = body.nested()
+    name = write(inner)
+    output = helper.make_tensor_value_info(name, TYPES[inner.dtypes[name]], None)
+    return helper.make_graph(inner.nodes, "branch", [], [output])
 
 
 def zeros(w: Writer, op: Op) -> Ref:
@@ -320,6 +365,8 @@ METHODS: Mapping[str, Say] = {
     "size": size,
     "argsort": argsort,
     "top_k": top_k,
+    "einsum": einsum,
+    "matmul": matmul,
     "update_slice": update_slice,
     "cumprod": cumprod,
     "conv": conv,

@@ -108,8 +108,6 @@ ROWS: Mapping[str, str] = {
     "argmin": "ArgMin(x, axis=axis, keepdims=keepdims)",
     "cumsum": "CumSum(x, axis)",
     # contraction
-    "matmul": "MatMul(a, b)",
-    "einsum": "Einsum(*xs, equation=pattern)",
     # shape
     "permute": "Transpose(x, perm=axes)",
     "concat": "Concat(*xs, axis=axis)",
@@ -188,8 +186,6 @@ COMPOSITES: Mapping[str, str] = {
     "log_softmax": "LogSoftmax(x, axis=axis)",
     "square": "x * x",
     "isinf": "IsInf(x)",
-    "tril": "Trilu(x, diagonal, upper=0)",
-    "triu": "Trilu(x, diagonal, upper=1)",
     "embedding": "Gather(weight, index, axis=0)",
     "pixel_shuffle": "DepthToSpace(x, blocksize=r, mode='CRD')",
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dlc.ir.loops import Loop
+from dlc.ir.loops import Loop, Stacked
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc_onnx.body import Body
@@ -79,7 +79,7 @@ class Scan:
         axes = [each.axis for each in loop.sequences]
         if loop.index is not None or not sequences:
             sequences, axes = [self._indices(body), *sequences], [0, *axes]
-        stacked = [each.axis for each in loop.stacked]
+        stacked = [0 if self._moved(each) else each.axis for each in loop.stacked]
         attrs: dict[str, Any] = {
             "body": self._graph(),
             "num_scan_inputs": len(sequences),
@@ -90,7 +90,17 @@ class Scan:
         }
         results = [body.define(hint, dtype) for hint, dtype in zip(self.hints, self._dtypes, strict=True)]
         body.append("Scan", [*self.states, *sequences], results, attrs)
+        for i, each in enumerate(loop.stacked, len(self.states)):
+            if self._moved(each):
+                order = [*range(1, each.axis + 1), 0, *range(each.axis + 1, each.out.type.rank)]
+                results[i] = body.one("Transpose", results[i], perm=order)
         return results
+
+    def _moved(self, each: Stacked) -> bool:
+        """Whether turns are stacked along the first axis, which is moved behind the Scan: onnxruntime divides by 0 where it moves that of
+        an empty tensor, and the process ends."""
+        facts = self.sizes.facts
+        return each.axis != 0 and not all(facts.prove_ge(size, 1) for size in each.out.type.axes)
 
     def _indices(self, body: Body) -> Ref:
         """start, start + step, …: one for each turn."""
@@ -121,10 +131,15 @@ class Scan:
         return [*self.states, *stacks]
 
 
-def read_by(nodes: Iterable[Any]) -> Iterator[str]:
-    """The values that nodes read, those in their graphs included."""
+def every_node(nodes: Iterable[Any]) -> Iterator[Any]:
+    """Nodes, those in their graphs included."""
     for node in nodes:
-        yield from node.input
+        yield node
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from read_by(attribute.g.node)
+                yield from every_node(attribute.g.node)
+
+
+def read_by(nodes: Iterable[Any]) -> Iterator[str]:
+    """The values that nodes read, those in their graphs included."""
+    return (name for node in every_node(nodes) for name in node.input)

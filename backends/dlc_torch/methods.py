@@ -48,6 +48,10 @@ def const(d: TorchDrafter, op: Op) -> Expr:
     dtype = d.dtype_of(op.out.name)
     told = dict(op.given).get("value")
     natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
+    if any(
+        size.constant == 0 for size in op.out.type.axes
+    ):  # a nested list of nothing has neither a shape nor a dtype
+        return d.create("torch.zeros", sizes(op.out.type.axes), dtype, "f32")
     if told is None:
         return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)
     # (Of an expression nobody knows whether it gives floats at all settings.)
@@ -135,6 +139,14 @@ def extremum(d: TorchDrafter, op: Op) -> Expr:
             return Call(Word(f"torch.{op.op}"), (d.tensor(x), number))
         return method(d.tensor(x), "clamp", Keyword("min" if op.op == "maximum" else "max", d.value(bound)))
     return Call(Word(f"torch.{op.op}"), (d.value(a), d.value(b)))
+
+
+def quotient(d: TorchDrafter, op: Op) -> Expr | None:
+    """PyTorch refuses to derive `//`, whose derivative is 0."""
+    if not op.out.type.is_float:
+        return None
+    a, b = (d.value(name) if name in d.host else method(d.tensor(name), "detach") for name in op.inputs)
+    return Binary("//", a, b)
 
 
 def sign(d: TorchDrafter, op: Op) -> Expr:
@@ -493,6 +505,7 @@ SAY: Mapping[str, Say] = {
     "cast": cast,
     LIKE: like,
     WIDE: wide,
+    "floordiv": quotient,
     "minimum": extremum,
     "maximum": extremum,
     "where": where,

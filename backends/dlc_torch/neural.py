@@ -4,6 +4,7 @@ layers."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 from dlc.emit.draft import Say
 from dlc.emit.forms import method, sizes
@@ -12,6 +13,7 @@ from dlc.emit.tree import At, Binary, Call, Cut, Expr, Keyword, Num, Path, Seq, 
 from dlc.ir.nodes import Function, Op, walk
 from dlc.records import replace
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
 from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
 from dlc_torch.shapes import padded
@@ -254,12 +256,21 @@ def group_norm(f: Function) -> Expr:
     )
 
 
-def instance_norm(f: Function) -> Expr:
+def instance_norm(f: Function) -> Expr | None:
+    """None where there may be a single element to normalise, which PyTorch refuses."""
+    if not _has_several(f):
+        return None
     (channels,) = _axes(f, "weight")
     name = f"nn.InstanceNorm{f.inputs[0].type.rank - 2}d"
     return Call(
         Word(name), (size(channels, "channels"), _number(f, "eps", 1e-5), *_flag("affine", True, False))
     )
+
+
+def _has_several(f: Function) -> bool:
+    """Whether a channel surely has more elements than one."""
+    places = prod(f.inputs[0].type.axes[2:], start=Dim.of(1))
+    return Facts(f.facts).prove_ge(places, 2) is True
 
 
 def multihead_attention(f: Function) -> Expr | None:
@@ -378,7 +389,7 @@ def parameterless(d: TorchDrafter, op: Op) -> Expr | None:
             return Call(Word(f"F.{op.op}"), (x, Seq(sizes(shape[len(shape) - axes :], "dim")), eps))
         case "group_norm":
             return Call(Word("F.group_norm"), (x, d.attribute(op, "groups", op.attr("groups")), eps))
-        case "instance_norm":
+        case "instance_norm" if _has_several(d.program.functions[op.callee]):
             return Call(Word("F.instance_norm"), (x, eps))
     return None
 

@@ -153,6 +153,8 @@ def _prefix(body: Sequence[Op]) -> str | None:
 
 
 def _stripped(op: Op, prefix: str) -> Op:
+    if op.path and not op.callee:  # what takes the precision of a layer's weights
+        return replace(op, path=op.path.removeprefix(f"{prefix}."))
     return with_path(op, lambda path: path.removeprefix(f"{prefix}."))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dlc.emit.forms import indexed
 from dlc.emit.tree import At, Call, Dot, Expr, Text, Word
 from dlc.ir.index import INDEX, has_index
-from dlc_torch.structure import Node, attribute_name, find, is_numbered
+from dlc_torch.structure import Node, attribute_name, find, is_numbered, keyed
 
 Roots = Mapping[str, Node]
 """The trees of the classes, by IR function."""
@@ -55,9 +55,12 @@ def entered(node: Node, roots: Roots) -> Node:
 def _step(base: Expr, inside: Node, label: str) -> Expr:
     """One label further: an attribute, or an element."""
     if has_index(label):
-        known = inside.is_mapping or (inside.is_sequence and INDEX.fullmatch(label))
-        name = indexed(label)
-        return At(base, (name,)) if known else Call(Word("getattr"), (base, name))
+        if inside.is_mapping:
+            return At(base, (keyed(label),))
+        if inside.is_sequence and INDEX.fullmatch(label):
+            return At(base, (indexed(label),))
+        # No attribute begins with a number: `attribute_name`.
+        return Call(Word("getattr"), (base, indexed(f"part_{label}" if INDEX.match(label) else label)))
     if inside.is_mapping:
         return At(base, (Text(label),))
     if inside.function and label in inside.late and is_numbered(label):

@@ -9,6 +9,7 @@ from dlc.emit.origins import size
 from dlc.emit.statements import Assign
 from dlc.emit.tree import Call, Expr, Keyword, Num, Path, Seq, Text, Word
 from dlc.ir.nodes import Function, Op
+from dlc.types.facts import Facts
 from dlc_torch.drafter import TorchDrafter
 
 KINDS: Mapping[str, str] = {"rnn": "nn.RNN", "gru": "nn.GRU", "lstm": "nn.LSTM"}
@@ -16,8 +17,10 @@ CELLS: Mapping[str, str] = {"rnn_cell": "nn.RNNCell", "gru_cell": "nn.GRUCell", 
 
 
 def layer(f: Function) -> Expr | None:
-    """The constructor; None where steps may be left out (`keep`), which PyTorch says by packed sequences only."""
-    if any(value.name == "keep" for value in f.inputs):
+    """The constructor; None where steps may be left out (`keep`), which PyTorch says by packed sequences only, and where there may be
+    none: its layers refuse that."""
+    steps = f.inputs[0].type.axes[1]
+    if any(value.name == "keep" for value in f.inputs) or not Facts(f.facts).prove_ge(steps, 1):
         return None
     static = dict(f.static)
     weight = next(param.type.axes for param in f.params if param.name == "weight_ih_l0")

@@ -91,7 +91,6 @@ COMPOSITES: Mapping[str, str] = {
     "outer": "torch.outer({a}, {b})",
     "tril": "{x}.tril(diagonal={diagonal})",
     "triu": "{x}.triu(diagonal={diagonal})",
-    "one_hot": "F.one_hot({x}, {n})",
     "normalize": "F.normalize({x}, dim={neat_axis}, eps={eps})",
     # images
     "pixel_shuffle": "F.pixel_shuffle({x}, {r})",

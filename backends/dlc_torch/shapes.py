@@ -46,7 +46,10 @@ def reshape(d: TorchDrafter, op: Op) -> Expr:
     old, new = before[start : len(before) - end], after[start : len(after) - end]
     if name in d.host:
         return filled(d, op, d.inline[name])
-    return _change(d, x, start, old, new, len(before)) or method(x, "reshape", *sizes(after))
+    # Of nothing any axes can become any others: what is left between equal ones need not be as many elements.
+    empty = any(each.constant == 0 for each in (*before, *after))
+    changed = None if empty else _change(d, x, start, old, new, len(before))
+    return changed or method(x, "reshape", *sizes(after))
 
 
 def _common(a: Axes, b: Axes) -> int:

@@ -34,7 +34,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of
+from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
 from dlc.types.terms import negated, origin_free, said
@@ -201,7 +201,7 @@ class Node:
         nodes = self.items.values()
         named = any(each.turns and not INDEX.fullmatch(each.label) for each in nodes)
         plain = all(each.param is None and not is_taken(each.label, TAKEN_IN_DICT) for each in nodes)
-        return plain and (named or all(each.label.isdigit() for each in nodes))
+        return plain and (named or all(each.label.isdigit() or each.turns for each in nodes))
 
     def indices(self) -> list[int]:
         """The list indices that the items take, as far as their labels are numbers; [-1] if one is none."""
@@ -315,7 +315,7 @@ def renamed(root: Node) -> dict[str, str]:
     labels: list[str] = []
     for node in (*root.items.values(), *root.late.values()) if not root.is_sequence else ():
         indices = turns_of(node.turns) if node.turns else []
-        labels += [at_turn(node.label, index) for index in indices] or [node.label]
+        labels += [INDEX.sub(str(index), node.label) for index in indices] or [node.label]
     names = {attribute_name(label): label for label in labels if not is_attribute(label)}
     return names | {
         f"{node.label}.{attribute_name(label)}": f"{node.label}.{label}"
@@ -414,7 +414,7 @@ class Builder:
         if len(modules) == 1 and modules[0].turns:
             (only,) = modules
             assert only.turns is not None
-            key = indexed(INDEX.sub(mark(), only.label))
+            key = keyed(INDEX.sub(mark(), only.label))
             count, start, step = only.turns
             return (DictGen(key, self.made(only), "i", over(Num(count, "count"), start, step)),)
         pairs: list[tuple[Expr, Expr]] = []
@@ -424,6 +424,12 @@ class Builder:
                 labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
             pairs += ((Text(label), self.made(each)) for label in labels)
         return (Pairs(tuple(pairs)),)
+
+
+def keyed(label: str) -> Expr:
+    """A label with the index of a loop, as the key of an `nn.ModuleDict`: a text."""
+    key = indexed(label)
+    return Call(Word("str"), (key,)) if INDEX.fullmatch(label) else key
 
 
 def anyhow(node: Expr) -> Expr:

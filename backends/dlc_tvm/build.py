@@ -20,11 +20,12 @@ from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_cpu, llvm_get_system_triple, llvm_is_valid_cpu
 
 from dlc_tvm.build_ops import expand
+from dlc_tvm.floats import legalizations, plain_floats
 from dlc_tvm.guard import Guard
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.loops import with_loops
-from dlc_tvm.schedule import schedule
+from dlc_tvm.schedule import schedule, unscheduled
 from dlc_tvm.schedule.machine import machine_of
 from dlc_tvm.schedule.nest import TVM_ERRORS, log
 from dlc_tvm.schedule.vector_math import PIPELINE
@@ -115,7 +116,7 @@ def cpu_kernels(
     mod = expand(mod)
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
-    scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else kernels
+    scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else unscheduled(kernels)
     return with_loops(scheduled)
 
 
@@ -136,10 +137,11 @@ def _to_kernels(*, fuse: bool) -> list[Any]:
     return [
         relax.backend.DispatchSampling(),
         relax.backend.DispatchSortScan(),
-        transform.LegalizeOps(),
+        transform.LegalizeOps(legalizations()),
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         *fusion,
+        plain_floats,
         transform.DeadCodeElimination(),
     ]
 

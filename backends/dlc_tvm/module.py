@@ -147,6 +147,9 @@ class Writer:
 
     def _const(self, op: Op) -> None:
         type = op.out.type
+        if any(size.constant == 0 for size in type.axes):
+            self.values[op.out.name] = self._empty(op.out)
+            return
         with np.errstate(over="ignore"):  # a bound of 1e6 is infinite in f16
             array = np.asarray(op.attr("value"), numpy_dtype(type.dtype)).reshape(self.sizes.all(type.axes))
         self.values[op.out.name] = relax.const(array, TVM[type.dtype])

@@ -6,10 +6,11 @@ IR where TVM's rule is another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from tvm import te, tirx
+from tvm import te, tirx, topi
 from tvm.relax import op as R
 
 from dlc_tvm.emission import NARROW, Emission
@@ -100,14 +101,68 @@ def _turned(e: Emission, w: Any, groups: int) -> Any:
 
 
 def max_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool) -> Any:
+    """Of narrow floats in f32."""
+    return e.cast(e.emit(_max_pool(e, e.wide(x), kernel, stride, padding, ceil)), e.dtype)
+
+
+def _max_pool(e: Emission, x: Any, kernel: Ints, stride: Ints, padding: Pairs, ceil: bool) -> Any:
     if not ceil:
         return MAX_POOLS[len(kernel) - 1](x, list(kernel), list(stride), _sides(padding))
 
     def compute(t: te.Tensor, shape: Any) -> te.Tensor:
-        window = Window(t, kernel, stride, padding, tirx.min_value(t.dtype))
-        return te.compute(shape, lambda *i: te.max(window(i), axis=window.axes), name="max_pool")
+        window = Window(t, kernel, stride, padding, _least(t))
+        return te.compute(shape, lambda *i: _greatest(t)(window(i), axis=window.axes), name="max_pool")
 
     return e.kernel("max_pool", compute, x, sizes=(e.shape,))
+
+
+def legal_max_pool(builder: Any, call: Any) -> Any:
+    """A pool as a kernel, in whatever layout. TVM's own passes over nan, and has a number for the greatest of -inf."""
+    attrs = call.attrs
+
+    def compute(x: te.Tensor) -> te.Tensor:
+        return _pooled(x, str(attrs.layout), attrs.pool_size, attrs.strides, attrs.padding)
+
+    return builder.call_te(compute, call.args[0], primfunc_name_hint="max_pool")
+
+
+def _pooled(x: te.Tensor, layout: str, kernel: Ints, stride: Ints, padding: Ints) -> te.Tensor:
+    places = {layout.index(each): i for i, each in enumerate("DHW"[-len(kernel) :])}
+    count = len(kernel)
+    before, after = ([0] * len(x.shape) for _ in range(2))
+    for axis, i in places.items():
+        before[axis], after[axis] = padding[i], padding[count + i]
+    if any([*before, *after]):
+        x = topi.nn.pad(x, before, after, pad_value=_least(x), name="pad_temp")
+    window = [te.reduce_axis((0, tirx.const(int(k), "int64")), name=f"k{i}") for i, k in enumerate(kernel)]
+    shape = [
+        tirx.floordiv(n - kernel[places[axis]], stride[places[axis]]) + 1 if axis in places else n
+        for axis, n in enumerate(x.shape)
+    ]
+
+    def body(*index: Any) -> Any:
+        at = [
+            i * stride[places[axis]] + window[places[axis]] if axis in places else i
+            for axis, i in enumerate(index)
+        ]
+        return _greatest(x)(x(*at), axis=window)
+
+    return te.compute(shape, body, name="pool_max", tag="pool_max")
+
+
+def _least(x: te.Tensor) -> Any:
+    return tirx.const(-math.inf, x.dtype) if "float" in str(x.dtype) else tirx.min_value(x.dtype)
+
+
+def _greatest(x: te.Tensor) -> Any:
+    """The reduction to the greatest element, which is nan where there is one."""
+    if "float" not in str(x.dtype):
+        return te.max
+
+    def kept(a: Any, b: Any) -> Any:
+        return tirx.Select(a <= a, tirx.Max(a, b), a)  # TVM's is b where b is nan; only nan is not a <= a
+
+    return te.comm_reducer(kept, lambda dtype: tirx.const(-math.inf, dtype), name="greatest")
 
 
 def avg_pool(

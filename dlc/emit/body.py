@@ -12,7 +12,7 @@ from dlc.emit.names import Variables, base, identifier, plain, unique
 from dlc.emit.nesting import END, Nesting, last_reads
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.statements import Draft, If, Loop, Stmt
-from dlc.emit.tree import Arg, Expr, Ref, Size, Word, refs, text, transform, walk
+from dlc.emit.tree import Arg, Call, Expr, Ref, Size, Word, refs, text, transform, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
@@ -39,7 +39,7 @@ class Body:
         body, self.results = Nesting(reads, dialect.is_layer).block(draft.body, draft.results, indent)
         self.body: Sequence[Stmt] = body
         self.variables = Variables(last_reads(body, self.results), _hints(draft), dialect.reserved)
-        self.variables.taken |= {*taken, *_loop_variables(body), *draft.needs}
+        self.variables.taken |= {*taken, *_loop_variables(body), *draft.needs, *_called(draft)}
         self.sizes = self._size_names(needed_sizes(draft.expressions()))
         self.inputs = [
             self.variables.give(target.name, (base(target.name, ()),), 0) for target in draft.inputs
@@ -150,6 +150,15 @@ class Body:
             ((axis, name),) = axes.items()
             return f"{name} = {self.inputs[input]}.shape[{axis}]"
         return f"{', '.join(axes.get(i, '_') for i in range(rank))} = {self.inputs[input]}.shape"
+
+
+def _called(draft: Draft) -> set[str]:
+    """The functions that are called by a bare name: a variable of that name would hide one."""
+    nodes = (node for expr in draft.expressions() for node in walk(expr))
+    words = (
+        node.function.text for node in nodes if isinstance(node, Call) and isinstance(node.function, Word)
+    )
+    return {word for word in words if word.isidentifier()}
 
 
 def with_words(expr: Expr, words: Mapping[str, str]) -> Expr:

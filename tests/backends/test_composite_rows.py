@@ -35,7 +35,6 @@ CALLS: dict[str, str] = {
     "outer": "outer(v, w)",
     "tril": "tril(x, diagonal=1)",
     "triu": "triu(x, diagonal=-1)",
-    "one_hot": "one_hot(index, 9)",
     "normalize": "normalize(x, axis=1, eps=0.5)",
     "embedding": "embedding(9, 4)(index)",
     "pixel_shuffle": "pixel_shuffle(image, 2)",

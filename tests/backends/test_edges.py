@@ -30,11 +30,7 @@ STEPS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 # What is left to the backend, with the reason.
 FREE = {
     "cast": "nan and infinities become any integer",
-    "top_k": "jax takes 0.0 before -0.0, which are equal",
 }
-# What is wrong still: TVM's pools pass over nan, and give the lowest number for -inf; kernels in their place would stop the change
-# of layout.
-OPEN = {"tvm": {"max_pool"}}
 
 
 class Sheet:
@@ -99,7 +95,7 @@ def sheet_of(backend: Backend, kind: Callable[[OpDef], Iterator[Edge]], free: bo
     """All ops at one kind of edge, without what the backend declares to lack."""
     sheet = Sheet(kind.__name__)
     for definition, edge in every(kind):
-        if free and definition.name in {*FREE, *OPEN.get(backend.name, ())}:
+        if free and definition.name in FREE:
             continue
         if not declared(backend, alone(definition, edge)):
             sheet.add(definition, edge)

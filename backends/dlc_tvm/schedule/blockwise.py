@@ -27,6 +27,7 @@ def _reduction(kernel: Kernel, block: SBlockInfo) -> None:
         return
     if not contiguous(kernel.stmt(block), len(spatial) - 1):
         sch.parallel(fuse(sch, spatial))
+        sch.decompose_reduction(block.block_rv, depth[0])  # what is reduced may be nothing
         return
     *outer, lane = spatial
     sch.reorder(*outer, *depth, lane)
