@@ -136,7 +136,7 @@ METRIC = Problem(
     "E0707",
     "a metric that is no scalar",
     "the metric `{name}` must be one number, not {found}",
-    "A metric is a scalar tensor, computed on each batch and averaged over rows.",
+    "A metric is a scalar tensor. On held-out data it is what its expression gives on all rows, not a mean over batches.",
     wrong=_train(_BATCH + _LOSS + "metric hits = argmax(net(image), -1) == label\n" + _REST),
     right=_train(_BATCH + _LOSS + "metric accuracy = mean(argmax(net(image), -1) == label)\n" + _REST),
 )

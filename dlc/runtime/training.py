@@ -11,9 +11,10 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,12 +26,14 @@ from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
 from dlc.elaborate.checks.plan import OptimizerRule
+from dlc.ir.nodes import Program
+from dlc.passes.totals import totals
 from dlc.runtime import checkpoints, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
-from dlc.runtime.data.batches import Batches
 from dlc.runtime.schedules import rate
+from dlc.runtime.together import Accumulated, Reckoning, Single, evaluated
 from dlc.runtime.training_data import Data, open_data
 from dlc.spec import TrainBlock
 from dlc.version import __version__
@@ -305,7 +308,9 @@ class _Run:
 
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
-        setup, rules = setups.setup_of(self.block, self.backend, self.device, self.data.sizes, weights)
+        setup, rules = setups.setup_of(
+            self.block, self.backend, self.device, self._programs(), self.data.sizes, weights
+        )
         trainer = self.backend.trainer(setup)
         if weights is not None:
             try:
@@ -313,6 +318,24 @@ class _Run:
             except ValueError as error:
                 raise checkpoints.refused(self.out, str(error)) from None
         return trainer, rules
+
+    def _programs(self) -> tuple[Program, Program]:
+        """What is computed of a batch, in training and in evaluation."""
+        single = self.settings["accumulate"] == 1
+        training = self.plan.program if single else self.reckoning.totals.sums
+        return training, self.held_out.totals.sums
+
+    @cached_property
+    def reckoning(self) -> Reckoning:
+        return Reckoning(totals(self.plan.program))
+
+    @cached_property
+    def held_out(self) -> Reckoning:
+        return Reckoning(totals(self.plan.evaluation))
+
+    @cached_property
+    def updates(self) -> Single | Accumulated:
+        return Single() if self.settings["accumulate"] == 1 else Accumulated(self.reckoning)
 
     def _held(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Weights and optimizer state of the checkpoint."""
@@ -353,7 +376,7 @@ class _Run:
         count = self.settings["accumulate"]
         batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
         rates = [self._rate(rule, step) for rule in self.rules]
-        values = self.trainer.step(step, batches, rates)
+        values = self.updates.step(self.trainer, step, batches, rates)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
             self._diverged(str(loss), done)
@@ -384,7 +407,7 @@ class _Run:
         batches = self.data.evaluation
         if batches is None:
             return
-        values = _mean_over_rows(self.trainer, batches)
+        values = evaluated(self.trainer, self.held_out, batches.evaluation())
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)
@@ -480,19 +503,3 @@ class _Run:
 
 def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
-
-
-def _mean_over_rows(trainer: Trainer, batches: Batches) -> dict[str, float]:
-    """The loss and the metrics over all rows: each batch counts as many times as it has rows."""
-    totals: dict[str, float] = {}
-    count = 0
-    for number, batch in enumerate(batches.evaluation()):
-        rows = _rows(list(batch.values()))
-        count += rows
-        for name, value in trainer.evaluate(number, batch).items():
-            totals[name] = totals.get(name, 0.0) + value * rows
-    return {name: value / count for name, value in totals.items()}
-
-
-def _rows(arrays: Sequence[Any]) -> int:
-    return len(arrays[0])

@@ -87,7 +87,9 @@ class _Opening:
         if found:
             raise self._error(list(found.values()))
         indices = IndexCheck(self.program, sources=all_sources(self.block.spec.project))
-        return Batches(rows, size, int(self.block.plan.settings["seed"]), tuple(self.fields), indices)
+        settings = self.block.plan.settings
+        names = tuple(self.fields)
+        return Batches(rows, size, int(settings["seed"]), names, indices, int(settings["accumulate"]))
 
     def _sizes(self, rows: Rows, size: int) -> list[int]:
         """The batch sizes that will occur: in evaluation the last one may be smaller."""

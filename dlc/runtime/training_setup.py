@@ -36,17 +36,18 @@ def setup_of(
     block: TrainBlock,
     backend: Backend,
     device: str,
+    programs: tuple[Program, Program],
     sizes: Mapping[str, int],
     weights: Mapping[str, Array] | None,
 ) -> tuple[Setup, tuple[OptimizerRule, ...]]:
-    """What the backend's trainer is made of, and the optimizer rule of each recipe. `sizes` are those of a
-    batch, `weights` those of the run that is continued; without them the initial ones, and what the block
+    """What the backend's trainer is made of, and the optimizer rule of each recipe. `programs` are those of
+    a batch in training and in evaluation, `sizes` those of a batch in training, `weights` those of the run that is continued; without them the initial ones, and what the block
     loads."""
     plan = block.plan
     rules = used_rules(plan)
     setup = Setup(
-        training=_emitted(plan.program, plan, backend, training=True),
-        evaluation=_emitted(plan.evaluation, plan, backend, training=False),
+        training=_emitted(programs[0], plan, backend, training=True),
+        evaluation=_emitted(programs[1], plan, backend, training=False),
         parameters=plan.program.parameters,
         weights=starting_weights(block) if weights is None else weights,
         recipes=tuple(_recipe(rule, paths) for rule, paths in rules),
@@ -212,6 +213,7 @@ def identity(block: TrainBlock, backend: Backend, digests: Mapping[str, str]) ->
         **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
         "source": _arguments(plan.source, "name"),
         **held,
+        **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
         "program": program,
         "trained": trained,
         **digests,

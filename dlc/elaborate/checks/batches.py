@@ -1,0 +1,78 @@
+"""Batches that are to count as one, and don't: those of an accumulated step, and those of the held-out data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dlc.diagnostics import Diagnostic, Span
+from dlc.diagnostics import warnings as problems
+from dlc.elaborate.checks.plan import TrainPlan
+from dlc.ir.mixing import mixing
+from dlc.ir.nodes import Op, Program
+from dlc.passes.totals import batch_sizes, totals
+from dlc.records import dataclass
+from dlc.syntax import ast
+
+Found = Iterator[Diagnostic]
+_SUMS = "`sum` and `mean` over rows, and what is computed of these, add up"
+
+
+def not_one_batch(plan: TrainPlan, item: ast.Train) -> Found:
+    """At the setting that accumulates batches, and at what is measured on held-out data."""
+    count, size = plan.settings["accumulate"], plan.source.args["batch"]
+    if count > 1:
+        doubt = _Doubt.of(plan.program, "loss")
+        what = f"{count:,} batches of {size} are no batch of {count * size:,}"
+        yield from doubt.told(
+            plan, _setting(item, "accumulate"), what, f"`batch={count * size}` takes as many rows at once"
+        )
+    if plan.evaluate is not None:
+        for name, span in _measured(item):
+            doubt = _Doubt.of(plan.evaluation, name)
+            what = "the held-out loss" if name == "loss" else f"`{name}`"
+            yield from doubt.told(plan, span, f"{what} is computed batch by batch", _SUMS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """What stands in the way of batches that count as one, for a number that is computed of them."""
+
+    single: Op | None  # what is no sum over rows
+    mixed: Op | None  # what goes over all rows of a batch
+    sized: bool  # whether the batch's size has a name
+
+    @staticmethod
+    def of(program: Program, output: str) -> _Doubt:
+        sizes = batch_sizes(program.main)
+        mixed = mixing(program, sizes, output)
+        single = None if mixed is not None else totals(program).single.get(output)
+        return _Doubt(single, mixed, bool(sizes))
+
+    def told(self, plan: TrainPlan, span: Span, what: str, help: str) -> Found:
+        op = self.mixed or self.single
+        if op is None:
+            return
+        if not self.sized:
+            why, help = (
+                "the batch's size has no name, which tells rows from other axes",
+                "name it: `image: [B, 1, 28, 28]`",
+            )
+        else:
+            why = "goes over all rows of a batch" if self.mixed else "over a batch is no sum over its rows"
+            why = f"`{op.op}` {why}"
+        notes = (f"at {op.span.file}:{op.span.line}:{op.span.column}",) if op.span.line else ()
+        chain = (f"train {plan.name}",)
+        yield problems.NOT_ONE_BATCH.at(span, message=f"{what}: {why}", help=help, notes=notes, chain=chain)
+
+
+def _setting(item: ast.Train, name: str) -> Span:
+    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
+    return next((each.span for each in items if str(each.name) == name), item.name_span)
+
+
+def _measured(item: ast.Train) -> Iterator[tuple[str, Span]]:
+    for each in item.body:
+        if isinstance(each, ast.Minimize):
+            yield "loss", each.span
+        elif isinstance(each, ast.Metric):
+            yield str(each.name), each.span
