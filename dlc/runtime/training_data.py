@@ -10,6 +10,7 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.checks.plan import Named
+from dlc.elaborate.checks.single_values import single_values
 from dlc.ir.nodes import Program
 from dlc.runtime import data
 from dlc.runtime.data import check
@@ -49,6 +50,9 @@ def open_data(block: TrainBlock) -> Data:
     training = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt)
     opened = training.open()
     sizes = check.sizes(opened.rows.fields, plan.fields, opened.size)
+    single = [*single_values(plan.program, sizes, plan.name)]
+    if single:
+        raise SpecError(single, all_sources(block.spec.project))
     if plan.evaluate is None:
         return Data(opened, None, sizes)
     fields = plan.evaluate_fields or plan.fields
