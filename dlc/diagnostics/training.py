@@ -233,10 +233,10 @@ NO_MATRIX = Problem(
 
 ONE_VALUE = Problem(
     "E0720",
-    "a norm over a batch that holds one value a channel",
-    "`{norm}` has one value a channel in training: it is its own mean, and what comes out is 0 whatever goes in",
-    "In training `batch_norm` takes the mean and the variance of each channel over the rows of a batch and its space. Of one value "
-    "there is no variance.",
+    "a norm over one value",
+    "`{norm}` has one value a {of} in training: it is its own mean, and what comes out is 0 whatever goes in",
+    "In training `batch_norm` takes the mean and the variance of each channel over the rows of a batch and its space, `instance_norm` "
+    "over the space, `group_norm` over a group of channels and the space. Of one value there is no variance.",
     wrong="model Net()(x: [B, 64]) -> [B, 10] {\n    return x |> linear(32) |> batch_norm |> relu |> linear(10)\n}\n\n"
     "train t {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=1)\n"
     "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 100 }\n}\n",
