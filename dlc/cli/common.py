@@ -122,6 +122,17 @@ def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: 
         typer.echo(_coloured(render(each, _with_files(sources, each.span))), err=True)
 
 
+def show_warnings(specs: Iterable[Spec], *blocks: TrainBlock) -> None:
+    """The warnings of what a command has used of files, each once: on stderr, beside what it prints."""
+    from dlc.spec import all_sources
+
+    told: set[tuple[str, Span]] = set()
+    for spec in specs:
+        found = [each for each in spec.warnings(*blocks) if (each.code, each.span) not in told]
+        told.update((each.code, each.span) for each in found)
+        show(found, all_sources(spec.project), Format.text)
+
+
 def _with_files(sources: Mapping[str, str], span: Span) -> Mapping[str, str]:
     """The texts that are known, and the file that a span points into if it can be read."""
     if span.file in sources or not span.line or not Path(span.file).is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
@@ -56,7 +56,16 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     return _ordered([*told, *_warnings(project, unit, plans)])
 
 
-def _warnings(project: Project, unit: Unit, plans: list[tuple[TrainPlan, ast.Train]]) -> Iterator[Diagnostic]:
+def warnings(
+    project: Project, unit: Unit, plans: Sequence[tuple[TrainPlan, ast.Train]]
+) -> tuple[Diagnostic, ...]:
+    """What is in doubt in these plans and in all that was built of a file so far, in the order of the text, each once."""
+    return _ordered([*_warnings(project, unit, plans)])
+
+
+def _warnings(
+    project: Project, unit: Unit, plans: Sequence[tuple[TrainPlan, ast.Train]]
+) -> Iterator[Diagnostic]:
     """What is in doubt in all that could be built, but for what comments allow."""
     programs = [*built(project), *(plan.program for plan, _ in plans)]
     found = [*doubts(programs)]
