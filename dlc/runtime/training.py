@@ -32,6 +32,7 @@ from dlc.runtime import checkpoints, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
+from dlc.runtime.data.memory import Given
 from dlc.runtime.schedules import rate
 from dlc.runtime.together import Accumulated, Reckoning, Single, evaluated
 from dlc.runtime.training_data import Data, open_data
@@ -160,30 +161,36 @@ def train(
     force: bool = False,
     device: str = "cpu",
     watch: Watch | None = None,
+    data: Given | None = None,
+    held_out: Given | None = None,
 ) -> Result:
     """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`, where nothing else is
     touched. `force` replaces files there that have the names of a run's, but never another run.
 
+    `data` and `held_out` stand in for the block's sources: arrays by the names of the batch's fields, rows first (or
+    `dlc.source.Rows`). They are not copied, and have to stay as they are.
+
     Raises SpecError if the block, its data or the checkpoint is wrong, the folder can't be taken or the loss diverges,
-    and Interrupted, after saving, on Ctrl-C, SIGTERM and SIGHUP in the main thread."""
+    and Interrupted, after saving, on Ctrl-C, SIGTERM and SIGHUP in the main thread. What a method of `watch` raises comes
+    out as it is, after saving too."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
     if not found.has("trainer"):
         raise lacks_training(found)
     check_device(found, device)
-    data = open_data(block)
+    opened = open_data(block, data, held_out)
     if resume and not folder.is_dir():
         raise checkpoints.refused(folder, "there is no checkpoint")
     folder.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(folder), _interrupts() as stop:
-        identity = setups.identity(block, found, data.digests)
+        identity = setups.identity(block, found, opened)
         if resume:
             checkpoint = _checkpoint(folder, identity)
         else:
             run_folder.claim(folder, _names(block), force=force)
             checkpoint = None
         run_folder.sweep(folder)
-        run = _Run(block, found, folder, data, identity, checkpoint, device, watch or Watch())
+        run = _Run(block, found, folder, opened, identity, checkpoint, device, watch or Watch())
         try:
             return run.go(stop)
         finally:
@@ -226,6 +233,10 @@ def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
+class _AtOnce(KeyboardInterrupt):
+    """Ctrl-C was pressed twice."""
+
+
 @dataclass
 class _Stop:
     """Which signal asked the run to stop, if one did. Ctrl-C pressed twice interrupts at once; other signals are
@@ -235,7 +246,7 @@ class _Stop:
 
     def __call__(self, number: int, *args: Any) -> None:
         if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise _AtOnce
         self.asked = self.asked or number
 
 
@@ -364,10 +375,26 @@ class _Run:
 
     def _finish(self) -> None:
         done = max(self.start, self.total)
-        if self.evaluated is None or self.evaluated.step != done:
+        fresh = self.evaluated is None or self.evaluated.step != done
+        if fresh:
             self._evaluate(done)
-        if self.saved != done:
+        if self.saved != done or (fresh and self.data.evaluation is not None):
             self._save(done)
+
+    @contextmanager
+    def _cancellable(self, done: int) -> Iterator[None]:
+        """What a watch raises ends the run, and is no reason to lose a step of it."""
+        try:
+            yield
+        except _AtOnce:
+            raise
+        except BaseException as error:
+            try:
+                if self.saved != done:
+                    self._save(done)
+            except SpecError as unsaved:
+                error.add_note(f"step {done:,} was not saved: {unsaved.diagnostics[0].message}")
+            raise
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -384,7 +411,8 @@ class _Run:
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
             self._log(self.last)
-        self.watch.step(self.last, logged=logged)
+        with self._cancellable(done):
+            self.watch.step(self.last, logged=logged)
 
     def _rate(self, rule: OptimizerRule, step: int) -> float | None:
         lr = rule.optimizer.args["lr"]
@@ -411,7 +439,8 @@ class _Run:
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)
-        self.watch.evaluation(self.evaluated)
+        with self._cancellable(done):
+            self.watch.evaluation(self.evaluated)
 
     def _log(self, record: Record) -> None:
         with self._writing(record.step):
@@ -487,6 +516,9 @@ class _Run:
         raise Interrupted(message, number)
 
     def _command(self) -> str:
+        """How to go on."""
+        if self.data.is_given:
+            return f"dlc.train(…, backend={self.backend.name!r}, out={str(self.out)!r}, resume=True), with the same data"
         sets: list[str] = []
         for name, value in self.block.overrides.items():
             sets += ["--set", f"{name}={show(value)}"]
