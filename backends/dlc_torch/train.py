@@ -85,11 +85,9 @@ class TorchTrainer:
         return torch.stack(parts).sum()
 
     def outputs(self, step: int, number: int, batch: Batch) -> dict[str, Array]:
-        before = dict(self.tensors)  # buffers, which a training step replaces
+        buffers = {path: self.tensors[path].clone() for path in self.training.buffers}
         with torch.no_grad(), self._threads(), self._draws(step, number):
-            found = _arrays(self.training(self.tensors, batch))
-        self.tensors.update(before)
-        return found
+            return _arrays(self.training({**self.tensors, **buffers}, batch))
 
     def _update(self, rates: Sequence[float | None]) -> None:
         parameters = [self.tensors[path] for path in self.trained]

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dlc.ir.builder import Builder
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Program, Value
@@ -39,6 +40,7 @@ from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import alone, inline_in, unroll_function
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 SUM, MEAN = "sum", "mean"
@@ -47,19 +49,16 @@ SUM, MEAN = "sum", "mean"
 @dataclass(frozen=True, slots=True)
 class Totals:
     """`sums` has the program's inputs and parameters, and outputs that several batches have together: by `how`, their sum, or
-    where they are no sums over rows, their mean. `rest` computes the program's outputs of these; sizes of the batch are inputs
-    of it, under their names."""
+    where they are no sums over rows, their mean. `rest` computes the program's outputs of these; the sizes of the fields are
+    inputs of it, under their names."""
 
     sums: Program
     rest: Program
     how: Mapping[str, str]
+    rows: frozenset[str]
+    """The names of the batch's sizes, which add up."""
     single: Mapping[str, Op]
     """By output of the program, an operation that it is computed of and that several batches have no common value of."""
-
-    @property
-    def sizes(self) -> tuple[str, ...]:
-        """The sizes that `rest` asks for."""
-        return self.rest.main.given_sizes
 
 
 def batch_sizes(function: Function) -> frozenset[str]:
@@ -67,10 +66,29 @@ def batch_sizes(function: Function) -> frozenset[str]:
     return frozenset(name for each in function.inputs if each.type.rank for name in each.type.axes[0].symbols)
 
 
-def totals(program: Program) -> Totals:
-    """The two parts of a train block's program. Raises nothing: what can't be parted is a mean over batches."""
+def totals(program: Program, *, wide: bool = False) -> Totals:
+    """The two parts of a train block's program; `wide` sums are computed in f32 where the rest of the network is not. Raises
+    nothing: what can't be parted is a mean over batches."""
     opened = _opened(program)
-    return _Parting(opened, batch_sizes(opened.main)).parted()
+    parted = _Parting(opened, batch_sizes(opened.main)).parted()
+    return replace(parted, sums=_widened(parted.sums)) if wide else parted
+
+
+def _widened(sums: Program) -> Program:
+    """The program with its sums in f32: thousands of terms in bf16 have two digits."""
+    main = sums.main
+    made = {each.name: op for op in main.body for each in op.outputs}
+    types = main.types()
+    b = Builder(Facts(main.facts), names=Names.of(main).fresh)
+    outputs = []
+    for name, value in main.outputs:
+        op = made.get(value)
+        if op is not None and op.op == "sum" and types[value].dtype == "float":
+            whole = b.cast(Value(op.inputs[0], types[op.inputs[0]]), "f32")
+            value = b.op("sum", whole, **op.attributes).name
+        outputs.append((name, value))
+    widened = replace(main, body=(*main.body, *b.body), outputs=tuple(outputs))
+    return DeadCode().run(sums.with_functions({**sums.functions, main.name: widened}))
 
 
 def _opened(program: Program) -> Program:
@@ -125,7 +143,7 @@ class _Parting:
             inputs=tuple(Value(name, types[name]) for name in cuts),
             outputs=main.outputs,
             body=body,
-            static=tuple((f"size_{name}", Dim.symbol(name)) for name in sorted(self.sizes)),
+            static=tuple((f"size_{name}", Dim.symbol(name)) for name in main.dims),
             training=main.training,
             span=main.span,
         )
@@ -135,6 +153,7 @@ class _Parting:
             DeadCode().run(self.program.with_functions({**functions, main.name: sums})),
             alone(Program({**functions, rest.name: rest}, rest.name), rest.name),
             {name: self.how.get(name, MEAN) for name in cuts},
+            self.sizes,
             self._singles(),
         )
 

@@ -5,7 +5,7 @@ step of the one batch that they make together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,8 @@ from dlc.passes.base import is_acting_or_random
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.totals import SUM, Totals
 from dlc.records import dataclass, field, replace
-from dlc.runtime.interpret import bind_dims, run
+from dlc.runtime.interpret import run
+from dlc.types.dim_solve import bind
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -37,10 +38,12 @@ class Reckoning:
     def add(self, added: Added, batch: Batch, outputs: Outputs) -> None:
         """A batch and outputs of it, beside those that were added before."""
         main = self.totals.sums.main
-        arrays = [batch[each.name] for each in main.inputs]
-        sizes = bind_dims(main, arrays)
-        rows = len(arrays[0]) if arrays else 1
-        added.add(outputs, {name: sizes[name] for name in self.totals.sizes}, rows)
+        sizes: dict[str, int] = {}
+        for each in main.inputs:
+            for axis, size in zip(each.type.axes, batch[each.name].shape, strict=True):
+                bind(axis, size, sizes)
+        rows = next((len(batch[each.name]) for each in main.inputs), 1)
+        added.add(outputs, sizes, self.totals.rows, rows)
 
     def numbers(self, added: Added) -> dict[str, float]:
         """The loss and the metrics of all batches that were added."""
@@ -84,7 +87,8 @@ class Reckoning:
         how = self.totals.how
         values = {each.name: added.value(each.name, how[each.name]) for each in program.main.inputs}
         with np.errstate(all="ignore"):
-            return run(program, {}, {**values, **added.sizes}, precision="f64")
+            sizes = {name: added.sizes[name] for name in program.main.given_sizes}
+            return run(program, {}, {**values, **sizes}, precision="f64")
 
 
 class Single:
@@ -139,7 +143,8 @@ class Added:
     weighted: dict[str, Array] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
-    def add(self, outputs: Outputs, sizes: Mapping[str, int], rows: int) -> None:
+    def add(self, outputs: Outputs, sizes: Mapping[str, int], adding: Container[str], rows: int) -> None:
+        """`sizes` are those of a batch of `rows`; these of them are added up, the others are the same in all batches."""
         self.batches += 1
         self.rows += rows
         for name, value in outputs.items():
@@ -148,7 +153,7 @@ class Added:
             self.sums[name] = self.sums.get(name, 0) + wide
             self.weighted[name] = self.weighted.get(name, 0) + wide * rows
         for name, size in sizes.items():
-            self.sizes[name] = self.sizes.get(name, 0) + size
+            self.sizes[name] = size + (self.sizes.get(name, 0) if name in adding else 0)
 
     def value(self, name: str, how: str) -> Array:
         return np.asarray(self.sums[name] if how == SUM else self.weighted[name] / self.rows)

@@ -336,13 +336,17 @@ class _Run:
         training = self.plan.program if single else self.reckoning.totals.sums
         return training, self.held_out.totals.sums
 
+    @property
+    def _is_narrow(self) -> bool:
+        return bool(self.settings["precision"] != "f32")
+
     @cached_property
     def reckoning(self) -> Reckoning:
-        return Reckoning(totals(self.plan.program))
+        return Reckoning(totals(self.plan.program, wide=self._is_narrow))
 
     @cached_property
     def held_out(self) -> Reckoning:
-        return Reckoning(totals(self.plan.evaluation))
+        return Reckoning(totals(self.plan.evaluation, wide=self._is_narrow))
 
     @cached_property
     def updates(self) -> Single | Accumulated:

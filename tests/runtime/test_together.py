@@ -37,9 +37,14 @@ model Net(d: int = 4, layers: int = 2)(x: [B, T, d]) -> (logits: [B, T, 5], bala
     return x |> linear(5) as last, total
 }
 
+model Normed(d: int = 4)(x: [B, T, d]) -> (logits: [B, T, 5], balance: []) {
+    y = rearrange(x, "B T d -> B d T") |> batch_norm as norm
+    return rearrange(y, "B d T -> B T d") |> linear(5) as last, 0.0
+}
+
 train t(batch: int = 8, accumulate: int = 1) {
     net = Net()
-    batch (x: [B, 3, 4], label: i64[B, 3], mask: [B, 3], y: [B, 3, 5]) from npz("rows.npz", batch=batch)
+    batch (x: [B, T, 4], label: i64[B, T], mask: [B, T], y: [B, T, 5]) from npz("rows.npz", batch=batch)
     evaluate from npz("rows.npz", batch=5)
     logits, balance = net(x)
     best = argmax(logits, axis=-1)
@@ -68,7 +73,7 @@ LOSSES = {
     "a root": "sqrt(mean(square(logits - y)))",
     "a contraction": 'einsum(each, mask, "B T, B T ->") / sum(mask)',
     "a product of matrices": 'mean(square(rearrange(logits, "B T c -> c (B T)") @ rearrange(y, "B T c -> (B T) c")) / 100.0)',
-    "by class": "mean(segment_sum(reshape(each, [B * 3]), reshape(label % 5, [B * 3]), 5)) / float(B)",
+    "by class": "mean(segment_sum(reshape(each, [B * T]), reshape(label % 5, [B * T]), 5)) / float(B)",
 }
 METRICS = """
     metric accuracy = mean(best == label)
@@ -192,7 +197,7 @@ def test_counts_that_are_drawn(backend: str, folder: Path, tmp_path: Path) -> No
     metrics = "metric counted = sum(drawn)\n    metric added = sum(each * drawn)"
     tried = block(folder, "sum(each * drawn) / sum(drawn)", metrics, batch=2, accumulate=4)
     text = (folder / "spec.dl").read_text()
-    drawn = "drawn = cast(uniform([B, 3]) < 0.3, float)\n    minimize"
+    drawn = "drawn = cast(uniform([B, T]) < 0.3, float)\n    minimize"
     (folder / "spec.dl").write_text(text.replace("minimize", drawn))
     tried = dlc.load(folder / "spec.dl")["t"](batch=2, accumulate=4)
     dlc.train(tried, backend=backend, out=tmp_path / "run")
@@ -200,6 +205,33 @@ def test_counts_that_are_drawn(backend: str, folder: Path, tmp_path: Path) -> No
         counted, added = line["metrics"]["counted"], line["metrics"]["added"]
         assert counted == int(counted) and 0 < counted < 24
         assert line["loss"] == pytest.approx(added / counted, rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_looking_changes_nothing(backend: str, folder: Path, tmp_path: Path) -> None:
+    """Where batches run twice, buffers are updated once."""
+    tried = block(folder, LOSSES["an overlap"], batch=2, accumulate=4)
+    text = (folder / "spec.dl").read_text()
+    (folder / "spec.dl").write_text(text.replace("net = Net()", "net = Normed()"))
+    tried = dlc.load(folder / "spec.dl")["t"](batch=2, accumulate=4)
+    dlc.train(tried, backend=backend, out=tmp_path / "run")
+    assert int(read_file(tmp_path / "run" / "net.safetensors")["norm.num_batches_tracked"]) == 12
+
+
+def test_sums_of_bf16_are_wide(folder: Path, tmp_path: Path) -> None:
+    """A count of more than 256 has no place in bf16."""
+    many = {name: np.concatenate([each] * 99) for name, each in rows().items()}
+    metrics = "metric share = mean(label > 1)"
+    tried = block(folder, LOSSES["labels that are ignored"], metrics, batch=2, accumulate=4)
+    write_file(folder / "rows.npz", many)
+    text = (folder / "spec.dl").read_text()
+    (folder / "spec.dl").write_text(text.replace("batch=5)", "batch=2000)"))
+    tried = dlc.load(folder / "spec.dl")["t"](batch=600, accumulate=2).with_settings(
+        precision="bf16", steps=1
+    )
+    dlc.train(tried, backend="torch", out=tmp_path / "run")
+    (found,) = journal(tmp_path / "run", "evaluate")
+    assert found["metrics"]["share"] == pytest.approx(float((many["label"] > 1).mean()), abs=1e-7)
 
 
 def test_nothing_that_counts(folder: Path, tmp_path: Path) -> None:
