@@ -207,6 +207,24 @@ def test_counts_that_are_drawn(backend: str, folder: Path, tmp_path: Path) -> No
         assert line["loss"] == pytest.approx(added / counted, rel=1e-6)
 
 
+def test_held_out_data_of_other_sizes(folder: Path, tmp_path: Path) -> None:
+    """`evaluate` types its fields anew: the network is evaluated as it is for these."""
+    fields = "(x: [B, 3, 4], label: i64[B, 3], mask: [B, 3], y: [B, 3, 5])"
+    text = SPEC.replace("(x: [B, T, 4], label: i64[B, T], mask: [B, T], y: [B, T, 5])", fields)
+    text = text.replace("LOSS", "mean(each)").replace("METRICS", "metric total = sum(each)")
+    longer = {name: np.concatenate([each] * 2, axis=1) for name, each in rows().items()}
+    write_file(folder / "rows.npz", rows())
+    write_file(folder / "longer.npz", longer)
+    (folder / "spec.dl").write_text(
+        text.replace("evaluate", "evaluate " + fields.replace("3", "6")).replace(
+            '"rows.npz", batch=5', '"longer.npz", batch=5'
+        )
+    )
+    dlc.train(dlc.load(folder / "spec.dl")["t"], backend="torch", out=tmp_path / "run")
+    (found,) = journal(tmp_path / "run", "evaluate")
+    assert found["metrics"]["total"] == pytest.approx(found["loss"] * 22 * 6, rel=1e-6)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_looking_changes_nothing(backend: str, folder: Path, tmp_path: Path) -> None:
     """Where batches run twice, buffers are updated once."""

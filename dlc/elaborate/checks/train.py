@@ -212,14 +212,24 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
     for name in ("B", *_axis_names(node)):
         _open_size(body, name)
     state.source = _source(body, node.source)
+    anew = {} if body.context.session.training else _held_out_fields(body)
     for item in node.fields:
-        value = _field(body, item, body.emission.builder.fresh)
+        typed = anew.get(str(item.name), item)
+        value = _field(body, typed, body.emission.builder.fresh)
         state.inputs += [each.value for each in flat(value)]
         state.fields |= {each.name: each.type for each in flat(value)}
         body.bind(str(item.name), value, item)
         body.note_types([item.type])
-        if isinstance(value, Tensor) and not _check_field(body.report, state.source.name, item, value.type):
+        if typed is not item or not isinstance(value, Tensor):
+            continue
+        if not _check_field(body.report, state.source.name, item, value.type):
             body.bind(str(item.name), POISON)  # what is wrong with its use follows from this
+
+
+def _held_out_fields(body: Body) -> dict[str, ast.Field]:
+    """The fields that `evaluate` types anew."""
+    found = (each.fields for each in body.context.statements if isinstance(each, ast.Evaluate))
+    return {str(item.name): item for fields in found for item in fields}
 
 
 def _axis_names(node: ast.BatchStmt) -> Iterator[str]:
