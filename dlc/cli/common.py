@@ -22,6 +22,7 @@ from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 if TYPE_CHECKING:
     import numpy as np
 
+    from dlc import spec as values
     from dlc.api import Model, Spec, TrainBlock
 
 
@@ -122,7 +123,7 @@ def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: 
         typer.echo(_coloured(render(each, _with_files(sources, each.span))), err=True)
 
 
-def show_warnings(specs: Iterable[Spec], *blocks: TrainBlock) -> None:
+def show_warnings(specs: Iterable[values.Spec], *blocks: TrainBlock) -> None:
     """The warnings of what a command has used of files, each once: on stderr, beside what it prints."""
     from dlc.spec import all_sources
 

@@ -216,7 +216,8 @@ DIVERGED = Problem(
     "E0717",
     "a loss that is no number any more",
     "the loss is {value} at step {step}",
-    "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help.",
+    "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help. A mean over nothing is nan, too: the loss of a "
+    "batch all of whose labels are ignored.",
 )
 NO_MATRIX = Problem(
     "E0718",

@@ -85,7 +85,7 @@ def _widened(sums: Program) -> Program:
         op = made.get(value)
         if op is not None and op.op == "sum" and types[value].dtype == "float":
             whole = b.cast(Value(op.inputs[0], types[op.inputs[0]]), "f32")
-            value = b.op("sum", whole, **op.attributes).name
+            value = b.sum(whole, op.integers("axis"), bool(op.attr("keepdims"))).name
         outputs.append((name, value))
     widened = replace(main, body=(*main.body, *b.body), outputs=tuple(outputs))
     return DeadCode().run(sums.with_functions({**sums.functions, main.name: widened}))

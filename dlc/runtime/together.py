@@ -67,6 +67,19 @@ class Reckoning:
         found = _only(self.totals.sums, self.needed)
         return found if _is_of_data(found) else None
 
+    def is_empty(self, batches: Iterable[Batch]) -> bool:
+        """Whether what the loss is divided by is 0 in these batches, as far as their data tells."""
+        if not self.needed or self.counts is None:
+            return False
+        added = Added()
+        for batch in batches:
+            self.add(added, batch, self.counted(self.counts, batch))
+        return not all(np.all(added.sums[name]) for name in self.needed)
+
+    @staticmethod
+    def counted(counts: Program, batch: Batch) -> Outputs:
+        return run(counts, {}, {each.name: batch[each.name] for each in counts.main.inputs})
+
     @cached_property
     def _slopes(self) -> Program:
         """The derivatives of the loss by the outputs of a batch, which are its inputs as far as these depend on them."""
@@ -122,7 +135,7 @@ class Accumulated:
         counts = self.reckoning.counts
         if counts is None:
             return trainer.outputs(step, number, batch)
-        return run(counts, {}, {each.name: batch[each.name] for each in counts.main.inputs})
+        return self.reckoning.counted(counts, batch)
 
 
 def evaluated(trainer: Trainer, reckoning: Reckoning, batches: Iterable[Batch]) -> dict[str, float]:

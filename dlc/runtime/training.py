@@ -11,7 +11,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from dlc import backend as backends
-from dlc.backend import Artifact, Backend, Trainer
+from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
@@ -410,7 +410,7 @@ class _Run:
         values = self.updates.step(self.trainer, step, batches, rates)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
-            self._diverged(str(loss), done)
+            self._diverged(str(loss), done, batches)
         self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
@@ -430,10 +430,14 @@ class _Run:
     def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.begun
 
-    def _diverged(self, value: str, step: int) -> NoReturn:
+    def _diverged(self, value: str, step: int, batches: Sequence[Batch] = ()) -> NoReturn:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
-        raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes)])
+        help = ""
+        if batches and self.reckoning.is_empty(batches):
+            notes.insert(0, "it is a mean over nothing: no label or row of this step counts")
+            help = "take larger batches, or divide by `maximum(count, 1.0)`"
+        raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])
 
     def _evaluate(self, done: int) -> None:
         batches = self.data.evaluation

@@ -89,6 +89,7 @@ class _Opening:
             fields = rows.fields
         except SourceError as error:
             raise self._error([self._problem(self._span(), error)]) from None
+        held = index_limits(self.program, every=True)
         size = int(self.source.args["batch"])
         if self.statement is ast.BatchStmt and len(rows) < size:
             few = SourceError(f"`{self._name}` has {len(rows):,} rows, fewer than one batch of {size:,}")
@@ -96,7 +97,7 @@ class _Opening:
         found = {
             name: self._problem(self._span(name), wrong, notes)
             for count in self._sizes(rows, size)
-            for name, wrong, notes in check.problems(self._name, fields, self.fields, limits, count)
+            for name, wrong, notes in check.problems(self._name, fields, self.fields, held, count)
         }
         if found:
             raise self._error(list(found.values()))

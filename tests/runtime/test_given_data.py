@@ -68,7 +68,7 @@ def test_arrays(tmp_path: Path) -> None:
 
 WRONG = {
     "no data": (None, "the data of `arrays` is given in Python"),
-    "no mapping": ([DATA["x"], DATA["label"]], "`data` is a mapping from the names of fields to arrays: it is a list"),
+    "no mapping": ([DATA["x"], DATA["label"]], "`data` must be a mapping from the names of fields to arrays, not `list`"),
     "a name": ({"X": DATA["x"], "label": DATA["label"]}, "`data` has no array `x`"),
     "lengths": ({**DATA, "label": DATA["label"][:9]}, "`x` has 30 rows, `label` has 9 rows"),
     "a shape": ({**DATA, "x": DATA["x"][:, :3]}, "`x` does not fit: an axis of 3 in the data is declared as 4"),
@@ -106,6 +106,16 @@ def test_a_run_goes_on_with_the_same_data_alone(tmp_path: Path) -> None:
     train(parts, data={**DATA, "x": DATA["x"].copy()}, resume=True)
     assert journal(parts) == journal(whole)
     same(whole, parts)
+
+
+def test_a_step_in_which_nothing_counts(tmp_path: Path) -> None:
+    text = SPEC.replace("SOURCE", "arrays(batch=8)").replace(
+        "(logits, label)\n    metric", "(logits, label, ignore=9)\n    metric"
+    )
+    with pytest.raises(SpecError) as caught:
+        dlc.train(dlc.loads(text)["t"], backend="torch", out=tmp_path, data={**DATA, "label": np.full(30, 9)})
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0717" and found.notes[0].startswith("it is a mean over nothing")
 
 
 def test_how_to_go_on(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def open_rows(request: Request) -> NoReturn:
     """What a command has of it: nothing."""
     raise SourceError(
         f"the data of `{NAME}` is given in Python",
-        "call `dlc.train(block, data={…}, …)`, or name a source of files",
+        "call `dlc.train(block, data={…}, held_out={…}, …)`, or name a source of files",
     )
 
 
@@ -31,8 +31,8 @@ def rows_of(name: str, given: Given, wanted: Iterable[str]) -> Rows:
     if hasattr(given, "take") and hasattr(given, "fields"):
         return given  # type: ignore[return-value]
     if not isinstance(given, Mapping):
-        found = f"it is a {type(given).__name__}"
-        raise SourceError(f"`{name}` is a mapping from the names of fields to arrays: {found}")
+        found = f"not `{type(given).__name__}`"
+        raise SourceError(f"`{name}` must be a mapping from the names of fields to arrays, {found}")
     arrays = {}
     for field in wanted:
         if field not in given:
