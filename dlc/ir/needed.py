@@ -16,6 +16,11 @@ def reads(op: Op) -> Iterator[str]:
             yield from each.region.results
 
 
+def live(function: Function) -> set[str]:
+    """The values that a function reads or gives."""
+    return {name for op in function.body for name in reads(op)} | {value for _, value in function.outputs}
+
+
 def only(function: Function, values: Iterable[str]) -> Function:
     """The function with these of its outputs, and the operations that they need: without updates of buffers and checks."""
     live = set(values)

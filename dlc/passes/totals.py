@@ -37,6 +37,7 @@ from dlc.ir.splice import Names
 from dlc.ops.contraction import split_pattern
 from dlc.passes.base import is_acting_or_random
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.factors import factored
 from dlc.passes.lower import alone, inline_in, unroll_function
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
@@ -70,7 +71,10 @@ def totals(program: Program, *, wide: bool = False) -> Totals:
     """The two parts of a train block's program; `wide` sums are computed in f32 where the rest of the network is not. Raises
     nothing: what can't be parted is a mean over batches."""
     opened = _opened(program)
-    parted = _Parting(opened, batch_sizes(opened.main)).parted()
+    sizes = batch_sizes(opened.main)
+    main = factored(opened.main, sizes)
+    opened = opened.with_functions({**opened.functions, main.name: main})
+    parted = _Parting(opened, sizes).parted()
     return replace(parted, sums=_widened(parted.sums)) if wide else parted
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from dlc.autodiff.reverse import gradient, gradient_name
 from dlc.backend import Batch, Trainer
-from dlc.ir.needed import only, reads
-from dlc.ir.nodes import Function, Program, walk
+from dlc.ir.needed import live, only
+from dlc.ir.nodes import Program, walk
 from dlc.passes.base import is_acting_or_random
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.totals import SUM, Totals
@@ -84,15 +84,15 @@ class Reckoning:
     def _slopes(self) -> Program:
         """The derivatives of the loss by the outputs of a batch, which are its inputs as far as these depend on them."""
         rest = _only(self.totals.rest, (LOSS,))
-        live = _live(rest.main)
-        names = [each.name for each in rest.main.inputs if each.type.is_float and each.name in live]
+        read = live(rest.main)
+        names = [each.name for each in rest.main.inputs if each.type.is_float and each.name in read]
         derived = gradient(rest, names, of=LOSS)
         values = dict(derived.main.outputs)
         outputs = tuple((name, values[gradient_name(name)]) for name in names)
         sloped = replace(derived.main, outputs=outputs)
         cleaned = DeadCode().run(derived.with_functions({**derived.functions, sloped.name: sloped}))
-        live = _live(cleaned.main)
-        inputs = tuple(each for each in sloped.inputs if each.name in live)
+        read = live(cleaned.main)
+        inputs = tuple(each for each in sloped.inputs if each.name in read)
         main = replace(cleaned.main, inputs=inputs)
         return cleaned.with_functions({**cleaned.functions, main.name: main})
 
@@ -170,11 +170,6 @@ class Added:
 
     def value(self, name: str, how: str) -> Array:
         return np.asarray(self.sums[name] if how == SUM else self.weighted[name] / self.rows)
-
-
-def _live(function: Function) -> set[str]:
-    """The values that a function reads or gives."""
-    return {name for op in function.body for name in reads(op)} | {value for _, value in function.outputs}
 
 
 def _only(program: Program, names: Iterable[str]) -> Program:

@@ -64,6 +64,8 @@ LOSSES = {
     "a sum": "sum(each)",
     "a sum over the number of rows": "sum(each) / float(B)",
     "a mean with a mask": "sum(each * mask) / sum(mask)",
+    "a mean with weights": "sum(each * (mask / sum(mask)))",
+    "weights by rows": "sum(sum(-each * mask / sum(mask), 1) / float(B)) * 2.0 + sum(each[:, 0] / float(B))",
     "a guarded mean": "sum(each * mask) / maximum(sum(mask), 1.0)",
     "a mean of means": "mean(sum(each * (mask + 1.0), 1) / sum(mask + 1.0, 1))",
     "two counts": "cross_entropy(logits, label, ignore=-100) + 0.3 * sum(each * mask) / sum(mask)",

@@ -8,6 +8,7 @@ from dlc.diagnostics import Diagnostic, Span
 from dlc.diagnostics import warnings as problems
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.ir.mixing import mixing
+from dlc.ir.needed import live, only
 from dlc.ir.nodes import Op, Program
 from dlc.passes.totals import batch_sizes, totals
 from dlc.records import dataclass
@@ -43,10 +44,13 @@ class _Doubt:
 
     @staticmethod
     def of(program: Program, output: str) -> _Doubt:
-        sizes = batch_sizes(program.main)
-        mixed = mixing(program, sizes, output)
-        single = None if mixed is not None else totals(program).single.get(output)
-        return _Doubt(single, mixed, bool(sizes))
+        parted, sizes = totals(program), batch_sizes(program.main)
+        rest = parted.rest.main
+        needed = live(only(rest, [value for name, value in rest.outputs if name == output]))
+        sums = (name for name, _ in parted.sums.main.outputs if name in needed)
+        mixes = any(mixing(parted.sums, sizes, name) for name in sums)
+        mixed = mixing(program, sizes, output) if mixes else None  # as the spec calls it
+        return _Doubt(parted.single.get(output), mixed, bool(sizes))
 
     def told(self, plan: TrainPlan, span: Span, what: str, help: str) -> Found:
         op = self.mixed or self.single
