@@ -110,12 +110,26 @@ class _Frame:
             return False
         outputs = [each.type for each in op.outputs if each.type.symbols & self.sizes]
         read = [self.types[name] for name in op.inputs if name in self.types]
-        if op.op in _ORDERED and read and self._named(read[0].axes[op.integer("axis")]):
+        if read and self._reorders(op, read[0]):
             return True
         if not outputs:
             return False
         joined = max(map(self._rows, outputs)) > max([1, *map(self._rows, read)])
         return joined or any(name in self.whole for name in op.inputs)
+
+    def _reorders(self, op: Op, type: TensorType) -> bool:
+        """Whether rows come to stand where others stood."""
+        rows = [axis for axis, size in enumerate(type.axes) if self._named(size)]
+        if op.op in _ORDERED:
+            return op.integer("axis") % max(1, type.rank) in rows
+        if op.op == "flip":
+            return any(axis % type.rank in rows for axis in op.integers("axes"))
+        if op.op == "slice":  # a half of the batch is rows as they are, all but the first are not
+            ends = zip(op.sizes("start"), op.sizes("stop"), strict=True)
+            none = dict.fromkeys(self.sizes, Dim.of(0))
+            parts = [each for i, pair in enumerate(ends) if i in rows for each in pair]
+            return any(each.substitute(none).constant != 0 for each in parts)
+        return False
 
     def _rows(self, type: TensorType) -> int:
         return sum(bool(self._named(axis)) for axis in type.axes)
