@@ -28,10 +28,23 @@ def not_one_batch(plan: TrainPlan, item: ast.Train) -> Found:
             plan, _setting(item, "accumulate"), what, f"`batch={count * size}` takes as many rows at once"
         )
     if plan.evaluate is not None:
-        for name, span in _measured(item):
-            doubt = _Doubt.of(plan.evaluation, name)
-            what = "the held-out loss" if name == "loss" else f"`{name}`"
-            yield from doubt.told(plan, span, f"{what} is computed batch by batch", _SUMS)
+        yield from _held_out(plan, item)
+
+
+def _held_out(plan: TrainPlan, item: ast.Train) -> Found:
+    """What one operation stands in the way of is told once, at the first number that it concerns."""
+    places: dict[tuple[str, Span], list[tuple[str, Span, _Doubt]]] = {}
+    for name, span in _measured(item):
+        doubt = _Doubt.of(plan.evaluation, name)
+        if doubt.op is not None:
+            places.setdefault((doubt.op.op, doubt.op.span), []).append((name, span, doubt))
+    for found in places.values():
+        names = ["the held-out loss" if name == "loss" else f"`{name}`" for name, _, _ in found]
+        _, span, doubt = found[0]
+        verb = "is" if len(names) == 1 else "are"
+        *most, last = names
+        listed = f"{', '.join(most)} and {last}" if most else last
+        yield from doubt.told(plan, span, f"{listed} {verb} computed batch by batch", _SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +65,12 @@ class _Doubt:
         mixed = mixing(program, sizes, output) if mixes else None  # as the spec calls it
         return _Doubt(parted.single.get(output), mixed, bool(sizes))
 
+    @property
+    def op(self) -> Op | None:
+        return self.mixed or self.single
+
     def told(self, plan: TrainPlan, span: Span, what: str, help: str) -> Found:
-        op = self.mixed or self.single
+        op = self.op
         if op is None:
             return
         if not self.sized:
