@@ -77,7 +77,8 @@ class Record:
 
 
 class Watch:
-    """Told of what happens in a run; this one does nothing with it."""
+    """Told of what happens in a run, in the thread that trains; this one does nothing with it. What a method raises ends the run
+    and comes out as it is; the step that was told is saved."""
 
     def start(self, name: str, step: int, steps: int) -> None:
         """A run begins, or goes on, after `step` of `steps`."""
