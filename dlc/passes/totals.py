@@ -32,7 +32,7 @@ from collections.abc import Iterator, Mapping
 from dlc.ir.builder import Builder
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
-from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ir.splice import Names
 from dlc.ops.contraction import split_pattern
 from dlc.passes.base import is_acting_or_random
@@ -174,6 +174,11 @@ class _Parting:
                     self.single[out.name] = op
             elif read & self.late or _sizes_in(op) & self.sizes:
                 self.late.add(out.name)
+                if any(each.op == "param" or is_acting_or_random(each) for each in walk((op,))):
+                    self.how[out.name] = (
+                        MEAN  # a loop over an open size, with more in it than numbers of the batch
+                    )
+                    self.single[out.name] = op
             elif not (op.callee or op.op == "param" or is_acting_or_random(op)) and read <= self.plain:
                 self.plain.add(out.name)
                 if op.op == "full" and op.attr("value") == 0:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +31,7 @@ from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
+from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
 from dlc.runtime.schedules import rate
 from dlc.runtime.together import Accumulated, Reckoning, Single, evaluated
 from dlc.runtime.training_data import Data, open_data
@@ -92,15 +91,6 @@ class Watch:
 
     def interrupted(self, message: str) -> None:
         """The run was stopped and saved; `message` says how to go on."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C, SIGTERM or SIGHUP (`signal`), after its last step was saved; the message says how to
-    go on."""
-
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.signal = signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +173,7 @@ def train(
     if resume and not folder.is_dir():
         raise checkpoints.refused(folder, "there is no checkpoint")
     folder.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(folder), _interrupts() as stop:
+    with run_folder.locked(folder), interrupts() as stop:
         identity = setups.identity(block, found, opened)
         if resume:
             checkpoint = _checkpoint(folder, identity)
@@ -226,46 +216,6 @@ def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
     if settings["epochs"] is not None:
         counts.append(max(1, settings["epochs"] * per_epoch // settings["accumulate"]))
     return int(min(counts))
-
-
-# --- signals
-# ---------------------------------------------------------------------------------------------------
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-
-class _AtOnce(KeyboardInterrupt):
-    """Ctrl-C was pressed twice."""
-
-
-@dataclass
-class _Stop:
-    """Which signal asked the run to stop, if one did. Ctrl-C pressed twice interrupts at once; other signals are
-    often sent twice by those who mean it once."""
-
-    asked: int = 0
-
-    def __call__(self, number: int, *args: Any) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise _AtOnce
-        self.asked = self.asked or number
-
-
-@contextmanager
-def _interrupts() -> Iterator[_Stop]:
-    """Signals become a question, for as long as a run lasts; left alone in other threads and where they are
-    ignored (`nohup`)."""
-    stop = _Stop()
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    main = threading.current_thread() is threading.main_thread()
-    heard = [each for each in SIGNALS if main and before[each] not in (signal.SIG_IGN, None)]
-    for each in heard:
-        signal.signal(each, stop)
-    try:
-        yield stop
-    finally:
-        for each in heard:
-            signal.signal(each, before[each])
 
 
 # --- a run
@@ -364,7 +314,7 @@ class _Run:
         self.saved = self.checkpoint.step
         return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
 
-    def go(self, stop: _Stop) -> Result:
+    def go(self, stop: Stop) -> Result:
         self.watch.start(self.plan.name, self.start, self.total)
         for step in range(self.start, self.total):
             self._step(step)
@@ -391,7 +341,7 @@ class _Run:
         """What a watch raises ends the run, and is no reason to lose a step of it."""
         try:
             yield
-        except _AtOnce:
+        except AtOnce:
             raise
         except BaseException as error:
             try:
