@@ -148,6 +148,14 @@ class Spec:
 
         return check_unit(self.project, self.unit)
 
+    def warnings(self, *blocks: TrainBlock) -> tuple[Diagnostic, ...]:
+        """What is legal and almost surely a mistake in what was asked of the file so far, and in train blocks at their settings.
+        Raises SpecError for a block that is in error."""
+        from dlc.elaborate.checks.file import warnings
+
+        plans = [(each.plan, each.node) for each in blocks]
+        return warnings(self.project, self.unit, plans)
+
 
 def _is_entry(item: ast.Item) -> bool:
     return isinstance(item, ast.Preset) or (isinstance(item, ast.ModuleDef) and item.is_model)

@@ -49,8 +49,9 @@ class JaxTrainer:
         ]
         self.training = _Program(setup.training, setup)
         self.evaluation = _Program(setup.evaluation, setup)
-        self._gradients = jax.jit(jax.value_and_grad(self.training.loss, has_aux=True))
-        self._evaluate = jax.jit(self.evaluation.loss)
+        self._gradients = jax.jit(jax.value_and_grad(self.training.minimised, has_aux=True))
+        self._outputs = jax.jit(self.training.outputs)
+        self._evaluate = jax.jit(self.evaluation.outputs)
         self._apply = jax.jit(self._updated, donate_argnums=(0, 2))
 
     def _take(self, weights: Mapping[str, Array]) -> None:
@@ -62,26 +63,30 @@ class JaxTrainer:
     # --- steps
     # -------------------------------------------------------------------------------------------------
 
-    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
+    def step(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        shares: Mapping[str, Array],
+        rates: Sequence[float | None],
+    ) -> list[Tree]:
+        weights = {name: np.asarray(each, np.float32) for name, each in shares.items()}
         with jax.default_device(self.device), settings(self.setup.training.meta):
             gradients, found = None, []
             for number, batch in enumerate(batches):
                 inputs, key = self.training.inputs(batch), self._key(step, number)
-                (_, (outputs, updates)), new = self._gradients(self.trained, self.fixed, inputs, key)
+                (_, (outputs, updates)), new = self._gradients(self.trained, self.fixed, inputs, key, weights)
                 gradients = new if gradients is None else _sum(gradients, new)
                 self.fixed = {**self.fixed, **updates}
                 found.append(outputs)
             scales = [1.0 if rate is None else rate for rate in rates]
-            self.trained, self.memory = self._apply(
-                self.trained, gradients, self.memory, scales, len(batches)
-            )
-            return {name: float(np.mean([float(each[name]) for each in found])) for name in found[0]}
+            self.trained, self.memory = self._apply(self.trained, gradients, self.memory, scales)
+            return [_arrays(each) for each in found]
 
     def _updated(
-        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], count: Any
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any]
     ) -> tuple[Tree, list[Any]]:
-        """Parameters and memory after one step along the mean of `count` gradients."""
-        gradients = {path: each / count for path, each in gradients.items()}
+        """Parameters and memory after one step along the gradients."""
         if self.setup.clip_norm is not None:
             gradients = _clipped(gradients, self.setup.clip_norm)
         new, memories = dict(params), []
@@ -93,11 +98,15 @@ class JaxTrainer:
             new.update({path: before[path] - rates[i] * each for path, each in steps.items()})
         return new, memories
 
-    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
+    def outputs(self, step: int, number: int, batch: Batch) -> Tree:
+        with jax.default_device(self.device), settings(self.setup.training.meta):
+            inputs, key = self.training.inputs(batch), self._key(step, number)
+            return _arrays(self._outputs(self.trained, self.fixed, inputs, key)[0])
+
+    def evaluate(self, number: int, batch: Batch) -> Tree:
         with jax.default_device(self.device), settings(self.setup.evaluation.meta):
             inputs, key = self.evaluation.inputs(batch), self._key(EVALUATION, number)
-            _, (outputs, _) = self._evaluate(self.trained, self.fixed, inputs, key)
-            return {name: float(value) for name, value in outputs.items()}
+            return _arrays(self._evaluate(self.trained, self.fixed, inputs, key)[0])
 
     def _key(self, *place: int) -> Any:
         key = jax.random.key(self.setup.seed)
@@ -129,7 +138,7 @@ class JaxTrainer:
 
 
 class _Program:
-    """An emitted `apply` as a loss: parameters that are trained, others, inputs, key. Optimizers see parameters as checkpoints
+    """An emitted `apply` of parameters that are trained, others, inputs, key. Optimizers see parameters as checkpoints
     have them, each layer by itself; within the loss they are the trees that `apply` takes."""
 
     def __init__(self, artifact: Artifact, setup: Setup) -> None:
@@ -143,19 +152,30 @@ class _Program:
         precision = self.meta["precision"]
         return [_array(batch[name], _named(type["dtype"], precision)) for name, type in self.meta["inputs"]]
 
-    def loss(self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any) -> tuple[Any, tuple[Tree, Tree]]:
-        """The loss in f32; beside it the outputs by name, and new values of buffers by path."""
+    def minimised(
+        self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any, shares: Tree
+    ) -> tuple[Any, tuple[Tree, Tree]]:
+        """The outputs that have one times their shares, added up in f32; beside it what `outputs` gives."""
+        outputs, kept = self.outputs(trained, fixed, inputs, key)
+        parts = [jnp.sum(outputs[name].astype(jnp.float32) * each) for name, each in shares.items()]
+        return sum(parts), (outputs, kept)
+
+    def outputs(self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any) -> tuple[Tree, Tree]:
+        """The outputs by name, and new values of buffers by path."""
         params = {path: self._cast(path, each) for path, each in (*trained.items(), *fixed.items())}
         named = {"key": key} if "key" in self.meta["arguments"] else {}
         held = trees(self.meta, self.module, params)
         found, state = results(self.meta, self.module.apply(*held, *inputs, **named))
         updates = self.module.to_flat(state) if state is not None and self.meta["training"] else {}
-        outputs = dict(zip(self.names, found, strict=True))
         kept = {path: each.astype(fixed[path].dtype) for path, each in updates.items()}
-        return outputs["loss"].astype(jnp.float32), (outputs, kept)
+        return dict(zip(self.names, found, strict=True)), kept
 
     def _cast(self, path: str, value: Any) -> Any:
         return value.astype(_named(self.meta["precision"], "")) if self.dtypes[path] == "float" else value
+
+
+def _arrays(outputs: Tree) -> Tree:
+    return {name: np.asarray(value) for name, value in outputs.items()}
 
 
 def _named(dtype: str, precision: str) -> Any:

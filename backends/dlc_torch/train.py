@@ -62,17 +62,32 @@ class TorchTrainer:
     # --- steps
     # -------------------------------------------------------------------------------------------------
 
-    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
-        totals: dict[str, float] = {}
+    def step(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        shares: Mapping[str, Array],
+        rates: Sequence[float | None],
+    ) -> list[dict[str, Array]]:
+        weights = {name: torch.from_numpy(np.array(each, np.float32)) for name, each in shares.items()}
+        found = []
         with self._threads():
             for number, batch in enumerate(batches):
                 with self._draws(step, number):
                     outputs = self.training(self.tensors, batch)
-                (outputs["loss"].float() / len(batches)).backward()
-                for name, value in outputs.items():
-                    totals[name] = totals.get(name, 0.0) + float(value.detach()) / len(batches)
+                self._minimised(outputs, weights).backward()
+                found.append(_arrays(outputs))
             self._update(rates)
-        return totals
+        return found
+
+    def _minimised(self, outputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+        parts = [(outputs[name].float() * each.to(self.device)).sum() for name, each in weights.items()]
+        return torch.stack(parts).sum()
+
+    def outputs(self, step: int, number: int, batch: Batch) -> dict[str, Array]:
+        buffers = {path: self.tensors[path].clone() for path in self.training.buffers}
+        with torch.no_grad(), self._threads(), self._draws(step, number):
+            return _arrays(self.training({**self.tensors, **buffers}, batch))
 
     def _update(self, rates: Sequence[float | None]) -> None:
         parameters = [self.tensors[path] for path in self.trained]
@@ -87,10 +102,9 @@ class TorchTrainer:
             optimizer.step()
             optimizer.zero_grad()
 
-    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
+    def evaluate(self, number: int, batch: Batch) -> dict[str, Array]:
         with torch.no_grad(), self._threads(), self._draws(EVALUATION, number):
-            outputs = self.evaluation(self.tensors, batch)
-            return {name: float(value) for name, value in outputs.items()}
+            return _arrays(self.evaluation(self.tensors, batch))
 
     @contextlib.contextmanager
     def _threads(self) -> Iterator[None]:
@@ -152,6 +166,10 @@ class TorchTrainer:
         """What belongs to a parameter lies beside it; counters stay where PyTorch keeps them."""
         tensor = to_torch(np.asarray(value))
         return tensor.to(self.device) if tensor.ndim else tensor
+
+
+def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: to_numpy(value).copy() for name, value in outputs.items()}
 
 
 class _Program:

@@ -30,7 +30,10 @@ class Recipe:
 @dataclass(frozen=True, slots=True)
 class Setup:
     """All that a trainer is made of. `training` and `evaluation` are emitted programs of the same
-    parameters whose outputs are the loss and the metrics; `weights` are the values to start from, by path."""
+    parameters; `weights` are the values to start from, by path.
+
+    Their outputs are numbers of a batch: the loss and the metrics, or sums that these are computed of where several batches count
+    as one (`dlc/passes/totals.py`)."""
 
     training: Artifact
     evaluation: Artifact
@@ -54,13 +57,23 @@ class Setup:
 class Trainer(Protocol):
     """A network in training. Whatever is random depends on the seed, the step and the place in it alone."""
 
-    def step(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
-        """One update with the mean gradient of the batches, at one rate per recipe. Gives the loss and the
-        metrics before it, as means over the batches."""
+    def step(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        shares: Mapping[str, Array],
+        rates: Sequence[float | None],
+    ) -> Sequence[Mapping[str, Array]]:
+        """One update, at one rate per recipe, with the gradient of what is minimised: the outputs of every batch, each output that
+        has one times its share (of its shape), all added up. Gives the outputs of each batch, before the update."""
         ...
 
-    def evaluate(self, number: int, batch: Batch) -> dict[str, float]:
-        """The loss and the metrics of one batch, outside of training."""
+    def outputs(self, step: int, number: int, batch: Batch) -> Mapping[str, Array]:
+        """The outputs that `step` will give of the batch of that number, with the same draws. Changes nothing."""
+        ...
+
+    def evaluate(self, number: int, batch: Batch) -> Mapping[str, Array]:
+        """The outputs of one batch, outside of training."""
         ...
 
     def weights(self) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from dlc.diagnostics.training import BAD_OPTION, INTERNAL
 if TYPE_CHECKING:
     import numpy as np
 
+    from dlc import spec as values
     from dlc.api import Model, Spec, TrainBlock
 
 
@@ -120,6 +121,17 @@ def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: 
         return
     for each in found:
         typer.echo(_coloured(render(each, _with_files(sources, each.span))), err=True)
+
+
+def show_warnings(specs: Iterable[values.Spec], *blocks: TrainBlock) -> None:
+    """The warnings of what a command has used of files, each once: on stderr, beside what it prints."""
+    from dlc.spec import all_sources
+
+    told: set[tuple[str, Span]] = set()
+    for spec in specs:
+        found = [each for each in spec.warnings(*blocks) if (each.code, each.span) not in told]
+        told.update((each.code, each.span) for each in found)
+        show(found, all_sources(spec.project), Format.text)
 
 
 def _with_files(sources: Mapping[str, str], span: Span) -> Mapping[str, str]:

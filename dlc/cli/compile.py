@@ -24,6 +24,7 @@ from dlc.cli.common import (
     echo_json,
     load_model,
     reports,
+    show_warnings,
     usage,
 )
 
@@ -92,6 +93,7 @@ def register(app: typer.Typer) -> None:
                 force=force,
             )
         ]
+        show_warnings(model.spec for model in models)
         if format is Format.json:
             echo_json([str(path) for path in written])
         elif not quiet:

@@ -29,6 +29,7 @@ from dlc.cli.common import (
     echo_json,
     load_model,
     reports,
+    show_warnings,
     sizes,
     usage,
     with_arrays,
@@ -90,6 +91,7 @@ def register(app: typer.Typer) -> None:
             target=emit_target,
             device=device,
         )
+        show_warnings([model.spec])
         results = compiled(**inputs)
         if output is not None:
             from dlc.runtime.weights import write_file

@@ -20,6 +20,7 @@ from dlc.cli.common import (
     echo_json,
     load_train,
     reports,
+    show_warnings,
 )
 
 
@@ -48,6 +49,7 @@ def register(app: typer.Typer) -> None:
 
         check_device(device)
         block = load_train(target, set, root)
+        show_warnings([block.spec], block)
         watch = Progress(quiet=quiet or format is Format.json)
         result = run(block, backend=backend, out=out, resume=resume, force=force, device=device, watch=watch)
         if format is Format.json:

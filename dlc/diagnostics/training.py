@@ -118,7 +118,7 @@ BAD_SOURCE = Problem(
     "E0705",
     "a data source that can't be used",
     "{message}",
-    "Sources are digits, idx, npz, text, synthetic.",
+    "Sources are digits, idx, npz, text, synthetic, arrays.",
     wrong=_train(
         "net = Net()\nbatch (image: [B, 1, 28, 28], label: i64[B]) from digit(batch=64)\n" + _LOSS + _REST
     ),
@@ -136,7 +136,7 @@ METRIC = Problem(
     "E0707",
     "a metric that is no scalar",
     "the metric `{name}` must be one number, not {found}",
-    "A metric is a scalar tensor, computed on each batch and averaged over rows.",
+    "A metric is a scalar tensor. On held-out data it is what its expression gives on all rows, not a mean over batches.",
     wrong=_train(_BATCH + _LOSS + "metric hits = argmax(net(image), -1) == label\n" + _REST),
     right=_train(_BATCH + _LOSS + "metric accuracy = mean(argmax(net(image), -1) == label)\n" + _REST),
 )
@@ -216,7 +216,8 @@ DIVERGED = Problem(
     "E0717",
     "a loss that is no number any more",
     "the loss is {value} at step {step}",
-    "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help.",
+    "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help. A mean over nothing is nan, too: the loss of a "
+    "batch all of whose labels are ignored.",
 )
 NO_MATRIX = Problem(
     "E0718",
@@ -229,6 +230,20 @@ NO_MATRIX = Problem(
         + _LOSS
         + "optimizer = muon()\noptimizer linear.bias = adamw(lr=1e-3)\nsettings { steps = 100 }"
     ),
+)
+
+ONE_VALUE = Problem(
+    "E0720",
+    "a norm over one value",
+    "`{norm}` has one value a {of} in training: it is its own mean, and what comes out is 0 whatever goes in",
+    "In training `batch_norm` takes the mean and the variance of each channel over the rows of a batch and its space, `instance_norm` "
+    "over the space, `group_norm` over a group of channels and the space. Of one value there is no variance.",
+    wrong="model Net()(x: [B, 64]) -> [B, 10] {\n    return x |> linear(32) |> batch_norm |> relu |> linear(10)\n}\n\n"
+    "train t {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=1)\n"
+    "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 100 }\n}\n",
+    right="model Net()(x: [B, 64]) -> [B, 10] {\n    return x |> linear(32) |> batch_norm |> relu |> linear(10)\n}\n\n"
+    "train t {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=16)\n"
+    "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 100 }\n}\n",
 )
 
 # --- E08xx: backends -------------------------------------------------------------------------------------------

@@ -111,3 +111,18 @@ SEEN_DATA = _warning(
     '    evaluate from digits(split="test", batch=256)\n    minimize cross_entropy(net(image), label)\n    optimizer = adam()\n'
     "    settings { steps = 10 }\n}\n",
 )
+NOT_ONE_BATCH = _warning(
+    "W0109",
+    "batches that do not count as one",
+    "{message}",
+    "Several batches count as one, those that a step accumulates and those of the held-out data: sums over their rows are added up, "
+    "and what the spec computes of the sums is computed once. What is no sum over rows (a maximum, the spread about a batch's own "
+    "mean) and what compares a row with others (`batch_norm` in training, a contrastive loss) is another number in each batch, and "
+    "their mean is no number of all rows.",
+    wrong="model Net()(x: [B, 64]) -> [B, 10] {\n    return x |> linear(32) |> batch_norm |> relu |> linear(10)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=8)\n"
+    "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 10, accumulate = 4 }\n}\n",
+    right="model Net()(x: [B, 64]) -> [B, 10] {\n    return x |> linear(32) |> layer_norm |> relu |> linear(10)\n}\n\n"
+    "train run {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=8)\n"
+    "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 10, accumulate = 4 }\n}\n",
+)

@@ -65,6 +65,12 @@ def inline(program: Program, keep: Keep) -> Program:
     return drop_orphans(program, program.with_functions(done))
 
 
+def inline_in(program: Program, name: str, keep: Keep) -> Program:
+    """The same in one function alone."""
+    opened = _Inliner(program.functions[name], dict(program.functions), keep).run()
+    return drop_orphans(program, program.with_functions({**program.functions, name: opened}))
+
+
 def decompose(program: Program, is_native: Keep) -> Program:
     """Inline the library's composites that a backend does not say itself, and unroll its loops likewise, as far as
     their count is a number; the spec's own functions stay."""

@@ -107,10 +107,11 @@ def _random(rng: np.random.Generator, value: Value, sizes: Mapping[str, int], li
     return rng.standard_normal(shape).astype(dtype)
 
 
-def index_limits(program: Program, *, exact: bool = False) -> dict[str, int]:
-    """For integer inputs that index a table, the size of the smallest such table; with `exact` only where every element of the
-    input is a place in one by `take`."""
-    passing = _PASSING - {"where"} if exact else _PASSING
+def index_limits(program: Program, *, every: bool = False, exact: bool = False) -> dict[str, int]:
+    """For integer inputs that index a table, the size of the smallest such table; with `every` only where each element of the
+    input is a place in one, not one that may stand for nothing, such as a label that is ignored; with `exact` where it is
+    one by `take`."""
+    passing = _PASSING - {"where"} if exact or every else _PASSING
     reading = frozenset({"take"}) if exact else frozenset({"take", "take_along"})
     memo: dict[str, dict[str, int]] = {}
     for name in program.reachable():

@@ -8,29 +8,32 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from dlc import backend as backends
-from dlc.backend import Artifact, Backend, Trainer
+from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
 from dlc.elaborate.checks.plan import OptimizerRule
+from dlc.ir.nodes import Program
+from dlc.passes.totals import totals
 from dlc.runtime import checkpoints, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
-from dlc.runtime.data.batches import Batches
+from dlc.runtime.data.memory import Given
+from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
 from dlc.runtime.schedules import rate
+from dlc.runtime.together import Accumulated, Reckoning, Single, evaluated
 from dlc.runtime.training_data import Data, open_data
 from dlc.spec import TrainBlock
 from dlc.version import __version__
@@ -73,7 +76,8 @@ class Record:
 
 
 class Watch:
-    """Told of what happens in a run; this one does nothing with it."""
+    """Told of what happens in a run, in the thread that trains; this one does nothing with it. What a method raises ends the run
+    and comes out as it is; the step that was told is saved."""
 
     def start(self, name: str, step: int, steps: int) -> None:
         """A run begins, or goes on, after `step` of `steps`."""
@@ -87,15 +91,6 @@ class Watch:
 
     def interrupted(self, message: str) -> None:
         """The run was stopped and saved; `message` says how to go on."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped by Ctrl-C, SIGTERM or SIGHUP (`signal`), after its last step was saved; the message says how to
-    go on."""
-
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.signal = signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,30 +152,36 @@ def train(
     force: bool = False,
     device: str = "cpu",
     watch: Watch | None = None,
+    data: Given | None = None,
+    held_out: Given | None = None,
 ) -> Result:
     """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`, where nothing else is
     touched. `force` replaces files there that have the names of a run's, but never another run.
 
+    `data` and `held_out` stand in for the block's sources: arrays by the names of the batch's fields, rows first (or
+    `dlc.source.Rows`). They are not copied, and have to stay as they are.
+
     Raises SpecError if the block, its data or the checkpoint is wrong, the folder can't be taken or the loss diverges,
-    and Interrupted, after saving, on Ctrl-C, SIGTERM and SIGHUP in the main thread."""
+    and Interrupted, after saving, on Ctrl-C, SIGTERM and SIGHUP in the main thread. What a method of `watch` raises comes
+    out as it is, after saving too."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
     if not found.has("trainer"):
         raise lacks_training(found)
     check_device(found, device)
-    data = open_data(block)
+    opened = open_data(block, data, held_out)
     if resume and not folder.is_dir():
         raise checkpoints.refused(folder, "there is no checkpoint")
     folder.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(folder), _interrupts() as stop:
-        identity = setups.identity(block, found, data.digests)
+    with run_folder.locked(folder), interrupts() as stop:
+        identity = setups.identity(block, found, opened)
         if resume:
             checkpoint = _checkpoint(folder, identity)
         else:
             run_folder.claim(folder, _names(block), force=force)
             checkpoint = None
         run_folder.sweep(folder)
-        run = _Run(block, found, folder, data, identity, checkpoint, device, watch or Watch())
+        run = _Run(block, found, folder, opened, identity, checkpoint, device, watch or Watch())
         try:
             return run.go(stop)
         finally:
@@ -215,42 +216,6 @@ def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:
     if settings["epochs"] is not None:
         counts.append(max(1, settings["epochs"] * per_epoch // settings["accumulate"]))
     return int(min(counts))
-
-
-# --- signals
-# ---------------------------------------------------------------------------------------------------
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-
-
-@dataclass
-class _Stop:
-    """Which signal asked the run to stop, if one did. Ctrl-C pressed twice interrupts at once; other signals are
-    often sent twice by those who mean it once."""
-
-    asked: int = 0
-
-    def __call__(self, number: int, *args: Any) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = self.asked or number
-
-
-@contextmanager
-def _interrupts() -> Iterator[_Stop]:
-    """Signals become a question, for as long as a run lasts; left alone in other threads and where they are
-    ignored (`nohup`)."""
-    stop = _Stop()
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    main = threading.current_thread() is threading.main_thread()
-    heard = [each for each in SIGNALS if main and before[each] not in (signal.SIG_IGN, None)]
-    for each in heard:
-        signal.signal(each, stop)
-    try:
-        yield stop
-    finally:
-        for each in heard:
-            signal.signal(each, before[each])
 
 
 # --- a run
@@ -305,7 +270,9 @@ class _Run:
 
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
-        setup, rules = setups.setup_of(self.block, self.backend, self.device, self.data.sizes, weights)
+        setup, rules = setups.setup_of(
+            self.block, self.backend, self.device, self._programs(), self.data.sizes, weights
+        )
         trainer = self.backend.trainer(setup)
         if weights is not None:
             try:
@@ -313,6 +280,28 @@ class _Run:
             except ValueError as error:
                 raise checkpoints.refused(self.out, str(error)) from None
         return trainer, rules
+
+    def _programs(self) -> tuple[Program, Program]:
+        """What is computed of a batch, in training and in evaluation."""
+        single = self.settings["accumulate"] == 1
+        training = self.plan.program if single else self.reckoning.totals.sums
+        return training, self.held_out.totals.sums
+
+    @property
+    def _is_narrow(self) -> bool:
+        return bool(self.settings["precision"] != "f32")
+
+    @cached_property
+    def reckoning(self) -> Reckoning:
+        return Reckoning(totals(self.plan.program, wide=self._is_narrow))
+
+    @cached_property
+    def held_out(self) -> Reckoning:
+        return Reckoning(totals(self.plan.evaluation, wide=self._is_narrow))
+
+    @cached_property
+    def updates(self) -> Single | Accumulated:
+        return Single() if self.settings["accumulate"] == 1 else Accumulated(self.reckoning)
 
     def _held(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Weights and optimizer state of the checkpoint."""
@@ -325,7 +314,7 @@ class _Run:
         self.saved = self.checkpoint.step
         return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
 
-    def go(self, stop: _Stop) -> Result:
+    def go(self, stop: Stop) -> Result:
         self.watch.start(self.plan.name, self.start, self.total)
         for step in range(self.start, self.total):
             self._step(step)
@@ -341,10 +330,26 @@ class _Run:
 
     def _finish(self) -> None:
         done = max(self.start, self.total)
-        if self.evaluated is None or self.evaluated.step != done:
+        fresh = self.evaluated is None or self.evaluated.step != done
+        if fresh:
             self._evaluate(done)
-        if self.saved != done:
+        if self.saved != done or (fresh and self.data.evaluation is not None):
             self._save(done)
+
+    @contextmanager
+    def _cancellable(self, done: int) -> Iterator[None]:
+        """What a watch raises ends the run, and is no reason to lose a step of it."""
+        try:
+            yield
+        except AtOnce:
+            raise
+        except BaseException as error:
+            try:
+                if self.saved != done:
+                    self._save(done)
+            except SpecError as unsaved:
+                error.add_note(f"step {done:,} was not saved: {unsaved.diagnostics[0].message}")
+            raise
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -353,15 +358,16 @@ class _Run:
         count = self.settings["accumulate"]
         batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
         rates = [self._rate(rule, step) for rule in self.rules]
-        values = self.trainer.step(step, batches, rates)
+        values = self.updates.step(self.trainer, step, batches, rates)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
-            self._diverged(str(loss), done)
+            self._diverged(str(loss), done, batches)
         self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
             self._log(self.last)
-        self.watch.step(self.last, logged=logged)
+        with self._cancellable(done):
+            self.watch.step(self.last, logged=logged)
 
     def _rate(self, rule: OptimizerRule, step: int) -> float | None:
         lr = rule.optimizer.args["lr"]
@@ -375,20 +381,25 @@ class _Run:
     def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.begun
 
-    def _diverged(self, value: str, step: int) -> NoReturn:
+    def _diverged(self, value: str, step: int, batches: Sequence[Batch] = ()) -> NoReturn:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
-        raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes)])
+        help = ""
+        if batches and self.reckoning.is_empty(batches):
+            notes.insert(0, "it is a mean over nothing: no label or row of this step counts")
+            help = "take larger batches, or divide by `maximum(count, 1.0)`"
+        raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])
 
     def _evaluate(self, done: int) -> None:
         batches = self.data.evaluation
         if batches is None:
             return
-        values = _mean_over_rows(self.trainer, batches)
+        values = evaluated(self.trainer, self.held_out, batches.evaluation())
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)
-        self.watch.evaluation(self.evaluated)
+        with self._cancellable(done):
+            self.watch.evaluation(self.evaluated)
 
     def _log(self, record: Record) -> None:
         with self._writing(record.step):
@@ -464,6 +475,9 @@ class _Run:
         raise Interrupted(message, number)
 
     def _command(self) -> str:
+        """How to go on."""
+        if self.data.is_given:
+            return f"dlc.train(…, backend={self.backend.name!r}, out={str(self.out)!r}, resume=True), with the same data"
         sets: list[str] = []
         for name, value in self.block.overrides.items():
             sets += ["--set", f"{name}={show(value)}"]
@@ -480,19 +494,3 @@ class _Run:
 
 def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
-
-
-def _mean_over_rows(trainer: Trainer, batches: Batches) -> dict[str, float]:
-    """The loss and the metrics over all rows: each batch counts as many times as it has rows."""
-    totals: dict[str, float] = {}
-    count = 0
-    for number, batch in enumerate(batches.evaluation()):
-        rows = _rows(list(batch.values()))
-        count += rows
-        for name, value in trainer.evaluate(number, batch).items():
-            totals[name] = totals.get(name, 0.0) + value * rows
-    return {name: value / count for name, value in totals.items()}
-
-
-def _rows(arrays: Sequence[Any]) -> int:
-    return len(arrays[0])

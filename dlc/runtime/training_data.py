@@ -10,11 +10,13 @@ from typing import Any
 from dlc.diagnostics import Diagnostic, Span, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.checks.plan import Named
+from dlc.elaborate.checks.single_values import single_values
 from dlc.ir.nodes import Program
 from dlc.runtime import data
-from dlc.runtime.data import check
+from dlc.runtime.data import check, memory
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.digest import digest
+from dlc.runtime.data.memory import Given
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
@@ -25,11 +27,13 @@ from dlc.types.tensor import TensorType
 
 @dataclass(frozen=True)
 class Data:
-    """Batches to train on and, where the block names held-out data, to evaluate on."""
+    """Batches to train on and, where there is held-out data, to evaluate on."""
 
     training: Batches
     evaluation: Batches | None
     sizes: Mapping[str, int]  # of the dims of the batch's fields, in training
+    source: Named  # what is trained on
+    is_given: bool  # whether any of it was handed over in Python
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -43,51 +47,74 @@ class Data:
         return found if self.evaluation is None else {**found, "held-out data": digest(self.evaluation.rows)}
 
 
-def open_data(block: TrainBlock) -> Data:
-    """Raises SpecError for data that can't be opened or does not fit the types of the batch."""
+def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | None = None) -> Data:
+    """What the block's sources give, or what is given in their place. Raises SpecError for data that can't be opened or
+    does not fit the types of the batch."""
     plan = block.plan
-    training = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt)
-    opened = training.open()
+    source = _source(plan.source, data)
+    opened = _Opening(block, source, plan.fields, plan.program, ast.BatchStmt, "data", data).open()
     sizes = check.sizes(opened.rows.fields, plan.fields, opened.size)
-    if plan.evaluate is None:
-        return Data(opened, None, sizes)
-    fields = plan.evaluate_fields or plan.fields
-    evaluation = _Opening(block, plan.evaluate, fields, plan.evaluation, ast.Evaluate)
-    return Data(opened, evaluation.open(), sizes)
+    single = [*single_values(plan.program, sizes, plan.name)]
+    if single:
+        raise SpecError(single, all_sources(block.spec.project))
+    is_given = data is not None or held_out is not None
+    if plan.evaluate is None and held_out is None:
+        return Data(opened, None, sizes, source, is_given)
+    fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
+    evaluation = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out)
+    return Data(opened, evaluation.open(), sizes, source, is_given)
+
+
+def _source(named: Named, given: Given | None) -> Named:
+    """What data is read from. What is given keeps the size of batches that the block says."""
+    return named if given is None else Named(memory.NAME, {"batch": named.args["batch"]})
 
 
 @dataclass(frozen=True)
 class _Opening:
-    """One `from source(…)` of a block."""
+    """One `from source(…)` of a block, or what is given in its place under the name `argument`."""
 
     block: TrainBlock
     source: Named
     fields: Mapping[str, TensorType]
     program: Program
     statement: type[ast.BatchStmt] | type[ast.Evaluate]
+    argument: str
+    given: Given | None
 
     def open(self) -> Batches:
         limits = index_limits(self.program)
         try:
-            rows = data.open_rows(self.source.name, self._request(limits))
+            rows = self._rows(limits)
             fields = rows.fields
         except SourceError as error:
             raise self._error([self._problem(self._span(), error)]) from None
+        held = index_limits(self.program, every=True)
         size = int(self.source.args["batch"])
         if self.statement is ast.BatchStmt and len(rows) < size:
-            few = SourceError(
-                f"`{self.source.name}` has {len(rows):,} rows, fewer than one batch of {size:,}"
-            )
+            few = SourceError(f"`{self._name}` has {len(rows):,} rows, fewer than one batch of {size:,}")
             raise self._error([self._problem(self._span(), few)])
         found = {
             name: self._problem(self._span(name), wrong, notes)
             for count in self._sizes(rows, size)
-            for name, wrong, notes in check.problems(self.source.name, fields, self.fields, limits, count)
+            for name, wrong, notes in check.problems(self._name, fields, self.fields, held, count)
         }
         if found:
             raise self._error(list(found.values()))
         indices = IndexCheck(self.program, sources=all_sources(self.block.spec.project))
-        return Batches(rows, size, int(self.block.plan.settings["seed"]), tuple(self.fields), indices)
+        settings = self.block.plan.settings
+        names = tuple(self.fields)
+        return Batches(rows, size, int(settings["seed"]), names, indices, int(settings["accumulate"]))
+
+    @property
+    def _name(self) -> str:
+        """What messages call the data."""
+        return self.source.name if self.given is None else self.argument
+
+    def _rows(self, limits: Mapping[str, int]) -> Rows:
+        if self.given is not None:
+            return memory.rows_of(self.argument, self.given, self.fields)
+        return data.open_rows(self.source.name, self._request(limits))
 
     def _sizes(self, rows: Rows, size: int) -> list[int]:
         """The batch sizes that will occur: in evaluation the last one may be smaller."""

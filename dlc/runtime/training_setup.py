@@ -24,6 +24,7 @@ from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
 from dlc.runtime.family import ModelFamily
+from dlc.runtime.training_data import Data
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
 from dlc.source import OUTSIDE, inside
@@ -36,17 +37,18 @@ def setup_of(
     block: TrainBlock,
     backend: Backend,
     device: str,
+    programs: tuple[Program, Program],
     sizes: Mapping[str, int],
     weights: Mapping[str, Array] | None,
 ) -> tuple[Setup, tuple[OptimizerRule, ...]]:
-    """What the backend's trainer is made of, and the optimizer rule of each recipe. `sizes` are those of a
-    batch, `weights` those of the run that is continued; without them the initial ones, and what the block
+    """What the backend's trainer is made of, and the optimizer rule of each recipe. `programs` are those of
+    a batch in training and in evaluation, `sizes` those of a batch in training, `weights` those of the run that is continued; without them the initial ones, and what the block
     loads."""
     plan = block.plan
     rules = used_rules(plan)
     setup = Setup(
-        training=_emitted(plan.program, plan, backend, training=True),
-        evaluation=_emitted(plan.evaluation, plan, backend, training=False),
+        training=_emitted(programs[0], plan, backend, training=True),
+        evaluation=_emitted(programs[1], plan, backend, training=False),
         parameters=plan.program.parameters,
         weights=starting_weights(block) if weights is None else weights,
         recipes=tuple(_recipe(rule, paths) for rule, paths in rules),
@@ -198,9 +200,9 @@ def _model(block: TrainBlock, network: Network) -> Model:
 FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every"})
 
 
-def identity(block: TrainBlock, backend: Backend, digests: Mapping[str, str]) -> dict[str, Any]:
+def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     """What must be the same for a run to be continued exactly; JSON values. Settings stand in it as the spec writes
-    them, `program`, `trained` and the `digests` of the data for what no setting says."""
+    them, `program`, `trained` and the digests of the data for what no setting says."""
     plan = block.plan
     program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
     rules = used_rules(plan)
@@ -210,11 +212,12 @@ def identity(block: TrainBlock, backend: Backend, digests: Mapping[str, str]) ->
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},
         **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
-        "source": _arguments(plan.source, "name"),
+        "source": _arguments(data.source, "name"),
         **held,
+        **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
         "program": program,
         "trained": trained,
-        **digests,
+        **data.digests,
     }
 
 

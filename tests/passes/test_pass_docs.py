@@ -12,9 +12,11 @@ from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.factors import factored
 from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.pipeline import LEVELS, LOWERED
 from dlc.passes.sizes import at_sizes
+from dlc.passes.totals import totals
 from passes.found import MODULES, PASSES
 
 # What is no pass of a level, but shows what it does; and what passes are made of.
@@ -22,6 +24,8 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "lower": lambda program: inline(program, lambda op: False),
     "randomness": lambda program: hoist_randomness(program)[0],
     "sizes": lambda program: at_sizes(program, {"T": 3}),
+    "factors": lambda program: program.with_functions({"Net": factored(program.main, frozenset("B"))}),
+    "totals": lambda program: totals(program).sums,
 }
 SHARED = {"base", "fused", "pipeline", "prepared", "rewrite"}
 

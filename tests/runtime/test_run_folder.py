@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_specs import Crash, block, journal, loaded
+from training_specs import block, journal, loaded, power_failure
 
 import dlc
 from dlc.diagnostics import SpecError
@@ -91,8 +91,8 @@ def test_signals_save_and_stop(tmp_path: Path, number: int) -> None:
 
 def test_a_run_that_died_before_its_first_checkpoint_goes_on(tmp_path: Path) -> None:
     """And what it left half written is taken away."""
-    with pytest.raises(RuntimeError, match="power"):
-        run(tmp_path, watch=Crash(1))
+    with pytest.raises(RuntimeError, match="power"), power_failure(1):
+        run(tmp_path)
     (tmp_path / "checkpoints" / ".dlc-run-half").mkdir(parents=True)
     (tmp_path / ".dlc-run-half").write_text("{")
     assert "holds a run already" in refusal(tmp_path)

@@ -344,6 +344,37 @@ def test_what_does_not_train(tmp_path: Path) -> None:
         dlc.train(loaded(block()), backend="torch", out=tmp_path, device="nowhere")
 
 
+NORMED = """
+model Net()(x: [B, 3, H, W]) -> [B, 10] {
+    return x |> batch_norm as norm |> global_avg_pool |> linear(10)
+}
+
+train t(batch: int) {
+    net = Net()
+    batch (x: [B, 3, H, W], label: i64[B]) from npz("rows.npz", batch=batch)
+    minimize cross_entropy(net(x), label)
+    optimizer = sgd(lr=0.1)
+    settings { epochs = 1 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_value_a_channel(backend: str, tmp_path: Path) -> None:
+    """A norm over a batch has nothing to take the mean of: that is told before the first step. Of 5 rows in batches of 2 the last one
+    is dropped."""
+    tried = loaded(NORMED, tmp_path)
+    write_file(
+        tmp_path / "rows.npz", {"x": np.ones((5, 3, 1, 1), np.float32), "label": np.zeros(5, np.int64)}
+    )
+    with pytest.raises(SpecError) as caught:
+        dlc.train(tried(batch=1), backend=backend, out=tmp_path / "run")
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.span.line) == ("E0720", 3)
+    assert not (tmp_path / "run").exists()
+    assert dlc.train(tried(batch=2), backend=backend, out=tmp_path / "run").steps == 2
+
+
 def test_steps_and_epochs() -> None:
     def settings(steps: int | None, epochs: int | None, accumulate: int = 1) -> dict[str, Any]:
         return {"steps": steps, "epochs": epochs, "accumulate": accumulate}

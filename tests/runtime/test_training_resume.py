@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from training_specs import BACKENDS, Crash, PressCtrlC, block, journal, loaded
+from training_specs import BACKENDS, PressCtrlC, block, journal, loaded, power_failure
 
 import dlc
 from dlc.diagnostics import SpecError
@@ -70,8 +70,8 @@ def test_ctrl_c_and_resume(whole: tuple[str, Path], tmp_path: Path) -> None:
 def test_crash_and_resume(whole: tuple[str, Path], tmp_path: Path) -> None:
     """What came after the last checkpoint is done again, and its metrics are not there twice."""
     backend, out = whole
-    with pytest.raises(RuntimeError, match="power"):
-        dlc.train(loaded(TEXT), backend=backend, out=tmp_path, watch=Crash(7))
+    with pytest.raises(RuntimeError, match="power"), power_failure(7):
+        dlc.train(loaded(TEXT), backend=backend, out=tmp_path)
     dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
     same(out, tmp_path)
 

@@ -10,6 +10,7 @@ SOURCES: dict[str, dict[str, Any]] = {
     "npz": {"path": None, "start": 0, "stop": None, "batch": 64},
     "text": {"path": None, "tokenizer": "char", "length": None, "batch": 64, "start": 0.0, "stop": 1.0},
     "synthetic": {"count": 1024, "seed": 0, "batch": 64},
+    "arrays": {"batch": 64},
 }
 # Fields of the sources whose data are known without looking: dtype and axes (None where a file decides).
 FIELDS: dict[str, dict[str, tuple[str, tuple[int | None, ...]]]] = {
@@ -17,4 +18,4 @@ FIELDS: dict[str, dict[str, tuple[str, tuple[int | None, ...]]]] = {
     "idx": {"image": ("f32", (1, None, None)), "label": ("i64", ())},
     "text": {"tokens": ("i64", (None,))},
 }
-LATER_SOURCES = ("csv", "parquet", "images", "python")
+LATER_SOURCES = ("csv", "parquet", "images")

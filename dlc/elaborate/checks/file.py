@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean
@@ -18,6 +18,7 @@ from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import DTYPE_VALUES, PresetRef
 from dlc.elaborate.builtins import BUILTINS
 from dlc.elaborate.calls.initial import INITIALS
+from dlc.elaborate.checks.batches import not_one_batch
 from dlc.elaborate.checks.doubts import doubts, not_allowed, seen_data, unknown_allowances
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.signatures import check_signatures
@@ -55,10 +56,21 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     return _ordered([*told, *_warnings(project, unit, plans)])
 
 
-def _warnings(project: Project, unit: Unit, plans: list[tuple[TrainPlan, ast.Train]]) -> Iterator[Diagnostic]:
+def warnings(
+    project: Project, unit: Unit, plans: Sequence[tuple[TrainPlan, ast.Train]]
+) -> tuple[Diagnostic, ...]:
+    """What is in doubt in these plans and in all that was built of a file so far, in the order of the text, each once."""
+    return _ordered([*_warnings(project, unit, plans)])
+
+
+def _warnings(
+    project: Project, unit: Unit, plans: Sequence[tuple[TrainPlan, ast.Train]]
+) -> Iterator[Diagnostic]:
     """What is in doubt in all that could be built, but for what comments allow."""
     programs = [*built(project), *(plan.program for plan, _ in plans)]
-    found = [*doubts(programs), *(each for plan, item in plans for each in seen_data(plan, item))]
+    found = [*doubts(programs)]
+    for plan, item in plans:
+        found += [*seen_data(plan, item), *not_one_batch(plan, item)]
     yield from not_allowed(found, project.units.values())
     yield from unknown_allowances(unit)
 

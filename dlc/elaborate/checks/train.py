@@ -30,6 +30,7 @@ from dlc.elaborate.bodies.statements import run
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments
 from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.single_values import single_values
 from dlc.elaborate.checks.train_arguments import (
     DEFAULT_SETTINGS,
     OPTIMIZERS,
@@ -55,6 +56,7 @@ from dlc.records import dataclass, field, replace
 from dlc.source import REQUIRED
 from dlc.syntax import ast
 from dlc.types.axes import AxisError, evaluate_axis
+from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 
@@ -114,7 +116,7 @@ def build_plan(
         state.evaluate_fields, tuple(state.metrics), tuple(state.rules), tuple(state.loads),
         tuple(state.frozen), state.settings, unit.path,
     )  # fmt: skip
-    return plan if _check_optimizers(plan, item, report) else None
+    return plan if _check_norms(plan, report) and _check_optimizers(plan, item, report) else None
 
 
 def _networks(state: _State) -> tuple[Network, ...]:
@@ -210,14 +212,24 @@ def _batch(state: _State, node: ast.BatchStmt) -> None:
     for name in ("B", *_axis_names(node)):
         _open_size(body, name)
     state.source = _source(body, node.source)
+    anew = {} if body.context.session.training else _held_out_fields(body)
     for item in node.fields:
-        value = _field(body, item, body.emission.builder.fresh)
+        typed = anew.get(str(item.name), item)
+        value = _field(body, typed, body.emission.builder.fresh)
         state.inputs += [each.value for each in flat(value)]
         state.fields |= {each.name: each.type for each in flat(value)}
         body.bind(str(item.name), value, item)
         body.note_types([item.type])
-        if isinstance(value, Tensor) and not _check_field(body.report, state.source.name, item, value.type):
+        if typed is not item or not isinstance(value, Tensor):
+            continue
+        if not _check_field(body.report, state.source.name, item, value.type):
             body.bind(str(item.name), POISON)  # what is wrong with its use follows from this
+
+
+def _held_out_fields(body: Body) -> dict[str, ast.Field]:
+    """The fields that `evaluate` types anew."""
+    found = (each.fields for each in body.context.statements if isinstance(each, ast.Evaluate))
+    return {str(item.name): item for fields in found for item in fields}
 
 
 def _axis_names(node: ast.BatchStmt) -> Iterator[str]:
@@ -563,6 +575,18 @@ def _check_loads(state: _State, unit: Unit, program: Program, report: Callable[[
             found.append(
                 problems.WEIGHTS_FILE.at(node.path.span, path=node.path.value, reason=reason, help=help)
             )
+    for diagnostic in found:
+        report(diagnostic)
+    return not found
+
+
+def _check_norms(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:
+    """As far as the batch's size tells; with those of the data, `dlc train` asks again."""
+    sizes: dict[str, int] = {}
+    for type in plan.fields.values():
+        for axis in type.axes[:1]:
+            bind(axis, int(plan.source.args["batch"]), sizes)
+    found = [*single_values(plan.program, sizes, plan.name)]
     for diagnostic in found:
         report(diagnostic)
     return not found

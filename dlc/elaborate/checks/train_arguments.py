@@ -86,9 +86,11 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
         expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
-    if isinstance(value, int | float) and (value <= 0 if name != "seed" else value < 0):
+    if isinstance(value, int | float) and not (value >= 0 if name == "seed" else value > 0):
         expected = "positive" if name != "seed" else "zero or more"
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
+    if value == math.inf:
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="finite")
     if isinstance(value, Dtype) and value.name not in PRECISIONS:
         report.fail(problems.BAD_SETTING, span, name=name, found=value.name, expected=" or ".join(PRECISIONS))
 

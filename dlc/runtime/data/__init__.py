@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dlc import source as sources
-from dlc.runtime.data import digits, idx, npz, synthetic, text
+from dlc.runtime.data import digits, idx, memory, npz, synthetic, text
 from dlc.source import Request, Rows
 
 OPENERS: Mapping[str, Callable[[Request], Rows]] = {
@@ -15,6 +15,7 @@ OPENERS: Mapping[str, Callable[[Request], Rows]] = {
     "npz": npz.open_rows,
     "text": text.open_rows,
     "synthetic": synthetic.open_rows,
+    memory.NAME: memory.open_rows,
 }
 
 

@@ -18,19 +18,23 @@ Batch = Mapping[str, Array]
 
 @dataclass
 class Batches:
-    """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch."""
+    """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch. So many
+    batches as an update takes `together` are of one pass, if it has them."""
 
     rows: Rows
     size: int
     seed: int
     names: tuple[str, ...]
     check: Callable[[Batch], None] = lambda batch: None
+    together: int = 1
     _order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
     def per_epoch(self) -> int:
-        """Full batches in one pass; a short last one is dropped."""
-        return len(self.rows) // self.size
+        """Full batches in one pass, and as many as full updates take: what is left is dropped, as the rows of a short
+        last batch are."""
+        full = len(self.rows) // self.size
+        return full - full % self.together if full >= self.together else full
 
     def training(self, number: int) -> Batch:
         """The batch of that number, counted from the start of the run; each epoch has an order of its own."""
