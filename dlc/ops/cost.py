@@ -74,8 +74,8 @@ class _Scope:
                 return self.size_of(name)
             case python.BinOp(left, op, right) if type(op) in _OPERATORS:
                 return _OPERATORS[type(op)](self.evaluate(left), self.evaluate(right))
-            case python.Call(python.Name(function), args) if function in _FUNCTIONS:
-                return _FUNCTIONS[function](self, *(python.unparse(arg) for arg in args))
+            case python.Call(python.Name(function), args) if function in FUNCTIONS:
+                return FUNCTIONS[function](self, *(python.unparse(arg) for arg in args))
         raise ValueError(f"the cost of `{self.definition.name}` is not arithmetic: {python.unparse(node)}")
 
     def size_of(self, name: str) -> Dim:
@@ -122,7 +122,7 @@ class _Scope:
         return total
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Dim]] = {
+FUNCTIONS: Mapping[str, Callable[..., Dim]] = {
     "size": _Scope.elements,
     "prod": _Scope.product,
     "contracted": _Scope.contracted,

@@ -134,6 +134,12 @@ class OpDef:
 
         return result_types(self, facts, inputs, attrs)
 
+    def fault(self) -> str:
+        """What is wrong with the declaration itself; "" where nothing is."""
+        from dlc.ops.faults import fault
+
+        return fault(self)
+
 
 def op(signature: str, doc: str, reference: Callable[..., Any], **facts: Any) -> OpDef:
     """Declare a primitive op; see `OpDef` for what may be said."""
