@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
     from types import FrameType
 
-KINDS = {"dlc.backends": "backend", "dlc.ops": "op", "dlc.sources": "source"}
+KINDS = {f"dlc.{kind}s": kind for kind in ("backend", "op", "source")}
 OWN = "dlc"
 SHOWN = 300  # characters of a message that someone else wrote
 

@@ -64,9 +64,11 @@ def define(op: OpDef) -> OpDef:
     """Add an op from outside this project. It must be defined before a spec that uses it is loaded.
 
     Raises ValueError if an op of that name exists, or the declaration is wrong in itself."""
+    from dlc.ops.faults import fault
+
     if not isinstance(op, OpDef):
         raise TypeError(f"an op is what `dlc.ops.definition.op` gives, not {type(op).__name__}")
-    reason = op.fault()
+    reason = fault(op)
     if reason:
         raise ValueError(f"the op `{op.name}`: {reason}")
     if op.name in _load():

@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from dlc.ops.contraction import split_pattern
-from dlc.ops.definition import OpDef
+from dlc.ops.definition import COST_FUNCTIONS, OpDef
 from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -74,8 +74,8 @@ class _Scope:
                 return self.size_of(name)
             case python.BinOp(left, op, right) if type(op) in _OPERATORS:
                 return _OPERATORS[type(op)](self.evaluate(left), self.evaluate(right))
-            case python.Call(python.Name(function), args) if function in FUNCTIONS:
-                return FUNCTIONS[function](self, *(python.unparse(arg) for arg in args))
+            case python.Call(python.Name(function), args) if function in _FUNCTIONS:
+                return _FUNCTIONS[function](self, *(python.unparse(arg) for arg in args))
         raise ValueError(f"the cost of `{self.definition.name}` is not arithmetic: {python.unparse(node)}")
 
     def size_of(self, name: str) -> Dim:
@@ -122,11 +122,9 @@ class _Scope:
         return total
 
 
-FUNCTIONS: Mapping[str, Callable[..., Dim]] = {
-    "size": _Scope.elements,
-    "prod": _Scope.product,
-    "contracted": _Scope.contracted,
-}
+_FUNCTIONS: Mapping[str, Callable[..., Dim]] = dict(
+    zip(COST_FUNCTIONS, (_Scope.elements, _Scope.product, _Scope.contracted), strict=True)
+)
 
 
 def _size(type: TensorType | None) -> Dim:

@@ -33,6 +33,10 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+COST_FUNCTIONS = ("size", "prod", "contracted")
+"""What the `flops` of an op may call (`dlc/ops/cost.py`)."""
+
+
 class LazyModule:
     """A module that is imported at its first use: a check of a spec runs no NumPy."""
 
@@ -133,12 +137,6 @@ class OpDef:
         from dlc.ops.signature import result_types
 
         return result_types(self, facts, inputs, attrs)
-
-    def fault(self) -> str:
-        """What is wrong with the declaration itself; "" where nothing is."""
-        from dlc.ops.faults import fault
-
-        return fault(self)
 
 
 def op(signature: str, doc: str, reference: Callable[..., Any], **facts: Any) -> OpDef:

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterator
 
 from dlc.ops.calls import ATTRIBUTES, OPERANDS
-from dlc.ops.cost import FUNCTIONS
-from dlc.ops.definition import FAMILIES, OpDef
+from dlc.ops.definition import COST_FUNCTIONS, FAMILIES, OpDef
 from dlc.ops.signature import Signature
 from dlc.syntax import ast
 
@@ -39,7 +38,7 @@ def _faults(op: OpDef, signature: Signature) -> Iterator[str]:
         if arg.read not in OPERANDS and arg.read not in ATTRIBUTES:
             yield f"its call reads `{arg.name}` as {arg.read!r}, which is no way to read"
     for backend, row in op.rows.items():
-        slots = _SLOT.findall(row) if isinstance(row, str) and backend != "onnx" else ()
+        slots = _SLOT.findall(row) if isinstance(row, str) else ()
         for slot in slots:
             if slot.removeprefix("neat_") not in known and slot != "key":
                 yield f"its row for {backend} speaks of `{{{slot}}}`, which is no operand and no attribute"
@@ -52,7 +51,7 @@ def _unknown_in_cost(text: str, known: set[str]) -> Iterator[str]:
         yield text
         return
     for node in python.walk(tree):
-        if isinstance(node, python.Name) and node.id not in known and node.id not in FUNCTIONS:
+        if isinstance(node, python.Name) and node.id not in known and node.id not in COST_FUNCTIONS:
             yield node.id
 
 

@@ -10,6 +10,7 @@ from functools import cache
 
 from dlc import plugins
 from dlc.ops.definition import OpDef
+from dlc.ops.faults import fault
 
 GROUP = "dlc.ops"
 
@@ -33,10 +34,10 @@ def found() -> tuple[OpDef, ...]:
         if not all(isinstance(each, OpDef) for each in made):
             _told(plugins.refusal(entry, "is no op of `dlc.ops.definition.op`, nor several"))
             continue
-        faults = {each.name: each.fault() for each in made}
-        for name, fault in faults.items():
-            if fault:
-                _told(plugins.refusal(entry, f"declares `{name}`: {fault}"))
+        faults = {each.name: fault(each) for each in made}
+        for name, reason in faults.items():
+            if reason:
+                _told(plugins.refusal(entry, f"declares `{name}`: {reason}"))
         ops += [each for each in made if not faults[each.name]]
     return tuple(ops)
 

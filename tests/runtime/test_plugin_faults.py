@@ -15,6 +15,7 @@ from dlc import ops
 from dlc.cli import build
 from dlc.ops import installed
 from dlc.ops.definition import op
+from dlc.ops.faults import fault
 
 PACKAGE = """
 import numpy as np
@@ -198,7 +199,7 @@ def test_wrong_declarations_are_refused_when_they_are_made(
 
 
 def test_own_ops_are_declared_rightly() -> None:
-    assert [each.name for each in ops.all_ops() if each.fault()] == []
+    assert [each.name for each in ops.all_ops() if fault(each)] == []
 
 
 def test_threads_find_the_ops_of_packages(package: Path) -> None:
