@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dlc import plugins
 from dlc.records import dataclass, field
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -105,22 +104,20 @@ class Source(Protocol):
         ...
 
 
-def _entries() -> EntryPoints:
-    # Reading what is installed costs more than checking a spec: only when it is asked for.
-    from importlib.metadata import entry_points
-
-    return entry_points(group=GROUP)
-
-
 def find(name: str) -> Source | None:
-    """The source of another package under that name."""
-    for entry in _entries():
+    """The source of another package under that name. Raises `dlc.plugins.Unloadable` for one that can't be loaded, or is no source."""
+    for entry in plugins.entries(GROUP):
         if entry.name == name:
-            source: Source = entry.load()
+            source: Source = plugins.load(entry)
+            lacking = [each for each in ("options", "open") if not hasattr(source, each)]
+            if lacking:
+                raise plugins.Unloadable(
+                    plugins.refusal(entry, f"is no source: it has no `{'` and no `'.join(lacking)}`")
+                )
             return source
     return None
 
 
 def names() -> tuple[str, ...]:
     """The names of the sources of other packages."""
-    return tuple(sorted({entry.name for entry in _entries()}))
+    return tuple(sorted({entry.name for entry in plugins.entries(GROUP)}))

@@ -21,7 +21,7 @@ GPT2 = ROOT / "specs/language/gpt2.dl"
 
 # A part may import what stands in its own row and in those above.
 ROWS = (
-    ("diagnostics", "garbage", "records", "resources", "version"),
+    ("diagnostics", "garbage", "plugins", "records", "resources", "version"),
     ("syntax",),
     ("types",),
     ("ir", "ops"),

@@ -224,5 +224,9 @@ def _apply(
     if rule is None:
         raise NotDifferentiable(f"`{op.op}` has no derivative", op.span)
     operands = [Value(name, types[name]) for name in op.inputs]
-    found = rule(b, op, incoming, operands, op.outputs)
+    try:
+        found = rule(b, op, incoming, operands, op.outputs)
+    except Exception as error:
+        error.add_note(f"in the derivative of `{op.op}`")
+        raise
     return [(name, grad) for name, grad in zip(op.inputs, found, strict=True) if grad is not None]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dlc import plugins
 from dlc.backend.contract import Backend
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import EntryPoint
 
 GROUP = "dlc.backends"
 
@@ -31,7 +32,7 @@ class Broken(Backend):
 
 def find(name: str) -> Backend:
     """The backend of that name. Raises KeyError if none is installed under it."""
-    for entry in _entries():
+    for entry in plugins.entries(GROUP):
         if entry.name == name:
             return _loaded(entry)
     raise KeyError(name)
@@ -39,7 +40,7 @@ def find(name: str) -> Backend:
 
 def every() -> tuple[Backend, ...]:
     """The backends that are found, in their order."""
-    return tuple(sorted(map(_loaded, _entries()), key=lambda each: (each.order, each.name)))
+    return tuple(sorted(map(_loaded, plugins.entries(GROUP)), key=lambda each: (each.order, each.name)))
 
 
 def names() -> tuple[str, ...]:
@@ -47,21 +48,14 @@ def names() -> tuple[str, ...]:
     return tuple(each.name for each in every())
 
 
-def _entries() -> EntryPoints:
-    # Reading what is installed costs more than checking a spec: only when it is asked for.
-    from importlib.metadata import entry_points
-
-    return entry_points(group=GROUP)
-
-
 def _loaded(entry: EntryPoint) -> Backend:
     """Whatever a package of someone else does when it is imported, the other backends work."""
     try:
-        found = entry.load()
-    except Exception as error:
-        return Broken(entry.name, f"`{entry.value}` can't be loaded ({type(error).__name__}: {error})")
+        found = plugins.load(entry)
+    except plugins.Unloadable as error:
+        return Broken(entry.name, str(error))
     if not isinstance(found, Backend):
-        return Broken(entry.name, f"`{entry.value}` is no `dlc.backend.Backend`")
+        return Broken(entry.name, plugins.refusal(entry, "is no `dlc.backend.Backend`"))
     if getattr(found, "name", "") != entry.name:
-        return Broken(entry.name, f"the `name` of `{entry.value}` is not `{entry.name}`")
+        return Broken(entry.name, plugins.refusal(entry, f"has a `name` that is not `{entry.name}`"))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ def process() -> None:
 
 def main() -> None:
     """Does what the arguments of the process ask for."""
+    warnings.formatwarning = _warning
     try:
         _answer(sys.argv[1:])
     except KeyboardInterrupt:
@@ -29,6 +31,13 @@ def main() -> None:
             raise
         print(f"dlc: the output can't be written: {error.strerror}", file=sys.stderr)
         os._exit(1)
+
+
+def _warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning for people: of what place in dlc's code it comes is of no use to them."""
+    return f"warning: {message}\n"
 
 
 def _answer(arguments: Sequence[str]) -> None:

@@ -84,18 +84,31 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os._exit(0)
         except OSError as error:
-            message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-            show([BAD_OPTION.at(NO_SPAN, message=message)], {}, kwargs.get("format", Format.text))
+            show([_of_files(error)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + getattr(error, "signal", 2)) from None
         except Exception as error:
             if os.environ.get("DLC_TRACEBACK"):
                 raise
-            show([internal(error)], {}, kwargs.get("format", Format.text))
+            show([fault(error)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _of_files(error: OSError) -> Diagnostic:
+    from dlc import plugins
+
+    message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return plugins.blamed(error) or BAD_OPTION.at(NO_SPAN, message=message)
+
+
+def fault(error: Exception) -> Diagnostic:
+    """An error that no command expects as a diagnostic: a plug-in's as the plug-in's, else as dlc's own."""
+    from dlc import plugins
+
+    return plugins.blamed(error) or internal(error)
 
 
 def internal(error: Exception) -> Diagnostic:

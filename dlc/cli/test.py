@@ -19,12 +19,16 @@ def register(app: typer.Typer) -> None:
         root: Root = None,
     ) -> None:
         """Run the `test` blocks: everything that they require must hold."""
+        from dlc.diagnostics import SpecError
         from dlc.runtime.testing import run_tests
         from dlc.spec import all_sources
 
         rows, failed = [], 0
         for file in files:
             spec, _ = load_spec(file, root)
+            wrong = [each for each in spec.check() if each.severity == "error"]
+            if wrong:
+                raise SpecError(wrong, all_sources(spec.project))
             for outcome in run_tests(spec.project, spec.unit):
                 failed += not outcome.passed
                 told = [each.to_json() for each in outcome.diagnostics]

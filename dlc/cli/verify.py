@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +24,7 @@ from dlc.cli.common import (
     Through,
     WeightsFile,
     echo_json,
+    fault,
     load_model,
     load_spec,
     reports,
@@ -152,6 +154,10 @@ def _outcomes(
                 yield target, report(model)
             except SpecError as error:
                 yield target, error
+            except Exception as error:
+                if os.environ.get("DLC_TRACEBACK"):
+                    raise
+                yield target, SpecError([fault(error)])
 
 
 def _all(outcomes: Iterator[tuple[str, Report | SpecError]], format: Format, *, quiet: bool) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dlc.records import dataclass, field
+from dlc.records import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -144,11 +144,28 @@ class Diagnostic:
         }
 
 
+KEPT = 100
+
+
+def limited(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The diagnostics in their order; of more than a hundred the first hundred, errors before warnings, and one (E0010) that says how
+    many more there are, at the place of the first of them."""
+    found = tuple(diagnostics)
+    if len(found) <= KEPT + 1:
+        return found
+    from dlc.diagnostics.catalogue import MANY_MORE
+
+    first = sorted(range(len(found)), key=lambda i: (found[i].severity != "error", i))
+    kept, left = sorted(first[:KEPT]), first[KEPT:]
+    more = MANY_MORE.at(found[left[0]].span, count=f"{len(left):,}", help="mend these first")
+    return (*(found[i] for i in kept), replace(more, severity=found[left[0]].severity))
+
+
 class SpecError(Exception):
-    """A spec, its data or a check on it is wrong. Carries every diagnostic, and the texts they point into."""
+    """A spec, its data or a check on it is wrong. Carries its diagnostics (`limited`), and the texts they point into."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
-        self.diagnostics = tuple(diagnostics)
+        self.diagnostics = limited(diagnostics)
         self.sources = dict(sources or {})
         super().__init__(render_all(self.diagnostics, self.sources))
 

@@ -71,6 +71,12 @@ TOO_LONG = Problem(
     "E0009",
     "the text is longer than the compiler reads",
     "{what} is longer than the compiler reads: over {limit}",
-    "A spec and all that it imports have at most 150,000 words (names, numbers, signs), and files import one another at "
-    "most 60 deep, so that no text hangs the compiler. Layers that repeat are a loop, and tables are read with `npz`.",
+    "A spec and all that it imports have at most 60,000 words (names, numbers, signs), a file at most 2,000,000 characters, and files "
+    "import one another at most 60 deep, so that no text hangs the compiler. Layers that repeat are a loop, and tables are read with `npz`.",
+)
+MANY_MORE = Problem(
+    "E0010",
+    "more problems than are told",
+    "{count} more problems are not shown",
+    "Of a file with very many problems the first hundred are told, errors before warnings; as a rule most of the others follow from them.",
 )

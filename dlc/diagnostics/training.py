@@ -305,6 +305,13 @@ TEST_FAILED = Problem(
     "test {name} fails: {message}",
     "`dlc test` runs the `test` blocks of a file.",
 )
+PLUGIN = Problem(
+    "E0904",
+    "a plug-in that fails",
+    "{what} fails: {reason}",
+    "Backends, ops and data sources of other packages are found by their entry points. What one of them raises is told with its name, its "
+    "package and the line of its code, and is for the package's authors to mend.",
+)
 INTERNAL = Problem(
     "E0999",
     "a fault of dlc itself",

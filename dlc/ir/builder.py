@@ -62,7 +62,7 @@ class Builder:
         self, name: str, *operands: Operand, hints: Sequence[str] = (), **attrs: Attr
     ) -> tuple[Value, ...]:
         """Append the op `name` and give all its results."""
-        from dlc.ops import get
+        from dlc.ops import added, get
         from dlc.ops.signature import MISSING
 
         definition = get(name)
@@ -75,7 +75,14 @@ class Builder:
             filled[attribute.name] = _freeze(value)
         if attrs:
             raise TypeError(f"op {name} has no attribute {', '.join(attrs)}")
-        types = definition.result_types(self.facts, [None if v is None else v.type for v in values], filled)
+        operand_types = [None if v is None else v.type for v in values]
+        try:
+            types = definition.result_types(self.facts, operand_types, filled)
+        except Exception as error:
+            if name in added():
+                place = f" at {self.span.file}:{self.span}" if self.span.line else ""
+                error.add_note(f"in `{name}`{place}")
+            raise
         if definition.random:
             filled["draw"] = self.draw()
         outputs = tuple(

@@ -30,11 +30,11 @@ _loaded = False
 
 def _load() -> dict[str, OpDef]:
     global _loaded
-    if not _loaded:
-        _loaded = True
+    if not _loaded:  # set when all are there: another thread may ask meanwhile, and does the same once more
         for family in FAMILIES:
             for each in importlib.import_module(f"dlc.ops.{family}").OPS:
                 _defined.setdefault(each.name, each)
+        _loaded = True
     return _defined
 
 
@@ -63,11 +63,22 @@ def families() -> dict[str, str]:
 def define(op: OpDef) -> OpDef:
     """Add an op from outside this project. It must be defined before a spec that uses it is loaded.
 
-    Raises ValueError if an op of that name exists."""
+    Raises ValueError if an op of that name exists, or the declaration is wrong in itself."""
+    from dlc.ops.faults import fault
+
+    if not isinstance(op, OpDef):
+        raise TypeError(f"an op is what `dlc.ops.definition.op` gives, not {type(op).__name__}")
+    reason = fault(op)
+    if reason:
+        raise ValueError(f"the op `{op.name}`: {reason}")
     if op.name in _load():
         raise ValueError(f"there is an op `{op.name}` already")
-    _defined[op.name] = op
+    return _add(op)
+
+
+def _add(op: OpDef) -> OpDef:
     _added.add(op.name)
+    _defined[op.name] = op
     return op
 
 
@@ -77,7 +88,7 @@ def add_installed() -> None:
 
     for each in found():
         if each.name not in _load():
-            define(each)
+            _add(each)
 
 
 def added() -> frozenset[str]:

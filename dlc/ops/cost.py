@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from dlc.ops.contraction import split_pattern
-from dlc.ops.definition import OpDef
+from dlc.ops.definition import COST_FUNCTIONS, OpDef
 from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -122,11 +122,9 @@ class _Scope:
         return total
 
 
-_FUNCTIONS: Mapping[str, Callable[..., Dim]] = {
-    "size": _Scope.elements,
-    "prod": _Scope.product,
-    "contracted": _Scope.contracted,
-}
+_FUNCTIONS: Mapping[str, Callable[..., Dim]] = dict(
+    zip(COST_FUNCTIONS, (_Scope.elements, _Scope.product, _Scope.contracted), strict=True)
+)
 
 
 def _size(type: TensorType | None) -> Dim:

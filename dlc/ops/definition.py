@@ -33,6 +33,10 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+COST_FUNCTIONS = ("size", "prod", "contracted")
+"""What the `flops` of an op may call (`dlc/ops/cost.py`)."""
+
+
 class LazyModule:
     """A module that is imported at its first use: a check of a spec runs no NumPy."""
 

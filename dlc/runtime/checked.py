@@ -14,6 +14,7 @@ from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
+from dlc.runtime import promises
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
@@ -26,10 +27,13 @@ class Checked:
     Calls raise SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside
     their axis, E0804 for a fact or `require` that does not hold for them."""
 
-    def __init__(self, runnable: Runnable, program: Program, check_indices: IndexCheck) -> None:
+    def __init__(
+        self, runnable: Runnable, program: Program, check_indices: IndexCheck, backend: str = ""
+    ) -> None:
         self.runnable = runnable
         self.program = program
         self._check_indices = check_indices
+        self._backend = backend
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runnable, name)
@@ -40,6 +44,12 @@ class Checked:
 
     def __call__(self, /, **inputs: Any) -> dict[str, NDArray[Any]]:
         self._check(inputs)
+        with promises.rows_told(self._backend, self.program):
+            outputs = self._computed(inputs)
+        names = [name for name, _ in self.program.main.outputs]
+        return promises.arrays_of(self._backend, outputs, names, "output")
+
+    def _computed(self, inputs: Mapping[str, Any]) -> object:
         try:
             return self.runnable(**inputs)
         except CheckFailed as error:

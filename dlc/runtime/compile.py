@@ -18,6 +18,7 @@ from dlc.garbage import uncollected
 from dlc.ir.nodes import Op, Program
 from dlc.ops.gaps import refuse_gaps
 from dlc.records import replace
+from dlc.runtime import promises
 from dlc.runtime.family import ModelFamily
 from dlc.version import __version__
 
@@ -80,7 +81,8 @@ def emitted(program: Program, backend: Backend, options: EmitOptions) -> Artifac
     declares to lack."""
     check_options(backend, options.precision, options.target)
     refuse_gaps(backend.name, backend.gaps, program, options.precision)
-    return backend.emit(program, options)
+    with promises.rows_told(backend.name, program):
+        return promises.artifact_of(backend.name, backend.emit(program, options))
 
 
 def check_options(backend: Backend, precision: str, target: str) -> None:
@@ -250,13 +252,18 @@ def compile_model(
     artifact, program = _emit(model, backend, optimize, precision, target, training=False, read=False)
     ready = _ready(backend, program, values)
     check = IndexCheck(model.program, values, precision, all_sources(model.spec.project))
+    with promises.rows_told(backend.name, program):
+        runnable = promises.runnable_of(backend.name, _loaded(backend, artifact, ready, device))
+    return Checked(runnable, model.program, check, backend.name)
+
+
+def _loaded(backend: Backend, artifact: Artifact, weights: Mapping[str, np.ndarray], device: str) -> Runnable:
     if device == "cpu":
-        return Checked(backend.load(artifact, ready), model.program, check)
+        return backend.load(artifact, weights)
     try:
-        runnable = backend.load(artifact, ready, device=device)
+        return backend.load(artifact, weights, device=device)
     except (RuntimeError, AssertionError, OSError) as error:  # what frameworks raise without such a device
         raise no_device(device, str(error).partition("\n")[0]) from None
-    return Checked(runnable, model.program, check)
 
 
 def write_artifact(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dlc.autodiff import gradient_name, pullback
 from dlc.ir.nodes import Program
 from dlc.passes.sizes import at_sizes
+from dlc.runtime import promises
 from dlc.runtime.compile import emit, find_backend
 from dlc.runtime.interpret import bind_dims, run
 from dlc.spec import Model
@@ -59,4 +60,6 @@ def backend_gradients(
     """The same by a backend. Raises SpecError for one that gives none, or does not compute in that precision."""
     backend = find_backend(name, usable=True)
     artifact = emit(model, name, optimize=optimize, precision=precision, read=False)
-    return backend.gradients(artifact, values, given, weights)
+    found = backend.gradients(artifact, values, given, weights)
+    trained = [each.path for each in model.program.parameters if each.trainable]
+    return promises.arrays_of(name, found, trained, "gradient of")

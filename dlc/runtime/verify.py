@@ -20,7 +20,7 @@ from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import decompose
-from dlc.runtime import expectation
+from dlc.runtime import expectation, promises
 from dlc.runtime.compile import (
     PRECISIONS,
     compile_model,
@@ -427,5 +427,6 @@ def _agrees_up_to(
     expected = run(cut, values, given, precision="f64")["point"]
     lowered = decompose(cut, backend.is_native)
     artifact = emitted(lowered, backend, EmitOptions(name=model.identifier, precision=precision))
-    outputs = backend.load(artifact, values)(**given)
+    runnable = promises.runnable_of(backend_name, backend.load(artifact, values))
+    outputs = promises.arrays_of(backend_name, runnable(**given), ["point"], "output")
     return difference(outputs["point"], expected)[1] <= tolerance

@@ -15,6 +15,7 @@ from dlc.syntax import _table
 from dlc.syntax.tokens import END, ERROR, ITEMS, Token, words
 
 MAX_DEPTH = 200
+MAX_STACK = 2_000  # symbols that wait for more, ten to a level at most
 
 # What nests, and how much: a call nests its arguments, a block its statements.
 _NESTING = {
@@ -154,7 +155,7 @@ class Parser:
             token = tokens[self.index]
             follows = rows[states[-1]]
             action = (row(states[-1]) if isinstance(follows, str) else follows).get(token.kind)
-            if action is None or token.depth > MAX_DEPTH:
+            if action is None or token.depth > MAX_DEPTH or len(states) > MAX_STACK:
                 if not self._fail(snapshot, action is not None):
                     return None
                 snapshot = list(states)

@@ -15,7 +15,7 @@ from dlc.syntax.lalr import Failure, Parser
 from dlc.syntax.layout import lay_out
 from dlc.syntax.messages import explain
 from dlc.syntax.placement import misplaced
-from dlc.syntax.scanner import WORD_LIMIT, scan
+from dlc.syntax.scanner import CHARACTER_LIMIT, WORD_LIMIT, scan
 from dlc.syntax.tokens import END, Token
 
 _Comments = tuple[tuple[int, str, bool], ...]
@@ -41,9 +41,12 @@ class ExpressionResult:
 def parse(text: str, file: str) -> ParseResult:
     """The tree of `text`, whose name in spans is `file`. Items without an error in their header are always
     in it."""
+    if len(text) > CHARACTER_LIMIT:
+        problem = TOO_LONG.at(Span(file, 1, 1), what="this text", limit=f"{CHARACTER_LIMIT:,} characters")
+        return ParseResult(ast.File(()), (problem,), WORD_LIMIT)
     scanned = scan(text, file)
-    if len(scanned.tokens) > WORD_LIMIT:
-        return ParseResult(ast.File(()), (_too_long(scanned.tokens[-1], file),), len(scanned.tokens))
+    if scanned.words > WORD_LIMIT:
+        return ParseResult(ast.File(()), (_too_long(scanned.tokens[-1], file),), scanned.words)
     tokens, wrong = lay_out(scanned.tokens, file)
     comments = tuple(scanned.comments)
     found, more = _run(tokens, file, "file")
@@ -52,7 +55,7 @@ def parse(text: str, file: str) -> ParseResult:
     tree = ast.File(items, comments, span=_whole(tokens, file))
     told = _in_order([*scanned.diagnostics, *wrong, *more])
     told = told[:1] if tokens[0].kind == "{" else told  # JSON: one message says it
-    return ParseResult(tree, told, len(scanned.tokens))
+    return ParseResult(tree, told, scanned.words)
 
 
 def _too_long(token: Token, file: str) -> Diagnostic:

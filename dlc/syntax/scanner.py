@@ -18,25 +18,28 @@ _TOKEN = re.compile(
   | (?P<comment>\#[^\n]*)
   | (?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<number>[0-9])
-  | (?P<STRING>"(?:[^"\\\n]|\\[^\n])*(?P<close>"?))
-  | (?P<single>'(?:[^'\\\n]|\\[^\n])*'?)
+  | (?P<STRING>"(?:[^"\\\n]++|\\[^\n])*+(?P<close>"?))
+  | (?P<single>'(?:[^'\\\n]++|\\[^\n])*+'?)
   | (?P<foreign>===|!==|&&|\|\|(?!>)|[+\-*/%@]=(?!=)|=>|:=|<>)
   | (?P<op>\*\*|//|->|\|>|==|!=|<=|>=|\.\.\.|[-+*/%@<>=.,:()\[\]{}])
-  | (?P<other>[^\W\d]\w*|(?P<same>.)(?P=same)*)
+  | (?P<other>[^\W\d]\w*|(?P<same>.)(?P=same)*+)
     """,
     re.VERBOSE,
 )
-WORD_LIMIT = 150_000
+WORD_LIMIT = 60_000
+CHARACTER_LIMIT = 2_000_000
+COMMENTS_A_WORD = 8
+INTERPOLATION_WORDS = 3  # what one counts for, at least: it is parsed by itself
 TOLD_LIMIT = 1_000  # of what is wrong; more says nothing more
 _NUMBER = re.compile(
-    r"(?P<INT>0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+)(?![A-Za-z0-9_])"
-    r"|(?P<digits>[0-9](?:_?[0-9])*)"
-    r"(?P<FLOAT>(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9](?:_?[0-9])*)?)(?![A-Za-z0-9_])"
+    r"(?P<INT>0[xX](?:_?[0-9a-fA-F])++|0[oO](?:_?[0-7])++|0[bB](?:_?[01])++)(?![A-Za-z0-9_])"
+    r"|(?P<digits>[0-9](?:_?[0-9])*+)"
+    r"(?P<FLOAT>(?:\.[0-9](?:_?[0-9])*+)?(?:[eE][+-]?[0-9](?:_?[0-9])*+)?)(?![A-Za-z0-9_])"
 )
-_NUMBER_LIKE = re.compile(r"[0-9][A-Za-z0-9_]*(?:\.[0-9][A-Za-z0-9_]*)*")
+_NUMBER_LIKE = re.compile(r"[0-9][A-Za-z0-9_]*+(?:\.[0-9][A-Za-z0-9_]*+)*+")
 _BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")  # a side of `a..b`
 _BEHIND = re.compile(r"=?\s*[A-Za-z0-9_]+")
-_LABEL = re.compile(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*")
+_LABEL = re.compile(r"[A-Za-z0-9_]++(?:\.[A-Za-z0-9_]++)*+")
 _LABEL_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
 
 # What other languages write: (what to read it as, help).
@@ -91,6 +94,8 @@ class Scanned:
     tokens: list[Token] = field(default_factory=list)
     comments: list[tuple[int, str, bool]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    words: int = 0
+    """The tokens, and what stands in strings to be parsed."""
 
 
 def scan(text: str, file: str, line: int = 1, column: int = 1) -> Scanned:
@@ -105,6 +110,7 @@ class _Scanner:
         self.line = line
         self.start_of_line = 1 - column
         self.newline = True
+        self.inner_words = 0
         self.result = Scanned()
 
     def run(self) -> Scanned:
@@ -116,10 +122,14 @@ class _Scanner:
             found = match(self.text, position)
             assert found is not None and found.lastgroup is not None
             position = self._take(found.lastgroup, found)
+        self.result.words = self._words()
         return self.result
 
     def _has_room(self) -> bool:
-        return len(self.result.tokens) <= WORD_LIMIT and len(self.result.diagnostics) < TOLD_LIMIT
+        return self._words() <= WORD_LIMIT and len(self.result.diagnostics) < TOLD_LIMIT
+
+    def _words(self) -> int:
+        return len(self.result.tokens) + self.inner_words + len(self.result.comments) // COMMENTS_A_WORD
 
     def _take(self, group: str, found: re.Match[str]) -> int:
         """Acts on one match and returns where the next begins."""
@@ -271,6 +281,7 @@ class _Scanner:
     def _string(self, found: re.Match[str], start: int, end: int) -> None:
         if found["close"]:
             self._add("STRING", start, end)
+            self.inner_words += INTERPOLATION_WORDS * self.text.count("{", start, end)
             return
         self.result.diagnostics.append(
             UNTERMINATED_STRING.at(self._span(start, end), help="a string ends on the line that it begins on")

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from dlc.diagnostics import Span, SpecError, did_you_mean
-from dlc.diagnostics.catalogue import NO_FILE, NOT_UTF8
+from dlc.diagnostics.catalogue import NO_FILE, NOT_UTF8, TOO_LONG
+from dlc.syntax.scanner import CHARACTER_LIMIT
 
 
 def read_source(path: str | Path) -> str:
     """The text of the file at `path`, without byte-order mark, its lines ended by `\\n` alone."""
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            data = file.read(4 * CHARACTER_LIMIT + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         help = _near(Path(path)) if isinstance(error, FileNotFoundError) else ""
         raise SpecError([NO_FILE.at(Span(str(path), 0, 0), path=path, reason=reason, help=help)]) from None
+    if len(data) > 4 * CHARACTER_LIMIT:
+        limit = f"{CHARACTER_LIMIT:,} characters"
+        raise SpecError([TOO_LONG.at(Span(str(path), 0, 0), what=str(path), limit=limit)])
     return decode(data, str(path))
 
 

@@ -6,7 +6,9 @@ import re
 
 from dlc.records import dataclass
 
+BAD_TOLD = 20  # escapes of one string that do not exist; more says nothing more
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]{1,6})\}|(.)|$)", re.DOTALL)
+_ORDINARY = re.compile(r"[^\\{}]*")
 _PLAIN = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
@@ -31,7 +33,8 @@ def unescape(raw: str) -> tuple[str, list[tuple[int, str]]]:
             return chr(int(code, 16))
         if plain in _PLAIN:
             return _PLAIN[plain]
-        bad.append((found.start(), found.group()))
+        if len(bad) < BAD_TOLD:
+            bad.append((found.start(), found.group()))
         return found.group()
 
     return _ESCAPE.sub(resolve, raw), bad
@@ -55,8 +58,9 @@ def pieces(raw: str) -> tuple[list[Piece], int | None]:
             text.append(raw[position])
             position += 2
         elif raw[position] != "{":
-            text.append(raw[position])
-            position += 1
+            end = _ORDINARY.match(raw, position + 1).end()  # type: ignore[union-attr]
+            text.append(raw[position:end])
+            position = end
         else:
             end = raw.find("}", position)
             if end < 0:

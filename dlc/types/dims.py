@@ -16,6 +16,7 @@ from functools import reduce
 from math import gcd
 from typing import Any
 
+from dlc.types import effort
 from dlc.types.opaque import Opaque
 from dlc.types.traced import Term, TracedInt
 
@@ -23,6 +24,7 @@ Monomial = tuple[tuple["str | Atom", int], ...]
 Terms = dict[Monomial, int]
 
 TERM_LIMIT = 2_000  # terms of one Dim, also nested ones
+PRODUCTS_A_ROW = 32  # of terms, that take as long as a row of inequalities
 DEPTH_LIMIT = 60  # nesting of // % min max
 BIT_LIMIT = 13_000  # of a coefficient; Python prints no integer of more than about 14,000
 ONE: Monomial = ()
@@ -460,6 +462,8 @@ def _sum(a: Terms, b: Terms, sign: int) -> Dim:
 
 def _product(a: Terms, b: Terms) -> Dim:
     terms: Terms = {}
+    if len(a) * len(b) >= PRODUCTS_A_ROW:
+        effort.count(len(a) * len(b) // PRODUCTS_A_ROW)
     for left, x in a.items():
         for right, y in b.items():
             monomial = multiply_monomials(left, right)

@@ -113,3 +113,10 @@ def test_every_name_that_specs_call_has_a_page() -> None:
 def test_quiet_shows_nothing_of_a_right_spec() -> None:
     done = CliRunner().invoke(build("show"), ["show", LENET, "-q"])
     assert (done.exit_code, done.output) == (0, "")
+
+
+def test_a_file_that_check_refuses_is_not_tested(tmp_path: Path) -> None:
+    text = 'model M()(x: [B, 4]) -> [B, 5] {\n    return x\n}\ntest "t" {\n    require 1 == 1\n}\n'
+    (tmp_path / "wrong.dl").write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(build(), ["test", str(tmp_path / "wrong.dl")])
+    assert result.exit_code == 1 and "E0304" in result.stderr and "ok" not in result.stdout

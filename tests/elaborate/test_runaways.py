@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import dlc
+from dlc import diagnostics
 from dlc.diagnostics import Diagnostic, SpecError
-from dlc.elaborate.base import budget, project
+from dlc.elaborate.base import budget, name_patterns, project
 from dlc.elaborate.bodies import loops
 from dlc.elaborate.programs import instantiate
+from dlc.records import replace
 from dlc.syntax import parser, scanner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +61,7 @@ CASES: dict[str, tuple[str, str]] = {
     "static sums": (model("n = sum([sum([i*j for j in range(99999)]) for i in range(99999)])"), "computes"),
     "levels": (model("return x |> M21(1)", before=LEVELS), "writes out"),
     "parameters": (model(*(f"param w{i}: [4] = zeros" for i in range(2000))), "writes out"),
-    "parts": (model("y = split(x, [1] * 50000, axis=1)"), "the number of parts"),
+    "parts": (model("y = split(x, [1] * 20000, axis=1)"), "the number of parts"),
     "chunks": (model("y = chunk(x, 1000000, axis=1)"), "the number of parts"),
     "presets": (model() + chain("preset P0 = M()", "preset P{i} = P{j}()", 300), "a chain"),
     "lets": (chain("let L0 = 1", "let L{i} = L{j} + 1", 300), "a chain"),
@@ -79,9 +81,26 @@ CASES: dict[str, tuple[str, str]] = {
         "computes",
     ),
     "faults": (model("for i in range(9999) as l { y = nowhere + i }"), "computes"),
+    "presets with parameters": (
+        "model P(n: int)(x: [B, 4]) -> [B, 4] {\n    for i in range(n) as h { x = x |> linear(4) as fc }\n    return x\n}\n"
+        + "".join(f"preset P{i} = P(n={i + 300})\n" for i in range(40)),
+        "computes",
+    ),
+    "powers of sizes": (
+        "model M()(x: [A, B, C, D]) -> [] {\n"
+        + "".join(f"    y{i} = zeros([(A + B + C + D + {i})**9])\n" for i in range(40))
+        + "    return sum(x)\n}\n",
+        "computes",
+    ),
+    "lists as arguments": (
+        "module L(n: list[int])(x: [B, 4]) -> [B, 4] {\n    return x + sum(n)\n}\n"
+        + model("for i in range(90) as l { x = x |> L([i] * 5000) as a }"),
+        "computes",
+    ),
+    "names": (model(*(f"y{i} = x + {i}" for i in range(190)), *(f"z{i} = y{i}" for i in range(190))), "writes out"),
     "sizes": (
         "model M()(x: [A, B, C, D]) -> [] {\n    y = zeros([(A + B + C + D + 1)**60])\n    return sum(y)\n}\n",
-        "this size",
+        "computes",
     ),
 }  # fmt: skip
 
@@ -138,6 +157,11 @@ def test_one_budget_for_all_models_of_a_file() -> None:
         ("let X = float(10**400)\n", "E0204"),
         ('import "a\\u{0}b" as a\n', "E0108"),
         (f"let X = {'-' * 3000}1\n", "E0006"),
+        (f"let X = {'not ' * 30000}true\n", "E0006"),
+        (f'let X = "{"a" * 2_000_000}"\n', "E0009"),
+        (model(*['require true, "' + "{x}" * 400 + '"'] * 50), "E0009"),
+        (f"let X = {'9' * 900_000}\n", "E0001"),
+        (f'let X = "{chr(92)}q{chr(92)}q"\n', "E0005"),
         (f"let X = {'(' * 3000}1{')' * 3000}\n", "E0006"),
         (model("if true { " * 1000 + "x = x" + " }" * 1000), "E0006"),
     ],
@@ -181,5 +205,54 @@ def test_the_guide_says_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "calls inside calls": instantiate.DEPTH_LIMIT,
         "`let`s and presets in a chain": budget.CHAIN_LIMIT,
         "words of a spec and all that it imports": scanner.WORD_LIMIT,
+        "characters of a file": scanner.CHARACTER_LIMIT,
         "imports inside imports": project.IMPORT_DEPTH,
     }
+
+
+def test_wildcards_do_not_explode() -> None:
+    part = "a" * 60
+    text = (
+        f'model M{HEAD}    x = x |> linear(4) as {part}\n    init "{"*a" * 25}*b.weight" = zeros\n    return x\n}}\n'
+        f'weights w for M {{\n    rename "{"*a" * 25}*b" -> "{"*a" * 25}*c"\n}}\n'
+    )
+    assert "E0505" in {each.code for each in problems(text)}
+    assert name_patterns.match("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b.c", f"{part}.b.c") is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fits"),
+    [
+        ("a.**", "a.b.c", True), ("a.**", "a", False), ("**", "a", True), ("**.b", "b", True), ("**.b", "a.a.b", True),
+        ("**.b", "a.ab", False), ("a*b.*", "axxb.c", True), ("a*b.*", "a.b.c", False), ("**.a.**.b", "x.a.a.c.b", True),
+        ("h.*.w*t", "h.11.weight", True), ("*.b.**", "a.b", False), ("a*a", "a", False), ("*a*", "bab", True),
+    ],
+)  # fmt: skip
+def test_wildcards(pattern: str, path: str, fits: bool) -> None:
+    assert name_patterns.matches(pattern, path) is fits
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "found"),
+    [
+        ("h.*.w", "h.3.w", {"0": "3"}), ("**.*", "a.b.c", {"0": "a.b", "1": "c"}), ("{e}.*", "a.", {"e": "a", "0": ""}),
+        ("{e}x", "x", None), ("*a*", "aaa", {"0": "aa", "1": ""}), ("**a*", "a.a.ba", {"0": "a.a.b", "1": ""}),
+        ("a", "ab", None), ("*", "a.b", None),
+    ],
+)  # fmt: skip
+def test_what_wildcards_stand_for(pattern: str, name: str, found: dict[str, str] | None) -> None:
+    assert name_patterns.match(pattern, name) == found
+
+
+def test_of_very_many_problems_the_first_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    lines = [f"y{i} = nope{i} + 1" for i in range(130)]
+    found = problems(model(*lines))
+    assert len(found) == diagnostics.KEPT + 1 and found[-1].code == "E0010"
+    assert found[-1].message == "30 more problems are not shown" and found[-1].severity == "error"
+    assert found[-1].to_json()["line"] == 102
+    warned = [replace(each, severity="warning") for each in problems(model(*lines[:90]))]
+    errors = problems(model(*lines[:50]))
+    kept = diagnostics.limited([*warned, *errors])
+    assert sum(each.severity == "error" for each in kept) == 50 and kept[-1].severity == "warning"
+    assert diagnostics.limited(kept) == kept

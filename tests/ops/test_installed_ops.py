@@ -42,6 +42,7 @@ def test_ops_of_packages(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "return (2 * x + 1) / 2" in (tmp_path / "out/m.py").read_text()
     assert (
-        "plugged:MISSING` can't be loaded (AttributeError" in done.stderr and "Traceback" not in done.stderr
+        "plugged:MISSING` of plugged 1.0 can't be loaded (AttributeError" in done.stderr
+        and "Traceback" not in done.stderr
     )
     assert "halved" in run(tmp_path, "ops", "halved").stdout

@@ -7,10 +7,12 @@ from typing import Any
 from dlc.diagnostics import SpecError
 from dlc.records import dataclass
 
-STEP_LIMIT = 500_000
-OPERATION_LIMIT = 10_000
+STEP_LIMIT = 200_000
+OPERATION_LIMIT = 6_000
 PARAMETER_LIMIT = 100_000
+NAMES_A_STEP = 64  # that are looked through for who holds a value
 CHAIN_LIMIT = 100  # of `let`s and presets that need one another
+HELPED = 100  # problems of one program; past them near misses are not looked for any more
 FAULT_STEPS = 200  # what a statement in error costs, which is told and recovered from
 TURN_STEPS = 20  # what a turn of a loop costs beside its statements
 READ_STEPS = 5  # what finding out takes whether a turn reads what another did
@@ -41,10 +43,10 @@ class Budget:
 
 
 def weight(value: Any) -> int:
-    """The steps that are charged for a value: one for every ten elements of a list, those of lists in it included."""
+    """The steps that are charged for a value: one for every two elements of a list, those of lists in it included."""
     if isinstance(value, str):
         return len(value) // 100
-    return _elements(value) // 10 if isinstance(value, list | tuple) else 0
+    return _elements(value) // 2 if isinstance(value, list | tuple) else 0
 
 
 def _elements(value: list[Any] | tuple[Any, ...]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from dlc.diagnostics import did_you_mean
+from dlc.elaborate.base.wildcards import ANY, Part, captures, fits, part_pattern
 
 _PIECE = re.compile(r"(\*\*|\*|\{\w+\})")
 
@@ -22,20 +23,11 @@ def pieces(pattern: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-@cache
-def _expression(pattern: str) -> re.Pattern[str]:
-    groups = {"*": "([^.]*)", "**": "(.*)"}
-    parts = [
-        (groups.get(piece, "([^.]+)") if _PIECE.fullmatch(piece) else re.escape(piece))
-        for piece in _PIECE.split(pattern)
-    ]
-    return re.compile("".join(parts))
-
-
 def match(pattern: str, name: str) -> dict[str, str] | None:
-    """What the open pieces of a pattern stand for in a name; None where it does not fit."""
-    found = _expression(pattern).fullmatch(name)
-    return dict(zip(pieces(pattern), found.groups(), strict=True)) if found else None
+    """What the open pieces of a pattern stand for in a name, each as long as it can be, the first ones first; None where it does not
+    fit."""
+    found = captures(tuple(filter(None, _PIECE.split(pattern))), name)
+    return None if found is None else dict(zip(pieces(pattern), found, strict=True))
 
 
 def near(pattern: str, names: Iterable[str]) -> str:
@@ -58,30 +50,14 @@ def fill(pattern: str, captured: Mapping[str, str]) -> str:
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether a path pattern fits: `*` is one part or a piece of one, `**` any number of parts."""
-    return _compiled(pattern).fullmatch(path) is not None
+    """Whether a path pattern fits: `*` is one part or a piece of one, `**` any number of parts, of which a last one has at
+    least one."""
+    return fits(_parts(pattern), path.split("."))
 
 
-_PATTERNS: dict[str, re.Pattern[str]] = {}
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    found = _PATTERNS.get(pattern)
-    if found is None:
-        parts = []
-        for part in pattern.split("."):
-            if part == "**":
-                parts.append("**")
-            else:
-                parts.append(
-                    "".join("[^.]*" if each == "*" else re.escape(each) for each in re.split(r"(\*)", part))
-                )
-        text = ""
-        for i, part in enumerate(parts):
-            last = i == len(parts) - 1
-            if part == "**":
-                text += ".*" if last else "(?:.*\\.)?"
-            else:
-                text += part + ("" if last else "\\.")
-        found = _PATTERNS[pattern] = re.compile(text)
-    return found
+@cache
+def _parts(pattern: str) -> tuple[Part, ...]:
+    parts = pattern.split(".")
+    if parts[-1] == ANY:
+        parts.append("*")  # what stands below something is not that itself
+    return tuple(part if part == ANY else part_pattern(part) for part in parts)

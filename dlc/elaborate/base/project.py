@@ -27,6 +27,7 @@ IMPORT_DEPTH = 60
 
 def define_names(unit: Unit) -> Iterator[Diagnostic]:
     """Enter every item of the file under its name; a name defined twice is reported."""
+    imports = _imports(unit)
     for item in unit.file.items:
         if not isinstance(
             item, ast.ModuleDef | ast.FnDef | ast.GroupDef | ast.Let | ast.Preset | ast.Weights | ast.Train
@@ -34,7 +35,7 @@ def define_names(unit: Unit) -> Iterator[Diagnostic]:
             continue
         first = unit.names.get(item.name)
         if first is not None:
-            imported = _import_of(unit, item.name)
+            imported = imports.get(item.name)
             other = "the other is imported" if imported else "the first is"
             line = imported.span.line if imported else _line(first)
             yield problems.DEFINED_TWICE.at(
@@ -50,14 +51,16 @@ def define_names(unit: Unit) -> Iterator[Diagnostic]:
             unit.names[item.name] = item
 
 
-def _import_of(unit: Unit, name: str) -> ast.ImportModule | ast.ImportFrom | None:
-    """The import that binds a name, if one does."""
+def _imports(unit: Unit) -> dict[str, ast.ImportModule | ast.ImportFrom]:
+    """The import that binds a name, by the name."""
+    found: dict[str, ast.ImportModule | ast.ImportFrom] = {}
     for item in unit.file.items:
-        if isinstance(item, ast.ImportModule) and item.name == name:
-            return item
-        if isinstance(item, ast.ImportFrom) and any(here == name for _, here in item.names):
-            return item
-    return None
+        if isinstance(item, ast.ImportModule):
+            found.setdefault(item.name, item)
+        elif isinstance(item, ast.ImportFrom):
+            for _, here in item.names:
+                found.setdefault(here, item)
+    return found
 
 
 def _line(named: Item | Unit) -> int:

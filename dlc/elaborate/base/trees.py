@@ -79,15 +79,16 @@ def mentioned(node: Any, names: frozenset[str]) -> bool:
     return False
 
 
-def label_line(body: Iterable[ast.Stmt], name: str) -> int:
-    """The line in which a label of that name stands; 0 where none does."""
+def label_lines(body: Iterable[ast.Stmt]) -> dict[str, int]:
+    """The lines in which labels of one word stand, by the word."""
+    found: dict[str, int] = {}
     stack: list[Any] = [*body]
     while stack:
         each = stack.pop()
-        if isinstance(each, ast.Label) and each.parts == (name,):
-            return each.span.line
+        if isinstance(each, ast.Label) and len(each.parts) == 1:
+            found.setdefault(str(each.parts[0]), each.span.line)
         stack += ast.children(each)
-    return 0
+    return found
 
 
 Kind = TypeVar("Kind", bound=ast.Node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from dlc.records import dataclass, field
 from dlc.syntax import ast
 
@@ -16,6 +18,10 @@ class Unit:
     library: bool = False
     names: dict[str, Item | Unit] = field(default_factory=dict)
     owners: dict[str, Unit] = field(default_factory=dict)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        return self.text.split("\n")
 
     def own(self, name: str) -> Unit:
         """The unit in which a name visible here is defined."""

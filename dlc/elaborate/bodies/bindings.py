@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.budget import NAMES_A_STEP
 from dlc.elaborate.base.handles import reaches
 from dlc.elaborate.base.spelling import axes_text
 from dlc.elaborate.base.values import GroupValue, Instance, Tensor, type_name
@@ -46,11 +47,7 @@ def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
 def name_value(body: Body, name: str, value: Any) -> Any:
     """Let a value that was just made carry the name that it is bound to, for the sake of those who read the IR."""
     named = body.emission.named
-    if (
-        not isinstance(value, Tensor)
-        or value.name in named
-        or any(reaches(each, value) for each in body.scope.names.values())
-    ):
+    if not isinstance(value, Tensor) or value.name in named or _is_held(body, value):
         return value
     ops = body.emission.builder.body
     for i in range(len(ops) - 1, max(len(ops) - 24, -1), -1):
@@ -64,6 +61,20 @@ def name_value(body: Body, name: str, value: Any) -> Any:
         if value.name in op.inputs or op.region is not None:
             break
     return value
+
+
+def _is_held(body: Body, value: Tensor) -> bool:
+    """Whether some name holds the tensor, or something that contains it."""
+    names = body.scope.names
+    body.context.session.spend(len(names) // NAMES_A_STEP, body.report.place, body.report)
+    wanted = value.name
+    for held in names.values():
+        if isinstance(held, Tensor):
+            if held.value.name == wanted:
+                return True
+        elif reaches(held, value):
+            return True
+    return False
 
 
 def _parts(body: Body, value: Any, count: int, node: ast.Node) -> list[Any]:

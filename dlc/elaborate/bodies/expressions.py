@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -101,21 +101,24 @@ def _tuple(body: Body, node: ast.TupleExpr) -> tuple[Any, ...]:
 def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
     outside = body.scope
     result = []
-    for item in iterate(body.report, evaluate(body, node.iterable), node.iterable):
+    iterable = evaluate(body, node.iterable)
+    sized = node.condition is None and isinstance(iterable, range | list | tuple)
+    if sized and len(iterable) > LIST_LIMIT:  # told before the budget is spent on it
+        _too_long(body, node)
+    for item in iterate(body.report, iterable, node.iterable):
         bind_static(body, node.target, item)
         if node.condition is None or truth(body, node.condition):
             result.append(evaluate(body, node.element))
         if len(result) > LIST_LIMIT:
-            body.report.fail(
-                problems.BUDGET,
-                node.span,
-                what="this list",
-                found=f"over {LIST_LIMIT:,}",
-                limit=f"{LIST_LIMIT:,}",
-            )
+            _too_long(body, node)
     body.scope = outside
     check_size(body.report, result, node)
     return result
+
+
+def _too_long(body: Body, node: ast.ListComp) -> NoReturn:
+    limit = f"{LIST_LIMIT:,}"
+    body.report.fail(problems.BUDGET, node.span, what="this list", found=f"over {limit}", limit=limit)
 
 
 def bind_static(body: Body, target: ast.Target, value: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import POISON, GroupValue, Instance, Poison, Tensor
 from dlc.elaborate.calls.arguments import Given, match_arguments
@@ -25,7 +26,7 @@ def salvage(body: Body, statement: ast.Stmt) -> None:
     if (
         not isinstance(statement, _SIMPLE)
         or body.context.library
-        or body.context.session.findings.failures > names.HELPED
+        or body.context.session.findings.failures > HELPED
     ):
         return
     told = body.context.session.diagnostics

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.budget import PARAMETER_LIMIT
+from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
@@ -64,15 +64,11 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
             for local in reversed(list(child.paths())):
                 path = ".".join(part for part in (prefix, local) if part)
                 stack.append((child.function, path, (*ancestors, *_hosts(hosted, local, prefix))))
-        if len(found) > PARAMETER_LIMIT:
-            body = static_body(session, _unit(session))
-            body.report.fail(
-                problems.BUDGET,
-                session.functions[root].span,
-                what="the number of parameters",
-                found=f"over {PARAMETER_LIMIT:,}",
-                limit=f"{PARAMETER_LIMIT:,}",
-            )
+    session.spend(
+        len(found),
+        session.functions[root].span,
+        static_body(session, _unit(session)).report,
+    )
     return tuple(found.values())
 
 
@@ -176,10 +172,11 @@ def _report_unused(session: Session, root: str) -> None:
                     continue
                 known = [path for path, _ in session.local_paths(function)]
                 text = f'"{selector.pattern.value}"'
+                many = session.findings.failures > HELPED
                 rule.body.report.tell(
                     problems.UNUSED_RULE,
                     selector.span,
                     module=session.functions[function].source,
                     selector=text,
-                    help=near(selector.pattern.value, known),
+                    help="" if many else near(selector.pattern.value, known),
                 )

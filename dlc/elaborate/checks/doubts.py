@@ -312,7 +312,7 @@ def unknown_allowances(unit: Unit) -> Found:
         match = _ALLOW.match(text)
         for word in re.finditer(r"\w+", match.group(1)) if match else ():
             if word.group() not in known:
-                column = unit.text.split("\n")[line - 1].rfind(word.group()) + 1
+                column = unit.lines[line - 1].rfind(word.group()) + 1
                 span = Span(unit.path, line, column, line, column + len(word.group()))
                 help = did_you_mean(word.group(), known)
                 yield problems.UNKNOWN_WARNING.at(span, code=word.group(), help=help)

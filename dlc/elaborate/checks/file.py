@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, Span, did_you_mean
+from dlc.diagnostics import Diagnostic, Span, did_you_mean, limited
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.follow import without_consequences
 from dlc.elaborate.base import habits
@@ -41,7 +41,7 @@ _OPEN = {
 
 @deep
 def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
-    """Every diagnostic of a file and of what it imports, in the order of the text, each once."""
+    """Every diagnostic of a file and of what it imports, in the order of the text, each once; of very many the first."""
     found: list[Diagnostic] = list(project.diagnostics)
     plans: list[tuple[TrainPlan, ast.Train]] = []
     try:
@@ -53,7 +53,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
     told = without_consequences(found, unit.path, unit.text, starts)
-    return _ordered([*told, *_warnings(project, unit, plans)])
+    return limited(_ordered([*told, *_warnings(project, unit, plans)]))
 
 
 def warnings(

@@ -52,6 +52,7 @@ from dlc.elaborate.tensors.operators import cast
 from dlc.elaborate.types.static import plain
 from dlc.elaborate.types.written import WrittenType, declared_dtype, written_type
 from dlc.ir.nodes import Function, Program, Value
+from dlc.plugins import Unloadable
 from dlc.records import dataclass, field, replace
 from dlc.source import REQUIRED
 from dlc.syntax import ast
@@ -319,7 +320,11 @@ def _source(body: Body, node: ast.Expr) -> Named:
     name = node.callee.id
     if name in LATER_SOURCES:
         body.report.fail(problems.BAD_SOURCE, node.span, message=f"the source `{name}` is not there yet")
-    options = source_options(name)
+    try:
+        options = source_options(name)
+    except Unloadable as error:
+        message = f"the source `{name}` is not available: {error}"
+        body.report.fail(problems.BAD_SOURCE, node.callee.span, message=message)
     if options is None:
         help = did_you_mean(name, source_names()) or f"sources are {', '.join(source_names())}"
         body.report.fail(

@@ -10,10 +10,11 @@ from dlc import ops
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.knowledge import item_place
 from dlc.elaborate.base.project import library_definition, library_index
 from dlc.elaborate.base.sources import SOURCES
-from dlc.elaborate.base.trees import assigned, label_line, snake_case
+from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, Unit, entries
 from dlc.elaborate.base.values import DTYPE_VALUES, is_callable
 from dlc.elaborate.names import static
@@ -24,7 +25,6 @@ from dlc.types.dims import Dim
 
 CONSTANTS: dict[str, Any] = {"pi": math.pi, "inf": math.inf}
 _MISSING = object()
-HELPED = 100  # problems of one program; past them near misses are not looked for any more
 
 
 def lookup(body: Body, name: str, span: Span) -> Any:
@@ -193,9 +193,7 @@ def unknown(body: Body, name: str, span: Span) -> Any:
 
 def _bound_elsewhere(context: Context, name: str, span: Span) -> str:
     """Help where a name is read above the line that binds it, or bound only in a block that does not run."""
-    for statement in context.statements:
-        if name not in assigned(statement):
-            continue
+    for statement in context.assigning.get(name, ()):
         if statement.span.line > span.line:
             return f"`{name}` is bound further down, in line {statement.span.line}"
         if isinstance(statement, ast.For | ast.If) and statement.span.end_line < span.line:
@@ -206,22 +204,21 @@ def _bound_elsewhere(context: Context, name: str, span: Span) -> str:
 
 def _of_here(context: Context, name: str, span: Span) -> str:
     """Help from where the name stands: a label that is read as a variable, a comment of another language, data."""
-    statements = context.statements
     if context.definition is not None and name in entries(context.definition):
         return f"an entry is called by `self.{name}(…)`"
-    if "." in context.name and any(name in assigned(each) for each in statements):
+    if "." in context.name and name in context.assigning:
         return "an entry sees parts, parameters and static values of the main body, not its tensors"
-    line = label_line(statements, name)
+    line = context.labelled.get(name)
     if line:
         return f"`{name}` is a label, in line {line}; what is used again is bound first: `{name} = …`"
-    lines = context.unit.text.split("\n")
+    lines = context.unit.lines
     before = lines[span.line - 1][: span.column - 1] if 0 < span.line <= len(lines) else ""
     if before.rstrip().endswith("//"):
         return "a comment begins with `#`"
     if context.kind == "train":
         if name in SOURCES:
             return f"data come by `batch (image: [B, 1, 28, 28], label: i64[B]) from {name}(…)`"
-        if not any(isinstance(each, ast.BatchStmt) for each in statements):
+        if not any(isinstance(each, ast.BatchStmt) for each in context.statements):
             return f"the block has no data: `batch ({name}: [sizes]) from …`"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NoReturn, Protocol
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span
@@ -11,7 +12,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.budget import ROW_STEPS, Budget, Exhausted
 from dlc.elaborate.base.knowledge import note_axes, note_reads
 from dlc.elaborate.base.project import Project, library_index, library_sources
-from dlc.elaborate.base.trees import field_places, name_place
+from dlc.elaborate.base.trees import assigned, field_places, label_lines, name_place
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import Builtin
 from dlc.elaborate.reports.origin import Origin, enter
@@ -150,7 +151,7 @@ class Session:
         """End all elaboration: what is too large, how large, and the limit."""
         what, size, limit = found
         diagnostic = report.told(problems.BUDGET, span, {"what": what, "found": size, "limit": limit})
-        raise Exhausted([diagnostic], {**library_sources(), **self.project.sources})
+        raise Exhausted([*self.diagnostics, diagnostic], {**library_sources(), **self.project.sources})
 
     @contextmanager
     def outline(self, definition: Definition) -> Iterator[None]:
@@ -226,6 +227,22 @@ class Context:
     """The body as it is written."""
     read_later: dict[int, frozenset[str]] = field(default_factory=dict)
     """By a loop's node, the names that something behind it reads."""
+
+    # A body of thousands of lines, each with a fault, is walked once for all of them.
+
+    @cached_property
+    def assigning(self) -> dict[str, list[ast.Stmt]]:
+        """The statements that bind a name, in their order, those in blocks by the block's statement."""
+        found: dict[str, list[ast.Stmt]] = {}
+        for statement in self.statements:
+            for name in assigned(statement):
+                found.setdefault(name, []).append(statement)
+        return found
+
+    @cached_property
+    def labelled(self) -> dict[str, int]:
+        """The lines of labels that are one word."""
+        return label_lines(self.statements)
 
     def asked_training(self) -> bool:
         """`training`, for what a body becomes."""

@@ -33,7 +33,7 @@ def source(context: Context, span: Span, longest: int = _LONGEST) -> str:
     """The text at a place of the frame's file; nothing if it is long or goes over several lines."""
     if span.file != context.unit.path or not span.line or span.end_line not in (0, span.line):
         return ""
-    line = context.unit.text.split("\n")[span.line - 1]
+    line = context.unit.lines[span.line - 1]
     text = line[span.column - 1 : span.end_column - 1]
     return text if len(text) <= longest else ""
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dlc import source as sources
+from dlc.plugins import Unloadable
 from dlc.runtime.data import digits, idx, memory, npz, synthetic, text
+from dlc.runtime.data.promised import Promised
 from dlc.source import Request, Rows
 
 OPENERS: Mapping[str, Callable[[Request], Rows]] = {
@@ -23,7 +25,10 @@ def open_rows(name: str, request: Request) -> Rows:
     """The rows of the source of that name. Raises SourceError for data that can't be opened."""
     if name in OPENERS:
         return OPENERS[name](request)
-    found = sources.find(name)
+    try:
+        found = sources.find(name)
+    except Unloadable as error:
+        raise sources.SourceError(f"the source `{name}` is not available: {error}") from error
     if found is None:
         raise sources.SourceError(f"there is no source `{name}`")
-    return found.open(request)
+    return Promised(name, found.open(request))

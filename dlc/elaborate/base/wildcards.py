@@ -1,0 +1,97 @@
+"""Matching names with wildcards in a time that no pattern makes explode, as backtracking expressions do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+ANY = "**"
+Part = str | re.Pattern[str]
+"""A part of a path pattern: `**`, or what one part of a path fits."""
+
+
+def part_pattern(text: str) -> re.Pattern[str]:
+    """What one part of a path fits. Where a piece between two stars stands first is as good as any later place, so nothing is
+    tried twice."""
+    head, *others = text.split("*")
+    if not others:
+        return re.compile(re.escape(text))
+    *middle, tail = others
+    found = "".join(f"(?>.*?{re.escape(each)})" for each in middle if each)
+    return re.compile(f"{re.escape(head)}{found}.*{re.escape(tail)}", re.DOTALL)
+
+
+def fits(pattern: Sequence[Part], path: Sequence[str]) -> bool:
+    """Whether parts fit a path: `**` stands for any number of its parts."""
+    runs: list[list[re.Pattern[str]]] = [[]]
+    for part in pattern:
+        if isinstance(part, str):
+            runs.append([])
+        else:
+            runs[-1].append(part)
+    if len(runs) == 1:
+        return len(path) == len(pattern) and _stands(runs[0], path, 0)
+    head, *middle, tail = runs
+    at, end = len(head), len(path) - len(tail)
+    if at > end or not (_stands(head, path, 0) and _stands(tail, path, end)):
+        return False
+    for run in middle:
+        while at + len(run) <= end and not _stands(run, path, at):
+            at += 1
+        at += len(run)
+        if at > end:
+            return False
+    return True
+
+
+def _stands(run: Sequence[re.Pattern[str]], path: Sequence[str], at: int) -> bool:
+    return all(each.fullmatch(path[at + i]) for i, each in enumerate(run))
+
+
+def captures(pieces: Sequence[str], name: str) -> list[str] | None:
+    """What the open pieces among these stand for, in their order: `*` for characters without a dot, `{e}` for one or more of them, `**` for
+    any. Each is as long as it can be, the first ones first. None where the name does not fit."""
+    if not _in_order(pieces, name):
+        return None
+    starts, left = [0], [_ends(pieces[0], name, 0)] if pieces else []
+    dead: set[tuple[int, int]] = set()  # pieces from which no end was reached, by where they began
+    while left:
+        at = len(left) - 1
+        end = next(left[-1], None)
+        if end is None:
+            dead.add((at, starts.pop()))
+            left.pop()
+        elif at + 1 == len(pieces):
+            if end == len(name):
+                ends = [*starts[1:], end]
+                spans = zip(pieces, starts, ends, strict=True)
+                return [name[a:b] for piece, a, b in spans if _is_open(piece)]
+        elif (at + 1, end) not in dead:
+            starts.append(end)
+            left.append(_ends(pieces[at + 1], name, end))
+    return None
+
+
+def _in_order(pieces: Iterable[str], name: str) -> bool:
+    """Whether the name has all that is written out, one behind the other: what does not is told at once."""
+    at = 0
+    for piece in pieces:
+        if not _is_open(piece):
+            at = name.find(piece, at)
+            if at < 0:
+                return False
+            at += len(piece)
+    return True
+
+
+def _is_open(piece: str) -> bool:
+    return piece in ("*", ANY) or (piece.startswith("{") and piece.endswith("}"))
+
+
+def _ends(piece: str, name: str, start: int) -> Iterator[int]:
+    """Where a piece that begins there may end, the farthest first."""
+    if not _is_open(piece):
+        return iter([start + len(piece)] if name.startswith(piece, start) else [])
+    dot = name.find(".", start)
+    stop = len(name) if dot < 0 or piece == ANY else dot
+    return iter(range(stop, start - (not piece.startswith("{")), -1))

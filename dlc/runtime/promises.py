@@ -1,0 +1,64 @@
+"""What a backend gives, held to its contract: what one of another package breaks is told as its fault (E0904)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc import ops, plugins
+from dlc.backend import GROUP, Artifact, Runnable
+from dlc.diagnostics import SpecError
+from dlc.diagnostics.training import PLUGIN
+from dlc.ir.nodes import Program, walk
+from dlc.ops import installed
+from dlc.runtime.interpret import CheckFailed
+
+
+@contextmanager
+def rows_told(backend: str, program: Program) -> Iterator[None]:
+    """What goes wrong while a backend says or runs a program with ops of other packages: their rows are at fault, most likely."""
+    try:
+        yield
+    except (SpecError, CheckFailed):
+        raise
+    except Exception as error:
+        given = {each.name for each in installed.found()} & ops.added()
+        used = {
+            op.op: op.span for each in program.functions.values() for op in walk(each.body) if op.op in given
+        }
+        if not used or plugins.blamed(error) is not None:
+            raise
+        what = f"the row for {backend} of {' or '.join(f'`{name}`' for name in used)}, of another package,"
+        reason = plugins.said(error)
+        raise SpecError([PLUGIN.at(next(iter(used.values())), what=what, reason=reason)]) from error
+
+
+def artifact_of(backend: str, given: object) -> Artifact:
+    """What `emit` gave."""
+    if not isinstance(given, Artifact):
+        _fail(backend, f"`emit` gives no Artifact, but {type(given).__name__}")
+    return given
+
+
+def runnable_of(backend: str, given: Runnable) -> Runnable:
+    """What `load` gave."""
+    if not callable(given):
+        _fail(backend, f"`load` gives nothing that can be called, but {type(given).__name__}")
+    return given
+
+
+def arrays_of(backend: str, given: object, names: Iterable[str], what: str) -> dict[str, NDArray[Any]]:
+    """What it computed: an array under each of these names."""
+    found: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    for name in names:
+        if not isinstance(found.get(name), np.ndarray | np.generic):
+            _fail(backend, f"it gives no array under the name of the {what} `{name}`")
+    return dict(found)
+
+
+def _fail(backend: str, reason: str) -> NoReturn:
+    raise plugins.failed(GROUP, backend, reason)
