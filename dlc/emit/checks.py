@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import size
-from dlc.emit.python import quoted
+from dlc.emit.python import listed, quoted
 from dlc.emit.sizes import readable
 from dlc.emit.tree import Arg, Binary, Expr, Num, Size, Unary, Word, refs, text, transform, walk
 from dlc.ir.nodes import Function, Op
@@ -60,7 +60,9 @@ def _check(condition: Expr, fact: str) -> Check:
         case Binary(operator, left, right) if any(isinstance(each, Arg) for each in walk(condition)):
             said = text(transform(left, lambda node: Word(node.name) if isinstance(node, Arg) else node))
             return Check(condition, f"{said} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
-    return Check(condition, f"{fact} must hold")
+    shown = tuple(dict.fromkeys(each for each in walk(condition) if isinstance(each, Size)))
+    given = ", but " + listed([f"{each.symbol} is {{}}" for each in shown]) if shown else ""
+    return Check(condition, f"{fact} must hold{given}", shown)
 
 
 def _is_trivial(fact: Relation) -> bool:

@@ -39,9 +39,13 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.d % self.heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(
+                f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"
+            )
         if self.heads % self.kv_heads != 0:
-            raise ValueError("heads % kv_heads == 0 must hold")
+            raise ValueError(
+                f"heads % kv_heads == 0 must hold, but heads is {self.heads} and kv_heads is {self.kv_heads}"
+            )
 
 
 CONFIG = Config()

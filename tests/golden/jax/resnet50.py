@@ -33,17 +33,17 @@ class Config:
 
     def __post_init__(self) -> None:
         if len(self.depths) != 4:
-            raise ValueError("depths must have length 4")
+            raise ValueError(f"depths must have length 4, not {len(self.depths)}")
         if len(self.widths) != 4:
-            raise ValueError("widths must have length 4")
+            raise ValueError(f"widths must have length 4, not {len(self.widths)}")
         if self.depths[0] < 1:
-            raise ValueError("depths[0] >= 1 must hold")
+            raise ValueError(f"depths[0] >= 1 must hold, but depths is {self.depths}")
         if self.depths[1] < 1:
-            raise ValueError("depths[1] >= 1 must hold")
+            raise ValueError(f"depths[1] >= 1 must hold, but depths is {self.depths}")
         if self.depths[2] < 1:
-            raise ValueError("depths[2] >= 1 must hold")
+            raise ValueError(f"depths[2] >= 1 must hold, but depths is {self.depths}")
         if self.depths[3] < 1:
-            raise ValueError("depths[3] >= 1 must hold")
+            raise ValueError(f"depths[3] >= 1 must hold, but depths is {self.depths}")
 
 
 CONFIG = Config()
