@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "backends"))
+
+from published_settings import SPECS, by_default
+
 import dlc
-from dlc.api import Model, Spec
-from dlc.elaborate.base.trees import static_fields
-from dlc.elaborate.base.units import Definition
 from dlc.emit.names import identifier
 from dlc.runtime.smallest import smallest
-
-SPECS = Path(__file__).parents[1] / "specs"
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     print("| model | backend | arguments | fixed | s |\n| --- | --- | --- | --- | --- |")
     for file in options.files or sorted(SPECS.glob("*/*.dl")):
         spec = dlc.load(file)
-        for model in smallest(spec) if options.small else published(spec):
+        for model in smallest(spec) if options.small else by_default(spec):
             for backend in options.backend or ("torch", "jax"):
                 begin = time.process_time()
                 (text,) = model.emit(backend).files.values()
@@ -57,20 +57,6 @@ def main() -> None:
                     options.out.mkdir(parents=True, exist_ok=True)
                     (options.out / f"{file.stem}_{model.name}_{backend}.py").write_text(str(text))
     print(", ".join(f"{name}: {number}" for name, number in total.items()))
-
-
-def published(spec: Spec) -> Iterator[Model]:
-    """The models of a file, each at the settings of its file's first lines."""
-    seen: set[str] = set()
-    for name in spec.models:
-        item = spec.unit.names[name]
-        if isinstance(item, Definition) and any(each.default is None for each in static_fields(item.node)):
-            continue
-        model = spec[name]
-        origin = model.point.definition.node.name
-        if origin not in seen:
-            seen.add(origin)
-            yield model
 
 
 def arguments(text: str) -> Iterator[str]:
