@@ -7,9 +7,9 @@ from typing import Any
 
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.body import with_words
-from dlc.emit.checks import opposite
+from dlc.emit.checks import opposite, raised
 from dlc.emit.layout import layout
-from dlc.emit.python import listed, quoted
+from dlc.emit.python import listed
 from dlc.emit.tree import Arg, At, Expr, text, walk
 from dlc.ir.nodes import Function
 
@@ -35,16 +35,16 @@ def required(
     yield from layout(f"if {read(asked, owner)}:", indent)
     speaks_of = dict.fromkeys(node for node in walk(condition) if isinstance(node, Arg))
     values = {read(each): read(with_words(each, words), owner) for each in speaks_of}
-    yield from layout(f"raise ValueError({must_hold(read(condition), values)})", indent + 1)
+    yield from raised(_must_hold(read(condition), values), indent + 1, with_values=bool(values))
 
 
-def must_hold(condition: str, values: Mapping[str, str]) -> str:
+def _must_hold(condition: str, values: Mapping[str, str]) -> str:
     """The message, with what is asked about and how each is read."""
     if not values:
-        return quoted(f"{condition} must hold")
+        return f"{condition} must hold"
     given = listed([f"{name} is {{{value}}}" for name, value in values.items()])
     said = condition.replace("{", "{{").replace("}", "}}")
-    return "f" + quoted(f"{said} must hold, but {given}")
+    return f"{said} must hold, but {given}"
 
 
 def taken_apart(arguments: Iterable[Argument], function: Function, read: Iterable[Expr]) -> Iterator[Taken]:
@@ -67,4 +67,4 @@ def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterato
         )
         message = f"{name} must have {'lengths' if any(nested) else 'length'} {wanted}, not {{{found}}}"
         yield from layout(f"if {found} != {wanted}:", indent)
-        yield from layout(f"raise ValueError(f{quoted(message)})", indent + 1)
+        yield from raised(message, indent + 1, with_values=True)

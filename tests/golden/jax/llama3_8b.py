@@ -44,7 +44,8 @@ class Config:
             )
         if self.heads % self.kv_heads != 0:
             raise ValueError(
-                f"heads % kv_heads == 0 must hold, but heads is {self.heads} and kv_heads is {self.kv_heads}"
+                "heads % kv_heads == 0 must hold, "
+                f"but heads is {self.heads} and kv_heads is {self.kv_heads}"
             )
 
 

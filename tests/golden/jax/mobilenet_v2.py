@@ -40,7 +40,8 @@ class Config:
     def __post_init__(self) -> None:
         if divisible(32 * self.width) == divisible(16 * self.width):
             raise ValueError(
-                f"divisible(32 * width) != divisible(16 * width) must hold, but width is {self.width}"
+                "divisible(32 * width) != divisible(16 * width) must hold, "
+                f"but width is {self.width}"
             )
         if not (self.p >= 0.0 and self.p <= 1.0):
             raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")

@@ -38,7 +38,8 @@ class InvertedResidual(nn.Module):
             raise ValueError(f"expand == 1 must hold, but expand is {expand}")
         if stride == 1 and inputs == out:
             raise ValueError(
-                f"not (stride == 1 and inputs == out) must hold, but stride is {stride}, inputs is {inputs} and out is {out}"
+                f"not (stride == 1 and inputs == out) must hold, but stride is {stride}, "
+                f"inputs is {inputs} and out is {out}"
             )
         self.conv = nn.Sequential(
             ConvNormRelu(inputs, expand * inputs, kernel=3, stride=stride, groups=expand * inputs),
