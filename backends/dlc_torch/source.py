@@ -316,7 +316,11 @@ class Source:
         draft, indent = body.draft, body.writer.indent
         operands = tensors(draft, body.inputs, "Tensor")
         # What must be given can't follow by place what may be left out; calls give it by name.
-        by_name = ["*"] if any(" = " in each for each in operands) and not all(" = " in each for each in more) else []
+        by_name = (
+            ["*"]
+            if any(" = " in each for each in operands) and not all(" = " in each for each in more)
+            else []
+        )
         signature = ", ".join([*first, *operands, *by_name, *more])
         result = self._named(body, made).annotation(body)
         note = shapes_text(draft, body.inputs)

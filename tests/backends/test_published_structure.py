@@ -120,11 +120,7 @@ def small(name: str, without: frozenset[str]) -> tuple[Model, Arrays, Arrays, Ar
     made = model(**change) if change else model
     weights, inputs = generic_weights(made.program), random_inputs(made.program)
     whole = {key: value for key, value in inputs.items() if value.dtype.kind == "i" and value.ndim}
-    inputs |= {
-        key: value % 2 for key, value in whole.items()
-    }  # sorted groups, and nodes of a graph, are among the first two
-    if name == "gin:GIN":
-        inputs["sizes"] += 100  # all nodes are of the first graph
+    inputs |= {key: value % 2 for key, value in whole.items()}  # nodes and graphs are among the first two
     assert {each.path for each in made.parameters} == {each.path for each in model.parameters}
     return made, weights, inputs, {} if name in LARGE else run(made.program, weights, inputs)
 
