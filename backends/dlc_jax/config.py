@@ -10,7 +10,7 @@ class Config:
         if self.ff is None:
             object.__setattr__(self, "ff", 4 * self.d)
         if self.d % self.heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}")
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def _settled(options: EmitOptions, family: Family, loops: bool) -> Module:
         family,
         lambda programs, defaults: Module.of(programs, options, defaults, loops),
         lambda each: each.text,
+        lambda each, text: replace(each, text=text),
     )
 
 

@@ -146,14 +146,25 @@ def _statements(items: Sequence[Item], trees: Sequence[str]) -> Iterator[str]:
                 node = below
         held[tree] = {keys[:n] for keys in around for n in range(len(keys))}
         yield from layout(f"{tree}: {kind} = {text(_pairs(containers))}", 1)
-    condition: Expr | None = None
     done: Done = {}
-    for item in sorted(items, key=is_inside):
-        if item.when is not None and item.when != condition:
-            yield from layout(f"if {text(item.when)}:", 1)
-        condition = item.when
-        yield from _statement(item, held, done, 1 + (item.when is not None))
+    for condition, sides in _by_condition(sorted(items, key=is_inside)):
+        for word, side in zip((f"if {text(condition)}:" if condition else "", "else:"), sides, strict=True):
+            if condition and side:
+                yield from layout(word, 1)
+            yield from (line for each in side for line in _statement(each, held, done, 2 if condition else 1))
     yield f"{INDENT}return {', '.join(trees)}"
+
+
+def _by_condition(items: Sequence[Item]) -> Iterator[tuple[Expr | None, tuple[list[Item], list[Item]]]]:
+    """The parts in order, those in a row that there are on one condition together, with those that there are where it does not hold."""
+    at: Expr | None = None
+    sides: tuple[list[Item], list[Item]] = ([], [])
+    for item in items:
+        if item.when not in (at, None if at is None else opposite(at)):
+            yield at, sides
+            at, sides = item.when, ([], [])
+        sides[item.when != at].append(item)
+    yield at, sides
 
 
 Done = dict[tuple[str, tuple[str, ...]], list["Expr | None"]]

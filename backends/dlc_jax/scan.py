@@ -21,6 +21,7 @@ from dlc.emit.tree import Call, Expr, Ref, Seq, Word, refs, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.records import dataclass, field, replace
 from dlc_jax.drafter import STATE, is_stacked
+from dlc_jax.settling import may_be_none
 from dlc_jax.steps import Scan
 
 BRIEF = 20
@@ -120,13 +121,19 @@ class Statements(Writer):
 
     def _layers(self, loop: Loop, source: Seq) -> None:
         over, places, kept, copied = (part.items for part in source.items if isinstance(part, Seq))
+        optional = len(over) == 1 and may_be_none(
+            over[0]
+        )  # (keys that there are in training only say no length)
         turn = self._turn(loop, [self.text(each) for each in kept], [self.text(each) for each in copied])
+        turn = replace(turn, taken="Array | None") if optional else turn
         first = [self.text(expr) for expr in loop.inputs]
         function = self._inline(turn) or self._defined(turn, self.variables.keep("turn", self.at))
         names = [self.named(target, Assign(loop.outputs, loop.source), {}) for target in loop.outputs]
         new = _tuple([self.text(each) for each in places]) if places else "_"
-        xs = _tuple([self.text(each) for each in over]) if over else f"length={self.text(loop.count)}"
-        statement = f"{_tuple(names)}, {new} = lax.scan({function}, {_tuple(first)}, {xs})"
+        xs = [_tuple([self.text(each) for each in over])] if over else []
+        if not over or optional:
+            xs.append(f"length={self.text(loop.count)}")
+        statement = f"{_tuple(names)}, {new} = lax.scan({function}, {_tuple(first)}, {', '.join(xs)})"
         self.line(statement, self.comment(loop.outputs, names, ""))
 
     def _turn(self, loop: Loop, kept: Sequence[str], copied: Sequence[str]) -> Turn:

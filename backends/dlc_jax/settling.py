@@ -324,12 +324,19 @@ class Settling:
 
 
 def _also_over(source: Expr, keys: Expr) -> Expr:
-    """The call of `lax.scan` over keys as well."""
+    """The call of `lax.scan` over keys as well. Where there may be no keys, and nothing else is gone over, the length is still to be said."""
     assert isinstance(source, Call)
     over = [each for each in source.args if not isinstance(each, Keyword)]
-    named = [each for each in source.args if isinstance(each, Keyword) and each.name != "length"]
+    named = [each for each in source.args if isinstance(each, Keyword)]
+    if over or not may_be_none(keys):
+        named = [each for each in named if each.name != "length"]
     parts = over[0].items if over and isinstance(over[0], Seq) else tuple(over)
     return Call(source.function, (Seq((*parts, keys)) if parts else keys, *named))
+
+
+def may_be_none(keys: Expr) -> bool:
+    """Whether there are keys only where one is given: in training."""
+    return isinstance(keys, Call) and keys.function in (Word("layer_keys"), Word("step_keys"))
 
 
 def _overlap(one: str, other: str) -> bool:

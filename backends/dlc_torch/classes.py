@@ -11,7 +11,7 @@ from dlc.emit.alike import origin_key
 from dlc.emit.arguments import Argument, arguments, given, passed, reads, renamed
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
-from dlc.emit.names import unique
+from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression, forgotten, numbered
 from dlc.emit.own import Own
 from dlc.emit.requirements import words
@@ -550,7 +550,13 @@ def _settled(grouping: Grouping, own: set[str], expr: Expr) -> Expr:
 
 def _constructed(made: Class, args: tuple[Expr, ...], op: Op | None, own: set[str]) -> Expr:
     more: list[Keyword] = []
-    for each in made.arguments:
+    if made.function.kind == "init":  # (it may not read a length of what it fills)
+        unread = {identifier(each.name) for each in made.function.settings} - {
+            each.name for each in made.arguments
+        }
+        args = tuple(arg for arg in args if not isinstance(arg, Keyword) or arg.name not in unread)
+    given = {arg.name for arg in args if isinstance(arg, Keyword)}
+    for each in (each for each in made.arguments if each.name not in given):
         # An initial value is computed where its parameter is made, from the static parameters there.
         here = made.function.kind == "init" and each.spec in own
         more += (

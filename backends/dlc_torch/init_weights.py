@@ -18,12 +18,14 @@ from typing import Any
 from dlc.emit.forms import method
 from dlc.emit.initial import Form, Shape, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
-from dlc.emit.tree import Call, Dot, Expr, Make, Path, Word, text
+from dlc.emit.names import identifier
+from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text, transform
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
 from dlc.records import dataclass, replace
-from dlc.types.terms import moved, names, untraced
+from dlc.types.dims import sole_atom
+from dlc.types.terms import moved, names, said, untraced
 from dlc_torch.initial import Change, Rule, rules
 from dlc_torch.neural import native_layer
 from dlc_torch.standing import Beginning, standing
@@ -181,7 +183,8 @@ class InitWeights:
         copied = {
             name for each in found for name in (each.copied, *(part.copied for part in each.parts)) if name
         }
-        copies = {name: Make(emitted[name]) for name in sorted(copied)}
+        functions = family[0].functions
+        copies = {name: Make(emitted[name], tuple(_shaped(functions[name]))) for name in sorted(copied)}
         again = (_again(each, emitted[each.init]) for each in dependent(family[0]))
         return InitWeights(tuple(found), copies, tuple(again))
 
@@ -232,7 +235,9 @@ class InitWeights:
     def _call(self, rule: Rule, tensor: str, settle: Callable[[Expr], Expr], indent: int = 4) -> Lines:
         if rule.parts:
             return self._parts(rule, tensor, settle)
-        call = settle(self.copies[rule.copied] if rule.copied else rule.said.call(Word(tensor)))
+        call = settle(
+            _filling(self.copies[rule.copied], tensor) if rule.copied else rule.said.call(Word(tensor))
+        )
         lines = layout(f"{tensor}.data.copy_({text(call)})" if rule.copied else text(call), indent)
         if rule.factor != 1.0:
             lines.append(f"{INDENT * indent}{tensor}.data.mul_({rule.factor:.6g})")
@@ -261,6 +266,23 @@ def dependent(program: Program) -> Iterator[Parameter]:
         if paths.intersection(each.sources):
             paths.add(each.path)
             yield each
+
+
+TENSOR = Word("tensor")
+"""What is filled."""
+
+
+def _shaped(init: Function) -> Iterator[Keyword]:
+    """The sizes of a function of initial values that are lengths of what it fills."""
+    (axes,) = (type.axes for type in init.output_types)
+    for i, axis in enumerate(axes):
+        name = sole_atom(said(axis))
+        if any(each.name == name for each in init.settings):
+            yield Keyword(identifier(str(name)), At(Dot(TENSOR, "shape"), (Word(str(i)),)))
+
+
+def _filling(copy: Expr, tensor: str) -> Expr:
+    return transform(copy, lambda node: Word(tensor) if node == TENSOR else node)
 
 
 def _again(parameter: Parameter, init: str) -> Expr:

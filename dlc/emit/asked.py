@@ -7,9 +7,9 @@ from typing import Any
 
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.body import with_words
-from dlc.emit.checks import opposite
+from dlc.emit.checks import opposite, raised
 from dlc.emit.layout import layout
-from dlc.emit.python import quoted
+from dlc.emit.python import listed
 from dlc.emit.tree import Arg, At, Expr, text, walk
 from dlc.ir.nodes import Function
 
@@ -27,11 +27,24 @@ def required(
 ) -> Iterator[str]:
     """A condition that must hold. `names` says the arguments that the source calls otherwise than the spec; `owner` stands before
     them: `self.`; `words` tell how those are read that are none here."""
+
+    def read(expr: Expr, owner: str = "") -> str:
+        return text(by_name(expr, names, owner))
+
     asked = opposite(with_words(condition, words))
-    yield from layout(f"if {text(by_name(asked, names, owner))}:", indent)
-    yield from layout(
-        f"raise ValueError({quoted(f'{text(by_name(condition, names))} must hold')})", indent + 1
-    )
+    yield from layout(f"if {read(asked, owner)}:", indent)
+    speaks_of = dict.fromkeys(node for node in walk(condition) if isinstance(node, Arg))
+    values = {read(each): read(with_words(each, words), owner) for each in speaks_of}
+    yield from raised(_must_hold(read(condition), values), indent + 1, with_values=bool(values))
+
+
+def _must_hold(condition: str, values: Mapping[str, str]) -> str:
+    """The message, with what is asked about and how each is read."""
+    if not values:
+        return f"{condition} must hold"
+    given = listed([f"{name} is {{{value}}}" for name, value in values.items()])
+    said = condition.replace("{", "{{").replace("}", "}}")
+    return f"{said} must hold, but {given}"
 
 
 def taken_apart(arguments: Iterable[Argument], function: Function, read: Iterable[Expr]) -> Iterator[Taken]:
@@ -52,6 +65,6 @@ def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterato
         found, wanted = (
             (f"[len(each) for each in {here}]", nested) if any(nested) else (f"len({here})", len(value))
         )
-        message = f"{name} must have {'lengths' if any(nested) else 'length'} {wanted}"
+        message = f"{name} must have {'lengths' if any(nested) else 'length'} {wanted}, not {{{found}}}"
         yield from layout(f"if {found} != {wanted}:", indent)
-        yield from layout(f"raise ValueError({quoted(message)})", indent + 1)
+        yield from raised(message, indent + 1, with_values=True)

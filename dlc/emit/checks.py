@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.origins import size
-from dlc.emit.python import quoted
+from dlc.emit.python import listed, quoted
 from dlc.emit.sizes import readable
 from dlc.emit.tree import Arg, Binary, Expr, Num, Size, Unary, Word, refs, text, transform, walk
 from dlc.ir.nodes import Function, Op
@@ -60,7 +60,9 @@ def _check(condition: Expr, fact: str) -> Check:
         case Binary(operator, left, right) if any(isinstance(each, Arg) for each in walk(condition)):
             said = text(transform(left, lambda node: Word(node.name) if isinstance(node, Arg) else node))
             return Check(condition, f"{said} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
-    return Check(condition, f"{fact} must hold")
+    shown = tuple(dict.fromkeys(each for each in walk(condition) if isinstance(each, Size)))
+    given = ", but " + listed([f"{each.symbol} is {{}}" for each in shown]) if shown else ""
+    return Check(condition, f"{fact} must hold{given}", shown)
 
 
 def _is_trivial(fact: Relation) -> bool:
@@ -79,12 +81,31 @@ def _is_trivial(fact: Relation) -> bool:
 def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[str]:
     """The check as statements."""
     shown = [say(expr) for expr in check.shown]
-    message = quoted(check.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown)))
-    in_braces = "f" if any(not each.isdigit() for each in shown) else ""
+    message = check.message.format(*(each if each.isdigit() else f"{{{each}}}" for each in shown))
+    with_values = any(not each.isdigit() for each in shown)
     return [
         f"{INDENT * indent}if {say(opposite(check.condition))}:",
-        *layout(f"raise ValueError({in_braces}{message})", indent + 1),
+        *raised(message, indent + 1, with_values=with_values),
     ]
+
+
+def raised(message: str, indent: int, *, with_values: bool) -> list[str]:
+    """The statement that raises ValueError, its message the inside of an f-string where it has values; one that is too long for a line
+    goes on behind its last comma."""
+    whole = layout(f"raise ValueError({_literal(message, with_values)})", indent)
+    head, comma, tail = message.rpartition(", ")
+    if not comma or max(map(len, whole)) <= WIDTH:
+        return whole
+    parts = (_literal(each, with_values) for each in (head + comma, tail))
+    margin = INDENT * indent
+    return [f"{margin}raise ValueError(", *(f"{margin}{INDENT}{each}" for each in parts), f"{margin})"]
+
+
+def _literal(message: str, with_values: bool) -> str:
+    if not with_values:
+        return quoted(message)
+    plain = message.replace("{{", "").replace("}}", "")
+    return f"f{quoted(message)}" if "{" in plain else quoted(message.replace("{{", "{").replace("}}", "}"))
 
 
 _BY_WORDS = {"is": "is not", "is not": "is", "in": "not in", "not in": "in"}

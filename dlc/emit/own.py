@@ -2,7 +2,7 @@
 
 def sample(self, z: Tensor, steps: int = 50) -> Tensor:
     if steps <= 0:
-        raise ValueError("steps > 0 must hold")
+        raise ValueError(f"steps > 0 must hold, but steps is {steps}")
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def number(value: int | float | bool) -> str:
@@ -41,6 +41,12 @@ def wrapped(text: str, width: int) -> list[str]:
         fits = all(len(line) <= width for line in plain)
         lines += ["", *(plain if fits else textwrap.wrap(" ".join(plain), width))]
     return lines[1:]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def filled(parts: Iterable[str], width: int) -> list[str]:

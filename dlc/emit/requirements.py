@@ -13,7 +13,7 @@ from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
 from dlc.records import dataclass, field
 from dlc.types.opaque import substituted
-from dlc.types.terms import as_dim, evaluate, names, negated, term
+from dlc.types.terms import as_dim, names, negated, settled, term
 from dlc.types.traced import Term
 
 # What makes a condition another one from turn to turn, mode to mode, or input to input.
@@ -48,11 +48,11 @@ class Requirements:
         values = _values(op)
         for each in self.of(op.callee):
             try:
-                here = _settled(substituted(each, values))
+                here = settled(substituted(each, values))
             except TypeError:  # what stands for a size here is said by no size
                 continue
             read = names(here)
-            if read and read <= own and not any(map(here.holds, OPEN)) and not _known(here):
+            if read and read <= own and not any(map(here.holds, OPEN)):
                 yield here
 
 
@@ -64,27 +64,6 @@ def asked_of(function: Function) -> Iterator[Term]:
         asked = decision.condition if decision.answer else negated(decision.condition)
         if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):
             yield asked
-
-
-def _settled(condition: Term) -> Term:
-    """A condition without the parts that are known: `1 == 1 and inputs == out` is `inputs == out`."""
-    if condition.op in ("and", "or"):
-        a, b = map(_settled, condition.args)
-        for one, other in ((a, b), (b, a)):
-            if (known := _known(one)) is not None:
-                return other if known == (condition.op == "and") else one
-        return Term(condition.op, (a, b))
-    return negated(_settled(condition.args[0])) if condition.op == "not" else condition
-
-
-def _known(condition: Term) -> bool | None:
-    """Whether a condition that speaks of nothing holds."""
-    if names(condition) or any(map(condition.holds, OPEN)):
-        return None
-    try:
-        return bool(evaluate(condition, {}))
-    except (ArithmeticError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _values(op: Op) -> dict[str, Any]:

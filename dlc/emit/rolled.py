@@ -19,7 +19,7 @@ from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Child, Function, Fused, Op, Program, Region, Turn, walk
+from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, walk
 from dlc.ir.splice import path_of, reached
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
@@ -316,9 +316,8 @@ def merged(
         tuple(map(_sayable, programs)), native, _rolled if loops else lambda function: function, written
     )
     names = {name: found.names[0, name] for name in first.functions}
-    parameters = tuple(replace(each, init=names.get(each.init, each.init)) for each in first.parameters)
     functions = {
-        name: owned(replace(each, requires=(*each.requires, *_bounds(each))))
+        name: owned(replace(each, requires=(*each.requires, *dict.fromkeys(_bounds(each)))))
         for name, each in found.functions.items()
     }
     main, *others = found.entries
@@ -328,7 +327,19 @@ def merged(
     begin = (name for name, each in functions.items() if each.kind == "init")
     used = reached(functions, (*found.entries, *begin))
     functions = {name: each for name, each in functions.items() if name in used}
+    parameters = tuple(_parameters(programs, found.names))
     return Common(Program(functions, main, parameters), names, found.entries)
+
+
+def _parameters(programs: Sequence[Program], names: Mapping[tuple[int, str], str]) -> Iterator[Parameter]:
+    """Those of the first program, and what others have besides, where a part is turned on: rules say how that begins, too."""
+    kinds = {each.kind for each in programs[0].parameters}
+    seen: set[str] = set()
+    for k, program in enumerate(programs):
+        for each in program.parameters:
+            if each.path not in seen and each.kind in kinds:
+                seen.add(each.path)
+                yield replace(each, init=names.get((k, each.init), each.init))
 
 
 def _sayable(program: Program) -> Program:
@@ -364,7 +375,7 @@ def _bounds(function: Function) -> Iterator[Term]:
 
 
 def _is_apart(loop: Op, function: Function) -> bool:
-    """Whether other turns of the spec's loop stand beside it."""
-    turn = _turn(loop)
-    others = (_turn(op) for op in function.body if op is not loop)
+    """Whether other turns of the spec's loop stand beside it, in this choice or in another."""
+    turn, inside = _turn(loop), set(map(id, walk((loop,))))
+    others = (_turn(op) for op in walk(function.body) if id(op) not in inside)
     return turn is not None and any(each is not None and each.loop == turn.loop for each in others)

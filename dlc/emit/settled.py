@@ -2,10 +2,11 @@
 
 Where numbers come from is remembered (`dlc/types/traced.py`), so a parameter's change shows in no number of the source. If the
 source changes all the same, the parameter decides something that the source can't say: it is no argument then, and what depends
-on it is written out."""
+on it is written out. A number in the comment of a shape decides nothing: it is `_` there."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -13,15 +14,17 @@ from dlc.backend import Family, Which
 from dlc.ir.nodes import Program
 
 T = TypeVar("T")
+_NUMBER = re.compile(r"(\d+|\b_\b)")
 Write = Callable[[Sequence[Program], bool], T]
 """Writes the source, with a model's defaults or without."""
 
 
-def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
+def settled(family: Family, write: Write[T], text: Callable[[T], str], told: Callable[[T, str], T]) -> T:
     """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
     off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
 
     known: dict[tuple[int, ...], tuple[Sequence[Program], str]] = {}
+    comments: dict[str, str] = {}
 
     def said(programs: Sequence[Program]) -> str:
         """The source of programs; the model's own are asked for several times."""
@@ -34,7 +37,7 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
         """The settings, of those that were changed together, at which the source comes out otherwise than for its `own`."""
         others = list(family.others(fixed, which))
         same = said(own or family.programs(fixed)) if others else ""
-        return [names for names, other in others if said(other.programs(fixed)) != same]
+        return [names for names, other in others if not alike(same, said(other.programs(fixed)), comments)]
 
     fixed: frozenset[str] = frozenset()
     brief = family.brief
@@ -47,6 +50,41 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str]) -> T:
                 guilty += changed(brief, "each") or changed(family, "each", own)
             fixed |= {name for names in guilty or found for name in names}
             own = family.programs(fixed)
+            comments.clear()
         if fixed == before:
-            return write(own, True)
+            made = write(own, True)
+            lines = [comments.get(line, line) for line in text(made).split("\n")]
+            return told(made, "\n".join(lines)) if comments else made
         # What is written out now may have made another source, in which a switch says less than before.
+
+
+def alike(one: str, other: str, comments: dict[str, str]) -> bool:
+    """Whether two sources are the same but for numbers in comments. Lines whose comments differ are entered with `_` for these."""
+    lines, others = one.split("\n"), other.split("\n")
+    if len(lines) != len(others):
+        return False
+    found: dict[str, str] = {}
+    for mine, theirs in zip(lines, others, strict=True):
+        if mine != theirs:
+            common = _common(comments.get(mine, mine), theirs)
+            if common is None:
+                return False
+            found[mine] = common
+    comments.update(found)
+    return True
+
+
+def _common(line: str, other: str) -> str | None:
+    """Two lines as one with `_` where numbers in their comments differ; None where more does."""
+    (code, comment), (other_code, other_comment) = map(_parted, (line, other))
+    parts, others = _NUMBER.split(comment), _NUMBER.split(other_comment)
+    if code != other_code or parts[::2] != others[::2]:
+        return None
+    return code + "".join(a if a == b else "_" for a, b in zip(parts, others, strict=True))
+
+
+def _parted(line: str) -> tuple[str, str]:
+    """The code of a line, and its comment; a `#` in a string begins none."""
+    code, mark, comment = line.partition("# ")
+    outside = mark and not (code.count('"') % 2 or code.count("'") % 2)
+    return (code, mark + comment) if outside else (line, "")

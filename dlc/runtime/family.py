@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import entries, own_statics
 from dlc.elaborate.base.values import default_parts
+from dlc.emit.requirements import Requirements
 from dlc.ir.nodes import Op, Program, walk
 from dlc.syntax import ast
-from dlc.types.terms import names
+from dlc.types.dims import Dim
+from dlc.types.terms import evaluate, names
+from dlc.types.traced import Term
 
 if TYPE_CHECKING:
     from dlc.backend import Which
@@ -52,7 +55,7 @@ class ModelFamily:
         """A model as it is, and with what its parameters turn on or off turned."""
         own = replace(self, model=model)
         switched = list(own._switched(fixed))
-        models = [model, *(each.model for each in switched)]
+        models = [model, *(each.model for each in (*switched, *own._told_apart(fixed)))]
         if len(switched) == 2:  # (more than that have too many combinations)
             models += (each.model for each in switched[0]._switched(fixed) if each.model not in models)
         found = [each for one in models for each in self._forms(one, fixed, (self.mode or False,))]
@@ -100,6 +103,24 @@ class ModelFamily:
                 turned = next((each for each in found if each is not None), None)
                 if turned is not None:
                     yield turned
+
+    def _told_apart(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
+        """The model with two numbers unlike that are equal here, or equal that are not, where something was decided on that: on whether
+        `kv_heads` are as many as `heads`."""
+        program = self._lowered(self.model.traced_program(self.mode or False, self.model.optional, fixed))
+        for asked in Requirements(program).of(program.entry):
+            if asked.op in ("==", "!=") and any(each in map(_symbol, names(asked)) for each in asked.args):
+                changed = (self._at(each, fixed) for each in self._otherwise(asked, fixed))
+                yield from islice((each for each in changed if each is not None), 1)
+
+    def _otherwise(self, asked: Term, fixed: frozenset[str]) -> Iterator[dict[str, int]]:
+        """Settings at which a condition does not hold: with one number changed."""
+        free = [name for name in sorted(names(asked) - fixed) if _is_number(self._settings.get(name))]
+        sides = [evaluate(each, self._settings) for each in asked.args] if free else []
+        for name in free:
+            for value in (*filter(_is_number, sides), *_sizes(self._settings[name])):
+                if not evaluate(asked, {**self._settings, name: value}):
+                    yield {name: value}
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
@@ -249,6 +270,10 @@ class ModelFamily:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
         return self.model.spec.point(definition, given, self.model.point.entry).static
+
+
+def _symbol(name: str) -> Term:
+    return Term("dim", (Dim.symbol(name),))
 
 
 def _is_number(value: Any) -> bool:

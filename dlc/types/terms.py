@@ -9,6 +9,7 @@ from typing import Any
 from dlc.types import opaque
 from dlc.types.dims import Dim
 from dlc.types.opaque import is_closed, moved_size, said_term, size_at, substituted
+from dlc.types.relations import OPPOSITE
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
 _WHOLE = frozenset(("+", "-", "*", "//", "%"))
@@ -154,13 +155,39 @@ def evaluate(value: Any, static: Mapping[str, Any]) -> Any:
 
 def negated(condition: Term) -> Term:
     """The condition that holds where this one does not."""
-    opposite = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
-    if condition.op in opposite:
-        return Term(opposite[condition.op], condition.args)
+    if condition.op in OPPOSITE:
+        return Term(OPPOSITE[condition.op], condition.args)
     if condition.op == "not":
         found: Term = condition.args[0]
         return found
     return Term("not", (condition,))
+
+
+def settled(condition: Term) -> Term:
+    """A condition without the parts that are known: `1 == 1 and inputs == out` is `inputs == out`."""
+    if condition.op in ("and", "or"):
+        a, b = map(settled, condition.args)
+        for one, other in ((a, b), (b, a)):
+            if (known := _known(one)) is not None:
+                return other if known == (condition.op == "and") else one
+        return Term(condition.op, (a, b))
+    if condition.op == "not":
+        return negated(settled(condition.args[0]))
+    known = _known(condition)
+    return condition if known is None else Term("const", (known,))
+
+
+def _known(condition: Term) -> bool | None:
+    """Whether a condition that speaks of nothing holds, or one that compares something with itself."""
+    if condition.op in OPPOSITE and condition.args[0] == condition.args[1]:
+        return condition.op in ("==", "<=", ">=")
+    if not is_closed(condition):
+        return None
+    try:
+        found = evaluate(condition, {})
+    except (ArithmeticError, KeyError, TypeError, ValueError):
+        return None
+    return found if isinstance(found, bool) else None
 
 
 # --- numbers that functions of static values give --------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dlc
+from dlc.emit.settled import alike
 from dlc.runtime.interpret import run
 
 HEADS = """
@@ -53,3 +54,35 @@ def test_an_exponent_that_is_whole_by_chance() -> None:
     text = "model Powers(rho: float = 3.0)(x: [B]) -> [B] {\n    return x ** rho + x ** 2.0\n}\n"
     (source,) = dlc.loads(text)["Powers"].emit("torch").files.values()
     assert "return x**rho + x**2\n" in str(source)
+
+
+STACKED = """
+model M(layers: int = 2, d: int = 4)(x: [B, T, d]) -> (y: _, h: _) {
+    y, h = x |> gru(d, layers=layers) as gru
+    return y, h
+}
+"""
+
+
+def test_a_number_in_a_comment_decides_nothing() -> None:
+    (text,) = dlc.loads(STACKED)["M"].emit("torch").files.values()
+    assert "layers: int = 2" in str(text) and "[_, B, d]" in str(text)
+    comments: dict[str, str] = {}
+    assert alike("y = f(x)  # [2, d]\nz", "y = f(x)  # [4, d]\nz", comments)
+    assert comments == {"y = f(x)  # [2, d]": "y = f(x)  # [_, d]"}
+    assert alike("y = f(x)  # [2, d]\nz", "y = f(x)  # [6, d]\nz", comments)
+    assert not alike("y = f(x, 2)  # [2, d]", "y = f(x, 3)  # [3, d]", comments)
+    assert not alike('fail("# 2")', 'fail("# 3")', comments)
+
+
+def test_values_of_initial_values_have_the_length_of_what_they_fill() -> None:
+    spec = """
+fn steps(n: int) -> [n] { return log(1 + arange(n, dtype=f32)) }
+model M(d: int = 4)(x: [B, d]) -> _ {
+    init "fc.bias" = steps(2 * d)
+    return x |> linear(2 * d) as fc
+}
+"""
+    (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
+    exec(str(text), scope := {"__name__": "emitted"})
+    assert scope["M"](d=3).fc.bias.shape == (6,)

@@ -101,3 +101,29 @@ def test_a_kind_that_no_turn_is_of_is_not_silently_left_out(condition: str, laye
     for setting in ("layers", "dense"):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{setting}'"):
             kind(**{setting: 1})
+
+
+SIDES = """
+module Wide(d: int)(x: [B, i]) -> [B, d] { return x |> linear(2 * d) as up |> linear(d) as down }
+module Slim(d: int)(x: [B, i]) -> [B, d] { return x |> linear(d) as fc }
+
+model M(depth: int = 4, wide: bool = true, d: int = 4)(x: [B, 3]) -> [B, d] {
+    init linear.weight = normal(0.5)
+    for i in range(depth) as layers {
+        if wide { x = x |> Wide(d) } else { x = x |> Slim(d) }
+    }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_loop_on_both_sides_of_a_choice_has_the_turns_that_it_begins_with(backend: str) -> None:
+    (text,) = dlc.loads(SIDES)["M"].emit(backend).files.values()
+    assert str(text).count("depth >= 1 must hold") == 1
+    scope: dict[str, Any] = {}
+    exec(str(text), scope)
+    kind = scope["M" if backend == "torch" else "Config"]
+    kind(wide=False)
+    with pytest.raises(ValueError, match="depth >= 1 must hold, but depth is 0"):
+        kind(depth=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from dlc.elaborate.base.units import Definition
@@ -15,7 +16,7 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.functions import FUNCTIONS
 from dlc.types.opaque import is_closed
-from dlc.types.terms import as_dim, origin_free, remembered, term, untraced
+from dlc.types.terms import as_dim, origin_free, remembered, settled, term, untraced
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
 Known = Term | None
@@ -33,7 +34,8 @@ def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
         case ast.Unary(op, operand):
             return _made("neg" if op == "-" else op, origin(context, scope, operand))
         case ast.Binary(op, left, right):
-            return _made(op, origin(context, scope, left), origin(context, scope, right))
+            made = _made(op, origin(context, scope, left), origin(context, scope, right))
+            return None if made is None else settled(made)
         case ast.Compare(operands, ops):
             return _chain(ops, [origin(context, scope, each) for each in operands])
         case ast.Conditional(condition, then, otherwise):
@@ -44,7 +46,7 @@ def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
                 origin(context, scope, otherwise),
             )
         case ast.ListExpr(items):
-            return _made("list", *(origin(context, scope, each) for each in items))
+            return _made("list", *(told for each in items for told in _items(context, scope, each)))
         case ast.TupleExpr(items):
             return _made("tuple", *(origin(context, scope, each) for each in items))
         case ast.ListComp():
@@ -64,11 +66,24 @@ def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
     return None
 
 
+def _items(context: Context, scope: Scope, node: ast.Expr) -> list[Known]:
+    """An element of a list; all sizes of `*S`."""
+    if not isinstance(node, ast.Star):
+        return [origin(context, scope, node)]
+    sizes = scope.dims.get(node.name)
+    return list(map(term, sizes)) if isinstance(sizes, tuple) else [None]
+
+
 def _function(context: Context, scope: Scope, name: str, args: tuple[ast.Arg, ...]) -> Known:
     if any(each.name for each in args):
         return None
     found = _made("call", *(origin(context, scope, each.value) for each in args))
-    return None if found is None else Term("call", (name, *found.args))
+    if found is None:
+        return None
+    (first, *_) = found.args or (None,)
+    if name == "len" and first is not None and first.op == "list":
+        return Term("const", (len(first.args),))
+    return Term("call", (name, *found.args))
 
 
 def _helped(context: Context, scope: Scope, name: str, args: tuple[ast.Arg, ...]) -> Known:
@@ -168,11 +183,23 @@ def _made(op: str, *args: Known) -> Known:
 
 def _chain(ops: tuple[str, ...], operands: list[Known]) -> Known:
     """`a < b < c` as comparisons joined by `and`."""
-    pairs = [_made(op, a, b) for op, a, b in zip(ops, operands[:-1], operands[1:], strict=True)]
+    pairs = [_compared(op, a, b) for op, a, b in zip(ops, operands[:-1], operands[1:], strict=True)]
     result = pairs[0]
     for each in pairs[1:]:
         result = _made("and", result, each)
     return result
+
+
+def _compared(op: str, left: Known, right: Known) -> Known:
+    """A comparison; of two lists that of the elements that are not the same anyhow: `[B, heads] != [B, groups]`."""
+    lists = left is not None and right is not None and {left.op, right.op} == {"list"}
+    if not lists or op not in ("==", "!=") or left is None or right is None:
+        return _made(op, left, right)
+    if len(left.args) != len(right.args):
+        return Term("const", (op == "!=",))
+    pairs = [Term(op, pair) for pair in zip(left.args, right.args, strict=True) if pair[0] != pair[1]]
+    joined = "and" if op == "==" else "or"
+    return reduce(lambda a, b: Term(joined, (a, b)), pairs) if pairs else Term("const", (op == "==",))
 
 
 def _named(context: Context, scope: Scope, name: str) -> Known:

@@ -233,3 +233,43 @@ def test_every_so_manieth_layer_is_another() -> None:
     model = dlc.loads(EVERY)["M"]
     emitted = module(model.emit("jax"))
     check(emitted, model(layers=5, every=2), emitted.Config(layers=5, every=2), {"B": 2})
+
+
+GROUPED = """
+model M(d: int = 8, heads: int = 4, groups: int = heads)(x: [B, T, d]) -> [B, T, d]
+    where d % heads == 0, heads % groups == 0
+{
+    q = x |> linear(d) as q |> rearrange("B T (heads e) -> B heads T e", heads=heads)
+    k = x |> linear(groups * (d // heads)) as k |> rearrange("B T (groups e) -> B groups T e", groups=groups)
+    return attention(q, k, k) |> rearrange("B heads T e -> B T (heads e)")
+}
+"""
+
+
+@pytest.mark.parametrize("groups", [4, 2])
+def test_as_many_groups_as_heads_or_fewer(groups: int) -> None:
+    """What was decided on two numbers that are equal, or are not, is decided anew where they are given."""
+    model = dlc.loads(GROUPED)["M"](groups=groups)
+    emitted = module(model.emit("jax"))
+    assert "if S0 != R0:" in next(iter(model.emit("jax").files.values()))
+    for change in ({"groups": 4}, {"groups": 2}, {"groups": 1}):
+        check(emitted, model(**change), emitted.Config(**change), {"B": 2, "T": 3})
+
+
+DROPPING = """
+model M(turns: int = 3, p: float = 0.25)(x: [B, d]) -> (y: _, z: _) {
+    for i in range(turns) as layers { x = x |> dropout(p) }
+    scan i in range(turns) with y = x { y = y + 1.0 |> dropout(p) }
+    return x, y
+}
+"""
+
+
+def test_loops_that_go_over_keys_alone_run_without_a_key() -> None:
+    model = dlc.loads(DROPPING)["M"]
+    emitted = module(model.emit("jax"))
+    x = np.ones((2, 3), np.float32)
+    y, z = emitted.apply({}, x, config=emitted.Config(turns=2))
+    assert (np.asarray(y) == 1).all() and (np.asarray(z) == 3).all()
+    y, _ = emitted.apply({}, x, training=True, key=jax.random.key(0))
+    assert not (np.asarray(y) == 1).any()

@@ -57,7 +57,7 @@ def test_the_config_is_the_specs_parameters() -> None:
     config = net().Config
     assert [each.name for each in dataclasses.fields(config)] == ["d", "layers", "wide", "p"]
     assert config(d=8).wide == 16 and config(d=8, wide=5).wide == 5
-    with pytest.raises(ValueError, match="d % 2 == 0 must hold"):
+    with pytest.raises(ValueError, match="d % 2 == 0 must hold, but d is 3"):
         config(d=3)
 
 

@@ -213,7 +213,7 @@ model M(d: int = 4, n: int = 5)(x: [B, d]) -> [B, d] { return x |> Part(d, n) as
 """
     kind = made(source(spec))
     agrees(spec, kind, {"n": 8})
-    with pytest.raises(ValueError, match="n > 3 must hold"):
+    with pytest.raises(ValueError, match="n > 3 must hold, but n is 2"):
         kind(n=2)
 
 

@@ -33,7 +33,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.d % self.heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(
+                f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"
+            )
 
 
 CONFIG = Config()

@@ -39,9 +39,14 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.d % self.heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(
+                f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"
+            )
         if self.heads % self.kv_heads != 0:
-            raise ValueError("heads % kv_heads == 0 must hold")
+            raise ValueError(
+                "heads % kv_heads == 0 must hold, "
+                f"but heads is {self.heads} and kv_heads is {self.kv_heads}"
+            )
 
 
 CONFIG = Config()
@@ -123,8 +128,11 @@ def dot_product_attention(
     B, S0, T, e = q.shape
     R0 = k.shape[1]
     f = v.shape[3]
-    k = jnp.broadcast_to(k[:, :, None], (B, R0, S0 // R0, T, e)).reshape(B, S0, T, e)
-    v = jnp.broadcast_to(v[:, :, None], (B, R0, S0 // R0, T, f)).reshape(B, S0, T, f)
+    if S0 != R0:
+        k = k[:, :, None]  # [B, R0, 1, T, e]
+        k = jnp.broadcast_to(k, (B, R0, S0 // R0, T, e)).reshape(B, S0, T, e)  # [B, S0, T, e]
+        v = v[:, :, None]  # [B, R0, 1, T, f]
+        v = jnp.broadcast_to(v, (B, R0, S0 // R0, T, f)).reshape(B, S0, T, f)  # [B, S0, T, f]
     scores = q @ k.mT * (1 / math.sqrt(e) if scale is None else scale)  # [B, S0, T, T]
     scores = jnp.where(mask, scores, -jnp.inf)
     y = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0.0)

@@ -32,9 +32,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
         if self.hidden < 1:
-            raise ValueError("hidden >= 1 must hold")
+            raise ValueError(f"hidden >= 1 must hold, but hidden is {self.hidden}")
 
 
 CONFIG = Config()

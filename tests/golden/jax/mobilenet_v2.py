@@ -39,9 +39,12 @@ class Config:
 
     def __post_init__(self) -> None:
         if divisible(32 * self.width) == divisible(16 * self.width):
-            raise ValueError("divisible(32 * width) != divisible(16 * width) must hold")
+            raise ValueError(
+                "divisible(32 * width) != divisible(16 * width) must hold, "
+                f"but width is {self.width}"
+            )
         if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
 
 
 CONFIG = Config()

@@ -28,22 +28,23 @@ class Config:
     """The static parameters."""
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
+    bottleneck: bool = True
     widths: tuple[int, ...] = (64, 128, 256, 512)
     classes: int = 1000
 
     def __post_init__(self) -> None:
         if len(self.depths) != 4:
-            raise ValueError("depths must have length 4")
+            raise ValueError(f"depths must have length 4, not {len(self.depths)}")
         if len(self.widths) != 4:
-            raise ValueError("widths must have length 4")
+            raise ValueError(f"widths must have length 4, not {len(self.widths)}")
         if self.depths[0] < 1:
-            raise ValueError("depths[0] >= 1 must hold")
+            raise ValueError(f"depths[0] >= 1 must hold, but depths is {self.depths}")
         if self.depths[1] < 1:
-            raise ValueError("depths[1] >= 1 must hold")
+            raise ValueError(f"depths[1] >= 1 must hold, but depths is {self.depths}")
         if self.depths[2] < 1:
-            raise ValueError("depths[2] >= 1 must hold")
+            raise ValueError(f"depths[2] >= 1 must hold, but depths is {self.depths}")
         if self.depths[3] < 1:
-            raise ValueError("depths[3] >= 1 must hold")
+            raise ValueError(f"depths[3] >= 1 must hold, but depths is {self.depths}")
 
 
 CONFIG = Config()
@@ -127,6 +128,20 @@ def bottleneck(params: Params, x: Array, *, stride: int) -> Array:
     return jax.nn.relu(x + y)
 
 
+def basic_block(params: Params, x: Array, *, stride: int) -> Array:
+    """Two 3x3 convolutions: ResNet-18 and -34.
+
+    x: [B, inputs, H, W] -> [B, width, (H - 1) // stride + 1, (W - 1) // stride + 1]
+    """
+    y = convolve2d(x, params["conv1_folded_weight"], stride=stride, padding=1)
+    y = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
+    y = convolve2d(y, params["conv2_folded_weight"], padding=1)
+    y = y + params["conv2_folded_bias"][:, None, None]
+    if "downsample" in params:
+        x = shortcut(params["downsample"], x, stride=stride)
+    return jax.nn.relu(x + y)
+
+
 def folded_weight(weight: Array, running_var: Array, gamma: Array) -> Array:
     return weight * (lax.rsqrt(running_var + 1e-5) * gamma)[:, None, None, None]
 
@@ -184,6 +199,22 @@ def init_bottleneck(
     return params, state
 
 
+def init_basic_block(
+    key: Array, *, inputs: int, width: int, stride: int, dtype: DTypeLike
+) -> tuple[Params, State]:
+    """Initial parameters and state of `BasicBlock`."""
+    keys = jax.random.split(key, 3)
+    params: Params = {}
+    state: State = {}
+    params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
+    params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
+    params["conv2"] = init_conv2d(keys[1], 3, 64, 7, dtype)
+    params["bn2"], state["bn2"] = init_batch_norm(64, dtype)
+    if stride != 1 or inputs != width:
+        params["downsample"], state["downsample"] = init_shortcut(keys[2], dtype=dtype)
+    return params, state
+
+
 def init_linear(key: Array, inputs: int, out: int, dtype: DTypeLike) -> Params:
     """Initial parameters of `linear`."""
     bound = 1 / math.sqrt(inputs)
@@ -199,68 +230,131 @@ def init(
     key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32
 ) -> tuple[Params, State]:
     """Initial parameters and state."""
-    keys = jax.random.split(key, 10)
+    keys = jax.random.split(key, 18)
     params: Params = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
     state: State = {"layer1": {}, "layer2": {}, "layer3": {}, "layer4": {}}
     params["conv1"] = init_conv2d(keys[0], 3, 64, 7, dtype)
     params["bn1"], state["bn1"] = init_batch_norm(64, dtype)
-    params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
-        keys[1], inputs=64, width=config.widths[0], stride=1, dtype=dtype
+    if config.bottleneck:
+        params["layer1"]["0"], state["layer1"]["0"] = init_bottleneck(
+            keys[1], inputs=64, width=config.widths[0], stride=1, dtype=dtype
+        )
+        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
+            partial(
+                init_bottleneck,
+                inputs=4 * config.widths[0],
+                width=config.widths[0],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[3],
+            config.depths[0] - 1,
+        )
+        params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
+            keys[5], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
+        )
+        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
+            partial(
+                init_bottleneck,
+                inputs=4 * config.widths[1],
+                width=config.widths[1],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[7],
+            config.depths[1] - 1,
+        )
+        params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
+            keys[9], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
+        )
+        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
+            partial(
+                init_bottleneck,
+                inputs=4 * config.widths[2],
+                width=config.widths[2],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[11],
+            config.depths[2] - 1,
+        )
+        params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
+            keys[13], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
+        )
+        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
+            partial(
+                init_bottleneck,
+                inputs=4 * config.widths[3],
+                width=config.widths[3],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[15],
+            config.depths[3] - 1,
+        )
+    else:
+        params["layer1"]["0"], state["layer1"]["0"] = init_basic_block(
+            keys[2], inputs=64, width=config.widths[0], stride=1, dtype=dtype
+        )
+        params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
+            partial(
+                init_basic_block,
+                inputs=config.widths[0],
+                width=config.widths[0],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[4],
+            config.depths[0] - 1,
+        )
+        params["layer2"]["0"], state["layer2"]["0"] = init_basic_block(
+            keys[6], inputs=config.widths[0], width=config.widths[1], stride=2, dtype=dtype
+        )
+        params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
+            partial(
+                init_basic_block,
+                inputs=config.widths[1],
+                width=config.widths[1],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[8],
+            config.depths[1] - 1,
+        )
+        params["layer3"]["0"], state["layer3"]["0"] = init_basic_block(
+            keys[10], inputs=config.widths[1], width=config.widths[2], stride=2, dtype=dtype
+        )
+        params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
+            partial(
+                init_basic_block,
+                inputs=config.widths[2],
+                width=config.widths[2],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[12],
+            config.depths[2] - 1,
+        )
+        params["layer4"]["0"], state["layer4"]["0"] = init_basic_block(
+            keys[14], inputs=config.widths[2], width=config.widths[3], stride=2, dtype=dtype
+        )
+        params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
+            partial(
+                init_basic_block,
+                inputs=config.widths[3],
+                width=config.widths[3],
+                stride=1,
+                dtype=dtype,
+            ),
+            keys[16],
+            config.depths[3] - 1,
+        )
+    params["fc"] = init_linear(
+        keys[17],
+        4 * config.widths[3] if config.bottleneck else config.widths[3],
+        config.classes,
+        dtype,
     )
-    params["layer1"]["1:"], state["layer1"]["1:"] = init_layers(
-        partial(
-            init_bottleneck,
-            inputs=4 * config.widths[0],
-            width=config.widths[0],
-            stride=1,
-            dtype=dtype,
-        ),
-        keys[2],
-        config.depths[0] - 1,
-    )
-    params["layer2"]["0"], state["layer2"]["0"] = init_bottleneck(
-        keys[3], inputs=4 * config.widths[0], width=config.widths[1], stride=2, dtype=dtype
-    )
-    params["layer2"]["1:"], state["layer2"]["1:"] = init_layers(
-        partial(
-            init_bottleneck,
-            inputs=4 * config.widths[1],
-            width=config.widths[1],
-            stride=1,
-            dtype=dtype,
-        ),
-        keys[4],
-        config.depths[1] - 1,
-    )
-    params["layer3"]["0"], state["layer3"]["0"] = init_bottleneck(
-        keys[5], inputs=4 * config.widths[1], width=config.widths[2], stride=2, dtype=dtype
-    )
-    params["layer3"]["1:"], state["layer3"]["1:"] = init_layers(
-        partial(
-            init_bottleneck,
-            inputs=4 * config.widths[2],
-            width=config.widths[2],
-            stride=1,
-            dtype=dtype,
-        ),
-        keys[6],
-        config.depths[2] - 1,
-    )
-    params["layer4"]["0"], state["layer4"]["0"] = init_bottleneck(
-        keys[7], inputs=4 * config.widths[2], width=config.widths[3], stride=2, dtype=dtype
-    )
-    params["layer4"]["1:"], state["layer4"]["1:"] = init_layers(
-        partial(
-            init_bottleneck,
-            inputs=4 * config.widths[3],
-            width=config.widths[3],
-            stride=1,
-            dtype=dtype,
-        ),
-        keys[8],
-        config.depths[3] - 1,
-    )
-    params["fc"] = init_linear(keys[9], 4 * config.widths[3], config.classes, dtype)
     return params, state
 
 
@@ -330,22 +424,30 @@ def prepare(params: Params, state: State) -> Params:
         params["bn1"]["bias"],
     )
     del params["conv1"], params["bn1"]
-    params["layer1"]["0"] = prepare_bottleneck(params["layer1"]["0"], state["layer1"]["0"])
-    params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(
-        params["layer1"]["1:"], state["layer1"]["1:"]
-    )
-    params["layer2"]["0"] = prepare_bottleneck(params["layer2"]["0"], state["layer2"]["0"])
-    params["layer2"]["1:"] = jax.vmap(prepare_bottleneck)(
-        params["layer2"]["1:"], state["layer2"]["1:"]
-    )
-    params["layer3"]["0"] = prepare_bottleneck(params["layer3"]["0"], state["layer3"]["0"])
-    params["layer3"]["1:"] = jax.vmap(prepare_bottleneck)(
-        params["layer3"]["1:"], state["layer3"]["1:"]
-    )
-    params["layer4"]["0"] = prepare_bottleneck(params["layer4"]["0"], state["layer4"]["0"])
-    params["layer4"]["1:"] = jax.vmap(prepare_bottleneck)(
-        params["layer4"]["1:"], state["layer4"]["1:"]
-    )
+    if "0" in params["layer1"]:
+        params["layer1"]["0"] = prepare_bottleneck(params["layer1"]["0"], state["layer1"]["0"])
+    if "1:" in params["layer1"]:
+        params["layer1"]["1:"] = jax.vmap(prepare_bottleneck)(
+            params["layer1"]["1:"], state["layer1"]["1:"]
+        )
+    if "0" in params["layer2"]:
+        params["layer2"]["0"] = prepare_bottleneck(params["layer2"]["0"], state["layer2"]["0"])
+    if "1:" in params["layer2"]:
+        params["layer2"]["1:"] = jax.vmap(prepare_bottleneck)(
+            params["layer2"]["1:"], state["layer2"]["1:"]
+        )
+    if "0" in params["layer3"]:
+        params["layer3"]["0"] = prepare_bottleneck(params["layer3"]["0"], state["layer3"]["0"])
+    if "1:" in params["layer3"]:
+        params["layer3"]["1:"] = jax.vmap(prepare_bottleneck)(
+            params["layer3"]["1:"], state["layer3"]["1:"]
+        )
+    if "0" in params["layer4"]:
+        params["layer4"]["0"] = prepare_bottleneck(params["layer4"]["0"], state["layer4"]["0"])
+    if "1:" in params["layer4"]:
+        params["layer4"]["1:"] = jax.vmap(prepare_bottleneck)(
+            params["layer4"]["1:"], state["layer4"]["1:"]
+        )
     return params
 
 
@@ -356,23 +458,49 @@ def apply(
     y = convolve2d(x, params["conv1_folded_weight"], stride=2, padding=3)
     x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
-    x = bottleneck(params["layer1"]["0"], x, stride=1)
-    x, _ = lax.scan(
-        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer1"]["1:"]
-    )
-    x = bottleneck(params["layer2"]["0"], x, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer2"]["1:"]
-    )
-    x = bottleneck(params["layer3"]["0"], x, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer3"]["1:"]
-    )
-    x = bottleneck(params["layer4"]["0"], x, stride=2)
-    x, _ = lax.scan(
-        lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer4"]["1:"]
-    )
-    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
+    if config.bottleneck:
+        x_2 = bottleneck(params["layer1"]["0"], x, stride=1)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer1"]["1:"]
+        )
+        x_2 = bottleneck(params["layer2"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer2"]["1:"]
+        )
+        x_2 = bottleneck(params["layer3"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer3"]["1:"]
+        )
+        x_2 = bottleneck(params["layer4"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer4"]["1:"]
+        )
+    else:
+        x_2 = basic_block(params["layer1"]["0"], x, stride=1)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
+            x_2,
+            params["layer1"]["1:"],
+        )
+        x_2 = basic_block(params["layer2"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
+            x_2,
+            params["layer2"]["1:"],
+        )
+        x_2 = basic_block(params["layer3"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
+            x_2,
+            params["layer3"]["1:"],
+        )
+        x_2 = basic_block(params["layer4"]["0"], x_2, stride=2)
+        x_2, _ = lax.scan(
+            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
+            x_2,
+            params["layer4"]["1:"],
+        )
+    return linear(params["fc"], jnp.mean(x_2, axis=(2, 3))), state
 
 
 # What checkpoints call parts that have another place here; layers by their number.

@@ -39,7 +39,7 @@ class Config:
         if self.ff is None:
             object.__setattr__(self, "ff", 4 * self.d)
         if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError("p >= 0.0 and p <= 1.0 must hold")
+            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
 
 
 CONFIG = Config()

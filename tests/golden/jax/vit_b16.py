@@ -39,11 +39,15 @@ class Config:
         if self.mlp is None:
             object.__setattr__(self, "mlp", 4 * self.d)
         if self.size % self.patch != 0:
-            raise ValueError("size % patch == 0 must hold")
+            raise ValueError(
+                f"size % patch == 0 must hold, but size is {self.size} and patch is {self.patch}"
+            )
         if self.d % self.heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(
+                f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"
+            )
         if self.heads < 1:
-            raise ValueError("heads >= 1 must hold")
+            raise ValueError(f"heads >= 1 must hold, but heads is {self.heads}")
 
 
 CONFIG = Config()

@@ -12,7 +12,7 @@ class AlexNet(nn.Module):
     ) -> None:
         super().__init__()
         if size < 63:
-            raise ValueError("63 <= size must hold")
+            raise ValueError(f"63 <= size must hold, but size is {size}")
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, kernel_size=11, stride=4, padding=2),
             nn.ReLU(),

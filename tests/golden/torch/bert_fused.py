@@ -61,7 +61,7 @@ class SelfAttention(nn.Module):
     def __init__(self, d: int, heads: int, p: float) -> None:
         super().__init__()
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         self.heads = heads
         self.p = p
         self.self = SelfAttentionSelf(d)

@@ -25,7 +25,7 @@ class Attention(nn.Module):
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         self.heads = heads
         self.c_attn = nn.Linear(d, 3 * d)
         self.c_proj = nn.Linear(d, d)

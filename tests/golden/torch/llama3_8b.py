@@ -52,9 +52,11 @@ class Attention(nn.Module):
     def __init__(self, d: int, heads: int, kv_heads: int) -> None:
         super().__init__()
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         if heads % kv_heads != 0:
-            raise ValueError("heads % kv_heads == 0 must hold")
+            raise ValueError(
+                f"heads % kv_heads == 0 must hold, but heads is {heads} and kv_heads is {kv_heads}"
+            )
         self.heads = heads
         self.kv_heads = kv_heads
         self.q_proj = nn.Linear(d, d, bias=False)

@@ -10,7 +10,7 @@ def divisible(channels: float) -> int:
 class ConvNormRelu(nn.Sequential):
     def __init__(self, C: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         if kernel % 2 != 1:
-            raise ValueError("kernel % 2 == 1 must hold")
+            raise ValueError(f"kernel % 2 == 1 must hold, but kernel is {kernel}")
         super().__init__(
             nn.Conv2d(
                 C,
@@ -35,9 +35,12 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, out: int, expand: int, stride: int) -> None:
         super().__init__()
         if expand != 1:
-            raise ValueError("expand == 1 must hold")
+            raise ValueError(f"expand == 1 must hold, but expand is {expand}")
         if stride == 1 and inputs == out:
-            raise ValueError("not (stride == 1 and inputs == out) must hold")
+            raise ValueError(
+                f"not (stride == 1 and inputs == out) must hold, but stride is {stride}, "
+                f"inputs is {inputs} and out is {out}"
+            )
         self.conv = nn.Sequential(
             ConvNormRelu(inputs, expand * inputs, kernel=3, stride=stride, groups=expand * inputs),
             nn.Conv2d(expand * inputs, out, kernel_size=1, bias=False),
@@ -58,7 +61,7 @@ class InvertedResidualWithConv3(nn.Module):
     def __init__(self, inputs: int, out: int, expand: int, stride: int) -> None:
         super().__init__()
         if expand == 1:
-            raise ValueError("expand != 1 must hold")
+            raise ValueError(f"expand != 1 must hold, but expand is {expand}")
         self.inputs = inputs
         self.out = out
         self.stride = stride

@@ -73,9 +73,17 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(depths) != 4:
-            raise ValueError("depths must have length 4")
+            raise ValueError(f"depths must have length 4, not {len(depths)}")
         if len(widths) != 4:
-            raise ValueError("widths must have length 4")
+            raise ValueError(f"widths must have length 4, not {len(widths)}")
+        if depths[0] < 1:
+            raise ValueError(f"depths[0] >= 1 must hold, but depths is {depths}")
+        if depths[1] < 1:
+            raise ValueError(f"depths[1] >= 1 must hold, but depths is {depths}")
+        if depths[2] < 1:
+            raise ValueError(f"depths[2] >= 1 must hold, but depths is {depths}")
+        if depths[3] < 1:
+            raise ValueError(f"depths[3] >= 1 must hold, but depths is {depths}")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = nn.ModuleList(

@@ -123,7 +123,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) != 2:
-            raise ValueError("widths must have length 2")
+            raise ValueError(f"widths must have length 2, not {len(widths)}")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3)
         self.layer1 = nn.ModuleList(
             [

@@ -30,7 +30,7 @@ class Attention(nn.Module):
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         self.heads = heads
         self.qkv = nn.Linear(d, 3 * d)
         self.out = nn.Linear(d, d)
@@ -80,7 +80,6 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.n_layers = layers
-        self.d = d
         self.n_class_ = class_
         self.type_ = nn.Parameter(torch.ones(d))
         self.forward_ = StackForward(d)
@@ -120,4 +119,4 @@ class Stack(nn.Module):
             if name.startswith("layers.") and name.endswith(".up.weight"):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(self.n_class_ * self.n_layers))
             elif name.startswith("fc.") and name.endswith(".bias"):
-                parameter.data.copy_(initial_bias(d=self.d))
+                parameter.data.copy_(initial_bias(d=parameter.shape[0]))

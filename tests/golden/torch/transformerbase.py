@@ -41,7 +41,7 @@ class Attention(nn.Module):
     def __init__(self, d: int, heads: int, causal: bool = False) -> None:
         super().__init__()
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         self.heads = heads
         self.causal = causal
         self.q_proj = nn.Linear(d, d)
@@ -178,7 +178,7 @@ class Transformer(nn.Module):
         super().__init__()
         ff = 4 * d if ff is None else ff
         if d % 2 != 0:
-            raise ValueError("d % 2 == 0 must hold")
+            raise ValueError(f"d % 2 == 0 must hold, but d is {d}")
         self.d = d
         self.context = context
         self.p = p

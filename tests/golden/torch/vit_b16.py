@@ -69,9 +69,11 @@ class ViT(nn.Module):
         super().__init__()
         mlp = 4 * d if mlp is None else mlp
         if size % patch != 0:
-            raise ValueError("size % patch == 0 must hold")
+            raise ValueError(
+                f"size % patch == 0 must hold, but size is {size} and patch is {patch}"
+            )
         if d % heads != 0:
-            raise ValueError("d % heads == 0 must hold")
+            raise ValueError(f"d % heads == 0 must hold, but d is {d} and heads is {heads}")
         self.p = p
         self.class_token = nn.Parameter(torch.zeros(1, 1, d))
         self.encoder = ViTEncoder(size, patch, layers, d, heads, mlp, p)
