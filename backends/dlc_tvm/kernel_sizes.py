@@ -9,7 +9,7 @@ by what it could not prove, give up vectors for that, and take five times as lon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import tvm_ffi
 from tvm import IRModule, relax, tirx
 from tvm.sym import Analyzer
 
+from dlc_tvm.emission import equal
 from dlc_tvm.layout import relax_functions
 
 QUOTIENTS = (tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max)
@@ -62,6 +63,38 @@ def with_own_sizes(kernel: Any) -> tuple[Any, list[int]]:
     keeps = [i for i in everything if tirx.is_buffer_var(renamed.params[i]) or renamed.params[i] in used]
     params = [renamed.params[i] for i in keeps]
     return tirx.PrimFunc(params, renamed.body, renamed.ret_type, renamed.attrs), keeps
+
+
+def sums_of(sizes: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """A variable for every size that is a sum of others. Of what is kept from one kernel to the next TVM asks how much of it is read,
+    and loses its way where a position is divided by a sum: it makes the memory as large as says the index of a loop further inside."""
+    found: list[tuple[Any, Any]] = []
+    for size in sizes:
+        if (
+            isinstance(size, tirx.Add | tirx.Sub)
+            and not _has_quotient(size)
+            and _standing_for(size, found) is None
+        ):
+            found.append((size, tirx.Var(f"n{len(found)}", "int64")))
+    return found
+
+
+def with_sums(function: Any, sums: Sequence[tuple[Any, Any]]) -> Any:
+    """A kernel with a variable in place of every such sum, however it is ordered."""
+    if not sums:
+        return function
+
+    def change(part: Any) -> Any:
+        variable = _standing_for(part, sums) if isinstance(part, tirx.Add | tirx.Sub) else None
+        return part if variable is None else variable
+
+    return tvm_ffi.structural_map(function, (ARITHMETIC, change), order="pre")
+
+
+def _standing_for(size: Any, sums: Sequence[tuple[Any, Any]]) -> Any:
+    """The variable of the sum that a size is, if it is one."""
+    same = (variable for total, variable in sums if equal(total, size))
+    return next(same, None)
 
 
 def _own(params: Any) -> dict[Any, Any]:

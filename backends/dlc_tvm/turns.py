@@ -16,6 +16,7 @@ from tvm import relax, s_tir, tirx
 from tvm.ir import Constant
 
 from dlc_tvm.emission import substituted, variables
+from dlc_tvm.kernel_sizes import sums_of, with_sums
 from dlc_tvm.marks import BEGIN, END, Mark
 from dlc_tvm.schedule.loops import ceil, decoded, integer, loop, loops, product
 
@@ -61,11 +62,15 @@ class Turn:
         given = {size for each in (*buffers, *outs) for size in each.ty.shape if isinstance(size, tirx.Var)}
         extra = {theirs: mine for theirs, mine in self.own.items() if mine not in given}
         root = s_tir.SBlock([], [], [], "root", body, None, self.scratch)
-        function = tirx.PrimFunc([*buffers, *extra.values(), *outs], s_tir.SBlockRealize([], True, root))
+        sums = sums_of([axis for each in self.scratch for axis in each.ty.shape])
+        parameters = [*buffers, *extra.values(), *(own for _, own in sums), *outs]
+        function = with_sums(tirx.PrimFunc(parameters, s_tir.SBlockRealize([], True, root)), sums)
         attributes = {"op_pattern": OPAQUE, "tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True}
         kernel = self.builder.add_func(s_tir.renew_defs(function.with_attrs(attributes)), name)
         operands = [value for value, _ in self.operands.values()]
-        called = self.builder.normalize(relax.call_tir(kernel, [*operands, *extra], types))
+        theirs = {mine: theirs for theirs, mine in self.own.items()}
+        sizes = [*extra, *(substituted(each, theirs) for each, _ in sums)]
+        called = self.builder.normalize(relax.call_tir(kernel, [*operands, *sizes], types))
         if len(types) > 1:
             return [relax.VarBinding(self.end.var, called)]
         only = relax.DataflowVar(name, types[0])
