@@ -358,7 +358,10 @@ def clamp(x: Array, min: float = -jnp.inf, max: float = jnp.inf) -> Array:
 
 
 def top_k(x: Array, k: int, axis: int = -1) -> tuple[Array, Array]:
-    """The k greatest elements along an axis, of equal ones the first, and their places. `lax.top_k` takes 0.0 before -0.0."""
+    """The k greatest elements along an axis, of equal ones the first, and their places.
+
+    `lax.top_k` takes 0.0 before -0.0.
+    """
     _, places = lax.top_k(lax.stop_gradient(jnp.where(x == 0, 0, x)), k, axis=axis)
     return jnp.take_along_axis(x, places, axis=axis), places
 

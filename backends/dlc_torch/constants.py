@@ -68,8 +68,9 @@ class _Holder:
 
     def _op(self, op: Op) -> Op:
         op = within(op, self._op)
-        empty = any(size.constant == 0 for size in op.out.type.axes)
-        if op.op != "const" or not op.out.type.rank or empty or op.out.type.dtype in ("f32", "f64"):
+        if op.op != "const" or not op.out.type.rank or op.out.type.dtype in ("f32", "f64"):
+            return op
+        if any(size.constant == 0 for size in op.out.type.axes):
             return op
         if dict(op.given).get("value") is not None:  # computed from static parameters, where it is read
             return op

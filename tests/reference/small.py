@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def model_of(case: Case) -> Any:
     model = dlc.load(case.path)[case.model](**case.settings)
-    optional = [name for name in case.inputs if name not in {value.name for value in model.inputs}]
+    optional = [name for name in case.inputs if name not in model.program.main.input_names]
     return model.with_inputs(*optional) if optional else model
 
 

@@ -54,7 +54,7 @@ def small_model(case: Case) -> Any:
 
 def _small_model(case: Case) -> Any:
     model = dlc.load(case.path)[case.model](**case.settings)
-    present = {value.name for value in model.inputs} | {*model.program.main.given_sizes}
+    present = model.program.main.input_names
     return model.with_inputs(*(name for name in case.inputs if name not in present))
 
 

@@ -13,7 +13,8 @@ from test_examples import dlc as command
 from test_examples import install
 
 import dlc
-from dlc.backend import GROUP, Backend, every, find, installed, names
+from dlc import plugins
+from dlc.backend import GROUP, Backend, every, find, names
 from dlc.cli.doctor import report
 from dlc.diagnostics import Diagnostic, SpecError
 from dlc.runtime.compile import write_artifact
@@ -46,10 +47,11 @@ ENTRIES = {
 def others(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The backends of this folder beside those that are installed."""
     monkeypatch.syspath_prepend(str(HERE))
-    entries = EntryPoints(
-        [*installed._entries(), *(EntryPoint(name, value, GROUP) for name, value in ENTRIES.items())]
+    found = plugins.entries
+    own = [EntryPoint(name, value, GROUP) for name, value in ENTRIES.items()]
+    monkeypatch.setattr(
+        plugins, "entries", lambda group: EntryPoints([*found(group), *(own if group == GROUP else [])])
     )
-    monkeypatch.setattr(installed, "_entries", lambda: entries)
     yield
 
 
