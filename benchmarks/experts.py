@@ -18,6 +18,7 @@ THREADS = sys.argv[1] if len(sys.argv) > 1 else "1"
 os.environ.update(OMP_NUM_THREADS=THREADS, XLA_FLAGS=f"--xla_cpu_multi_thread_eigen={THREADS != '1'}".lower())
 
 import numpy as np  # noqa: E402 - thread counts are read when frameworks load
+from published import let_torchvision_be_imported  # noqa: E402
 from timing import side_by_side, table  # noqa: E402
 
 import dlc  # noqa: E402
@@ -64,7 +65,7 @@ def dense(weights: Mapping[str, Array], parts: int, pairs: int) -> Callable[[], 
 def public(weights: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Callable[[], Array]]:
     """transformers' experts of Mixtral in the forms that it has; none where it is not installed."""
     try:
-        import published  # noqa: F401 - lets transformers be imported
+        let_torchvision_be_imported()
         from transformers import MixtralConfig
         from transformers.models.mixtral.modeling_mixtral import MixtralExperts
     except ImportError:

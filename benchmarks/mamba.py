@@ -17,6 +17,7 @@ XLA = f"--xla_cpu_multi_thread_eigen={THREADS != '1'}".lower()
 os.environ.update(OMP_NUM_THREADS=THREADS, HF_HUB_OFFLINE="1", XLA_FLAGS=XLA)
 
 import numpy as np  # noqa: E402 - thread counts are read when frameworks load
+from published import let_torchvision_be_imported  # noqa: E402
 from timing import side_by_side, table  # noqa: E402
 
 import dlc  # noqa: E402
@@ -30,8 +31,9 @@ BASE = "transformers"
 
 def public(layers: int, weights: Mapping[str, Array], tokens: Array) -> Callable[[], Array]:
     """transformers' Mamba with these weights."""
-    import published  # noqa: F401 - lets transformers be imported
     import torch
+
+    let_torchvision_be_imported()
     from transformers import MambaConfig, MambaForCausalLM
 
     torch.set_num_threads(int(THREADS))

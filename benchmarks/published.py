@@ -1,9 +1,13 @@
-"""Import this before a public implementation: torchvision, which transformers imports, then does so beside CPU torch."""
+"""Public implementations beside CPU torch."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from reference import shim  # noqa: F401 - importing it is what it does
+
+def let_torchvision_be_imported() -> None:
+    """For torchvision itself, and for transformers, which imports it where it is installed."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    import_module("reference.shim")  # does so when it is imported

@@ -99,12 +99,7 @@ def _module(program: Program, options: EmitOptions) -> Module:
 
 
 def _settled(options: EmitOptions, family: Family, loops: bool) -> Module:
-    return settled(
-        family,
-        lambda programs, defaults: Module.of(programs, options, defaults, loops),
-        lambda each: each.text,
-        lambda each, text: replace(each, text=text),
-    )
+    return settled(family, lambda programs, defaults: Module.of(programs, options, defaults, loops))
 
 
 def _dtypes(program: Program, precision: str) -> Iterator[tuple[str, str]]:

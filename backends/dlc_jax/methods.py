@@ -66,9 +66,7 @@ def require(d: JaxDrafter, op: Op) -> Expr:
 def const(d: JaxDrafter, op: Op) -> Expr:
     """A constant that is no scalar."""
     dtype = d.dtype_of(op.out.name)
-    if any(
-        size.constant == 0 for size in op.out.type.axes
-    ):  # a nested list of nothing has neither a shape nor a dtype
+    if op.out.type.is_empty:  # a nested list of nothing has neither a shape nor a dtype
         return call("jnp.zeros", Seq(sizes(op.out.type.axes)), d.dtype_word(dtype))
     return call("jnp.array", d.constant(op.attr("value"), dtype), *d.dtype_argument(dtype))
 

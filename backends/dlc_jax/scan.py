@@ -121,9 +121,8 @@ class Statements(Writer):
 
     def _layers(self, loop: Loop, source: Seq) -> None:
         over, places, kept, copied = (part.items for part in source.items if isinstance(part, Seq))
-        optional = len(over) == 1 and may_be_none(
-            over[0]
-        )  # (keys that there are in training only say no length)
+        # Keys that there are in training only say no length.
+        optional = len(over) == 1 and may_be_none(over[0])
         turn = self._turn(loop, [self.text(each) for each in kept], [self.text(each) for each in copied])
         turn = replace(turn, taken="Array | None") if optional else turn
         first = [self.text(expr) for expr in loop.inputs]

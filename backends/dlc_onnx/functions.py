@@ -205,9 +205,7 @@ class FunctionWriter(Writer):
 
     def _said(self, op: Op) -> Any:
         """The results of an op that ONNX has nodes for; None where it has not."""
-        if op.op in rows.PRODUCTS and any(
-            size.constant == 0 for name in op.inputs for size in self.type(name).axes
-        ):
+        if op.op in rows.PRODUCTS and any(self.type(name).is_empty for name in op.inputs):
             return methods.zeros(self, op)
         say = SAYINGS.get(op.op)
         if say is not None:

@@ -187,7 +187,7 @@ def reduction(w: Writer, op: Op, kind: str) -> Ref | None:
 
 def is_filled(w: Writer, name: str) -> bool:
     """Whether a value surely has elements."""
-    return all(w.facts.prove_ge(size, 1) for size in w.type(name).axes)
+    return w.sizes.are_positive(w.type(name).axes)
 
 
 def global_avg_pool(w: Writer, op: Op) -> Ref | None:

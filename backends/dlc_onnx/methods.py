@@ -75,7 +75,7 @@ def constant_shape(w: Writer, source: Sequence[Dim], target: Sequence[Dim]) -> l
     if any(size.constant == 0 for size in target) or shape.count(-1) > 1:
         return None
     # Nothing is left over where another size is 0.
-    if -1 in shape and not all(w.facts.prove_ge(size, 1) for size in others):
+    if -1 in shape and not w.sizes.are_positive(others):
         return None
     return shape
 
@@ -85,7 +85,7 @@ def broadcast(w: Writer, op: Op) -> Ref:
     x, source, target = w.value(op.inputs[0]), w.type(op.inputs[0]).axes, dims(op.attr("shape"))
     if source == target:
         return x
-    if any(size.constant == 0 for size in target):  # onnxruntime takes out an Expand to 0
+    if op.out.type.is_empty:  # onnxruntime takes out an Expand to 0
         return zeros(w, op)
     offset = len(target) - len(source)
     same = [i >= offset and source[i - offset] == size for i, size in enumerate(target)]

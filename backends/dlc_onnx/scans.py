@@ -99,8 +99,7 @@ class Scan:
     def _moved(self, each: Stacked) -> bool:
         """Whether turns are stacked along the first axis, which is moved behind the Scan: onnxruntime divides by 0 where it moves that of
         an empty tensor, and the process ends."""
-        facts = self.sizes.facts
-        return each.axis != 0 and not all(facts.prove_ge(size, 1) for size in each.out.type.axes)
+        return each.axis != 0 and not self.sizes.are_positive(each.out.type.axes)
 
     def _indices(self, body: Body) -> Ref:
         """start, start + step, …: one for each turn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -35,6 +35,10 @@ class Sizes:
         if new:
             self.function = replace(self.function, facts=(*self.function.facts, *new))
             del self.facts
+
+    def are_positive(self, sizes: Iterable[Dim]) -> bool:
+        """Whether none of the sizes may be 0."""
+        return all(self.facts.prove_ge(size, 1) for size in sizes)
 
     @cached_property
     def sources(self) -> Mapping[str, Source]:

@@ -70,7 +70,7 @@ class _Holder:
         op = within(op, self._op)
         if op.op != "const" or not op.out.type.rank or op.out.type.dtype in ("f32", "f64"):
             return op
-        if any(size.constant == 0 for size in op.out.type.axes):
+        if op.out.type.is_empty:
             return op
         if dict(op.given).get("value") is not None:  # computed from static parameters, where it is read
             return op

@@ -18,7 +18,7 @@ from dlc.emit.tree import text
 from dlc.emit.twins import without_twins
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
-from dlc.records import dataclass, replace
+from dlc.records import dataclass
 from dlc_torch import fused, neural, recurrent, rows
 from dlc_torch.checkpoint_names import definition
 from dlc_torch.classes import Grouping, settle
@@ -55,11 +55,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
         return Written.of(programs, program, options, defaults)
 
     family = options.family
-    written = (
-        settled(family, write, lambda each: each.text, lambda each, text: replace(each, text=text))
-        if family is not None
-        else write((program,), True)
-    )
+    written = settled(family, write) if family is not None else write((program,), True)
     grouping, content = written.grouping, written.text
     main = program.main
     program_entry = grouping.program.entry

@@ -48,9 +48,7 @@ def const(d: TorchDrafter, op: Op) -> Expr:
     dtype = d.dtype_of(op.out.name)
     told = dict(op.given).get("value")
     natural = {"f32": "f32", "i64": "i64", "bool": "bool"}.get(dtype, "")
-    if any(
-        size.constant == 0 for size in op.out.type.axes
-    ):  # a nested list of nothing has neither a shape nor a dtype
+    if op.out.type.is_empty:  # a nested list of nothing has neither a shape nor a dtype
         return d.create("torch.zeros", sizes(op.out.type.axes), dtype, "f32")
     if told is None:
         return d.create("torch.tensor", (d.constant(op.attr("value"), dtype),), dtype, natural)

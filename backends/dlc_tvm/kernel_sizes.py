@@ -21,7 +21,8 @@ from dlc_tvm.emission import equal
 from dlc_tvm.layout import relax_functions
 
 QUOTIENTS = (tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max)
-ARITHMETIC = (tirx.Add, tirx.Sub, tirx.Mul, *QUOTIENTS)
+SUMS = (tirx.Add, tirx.Sub)
+ARITHMETIC = (*SUMS, tirx.Mul, *QUOTIENTS)
 
 
 def own_sizes(mod: IRModule) -> IRModule:
@@ -70,11 +71,7 @@ def sums_of(sizes: Iterable[Any]) -> list[tuple[Any, Any]]:
     and loses its way where a position is divided by a sum: it makes the memory as large as says the index of a loop further inside."""
     found: list[tuple[Any, Any]] = []
     for size in sizes:
-        if (
-            isinstance(size, tirx.Add | tirx.Sub)
-            and not _has_quotient(size)
-            and _standing_for(size, found) is None
-        ):
+        if isinstance(size, SUMS) and not _has_quotient(size) and _standing_for(size, found) is None:
             found.append((size, tirx.Var(f"n{len(found)}", "int64")))
     return found
 
@@ -85,10 +82,10 @@ def with_sums(function: Any, sums: Sequence[tuple[Any, Any]]) -> Any:
         return function
 
     def change(part: Any) -> Any:
-        variable = _standing_for(part, sums) if isinstance(part, tirx.Add | tirx.Sub) else None
+        variable = _standing_for(part, sums)
         return part if variable is None else variable
 
-    return tvm_ffi.structural_map(function, (ARITHMETIC, change), order="pre")
+    return tvm_ffi.structural_map(function, (SUMS, change), order="pre")
 
 
 def _standing_for(size: Any, sums: Sequence[tuple[Any, Any]]) -> Any:

@@ -147,7 +147,7 @@ class Writer:
 
     def _const(self, op: Op) -> None:
         type = op.out.type
-        if any(size.constant == 0 for size in type.axes):
+        if type.is_empty:
             self.values[op.out.name] = self._empty(op.out)
             return
         with np.errstate(over="ignore"):  # a bound of 1e6 is infinite in f16

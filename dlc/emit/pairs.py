@@ -7,6 +7,7 @@ from typing import Any
 
 from dlc.diagnostics import NO_SPAN
 from dlc.emit.alike import op_key, origin_key, said_axes, signature
+from dlc.ir.needed import reads
 from dlc.ir.nodes import Child, Function, Op, Param, Region, Value, walk
 from dlc.ir.splice import Names, with_values
 from dlc.records import dataclass, field, replace
@@ -245,7 +246,7 @@ class _Block:
 
     def _reading(self, op: Op, *, first: bool) -> Op:
         """An operation of one side; what an earlier choice made on that side is a result of that one, absent on the other."""
-        read = {name for inner in walk((op,)) for name in _read(inner)}
+        read = set(reads(op))
         names: dict[str, str] = {}
         for place in (k for k, each in enumerate(self.done) if self._is_own(each)):
             region = self.done[place].region if first else self.done[place].otherwise
@@ -349,12 +350,6 @@ class _Block:
         for op in walk(self.done):
             table.update((value.name, value.type) for value in op.outputs)
         return table
-
-
-def _read(op: Op) -> Iterator[str]:
-    yield from op.inputs
-    for region in (each for each in (op.region, op.otherwise) if each is not None):
-        yield from region.results
 
 
 def _values(body: Sequence[Op]) -> Iterator[Value]:

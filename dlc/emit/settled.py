@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from dlc.backend import Family, Which
 from dlc.ir.nodes import Program
 
-T = TypeVar("T")
+
+class Source(Protocol):
+    """What is written: a dataclass with the source as its `text`."""
+
+    text: str
+
+
+T = TypeVar("T", bound=Source)
 _NUMBER = re.compile(r"(\d+|\b_\b)")
 Write = Callable[[Sequence[Program], bool], T]
 """Writes the source, with a model's defaults or without."""
 
 
-def settled(family: Family, write: Write[T], text: Callable[[T], str], told: Callable[[T, str], T]) -> T:
+def settled(family: Family, write: Write[T]) -> T:
     """The source with as many arguments as can be. Numbers and lists are changed together in every mode; what turns something on or
     off, or counts repetitions, alone and in one mode, which shows it as a rule at half the work."""
 
@@ -30,7 +37,7 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str], told: Cal
         """The source of programs; the model's own are asked for several times."""
         key = tuple(map(id, programs))
         if key not in known:
-            known[key] = programs, text(write(programs, False))
+            known[key] = programs, write(programs, False).text
         return known[key][1]
 
     def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
@@ -53,8 +60,8 @@ def settled(family: Family, write: Write[T], text: Callable[[T], str], told: Cal
             comments.clear()
         if fixed == before:
             made = write(own, True)
-            lines = [comments.get(line, line) for line in text(made).split("\n")]
-            return told(made, "\n".join(lines)) if comments else made
+            made.text = "\n".join(comments.get(line, line) for line in made.text.split("\n"))
+            return made
         # What is written out now may have made another source, in which a switch says less than before.
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from dlc.ir.loops import LOOP, Loop
+from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import dataclass
 from dlc.types.dims import Dim
@@ -162,10 +163,5 @@ def read_behind(run: Sequence[Op], function: Function) -> set[str]:
     own = {value.name for op in walk(run) for value in op.outputs}
     inside = set(map(id, run))
     others = [op for op in function.body if id(op) not in inside]
-    read = {name for op in walk(others) for name in (*op.inputs, *_results(op))}
+    read = {name for op in others for name in reads(op)}
     return own & (read | {name for _, name in function.outputs})
-
-
-def _results(op: Op) -> Iterator[str]:
-    for region in (each for each in (op.region, op.otherwise) if each is not None):
-        yield from region.results

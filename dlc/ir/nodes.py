@@ -299,7 +299,7 @@ class Function:
     def dims(self) -> tuple[str, ...]:
         """The names of dims in the inputs' types, in order of appearance, then those of static arguments alone."""
         axes = (axis for value in self.inputs for axis in value.type.axes)
-        sizes = (*axes, *_sizes(tuple(value for _, value in self.static)))
+        sizes = (*axes, *sizes_in(tuple(value for _, value in self.static)))
         return tuple(dict.fromkeys(symbol for size in sizes for symbol in sorted(size.symbols)))
 
     @property
@@ -328,13 +328,13 @@ class Function:
         return tuple(table[value] for _, value in self.outputs)
 
 
-def _sizes(value: Attr) -> Iterator[Dim]:
-    """The sizes among static arguments."""
+def sizes_in(value: Attr) -> Iterator[Dim]:
+    """The sizes among static arguments and attributes."""
     if isinstance(value, Dim):
         yield value
     elif isinstance(value, tuple):
         for each in value:
-            yield from _sizes(each)
+            yield from sizes_in(each)
 
 
 def walk(body: Iterable[Op]) -> Iterator[Op]:

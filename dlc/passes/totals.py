@@ -27,12 +27,12 @@ The rest, computed once of the sums of all batches, is `%loss: [] = div(%sum, %s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from dlc.ir.builder import Builder
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.needed import reads
-from dlc.ir.nodes import Function, Op, Program, Value, walk
+from dlc.ir.nodes import Function, Op, Program, Value, sizes_in, walk
 from dlc.ir.splice import Names
 from dlc.ops.contraction import split_pattern
 from dlc.passes.base import is_acting_or_random
@@ -172,7 +172,7 @@ class _Parting:
                 self.late.add(out.name)
                 if not adds:
                     self.single[out.name] = op
-            elif read & self.late or _sizes_in(op) & self.sizes:
+            elif read & self.late or _symbols_in(op) & self.sizes:
                 self.late.add(out.name)
                 if any(each.op == "param" or is_acting_or_random(each) for each in walk((op,))):
                     self.how[out.name] = (
@@ -232,14 +232,7 @@ class _Parting:
         return {name: found[value] for name, value in self.program.main.outputs if value in found}
 
 
-def _sizes_in(op: Op) -> frozenset[str]:
-    found = (each.symbols for _, value in op.attrs for each in _dims(value))
+def _symbols_in(op: Op) -> frozenset[str]:
+    """The names in the sizes among an operation's attributes."""
+    found = (each.symbols for _, value in op.attrs for each in sizes_in(value))
     return frozenset().union(*found)
-
-
-def _dims(value: object) -> Iterator[Dim]:
-    if isinstance(value, Dim):
-        yield value
-    elif isinstance(value, tuple):
-        for each in value:
-            yield from _dims(each)

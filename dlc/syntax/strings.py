@@ -8,7 +8,7 @@ from dlc.records import dataclass
 
 BAD_TOLD = 20  # escapes of one string that do not exist; more says nothing more
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]{1,6})\}|(.)|$)", re.DOTALL)
-_ORDINARY = re.compile(r"[^\\{}]*")
+_SPECIAL = re.compile(r"[\\{}]")
 _PLAIN = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 
 
@@ -58,7 +58,8 @@ def pieces(raw: str) -> tuple[list[Piece], int | None]:
             text.append(raw[position])
             position += 2
         elif raw[position] != "{":
-            end = _ORDINARY.match(raw, position + 1).end()  # type: ignore[union-attr]
+            special = _SPECIAL.search(raw, position + 1)
+            end = len(raw) if special is None else special.start()
             text.append(raw[position:end])
             position = end
         else:

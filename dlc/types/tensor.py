@@ -55,6 +55,11 @@ class TensorType:
         return total
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it surely has no elements: an axis has size 0."""
+        return any(axis.constant == 0 for axis in self.axes)
+
+    @property
     def symbols(self) -> frozenset[str]:
         return frozenset().union(*(axis.symbols for axis in self.axes))
 

@@ -9,6 +9,7 @@ from random_kinds import (
     is_number,
     is_working,
     joined,
+    pair,
     partner,
 )
 from random_text import Body, Type, Var
@@ -95,12 +96,10 @@ def with_number(b: Body) -> bool:
 
 
 def binary(b: Body) -> bool:
-    x = b.pick(is_number)
-    y = x and partner(b, x, lambda t: t.dtype == x.type.dtype)
-    if not x or not y:
+    found = pair(b, is_number)
+    if found is None:
         return False
-    axes = joined(x.axes, y.axes)
-    assert axes is not None
+    x, y, axes = found
     form = b.rng.choice(["{} + {}", "{} - {}", "{} * {}", "maximum({}, {})", "minimum({}, {})"])
     top, frac = added(x.type, y.type)
     if "*" in form:
@@ -112,12 +111,10 @@ def binary(b: Body) -> bool:
 
 
 def division(b: Body) -> bool:
-    x = b.pick(lambda t: is_number(t) and (t.exact or t.is_float))
-    y = x and partner(b, x, lambda t: t.dtype == x.type.dtype)
-    if not x or not y:
+    found = pair(b, lambda t: is_number(t) and (t.exact or t.is_float))
+    if found is None:
         return False
-    axes = joined(x.axes, y.axes)
-    assert axes is not None
+    x, y, axes = found
     if x.type.is_float and b.chance(0.6):
         b.made(
             f"{x} / (1 + abs({y}))", Type(x.type.dtype, axes, x.type.top, None, x.type.plain and y.type.plain)
@@ -135,13 +132,11 @@ def division(b: Body) -> bool:
 
 
 def compared(b: Body) -> bool:
-    x = b.pick(lambda t: is_number(t) and t.exact)
-    y = x and partner(b, x, lambda t: t.dtype == x.type.dtype and t.exact)
-    if not x or not y:
+    found = pair(b, lambda t: is_number(t) and t.exact, lambda t: t.exact)
+    if found is None:
         return False
+    x, y, axes = found
     sign = b.rng.choice(["==", "!=", "<", "<=", ">", ">="])
-    axes = joined(x.axes, y.axes)
-    assert axes is not None
     b.made(f"{x} {sign} {y}", Type("bool", axes, 1, 0))
     return True
 
@@ -155,23 +150,19 @@ def tested(b: Body) -> bool:
 
 
 def logical(b: Body) -> bool:
-    x = b.pick(is_bool)
-    y = x and partner(b, x, is_bool)
-    if not x or not y:
+    found = pair(b, is_bool)
+    if found is None:
         return False
-    axes = joined(x.axes, y.axes)
-    assert axes is not None
+    x, y, axes = found
     b.made(b.rng.choice([f"({x} and {y})", f"({x} or {y})", f"(not {x} or {y})"]), Type("bool", axes, 1, 0))
     return True
 
 
 def chosen(b: Body) -> bool:
-    x = b.pick(is_number)
-    y = x and partner(b, x, lambda t: t.dtype == x.type.dtype)
-    if not x or not y:
+    found = pair(b, is_number)
+    if found is None:
         return False
-    axes = joined(x.axes, y.axes)
-    assert axes is not None
+    x, y, axes = found
     condition = partner(b, Var("", Type("bool", axes)), is_bool)
     if condition is None:
         return False

@@ -52,5 +52,19 @@ def partner(b: Body, x: Var, wanted: Callable[[Type], bool]) -> Var | None:
     return b.pick(lambda t: wanted(t) and (axes := joined(x.axes, t.axes)) is not None and b.fits(t.at(axes)))
 
 
+def anything(type: Type) -> bool:
+    return True
+
+
+def pair(
+    b: Body, wanted: Callable[[Type], bool], other: Callable[[Type], bool] = anything
+) -> tuple[Var, Var, tuple[Dim, ...]] | None:
+    """Two values of one dtype, and the shape that they broadcast to."""
+    x = b.pick(wanted)
+    y = x and partner(b, x, lambda t: t.dtype == x.type.dtype and other(t))
+    axes = joined(x.axes, y.axes) if x and y else None
+    return (x, y, axes) if x and y and axes is not None else None
+
+
 def added(x: Type, y: Type) -> tuple[int, int | None]:
     return max(x.top, y.top) + 1, None if x.frac is None or y.frac is None else max(x.frac, y.frac)

@@ -25,6 +25,7 @@ from dlc.runtime.interpret import run
 
 Arrays = dict[str, np.ndarray]
 NAMES = ("torch", "jax", "onnx", "tvm")
+pytestmark = pytest.mark.usefixtures("quick_jax")
 # Rounding of one result: f16 and bf16 are rounded once, whatever they are computed in.
 STEPS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 # What is left to the backend, with the reason.
@@ -130,16 +131,6 @@ def alike(found: np.ndarray, value: np.ndarray) -> bool:
         return bool(np.array_equal(a, b))
     scale = np.abs(b[np.isfinite(b)]).max(initial=1.0)
     return bool(np.allclose(a, b, rtol=step, atol=step * scale if step > 1e-3 else step, equal_nan=True))
-
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    """JAX compiles without optimising: each program here runs once."""
-    jax = pytest.importorskip("jax")
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from properties import seeds
 from random_blocks import program
 from random_runs import Refused, faults, loaded
 
-pytestmark = pytest.mark.draws
-
-
-@pytest.fixture(autouse=True)
-def quick() -> Iterator[None]:
-    """JAX compiles without optimising: each program here runs a few times."""
-    jax = pytest.importorskip("jax")
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = [pytest.mark.draws, pytest.mark.usefixtures("quick_jax")]
 
 
 def check(seed: int, *names: str, sizes: int = 3) -> None:

@@ -22,6 +22,7 @@ from dlc.runtime.verify import compared_gradients, difference
 from dlc.runtime.weights import load_weights
 from reference import builders, diffusion, gans, language, multimodal, pictures  # noqa: F401 (these enter their references)
 from reference.cases import CASES, Case
+from reference.small import model_of
 
 RUNS = [(case, backend) for case in CASES for backend in case.backends]
 TOLERANCE = 1e-5  # of the largest output: the references' own f32 error is up to 3.2e-6
@@ -49,13 +50,7 @@ def kept(what: str, case: Case, make: Callable[[Case], Any]) -> Any:
 
 
 def small_model(case: Case) -> Any:
-    return kept("model", case, _small_model)
-
-
-def _small_model(case: Case) -> Any:
-    model = dlc.load(case.path)[case.model](**case.settings)
-    present = model.program.main.input_names
-    return model.with_inputs(*(name for name in case.inputs if name not in present))
+    return kept("model", case, model_of)
 
 
 @cache

@@ -14,7 +14,8 @@ from dlc.elaborate.bodies.expressions import bind_static
 from dlc.elaborate.names.origins import origin
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
-from dlc.ir.nodes import Child, Decision, Op, walk
+from dlc.ir.needed import reads
+from dlc.ir.nodes import Child, Decision, Op
 from dlc.ir.nodes import Turn as Place
 from dlc.records import dataclass, field, replace
 from dlc.syntax import ast
@@ -143,7 +144,7 @@ def _live(turn: Turn) -> set[str]:
     turn may be one that the turn found under another name (`a, b = b, a`), and that one then matters to the turn after: hence
     the closure. Without leaving out the others, a first turn would never be like the second, because names that the body binds
     hold nothing before it."""
-    used = {name for op in walk(turn.ops) for name in (*op.inputs, *(op.region.results if op.region else ()))}
+    used = {name for op in turn.ops for name in reads(op)}
     handles = {name: value for name, value in turn.before.items() if handle(value)}
     live = {name for name, value in handles.items() if name in turn.read_later or holds(value, used)}
     pending = list(live)

@@ -28,9 +28,9 @@ def open_rows(request: Request) -> NoReturn:
 def rows_of(name: str, given: Given, wanted: Iterable[str]) -> Rows:
     """The arrays of these names, rows first; rows of a source's own are taken as they are. `name` is what the argument is
     called. Raises SourceError for what is missing, no array, or not of one length."""
-    if hasattr(given, "take") and hasattr(given, "fields"):
-        return given  # type: ignore[return-value]
     if not isinstance(given, Mapping):
+        if hasattr(given, "take") and hasattr(given, "fields"):
+            return given
         found = f"not `{type(given).__name__}`"
         raise SourceError(f"`{name}` must be a mapping from the names of fields to arrays, {found}")
     arrays = {}

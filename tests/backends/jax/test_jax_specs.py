@@ -266,7 +266,10 @@ def test_what_a_spec_requires_is_checked() -> None:
         with pytest.raises((ValueError, SpecError), match=r"too large|B"):
             runnable(x=wrong)
     wrong = np.stack([right, np.full((2, 4), 10.0, np.float32)])
-    loss = lambda params, x: emitted_module.apply(params, x).sum()  # noqa: E731
+
+    def loss(params: Any, x: Any) -> Any:
+        return emitted_module.apply(params, x).sum()
+
     for way in (
         loss,
         jax.jit(loss),
