@@ -266,8 +266,7 @@ class Source:
         taken = self._names() | {each.name for each in own.arguments}
         body = Body(draft, DIALECT, 2, taken, words, Statements)
         sizes = sorted(draft.needs.intersection(draft.function.dims))
-        apart = ["*"] if sizes and draft.function.optional else []
-        more = [*apart, *(f"{identifier(each)}: int" for each in sizes), *own.signature(self.defaults)]
+        more = [*(f"{identifier(each)}: int" for each in sizes), *own.signature(self.defaults)]
         lead = own.apart(draft.function, draft.expressions()).lines(2, words)
         return self._def(body, name, ["self"], doc, more, made=made, lead=lead)
 
@@ -316,11 +315,8 @@ class Source:
         draft, indent = body.draft, body.writer.indent
         operands = tensors(draft, body.inputs, "Tensor")
         # What must be given can't follow by place what may be left out; calls give it by name.
-        by_name = (
-            ["*"]
-            if any(" = " in each for each in operands) and not all(" = " in each for each in more)
-            else []
-        )
+        may_lack, must_have = any(" = " in each for each in operands), any(" = " not in each for each in more)
+        by_name = ["*"] if may_lack and must_have else []
         signature = ", ".join([*first, *operands, *by_name, *more])
         result = self._named(body, made).annotation(body)
         note = shapes_text(draft, body.inputs)

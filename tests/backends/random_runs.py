@@ -120,11 +120,13 @@ class Case:
 def cases(program: Program, model: Any, values: Arrays, most: int, gradients: bool) -> Iterator[Case]:
     """What the references say. They can't fail where the checker found nothing."""
     check = IndexCheck(model.program, values)
+    nothing = {name: np.zeros(()) for name, _ in model.program.main.outputs}
+    looked_at = Checked(lambda **inputs: nothing, model.program, check)
     for sizes in bindings(program, most):
         case = Case(sizes, given(program, sizes))
         with np.errstate(all="ignore"):
             try:
-                Checked(_none, model.program, check)(**case.inputs)
+                looked_at(**case.inputs)
             except dlc.SpecError as error:
                 case.code = error.diagnostics[0].code
                 yield case
@@ -134,10 +136,6 @@ def cases(program: Program, model: Any, values: Arrays, most: int, gradients: bo
             if gradients and all(np.isfinite(each).all() for each in case.values.values()):
                 _differentiate(case, model.program, values)
         yield case
-
-
-def _none(**inputs: Any) -> Arrays:
-    return {}
 
 
 def _differentiate(case: Case, program: nodes.Program, values: Arrays) -> None:
