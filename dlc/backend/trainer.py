@@ -89,6 +89,22 @@ class Trainer(Protocol):
         ...
 
 
+class Workspace(Protocol):
+    """Programs at work on the same parameters and buffers: what one of them updates, all read."""
+
+    def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """The outputs of one of the programs, by name. What it draws are inputs like others."""
+        ...
+
+    def values(self) -> dict[str, Array]:
+        """Every parameter and buffer by path, as it is now: arrays of the caller's own."""
+        ...
+
+    def put(self, values: Mapping[str, Array]) -> None:
+        """Other values for these parameters and buffers."""
+        ...
+
+
 def no_device(name: str, reason: str) -> SpecError:
     """What a backend raises where it has no such device."""
     message = f"there is no device `{name}`: {reason}"

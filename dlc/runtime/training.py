@@ -166,7 +166,7 @@ def train(
     out as it is, after saving too."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
-    if not found.has("trainer"):
+    if not can_train(found):
         raise lacks_training(found)
     check_device(found, device)
     opened = open_data(block, data, held_out)
@@ -205,8 +205,12 @@ def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     return found
 
 
+def can_train(backend: Backend) -> bool:
+    return backend.has("trainer") or backend.has("workspace")
+
+
 def lacks_training(backend: Backend) -> SpecError:
-    able = [each.name for each in backends.every() if each.has("trainer")]
+    able = [each.name for each in backends.every() if can_train(each)]
     return backend.lacks("does not train", f"{' and '.join(able)} do" if len(able) > 1 else "")
 
 
@@ -270,16 +274,26 @@ class _Run:
 
     def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
         weights, state = self._held()
-        setup, rules = setups.setup_of(
-            self.block, self.backend, self.device, self._programs(), self.data.sizes, weights
-        )
-        trainer = self.backend.trainer(setup)
+        trainer, rules = self._made(weights)
         if weights is not None:
             try:
                 trainer.restore(weights, state)
             except ValueError as error:
                 raise checkpoints.refused(self.out, str(error)) from None
         return trainer, rules
+
+    def _made(self, weights: Mapping[str, Any] | None) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
+        """The backend's own trainer, or one whose steps are compiled."""
+        programs = self._programs()
+        if self.backend.has("trainer"):
+            setup, rules = setups.setup_of(
+                self.block, self.backend, self.device, programs, self.data.sizes, weights
+            )
+            return self.backend.trainer(setup), rules
+        shared = () if self.settings["accumulate"] == 1 else self.reckoning.sloped
+        return setups.compiled_trainer(
+            self.block, self.backend, self.device, programs, shared, self.data.sizes, weights
+        )
 
     def _programs(self) -> tuple[Program, Program]:
         """What is computed of a batch, in training and in evaluation."""

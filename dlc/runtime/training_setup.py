@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
+from dlc.autodiff import NotDifferentiable
 from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
@@ -23,6 +24,7 @@ from dlc.elaborate.programs.build import EntryPoint
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
+from dlc.runtime.compiled_training import CompiledTrainer, Programs
 from dlc.runtime.family import ModelFamily
 from dlc.runtime.training_data import Data
 from dlc.runtime.weight_map import WeightMap
@@ -58,6 +60,33 @@ def setup_of(
         flops=flops(plan.program, sizes).constant,
     )
     return setup, tuple(rule for rule, _ in rules)
+
+
+def compiled_trainer(
+    block: TrainBlock,
+    backend: Backend,
+    device: str,
+    programs: tuple[Program, Program],
+    shared: Sequence[str],
+    sizes: Mapping[str, int],
+    weights: Mapping[str, Array] | None,
+) -> tuple[CompiledTrainer, tuple[OptimizerRule, ...]]:
+    """A trainer whose steps are compiled, for a backend that has none of its own; arguments are those of `setup_of`, and the outputs
+    that have a share where several batches make a step. Raises SpecError for what has no derivative."""
+    plan = block.plan
+    rules = used_rules(plan)
+    seed = plan.settings["seed"]
+    try:
+        made = Programs.of(plan, *programs, rules, sizes, shared)
+    except NotDifferentiable as error:
+        reason = error.message
+        raise SpecError(
+            [problems.UNSUPPORTED.at(error.span, backend=backend.name, op="train", reason=reason)]
+        ) from error
+    values = starting_weights(block) if weights is None else weights
+    artifacts = made.emitted(backend, f"train_{plan.name}")
+    workspace = backend.workspace(artifacts, {**values, **made.states(seed)}, device)
+    return CompiledTrainer(made, workspace, tuple(values), seed), tuple(rule for rule, _ in rules)
 
 
 def _emitted(program: Program, plan: TrainPlan, backend: Backend, *, training: bool) -> Artifact:
