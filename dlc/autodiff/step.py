@@ -43,52 +43,61 @@ class Step:
 
 
 def whole_step(
-    program: Program, update: Program, trained: Sequence[str], loss: str, precision: str = KEPT
+    program: Program,
+    update: Program,
+    trained: Sequence[str],
+    loss: str,
+    precision: str = KEPT,
+    kept: str = KEPT,
 ) -> Step:
     """A step on one batch: it has the program's inputs and outputs, and updates what is trained. The network computes in
-    `precision`. Raises NotDifferentiable."""
+    `precision`, on parameters that are `kept` in one that the optimizers compute in. Raises NotDifferentiable."""
     derived, grads, _ = flat_gradients(program, trained, {loss: None})
-    return _cleaned(_joined(narrowed(derived, precision), grads, resolve_float(update, KEPT)))
+    return _cleaned(_joined(narrowed(derived, precision, kept), grads, resolve_float(update, kept), kept))
 
 
 def part_of_step(
-    program: Program, trained: Sequence[str], outputs: Iterable[str], precision: str = KEPT
+    program: Program,
+    trained: Sequence[str],
+    outputs: Iterable[str],
+    precision: str = KEPT,
+    kept: str = KEPT,
 ) -> Step:
     """What a step does with each of several batches: the gradient of these outputs, each times its share, which is an input, is added
     to the sums. Raises NotDifferentiable."""
     derived, grads, shares = flat_gradients(program, trained, dict.fromkeys(outputs, "share"))
-    narrow = narrowed(derived, precision)
+    narrow = narrowed(derived, precision, kept)
     found = narrow.main.types()
     b = _appending(narrow.main)
     types = _types(narrow.parameters, trained)
     for path, type in types.items():
-        grad = b.cast(Value(grads[path], found[grads[path]]), KEPT)
+        grad = b.cast(Value(grads[path], found[grads[path]]), kept)
         _update(b, sum_path(path), b.add(_read(b, sum_path(path), type), grad))
     main = replace(narrow.main, body=(*narrow.main.body, *b.body))
     return _cleaned(Step(_with_sums(narrow, main, types), shares))
 
 
-def rest_of_step(update: Program, trained: Sequence[str]) -> Step:
+def rest_of_step(update: Program, trained: Sequence[str], kept: str = KEPT) -> Step:
     """What a step does after its batches: the update by the sums, which are zeros again then."""
-    update = resolve_float(update, KEPT)
+    update = resolve_float(update, kept)
     main, types = update.main, _types(update.parameters, trained)
     b = _appending(main)
     read = {gradient_name(path): _read(b, sum_path(path), type).name for path, type in types.items()}
     sums = tuple(b.body)
     b.body = []
     for path, type in types.items():
-        _update(b, sum_path(path), b.op("full", shape=type.axes, value=0.0, dtype=KEPT, hint="zeros"))
+        _update(b, sum_path(path), b.op("full", shape=type.axes, value=0.0, dtype=kept, hint="zeros"))
     inputs = tuple(each for each in main.inputs if each.name not in read)
     body = (*sums, *(op.renamed(read) for op in main.body), *b.body)
     rest = replace(main, inputs=inputs, body=body)
     return _cleaned(Step(_with_sums(update, rest, types), {each.name: each.name for each in inputs}))
 
 
-def narrowed(program: Program, precision: str) -> Program:
-    """The program, flat, computing in a precision on parameters that are kept in f32."""
-    kept = resolve_float(program, KEPT)
-    if precision == KEPT:
-        return kept
+def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
+    """The program computing in a precision on parameters that are `kept` in another; flat, where these differ."""
+    whole = resolve_float(program, kept)
+    if precision == kept:
+        return whole
     wide = {each.path for each in program.parameters if each.type.dtype == "float"}
     main = resolve_float(flatten(program), precision).main
     names = Names.of(main)
@@ -98,13 +107,13 @@ def narrowed(program: Program, precision: str) -> Program:
         if path not in wide:
             body.append(op)
         elif op.op == "param":
-            read = Value(names.fresh(op.out.name), op.out.type.with_dtype(KEPT))
+            read = Value(names.fresh(op.out.name), op.out.type.with_dtype(kept))
             body += (replace(op, outputs=(read,)), _cast(op, (read.name,), op.out))
         else:
-            type = next(each.type for each in kept.parameters if each.path == path)
+            type = next(each.type for each in whole.parameters if each.path == path)
             new = Value(names.fresh(op.inputs[0]), type)
             body += (_cast(op, op.inputs, new), replace(op, inputs=(new.name,)))
-    flat = flatten(kept)
+    flat = flatten(whole)
     narrow = replace(main, body=tuple(body), params=flat.main.params)
     return flat.with_functions({**flat.functions, main.name: narrow})
 
@@ -141,7 +150,7 @@ def _cleaned(step: Step) -> Step:
     return Step(DeadCode().run(step.program), step.names)
 
 
-def _joined(first: Program, grads: Mapping[str, str], update: Program) -> Step:
+def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str) -> Step:
     """The update behind the gradients that it takes."""
     taken = Names(first.functions)
     now = {name: taken.fresh(name) for name in update.functions}
@@ -152,7 +161,7 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program) -> Step:
     types, names = main.types(), Names.of(main)
     b = Builder(Facts(main.facts), names=names.fresh)
     values = {
-        gradient_name(path): b.cast(Value(name, types[name]), KEPT).name for path, name in grads.items()
+        gradient_name(path): b.cast(Value(name, types[name]), kept).name for path, name in grads.items()
     }
     inputs = tuple(
         Value(names.fresh(each.name), each.type) for each in last.inputs if each.name not in values

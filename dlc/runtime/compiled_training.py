@@ -1,7 +1,7 @@
-"""Training by compiled steps: gradients and optimizers are in the programs that a backend is given, and it only runs these.
+"""Training by compiled steps: gradients and optimizers are in the programs that a backend is given, and it only runs these. So does
+the interpreter, whose steps are the meaning of all others.
 
-What is drawn at random is made here, by the references of the ops, from the seed, the step, the batch and the draw: so all backends
-that train so draw the same, and so does the interpreter, whose steps are the meaning of all others."""
+What is drawn at random is an input of the programs (`dlc/runtime/drawn.py`)."""
 
 from __future__ import annotations
 
@@ -11,69 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc import ops
-from dlc.autodiff.step import Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
+from dlc.autodiff.step import KEPT, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
 from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
 from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan
 from dlc.elaborate.programs.update import STATE, STEP, Rule, rate_name, update_program
-from dlc.ir.nodes import Attr, Function, Program
+from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import hoist_randomness
-from dlc.passes.randomness import Draw
 from dlc.passes.sizes import at_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
-from dlc.runtime.interpret import bind_dims, run
+from dlc.runtime.interpret import run
 from dlc.runtime.weights import initial_weights
-from dlc.types.dims import Dim
 
 Array = NDArray[Any]
 LOSS = "loss"
 WHOLE, PART, REST, EVALUATION, OUTPUTS = "step", "part", "rest", "evaluate", "outputs"
-HELD_OUT = 0xE7A1  # the step that draws of evaluation belong to
-DRAWS = 0xD7A5  # sets the draws of training apart from those of initial values
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A program with its draws as inputs; `names` as in `dlc.autodiff.step.Step`."""
-
-    program: Program
-    draws: tuple[Draw, ...]
-    names: Mapping[str, str]
-
-    @staticmethod
-    def of(step: Step) -> Prepared:
-        program, draws = hoist_randomness(step.program)
-        return Prepared(program, draws, step.names)
-
-    def drawn(self, batch: Mapping[str, Any], place: Sequence[int]) -> dict[str, Array]:
-        """Values for its draws, by input. They hang on the place, which are whole numbers, and on nothing else."""
-        if not self.draws:
-            return {}
-        sizes = _sizes(self.program.main, batch)
-        return {
-            each.input.name: _drawn(each, sizes, np.random.default_rng([*place, number]))
-            for number, each in enumerate(self.draws)
-        }
-
-
-def _sizes(main: Function, batch: Mapping[str, Any]) -> dict[str, int]:
-    """The sizes of a batch, by the dims of its fields."""
-    fields = tuple(each for each in main.inputs if each.name in batch)
-    arrays = [np.asarray(batch[each.name]) for each in fields]
-    return bind_dims(replace(main, inputs=fields), arrays, batch)
-
-
-def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Array:
-    attrs = {name: _evaluated(value, sizes) for name, value in draw.attrs}
-    return np.require(ops.get(draw.op).reference(**attrs, rng=rng), requirements="C")
-
-
-def _evaluated(value: Attr, sizes: Mapping[str, int]) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_evaluated(each, sizes) for each in value)
-    return value.evaluate(sizes) if isinstance(value, Dim) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +33,7 @@ class Programs:
     """All that a run computes, by name, and the optimizers' paths. Steps over one batch are `whole`; over several they have a part for
     each and a rest."""
 
-    programs: Mapping[str, Prepared]
+    programs: Mapping[str, Step]
     trained: tuple[str, ...]
 
     @staticmethod
@@ -92,23 +44,26 @@ class Programs:
         rules: Sequence[tuple[OptimizerRule, tuple[str, ...]]],
         sizes: Mapping[str, int],
         shared: Sequence[str],
+        precision: str = "",
     ) -> Programs:
         """`training` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training, `shared` the outputs
-        that have a share where several batches make a step. Raises NotDifferentiable."""
+        that have a share where several batches make a step. In a `precision` given all is computed and kept in it; else what the
+        settings say, on parameters in f32. Raises NotDifferentiable."""
         settings = plan.settings
-        precision = settings["precision"]
+        kept = precision or KEPT
+        precision = precision or settings["precision"]
         made = [_rule(rule, paths) for rule, paths in rules]
         update = update_program(plan.program.parameters, made, settings["clip_norm"])
         trained = tuple(path for each in made for path in each.paths)
         training = at_sizes(training, sizes)
-        steps = {EVALUATION: Step(narrowed(evaluation, precision), {})}
+        steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
         if settings["accumulate"] == 1:
-            steps[WHOLE] = whole_step(training, update, trained, LOSS, precision)
+            steps[WHOLE] = whole_step(training, update, trained, LOSS, precision, kept)
         else:
-            steps[PART] = part_of_step(training, trained, shared, precision)
-            steps[REST] = rest_of_step(update, trained)
-            steps[OUTPUTS] = Step(_without_updates(narrowed(training, precision)), {})
-        return Programs({name: Prepared.of(each) for name, each in steps.items()}, trained)
+            steps[PART] = part_of_step(training, trained, shared, precision, kept)
+            steps[REST] = rest_of_step(update, trained, kept)
+            steps[OUTPUTS] = Step(_without_updates(narrowed(training, precision, kept)), {})
+        return Programs(steps, trained)
 
     def states(self, seed: int) -> dict[str, Array]:
         """What the optimizers remember at first, and the sums of gradients, by path."""
@@ -141,11 +96,10 @@ def _rule(rule: OptimizerRule, paths: tuple[str, ...]) -> Rule:
 class CompiledTrainer:
     """See `dlc.backend.Trainer`: a network in training in a workspace."""
 
-    def __init__(self, programs: Programs, workspace: Workspace, paths: Sequence[str], seed: int) -> None:
+    def __init__(self, programs: Programs, workspace: Workspace, paths: Sequence[str]) -> None:
         self.programs = programs.programs
         self.workspace = workspace
         self.paths = frozenset(paths)
-        self.seed = seed
 
     def step(
         self,
@@ -160,27 +114,23 @@ class CompiledTrainer:
         }
         if WHOLE in self.programs:
             (batch,) = batches
-            return [self._run(WHOLE, batch, given, step, 0)]
+            return [self._run(WHOLE, batch, given)]
         parts = {name: np.asarray(each, np.float32) for name, each in shares.items()}
-        found = [self._run(PART, batch, parts, step, number) for number, batch in enumerate(batches)]
-        self._run(REST, {}, given, step, 0)
+        found = [self._run(PART, batch, parts) for batch in batches]
+        self._run(REST, {}, given)
         return found
 
     def outputs(self, step: int, number: int, batch: Batch) -> dict[str, Array]:
-        return self._run(OUTPUTS, batch, {}, step, number)
+        return self._run(OUTPUTS, batch, {})
 
     def evaluate(self, number: int, batch: Batch) -> dict[str, Array]:
-        return self._run(EVALUATION, batch, {}, HELD_OUT, number)
+        return self._run(EVALUATION, batch, {})
 
-    def _run(
-        self, name: str, batch: Batch, further: Mapping[str, Any], step: int, number: int
-    ) -> dict[str, Array]:
-        prepared = self.programs[name]
-        named = {prepared.names[key]: value for key, value in further.items() if key in prepared.names}
-        fields = {each.name for each in prepared.program.main.inputs}
-        inputs = {key: value for key, value in batch.items() if key in fields}
-        drawn = prepared.drawn(inputs, (self.seed, DRAWS, step, number))
-        return self.workspace.run(name, {**inputs, **named, **drawn})
+    def _run(self, name: str, batch: Batch, further: Mapping[str, Any]) -> dict[str, Array]:
+        step = self.programs[name]
+        named = {step.names[key]: value for key, value in further.items() if key in step.names}
+        wanted = {each.name for each in step.program.main.inputs}
+        return self.workspace.run(name, {**{key: batch[key] for key in batch if key in wanted}, **named})
 
     def weights(self) -> dict[str, Array]:
         return {path: each for path, each in self.workspace.values().items() if path in self.paths}

@@ -5,26 +5,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from dlc.analysis.measure import flops
-from dlc.autodiff import NotDifferentiable
-from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup
+from dlc.backend import Artifact, Backend, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
 from dlc.elaborate.programs.build import EntryPoint
-from dlc.ir.nodes import Parameter, Program
+from dlc.ir.nodes import Parameter
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
-from dlc.runtime.compiled_training import CompiledTrainer, Programs
 from dlc.runtime.family import ModelFamily
 from dlc.runtime.training_data import Data
 from dlc.runtime.weight_map import WeightMap
@@ -33,66 +30,6 @@ from dlc.source import OUTSIDE, inside
 from dlc.spec import Model, TrainBlock
 
 Array = NDArray[Any]
-
-
-def setup_of(
-    block: TrainBlock,
-    backend: Backend,
-    device: str,
-    programs: tuple[Program, Program],
-    sizes: Mapping[str, int],
-    weights: Mapping[str, Array] | None,
-) -> tuple[Setup, tuple[OptimizerRule, ...]]:
-    """What the backend's trainer is made of, and the optimizer rule of each recipe. `programs` are those of
-    a batch in training and in evaluation, `sizes` those of a batch in training, `weights` those of the run that is continued; without them the initial ones, and what the block
-    loads."""
-    plan = block.plan
-    rules = used_rules(plan)
-    setup = Setup(
-        training=_emitted(programs[0], plan, backend, training=True),
-        evaluation=_emitted(programs[1], plan, backend, training=False),
-        parameters=plan.program.parameters,
-        weights=starting_weights(block) if weights is None else weights,
-        recipes=tuple(_recipe(rule, paths) for rule, paths in rules),
-        clip_norm=plan.settings["clip_norm"],
-        seed=plan.settings["seed"],
-        device=device,
-        flops=flops(plan.program, sizes).constant,
-    )
-    return setup, tuple(rule for rule, _ in rules)
-
-
-def compiled_trainer(
-    block: TrainBlock,
-    backend: Backend,
-    device: str,
-    programs: tuple[Program, Program],
-    shared: Sequence[str],
-    sizes: Mapping[str, int],
-    weights: Mapping[str, Array] | None,
-) -> tuple[CompiledTrainer, tuple[OptimizerRule, ...]]:
-    """A trainer whose steps are compiled, for a backend that has none of its own; arguments are those of `setup_of`, and the outputs
-    that have a share where several batches make a step. Raises SpecError for what has no derivative."""
-    plan = block.plan
-    rules = used_rules(plan)
-    seed = plan.settings["seed"]
-    try:
-        made = Programs.of(plan, *programs, rules, sizes, shared)
-    except NotDifferentiable as error:
-        reason = error.message
-        raise SpecError(
-            [problems.UNSUPPORTED.at(error.span, backend=backend.name, op="train", reason=reason)]
-        ) from error
-    values = starting_weights(block) if weights is None else weights
-    artifacts = made.emitted(backend, f"train_{plan.name}")
-    workspace = backend.workspace(artifacts, {**values, **made.states(seed)}, device)
-    return CompiledTrainer(made, workspace, tuple(values), seed), tuple(rule for rule, _ in rules)
-
-
-def _emitted(program: Program, plan: TrainPlan, backend: Backend, *, training: bool) -> Artifact:
-    precision = plan.settings["precision"]
-    options = EmitOptions(name=f"train_{plan.name}", precision=precision, training=training)
-    return emitted(lower(program, backend), backend, options)
 
 
 # --- optimizers
@@ -107,13 +44,6 @@ def used_rules(plan: TrainPlan) -> list[tuple[OptimizerRule, tuple[str, ...]]]:
         if rule is not None:
             paths.setdefault(plan.rules.index(rule), []).append(parameter.path)
     return [(plan.rules[i], tuple(paths[i])) for i in sorted(paths)]
-
-
-def _recipe(rule: OptimizerRule, paths: tuple[str, ...]) -> Recipe:
-    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
-    if rule.optimizer.name == "adafactor":
-        args["relative"] = rule.optimizer.args["lr"] is None
-    return Recipe(rule.optimizer.name, args, paths)
 
 
 # --- weights

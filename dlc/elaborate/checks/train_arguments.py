@@ -52,13 +52,14 @@ def source_names() -> tuple[str, ...]:
 
 SETTINGS: dict[str, tuple[type, ...]] = {
     "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
-    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,),
+    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,), "draws": (str,),
 }  # fmt: skip
 DEFAULT_SETTINGS: dict[str, Any] = {
     "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
-    "eval_every": None, "checkpoint_every": None, "log": 10,
+    "eval_every": None, "checkpoint_every": None, "log": 10, "draws": "native",
 }  # fmt: skip
 PRECISIONS = ("f32", "bf16")
+DRAWS = ("native", "portable")
 
 
 # Settings that are said elsewhere in a train block, or to the command.
@@ -72,7 +73,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
 }  # fmt: skip
 
-_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype"}
+_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype", str: "a string"}
 
 
 def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
@@ -91,6 +92,10 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if value == math.inf:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="finite")
+    if isinstance(value, str) and value not in DRAWS:
+        expected = " or ".join(f'"{each}"' for each in DRAWS)
+        help = did_you_mean(value, DRAWS)
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected, help=help)
     if isinstance(value, Dtype) and value.name not in PRECISIONS:
         report.fail(problems.BAD_SETTING, span, name=name, found=value.name, expected=" or ".join(PRECISIONS))
 

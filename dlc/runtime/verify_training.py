@@ -1,0 +1,222 @@
+"""Training on several backends at once: the same initial weights, batches and draws, step by step beside the interpreter in f64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc import backend as installed
+from dlc.backend import Backend, Batch, Trainer
+from dlc.diagnostics import NO_SPAN, SpecError
+from dlc.diagnostics import training as problems
+from dlc.runtime.compile import find_backend
+from dlc.runtime.data.memory import Given
+from dlc.runtime.trainers import Trainers
+from dlc.runtime.training import can_train, lacks_training, number, total_steps
+from dlc.runtime.training_data import open_data
+from dlc.spec import TrainBlock
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+
+TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
+"""How far a loss or a metric may be off, relative to the reference's, by the precision that the block trains in."""
+MOVED = 100.0
+"""How much more than that a parameter may be, relative to how far training has moved it: an optimizer that divides by the root of
+squared gradients makes much of gradients that are nearly 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a backend's training went beside the reference's. `loss` and `weights` are the largest relative differences of the losses and
+    metrics of all steps, and of the parameters after the last one, each with where it is."""
+
+    backend: str
+    loss: float
+    loss_at: str
+    weights: float
+    weights_at: str
+    parted: str = ""
+    """The first step past the tolerance, and the first parameter that differs after the step before it."""
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {"loss": number(self.loss), "weights": number(self.weights)}
+        places = {"loss_at": self.loss_at, "weights_at": self.weights_at, "parted": self.parted}
+        return {"backend": self.backend, **numbers, **places}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What `verify_training` found. `losses` are the reference's, one a step."""
+
+    name: str
+    steps: int
+    tolerance: float
+    losses: tuple[float, ...]
+    courses: tuple[Course, ...]
+
+    def __repr__(self) -> str:
+        return f"<TrainingReport on {self.name}: {'agree' if self.agree else 'disagree'}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @property
+    def agree(self) -> bool:
+        return bool(self.courses) and all(map(self._is_small, self.courses))
+
+    def _is_small(self, each: Course) -> bool:
+        return each.loss <= self.tolerance and each.weights <= self.tolerance * MOVED
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "steps": self.steps,
+            "agree": self.agree,
+            "tolerance": self.tolerance,
+            "losses": [number(each) for each in self.losses],
+            "courses": [each.to_json() for each in self.courses],
+        }
+
+    def text(self) -> str:
+        first, last = self.losses[0], self.losses[-1]
+        lines = [
+            f"{self.name}: loss {first:.4f} to {last:.4f} in {self.steps} steps, by the ops' meaning in f64"
+        ]
+        for each in self.courses:
+            mark = "ok  " if self._is_small(each) else "FAIL"
+            loss = f"losses within {each.loss:.2e} ({each.loss_at})"
+            weights = f"weights within {each.weights:.2e} of their way ({each.weights_at})"
+            lines.append(f"{mark} {each.backend:6} {loss}, {weights}")
+            if each.parted:
+                lines.append(f"       {each.parted}")
+        verdict = "all backends agree" if self.agree else "the backends disagree"
+        lines.append(f"{self.name}: {verdict} (tolerance {self.tolerance:g} of a loss)")
+        return "\n".join(lines)
+
+
+def verify_training(
+    block: TrainBlock,
+    *,
+    steps: int = 20,
+    backends: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    data: Given | None = None,
+) -> TrainingReport:
+    """Train a block on every backend that can for some steps, with draws that are the same everywhere, and compare each step with the
+    interpreter's in f64. Nothing is written.
+
+    Raises SpecError if the block or its data is wrong, or a backend can't train it."""
+    plan = block.plan
+    opened = open_data(block, data)
+    trainers = Trainers(block, opened.sizes)
+    settings = plan.settings
+    total = total_steps(settings, opened.training.per_epoch)
+    count = settings["accumulate"]
+    reference = _Following("", trainers.reference(), trainers)
+    found = [
+        _Following(each.name, trainers.of(each, portable=True), trainers) for each in _training(backends)
+    ]
+    limit = TOLERANCE[settings["precision"]] if tolerance is None else tolerance
+    for step in range(min(steps, total)):
+        batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
+        rates = trainers.rates(step, total)
+        meant = reference.turn(step, batches, rates)
+        for each in found:
+            each.compare(step, each.turn(step, batches, rates), meant, reference, limit)
+    return TrainingReport(
+        plan.name,
+        len(reference.losses),
+        limit,
+        tuple(reference.losses),
+        tuple(each.course(reference) for each in found),
+    )
+
+
+def _training(names: Sequence[str] | None) -> Iterator[Backend]:
+    if names is None:
+        usable = [each for each in installed.every() if can_train(each) and not each.absence()]
+        if not usable:
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message="no backend that trains is installed")])
+        yield from usable
+        return
+    for name in names:
+        backend = find_backend(name, usable=True)
+        if not can_train(backend):
+            raise lacks_training(backend)
+        yield backend
+
+
+class _Following:
+    """One training, and how far it has gone from the reference's."""
+
+    def __init__(self, name: str, trainer: Trainer, trainers: Trainers) -> None:
+        self.name = name
+        self.trainer = trainer
+        self.trainers = trainers
+        self.trained = [path for _, paths in trainers.rules for path in paths]
+        self.start = trainer.weights()
+        self.losses: list[float] = []
+        self.worst, self.at, self.parted = 0.0, "", ""
+        self.before = (0.0, "")  # of the weights, after the step before
+
+    def turn(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
+        values = self.trainers.updates.step(self.trainer, step, batches, rates)
+        self.losses.append(values["loss"])
+        return values
+
+    def compare(
+        self,
+        step: int,
+        values: Mapping[str, float],
+        meant: Mapping[str, float],
+        reference: _Following,
+        limit: float,
+    ) -> None:
+        for name, value in values.items():
+            off = _off(value, meant[name])
+            if off > self.worst or not self.at:
+                self.worst, self.at = off, f"{name} of step {step + 1}"
+            if off > limit and not self.parted:
+                off_before, path = self.before
+                weights = (
+                    f"; after the step before, `{path}` was off by {off_before:.2e} of its way"
+                    if path
+                    else ""
+                )
+                self.parted = (
+                    f"they part first at step {step + 1}: {name} {value:.6g}, not {meant[name]:.6g}{weights}"
+                )
+        if not self.parted:
+            self.before = self.weights_off(reference)
+
+    def weights_off(self, reference: _Following) -> tuple[float, str]:
+        """The largest difference of a parameter's values, as a share of how far they have gone, and the parameter."""
+        mine, meant = self.trainer.weights(), reference.trainer.weights()
+        offs = {
+            path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
+            for path in self.trained
+        }
+        path = max(offs, key=lambda each: (math.isnan(offs[each]), offs[each]))
+        return offs[path], path
+
+    def course(self, reference: _Following) -> Course:
+        weights, path = self.weights_off(reference)
+        return Course(self.name, self.worst, self.at, weights, path, self.parted)
+
+
+def _off(found: float, meant: float) -> float:
+    if found == meant or (math.isnan(found) and math.isnan(meant)):
+        return 0.0
+    off = abs(found - meant) / max(abs(meant), 1e-3)
+    return off if math.isfinite(off) else math.inf
+
+
+def _share(off: Array, way: Array) -> float:
+    size, gone = float(np.linalg.norm(off.astype(np.float64))), float(np.linalg.norm(way.astype(np.float64)))
+    return size / gone if gone else size
