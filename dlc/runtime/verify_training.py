@@ -29,6 +29,9 @@ TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
 MOVED = 100.0
 """How much more than that a parameter may be, relative to how far training has moved it: an optimizer that divides by the root of
 squared gradients makes much of gradients that are nearly 0."""
+ROUNDING = 10.0
+"""How often more than the interpreter itself, in f32, a backend's parameter may be off. Where gradients are 0 but for rounding, as of a
+bias before a norm over the batch, its way is one of rounding alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,14 @@ class Course:
     weights: float
     weights_at: str
     parted: str = ""
-    """The first step past the tolerance, and the first parameter that differs after the step before it."""
+    """The first step past the tolerance, and the parameter that was furthest off after the step before it."""
+    rounded: tuple[str, ...] = ()
+    """The parameters whose way is one of rounding, in the interpreter too: the others are in `weights`."""
 
     def to_json(self) -> dict[str, Any]:
         numbers = {"loss": number(self.loss), "weights": number(self.weights)}
         places = {"loss_at": self.loss_at, "weights_at": self.weights_at, "parted": self.parted}
-        return {"backend": self.backend, **numbers, **places}
+        return {"backend": self.backend, **numbers, **places, "rounded": list(self.rounded)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ class TrainingReport:
             lines.append(f"{mark} {each.backend:6} {loss}, {weights}")
             if each.parted:
                 lines.append(f"       {each.parted}")
+        for path in dict.fromkeys(path for each in self.courses for path in each.rounded):
+            lines.append(f"       `{path}` has gradients of rounding alone, and is not compared")
         verdict = "all backends agree" if self.agree else "the backends disagree"
         lines.append(f"{self.name}: {verdict} (tolerance {self.tolerance:g} of a loss)")
         return "\n".join(lines)
@@ -123,19 +130,25 @@ def verify_training(
         _Following(each.name, trainers.of(each, portable=True), trainers) for each in _training(backends)
     ]
     limit = TOLERANCE[settings["precision"]] if tolerance is None else tolerance
-    for step in range(min(steps, total)):
-        batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
-        rates = trainers.rates(step, total)
-        meant = reference.turn(step, batches, rates)
-        for each in found:
-            each.compare(step, each.turn(step, batches, rates), meant, reference, limit)
-    return TrainingReport(
-        plan.name,
-        len(reference.losses),
-        limit,
-        tuple(reference.losses),
-        tuple(each.course(reference) for each in found),
-    )
+
+    def turns(*followed: _Following) -> Iterator[tuple[int, list[dict[str, float]]]]:
+        for step in range(min(steps, total)):
+            batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
+            rates = trainers.rates(step, total)
+            yield step, [each.turn(step, batches, rates) for each in followed]
+
+    for step, (meant, *values) in turns(reference, *found):
+        for each, value in zip(found, values, strict=True):
+            each.compare(step, value, meant, reference, limit)
+    own: dict[str, float] = {}
+    if any(off > limit * MOVED for each in found for off in each.weights_off(reference).values()):
+        narrow = _Following("", trainers.reference("f32"), trainers)
+        for _ in turns(narrow):
+            pass
+        own = narrow.weights_off(reference)
+    courses = tuple(each.course(reference, own, limit * MOVED) for each in found)
+    losses = tuple(reference.losses)
+    return TrainingReport(plan.name, len(losses), limit, losses, courses)
 
 
 def _training(names: Sequence[str] | None) -> Iterator[Backend]:
@@ -193,21 +206,28 @@ class _Following:
                     f"they part first at step {step + 1}: {name} {value:.6g}, not {meant[name]:.6g}{weights}"
                 )
         if not self.parted:
-            self.before = self.weights_off(reference)
+            self.before = _worst(self.weights_off(reference))
 
-    def weights_off(self, reference: _Following) -> tuple[float, str]:
-        """The largest difference of a parameter's values, as a share of how far they have gone, and the parameter."""
+    def weights_off(self, reference: _Following) -> dict[str, float]:
+        """How far each parameter's values are off, as a share of how far they have gone."""
         mine, meant = self.trainer.weights(), reference.trainer.weights()
-        offs = {
+        return {
             path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
             for path in self.trained
         }
-        path = max(offs, key=lambda each: (math.isnan(offs[each]), offs[each]))
-        return offs[path], path
 
-    def course(self, reference: _Following) -> Course:
-        weights, path = self.weights_off(reference)
-        return Course(self.name, self.worst, self.at, weights, path, self.parted)
+    def course(self, reference: _Following, own: Mapping[str, float], limit: float) -> Course:
+        """`own` are the differences of the interpreter in f32, as far as they are wanted."""
+        offs = self.weights_off(reference)
+        rounded = tuple(path for path, off in offs.items() if limit < off <= ROUNDING * own.get(path, 0.0))
+        weights, path = _worst({path: off for path, off in offs.items() if path not in rounded})
+        return Course(self.name, self.worst, self.at, weights, path, self.parted, rounded)
+
+
+def _worst(offs: Mapping[str, float]) -> tuple[float, str]:
+    """The largest of these, and whose it is; nan is larger than any."""
+    path = max(offs, key=lambda each: (math.isnan(offs[each]), offs[each]), default="")
+    return offs.get(path, 0.0), path
 
 
 def _off(found: float, meant: float) -> float:
