@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dlc.autodiff.step import KEPT, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
 from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
-from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan
-from dlc.elaborate.programs.update import STATE, STEP, Rule, rate_name, update_program
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.checks.plan import TrainPlan
+from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.sizes import at_sizes
@@ -38,10 +39,10 @@ class Programs:
 
     @staticmethod
     def of(
+        project: Project,
         plan: TrainPlan,
         training: Program,
         evaluation: Program,
-        rules: Sequence[tuple[OptimizerRule, tuple[str, ...]]],
         sizes: Mapping[str, int],
         shared: Sequence[str],
         precision: str = "",
@@ -52,8 +53,8 @@ class Programs:
         settings = plan.settings
         kept = precision or KEPT
         precision = precision or settings["precision"]
-        made = [_rule(rule, paths) for rule, paths in rules]
-        update = update_program(plan.program.parameters, made, settings["clip_norm"])
+        made = plan.update_rules
+        update = update_program(project, plan.program.parameters, made, settings["clip_norm"])
         trained = tuple(path for each in made for path in each.paths)
         training = at_sizes(training, sizes)
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
@@ -86,11 +87,6 @@ def _without_updates(program: Program) -> Program:
     main = program.main
     body = tuple(op for op in main.body if op.op != "update")
     return DeadCode().run(program.with_functions({**program.functions, main.name: replace(main, body=body)}))
-
-
-def _rule(rule: OptimizerRule, paths: tuple[str, ...]) -> Rule:
-    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
-    return Rule(rule.optimizer.name, args, paths, rule.optimizer.args["lr"] is not None)
 
 
 class CompiledTrainer:
