@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
 from dlc.autodiff import NotDifferentiable
+from dlc.autodiff.step import KEPT
 from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
@@ -61,14 +62,14 @@ class Trainers:
             trainer = self._compiled(backend, device, programs, weights)
         return Drawing(trainer, training, evaluation, self.settings["seed"])
 
-    def reference(self, precision: str = "f64") -> Trainer:
-        """The interpreter's, in a precision that holds for parameters and optimizers too."""
+    def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
+        """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
         training, evaluation = (Drawn.of(each) for each in self.programs)
-        steps = self._steps("the interpreter", (training.program, evaluation.program), precision)
+        steps = self._steps("the interpreter", (training.program, evaluation.program), precision, kept)
         values = starting_weights(self.block)
         programs = {name: each.program for name, each in steps.programs.items()}
         held = {**values, **steps.states(self.settings["seed"])}
-        workspace = ReferenceWorkspace(programs, held, precision)
+        workspace = ReferenceWorkspace(programs, held)
         trainer = CompiledTrainer(steps, workspace, tuple(values))
         return Drawing(trainer, training, evaluation, self.settings["seed"])
 
@@ -141,10 +142,20 @@ class Trainers:
         artifacts = steps.emitted(backend, f"train_{self.plan.name}")
         return CompiledTrainer(steps, backend.workspace(artifacts, held, device), tuple(values))
 
-    def _steps(self, by: str, programs: tuple[Program, Program], precision: str = "") -> Programs:
+    def _steps(
+        self, by: str, programs: tuple[Program, Program], precision: str = "", kept: str = KEPT
+    ) -> Programs:
         shared: Sequence[str] = () if self.settings["accumulate"] == 1 else self.reckoning.sloped
         try:
-            return Programs.of(self.block.spec.project, self.plan, *programs, self.sizes, shared, precision)
+            return Programs.of(
+                self.block.spec.project,
+                self.plan,
+                *programs,
+                self.sizes,
+                shared,
+                precision or self.settings["precision"],
+                kept,
+            )
         except NotDifferentiable as error:
             raise SpecError(
                 [problems.UNSUPPORTED.at(error.span, backend=by, op="train", reason=error.message)]

@@ -30,8 +30,10 @@ MOVED = 100.0
 """How much more than that a parameter may be, relative to how far training has moved it: an optimizer that divides by the root of
 squared gradients makes much of gradients that are nearly 0."""
 ROUNDING = 10.0
-"""How often more than the interpreter itself, in f32, a backend's parameter may be off. Where gradients are 0 but for rounding, as of a
-bias before a norm over the batch, its way is one of rounding alone."""
+"""How often more than the interpreter itself, in the precision of the block, a backend may be off where it is past the tolerance. A
+parameter whose gradients are 0 but for rounding, as of a bias before a norm over the batch, goes a way of rounding alone."""
+LARGEST = 30.0
+"""How much more than the tolerance a loss or a metric may be off, however much the interpreter rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class TrainingReport:
         return bool(self.courses) and all(map(self._is_small, self.courses))
 
     def _is_small(self, each: Course) -> bool:
-        return each.loss <= self.tolerance and each.weights <= self.tolerance * MOVED
+        return not each.parted and each.weights <= self.tolerance * MOVED
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -131,23 +133,25 @@ def verify_training(
     ]
     limit = TOLERANCE[settings["precision"]] if tolerance is None else tolerance
 
-    def turns(*followed: _Following) -> Iterator[tuple[int, list[dict[str, float]]]]:
+    def turns(*followed: _Following) -> Iterator[int]:
         for step in range(min(steps, total)):
             batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
             rates = trainers.rates(step, total)
-            yield step, [each.turn(step, batches, rates) for each in followed]
+            for each in followed:
+                each.turn(step, batches, rates)
+            yield step
 
-    for step, (meant, *values) in turns(reference, *found):
-        for each, value in zip(found, values, strict=True):
-            each.compare(step, value, meant, reference, limit)
-    own: dict[str, float] = {}
-    if any(off > limit * MOVED for each in found for off in each.weights_off(reference).values()):
-        narrow = _Following("", trainers.reference("f32"), trainers)
+    for _ in turns(reference, *found):
+        for each in found:
+            each.measure(reference)
+    narrow = None
+    if any(each.is_past(reference, limit) for each in found):
+        narrow = _Following("", trainers.reference(settings["precision"], "f32"), trainers)
         for _ in turns(narrow):
             pass
-        own = narrow.weights_off(reference)
-    courses = tuple(each.course(reference, own, limit * MOVED) for each in found)
-    losses = tuple(reference.losses)
+        narrow.measure(reference)
+    courses = tuple(each.course(reference, narrow, limit) for each in found)
+    losses = tuple(values["loss"] for values in reference.values)
     return TrainingReport(plan.name, len(losses), limit, losses, courses)
 
 
@@ -166,7 +170,7 @@ def _training(names: Sequence[str] | None) -> Iterator[Backend]:
 
 
 class _Following:
-    """One training, and how far it has gone from the reference's."""
+    """One training: what each step gave, and how far its parameters were off after it."""
 
     def __init__(self, name: str, trainer: Trainer, trainers: Trainers) -> None:
         self.name = name
@@ -174,54 +178,56 @@ class _Following:
         self.trainers = trainers
         self.trained = [path for _, paths in trainers.rules for path in paths]
         self.start = trainer.weights()
-        self.losses: list[float] = []
-        self.worst, self.at, self.parted = 0.0, "", ""
-        self.before = (0.0, "")  # of the weights, after the step before
+        self.values: list[dict[str, float]] = []
+        self.offs: list[dict[str, float]] = []
 
-    def turn(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> dict[str, float]:
-        values = self.trainers.updates.step(self.trainer, step, batches, rates)
-        self.losses.append(values["loss"])
-        return values
+    def turn(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> None:
+        self.values.append(self.trainers.updates.step(self.trainer, step, batches, rates))
 
-    def compare(
-        self,
-        step: int,
-        values: Mapping[str, float],
-        meant: Mapping[str, float],
-        reference: _Following,
-        limit: float,
-    ) -> None:
-        for name, value in values.items():
-            off = _off(value, meant[name])
-            if off > self.worst or not self.at:
-                self.worst, self.at = off, f"{name} of step {step + 1}"
-            if off > limit and not self.parted:
-                off_before, path = self.before
-                weights = (
-                    f"; after the step before, `{path}` was off by {off_before:.2e} of its way"
-                    if path
-                    else ""
-                )
-                self.parted = (
-                    f"they part first at step {step + 1}: {name} {value:.6g}, not {meant[name]:.6g}{weights}"
-                )
-        if not self.parted:
-            self.before = _worst(self.weights_off(reference))
-
-    def weights_off(self, reference: _Following) -> dict[str, float]:
-        """How far each parameter's values are off, as a share of how far they have gone."""
+    def measure(self, reference: _Following) -> None:
+        """How far each parameter's values are off now, as a share of how far they have gone."""
         mine, meant = self.trainer.weights(), reference.trainer.weights()
-        return {
-            path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
-            for path in self.trained
-        }
+        self.offs.append(
+            {
+                path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
+                for path in self.trained
+            }
+        )
 
-    def course(self, reference: _Following, own: Mapping[str, float], limit: float) -> Course:
-        """`own` are the differences of the interpreter in f32, as far as they are wanted."""
-        offs = self.weights_off(reference)
-        rounded = tuple(path for path, off in offs.items() if limit < off <= ROUNDING * own.get(path, 0.0))
+    def is_past(self, reference: _Following, limit: float) -> bool:
+        worst = max((off for _, _, off in self._off(reference)), default=0.0)
+        return worst > limit or _worst(self.offs[-1])[0] > limit * MOVED
+
+    def _off(self, reference: _Following) -> Iterator[tuple[int, str, float]]:
+        """How far each loss and metric is off, by step and name."""
+        for step, (mine, meant) in enumerate(zip(self.values, reference.values, strict=True)):
+            yield from ((step, name, _difference(mine[name], meant[name])) for name in meant)
+
+    def course(self, reference: _Following, narrow: _Following | None, limit: float) -> Course:
+        """`narrow` is the interpreter in the precision of the block, where it is wanted."""
+        rounds: dict[str, float] = {}
+        for _, name, off in narrow._off(reference) if narrow else ():
+            rounds[name] = max(rounds.get(name, 0.0), min(ROUNDING * off, LARGEST * limit))
+        allowed = {name: max(limit, rounds.get(name, 0.0)) for name in reference.values[0]}
+        found = list(self._off(reference))
+        step, name, worst = max(found, key=lambda each: each[2] / allowed[each[1]])
+        first = next((each for each in found if each[2] > allowed[each[1]]), None)
+        own = narrow.offs[-1] if narrow else {}
+        offs = self.offs[-1]
+        rounded = tuple(
+            path for path, off in offs.items() if limit * MOVED < off <= ROUNDING * own.get(path, 0.0)
+        )
         weights, path = _worst({path: off for path, off in offs.items() if path not in rounded})
-        return Course(self.name, self.worst, self.at, weights, path, self.parted, rounded)
+        parted = "" if first is None else self._parted(*first, reference)
+        return Course(self.name, worst, f"{name} of step {step + 1}", weights, path, parted, rounded)
+
+    def _parted(self, step: int, name: str, off: float, reference: _Following) -> str:
+        values = f"{name} {self.values[step][name]:.6g}, not {reference.values[step][name]:.6g}"
+        before = ""
+        if step:
+            weights, path = _worst(self.offs[step - 1])
+            before = f"; after the step before, `{path}` was off by {weights:.2e} of its way"
+        return f"they part first at step {step + 1}: {values}{before}"
 
 
 def _worst(offs: Mapping[str, float]) -> tuple[float, str]:
@@ -230,7 +236,7 @@ def _worst(offs: Mapping[str, float]) -> tuple[float, str]:
     return offs.get(path, 0.0), path
 
 
-def _off(found: float, meant: float) -> float:
+def _difference(found: float, meant: float) -> float:
     if found == meant or (math.isnan(found) and math.isnan(meant)):
         return 0.0
     off = abs(found - meant) / max(abs(meant), 1e-3)

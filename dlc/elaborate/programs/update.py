@@ -13,7 +13,7 @@ buffers are what it remembers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,7 +33,7 @@ from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.state.body import Body, static_body
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
 
@@ -95,7 +95,7 @@ def update_program(
         grads = _clipped(b, grads, clip_norm)
     for rule, rate in zip(rules, rates, strict=True):
         for path in rule.paths:
-            body.report.guarded(partial(_updated, body, rule, path, types[path], grads[path], step, rate))
+            _told(body, path, partial(_updated, body, rule, path, types[path], grads[path], step, rate))
     return _program(body, inputs, ())
 
 
@@ -112,7 +112,7 @@ def rule_program(project: Project, parameters: Iterable[Parameter], rule: Rule) 
     for i, path in enumerate(rule.paths):
         before, grad = (Value(b.fresh(name(i)), types[path]) for name in (value_input, gradient_input))
         inputs += [before, grad]
-        after = body.report.guarded(partial(_optimized, body, rule, path, before, grad, step, rate))
+        after = _told(body, path, partial(_optimized, body, rule, path, before, grad, step, rate))
         if after is not None:
             outputs.append((value_input(i), after.name))
     return _program(body, tuple(inputs), tuple(outputs))
@@ -192,6 +192,16 @@ def _optimized(
         message = f"`{rule.optimizer}` gives {found} for `{path}`, which is {before.type}"
         body.report.fail(problems.BAD_OPTIMIZER, rule.span, message=message)
     return after.value
+
+
+def _told(body: Body, path: str, work: Callable[[], Value]) -> Value | None:
+    """What `work` gives; what is wrong is told with the parameter that it is wrong for."""
+    found = body.context.session.diagnostics
+    before = len(found)
+    value: Value | None = body.report.guarded(work)
+    note = f"it trains the parameter `{path}`"
+    found[before:] = [replace(each, notes=(*each.notes, note)) for each in found[before:]]
+    return value
 
 
 def _zeros(body: Body, type: TensorType) -> str:
