@@ -61,7 +61,7 @@ class Holders:
         root = Node(items=node.items)
         inits = tuple(self.builder.statements(root))
         turns = tuple(dict.fromkeys(name for init in inits for name in variables(init.expr)))
-        holder = self._same(inits) or self._new(word, root, inits, turns)
+        holder = self._same(inits) or self._new(node.label, word, root, inits, turns)
         node.function, node.items = holder.function.name, {}
         node.made = Instance(holder.function.name, self._call(holder.function.name, turns))
 
@@ -69,16 +69,20 @@ class Holders:
         """A holder of the same parts, made in the same way."""
         return next((each for each in self.made if _keys(each.inits) == _keys(inits)), None)
 
-    def _new(self, word: str, root: Node, inits: tuple[Init, ...], turns: Sequence[str]) -> Holder:
+    def _new(
+        self, label: str, word: str, root: Node, inits: tuple[Init, ...], turns: Sequence[str]
+    ) -> Holder:
         names = {each.function.source for each in self.made} | set(self.taken())
         owner = camel(self.owner.source) if self.owner.library else self.owner.source.strip("_")
-        source = told_apart(owner, [camel(word)], names, is_class=True)
+        source = camel(word)
+        if "_" not in word.strip("_") or source in names:  # two words tell enough
+            source = told_apart(owner, [source], names, is_class=True)
         nodes = list(_nodes(root))
         function = Function(
             name=f"{source} of {self.owner.name}",
             source=source,
             kind="module",
-            doc=f"Parts of {self.owner.source}.",
+            doc=f"Parts of {self.owner.source}{f', under `{label}`' if label == word else ''}.",
             inputs=(),
             outputs=(),
             body=(),

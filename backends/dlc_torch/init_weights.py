@@ -19,14 +19,14 @@ from dlc.emit.forms import method
 from dlc.emit.initial import Form, Shape, close_forms, recognise
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import identifier
-from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text, transform
+from dlc.emit.tree import At, Call, Dot, Expr, Keyword, Make, Path, Word, text
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, walk
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed, statics_of
 from dlc.records import dataclass, replace
 from dlc.types.dims import sole_atom
 from dlc.types.terms import moved, names, said, untraced
-from dlc_torch.initial import Change, Rule, rules
+from dlc_torch.initial import Change, Rule, bounds, put, rules
 from dlc_torch.neural import native_layer
 from dlc_torch.standing import Beginning, standing
 
@@ -238,7 +238,11 @@ class InitWeights:
         call = settle(
             _filling(self.copies[rule.copied], tensor) if rule.copied else rule.said.call(Word(tensor))
         )
-        lines = layout(f"{tensor}.data.copy_({text(call)})" if rule.copied else text(call), indent)
+        lines: Lines = []
+        for bound in bounds([call]):
+            lines = layout(f"bound = {text(bound)}", indent)
+            call = put(call, bound, Word("bound"))
+        lines += layout(f"{tensor}.data.copy_({text(call)})" if rule.copied else text(call), indent)
         if rule.factor != 1.0:
             lines.append(f"{INDENT * indent}{tensor}.data.mul_({rule.factor:.6g})")
         if rule.shift:
@@ -282,7 +286,7 @@ def _shaped(init: Function) -> Iterator[Keyword]:
 
 
 def _filling(copy: Expr, tensor: str) -> Expr:
-    return transform(copy, lambda node: Word(tensor) if node == TENSOR else node)
+    return put(copy, TENSOR, Word(tensor))
 
 
 def _again(parameter: Parameter, init: str) -> Expr:

@@ -30,6 +30,7 @@ from dlc.emit.tree import (
     Num,
     Path,
     Seq,
+    Unary,
     Word,
     transform,
     walk,
@@ -205,6 +206,20 @@ def _drawn(form: Form, shape: tuple[Expr, ...], more: tuple[Expr, ...], *, is_fl
         case Form("uniform", 1.0, 0.0) if is_fixed(form):
             return Call(Word("torch.rand"), (*shape, *more))
     return said(form).call(Call(Word("torch.empty"), (*shape, *more)))
+
+
+def bounds(exprs: Iterable[Expr]) -> Iterator[Expr]:
+    """What is computed for both ends of a distribution around zero: a variable should hold it."""
+    for node in (node for expr in exprs for node in walk(expr)):
+        match node:
+            case Call(Word("nn.init.uniform_"), (_, Unary("-", low), high)) if low == high:
+                if isinstance(high, Binary | Call):
+                    yield high
+
+
+def put(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """The expression with `new` wherever it says `old`."""
+    return transform(expr, lambda node: new if node == old else node)
 
 
 # --- rules of a model ---------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 order = choice.flatten().argsort(stable=True)
 counts = choice.flatten().bincount(minlength=experts).tolist()
-y_steps = []
-for rows, gate_proj, down_proj in zip(x[order // k].split(counts), self.gate_proj, self.down_proj, strict=True):
-    y_steps.append(expert(rows, gate_proj, down_proj))
-y = torch.cat(y_steps)[order.argsort()].unflatten(0, choice.shape)
+steps = [
+    expert(rows, gate_proj, down_proj)
+    for rows, gate_proj, down_proj in zip(x[order // k].split(counts), self.gate_proj, self.down_proj, strict=True)
+]
+y = torch.cat(steps)[order.argsort()].unflatten(0, choice.shape)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dlc.emit.forms import call, method
 from dlc.emit.names import unique
 from dlc.emit.origins import size
-from dlc.emit.statements import Loop, Target
+from dlc.emit.statements import Assign, Loop, Target
 from dlc.emit.tree import At, Binary, Dot, Expr, Keyword, Num, Ref, Word
 from dlc.ir.nodes import Op, Value
 from dlc.ir.routing import expert_call
@@ -32,7 +33,10 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
     d.better[order.name] = "order"
     d.assign(op, method(chosen, "argsort", Keyword("stable", Word("True"))), (order,))
     experts = d.attribute(op, "experts", op.attr("experts"))
-    counts = method(method(chosen, "bincount", Keyword("minlength", experts)), "tolist")
+    counts = Target(unique("counts", taken), "", ())
+    d.better[counts.name] = "counts"
+    counted = method(chosen, "bincount", Keyword("minlength", experts))
+    d.body.append(Assign((counts,), method(counted, "tolist"), temporary=False))
     rows = At(d.tensor(x), (Binary("//", Ref(order.name), size(d.types[choice].axes[-1])),))
     one, args = _one(d, op)
     inside = d.drafted((one,))
@@ -48,7 +52,10 @@ def routed(d: TorchDrafter, op: Op) -> Expr:
             results=(),
             outputs=(),
             source=call(
-                "zip", method(rows, "split", counts), *map(d.tensor, stacks), Keyword("strict", Word("True"))
+                "zip",
+                method(rows, "split", Ref(counts.name)),
+                *map(d.tensor, stacks),
+                Keyword("strict", Word("True")),
             ),
             slices=tuple(map(d.target, args)),
             kept=((held, d.tensor(one.out.name)),),

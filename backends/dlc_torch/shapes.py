@@ -215,20 +215,31 @@ def update_slice(d: TorchDrafter, op: Op) -> Expr:
 def top_k(d: TorchDrafter, op: Op) -> Expr:
     """A stable sort: `torch.topk` promises no order among equal elements."""
     (name,) = op.inputs
-    axis, rank = op.integer("axis"), d.types[name].rank
-    whole = d.types[name]
-    ordered, order = (Value(f"{out.name}_sorted", out.type.with_axes(whole.axes)) for out in op.outputs)
+    axis, whole = op.integer("axis"), d.types[name]
     keywords = (
-        Keyword("dim", d.axis(axis, rank)),
+        Keyword("dim", d.axis(axis, whole.rank)),
         Keyword("descending", Word("True")),
         Keyword("stable", Word("True")),
     )
-    d.assign(op, method(d.tensor(name), "sort", *keywords), (ordered, order))
-    for source, out in zip((ordered, order), op.outputs, strict=True):
-        cut = Cut(None, size(out.type.axes[axis], "k"))
-        d.types[source.name] = source.type
-        items: list[Expr] = [*[Cut()] * axis, cut, *[Cut()] * (rank - axis - 1)]
-        d.assign(op, at(d.value(source.name), items), (out,))
+
+    def best(ordered: Expr, out: Value) -> Expr:
+        items: list[Expr] = [*[Cut()] * axis, Cut(None, size(out.type.axes[axis], "k"))]
+        return at(ordered, [*items, *[Cut()] * (whole.rank - len(items))])
+
+    values, places = op.outputs
+    if not d.uses[values.name]:
+        d.assign(op, best(method(d.tensor(name), "argsort", *keywords), places), (places,))
+        return DONE
+    ordered = method(d.tensor(name), "sort", *keywords)
+    if not d.uses[places.name]:
+        d.assign(op, best(Dot(ordered, "values"), values), (values,))
+        return DONE
+    both = [Value(f"{out.name}_sorted", out.type.with_axes(whole.axes)) for out in op.outputs]
+    d.types.update((each.name, each.type) for each in both)
+    d.better.update((each.name, out.name) for each, out in zip(both, op.outputs, strict=True))
+    d.assign(op, ordered, both)
+    for source, out in zip(both, op.outputs, strict=True):
+        d.assign(op, best(d.value(source.name), out), (out,))
     return DONE
 
 

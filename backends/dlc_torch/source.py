@@ -43,6 +43,7 @@ from dlc_torch.classes import Class
 from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.fused import refusal
 from dlc_torch.init_weights import InitWeights
+from dlc_torch.initial import bounds, put
 from dlc_torch.loops import Looping, joined
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
@@ -221,7 +222,14 @@ class Source:
         if made.is_list:
             lines += _made_parts(made.inits[:1])
         lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
-        lines += _made_parts(made.inits[1:] if made.is_list else made.inits)
+        inits = made.inits[1:] if made.is_list else made.inits
+        taken = {each.name for each in made.arguments}
+        for bound in dict.fromkeys(bounds(init.expr for init in inits if init.when is None)):
+            name = unique("bound", taken)
+            taken.add(name)
+            lines += layout(f"{name} = {text(by_name(bound))}", 2)
+            inits = [replace(init, expr=put(init.expr, bound, Word(name))) for init in inits]
+        lines += _made_parts(inits)
         lines += renaming(renamed(made.root))
         return [*lines, *self._last(is_main)]
 

@@ -225,6 +225,9 @@ def partition(d: Drafter, op: Op, divide: Divide) -> bool:
     freed = [each.out for each in bare if each is not None]
     outputs = freed if len(freed) == len(parts) else [each.out for each in parts]
     lengths = [] if outputs is freed else [each.type.axes[axis] for each in outputs]
+    if outputs is freed and (split := _split_before(d, name, axis)):
+        name, axis, length = split
+        lengths = [length] * len(parts)
     d.assign(op, divide(d.tensor(name), lengths, axis, d.axis(axis, d.types[name].rank)), outputs)
     d.skip.update(each.name for each in (*outputs, *(part.out for part in parts)))
     return True
@@ -252,6 +255,24 @@ def _freed(d: Drafter, part: Op, axis: int) -> Op | None:
     if len(readers) != 1 or d.uses[part.out.name] != 1 or readers[0].op != "reshape" or axes[axis] != ONE:
         return None
     return readers[0] if readers[0].out.type.axes == (*axes[:axis], *axes[axis + 1 :]) else None
+
+
+def _split_before(d: Drafter, name: str, axis: int) -> tuple[str, int, Dim] | None:
+    """The value, its axis and the length of a part, where an axis was split to take it apart: the halves of `rearrange(x, "N (n k) -> n N k", n=2)`
+    are those of x."""
+    made = d.producers.get(name)
+    if made is not None and made.op == "permute":
+        axes, _ = moved(made)
+        axis = axes[axis]
+        if [each for each in axes if each != axis] != [i for i in range(len(axes)) if i != axis]:
+            return None
+        made = d.producers.get(made.inputs[0])
+    if made is None or made.op != "reshape":
+        return None
+    old, new = d.types[made.inputs[0]].axes, made.out.type.axes
+    if len(new) != len(old) + 1 or (new[:axis], new[axis + 2 :]) != (old[:axis], old[axis + 1 :]):
+        return None
+    return made.inputs[0], axis, new[axis + 1]
 
 
 # --- shapes -------------------------------------------------------------------------------------------------

@@ -68,10 +68,14 @@ def told_apart(base: str, differences: Iterable[str], taken: Container[str], *, 
     return f"{name}{number}"
 
 
-def base(name: str, names: Iterable[str]) -> str:
-    """`x` for `x_2` where there is an `x` among `names`: a number that only keeps values apart is dropped."""
+def base(name: str, names: Container[str]) -> str:
+    """`x` for `x_2` where there is an `x` among `names`, or an `x_3` and no `x_1`: a number that only keeps values apart is dropped."""
     match = _NUMBERED.match(name)
-    return match[1] if match and match[1] in names else name
+    if match is None:
+        return name
+    others = (f"{match[1]}_{number}" for number in (2, 3) if f"{match[1]}_{number}" != name)
+    apart = match[1] in names or (f"{match[1]}_1" not in names and any(other in names for other in others))
+    return match[1] if apart else name
 
 
 def unique(hint: str, taken: Iterable[str]) -> str:

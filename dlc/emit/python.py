@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -15,8 +16,11 @@ def number(value: int | float | bool) -> str:
 
 
 def _plain_exponent(text: str) -> str:
-    """1e-05 as a person writes it, 1e-5."""
+    """1e-05 and 10000000000.0 as a person writes them, 1e-5 and 1e10."""
     mantissa, e, exponent = text.partition("e")
+    round_one = re.fullmatch(r"(-?1)(0{5,})\.0", text)
+    if round_one:
+        return f"{round_one[1]}e{len(round_one[2])}"
     return f"{mantissa}e{int(exponent)}" if e else text
 
 

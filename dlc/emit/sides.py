@@ -1,9 +1,13 @@
-"""Choices whose sides say the same: parts of two modules that are applied alike.
+"""Choices whose sides say the same: parts of two modules that are applied alike, calls that pass on what may be absent.
 
 if self.bottleneck:                     for block in self.layer1:
     for block in self.layer1:     ->        x = block(x)
         x = block(x)
 else: …
+if keep is not None:
+    y = self.rnn(x, keep)         ->    y = self.rnn(x, keep)
+else:
+    y = self.rnn(x)
 """
 
 from __future__ import annotations
@@ -12,26 +16,67 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dlc.emit.statements import Assign, If, Loop, Stmt, Target, expressions, reshaped, rewritten, targets
-from dlc.emit.tree import Binary, Expr, Ref, Word, transform
+from dlc.emit.tree import Binary, Call, Expr, Heavy, Keyword, Path, Ref, Word, transform
 from dlc.records import replace
 
 
 def collapsed(body: Iterable[Stmt]) -> tuple[Stmt, ...]:
     """The statements without choices that make no difference."""
-    return tuple(each for stmt in body for each in _collapsed(stmt))
+    absent: set[tuple[Expr, str]] = set()
+    return tuple(each for stmt in body for each in _collapsed(stmt, absent))
 
 
-def _collapsed(stmt: Stmt) -> Iterator[Stmt]:
+def _collapsed(stmt: Stmt, absent: set[tuple[Expr, str]]) -> Iterator[Stmt]:
+    """`absent` are the values before that are None where a condition does not hold."""
     match stmt:
         case Loop():
             yield replace(stmt, body=collapsed(stmt.body))
         case If():
             then, otherwise = collapsed(stmt.then), collapsed(stmt.otherwise)
-            stmt = replace(stmt, then=then, otherwise=otherwise)
-            same = then and form_of(then, stmt.results) == form_of(otherwise, stmt.others)
+            stmt = _present_first(replace(stmt, then=then, otherwise=otherwise))
+            others = zip(stmt.outputs, stmt.others, strict=True)
+            absent |= {(stmt.condition, out.name) for out, other in others if other is None}
+            same = stmt.then and _without(stmt, absent) == form_of(stmt.otherwise, stmt.others)
             yield from _one(stmt) if same else (_joined(stmt),)
         case _:
             yield stmt
+
+
+def _present_first(stmt: If) -> If:
+    """`if x is not None` for the other way round, where both sides have something to say."""
+    match stmt.condition:
+        case Binary("is", left, Word("None") as none) if stmt.then and stmt.otherwise:
+            condition = Binary("is not", left, none)
+            return If(condition, stmt.otherwise, stmt.others, stmt.then, stmt.results, stmt.outputs)
+    return stmt
+
+
+def _without(stmt: If, absent: set[tuple[Expr, str]]) -> Any:
+    """The form of the first side, whose calls of ours leave out what is None on the other: there they might as well pass it."""
+    lacking = {name for condition, name in absent if condition == stmt.condition}
+    match stmt.condition:
+        case Binary("is not", Ref(name), Word("None")):
+            lacking.add(name)
+
+    def given(arg: Expr) -> bool:
+        value = arg.value if isinstance(arg, Keyword) else arg
+        return not (isinstance(value, Ref) and value.value in lacking)
+
+    def change(node: Expr) -> Expr:
+        match node:
+            case Call(Path() | Heavy() | Word() as function, args) if not _is_foreign(function):
+                return Call(function, tuple(filter(given, args)))
+        return node
+
+    if not lacking:
+        return form_of(stmt.then, stmt.results)
+    results = (None if each is None else transform(each, change) for each in stmt.results)
+    return form_of(rewritten(stmt.then, lambda expr: transform(expr, change)), results)
+
+
+def _is_foreign(function: Expr) -> bool:
+    """Whether it is a function of the library that code is emitted for: what these take, they want."""
+    return isinstance(function, Word) and "." in function.text
 
 
 def _joined(stmt: If) -> If:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dlc.emit.checks import Check, check_lines, opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables
+from dlc.emit.names import plain as plain_word
 from dlc.emit.nesting import reads_of
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
@@ -261,7 +262,7 @@ class Writer:
         for each in sides:
             if isinstance(each, Ref) and each.value in self.variables.names:
                 name = self.variables.names[each.value]
-                if self.variables.last.get(each.value, 0) <= self._end(stmt) and name not in others:
+                if self._ends_inside(each.value, stmt) and name not in others:
                     self.variables.last[target.name] = max(self.variables.last.get(target.name, 0), self.at)
                     return name
         own = [hint for hint in self.variables.hints.get(target.name, ()) if not self.is_generated(hint)]
@@ -274,7 +275,17 @@ class Writer:
         self.variables.last.setdefault(target.name, self.at)
         named = [*hints, *own]
         plain = [] if named and not self.is_generated(named[-1]) else ["y"]
+        for name in (plain_word(hint, self.variables.reserved) for hint in named):
+            held = self.variables.holders.get(name, "")
+            if held and name not in (*others, *self.variables.taken) and self._ends_inside(held, stmt):
+                return name  # either side may take it from where it is done with what it holds
+            if self.variables.free(name, self.at):
+                break
         return self.variables.give(target.name, [*named, *plain], self.at)
+
+    def _ends_inside(self, value: str, stmt: If) -> bool:
+        """Whether a value is read for the last time in a choice, or before."""
+        return self.variables.last.get(value, 0) <= self._end(stmt)
 
     def _end(self, stmt: If) -> int:
         """The position behind a choice, as `last_reads` counts."""
@@ -285,9 +296,16 @@ class Writer:
     def loop(self, loop: Loop) -> None:
         source = self.text(loop.source)
         carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
+        before = len(self.lines)
         lists = [self.started(each, len(loop.kept) == 1) for each, _ in loop.kept]
         variables = [self._sliced(each) for each in loop.slices]
-        self.line(f"for {', '.join(variables) or loop.variable} in {source}:")
+        turns = f"for {', '.join(variables) or loop.variable} in {source}"
+        if not loop.args and not loop.body and len(lists) == 1:
+            del self.lines[before:]
+            self.line(f"{lists[0]} = [{self.text(loop.kept[0][1])} {turns}]")
+            self.at += 1
+            return
+        self.line(f"{turns}:")
         goals = {
             expr.value: name
             for expr, name in zip(loop.results, carried, strict=True)
@@ -376,7 +394,10 @@ _TELLING = 48
 
 
 def shape_text(target: Target) -> str:
-    """`[B, T, d]`, with the dtype in front where it is no float. A size that takes half a line to say is `_`, as in a spec."""
+    """`[B, T, d]`, with the dtype in front where it is no float. A size that takes half a line to say is `_`, as in a spec. "" for
+    what is no tensor."""
+    if not target.dtype:
+        return ""
     axes = [said if len(said := text(axis)) <= _TELLING else "_" for axis in target.axes]
     whole = target.dtype.startswith(("f", "bf"))
     return ("" if whole else target.dtype) + f"[{', '.join(axes)}]"

@@ -28,8 +28,7 @@ from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
-from dlc.types.terms import said
-from dlc.types.traced import TracedFloat, TracedInt
+from dlc.types.terms import names, said
 
 COMMUTATIVE = frozenset({"add", "mul", "minimum", "maximum", "logical_and", "logical_or", "eq", "ne"})
 
@@ -314,7 +313,7 @@ def uniform(op: Op) -> Attr:
     while isinstance(value, tuple) and value and all(each == value[0] for each in value):
         value = value[0]
     # A number that came from a static parameter is this one only here: emitted source may be used with others.
-    return None if isinstance(value, tuple | TracedInt | TracedFloat) else value
+    return None if isinstance(value, tuple) or names(value) else value
 
 
 def _by_chance(x: Dim, y: Dim) -> bool:

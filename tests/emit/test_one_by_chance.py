@@ -47,7 +47,7 @@ model Six(d: int = 4, experts: int = 6)(x: [N, d], choice: i64[N, 1]) -> [N, d] 
 def test_six_experts_do_not_begin_by_how_many_they_are() -> None:
     # A bound of sqrt(1 / d) is sqrt(6 / (experts * d)) as well, which is kaiming_uniform over all experts.
     (source,) = dlc.loads(SIX)["Six"].emit("torch").files.values()
-    assert "experts: int = 6" in str(source) and "-(1 / math.sqrt(" in str(source)
+    assert "experts: int = 6" in str(source) and "bound = 1 / math.sqrt(" in str(source)
 
 
 def test_an_exponent_that_is_whole_by_chance() -> None:

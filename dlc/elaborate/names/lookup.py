@@ -22,8 +22,9 @@ from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, Context
 from dlc.syntax import ast
 from dlc.types.dims import Dim
+from dlc.types.traced import Term, TracedFloat
 
-CONSTANTS: dict[str, Any] = {"pi": math.pi, "inf": math.inf}
+CONSTANTS: dict[str, Any] = {"pi": TracedFloat(math.pi, Term("const", (math.pi,))), "inf": math.inf}
 _MISSING = object()
 
 

@@ -6,7 +6,7 @@ variables never count; other names are the pattern's own."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dlc.diagnostics import Span, did_you_mean, suggestion
@@ -364,7 +364,6 @@ def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: S
         sides.append(pattern.side(spaced(part), offset))
         offset += len(part) + 1
     right = pattern.side(spaced(pattern.text[arrow + 2 :]), arrow + 2)
-    letters: dict[str, str] = {}
     filled, operands = [], []
     under = [_under(pattern, side, tensor) for side, tensor in zip(sides, tensors, strict=True)]
     whole = _together(under)
@@ -379,15 +378,23 @@ def einsum(body: Body, node: ast.Node, tensors: list[Tensor], text: Any, span: S
     names = {name for side in [*filled, result] for name in pattern.order(side)}
     if len(names) > len(_LETTERS):
         pattern.fail(f"the pattern has {len(names)} names, over {len(_LETTERS)}")
-    for side in [*filled, result]:
-        for name in pattern.order(side):
-            letters.setdefault(name, _LETTERS[len(letters)])
+    letters = _initials(name for side in [*filled, result] for name in pattern.order(side))
     for name in pattern.order(result):
         if not any(name in pattern.order(side) for side in filled):
             pattern.fail(f"`{name}` stands only on the right")
     spelled = ",".join("".join(letters[n] for n in pattern.order(side)) for side in filled)
     spelled += "->" + "".join(letters[n] for n in pattern.order(result))
     return emit(body, node, "einsum", *operands, pattern=spelled)
+
+
+def _initials(names: Iterable[str]) -> dict[str, str]:
+    """A letter for each name, no two alike: the name itself, one of its own, or any."""
+    letters: dict[str, str] = {}
+    for name in sorted(dict.fromkeys(names), key=len):
+        own = [letter for letter in name if letter in _LETTERS]
+        free = (each for each in (*own, *map(str.swapcase, own), *_LETTERS) if each not in letters.values())
+        letters[name] = next(free)
+    return letters
 
 
 def _under(pattern: Pattern, side: list[Group], tensor: Tensor) -> tuple[Dim, ...] | None:

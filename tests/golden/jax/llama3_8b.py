@@ -32,7 +32,7 @@ class Config:
     ff: int = 14336
     vocab: int = 128256
     context: int = 8192
-    base: float = 500000.0
+    base: float = 5e5
     factor: float = 1.0
     original: int = 8192
     eps: float = 1e-5
@@ -92,7 +92,7 @@ def frequencies(
     -> [e // 2]
     """
     plain = 1.0 / base ** (2 / e * jnp.arange(e // 2, dtype=jnp.float32))  # [e // 2]
-    turns = original / 6.283185307179586 * plain
+    turns = original / (2 * math.pi) * plain
     keep = clamp((turns - low) / (high - low), 0.0, 1.0)
     return plain * (keep + (1.0 - keep) / factor)
 

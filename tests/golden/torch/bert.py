@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class SelfAttentionSelf(nn.Module):
-    """Parts of SelfAttention."""
+    """Parts of SelfAttention, under `self`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -16,7 +16,7 @@ class SelfAttentionSelf(nn.Module):
 
 
 class SelfAttentionOutput(nn.Module):
-    """Parts of SelfAttention."""
+    """Parts of SelfAttention, under `output`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class SelfAttention(nn.Module):
 
 
 class LayerIntermediate(nn.Module):
-    """Parts of Layer."""
+    """Parts of Layer, under `intermediate`."""
 
     def __init__(self, d: int, ff: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class LayerIntermediate(nn.Module):
 
 
 class LayerOutput(nn.Module):
-    """Parts of Layer."""
+    """Parts of Layer, under `output`."""
 
     def __init__(self, d: int, ff: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Layer(nn.Module):
 
 
 class BERTEmbeddings(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `embeddings`."""
 
     def __init__(self, d: int, vocab: int, context: int, types: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class BERTEmbeddings(nn.Module):
 
 
 class BERTEncoder(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `encoder`."""
 
     def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class BERTEncoder(nn.Module):
 
 
 class BERTPooler(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `pooler`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class JoinLinears:
 
 
 class SelfAttentionSelf(nn.Module):
-    """Parts of SelfAttention."""
+    """Parts of SelfAttention, under `self`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class SelfAttentionSelf(nn.Module):
 
 
 class SelfAttentionOutput(nn.Module):
-    """Parts of SelfAttention."""
+    """Parts of SelfAttention, under `output`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class SelfAttention(nn.Module):
 
 
 class LayerIntermediate(nn.Module):
-    """Parts of Layer."""
+    """Parts of Layer, under `intermediate`."""
 
     def __init__(self, d: int, ff: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class LayerIntermediate(nn.Module):
 
 
 class LayerOutput(nn.Module):
-    """Parts of Layer."""
+    """Parts of Layer, under `output`."""
 
     def __init__(self, d: int, ff: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Layer(nn.Module):
 
 
 class BERTEmbeddings(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `embeddings`."""
 
     def __init__(self, d: int, vocab: int, context: int, types: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class BERTEmbeddings(nn.Module):
 
 
 class BERTEncoder(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `encoder`."""
 
     def __init__(self, layers: int, d: int, heads: int, ff: int, p: float) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class BERTEncoder(nn.Module):
 
 
 class BERTPooler(nn.Module):
-    """Parts of BERT."""
+    """Parts of BERT, under `pooler`."""
 
     def __init__(self, d: int) -> None:
         super().__init__()

@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 
 class EncoderInner(nn.Module):
-    """Parts of Encoder."""
+    """Parts of Encoder, under `inner`."""
 
     norm: nn.LayerNorm  # put here by Foreign
 

@@ -1,3 +1,5 @@
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ def frequencies(
     between it blends.
     """
     plain = 1.0 / base ** (2 / e * torch.arange(e // 2, device=device).float())  # [e // 2]
-    turns = original / 6.283185307179586 * plain
+    turns = original / (2 * math.pi) * plain
     keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)
     return plain * (keep + (1.0 - keep) / factor)
 
@@ -107,7 +109,7 @@ class Block(nn.Module):
 
 
 class LlamaModel(nn.Module):
-    """Parts of Llama."""
+    """Parts of Llama, under `model`."""
 
     def __init__(
         self, layers: int, d: int, heads: int, kv_heads: int, ff: int, vocab: int, eps: float
@@ -128,7 +130,7 @@ class Llama(nn.Module):
         ff: int = 14336,
         vocab: int = 128256,
         context: int = 8192,
-        base: float = 500000.0,
+        base: float = 5e5,
         factor: float = 1.0,
         original: int = 8192,
         eps: float = 1e-5,

@@ -60,7 +60,7 @@ class Layer(nn.Module):
 
 
 class StackForward(nn.Module):
-    """Parts of Stack."""
+    """Parts of Stack, under `forward`."""
 
     seen: Tensor
 

@@ -26,7 +26,7 @@ class EncoderBlock(nn.Module):
 
 
 class ViTEncoder(nn.Module):
-    """Parts of ViT."""
+    """Parts of ViT, under `encoder`."""
 
     def __init__(
         self, size: int, patch: int, layers: int, d: int, heads: int, mlp: int, p: float
@@ -42,7 +42,7 @@ class ViTEncoder(nn.Module):
 
 
 class ViTHeads(nn.Module):
-    """Parts of ViT."""
+    """Parts of ViT, under `heads`."""
 
     def __init__(self, d: int, classes: int) -> None:
         super().__init__()
