@@ -32,7 +32,7 @@ class Config:
     ff: int = 14336
     vocab: int = 128256
     context: int = 8192
-    base: float = 5e5
+    base: float = 500000.0
     factor: float = 1.0
     original: int = 8192
     eps: float = 1e-5

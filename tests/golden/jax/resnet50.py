@@ -412,72 +412,72 @@ def apply(
     x = jax.nn.relu(x)
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
     if config.bottleneck:
-        x_2, state["layer1"]["0"] = bottleneck(
+        x, state["layer1"]["0"] = bottleneck(
             params["layer1"]["0"], state["layer1"]["0"], x, stride=1, training=training
         )  # [B, 4 * widths[0], (H + 3) // 4, (W + 3) // 4]
-        x_2, state["layer1"]["1:"] = lax.scan(
-            lambda x_2, layer: bottleneck(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer1"]["1:"] = lax.scan(
+            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+            x,
             (params["layer1"]["1:"], state["layer1"]["1:"]),
         )
-        x_2, state["layer2"]["0"] = bottleneck(
-            params["layer2"]["0"], state["layer2"]["0"], x_2, stride=2, training=training
+        x, state["layer2"]["0"] = bottleneck(
+            params["layer2"]["0"], state["layer2"]["0"], x, stride=2, training=training
         )  # [B, 4 * widths[1], (H + 7) // 8, (W + 7) // 8]
-        x_2, state["layer2"]["1:"] = lax.scan(
-            lambda x_2, layer: bottleneck(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer2"]["1:"] = lax.scan(
+            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+            x,
             (params["layer2"]["1:"], state["layer2"]["1:"]),
         )
-        x_2, state["layer3"]["0"] = bottleneck(
-            params["layer3"]["0"], state["layer3"]["0"], x_2, stride=2, training=training
+        x, state["layer3"]["0"] = bottleneck(
+            params["layer3"]["0"], state["layer3"]["0"], x, stride=2, training=training
         )
-        x_2, state["layer3"]["1:"] = lax.scan(
-            lambda x_2, layer: bottleneck(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer3"]["1:"] = lax.scan(
+            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+            x,
             (params["layer3"]["1:"], state["layer3"]["1:"]),
         )
-        x_2, state["layer4"]["0"] = bottleneck(
-            params["layer4"]["0"], state["layer4"]["0"], x_2, stride=2, training=training
+        x, state["layer4"]["0"] = bottleneck(
+            params["layer4"]["0"], state["layer4"]["0"], x, stride=2, training=training
         )
-        x_2, state["layer4"]["1:"] = lax.scan(
-            lambda x_2, layer: bottleneck(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer4"]["1:"] = lax.scan(
+            lambda x, layer: bottleneck(*layer, x, stride=1, training=training),
+            x,
             (params["layer4"]["1:"], state["layer4"]["1:"]),
         )
     else:
-        x_2, state["layer1"]["0"] = basic_block(
+        x, state["layer1"]["0"] = basic_block(
             params["layer1"]["0"], state["layer1"]["0"], x, stride=1, training=training
         )  # [B, widths[0], (H + 3) // 4, (W + 3) // 4]
-        x_2, state["layer1"]["1:"] = lax.scan(
-            lambda x_2, layer: basic_block(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer1"]["1:"] = lax.scan(
+            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
+            x,
             (params["layer1"]["1:"], state["layer1"]["1:"]),
         )
-        x_2, state["layer2"]["0"] = basic_block(
-            params["layer2"]["0"], state["layer2"]["0"], x_2, stride=2, training=training
+        x, state["layer2"]["0"] = basic_block(
+            params["layer2"]["0"], state["layer2"]["0"], x, stride=2, training=training
         )  # [B, widths[1], (H + 7) // 8, (W + 7) // 8]
-        x_2, state["layer2"]["1:"] = lax.scan(
-            lambda x_2, layer: basic_block(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer2"]["1:"] = lax.scan(
+            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
+            x,
             (params["layer2"]["1:"], state["layer2"]["1:"]),
         )
-        x_2, state["layer3"]["0"] = basic_block(
-            params["layer3"]["0"], state["layer3"]["0"], x_2, stride=2, training=training
+        x, state["layer3"]["0"] = basic_block(
+            params["layer3"]["0"], state["layer3"]["0"], x, stride=2, training=training
         )  # [B, widths[2], (H + 15) // 16, (W + 15) // 16]
-        x_2, state["layer3"]["1:"] = lax.scan(
-            lambda x_2, layer: basic_block(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer3"]["1:"] = lax.scan(
+            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
+            x,
             (params["layer3"]["1:"], state["layer3"]["1:"]),
         )
-        x_2, state["layer4"]["0"] = basic_block(
-            params["layer4"]["0"], state["layer4"]["0"], x_2, stride=2, training=training
+        x, state["layer4"]["0"] = basic_block(
+            params["layer4"]["0"], state["layer4"]["0"], x, stride=2, training=training
         )  # [B, widths[3], (H + 31) // 32, (W + 31) // 32]
-        x_2, state["layer4"]["1:"] = lax.scan(
-            lambda x_2, layer: basic_block(*layer, x_2, stride=1, training=training),
-            x_2,
+        x, state["layer4"]["1:"] = lax.scan(
+            lambda x, layer: basic_block(*layer, x, stride=1, training=training),
+            x,
             (params["layer4"]["1:"], state["layer4"]["1:"]),
         )
-    return linear(params["fc"], jnp.mean(x_2, axis=(2, 3))), state
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
 
 
 # What checkpoints call parts that have another place here; layers by their number.

@@ -459,48 +459,40 @@ def apply(
     x = jax.nn.relu(y + params["conv1_folded_bias"][:, None, None])
     x = max_pool2d(x, 3, stride=2, padding=1)  # [B, 64, (H + 3) // 4, (W + 3) // 4]
     if config.bottleneck:
-        x_2 = bottleneck(params["layer1"]["0"], x, stride=1)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer1"]["1:"]
+        x = bottleneck(params["layer1"]["0"], x, stride=1)
+        x, _ = lax.scan(
+            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer1"]["1:"]
         )
-        x_2 = bottleneck(params["layer2"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer2"]["1:"]
+        x = bottleneck(params["layer2"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer2"]["1:"]
         )
-        x_2 = bottleneck(params["layer3"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer3"]["1:"]
+        x = bottleneck(params["layer3"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer3"]["1:"]
         )
-        x_2 = bottleneck(params["layer4"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (bottleneck(layer, x_2, stride=1), None), x_2, params["layer4"]["1:"]
+        x = bottleneck(params["layer4"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (bottleneck(layer, x, stride=1), None), x, params["layer4"]["1:"]
         )
     else:
-        x_2 = basic_block(params["layer1"]["0"], x, stride=1)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
-            x_2,
-            params["layer1"]["1:"],
+        x = basic_block(params["layer1"]["0"], x, stride=1)
+        x, _ = lax.scan(
+            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer1"]["1:"]
         )
-        x_2 = basic_block(params["layer2"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
-            x_2,
-            params["layer2"]["1:"],
+        x = basic_block(params["layer2"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer2"]["1:"]
         )
-        x_2 = basic_block(params["layer3"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
-            x_2,
-            params["layer3"]["1:"],
+        x = basic_block(params["layer3"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer3"]["1:"]
         )
-        x_2 = basic_block(params["layer4"]["0"], x_2, stride=2)
-        x_2, _ = lax.scan(
-            lambda x_2, layer: (basic_block(layer, x_2, stride=1), None),
-            x_2,
-            params["layer4"]["1:"],
+        x = basic_block(params["layer4"]["0"], x, stride=2)
+        x, _ = lax.scan(
+            lambda x, layer: (basic_block(layer, x, stride=1), None), x, params["layer4"]["1:"]
         )
-    return linear(params["fc"], jnp.mean(x_2, axis=(2, 3))), state
+    return linear(params["fc"], jnp.mean(x, axis=(2, 3))), state
 
 
 # What checkpoints call parts that have another place here; layers by their number.
