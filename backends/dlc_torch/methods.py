@@ -444,6 +444,8 @@ KEPT = frozenset(
         "_rnn_along",
         "_gru_along",
         "_lstm_along",
+        "_gru_step",
+        "_lstm_step",
     }
 )
 

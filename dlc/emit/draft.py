@@ -18,7 +18,7 @@ from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
 from dlc.emit.checks import Check, checks
-from dlc.emit.names import identifier, snake
+from dlc.emit.names import identifier
 from dlc.emit.origins import expression, size
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
@@ -266,10 +266,11 @@ class Drafter:
             op.op.strip("_"),
             "call",
             "",
-            snake(source) if source else "",
             "y" if op.callee and not op.path else "",
         )
-        called = base == op.path.rpartition(".")[2]
+        called = base == op.path.rpartition(".")[2] or (
+            bool(source) and base.replace("_", "") == source.replace("_", "").lower()
+        )
         alone = len(op.outputs) == 1  # (several results have names of their own: `cos, sin = rope_tables(…)`)
         return base in own or name in own or called or (alone and self.dialect.is_generated(name))
 

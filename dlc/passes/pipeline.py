@@ -42,7 +42,7 @@ LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
 
 # From level 1 on, on a program that is lowered for a backend: what a backend has in one piece is not taken apart, so only
 # then is it seen what all layers would compute alike. Results stay the same to the bit, and no line is computed twice.
-LOWERED: tuple[Pass, ...] = (EqualLengths(), Hoisting())
+LOWERED: tuple[Pass, ...] = (EqualLengths(), Identities(), DeadCode(), Hoisting())
 
 
 def passes(level: int, library: Instantiate = no_library, *, as_layers: bool = False) -> tuple[Pass, ...]:
