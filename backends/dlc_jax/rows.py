@@ -121,7 +121,7 @@ FUNCTIONS: frozenset[str] = frozenset(
         "attention", "batch_norm", "contrastive", "conv3d", "conv_transpose2d", "cosine_similarity",
         "cross_entropy", "drop_path", "dropout", "group_norm", "instance_norm", "kl_div",
         "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "apply_rope",
-        "causal_mask", "rope_tables", "linear_scan", "selective_scan", "copies", "mixture", "spectral_norm", "weight_norm",
+        "causal_mask", "rope_tables", "linear_scan", "selective_scan", "copies", "mixture", "routed", "spectral_norm", "weight_norm",
         "rnn", "gru", "lstm", "rnn_cell", "gru_cell", "lstm_cell", "_rnn_along", "_gru_along", "_lstm_along",
     )
 )  # fmt: skip

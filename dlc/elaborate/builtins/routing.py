@@ -68,10 +68,16 @@ def _function(
         outputs=(("y", result.name),),
         body=tuple(builder.body),
         static=(("experts", experts),),
+        doc=_DOC,
         library=True,
         training=call.body.context.session.training,
         span=call.node.span,
     )
+
+
+_DOC = """Each row through the experts that are chosen for it. Pairs of a row and an expert are sorted by expert, and go in tiles of
+64, each of one expert: so every shape is known, however many pairs an expert gets. Tiles are filled up with its last pair; those
+behind the last are not computed."""
 
 
 def _with_settings(call: Call, function: Function) -> Function:
