@@ -9,7 +9,7 @@ from dlc.ir.nodes import Function, Op, Value
 from dlc.ir.splice import Draws, Names, Splice, prefixed
 from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
-from dlc_onnx.naming import spoken, within
+from dlc_onnx.naming import bare, spoken, within
 from dlc_onnx.template import Ref
 
 
@@ -44,7 +44,7 @@ class Frame:
         """What a result is called: after its instance, or as in the spec; "" where its node's name is the best."""
         if op.path:
             outer = self.scope_of(op)
-            return outer if len(op.outputs) == 1 else f"{outer}/{value.name}"
+            return outer if len(op.outputs) == 1 else f"{outer}/{bare(value.name)}"
         return f"{self.scope}/{value.name}" if spoken(op, value.name) else ""
 
 

@@ -46,6 +46,11 @@ def spoken(op: Op, name: str) -> bool:
     return name != op.op and not _NUMBERED.match(name)
 
 
+def bare(name: str) -> str:
+    """`x` for `x_2`, bound again: results of an instance are told apart by its path."""
+    return re.sub(r"_[0-9]+\Z", "", name)
+
+
 def function_names(forms: Mapping[str, Sequence[Function]], uses: Mapping[str, int]) -> dict[str, str]:
     """A name for each function of the model, given the program's functions that it stands for. Of the forms of one
     module, the one that is called most often (`uses`) has the module's name; others say what they have besides:
