@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ir.loop_programs import random_loops
+from ir.programs import random_weights
+from passes.test_lowering_loops import squared
 
 import dlc
 from dlc import backend as backends
@@ -17,6 +20,7 @@ from dlc.ir.verify import verify
 from dlc.passes.sizes import at_sizes, with_sizes
 from dlc.runtime.compile import emitted, lower
 from dlc.runtime.interpret import run
+from dlc.types.dims import Dim
 
 HEADER = "model S(d: int = 3)(x: [B, T, d], h: [B, d]) -> loss: []"
 BODIES = {
@@ -140,3 +144,28 @@ def test_backends_compile_them(name: str, sized: bool, backend: str) -> None:
     found = ran(derived, weights, given, backend)
     for key, value in expected.items():
         np.testing.assert_allclose(found[key], value, rtol=1e-4, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_loops(seed: int) -> None:
+    """Nested, over numbers and sizes, with parameters of their own or shared."""
+    before = random_loops(seed, Dim.symbol("T"))
+    pairs = zip(before.main.outputs, before.main.output_types, strict=True)
+    floats = [name for (name, _), type in pairs if type.is_float]
+    if not floats:
+        pytest.skip("this one gives integers alone")
+    whole = squared(before, floats[0])
+    names = [*(each.name for each in whole.main.inputs if each.type.is_float)]
+    names += [each.path for each in whole.parameters]
+    derived = verify(gradient(whole, names))
+    rng, weights = np.random.default_rng(seed), random_weights(whole)
+    for length in (3, 0):
+        sizes = {name: length if name == "T" else 2 for name in whole.main.dims}
+        inputs = {
+            each.name: rng.standard_normal([axis.evaluate(sizes) for axis in each.type.axes])
+            for each in whole.main.inputs
+        }
+        found = run(derived, weights, inputs, precision="f64")
+        expected = run(gradient(at_sizes(whole, sizes), names), weights, inputs, precision="f64")
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-9, err_msg=key)
