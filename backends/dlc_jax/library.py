@@ -428,7 +428,8 @@ def interpolate(
         t = (at - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
         weights = cubic_weights(t) if mode == "bicubic" else (1 - t, t)
         first = low.astype(int) - (mode == "bicubic")
-        parts = (jnp.take(x, jnp.clip(first + i, 0, old - 1), axis) * w for i, w in enumerate(weights))
+        near = (jnp.clip(first + i, 0, old - 1) for i in range(len(weights)))
+        parts = (jnp.take(x, each, axis) * w for each, w in zip(near, weights, strict=True))
         x = sum(parts, start=jnp.zeros((), x.dtype))
     return x
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dlc.emit.arguments import python_type
-from dlc.emit.layout import INDENT, layout
+from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression
-from dlc.emit.python import docstring
+from dlc.emit.python import docstring, wrapped
 from dlc.emit.tree import Expr, Helped, text, walk
 from dlc.types.traced import Helper
 
@@ -40,7 +40,7 @@ def lines(helper: Helper) -> Lines:
     )
     result = python_type(helper.kind)
     made = layout(f"def {helper.name}({', '.join(params)}){f' -> {result}' if result else ''}:", 0)
-    made += docstring(helper.doc, len(INDENT)) if helper.doc else []
+    made += docstring("\n".join(wrapped(helper.doc, WIDTH - 10)), len(INDENT)) if helper.doc else []
     for name, told in helper.steps:
         made += layout(f"{identifier(name)} = {text(expression(told))}", 1)
     return [*made, *layout(f"return {text(expression(helper.result))}", 1)]

@@ -67,23 +67,14 @@ def dropout(x: Array, *, p: float = 0.5, training: bool = False, key: Array | No
     return jnp.where(kept, x / (1 - p), 0) if p < 1 else jnp.zeros_like(x)
 
 
-def lstm_step(gates: Array, c: Array) -> tuple[Array, Array]:
-    """The next output and cell of a long short-term memory, of what stands at its gates input,
-    forget, cell and output.
-
-    gates: [B, k], c: [B, o] -> h: [B, k // 4], c: [B, k // 4]
-    """
-    i, f, g, o = jnp.split(gates, 4, axis=-1)  # [B, k // 4]
-    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
 def lstm_along(x: Array, weight: Array, h: Array, c: Array) -> tuple[Array, Array, Array]:
     """x: [B, T, k], weight: [k, o], h: [B, o], c: [B, n] -> y: [B, T, n], h: [B, o], c: [B, n]"""
 
     def step(carry: tuple[Array, Array], xt: Array) -> tuple[tuple[Array, Array], Array]:
         h, c = carry
-        h, c = lstm_step(xt + h @ weight.T, c)  # [B, n]
+        i, f, g, o = jnp.split(xt + h @ weight.T, 4, axis=-1)  # [B, k // 4]
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
     (h, c), y = lax.scan(step, (h, c), x.swapaxes(0, 1))  # [B, o], [B, n], [T, B, n]
