@@ -124,6 +124,13 @@ def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
             np.testing.assert_array_equal(array, second[path], err_msg=f"{backend}: {path}")
 
 
+def test_a_changed_rule_is_another_run(tmp_path: Path) -> None:
+    text = OWN + block(RULES, "steps = 2", net="Small()")
+    dlc.train(loaded(text), backend="torch", out=tmp_path)
+    with pytest.raises(SpecError, match="own optimizers"):
+        dlc.train(loaded(text.replace("0.99", "0.98")), backend="torch", out=tmp_path, resume=True)
+
+
 WRONG = {
     "another input": (
         "module mine()(p: [*S], g: [*S], momentum: [*S]) -> [*S] { return p - g * momentum }",
