@@ -48,7 +48,7 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         hosted = session.hosted.get(name, ())
         for param in function.params:
             path = prefixed(prefix, param.name)
-            over = (*ancestors, *_hosts(hosted, param.name, prefix))
+            over = (*ancestors, *_hosts(hosted, param.name, prefix)) if hosted else ancestors
             if path in found:  # where an entry calls `self`, whose rules are spelled right all the same
                 _path_rule(path, over)
             else:
@@ -62,8 +62,8 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
                 found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule, sources)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
-                path = ".".join(part for part in (prefix, local) if part)
-                stack.append((child.function, path, (*ancestors, *_hosts(hosted, local, prefix))))
+                over = (*ancestors, *_hosts(hosted, local, prefix)) if hosted else ancestors
+                stack.append((child.function, prefixed(prefix, local), over))
     session.spend(
         len(found),
         session.functions[root].span,
