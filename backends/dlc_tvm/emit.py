@@ -48,7 +48,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     that is missing."""
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
-    module = Module.of(flat)
+    module = Module.of(flat, prepares=not options.training)
     limits = index_limits(program, exact=True)
     library = _built(module.relax, target, options, Guard(flat.main, limits))
     meta = {

@@ -96,6 +96,33 @@ def pullback(program: Program) -> Program:
     return _without_dead_code(flat.with_functions({**flat.functions, main.name: derived}))
 
 
+def flat_gradients(
+    program: Program, wrt: Sequence[str], of: Mapping[str, str | None]
+) -> tuple[Program, dict[str, str], dict[str, str]]:
+    """The program, flat, with values for the gradients of `wrt` by their paths: of the sum of the outputs in `of`. Where a hint is
+    given for one, it counts times a share of its type: a further input that is called like that. Third are the names of these.
+
+    What calls and loops become, and what is raised, is as in `gradient`. Nothing reads the gradients yet."""
+    flat = _flat(program)
+    main = flat.main
+    b = Builder(Facts(main.facts), names=Names.of(main).fresh)
+    types, values = main.types(), dict(main.outputs)
+    shares: dict[str, Value] = {}
+    seeds: dict[str, Value] = {}
+    for name, hint in of.items():
+        value = values[name]
+        if hint is None:
+            pull = b.const(1.0, _loss(main, name).type.dtype, hint="one")
+        else:
+            pull = shares[name] = Value(b.fresh(hint), types[value])
+        seeds[value] = b.add(seeds[value], pull) if value in seeds else pull
+    grads = dict(_gradients(b, flat, seeds, wrt))
+    inputs = (*main.inputs, *shares.values())
+    derived = replace(main, inputs=inputs, body=(*main.body, *b.body))
+    named = {name: share.name for name, share in shares.items()}
+    return flat.with_functions({**flat.functions, main.name: derived}), grads, named
+
+
 def _trainable(program: Program) -> list[str]:
     return [each.path for each in program.parameters if each.trainable]
 

@@ -39,6 +39,7 @@ from dlc.diagnostics import SpecError
 if TYPE_CHECKING:
     from dlc.api import Model
     from dlc.runtime.verify import Report
+    from dlc.spec import TrainBlock
 
 Targets = Annotated[
     list[str],
@@ -67,6 +68,9 @@ def register(app: typer.Typer) -> None:
         expect: Annotated[
             Path | None, typer.Option("--expect", help="An npz or safetensors file of the published outputs.")
         ] = None,
+        steps: Annotated[
+            int, typer.Option("--steps", help="Of a train block: how many steps are compared.", min=1)
+        ] = 20,
         precision: Precision = "f32",
         weights: WeightsFile = None,
         through: Through = None,
@@ -83,6 +87,10 @@ def register(app: typer.Typer) -> None:
         """Run every backend on the same weights and inputs and compare. Exit 1 past the tolerance."""
         from dlc.runtime.verify import verify as compare
 
+        block = None if small else _train_block(targets, root)
+        if block is not None:
+            _training(block, set, tuple(filter(None, backends.split(","))), steps, tolerance, format, quiet)
+            return
         several = small or len(targets) > 1
         if several and (weights or input or dims or present or expect):
             usage(
@@ -115,6 +123,37 @@ def register(app: typer.Typer) -> None:
             _all(_outcomes(targets, models, report), format, quiet=quiet)
         else:
             _one(report(models(targets[0])[0]), format, quiet=quiet)
+
+
+def _train_block(targets: list[str], root: Path | None) -> TrainBlock | None:
+    """The train block that is asked for, if one is."""
+    if len(targets) != 1 or ":" not in targets[0]:
+        return None
+    spec, name = load_spec(targets[0], root)
+    found: TrainBlock | None = spec[name] if name in spec.trains else None
+    return found
+
+
+def _training(
+    block: TrainBlock,
+    sets: list[str],
+    backends: Sequence[str],
+    steps: int,
+    tolerance: float | None,
+    format: Format,
+    quiet: bool,
+) -> None:
+    from dlc.runtime.verify_training import verify_training
+
+    report = verify_training(
+        block(**settings(sets)), steps=steps, backends=backends or None, tolerance=tolerance
+    )
+    if format is Format.json:
+        echo_json(report.to_json())
+    elif not quiet or not report.agree:
+        typer.echo(report.text())
+    if not report.agree:
+        raise typer.Exit(1)
 
 
 def _small(target: str, sets: list[str], root: Path | None) -> Sequence[Model]:

@@ -56,6 +56,11 @@ class Reckoning:
         parts = {name: 1 if self.totals.how[name] == SUM else added.batches for name in found}
         return {name: np.asarray(each / parts[name]) for name, each in found.items()}
 
+    @property
+    def sloped(self) -> tuple[str, ...]:
+        """The outputs of a batch that the loss has a share of."""
+        return tuple(name for name, _ in self._slopes.main.outputs)
+
     @cached_property
     def needed(self) -> tuple[str, ...]:
         """The outputs of a batch that the shares hang on: most often numbers of labels, or none."""

@@ -10,7 +10,8 @@ from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
-from dlc.elaborate.state.body import InitRule, Session, static_body
+from dlc.elaborate.reports.report import Report
+from dlc.elaborate.state.body import InitRule, Session
 from dlc.elaborate.state.emission import TakenOver
 from dlc.ir.nodes import Function, Param, Parameter
 from dlc.ir.splice import prefixed
@@ -65,7 +66,7 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
     session.spend(
         len(found),
         session.functions[root].span,
-        static_body(session, _unit(session)).report,
+        Report(session.findings, session.vocabulary),
     )
     return tuple(found.values())
 
@@ -75,10 +76,6 @@ def _hosts(hosted: Iterable[tuple[str, list[InitRule]]], local: str, prefix: str
     for own, rules in sorted(hosted, key=lambda each: len(each[0])):
         if local == own or local.startswith(f"{own}."):
             yield _Ancestor(rules, prefixed(prefix, own), hosted=True)
-
-
-def _unit(session: Session) -> Any:
-    return next(iter(session.project.units.values()))
 
 
 class _Values:
