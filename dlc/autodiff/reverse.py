@@ -22,14 +22,15 @@ After `gradient(program, ["x"])`:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from dlc import ops
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
 from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program, Value
+from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Names
+from dlc.records import replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
@@ -44,11 +45,6 @@ class NotDifferentiable(Exception):
         super().__init__(message)
         self.message = message
         self.span = span
-
-
-def gradient_name(name: str) -> str:
-    """What the output with the gradient of a parameter or input is called."""
-    return f"{name}.grad"
 
 
 def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None = None) -> Program:
