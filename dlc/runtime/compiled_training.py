@@ -18,7 +18,7 @@ from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.sizes import at_sizes
+from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
 from dlc.runtime.interpret import run
@@ -55,7 +55,7 @@ class Programs:
         made = plan.update_rules
         update = update_program(project, plan.program.parameters, made, settings["clip_norm"])
         trained = tuple(path for each in made for path in each.paths)
-        training = at_sizes(training, sizes)
+        training = with_sizes(training, sizes)
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
         if settings["accumulate"] == 1:
             steps[WHOLE] = whole_step(training, update, trained, LOSS, precision, kept)
