@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError
 from dlc.diagnostics.training import PLUGIN
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def refusal(entry: EntryPoint, what: str) -> str:
     return f"`{entry.value}` of {package(entry)} {what}"
 
 
-def failed(group: str, name: str, reason: str, span: Span = NO_SPAN) -> SpecError:
+def failed(group: str, name: str, reason: str) -> SpecError:
     """The plug-in of that name does not what its kind has to do."""
     whose = next((f" of {package(each)}" for each in entries(group) if each.name == name), "")
-    return SpecError([PLUGIN.at(span, what=f"the {KINDS[group]} `{name}`{whose}", reason=reason)])
+    return SpecError([PLUGIN.at(NO_SPAN, what=f"the {KINDS[group]} `{name}`{whose}", reason=reason)])
 
 
 def blamed(error: BaseException) -> Diagnostic | None:
