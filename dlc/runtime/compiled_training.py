@@ -74,9 +74,11 @@ class Programs:
         return found
 
     def emitted(self, backend: Backend, name: str) -> dict[str, Artifact]:
-        options = EmitOptions(name=name, training=True)
+        """Each program as the backend says it, in files that are called `NAME_PROGRAM`."""
         return {
-            key: emitted(lower(each.program, backend), backend, options)
+            key: emitted(
+                lower(each.program, backend), backend, EmitOptions(name=f"{name}_{key}", training=True)
+            )
             for key, each in self.programs.items()
         }
 

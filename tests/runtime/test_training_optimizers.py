@@ -15,6 +15,7 @@ from training_specs import BACKENDS, block, loaded
 import dlc
 from dlc.backend.installed import find
 from dlc.diagnostics import SpecError
+from dlc.elaborate.checks import train_arguments
 from dlc.runtime.interpret import run
 from dlc.runtime.verify_training import verify_training
 from dlc.runtime.weights import initial_weights, read_file
@@ -41,6 +42,14 @@ def test_optimizers_are_what_the_library_says(optimizer: str) -> None:
     assert report.agree, report.text()
     assert [each.backend for each in report.courses] == list(BACKENDS)
     assert max(each.loss for each in report.courses) < 1e-5, report.text()
+
+
+@pytest.mark.parametrize("name", train_arguments.OPTIMIZERS)
+def test_defaults_are_the_librarys(name: str) -> None:
+    text = f"model Net()(p: [6, 4], g: [6, 4], t: i64[], lr: []) -> [6, 4] {{ return {name}()(p, g, t, lr) as rule }}"
+    functions = dlc.loads(text)["Net"].training_program.functions
+    written = {key: value for key, value in train_arguments.OPTIMIZERS[name].items() if key != "lr"}
+    assert dict(functions[name].static) == written
 
 
 NATIVE: dict[str, Callable[[Any, Any], Any]] = {
