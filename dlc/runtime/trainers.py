@@ -138,13 +138,11 @@ class Trainers:
 
     def _recipe(self, rule: Rule, backend: Backend) -> Recipe:
         args = dict(rule.args)
-        if rule.definition is not None:
+        if rule.definition is not None or rule.optimizer not in backend.optimizers:
             program = rule_program(self.block.spec.project, self.plan.program.parameters, rule)
             options = EmitOptions(name=f"optimizer_{rule.optimizer}", training=True)
             artifact = emitted(lower(program, backend), backend, options)
             return Recipe(rule.optimizer, args, rule.paths, artifact, initial_weights(program))
-        if rule.optimizer == "adafactor":
-            args["relative"] = not rule.takes_rate
         return Recipe(rule.optimizer, args, rule.paths)
 
     def _emitted(self, program: Program, backend: Backend, *, training: bool) -> Artifact:
