@@ -208,7 +208,8 @@ def called(name: str, value: Any, *args: Any) -> Any:
     """The result of a function of static values, traced where one of its arguments is; and where its digits would not tell what it is:
     `math.sqrt(2)` reads better than 1.4142135623730951."""
     if origin_free(args):
-        irrational = name in _IRRATIONAL and isinstance(value, float) and not value.is_integer()
+        plain = all(len(repr(each)) <= 5 for each in args)  # and no number that is computed itself
+        irrational = name in _IRRATIONAL and isinstance(value, float) and not value.is_integer() and plain
         return TracedFloat(value, Term("call", (name, *map(term, args)))) if irrational else value
     return remembered(value, Term("call", (name, *map(term, args))))
 
