@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.step import KEPT, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
+from dlc.autodiff.step import Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
 from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
-from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan
-from dlc.elaborate.programs.update import STATE, STEP, Rule, rate_name, update_program
+from dlc.elaborate.base.project import Project
+from dlc.elaborate.checks.plan import TrainPlan
+from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.sizes import at_sizes
@@ -38,22 +39,21 @@ class Programs:
 
     @staticmethod
     def of(
+        project: Project,
         plan: TrainPlan,
         training: Program,
         evaluation: Program,
-        rules: Sequence[tuple[OptimizerRule, tuple[str, ...]]],
         sizes: Mapping[str, int],
         shared: Sequence[str],
-        precision: str = "",
+        precision: str,
+        kept: str,
     ) -> Programs:
         """`training` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training, `shared` the outputs
-        that have a share where several batches make a step. In a `precision` given all is computed and kept in it; else what the
-        settings say, on parameters in f32. Raises NotDifferentiable."""
+        that have a share where several batches make a step. The network computes in `precision`, on parameters that
+        are `kept` in another. Raises NotDifferentiable."""
         settings = plan.settings
-        kept = precision or KEPT
-        precision = precision or settings["precision"]
-        made = [_rule(rule, paths) for rule, paths in rules]
-        update = update_program(plan.program.parameters, made, settings["clip_norm"])
+        made = plan.update_rules
+        update = update_program(project, plan.program.parameters, made, settings["clip_norm"])
         trained = tuple(path for each in made for path in each.paths)
         training = at_sizes(training, sizes)
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
@@ -86,11 +86,6 @@ def _without_updates(program: Program) -> Program:
     main = program.main
     body = tuple(op for op in main.body if op.op != "update")
     return DeadCode().run(program.with_functions({**program.functions, main.name: replace(main, body=body)}))
-
-
-def _rule(rule: OptimizerRule, paths: tuple[str, ...]) -> Rule:
-    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
-    return Rule(rule.optimizer.name, args, paths, rule.optimizer.args["lr"] is not None)
 
 
 class CompiledTrainer:
@@ -156,16 +151,13 @@ class CompiledTrainer:
 class ReferenceWorkspace:
     """The interpreter as a `dlc.backend.Workspace`."""
 
-    def __init__(
-        self, programs: Mapping[str, Program], values: Mapping[str, Array], precision: str = "f32"
-    ) -> None:
+    def __init__(self, programs: Mapping[str, Program], values: Mapping[str, Array]) -> None:
         self.programs = programs
         self.held = {path: np.array(each) for path, each in values.items()}
-        self.precision = precision
 
     def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
         updates: dict[str, Array] = {}
-        found = run(self.programs[program], self.held, inputs, precision=self.precision, updates=updates)
+        found = run(self.programs[program], self.held, inputs, updates=updates)
         self.held |= updates
         return found
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from dlc.analysis.measure import flops
 from dlc.autodiff import NotDifferentiable
+from dlc.autodiff.step import KEPT
 from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.checks.plan import OptimizerRule
+from dlc.elaborate.programs.update import Rule, rule_program
 from dlc.ir.nodes import Program
 from dlc.passes.totals import totals
 from dlc.runtime.compile import emitted, lower
@@ -23,7 +25,8 @@ from dlc.runtime.compiled_training import CompiledTrainer, Programs, ReferenceWo
 from dlc.runtime.drawn import Drawing, Drawn
 from dlc.runtime.schedules import rate
 from dlc.runtime.together import Accumulated, Reckoning, Single
-from dlc.runtime.training_setup import starting_weights, used_rules
+from dlc.runtime.training_setup import starting_weights
+from dlc.runtime.weights import initial_weights
 from dlc.spec import TrainBlock
 
 Array = NDArray[Any]
@@ -41,7 +44,7 @@ class Trainers:
     def __post_init__(self) -> None:
         self.plan = self.block.plan
         self.settings = self.plan.settings
-        self.rules: tuple[tuple[OptimizerRule, tuple[str, ...]], ...] = tuple(used_rules(self.plan))
+        self.rules: tuple[tuple[OptimizerRule, tuple[str, ...]], ...] = self.plan.used_rules
 
     def of(
         self, backend: Backend, device: str = "cpu", weights: Weights = None, *, portable: bool = False
@@ -59,14 +62,14 @@ class Trainers:
             trainer = self._compiled(backend, device, programs, weights)
         return Drawing(trainer, training, evaluation, self.settings["seed"])
 
-    def reference(self, precision: str = "f64") -> Trainer:
-        """The interpreter's, in a precision that holds for parameters and optimizers too."""
+    def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
+        """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
         training, evaluation = (Drawn.of(each) for each in self.programs)
-        steps = self._steps("the interpreter", (training.program, evaluation.program), precision)
+        steps = self._steps("the interpreter", (training.program, evaluation.program), precision, kept)
         values = starting_weights(self.block)
         programs = {name: each.program for name, each in steps.programs.items()}
         held = {**values, **steps.states(self.settings["seed"])}
-        workspace = ReferenceWorkspace(programs, held, precision)
+        workspace = ReferenceWorkspace(programs, held)
         trainer = CompiledTrainer(steps, workspace, tuple(values))
         return Drawing(trainer, training, evaluation, self.settings["seed"])
 
@@ -107,12 +110,23 @@ class Trainers:
             evaluation=self._emitted(programs[1], backend, training=False),
             parameters=plan.program.parameters,
             weights=starting_weights(self.block) if weights is None else weights,
-            recipes=tuple(_recipe(rule, paths) for rule, paths in self.rules),
+            recipes=tuple(self._recipe(each, backend) for each in self.plan.update_rules),
             clip_norm=self.settings["clip_norm"],
             seed=self.settings["seed"],
             device=device,
             flops=flops(plan.program, self.sizes).constant,
         )
+
+    def _recipe(self, rule: Rule, backend: Backend) -> Recipe:
+        args = dict(rule.args)
+        if rule.definition is not None:
+            program = rule_program(self.block.spec.project, self.plan.program.parameters, rule)
+            options = EmitOptions(name=f"optimizer_{rule.optimizer}", training=True)
+            artifact = emitted(lower(program, backend), backend, options)
+            return Recipe(rule.optimizer, args, rule.paths, artifact, initial_weights(program))
+        if rule.optimizer == "adafactor":
+            args["relative"] = not rule.takes_rate
+        return Recipe(rule.optimizer, args, rule.paths)
 
     def _emitted(self, program: Program, backend: Backend, *, training: bool) -> Artifact:
         precision = self.settings["precision"]
@@ -128,18 +142,21 @@ class Trainers:
         artifacts = steps.emitted(backend, f"train_{self.plan.name}")
         return CompiledTrainer(steps, backend.workspace(artifacts, held, device), tuple(values))
 
-    def _steps(self, by: str, programs: tuple[Program, Program], precision: str = "") -> Programs:
+    def _steps(
+        self, by: str, programs: tuple[Program, Program], precision: str = "", kept: str = KEPT
+    ) -> Programs:
         shared: Sequence[str] = () if self.settings["accumulate"] == 1 else self.reckoning.sloped
         try:
-            return Programs.of(self.plan, *programs, self.rules, self.sizes, shared, precision)
+            return Programs.of(
+                self.block.spec.project,
+                self.plan,
+                *programs,
+                self.sizes,
+                shared,
+                precision or self.settings["precision"],
+                kept,
+            )
         except NotDifferentiable as error:
             raise SpecError(
                 [problems.UNSUPPORTED.at(error.span, backend=by, op="train", reason=error.message)]
             ) from error
-
-
-def _recipe(rule: OptimizerRule, paths: tuple[str, ...]) -> Recipe:
-    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
-    if rule.optimizer.name == "adafactor":
-        args["relative"] = rule.optimizer.args["lr"] is None
-    return Recipe(rule.optimizer.name, args, paths)

@@ -32,20 +32,6 @@ from dlc.spec import Model, TrainBlock
 Array = NDArray[Any]
 
 
-# --- optimizers
-# ------------------------------------------------------------------------------------------------
-
-
-def used_rules(plan: TrainPlan) -> list[tuple[OptimizerRule, tuple[str, ...]]]:
-    """The rules that train something, in the order of the block, and the paths of what each trains."""
-    paths: dict[int, list[str]] = {}
-    for parameter in plan.program.parameters:
-        rule = plan.rule(parameter)
-        if rule is not None:
-            paths.setdefault(plan.rules.index(rule), []).append(parameter.path)
-    return [(plan.rules[i], tuple(paths[i])) for i in sorted(paths)]
-
-
 # --- weights
 # ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +150,7 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     them, `program`, `trained` and the digests of the data for what no setting says."""
     plan = block.plan
     program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
-    rules = used_rules(plan)
+    rules = plan.used_rules
     trained = hashlib.sha256(json.dumps([paths for _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
     return {

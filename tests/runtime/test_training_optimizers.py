@@ -2,41 +2,155 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from training_specs import BACKENDS, block, loaded, losses
+from training_specs import BACKENDS, block, loaded
 
 import dlc
 from dlc.diagnostics import SpecError
+from dlc.runtime.interpret import run
+from dlc.runtime.verify_training import verify_training
+from dlc.runtime.weights import initial_weights, read_file
 
-MUON = (
-    "optimizer = adamw(lr=1e-3)\n    optimizer linear.weight, conv2d.weight = muon(lr=0.02, weight_decay=0.1)"
-)
 OPTIMIZERS = {
-    "sgd": "optimizer = sgd(lr=0.1)",
-    "momentum": "optimizer = sgd(lr=0.05, momentum=0.9, weight_decay=0.01)",
-    "nesterov": "optimizer = sgd(lr=0.05, momentum=0.9, nesterov=true)",
-    "adam": "optimizer = adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)",
-    "adamw": "optimizer = adamw(lr=linear(2e-3, warmup=2), weight_decay=0.1)",
-    "lion": "optimizer = lion(lr=1e-4, weight_decay=0.5)",
-    "adafactor": "optimizer = adafactor(lr=1e-3, weight_decay=0.1)",
-    "adafactor, relative": "optimizer = adafactor()",
-    "muon": MUON,
+    "sgd": "sgd(lr=0.1)",
+    "momentum": "sgd(lr=0.05, momentum=0.9, weight_decay=0.01)",
+    "nesterov": "sgd(lr=0.05, momentum=0.9, nesterov=true)",
+    "adam": "adam(lr=1e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1)",
+    "adamw": "adamw(lr=linear(2e-3, warmup=2), weight_decay=0.1)",
+    "lion": "lion(lr=1e-4, weight_decay=0.5)",
+    "adafactor": "adafactor(lr=1e-3, weight_decay=0.1)",
+    "adafactor, relative": "adafactor()",
+    "muon": "muon(lr=0.02, weight_decay=0.1)",
 }
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
-def test_torch_and_jax_agree(optimizer: str, tmp_path: Path) -> None:
-    tried = loaded(block(optimizer, "steps = 6, clip_norm = 1.0", net="Small()"))
+def test_optimizers_are_what_the_library_says(optimizer: str) -> None:
+    """PyTorch's and optax's own, step by step beside the library's definition, which onnx compiles."""
+    rules = f"optimizer = adamw(lr=1e-3)\n    optimizer linear.weight, conv2d.weight = {optimizer}"
+    tried = loaded(block(rules, "steps = 8, clip_norm = 1.0", net="Small()"))
+    report = verify_training(tried, steps=8, backends=BACKENDS)
+    assert report.agree, report.text()
+    assert [each.backend for each in report.courses] == list(BACKENDS)
+    assert max(each.loss for each in report.courses) < 1e-5, report.text()
+
+
+NATIVE: dict[str, Callable[[Any, Any], Any]] = {
+    "momentum": lambda optim, p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda optim, p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda optim, p: optim.Adam(p, lr=1e-3, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1),
+    "adamw": lambda optim, p: optim.AdamW(p, lr=2e-3, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_hundred_steps_are_pytorchs(name: str) -> None:
+    """In f64, where nothing hides behind rounding."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    start, goal = rng.standard_normal((6, 4)), rng.standard_normal((6, 4))
+    native = torch.tensor(start, requires_grad=True)
+    optimizer = NATIVE[name](torch.optim, [native])
+    written = OPTIMIZERS[name].replace("linear(2e-3, warmup=2)", "2e-3")
+    rate = float(re.search(r"lr=([0-9.e-]+)", written)[1])  # type: ignore[index]
+    text = f"""
+    model Net()(p: [6, 4], g: [6, 4], t: i64[], lr: []) -> [6, 4] {{
+        return {re.sub(r"lr=[0-9.e-]+, ", "", written)}(p, g, t, lr) as rule
+    }}"""
+    program = dlc.loads(text)["Net"].training_program
+    held, now = initial_weights(program), start
+    for t in range(1, 101):
+        optimizer.zero_grad()
+        ((native - torch.tensor(goal)) ** 2).sum().backward()
+        optimizer.step()
+        updates: dict[str, np.ndarray] = {}
+        given = {"p": now, "g": 2 * (now - goal), "t": np.int64(t), "lr": np.float64(rate)}
+        (now,) = run(program, held, given, precision="f64", updates=updates).values()
+        held |= updates
+        np.testing.assert_allclose(now, native.detach().numpy(), rtol=1e-10, atol=1e-12)
+
+
+OWN = """
+# A momentum that is cut off at a share of the largest gradient so far.
+module bounded(beta: float = 0.9, share: float = 0.1)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
+    buffer mean: [*S] = zeros
+    buffer largest: [] = 0.0
+    new_mean = mean * beta + g * (1.0 - beta)
+    new_largest = maximum(largest * 0.99, max(abs(g)))
+    update mean = new_mean
+    update largest = new_largest
+    unbiased = new_mean / cast(1.0 - beta ** cast(t, f64), float)
+    return p - lr * clamp(unbiased / (share * new_largest + 1e-12), min=-1.0, max=1.0)
+}
+
+# No memory, and a rate of its own.
+module normed()(weight: [*S], slope: [*S]) -> [*S] {
+    return weight - 0.001 * slope / (norm(slope) + 1e-8)
+}
+"""
+RULES = "optimizer = bounded(lr=cosine(lr=0.003, warmup=2), share=0.2)\n    optimizer linear.bias = normed()"
+
+
+def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
+    """On every backend; what it remembers is in checkpoints."""
+    text = OWN + block(RULES, "steps = 6, clip_norm = 2.0", net="Small()")
+    report = verify_training(loaded(text), steps=6, backends=BACKENDS)
+    assert report.agree, report.text()
+    # A rate that does not go by the number of steps: those of a run that was to end earlier are the same.
+    steady = loaded(text.replace("cosine(lr=0.003, warmup=2)", "0.003"))
     for backend in BACKENDS:
-        dlc.train(tried, backend=backend, out=tmp_path / backend)
-    ours = losses(tmp_path / "torch")
-    assert len(set(ours)) == 6
-    np.testing.assert_allclose(ours, losses(tmp_path / "jax"), rtol=1e-5)
+        whole, parts = tmp_path / backend / "whole", tmp_path / backend / "parts"
+        dlc.train(steady, backend=backend, out=whole)
+        dlc.train(steady.with_settings(steps=3), backend=backend, out=parts)
+        dlc.train(steady, backend=backend, out=parts, resume=True)
+        first, second = (read_file(each / "net.safetensors") for each in (whole, parts))
+        for path, array in first.items():
+            np.testing.assert_array_equal(array, second[path], err_msg=f"{backend}: {path}")
+
+
+WRONG = {
+    "another input": (
+        "module mine()(p: [*S], g: [*S], momentum: [*S]) -> [*S] { return p - g * momentum }",
+        "mine()",
+        "`mine` is no optimizer: it takes `momentum`",
+    ),
+    "no gradient": ("module mine()(p: [*S]) -> [*S] { return p }", "mine()", "it does not take a parameter"),
+    "no rate": (
+        "module mine()(p: [*S], g: [*S], lr: []) -> [*S] { return p - lr * g }",
+        "mine()",
+        "needs `lr`",
+    ),
+    "a rate that nothing takes": (
+        "module mine()(p: [*S], g: [*S]) -> [*S] { return p - g }",
+        "mine(lr=0.1)",
+        "`mine` takes no `lr`",
+    ),
+    "another shape": (
+        "module mine()(p: [*S], g: [*S]) -> [] { return sum(p - g) }",
+        "mine()",
+        "`mine` gives [] for `net.conv.weight`, which is [4, 1, 5, 5]",
+    ),
+    "a fault inside": (
+        "module mine()(p: [a, b], g: [a, b]) -> [a, b] { return p - g }",
+        "mine()",
+        "net.conv.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rule", "used", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_optimizer(rule: str, used: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        _ = loaded(rule + block(f"optimizer = {used}", "steps = 2", net="Small()")).plan
+    shown = str(caught.value)
+    assert message in shown and "E0999" not in shown, shown
 
 
 # --- against others ----------------------------------------------------------------------------------------------

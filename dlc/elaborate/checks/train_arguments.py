@@ -24,6 +24,9 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adafactor": {"lr": None, "decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0},
     "muon": {"lr": 0.02, "momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0},
 }
+OPTIMIZER_INPUTS = ("t", "lr")
+"""What an optimizer of a spec's own may take besides a parameter and its gradient, by these names."""
+OWN_OPTIMIZER = "an optimizer is a module: `module rule(beta: float = 0.9)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S]`; t and lr may be left out"
 SCHEDULES: dict[str, dict[str, Any]] = {
     "constant": {"lr": None, "warmup": 0},
     "cosine": {"lr": None, "warmup": 0, "end": 0.0},
