@@ -115,7 +115,7 @@ def test_what_files_to_touch_are_there() -> None:
         for path in re.findall(
             r"`((?:dlc|backends|grammar|tests|specs|tools|benchmarks|examples)/[\w./*-]+)`", PAGES[page]
         ):
-            pattern = re.sub(r"\b(NAME|FAMILY|FOLDER)\b", "*", path)
+            pattern = re.sub(r"\b(NAME|FAMILY|FOLDER|MODULE)\b", "*", path)
             assert list(ROOT.glob(pattern.rstrip("/"))) or list(ROOT.glob(f"{pattern}.py")), (
                 f"{page} speaks of {path}"
             )
