@@ -49,7 +49,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat, prepares=not options.training)
-    limits = index_limits(program, exact=True)
+    limits = index_limits(program, every=True)
     library = _built(module.relax, target, options, Guard(flat.main, limits))
     meta = {
         **_meta(flat, module, draws, options, target),
