@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from dlc.diagnostics import did_you_mean
-from dlc.elaborate.base.wildcards import ANY, Part, captures, fits, part_pattern
+from dlc.elaborate.base.wildcards import ANY, Runs, captures, fits, part_pattern, runs
 
 _PIECE = re.compile(r"(\*\*|\*|\{\w+\})")
 
@@ -23,10 +23,20 @@ def pieces(pattern: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
+def _split(pattern: str) -> tuple[tuple[str, ...], str]:
+    """The pieces of a pattern, and the longest that is written out."""
+    parts = tuple(filter(None, _PIECE.split(pattern)))
+    return parts, max((each for each in parts if not _PIECE.fullmatch(each)), key=len, default="")
+
+
 def match(pattern: str, name: str) -> dict[str, str] | None:
     """What the open pieces of a pattern stand for in a name, each as long as it can be, the first ones first; None where it does not
     fit."""
-    found = captures(tuple(filter(None, _PIECE.split(pattern))), name)
+    parts, longest = _split(pattern)
+    if longest not in name:  # of many names and patterns most part here
+        return None
+    found = captures(parts, name)
     return None if found is None else dict(zip(pieces(pattern), found, strict=True))
 
 
@@ -52,12 +62,15 @@ def fill(pattern: str, captured: Mapping[str, str]) -> str:
 def matches(pattern: str, path: str) -> bool:
     """Whether a path pattern fits: `*` is one part or a piece of one, `**` any number of parts, of which a last one has at
     least one."""
-    return fits(_parts(pattern), path.split("."))
+    runs, longest = _runs(pattern)
+    return longest in path and fits(runs, path.split("."))
 
 
 @cache
-def _parts(pattern: str) -> tuple[Part, ...]:
+def _runs(pattern: str) -> tuple[Runs, str]:
+    """The parts of a pattern, and the longest piece of one that is written out: of many paths most lack it."""
     parts = pattern.split(".")
     if parts[-1] == ANY:
         parts.append("*")  # what stands below something is not that itself
-    return tuple(part if part == ANY else part_pattern(part) for part in parts)
+    pieces = [piece for part in parts for piece in part.split("*")]
+    return runs(part if part == ANY else part_pattern(part) for part in parts), max(pieces, key=len)

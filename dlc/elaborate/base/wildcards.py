@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 ANY = "**"
 Part = str | re.Pattern[str]
 """A part of a path pattern: `**`, or what one part of a path fits."""
+Runs = Sequence[Sequence[re.Pattern[str]]]
 
 
 def part_pattern(text: str) -> re.Pattern[str]:
@@ -21,16 +22,21 @@ def part_pattern(text: str) -> re.Pattern[str]:
     return re.compile(f"{re.escape(head)}{found}.*{re.escape(tail)}", re.DOTALL)
 
 
-def fits(pattern: Sequence[Part], path: Sequence[str]) -> bool:
-    """Whether parts fit a path: `**` stands for any number of its parts."""
-    runs: list[list[re.Pattern[str]]] = [[]]
+def runs(pattern: Iterable[Part]) -> Runs:
+    """The parts between one `**` and the next."""
+    found: list[list[re.Pattern[str]]] = [[]]
     for part in pattern:
         if isinstance(part, str):
-            runs.append([])
+            found.append([])
         else:
-            runs[-1].append(part)
+            found[-1].append(part)
+    return found
+
+
+def fits(runs: Runs, path: Sequence[str]) -> bool:
+    """Whether parts fit a path: what stands between two of the runs is any number of its parts."""
     if len(runs) == 1:
-        return len(path) == len(pattern) and _stands(runs[0], path, 0)
+        return len(path) == len(runs[0]) and _stands(runs[0], path, 0)
     head, *middle, tail = runs
     at, end = len(head), len(path) - len(tail)
     if at > end or not (_stands(head, path, 0) and _stands(tail, path, end)):

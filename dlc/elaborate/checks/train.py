@@ -137,6 +137,7 @@ def _networks(state: _State) -> tuple[Network, ...]:
 def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[str, Any]) -> _State | None:
     body = static_body(session, unit, kind="train", name=item.name, statements=item.body)
     body.report.place = item.span
+    session.begin(item.span, body.report)
     state = _State(body)
     settings, static = _parted(overrides)
 
