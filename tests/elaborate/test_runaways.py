@@ -108,6 +108,11 @@ CASES: dict[str, tuple[str, str]] = {
         "model M(a: list[int] = [i for i in range(50000)])(x: [B, 4]) -> [B, 4] {\n    for i in a { x = x }\n" + END,
         "computes",
     ),
+    "parameters of calls": (
+        "module K(" + ", ".join(f"a{i}: int = {i}" for i in range(500)) + f"){HEAD[2:]}    return x * a0\n}}\n"
+        + model(*(f"x = x |> K(a{i}={i + 1})" for i in range(300))),
+        "computes",
+    ),
     "models": ("".join(f"model M{i}{HEAD}    return x |> linear(4) |> relu\n}}\n" for i in range(1500)), "writes out"),
     "trainings": (
         f"model M{HEAD}    return x |> linear(4)\n}}\n"

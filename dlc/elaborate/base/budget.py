@@ -19,6 +19,7 @@ FAULT_STEPS = 200  # what a statement in error costs, which is told and recovere
 TURN_STEPS = 20  # what a turn of a loop costs beside its statements
 READ_STEPS = 5  # what finding out takes whether a turn reads what another did
 ROW_STEPS = 8  # what a row of inequalities costs, of those that a proof looks at
+FREE_PARAMETERS = 20  # of a call: each one more is a step beside its value
 FUNCTION_STEPS = 50  # what a function costs beside its statements
 
 
