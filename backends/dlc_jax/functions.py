@@ -106,14 +106,14 @@ class Written:
         keywords.sort(key=lambda each: " = " in each)
         star = ["*"] if keywords else []
         arguments = ", ".join((*trees, *tensors(self.unit.draft, body.inputs, "Array"), *star, *keywords))
-        return layout(f"def {self.unit.name}({arguments}) -> {self._result(body)}:")
+        return layout(f"def {self.unit.name}({arguments}) -> {self._result()}:")
 
     def _needed(self, name: str) -> str:
         """What no input tells. The dtype of an entry's without floats is that of its precision."""
         default = f" = {DTYPES[self.precision]}" if self.entry and name == "dtype" else ""
         return f"{identifier(name)}: {_NEEDS.get(name, 'int')}{default}"
 
-    def _result(self, body: Body) -> str:
+    def _result(self) -> str:
         names = fields(self.function)
         outputs = ["Array | None" if name in self.optional else "Array" for name in names]
         if self.named:

@@ -94,7 +94,7 @@ class JaxTrainer:
             return [_arrays(each) for each in found]
 
     def _wide(self) -> contextlib.AbstractContextManager[None]:
-        """The settings of optimizers that the spec writes: some of their numbers are f64."""
+        """The settings of optimizers that are emitted: some of their numbers are f64."""
         written = (each.program.meta for each in self.setup.recipes if each.program is not None)
         return next((settings(meta) for meta in written if meta["x64"]), contextlib.nullcontext())
 
@@ -166,7 +166,7 @@ class Named:
 
 
 class Written:
-    """An optimizer that the spec writes, as emitted; what it remembers is by path."""
+    """An optimizer that the spec or the library writes, as emitted; what it remembers is by path."""
 
     def __init__(self, recipe: Recipe, setup: Setup) -> None:
         assert recipe.program is not None
@@ -205,8 +205,9 @@ class _Program:
     def traced(self, given: Tree) -> list[Any]:
         """The inputs of values that are JAX's already."""
         precision = self.meta["precision"]
+        wanted = {name: _named(type["dtype"], precision) for name, type in self.meta["inputs"]}
         return [
-            jnp.asarray(given[name], _named(type["dtype"], precision)) for name, type in self.meta["inputs"]
+            jnp.asarray(given[name], jax.dtypes.canonicalize_dtype(each)) for name, each in wanted.items()
         ]
 
     def minimised(

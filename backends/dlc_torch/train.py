@@ -17,13 +17,19 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dlc.backend import Artifact, Batch, Recipe, Setup, no_device
-from dlc_torch import optimizers
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build, by_name, parameters_of
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
 SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost more than they save below
+
+
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
 
 def make(setup: Setup) -> TorchTrainer:
@@ -58,9 +64,10 @@ class TorchTrainer:
 
     def _optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
         tensors = [self.tensors[path] for path in recipe.paths]
-        if recipe.program is None:
-            return optimizers.make(recipe.optimizer, recipe.args, tensors)
-        return Written(recipe, _Program(recipe.program, self.device, training=True), tensors)
+        if recipe.program is not None:
+            return Written(recipe, _Program(recipe.program, self.device, training=True), tensors)
+        args = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.args.items()}
+        return OPTIMIZERS[recipe.optimizer](tensors, **args)
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -164,6 +171,11 @@ class TorchTrainer:
         for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
             for path in recipe.paths:
                 found = remembered.get(path, {})
+                if (
+                    isinstance(optimizer, Written)
+                    and found.keys() != optimizer.state[self.tensors[path]].keys()
+                ):
+                    raise ValueError("it holds the state of other optimizers")
                 optimizer.state[self.tensors[path]] = {name: self._state(found[name]) for name in found}
 
     def _state(self, value: Array) -> Tensor:
@@ -237,7 +249,7 @@ def _tensor(value: Array | Tensor) -> Tensor:
 
 
 class Written(torch.optim.Optimizer):  # type: ignore[misc]
-    """An optimizer that the spec writes, as emitted; what it remembers of a parameter is in `state`, by name."""
+    """An optimizer that the spec or the library writes, as emitted; what it remembers of a parameter is in `state`, by name."""
 
     def __init__(self, recipe: Recipe, program: _Program, parameters: Sequence[Tensor]) -> None:
         super().__init__(parameters, {"lr": None, "t": 0})

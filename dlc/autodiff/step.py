@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
-from dlc.autodiff.reverse import flat_gradients, gradient_name
+from dlc.autodiff.reverse import flat_gradients
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
+from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Draws, Names, Splice, referring
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import flatten, resolve_float

@@ -67,6 +67,8 @@ class Backend(ABC):
     """Whether its files compute by themselves what passes prepare: they are given the spec's own weights."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
+    optimizers: frozenset[str] = frozenset()
+    """Those of the library that its `trainer` knows by name; of the others it is given the library's module, emitted."""
     gaps: Mapping[str, Gap] = MappingProxyType({})
     """Ops that it can't do, or not in some dtypes. They are refused before `emit`, and `dlc ops` shows them."""
 

@@ -22,9 +22,9 @@ class Recipe:
     """An optimizer by name with its arguments (but the rate, which comes with every step), and the paths
     of the parameters that it trains.
 
-    One that the spec writes itself comes as a `program`: for each of the paths, by its number, `value_0` and `gradient_0` are
-    inputs and the new `value_0` an output; `t`, the number of the step from 1, and `rate` are inputs too, where it reads them.
-    What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`."""
+    One that the spec writes itself, or that the backend does not list in `optimizers`, comes as a `program`: for each of the paths, by its
+    number, `value_0` and `gradient_0` are inputs and the new `value_0` an output; `t`, the number of the step from 1, and `rate` are
+    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`."""
 
     optimizer: str
     args: Mapping[str, Any]

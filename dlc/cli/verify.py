@@ -31,6 +31,7 @@ from dlc.cli.common import (
     settings,
     show,
     sizes,
+    train_block,
     usage,
     with_arrays,
 )
@@ -87,7 +88,7 @@ def register(app: typer.Typer) -> None:
         """Run every backend on the same weights and inputs and compare. Exit 1 past the tolerance."""
         from dlc.runtime.verify import verify as compare
 
-        block = None if small else _train_block(targets, root)
+        block = None if small else train_block(targets, root)
         if block is not None:
             _training(block, set, tuple(filter(None, backends.split(","))), steps, tolerance, format, quiet)
             return
@@ -123,15 +124,6 @@ def register(app: typer.Typer) -> None:
             _all(_outcomes(targets, models, report), format, quiet=quiet)
         else:
             _one(report(models(targets[0])[0]), format, quiet=quiet)
-
-
-def _train_block(targets: list[str], root: Path | None) -> TrainBlock | None:
-    """The train block that is asked for, if one is."""
-    if len(targets) != 1 or ":" not in targets[0]:
-        return None
-    spec, name = load_spec(targets[0], root)
-    found: TrainBlock | None = spec[name] if name in spec.trains else None
-    return found
 
 
 def _training(

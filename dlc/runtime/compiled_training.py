@@ -18,7 +18,7 @@ from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.sizes import at_sizes
+from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
 from dlc.runtime.interpret import run
@@ -55,7 +55,7 @@ class Programs:
         made = plan.update_rules
         update = update_program(project, plan.program.parameters, made, settings["clip_norm"])
         trained = tuple(path for each in made for path in each.paths)
-        training = at_sizes(training, sizes)
+        training = with_sizes(training, sizes)
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
         if settings["accumulate"] == 1:
             steps[WHOLE] = whole_step(training, update, trained, LOSS, precision, kept)
@@ -74,9 +74,11 @@ class Programs:
         return found
 
     def emitted(self, backend: Backend, name: str) -> dict[str, Artifact]:
-        options = EmitOptions(name=name, training=True)
+        """Each program as the backend says it, in files that are called `NAME_PROGRAM`."""
         return {
-            key: emitted(lower(each.program, backend), backend, options)
+            key: emitted(
+                lower(each.program, backend), backend, EmitOptions(name=f"{name}_{key}", training=True)
+            )
             for key, each in self.programs.items()
         }
 

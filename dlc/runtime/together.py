@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.reverse import gradient, gradient_name
+from dlc.autodiff.reverse import gradient
 from dlc.backend import Batch, Trainer
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program, walk
+from dlc.ir.paths import gradient_name
 from dlc.passes.base import is_acting_or_random
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.totals import SUM, Totals

@@ -21,7 +21,7 @@ from dlc.elaborate.programs.update import Rule, rule_program
 from dlc.ir.nodes import Program
 from dlc.passes.totals import totals
 from dlc.runtime.compile import emitted, lower
-from dlc.runtime.compiled_training import CompiledTrainer, Programs, ReferenceWorkspace
+from dlc.runtime.compiled_training import EVALUATION, CompiledTrainer, Programs, ReferenceWorkspace
 from dlc.runtime.drawn import Drawing, Drawn
 from dlc.runtime.schedules import rate
 from dlc.runtime.together import Accumulated, Reckoning, Single
@@ -31,6 +31,17 @@ from dlc.spec import TrainBlock
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array] | None
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The steps of a training, emitted: `drawn` has the draws of each, which are inputs of it, `values` what parameters, buffers,
+    optimizers and sums begin with, by path."""
+
+    steps: Programs
+    drawn: Mapping[str, Drawn]
+    artifacts: Mapping[str, Artifact]
+    values: Mapping[str, Array]
 
 
 @dataclass
@@ -61,6 +72,14 @@ class Trainers:
         else:
             trainer = self._compiled(backend, device, programs, weights)
         return Drawing(trainer, training, evaluation, self.settings["seed"])
+
+    def compiled(self, backend: Backend) -> Compiled:
+        """What a run of a backend that compiles steps is made of. Raises SpecError."""
+        training, evaluation = (Drawn.of(each) for each in self.programs)
+        steps = self._steps(backend.name, (training.program, evaluation.program))
+        held = {**starting_weights(self.block), **steps.states(self.settings["seed"])}
+        drawn = {name: evaluation if name == EVALUATION else training for name in steps.programs}
+        return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), held)
 
     def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
         """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
@@ -119,13 +138,11 @@ class Trainers:
 
     def _recipe(self, rule: Rule, backend: Backend) -> Recipe:
         args = dict(rule.args)
-        if rule.definition is not None:
+        if rule.definition is not None or rule.optimizer not in backend.optimizers:
             program = rule_program(self.block.spec.project, self.plan.program.parameters, rule)
             options = EmitOptions(name=f"optimizer_{rule.optimizer}", training=True)
             artifact = emitted(lower(program, backend), backend, options)
             return Recipe(rule.optimizer, args, rule.paths, artifact, initial_weights(program))
-        if rule.optimizer == "adafactor":
-            args["relative"] = not rule.takes_rate
         return Recipe(rule.optimizer, args, rule.paths)
 
     def _emitted(self, program: Program, backend: Backend, *, training: bool) -> Artifact:
@@ -139,7 +156,7 @@ class Trainers:
         steps = self._steps(backend.name, programs)
         values = starting_weights(self.block) if weights is None else weights
         held = {**values, **steps.states(self.settings["seed"])}
-        artifacts = steps.emitted(backend, f"train_{self.plan.name}")
+        artifacts = steps.emitted(backend, self.plan.name)
         return CompiledTrainer(steps, backend.workspace(artifacts, held, device), tuple(values))
 
     def _steps(

@@ -18,7 +18,9 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS
 from dlc.elaborate.programs.build import EntryPoint
+from dlc.elaborate.programs.update import update_program
 from dlc.ir.nodes import Parameter
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
@@ -153,12 +155,15 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     rules = plan.used_rules
     trained = hashlib.sha256(json.dumps([paths for _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
+    if held["draws"] == DEFAULT_SETTINGS["draws"]:
+        del held["draws"]  # as in runs of before there was a choice
     return {
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},
         **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
         "source": _arguments(data.source, "name"),
         **held,
+        **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
         "program": program,
         "trained": trained,
@@ -168,6 +173,15 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
 
 def _settings(network: Network) -> dict[str, str]:
     return {"model": network.definition.name, **{key: show(value) for key, value in network.static.items()}}
+
+
+def _written_rules(block: TrainBlock) -> dict[str, str]:
+    """A digest of the optimizers that the spec writes itself."""
+    rules = [each for each in block.plan.update_rules if each.definition is not None]
+    if not rules:
+        return {}
+    text = print_program(update_program(block.spec.project, block.plan.program.parameters, rules))
+    return {"own optimizers": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def _place(rule: OptimizerRule) -> str:

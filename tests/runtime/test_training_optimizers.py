@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from training_specs import BACKENDS, block, loaded
 
 import dlc
+from dlc.backend.installed import find
 from dlc.diagnostics import SpecError
+from dlc.elaborate.checks import train_arguments
 from dlc.runtime.interpret import run
 from dlc.runtime.verify_training import verify_training
 from dlc.runtime.weights import initial_weights, read_file
@@ -41,6 +44,14 @@ def test_optimizers_are_what_the_library_says(optimizer: str) -> None:
     assert max(each.loss for each in report.courses) < 1e-5, report.text()
 
 
+@pytest.mark.parametrize("name", train_arguments.OPTIMIZERS)
+def test_defaults_are_the_librarys(name: str) -> None:
+    text = f"model Net()(p: [6, 4], g: [6, 4], t: i64[], lr: []) -> [6, 4] {{ return {name}()(p, g, t, lr) as rule }}"
+    functions = dlc.loads(text)["Net"].training_program.functions
+    written = {key: value for key, value in train_arguments.OPTIMIZERS[name].items() if key != "lr"}
+    assert dict(functions[name].static) == written
+
+
 NATIVE: dict[str, Callable[[Any, Any], Any]] = {
     "momentum": lambda optim, p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
     "nesterov": lambda optim, p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
@@ -49,32 +60,51 @@ NATIVE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", NATIVE)
-def test_a_hundred_steps_are_pytorchs(name: str) -> None:
-    """In f64, where nothing hides behind rounding."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    start, goal = rng.standard_normal((6, 4)), rng.standard_normal((6, 4))
-    native = torch.tensor(start, requires_grad=True)
-    optimizer = NATIVE[name](torch.optim, [native])
-    written = OPTIMIZERS[name].replace("linear(2e-3, warmup=2)", "2e-3")
-    rate = float(re.search(r"lr=([0-9.e-]+)", written)[1])  # type: ignore[index]
+def course(
+    optimizer: str, start: np.ndarray, steps: int, gradient: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Where the library's definition takes an array, in f64, where nothing hides behind rounding."""
+    rate = re.search(r"lr=([0-9.e-]+)(, )?", optimizer)
+    written = optimizer.replace(rate[0], "") if rate else optimizer
+    size = list(start.shape)
     text = f"""
-    model Net()(p: [6, 4], g: [6, 4], t: i64[], lr: []) -> [6, 4] {{
-        return {re.sub(r"lr=[0-9.e-]+, ", "", written)}(p, g, t, lr) as rule
+    model Net()(p: {size}, g: {size}, t: i64[], lr: []) -> {size} {{
+        return {written}(p, g, t{", lr" if rate else ""}) as rule
     }}"""
     program = dlc.loads(text)["Net"].training_program
     held, now = initial_weights(program), start
-    for t in range(1, 101):
-        optimizer.zero_grad()
-        ((native - torch.tensor(goal)) ** 2).sum().backward()
-        optimizer.step()
+    for t in range(1, steps + 1):
         updates: dict[str, np.ndarray] = {}
-        given = {"p": now, "g": 2 * (now - goal), "t": np.int64(t), "lr": np.float64(rate)}
+        given = {"p": now, "g": gradient(now), "t": np.int64(t), "lr": np.float64(rate[1] if rate else 0.0)}
         (now,) = run(program, held, given, precision="f64", updates=updates).values()
         held |= updates
-        np.testing.assert_allclose(now, native.detach().numpy(), rtol=1e-10, atol=1e-12)
+    return now
+
+
+def pulled(
+    optimizer: str, shape: tuple[int, ...], steps: int, make: Callable[[Any], Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the library's definition and an optimizer of PyTorch take an array that is pulled to a fixed place."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    start, goal = rng.standard_normal(shape), rng.standard_normal(shape)
+    native = torch.tensor(start, requires_grad=True)
+    theirs = make(native)
+    for _ in range(steps):
+        theirs.zero_grad()
+        ((native - torch.tensor(goal)) ** 2).sum().backward()
+        theirs.step()
+    return course(optimizer, start, steps, lambda now: 2 * (now - goal)), native.detach().numpy()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_hundred_steps_are_pytorchs(name: str) -> None:
+    import torch
+
+    written = OPTIMIZERS[name].replace("linear(2e-3, warmup=2)", "2e-3")
+    ours, theirs = pulled(written, (6, 4), 100, lambda p: NATIVE[name](torch.optim, [p]))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 OWN = """
@@ -113,6 +143,13 @@ def test_an_optimizer_of_ones_own(tmp_path: Path) -> None:
         first, second = (read_file(each / "net.safetensors") for each in (whole, parts))
         for path, array in first.items():
             np.testing.assert_array_equal(array, second[path], err_msg=f"{backend}: {path}")
+
+
+def test_a_changed_rule_is_another_run(tmp_path: Path) -> None:
+    text = OWN + block(RULES, "steps = 2", net="Small()")
+    dlc.train(loaded(text), backend="torch", out=tmp_path)
+    with pytest.raises(SpecError, match="own optimizers"):
+        dlc.train(loaded(text.replace("0.99", "0.98")), backend="torch", out=tmp_path, resume=True)
 
 
 WRONG = {
@@ -155,82 +192,58 @@ def test_what_is_no_optimizer(rule: str, used: str, message: str) -> None:
 
 # --- against others ----------------------------------------------------------------------------------------------
 
-Make = Callable[[list[Any]], Any]
 
-
-def path_of(make: Make, steps: int = 12, lr: float | None = None) -> list[np.ndarray]:
-    """Where an optimizer takes a matrix and a vector that are pulled to fixed places."""
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5,)])
+def test_adafactor_is_pytorchs(shape: tuple[int, ...]) -> None:
     import torch
 
-    rng = np.random.default_rng(0)
-    start, goal = (
-        [torch.tensor(rng.standard_normal(shape), dtype=torch.float32) for shape in ((6, 4), (4, 6), (5,))]
-        for _ in range(2)
+    ours, theirs = pulled(
+        "adafactor()", shape, 12, lambda p: torch.optim.Adafactor([p], lr=1e-2, eps=(1e-30, 1e-3))
     )
-    parameters = [each.clone().requires_grad_() for each in start]
-    optimizer = make(parameters)
-    for group in optimizer.param_groups if lr is not None else ():
-        group["lr"] = lr
-    for _ in range(steps):
-        optimizer.zero_grad()
-        sum((a - b).pow(2).sum() for a, b in zip(parameters, goal, strict=True)).backward()  # type: ignore[union-attr]
-        optimizer.step()
-    return [each.detach().numpy() for each in parameters]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
-def test_adafactor_is_pytorchs() -> None:
-    import torch
-    from dlc_torch import optimizers
-
-    args = {"decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0, "relative": True}
-    ours = path_of(lambda each: optimizers.make("adafactor", args, each))
-    theirs = path_of(lambda each: torch.optim.Adafactor(each, lr=1e-2, eps=(1e-30, 1e-3)))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
-def test_muon_is_pytorchs() -> None:
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+def test_muon_is_pytorchs(shape: tuple[int, ...]) -> None:
     """PyTorch iterates in bf16."""
     import torch
-    from dlc_torch import optimizers
 
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("this PyTorch has no Muon")
-    args = {"momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.1}
-    ours = path_of(lambda each: optimizers.make("muon", args, each[:2]), lr=0.02)
-    theirs = path_of(lambda each: torch.optim.Muon(each[:2], lr=0.02, weight_decay=0.1))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(a, b, atol=0.02)
+    written = "muon(lr=0.02, weight_decay=0.1)"
+    ours, theirs = pulled(written, shape, 12, lambda p: torch.optim.Muon([p], lr=0.02, weight_decay=0.1))
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
 def test_lion_is_the_papers() -> None:
     """Algorithm 2, written out for one number."""
-    import torch
-    from dlc_torch import optimizers
-
-    x = torch.tensor([1.0], requires_grad=True)
-    args = {"betas": (0.9, 0.99), "weight_decay": 0.1}
-    lion = optimizers.make("lion", args, [x])
-    lion.param_groups[0]["lr"] = 0.01
+    gradients = (0.5, -0.2, 0.1, -5.0, 0.3)
     value, momentum = 1.0, 0.0
-    for gradient in (0.5, -0.2, 0.1, -5.0, 0.3):
-        x.grad = torch.tensor([gradient])
-        lion.step()
+    for steps, gradient in enumerate(gradients, 1):
         update = np.sign(0.9 * momentum + 0.1 * gradient) + 0.1 * value
         value, momentum = value - 0.01 * update, 0.99 * momentum + 0.01 * gradient
-        assert x.item() == pytest.approx(value, rel=1e-6)
+        given = iter(gradients)
+        found = course(
+            "lion(lr=0.01, weight_decay=0.1)",
+            np.ones(1),
+            steps,
+            lambda _, given=given: np.array([next(given)]),
+        )
+        assert found.item() == pytest.approx(value, rel=1e-12)
 
 
 def test_muons_update_is_orthogonal() -> None:
-    import jax.numpy as jnp
-    import torch
-    from dlc_jax import optimizers as jax_optimizers
-    from dlc_torch import optimizers
+    gradient = np.random.default_rng(0).standard_normal((5, 9))
+    moved = course("muon(lr=1.0)", np.zeros((5, 9)), 1, lambda _: gradient)
+    assert np.linalg.svd(moved, compute_uv=False) == pytest.approx(np.ones(5), abs=0.35)
 
-    matrix = np.random.default_rng(0).standard_normal((5, 9)).astype(np.float32)
-    found = optimizers.orthogonal(torch.from_numpy(matrix), 5).numpy()
-    assert np.linalg.svd(found, compute_uv=False) == pytest.approx(np.ones(5), abs=0.35)
-    np.testing.assert_allclose(found, jax_optimizers.orthogonal(jnp.asarray(matrix), 5), rtol=1e-4, atol=1e-5)
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_backends_list_the_optimizers_that_they_know(backend: str) -> None:
+    known = importlib.import_module(
+        {"torch": "dlc_torch.train", "jax": "dlc_jax.optimizers"}[backend]
+    ).OPTIMIZERS
+    assert find(backend).optimizers == known.keys()
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------

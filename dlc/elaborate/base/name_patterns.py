@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from dlc.diagnostics import did_you_mean
-from dlc.elaborate.base.wildcards import ANY, Runs, captures, fits, part_pattern, runs
+from dlc.elaborate.base.wildcards import ANY, captures, fitting
 
 _PIECE = re.compile(r"(\*\*|\*|\{\w+\})")
 
@@ -62,15 +62,10 @@ def fill(pattern: str, captured: Mapping[str, str]) -> str:
 def matches(pattern: str, path: str) -> bool:
     """Whether a path pattern fits: `*` is one part or a piece of one, `**` any number of parts, of which a last one has at
     least one."""
-    runs, longest = _runs(pattern)
-    return longest in path and fits(runs, path.split("."))
+    return bool(_fitting(pattern)(path))
 
 
 @cache
-def _runs(pattern: str) -> tuple[Runs, str]:
-    """The parts of a pattern, and the longest piece of one that is written out: of many paths most lack it."""
-    parts = pattern.split(".")
-    if parts[-1] == ANY:
-        parts.append("*")  # what stands below something is not that itself
-    pieces = [piece for part in parts for piece in part.split("*")]
-    return runs(part if part == ANY else part_pattern(part) for part in parts), max(pieces, key=len)
+def _fitting(pattern: str) -> Callable[[str], object]:
+    below = pattern.split(".")[-1] == ANY  # what stands below something is not that itself
+    return fitting(f"{pattern}.*" if below else pattern)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dlc.autodiff.reverse import gradient_name
 from dlc.diagnostics import NO_SPAN, Span, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.depth import deep
@@ -33,6 +32,7 @@ from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.state.body import Body, static_body
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
+from dlc.ir.paths import gradient_name
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.tensor import TensorType
