@@ -86,6 +86,18 @@ def natural(name: str, value: Any) -> int:
     return found if found >= 0 else wrong(name, "zero or more", value, ValueError)
 
 
+def count(name: str, value: Any) -> int:
+    """An integer from 1 on."""
+    found = _integer(name, "an integer", value)
+    return found if found > 0 else wrong(name, "one or more", value, ValueError)
+
+
+def positive(name: str, value: Any) -> float:
+    """A number above 0."""
+    found = number(name, value)
+    return found if found > 0 else wrong(name, "more than 0", value, ValueError)
+
+
 def _integer(name: str, wanted: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or _has_axes(value):
         wrong(name, wanted, value)

@@ -34,6 +34,8 @@ SPEC = dlc.loads(TEXT, "m.dl")
 MODEL = SPEC["M"]
 BLOCK = SPEC["fit"]
 ARTIFACT = MODEL.emit("torch")
+ROWS = np.ones((8, 4), np.float32)
+DATA = {"x": ROWS, "y": ROWS}
 RIGHT: dict[Callable[..., Any], dict[str, Any]] = {
     dlc.load: {"path": "m.dl"},
     dlc.loads: {"text": TEXT},
@@ -47,6 +49,7 @@ RIGHT: dict[Callable[..., Any], dict[str, Any]] = {
     dlc.verify: {"model": MODEL, "backends": ("torch",)},
     dlc.train: {"block": BLOCK, "backend": "torch", "out": "runs/wrong"},
     ARTIFACT.write: {"directory": "emitted"},
+    dlc.verify_training: {"block": BLOCK, "backends": ("torch",), "steps": 1, "data": DATA},
 }
 CHECKED_BY_THE_SOURCE = {"data", "held_out"}  # with E0710, as rows of any other source
 
@@ -70,6 +73,9 @@ def parameters() -> Iterator[tuple[Callable[..., Any], str]]:
 
 def test_every_public_function_is_tried() -> None:
     """What has parameters and can be called, of the names of the package and the methods of its values."""
+    assert [
+        name for name in dlc.__all__ if inspect.isfunction(found := getattr(dlc, name)) and found not in RIGHT
+    ] == []
     takes_settings = {"__call__", "with_settings", "summary", "warnings"}  # by names of the user's own; below
     for value in (SPEC, MODEL, BLOCK, ARTIFACT):
         for name in (*(each for each in dir(value) if not each.startswith("_")), "__call__", "__getitem__"):
