@@ -25,7 +25,6 @@ from dlc.runtime.interpret import run
 
 Arrays = dict[str, np.ndarray]
 NAMES = ("torch", "jax", "onnx", "tvm")
-pytestmark = pytest.mark.usefixtures("quick_jax")
 # Rounding of one result: f16 and bf16 are rounded once, whatever they are computed in.
 STEPS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 # What is left to the backend, with the reason.

@@ -222,6 +222,7 @@ def dlc(
     folder: Path, words: str, out: Any = subprocess.PIPE, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "NO_COLOR": "1"}
+    env.pop("XLA_FLAGS", None)  # of tests/conftest.py
     command = [sys.executable, "-m", "dlc", *words.split()]
     err = subprocess.PIPE
     return subprocess.run(
