@@ -1,27 +1,15 @@
-"""What all tests share: golden files and the option that rewrites them, how long properties are tried, and a hasty XLA."""
+"""What all tests share: golden files and the option that rewrites them, how long properties are tried, and compilers in haste."""
 
 from __future__ import annotations
 
 import gc
-import os
 import random
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
+import haste
 import properties
 import pytest
-
-
-# What XLA compiles runs once or twice in a test, and compiling it so takes a sixth of the time. tests/cli/test_cli_processes.py has
-# processes that compile as users' do.
-HASTY = (
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
-    "--xla_cpu_use_fusion_emitters=false",
-    "--xla_cpu_parallel_codegen_split_count=1",
-)
-CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,16 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if times > 1 and config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
     properties.configure(times, int(config.option.hypothesis_seed or 0))
-    _hasten_xla()
-    # The compiler makes many values and few circles; with the usual thresholds a fifth of the time goes to looking for some.
-    gc.set_threshold(100_000, 50, 50)
-
-
-def _hasten_xla() -> None:
-    """A flag that XLA does not know ends the process: only the version that is tested with has them."""
-    installed = {each.version for each in metadata.distributions(name="jaxlib")}
-    if installed and f"jaxlib=={installed.pop()}" in CONSTRAINTS.read_text(encoding="utf-8").split():
-        os.environ.setdefault("XLA_FLAGS", " ".join(HASTY))
+    haste.hasten_xla()
+    # The compiler makes many values, and drops most of them at once; with the usual thresholds a fifth of the time goes to looking
+    # for circles among them. An emission leaves half a million behind.
+    gc.set_threshold(2_000_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
