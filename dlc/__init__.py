@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dlc.diagnostics import Diagnostic, SpecError
     from dlc.runtime.training import train
     from dlc.runtime.verify import verify
+    from dlc.runtime.verify_training import verify_training
 
 _PLACES = {
     "load": "dlc.api",
@@ -32,6 +33,7 @@ _PLACES = {
     "SpecError": "dlc.diagnostics",
     "train": "dlc.runtime.training",
     "verify": "dlc.runtime.verify",
+    "verify_training": "dlc.runtime.verify_training",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "loads",
     "train",
     "verify",
+    "verify_training",
 ]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError
 from dlc.diagnostics.training import PLUGIN
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def refusal(entry: EntryPoint, what: str) -> str:
     return f"`{entry.value}` of {package(entry)} {what}"
 
 
-def failed(group: str, name: str, reason: str, span: Span = NO_SPAN) -> SpecError:
+def failed(group: str, name: str, reason: str) -> SpecError:
     """The plug-in of that name does not what its kind has to do."""
     whose = next((f" of {package(each)}" for each in entries(group) if each.name == name), "")
-    return SpecError([PLUGIN.at(span, what=f"the {KINDS[group]} `{name}`{whose}", reason=reason)])
+    return SpecError([PLUGIN.at(NO_SPAN, what=f"the {KINDS[group]} `{name}`{whose}", reason=reason)])
 
 
 def blamed(error: BaseException) -> Diagnostic | None:
     """An error that a plug-in raised, as a diagnostic that names it; None if there is none on its way."""
-    frames = [*traceback.walk_tb(error.__traceback__)]
+    frames = [*_frames(error)]
     for frame, line in reversed(frames):
         owners = _owners(str(frame.f_globals.get("__name__", "")))
         if not owners:
@@ -72,6 +72,14 @@ def blamed(error: BaseException) -> Diagnostic | None:
             help="that is for the authors of the package; DLC_TRACEBACK=1 shows the way there",
         )
     return None
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """The way to an error, outermost first: a frame and the line in it. (`traceback` takes long to load.)"""
+    place = error.__traceback__
+    while place is not None:
+        yield place.tb_frame, place.tb_lineno
+        place = place.tb_next
 
 
 def _named(owners: list[EntryPoint], name: str) -> str:
@@ -103,7 +111,7 @@ def _owners(module: str) -> list[EntryPoint]:
 def _at_its_place(entry: EntryPoint, error: BaseException) -> str:
     """The error, and where in the package it was raised."""
     root = entry.module.partition(".")[0]
-    frames = [each for each in traceback.walk_tb(error.__traceback__) if _root(each[0]) == root]
+    frames = [each for each in _frames(error) if _root(each[0]) == root]
     if not frames:
         return said(error)
     frame, line = frames[-1]

@@ -114,7 +114,7 @@ else:
             "__doc__": cls.__doc__ or f"{cls.__name__}({', '.join(own.get('__annotations__', ()))})",
         }
         if repr:
-            methods["__repr__"] = _repr(found)
+            methods["__repr__"] = _repr([each.name for each in found if each.repr], frozen)
         if eq:
             methods |= _comparing([each.name for each in found if each.compare], frozen, order)
         if frozen:
@@ -246,15 +246,13 @@ else:
         found = {"__eq__": __eq__, "__hash__": __hash__ if frozen else None}
         return found | ({name: ordering(each) for name, each in _ORDER.items()} if order else {})
 
-    def _repr(found):
-        names = [each.name for each in found if each.repr]
-
-        @recursive_repr()
+    def _repr(names, frozen):
         def __repr__(self):
-            shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+            shown = ", ".join([f"{name}={getattr(self, name)!r}" for name in names])
             return f"{type(self).__qualname__}({shown})"
 
-        return __repr__
+        # Into what is frozen a circle comes by a list or the like alone, which sees it itself.
+        return __repr__ if frozen else recursive_repr()(__repr__)
 
     def _state(names):
         def __getstate__(self):

@@ -182,7 +182,7 @@ def test_checking_imports_no_framework() -> None:
     assert loaded(command("check", str(GPT2))) == set()
 
 
-SLOW_TO_LOAD = {"dataclasses", "inspect", "typer", "pydantic", "rich", "lark"}
+SLOW_TO_LOAD = {"dataclasses", "inspect", "traceback", "typer", "pydantic", "rich", "lark"}
 """What takes longer to load than a short answer should."""
 
 

@@ -30,6 +30,7 @@ class JaxBackend(Backend):
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
     prepares = True
+    optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

@@ -106,9 +106,9 @@ class Written:
         keywords.sort(key=lambda each: " = " in each)
         star = ["*"] if keywords else []
         arguments = ", ".join((*trees, *tensors(self.unit.draft, body.inputs, "Array"), *star, *keywords))
-        return layout(f"def {self.unit.name}({arguments}) -> {self._result(body)}:")
+        return layout(f"def {self.unit.name}({arguments}) -> {self._result()}:")
 
-    def _result(self, body: Body) -> str:
+    def _result(self) -> str:
         names = fields(self.function)
         outputs = ["Array | None" if name in self.optional else "Array" for name in names]
         if self.named:

@@ -19,7 +19,6 @@ def gradients(
     weights: Mapping[str, np.ndarray],
     inputs: Mapping[str, Any],
     cotangents: Mapping[str, np.ndarray],
-    key: Any = None,
 ) -> dict[str, np.ndarray]:
     """The gradient of sum(output * cotangent) over all outputs, by every trainable parameter's path."""
     import jax
@@ -29,7 +28,7 @@ def gradients(
     with settings(meta):
         params = arrays(meta, weights)
         trained = {path: params[path] for path in meta["trainable"]}
-        given, named = call_arguments(meta, inputs, key)
+        given, named = call_arguments(meta, inputs, None)
 
         def total(changed: dict[str, Any]) -> Any:
             held = trees(meta, emitted, params | changed)

@@ -19,8 +19,13 @@ BOUNDED = frozenset({"arange", "argmax", "argmin", "argsort", "const", "full", "
 
 
 def needs_x64(program: Program) -> bool:
-    """Whether a program computes integers that may be beyond 32 bits, whatever its inputs are."""
-    return any(_leaves(function) for function in program.functions.values() if function.kind != "init")
+    """Whether a program computes in f64, or integers that may be beyond 32 bits, whatever its inputs are."""
+    computed = [each for each in program.functions.values() if each.kind != "init"]
+    return any(_is_wide(each) or _leaves(each) for each in computed)
+
+
+def _is_wide(function: Function) -> bool:
+    return any(type.dtype == "f64" for type in function.types().values())
 
 
 def is_large(values: Iterable[Any]) -> bool:

@@ -181,14 +181,14 @@ class Settling:
             return self._unrolled(loop, held, parts, keys, change)
         variables = self._variables(held)
         inner = {each: Word(name) for each, name in variables.items()}
-        over = [change(self._whole(stem, tree, loop, parts)) for stem, tree in held]
+        over = [change(self._layers(stem, tree)) for stem, tree in held]
         if drawn:
             function = "jax.random.split" if self.traits.key == "always" else "layer_keys"
             over.append(call(function, keys[drawn[0]], change(loop.count)))
         body, results = self._body(loop.body, loop.results, {**parts, **inner}, "key")
         inputs = tuple(map(change, loop.inputs))
         kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
-        places = tuple(change(self._whole(stem, tree, loop, parts)) for stem, tree in kept)
+        places = tuple(change(self._layers(stem, tree)) for stem, tree in kept)
         own = _stored(
             stmt for stmt in loop.body if not isinstance(stmt, Scan)
         )  # a scan copies what it updates
@@ -220,8 +220,7 @@ class Settling:
             raise ForOneSetting("turns that differ by a static value have state of their own")
         name = loop.variable if loop.variable != "_" else "i"
         inner: Parts = {
-            (stem, tree): self._one(stem, self._whole(stem, tree, loop, parts), Word(name))
-            for stem, tree in held
+            (stem, tree): self._one(stem, self._layers(stem, tree), Word(name)) for stem, tree in held
         }
         for index in [index for stmt in loop.body for index in _draws(stmt)]:
             keys = {**keys, index: call("fold_in", keys[_inner_draws(loop)[0]], Word(name))}
@@ -251,8 +250,8 @@ class Settling:
             names[stem, tree] = unique(hint, {*names.values(), *self.taken})
         return names
 
-    def _whole(self, stem: str, tree: str, loop: Loop, parts: Parts) -> Expr:
-        """All layers of a stem, cut to those that the loop goes over."""
+    def _layers(self, stem: str, tree: str) -> Expr:
+        """All layers of a stem."""
         return at(Word(tree), self._stack(stem).keys)
 
     def _one(self, stem: str, layers: Expr, number: Expr) -> Expr:

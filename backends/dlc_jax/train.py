@@ -5,7 +5,9 @@ inside the loss. Keys are folded from the run's seed and the step."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.backend import Artifact, Batch, Setup, no_device
+from dlc.backend import Artifact, Batch, Recipe, Setup, no_device
 from dlc.ops.arrays import numpy_dtype
 from dlc_jax.load import module, results, settings, trees
 
@@ -41,7 +43,12 @@ class JaxTrainer:
 
         self.setup = setup
         self.device = device
-        self.optimizers = [optimizers.make(each.optimizer, each.args) for each in setup.recipes]
+        self.optimizers = [
+            Named(optimizers.make(each.optimizer, each.args))
+            if each.program is None
+            else Written(each, setup)
+            for each in setup.recipes
+        ]
         self._take(setup.weights)
         self.memory = [
             optimizer.init({path: self.trained[path] for path in recipe.paths})
@@ -80,11 +87,19 @@ class JaxTrainer:
                 self.fixed = {**self.fixed, **updates}
                 found.append(outputs)
             scales = [1.0 if rate is None else rate for rate in rates]
-            self.trained, self.memory = self._apply(self.trained, gradients, self.memory, scales)
+            with self._wide():
+                self.trained, self.memory = self._apply(
+                    self.trained, gradients, self.memory, scales, step + 1
+                )
             return [_arrays(each) for each in found]
 
+    def _wide(self) -> contextlib.AbstractContextManager[None]:
+        """The settings of optimizers that are emitted: some of their numbers are f64."""
+        written = (each.program.meta for each in self.setup.recipes if each.program is not None)
+        return next((settings(meta) for meta in written if meta["x64"]), contextlib.nullcontext())
+
     def _updated(
-        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any]
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any
     ) -> tuple[Tree, list[Any]]:
         """Parameters and memory after one step along the gradients."""
         if self.setup.clip_norm is not None:
@@ -93,9 +108,9 @@ class JaxTrainer:
         for i, recipe in enumerate(self.setup.recipes):
             own = {path: gradients[path] for path in recipe.paths}
             before = {path: params[path] for path in recipe.paths}
-            steps, after = self.optimizers[i].update(own, memory[i], before)
+            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t)
             memories.append(after)
-            new.update({path: before[path] - rates[i] * each for path, each in steps.items()})
+            new.update(updated)
         return new, memories
 
     def outputs(self, step: int, number: int, batch: Batch) -> Tree:
@@ -137,6 +152,41 @@ class JaxTrainer:
         self.memory = jax.tree_util.tree_unflatten(structure, restored)
 
 
+class Named:
+    """An optimizer that is known by name: optax's steps, scaled by the rate."""
+
+    def __init__(self, transformation: Any) -> None:
+        self.transformation = transformation
+        self.init = transformation.init
+
+    def updated(self, params: Tree, gradients: Tree, memory: Any, rate: Any, t: Any) -> tuple[Tree, Any]:
+        """New values of parameters, and what is remembered."""
+        steps, after = self.transformation.update(gradients, memory, params)
+        return {path: params[path] - rate * each for path, each in steps.items()}, after
+
+
+class Written:
+    """An optimizer that the spec or the library writes, as emitted; what it remembers is by path."""
+
+    def __init__(self, recipe: Recipe, setup: Setup) -> None:
+        assert recipe.program is not None
+        self.recipe = recipe
+        self.program = _Program(recipe.program, replace(setup, parameters=()))
+
+    def init(self, params: Tree) -> Tree:
+        return {path: jnp.array(value) for path, value in self.recipe.state.items()}
+
+    def updated(self, params: Tree, gradients: Tree, memory: Tree, rate: Any, t: Any) -> tuple[Tree, Tree]:
+        given = {"t": t, "rate": rate}
+        for i, path in enumerate(self.recipe.paths):
+            given |= {f"value_{i}": params[path], f"gradient_{i}": gradients[path]}
+        outputs, after = self.program.outputs({}, memory, self.program.traced(given), None)
+        new = {
+            path: outputs[f"value_{i}"].astype(each.dtype) for i, (path, each) in enumerate(params.items())
+        }
+        return new, {**memory, **after}
+
+
 class _Program:
     """An emitted `apply` of parameters that are trained, others, inputs, key. Optimizers see parameters as checkpoints
     have them, each layer by itself; within the loss they are the trees that `apply` takes."""
@@ -151,6 +201,14 @@ class _Program:
     def inputs(self, batch: Batch) -> list[Any]:
         precision = self.meta["precision"]
         return [_array(batch[name], _named(type["dtype"], precision)) for name, type in self.meta["inputs"]]
+
+    def traced(self, given: Tree) -> list[Any]:
+        """The inputs of values that are JAX's already."""
+        precision = self.meta["precision"]
+        wanted = {name: _named(type["dtype"], precision) for name, type in self.meta["inputs"]}
+        return [
+            jnp.asarray(given[name], jax.dtypes.canonicalize_dtype(each)) for name, each in wanted.items()
+        ]
 
     def minimised(
         self, trained: Tree, fixed: Tree, inputs: list[Any], key: Any, shares: Tree
@@ -171,7 +229,7 @@ class _Program:
         return dict(zip(self.names, found, strict=True)), kept
 
     def _cast(self, path: str, value: Any) -> Any:
-        return value.astype(_named(self.meta["precision"], "")) if self.dtypes[path] == "float" else value
+        return value.astype(_named(self.meta["precision"], "")) if self.dtypes.get(path) == "float" else value
 
 
 def _arrays(outputs: Tree) -> Tree:

@@ -14,7 +14,7 @@ from dlc_onnx.rows import GAPS
 if TYPE_CHECKING:
     import numpy as np
 
-    from dlc.backend import Artifact, EmitOptions, Runnable
+    from dlc.backend import Artifact, EmitOptions, Runnable, Workspace
     from dlc.ir.nodes import Op, Program
 
 
@@ -54,6 +54,13 @@ class OnnxBackend(Backend):
         from dlc_onnx.load import load
 
         return load(artifact, weights, device=device)
+
+    def workspace(
+        self, programs: Mapping[str, Artifact], values: Mapping[str, np.ndarray], device: str = "cpu"
+    ) -> Workspace:
+        from dlc_onnx.workspace import OnnxWorkspace
+
+        return OnnxWorkspace(programs, values, device)
 
 
 BACKEND = OnnxBackend()

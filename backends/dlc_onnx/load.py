@@ -30,21 +30,25 @@ Array = np.ndarray
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
     """A session over the model with its weights, on "cpu" or "cuda". Raises SpecError if that can't be had."""
+    complete = with_weights(artifact, weights)
+    values = {each: ort_value(array) for each, array in external_values(complete).items()}
+    return OnnxRunnable(session_of(complete, values, device), complete, values)
+
+
+def session_of(artifact: Artifact, values: Mapping[str, Any], device: str) -> Any:
+    """onnxruntime's session over a model, with values for its initializers that stand elsewhere. Raises as `load`."""
     import onnxruntime
 
-    complete = with_weights(artifact, weights)
-    name, _ = parsed(complete)
+    name, _ = parsed(artifact)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = _threads()
-    values = {each: _ort_value(array) for each, array in external_values(complete).items()}
     if values:
         options.add_external_initializers(list(values), list(values.values()))
     try:
-        session = onnxruntime.InferenceSession(complete.files[name], options, providers=providers(device))
+        return onnxruntime.InferenceSession(artifact.files[name], options, providers=providers(device))
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise _no_kernel(error) from error
-    return OnnxRunnable(session, complete, values)
 
 
 def _threads() -> int:
@@ -105,6 +109,15 @@ class OnnxRunnable:
     def __call__(self, /, **inputs: Any) -> dict[str, Array]:
         """The outputs by name. Raises InputError for inputs that don't fit, CheckFailed for a fact or `require` that does
         not hold."""
+        outputs, updates = self.computed(inputs, {})
+        self.updates = {path: numpy_of(each) for path, each in updates.items()}
+        return outputs
+
+    def computed(
+        self, inputs: dict[str, Any], parameters: Mapping[str, Any]
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The outputs, and onnxruntime's own values of what is updated, by path. `parameters` are its values for those that are inputs
+        of the graph, by ONNX's names. Raises as a call does."""
         key = None if "key" in self._names else inputs.pop("key", None)
         arrays = self._arrays(inputs)
         dims = bind_dims(self._entry, arrays, inputs)
@@ -112,12 +125,12 @@ class OnnxRunnable:
         feeds = {name: array for (_, name, _), array in zip(self.meta["inputs"], arrays, strict=True)}
         feeds |= {name: np.asarray(dims[size], np.int64) for size, name in self.meta["sizes"]}
         feeds |= self._draws(key, dims)
-        results = self._run(feeds)
+        results = self._run({**{name: ort_value(each) for name, each in feeds.items()}, **parameters})
         for message, name in self.meta["requires"]:
-            if not results[name].all():
+            if not numpy_of(results[name]).all():
                 raise CheckFailed(message)
-        self.updates = {path: results[name] for path, name in self.meta["updates"]}
-        return {name: results[value] for name, value, _ in self.meta["outputs"]}
+        outputs = {name: numpy_of(results[value]) for name, value, _ in self.meta["outputs"]}
+        return outputs, {path: results[name] for path, name in self.meta["updates"]}
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -144,12 +157,10 @@ class OnnxRunnable:
         rng = key if isinstance(key, np.random.Generator) else np.random.default_rng(key or 0)
         return {name: _drawn(op, attrs, rng, dims) for name, op, attrs in self.meta["draws"]}
 
-    def _run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def _run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         names = [each.name for each in self.session.get_outputs()]
-        values = self.session.run_with_ort_values(
-            names, {name: _ort_value(array) for name, array in feeds.items()}
-        )
-        return {name: _numpy(value) for name, value in zip(names, values, strict=True)}
+        values = self.session.run_with_ort_values(names, dict(feeds))
+        return dict(zip(names, values, strict=True))
 
 
 def _type(json: Mapping[str, Any]) -> TensorType:
@@ -176,13 +187,13 @@ def _drawn(op: str, attrs: Mapping[str, Any], rng: np.random.Generator, dims: Ma
     return np.require(ops.get(op).reference(**values, rng=rng), requirements="C")
 
 
-def _ort_value(array: Array) -> Any:
+def ort_value(array: Array) -> Any:
     from onnxruntime import OrtValue
 
     return OrtValue.ortvalue_from_numpy_with_onnx_type(array, TYPES[dtype_name(array.dtype)])
 
 
-def _numpy(value: Any) -> Array:
+def numpy_of(value: Any) -> Array:
     """An output as NumPy. onnxruntime hands out no bf16: its bytes are copied."""
     dtype = DTYPES[value.element_type()]
     if dtype not in ("bf16", "f8e4m3", "f8e5m2"):

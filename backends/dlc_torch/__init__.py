@@ -39,6 +39,7 @@ class TorchBackend(Backend):
     parametric = True
     joins_entries = True
     fuses_layers = True
+    optimizers = frozenset({"sgd", "adam", "adamw"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

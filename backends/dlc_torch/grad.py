@@ -20,11 +20,10 @@ def gradients(
     weights: Mapping[str, Array],
     inputs: Mapping[str, Any],
     cotangents: Mapping[str, Array],
-    device: str = "cpu",
 ) -> dict[str, Array]:
     """The gradient of sum(output * cotangent), over the outputs that have one, by each trainable parameter;
     zeros for one that nothing depends on."""
-    runnable = load(artifact, weights, device)
+    runnable = load(artifact, weights)
     parameters = parameters_of(runnable.native) if isinstance(runnable.native, torch.nn.Module) else {}
     trainable = {path: parameters[path] for path in artifact.meta["trainable"] if path in parameters}
     for path, parameter in parameters.items():

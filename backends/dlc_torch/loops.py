@@ -60,7 +60,7 @@ class Looping:
             return chain
         sources = {prefix: self._elements(prefix) for prefix in prefixes}
         if all(sources.values()):
-            return self._over(paths, {prefix: each for prefix, each in sources.items() if each is not None})
+            return self._over({prefix: each for prefix, each in sources.items() if each is not None})
         return self._indexed(paths)
 
     def _chain(self, prefixes: Sequence[str]) -> Loop | None:
@@ -140,7 +140,7 @@ class Looping:
         held = [node.turns for node in nodes if node.turns]
         return next((int(turns[0]) for turns in held if turns[1:] == place), None)
 
-    def _over(self, paths: Iterable[Path], sources: Mapping[str, Expr]) -> Loop:
+    def _over(self, sources: Mapping[str, Expr]) -> Loop:
         variables: dict[str, str] = {}
         for prefix in sources:
             variables[prefix] = unique(self._variable(prefix), set(variables.values()))

@@ -26,8 +26,8 @@ ONE = Num(1)
 # --- windows ------------------------------------------------------------------------------------------------
 
 
-def pairs(op: Op, name: str = "padding") -> Pairs:
-    value = op.attr(name)
+def pairs(op: Op) -> Pairs:
+    value = op.attr("padding")
     assert isinstance(value, tuple)
     return tuple(pair for pair in value if isinstance(pair, tuple))  # type: ignore[misc]
 

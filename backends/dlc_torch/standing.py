@@ -99,7 +99,7 @@ class Beginning:
         """What is to be done where PyTorch begins otherwise; `weight` is the shape of the layer's weight."""
         bound = 1 / math.sqrt(fans(weight)[0])
         own = Form("uniform", 2 * bound, -bound)
-        made = self._joined(shape) if self.fused.how == "joined" else self._folded(shape)
+        made = self._joined(shape) if self.fused.how == "joined" else self._folded()
         begins_so = all(close_forms(each.form, own) for each in made.parts or (made,))
         if not begins_so or (made.factor, made.shift) != (1.0, 0.0):
             yield made
@@ -113,7 +113,7 @@ class Beginning:
         whole = replace(parts[0], shape=shape, rule="", parts=parts)
         return replace(whole, parts=()) if agreed(whole) else replace(whole, form=None, init="")
 
-    def _folded(self, shape: Shape) -> Change:
+    def _folded(self) -> Change:
         """The bias of a layer that had none begins as a number; what no distribution says, a function computes."""
         numbers = [self._source(1, leaf).form for leaf in norm_leaves(self.fused)]
         mean, var, gamma, beta = (*numbers, Form("constant", shift=1.0), Form("constant"))[:4]

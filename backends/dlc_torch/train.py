@@ -7,7 +7,7 @@ afterwards."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dlc.backend import Artifact, Batch, Setup, no_device
-from dlc_torch import optimizers
+from dlc.backend import Artifact, Batch, Recipe, Setup, no_device
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build, by_name, parameters_of
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
 SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost more than they save below
+
+
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
 
 
 def make(setup: Setup) -> TorchTrainer:
@@ -50,14 +56,18 @@ class TorchTrainer:
         self.evaluation = _Program(setup.evaluation, device, training=False)
         self.trained = [path for recipe in setup.recipes for path in recipe.paths]
         self.tensors = {path: self._kept(path, value) for path, value in setup.weights.items()}
-        self.optimizers = [
-            optimizers.make(recipe.optimizer, recipe.args, [self.tensors[path] for path in recipe.paths])
-            for recipe in setup.recipes
-        ]
+        self.optimizers = [self._optimizer(recipe) for recipe in setup.recipes]
 
     def _kept(self, path: str, value: Array) -> Tensor:
         tensor = to_torch(np.asarray(value)).to(self.device, dtype(self.setup.dtypes[path]))
         return tensor.requires_grad_(path in self.trained)
+
+    def _optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
+        tensors = [self.tensors[path] for path in recipe.paths]
+        if recipe.program is not None:
+            return Written(recipe, _Program(recipe.program, self.device, training=True), tensors)
+        args = {key: tuple(value) if isinstance(value, list) else value for key, value in recipe.args.items()}
+        return OPTIMIZERS[recipe.optimizer](tensors, **args)
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -77,7 +87,7 @@ class TorchTrainer:
                     outputs = self.training(self.tensors, batch)
                 self._minimised(outputs, weights).backward()
                 found.append(_arrays(outputs))
-            self._update(rates)
+            self._update(step, rates)
         return found
 
     def _minimised(self, outputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
@@ -89,7 +99,7 @@ class TorchTrainer:
         with torch.no_grad(), self._threads(), self._draws(step, number):
             return _arrays(self.training({**self.tensors, **buffers}, batch))
 
-    def _update(self, rates: Sequence[float | None]) -> None:
+    def _update(self, step: int, rates: Sequence[float | None]) -> None:
         parameters = [self.tensors[path] for path in self.trained]
         for parameter in parameters:
             if parameter.grad is None:
@@ -99,6 +109,7 @@ class TorchTrainer:
         for optimizer, rate in zip(self.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
+                group["t"] = step + 1
             optimizer.step()
             optimizer.zero_grad()
 
@@ -160,6 +171,11 @@ class TorchTrainer:
         for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
             for path in recipe.paths:
                 found = remembered.get(path, {})
+                if (
+                    isinstance(optimizer, Written)
+                    and found.keys() != optimizer.state[self.tensors[path]].keys()
+                ):
+                    raise ValueError("it holds the state of other optimizers")
                 optimizer.state[self.tensors[path]] = {name: self._state(found[name]) for name in found}
 
     def _state(self, value: Array) -> Tensor:
@@ -177,8 +193,8 @@ class _Program:
     after, since a module may replace its own."""
 
     def __init__(self, artifact: Artifact, device: torch.device, *, training: bool) -> None:
-        module = build(artifact)
-        assert isinstance(module, nn.Module)
+        built = build(artifact)
+        module = built if isinstance(built, nn.Module) else _Stateless(built)
         self.module = module.to(device).train(training)
         self.inputs = [(name, dtype(kind)) for name, kind in artifact.meta["inputs"]]
         self.meta = artifact.meta
@@ -195,11 +211,11 @@ class _Program:
         known, names = {name for name, _ in tensors}, {id(each): name for name, each in tensors}
         self.attributes = {path: path if path in known else names[id(each)] for path, each in state.items()}
 
-    def __call__(self, tensors: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, tensors: dict[str, Tensor], batch: Mapping[str, Array | Tensor]) -> dict[str, Tensor]:
         given = {self.attributes[path]: tensors[path].to(kind) for path, kind in self.parameters.items()}
         for each in given.values():
             each._is_param = True  # so that get_parameter takes it for one
-        arguments = tuple(to_torch(batch[name]).to(self.device, kind) for name, kind in self.inputs)
+        arguments = tuple(_tensor(batch[name]).to(self.device, kind) for name, kind in self.inputs)
         self._write(tensors)
         results = functional_call(self.module, given, arguments)
         if self.updates:
@@ -215,3 +231,55 @@ class _Program:
     def _read(self, tensors: dict[str, Tensor]) -> None:
         for path in self.buffers:
             tensors[path] = self.module.get_buffer(self.attributes[path]).detach().to(tensors[path].dtype)
+
+
+class _Stateless(nn.Module):  # type: ignore[misc]
+    """An emitted function, where a module is wanted."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.function(*inputs)
+
+
+def _tensor(value: Array | Tensor) -> Tensor:
+    return value if isinstance(value, Tensor) else to_torch(value)
+
+
+class Written(torch.optim.Optimizer):  # type: ignore[misc]
+    """An optimizer that the spec or the library writes, as emitted; what it remembers of a parameter is in `state`, by name."""
+
+    def __init__(self, recipe: Recipe, program: _Program, parameters: Sequence[Tensor]) -> None:
+        super().__init__(parameters, {"lr": None, "t": 0})
+        self.recipe = recipe
+        self.program = program
+        for path, parameter in zip(recipe.paths, parameters, strict=True):
+            prefix = f"optimizer.{path}."
+            self.state[parameter] = {
+                key.removeprefix(prefix): to_torch(np.array(value)).to(parameter.device)
+                for key, value in recipe.state.items()
+                if key.startswith(prefix)
+            }
+
+    def step(self, closure: Any = None) -> None:
+        (group,) = self.param_groups
+        pairs = list(zip(self.recipe.paths, group["params"], strict=True))
+        held = {
+            f"optimizer.{path}.{name}": value
+            for path, parameter in pairs
+            for name, value in self.state[parameter].items()
+        }
+        given: dict[str, Array | Tensor] = {
+            "t": np.asarray(group["t"], np.int64),
+            "rate": np.asarray(group["lr"] or 0.0, np.float32),
+        }
+        for i, (_, parameter) in enumerate(pairs):
+            given |= {f"value_{i}": parameter, f"gradient_{i}": parameter.grad}
+        with torch.no_grad():
+            outputs = self.program(held, given)
+            for i, (path, parameter) in enumerate(pairs):
+                parameter.copy_(outputs[f"value_{i}"])
+                state = self.state[parameter]
+                state.update({name: held[f"optimizer.{path}.{name}"] for name in state})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dlc.backend import Artifact, Backend, EmitOptions, Runnable
+from dlc.backend import Artifact, Backend, EmitOptions, Runnable, Workspace
 from dlc.ir.nodes import Op, Program
 from dlc_tvm.names import GAPS, is_native
 
@@ -36,6 +36,13 @@ class TvmBackend(Backend):
         from dlc_tvm.load import load
 
         return load(artifact, weights, device=device)
+
+    def workspace(
+        self, programs: Mapping[str, Artifact], values: Mapping[str, Any], device: str = "cpu"
+    ) -> Workspace:
+        from dlc_tvm.workspace import TvmWorkspace
+
+        return TvmWorkspace(programs, values, device)
 
 
 BACKEND = TvmBackend()

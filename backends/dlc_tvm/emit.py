@@ -32,6 +32,7 @@ from dlc_tvm.guard import Guard
 from dlc_tvm.module import Module
 from dlc_tvm.rows import ROWS
 from dlc_tvm.scans import reads
+from dlc_tvm.schedule.nest import TVM_ERRORS
 from dlc_tvm.text import digest, text
 from dlc_tvm.turns import NotSaid
 
@@ -48,9 +49,10 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     that is missing."""
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
-    module = Module.of(flat)
+    module = Module.of(flat, prepares=not options.training)
     limits = index_limits(program, exact=True)
-    library = _built(module.relax, target, options, Guard(flat.main, limits))
+    has_loops = any(op.op == LOOP for op in flat.main.body)
+    library = _built(module.relax, target, options, Guard(flat.main, limits), has_loops=has_loops)
     meta = {
         **_meta(flat, module, draws, options, target),
         "prepare": PREPARE if PREPARE.encode() in library else None,
@@ -78,7 +80,7 @@ def checked_target(name: str) -> str:
     return target
 
 
-def _built(module: IRModule, target: str, options: EmitOptions, guard: Guard) -> bytes:
+def _built(module: IRModule, target: str, options: EmitOptions, guard: Guard, *, has_loops: bool) -> bytes:
     try:
         return build(module, target, opt=BUILD_LEVELS[options.optimize], guard=guard)
     except ToolMissing as error:
@@ -87,6 +89,12 @@ def _built(module: IRModule, target: str, options: EmitOptions, guard: Guard) ->
         raise SpecError(
             [problems.UNSUPPORTED.at(NO_SPAN, backend="tvm", op=LOOP, reason=str(error))]
         ) from error
+    except TVM_ERRORS as error:
+        if not has_loops:
+            raise
+        first = str(error).strip().splitlines()[0]
+        reason = f"TVM fails to compile the kernel of one ({first})"
+        raise SpecError([problems.UNSUPPORTED.at(NO_SPAN, backend="tvm", op=LOOP, reason=reason)]) from error
 
 
 def flattened(program: Program, precision: str) -> tuple[Program, tuple[Draw, ...]]:

@@ -34,6 +34,13 @@ NUMBERS = f"biuf{NARROW}"
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> TvmRunnable:
     """An artifact's library with its weights prepared, on "cpu" or "cuda". Raises SpecError for another device, for a library
     that is damaged, and for a weight that is missing or of another shape."""
+    library = opened(artifact, device)
+    arrays = [weight(path, type_of(json), weights, device) for path, json in artifact.meta["parameters"]]
+    return TvmRunnable(artifact.meta, library, library.prepare(arrays), device)
+
+
+def opened(artifact: Artifact, device: str) -> Library:
+    """An artifact's library. Raises as `load`."""
     if device not in DEVICES:
         message = f"TVM runs on {' and '.join(DEVICES)} here, not on `{device}`"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
@@ -44,12 +51,10 @@ def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu
         digest(content) != artifact.meta["library"]
     ):  # a library that was cut off would take the process with it
         _refused(f"`{name}` is damaged, or not the library that was compiled with these inputs and outputs")
-    library = load_library(content, device=device)
-    arrays = [_weight(path, _type(json), weights, device) for path, json in artifact.meta["parameters"]]
-    return TvmRunnable(artifact.meta, library, library.prepare(arrays), device)
+    return load_library(content, device=device)
 
 
-def _weight(path: str, type: TensorType, weights: Mapping[str, Array], device: str) -> Any:
+def weight(path: str, type: TensorType, weights: Mapping[str, Array], device: str) -> Any:
     if path not in weights:
         raise SpecError([problems.WEIGHTS_MISSING.at(NO_SPAN, count=1, names=path)])
     array = np.asarray(weights[path])
@@ -76,35 +81,44 @@ class TvmRunnable:
     @cached_property
     def _entry(self) -> Function:
         """The entry's inputs as the program declares them."""
-        inputs = tuple(Value(name, _type(type)) for name, type in self.meta["inputs"])
+        inputs = tuple(Value(name, type_of(type)) for name, type in self.meta["inputs"])
         sizes = tuple((name, Dim.symbol(name)) for name in self.meta["sizes"])
         return Function("main", self.meta["source"], "model", inputs, (), (), static=sizes)
 
     def __call__(self, /, **inputs: Any) -> dict[str, Array]:
         """Outputs by name. Raises SpecError for a missing, unknown or ill-shaped input, and for a fact or `require` that
         does not hold."""
+        outputs, updates = self.computed(inputs, self.weights)
+        self.updates = {path: from_tensor(each, self._stored[path]) for path, each in updates.items()}
+        return outputs
+
+    def computed(
+        self, inputs: dict[str, Any], weights: Sequence[Any]
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The outputs with weights that the library's `main` takes, and its own tensors of what is updated, by path. Raises as a
+        call does."""
         key = None if "key" in self._names else inputs.pop("key", None)
         arrays = self._arrays(inputs)
         dims = self._dims(arrays, inputs)
         arrays += self._draws(key, dims)
         tensors = [to_tensor(each, dtype_name(each.dtype), self.device) for each in arrays]
         sizes = [dims[name] for name in self.meta["sizes"]]
-        results = self.native.run(*tensors, sizes=sizes, weights=self.weights)
-        found = [from_tensor(each, dtype) for each, dtype in zip(results, self._dtypes, strict=True)]
-        return self._named(_apart(found, arrays))
-
-    def _named(self, results: list[Array]) -> dict[str, Array]:
+        results = self.native.run(*tensors, sizes=sizes, weights=weights)
         names, requires = [name for name, _ in self.meta["outputs"]], self.meta["requires"]
-        checks = results[len(names) : len(names) + len(requires)]
-        for message, held in zip(requires, checks, strict=True):
+        told = len(names) + len(requires)
+        found = [from_tensor(each, dtype) for each, dtype in zip(results[:told], self._dtypes, strict=True)]
+        for message, held in zip(requires, found[len(names) :], strict=True):
             if not held.all():
                 _violated(message)
-        paths = [path for path, _ in self.meta["updates"]]
-        self.updates = dict(zip(paths, results[len(names) + len(requires) :], strict=True))
         fixed = self.meta["fixed"]
-        return {
-            name: each.copy() if name in fixed else each for name, each in zip(names, results, strict=False)
-        }
+        outputs = dict(zip(names, _apart(found[: len(names)], arrays), strict=True))
+        updates = dict(zip(self._stored, results[told:], strict=True))
+        return {name: each.copy() if name in fixed else each for name, each in outputs.items()}, updates
+
+    @cached_property
+    def _stored(self) -> dict[str, str]:
+        """The dtypes of what is updated, by path."""
+        return {path: type["dtype"] for path, type in self.meta["updates"]}
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -133,9 +147,9 @@ class TvmRunnable:
 
     @cached_property
     def _dtypes(self) -> list[str]:
-        """The dtypes of all that the library returns."""
-        outputs, updates = ([type["dtype"] for _, type in self.meta[key]] for key in ("outputs", "updates"))
-        return [*outputs, *("bool" for _ in self.meta["requires"]), *updates]
+        """The dtypes of what the library returns before what it updates."""
+        outputs = [type["dtype"] for _, type in self.meta["outputs"]]
+        return [*outputs, *("bool" for _ in self.meta["requires"])]
 
     def _draws(self, key: Any, dims: Mapping[str, int]) -> list[Array]:
         try:
@@ -145,7 +159,7 @@ class TvmRunnable:
         return [_drawn(op, attrs, rng, dims) for op, attrs in self.meta["draws"]]
 
 
-def _type(json: Mapping[str, Any]) -> TensorType:
+def type_of(json: Mapping[str, Any]) -> TensorType:
     return TensorType(json["dtype"], tuple(map(parse_dim, json["axes"])))
 
 

@@ -40,9 +40,10 @@ class Module:
     """The paths of the buffers."""
 
     @staticmethod
-    def of(program: Program) -> Module:
-        """Raises SpecError for an operation that has no row."""
-        writer = Writer(program, parameters_of(program))
+    def of(program: Program, *, prepares: bool = True) -> Module:
+        """`prepares` is whether work on parameters alone may be done once, before all calls: they don't change then. Raises SpecError
+        for an operation that has no row."""
+        writer = Writer(program, parameters_of(program), prepares)
         module = writer.write()
         return Module(module, writer.parameters, writer.requires, list(writer.updates))
 
@@ -70,6 +71,7 @@ class Writer:
 
     program: Program
     parameters: dict[str, Value]
+    prepares: bool = True
     requires: list[str] = field(default_factory=list)
     updates: dict[str, Any] = field(default_factory=dict)
     checked: list[Any] = field(default_factory=list)
@@ -92,7 +94,8 @@ class Writer:
         self.emission = Emission(builder, self.sizes, input=next(iter(inputs), None))
         self.varying.update(each.name for each in main.inputs)
         arguments = [*inputs, *given]
-        with builder.function("main", [*arguments, *self.read.values()], attrs={"num_input": len(arguments)}):
+        attrs = {"num_input": len(arguments)} if self.prepares else {}
+        with builder.function("main", [*arguments, *self.read.values()], attrs=attrs):
             self.sizes.solve(builder)
             for each, variable in zip(main.inputs, inputs, strict=True):
                 self.values[each.name] = self._proved(variable, each)

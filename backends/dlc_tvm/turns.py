@@ -188,7 +188,7 @@ class Turn:
             if tirx.is_buffer_var(parameter):
                 sizes = zip(parameter.ty.shape, argument.ty.shape, strict=True)
                 table.update((mine, theirs) for mine, theirs in sizes if isinstance(mine, tirx.Var))
-        return _with(kernel.body, table)
+        return _apart(_with(kernel.body, table))
 
     def _argument(self, expr: Any) -> Any:
         """An operand of a kernel: a tensor, or a size."""
@@ -233,6 +233,12 @@ def _bound_loop(variable: Any, extent: Any, tag: str, body: Any) -> Any:
 def _opaque(name: str, statements: Sequence[Any]) -> Any:
     """A block of which TVM need not find out what it reads and writes."""
     return s_tir.SBlockRealize([], True, s_tir.SBlock([], [], [], name, tirx.stmt_seq(*statements)))
+
+
+def _apart(body: Any) -> Any:
+    """A kernel whose result TVM does not write over an operand that is read for the last time: tiles overlap at the end of an axis, and
+    the second one would read what the first has written. (TVM looks at indices alone, and not into what is marked so.)"""
+    return tirx.AttrStmt(integer(0), "extern_scope", integer(0), body)
 
 
 def _with(body: Any, table: Mapping[Any, Any]) -> Any:

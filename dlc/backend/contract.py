@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dlc.backend.artifact import Artifact, EmitOptions, Runnable
-    from dlc.backend.trainer import Setup, Trainer
+    from dlc.backend.trainer import Setup, Trainer, Workspace
     from dlc.ir.nodes import Op, Program
     from dlc.ops.gaps import Gap
 
 Weights = Mapping[str, "NDArray[Any]"]
-Ability = Literal["gradients", "trainer", "with_weights"]
+Ability = Literal["gradients", "trainer", "with_weights", "workspace"]
 LAST = 100
 
 
@@ -67,6 +67,8 @@ class Backend(ABC):
     """Whether its files compute by themselves what passes prepare: they are given the spec's own weights."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
+    optimizers: frozenset[str] = frozenset()
+    """Those of the library that its `trainer` knows by name; of the others it is given the library's module, emitted."""
     gaps: Mapping[str, Gap] = MappingProxyType({})
     """Ops that it can't do, or not in some dtypes. They are refused before `emit`, and `dlc ops` shows them."""
 
@@ -101,6 +103,12 @@ class Backend(ABC):
 
     def trainer(self, setup: Setup) -> Trainer:
         """A network in training. Raises SpecError for a device that is not there."""
+        raise self.lacks("does not train")
+
+    def workspace(self, programs: Mapping[str, Artifact], values: Weights, device: str = "cpu") -> Workspace:
+        """Emitted programs at work on the same parameters and buffers, for a backend that compiles the whole step of a training and
+        has no `trainer` of its own: gradients and optimizers are in the programs then. Raises SpecError for a device that is not
+        there."""
         raise self.lacks("does not train")
 
     def with_weights(self, artifact: Artifact, weights: Weights, *, single_file: bool = False) -> Artifact:

@@ -11,7 +11,7 @@ from dlc.backend.artifact import Artifact
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Parameter
-from dlc.records import dataclass
+from dlc.records import dataclass, field
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
@@ -20,11 +20,17 @@ Batch = Mapping[str, Array]
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """An optimizer by name with its arguments (but the rate, which comes with every step), and the paths
-    of the parameters that it trains."""
+    of the parameters that it trains.
+
+    One that the spec writes itself, or that the backend does not list in `optimizers`, comes as a `program`: for each of the paths, by its
+    number, `value_0` and `gradient_0` are inputs and the new `value_0` an output; `t`, the number of the step from 1, and `rate` are
+    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`."""
 
     optimizer: str
     args: Mapping[str, Any]
     paths: tuple[str, ...]
+    program: Artifact | None = None
+    state: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,22 @@ class Trainer(Protocol):
 
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         """Take up what `weights` and `state` gave. Raises ValueError for names or shapes that do not fit."""
+        ...
+
+
+class Workspace(Protocol):
+    """Programs at work on the same parameters and buffers: what one of them updates, all read."""
+
+    def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """The outputs of one of the programs, by name. What it draws are inputs like others."""
+        ...
+
+    def values(self) -> dict[str, Array]:
+        """Every parameter and buffer by path, as it is now: arrays of the caller's own."""
+        ...
+
+    def put(self, values: Mapping[str, Array]) -> None:
+        """Other values for these parameters and buffers."""
         ...
 
 

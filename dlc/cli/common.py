@@ -312,3 +312,12 @@ def sizes(text: str) -> dict[str, int]:
             usage(f"--dims takes NAME=SIZE, not {part!r}")
         result[name.strip()] = int(value)
     return result
+
+
+def train_block(targets: list[str], root: Path | None) -> TrainBlock | None:
+    """The train block that is asked for, if one is."""
+    if len(targets) != 1 or ":" not in targets[0]:
+        return None
+    spec, name = load_spec(targets[0], root)
+    found: TrainBlock | None = spec[name] if name in spec.trains else None
+    return found

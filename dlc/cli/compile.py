@@ -24,12 +24,14 @@ from dlc.cli.common import (
     echo_json,
     load_model,
     reports,
+    settings,
     show_warnings,
+    train_block,
     usage,
 )
 
 if TYPE_CHECKING:
-    from dlc.spec import Model
+    from dlc.spec import Model, TrainBlock
 
 
 def register(app: typer.Typer) -> None:
@@ -70,8 +72,12 @@ def register(app: typer.Typer) -> None:
         """Compile models for backends and write their files, with weights beside them where they are given."""
         from dlc.runtime.compile import find_backend, write_artifact
 
-        models = [load_model(target, set, root, present) for target in targets]
         backends = [find_backend(name.strip()).name for name in backend.split(",")]
+        block = train_block(targets, root)
+        if block is not None:
+            _steps(block(**settings(set)), backends, output, format, force=force, quiet=quiet)
+            return
+        models = [load_model(target, set, root, present) for target in targets]
         _apart(models, one=weights is not None or init)
         written = [
             path
@@ -99,6 +105,24 @@ def register(app: typer.Typer) -> None:
         elif not quiet:
             for path in written:
                 typer.echo(str(path))
+
+
+def _steps(
+    block: TrainBlock, backends: Sequence[str], output: Path, format: Format, *, force: bool, quiet: bool
+) -> None:
+    from dlc.runtime.write_steps import write_steps
+
+    several = len(backends) > 1
+    written = [
+        path
+        for name in backends
+        for path in write_steps(block, name, output / name if several else output, force=force)
+    ]
+    if format is Format.json:
+        echo_json([str(path) for path in written])
+    elif not quiet:
+        for path in written:
+            typer.echo(str(path))
 
 
 def _apart(models: Sequence[Model], *, one: bool) -> None:

@@ -5,6 +5,7 @@ and whatever goes wrong, is left to the command, which does it again and reports
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,9 @@ def answer(arguments: Sequence[str]) -> str | None:
         return None
     try:
         with uncollected():
-            return say(targets, bool(quiet))
+            found = say(targets, bool(quiet))
+            gc.freeze()  # the process ends with the answer: there is no use in looking for garbage once more
+            return found
     except Exhausted as error:
         exhausted.append(error)
         return None

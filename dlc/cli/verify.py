@@ -31,6 +31,7 @@ from dlc.cli.common import (
     settings,
     show,
     sizes,
+    train_block,
     usage,
     with_arrays,
 )
@@ -39,6 +40,7 @@ from dlc.diagnostics import SpecError
 if TYPE_CHECKING:
     from dlc.api import Model
     from dlc.runtime.verify import Report
+    from dlc.spec import TrainBlock
 
 Targets = Annotated[
     list[str],
@@ -67,6 +69,9 @@ def register(app: typer.Typer) -> None:
         expect: Annotated[
             Path | None, typer.Option("--expect", help="An npz or safetensors file of the published outputs.")
         ] = None,
+        steps: Annotated[
+            int, typer.Option("--steps", help="Of a train block: how many steps are compared.", min=1)
+        ] = 20,
         precision: Precision = "f32",
         weights: WeightsFile = None,
         through: Through = None,
@@ -83,6 +88,10 @@ def register(app: typer.Typer) -> None:
         """Run every backend on the same weights and inputs and compare. Exit 1 past the tolerance."""
         from dlc.runtime.verify import verify as compare
 
+        block = None if small else train_block(targets, root)
+        if block is not None:
+            _training(block, set, tuple(filter(None, backends.split(","))), steps, tolerance, format, quiet)
+            return
         several = small or len(targets) > 1
         if several and (weights or input or dims or present or expect):
             usage(
@@ -115,6 +124,28 @@ def register(app: typer.Typer) -> None:
             _all(_outcomes(targets, models, report), format, quiet=quiet)
         else:
             _one(report(models(targets[0])[0]), format, quiet=quiet)
+
+
+def _training(
+    block: TrainBlock,
+    sets: list[str],
+    backends: Sequence[str],
+    steps: int,
+    tolerance: float | None,
+    format: Format,
+    quiet: bool,
+) -> None:
+    from dlc.runtime.verify_training import verify_training
+
+    report = verify_training(
+        block(**settings(sets)), steps=steps, backends=backends or None, tolerance=tolerance
+    )
+    if format is Format.json:
+        echo_json(report.to_json())
+    elif not quiet or not report.agree:
+        typer.echo(report.text())
+    if not report.agree:
+        raise typer.Exit(1)
 
 
 def _small(target: str, sets: list[str], root: Path | None) -> Sequence[Model]:

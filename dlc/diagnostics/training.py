@@ -272,12 +272,6 @@ REQUIRE_FAILED = Problem(
     "this does not hold for the given input: {message}",
     "A `require` or `where` on sizes or data is checked when the network runs.",
 )
-DISAGREE = Problem(
-    "E0805",
-    "backends that disagree",
-    "{message}",
-    "`dlc verify` runs every backend on the same weights and inputs; past the tolerance it reports the first module where they part.",
-)
 LACKS = Problem(
     "E0806",
     "a backend that can't do what is asked of it",

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dlc.emit.origins import renumbered
 from dlc.ir.index import INDEX, mark
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value
+from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.splice import substitute, with_path, within
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
-from dlc.types.tensor import TensorType
 from dlc.types.terms import said
 
 
@@ -55,44 +55,21 @@ class Canonical:
 def _renamed(function: Function, own: Mapping[str, str], names: Mapping[str, Mapping[str, str]]) -> Function:
     dims = {a: Dim.symbol(b) for a, b in own.items()}
 
-    def typed(type: TensorType) -> TensorType:
-        return type.substitute(dims) if dims else type
-
-    def value(each: Value) -> Value:
-        return Value(each.name, typed(each.type)) if dims else each
-
-    def region(each: Region | None) -> Region | None:
-        return each and Region(tuple(map(value, each.args)), tuple(map(op, each.body)), each.results)
-
-    def op(each: Op) -> Op:
+    def called(each: Op) -> Op:
+        """With the names that sizes of what it calls have now."""
         callee = names.get(each.callee, {})
-        if not dims and not callee and each.region is None:
-            return each
-        return replace(
-            each,
-            outputs=tuple(map(value, each.outputs)),
-            attrs=tuple((key, substitute(one, dims)) for key, one in each.attrs) if dims else each.attrs,
-            dims=tuple((callee.get(name, name), size.substitute(dims)) for name, size in each.dims),
-            known=tuple((name, size.substitute(dims)) for name, size in each.known),
-            given=tuple((name, substituted(term, dims)) for name, term in each.given) if dims else each.given,
-            region=region(each.region),
-            otherwise=region(each.otherwise),
-        )
+        sizes = tuple((callee.get(name, name), size.substitute(dims)) for name, size in each.dims)
+        return replace(within(each, called), dims=sizes) if dims or callee else within(each, called)
 
-    return replace(
-        function,
-        inputs=tuple(map(value, function.inputs)),
-        static=tuple((key, substitute(one, dims)) for key, one in function.static)
-        if dims
-        else function.static,
-        params=tuple(replace(each, type=typed(each.type)) for each in function.params),
-        decisions=tuple(
-            replace(each, condition=substituted(each.condition, dims)) for each in function.decisions
+    if dims:
+        function = replace(
+            renumbered(function, lambda value: substitute(value, dims), lambda term: substituted(term, dims)),
+            static=tuple((key, substitute(one, dims)) for key, one in function.static),
+            decisions=tuple(
+                replace(each, condition=substituted(each.condition, dims)) for each in function.decisions
+            ),
         )
-        if dims
-        else function.decisions,
-        body=tuple(map(op, function.body)),
-    )
+    return replace(function, body=tuple(map(called, function.body)))
 
 
 # --- loops

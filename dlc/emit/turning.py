@@ -113,7 +113,7 @@ def carried(run: Sequence[Op], turns: Sequence[Segment]) -> Carried | None:
         at for at in range(len(reads[0])) if len({each[at] for each in reads}) > 1 or reads[0][at] in args
     ]
     links = list(_links(turns, loops))
-    made = [_made(at, reads, links) for at in changing]
+    made = [_made(at, links) for at in changing]
     if not made or None in made:
         return None
     return Carried(tuple(changing), tuple(each for each in made if each is not None))
@@ -135,9 +135,7 @@ def _links(
         yield within[-1], within[0], {name: again.get(name, name) for name in within[0].reads}
 
 
-def _made(
-    at: int, reads: Sequence[Sequence[str]], links: Sequence[tuple[Segment, Segment, Mapping[str, str]]]
-) -> int | None:
+def _made(at: int, links: Sequence[tuple[Segment, Segment, Mapping[str, str]]]) -> int | None:
     """The place among what every turn makes of what the next reads at a place; None if there is none."""
     places: set[int | None] = set()
     for first, second, names in links:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.ir.loops import INDEX_TYPE, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.nodes import Attr, Op, Value
+from dlc.ops import added, get
+from dlc.ops.signature import MISSING
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -62,9 +64,6 @@ class Builder:
         self, name: str, *operands: Operand, hints: Sequence[str] = (), **attrs: Attr
     ) -> tuple[Value, ...]:
         """Append the op `name` and give all its results."""
-        from dlc.ops import added, get
-        from dlc.ops.signature import MISSING
-
         definition = get(name)
         values = self._values(operands)
         filled: dict[str, Attr] = {}

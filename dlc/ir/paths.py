@@ -83,3 +83,8 @@ class Paths:
                 yield prefix, param
             children = list(self.children(name).items())
             stack += [(callee, prefixed(prefix, path)) for path, callee in reversed(children)]
+
+
+def gradient_name(name: str) -> str:
+    """What the gradient of a parameter or input is called, where it is an input or output of its own."""
+    return f"{name}.grad"

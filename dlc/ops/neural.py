@@ -24,7 +24,7 @@ Attrs = Mapping[str, Any]
 # --- types --------------------------------------------------------------------------------------------------
 
 
-def _check_space(name: str, x: TensorType, attrs: Attrs, *lists: str, low: int = 1) -> int:
+def _check_space(name: str, x: TensorType, attrs: Attrs, *lists: str) -> int:
     """The number of spatial axes of x, one entry in each of the attributes."""
     rank = x.rank - 2
     if rank < 1:
@@ -35,7 +35,7 @@ def _check_space(name: str, x: TensorType, attrs: Attrs, *lists: str, low: int =
     for each in (*lists, "padding"):
         check_length(name, each, attrs[each], rank, "spatial axis")
     for each in lists:
-        if any(value < (0 if each == "output_padding" else low) for value in attrs[each]):
+        if any(value < (0 if each == "output_padding" else 1) for value in attrs[each]):
             raise OpError(f"`{name}` needs `{each}` of 1 or more, not {list(attrs[each])}", kind="value")
     return rank
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dlc.ops.definition import FAMILIES, OpDef, OpError
-from dlc.records import dataclass
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
+from dlc.syntax.tokens import RESERVED
 from dlc.types.axes import AxisError, Binding, equation, evaluate_axis
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
@@ -56,23 +58,32 @@ class Signature:
 
     @staticmethod
     def parse(text: str) -> Signature:
-        from dlc.syntax.parser import parse
+        name, bracket, rest = text.partition("(")
+        try:
+            if not (name.isascii() and name.isidentifier()) or name in RESERVED:
+                raise ValueError("it begins with no name")
+            return replace(_nameless(bracket + rest), name=name)
+        except ValueError as error:
+            raise ValueError(f"bad op signature {text!r}: {error}") from None
 
-        result = parse(f"fn {text} {{\n    return none\n}}\n", "<signature>")
-        if result.diagnostics:
-            raise ValueError(f"bad op signature {text!r}: {result.diagnostics[0].message}")
-        fn = result.file.items[0]
-        assert isinstance(fn, ast.FnDef)
-        operands: list[Operand] = []
-        attributes: list[Attribute] = []
-        for param in fn.params:
-            if isinstance(param.type, ast.TensorTypeExpr) or param.type is None:
-                operands.append(_operand(param))
-            else:
-                attributes.append(Attribute(str(param.name), _type_text(param.type), _literal(param.default)))
-        return Signature(
-            fn.name, tuple(operands), tuple(attributes), tuple(_operand(out) for out in fn.outputs)
-        )
+
+@cache  # half of the ops are one of `(x: [*S]) -> [*S]` and `(a: [*S], b: [*S]) -> [*S]`
+def _nameless(text: str) -> Signature:
+    from dlc.syntax.parser import parse
+
+    result = parse(f"fn op{text} {{\n    return none\n}}\n", "<signature>")
+    if result.diagnostics:
+        raise ValueError(result.diagnostics[0].message)
+    fn = result.file.items[0]
+    assert isinstance(fn, ast.FnDef)
+    operands: list[Operand] = []
+    attributes: list[Attribute] = []
+    for param in fn.params:
+        if isinstance(param.type, ast.TensorTypeExpr) or param.type is None:
+            operands.append(_operand(param))
+        else:
+            attributes.append(Attribute(str(param.name), _type_text(param.type), _literal(param.default)))
+    return Signature("", tuple(operands), tuple(attributes), tuple(map(_operand, fn.outputs)))
 
 
 def _operand(item: ast.Field) -> Operand:

@@ -30,15 +30,22 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Program, Value
 from dlc.ir.splice import Draws, Names, Splice
-from dlc.passes.lower import flatten, unroll_function
+from dlc.passes.lower import inline, unroll, unroll_function
 from dlc.records import replace
 from dlc.types.dims import Dim
 
 
 def at_sizes(program: Program, sizes: Mapping[str, int]) -> Program:
     """The program for inputs of these `sizes`, one for each dim of the entry. Sizes that were inputs are none any more."""
-    flat = flatten(program)
-    main = unroll_function(_sized(flat.main, {name: Dim.of(size) for name, size in sizes.items()}))
+    sized = with_sizes(program, sizes)
+    main = unroll_function(sized.main)
+    return sized.with_functions({**sized.functions, main.name: main})
+
+
+def with_sizes(program: Program, sizes: Mapping[str, int]) -> Program:
+    """The same with the loops whose turns share their parameters."""
+    flat = inline(unroll(program, lambda loop: not loop.attr("shared")), lambda op: False)
+    main = _sized(flat.main, {name: Dim.of(size) for name, size in sizes.items()})
     return flat.with_functions({**flat.functions, main.name: main})
 
 

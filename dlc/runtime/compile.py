@@ -299,7 +299,7 @@ def write_artifact(
         artifact = backend.with_weights(artifact, values, single_file=single_file)
     weights_file = [f"{model.identifier}.safetensors"] if given and not inside else []
     if not force:
-        _check_own(Path(directory), artifact, weights_file)
+        check_own(Path(directory), artifact, weights_file)
     folder = artifact.write(directory)
     written = [folder / name for name in artifact.files]
     if given and not inside:
@@ -312,7 +312,7 @@ def write_artifact(
 MARK = re.compile(rb"written by dlc|\x12\x03dlc")  # the first lines of source; ONNX's name of the producer
 
 
-def _check_own(folder: Path, artifact: Artifact, weights: Sequence[str]) -> None:
+def check_own(folder: Path, artifact: Artifact, weights: Sequence[str]) -> None:
     """Raises SpecError for a file that would be replaced and that dlc did not write. Files without a mark of their own
     (weights, libraries) are dlc's beside a marked one of their name."""
     there = [name for name in (*artifact.files, *weights) if os.path.lexists(folder / name)]

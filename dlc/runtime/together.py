@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.reverse import gradient, gradient_name
+from dlc.autodiff.reverse import gradient
 from dlc.backend import Batch, Trainer
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program, walk
+from dlc.ir.paths import gradient_name
 from dlc.passes.base import is_acting_or_random
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.totals import SUM, Totals
@@ -55,6 +56,11 @@ class Reckoning:
         found = self._run(self._slopes, added)
         parts = {name: 1 if self.totals.how[name] == SUM else added.batches for name in found}
         return {name: np.asarray(each / parts[name]) for name, each in found.items()}
+
+    @property
+    def sloped(self) -> tuple[str, ...]:
+        """The outputs of a batch that the loss has a share of."""
+        return tuple(name for name, _ in self._slopes.main.outputs)
 
     @cached_property
     def needed(self) -> tuple[str, ...]:

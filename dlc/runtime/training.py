@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,17 +22,14 @@ from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
-from dlc.elaborate.checks.plan import OptimizerRule
-from dlc.ir.nodes import Program
-from dlc.passes.totals import totals
 from dlc.runtime import checkpoints, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
-from dlc.runtime.schedules import rate
-from dlc.runtime.together import Accumulated, Reckoning, Single, evaluated
+from dlc.runtime.together import evaluated
+from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import Data, open_data
 from dlc.spec import TrainBlock
 from dlc.version import __version__
@@ -166,7 +162,7 @@ def train(
     out as it is, after saving too."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
-    if not found.has("trainer"):
+    if not can_train(found):
         raise lacks_training(found)
     check_device(found, device)
     opened = open_data(block, data, held_out)
@@ -205,8 +201,12 @@ def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     return found
 
 
+def can_train(backend: Backend) -> bool:
+    return backend.has("trainer") or backend.has("workspace")
+
+
 def lacks_training(backend: Backend) -> SpecError:
-    able = [each.name for each in backends.every() if each.has("trainer")]
+    able = [each.name for each in backends.every() if can_train(each)]
     return backend.lacks("does not train", f"{' and '.join(able)} do" if len(able) > 1 else "")
 
 
@@ -233,7 +233,6 @@ class _Run:
     device: str
     watch: Watch
     trainer: Trainer = field(init=False)
-    rules: tuple[OptimizerRule, ...] = field(init=False)
     last: Record | None = field(init=False)
     evaluated: Record | None = field(init=False)
     saved: int | None = None
@@ -248,7 +247,8 @@ class _Run:
         self.seconds_before = float(before.get("seconds", 0.0))
         self.last = Record.from_json(before.get("train"))
         self.evaluated = Record.from_json(before.get("evaluate"))
-        self.trainer, self.rules = self._trainer()
+        self.trainers = Trainers(self.block, self.data.sizes)
+        self.trainer = self._trainer()
         self.begun = time.perf_counter()
         code = setups.code(self.block, self.backend)
         self.code = {name: sorted(artifact.files) for name, artifact in code.items()}
@@ -268,40 +268,15 @@ class _Run:
                 if self.checkpoint is None or not (self.out / name).exists():
                     checkpoints.write_text(self.out / name, str(content))
 
-    def _trainer(self) -> tuple[Trainer, tuple[OptimizerRule, ...]]:
+    def _trainer(self) -> Trainer:
         weights, state = self._held()
-        setup, rules = setups.setup_of(
-            self.block, self.backend, self.device, self._programs(), self.data.sizes, weights
-        )
-        trainer = self.backend.trainer(setup)
+        trainer = self.trainers.of(self.backend, self.device, weights)
         if weights is not None:
             try:
                 trainer.restore(weights, state)
             except ValueError as error:
                 raise checkpoints.refused(self.out, str(error)) from None
-        return trainer, rules
-
-    def _programs(self) -> tuple[Program, Program]:
-        """What is computed of a batch, in training and in evaluation."""
-        single = self.settings["accumulate"] == 1
-        training = self.plan.program if single else self.reckoning.totals.sums
-        return training, self.held_out.totals.sums
-
-    @property
-    def _is_narrow(self) -> bool:
-        return bool(self.settings["precision"] != "f32")
-
-    @cached_property
-    def reckoning(self) -> Reckoning:
-        return Reckoning(totals(self.plan.program, wide=self._is_narrow))
-
-    @cached_property
-    def held_out(self) -> Reckoning:
-        return Reckoning(totals(self.plan.evaluation, wide=self._is_narrow))
-
-    @cached_property
-    def updates(self) -> Single | Accumulated:
-        return Single() if self.settings["accumulate"] == 1 else Accumulated(self.reckoning)
+        return trainer
 
     def _held(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         """Weights and optimizer state of the checkpoint."""
@@ -357,8 +332,8 @@ class _Run:
     def _step(self, step: int) -> None:
         count = self.settings["accumulate"]
         batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
-        rates = [self._rate(rule, step) for rule in self.rules]
-        values = self.updates.step(self.trainer, step, batches, rates)
+        rates = self.trainers.rates(step, self.total)
+        values = self.trainers.updates.step(self.trainer, step, batches, rates)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
             self._diverged(str(loss), done, batches)
@@ -368,10 +343,6 @@ class _Run:
             self._log(self.last)
         with self._cancellable(done):
             self.watch.step(self.last, logged=logged)
-
-    def _rate(self, rule: OptimizerRule, step: int) -> float | None:
-        lr = rule.optimizer.args["lr"]
-        return None if lr is None else rate(lr, step, self.total)
 
     def _epoch(self, done: int) -> int:
         """The pass over the data to which the last batch of an update belongs."""
@@ -385,7 +356,7 @@ class _Run:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
         help = ""
-        if batches and self.reckoning.is_empty(batches):
+        if batches and self.trainers.reckoning.is_empty(batches):
             notes.insert(0, "it is a mean over nothing: no label or row of this step counts")
             help = "take larger batches, or divide by `maximum(count, 1.0)`"
         raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])
@@ -394,7 +365,7 @@ class _Run:
         batches = self.data.evaluation
         if batches is None:
             return
-        values = evaluated(self.trainer, self.held_out, batches.evaluation())
+        values = evaluated(self.trainer, self.trainers.held_out, batches.evaluation())
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)

@@ -12,15 +12,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dlc.analysis.measure import flops
-from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup
+from dlc.backend import Artifact, Backend, EmitOptions
 from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS
 from dlc.elaborate.programs.build import EntryPoint
-from dlc.ir.nodes import Parameter, Program
+from dlc.elaborate.programs.update import update_program
+from dlc.ir.nodes import Parameter
 from dlc.ir.text import print_program
 from dlc.runtime.compile import emitted, header, lower
 from dlc.runtime.family import ModelFamily
@@ -31,60 +32,6 @@ from dlc.source import OUTSIDE, inside
 from dlc.spec import Model, TrainBlock
 
 Array = NDArray[Any]
-
-
-def setup_of(
-    block: TrainBlock,
-    backend: Backend,
-    device: str,
-    programs: tuple[Program, Program],
-    sizes: Mapping[str, int],
-    weights: Mapping[str, Array] | None,
-) -> tuple[Setup, tuple[OptimizerRule, ...]]:
-    """What the backend's trainer is made of, and the optimizer rule of each recipe. `programs` are those of
-    a batch in training and in evaluation, `sizes` those of a batch in training, `weights` those of the run that is continued; without them the initial ones, and what the block
-    loads."""
-    plan = block.plan
-    rules = used_rules(plan)
-    setup = Setup(
-        training=_emitted(programs[0], plan, backend, training=True),
-        evaluation=_emitted(programs[1], plan, backend, training=False),
-        parameters=plan.program.parameters,
-        weights=starting_weights(block) if weights is None else weights,
-        recipes=tuple(_recipe(rule, paths) for rule, paths in rules),
-        clip_norm=plan.settings["clip_norm"],
-        seed=plan.settings["seed"],
-        device=device,
-        flops=flops(plan.program, sizes).constant,
-    )
-    return setup, tuple(rule for rule, _ in rules)
-
-
-def _emitted(program: Program, plan: TrainPlan, backend: Backend, *, training: bool) -> Artifact:
-    precision = plan.settings["precision"]
-    options = EmitOptions(name=f"train_{plan.name}", precision=precision, training=training)
-    return emitted(lower(program, backend), backend, options)
-
-
-# --- optimizers
-# ------------------------------------------------------------------------------------------------
-
-
-def used_rules(plan: TrainPlan) -> list[tuple[OptimizerRule, tuple[str, ...]]]:
-    """The rules that train something, in the order of the block, and the paths of what each trains."""
-    paths: dict[int, list[str]] = {}
-    for parameter in plan.program.parameters:
-        rule = plan.rule(parameter)
-        if rule is not None:
-            paths.setdefault(plan.rules.index(rule), []).append(parameter.path)
-    return [(plan.rules[i], tuple(paths[i])) for i in sorted(paths)]
-
-
-def _recipe(rule: OptimizerRule, paths: tuple[str, ...]) -> Recipe:
-    args = {key: value for key, value in rule.optimizer.args.items() if key != "lr"}
-    if rule.optimizer.name == "adafactor":
-        args["relative"] = rule.optimizer.args["lr"] is None
-    return Recipe(rule.optimizer.name, args, paths)
 
 
 # --- weights
@@ -205,15 +152,18 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     them, `program`, `trained` and the digests of the data for what no setting says."""
     plan = block.plan
     program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
-    rules = used_rules(plan)
+    rules = plan.used_rules
     trained = hashlib.sha256(json.dumps([paths for _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
+    if held["draws"] == DEFAULT_SETTINGS["draws"]:
+        del held["draws"]  # as in runs of before there was a choice
     return {
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},
         **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
         "source": _arguments(data.source, "name"),
         **held,
+        **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
         "program": program,
         "trained": trained,
@@ -223,6 +173,15 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
 
 def _settings(network: Network) -> dict[str, str]:
     return {"model": network.definition.name, **{key: show(value) for key, value in network.static.items()}}
+
+
+def _written_rules(block: TrainBlock) -> dict[str, str]:
+    """A digest of the optimizers that the spec writes itself."""
+    rules = [each for each in block.plan.update_rules if each.definition is not None]
+    if not rules:
+        return {}
+    text = print_program(update_program(block.spec.project, block.plan.program.parameters, rules))
+    return {"own optimizers": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def _place(rule: OptimizerRule) -> str:

@@ -77,7 +77,7 @@ class _Writer:
             "# stands for itself, and what is kept: an index, `*` before a list to splice in, `n` for none.",
             _block("RULES", rules),
             "# Per state: pairs of a symbol and what follows: a state, or -1 minus a rule.",
-            _block("STATES", rows),
+            _numbers("STATES", rows),
         ]
         return "\n".join(parts)
 
@@ -86,14 +86,14 @@ class _Writer:
             self.symbols.append(name)
         return self.symbols.index(name)
 
-    def _row(self, state: Any) -> str:
+    def _row(self, state: Any) -> tuple[int, ...]:
         if state in self.table.end_states.values():
-            return f"{self._symbol('$END')} 0"  # shifting the end accepts
+            return self._symbol("$END"), 0  # shifting the end accepts
         cells = []
         for name, (action, argument) in sorted(self.table.states[state].items()):
             target = -1 - self.numbers[argument] if _reduces(action) else self.states[argument]
-            cells.append(f"{self._symbol(self._kind(name))} {target}")
-        return " ".join(cells)
+            cells += [self._symbol(self._kind(name)), target]
+        return tuple(cells)
 
     def _kind(self, name: str) -> str:
         """A terminal as tokens name it; rules stand in angle brackets, as some are named like a keyword."""
@@ -136,6 +136,11 @@ def _kept(rule: Rule) -> list[str]:
 def _block(name: str, lines: list[str]) -> str:
     assert not any("\\" in line or '"""' in line for line in lines)
     return f'{name} = """\\\n' + "\n".join(lines) + '"""\n'
+
+
+def _numbers(name: str, rows: list[tuple[int, ...]]) -> str:
+    """One constant: Python reads it from its bytecode as it is, in a tenth of the time that text takes to be cut up."""
+    return f"{name} = (\n" + "".join(f"{row},\n" for row in rows) + ")\n"
 
 
 if __name__ == "__main__":

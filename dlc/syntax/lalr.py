@@ -25,7 +25,7 @@ _NESTING = {
 }
 
 _symbols = _table.SYMBOLS.split("\n")
-_rows: list[str | dict[str, int]] = list(_table.STATES.split("\n"))
+_rows: list[tuple[int, ...] | dict[str, int]] = list(_table.STATES)
 _rules: list[Any] = list(_table.RULES.split("\n"))
 
 
@@ -47,10 +47,9 @@ class Rule:
 def row(state: int) -> dict[str, int]:
     """What follows in `state` on each symbol: a state, or -1 minus a rule."""
     found = _rows[state]
-    if isinstance(found, str):
-        cells = found.split()
-        found = {_symbols[int(cells[i])]: int(cells[i + 1]) for i in range(0, len(cells), 2)}
-        _rows[state] = found
+    if isinstance(found, tuple):
+        cells = iter(found)
+        found = _rows[state] = {_symbols[symbol]: action for symbol, action in zip(cells, cells, strict=True)}
     return found
 
 
@@ -154,7 +153,7 @@ class Parser:
         while True:
             token = tokens[self.index]
             follows = rows[states[-1]]
-            action = (row(states[-1]) if isinstance(follows, str) else follows).get(token.kind)
+            action = (row(states[-1]) if isinstance(follows, tuple) else follows).get(token.kind)
             if action is None or token.depth > MAX_DEPTH or len(states) > MAX_STACK:
                 if not self._fail(snapshot, action is not None):
                     return None

@@ -12,6 +12,10 @@ _NESTING = 100
 
 
 def to_text(dim: Dim) -> str:
+    if len(dim.terms) == 1:  # most are a number or a name
+        ((monomial, coefficient),) = dim.terms.items()
+        if coefficient > 0:
+            return _term(monomial, coefficient, alone=True)
     terms = _naturally(dim).ordered() if _has_quotient(dim) else dim.ordered()
     if not terms:
         return "0"

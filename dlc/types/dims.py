@@ -168,12 +168,14 @@ class Dim:
     def __add__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _traced(_sum(self.terms, Dim.of(other).terms, 1), operator.add, self, other)
+        other = Dim.of(other)
+        return _traced(_sum(self.terms, other.terms, 1), operator.add, self, other)
 
     def __sub__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _traced(_sum(self.terms, Dim.of(other).terms, -1), operator.sub, self, other)
+        other = Dim.of(other)
+        return _traced(_sum(self.terms, other.terms, -1), operator.sub, self, other)
 
     def __rsub__(self, other: int) -> Dim:
         return Dim.of(other) - self
@@ -184,7 +186,8 @@ class Dim:
     def __mul__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _traced(_product(self.terms, Dim.of(other).terms), operator.mul, self, other)
+        other = Dim.of(other)
+        return _traced(_product(self.terms, other.terms), operator.mul, self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -192,7 +195,8 @@ class Dim:
     def __floordiv__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _traced(_floor_divide(_bare(self), _bare(Dim.of(other))), operator.floordiv, self, other)
+        other = Dim.of(other)
+        return _traced(_floor_divide(_bare(self), _bare(other)), operator.floordiv, self, other)
 
     def __rfloordiv__(self, other: int) -> Dim:
         return Dim.of(other) // self
@@ -200,7 +204,8 @@ class Dim:
     def __mod__(self, other: int | Dim) -> Dim:
         if not isinstance(other, int | Dim):
             return NotImplemented
-        return _traced(_modulo(_bare(self), _bare(Dim.of(other))), operator.mod, self, other)
+        other = Dim.of(other)
+        return _traced(_modulo(_bare(self), _bare(other)), operator.mod, self, other)
 
     def __rmod__(self, other: int) -> Dim:
         return Dim.of(other) % self
@@ -213,7 +218,7 @@ class Dim:
             raise ValueError("a size has no negative powers")
         result = _power(_bare(self), int(power))
         base = self.constant
-        return _traced(result, operator.pow, self, power) if base is None else Dim.of(base**power)
+        return _traced(result, operator.pow, self, Dim.of(power)) if base is None else Dim.of(base**power)
 
     # With values
 
@@ -256,10 +261,12 @@ class Dim:
     def with_atoms(self, found: Mapping[str | Atom, Dim | None]) -> Dim:
         """Outer atoms replaced by what `found` has for them; None or nothing leaves one alone."""
         kept: Terms = {}
-        changed = Dim(kept)
         for monomial, coefficient in self.terms.items():
             if all(found.get(atom) is None for atom, _ in monomial):
                 kept[monomial] = coefficient
+        if len(kept) == len(self.terms):
+            return _bare(self)
+        changed = Dim(kept)
         for monomial, coefficient in self.terms.items():
             if monomial not in kept:
                 changed = changed + _product_of(monomial, coefficient, found)
@@ -319,6 +326,8 @@ class Dim:
 
     def ordered(self) -> list[tuple[Monomial, int]]:
         """The terms, highest first: by degree, then by name; the constant is last."""
+        if len(self.terms) < 2:
+            return list(self.terms.items())
         return sorted(self.terms.items(), key=lambda term: monomial_order(term[0]))
 
     def _order_key(self) -> str:
@@ -334,11 +343,13 @@ class Dim:
 
 
 def dim_min(a: int | Dim, b: int | Dim) -> Dim:
-    return _traced(_extreme("min", [_bare(Dim.of(a)), _bare(Dim.of(b))]), dim_min, a, b)
+    a, b = Dim.of(a), Dim.of(b)
+    return _traced(_extreme("min", [_bare(a), _bare(b)]), dim_min, a, b)
 
 
 def dim_max(a: int | Dim, b: int | Dim) -> Dim:
-    return _traced(_extreme("max", [_bare(Dim.of(a)), _bare(Dim.of(b))]), dim_max, a, b)
+    a, b = Dim.of(a), Dim.of(b)
+    return _traced(_extreme("max", [_bare(a), _bare(b)]), dim_max, a, b)
 
 
 def _bare(dim: Dim) -> Dim:
@@ -356,9 +367,8 @@ def _told(value: Any) -> Any:
     return _origin(Dim.of(value)) if whole else value
 
 
-def _traced(result: Dim, operate: Callable[[Any, Any], Any], a: int | Dim, b: int | Dim) -> Dim:
+def _traced(result: Dim, operate: Callable[[Any, Any], Any], a: Dim, b: Dim) -> Dim:
     """The result with an origin, where an operand has one: the same operation on the origins."""
-    a, b = Dim.of(a), Dim.of(b)
     if a.origin is None and b.origin is None:
         return result
     try:

@@ -120,7 +120,8 @@ class Facts:
         return self._answers[relation]
 
     def prove_eq(self, a: int | Dim, b: int | Dim) -> bool | None:
-        return self.decide(Relation(Dim.of(a), "==", Dim.of(b)))
+        left, right = Dim.of(a), Dim.of(b)
+        return left.terms == right.terms or self.decide(Relation(left, "==", right))
 
     def prove_ge(self, a: int | Dim, b: int | Dim) -> bool | None:
         return self.decide(Relation(Dim.of(a), ">=", Dim.of(b)))
@@ -158,6 +159,8 @@ class Facts:
         if d.origin is not None:
             origin = d.origin if self.statics is None else self.statics.simplify(d.origin)
             return Dim(self.simplify(Dim(d.terms)).terms).said(origin)
+        if d.is_constant:
+            return d
         if d not in self._simple:
             try:
                 self._simple[d] = simplified(self._system, d)

@@ -115,7 +115,12 @@ CASES: dict[str, tuple[Case, ...]] = {
             writes=("run/net.py", "run/net.safetensors", "run/metrics.jsonl", "run/manifest.json"),
             slow=True,
         ),
-        Case("net.dl:fit -b onnx --out run", 1, "does not train"),
+        Case(
+            "net.dl:fit -b onnx --out run --quiet",
+            writes=("run/net.onnx", "run/net.safetensors", "run/metrics.jsonl", "run/manifest.json"),
+            slow=True,
+        ),
+        Case("net.dl:fit -b torch --device nowhere --out run", 1, "there is no device `nowhere`"),
         Case("net.dl:Net -b torch --out run", 2, "is a model"),
     ),
     "test": (

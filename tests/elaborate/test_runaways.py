@@ -6,6 +6,7 @@ measured at the full ones: 5 s and 500 MB."""
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import dlc
 from dlc import diagnostics
 from dlc.diagnostics import Diagnostic, SpecError
-from dlc.elaborate.base import budget, name_patterns, project
+from dlc.elaborate.base import budget, depth, name_patterns, project
 from dlc.elaborate.bodies import loops
 from dlc.elaborate.programs import instantiate
 from dlc.records import replace
@@ -256,3 +257,24 @@ def test_of_very_many_problems_the_first_are_told(monkeypatch: pytest.MonkeyPatc
     kept = diagnostics.limited([*warned, *errors])
     assert sum(each.severity == "error" for each in kept) == 50 and kept[-1].severity == "warning"
     assert diagnostics.limited(kept) == kept
+
+
+def test_deep_recursion_does_not_ask_for_memory_over_and_over() -> None:
+    def up_and_down(frames: int) -> None:
+        if frames:
+            up_and_down(frames - 1)
+
+    def below(frames: int) -> None:
+        if frames:
+            below(frames - 1)
+        else:
+            for _ in range(50):
+                up_and_down(30)
+
+    def work() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for frames in range(200):
+            below(frames)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    assert depth.deep(work)() < 500  # without room in one piece some thousands

@@ -14,7 +14,7 @@ import dlc
 from dlc.runtime import training
 from dlc.runtime.training import Record, Watch
 
-BACKENDS = ("torch", "jax")
+BACKENDS = ("torch", "jax", "onnx")
 
 # Convolution, batch norm, dropout, rolled residual layers: what a training step has to get right.
 NET = """

@@ -142,6 +142,9 @@ WITHOUT: dict[str, str] = {
     **dict.fromkeys(["copies", "mixture"], "of any module: test_std_mixture.py"),
     **dict.fromkeys(["spectral_norm", "weight_norm"], "of any module: test_std_reparametrization.py"),
     **dict.fromkeys(["rnn", "gru", "lstm", "lstm_cell"], "several results: test_std_recurrent.py"),
+    **dict.fromkeys(
+        ["sgd", "adam", "adamw", "lion", "adafactor", "muon"], "steps: test_training_optimizers.py"
+    ),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),
 }
 

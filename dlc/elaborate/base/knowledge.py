@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import Tensor, show, type_name
+from dlc.records import dataclass
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Known:
     """A name at a place: what it stands for there, where it is defined, and where else it is spoken of."""
 
     name: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 
 from dlc.diagnostics import did_you_mean
-from dlc.elaborate.base.wildcards import ANY, Part, captures, fits, part_pattern
+from dlc.elaborate.base.wildcards import ANY, captures, fitting
 
 _PIECE = re.compile(r"(\*\*|\*|\{\w+\})")
 
@@ -52,12 +52,10 @@ def fill(pattern: str, captured: Mapping[str, str]) -> str:
 def matches(pattern: str, path: str) -> bool:
     """Whether a path pattern fits: `*` is one part or a piece of one, `**` any number of parts, of which a last one has at
     least one."""
-    return fits(_parts(pattern), path.split("."))
+    return bool(_fitting(pattern)(path))
 
 
 @cache
-def _parts(pattern: str) -> tuple[Part, ...]:
-    parts = pattern.split(".")
-    if parts[-1] == ANY:
-        parts.append("*")  # what stands below something is not that itself
-    return tuple(part if part == ANY else part_pattern(part) for part in parts)
+def _fitting(pattern: str) -> Callable[[str], object]:
+    below = pattern.split(".")[-1] == ANY  # what stands below something is not that itself
+    return fitting(f"{pattern}.*" if below else pattern)

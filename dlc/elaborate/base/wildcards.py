@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ANY = "**"
-Part = str | re.Pattern[str]
-"""A part of a path pattern: `**`, or what one part of a path fits."""
+_Run = Sequence[re.Pattern[str]]
 
 
-def part_pattern(text: str) -> re.Pattern[str]:
-    """What one part of a path fits. Where a piece between two stars stands first is as good as any later place, so nothing is
-    tried twice."""
-    head, *others = text.split("*")
-    if not others:
-        return re.compile(re.escape(text))
-    *middle, tail = others
-    found = "".join(f"(?>.*?{re.escape(each)})" for each in middle if each)
-    return re.compile(f"{re.escape(head)}{found}.*{re.escape(tail)}", re.DOTALL)
-
-
-def fits(pattern: Sequence[Part], path: Sequence[str]) -> bool:
-    """Whether parts fit a path: `**` stands for any number of its parts."""
-    runs: list[list[re.Pattern[str]]] = [[]]
-    for part in pattern:
-        if isinstance(part, str):
+def fitting(pattern: str) -> Callable[[str], object]:
+    """Tells whether a path fits: a part `**` stands for any number of its parts, a `*` in one for any characters of one."""
+    runs: list[list[str]] = [[]]
+    for part in pattern.split("."):
+        if part == ANY:
             runs.append([])
         else:
-            runs[-1].append(part)
+            runs[-1].append(_expression(part))
     if len(runs) == 1:
-        return len(path) == len(pattern) and _stands(runs[0], path, 0)
+        return re.compile(r"\.".join(runs[0])).fullmatch
+    compiled = [[re.compile(part) for part in run] for run in runs]
+    return lambda path: _fits(compiled, path.split("."))
+
+
+def _expression(part: str) -> str:
+    """What one part of a path fits. Where a piece between two stars stands first is as good as any later place, so nothing is
+    tried twice."""
+    head, *others = map(re.escape, part.split("*"))
+    if not others:
+        return head
+    *middle, tail = others
+    found = "".join(f"(?>[^.]*?{each})" for each in middle if each)
+    return f"{head}{found}[^.]*{tail}"
+
+
+def _fits(runs: Sequence[_Run], path: Sequence[str]) -> bool:
+    """Whether runs of parts with `**` between them fit a path."""
     head, *middle, tail = runs
     at, end = len(head), len(path) - len(tail)
     if at > end or not (_stands(head, path, 0) and _stands(tail, path, end)):
@@ -44,7 +49,7 @@ def fits(pattern: Sequence[Part], path: Sequence[str]) -> bool:
     return True
 
 
-def _stands(run: Sequence[re.Pattern[str]], path: Sequence[str], at: int) -> bool:
+def _stands(run: _Run, path: Sequence[str], at: int) -> bool:
     return all(each.fullmatch(path[at + i]) for i, each in enumerate(run))
 
 

@@ -154,7 +154,7 @@ class Call:
         return emit(self.body, self.node, name, *operands, **attrs)
 
 
-def builtin(name: str, spec: dict[str, Any], apply: Callable[[Call], Any], doc: str = "") -> Builtin:
+def builtin(name: str, spec: dict[str, Any], apply: Callable[[Call], Any]) -> Builtin:
     def expand(body: Body, node: ast.Node, args: Given) -> Any:
         return apply(Call(body, node, name, args, spec))
 

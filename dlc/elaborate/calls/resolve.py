@@ -10,7 +10,8 @@ from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.calls.initial import initial_function, plain_initial
 from dlc.elaborate.calls.initial_copies import stacked_initial
-from dlc.elaborate.state.body import InitRule, Session, static_body
+from dlc.elaborate.reports.report import Report
+from dlc.elaborate.state.body import InitRule, Session
 from dlc.elaborate.state.emission import TakenOver
 from dlc.ir.nodes import Function, Param, Parameter
 from dlc.ir.splice import prefixed
@@ -38,7 +39,7 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
     """Every parameter below a function with its initial value: an outer path rule beats an inner one, both beat kind rules, of
     which the innermost counts; within a body the last match wins."""
     found: dict[str, Parameter] = {}
-    by_kind: dict[tuple[Any, ...], str] = {}
+    values = _Values(session)
     stack: list[tuple[str, str, tuple[_Ancestor, ...]]] = [(root, "", ())]
     while stack:
         name, prefix, above = stack.pop()
@@ -48,26 +49,24 @@ def inner_parameters(session: Session, root: str) -> tuple[Parameter, ...]:
         hosted = session.hosted.get(name, ())
         for param in function.params:
             path = prefixed(prefix, param.name)
-            over = (*ancestors, *_hosts(hosted, param.name, prefix))
+            over = (*ancestors, *_hosts(hosted, param.name, prefix)) if hosted else ancestors
             if path in found:  # where an entry calls `self`, whose rules are spelled right all the same
                 _path_rule(path, over)
             else:
-                init, rule = (
-                    _initial(session, function, param, path, over, by_kind) if over else (param.init, "")
-                )
+                init, rule = values.initial(function, param, path, over) if over else (param.init, "")
                 kind, frozen = param.kind, param.frozen
-                owner = _source(session, function, param).kind
+                owner = values.source(function, param).kind
                 of = param.sources if init == param.init else ()
-                sources = tuple(prefixed(prefix, each) for each in of)
+                sources = tuple([prefixed(prefix, each) for each in of])
                 found[path] = Parameter(path, param.type, kind, frozen, init, owner, rule, sources)
         for child in reversed(function.children):
             for local in reversed(list(child.paths())):
-                path = ".".join(part for part in (prefix, local) if part)
-                stack.append((child.function, path, (*ancestors, *_hosts(hosted, local, prefix))))
+                over = (*ancestors, *_hosts(hosted, local, prefix)) if hosted else ancestors
+                stack.append((child.function, prefixed(prefix, local), over))
     session.spend(
         len(found),
         session.functions[root].span,
-        static_body(session, _unit(session)).report,
+        Report(session.findings, session.vocabulary),
     )
     return tuple(found.values())
 
@@ -79,50 +78,50 @@ def _hosts(hosted: Iterable[tuple[str, list[InitRule]]], local: str, prefix: str
             yield _Ancestor(rules, prefixed(prefix, own), hosted=True)
 
 
-def _unit(session: Session) -> Any:
-    return next(iter(session.project.units.values()))
+class _Values:
+    """The initial values of one search. What is the same for a parameter at every place of its function is found once."""
 
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._sources: dict[tuple[str, str], TakenOver] = dict(session.taken_over)
+        self._by_kind: dict[tuple[Any, ...], str] = {}
 
-def _initial(
-    session: Session,
-    owner: Function,
-    param: Param,
-    path: str,
-    ancestors: tuple[_Ancestor, ...],
-    by_kind: dict[tuple[Any, ...], str],
-) -> tuple[str, str]:
-    """The function of a parameter's initial value, and the pattern of the rule that gives it. What rules for kinds give is the same at
-    every place below the same modules; `by_kind` keeps it."""
-    rule, pattern = _path_rule(path, ancestors)
-    if rule is not None:
-        return _made(session, owner, param, rule, ancestors), pattern
-    key = (owner.name, param.name, *((id(each.rules), each.hosted) for each in ancestors))
-    if key not in by_kind:
-        source = _source(session, owner, param)
-        kind = _kind_rule(source.kind, source.name, param.kind, ancestors)
-        by_kind[key] = param.init if kind is None else _made(session, owner, param, kind, ancestors)
-    return by_kind[key], ""
+    def initial(
+        self, owner: Function, param: Param, path: str, ancestors: tuple[_Ancestor, ...]
+    ) -> tuple[str, str]:
+        """The function of a parameter's initial value, and the pattern of the rule that gives it. What rules for kinds give is the
+        same at every place below the same modules."""
+        rule, pattern = _path_rule(path, ancestors)
+        if rule is not None:
+            return self._made(owner, param, rule, ancestors), pattern
+        key = (owner.name, param.name, *[(id(each.rules), each.hosted) for each in ancestors])
+        found = self._by_kind.get(key)
+        if found is None:
+            source = self.source(owner, param)
+            kind = _kind_rule(source.kind, source.name, param.kind, ancestors)
+            found = param.init if kind is None else self._made(owner, param, kind, ancestors)
+            self._by_kind[key] = found
+        return found, ""
 
+    def source(self, owner: Function, param: Param) -> TakenOver:
+        """The kind of the part that a parameter belongs to (`linear`) and its name there; of copies, in the module that is copied."""
+        found = self._sources.get((owner.name, param.name))
+        if found is None:
+            found = TakenOver(owner.source, param.name, is_stacked=False)
+            self._sources[owner.name, param.name] = found
+        return found
 
-def _made(
-    session: Session, owner: Function, param: Param, rule: InitRule, ancestors: tuple[_Ancestor, ...]
-) -> str:
-    """The function of the initial value that a rule gives a parameter. Of stacked copies it sees one."""
-    source = _source(session, owner, param)
-    one = param.type.with_axes(param.type.axes[1:]) if source.is_stacked else param.type
-    if one not in rule.made:
-        scope = rule.scope.changed(dims=rule.body.scope.dims)
-        rule.made[one] = initial_function(rule.body, rule.node.initial, one, rule.node.span, scope)
-    made = rule.made[one]
-    if any(each.hosted and rule in each.rules for each in ancestors):
-        made = plain_initial(session, made)
-    return stacked_initial(session, made, param.type.axes[0]) if source.is_stacked else made
-
-
-def _source(session: Session, owner: Function, param: Param) -> TakenOver:
-    """The kind of the part that a parameter belongs to (`linear`) and its name there; of copies, in the module that is copied."""
-    own = TakenOver(owner.source, param.name, is_stacked=False)
-    return session.taken_over.get((owner.name, param.name), own)
+    def _made(self, owner: Function, param: Param, rule: InitRule, ancestors: tuple[_Ancestor, ...]) -> str:
+        """The function of the initial value that a rule gives a parameter. Of stacked copies it sees one."""
+        source = self.source(owner, param)
+        one = param.type.with_axes(param.type.axes[1:]) if source.is_stacked else param.type
+        if one not in rule.made:
+            scope = rule.scope.changed(dims=rule.body.scope.dims)
+            rule.made[one] = initial_function(rule.body, rule.node.initial, one, rule.node.span, scope)
+        made = rule.made[one]
+        if any(each.hosted and rule in each.rules for each in ancestors):
+            made = plain_initial(self.session, made)
+        return stacked_initial(self.session, made, param.type.axes[0]) if source.is_stacked else made
 
 
 def _path_rule(path: str, ancestors: tuple[_Ancestor, ...]) -> tuple[InitRule | None, str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.units import Definition
+from dlc.elaborate.programs.update import Rule
 from dlc.ir.nodes import Parameter, Program
 from dlc.records import dataclass, field
 from dlc.types.tensor import TensorType
@@ -26,6 +28,15 @@ class OptimizerRule:
     optimizer: Named
     # ("kind", kind, param) or ("path", pattern, None)
     selectors: tuple[tuple[str, str | None, str | None], ...] = ()
+    definition: Definition | None = None
+    """The module, where the spec has one of its own."""
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+    def on(self, paths: tuple[str, ...]) -> Rule:
+        """The rule as what a step does with the gradients of parameters."""
+        name, args = self.optimizer.name, dict(self.optimizer.args)
+        rate = args.pop("lr")
+        return Rule(name, args, paths, rate is not None, self.definition, self.span)
 
     def applies(self, parameter: Parameter) -> bool:
         if not self.selectors:
@@ -89,3 +100,18 @@ class TrainPlan:
             return None
         fitting = [rule for rule in self.rules if rule.applies(parameter)]
         return fitting[-1] if fitting else None
+
+    @property
+    def used_rules(self) -> tuple[tuple[OptimizerRule, tuple[str, ...]], ...]:
+        """The rules that train something, in the order of the block, and the paths of what each trains."""
+        paths: dict[int, list[str]] = {}
+        for parameter in self.program.parameters:
+            rule = self.rule(parameter)
+            if rule is not None:
+                paths.setdefault(self.rules.index(rule), []).append(parameter.path)
+        return tuple((self.rules[i], tuple(paths[i])) for i in sorted(paths))
+
+    @property
+    def update_rules(self) -> tuple[Rule, ...]:
+        """The same as what a step does with gradients."""
+        return tuple(rule.on(paths) for rule, paths in self.used_rules)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, did_you_mean, suggestion
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base import habits
 from dlc.elaborate.base.depth import deep
@@ -24,6 +24,7 @@ from dlc.elaborate.base.values import (
     Instance,
     PresetRef,
     Tensor,
+    show,
     type_name,
 )
 from dlc.elaborate.bodies.statements import run
@@ -33,7 +34,10 @@ from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, Train
 from dlc.elaborate.checks.single_values import single_values
 from dlc.elaborate.checks.train_arguments import (
     DEFAULT_SETTINGS,
+    OPTIMIZER_INPUTS,
     OPTIMIZERS,
+    OWN_OPTIMIZER,
+    RATE,
     REQUIRED_ARGUMENTS,
     SCHEDULES,
     SETTINGS,
@@ -45,6 +49,7 @@ from dlc.elaborate.checks.train_arguments import (
 from dlc.elaborate.names import lookup as names
 from dlc.elaborate.names.static import size_of
 from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.programs.update import update_program
 from dlc.elaborate.reports.report import Report, Silent
 from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
@@ -117,7 +122,8 @@ def build_plan(
         state.evaluate_fields, tuple(state.metrics), tuple(state.rules), tuple(state.loads),
         tuple(state.frozen), state.settings, unit.path,
     )  # fmt: skip
-    return plan if _check_norms(plan, report) and _check_optimizers(plan, item, report) else None
+    good = _check_norms(plan, report) and _check_optimizers(plan, item, report)
+    return plan if good and _check_own(project, plan, report) else None
 
 
 def _networks(state: _State) -> tuple[Network, ...]:
@@ -411,6 +417,10 @@ def _optimizer(state: _State, node: ast.Optimizer) -> None:
     body = state.body
     value = node.value
     name = _chosen(value)
+    definition = _own_module(body, value)
+    if definition is not None and isinstance(value, ast.Call):
+        state.rules.append(_own_rule(body, value, definition, _selected(node)))
+        return
     if name not in OPTIMIZERS or not isinstance(value, ast.Call) or not isinstance(value.callee, ast.Name):
         near = suggestion(name, OPTIMIZERS)
         if near and not (isinstance(value, ast.Call) and isinstance(value.callee, ast.Name)):
@@ -420,13 +430,66 @@ def _optimizer(state: _State, node: ast.Optimizer) -> None:
         place = value.callee.span if isinstance(value, ast.Call) else value.span
         message = f"there is no optimizer `{name}`" if name not in OPTIMIZERS else f"`{name}` must be called"
         body.report.fail(problems.BAD_OPTIMIZER, place, message=message, help=help)
-    selectors = tuple(
+    state.rules.append(OptimizerRule(_named(body, value, OPTIMIZERS[name]), _selected(node), span=value.span))
+
+
+def _selected(node: ast.Optimizer) -> tuple[tuple[str, str | None, str | None], ...]:
+    return tuple(
         ("path", each.pattern.value, None)
         if each.pattern is not None
         else ("kind", str(each.kind), each.param)
         for each in node.selectors
     )
-    state.rules.append(OptimizerRule(_named(body, value, OPTIMIZERS[name]), selectors))
+
+
+def _own_module(body: Body, node: ast.Expr) -> Definition | None:
+    """The module of the spec that is called as an optimizer, if one is."""
+    if not isinstance(node, ast.Call) or not isinstance(node.callee, ast.Name):
+        return None
+    found = names.named(body, body.context.unit, node.callee.id, node.callee.span)
+    is_module = isinstance(found, Definition) and isinstance(found.node, ast.ModuleDef)
+    return found if is_module else None
+
+
+def _own_rule(
+    body: Body,
+    node: ast.Call,
+    definition: Definition,
+    selectors: tuple[tuple[str, str | None, str | None], ...],
+) -> OptimizerRule:
+    """An optimizer that the spec writes: a module from a parameter and its gradient to the parameter's new value."""
+    module = definition.node
+    assert isinstance(module, ast.ModuleDef) and isinstance(node.callee, ast.Name)
+    names.note_item(body, body.context.unit, node.callee.id, node.callee.span)
+    further = [str(each.name) for each in module.inputs[2:]]
+    odd = [name for name in further if name not in OPTIMIZER_INPUTS]
+    if len(module.inputs) < 2 or odd:
+        what = f"it takes `{odd[0]}`" if odd else "it does not take a parameter and its gradient"
+        message = f"`{definition.name}` is no optimizer: {what}"
+        body.report.fail(problems.BAD_OPTIMIZER, node.callee.span, message=message, help=OWN_OPTIMIZER)
+    given, rate = Given(), None
+    for arg in node.args:
+        if arg.name == "lr":
+            rate = _schedule(body, arg.value) or plain(body.evaluate(arg.value))
+            if not isinstance(rate, Named) and not RATE.holds(rate):
+                body.report.fail(
+                    problems.BAD_SETTING, arg.value.span, name="lr", found=show(rate), expected=RATE.text
+                )
+            continue
+        value = plain(body.evaluate(arg.value))
+        if arg.name is None:
+            given.positional.append((value, arg.value.span))
+        else:
+            given.named[arg.name] = (value, arg.value.span)
+            given.names[arg.name] = arg.span.inside(0, len(arg.name))
+    static, _ = bind_static_arguments(body, definition, module.static, given, node.span)
+    takes = next((each for each in module.inputs[2:] if str(each.name) == "lr"), None)
+    if takes is None and rate is not None:
+        message = f"`{definition.name}` takes no `lr`"
+        body.report.fail(problems.BAD_OPTIMIZER, node.span, message=message, help=OWN_OPTIMIZER)
+    if takes is not None and takes.default is None and rate is None:
+        body.report.fail(problems.MISSING_SETTING, node.span, callee=definition.name, name="lr")
+    return OptimizerRule(Named(definition.name, {**static, "lr": rate}), selectors, definition, node.span)
 
 
 def _chosen(node: ast.Expr) -> str:
@@ -617,6 +680,20 @@ def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagno
     for diagnostic in found[:8]:
         report(diagnostic)
     return not found
+
+
+def _check_own(project: Project, plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:
+    """What the spec's own optimizers do to the parameters that they train is looked at here, before anything runs."""
+    rules = [each for each in plan.update_rules if each.definition is not None]
+    if not rules:
+        return True
+    try:
+        update_program(project, plan.program.parameters, rules)
+    except SpecError as error:
+        for diagnostic in error.diagnostics:
+            report(diagnostic)
+        return False
+    return True
 
 
 def _span_of(state: _State, pattern: str) -> Span | None:

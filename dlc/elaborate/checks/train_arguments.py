@@ -24,6 +24,9 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adafactor": {"lr": None, "decay": 0.8, "eps": 1e-30, "clip": 1.0, "weight_decay": 0.0},
     "muon": {"lr": 0.02, "momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0},
 }
+OPTIMIZER_INPUTS = ("t", "lr")
+"""What an optimizer of a spec's own may take besides a parameter and its gradient, by these names."""
+OWN_OPTIMIZER = "an optimizer is a module: `module rule(beta: float = 0.9)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S]`; t and lr may be left out"
 SCHEDULES: dict[str, dict[str, Any]] = {
     "constant": {"lr": None, "warmup": 0},
     "cosine": {"lr": None, "warmup": 0, "end": 0.0},
@@ -52,13 +55,14 @@ def source_names() -> tuple[str, ...]:
 
 SETTINGS: dict[str, tuple[type, ...]] = {
     "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
-    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,),
+    "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,), "draws": (str,),
 }  # fmt: skip
 DEFAULT_SETTINGS: dict[str, Any] = {
     "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
-    "eval_every": None, "checkpoint_every": None, "log": 10,
+    "eval_every": None, "checkpoint_every": None, "log": 10, "draws": "native",
 }  # fmt: skip
 PRECISIONS = ("f32", "bf16")
+DRAWS = ("native", "portable")
 
 
 # Settings that are said elsewhere in a train block, or to the command.
@@ -72,7 +76,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
 }  # fmt: skip
 
-_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype"}
+_KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype", str: "a string"}
 
 
 def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
@@ -91,6 +95,10 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if value == math.inf:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="finite")
+    if isinstance(value, str) and value not in DRAWS:
+        expected = " or ".join(f'"{each}"' for each in DRAWS)
+        help = did_you_mean(value, DRAWS)
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected, help=help)
     if isinstance(value, Dtype) and value.name not in PRECISIONS:
         report.fail(problems.BAD_SETTING, span, name=name, found=value.name, expected=" or ".join(PRECISIONS))
 

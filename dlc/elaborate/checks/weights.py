@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from dlc.diagnostics import Diagnostic, did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -22,6 +21,7 @@ from dlc.elaborate.programs.build import EntryPoint, build, point_of
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Session, static_body
+from dlc.records import dataclass
 from dlc.syntax import ast
 
 OPTIONS = {
@@ -33,7 +33,8 @@ OPTIONS = {
 }
 
 
-class Mapped(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mapped:
     """Names in the model's words, and what the rule made them of in the file's."""
 
     here: tuple[ast.Str, ...]

@@ -1,0 +1,111 @@
+"""A step of training on the CPU: by every backend, and by a loop written by hand: python benchmarks/training.py [THREADS] [NAME…]
+
+LeNet-5 on digits (batch 64, AdamW), a small GPT on characters (4 layers, 4 heads, 128 wide, 64 long, batch 12, AdamW), and an LSTM
+(2 layers of 128, 64 long, batch 16). All have the same weights and batches and take turns in one process; a step is loss, gradients
+and update, from NumPy arrays to a loss as a number. Goals: torch and jax at most 1.02 of the loop written by hand, tvm at most 1.5."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+THREADS = sys.argv[1] if len(sys.argv) > 1 else "1"
+os.environ.update(OMP_NUM_THREADS=THREADS)
+
+import numpy as np  # noqa: E402 - thread counts are read when frameworks load
+from timing import side_by_side, table  # noqa: E402
+
+import dlc  # noqa: E402
+from dlc import backend as backends  # noqa: E402
+from dlc.elaborate.programs.build import EntryPoint  # noqa: E402
+from dlc.runtime.compile import emit  # noqa: E402
+from dlc.runtime.trainers import Trainers  # noqa: E402
+from dlc.runtime.training_data import open_data  # noqa: E402
+
+RATE = 1e-3
+BACKENDS = ("torch", "jax", "onnx", "tvm")
+SPECS = {
+    "LeNet-5": """
+        from "dlc:vision/lenet5" import LeNet5
+        train t {
+            net = LeNet5()
+            batch (image: [B, 1, 28, 28], label: i64[B]) from synthetic(batch=64)
+            minimize cross_entropy(net(image), label)
+            optimizer = adamw(lr=1e-3)
+            settings { steps = 1_000 }
+        }""",
+    "GPT": """
+        from "dlc:language/gpt2" import GPT2
+        train t {
+            net = GPT2(layers=4, d=128, heads=4, vocab=65, context=64)
+            batch (tokens: i64[B, 64], next: i64[B, 64]) from synthetic(batch=12)
+            minimize cross_entropy(net(tokens), next)
+            optimizer = adamw(lr=1e-3)
+            settings { steps = 1_000 }
+        }""",
+    "LSTM": """
+        model Characters(vocab: int = 65, hidden: int = 128)(tokens: i64[B, T]) -> logits: [B, T, vocab] {
+            y, h, c = tokens |> embedding(vocab, hidden) as wte |> lstm(hidden, layers=2) as lstm
+            return y |> linear(vocab) as head
+        }
+        train t {
+            net = Characters()
+            batch (tokens: i64[B, 64], next: i64[B, 64]) from synthetic(batch=16)
+            minimize cross_entropy(net(tokens), next)
+            optimizer = adamw(lr=1e-3)
+            settings { steps = 1_000 }
+        }""",
+}
+
+
+def by_hand(name: str, block: Any, batch: dict[str, Any]) -> Callable[[], float]:
+    """The usual loop around the emitted network."""
+    import torch
+    from dlc_torch.load import build
+    from torch.nn.functional import cross_entropy
+
+    torch.set_num_threads(int(THREADS))
+    (network,) = block.plan.networks
+    point = EntryPoint(network.definition, tuple(network.static.items()))
+    model = block.spec.model(network.definition.name, network.definition, point)
+    net = build(emit(model, "torch")).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
+    given, target = (torch.from_numpy(each) for each in batch.values())
+
+    def step() -> float:
+        optimizer.zero_grad()
+        logits = net(given)
+        loss = cross_entropy(logits.flatten(0, -2), target.flatten())
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def by_dlc(backend: str, trainers: Trainers, batch: dict[str, Any]) -> Callable[[], float]:
+    trainer = trainers.of(backends.find(backend))
+    shares, count = {"loss": np.ones((), np.float32)}, iter(range(10**9))
+
+    def step() -> float:
+        (outputs,) = trainer.step(next(count), [batch], shares, [RATE])
+        return float(outputs["loss"])
+
+    return step
+
+
+def main() -> None:
+    for name in sys.argv[2:] or SPECS:
+        block = dlc.loads(SPECS[name])["t"]
+        data = open_data(block)
+        batch = dict(data.training.training(0))
+        trainers = Trainers(block, data.sizes)
+        candidates = {"by hand": by_hand(name, block, batch)}
+        candidates |= {each: by_dlc(each, trainers, batch) for each in BACKENDS}
+        print(f"\n{name}\n\n{table(side_by_side(candidates), 'by hand')}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

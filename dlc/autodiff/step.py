@@ -1,0 +1,219 @@
+"""A training step as one program: the loss of a batch, its gradients, and what the optimizers make of these.
+
+Two programs are joined. One computes the loss, the other takes gradients as inputs (`dlc/elaborate/programs/update.py`):
+
+    model train(%x: [B, 4]) -> (loss: %loss)        model update(%fc.weight.grad: [3, 4], %t: i64[], %rate: []) -> ()
+
+become
+
+    model train(%x: [B, 4], %t: i64[], %rate: []) -> (loss: %loss) {
+        … the loss, its gradient, and the update of fc.weight and of optimizer.fc.weight.exp_avg
+    }
+
+Where several batches make one step, its first part adds gradients up in buffers, and its last reads them from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from dlc.autodiff.reverse import flat_gradients
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
+from dlc.ir.paths import gradient_name
+from dlc.ir.splice import Draws, Names, Splice, referring
+from dlc.passes.dead_code import DeadCode
+from dlc.passes.lower import flatten, resolve_float
+from dlc.records import dataclass, replace
+from dlc.types.facts import Facts
+from dlc.types.tensor import TensorType
+
+KEPT = "f32"
+"""What `float` means for parameters and optimizers, whatever the network computes in."""
+SUMS = "gradient"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A program, and what its inputs beside the fields of a batch are called in it: those of the update by their names there, shares
+    by the names of outputs."""
+
+    program: Program
+    names: Mapping[str, str]
+
+
+def whole_step(
+    program: Program,
+    update: Program,
+    trained: Sequence[str],
+    loss: str,
+    precision: str = KEPT,
+    kept: str = KEPT,
+) -> Step:
+    """A step on one batch: it has the program's inputs and outputs, and updates what is trained. The network computes in
+    `precision`, on parameters that are `kept` in one that the optimizers compute in. Raises NotDifferentiable."""
+    derived, grads, _ = flat_gradients(program, trained, {loss: None})
+    return _cleaned(_joined(narrowed(derived, precision, kept), grads, resolve_float(update, kept), kept))
+
+
+def part_of_step(
+    program: Program,
+    trained: Sequence[str],
+    outputs: Iterable[str],
+    precision: str = KEPT,
+    kept: str = KEPT,
+) -> Step:
+    """What a step does with each of several batches: the gradient of these outputs, each times its share, which is an input, is added
+    to the sums. Raises NotDifferentiable."""
+    derived, grads, shares = flat_gradients(program, trained, dict.fromkeys(outputs, "share"))
+    narrow = narrowed(derived, precision, kept)
+    found = narrow.main.types()
+    b = _appending(narrow.main)
+    types = _types(narrow.parameters, trained)
+    for path, type in types.items():
+        grad = b.cast(Value(grads[path], found[grads[path]]), kept)
+        _update(b, sum_path(path), b.add(_read(b, sum_path(path), type), grad))
+    main = replace(narrow.main, body=(*narrow.main.body, *b.body))
+    return _cleaned(Step(_with_sums(narrow, main, types), shares))
+
+
+def rest_of_step(update: Program, trained: Sequence[str], kept: str = KEPT) -> Step:
+    """What a step does after its batches: the update by the sums, which are zeros again then."""
+    update = resolve_float(update, kept)
+    main, types = update.main, _types(update.parameters, trained)
+    b = _appending(main)
+    read = {gradient_name(path): _read(b, sum_path(path), type).name for path, type in types.items()}
+    sums = tuple(b.body)
+    b.body = []
+    for path, type in types.items():
+        _update(b, sum_path(path), b.op("full", shape=type.axes, value=0.0, dtype=kept, hint="zeros"))
+    inputs = tuple(each for each in main.inputs if each.name not in read)
+    body = (*sums, *(op.renamed(read) for op in main.body), *b.body)
+    rest = replace(main, inputs=inputs, body=body)
+    return _cleaned(Step(_with_sums(update, rest, types), {each.name: each.name for each in inputs}))
+
+
+def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
+    """The program computing in a precision on parameters that are `kept` in another; flat, where these differ."""
+    whole = resolve_float(program, kept)
+    if precision == kept:
+        return whole
+    wide = {each.path for each in program.parameters if each.type.dtype == "float"}
+    main = resolve_float(flatten(program), precision).main
+    names = Names.of(main)
+    body: list[Op] = []
+    for op in main.body:
+        path = op.text("path") if op.op in ("param", "update") else ""
+        if path not in wide:
+            body.append(op)
+        elif op.op == "param":
+            read = Value(names.fresh(op.out.name), op.out.type.with_dtype(kept))
+            body += (replace(op, outputs=(read,)), _cast(op, (read.name,), op.out))
+        else:
+            type = next(each.type for each in whole.parameters if each.path == path)
+            new = Value(names.fresh(op.inputs[0]), type)
+            body += (_cast(op, op.inputs, new), replace(op, inputs=(new.name,)))
+    flat = flatten(whole)
+    narrow = replace(main, body=tuple(body), params=flat.main.params)
+    return flat.with_functions({**flat.functions, main.name: narrow})
+
+
+def sum_path(path: str) -> str:
+    """The buffer that gradients of the parameter at `path` are added up in."""
+    return f"{SUMS}.{path}"
+
+
+def _cast(op: Op, inputs: tuple[str, ...], out: Value) -> Op:
+    return Op("cast", inputs, (out,), (("dtype", out.type.dtype),), span=op.span)
+
+
+def _appending(main: Function) -> Builder:
+    return Builder(Facts(main.facts), names=Names.of(main).fresh)
+
+
+def _read(b: Builder, path: str, type: TensorType) -> Value:
+    value = Value(b.fresh(path.rsplit(".", 1)[-1]), type)
+    b.append(Op("param", (), (value,), (("path", path),)))
+    return value
+
+
+def _update(b: Builder, path: str, value: Value) -> None:
+    b.append(Op("update", (value.name,), (), (("path", path),)))
+
+
+def _types(parameters: Iterable[Parameter], paths: Sequence[str]) -> dict[str, TensorType]:
+    known = {each.path: each.type for each in parameters}
+    return {path: known[path] for path in paths}
+
+
+def _cleaned(step: Step) -> Step:
+    return Step(DeadCode().run(step.program), step.names)
+
+
+def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str) -> Step:
+    """The update behind the gradients that it takes."""
+    taken = Names(first.functions)
+    now = {name: taken.fresh(name) for name in update.functions}
+    functions = dict(first.functions)
+    for name, each in update.functions.items():
+        functions[now[name]] = replace(referring(each, _as(now)), name=now[name])
+    main, last = first.main, functions.pop(now[update.entry])
+    types, names = main.types(), Names.of(main)
+    b = Builder(Facts(main.facts), names=names.fresh)
+    values = {
+        gradient_name(path): b.cast(Value(name, types[name]), kept).name for path, name in grads.items()
+    }
+    inputs = tuple(
+        Value(names.fresh(each.name), each.type) for each in last.inputs if each.name not in values
+    )
+    given = [each.name for each in last.inputs if each.name not in values]
+    own = dict(zip(given, (each.name for each in inputs), strict=True))
+    body = Splice(names, Draws.of(main), {**values, **own}, {}, str).body(last.body)
+    known = {each.name for each in main.params}
+    functions[main.name] = replace(
+        main,
+        inputs=(*main.inputs, *inputs),
+        body=(*main.body, *b.body, *body),
+        params=(*main.params, *(each for each in last.params if each.name not in known)),
+        children=(*main.children, *last.children),
+    )
+    paths = {each.path for each in first.parameters}
+    states = tuple(
+        replace(each, init=now.get(each.init, each.init))
+        for each in update.parameters
+        if each.path not in paths
+    )
+    # Callees stand before callers.
+    functions[main.name] = functions.pop(main.name)
+    return Step(Program(functions, main.name, (*first.parameters, *states)), own)
+
+
+def _as(names: Mapping[str, str]) -> Callable[[str], str]:
+    return partial(_renamed, names)
+
+
+def _renamed(names: Mapping[str, str], name: str) -> str:
+    return names.get(name, name)
+
+
+def _with_sums(program: Program, main: Function, sums: Mapping[str, TensorType]) -> Program:
+    """The program with this main function and buffers for sums of gradients, zeros at first."""
+    names = Names(program.functions)
+    inits: dict[TensorType, str] = {}
+    functions = dict(program.functions)
+    del functions[main.name]
+    for type in sums.values():
+        if type not in inits:
+            inits[type] = names.fresh("zeros")
+            functions[inits[type]] = _zeros(inits[type], type)
+    params = tuple(Param(sum_path(path), type, "buffer", init=inits[type]) for path, type in sums.items())
+    functions[main.name] = replace(main, params=(*main.params, *params))
+    made = tuple(Parameter(each.name, each.type, each.kind, False, each.init) for each in params)
+    return replace(program, functions=functions, parameters=(*program.parameters, *made))
+
+
+def _zeros(name: str, type: TensorType) -> Function:
+    b = Builder()
+    value = b.op("full", shape=type.axes, value=0.0, dtype=type.dtype, hint="zeros")
+    return Function(name, "zeros", "init", (), (("output", value.name),), tuple(b.body))

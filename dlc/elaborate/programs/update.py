@@ -1,0 +1,214 @@
+"""The update of a training step as a program: each trained parameter goes through its optimizer, a module of the library whose
+buffers are what it remembers.
+
+    model update(%fc.weight.grad: [3, 4], %t: i64[], %rate: []) -> ()
+        param fc.weight: [3, 4]
+        child optimizer.fc.weight: adamw
+    {
+        %p: [3, 4] = param() {path="fc.weight"}
+        %adamw: [3, 4] = adamw(%p, %fc.weight.grad, %t, %rate) {…} @ optimizer.fc.weight -> adamw
+        update(%adamw) {path="fc.weight"}
+    }
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from dlc.diagnostics import NO_SPAN, Span, SpecError
+from dlc.diagnostics import training as problems
+from dlc.elaborate.base.depth import deep
+from dlc.elaborate.base.project import Project, library_definition, library_sources
+from dlc.elaborate.base.units import Definition
+from dlc.elaborate.base.values import Tensor, type_name
+from dlc.elaborate.calls.arguments import Given
+from dlc.elaborate.calls.calls import make_instance
+from dlc.elaborate.calls.functions import apply_instance
+from dlc.elaborate.calls.initial import initial_function
+from dlc.elaborate.calls.resolve import resolve_parameters
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.state.body import Body, static_body
+from dlc.ir.builder import Builder
+from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
+from dlc.ir.paths import gradient_name
+from dlc.records import dataclass, replace
+from dlc.syntax import ast
+from dlc.types.tensor import TensorType
+
+STEP, RATE = "t", "lr"
+"""What an optimizer calls the number of the step and the rate, if it takes them."""
+STATE = "optimizer"
+TINY = 1e-6
+"""Added to a norm that gradients are clipped by, as in PyTorch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An optimizer with its static arguments, and the paths that it trains: a module of the library by its name, or a spec's own
+    `definition`. Whether it takes a rate with each step; else it has one of its own."""
+
+    optimizer: str
+    args: Mapping[str, Any]
+    paths: tuple[str, ...]
+    takes_rate: bool = True
+    definition: Definition | None = None
+    span: Span = NO_SPAN
+
+    @property
+    def module(self) -> Definition:
+        found = self.definition or library_definition(self.optimizer)
+        assert found is not None
+        return found
+
+
+def rate_name(number: int) -> str:
+    """What the input with the rate of the rule of that number, from 0, is called."""
+    return "rate" if number == 0 else f"rate_{number + 1}"
+
+
+def state_path(path: str) -> str:
+    """Where the optimizer of the parameter at `path` keeps what it remembers."""
+    return f"{STATE}.{path}"
+
+
+@deep
+def update_program(
+    project: Project, parameters: Iterable[Parameter], rules: Sequence[Rule], clip_norm: float | None = None
+) -> Program:
+    """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
+    rate for each rule. It has no outputs: parameters and what optimizers remember are updated.
+
+    Gradients are clipped so that all of them together have no norm above `clip_norm`. Raises SpecError where an optimizer does
+    not fit a parameter."""
+    types = {each.path: each.type for each in parameters}
+    trained = [path for rule in rules for path in rule.paths]
+    body = _body(project, rules)
+    b = body.emission.builder
+    grads = {path: Value(b.fresh(gradient_name(path)), types[path]) for path in trained}
+    step = Value(b.fresh(STEP), TensorType("i64", ()))
+    rates = [Value(b.fresh(rate_name(i)), TensorType("float", ())) for i in range(len(rules))]
+    wanted = (rate for rate, rule in zip(rates, rules, strict=True) if rule.takes_rate)
+    inputs = (*grads.values(), step, *wanted)
+    if clip_norm is not None:
+        grads = _clipped(b, grads, clip_norm)
+    for rule, rate in zip(rules, rates, strict=True):
+        for path in rule.paths:
+            _told(body, path, partial(_updated, body, rule, path, types[path], grads[path], step, rate))
+    return _program(body, inputs, ())
+
+
+@deep
+def rule_program(project: Project, parameters: Iterable[Parameter], rule: Rule) -> Program:
+    """What one rule does, for backends whose own trainers do the rest: for each of its parameters the values `value.I` and `gradient.I`
+    are inputs and the new value `value.I` is an output; `t` and `rate` are inputs besides. Raises SpecError as `update_program`."""
+    types = {each.path: each.type for each in parameters}
+    body = _body(project, [rule])
+    b = body.emission.builder
+    step = Value(b.fresh(STEP), TensorType("i64", ()))
+    rate = Value(b.fresh(rate_name(0)), TensorType("float", ()))
+    inputs, outputs = [step, *([rate] if rule.takes_rate else [])], []
+    for i, path in enumerate(rule.paths):
+        before, grad = (Value(b.fresh(name(i)), types[path]) for name in (value_input, gradient_input))
+        inputs += [before, grad]
+        after = _told(body, path, partial(_optimized, body, rule, path, before, grad, step, rate))
+        if after is not None:
+            outputs.append((value_input(i), after.name))
+    return _program(body, tuple(inputs), tuple(outputs))
+
+
+def value_input(number: int) -> str:
+    return f"value_{number}"
+
+
+def gradient_input(number: int) -> str:
+    return f"gradient_{number}"
+
+
+def _body(project: Project, rules: Sequence[Rule]) -> Body:
+    session = Elaborator(project, training=True)
+    return static_body(session, rules[0].module.unit, kind="train", name="update")
+
+
+def _program(body: Body, inputs: tuple[Value, ...], outputs: tuple[tuple[str, str], ...]) -> Program:
+    session = body.context.session
+    if session.diagnostics:
+        raise SpecError(session.diagnostics, {**library_sources(), **session.project.sources})
+    main = Function(
+        name=session.unique("update"),
+        source="update",
+        kind="model",
+        inputs=inputs,
+        outputs=outputs,
+        body=tuple(body.emission.builder.body),
+        params=tuple(body.emission.params.values()),
+        children=tuple(body.emission.children.values()),
+        training=True,
+    )
+    session.functions[main.name] = main
+    return Program(session.called(), main.name, resolve_parameters(session, main.name))
+
+
+def _clipped(b: Builder, grads: Mapping[str, Value], limit: float) -> dict[str, Value]:
+    total: Value | None = None
+    for grad in grads.values():
+        square = b.sum(b.mul(grad, grad), tuple(range(grad.type.rank)))
+        total = square if total is None else b.add(total, square)
+    assert total is not None
+    norm = b.op("sqrt", total, hint="norm")
+    factor = b.op("minimum", b.div(limit, b.add(norm, TINY)), 1.0, hint="factor")
+    return {path: b.mul(grad, factor) for path, grad in grads.items()}
+
+
+def _updated(
+    body: Body, rule: Rule, path: str, type: TensorType, grad: Value, step: Value, rate: Value
+) -> Value:
+    b = body.emission.builder
+    body.emission.params[path] = Param(path, type, init=_zeros(body, type))
+    before = Value(b.fresh("p"), type)
+    b.append(Op("param", (), (before,), (("path", path),)))
+    after = _optimized(body, rule, path, before, grad, step, rate)
+    b.append(Op("update", (after.name,), (), (("path", path),)))
+    return after
+
+
+def _optimized(
+    body: Body, rule: Rule, path: str, before: Value, grad: Value, step: Value, rate: Value
+) -> Value:
+    """The new value of a parameter. What the rule remembers of it has a place of its own."""
+    node, label = ast.Node(span=rule.span), ast.Label((state_path(path),))
+    statics = Given(named={name: (_static(value), rule.span) for name, value in rule.args.items()})
+    optimizer = make_instance(body, rule.module, statics, node, label)
+    module = rule.module.node
+    assert isinstance(module, ast.ModuleDef)
+    first = Given([(Tensor(before), rule.span), (Tensor(grad), rule.span)])
+    names = {str(each.name) for each in module.inputs}
+    further = {STEP: step, **({RATE: rate} if rule.takes_rate else {})}
+    first.named = {name: (Tensor(value), rule.span) for name, value in further.items() if name in names}
+    after = apply_instance(body, optimizer, first, node, label)
+    if not isinstance(after, Tensor) or after.type != before.type:
+        found = str(after.type) if isinstance(after, Tensor) else type_name(after)
+        message = f"`{rule.optimizer}` gives {found} for `{path}`, which is {before.type}"
+        body.report.fail(problems.BAD_OPTIMIZER, rule.span, message=message)
+    return after.value
+
+
+def _told(body: Body, path: str, work: Callable[[], Value]) -> Value | None:
+    """What `work` gives; what is wrong is told with the parameter that it is wrong for."""
+    found = body.context.session.diagnostics
+    before = len(found)
+    value: Value | None = body.report.guarded(work)
+    note = f"it trains the parameter `{path}`"
+    found[before:] = [replace(each, notes=(*each.notes, note)) for each in found[before:]]
+    return value
+
+
+def _zeros(body: Body, type: TensorType) -> str:
+    """An initial value for a program by itself: in a step parameters begin as the network says."""
+    zeros = ast.Name("zeros")
+    return initial_function(body, zeros, type, NO_SPAN, body.scope)
+
+
+def _static(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

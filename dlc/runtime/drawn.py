@@ -1,0 +1,106 @@
+"""Draws of a training that are the same on every backend: made here, by the references of the ops, and handed to the programs as
+inputs.
+
+What is drawn hangs on the seed, the step, the number of the batch in it and the place of the draw in the program, and on nothing
+else. So dropout, noise and samples of a run can be compared between backends, and a run that is continued draws what one that was
+not stopped would have drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc import ops
+from dlc.backend import Batch, Trainer
+from dlc.ir.nodes import Attr, Program
+from dlc.passes.lower import hoist_randomness
+from dlc.passes.randomness import Draw
+from dlc.records import dataclass, replace
+from dlc.runtime.interpret import bind_dims
+from dlc.types.dims import Dim
+
+Array = NDArray[Any]
+HELD_OUT = 0xE7A1
+"""The step that draws of an evaluation belong to."""
+APART = 0xD7A5
+"""Sets draws apart from those of initial values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A program whose draws are further inputs of it."""
+
+    program: Program
+    draws: tuple[Draw, ...]
+
+    @staticmethod
+    def of(program: Program) -> Drawn:
+        return Drawn(*hoist_randomness(program))
+
+    def completed(self, batch: Batch, place: Sequence[int]) -> Batch:
+        """The batch with values for the draws, which hang on the place: whole numbers, from 0."""
+        if not self.draws:
+            return batch
+        sizes = self._sizes(batch)
+        drawn = {
+            each.input.name: _drawn(each, sizes, np.random.default_rng([APART, *place, number]))
+            for number, each in enumerate(self.draws)
+        }
+        return {**batch, **drawn}
+
+    def _sizes(self, batch: Batch) -> dict[str, int]:
+        main = self.program.main
+        names = {each.input.name for each in self.draws}
+        fields = tuple(each for each in main.inputs if each.name not in names)
+        return bind_dims(
+            replace(main, inputs=fields), [np.asarray(batch[each.name]) for each in fields], batch
+        )
+
+
+def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Array:
+    attrs = {name: _evaluated(value, sizes) for name, value in draw.attrs}
+    if attrs.get("dtype") == "float":
+        attrs["dtype"] = "f32"
+    return np.require(ops.get(draw.op).reference(**attrs, rng=rng), requirements="C")
+
+
+def _evaluated(value: Attr, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_evaluated(each, sizes) for each in value)
+    return value.evaluate(sizes) if isinstance(value, Dim) else value
+
+
+class Drawing:
+    """A trainer of programs whose draws are inputs, as one of batches alone."""
+
+    def __init__(self, trainer: Trainer, training: Drawn, evaluation: Drawn, seed: int) -> None:
+        self.trainer = trainer
+        self.training = training
+        self.evaluation = evaluation
+        self.seed = seed
+        self.weights = trainer.weights
+        self.state = trainer.state
+        self.restore = trainer.restore
+
+    def step(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        shares: Mapping[str, Array],
+        rates: Sequence[float | None],
+    ) -> Sequence[Mapping[str, Array]]:
+        drawn = [self._training(step, number, batch) for number, batch in enumerate(batches)]
+        return self.trainer.step(step, drawn, shares, rates)
+
+    def outputs(self, step: int, number: int, batch: Batch) -> Mapping[str, Array]:
+        return self.trainer.outputs(step, number, self._training(step, number, batch))
+
+    def evaluate(self, number: int, batch: Batch) -> Mapping[str, Array]:
+        place = (self.seed, HELD_OUT, number)
+        return self.trainer.evaluate(number, self.evaluation.completed(batch, place))
+
+    def _training(self, step: int, number: int, batch: Batch) -> Batch:
+        return self.training.completed(batch, (self.seed, step, number))

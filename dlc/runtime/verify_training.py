@@ -1,0 +1,248 @@
+"""Training on several backends at once: the same initial weights, batches and draws, step by step beside the interpreter in f64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc import backend as installed
+from dlc.backend import Backend, Batch, Trainer
+from dlc.diagnostics import NO_SPAN, SpecError
+from dlc.diagnostics import training as problems
+from dlc.runtime.compile import find_backend
+from dlc.runtime.data.memory import Given
+from dlc.runtime.trainers import Trainers
+from dlc.runtime.training import can_train, lacks_training, number, total_steps
+from dlc.runtime.training_data import open_data
+from dlc.spec import TrainBlock
+
+Array = NDArray[Any]
+Weights = Mapping[str, Array]
+
+TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
+"""How far a loss or a metric may be off, relative to the reference's, by the precision that the block trains in."""
+MOVED = 100.0
+"""How much more than that a parameter may be, relative to how far training has moved it: an optimizer that divides by the root of
+squared gradients makes much of gradients that are nearly 0."""
+ROUNDING = 10.0
+"""How often more than the interpreter itself, in the precision of the block, a backend may be off where it is past the tolerance. A
+parameter whose gradients are 0 but for rounding, as of a bias before a norm over the batch, goes a way of rounding alone."""
+LARGEST = 30.0
+"""How much more than the tolerance a loss or a metric may be off, however much the interpreter rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a backend's training went beside the reference's. `loss` and `weights` are the largest relative differences of the losses and
+    metrics of all steps, and of the parameters after the last one, each with where it is."""
+
+    backend: str
+    loss: float
+    loss_at: str
+    weights: float
+    weights_at: str
+    parted: str = ""
+    """The first step past the tolerance, and the parameter that was furthest off after the step before it."""
+    rounded: tuple[str, ...] = ()
+    """The parameters whose way is one of rounding, in the interpreter too: the others are in `weights`."""
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {"loss": number(self.loss), "weights": number(self.weights)}
+        places = {"loss_at": self.loss_at, "weights_at": self.weights_at, "parted": self.parted}
+        return {"backend": self.backend, **numbers, **places, "rounded": list(self.rounded)}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What `verify_training` found. `losses` are the reference's, one a step."""
+
+    name: str
+    steps: int
+    tolerance: float
+    losses: tuple[float, ...]
+    courses: tuple[Course, ...]
+
+    def __repr__(self) -> str:
+        return f"<TrainingReport on {self.name}: {'agree' if self.agree else 'disagree'}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @property
+    def agree(self) -> bool:
+        return bool(self.courses) and all(map(self._is_small, self.courses))
+
+    def _is_small(self, each: Course) -> bool:
+        return not each.parted and each.weights <= self.tolerance * MOVED
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "steps": self.steps,
+            "agree": self.agree,
+            "tolerance": self.tolerance,
+            "losses": [number(each) for each in self.losses],
+            "courses": [each.to_json() for each in self.courses],
+        }
+
+    def text(self) -> str:
+        first, last = self.losses[0], self.losses[-1]
+        lines = [
+            f"{self.name}: loss {first:.4f} to {last:.4f} in {self.steps} steps, by the ops' meaning in f64"
+        ]
+        for each in self.courses:
+            mark = "ok  " if self._is_small(each) else "FAIL"
+            loss = f"losses within {each.loss:.2e} ({each.loss_at})"
+            weights = f"weights within {each.weights:.2e} of their way ({each.weights_at})"
+            lines.append(f"{mark} {each.backend:6} {loss}, {weights}")
+            if each.parted:
+                lines.append(f"       {each.parted}")
+        for path in dict.fromkeys(path for each in self.courses for path in each.rounded):
+            lines.append(f"       `{path}` has gradients of rounding alone, and is not compared")
+        verdict = "all backends agree" if self.agree else "the backends disagree"
+        lines.append(f"{self.name}: {verdict} (tolerance {self.tolerance:g} of a loss)")
+        return "\n".join(lines)
+
+
+def verify_training(
+    block: TrainBlock,
+    *,
+    steps: int = 20,
+    backends: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    data: Given | None = None,
+) -> TrainingReport:
+    """Train a block on every backend that can for some steps, with draws that are the same everywhere, and compare each step with the
+    interpreter's in f64. Nothing is written.
+
+    Raises SpecError if the block or its data is wrong, or a backend can't train it."""
+    plan = block.plan
+    opened = open_data(block, data)
+    trainers = Trainers(block, opened.sizes)
+    settings = plan.settings
+    total = total_steps(settings, opened.training.per_epoch)
+    count = settings["accumulate"]
+    reference = _Following("", trainers.reference(), trainers)
+    found = [
+        _Following(each.name, trainers.of(each, portable=True), trainers) for each in _training(backends)
+    ]
+    limit = TOLERANCE[settings["precision"]] if tolerance is None else tolerance
+
+    def turns(*followed: _Following) -> Iterator[int]:
+        for step in range(min(steps, total)):
+            batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
+            rates = trainers.rates(step, total)
+            for each in followed:
+                each.turn(step, batches, rates)
+            yield step
+
+    for _ in turns(reference, *found):
+        for each in found:
+            each.measure(reference)
+    narrow = None
+    if any(each.is_past(reference, limit) for each in found):
+        narrow = _Following("", trainers.reference(settings["precision"], "f32"), trainers)
+        for _ in turns(narrow):
+            pass
+        narrow.measure(reference)
+    courses = tuple(each.course(reference, narrow, limit) for each in found)
+    losses = tuple(values["loss"] for values in reference.values)
+    return TrainingReport(plan.name, len(losses), limit, losses, courses)
+
+
+def _training(names: Sequence[str] | None) -> Iterator[Backend]:
+    if names is None:
+        usable = [each for each in installed.every() if can_train(each) and not each.absence()]
+        if not usable:
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message="no backend that trains is installed")])
+        yield from usable
+        return
+    for name in names:
+        backend = find_backend(name, usable=True)
+        if not can_train(backend):
+            raise lacks_training(backend)
+        yield backend
+
+
+class _Following:
+    """One training: what each step gave, and how far its parameters were off after it."""
+
+    def __init__(self, name: str, trainer: Trainer, trainers: Trainers) -> None:
+        self.name = name
+        self.trainer = trainer
+        self.trainers = trainers
+        self.trained = [path for _, paths in trainers.rules for path in paths]
+        self.start = trainer.weights()
+        self.values: list[dict[str, float]] = []
+        self.offs: list[dict[str, float]] = []
+
+    def turn(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> None:
+        self.values.append(self.trainers.updates.step(self.trainer, step, batches, rates))
+
+    def measure(self, reference: _Following) -> None:
+        """How far each parameter's values are off now, as a share of how far they have gone."""
+        mine, meant = self.trainer.weights(), reference.trainer.weights()
+        self.offs.append(
+            {
+                path: _share(mine[path] - meant[path], meant[path] - reference.start[path])
+                for path in self.trained
+            }
+        )
+
+    def is_past(self, reference: _Following, limit: float) -> bool:
+        worst = max((off for _, _, off in self._off(reference)), default=0.0)
+        return worst > limit or _worst(self.offs[-1])[0] > limit * MOVED
+
+    def _off(self, reference: _Following) -> Iterator[tuple[int, str, float]]:
+        """How far each loss and metric is off, by step and name."""
+        for step, (mine, meant) in enumerate(zip(self.values, reference.values, strict=True)):
+            yield from ((step, name, _difference(mine[name], meant[name])) for name in meant)
+
+    def course(self, reference: _Following, narrow: _Following | None, limit: float) -> Course:
+        """`narrow` is the interpreter in the precision of the block, where it is wanted."""
+        rounds: dict[str, float] = {}
+        for _, name, off in narrow._off(reference) if narrow else ():
+            rounds[name] = max(rounds.get(name, 0.0), min(ROUNDING * off, LARGEST * limit))
+        allowed = {name: max(limit, rounds.get(name, 0.0)) for name in reference.values[0]}
+        found = list(self._off(reference))
+        step, name, worst = max(found, key=lambda each: each[2] / allowed[each[1]])
+        first = next((each for each in found if each[2] > allowed[each[1]]), None)
+        own = narrow.offs[-1] if narrow else {}
+        offs = self.offs[-1]
+        rounded = tuple(
+            path for path, off in offs.items() if limit * MOVED < off <= ROUNDING * own.get(path, 0.0)
+        )
+        weights, path = _worst({path: off for path, off in offs.items() if path not in rounded})
+        parted = "" if first is None else self._parted(*first, reference)
+        return Course(self.name, worst, f"{name} of step {step + 1}", weights, path, parted, rounded)
+
+    def _parted(self, step: int, name: str, off: float, reference: _Following) -> str:
+        values = f"{name} {self.values[step][name]:.6g}, not {reference.values[step][name]:.6g}"
+        before = ""
+        if step:
+            weights, path = _worst(self.offs[step - 1])
+            before = f"; after the step before, `{path}` was off by {weights:.2e} of its way"
+        return f"they part first at step {step + 1}: {values}{before}"
+
+
+def _worst(offs: Mapping[str, float]) -> tuple[float, str]:
+    """The largest of these, and whose it is; nan is larger than any."""
+    path = max(offs, key=lambda each: (math.isnan(offs[each]), offs[each]), default="")
+    return offs.get(path, 0.0), path
+
+
+def _difference(found: float, meant: float) -> float:
+    if found == meant or (math.isnan(found) and math.isnan(meant)):
+        return 0.0
+    off = abs(found - meant) / max(abs(meant), 1e-3)
+    return off if math.isfinite(off) else math.inf
+
+
+def _share(off: Array, way: Array) -> float:
+    size, gone = float(np.linalg.norm(off.astype(np.float64))), float(np.linalg.norm(way.astype(np.float64)))
+    return size / gone if gone else size

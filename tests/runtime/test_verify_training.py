@@ -1,0 +1,126 @@
+"""Backends that train side by side with the interpreter, on the same batches and draws."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from training_specs import BACKENDS, block, loaded
+from typer.testing import CliRunner
+
+from dlc.cli import build
+from dlc.runtime.verify_training import verify_training
+
+SETTINGS = {
+    "plain": "steps = 6",
+    "clipped": "steps = 6, clip_norm = 0.1",
+    "over epochs": "epochs = 1, accumulate = 11",
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_backends_agree(settings: str) -> None:
+    """Norms over the batch and dropout included."""
+    report = verify_training(loaded(block(settings=settings)), steps=6, backends=BACKENDS)
+    assert report.agree, report.text()
+    assert max(each.loss for each in report.courses) < 1e-5, report.text()
+    assert report.losses[-1] < report.losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["steps = 5", "steps = 4, accumulate = 2, clip_norm = 0.1"])
+def test_tvm_trains(settings: str) -> None:
+    rules = """optimizer = adamw(lr=1e-3)
+    optimizer linear.weight = muon(lr=0.02)
+    optimizer conv2d.weight = adafactor()
+    optimizer linear.bias = lion(lr=1e-3)
+    optimizer batch_norm = sgd(lr=0.1, momentum=0.9)"""
+    report = verify_training(loaded(block(rules, settings)), steps=5, backends=["tvm"])
+    assert report.agree, report.text()
+
+
+def test_labels_that_do_not_count() -> None:
+    """The loss of accumulated batches is that of all their labels together."""
+    text = block(settings="steps = 4, accumulate = 3").replace(
+        "cross_entropy(logits, label)", "cross_entropy(logits, label, ignore=3)"
+    )
+    text = text.replace(" |> batch_norm as bn", "").replace("batch=32", "batch=4")
+    report = verify_training(loaded(text), steps=4, backends=BACKENDS)
+    assert report.agree, report.text()
+
+
+def test_bf16_is_narrow_in_the_network_alone() -> None:
+    report = verify_training(loaded(block(settings="steps = 4, precision = bf16")), backends=BACKENDS)
+    assert report.agree and report.tolerance == 3e-2, report.text()
+    assert max(each.loss for each in report.courses) > 1e-5, "nothing was computed in bf16"
+
+
+def test_recurrence_trains() -> None:
+    text = """
+    model Lines(hidden: int = 8)(image: [B, 1, H, W]) -> [B, 10] {
+        y, h = lstm(hidden)(squeeze(image, 1)) as cell
+        return y[:, -1] |> linear(10) as head
+    }
+    train t {
+        net = Lines()
+        batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=16)
+        minimize cross_entropy(net(image), label)
+        optimizer = adamw(lr=0.01)
+        settings { steps = 3 }
+    }
+    """.replace("y, h = lstm", "y, h, c = lstm")
+    report = verify_training(loaded(text), steps=3, backends=BACKENDS)
+    assert report.agree, report.text()
+
+
+def test_a_wrong_backend_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the first step and the parameter that was off before it."""
+    from dlc_onnx.workspace import OnnxWorkspace
+
+    honest = OnnxWorkspace.run
+
+    def wrong(self: Any, program: str, inputs: Any) -> Any:
+        if program == "step" and inputs["t"] == 2:
+            inputs = {**inputs, "rate": inputs["rate"] * 2}
+        return honest(self, program, inputs)
+
+    monkeypatch.setattr(OnnxWorkspace, "run", wrong)
+    report = verify_training(loaded(block()), steps=4, backends=["onnx"])
+    assert not report.agree
+    (course,) = report.courses
+    assert "they part first at step 3" in course.parted and "`net." in course.parted, course.parted
+    assert "FAIL onnx" in report.text() and "the backends disagree" in report.text()
+
+
+def test_portable_draws_are_a_setting() -> None:
+    from dlc.runtime.trainers import Trainers
+    from dlc.runtime.training_data import open_data
+
+    tried = loaded(block(settings='steps = 2, draws = "portable"'))
+    data = open_data(tried)
+    trainers = Trainers(tried, data.sizes)
+    batch = data.training.training(0)
+    import dlc.backend as backends
+
+    losses = []
+    for name in ("torch", "jax", "onnx"):
+        trainer = trainers.of(backends.find(name))
+        (outputs,) = trainer.step(0, [batch], {"loss": np.ones((), np.float32)}, [1e-3])
+        losses.append(float(outputs["loss"]))
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-6)
+
+
+def test_at_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "spec.dl"
+    path.write_text(block(net="Small()"))
+    ran = CliRunner().invoke(
+        build("verify"), ["verify", f"{path}:t", "--steps", "2", "--backends", "onnx", "--format", "json"]
+    )
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert found["agree"] and found["steps"] == 2 and len(found["losses"]) == 2
+    assert [each["backend"] for each in found["courses"]] == ["onnx"]
+    assert not [each for each in tmp_path.iterdir() if each != path], "nothing is written"
