@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlc import arguments
 from dlc import spec as values
+from dlc.arguments import takes
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.units import Unit
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Spec", "TrainBlock", "load", "loads"]
 
 
+@takes(path=arguments.path, root=arguments.optional(arguments.path))
 def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Spec:
     """Read a spec and what it imports. Raises SpecError with every diagnostic of its text and imports.
 
@@ -34,10 +37,13 @@ def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = 
     return _spec(project, unit)
 
 
+@takes(
+    text=arguments.text("the text of a spec"), name=arguments.path, root=arguments.optional(arguments.path)
+)
 def loads(text: str, name: str = "spec.dl", *, root: str | os.PathLike[str] | None = None) -> Spec:
     """The same for a text in memory; `name` is what diagnostics call it."""
     project = Project(Path(root) if root else None)
-    unit = project.loads(text, name)
+    unit = project.loads(text, os.fspath(name))
     return _spec(project, unit)
 
 
@@ -59,6 +65,14 @@ class Model(values.Model):
 
     # The runtime is imported when it is used: a program that only checks and summarises needs no NumPy.
 
+    @takes(
+        backend=arguments.BACKEND,
+        optimize=arguments.natural,
+        precision=arguments.PRECISION,
+        target=arguments.TARGET,
+        training=arguments.flag,
+        functions=arguments.flag,
+    )
     def emit(
         self,
         backend: str,
@@ -83,6 +97,16 @@ class Model(values.Model):
             functions=functions,
         )
 
+    @takes(
+        backend=arguments.BACKEND,
+        weights=arguments.WEIGHTS,
+        through=arguments.THROUGH,
+        seed=arguments.natural,
+        optimize=arguments.natural,
+        precision=arguments.PRECISION,
+        target=arguments.TARGET,
+        device=arguments.DEVICE,
+    )
     def compile(
         self,
         backend: str,
@@ -111,6 +135,7 @@ class Model(values.Model):
             device=device,
         )
 
+    @takes(seed=arguments.natural)
     def initial_weights(self, seed: int = 0) -> dict[str, np.ndarray]:
         """Seeded initial values of every parameter and buffer: the same for every backend."""
         from dlc.runtime.weights import initial_weights

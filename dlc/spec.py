@@ -12,13 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dlc import arguments
+from dlc.arguments import takes
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.project import Project, library_sources
 from dlc.elaborate.base.units import Definition, Unit, entries, own_statics
 from dlc.elaborate.base.values import PresetRef
 from dlc.elaborate.checks.plan import TrainPlan
-from dlc.elaborate.checks.train import build_plan
+from dlc.elaborate.checks.train import build_plan, wrong_overrides
 from dlc.elaborate.names.lookup import named
 from dlc.elaborate.programs.build import EntryPoint, build, entered, point_of, told_at_preset
 from dlc.elaborate.programs.elaborator import Elaborator
@@ -73,6 +75,7 @@ class Spec:
         text = "\0".join(self.project.sources[key] for key in sorted(self.project.sources))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @takes(name=arguments.text("the name of a model, preset or train block"))
     def __getitem__(self, name: str) -> Any:
         """The model, preset or train block of that name. Raises SpecError with near misses for any other."""
         head, _, entry = name.partition(".")
@@ -153,6 +156,8 @@ class Spec:
         Raises SpecError for a block that is in error."""
         from dlc.elaborate.checks.file import warnings
 
+        for each in blocks:
+            TRAIN_BLOCK("blocks", each)
         plans = [(each.plan, each.node) for each in blocks]
         return warnings(self.project, self.unit, plans)
 
@@ -187,10 +192,11 @@ class Model:
     def __call__(self, /, **settings: Any) -> Self:
         """The model with other static arguments. Raises SpecError for an unknown or wrong one."""
         self._unchanged("has no settings any more")
-        overrides = {**self.overrides, **settings}
+        overrides = {**self.overrides, **arguments.settings(settings)}
         point = self.spec.point(self.origin, overrides, self.point.entry)
         return replace(self, point=point, overrides=overrides)
 
+    @takes(names=arguments.text("the name of an optional input"))
     def with_inputs(self, *names: str) -> Self:
         """The model with the named optional inputs present. Raises SpecError for a name that is no optional input."""
         self._unchanged("has the inputs that it has")
@@ -204,6 +210,7 @@ class Model:
                 )
         return replace(self, optional=tuple(dict.fromkeys([*self.optional, *names])))
 
+    @takes(program=arguments.instance("a program of the IR (`dlc.ir.nodes.Program`)", Program))
     def with_program(self, program: Program) -> Self:
         """The model with a program of a tool's own making for its own: a pass's result, or one that was read from JSON. It is run,
         compared and compiled as any other; emitted source is for its sizes alone. Raises `dlc.ir.verify.IRError` with every rule
@@ -338,8 +345,9 @@ class Model:
         """Module tree, parameters, FLOPs and bytes; sizes that are not given stay symbolic."""
         from dlc.analysis.summary import summarize
 
-        return summarize(self.program, dims)
+        return summarize(self.program, arguments.sizes("dims", dims))
 
+    @takes(optimize=arguments.natural, training=arguments.flag)
     def optimized(self, optimize: int = 1, *, training: bool = False) -> Program:
         """The program after the passes of a level."""
         return optimized(self.training_program if training else self.program, optimize)
@@ -368,10 +376,14 @@ class TrainBlock:
         return self.node.name
 
     def __call__(self, /, **settings: Any) -> TrainBlock:
-        return replace(self, overrides={**self.overrides, **settings})
+        """The block with other parameters. Raises SpecError for an unknown or wrong one."""
+        changed = replace(self, overrides={**self.overrides, **arguments.settings(settings)})
+        if found := wrong_overrides(self.spec.project, self.spec.unit, self.node, changed.overrides):
+            self.spec.fail(*found)
+        return changed
 
     def with_settings(self, /, **settings: Any) -> TrainBlock:
-        """The block with other `settings`: `block.with_settings(steps=100)`."""
+        """The block with other `settings`: `block.with_settings(steps=100)`. Raises SpecError for an unknown or wrong one."""
         return self(**{f"settings.{name}": value for name, value in settings.items()})
 
     @cached_property
@@ -395,6 +407,10 @@ class TrainBlock:
     def root(self) -> Path:
         """The folder that paths in the block may not leave; a spec that ships reads what lies beside it, too."""
         return self.spec.project.root or self.folder
+
+
+MODEL = arguments.instance('a model, such as `spec["M"]`', Model)
+TRAIN_BLOCK = arguments.instance('a train block, such as `spec["fit"]`', TrainBlock)
 
 
 def optimized(

@@ -1,4 +1,4 @@
-"""What all tests share: golden files and the option that rewrites them, and how long properties are tried."""
+"""What all tests share: golden files and the option that rewrites them, how long properties are tried, and compilers in haste."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import haste
 import properties
 import pytest
 
@@ -31,8 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if times > 1 and config.option.hypothesis_seed is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
     properties.configure(times, int(config.option.hypothesis_seed or 0))
-    # The compiler makes many values and few circles; with the usual thresholds a fifth of the time goes to looking for some.
-    gc.set_threshold(100_000, 50, 50)
+    haste.hasten_xla()
+    # The compiler makes many values, and drops most of them at once; with the usual thresholds a fifth of the time goes to looking
+    # for circles among them. An emission leaves half a million behind.
+    gc.set_threshold(2_000_000, 20, 20)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -171,6 +171,7 @@ class _Writing:
             config=tuple(each.name for each in settings),
             own=own.apart(main, entry.draft.expressions()),
             defaults=self.defaults,
+            precision=self.options.precision,
             named=outputs,
         )
         made = [*init.functions, *initial, *prepare.functions, *prepared]

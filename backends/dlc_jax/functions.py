@@ -17,6 +17,7 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field
 from dlc_jax.drafter import STATE
 from dlc_jax.layers import DIALECT
+from dlc_jax.rows import DTYPES
 from dlc_jax.scan import Statements
 from dlc_jax.steps import Scan
 from dlc_jax.units import Unit
@@ -37,6 +38,7 @@ class Written:
     """What the entry takes of its own list of static parameters."""
     defaults: bool = True
     """Whether its defaults are written out: without, the same source comes from other settings."""
+    precision: str = "f32"
     named: str = ""
     """The type of the entry's results, where they are several."""
     inputs: list[str] = field(default_factory=list)
@@ -93,9 +95,7 @@ class Written:
         traits = self.unit.traits
         trees = ["params: Params"] if traits.params or self.entry else []
         trees += ["state: State"] if traits.state else []
-        keywords = [
-            f"{identifier(each)}: {_NEEDS.get(each, 'int')}" for each in sorted(self.unit.draft.needs)
-        ]
+        keywords = list(map(self._needed, sorted(self.unit.draft.needs)))
         if not self.entry:
             keywords += [each.signature() for each in self.unit.arguments]
             keywords.sort(key=lambda each: " = " in each)
@@ -107,6 +107,11 @@ class Written:
         star = ["*"] if keywords else []
         arguments = ", ".join((*trees, *tensors(self.unit.draft, body.inputs, "Array"), *star, *keywords))
         return layout(f"def {self.unit.name}({arguments}) -> {self._result()}:")
+
+    def _needed(self, name: str) -> str:
+        """What no input tells. The dtype of an entry's without floats is that of its precision."""
+        default = f" = {DTYPES[self.precision]}" if self.entry and name == "dtype" else ""
+        return f"{identifier(name)}: {_NEEDS.get(name, 'int')}{default}"
 
     def _result(self) -> str:
         names = fields(self.function)

@@ -41,7 +41,7 @@ def is_native(op: Op) -> bool:
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.onnx`, with what it asks of its inputs beside it as JSON, for readers that don't give out what the file
     says of itself. Raises SpecError for an op that ONNX lacks."""
-    limits = index_limits(program, exact=True)
+    limits = index_limits(program, every=True)
     program, draws = hoist_randomness(
         unroll(resolve_float(program, options.precision), lambda op: not op.attr("shared"))
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,8 +49,27 @@ class TorchRunnable:
         return by_name(method(*tensors, **sizes), self.meta)
 
     def __call__(self, /, **inputs: Any) -> dict[str, Array]:
-        with torch.no_grad():
+        """The outputs by name. `key`, where no input is called so, seeds what the model draws."""
+        own = {*(name for name, _ in self.meta["inputs"]), *self.meta["sizes"]}
+        key = None if "key" in own else inputs.pop("key", None)
+        with torch.no_grad(), _seeded(key, self.device):
             return {name: to_numpy(tensor) for name, tensor in self.forward(inputs).items()}
+
+
+DRAWING = threading.Lock()
+"""PyTorch's generators are the process's: calls that seed them go one after another."""
+
+
+@contextmanager
+def _seeded(key: Any, device: torch.device) -> Iterator[None]:
+    """Draws of a seed, after which the process's own go on as if there had been none; without one they are the process's."""
+    if key is None:
+        yield
+        return
+    devices = [device] if device.type == "cuda" else []
+    with DRAWING, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(int(key))
+        yield
 
 
 def by_name(results: Any, meta: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -317,6 +317,10 @@ def drop_path(d: TorchDrafter, op: Op) -> Expr:
     return x if is_always(op.attr("p", 0.0), 0.0) else Binary("*", x, kept)
 
 
+# PyTorch leaves out what is labelled -100 unless it is told another label; where the spec leaves out none, one that is none.
+NO_LABEL = Word("-(2**63)")
+
+
 def classified(d: TorchDrafter, op: Op) -> Expr | None:
     """`F.cross_entropy` and `F.nll_loss` want the classes on axis 1: with more than one axis before, those
     are flattened."""
@@ -331,6 +335,8 @@ def classified(d: TorchDrafter, op: Op) -> Expr | None:
     keywords: list[Expr] = []
     if op.attr("ignore") is not None:
         keywords.append(Keyword("ignore_index", d.attribute(op, "ignore", op.attr("ignore"))))
+    else:
+        keywords.append(Keyword("ignore_index", NO_LABEL))
     if not is_always(op.attr("smoothing", 0.0), 0.0):
         keywords.append(Keyword("label_smoothing", d.attribute(op, "smoothing", op.attr("smoothing"))))
     keywords.append(Keyword("reduction", Text(str(op.attr("reduction", "mean")))))

@@ -50,7 +50,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat, prepares=not options.training)
-    limits = index_limits(program, exact=True)
+    limits = index_limits(program, every=True)
     has_loops = any(op.op == LOOP for op in flat.main.body)
     library = _built(module.relax, target, options, Guard(flat.main, limits), has_loops=has_loops)
     meta = {

@@ -98,7 +98,7 @@ def _own(params: Any) -> dict[Any, Any]:
     """What stands for the terms of sizes with quotients: of `(H - 1) // 8 + 1`, the first axis of that size, less 1. The shortest
     come first: where `H // 8` is a size, `H // 8 * 32` is 32 of those."""
     found: dict[Any, Any] = {}
-    sizes = [_simplified(axis) for parameter in params for axis in _shape(parameter)]
+    sizes = [_simplified(_canonical(axis)) for parameter in params for axis in _shape(parameter)]
     for size in sorted(sizes, key=lambda size: len(list(_nodes(size)))):
         term, rest = _parts(size)
         if _has_quotient(_Renaming(found)(term)):
@@ -116,6 +116,20 @@ def _parts(size: Any) -> tuple[Any, int]:
     return size, 0
 
 
+def _canonical(size: Any) -> Any:
+    """A size with one form for each quotient: `(H - 1) // 2 + 1` is `(H + 1) // 2`, which TVM leaves as both are written, so that
+    the two sides of a reshape would be sizes that have nothing to do with each other."""
+    return tvm_ffi.structural_map(size, (tirx.FloorDiv, _quotient), order="post")
+
+
+def _quotient(part: Any) -> Any:
+    base, rest = _parts(part.a)
+    if not isinstance(part.b, tirx.IntImm) or int(part.b) <= 0 or 0 <= rest < int(part.b):
+        return part
+    whole, left = divmod(rest, int(part.b))
+    return tirx.floordiv(base + left if left else base, part.b) + whole
+
+
 @dataclass
 class _Renaming:
     """Of a size, however it is written: the same with the terms in `own` replaced."""
@@ -125,10 +139,11 @@ class _Renaming:
     def __call__(self, size: Any) -> Any:
         if not _has_quotient(size):
             return size
-        renamed = self._renamed(size)
-        simple = _simplified(renamed)
+        whole = _canonical(size)
+        renamed = self._renamed(whole)
+        simple = _canonical(_simplified(renamed))
         again = self._renamed(simple)
-        return size if renamed.same_as(size) and again.same_as(simple) else _simplified(again)
+        return size if renamed.same_as(whole) and again.same_as(simple) else _simplified(again)
 
     def _renamed(self, size: Any) -> Any:
         return tvm_ffi.structural_map(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from dlc import arguments
+from dlc.arguments import takes
 from dlc.records import dataclass, field
+from dlc.writing import write_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,23 +75,16 @@ class Artifact:
     def __repr__(self) -> str:
         return f"<Artifact of {self.backend}: {', '.join(self.files)}>"
 
+    @takes(directory=arguments.path)
     def write(self, directory: str | os.PathLike[str]) -> Path:
         """Write all files into `directory`, all or none: they appear under their names only once complete.
 
         Raises OSError if the directory can't be written."""
         target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".dlc-", dir=target))
-        try:
-            for name, content in self.files.items():
-                path = staging / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
-            for name in self.files:
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staging / name, target / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        for name in self.files:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+        write_all({target / name: content for name, content in self.files.items()})
         return target
 
 

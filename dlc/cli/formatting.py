@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
         from dlc.syntax.format import format_file
         from dlc.syntax.parser import parse
         from dlc.syntax.source import read_source
+        from dlc.writing import write
 
         changed = 0
         for file in files:
@@ -39,6 +40,6 @@ def register(app: typer.Typer) -> None:
             if not quiet:
                 typer.echo(f"{'would change' if check else 'changed'} {file}")
             if not check:
-                file.write_text(wanted, encoding="utf-8")
+                write(file, wanted)
         if check and changed:
             raise typer.Exit(1)

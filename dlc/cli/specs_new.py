@@ -18,9 +18,11 @@ def register(app: typer.Typer) -> None:
         source: Annotated[str, typer.Option("--from", help="A spec of `dlc list`.")],
     ) -> None:
         """Copy a spec that ships with dlc to start from."""
+        from dlc.writing import write
+
         found = shipped_spec(source.removeprefix("dlc:").removesuffix(".dl"))
         target = Path(name if name.endswith(".dl") else f"{name}.dl")
         if target.exists():
             usage(f"{target} exists already")
-        target.write_text(found.read_text(encoding="utf-8"), encoding="utf-8")
+        write(target, found.read_bytes())
         typer.echo(str(target))

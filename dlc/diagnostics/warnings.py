@@ -126,3 +126,12 @@ NOT_ONE_BATCH = _warning(
     "train run {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=8)\n"
     "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 10, accumulate = 4 }\n}\n",
 )
+UNREAD = _warning(
+    "W0110",
+    "a static parameter that nothing reads",
+    "`{name}` of `{owner}` is never read",
+    "What a parameter is declared for and no line reads has no effect, whatever it is set to: a rate of dropout that no `dropout` gets, a "
+    "`tied` that no `if` asks. A call `f(...)` passes on the parameters that `f` has, so that nothing is said where there is one.",
+    wrong="model Net(d: int = 8, p: float = 0.1)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d) |> dropout(0.1)\n}\n",
+    right="model Net(d: int = 8, p: float = 0.1)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d) |> dropout(p)\n}\n",
+)

@@ -1,4 +1,4 @@
-"""A runnable whose inputs are checked before the backend sees them, so that every backend refuses the same ones alike."""
+"""Inputs, and a runnable that checks them before the backend sees them, so that every backend refuses the same ones alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc import arguments
 from dlc.backend import Runnable
 from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
@@ -21,77 +22,60 @@ from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
 from dlc.types.relations import COMPARISONS
 
 
-class Checked:
-    """A backend's runnable of a program. Anything but a call goes straight to it.
+class InputCheck:
+    """What a program takes, before it runs.
 
-    Calls raise SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside
-    their axis, E0804 for a fact or `require` that does not hold for them."""
+    Raises SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside their axis, E0804 for a
+    fact that does not hold for them."""
 
-    def __init__(
-        self, runnable: Runnable, program: Program, check_indices: IndexCheck, backend: str = ""
-    ) -> None:
-        self.runnable = runnable
+    def __init__(self, program: Program, check_indices: IndexCheck) -> None:
         self.program = program
         self._check_indices = check_indices
-        self._backend = backend
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.runnable, name)
-
-    @property
-    def native(self) -> Any:
-        return self.runnable.native
-
-    def __call__(self, /, **inputs: Any) -> dict[str, NDArray[Any]]:
-        self._check(inputs)
-        with promises.rows_told(self._backend, self.program):
-            outputs = self._computed(inputs)
-        names = [name for name, _ in self.program.main.outputs]
-        return promises.arrays_of(self._backend, outputs, names, "output")
-
-    def _computed(self, inputs: Mapping[str, Any]) -> object:
-        try:
-            return self.runnable(**inputs)
-        except CheckFailed as error:
-            _fail(problems.REQUIRE_FAILED, str(error))
-        except ValueError as error:  # what emitted source raises
-            if str(error) not in self._messages:
-                raise
-            _fail(problems.REQUIRE_FAILED, str(error))
-
-    @cached_property
-    def _messages(self) -> frozenset[str]:
-        """What the program says where data does not meet a `require`."""
-        return required(self.program)
-
-    @cached_property
-    def _limits(self) -> dict[str, int]:
-        """For integer inputs that index tables as they are given, the size of the smallest table."""
-        return index_limits(self.program, exact=True)
-
-    def _check(self, inputs: Mapping[str, Any]) -> None:
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs as every framework takes them."""
+        given = {name: _native(name, value) for name, value in inputs.items()}
+        self._check_names(given, self.program.main.input_names)
         wanted = self.program.main.inputs
-        self._check_names(inputs, self.program.main.input_names)
-        arrays = [_seen(inputs[value.name]) for value in wanted]
+        arrays = [_seen(value.name, given[value.name]) for value in wanted]
         for value, array in zip(wanted, arrays, strict=True):
             _check_dtype(value, array)
         try:
-            dims = bind_dims(self.program.main, arrays, inputs)
+            dims = bind_dims(self.program.main, arrays, given)
         except InputError as error:
             _fail(problems.BAD_INPUT, str(error))
         self._check_facts(dims)
         for value, array in zip(wanted, arrays, strict=True):
             self._check_range(value, array)
-        self._check_indices(inputs)
+        self._check_indices(given)
+        return given
 
     def _check_names(self, inputs: Mapping[str, Any], wanted: Sequence[str]) -> None:
         for name in wanted:
             if name not in inputs:
                 _fail(problems.BAD_INPUT, f"the input `{name}` is missing; inputs are {', '.join(wanted)}")
         for name in inputs:
-            if name not in wanted and name != "key":  # which seeds draws
+            if name == "key" and name not in wanted:
+                self._check_key(inputs[name])
+            elif name not in wanted:
                 help = did_you_mean(name, wanted) or f"inputs are {', '.join(wanted)}"
                 _fail(problems.BAD_INPUT, f"there is no input `{name}`", help)
+
+    def _check_key(self, key: Any) -> None:
+        if not self._draws:
+            _fail(problems.BAD_INPUT, "`key` seeds what is drawn, and the model draws nothing")
+        if isinstance(key, int | float | str | bytes | None):
+            arguments.natural("key", key)
+
+    @cached_property
+    def _draws(self) -> bool:
+        functions = map(self.program.functions.__getitem__, self.program.reachable())
+        return any(op.attr("draw") is not None for each in functions for op in walk(each.body))
+
+    @cached_property
+    def _limits(self) -> dict[str, int]:
+        """For integer inputs that index tables as they are given, the size of the smallest table."""
+        return index_limits(self.program, exact=True)
 
     def _check_facts(self, dims: Mapping[str, int]) -> None:
         for fact in self.program.main.facts:
@@ -115,29 +99,98 @@ class Checked:
         _fail(problems.BAD_INPUT, f"`{value.name}` holds {wrong}; it indexes a table, from 0 to {limit - 1}")
 
 
+class Checked:
+    """A backend's runnable of a program. Anything but a call goes straight to it.
+
+    Calls raise SpecError: E0902 for inputs that do not fit, E0710 for indices computed of them that are outside
+    their axis, E0804 for a fact or `require` that does not hold for them."""
+
+    def __init__(
+        self, runnable: Runnable, program: Program, check_indices: IndexCheck, backend: str = ""
+    ) -> None:
+        self.runnable = runnable
+        self.program = program
+        self._fitting = InputCheck(program, check_indices)
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.runnable, name)
+
+    @property
+    def native(self) -> Any:
+        return self.runnable.native
+
+    def __call__(self, /, *values: Any, **inputs: Any) -> dict[str, NDArray[Any]]:
+        if values:
+            named = ", ".join(f"{name}=…" for name in self.program.main.input_names)
+            raise TypeError(f"inputs are given by name: {named}")
+        inputs = self._fitting(inputs)
+        with promises.rows_told(self._backend, self.program):
+            outputs = self._computed(inputs)
+        names = [name for name, _ in self.program.main.outputs]
+        return promises.arrays_of(self._backend, outputs, names, "output")
+
+    def _computed(self, inputs: Mapping[str, Any]) -> object:
+        try:
+            return self.runnable(**inputs)
+        except CheckFailed as error:
+            _fail(problems.REQUIRE_FAILED, str(error))
+        except ValueError as error:  # what emitted source raises
+            if str(error) not in self._messages:
+                raise
+            _fail(problems.REQUIRE_FAILED, str(error))
+
+    @cached_property
+    def _messages(self) -> frozenset[str]:
+        """What the program says where data does not meet a `require`."""
+        return required(self.program)
+
+
 def required(program: Program) -> frozenset[str]:
     """The messages of a program's `require`s."""
     functions = program.functions.values()
     return frozenset(op.text("message") for each in functions for op in walk(each.body) if op.op == "require")
 
 
-def _seen(given: Any) -> Any:
+def _seen(name: str, given: Any) -> Any:
     """What can be checked of an input: an array, or a framework's own tensor, by its shape and dtype."""
     if isinstance(given, np.ndarray) or (hasattr(given, "shape") and hasattr(given, "ndim")):
         return given
     try:
         return np.asarray(given)
     except ValueError as error:
-        _fail(problems.BAD_INPUT, f"an input is no array: {error}")
+        _fail(problems.BAD_INPUT, f"`{name}` is no array: {error}")
+
+
+def _native(name: str, given: Any) -> Any:
+    """An array as all frameworks take it: a file may have another order of bytes, a computation wider floats than any of them."""
+    if not isinstance(given, np.ndarray):
+        return given
+    if isinstance(given, np.ma.MaskedArray):
+        if np.ma.is_masked(given):
+            help = "fill it: `array.filled(0)`; a mask is an input of its own"
+            _fail(problems.BAD_INPUT, f"`{name}` has masked elements, which no framework knows", help)
+        given = given.data
+    if given.dtype == np.longdouble:
+        return given.astype(np.float64)
+    return given if given.dtype.isnative else given.astype(given.dtype.newbyteorder("="))
 
 
 def _check_dtype(value: Value, array: Any) -> None:
     if not isinstance(array, np.ndarray):
         return
     dtype = numpy_dtype(value.type.dtype)
-    narrow = dtype.kind == "V" or array.dtype.kind == "V"  # bf16 and the like
+    narrow = dtype.kind == "V" or (
+        array.dtype.kind == "V" and array.dtype.type is not np.void
+    )  # bf16 and the like
     if array.dtype != dtype and not narrow and not np.can_cast(array.dtype, dtype, "same_kind"):
         _fail(problems.BAD_INPUT, f"`{value.name}` must be {value.type}, not {array.dtype}")
+    if dtype.kind in "iu" and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(dtype)
+        for each in (array.min(), array.max()):
+            if not limits.min <= int(each) <= limits.max:
+                reason = f"{value.type.dtype} goes from {limits.min} to {limits.max}"
+                _fail(problems.BAD_INPUT, f"`{value.name}` holds {each}, and {reason}")
 
 
 def _fail(problem: Problem, message: str, help: str = "") -> NoReturn:

@@ -27,6 +27,7 @@ from dlc.diagnostics import training as problems
 from dlc.runtime import run_folder
 from dlc.runtime.run_folder import FOLDER, JOURNAL, MANIFEST, STAGING
 from dlc.runtime.weights import read_file, write_file
+from dlc.writing import write
 
 Array = NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -93,21 +94,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file: complete, or not at all."""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=STAGING, dir=path.parent)
-    except OSError as error:  # told of the file that was meant, not of the one beside it
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file of a run: complete, or not at all, and swept away where a kill leaves it half written."""
+    write(path, text, staging=STAGING)
 
 
 def latest(out: Path) -> Path | None:

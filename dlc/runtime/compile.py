@@ -200,6 +200,15 @@ def model_weights(
     from dlc.runtime.weights import initial_weights, load_weights
 
     if weights is None:
+        if through is not None:
+            message = f"weights are read through `{through}`, and none are given"
+            raise SpecError(
+                [
+                    problems.BAD_OPTION.at(
+                        NO_SPAN, message=message, help="give them: `weights`, --weights FILE"
+                    )
+                ]
+            )
         return initial_weights(model.program, seed)
     try:
         return load_weights(model.program, weights, weight_map(model, through))

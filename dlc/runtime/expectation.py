@@ -36,9 +36,15 @@ def read(
     if missing:
         help = f"give what the published model was given: --input {missing[0]}=FILE.npy"
         found.append(_bad(f"outputs are expected for certain inputs, and `{missing[0]}` is missing", help))
+    arrays = {name: np.asarray(each) for name, each in wanted.items()}
+    found += [
+        _bad(f"what is expected of `{name}` holds {each.dtype}, no numbers")
+        for name, each in arrays.items()
+        if each.dtype.kind not in "biufV" or each.dtype.type is np.void
+    ]
     if found:
         raise SpecError(found)
-    return {name: np.asarray(each) for name, each in wanted.items()}
+    return arrays
 
 
 def _wrong(program: Program, wanted: Mapping[str, Array]) -> list[Diagnostic]:

@@ -76,8 +76,11 @@ def random_inputs(
     for value in program.main.inputs:
         if given and value.name in given:
             for axis, size in zip(value.type.axes, given[value.name].shape, strict=False):
-                if len(axis.symbols) == 1 and axis == Dim.symbol(next(iter(axis.symbols))):
-                    known.setdefault(next(iter(axis.symbols)), size)
+                if len(axis.symbols) == 1 and axis == Dim.symbol(name := next(iter(axis.symbols))):
+                    if (asked := (sizes or {}).get(name, size)) != size:
+                        message = f"{name} is to be {asked}, and is {size} by the input `{value.name}`"
+                        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
+                    known.setdefault(name, size)
     full = choose_sizes(program, known)
     limits = index_limits(program)
     rng = np.random.default_rng(seed)

@@ -17,7 +17,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from dlc import arguments
 from dlc import backend as backends
+from dlc.arguments import takes
 from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
@@ -31,7 +33,7 @@ from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
 from dlc.runtime.together import evaluated
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import Data, open_data
-from dlc.spec import TrainBlock
+from dlc.spec import TRAIN_BLOCK, TrainBlock
 from dlc.version import __version__
 
 
@@ -139,6 +141,15 @@ class Result:
         return "\n".join(lines)
 
 
+@takes(
+    block=TRAIN_BLOCK,
+    backend=arguments.BACKEND,
+    out=arguments.path,
+    resume=arguments.flag,
+    force=arguments.flag,
+    device=arguments.DEVICE,
+    watch=arguments.optional(arguments.instance("a `dlc.runtime.training.Watch`", Watch)),
+)
 def train(
     block: TrainBlock,
     *,

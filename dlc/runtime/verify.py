@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc import arguments
+from dlc.arguments import takes
 from dlc.autodiff import NotDifferentiable
 from dlc.backend import Backend, EmitOptions, every
 from dlc.diagnostics import NO_SPAN, SpecError
@@ -21,6 +23,7 @@ from dlc.ir.nodes import Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import decompose
 from dlc.runtime import expectation, promises
+from dlc.runtime.checked import InputCheck
 from dlc.runtime.compile import (
     PRECISIONS,
     compile_model,
@@ -35,7 +38,7 @@ from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import CheckFailed, run
 from dlc.runtime.weights import generic_weights
-from dlc.spec import Model, all_sources
+from dlc.spec import MODEL, Model, all_sources
 
 Array = NDArray[Any]
 TOLERANCES = {"f64": 1e-9, "f32": 1e-5, "f16": 5e-3, "bf16": 5e-2}
@@ -171,6 +174,20 @@ def largest(array: Array) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
+@takes(
+    model=MODEL,
+    backends=arguments.optional(arguments.names("backends")),
+    gradients=arguments.flag,
+    tolerance=arguments.optional(arguments.number),
+    weights=arguments.WEIGHTS,
+    through=arguments.THROUGH,
+    seed=arguments.natural,
+    dims=arguments.optional(arguments.sizes),
+    inputs=arguments.optional(arguments.arrays("inputs")),
+    optimize=arguments.natural,
+    precision=arguments.PRECISION,
+    expect=arguments.optional(arguments.tensors("outputs")),
+)
 def verify(
     model: Model,
     *,
@@ -196,17 +213,20 @@ def verify(
     Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate, or an index outside its
     axis."""
     names = _computing(backends, precision)
+    inputs = {name: np.asarray(each) for name, each in (inputs or {}).items()}
     found_backends = [find_backend(name, usable=True) for name in names]
     if gradients and precision != "f32":
         raise _bad("gradients are compared in f32", "leave out --grad, or --precision")
     able = _differentiating(found_backends, asked=backends is not None) if gradients else []
     program = model.program
     values = (
-        generic_weights(program, seed) if weights is None else model_weights(model, weights, through, seed)
+        generic_weights(program, seed)
+        if weights is None and through is None
+        else model_weights(model, weights, through, seed)
     )
-    wanted = {} if expect is None else expectation.read(program, expect, weights, inputs or {})
-    given = {**random_inputs(program, dims, seed, inputs), **(inputs or {})}
-    IndexCheck(program, values, "f64", all_sources(model.spec.project))(given)
+    wanted = {} if expect is None else expectation.read(program, expect, weights, inputs)
+    given = {**random_inputs(program, dims, seed, inputs), **inputs}
+    given = InputCheck(program, IndexCheck(program, values, "f64", all_sources(model.spec.project)))(given)
     expected = _meaning(program, values, given)
     most = TOLERANCES[precision] if tolerance is None else tolerance
     found = [_expected_difference(name, expected[name], array) for name, array in wanted.items()]

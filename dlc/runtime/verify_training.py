@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc import arguments
 from dlc import backend as installed
+from dlc.arguments import takes
 from dlc.backend import Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
@@ -19,7 +21,7 @@ from dlc.runtime.data.memory import Given
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training import can_train, lacks_training, number, total_steps
 from dlc.runtime.training_data import open_data
-from dlc.spec import TrainBlock
+from dlc.spec import TRAIN_BLOCK, TrainBlock
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
@@ -109,6 +111,12 @@ class TrainingReport:
         return "\n".join(lines)
 
 
+@takes(
+    block=TRAIN_BLOCK,
+    steps=arguments.count,
+    backends=arguments.optional(arguments.names("backends")),
+    tolerance=arguments.optional(arguments.positive),
+)
 def verify_training(
     block: TrainBlock,
     *,

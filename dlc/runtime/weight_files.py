@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ops.arrays import numpy_dtype
 from dlc.ops.npz import NpzFile, write_npz
+from dlc.writing import write
 
 Array = NDArray[Any]
 INDEX = ".safetensors.index.json"
@@ -132,26 +132,15 @@ def write_file(
     place = Path(path)
     _check_place(place)
     _check_names(place, tensors)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".dlc-", suffix=place.suffix, dir=place.parent)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(place)) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if place.suffix == ".npz":
-                write_npz(file, tensors)
-            else:
-                file.write(_saved(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(
-            temporary, 0o666 & ~_umask()
-        )  # a temporary file is private; the finished one is as any other
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+    def content(file: IO[bytes]) -> None:
+        if place.suffix == ".npz":
+            write_npz(file, tensors)
+        else:
+            file.write(_saved(tensors, metadata))
+
+    write(place, content)
 
 
 def _check_place(place: Path) -> None:
@@ -184,12 +173,6 @@ def _saved(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None) -> 
     arrays = {name: np.asarray(each, order="C") for name, each in tensors.items()}
     data: bytes = save(arrays, dict(metadata) if metadata else None)
     return data
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 __all__ = ["names_of", "read_file", "write_file"]

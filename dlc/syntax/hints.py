@@ -143,6 +143,17 @@ def _pipe_and_more(failure: Failure, expected: set[str]) -> str:
     return ""
 
 
+def _choice(failure: Failure, expected: set[str]) -> str:
+    """An `if` where a statement's does not stand: in an axis of a type, or at the beginning of an expression."""
+    if failure.token.kind != "if" or "if" in expected:
+        return ""
+    if ("NAME" in expected and "*" in expected) or (
+        "]" in expected and "," in expected and "for" not in expected
+    ):
+        return "a size has no `if`, and a static parameter may: `(n: int = 4 if … else 3)(x: [B, n])`"
+    return "a choice is written `a if c else b`; `if … { }` is a statement" if "NAME" in expected else ""
+
+
 def _untyped_parameter(failure: Failure, expected: set[str]) -> str:
     first, name = failure.near(-2), failure.before
     if expected == {":"} and first is not None and first.kind == "param" and name is not None:
@@ -195,6 +206,7 @@ _RULES: tuple[Rule, ...] = (
     _generator,
     _pipe,
     _pipe_and_more,
+    _choice,
     _untyped_parameter,
     _format_spec,
     _typo,

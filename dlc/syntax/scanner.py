@@ -347,4 +347,13 @@ class _Scanner:
             and self.text[end : end + 1] in (",", "]")
         ):
             return "a size that is open has a name, such as `B`, or is `_`"
+        if text == "?" and tokens and self._ends_type(tokens, end):
+            return "an optional input is written `name: type = none`"
         return ""
+
+    def _ends_type(self, tokens: list[Token], end: int) -> bool:
+        """Whether a `?` makes an input optional, as in `mask: bool[B]?` and `mask?: bool[B]`."""
+        after = self.text[end:].lstrip()[:1]
+        before = tokens[-2] if len(tokens) > 1 else None
+        named = tokens[-1].kind == "NAME" and before is not None and before.kind in ("(", ",")
+        return (tokens[-1].kind == "]" and after in (",", ")")) or (named and after == ":")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import haste
 import numpy as np
 import pytest
 from gaps import declared
@@ -25,7 +26,6 @@ from dlc.runtime.interpret import run
 
 Arrays = dict[str, np.ndarray]
 NAMES = ("torch", "jax", "onnx", "tvm")
-pytestmark = pytest.mark.usefixtures("quick_jax")
 # Rounding of one result: f16 and bf16 are rounded once, whatever they are computed in.
 STEPS = {"float16": 2.0**-9, "bfloat16": 2.0**-6}
 # What is left to the backend, with the reason.
@@ -103,13 +103,16 @@ def sheet_of(backend: Backend, kind: Callable[[OpDef], Iterator[Edge]], free: bo
     return sheet
 
 
-def check(name: str, kind: Callable[[OpDef], Iterator[Edge]], free: bool = False) -> None:
+def check(
+    name: str, kind: Callable[[OpDef], Iterator[Edge]], free: bool = False, hastily: bool = False
+) -> None:
     """All ops at one kind of edge by a backend, against the reference."""
     pytest.importorskip(name if name != "onnx" else "onnxruntime")
     backend = backends.find(name)
     sheet = sheet_of(backend, kind, free)
     expected = run(sheet.program, {}, sheet.given)
-    found = backend.load(backend.emit(sheet.program, EmitOptions()), {})(**sheet.given)
+    options = EmitOptions(target=haste.TVM if hastily and name == "tvm" else "")
+    found = backend.load(backend.emit(sheet.program, options), {})(**sheet.given)
     compare(found, expected)
 
 
@@ -140,13 +143,13 @@ def test_special_values(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes(name: str) -> None:
-    check(name, edges.sizes)
+    check(name, edges.sizes, hastily=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_dtypes(name: str) -> None:
     """Each dtype that an op takes: computed, declared as a gap, or refused."""
-    check(name, edges.dtypes)
+    check(name, edges.dtypes, hastily=True)
 
 
 def test_gradients_at_kinks() -> None:

@@ -9,7 +9,7 @@ from properties import seeds
 from random_blocks import program
 from random_runs import Refused, faults, loaded
 
-pytestmark = [pytest.mark.draws, pytest.mark.usefixtures("quick_jax")]
+pytestmark = pytest.mark.draws
 
 
 def check(seed: int, *names: str, sizes: int = 3) -> None:

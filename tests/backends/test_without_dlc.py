@@ -199,3 +199,42 @@ def alone(folder: Path, packages: Path, *arguments: object) -> Any:
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+LABELLED = """
+model Net()(x: [B, 4], label: i64[B]) -> loss: [] {
+    return cross_entropy(x |> linear(5), label)
+}
+
+model Ignoring()(x: [B, 4], label: i64[B]) -> loss: [] {
+    return cross_entropy(x |> linear(5), label, ignore=-1)
+}
+"""
+
+
+@pytest.mark.parametrize("label", [-100, -1, 5])
+def test_a_label_that_is_no_class_is_refused(label: int) -> None:
+    """By what was emitted, or by what it says of its inputs; PyTorch's own label for nothing, -100, is none of dlc's."""
+    given = {"x": np.ones((3, 4), np.float32), "label": np.array([0, 4, label])}
+    spec = dlc.loads(LABELLED)
+    for name in ("Net", "Ignoring"):
+        model = spec[name]
+        weights = model.initial_weights()
+        legal = label == -1 and name == "Ignoring"
+        artifacts = {each: model.emit(each) for each in ("torch", "onnx")}
+        network = backends.find("torch").load(artifacts["torch"], weights)
+        if legal:
+            assert np.isfinite(network(**given)["loss"])
+        else:
+            with pytest.raises(IndexError, match="out of bounds"):
+                network(**given)
+        limits = json.loads(artifacts["onnx"].files[f"{model.identifier}.json"])["limits"]
+        assert limits == ({"label": 5} if name == "Net" else {})
+
+
+def test_a_label_that_is_no_class_is_refused_by_tvm() -> None:
+    model = dlc.loads(LABELLED)["Net"]
+    network = backends.find("tvm").load(model.emit("tvm"), model.initial_weights())
+    for label in (-100, -1, 5):
+        with pytest.raises(ValueError, match="label"):
+            network(x=np.ones((3, 4), np.float32), label=np.array([0, 4, label]))

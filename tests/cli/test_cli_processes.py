@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from haste import as_usual
 
 from dlc.cli import build
 
@@ -226,7 +227,7 @@ def folder(tmp_path: Path) -> Path:
 def dlc(
     folder: Path, words: str, out: Any = subprocess.PIPE, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "NO_COLOR": "1"}
+    env = as_usual({**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200", "NO_COLOR": "1"})
     command = [sys.executable, "-m", "dlc", *words.split()]
     err = subprocess.PIPE
     return subprocess.run(

@@ -32,7 +32,7 @@ module MLP(d: int)(x: [B, T, d]) -> [B, T, d] {{
     return x |> linear(4 * d) as up |> gelu |> linear(d) as down
 }}
 
-model Fragment(d: int = 64, heads: int = 4, layers: int = 3, vocab: int = 100)
+model Fragment(d: int = 64, heads: int = 4, layers: int = 3, vocab: int = 100)    # allow W0110
               (x: [B, T, d], tokens: i64[B, T], image: [B, 3, 32, 32], mask: bool[B, T] = none) -> _
     where d % heads == 0
 {{

@@ -99,6 +99,31 @@ CASES: dict[str, tuple[str, str]] = {
         "computes",
     ),
     "names": (model(*(f"y{i} = x + {i}" for i in range(190)), *(f"z{i} = y{i}" for i in range(190))), "writes out"),
+    "groups of groups": (
+        "type G0[*S] = (a: [*S], b: [*S])\n"
+        + "".join(f"type G{i}[*S] = (a: G{i - 1}[*S], b: G{i - 1}[*S])\n" for i in range(1, 24))
+        + "model M()(x: G23[B]) -> [B] {\n    return x" + ".a" * 24 + "\n}\n",
+        "what `G23` holds",
+    ),
+    "a long list beside a loop": (
+        "model M(a: list[int] = [i for i in range(50000)])(x: [B, 4]) -> [B, 4] {\n    for i in a { x = x }\n" + END,
+        "computes",
+    ),
+    "parameters of calls": (
+        "module K(" + ", ".join(f"a{i}: int = {i}" for i in range(500)) + f"){HEAD[2:]}    return x * a0\n}}\n"
+        + model(*(f"x = x |> K(a{i}={i + 1})" for i in range(300))),
+        "computes",
+    ),
+    "models": ("".join(f"model M{i}{HEAD}    return x |> linear(4) |> relu\n}}\n" for i in range(1500)), "writes out"),
+    "trainings": (
+        f"model M{HEAD}    return x |> linear(4)\n}}\n"
+        + "".join(
+            f"train t{i} {{\n    net = M()\n    batch (x: [B, 4]) from synthetic(batch=4)\n    minimize mse(net(x), x)\n"
+            "    optimizer = adam()\n    settings { steps = 1 }\n}\n"
+            for i in range(900)
+        ),
+        "writes out",
+    ),
     "sizes": (
         "model M()(x: [A, B, C, D]) -> [] {\n    y = zeros([(A + B + C + D + 1)**60])\n    return sum(y)\n}\n",
         "computes",
@@ -204,6 +229,7 @@ def test_the_guide_says_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "bits of an integer": 4_096,
         "parameters and buffers of a program": budget.PARAMETER_LIMIT,
         "calls inside calls": instantiate.DEPTH_LIMIT,
+        "tensors in a group, those of groups in it included": budget.GROUP_LIMIT,
         "`let`s and presets in a chain": budget.CHAIN_LIMIT,
         "words of a spec and all that it imports": scanner.WORD_LIMIT,
         "characters of a file": scanner.CHARACTER_LIMIT,

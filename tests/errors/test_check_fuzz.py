@@ -50,14 +50,14 @@ def test_small_specs(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_published_specs(path: Path) -> None:
-    for seed in seeds(8):
+    for seed in seeds(4):
         _survives(path, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
 def test_small_specs_at_length(path: Path) -> None:
-    for seed in seeds(36, start=4):
+    for seed in seeds(16, start=4):
         _survives(path, seed)
 
 

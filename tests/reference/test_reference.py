@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import haste
 import numpy as np
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_outputs_are_the_references(case: Case, backend: str) -> None:
 def compiled(case: Case, backend: str) -> Any:
     def make(case: Case) -> Any:
         # Of machine code the least effort: what it costs goes down by half, and kernels have tests of their own.
-        target = "llvm -opt-level=0" if backend == "tvm" else ""
+        target = haste.TVM if backend == "tvm" else ""
         return small_model(case).compile(backend, weights=weights(case), target=target)
 
     return kept(backend, case, make) if backend == "torch" else make(case)

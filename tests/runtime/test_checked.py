@@ -27,7 +27,7 @@ WRONG = {
     "dim": ({"tokens": TOKENS, "x": X[:, :2]}, "E0902", "axis 1 is 2, not 4 (T = 4)"),
     "dtype": ({"tokens": TOKENS.astype(float), "x": X}, "E0902", "`tokens` must be i64[B, T], not float64"),
     "text": ({"tokens": TOKENS, "x": "hello"}, "E0902", "`x` must be [B, T, 4], not <U5"),
-    "ragged": ({"tokens": [[1, 2], [3]], "x": X}, "E0902", "an input is no array"),
+    "ragged": ({"tokens": [[1, 2], [3]], "x": X}, "E0902", "`tokens` is no array"),
     "index": ({"tokens": TOKENS + 10, "x": X}, "E0902", "`tokens` holds 10; it indexes a table, from 0 to 9"),
     "negative": ({"tokens": TOKENS - 1, "x": X}, "E0902", "`tokens` holds -1"),
     "fact": ({"tokens": TOKENS[:, :3], "x": X[:, :3]}, "E0804", "T % 2 == 0 (with B = 2, T = 3)"),
@@ -53,6 +53,80 @@ def test_wrong_inputs_are_refused(network: Any, name: str) -> None:
 def test_right_inputs_are_taken(network: Any) -> None:
     (y,) = network(tokens=TOKENS.astype(np.int32) + 9, x=X.astype(np.float64)).values()
     assert y.shape == (2, 4, 4)
+
+
+def kinds_of(a: np.ndarray) -> dict[str, Any]:
+    """The same values, as arrays come."""
+    aligned = np.frombuffer(b"\0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    return {
+        "fortran": np.asfortranarray(a),
+        "negative strides": np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+        "every second": np.repeat(a, 2, axis=0)[::2],
+        "other bytes": a.astype(a.dtype.newbyteorder()),
+        "not aligned": aligned,
+        "masked nowhere": np.ma.masked_array(a, mask=np.zeros(a.shape, bool)),
+        "a list": a.tolist(),
+        **({"wide": a.astype(np.longdouble)} if a.dtype.kind == "f" else {}),
+    }
+
+
+def test_arrays_of_any_layout_are_the_same(network: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    tokens = np.arange(8).reshape(2, 4)
+    (expected,) = network(tokens=tokens, x=x).values()
+    for name, value in kinds_of(x).items():
+        np.testing.assert_array_equal(network(tokens=tokens, x=value)["output"], expected, name)
+    for name, value in kinds_of(tokens).items():
+        np.testing.assert_array_equal(network(tokens=value, x=x)["output"], expected, name)
+
+
+NO_NUMBERS = {
+    "records": (np.zeros((2, 4), [("a", "i8")]), "not [('a', '<i8')]"),
+    "dates": (TOKENS.astype("m8[s]"), "not timedelta64[s]"),
+    "masked": (np.ma.masked_array(TOKENS, mask=np.ones((2, 4), bool)), "`tokens` has masked elements"),
+    "none": (None, "not object"),
+    "beyond 64 bits": (
+        np.full((2, 4), 2**63, np.uint64),
+        "`tokens` holds 9223372036854775808, and i64 goes from",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_what_holds_no_numbers_is_refused(network: Any, name: str) -> None:
+    value, message = NO_NUMBERS[name]
+    with pytest.raises(SpecError) as caught:
+        network(tokens=value, x=X)
+    assert caught.value.diagnostics[0].code == "E0902"
+    assert message in caught.value.diagnostics[0].message
+
+
+def test_integers_that_the_dtype_does_not_have_are_refused() -> None:
+    run = dlc.loads("model Net()(x: i32[B]) -> [B] {\n    return cast(x, float)\n}")["Net"].compile("torch")
+    assert run(x=np.array([2**31 - 1]))["output"].shape == (1,)
+    with pytest.raises(SpecError, match="`x` holds 2147483648, and i32 goes from -2147483648 to 2147483647"):
+        run(x=np.array([1, 2**31]))
+
+
+def test_inputs_are_given_by_name(network: Any) -> None:
+    with pytest.raises(TypeError, match="inputs are given by name: tokens=…, x=…"):
+        network(TOKENS, X)
+
+
+def test_a_key_seeds_what_is_drawn() -> None:
+    quiet = dlc.loads("model Net()(x: [B]) -> [B] {\n    return x\n}")["Net"].compile("torch")
+    with pytest.raises(SpecError, match="`key` seeds what is drawn, and the model draws nothing"):
+        quiet(x=X[0, 0], key=1)
+    for backend in ("torch", "jax", "onnx", "tvm"):
+        pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+        text = "model Net()(x: [B]) -> [B] {\n    return x + normal_like(x)\n}"
+        run = dlc.loads(text)["Net"].compile(backend)
+        first, again, other = (run(x=X[0, 0], key=key)["output"] for key in (1, 1, 2))
+        np.testing.assert_array_equal(first, again)
+        assert not np.allclose(first, other)
+        for wrong in (-1, 1.5, "a", True):
+            with pytest.raises((TypeError, ValueError), match="`key` must be"):
+                run(x=X[0, 0], key=wrong)
 
 
 ASKING = """

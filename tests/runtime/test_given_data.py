@@ -74,7 +74,7 @@ WRONG = {
     "a shape": ({**DATA, "x": DATA["x"][:, :3]}, "`x` does not fit: an axis of 3 in the data is declared as 4"),
     "a dtype": ({**DATA, "label": DATA["x"][:, 0]}, "`label` is f64 in the data, not i64"),
     "a ragged list": ({**DATA, "x": [[1.0], [1.0, 2.0]]}, "`x` of `data` is no array"),
-    "text": ({**DATA, "x": ["a"] * 30}, "`x` holds <U1"),
+    "text": ({**DATA, "x": ["a"] * 30}, "`x` of `data` holds <U1"),
     "one number": ({**DATA, "x": 1.0}, "`x` of `data` is a single value, not rows"),
     "nothing": ({"x": DATA["x"][:0], "label": DATA["label"][:0]}, "`data` has no rows"),
     "few rows": ({"x": DATA["x"][:7], "label": DATA["label"][:7]}, "`data` has 7 rows, fewer than one batch of 8"),

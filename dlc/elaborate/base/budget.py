@@ -9,7 +9,9 @@ from dlc.records import dataclass
 
 STEP_LIMIT = 200_000
 OPERATION_LIMIT = 6_000
+PROGRAM_OPERATIONS = 4  # what a model or a train block costs beside those that it writes out
 PARAMETER_LIMIT = 100_000
+GROUP_LIMIT = 1_000  # tensors: groups of groups double them at each level
 NAMES_A_STEP = 64  # that are looked through for who holds a value
 CHAIN_LIMIT = 100  # of `let`s and presets that need one another
 HELPED = 100  # problems of one program; past them near misses are not looked for any more
@@ -17,6 +19,7 @@ FAULT_STEPS = 200  # what a statement in error costs, which is told and recovere
 TURN_STEPS = 20  # what a turn of a loop costs beside its statements
 READ_STEPS = 5  # what finding out takes whether a turn reads what another did
 ROW_STEPS = 8  # what a row of inequalities costs, of those that a proof looks at
+FREE_PARAMETERS = 20  # of a call: each one more is a step beside its value
 FUNCTION_STEPS = 50  # what a function costs beside its statements
 
 

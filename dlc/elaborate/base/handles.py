@@ -43,13 +43,15 @@ def renamed(value: Any, names: dict[str, str]) -> Any:
     return value
 
 
-def reaches(held: Any, value: Tensor) -> bool:
-    """Whether a value that some name holds is, or contains, the tensor."""
-    match held:
-        case Tensor():
-            return held.name == value.name
-        case list() | tuple():
-            return any(reaches(each, value) for each in held)
-        case GroupValue(_, members):
-            return any(reaches(each, value) for _, each in members)
-    return False
+def tensors_in(value: Any) -> frozenset[str]:
+    """The names of the tensors that a value is, or contains."""
+    found, stack = set[str](), [value]
+    while stack:
+        match stack.pop():
+            case Tensor() as each:
+                found.add(each.name)
+            case list() | tuple() as each:
+                stack += each
+            case GroupValue(_, members):
+                stack += (each for _, each in members)
+    return frozenset(found)

@@ -23,10 +23,20 @@ def pieces(pattern: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
+def _split(pattern: str) -> tuple[tuple[str, ...], str]:
+    """The pieces of a pattern, and the longest that is written out."""
+    parts = tuple(filter(None, _PIECE.split(pattern)))
+    return parts, max((each for each in parts if not _PIECE.fullmatch(each)), key=len, default="")
+
+
 def match(pattern: str, name: str) -> dict[str, str] | None:
     """What the open pieces of a pattern stand for in a name, each as long as it can be, the first ones first; None where it does not
     fit."""
-    found = captures(tuple(filter(None, _PIECE.split(pattern))), name)
+    parts, longest = _split(pattern)
+    if longest not in name:  # of many names and patterns most part here
+        return None
+    found = captures(parts, name)
     return None if found is None else dict(zip(pieces(pattern), found, strict=True))
 
 

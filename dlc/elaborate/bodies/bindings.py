@@ -6,7 +6,7 @@ from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.budget import NAMES_A_STEP
-from dlc.elaborate.base.handles import reaches
+from dlc.elaborate.base.handles import tensors_in
 from dlc.elaborate.base.spelling import axes_text
 from dlc.elaborate.base.values import GroupValue, Instance, Tensor, type_name
 from dlc.elaborate.names.origins import remember
@@ -72,9 +72,17 @@ def _is_held(body: Body, value: Tensor) -> bool:
         if isinstance(held, Tensor):
             if held.value.name == wanted:
                 return True
-        elif reaches(held, value):
+        elif isinstance(held, list | tuple | GroupValue) and wanted in _tensors_in(body, held):
             return True
     return False
+
+
+def _tensors_in(body: Body, held: Any) -> frozenset[str]:
+    """Those of a list or a group, which stay what they are: looked through once, however often names are bound beside it."""
+    known = body.context.session.held
+    if id(held) not in known:
+        known[id(held)] = held, tensors_in(held)
+    return known[id(held)][1]
 
 
 def _parts(body: Body, value: Any, count: int, node: ast.Node) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import FREE_PARAMETERS
 from dlc.elaborate.base.trees import field_places, static_fields
 from dlc.elaborate.base.units import Definition, entries, own_statics
 from dlc.elaborate.base.values import Instance, Poison
@@ -83,6 +84,7 @@ def bind_static_arguments(
     parameters that can be given together with these."""
     callee = callee or definition.name
     parameters = [str(each.name) for each in fields]
+    body.context.session.spend(max(0, len(parameters) - FREE_PARAMETERS), span, body.report)
     _known_names(body.report, callee, [*parameters, *beside], args, partial(_elsewhere, definition))
     bound = match_arguments(body.report, callee, parameters, args, span)
     note_names(body, definition, fields, args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from dlc.diagnostics import Diagnostic, Span, did_you_mean, limited
@@ -23,6 +23,7 @@ from dlc.elaborate.checks.doubts import doubts, not_allowed, seen_data, unknown_
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.checks.signatures import check_signatures
 from dlc.elaborate.checks.train import build_plan
+from dlc.elaborate.checks.unread import unread
 from dlc.elaborate.checks.weights import check_weights
 from dlc.elaborate.names.lookup import CONSTANTS, named
 from dlc.elaborate.names.static import let
@@ -53,7 +54,8 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
     told = without_consequences(found, unit.path, unit.text, starts)
-    return limited(_ordered([*told, *_warnings(project, unit, plans)]))
+    doubted = [] if any(each.severity == "error" for each in told) else unread(unit)
+    return limited(_ordered([*told, *_warnings(project, unit, plans, doubted)]))
 
 
 def warnings(
@@ -64,11 +66,14 @@ def warnings(
 
 
 def _warnings(
-    project: Project, unit: Unit, plans: Sequence[tuple[TrainPlan, ast.Train]]
+    project: Project,
+    unit: Unit,
+    plans: Sequence[tuple[TrainPlan, ast.Train]],
+    doubted: Iterable[Diagnostic] = (),
 ) -> Iterator[Diagnostic]:
-    """What is in doubt in all that could be built, but for what comments allow."""
+    """What is in doubt in all that could be built, and in the text, but for what comments allow."""
     programs = [*built(project), *(plan.program for plan, _ in plans)]
-    found = [*doubts(programs)]
+    found = [*doubts(programs), *doubted]
     for plan, item in plans:
         found += [*seen_data(plan, item), *not_one_batch(plan, item)]
     yield from not_allowed(found, project.units.values())

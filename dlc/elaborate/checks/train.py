@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePath
 from typing import Any
 
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, suggestion
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, meaning, suggestion
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base import habits
 from dlc.elaborate.base.depth import deep
@@ -137,13 +137,12 @@ def _networks(state: _State) -> tuple[Network, ...]:
 def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[str, Any]) -> _State | None:
     body = static_body(session, unit, kind="train", name=item.name, statements=item.body)
     body.report.place = item.span
+    session.begin(item.span, body.report)
     state = _State(body)
-    settings = {key: value for key, value in overrides.items() if key.startswith("settings.")}
-    static = {key: (value, item.span) for key, value in overrides.items() if key not in settings}
+    settings, static = _parted(overrides)
 
     def bind() -> bool:
-        owner = Definition(item.name, ast.FnDef(item.name, (), (), (), ()), unit)
-        values, _ = bind_static_arguments(body, owner, item.static, Given(named=static), item.span)
+        values = _bound(body, unit, item, static)
         body.scope = Scope(static=values)
         body.bind_header(values, item.static)
         return True
@@ -156,6 +155,34 @@ def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[st
     if body.report.guarded(lambda: _complete(state, item)) is None:
         return None
     return state
+
+
+def _parted(overrides: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of the settings, and those of the block's parameters."""
+    settings = {key: value for key, value in overrides.items() if key.startswith("settings.")}
+    return settings, {key: value for key, value in overrides.items() if key not in settings}
+
+
+def _bound(body: Body, unit: Unit, item: ast.Train, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The block's parameters with these values. Raises ElabError."""
+    owner = Definition(item.name, ast.FnDef(item.name, (), (), (), ()), unit)
+    named = {key: (value, item.span) for key, value in given.items()}
+    return bind_static_arguments(body, owner, item.static, Given(named=named), item.span)[0]
+
+
+def wrong_overrides(
+    project: Project, unit: Unit, item: ast.Train, overrides: Mapping[str, Any]
+) -> list[Diagnostic]:
+    """What is wrong with values for a block's parameters and settings, before it is elaborated with them. What is still missing
+    may be given later."""
+    session = Elaborator(project)
+    body = static_body(session, unit, kind="train", name=item.name, statements=item.body)
+    state = _State(body)
+    settings, static = _parted(overrides)
+    if static:
+        body.report.guarded(lambda: _bound(body, unit, item, static))
+    body.report.guarded(lambda: _override(state, settings, item.span))
+    return [each for each in session.diagnostics if each.code != meaning.MISSING_ARGUMENT.code]
 
 
 def _override(state: _State, settings: dict[str, Any], span: Span) -> bool:

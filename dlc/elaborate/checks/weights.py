@@ -11,6 +11,7 @@ from dlc.diagnostics import Diagnostic, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics import training as weights_problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import HELPED
 from dlc.elaborate.base.name_patterns import fill, match, near, pieces
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.units import Definition, Unit
@@ -172,16 +173,16 @@ def _mapped(rule: ast.WeightRule) -> Mapped:
 
 def _unmatched(item: ast.Weights, paths: Sequence[str]) -> Iterator[Diagnostic]:
     """Patterns that match none of the names that the model expects of them."""
-    names = list(paths)
+    names, told = list(paths), 0
     for rule in reversed(item.rules):
         mapped = _mapped(rule)
-        for pattern in mapped.here:
-            if not any(match(pattern.value, name) is not None for name in names):
-                help = near(pattern.value, names)
-                yield weights_problems.WEIGHTS_NO_MATCH.at(
-                    pattern.span, pattern=f'"{pattern.value}"', help=help
-                )
-        names = _before(rule, mapped, names)
+        unfit = [each for each in mapped.here if all(match(each.value, name) is None for name in names)]
+        for pattern in unfit:
+            told += 1
+            help = near(pattern.value, names) if told <= HELPED else ""
+            yield weights_problems.WEIGHTS_NO_MATCH.at(pattern.span, pattern=f'"{pattern.value}"', help=help)
+        if rule.action == "strip" or len(unfit) < len(mapped.here):
+            names = _before(rule, mapped, names)
 
 
 def _before(rule: ast.WeightRule, mapped: Mapped, names: list[str]) -> list[str]:

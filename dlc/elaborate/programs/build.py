@@ -158,6 +158,7 @@ def _build(session: Session, point: EntryPoint, inputs: tuple[str, ...]) -> Prog
     definition = point.definition
     body = static_body(session, definition.unit, library=definition.library)
     body.scope = Scope(point.settings)
+    session.begin(definition.node.span, body.report)
     callee = with_free_sizes(way_in(definition, point.settings, point.entry))
     bound = body.report.guarded(lambda: free_inputs(body, callee, inputs))
     if bound is None:

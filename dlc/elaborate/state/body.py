@@ -9,7 +9,7 @@ from typing import Any, NoReturn, Protocol
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.budget import ROW_STEPS, Budget, Exhausted
+from dlc.elaborate.base.budget import PROGRAM_OPERATIONS, ROW_STEPS, Budget, Exhausted
 from dlc.elaborate.base.knowledge import note_axes, note_reads
 from dlc.elaborate.base.project import Project, library_index, library_sources
 from dlc.elaborate.base.trees import assigned, field_places, label_lines, name_place
@@ -122,6 +122,7 @@ class Session:
         self.helpers: dict[Any, Any] = {}  # fns of static values as terms, None for one that is none
         self.parameter_counts: dict[str, int] = {}  # of functions, with those of their parts
         self.lets: dict[tuple[int, str], Any] = {}
+        self.held: dict[int, tuple[Any, frozenset[str]]] = {}  # by a list's identity, the tensors in it
         self.presets: dict[tuple[int, str], Any] = {}
         self.chains: dict[int, int] = {}  # by a let or preset, how many need one another up to it
         self.evaluating: list[ast.Let | ast.Preset] = []
@@ -146,6 +147,11 @@ class Session:
         found = self.budget.excess()
         if found is not None:
             self.exhausted(found, span, report)
+
+    def begin(self, span: Span, report: Report) -> None:
+        """Count a program: that of a model or a train block takes time however little it computes. Raises Exhausted."""
+        self.budget.operations += PROGRAM_OPERATIONS
+        self.spend(1, span, report)
 
     def exhausted(self, found: tuple[str, str, str], span: Span, report: Report) -> NoReturn:
         """End all elaboration: what is too large, how large, and the limit."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.budget import GROUP_LIMIT
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.reports.report import Report
 from dlc.elaborate.types.static import STATIC_TYPES
@@ -31,6 +32,9 @@ class WrittenType:
         assert isinstance(node, ast.GroupDef)
         if cycle := _cycle(self.group):
             report.fail(problems.RECURSION, node.span, name=node.name, cycle=" -> ".join(cycle))
+        if (count := _tensors(self.group)) > GROUP_LIMIT:
+            what, limit = f"what `{node.name}` holds", f"{GROUP_LIMIT:,} tensors"
+            report.fail(problems.BUDGET, node.span, what=what, found=f"{count:,} tensors", limit=limit)
         given = _group_axes(node.axes, self.axes)
         members: list[WrittenType | None] = []
         for item in node.fields:
@@ -43,6 +47,29 @@ class WrittenType:
         return members
 
 
+def _tensors(group: Definition) -> int:
+    """How many tensors a group holds, those of its groups included; it is in no circle."""
+    known: dict[Definition, int] = {}
+    stack = [group]
+    while stack:
+        each = stack[-1]
+        assert isinstance(each.node, ast.GroupDef)
+        inner = [_inner(each, item) for item in each.node.fields]
+        waiting = [part for part in inner if part is not None and part not in known]
+        if waiting:
+            stack += waiting
+        else:
+            known[stack.pop()] = sum(1 if part is None else known[part] for part in inner)
+    return known[group]
+
+
+def _inner(group: Definition, item: ast.Field) -> Definition | None:
+    """The group that a member is, if it is one."""
+    name = item.type.name if isinstance(item.type, ast.GroupTypeExpr | ast.NamedTypeExpr) else ""
+    found = group.unit.names.get(name)
+    return found if isinstance(found, Definition) and isinstance(found.node, ast.GroupDef) else None
+
+
 def _cycle(group: Definition) -> list[str]:
     """The way from a group through its members back to itself, if there is one."""
     stack, seen = [(group, [group.name])], {group}
@@ -50,9 +77,8 @@ def _cycle(group: Definition) -> list[str]:
         each, way = stack.pop()
         assert isinstance(each.node, ast.GroupDef)
         for item in each.node.fields:
-            name = item.type.name if isinstance(item.type, ast.GroupTypeExpr | ast.NamedTypeExpr) else ""
-            found = each.unit.names.get(name)
-            if not isinstance(found, Definition) or not isinstance(found.node, ast.GroupDef):
+            found = _inner(each, item)
+            if found is None:
                 continue
             if found is group:
                 return [*way, found.name]

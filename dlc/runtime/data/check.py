@@ -53,6 +53,8 @@ _BITS = {"u8": 8, "i4": 3, "i8": 7, "i16": 15, "i32": 31, "i64": 63}
 
 
 def _fits(field: Field, dtype: str) -> bool:
+    if dtype == "u8" and field.dtype != "u8":
+        return False  # which may be negative
     known = field.limit is not None and field.dtype == "u8"
     return _BITS[field.dtype] <= _BITS[dtype] or (known and (field.limit or 0) <= 2 ** _BITS[dtype])
 

@@ -51,6 +51,10 @@ def _array(name: str, field: str, value: Any) -> Array:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
         raise SourceError(f"`{field}` of `{name}` is no array: {error}") from None
+    if array.dtype.kind not in "biufV" or array.dtype.type is np.void:
+        raise SourceError(f"`{field}` of `{name}` holds {array.dtype}, which is no dtype of a tensor")
+    if np.ma.is_masked(value):
+        raise SourceError(f"`{field}` of `{name}` has masked elements", "fill them: `array.filled(0)`")
     if not array.ndim:
         raise SourceError(f"`{field}` of `{name}` is a single value, not rows")
     own = array.dtype.newbyteorder("=") if array.dtype.kind in "iuf" else array.dtype

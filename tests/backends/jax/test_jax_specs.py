@@ -284,3 +284,16 @@ def test_what_a_spec_requires_is_checked() -> None:
             jax.effects_barrier()
     with pytest.raises(ValueError, match="too large"):
         emitted_module.require(np.array(False), "too large")
+
+
+def test_a_model_without_floats_to_read_a_dtype_of() -> None:
+    """Neither parameters nor inputs say what `float` is: the precision does."""
+    model = dlc.loads(
+        "model M()(t: i64[B]) -> (one: [B, 4], two: [B]) {\n"
+        "    return cast(one_hot(t, 4), float), zeros([B])\n}"
+    )["M"]
+    for precision in ("f32", "bf16", "f64"):
+        outputs = model.compile("jax", precision=precision)(t=np.array([1, 3]))
+        np.testing.assert_array_equal(outputs["one"].astype(float), np.eye(4)[[1, 3]])
+        assert outputs["two"].dtype.itemsize == {"f32": 4, "bf16": 2, "f64": 8}[precision]
+    assert dlc.verify(model, backends=("jax",)).agree

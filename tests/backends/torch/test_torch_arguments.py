@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import AWKWARD, CASES, Case, inputs, source, weights
+from backends.torch.cases import AWKWARD, CASES, Case, inputs, source, weights
 from dlc_torch import BACKEND
 from loop_specs import EVERY, STREAMS
 

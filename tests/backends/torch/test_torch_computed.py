@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import inputs, weights
+from backends.torch.cases import inputs, weights
 
 import dlc
 from dlc.runtime.interpret import run

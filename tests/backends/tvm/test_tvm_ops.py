@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import haste
 import numpy as np
 import pytest
 
@@ -79,7 +80,7 @@ def opened(size: Dim, k: int) -> Dim:
 def compare(program: Program, inputs: Arrays, optimize: int) -> None:
     expected = run(program, {}, inputs)
     with failing_at_gaps(BACKEND, program):
-        artifact = BACKEND.emit(program, EmitOptions(name="sample", optimize=optimize))
+        artifact = BACKEND.emit(program, EmitOptions(name="sample", optimize=optimize, target=haste.TVM))
         found = BACKEND.load(artifact, {})(**inputs)
         assert found.keys() == expected.keys()
         for name, value in expected.items():
@@ -133,7 +134,7 @@ def test_low_precision(definition: OpDef, precision: str) -> None:
     program, inputs = side_by_side(definition, precision, closed)
     expected = run(program, {}, inputs)
     with failing_at_gaps(BACKEND, program):
-        found = BACKEND.load(BACKEND.emit(program, EmitOptions(optimize=1)), {})(**inputs)
+        found = BACKEND.load(BACKEND.emit(program, EmitOptions(optimize=1, target=haste.TVM)), {})(**inputs)
         for name, value in expected.items():
             assert found[name].dtype == value.dtype
             wide = value.astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import haste
 import numpy as np
 import pytest
 from scan_cases import CASES, Case, differences, model
@@ -108,12 +109,12 @@ def lowered(case: Case) -> Program:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_reference_at_every_length(name: str) -> None:
-    differences(CASES[name], lambda model, weights: model.compile("tvm", weights=weights))
+    differences(CASES[name], lambda model, weights: model.compile("tvm", weights=weights, target=haste.TVM))
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_what_a_turn_may_hold(name: str) -> None:
-    differences(OWN[name], lambda model, weights: model.compile("tvm", weights=weights))
+    differences(OWN[name], lambda model, weights: model.compile("tvm", weights=weights, target=haste.TVM))
 
 
 @pytest.mark.parametrize("level", [0, 1])

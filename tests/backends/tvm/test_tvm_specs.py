@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import haste
 import numpy as np
 import pytest
 from reference.cases import CASES
@@ -46,7 +47,7 @@ def compare(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], bound
 
 def check(model: Any, optimize: int, settings: tuple[dict[str, int], ...]) -> None:
     weights = generic(model.initial_weights(0))
-    runnable = model.compile("tvm", weights=weights, optimize=optimize)
+    runnable = model.compile("tvm", weights=weights, optimize=optimize, target=haste.TVM)
     for sizes in settings:
         inputs = random_inputs(model.program, sizes)
         compare(runnable(**inputs), run(model.program, weights, inputs, precision="f64"))
