@@ -133,7 +133,9 @@ def test_what_numpy_says_is_taken() -> None:
     assert dlc.verify(MODEL, backends=["torch"], optimize=np.int64(1), tolerance=np.float32(1e-5)).agree
 
 
-@pytest.mark.parametrize("value", [Odd(), {}, object, np.zeros(3), {"x"}, b"x", 1j], ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize(
+    "value", [Odd(), {}, object, np.zeros(3), {"x"}, b"x", 1j], ids=lambda each: type(each).__name__
+)
 def test_a_setting_that_no_spec_can_take_is_refused(value: object) -> None:
     for call in (lambda: MODEL(d=value), lambda: BLOCK(rate=value), lambda: BLOCK.with_settings(steps=value)):
         with pytest.raises(TypeError, match=r"`(d|rate|settings\.steps)` must be a number"):
