@@ -218,7 +218,8 @@ def can_train(backend: Backend) -> bool:
 
 def lacks_training(backend: Backend) -> SpecError:
     able = [each.name for each in backends.every() if can_train(each)]
-    return backend.lacks("does not train", f"{' and '.join(able)} do" if len(able) > 1 else "")
+    first, last = ", ".join(able[:-1]), able[-1:]
+    return backend.lacks("does not train", f"{first} and {last[0]} do" if first else "")
 
 
 def total_steps(settings: Mapping[str, Any], per_epoch: int) -> int:

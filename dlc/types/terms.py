@@ -12,7 +12,6 @@ from dlc.types.opaque import is_closed, moved_size, said_term, size_at, substitu
 from dlc.types.relations import OPPOSITE
 from dlc.types.traced import Term, TracedFloat, TracedInt
 
-_IRRATIONAL = frozenset(("sqrt", "log", "exp"))
 _WHOLE = frozenset(("+", "-", "*", "//", "%"))
 
 
@@ -106,7 +105,7 @@ def moved(value: Any, values: Mapping[str, Any]) -> Any:
         case TracedInt():
             origin = moved_size(value.origin, values)
             return TracedInt(int(value), origin) if origin.constant is None else int(value)
-        case TracedFloat() if not is_closed(value.origin):
+        case TracedFloat():
             return remembered(float(value), substituted(value.origin, values))
         case tuple() | list():
             return type(value)(moved(each, values) for each in value)
@@ -205,12 +204,9 @@ def remembered(value: Any, told: Term) -> Any:
 
 
 def called(name: str, value: Any, *args: Any) -> Any:
-    """The result of a function of static values, traced where one of its arguments is; and where its digits would not tell what it is:
-    `math.sqrt(2)` reads better than 1.4142135623730951."""
+    """The result of a function of static values, traced where one of its arguments is."""
     if origin_free(args):
-        plain = all(len(repr(each)) <= 5 for each in args)  # and no number that is computed itself
-        irrational = name in _IRRATIONAL and isinstance(value, float) and not value.is_integer() and plain
-        return TracedFloat(value, Term("call", (name, *map(term, args)))) if irrational else value
+        return value
     return remembered(value, Term("call", (name, *map(term, args))))
 
 
