@@ -31,7 +31,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dlc import ops
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
-from dlc.ir.loops import INDEX_TYPE, LOOP, Carried, Loop, Sliced, Stacked, with_axis
+from dlc.ir.loops import INDEX_TYPE, LOOP, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Region, Value, walk
 from dlc.records import dataclass, field, replace
@@ -218,9 +218,7 @@ class _Turn:
         for each in self.loop.stacked:
             whole = self._incoming(each.out)
             if whole is not None and each.out.type.is_float:
-                axes = each.out.type.axes
-                type = each.out.type.with_axes((*axes[: each.axis], *axes[each.axis + 1 :]))
-                grad = Value(b.fresh(f"{each.item}_grad"), type)
+                grad = Value(b.fresh(f"{each.item}_grad"), without_axis(each.out.type, each.axis))
                 self.sequences.append(Sliced(whole.name, each.axis, grad))
                 pairs.append((each.item, grad))
         for name, grad in pairs:

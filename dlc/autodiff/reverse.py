@@ -28,7 +28,7 @@ from dlc.ir.nodes import Function, Op, Program, Value
 from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Names
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import inline, unroll
+from dlc.passes.lower import flatten_calls
 from dlc.records import replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -42,7 +42,7 @@ def gradient(program: Program, wrt: Iterable[str] | None = None, of: str | None 
     is one function: calls are inlined, and loops over parameters of their own unrolled. Raises NotDifferentiable, KeyError for an
     unknown name."""
     names = list(wrt) if wrt is not None else _trainable(program)
-    flat = _flat(program)
+    flat = _without_dead_code(opened(program))
     main = flat.main
     loss = _loss(main, of)
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
@@ -61,7 +61,7 @@ def pullback(program: Program) -> Program:
     each times a further input of its type, named by `gradient_name`.
 
     What calls and loops become, and what is raised, is as in `gradient`."""
-    flat = _flat(program)
+    flat = _without_dead_code(opened(program))
     main = flat.main
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
     pairs = zip(main.outputs, main.output_types, strict=True)
@@ -86,7 +86,7 @@ def flat_gradients(
     given for one, it counts times a share of its type: a further input that is called like that. Third are the names of these.
 
     What calls and loops become, and what is raised, is as in `gradient`. Nothing reads the gradients yet."""
-    flat = _flat(program)
+    flat = _without_dead_code(opened(program))
     main = flat.main
     b = Builder(Facts(main.facts), names=Names.of(main).fresh)
     types, values = main.types(), dict(main.outputs)
@@ -111,10 +111,9 @@ def _trainable(program: Program) -> list[str]:
     return [each.path for each in program.parameters if each.trainable]
 
 
-def _flat(program: Program) -> Program:
-    """One function, without calls. Loops whose turns share their parameters stay, others are unrolled."""
-    unrolled = unroll(program, lambda loop: not loop.attr("shared"))
-    flat = _without_dead_code(inline(unrolled, lambda op: False))
+def opened(program: Program) -> Program:
+    """One function, without calls, in which loops whose turns share their parameters read these from outside; others are unrolled."""
+    flat = flatten_calls(program)
     return flat.with_functions({**flat.functions, flat.entry: shared_reads_outside(flat.main)})
 
 

@@ -15,16 +15,15 @@ Where several batches make one step, its first part adds gradients up in buffers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 
-from dlc.autodiff.reverse import flat_gradients
+from dlc.autodiff.reverse import flat_gradients, opened
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
 from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Draws, Names, Splice, referring
 from dlc.passes.dead_code import DeadCode
-from dlc.passes.lower import flatten, resolve_float
+from dlc.passes.lower import resolve_float
 from dlc.records import dataclass, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -100,7 +99,8 @@ def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
     if precision == kept:
         return whole
     wide = {each.path for each in program.parameters if each.type.dtype == "float"}
-    main = resolve_float(flatten(program), precision).main
+    program = opened(program)
+    main = resolve_float(program, precision).main
     names = Names.of(main)
     body: list[Op] = []
     for op in main.body:
@@ -114,7 +114,7 @@ def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
             type = next(each.type for each in whole.parameters if each.path == path)
             new = Value(names.fresh(op.inputs[0]), type)
             body += (_cast(op, op.inputs, new), replace(op, inputs=(new.name,)))
-    flat = flatten(whole)
+    flat = resolve_float(program, kept)
     narrow = replace(main, body=tuple(body), params=flat.main.params)
     return flat.with_functions({**flat.functions, main.name: narrow})
 
@@ -157,18 +157,18 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str
     now = {name: taken.fresh(name) for name in update.functions}
     functions = dict(first.functions)
     for name, each in update.functions.items():
-        functions[now[name]] = replace(referring(each, _as(now)), name=now[name])
+        functions[now[name]] = replace(
+            referring(each, lambda called: now.get(called, called)), name=now[name]
+        )
     main, last = first.main, functions.pop(now[update.entry])
     types, names = main.types(), Names.of(main)
     b = Builder(Facts(main.facts), names=names.fresh)
     values = {
         gradient_name(path): b.cast(Value(name, types[name]), kept).name for path, name in grads.items()
     }
-    inputs = tuple(
-        Value(names.fresh(each.name), each.type) for each in last.inputs if each.name not in values
-    )
-    given = [each.name for each in last.inputs if each.name not in values]
-    own = dict(zip(given, (each.name for each in inputs), strict=True))
+    further = [each for each in last.inputs if each.name not in values]
+    inputs = tuple(Value(names.fresh(each.name), each.type) for each in further)
+    own = dict(zip((each.name for each in further), (each.name for each in inputs), strict=True))
     body = Splice(names, Draws.of(main), {**values, **own}, {}, str).body(last.body)
     known = {each.name for each in main.params}
     functions[main.name] = replace(
@@ -187,14 +187,6 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str
     # Callees stand before callers.
     functions[main.name] = functions.pop(main.name)
     return Step(Program(functions, main.name, (*first.parameters, *states)), own)
-
-
-def _as(names: Mapping[str, str]) -> Callable[[str], str]:
-    return partial(_renamed, names)
-
-
-def _renamed(names: Mapping[str, str], name: str) -> str:
-    return names.get(name, name)
 
 
 def _with_sums(program: Program, main: Function, sums: Mapping[str, TensorType]) -> Program:

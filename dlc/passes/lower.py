@@ -43,7 +43,17 @@ from dlc.types.dims import Dim
 from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 
-__all__ = ["Draw", "alone", "decompose", "flatten", "hoist_randomness", "inline", "resolve_float", "unroll"]
+__all__ = [
+    "Draw",
+    "alone",
+    "decompose",
+    "flatten",
+    "flatten_calls",
+    "hoist_randomness",
+    "inline",
+    "resolve_float",
+    "unroll",
+]
 
 Keep = Callable[[Op], bool]
 
@@ -95,6 +105,11 @@ def flatten(program: Program) -> Program:
     prepared values stay.)"""
     # Unrolled first: a callee that has no loops is copied as it is, in whatever loop its call stood.
     return inline(unroll(program), lambda op: False)
+
+
+def flatten_calls(program: Program) -> Program:
+    """A single function as by `flatten`, but for loops whose turns share their parameters: these stay."""
+    return inline(unroll(program, lambda loop: not loop.attr("shared")), lambda op: False)
 
 
 def loops_left(program: Program, is_native: Keep) -> Iterator[Op]:

@@ -124,3 +124,32 @@ def test_at_the_command_line(tmp_path: Path) -> None:
     assert found["agree"] and found["steps"] == 2 and len(found["losses"]) == 2
     assert [each["backend"] for each in found["courses"]] == ["onnx"]
     assert not [each for each in tmp_path.iterdir() if each != path], "nothing is written"
+
+
+@pytest.mark.parametrize("backend", ["onnx", pytest.param("tvm", marks=pytest.mark.slow)])
+def test_recurrence_over_an_open_length_in_bf16(backend: str, tmp_path: Path) -> None:
+    """Parameters that all steps share are cast where they are read, and gradients after their loop."""
+    import dlc
+
+    text = """
+    model Chars(vocab: int = 20, hidden: int = 8)(tokens: i64[B, T]) -> logits: [B, T, vocab] {
+        y, h, c = tokens |> embedding(vocab, hidden) as wte |> lstm(hidden) as lstm
+        return y |> linear(vocab) as head
+    }
+    train t {
+        net = Chars()
+        batch (tokens: i64[B, T], next: i64[B, T]) from arrays(batch=4)
+        minimize cross_entropy(net(tokens), next)
+        optimizer = adamw(lr=1e-2)
+        settings { steps = 3, precision = bf16 }
+    }
+    """
+    rng = np.random.default_rng(0)
+    rows, held = ({name: rng.integers(0, 20, (n, 7)) for name in ("tokens", "next")} for n in (16, 6))
+    results = [
+        dlc.train(loaded(text), backend=each, out=tmp_path / each, data=rows, held_out=held)
+        for each in ("torch", backend)
+    ]
+    for kind in ("training", "evaluation"):
+        ours, theirs = (getattr(each, kind).loss for each in results)
+        assert theirs == pytest.approx(ours, rel=1e-2)
