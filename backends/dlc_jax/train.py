@@ -182,7 +182,7 @@ class Written:
             given |= {f"value_{i}": params[path], f"gradient_{i}": gradients[path]}
         outputs, after = self.program.outputs({}, memory, self.program.traced(given), None)
         new = {
-            path: outputs[f"value_{i}"].astype(each.dtype) for i, (path, each) in enumerate(params.items())
+            path: outputs[f"value_{i}"].astype(params[path].dtype) for i, path in enumerate(self.recipe.paths)
         }
         return new, {**memory, **after}
 

@@ -121,6 +121,11 @@ class Backend(ABC):
         """Whether it overrides the method of that name."""
         return getattr(type(self), ability) is not getattr(Backend, ability)
 
+    @property
+    def trains(self) -> bool:
+        """Whether `dlc train` can use it: by a trainer of its own, or by compiled steps."""
+        return self.has("trainer") or self.has("workspace")
+
     def lacks(self, what: str, help: str = "") -> SpecError:
         """What is raised where something is asked that it can't do: `what` goes on from its name."""
         return SpecError([problems.LACKS.at(NO_SPAN, name=self.name, what=what, help=help)])

@@ -100,11 +100,7 @@ def register(app: typer.Typer) -> None:
             )
         ]
         show_warnings(model.spec for model in models)
-        if format is Format.json:
-            echo_json([str(path) for path in written])
-        elif not quiet:
-            for path in written:
-                typer.echo(str(path))
+        _told(written, format, quiet=quiet)
 
 
 def _steps(
@@ -118,6 +114,10 @@ def _steps(
         for name in backends
         for path in write_steps(block, name, output / name if several else output, force=force)
     ]
+    _told(written, format, quiet=quiet)
+
+
+def _told(written: Sequence[Path], format: Format, *, quiet: bool) -> None:
     if format is Format.json:
         echo_json([str(path) for path in written])
     elif not quiet:

@@ -62,7 +62,7 @@ def _backend(backend: Backend) -> dict[str, Any]:
         "precisions": list(backend.precisions),
         "targets": list(backend.targets),
         "gradients": backend.has("gradients"),
-        "trains": backend.has("trainer") or backend.has("workspace"),
+        "trains": backend.trains,
     }
 
 

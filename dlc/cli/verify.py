@@ -40,6 +40,7 @@ from dlc.diagnostics import SpecError
 if TYPE_CHECKING:
     from dlc.api import Model
     from dlc.runtime.verify import Report
+    from dlc.runtime.verify_training import TrainingReport
     from dlc.spec import TrainBlock
 
 Targets = Annotated[
@@ -140,12 +141,7 @@ def _training(
     report = verify_training(
         block(**settings(sets)), steps=steps, backends=backends or None, tolerance=tolerance
     )
-    if format is Format.json:
-        echo_json(report.to_json())
-    elif not quiet or not report.agree:
-        typer.echo(report.text())
-    if not report.agree:
-        raise typer.Exit(1)
+    _one(report, format, quiet=quiet)
 
 
 def _small(target: str, sets: list[str], root: Path | None) -> Sequence[Model]:
@@ -159,7 +155,7 @@ def _small(target: str, sets: list[str], root: Path | None) -> Sequence[Model]:
     return [model(**given) if given else model for model in found]
 
 
-def _one(report: Report, format: Format, *, quiet: bool) -> None:
+def _one(report: Report | TrainingReport, format: Format, *, quiet: bool) -> None:
     if format is Format.json:
         echo_json(report.to_json())
     elif not quiet or not report.agree:

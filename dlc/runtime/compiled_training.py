@@ -137,10 +137,7 @@ class CompiledTrainer:
         return {path: each for path, each in held.items() if path.startswith(f"{STATE}.")}
 
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
-        held = self.workspace.values()
-        known = {
-            path: each for path, each in held.items() if path in self.paths or path.startswith(f"{STATE}.")
-        }
+        known = {**self.weights(), **self.state()}
         given = {**weights, **state}
         if given.keys() != known.keys():
             raise ValueError("it holds other parameters than the networks have")

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from dlc import ops
 from dlc.backend import Batch, Trainer
-from dlc.ir.nodes import Attr, Program
+from dlc.ir.nodes import Program
 from dlc.passes.lower import hoist_randomness
 from dlc.passes.randomness import Draw
 from dlc.records import dataclass, replace
-from dlc.runtime.interpret import bind_dims
-from dlc.types.dims import Dim
+from dlc.runtime.interpret import bind_dims, evaluated
 
 Array = NDArray[Any]
 HELD_OUT = 0xE7A1
@@ -61,16 +60,10 @@ class Drawn:
 
 
 def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Array:
-    attrs = {name: _evaluated(value, sizes) for name, value in draw.attrs}
+    attrs = {name: evaluated(value, sizes) for name, value in draw.attrs}
     if attrs.get("dtype") == "float":
         attrs["dtype"] = "f32"
     return np.require(ops.get(draw.op).reference(**attrs, rng=rng), requirements="C")
-
-
-def _evaluated(value: Attr, sizes: Mapping[str, int]) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_evaluated(each, sizes) for each in value)
-    return value.evaluate(sizes) if isinstance(value, Dim) else value
 
 
 class Drawing:

@@ -224,7 +224,7 @@ class Machine:
         """An attribute's value with its dims as ints, and `float` as the precision."""
         if name == "dtype" and value == "float":
             return self.precision
-        return _evaluated(value, frame.dims)
+        return evaluated(value, frame.dims)
 
     def _param(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         path = frame.path(op.text("path"))
@@ -256,10 +256,10 @@ class Machine:
 
     def _inside(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         (index,) = operands
-        places = int(_evaluated(op.attr("room"), frame.dims))
+        places = int(evaluated(op.attr("room"), frame.dims))
         if index is not None and index.size and (index.min() < 0 or index.max() >= places):
             wrong = index.min() if index.min() < 0 else index.max()
-            verb, size = "writes" if op.attr("writes") else "reads", _evaluated(op.attr("size"), frame.dims)
+            verb, size = "writes" if op.attr("writes") else "reads", evaluated(op.attr("size"), frame.dims)
             valid = f"indices are 0 to {places - 1}" if places > 0 else "it has no place for any"
             raise Outside(
                 f"`{op.text('of')}` {verb} at index {wrong} of an axis of size {size}: {valid}", op.span
@@ -270,7 +270,7 @@ class Machine:
         loop = Loop.of(op)
         arrays = [each for each in operands if each is not None]
         carried, sequences = arrays[: len(loop.carried)], arrays[len(loop.carried) :]
-        count, start = int(_evaluated(loop.count, frame.dims)), int(_evaluated(loop.start, frame.dims))
+        count, start = int(evaluated(loop.count, frame.dims)), int(evaluated(loop.start, frame.dims))
         order = positions(count, backwards=loop.backwards)
         inner = _Frame(frame.prefix, frame.dims, dict(frame.values), frame.index)
         turns: list[list[Array]] = []
@@ -332,7 +332,8 @@ def _computable(array: Array | None) -> Array | None:
     return array.astype(_WIDER[array.dtype])
 
 
-def _evaluated(value: Attr, dims: Mapping[str, int]) -> Any:
+def evaluated(value: Attr, dims: Mapping[str, int]) -> Any:
+    """An attribute with its sizes as numbers."""
     if isinstance(value, tuple):
-        return tuple(_evaluated(each, dims) for each in value)
+        return tuple(evaluated(each, dims) for each in value)
     return value.evaluate(dims) if isinstance(value, Dim) else value

@@ -65,32 +65,44 @@ class Trainers:
         own = backend.has("trainer")
         if own and not portable and self.settings["draws"] == "native":
             return backend.trainer(self._setup(backend, device, self.programs, weights))
-        training, evaluation = (Drawn.of(each) for each in self.programs)
-        programs = training.program, evaluation.program
+        training, evaluation = self.drawn
         if own:
+            programs = training.program, evaluation.program
             trainer: Trainer = backend.trainer(self._setup(backend, device, programs, weights))
         else:
-            trainer = self._compiled(backend, device, programs, weights)
+            made = self.compiled(backend, weights)
+            workspace = backend.workspace(made.artifacts, made.values, device)
+            trainer = CompiledTrainer(made.steps, workspace, self._paths)
         return Drawing(trainer, training, evaluation, self.settings["seed"])
 
-    def compiled(self, backend: Backend) -> Compiled:
+    def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
-        training, evaluation = (Drawn.of(each) for each in self.programs)
-        steps = self._steps(backend.name, (training.program, evaluation.program))
-        held = {**starting_weights(self.block), **steps.states(self.settings["seed"])}
+        steps = self._steps(backend.name, self.settings["precision"])
+        training, evaluation = self.drawn
         drawn = {name: evaluation if name == EVALUATION else training for name in steps.programs}
-        return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), held)
+        return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), self._values(steps, weights))
 
     def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
         """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
-        training, evaluation = (Drawn.of(each) for each in self.programs)
-        steps = self._steps("the interpreter", (training.program, evaluation.program), precision, kept)
-        values = starting_weights(self.block)
+        steps = self._steps("the interpreter", precision, kept)
         programs = {name: each.program for name, each in steps.programs.items()}
-        held = {**values, **steps.states(self.settings["seed"])}
-        workspace = ReferenceWorkspace(programs, held)
-        trainer = CompiledTrainer(steps, workspace, tuple(values))
-        return Drawing(trainer, training, evaluation, self.settings["seed"])
+        workspace = ReferenceWorkspace(programs, self._values(steps, None))
+        return Drawing(CompiledTrainer(steps, workspace, self._paths), *self.drawn, self.settings["seed"])
+
+    @cached_property
+    def drawn(self) -> tuple[Drawn, Drawn]:
+        """The same as `programs`, with draws as inputs."""
+        training, evaluation = self.programs
+        return Drawn.of(training), Drawn.of(evaluation)
+
+    @property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(each.path for each in self.plan.program.parameters)
+
+    def _values(self, steps: Programs, weights: Weights) -> dict[str, Array]:
+        """What parameters, buffers, optimizers and sums begin with, by path."""
+        values = starting_weights(self.block) if weights is None else weights
+        return {**values, **steps.states(self.settings["seed"])}
 
     def rates(self, step: int, total: int) -> list[float | None]:
         """Those of a step, from 0, of a run of so many, by rule; None for an optimizer that has one of its own."""
@@ -150,29 +162,12 @@ class Trainers:
         options = EmitOptions(name=f"train_{self.plan.name}", precision=precision, training=training)
         return emitted(lower(program, backend), backend, options)
 
-    def _compiled(
-        self, backend: Backend, device: str, programs: tuple[Program, Program], weights: Weights
-    ) -> CompiledTrainer:
-        steps = self._steps(backend.name, programs)
-        values = starting_weights(self.block) if weights is None else weights
-        held = {**values, **steps.states(self.settings["seed"])}
-        artifacts = steps.emitted(backend, self.plan.name)
-        return CompiledTrainer(steps, backend.workspace(artifacts, held, device), tuple(values))
-
-    def _steps(
-        self, by: str, programs: tuple[Program, Program], precision: str = "", kept: str = KEPT
-    ) -> Programs:
+    def _steps(self, by: str, precision: str, kept: str = KEPT) -> Programs:
         shared: Sequence[str] = () if self.settings["accumulate"] == 1 else self.reckoning.sloped
+        project, (training, evaluation) = self.block.spec.project, self.drawn
+        programs = training.program, evaluation.program
         try:
-            return Programs.of(
-                self.block.spec.project,
-                self.plan,
-                *programs,
-                self.sizes,
-                shared,
-                precision or self.settings["precision"],
-                kept,
-            )
+            return Programs.of(project, self.plan, *programs, self.sizes, shared, precision, kept)
         except NotDifferentiable as error:
             raise SpecError(
                 [problems.UNSUPPORTED.at(error.span, backend=by, op="train", reason=error.message)]

@@ -173,7 +173,7 @@ def train(
     out as it is, after saving too."""
     folder = Path(out)
     found = find_backend(backend, usable=True)
-    if not can_train(found):
+    if not found.trains:
         raise lacks_training(found)
     check_device(found, device)
     opened = open_data(block, data, held_out)
@@ -212,12 +212,8 @@ def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     return found
 
 
-def can_train(backend: Backend) -> bool:
-    return backend.has("trainer") or backend.has("workspace")
-
-
 def lacks_training(backend: Backend) -> SpecError:
-    able = [each.name for each in backends.every() if can_train(each)]
+    able = [each.name for each in backends.every() if each.trains]
     first, last = ", ".join(able[:-1]), able[-1:]
     return backend.lacks("does not train", f"{first} and {last[0]} do" if first else "")
 

@@ -19,7 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.runtime.compile import find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.trainers import Trainers
-from dlc.runtime.training import can_train, lacks_training, number, total_steps
+from dlc.runtime.training import lacks_training, number, total_steps
 from dlc.runtime.training_data import open_data
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 
@@ -165,14 +165,14 @@ def verify_training(
 
 def _training(names: Sequence[str] | None) -> Iterator[Backend]:
     if names is None:
-        usable = [each for each in installed.every() if can_train(each) and not each.absence()]
+        usable = [each for each in installed.every() if each.trains and not each.absence()]
         if not usable:
             raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message="no backend that trains is installed")])
         yield from usable
         return
     for name in names:
         backend = find_backend(name, usable=True)
-        if not can_train(backend):
+        if not backend.trains:
             raise lacks_training(backend)
         yield backend
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dlc.backend import Artifact, Backend
-from dlc.ir.nodes import Attr
 from dlc.runtime.compile import check_own, find_backend
 from dlc.runtime.drawn import Drawn
+from dlc.runtime.interpret import evaluated
 from dlc.runtime.trainers import Compiled, Trainers
 from dlc.runtime.training import lacks_training
 from dlc.runtime.training_data import open_data
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
-from dlc.types.dims import Dim
 
 
 def write_steps(
@@ -70,13 +69,11 @@ def _told(made: Compiled, key: str, artifact: Artifact, sizes: Mapping[str, int]
 def _draws(drawn: Drawn, inputs: tuple[str, ...], sizes: Mapping[str, int]) -> list[dict[str, Any]]:
     """The inputs that are drawn, each with its op and what that takes, at the sizes of a batch."""
     return [
-        {"name": each.input.name, "op": each.op, **{key: _json(value, sizes) for key, value in each.attrs}}
+        {
+            "name": each.input.name,
+            "op": each.op,
+            **{key: evaluated(value, sizes) for key, value in each.attrs},
+        }
         for each in drawn.draws
         if each.input.name in inputs
     ]
-
-
-def _json(value: Attr, sizes: Mapping[str, int]) -> Any:
-    if isinstance(value, tuple):
-        return [_json(each, sizes) for each in value]
-    return value.evaluate(sizes) if isinstance(value, Dim) else value
