@@ -9,14 +9,13 @@ from dlc.emit.draft import DONE, Drafter, plain_name
 from dlc.emit.forms import alias, call, words
 from dlc.emit.names import identifier
 from dlc.emit.origins import size
-from dlc.emit.statements import Assign, Loop, Target
+from dlc.emit.statements import Assign, Target
 from dlc.emit.tree import Expr, Keyword, Leaf, Make, Seq, Word
 from dlc.ir.loops import LOOP
 from dlc.ir.loops import Loop as Steps
 from dlc.ir.nodes import Attr, Function, Op, walk
-from dlc.records import dataclass, field, replace
+from dlc.records import dataclass, field
 from dlc.types.dims import Dim
-from dlc.types.traced import Term
 
 STATE = "state"
 """The dtype of targets that are no values but places of the state; their only axis is the place."""
@@ -167,19 +166,6 @@ class JaxDrafter(Drafter):
         scans = (Steps.of(op) for op in walk(self.function.body) if op.op == LOOP and op.attr("shared"))
         outs = (each.out.name for scan in scans for each in scan.stacked)
         return {**found, **{stacked_name(out): (*found.get(out, ()), plain_name(out)) for out in outs}}
-
-    def loop(self, op: Op) -> Loop | None:
-        """A loop whose turns differ by a static value has that variable."""
-        found = super().loop(op)
-        body = op.region.body if op.region is not None else ()
-        terms = (term for inner in walk(body) for _, term in inner.given)
-        names = [
-            part.args[0]
-            for term in terms
-            for part in term.parts()
-            if isinstance(part, Term) and part.op == "each"
-        ]
-        return found and replace(found, variable=names[0] if names else "_")
 
 
 def _identity(function: Function) -> int | None:

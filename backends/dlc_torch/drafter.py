@@ -115,6 +115,9 @@ class TorchDrafter(Drafter):
         args = (*args, *self._own(op, callee), *self._sizes(op, callee))
         return Call(Dot(instance, method_name(callee.entry)) if callee.entry else instance, args)
 
+    def passes(self, op: Op) -> bool:
+        return bool(op.callee) and not stateful(self.program.functions[op.callee])
+
     def choice(self, op: Op, condition: Term) -> If:
         made = super().choice(op, condition)
         return replace(made, condition=transform(made.condition, _mode))

@@ -33,6 +33,8 @@ from dlc_torch.classes import Class
 from dlc_torch.reach import Roots, follow, locate, reach
 from dlc_torch.structure import Node, is_attribute
 
+_I = Word("i")
+
 
 @dataclass
 class Looping:
@@ -153,9 +155,11 @@ class Looping:
             source = next(iter(sources.values()))
         else:
             source = Call(Word("zip"), (*sources.values(), Keyword("strict", Word("True"))))
-        return replace(
-            self.loop, count=NOWHERE, body=body, variable=", ".join(variables.values()), source=source
-        )
+        variable = ", ".join(variables.values())
+        if self.loop.variable != "_":  # which turn it is matters
+            variable = f"{self.loop.variable}, {f'({variable})' if len(sources) > 1 else variable}"
+            source = Call(Word("enumerate"), (source,))
+        return replace(self.loop, count=NOWHERE, body=body, variable=variable, source=source)
 
     def _below(self, path: Path, variables: Mapping[str, str]) -> Expr:
         prefix = upto_index(path.path)
@@ -172,6 +176,8 @@ class Looping:
         held = {self._held(upto_index(path.path)) for path in paths}
         count = self.loop.count if None in held else Num(min(map(int, filter(None, held))), "count")
         source = over(count, self.loop.start, self.loop.step)
+        turn = Word(self.loop.variable)
+        body = tuple(rewritten(body, lambda expr: transform(expr, lambda node: _I if node == turn else node)))
         return replace(self.loop, count=NOWHERE, body=body, variable="i", source=source)
 
     def _replaced(self, expr: Expr, change: Callable[[Path], Expr]) -> Expr:

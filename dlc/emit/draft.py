@@ -335,6 +335,20 @@ class Drafter:
         inside, self.body = self.body, outside
         return tuple(inside)
 
+    def passes(self, op: Op) -> bool:
+        """Whether a call passes on the static arguments that the spec gives; a class is made with them."""
+        return True
+
+    def _variable(self, body: Iterable[Op]) -> str:
+        """The variable of a loop whose turns differ by a static value."""
+        ops = list(walk_ops(body))
+        given = [term for op in ops if self.passes(op) for _, term in op.given]
+        asked = [op.condition for op in ops if op.condition is not None]
+        parts = (part for term in (*given, *asked) for part in term.parts())
+        return next(
+            (str(part.args[0]) for part in parts if isinstance(part, Term) and part.op == "each"), "_"
+        )
+
     def loop(self, op: Op) -> Loop | None:
         """A loop over layers; its body is drafted as the function's is. None for any other."""
         if not loops.Loop.of(op).is_plain or op.region is None:
@@ -353,6 +367,7 @@ class Drafter:
             inside,
             results,
             outputs,
+            self._variable(op.region.body),
             turns=None if turns.constant is None else int(turns.constant),
         )
 

@@ -4,7 +4,8 @@
     ->  loop 96 times { Block(window=None if i % 2 == 0 else window) @ h.{i} }
 
 The elaborator unrolls a loop whose turns differ. Where they only differ in static arguments that are an expression over the
-loop's variable, and the instances are of one function, the turns are alike when that expression is written out."""
+loop's variable, and the instances are of one function, the turns are alike when that expression is written out. So they are where
+they read other values of those around the loop: a `choice` in it takes the turn's own."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, walk
-from dlc.ir.splice import path_of, reached
+from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
+from dlc.ir.splice import Names, path_of, reached
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
@@ -31,10 +32,10 @@ from dlc.types.traced import Term, TracedInt
 def rolled(function: Function) -> Function:
     """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
     body: list[Op] = []
-    children = list(function.children)
+    children, names = list(function.children), Names.of(function)
     for original in _runs(function.body):
         run, turn = _completed(original), _turn(original[0])
-        whole = _whole(run, original, turn, function) if turn is not None else None
+        whole = _whole(run, original, turn, function, names) if turn is not None else None
         if whole is None:
             body += run
             continue
@@ -94,7 +95,7 @@ def _completed(run: list[Op]) -> list[Op]:
 
 
 def _whole(
-    run: Sequence[Op], original: Sequence[Op], turn: Turn, function: Function
+    run: Sequence[Op], original: Sequence[Op], turn: Turn, function: Function, names: Names
 ) -> tuple[Op, set[str], list[Child]] | None:
     turns = segments(run)
     if turns is None or (len(turns) < 2 and not _told_by_turn(turns[0])):
@@ -111,21 +112,27 @@ def _whole(
     outside, out = around(run, turns, going)
     if read_behind(original, function) - {each.name for each in out}:
         return None
-    ops = tuple(_indexed(op, first) for op in told)
+    called = {value: name for op in first.ops for name, value in zip(op.names, op.inputs, strict=False)}
+    hints = [called.get(value, value) for value in going.chooses(first)]
+    choices, chosen = _choices(told.chosen, hints, dict(function.types()), names)
+    if chosen is None:
+        return None
+    own = dict(zip(going.chooses(first), chosen, strict=True))
+    ops = (*choices, *(_indexed(op, first).renamed(own) for op in told.ops))
     args = tuple(replace(each, name=f"{each.name}_in") for each in out)
-    names = dict(zip(going.takes(first), (each.name for each in args), strict=True))
+    inner = dict(zip(going.takes(first), (each.name for each in args), strict=True))
     made = Loop.of(
         Op(LOOP, outside, out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
-           region=Region(args, tuple(op.renamed(names) for op in ops), going.gives(first)))
+           region=Region(args, tuple(op.renamed(inner) for op in ops), going.gives(first)))
     )  # fmt: skip
-    inner = {op.path: op.callee for op in ops if op.path}
+    placed = {op.path: op.callee for op in ops if op.path}
     gone = {op.path for each in turns for op in each.ops if op.path}
     kept = [
         Child(path, callee, count, fused=_fused(path, first, function))
-        for path, callee in inner.items()
+        for path, callee in placed.items()
         if has_index(path)
     ]
-    if len(kept) != len(inner) or not _covers(function, gone):
+    if len(kept) != len(placed) or not _covers(function, gone):
         return None
     return made.op(), gone, kept
 
@@ -171,6 +178,7 @@ def _known(length: Dim, static: Mapping[str, Any]) -> int | None:
 def _form(segment: Segment, going: Carried, *, given: bool = True) -> object:
     """What a turn does, free of names and of its number; without what it has `given` to modules, so far as that is plain."""
     names = {name: f"taken {i}" for i, name in enumerate(going.takes(segment))}
+    names |= {} if given else {name: f"chosen {i}" for i, name in enumerate(going.chooses(segment))}
     found = []
     for op in segment.ops:
         if op.region is not None or op.otherwise is not None:
@@ -191,27 +199,48 @@ def _form(segment: Segment, going: Carried, *, given: bool = True) -> object:
     return tuple(found), tuple(names[name] for name in going.gives(segment))
 
 
-Kind = tuple[list[Segment], tuple[Op, ...]]
+@dataclass(frozen=True, slots=True)
+class Sided:
+    """Values of those around a loop that a turn takes: one or the other, by a condition."""
+
+    condition: Term
+    yes: Chosen
+    no: Chosen
+
+
+Chosen = tuple[str, ...] | Sided
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a turn does, and which values around the loop it chooses."""
+
+    ops: tuple[Op, ...]
+    chosen: Chosen
+
+
+Kind = tuple[list[Segment], Told]
 """Turns that do the same, and what they do."""
 
 
-def _told(
-    turns: Sequence[Segment], going: Carried, variable: str, static: Mapping[str, Any]
-) -> tuple[Op, ...] | None:
+def _told(turns: Sequence[Segment], going: Carried, variable: str, static: Mapping[str, Any]) -> Told | None:
     """What all turns do. Where they give a module other arguments, these depend on what was decided on the loop's variable."""
     kinds: dict[object, Kind] = {}
     for each in turns:
-        kinds.setdefault(_form(each, going), ([], each.ops))[0].append(each)
+        kinds.setdefault(_form(each, going), ([], Told(each.ops, going.chooses(each))))[0].append(each)
     if None in kinds or len({_form(each, going, given=False) for each in turns}) != 1:
         return None
     decided = [each.condition for turn in turns for op in turn.ops for each in op.loops[0].decisions]
-    ops = _parted(list(kinds.values()), list(dict.fromkeys(decided)), variable, static)
-    return ops and tuple(replace(op, given=each.given) for op, each in zip(turns[0].ops, ops, strict=True))
+    found = _parted(list(kinds.values()), list(dict.fromkeys(decided)), variable, static)
+    if found is None:
+        return None
+    ops = (replace(op, given=each.given) for op, each in zip(turns[0].ops, found.ops, strict=True))
+    return replace(found, ops=tuple(ops))
 
 
 def _parted(
     kinds: Sequence[Kind], conditions: Sequence[Term], variable: str, static: Mapping[str, Any]
-) -> tuple[Op, ...] | None:
+) -> Told | None:
     """What turns of several kinds do, told apart by conditions; None where these do not."""
     if len(kinds) == 1:
         return kinds[0][1]
@@ -225,8 +254,33 @@ def _parted(
         )
         yes, no = (_parted(side, conditions, variable, static) for side in sides)
         if yes is not None and no is not None:
-            return tuple(_either(condition, a, b) for a, b in zip(yes, no, strict=True))
+            ops = tuple(_either(condition, a, b) for a, b in zip(yes.ops, no.ops, strict=True))
+            same = yes.chosen == no.chosen
+            return Told(ops, yes.chosen if same else Sided(condition, yes.chosen, no.chosen))
     return None
+
+
+def _choices(
+    chosen: Chosen, hints: Sequence[str], types: dict[str, TensorType], names: Names
+) -> tuple[tuple[Op, ...], tuple[str, ...] | None]:
+    """The operations that choose, and the values that they give; None where one is of another type than the other."""
+    if not isinstance(chosen, Sided):
+        return (), chosen
+    (yes, taken), (no, other) = (_choices(each, hints, types, names) for each in (chosen.yes, chosen.no))
+    if taken is None or other is None:
+        return (), None
+    made: dict[tuple[str, str], Value] = {}
+    for one, two, hint in zip(taken, other, hints, strict=True):
+        if _type(types[one]) != _type(types[two]):
+            return (), None
+        if one != two and (one, two) not in made:
+            made[one, two] = Value(names.fresh(hint), types[one])
+    types.update((each.name, each.type) for each in made.values())
+    then, otherwise = (Region((), ops, tuple(pair[k] for pair in made)) for k, ops in enumerate((yes, no)))
+    condition = _each(chosen.condition)
+    op = Op("choice", (), tuple(made.values()), condition=condition, region=then, otherwise=otherwise)
+    both = (made[one, two].name if one != two else one for one, two in zip(taken, other, strict=True))
+    return (op,), tuple(both)
 
 
 def _answer(condition: Term, kind: Kind, variable: str, static: Mapping[str, Any]) -> bool | None:

@@ -4,6 +4,8 @@ x, y = loop(x_0, y_0) 3 times {            turns 0, 1, 2: read x, y; make x_2, y
     x_2, y_2 = Block(x, y) @ h.{i}         turn 3:        reads x, y; makes x_3, y_3
 }                                          what is read first goes on as what is made first, and so on
 x_3, y_3 = Block(x, y) @ h.3
+
+What comes from outside and is not the same in all turns, as a mask for every second layer, is chosen by each turn.
 """
 
 from __future__ import annotations
@@ -50,14 +52,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class Carried:
-    """What goes on from turn to turn: places among what a turn reads, and for each the place of the next value among what it makes."""
+    """What goes on from turn to turn: places among what a turn reads, and for each the place of the next value among what it makes.
+    What is `chosen` comes from outside, and is another value in some turns."""
 
     read: tuple[int, ...]
     made: tuple[int, ...]
+    chosen: tuple[int, ...] = ()
 
     def takes(self, segment: Segment) -> tuple[str, ...]:
         reads = segment.reads
         return tuple(reads[at] for at in self.read)
+
+    def chooses(self, segment: Segment) -> tuple[str, ...]:
+        reads = segment.reads
+        return tuple(reads[at] for at in self.chosen)
 
     def gives(self, segment: Segment) -> tuple[str, ...]:
         makes = segment.makes
@@ -112,11 +120,14 @@ def carried(run: Sequence[Op], turns: Sequence[Segment]) -> Carried | None:
     changing = [
         at for at in range(len(reads[0])) if len({each[at] for each in reads}) > 1 or reads[0][at] in args
     ]
+    inside = args.union(*(turn.makes for turn in turns))
+    chosen = [at for at in changing if inside.isdisjoint(each[at] for each in reads)]
+    going = [at for at in changing if at not in chosen]
     links = list(_links(turns, loops))
-    made = [_made(at, links) for at in changing]
+    made = [_made(at, links) for at in going]
     if not made or None in made:
         return None
-    return Carried(tuple(changing), tuple(each for each in made if each is not None))
+    return Carried(tuple(going), tuple(each for each in made if each is not None), tuple(chosen))
 
 
 def _links(

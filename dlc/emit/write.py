@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dlc.emit.checks import Check, check_lines, opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import Variables
+from dlc.emit.names import base as base_of
 from dlc.emit.names import plain as plain_word
 from dlc.emit.nesting import reads_of
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
@@ -272,12 +273,15 @@ class Writer:
             if isinstance(each, Ref)
             for base in self.variables.hints.get(each.value, ())
         ]
+        held = [self.variables.names.get(each.value, "") if isinstance(each, Ref) else "" for each in sides]
+        called = {base_of(name, self.variables.holders) for name in held}  # `cos` for `cos` and `cos_2`
+        own += called if all(held) and len(called) == 1 else ()
         self.variables.last.setdefault(target.name, self.at)
         named = [*hints, *own]
-        plain = [] if named and not self.is_generated(named[-1]) else ["y"]
+        plain = [] if named and (all(held) or not self.is_generated(named[-1])) else ["y"]
         for name in (plain_word(hint, self.variables.reserved) for hint in named):
-            held = self.variables.holders.get(name, "")
-            if held and name not in (*others, *self.variables.taken) and self._ends_inside(held, stmt):
+            holder = self.variables.holders.get(name, "")
+            if holder and name not in (*others, *self.variables.taken) and self._ends_inside(holder, stmt):
                 return name  # either side may take it from where it is done with what it holds
             if self.variables.free(name, self.at):
                 break
