@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dlc.emit.checks import Check
+from dlc.emit.draft import plain_name
 from dlc.emit.forms import call
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.origins import expression
@@ -17,14 +18,17 @@ from dlc.emit.tree import (
     At,
     Binary,
     Call,
+    Conditional,
     Dot,
     Expr,
     Flag,
     Keyword,
+    Make,
     Path,
     Ref,
     Seq,
     Text,
+    Unary,
     Word,
     text,
     transform,
@@ -177,14 +181,18 @@ class Settling:
         held = self._held(loop.body)
         shared = any(not has_index(path) for path in _stored(loop.body))
         drawn = _inner_draws(loop)
-        if loop.variable != "_" or shared or any(self._stack(stem).apart for stem, _ in held):
+        selected = _selected(loop, self.roles)
+        if selected is None or shared or any(self._stack(stem).apart for stem, _ in held):
             return self._unrolled(loop, held, parts, keys, change)
+        turn, loop = loop.variable, selected
         variables = self._variables(held)
         inner = {each: Word(name) for each, name in variables.items()}
         over = [change(self._layers(stem, tree)) for stem, tree in held]
         if drawn:
             function = "jax.random.split" if self.traits.key == "always" else "layer_keys"
             over.append(call(function, keys[drawn[0]], change(loop.count)))
+        if turn != "_":
+            over.append(call("jnp.arange", change(loop.count)))
         body, results = self._body(loop.body, loop.results, {**parts, **inner}, "key")
         inputs = tuple(map(change, loop.inputs))
         kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
@@ -193,7 +201,8 @@ class Settling:
             stmt for stmt in loop.body if not isinstance(stmt, Scan)
         )  # a scan copies what it updates
         copied = dict.fromkeys(upto_index(path) for path in own if path != upto_index(path))
-        variable = ", ".join([*variables.values(), *(["key"] if drawn else [])]) or "_"
+        further = (*(["key"] if drawn else ()), *([turn] if turn != "_" else ()))
+        variable = ", ".join((*variables.values(), *further)) or "_"
         source = Seq(
             (
                 Seq(tuple(over)),
@@ -379,3 +388,41 @@ def _draws(stmt: Stmt) -> list[int]:
 
 def _inner_draws(loop: Loop) -> list[int]:
     return [index for stmt in loop.body for index in _draws(stmt)][:1]
+
+
+def _selected(loop: Loop, roles: dict[str, tuple[str, ...]]) -> Loop | None:
+    """The loop with `jnp.where` for choices among values by the number of the turn; None where the number decides on more than that."""
+    turn, body = Word(loop.variable), list[Stmt]()
+    for stmt in loop.body:
+        if not _reads_turn(stmt, turn):
+            body.append(stmt)
+        elif isinstance(stmt, If) and not (stmt.then or stmt.otherwise) and _is_computed(stmt.condition):
+            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
+            roles.update((each.name, (plain_name(each.name),)) for each in stmt.outputs)
+            body += (
+                Assign((target,), call("jnp.where", stmt.condition, yes, no))
+                for target, yes, no in sides
+                if yes is not None and no is not None
+            )
+        else:
+            return None
+    return replace(loop, body=tuple(body))
+
+
+def _reads_turn(stmt: Stmt, turn: Word) -> bool:
+    """Whether a statement reads the number, itself or for the static parameters of a call."""
+    given = (
+        term for node in _nodes((stmt,)) if isinstance(node, Make) and node.op for _, term in node.op.given
+    )
+    return turn in _nodes((stmt,)) or any(term.holds("each") for term in given)
+
+
+def _is_computed(condition: Expr) -> bool:
+    """Whether an array may stand in a condition: `and` and `in` want numbers of Python."""
+    return not any(
+        isinstance(node, Conditional | Unary | Call) or (isinstance(node, Binary) and node.operator in _WORDS)
+        for node in walk(condition)
+    )
+
+
+_WORDS = ("and", "or", "in", "not in", "is", "is not")

@@ -230,12 +230,20 @@ def _told(turns: Sequence[Segment], going: Carried, variable: str, static: Mappi
         kinds.setdefault(_form(each, going), ([], Told(each.ops, going.chooses(each))))[0].append(each)
     if None in kinds or len({_form(each, going, given=False) for each in turns}) != 1:
         return None
-    decided = [each.condition for turn in turns for op in turn.ops for each in op.loops[0].decisions]
-    found = _parted(list(kinds.values()), list(dict.fromkeys(decided)), variable, static)
+    decided = dict.fromkeys(each for turn in turns for op in turn.ops for each in _decided(op))
+    found = _parted(list(kinds.values()), list(decided), variable, static)
     if found is None:
         return None
     ops = (replace(op, given=each.given) for op, each in zip(turns[0].ops, found.ops, strict=True))
     return replace(found, ops=tuple(ops))
+
+
+def _decided(op: Op) -> Iterator[Term]:
+    """What was decided in a turn on its number, and what it gives by that."""
+    yield from (each.condition for each in op.loops[0].decisions)
+    for _, given in op.given:
+        parts = (each for each in given.parts() if isinstance(each, Term) and each.op == "if")
+        yield from (each.args[0] for each in parts if each.args[0].holds("turn"))
 
 
 def _parted(

@@ -113,7 +113,12 @@ def _runs(program: Program) -> Mapping[str, int]:
             for callee, times in calls[name]:
                 runs[callee] = min(2, runs[callee] + runs[name] * times)
         most |= runs
-    return most
+    # Instances of one module at other settings stay alike, also if one of them runs once: every so manieth layer.
+    together: Counter[str] = Counter()
+    for name, times in most.items():
+        source = program.functions[name].source
+        together[source] = max(together[source], times)
+    return {name: together[program.functions[name].source] for name in most}
 
 
 def _calls(body: Iterable[Op], times: int = 1) -> Iterator[tuple[str, int]]:

@@ -13,6 +13,7 @@ from math import gcd
 
 from dlc.types.dim_prover import Prover
 from dlc.types.dims import ONE, Atom, Dim, Monomial, common_monomial, divide_monomials, reduce_by, sole_atom
+from dlc.types.opaque import Opaque
 
 STEP_LIMIT = 200  # facts taken up again after a substitution, per added fact
 
@@ -317,11 +318,17 @@ class System(Prover):
         """Without fresh symbols: `16*H'` for `H == 32*H'` is `H//2`."""
         if dim.symbols.isdisjoint(self.origin):
             return dim
-        dim = dim.replace(lambda atom: None if isinstance(atom, str) else atom.rebuilt(self.stated))
+        dim = dim.replace(self._stated_atom)
         total = Dim({})
         for monomial, coefficient in dim.terms.items():
             total = total + self._stated_term(monomial, coefficient)
         return total
+
+    def _stated_atom(self, atom: str | Atom) -> Dim | None:
+        if isinstance(atom, Opaque):  # what it computes with was rewritten as well: `int(H'*ratio)`
+            fresh = {name: self.stated(Dim.symbol(name)) for name in atom.names & self.origin.keys()}
+            return Dim.symbol(atom).substitute(fresh) if fresh else None
+        return None if isinstance(atom, str) else atom.rebuilt(self.stated)
 
     def _stated_term(self, monomial: Monomial, coefficient: int) -> Dim:
         # The newest first: an older fresh symbol beside it may be a factor of its divisor, and cancels there.
