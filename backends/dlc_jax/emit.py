@@ -128,7 +128,9 @@ class Module:
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
         common = (
-            merged(programs, NATIVE, rows.FUNCTIONS, loops=loops).program if options.family else programs[0]
+            merged(programs, NATIVE, rows.FUNCTIONS, loops=loops, begun=True).program
+            if options.family
+            else programs[0]
         )
         return _Writing(unturned(from_zero(common)), options, defaults).run()
 

@@ -54,11 +54,13 @@ def merge(
     native: Container[str] = (),
     whole: Callable[[Function], Function] = lambda function: function,
     written: Container[str] = (),
+    *,
+    begun: bool = False,
 ) -> Merged:
     """The programs are one model at some settings: in training and not, with and without its optional inputs, with switches turned.
     Functions of the library that are `native` a backend says itself; those that are `written` it has from their definitions. `whole`
-    makes each function's loops whole."""
-    merging = _Merging(programs, native, whole, written)
+    makes each function's loops whole. Where layers are `begun` by functions of the source, these are told which parameters there are."""
+    merging = _Merging(programs, native, whole, written, begun)
     for group in _levels(programs):
         merging.group(group)
     entries: dict[str, str] = {}
@@ -160,6 +162,7 @@ class _Merging:
     native: Container[str] = ()
     whole: Callable[[Function], Function] = lambda function: function
     written: Container[str] = ()
+    begun: bool = False
     functions: dict[str, Function] = field(default_factory=dict)
     names: dict[tuple[int, str], str] = field(default_factory=dict)
 
@@ -200,17 +203,52 @@ class _Merging:
     def _library(self, found: Sequence[tuple[int, Function]]) -> None:
         """Layers and functions of the library that a backend says itself are the same where their parameters are."""
         known: dict[Any, str] = {}
-        for k, function in found:
+        switches = self._switches(found) if self.begun else set()
+        # The fullest first, which stands for those that lack a parameter where a switch says so.
+        for k, function in sorted(found, key=lambda each: -len(each[1].params) if switches else 0):
             here = self._renamed(k, function)
             params = tuple((each.name, each.kind, said_axes(each.type)) for each in here.params)
             windows = [op for op in here.body if op.attr("stride") is not None]
             said_so = tuple((op.op, *(origin_key(value) for _, value in op.attrs)) for op in windows)
             rank = here.inputs[0].type.rank if here.inputs else 0
             key = (rank, params, said_so) if params else None
-            if key not in known:
+            full = self._fuller(here, key, known, switches) if key not in known else None
+            if full is not None:
+                known[key] = full
+            elif key not in known:
                 known[key] = unique(here.name, self.functions)
                 self.functions[known[key]] = replace(here, name=known[key])
             self.names[k, function.name] = known[key]
+
+    def _switches(self, found: Sequence[tuple[int, Function]]) -> set[str]:
+        """Whether layers have parameters or not that a static parameter around them says: `linear(d, bias=qkv_bias)`."""
+        own = {(k, function.name) for k, function in found}
+        calls = (
+            op
+            for k, program in enumerate(self.programs)
+            for caller in program.functions.values()
+            for op in walk(caller.body)
+            if (k, op.callee) in own
+        )
+        given = (each for op in calls for each in op.given if isinstance(op.attr(each[0]), bool))
+        return {name for name, term in given if names(term)}
+
+    def _fuller(
+        self, function: Function, key: Any, known: Mapping[Any, str], switches: set[str]
+    ) -> str | None:
+        """The layer that has all of a function's parameters, and more where a switch is on; those begin by it from here on."""
+        off = [name for name, value in function.static if name in switches and value is False]
+        if key is None or len(off) != 1:
+            return None
+        rank, params, said_so = key
+        for (other, more, windows), name in ((each, name) for each, name in known.items() if each):
+            if (other, windows) == (rank, said_so) and {*params} < {*more}:
+                full, own = self.functions[name], {each.name for each in function.params}
+                when = Term("param", (off[0],))
+                told = (each if each.name in own else replace(each, when=when) for each in full.params)
+                self.functions[name] = replace(full, params=tuple(told))
+                return name
+        return None
 
     def _renamed(self, k: int, function: Function) -> Function:
         """The function with the names that what it refers to has now, and all that these give: an output that is not there at

@@ -370,12 +370,17 @@ def merged(
     written: Container[str] = (),
     *,
     loops: bool = True,
+    begun: bool = False,
 ) -> Common:
     """Programs of one model at some settings as one: its modules once each, and with `loops` the spec's loops whole. What of the
-    library is `native` or `written` is as in `merge`."""
+    library is `native`, `written` or `begun` is as in `merge`."""
     first = programs[0]
     found = merge(
-        tuple(map(_sayable, programs)), native, _rolled if loops else lambda function: function, written
+        tuple(map(_sayable, programs)),
+        native,
+        _rolled if loops else lambda function: function,
+        written,
+        begun=begun,
     )
     names = {name: found.names[0, name] for name in first.functions}
     functions = {

@@ -99,7 +99,6 @@ FIXED: dict[str, dict[str, str]] = {
     "simclr:SimCLR": {"bottleneck": "TJ"},
     "deepseek_v2_lite:DeepSeekV2Lite": {"dense": "J"},
     "deepseek_v3:DeepSeekV3": {"dense": "J"},
-    "gpt3:GPT3": {"qkv_bias": "J"},
     "t5_small:T5": {"buckets": "J"},
     "llava_15_7b:Llava": {"vision_layers": "J"},
     "alexnet:AlexNet": {"size": "J"},
