@@ -54,6 +54,8 @@ class Settling:
     places: Places
     traits: Traits
     taken: frozenset[str] = frozenset()
+    called: Callable[[Make], Expr] = lambda made: made
+    """A call as it is made in the end: with the static arguments that the function takes."""
     roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def run(self, draft: Draft) -> Draft:
@@ -181,10 +183,11 @@ class Settling:
         held = self._held(loop.body)
         shared = any(not has_index(path) for path in _stored(loop.body))
         drawn = _inner_draws(loop)
-        selected = _selected(loop, self.roles)
+        selected = self._selected(loop)
         if selected is None or shared or any(self._stack(stem).apart for stem, _ in held):
             return self._unrolled(loop, held, parts, keys, change)
-        turn, loop = loop.variable, selected
+        read = any(self._reads(stmt, Word(loop.variable)) for stmt in loop.body)
+        turn, loop = loop.variable if read else "_", selected
         variables = self._variables(held)
         inner = {each: Word(name) for each, name in variables.items()}
         over = [change(self._layers(stem, tree)) for stem, tree in held]
@@ -215,6 +218,31 @@ class Settling:
         return replace(
             loop, count=count, inputs=inputs, body=body, results=results, variable=variable, source=source
         )
+
+    def _selected(self, loop: Loop) -> Loop | None:
+        """The loop with `jnp.where` for choices among values by the number of the turn; None where the number decides on more than
+        that."""
+        turn, body = Word(loop.variable), list[Stmt]()
+        for stmt in loop.body:
+            if not self._reads(stmt, turn):
+                body.append(stmt)
+            elif isinstance(stmt, If) and not (stmt.then or stmt.otherwise) and _is_computed(stmt.condition):
+                sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
+                self.roles.update((each.name, (plain_name(each.name),)) for each in stmt.outputs)
+                body += (
+                    Assign((target,), call("jnp.where", stmt.condition, yes, no))
+                    for target, yes, no in sides
+                    if yes is not None and no is not None
+                )
+            else:
+                return None
+        return replace(loop, body=tuple(body))
+
+    def _reads(self, stmt: Stmt, turn: Word) -> bool:
+        """Whether a statement reads the number of a turn, itself or for what it calls."""
+        nodes = list(_nodes((stmt,)))
+        calls = (walk(self.called(node)) for node in nodes if isinstance(node, Make))
+        return turn in nodes or any(turn in each for each in calls)
 
     def _unrolled(
         self,
@@ -388,33 +416,6 @@ def _draws(stmt: Stmt) -> list[int]:
 
 def _inner_draws(loop: Loop) -> list[int]:
     return [index for stmt in loop.body for index in _draws(stmt)][:1]
-
-
-def _selected(loop: Loop, roles: dict[str, tuple[str, ...]]) -> Loop | None:
-    """The loop with `jnp.where` for choices among values by the number of the turn; None where the number decides on more than that."""
-    turn, body = Word(loop.variable), list[Stmt]()
-    for stmt in loop.body:
-        if not _reads_turn(stmt, turn):
-            body.append(stmt)
-        elif isinstance(stmt, If) and not (stmt.then or stmt.otherwise) and _is_computed(stmt.condition):
-            sides = zip(stmt.outputs, stmt.results, stmt.others, strict=True)
-            roles.update((each.name, (plain_name(each.name),)) for each in stmt.outputs)
-            body += (
-                Assign((target,), call("jnp.where", stmt.condition, yes, no))
-                for target, yes, no in sides
-                if yes is not None and no is not None
-            )
-        else:
-            return None
-    return replace(loop, body=tuple(body))
-
-
-def _reads_turn(stmt: Stmt, turn: Word) -> bool:
-    """Whether a statement reads the number, itself or for the static parameters of a call."""
-    given = (
-        term for node in _nodes((stmt,)) if isinstance(node, Make) and node.op for _, term in node.op.given
-    )
-    return turn in _nodes((stmt,)) or any(term.holds("each") for term in given)
 
 
 def _is_computed(condition: Expr) -> bool:

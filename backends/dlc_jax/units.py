@@ -88,7 +88,7 @@ class Units:
         called = frozenset(
             self.by_name[each.function].name for each in draft.nodes() if isinstance(each, Make)
         )
-        draft = Settling(function, self.places, traits, called).run(draft)
+        draft = Settling(function, self.places, traits, called, self._call).run(draft)
         draft = replace(draft, function=readable_sizes(function))
         read = frozenset(draft.function.dims) - frozenset(function.dims)
         draft = draft.rewritten(partial(self._called, words(function), read))
