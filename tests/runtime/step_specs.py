@@ -70,7 +70,7 @@ BLOCKS = {
     net = Scaled()
     follows = ema(net, decay=0.5)
     minimize cross_entropy(net(x), label)
-    metric other = mean(follows(x))
+    metric other = mean(abs(follows(x)))
     optimizer = sgd(lr=0.5, momentum=0.9)
     update net.scale = clamp(net.scale, min=2.5, max=2.9)
     update net.fc.weight = clamp(net.fc.weight, min=-0.3, max=0.3)
@@ -110,7 +110,7 @@ BLOCKS = {
     step critic updates D with adam(lr=1e-2) {
         y = stop_gradient(net(x))
         slope = gradient(sum(D(y)), y)
-        minimize mean(D(y)) + mean((sqrt(sum(slope * slope, axis=-1) + 1e-6) - 1.0) ** 2)
+        minimize mean(D(y) ** 2) + mean((sqrt(sum(slope * slope, axis=-1) + 1e-6) - 1.0) ** 2)
     }
     step other updates net with sgd(lr=1e-2) {
         minimize -mean(D(net(x)))

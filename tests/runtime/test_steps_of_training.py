@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runtime.step_specs import BLOCKS, spec
+from step_specs import BLOCKS, spec
 from torch import nn
 
 import dlc
