@@ -30,16 +30,10 @@ def training(body: str = "", source: str = "synthetic(batch=8)") -> str:
 
 REFUSED = {
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
-    "gradient": (wrapped("return gradient(x, x)"), "E0116"),
-    "step": (training("step s updates net with adam() {\n minimize mean(net(image))\n}"), "E0715"),
     "csv": (training(source='csv("a.csv")'), "E0705"),
     "parquet": (training(source='parquet("a.parquet")'), "E0705"),
     "images": (training(source='images("faces")'), "E0705"),
     "python": (training(source='python("a.py:rows")'), "E0705"),
-    "frozen(": (training("teacher = frozen(net)"), "E0101"),
-    "eval(": (training("fixed = eval(net)"), "E0101"),
-    "ema(": (training("slow = ema(net)"), "E0101"),
-    "update net": (training("update net.fc.bias = zeros([10])"), "E0506"),
 }
 
 
