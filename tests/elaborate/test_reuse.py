@@ -87,6 +87,7 @@ def test_an_own_spec() -> None:
     check(lambda: dlc.loads(OWN)["Net"], [{}, {"d": 6}, {"layers": 4}, {"p": 0.3}])
 
 
+@pytest.mark.slow
 def test_a_spec_that_ships() -> None:
     check(lambda: dlc.load(SPECS / "language/t5_small.dl")["T5_SMALL"], [{"layers": 2}, {"vocab": 50}])
 

@@ -81,7 +81,7 @@ def test_convolutions(window: tuple[int, int, int, int, int], dilation: int) -> 
     assert_agree("conv", [(2, 3, size), (4, 3, kernel)], **attrs)
 
 
-@examples(300)
+@examples(120)
 @given(windows, st.booleans())
 def test_pooling(window: tuple[int, int, int, int, int], ceil: bool) -> None:
     size, kernel, stride, before, after = window

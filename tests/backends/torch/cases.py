@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from dlc_torch import BACKEND
 from numpy.typing import NDArray
 
@@ -121,6 +122,11 @@ CASES = (
     Case("awkward", "UsesVae", {"B": 2}),
     Case("awkward", "Tracked", {"B": 3}),
     Case("awkward", "Foreign", {"B": 3}),
+)
+
+# The same for `parametrize`. GoogLeNet's source takes longer to write than all others together.
+EVERYDAY = tuple(
+    pytest.param(case, marks=pytest.mark.slow if case.model == "GoogLeNet" else ()) for case in CASES
 )
 
 

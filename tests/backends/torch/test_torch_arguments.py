@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from backends.torch.cases import AWKWARD, CASES, Case, inputs, source, weights
+from backends.torch.cases import AWKWARD, EVERYDAY, Case, inputs, source, weights
 from dlc_torch import BACKEND
 from loop_specs import EVERY, STREAMS
 
@@ -23,7 +23,7 @@ from dlc.runtime.family import ModelFamily
 from dlc.runtime.interpret import run
 
 # The attributes of a layer that are another model's are no arguments of the class.
-MODELS = tuple(case for case in CASES if "." not in case.model)
+MODELS = tuple(each for each in EVERYDAY if "." not in each.values[0].model)
 
 
 def made(case: Case) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from backends.torch.cases import CASES, inputs, source, weights
+from backends.torch.cases import EVERYDAY, inputs, source, weights
 
 import dlc
 from dlc.api import Model
@@ -123,6 +123,6 @@ LOOKED_UP = (
 )
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", EVERYDAY, ids=str)
 def test_no_part_is_looked_up_by_name(case: Any) -> None:
     assert not [word for word in LOOKED_UP if word in source(case.emitted())]

@@ -67,7 +67,7 @@ SLOW = pytest.mark.slow
     [
         ("gpt2", 0),
         ("gpt2", 2),
-        ("transformer_padded", 2),
+        pytest.param("transformer_padded", 2, marks=SLOW),
         pytest.param("transformer_padded", 0, marks=SLOW),
         pytest.param("t5_padded", 2, marks=SLOW),
         pytest.param("lenet5", 2, marks=SLOW),
