@@ -17,7 +17,7 @@ from dlc.ir.nodes import Attr, Function, Op
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
-from dlc.types.traced import Term
+from dlc.types.traced import Term, TracedFloat, TracedInt
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -193,6 +193,8 @@ def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:
     term = dict(op.given).get(argument.spec)
     if term is not None and not term.holds("turn") and not _is_default(argument, term):
         return expression(term)
+    if term is None and isinstance(value, TracedInt | TracedFloat) and names(value):
+        return literal(value)  # a static parameter, be it the default here
     if term is None or term.holds("turn"):
         return _unwritten(argument, value)
     return None

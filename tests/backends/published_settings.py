@@ -102,7 +102,6 @@ FIXED: dict[str, dict[str, str]] = {
     "t5_small:T5": {"buckets": "J"},
     "llava_15_7b:Llava": {"vision_layers": "J"},
     "alexnet:AlexNet": {"size": "J"},
-    "alexnet:AlexNet2012": {"k": "J"},
     "googlenet:GoogLeNet": {"size": "J", "aux": "J"},
     "vgg:VGG": {"size": "J"},
     "vit:ViT": {"p": "J"},

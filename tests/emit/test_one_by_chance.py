@@ -86,3 +86,12 @@ model M(d: int = 4)(x: [B, d]) -> _ {
     (text,) = dlc.loads(spec)["M"].emit("torch").files.values()
     exec(str(text), scope := {"__name__": "emitted"})
     assert scope["M"](d=3).fc.bias.shape == (6,)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_default_that_is_the_librarys_as_well(backend: str) -> None:
+    text = "model M(k: float = 1.0)(x: [B, 8, 4]) -> [B, 8, 4] { return x |> conv1d(8, 1) as a |> local_response_norm(k=k) }"
+    (source,) = dlc.loads(text)["M"].emit(backend).files.values()
+    assert ("k: float = 1.0" in str(source)) and ("k=config.k" if backend == "jax" else "k=self.k") in str(
+        source
+    )
