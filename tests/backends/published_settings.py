@@ -97,7 +97,6 @@ FIXED: dict[str, dict[str, str]] = {
     "moco_v2:MoCo": {"bottleneck": "TJ"},
     "resnet:ResNet": {"fc": "TJ"},
     "simclr:SimCLR": {"bottleneck": "TJ"},
-    "deepseek_v2_lite:DeepSeekV2Lite": {"dense": "J"},
     "deepseek_v3:DeepSeekV3": {"dense": "J"},
     "t5_small:T5": {"buckets": "J"},
     "llava_15_7b:Llava": {"vision_layers": "J"},
