@@ -339,7 +339,8 @@ class _Run:
 
     def _step(self, step: int) -> None:
         count = self.settings["accumulate"]
-        batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
+        with self._cancellable(step):  # rows that can't be read end the run, and lose nothing
+            batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
         rates = self.trainers.rates(step, self.total)
         values = self.trainers.updates.step(self.trainer, step, batches, rates)
         loss, done = values.pop("loss"), step + 1

@@ -18,7 +18,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
-from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS
+from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS, is_split
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.elaborate.programs.update import update_program
 from dlc.ir.nodes import Parameter
@@ -161,7 +161,7 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},
         **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
-        "source": _arguments(data.source, "name"),
+        "source": _arguments(_shared(data.source), "name"),
         **held,
         **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
@@ -193,6 +193,15 @@ def _place(rule: OptimizerRule) -> str:
         for how, what, of in rule.selectors
     )
     return f"optimizer {', '.join(words)}"
+
+
+def _shared(source: Named) -> Named:
+    """A source without what does nothing where rows are not shared out, as in runs of before there was a choice."""
+    split = source.args.get("split")
+    idle = {"split"} if split is None else set()
+    if not is_split(split) and source.name != "synthetic":  # which draws from its seed
+        idle.add("seed")
+    return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})
 
 
 def _arguments(chosen: Named, kind: str) -> dict[str, str]:

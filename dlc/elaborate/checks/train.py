@@ -14,7 +14,7 @@ from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.base.project import Project
-from dlc.elaborate.base.sources import FIELDS, LATER_SOURCES
+from dlc.elaborate.base.sources import FIELDS, REST
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import (
     DTYPE_VALUES,
@@ -43,6 +43,7 @@ from dlc.elaborate.checks.train_arguments import (
     SETTINGS,
     check_arguments,
     check_setting,
+    is_split,
     source_names,
     source_options,
 )
@@ -196,6 +197,7 @@ def _complete(state: _State, item: ast.Train) -> bool:
     body = state.body
     if body.context.session.diagnostics:
         raise Silent
+    _check_rest(state, item)
     endless = state.settings["steps"] is None and state.settings["epochs"] is None
     missing = [
         (state.source is None, "`batch (…) from …`", "say on what: `batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)`"),
@@ -208,6 +210,23 @@ def _complete(state: _State, item: ast.Train) -> bool:
         what = " and no ".join(each for each, _ in lacking)
         body.report.fail(problems.INCOMPLETE, span, name=item.name, what=what, help=lacking[0][1])
     return True
+
+
+def _check_rest(state: _State, item: ast.Train) -> None:
+    """What is left of the data needs a share that is trained on, and to be evaluated on."""
+    found = [(each.source, False) for each in item.body if isinstance(each, ast.Evaluate)]
+    found += [(each.source, True) for each in item.body if isinstance(each, ast.BatchStmt)]
+    for node, trained in found:
+        named = state.source if trained else state.evaluate
+        if named is None or named.name != REST:
+            continue
+        message, help = "`rest` is what is trained on leaves of its data", "write it behind `evaluate from`"
+        if not trained and state.source is not None and not is_split(state.source.args.get("split")):
+            message = f"nothing is left: all rows of `{state.source.name}` are trained on"
+            help = f"train on a share of them: `{state.source.name}(…, split=0.8)`"
+        elif not trained:
+            continue
+        state.body.report.fail(problems.BAD_SOURCE, node.span, message=message, help=help)
 
 
 # --- statements --------------------------------------------------------------------------------------------
@@ -351,8 +370,6 @@ def _source(body: Body, node: ast.Expr) -> Named:
     if not isinstance(node, ast.Call) or not isinstance(node.callee, ast.Name):
         body.report.fail(problems.BAD_SOURCE, node.span, message="a source is called: `digits(batch=64)`")
     name = node.callee.id
-    if name in LATER_SOURCES:
-        body.report.fail(problems.BAD_SOURCE, node.span, message=f"the source `{name}` is not there yet")
     try:
         options = source_options(name)
     except Unloadable as error:

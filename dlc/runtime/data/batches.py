@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.source import Rows
+from dlc.source import Rows, SourceError
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
@@ -19,7 +19,8 @@ Batch = Mapping[str, Array]
 @dataclass
 class Batches:
     """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch. So many
-    batches as an update takes `together` are of one pass, if it has them."""
+    batches as an update takes `together` are of one pass, if it has them. `refused` makes the error of rows that
+    can't be read, after all."""
 
     rows: Rows
     size: int
@@ -27,6 +28,7 @@ class Batches:
     names: tuple[str, ...]
     check: Callable[[Batch], None] = lambda batch: None
     together: int = 1
+    refused: Callable[[SourceError], Exception] = lambda error: error
     _order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -40,13 +42,19 @@ class Batches:
         """The batch of that number, counted from the start of the run; each epoch has an order of its own."""
         epoch, position = divmod(number, self.per_epoch)
         index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
-        return self._wanted(self.rows.take(index, (self.seed, epoch)))
+        return self._wanted(self._taken(index, (self.seed, epoch)))
 
     def evaluation(self) -> Iterator[Batch]:
         """All rows in order, in batches; the last one may be short."""
         for start in range(0, len(self.rows), self.size):
             index = np.arange(start, min(start + self.size, len(self.rows)))
-            yield self._wanted(self.rows.take(index, None))
+            yield self._wanted(self._taken(index, None))
+
+    def _taken(self, index: NDArray[np.int64], epoch: tuple[int, int] | None) -> Batch:
+        try:
+            return self.rows.take(index, epoch)
+        except SourceError as error:
+            raise self.refused(error) from None
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:

@@ -48,6 +48,16 @@ class Windows:
         starts = index * self.stride + (0 if epoch is None else self._shift(epoch))
         return {"tokens": self.tokens[starts[:, None] + np.arange(self.length)]}
 
+    def share(self, low: float, high: float) -> Windows:
+        """A share of the tokens in their order: windows overlap, and those of one part must not reach into another. Raises
+        SourceError where it is shorter than a window."""
+        start, stop = (round(each * len(self.tokens)) for each in (low, high))
+        part = self.tokens[start:stop]
+        if len(part) < self.length:
+            found = f"the share from {low:g} to {high:g} has {len(part):,} tokens"
+            raise SourceError(f"{found}, fewer than one window of {self.length}")
+        return Windows(part, self.length, self.vocabulary, self.about)
+
     def _shift(self, epoch: tuple[int, int]) -> int:
         room = len(self.tokens) - self.length - (len(self) - 1) * self.stride
         return int(np.random.default_rng(epoch).integers(0, min(room, self.stride - 1) + 1))
