@@ -6,7 +6,13 @@ from typing import Any
 
 # What every source takes beside its own options. `split` keeps a share of the rows, in an order that `seed` shuffles.
 COMMON: dict[str, Any] = {"batch": 64, "split": None, "seed": 0}
-_TABLE: dict[str, Any] = {"path": None, "features": None, "classes": None, "missing": "error"}
+_TABLE: dict[str, Any] = {
+    "path": None,
+    "features": None,
+    "classes": None,
+    "missing": "error",
+    "tokenizer": None,
+}
 _OWN: dict[str, dict[str, Any]] = {
     "digits": {"split": "train"},
     "idx": {"images": None, "labels": None, "start": 0, "stop": None},

@@ -136,6 +136,15 @@ def _one_of(*choices: str) -> Expected:
     return Expected(text, lambda value: value in choices, choices)
 
 
+def _tokenizer(*names: str) -> Expected:
+    text = ", ".join(f'"{each}"' for each in names)
+    return Expected(
+        f'{text} or a tokenizer file, such as "tokenizer.json"',
+        lambda value: isinstance(value, str) and (value in names or value.endswith(".json")),
+        names,
+    )
+
+
 def _optional(expected: Expected) -> Expected:
     return Expected(f"{expected.text} or none", lambda value: value is None or expected.holds(value))
 
@@ -191,7 +200,7 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     "nesterov": BOOL, "decay": BELOW_ONE, "clip": POSITIVE, "steps": COUNT, "warmup": INDEX,
     "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
     "length": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
-    "split": _optional(SPLIT), "tokenizer": _one_of("char", "byte"), "features": WORDS, "classes": WORDS,
+    "split": _optional(SPLIT), "tokenizer": _optional(_tokenizer("byte")), ("text", "tokenizer"): _tokenizer("char", "byte"), "features": WORDS, "classes": WORDS,
     "columns": WORDS, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
     ("images", "size"): _SIZE, "arguments": Expected("a list", lambda v: isinstance(v, list | tuple)),
     ("digits", "split"): Expected(f'"train" or "test", or {SPLIT.text}', lambda v: v in ("train", "test") or _is_split(v), ("train", "test")),

@@ -19,6 +19,7 @@ from dlc.diagnostics import did_you_mean
 from dlc.ops.arrays import numpy_dtype
 from dlc.runtime.data.arrays import ArrayRows
 from dlc.runtime.data.growing import Growing
+from dlc.runtime.data.tokens import Tokenizer, chosen
 from dlc.source import Request, SourceError
 from dlc.types.tensor import TensorType
 
@@ -287,6 +288,34 @@ class Lists:
         return None
 
 
+@dataclass
+class Texts:
+    """Texts as so many tokens: what is longer is cut off, what is shorter is filled up."""
+
+    columns: tuple[str, ...]
+    length: int
+    tokenizer: Tokenizer
+
+    def read(self, chunk: Chunk) -> Values:
+        (column,) = self.columns
+        values = chunk.columns[column]
+        found = np.full((len(values), self.length), self.tokenizer.padding, np.int64)
+        faults = []
+        for i, value in enumerate(values):
+            if value is not None and not isinstance(value, str):
+                faults.append(Fault(i, column, f"{_shown(value)} is no text"))
+            elif value:
+                tokens = self.tokenizer.encode(value)[: self.length]
+                found[i, : len(tokens)] = tokens
+        return Values(found, np.array([_is_absent(each) for each in values], dtype=bool), faults)
+
+    def whole(self, array: Array) -> Array:
+        return array
+
+    def classes(self) -> None:
+        return None
+
+
 def _array(value: Any, dtype: np.dtype[Any]) -> Array | None:
     try:
         found = np.asarray(value)
@@ -312,6 +341,8 @@ def read_rows(table: Table, request: Request) -> ArrayRows:
     about: dict[str, Any] = {"classes": classes} if classes else {}
     if FEATURES in readers and FEATURES not in table.names:
         about[FEATURES] = list(readers[FEATURES].columns)
+    for each in readers.values():
+        about |= each.tokenizer.about if isinstance(each, Texts) else {}
     return ArrayRows({name: each.whole(arrays[name]) for name, each in readers.items()}, about)
 
 
@@ -391,6 +422,8 @@ def _reader(table: Table, request: Request, name: str, type: TensorType) -> Read
     if name not in table.names:
         known = f"it has {_listed(table.names)}"
         raise SourceError(f"{table.path} has no column `{name}`", did_you_mean(name, table.names) or known)
+    if type.rank == 2 and not type.is_float and request.options["tokenizer"] is not None:
+        return Texts((name,), _length(name, type), chosen(request, None))
     if type.rank > 1:
         return Lists((name,), type)
     if type.dtype == "bool":
@@ -399,6 +432,15 @@ def _reader(table: Table, request: Request, name: str, type: TensorType) -> Read
         return Numbers((name,), type)
     known_classes = request.known.get("classes", {}).get(name) or request.options["classes"]
     return Labels((name,), type, known_classes)
+
+
+def _length(name: str, type: TensorType) -> int:
+    size = type.axes[1].constant
+    if size is None:
+        raise SourceError(
+            f"`{name}: {type}` does not say how many tokens of a text it has", "write a number: i64[B, 64]"
+        )
+    return size
 
 
 def _features(table: Table, request: Request) -> tuple[str, ...]:

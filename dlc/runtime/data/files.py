@@ -26,6 +26,6 @@ def no_utf8(path: Path) -> SourceError:
     return SourceError(f"{path} is no UTF-8", "save the file as UTF-8")
 
 
-def missing_package(source: str, package: str, extra: str = "data") -> SourceError:
-    """What a source needs is not installed: the command that does it."""
-    return SourceError(f"`{source}` needs {package}", f"install it: pip install 'dlc[{extra}]'")
+def missing_package(what: str, package: str, extra: str = "data") -> SourceError:
+    """What something needs is not installed: the command that does it."""
+    return SourceError(f"{what} needs {package}", f"install it: pip install 'dlc[{extra}]'")

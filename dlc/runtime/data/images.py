@@ -118,7 +118,7 @@ def open_rows(request: Request) -> Pictures:
     try:
         import PIL  # noqa: F401
     except ImportError:
-        raise missing_package("images", "Pillow") from None
+        raise missing_package("`images`", "Pillow") from None
     if not folder.is_dir():
         raise SourceError(f"can't read {folder}: there is no such folder")
     files, labels, classes = _labelled(folder, request) if "label" in request.fields else _plain(folder)

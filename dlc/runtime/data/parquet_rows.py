@@ -47,7 +47,7 @@ def _opened(path: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise missing_package("parquet", "pyarrow") from None
+        raise missing_package("`parquet`", "pyarrow") from None
     try:
         return pyarrow.parquet.ParquetFile(path)
     except OSError as error:
