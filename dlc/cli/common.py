@@ -269,6 +269,25 @@ def load_train(target: str, sets: list[str], root: Path | None, allow_python: bo
     return found(**settings(sets)) if sets else found
 
 
+def load_trained(
+    target: str,
+    sets: list[str],
+    root: Path | None,
+    weights: Path,
+    *,
+    allow_python: bool = False,
+) -> TrainBlock:
+    """The train block of a run, at the settings that it had but for those that are given."""
+    from dlc.runtime.run_folder import manifest_of
+
+    manifest = manifest_of(weights if weights.is_dir() else weights.parent) or {}
+    file, name = split_target(target)
+    before = manifest.get("set", {})
+    name = name or manifest.get("spec", {}).get("train", "")
+    held = [f"{key}={value}" for key, value in before.items()]
+    return load_train(f"{file}:{name}" if name else file, [*held, *sets], root, allow_python)
+
+
 def settings(sets: list[str]) -> dict[str, Any]:
     """`layers=6` and `settings.steps=100` as values; a value is written as in the language."""
     return dict(_setting(each) for each in sets)

@@ -422,6 +422,7 @@ class _Run:
             "format": 1,
             "dlc": __version__,
             "spec": {"file": self.plan.file, "digest": self.block.spec.digest, "train": self.plan.name},
+            "set": {name: show(value) for name, value in self.block.overrides.items()},
             "backend": self.backend.name,
             "step": done,
             "steps": self.total,
