@@ -22,7 +22,9 @@ CASES = [*product(("mean", "sum", "none"), (None, -1), (0.0, 0.1))]
 
 
 def model(reduction: str, ignore: int | None, smoothing: float) -> Any:
-    args = f'reduction="{reduction}", smoothing={smoothing}' + ("" if ignore is None else f", ignore={ignore}")
+    args = f'reduction="{reduction}", smoothing={smoothing}' + (
+        "" if ignore is None else f", ignore={ignore}"
+    )
     type = "[B, 6]" if reduction == "none" else "[]"
     return dlc.loads(
         f"model M()(x: [B, 6, 5], t: i64[B, 6], w: [5]) -> y: {type} {{\n"
