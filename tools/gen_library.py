@@ -75,7 +75,9 @@ ELSEWHERE = frozenset(
         "lstm_cell",
         "associative_scan",
         "selective_scan",
-        "gradient",
+        "frozen",
+        "eval",
+        "ema",
     ]
 )
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.backend import Artifact, Batch, Recipe, Setup, no_device
+from dlc.backend import Artifact, Batch, Recipe, Setup, Update, no_device
 from dlc.ops.arrays import numpy_dtype
 from dlc_jax.load import module, results, settings, trees
 
@@ -39,33 +39,15 @@ class JaxTrainer:
     """See `dlc.backend.Trainer`."""
 
     def __init__(self, setup: Setup, device: Any) -> None:
-        from dlc_jax import optimizers
-
         self.setup = setup
         self.device = device
-        self.optimizers = [
-            Named(optimizers.make(each.optimizer, each.args))
-            if each.program is None
-            else Written(each, setup)
-            for each in setup.recipes
-        ]
         self._take(setup.weights)
-        self.memory = [
-            optimizer.init({path: self.trained[path] for path in recipe.paths})
-            for optimizer, recipe in zip(self.optimizers, setup.recipes, strict=True)
-        ]
-        self.training = _Program(setup.training, setup)
+        self.updates = {each.name: _Update(each, setup, self.values) for each in setup.updates}
         self.evaluation = _Program(setup.evaluation, setup)
-        self._gradients = jax.jit(jax.value_and_grad(self.training.minimised, has_aux=True))
-        self._outputs = jax.jit(self.training.outputs)
         self._evaluate = jax.jit(self.evaluation.outputs)
-        self._apply = jax.jit(self._updated, donate_argnums=(0, 2))
 
     def _take(self, weights: Mapping[str, Array]) -> None:
-        trained = {path for recipe in self.setup.recipes for path in recipe.paths}
-        arrays = {path: _array(value, self.setup.dtypes[path]) for path, value in weights.items()}
-        self.trained: Tree = {path: each for path, each in arrays.items() if path in trained}
-        self.fixed: Tree = {path: each for path, each in arrays.items() if path not in trained}
+        self.values: Tree = {path: _array(value, self.setup.dtypes[path]) for path, value in weights.items()}
 
     # --- steps
     # -------------------------------------------------------------------------------------------------
@@ -76,52 +58,45 @@ class JaxTrainer:
         batches: Sequence[Batch],
         shares: Mapping[str, Array],
         rates: Sequence[float | None],
+        update: str = "",
     ) -> list[Tree]:
         weights = {name: np.asarray(each, np.float32) for name, each in shares.items()}
-        with jax.default_device(self.device), settings(self.setup.training.meta):
+        now = self.updates[update]
+        with jax.default_device(self.device), settings(now.program.meta):
             gradients, found = None, []
+            trained, fixed = now.parted(self.values)
             for number, batch in enumerate(batches):
-                inputs, key = self.training.inputs(batch), self._key(step, number)
-                (_, (outputs, updates)), new = self._gradients(self.trained, self.fixed, inputs, key, weights)
-                gradients = new if gradients is None else _sum(gradients, new)
-                self.fixed = {**self.fixed, **updates}
+                inputs, key = now.program.inputs(batch), self._key(step, number)
+                if not weights:
+                    outputs, changed = now.outputs(trained, fixed, inputs, key)
+                else:
+                    (_, (outputs, changed)), new = now.gradients(trained, fixed, inputs, key, weights)
+                    gradients = new if gradients is None else _sum(gradients, new)
+                fixed = {**fixed, **changed}
                 found.append(outputs)
             scales = [1.0 if rate is None else rate for rate in rates]
-            with self._wide():
-                self.trained, self.memory = self._apply(
-                    self.trained, gradients, self.memory, scales, step + 1
-                )
+            if gradients is not None:
+                with self._wide():
+                    trained, now.memory = now.apply(trained, gradients, now.memory, scales, step + 1)
+            self.values = {**self.values, **fixed, **trained}
             return [_arrays(each) for each in found]
 
     def _wide(self) -> contextlib.AbstractContextManager[None]:
         """The settings of optimizers that are emitted: some of their numbers are f64."""
-        written = (each.program.meta for each in self.setup.recipes if each.program is not None)
+        recipes = (each for update in self.setup.updates for each in update.recipes)
+        written = (each.program.meta for each in recipes if each.program is not None)
         return next((settings(meta) for meta in written if meta["x64"]), contextlib.nullcontext())
 
-    def _updated(
-        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any
-    ) -> tuple[Tree, list[Any]]:
-        """Parameters and memory after one step along the gradients."""
-        if self.setup.clip_norm is not None:
-            gradients = _clipped(gradients, self.setup.clip_norm)
-        new, memories = dict(params), []
-        for i, recipe in enumerate(self.setup.recipes):
-            own = {path: gradients[path] for path in recipe.paths}
-            before = {path: params[path] for path in recipe.paths}
-            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t)
-            memories.append(after)
-            new.update(updated)
-        return new, memories
-
-    def outputs(self, step: int, number: int, batch: Batch) -> Tree:
-        with jax.default_device(self.device), settings(self.setup.training.meta):
-            inputs, key = self.training.inputs(batch), self._key(step, number)
-            return _arrays(self._outputs(self.trained, self.fixed, inputs, key)[0])
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Tree:
+        now = self.updates[update]
+        with jax.default_device(self.device), settings(now.program.meta):
+            inputs, key = now.program.inputs(batch), self._key(step, number)
+            return _arrays(now.outputs(*now.parted(self.values), inputs, key)[0])
 
     def evaluate(self, number: int, batch: Batch) -> Tree:
         with jax.default_device(self.device), settings(self.setup.evaluation.meta):
             inputs, key = self.evaluation.inputs(batch), self._key(EVALUATION, number)
-            return _arrays(self._evaluate(self.trained, self.fixed, inputs, key)[0])
+            return _arrays(self._evaluate(self.values, {}, inputs, key)[0])
 
     def _key(self, *place: int) -> Any:
         key = jax.random.key(self.setup.seed)
@@ -133,23 +108,75 @@ class JaxTrainer:
     # -------------------------------------------------------------------------------------------------
 
     def weights(self) -> dict[str, Array]:
-        held = {**self.trained, **self.fixed}
-        return {path: _kept(held[path], self.setup.dtypes[path]) for path in self.setup.weights}
+        return {path: _kept(self.values[path], self.setup.dtypes[path]) for path in self.setup.weights}
 
     def state(self) -> dict[str, Array]:
-        leaves = jax.tree_util.tree_flatten_with_path(self.memory)[0]
+        leaves = jax.tree_util.tree_flatten_with_path(self._memory)[0]
         return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+    @property
+    def _memory(self) -> Any:
+        """What all optimizers remember."""
+        single = self.updates.get("")
+        return single.memory if single else {name: each.memory for name, each in self.updates.items()}
 
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         if weights.keys() != self.setup.weights.keys():
             raise ValueError("it holds other parameters than the networks have")
-        leaves, structure = jax.tree_util.tree_flatten_with_path(self.memory)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(self._memory)
         if {jax.tree_util.keystr(path) for path, _ in leaves} != state.keys():
             raise ValueError("it holds the state of other optimizers")
         with jax.default_device(self.device):
             self._take(weights)
             restored = [jnp.array(state[jax.tree_util.keystr(path)]) for path, _ in leaves]
-        self.memory = jax.tree_util.tree_unflatten(structure, restored)
+        memory = jax.tree_util.tree_unflatten(structure, restored)
+        for name, each in ({"": memory} if "" in self.updates else memory).items():
+            self.updates[name].memory = each
+
+
+class _Update:
+    """One update of a turn: gradients, and what the optimizers make of them."""
+
+    def __init__(self, update: Update, setup: Setup, values: Tree) -> None:
+        from dlc_jax import optimizers
+
+        self.recipes = update.recipes
+        self.paths = frozenset(update.paths)
+        self.clip_norm = setup.clip_norm
+        self.optimizers = [
+            Named(optimizers.make(each.optimizer, each.args))
+            if each.program is None
+            else Written(each, setup)
+            for each in update.recipes
+        ]
+        self.memory: Any = [
+            optimizer.init({path: values[path] for path in recipe.paths})
+            for optimizer, recipe in zip(self.optimizers, update.recipes, strict=True)
+        ]
+        self.program = _Program(update.program, setup)
+        self.gradients = jax.jit(jax.value_and_grad(self.program.minimised, has_aux=True))
+        self.outputs = jax.jit(self.program.outputs)
+        self.apply = jax.jit(self._updated, donate_argnums=(0, 2))
+
+    def parted(self, values: Tree) -> tuple[Tree, Tree]:
+        """What is trained, and the rest."""
+        trained = {path: each for path, each in values.items() if path in self.paths}
+        return trained, {path: each for path, each in values.items() if path not in self.paths}
+
+    def _updated(
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any
+    ) -> tuple[Tree, list[Any]]:
+        """Parameters and memory after one step along the gradients."""
+        if self.clip_norm is not None:
+            gradients = _clipped(gradients, self.clip_norm)
+        new, memories = dict(params), []
+        for i, recipe in enumerate(self.recipes):
+            own = {path: gradients[path] for path in recipe.paths}
+            before = {path: params[path] for path in recipe.paths}
+            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t)
+            memories.append(after)
+            new.update(updated)
+        return new, memories
 
 
 class Named:
@@ -225,7 +252,7 @@ class _Program:
         held = trees(self.meta, self.module, params)
         found, state = results(self.meta, self.module.apply(*held, *inputs, **named))
         updates = self.module.to_flat(state) if state is not None and self.meta["training"] else {}
-        kept = {path: each.astype(fixed[path].dtype) for path, each in updates.items()}
+        kept = {path: each.astype({**trained, **fixed}[path].dtype) for path, each in updates.items()}
         return dict(zip(self.names, found, strict=True)), kept
 
     def _cast(self, path: str, value: Any) -> Any:

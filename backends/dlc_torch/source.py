@@ -35,6 +35,7 @@ from dlc.emit.tree import (
 )
 from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
+from dlc.ir.paths import Paths
 from dlc.records import dataclass, field, replace
 from dlc.types.terms import names, negated
 from dlc.types.traced import Term
@@ -265,7 +266,7 @@ class Source:
     def _method(self, made: Class, draft: Draft, attributes: Mapping[str, str]) -> Lines:
         leaves: dict[type[Expr], str] = {Training: "self.training"}
         if not draft.inputs:
-            leaves[Device] = "next(self.parameters()).device"
+            leaves[Device] = f"next(self.{self._tensors(draft.function)}()).device"
         draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made), leaves))
         words = {name: f"self.{attribute}" for name, attribute in attributes.items()}
         name = method_name(draft.function.entry)
@@ -277,6 +278,13 @@ class Source:
         more = [*(f"{identifier(each)}: int" for each in sizes), *own.signature(self.defaults)]
         lead = own.apart(draft.function, draft.expressions()).lines(2, words)
         return self._def(body, name, ["self"], doc, more, made=made, lead=lead)
+
+    def _tensors(self, function: Function) -> str:
+        """What a module of this function surely has, if it has anything: parameters, or buffers alone."""
+        if function.name not in self.functions:
+            return "parameters"
+        kinds = {param.kind for _, param in Paths(self.functions).expand(function.name)}
+        return "buffers" if kinds == {"buffer"} else "parameters"
 
     def _function(self, made: Class) -> Lines:
         draft = self._prepared(made, made.drafts[0])

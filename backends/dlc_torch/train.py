@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dlc.backend import Artifact, Batch, Recipe, Setup, no_device
+from dlc.backend import Artifact, Batch, Recipe, Setup, Update, no_device
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build, by_name, parameters_of
 
@@ -52,15 +52,17 @@ class TorchTrainer:
     def __init__(self, setup: Setup, device: torch.device) -> None:
         self.setup = setup
         self.device = device
-        self.training = _Program(setup.training, device, training=True)
         self.evaluation = _Program(setup.evaluation, device, training=False)
-        self.trained = [path for recipe in setup.recipes for path in recipe.paths]
         self.tensors = {path: self._kept(path, value) for path, value in setup.weights.items()}
-        self.optimizers = [self._optimizer(recipe) for recipe in setup.recipes]
+        self.updates = {each.name: self._update(each) for each in setup.updates}
 
     def _kept(self, path: str, value: Array) -> Tensor:
-        tensor = to_torch(np.asarray(value)).to(self.device, dtype(self.setup.dtypes[path]))
-        return tensor.requires_grad_(path in self.trained)
+        return to_torch(np.asarray(value)).to(self.device, dtype(self.setup.dtypes[path]))
+
+    def _update(self, update: Update) -> _Update:
+        held = frozenset(path for each in self.setup.updates for path in each.paths)
+        program = _Program(update.program, self.device, training=True, held=held)
+        return _Update(update, program, [self._optimizer(recipe) for recipe in update.recipes])
 
     def _optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
         tensors = [self.tensors[path] for path in recipe.paths]
@@ -78,35 +80,50 @@ class TorchTrainer:
         batches: Sequence[Batch],
         shares: Mapping[str, Array],
         rates: Sequence[float | None],
+        update: str = "",
     ) -> list[dict[str, Array]]:
         weights = {name: torch.from_numpy(np.array(each, np.float32)) for name, each in shares.items()}
-        found = []
-        with self._threads():
+        found, now = [], self.updates[update]
+        with self._threads(), self._trained(now):
             for number, batch in enumerate(batches):
                 with self._draws(step, number):
-                    outputs = self.training(self.tensors, batch)
-                self._minimised(outputs, weights).backward()
+                    outputs = now.program(self.tensors, batch)
+                if weights:
+                    self._minimised(outputs, weights).backward()
                 found.append(_arrays(outputs))
-            self._update(step, rates)
+            self._apply(now, step, rates)
         return found
+
+    @contextlib.contextmanager
+    def _trained(self, update: _Update) -> Iterator[None]:
+        """Gradients are those of what an update trains, and of nothing else."""
+        tensors = [self.tensors[path] for path in update.paths]
+        for each in tensors:
+            each.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for each in tensors:
+                each.requires_grad_(False)
 
     def _minimised(self, outputs: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
         parts = [(outputs[name].float() * each.to(self.device)).sum() for name, each in weights.items()]
         return torch.stack(parts).sum()
 
-    def outputs(self, step: int, number: int, batch: Batch) -> dict[str, Array]:
-        buffers = {path: self.tensors[path].clone() for path in self.training.buffers}
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> dict[str, Array]:
+        program = self.updates[update].program
+        buffers = {path: self.tensors[path].clone() for path in program.buffers}
         with torch.no_grad(), self._threads(), self._draws(step, number):
-            return _arrays(self.training({**self.tensors, **buffers}, batch))
+            return _arrays(program({**self.tensors, **buffers}, batch))
 
-    def _update(self, step: int, rates: Sequence[float | None]) -> None:
-        parameters = [self.tensors[path] for path in self.trained]
+    def _apply(self, update: _Update, step: int, rates: Sequence[float | None]) -> None:
+        parameters = [self.tensors[path] for path in update.paths]
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        if self.setup.clip_norm is not None:
+        if self.setup.clip_norm is not None and parameters:
             nn.utils.clip_grad_norm_(parameters, self.setup.clip_norm)
-        for optimizer, rate in zip(self.optimizers, rates, strict=True):
+        for optimizer, rate in zip(update.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
                 group["t"] = step + 1
@@ -151,11 +168,11 @@ class TorchTrainer:
 
     def state(self) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
-            for path in recipe.paths:
+        for update in self.updates.values():
+            for path, optimizer in update.by_path():
                 for name, value in optimizer.state[self.tensors[path]].items():
                     if value is not None:
-                        found[f"{path}/{name}"] = to_numpy(value).copy()
+                        found[f"{update.prefix}{path}/{name}"] = to_numpy(value).copy()
         return found
 
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
@@ -168,20 +185,34 @@ class TorchTrainer:
         for key, value in state.items():
             path, _, name = key.rpartition("/")
             remembered.setdefault(path, {})[name] = value
-        for recipe, optimizer in zip(self.setup.recipes, self.optimizers, strict=True):
-            for path in recipe.paths:
-                found = remembered.get(path, {})
-                if (
-                    isinstance(optimizer, Written)
-                    and found.keys() != optimizer.state[self.tensors[path]].keys()
-                ):
+        for update in self.updates.values():
+            for path, optimizer in update.by_path():
+                tensor, found = self.tensors[path], remembered.get(f"{update.prefix}{path}", {})
+                if isinstance(optimizer, Written) and found.keys() != optimizer.state[tensor].keys():
                     raise ValueError("it holds the state of other optimizers")
-                optimizer.state[self.tensors[path]] = {name: self._state(found[name]) for name in found}
+                optimizer.state[tensor] = {name: self._state(found[name]) for name in found}
 
     def _state(self, value: Array) -> Tensor:
         """What belongs to a parameter lies beside it; counters stay where PyTorch keeps them."""
         tensor = to_torch(np.asarray(value))
         return tensor.to(self.device) if tensor.ndim else tensor
+
+
+class _Update:
+    """One update of a turn: its program, and an optimizer for each of its recipes."""
+
+    def __init__(
+        self, update: Update, program: _Program, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> None:
+        self.program = program
+        self.recipes = update.recipes
+        self.paths = update.paths
+        self.optimizers = optimizers
+        self.prefix = f"{update.name}:" if update.name else ""
+
+    def by_path(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
+        for recipe, optimizer in zip(self.recipes, self.optimizers, strict=True):
+            yield from ((path, optimizer) for path in recipe.paths)
 
 
 def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -190,9 +221,16 @@ def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Array]:
 
 class _Program:
     """An emitted module. Parameters are given with every call; buffers are written into it before and read
-    after, since a module may replace its own."""
+    after, since a module may replace its own. What optimizers `held` stays the tensor that it is."""
 
-    def __init__(self, artifact: Artifact, device: torch.device, *, training: bool) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        device: torch.device,
+        *,
+        training: bool,
+        held: frozenset[str] = frozenset(),
+    ) -> None:
         built = build(artifact)
         module = built if isinstance(built, nn.Module) else _Stateless(built)
         self.module = module.to(device).train(training)
@@ -200,6 +238,7 @@ class _Program:
         self.meta = artifact.meta
         self.device = device
         self.updates = training
+        self.held = held
         own = parameters_of(module)
         self.parameters = {path: each.dtype for path, each in own.items()}
         state = module.state_dict(keep_vars=True)
@@ -226,11 +265,16 @@ class _Program:
         for path in self.buffers:
             owner, _, name = self.attributes[path].rpartition(".")
             module = self.module.get_submodule(owner)
-            setattr(module, name, tensors[path].to(getattr(module, name).dtype))
+            # (Detached, it is no parameter, though it may be one of another program.)
+            setattr(module, name, tensors[path].detach().to(getattr(module, name).dtype))
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
         for path in self.buffers:
-            tensors[path] = self.module.get_buffer(self.attributes[path]).detach().to(tensors[path].dtype)
+            new = self.module.get_buffer(self.attributes[path]).detach().to(tensors[path].dtype)
+            if path in self.held:
+                tensors[path].copy_(new)
+            else:
+                tensors[path] = new
 
 
 class _Stateless(nn.Module):  # type: ignore[misc]

@@ -49,10 +49,12 @@ class Module:
 
 
 def parameters_of(program: Program) -> dict[str, Value]:
-    """The parameters and buffers that the entry reads, in the order of their first use."""
+    """The parameters and buffers that the entry reads or writes, in the order of their first use."""
     found: dict[str, Value] = {}
+    types = program.main.types()
     for op in walk(program.main.body):
         paths = [(op.text("path"), op.out.type)] if op.op == "param" else []
+        paths += [(op.text("path"), types[op.inputs[0]])] if op.op == "update" else []
         paths += [(prefixed(op.path, name), type) for name, type in layer_params(program, op)]
         for path, type in paths:
             found.setdefault(path, Value(path, type))

@@ -21,6 +21,7 @@ CALLED = {
     "einsum": 'The sum of products that a pattern says: `"B i k, B k j -> B i j"`.',
     "eye": "A matrix with ones on its diagonal.",
     "flatten": "All axes from `start` on as one.",
+    "gradient": "The derivative of a float scalar by a float tensor that it is computed of, or by each of several in a list or tuple.",
     "linspace": "n numbers from `start` to `stop`, both among them.",
     "normal": "Standard normal numbers.",
     "normal_like": "Standard normal numbers in the shape of x.",

@@ -24,6 +24,7 @@ from dlc.ir.paths import gradient_name
 from dlc.ir.splice import Draws, Names, Splice, referring
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
+from dlc.passes.zeros import zeros
 from dlc.records import dataclass, replace
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
@@ -191,21 +192,11 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str
 
 def _with_sums(program: Program, main: Function, sums: Mapping[str, TensorType]) -> Program:
     """The program with this main function and buffers for sums of gradients, zeros at first."""
-    names = Names(program.functions)
-    inits: dict[TensorType, str] = {}
     functions = dict(program.functions)
     del functions[main.name]
-    for type in sums.values():
-        if type not in inits:
-            inits[type] = names.fresh("zeros")
-            functions[inits[type]] = _zeros(inits[type], type)
+    made, inits = zeros(program.functions, sums.values())
+    functions.update(made)
     params = tuple(Param(sum_path(path), type, "buffer", init=inits[type]) for path, type in sums.items())
     functions[main.name] = replace(main, params=(*main.params, *params))
-    made = tuple(Parameter(each.name, each.type, each.kind, False, each.init) for each in params)
-    return replace(program, functions=functions, parameters=(*program.parameters, *made))
-
-
-def _zeros(name: str, type: TensorType) -> Function:
-    b = Builder()
-    value = b.op("full", shape=type.axes, value=0.0, dtype=type.dtype, hint="zeros")
-    return Function(name, "zeros", "init", (), (("output", value.name),), tuple(b.body))
+    buffers = (Parameter(each.name, each.type, each.kind, False, each.init) for each in params)
+    return replace(program, functions=functions, parameters=(*program.parameters, *buffers))

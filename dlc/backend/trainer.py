@@ -34,18 +34,32 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """One update of a turn, by its name: what is computed of a batch, and the optimizers of what it trains. Without any, its program
+    computes something, and updates buffers."""
+
+    name: str
+    program: Artifact
+    recipes: tuple[Recipe, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it trains."""
+        return tuple(path for recipe in self.recipes for path in recipe.paths)
+
+
+@dataclass(frozen=True, slots=True)
 class Setup:
-    """All that a trainer is made of. `training` and `evaluation` are emitted programs of the same
-    parameters; `weights` are the values to start from, by path.
+    """All that a trainer is made of. `updates` and `evaluation` have emitted programs of the same
+    parameters; `weights` are the values to start from, by path. Most often there is one update, whose name is empty.
 
     Their outputs are numbers of a batch: the loss and the metrics, or sums that these are computed of where several batches count
     as one (`dlc/passes/totals.py`)."""
 
-    training: Artifact
+    updates: tuple[Update, ...]
     evaluation: Artifact
     parameters: tuple[Parameter, ...]
     weights: Mapping[str, Array]
-    recipes: tuple[Recipe, ...]
     clip_norm: float | None = None
     seed: int = 0
     device: str = "cpu"
@@ -69,12 +83,14 @@ class Trainer(Protocol):
         batches: Sequence[Batch],
         shares: Mapping[str, Array],
         rates: Sequence[float | None],
+        update: str = "",
     ) -> Sequence[Mapping[str, Array]]:
-        """One update, at one rate per recipe, with the gradient of what is minimised: the outputs of every batch, each output that
-        has one times its share (of its shape), all added up. Gives the outputs of each batch, before the update."""
+        """The update of that name for the time `step`, from 0, at one rate per recipe of it, with the gradient of what is minimised: the
+        outputs of every batch, each output that has one times its share (of its shape), all added up. Gives the outputs of each
+        batch, before the update."""
         ...
 
-    def outputs(self, step: int, number: int, batch: Batch) -> Mapping[str, Array]:
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Mapping[str, Array]:
         """The outputs that `step` will give of the batch of that number, with the same draws. Changes nothing."""
         ...
 

@@ -205,6 +205,15 @@ SCAN_YIELD = Problem(
     right="model M()(x: [B, T, 4]) -> [B, T, 4] {\n    scan xt in x with h = zeros([B, 4]) {\n        h = h + xt\n"
     "        yield hs = h\n    }\n    return hs\n}\n",
 )
+GRADIENT = Problem(
+    "E0126",
+    "a gradient that does not exist",
+    "{message}",
+    "`gradient(y, x)` is the derivative of a float scalar by float tensors that it is computed of, all in one body. Integers, comparisons, "
+    "`argmax` and what stands behind `stop_gradient` have none.",
+    wrong="model Score(d: int = 8)(x: [B, 2]) -> [B, 2] {\n    energy = x |> linear(d) |> tanh |> linear(1)\n    return gradient(energy, x)\n}\n",
+    right="model Score(d: int = 8)(x: [B, 2]) -> [B, 2] {\n    energy = x |> linear(d) |> tanh |> linear(1)\n    return gradient(sum(energy), x)\n}\n",
+)
 COPIED = Problem(
     "E0125",
     "a module that can't be copied or changed",

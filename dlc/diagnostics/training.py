@@ -200,11 +200,19 @@ MISPLACED_TRAIN = Problem(
     wrong=_train(_BATCH + _LOSS + "net(image)\n" + _REST),
     right=_RIGHT,
 )
-NOT_YET_TRAIN = Problem(
+STEP = Problem(
     "E0715",
-    "a part of training that this version does not run yet",
-    "{what} is not there yet",
-    "The text is right, but this version of dlc trains with one `minimize`.",
+    "a step of a train block that can't be",
+    "{message}",
+    "A train block that updates networks one after the other says so in steps: `step NAME updates net with adam(…) { minimize … }`. "
+    "What stands outside of them is computed once, before the first; `update net.parameter = …` behind the last.",
+    wrong=_train(
+        _BATCH + "step first updates net with adam() {\n    logits = net(image)\n}\nsettings { steps = 100 }"
+    ),
+    right=_train(
+        _BATCH
+        + "step first updates net with adam() {\n    minimize cross_entropy(net(image), label)\n}\nsettings { steps = 100 }"
+    ),
 )
 CHECKPOINT = Problem(
     "E0716",

@@ -294,6 +294,8 @@ class Function:
     """Inputs that a pass added: what all instances share."""
     requires: tuple[Term, ...] = field(default=(), compare=False, repr=False)
     """What the spec's `where` says of static parameters alone."""
+    modal: bool = field(default=False, compare=False, repr=False)
+    """Whether it is another one in training than outside of it."""
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -83,13 +83,32 @@ def inline_in(program: Program, name: str, keep: Keep) -> Program:
 
 def decompose(program: Program, is_native: Keep) -> Program:
     """Inline the library's composites that a backend does not say itself, and unroll its loops likewise, as far as
-    their count is a number; the spec's own functions stay."""
+    their count is a number; the spec's own functions stay.
+
+    A layer that is used outside of training in a program that trains is inlined, too, if that makes a difference to it: where a backend
+    says it itself, it is in the mode of the whole. So is an instance that is used in both modes: it is one class."""
+    mode, both = program.main.training, in_both_modes(program)
 
     def keep(op: Op) -> bool:
-        return not program.functions[op.callee].library or is_native(op)
+        callee = program.functions[op.callee]
+        if callee.name in both:
+            return False
+        return not callee.library or (is_native(op) and (callee.training == mode or not callee.modal))
 
     # After inlining: only then do the loops inside the library's composites belong to functions that are emitted.
     return unroll(inline(program, keep), lambda loop: not is_native(loop))
+
+
+def in_both_modes(program: Program) -> frozenset[str]:
+    """The functions in another mode than the entry's that instances are which it also has in its own."""
+    mode, functions = program.main.training, program.functions
+    at: dict[str, set[str]] = {}
+    for op in walk(program.main.body):
+        if op.callee and op.path:
+            at.setdefault(op.path, set()).add(op.callee)
+    mixed = (names for names in at.values() if len({functions[name].training for name in names}) > 1)
+    roots = [name for names in mixed for name in names if functions[name].training != mode]
+    return frozenset(name for name in reached(functions, roots) if functions[name].modal)
 
 
 def unroll(program: Program, wanted: Callable[[Op], bool] = always) -> Program:

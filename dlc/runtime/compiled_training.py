@@ -18,52 +18,54 @@ from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.lower import resolve_float
+from dlc.passes.phases import AFTER, LOSS
 from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
 from dlc.runtime.interpret import run
+from dlc.runtime.turns import Planned
 from dlc.runtime.weights import initial_weights
 
 Array = NDArray[Any]
-LOSS = "loss"
 WHOLE, PART, REST, EVALUATION, OUTPUTS = "step", "part", "rest", "evaluate", "outputs"
 
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """All that a run computes, by name, and the optimizers' paths. Steps over one batch are `whole`; over several they have a part for
-    each and a rest."""
+    """All that a run computes, by name. An update over one batch is `whole`; over several it has a part for each and a rest."""
 
     programs: Mapping[str, Step]
-    trained: tuple[str, ...]
 
     @staticmethod
     def of(
         project: Project,
         plan: TrainPlan,
-        training: Program,
+        planned: Sequence[Planned],
         evaluation: Program,
         sizes: Mapping[str, int],
-        shared: Sequence[str],
         precision: str,
         kept: str,
     ) -> Programs:
-        """`training` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training, `shared` the outputs
-        that have a share where several batches make a step. The network computes in `precision`, on parameters that
-        are `kept` in another. Raises NotDifferentiable."""
-        settings = plan.settings
-        made = plan.update_rules
-        update = update_program(project, plan.program.parameters, made, settings["clip_norm"])
-        trained = tuple(path for each in made for path in each.paths)
-        training = with_sizes(training, sizes)
+        """`planned` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training. The network computes in
+        `precision`, on parameters that are `kept` in another. Raises NotDifferentiable."""
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
-        if settings["accumulate"] == 1:
-            steps[WHOLE] = whole_step(training, update, trained, LOSS, precision, kept)
-        else:
-            steps[PART] = part_of_step(training, trained, shared, precision, kept)
-            steps[REST] = rest_of_step(update, trained, kept)
-            steps[OUTPUTS] = Step(_without_updates(narrowed(training, precision, kept)), {})
-        return Programs(steps, trained)
+        for each in planned:
+            program = with_sizes(each.of_batch, sizes)
+            if each.name == AFTER:
+                steps[AFTER] = Step(resolve_float(program, kept), {})
+            elif each.step is None:
+                steps[each.name] = Step(narrowed(program, precision, kept), {})
+            else:
+                update = update_program(
+                    project,
+                    plan.program.parameters,
+                    plan.update_rules(each.step),
+                    plan.settings["clip_norm"],
+                    state_of(each.name),
+                )
+                steps |= _update(each, program, update, precision, kept)
+        return Programs(steps)
 
     def states(self, seed: int) -> dict[str, Array]:
         """What the optimizers remember at first, and the sums of gradients, by path."""
@@ -81,6 +83,29 @@ class Programs:
             )
             for key, each in self.programs.items()
         }
+
+
+def _update(
+    planned: Planned, program: Program, update: Program, precision: str, kept: str
+) -> dict[str, Step]:
+    name, trained = planned.name, planned.trained
+    if planned.reckoning is None:
+        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept)}
+    return {
+        program_name(name, PART): part_of_step(program, trained, planned.reckoning.sloped, precision, kept),
+        program_name(name, REST): rest_of_step(update, trained, kept),
+        program_name(name, OUTPUTS): Step(_without_updates(narrowed(program, precision, kept)), {}),
+    }
+
+
+def program_name(update: str, what: str) -> str:
+    """What a program of an update is called."""
+    return update if update and what == WHOLE else "_".join(filter(None, (update, what)))
+
+
+def state_of(update: str) -> str:
+    """Where the optimizers of an update keep what they remember."""
+    return ".".join(filter(None, (STATE, update)))
 
 
 def _without_updates(program: Program) -> Program:
@@ -104,21 +129,22 @@ class CompiledTrainer:
         batches: Sequence[Batch],
         shares: Mapping[str, Array],
         rates: Sequence[float | None],
+        update: str = "",
     ) -> list[dict[str, Array]]:
         given: dict[str, Any] = {STEP: np.asarray(step + 1, np.int64)}
         given |= {
             rate_name(i): np.asarray(rate, np.float32) for i, rate in enumerate(rates) if rate is not None
         }
-        if WHOLE in self.programs:
-            (batch,) = batches
-            return [self._run(WHOLE, batch, given)]
+        whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
+        if whole in self.programs:
+            return [self._run(whole, batch, given) for batch in batches]
         parts = {name: np.asarray(each, np.float32) for name, each in shares.items()}
-        found = [self._run(PART, batch, parts) for batch in batches]
-        self._run(REST, {}, given)
+        found = [self._run(part, batch, parts) for batch in batches]
+        self._run(rest, {}, given)
         return found
 
-    def outputs(self, step: int, number: int, batch: Batch) -> dict[str, Array]:
-        return self._run(OUTPUTS, batch, {})
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> dict[str, Array]:
+        return self._run(program_name(update, OUTPUTS), batch, {})
 
     def evaluate(self, number: int, batch: Batch) -> dict[str, Array]:
         return self._run(EVALUATION, batch, {})

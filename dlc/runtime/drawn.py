@@ -7,7 +7,7 @@ not stopped would have drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,12 +43,16 @@ class Drawn:
         """The batch with values for the draws, which hang on the place: whole numbers, from 0."""
         if not self.draws:
             return batch
+        return {**batch, **self.drawn(batch, place, {each.input.name for each in self.draws})}
+
+    def drawn(self, batch: Batch, place: Sequence[int], wanted: Container[str]) -> dict[str, Array]:
+        """Values for some of the draws."""
         sizes = self._sizes(batch)
-        drawn = {
+        return {
             each.input.name: _drawn(each, sizes, np.random.default_rng([APART, *place, number]))
             for number, each in enumerate(self.draws)
+            if each.input.name in wanted
         }
-        return {**batch, **drawn}
 
     def _sizes(self, batch: Batch) -> dict[str, int]:
         main = self.program.main
@@ -67,9 +71,9 @@ def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Ar
 
 
 class Drawing:
-    """A trainer of programs whose draws are inputs, as one of batches alone."""
+    """A trainer of programs whose draws are inputs, as one of batches alone; without `training`, turns are given their draws."""
 
-    def __init__(self, trainer: Trainer, training: Drawn, evaluation: Drawn, seed: int) -> None:
+    def __init__(self, trainer: Trainer, training: Drawn | None, evaluation: Drawn, seed: int) -> None:
         self.trainer = trainer
         self.training = training
         self.evaluation = evaluation
@@ -84,16 +88,19 @@ class Drawing:
         batches: Sequence[Batch],
         shares: Mapping[str, Array],
         rates: Sequence[float | None],
+        update: str = "",
     ) -> Sequence[Mapping[str, Array]]:
         drawn = [self._training(step, number, batch) for number, batch in enumerate(batches)]
-        return self.trainer.step(step, drawn, shares, rates)
+        return self.trainer.step(step, drawn, shares, rates, update)
 
-    def outputs(self, step: int, number: int, batch: Batch) -> Mapping[str, Array]:
-        return self.trainer.outputs(step, number, self._training(step, number, batch))
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Mapping[str, Array]:
+        return self.trainer.outputs(step, number, self._training(step, number, batch), update)
 
     def evaluate(self, number: int, batch: Batch) -> Mapping[str, Array]:
         place = (self.seed, HELD_OUT, number)
         return self.trainer.evaluate(number, self.evaluation.completed(batch, place))
 
     def _training(self, step: int, number: int, batch: Batch) -> Batch:
+        if self.training is None:
+            return batch
         return self.training.completed(batch, (self.seed, step, number))

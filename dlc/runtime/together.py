@@ -43,7 +43,7 @@ class Reckoning:
         for each in main.inputs:
             for axis, size in zip(each.type.axes, batch[each.name].shape, strict=True):
                 bind(axis, size, sizes)
-        rows = next((len(batch[each.name]) for each in main.inputs), 1)
+        rows = next((len(batch[each.name]) for each in main.inputs if each.type.rank), 1)
         added.add(outputs, sizes, self.totals.rows, rows)
 
     def numbers(self, added: Added) -> dict[str, float]:

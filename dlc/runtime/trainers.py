@@ -3,7 +3,7 @@ for a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 from dlc.analysis.measure import flops
 from dlc.autodiff import NotDifferentiable
 from dlc.autodiff.step import KEPT
-from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer
+from dlc.backend import Artifact, Backend, EmitOptions, Recipe, Setup, Trainer, Update
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.elaborate.checks.plan import OptimizerRule
 from dlc.elaborate.programs.update import Rule, rule_program
 from dlc.ir.nodes import Program
+from dlc.passes.phases import AFTER
 from dlc.passes.totals import totals
+from dlc.records import replace
 from dlc.runtime.compile import emitted, lower
 from dlc.runtime.compiled_training import EVALUATION, CompiledTrainer, Programs, ReferenceWorkspace
 from dlc.runtime.drawn import Drawing, Drawn
-from dlc.runtime.schedules import rate
-from dlc.runtime.together import Accumulated, Reckoning, Single
+from dlc.runtime.together import Reckoning
 from dlc.runtime.training_setup import starting_weights
+from dlc.runtime.turns import Planned, Turns
 from dlc.runtime.weights import initial_weights
 from dlc.spec import TrainBlock
 
@@ -55,31 +56,27 @@ class Trainers:
     def __post_init__(self) -> None:
         self.plan = self.block.plan
         self.settings = self.plan.settings
-        self.rules: tuple[tuple[OptimizerRule, tuple[str, ...]], ...] = self.plan.used_rules
+        self.turns = Turns(self.plan, self.sizes)
 
     def of(
         self, backend: Backend, device: str = "cpu", weights: Weights = None, *, portable: bool = False
     ) -> Trainer:
         """That of a backend. Draws are the backend's own, or the same everywhere, as the settings say or where they are to be
-        `portable`; always so where steps are compiled. Raises SpecError for a device that is not there, and for what has no derivative."""
+        `portable`; always so where steps are compiled, or a turn has several. Raises SpecError for a device that is not there, and for
+        what has no derivative."""
         own = backend.has("trainer")
-        if own and not portable and self.settings["draws"] == "native":
-            return backend.trainer(self._setup(backend, device, self.programs, weights))
-        training, evaluation = self.drawn
+        if own and not portable and self.settings["draws"] == "native" and self.plan.is_single:
+            return backend.trainer(self._setup(backend, device, weights, drawn=False))
         if own:
-            programs = training.program, evaluation.program
-            trainer: Trainer = backend.trainer(self._setup(backend, device, programs, weights))
-        else:
-            made = self.compiled(backend, weights)
-            workspace = backend.workspace(made.artifacts, made.values, device)
-            trainer = CompiledTrainer(made.steps, workspace, self._paths)
-        return Drawing(trainer, training, evaluation, self.settings["seed"])
+            return self._drawing(backend.trainer(self._setup(backend, device, weights, drawn=True)))
+        made = self.compiled(backend, weights)
+        workspace = backend.workspace(made.artifacts, made.values, device)
+        return self._drawing(CompiledTrainer(made.steps, workspace, self._paths))
 
     def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
         steps = self._steps(backend.name, self.settings["precision"])
-        training, evaluation = self.drawn
-        drawn = {name: evaluation if name == EVALUATION else training for name in steps.programs}
+        drawn = {name: self.evaluation if name == EVALUATION else self.training for name in steps.programs}
         return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), self._values(steps, weights))
 
     def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
@@ -87,13 +84,20 @@ class Trainers:
         steps = self._steps("the interpreter", precision, kept)
         programs = {name: each.program for name, each in steps.programs.items()}
         workspace = ReferenceWorkspace(programs, self._values(steps, None))
-        return Drawing(CompiledTrainer(steps, workspace, self._paths), *self.drawn, self.settings["seed"])
+        return self._drawing(CompiledTrainer(steps, workspace, self._paths))
+
+    def _drawing(self, trainer: Trainer) -> Drawing:
+        training = self.training if self.plan.is_single else None
+        return Drawing(trainer, training, self.evaluation, self.settings["seed"])
 
     @cached_property
-    def drawn(self) -> tuple[Drawn, Drawn]:
-        """The same as `programs`, with draws as inputs."""
-        training, evaluation = self.programs
-        return Drawn.of(training), Drawn.of(evaluation)
+    def training(self) -> Drawn:
+        """What is computed of a batch in training, with draws as inputs: of several programs, all that they draw."""
+        return self.turns.drawn or Drawn.of(self.turns.planned[0].of_batch)
+
+    @cached_property
+    def evaluation(self) -> Drawn:
+        return Drawn.of(self.held_out.totals.sums)
 
     @property
     def _paths(self) -> tuple[str, ...]:
@@ -104,49 +108,30 @@ class Trainers:
         values = starting_weights(self.block) if weights is None else weights
         return {**values, **steps.states(self.settings["seed"])}
 
-    def rates(self, step: int, total: int) -> list[float | None]:
-        """Those of a step, from 0, of a run of so many, by rule; None for an optimizer that has one of its own."""
-        given = (rule.optimizer.args["lr"] for rule, _ in self.rules)
-        return [None if lr is None else rate(lr, step, total) for lr in given]
-
-    @property
-    def programs(self) -> tuple[Program, Program]:
-        """What is computed of a batch, in training and in evaluation."""
-        single = self.settings["accumulate"] == 1
-        training = self.plan.program if single else self.reckoning.totals.sums
-        return training, self.held_out.totals.sums
-
-    @cached_property
-    def reckoning(self) -> Reckoning:
-        return Reckoning(totals(self.plan.program, wide=self._is_narrow))
-
     @cached_property
     def held_out(self) -> Reckoning:
-        return Reckoning(totals(self.plan.evaluation, wide=self._is_narrow))
+        return Reckoning(totals(self.plan.evaluation, wide=self.settings["precision"] != "f32"))
 
-    @cached_property
-    def updates(self) -> Single | Accumulated:
-        return Single() if self.settings["accumulate"] == 1 else Accumulated(self.reckoning)
-
-    @property
-    def _is_narrow(self) -> bool:
-        return bool(self.settings["precision"] != "f32")
-
-    def _setup(
-        self, backend: Backend, device: str, programs: tuple[Program, Program], weights: Weights
-    ) -> Setup:
+    def _setup(self, backend: Backend, device: str, weights: Weights, *, drawn: bool) -> Setup:
         plan = self.plan
+        evaluation = self.evaluation.program if drawn else self.held_out.totals.sums
         return Setup(
-            training=self._emitted(programs[0], backend, training=True),
-            evaluation=self._emitted(programs[1], backend, training=False),
+            updates=tuple(self._update(each, backend, drawn=drawn) for each in self.turns.planned),
+            evaluation=self._emitted(evaluation, backend, training=False),
             parameters=plan.program.parameters,
             weights=starting_weights(self.block) if weights is None else weights,
-            recipes=tuple(self._recipe(each, backend) for each in self.plan.update_rules),
             clip_norm=self.settings["clip_norm"],
             seed=self.settings["seed"],
             device=device,
             flops=flops(plan.program, self.sizes).constant,
         )
+
+    def _update(self, planned: Planned, backend: Backend, *, drawn: bool) -> Update:
+        program = self.training.program if drawn and self.plan.is_single else planned.of_batch
+        precision = "f32" if planned.name == AFTER else self.settings["precision"]
+        artifact = self._emitted(program, backend, planned.name, precision, training=True)
+        recipes = (self._recipe(rule.on(paths), backend) for rule, paths in planned.rules)
+        return Update(planned.name, artifact, tuple(recipes))
 
     def _recipe(self, rule: Rule, backend: Backend) -> Recipe:
         args = dict(rule.args)
@@ -157,17 +142,31 @@ class Trainers:
             return Recipe(rule.optimizer, args, rule.paths, artifact, initial_weights(program))
         return Recipe(rule.optimizer, args, rule.paths)
 
-    def _emitted(self, program: Program, backend: Backend, *, training: bool) -> Artifact:
-        precision = self.settings["precision"]
-        options = EmitOptions(name=f"train_{self.plan.name}", precision=precision, training=training)
+    def _emitted(
+        self,
+        program: Program,
+        backend: Backend,
+        name: str = "",
+        precision: str = "",
+        *,
+        training: bool,
+    ) -> Artifact:
+        options = EmitOptions(
+            name="_".join(filter(None, ("train", self.plan.name, name))),
+            precision=precision or self.settings["precision"],
+            training=training,
+        )
         return emitted(lower(program, backend), backend, options)
 
     def _steps(self, by: str, precision: str, kept: str = KEPT) -> Programs:
-        shared: Sequence[str] = () if self.settings["accumulate"] == 1 else self.reckoning.sloped
-        project, (training, evaluation) = self.block.spec.project, self.drawn
-        programs = training.program, evaluation.program
+        planned = self.turns.planned
+        if self.plan.is_single:
+            planned = (replace(planned[0], drawn=self.training.program),)
+        project = self.block.spec.project
         try:
-            return Programs.of(project, self.plan, *programs, self.sizes, shared, precision, kept)
+            return Programs.of(
+                project, self.plan, planned, self.evaluation.program, self.sizes, precision, kept
+            )
         except NotDifferentiable as error:
             raise SpecError(
                 [problems.UNSUPPORTED.at(error.span, backend=by, op="train", reason=error.message)]

@@ -341,8 +341,7 @@ class _Run:
         count = self.settings["accumulate"]
         with self._cancellable(step):  # rows that can't be read end the run, and lose nothing
             batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
-        rates = self.trainers.rates(step, self.total)
-        values = self.trainers.updates.step(self.trainer, step, batches, rates)
+        values, rates = self.trainers.turns.turn(self.trainer, step, batches, self.total)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
             self._diverged(str(loss), done, batches)
@@ -365,7 +364,7 @@ class _Run:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
         help = ""
-        if batches and self.trainers.reckoning.is_empty(batches):
+        if batches and self.trainers.turns.is_empty(batches):
             notes.insert(0, "it is a mean over nothing: no label or row of this step counts")
             help = "take larger batches, or divide by `maximum(count, 1.0)`"
         raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])
@@ -413,7 +412,7 @@ class _Run:
     def _check_finite(self, weights: Mapping[str, Any], done: int) -> None:
         """What is about to replace a good checkpoint must be numbers."""
         for parameter in self.plan.program.parameters:
-            if self.plan.is_trained(parameter) and not np.isfinite(weights[parameter.path]).all():
+            if parameter.path in self.plan.trained and not np.isfinite(weights[parameter.path]).all():
                 self._diverged(f"still a number, but `{parameter.path}` is not,", done)
 
     def _manifest(self, done: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dlc.backend import Artifact, Backend, EmitOptions
@@ -17,7 +18,7 @@ from dlc.diagnostics import NO_SPAN, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
-from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan, TrainStep
 from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS, is_split
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.elaborate.programs.update import update_program
@@ -39,11 +40,21 @@ Array = NDArray[Any]
 
 
 def starting_weights(block: TrainBlock) -> dict[str, Array]:
-    """Seeded initial values, and what the block's `load` statements take from files. Raises SpecError with
-    every name that is not filled or not used."""
+    """Seeded initial values, and what the block's `load` statements take from files. Copies of networks begin as these do, but for what
+    is loaded for themselves. Raises SpecError with every name that is not filled or not used."""
     plan = block.plan
     weights = initial_weights(plan.program, plan.settings["seed"])
-    for load in plan.loads:
+    prefixes = tuple(f"{each.path}." for each in plan.copies)
+    own = [each for each in plan.loads if f"{each.prefix}.".startswith(prefixes)]
+    for load in (each for each in plan.loads if each not in own):
+        weights.update(_loaded(block, load, plan.program.parameters))
+    for copy in plan.copies:
+        below = f"{copy.path}."
+        for path in [each for each in weights if each.startswith(below)]:
+            source = f"{copy.of}.{path[len(below) :]}"
+            if source in weights:
+                weights[path] = np.array(weights[source])
+    for load in own:
         weights.update(_loaded(block, load, plan.program.parameters))
     return weights
 
@@ -152,15 +163,20 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     them, `program`, `trained` and the digests of the data for what no setting says."""
     plan = block.plan
     program = hashlib.sha256(print_program(plan.program).encode()).hexdigest()[:16]
-    rules = plan.used_rules
-    trained = hashlib.sha256(json.dumps([paths for _, paths in rules]).encode()).hexdigest()[:16]
+    rules = [(step, *each) for step in plan.steps for each in plan.rules(step)]
+    trained = hashlib.sha256(json.dumps([paths for _, _, paths in rules]).encode()).hexdigest()[:16]
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
     if held["draws"] == DEFAULT_SETTINGS["draws"]:
         del held["draws"]  # as in runs of before there was a choice
     return {
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},
-        **{_place(rule): _arguments(rule.optimizer, "optimizer") for rule, _ in rules},
+        **{_place(step, rule): _arguments(rule.optimizer, "optimizer") for step, rule, _ in rules},
+        **{
+            f"step {each.name}": {"every": f"{each.every}", "repeat": f"{each.turns}"}
+            for each in plan.steps
+            if each.name
+        },
         "source": _arguments(_shared(data.source), "name"),
         **held,
         **_written_rules(block),
@@ -177,22 +193,28 @@ def _settings(network: Network) -> dict[str, str]:
 
 def _written_rules(block: TrainBlock) -> dict[str, str]:
     """A digest of the optimizers that the spec writes itself."""
-    rules = [each for each in block.plan.update_rules if each.definition is not None]
-    if not rules:
+    plan, texts = block.plan, []
+    for step in plan.steps:
+        rules = [each for each in plan.update_rules(step) if each.definition is not None]
+        if rules:
+            texts.append(print_program(update_program(block.spec.project, plan.program.parameters, rules)))
+    if not texts:
         return {}
-    text = print_program(update_program(block.spec.project, block.plan.program.parameters, rules))
+    text = "".join(texts)
     return {"own optimizers": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
-def _place(rule: OptimizerRule) -> str:
+def _place(step: TrainStep, rule: OptimizerRule) -> str:
     """A rule as the block writes it."""
+    if step.name and not rule.selectors:
+        return f"optimizer of {step.name}"
     if not rule.selectors:
         return "optimizer"
     words = (
         f'"{what}"' if how == "path" else f"{what}.{of}" if of else f"{what}"
         for how, what, of in rule.selectors
     )
-    return f"optimizer {', '.join(words)}"
+    return f"optimizer {', '.join(words)}{f' of {step.name}' if step.name else ''}"
 
 
 def _shared(source: Named) -> Named:

@@ -144,9 +144,8 @@ def verify_training(
     def turns(*followed: _Following) -> Iterator[int]:
         for step in range(min(steps, total)):
             batches = [opened.training.training(each) for each in range(step * count, (step + 1) * count)]
-            rates = trainers.rates(step, total)
             for each in followed:
-                each.turn(step, batches, rates)
+                each.turn(step, batches, total)
             yield step
 
     for _ in turns(reference, *found):
@@ -184,13 +183,14 @@ class _Following:
         self.name = name
         self.trainer = trainer
         self.trainers = trainers
-        self.trained = [path for _, paths in trainers.rules for path in paths]
+        self.trained = sorted(trainers.plan.trained)
         self.start = trainer.weights()
         self.values: list[dict[str, float]] = []
         self.offs: list[dict[str, float]] = []
 
-    def turn(self, step: int, batches: Sequence[Batch], rates: Sequence[float | None]) -> None:
-        self.values.append(self.trainers.updates.step(self.trainer, step, batches, rates))
+    def turn(self, step: int, batches: Sequence[Batch], total: int) -> None:
+        values, _ = self.trainers.turns.turn(self.trainer, step, batches, total)
+        self.values.append(values)
 
     def measure(self, reference: _Following) -> None:
         """How far each parameter's values are off now, as a share of how far they have gone."""
@@ -216,7 +216,8 @@ class _Following:
         rounds: dict[str, float] = {}
         for _, name, off in narrow._off(reference) if narrow else ():
             rounds[name] = max(rounds.get(name, 0.0), min(ROUNDING * off, LARGEST * limit))
-        allowed = {name: max(limit, rounds.get(name, 0.0)) for name in reference.values[0]}
+        names = dict.fromkeys(name for values in reference.values for name in values)
+        allowed = {name: max(limit, rounds.get(name, 0.0)) for name in names}
         found = list(self._off(reference))
         step, name, worst = max(found, key=lambda each: each[2] / allowed[each[1]])
         first = next((each for each in found if each[2] > allowed[each[1]]), None)

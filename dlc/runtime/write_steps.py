@@ -16,6 +16,7 @@ from dlc.runtime.interpret import evaluated
 from dlc.runtime.trainers import Compiled, Trainers
 from dlc.runtime.training import lacks_training
 from dlc.runtime.training_data import open_data
+from dlc.runtime.turns import Planned
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
 
@@ -26,16 +27,19 @@ def write_steps(
     """Write the programs of a block's steps, `BLOCK_step` and `BLOCK_evaluate` (of accumulated steps `BLOCK_part`, once for each batch,
     and `BLOCK_rest`), and `BLOCK.safetensors`: what parameters, buffers and optimizers begin with, by path.
 
-    The JSON beside each program says under `training` what its inputs besides the batch's fields are called: `t`, the number of the
+    Of a block with several steps there is a program for each, and `BLOCK_before` and `BLOCK_after` where something is computed before and
+    behind them. The JSON beside each program says under `training` what its inputs besides the batch's fields are called: `t`, the number of the
     step from 1, a rate for each optimizer, shares; and what is drawn. Raises SpecError for a block or data that is wrong, a
     backend that compiles no steps, and, without `force`, files there that dlc did not write."""
     backend = find_backend(backend_name)
     if not backend.has("workspace"):
         raise lacks_steps(backend)
     sizes = open_data(block).sizes
-    made = Trainers(block, sizes).compiled(backend)
+    trainers = Trainers(block, sizes)
+    made = trainers.compiled(backend)
     name, folder = block.plan.name, Path(directory)
-    artifacts = [_told(made, key, artifact, sizes) for key, artifact in made.artifacts.items()]
+    turn = {each.name: each for each in trainers.turns.planned}
+    artifacts = [_told(made, key, artifact, sizes, turn.get(key)) for key, artifact in made.artifacts.items()]
     files: dict[str, str | bytes] = {}
     for each in artifacts:
         files |= each.files
@@ -55,12 +59,18 @@ def lacks_steps(backend: Backend) -> Any:
     return backend.lacks(what, "`dlc train` runs the block; onnx and tvm compile its steps")
 
 
-def _told(made: Compiled, key: str, artifact: Artifact, sizes: Mapping[str, int]) -> Artifact:
+def _told(
+    made: Compiled, key: str, artifact: Artifact, sizes: Mapping[str, int], planned: Planned | None
+) -> Artifact:
     """The artifact with what it takes to train with it in its JSON."""
-    training = {
+    training: dict[str, Any] = {
         "names": dict(made.steps.programs[key].names),
         "draws": _draws(made.drawn[key], made.steps.programs[key].program.main.input_names, sizes),
     }
+    if planned is not None and planned.name:
+        step = planned.step
+        pace = {} if step is None else {"every": step.every, "repeat": step.turns}
+        training |= {**pace, "gives": dict(planned.gives)}
     (name,) = (each for each in artifact.files if each.endswith(".json"))
     facts = {**json.loads(artifact.files[name]), "training": training}
     return replace(artifact, files={**artifact.files, name: json.dumps(facts, indent=1) + "\n"})

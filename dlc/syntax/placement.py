@@ -21,7 +21,7 @@ _PLACES: dict[type[ast.Stmt], tuple[str, frozenset[str], str]] = {
     ast.Yield: ("yield", frozenset({"scan"}), "in a scan"),
     ast.BatchStmt: ("batch", _TRAIN, "in a train block"),
     ast.Evaluate: ("evaluate", _TRAIN, "in a train block"),
-    ast.Optimizer: ("optimizer", _TRAIN, "in a train block"),
+    ast.Optimizer: ("optimizer", frozenset({"train", "step"}), "in a train block or one of its steps"),
     ast.LoadStmt: ("load", _TRAIN, "in a train block"),
     ast.Freeze: ("freeze", _TRAIN, "in a train block"),
     ast.Settings: ("settings", _TRAIN, "in a train block"),

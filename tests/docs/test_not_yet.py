@@ -30,12 +30,6 @@ def training(body: str = "", source: str = "synthetic(batch=8)") -> str:
 
 REFUSED = {
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
-    "gradient": (wrapped("return gradient(x, x)"), "E0116"),
-    "step": (training("step s updates net with adam() {\n minimize mean(net(image))\n}"), "E0715"),
-    "frozen(": (training("teacher = frozen(net)"), "E0101"),
-    "eval(": (training("fixed = eval(net)"), "E0101"),
-    "ema(": (training("slow = ema(net)"), "E0101"),
-    "update net": (training("update net.fc.bias = zeros([10])"), "E0506"),
 }
 
 

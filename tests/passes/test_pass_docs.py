@@ -14,6 +14,7 @@ from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.factors import factored
 from dlc.passes.lower import hoist_randomness, inline
+from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED
 from dlc.passes.sizes import at_sizes
 from dlc.passes.totals import totals
@@ -26,8 +27,13 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "sizes": lambda program: at_sizes(program, {"T": 3}),
     "factors": lambda program: program.with_functions({"Net": factored(program.main, frozenset("B"))}),
     "totals": lambda program: totals(program).sums,
+    "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }
-SHARED = {"base", "fused", "pipeline", "prepared", "rewrite"}
+STEPS = (
+    Part("one", ("one",), frozenset({"b"}), ("first", "first_end")),
+    Part("two", ("two",), frozenset({"a"}), ("second", "second_end")),
+)
+SHARED = {"base", "fused", "pipeline", "prepared", "rewrite", "zeros"}
 
 SHOWN = {**{name: each.run for name, each in PASSES.items()}, **LOWERINGS}
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from step_specs import spec
 from training_specs import block, loaded, losses
 
 import dlc
+from dlc.backend import find
 from dlc.diagnostics import SpecError
+from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import open_data
 from dlc.runtime.write_steps import write_steps
 
@@ -53,6 +56,47 @@ def test_draws_and_several_batches(tmp_path: Path) -> None:
     assert len(part["draws"]) == 3 and part["draws"][0]["op"] == "uniform"
     assert part["draws"][0]["shape"] == [32, 256]
     assert list(part["names"].values()) == ["share"]
+
+
+def test_several_steps_without_dlc(tmp_path: Path) -> None:
+    """What the files say is enough to train a generator and its critic with onnxruntime alone."""
+    import onnxruntime
+
+    tried = spec("a generator and its critic")
+    folder = tmp_path / "steps"
+    write_steps(tried, "onnx", folder)
+    facts = {each.stem: json.loads(each.read_text()) for each in folder.glob("*.json")}
+    sessions = {name: onnxruntime.InferenceSession(folder / f"{name}.onnx") for name in facts}
+    held = load_file(folder / "t.safetensors")
+    trainers = Trainers(tried, {"B": 8})
+    expected = trainers.of(find("onnx"))
+
+    def run(name: str, batch: dict[str, np.ndarray], **more: np.ndarray) -> dict[str, np.ndarray]:
+        wanted = {each.name for each in sessions[name].get_inputs()}
+        names = facts[name]["training"]["names"]
+        feeds = {key: value for key, value in batch.items() if key in wanted}
+        feeds |= {names[key]: value for key, value in more.items()}
+        feeds |= {key: held[path] for path, key in facts[name]["parameters"]}
+        results = sessions[name].run(None, feeds)
+        found = dict(zip((each.name for each in sessions[name].get_outputs()), results, strict=True))
+        held.update({path: found[key] for path, key in facts[name]["updates"]})
+        return found
+
+    for turn in range(4):
+        x = np.random.default_rng(turn).normal(size=(8, 4)).astype(np.float32)
+        fields = {"x": x, "label": np.zeros(8, np.int64)}
+        values, _ = trainers.turns.turn(expected, turn, [fields], 4)
+        assert trainers.turns.drawn is not None
+        batch = dict(trainers.turns.drawn.completed(fields, (0, turn, 0)))
+        before = run("t_before", batch)
+        batch |= {inner: before[outer] for outer, inner in facts["t_before"]["training"]["gives"].items()}
+        rate = np.asarray(1e-2, np.float32)
+        found = {"critic": run("t_critic", batch, t=np.asarray(turn + 1), rate=rate)["loss"]}
+        if (turn + 1) % facts["t_generator"]["training"]["every"] == 0:
+            found["generator"] = run("t_generator", batch, t=np.asarray((turn + 1) // 2), rate=rate)["loss"]
+        run("t_after", batch)
+        for name, loss in found.items():
+            assert float(loss) == pytest.approx(values[name], rel=1e-5)
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dlc.elaborate.base.values import GroupValue, Tensor
@@ -40,6 +41,20 @@ def renamed(value: Any, names: dict[str, str]) -> Any:
             return [renamed(each, names) for each in value]
         case tuple() if any(holds(each, set(names)) for each in value):
             return tuple(renamed(each, names) for each in value)
+    return value
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The value with each of its tensors changed."""
+    match value:
+        case Tensor():
+            return change(value)
+        case GroupValue(definition, members):
+            return GroupValue(definition, tuple((name, mapped(each, change)) for name, each in members))
+        case list():
+            return [mapped(each, change) for each in value]
+        case tuple():
+            return tuple(mapped(each, change) for each in value)
     return value
 
 

@@ -115,6 +115,10 @@ class Instance:
     )  # what those stand for, over the owner's static parameters
     is_default: bool = False  # the default of a static parameter made it
     is_outline: bool = False  # a module while its main body runs for what it declares: calls give types alone
+    standing: str = ""  # in a train block: "frozen", "eval" or "ema" `of` another one
+    of: Instance | None = None
+    decay: float | None = None  # of a moving average
+    trains: bool = True  # whether it is applied in training mode where the block trains
 
     @property
     def is_bound(self) -> bool:

@@ -411,8 +411,14 @@ def _update(body: Body, node: ast.Update) -> None:
         return
     name = node.target.id
     path = body.emission.buffers[name]
+    value = new_value(body, node, name, body.emission.params[path].type)
+    body.emission.builder.append(Op("update", (value.name,), (), (("path", path),), span=node.span))
+    body.bind(name, value)
+
+
+def new_value(body: Body, node: ast.Update, name: str, type: TensorType) -> Tensor:
+    """What an `update` gives what is called `name`, of its type."""
     value = evaluate(body, node.value)
-    type = body.emission.params[path].type
     if isinstance(value, int | float):
         value = lift(body, node, value, type.dtype)
     if not isinstance(value, Tensor):
@@ -423,8 +429,7 @@ def _update(body: Body, node: ast.Update) -> None:
     value = cast(body, node, value, type.dtype)
     if value.type.axes != type.axes:
         value = emit(body, node, "broadcast", value, shape=type.axes)
-    body.emission.builder.append(Op("update", (value.name,), (), (("path", path),), span=node.span))
-    body.bind(name, value)
+    return value
 
 
 def evaluate_quietly(body: Body, node: ast.Expr) -> None:

@@ -8,12 +8,14 @@ from dlc.elaborate.base.values import Builtin
 from dlc.elaborate.builtins import (
     copies,
     creation,
+    derivative,
     library,
     notation,
     resizing,
     reweighted,
     rounding,
     shape,
+    standing,
     static,
 )
 from dlc.elaborate.builtins.forms import op_builtin
@@ -22,11 +24,13 @@ _SPECIAL = (
     *shape.BUILTINS,
     *notation.BUILTINS,
     *creation.BUILTINS,
+    *derivative.BUILTINS,
     *static.BUILTINS,
     *library.BUILTINS,
     *copies.BUILTINS,
     *reweighted.BUILTINS,
     *resizing.BUILTINS,
+    *standing.BUILTINS,
 )
 
 

@@ -6,11 +6,12 @@ symbolic. So one function serves all calls with the same static values and known
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.handles import flat
+from dlc.elaborate.base.handles import flat, mapped
 from dlc.elaborate.base.project import library_definition
 from dlc.elaborate.base.trees import snake_case
 from dlc.elaborate.base.units import Definition, entries
@@ -25,6 +26,7 @@ from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import Bound, Callee, way_in
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.tensors.operators import emit
 from dlc.elaborate.types.static import check_static
 from dlc.ir.nodes import Function, Op, Value, walk
 from dlc.records import replace
@@ -88,7 +90,24 @@ def apply_instance(
     callee.places = {**instance.places, **written, **{name: span for name, (_, span) in bound.items()}}
     for item in callee.sizes:
         _give_size(body, callee, item, bound, args, node)
+    if instance.standing:
+        return _standing(body, callee, bound, node, instance)
     return _call(body, callee, bound, node, instance=instance)
+
+
+def _standing(
+    body: Body, callee: Callee, bound: dict[str, tuple[Any, Span]], node: ast.Node, instance: Instance
+) -> Any:
+    """What a network gives that is not trained here: in its own mode, and without a gradient where it is one that is trained."""
+    with body.context.session.mode(training=body.context.session.training and instance.trains):
+        results = _call(body, callee, bound, node, instance=instance)
+    if instance.standing == "eval":
+        return mapped(results, partial(_constant, body, node))
+    return results
+
+
+def _constant(body: Body, node: ast.Node, value: Tensor) -> Tensor:
+    return emit(body, node, "stop_gradient", value) if value.type.is_float else value
 
 
 def _give_size(

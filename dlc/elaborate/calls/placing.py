@@ -16,6 +16,8 @@ from dlc.ir.nodes import Child
 
 def place(body: Body, instance: Instance, function: str) -> str:
     """Enter the instance into the function that owns it; "" where it has no parameters and so no path."""
+    if instance.standing == "eval" and instance.of is not None:
+        instance = instance.of
     known = function in instance.functions.values()
     instance.functions[function] = function
     if not body.context.session.has_parameters(function):

@@ -9,6 +9,7 @@ from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.programs.update import Rule
 from dlc.ir.nodes import Parameter, Program
+from dlc.passes.phases import Part
 from dlc.records import dataclass, field
 from dlc.types.tensor import TensorType
 
@@ -71,10 +72,45 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A network that begins as another one does and is not trained: `frozen(net)`, and `ema(net)`, which follows it by a moving
+    average. Both are paths that parameters begin with."""
+
+    path: str
+    of: str
+    decay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """One of the updates of a turn: `step NAME updates …`, or all that the block minimizes, whose name is empty.
+
+    `loss` and `metrics` are outputs of the plan's program; `updates` the paths below which it trains, all where there is none; `rules` its
+    optimizers. It is done in every turn, or in each `every`th of them, `turns` times. `between` are the constants of the program
+    that stand before and behind it."""
+
+    name: str
+    loss: str
+    metrics: tuple[str, ...]
+    updates: tuple[str, ...]
+    rules: tuple[OptimizerRule, ...]
+    every: int = 1
+    turns: int = 1
+    between: tuple[str, str] | None = None
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
+
+    def has(self, path: str) -> bool:
+        return not self.updates or any(path == each or path.startswith(f"{each}.") for each in self.updates)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainPlan:
     """All that training needs to know. `program` computes the loss (output "loss") and the metrics from the
     batch's fields, in training mode; `evaluation` the metrics and the loss outside of it. Parameters' paths
-    begin with the network's."""
+    begin with the network's.
+
+    Of several steps the loss is the sum of theirs, which are outputs under the steps' names. What is computed when they are done
+    stands behind the constant `behind`."""
 
     name: str
     program: Program
@@ -85,33 +121,60 @@ class TrainPlan:
     evaluate: Named | None
     evaluate_fields: dict[str, TensorType]
     metrics: tuple[str, ...]
-    rules: tuple[OptimizerRule, ...]
+    steps: tuple[TrainStep, ...]
     loads: tuple[Load, ...]
     frozen: tuple[str, ...]
     settings: dict[str, Any]
     file: str
+    copies: tuple[Copy, ...] = ()
+    behind: str | None = None
 
-    def is_trained(self, parameter: Parameter) -> bool:
-        return parameter.trainable and not any(matches(each, parameter.path) for each in self.frozen)
+    @property
+    def is_single(self) -> bool:
+        """Whether a turn is one update and nothing else."""
+        return len(self.steps) == 1 and not self.steps[0].name and self.behind is None
 
-    def rule(self, parameter: Parameter) -> OptimizerRule | None:
-        """The optimizer rule of a parameter: the last one that applies; None for a fixed one."""
-        if not self.is_trained(parameter):
+    @property
+    def trained(self) -> frozenset[str]:
+        """The paths of all that some step trains."""
+        return frozenset().union(*map(self.trained_by, self.steps))
+
+    def is_trained(self, parameter: Parameter, step: TrainStep | None = None) -> bool:
+        path = parameter.path
+        return (
+            parameter.trainable
+            and not any(matches(each, path) for each in self.frozen)
+            and not any(path.startswith(f"{each.path}.") for each in self.copies)
+            and any(each.has(path) for each in ([step] if step else self.steps))
+        )
+
+    def rule(self, step: TrainStep, parameter: Parameter) -> OptimizerRule | None:
+        """The optimizer rule of a parameter in a step: the last one that applies; None for one that it does not train."""
+        if not self.is_trained(parameter, step):
             return None
-        fitting = [rule for rule in self.rules if rule.applies(parameter)]
+        fitting = [rule for rule in step.rules if rule.applies(parameter)]
         return fitting[-1] if fitting else None
 
-    @property
-    def used_rules(self) -> tuple[tuple[OptimizerRule, tuple[str, ...]], ...]:
-        """The rules that train something, in the order of the block, and the paths of what each trains."""
+    def rules(self, step: TrainStep) -> tuple[tuple[OptimizerRule, tuple[str, ...]], ...]:
+        """The rules of a step that train something, in the order of the block, and the paths of what each trains."""
         paths: dict[int, list[str]] = {}
         for parameter in self.program.parameters:
-            rule = self.rule(parameter)
+            rule = self.rule(step, parameter)
             if rule is not None:
-                paths.setdefault(self.rules.index(rule), []).append(parameter.path)
-        return tuple((self.rules[i], tuple(paths[i])) for i in sorted(paths))
+                paths.setdefault(step.rules.index(rule), []).append(parameter.path)
+        return tuple((step.rules[i], tuple(paths[i])) for i in sorted(paths))
+
+    def trained_by(self, step: TrainStep) -> frozenset[str]:
+        return frozenset(path for _, paths in self.rules(step) for path in paths)
 
     @property
-    def update_rules(self) -> tuple[Rule, ...]:
+    def parts(self) -> tuple[Part, ...]:
+        """The steps as what a turn is cut into."""
+        return tuple(
+            Part(each.name, (each.loss, *each.metrics), self.trained_by(each), each.between, each.turns)
+            for each in self.steps
+        )
+
+    def update_rules(self, step: TrainStep) -> tuple[Rule, ...]:
         """The same as what a step does with gradients."""
-        return tuple(rule.on(paths) for rule, paths in self.used_rules)
+        return tuple(rule.on(paths) for rule, paths in self.rules(step))

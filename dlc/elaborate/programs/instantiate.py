@@ -31,7 +31,7 @@ from dlc.elaborate.programs import parameters, reuse
 from dlc.elaborate.programs.indices import check_indices
 from dlc.elaborate.programs.outputs import finish_outputs
 from dlc.elaborate.reports.report import Report
-from dlc.elaborate.state.body import Body, Context, Counting
+from dlc.elaborate.state.body import Body, Context, Counting, Session
 from dlc.elaborate.state.callee import Bound, Callee, Instantiation
 from dlc.elaborate.state.emission import Emission
 from dlc.elaborate.state.kept import Record
@@ -59,13 +59,13 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     found = session.made.get((key, session.training))
     if found is not None and _serves(caller, callee, found, bound):
         session.asked(found.kept)
-        return found
+        return _minded(session, found)
     # (The model's own function minds what is fixed.)
     shares = session.open and session.measure is None and callee.definition not in session.outlining
     for kept in reuse.known(session, key) if shares else ():
         if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
             session.asked(kept)
-            return found
+            return _minded(session, found)
     _check_depth(caller, callee, node)
     session.spend(FUNCTION_STEPS, node.span, caller.report)
     session.open.append(((callee.definition, callee.entry), callee.name))
@@ -83,6 +83,14 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
         if session.findings.failures == told:
             reuse.keep(session, key, callee, made, record)
         session.asked(made.kept)
+    return _minded(session, made)
+
+
+def _minded(session: Session, made: Instantiation) -> Instantiation:
+    """What calls something that is another one in training is another one, too."""
+    function = session.functions.get(made.function)
+    if function is not None and function.modal:
+        session.minded_mode()
     return made
 
 
@@ -267,6 +275,7 @@ def _enter_inputs(body: Body, callee: Callee, bound: Bound) -> tuple[Value, ...]
     for name, given in bound.values.items():
         pending = iter(types.get(name, ()))
         inputs[name] = _parameter(body.emission, name, given, pending, values)
+    body.emission.inputs = values
     body.bind_header(inputs, callee.inputs)
     body.note_types(each.type for each in (*callee.inputs, *callee.outputs))
     return tuple(values)
@@ -294,6 +303,7 @@ def _close(
         entry=callee.entry,
         library=callee.definition.library,
         training=session.training,
+        modal=session.records[-1].minds_mode,
         doc=entries(callee.definition)[callee.entry].doc if callee.entry else node.doc,
         span=node.span,
     )

@@ -68,19 +68,23 @@ def rate_name(number: int) -> str:
     return "rate" if number == 0 else f"rate_{number + 1}"
 
 
-def state_path(path: str) -> str:
+def state_path(path: str, state: str = STATE) -> str:
     """Where the optimizer of the parameter at `path` keeps what it remembers."""
-    return f"{STATE}.{path}"
+    return f"{state}.{path}"
 
 
 @deep
 def update_program(
-    project: Project, parameters: Iterable[Parameter], rules: Sequence[Rule], clip_norm: float | None = None
+    project: Project,
+    parameters: Iterable[Parameter],
+    rules: Sequence[Rule],
+    clip_norm: float | None = None,
+    state: str = STATE,
 ) -> Program:
     """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
     rate for each rule. It has no outputs: parameters and what optimizers remember are updated.
 
-    Gradients are clipped so that all of them together have no norm above `clip_norm`. Raises SpecError where an optimizer does
+    What optimizers remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`. Raises SpecError where an optimizer does
     not fit a parameter."""
     types = {each.path: each.type for each in parameters}
     trained = [path for rule in rules for path in rule.paths]
@@ -95,7 +99,9 @@ def update_program(
         grads = _clipped(b, grads, clip_norm)
     for rule, rate in zip(rules, rates, strict=True):
         for path in rule.paths:
-            _told(body, path, partial(_updated, body, rule, path, types[path], grads[path], step, rate))
+            place = state_path(path, state)
+            work = partial(_updated, body, rule, path, types[path], grads[path], step, rate, place)
+            _told(body, path, work)
     return _program(body, inputs, ())
 
 
@@ -112,7 +118,8 @@ def rule_program(project: Project, parameters: Iterable[Parameter], rule: Rule) 
     for i, path in enumerate(rule.paths):
         before, grad = (Value(b.fresh(name(i)), types[path]) for name in (value_input, gradient_input))
         inputs += [before, grad]
-        after = _told(body, path, partial(_optimized, body, rule, path, before, grad, step, rate))
+        place = state_path(path)
+        after = _told(body, path, partial(_optimized, body, rule, path, before, grad, step, rate, place))
         if after is not None:
             outputs.append((value_input(i), after.name))
     return _program(body, tuple(inputs), tuple(outputs))
@@ -162,22 +169,29 @@ def _clipped(b: Builder, grads: Mapping[str, Value], limit: float) -> dict[str, 
 
 
 def _updated(
-    body: Body, rule: Rule, path: str, type: TensorType, grad: Value, step: Value, rate: Value
+    body: Body,
+    rule: Rule,
+    path: str,
+    type: TensorType,
+    grad: Value,
+    step: Value,
+    rate: Value,
+    place: str,
 ) -> Value:
     b = body.emission.builder
     body.emission.params[path] = Param(path, type, init=_zeros(body, type))
     before = Value(b.fresh("p"), type)
     b.append(Op("param", (), (before,), (("path", path),)))
-    after = _optimized(body, rule, path, before, grad, step, rate)
+    after = _optimized(body, rule, path, before, grad, step, rate, place)
     b.append(Op("update", (after.name,), (), (("path", path),)))
     return after
 
 
 def _optimized(
-    body: Body, rule: Rule, path: str, before: Value, grad: Value, step: Value, rate: Value
+    body: Body, rule: Rule, path: str, before: Value, grad: Value, step: Value, rate: Value, place: str
 ) -> Value:
-    """The new value of a parameter. What the rule remembers of it has a place of its own."""
-    node, label = ast.Node(span=rule.span), ast.Label((state_path(path),))
+    """The new value of a parameter. What the rule remembers of it lies at its `place`."""
+    node, label = ast.Node(span=rule.span), ast.Label((place,))
     statics = Given(named={name: (_static(value), rule.span) for name, value in rule.args.items()})
     optimizer = make_instance(body, rule.module, statics, node, label)
     module = rule.module.node

@@ -178,6 +178,15 @@ class Session:
                 for name, n in self._names.items()
             }
 
+    @contextmanager
+    def mode(self, *, training: bool) -> Iterator[None]:
+        """Functions are made for training or for inference meanwhile."""
+        before, self.training = self.training, training
+        try:
+            yield
+        finally:
+            self.training = before
+
     def asked(self, part: Kept | Initial | None) -> None:
         """Note that the body that is open depends on this; None for what can't be kept."""
         if self.records:

@@ -6,7 +6,7 @@ from typing import Any
 
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
-from dlc.ir.nodes import Child, Param
+from dlc.ir.nodes import Child, Param, Value
 from dlc.records import dataclass, field
 from dlc.types.facts import Facts, Relation
 
@@ -29,6 +29,7 @@ class Emission:
     params: dict[str, Param] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     where: list[Relation] = field(default_factory=list)  # facts of the header, and what the library found out
+    inputs: list[Value] = field(default_factory=list)
     buffers: dict[str, str] = field(default_factory=dict)  # paths by name
     declared: dict[str, str] = field(default_factory=dict)  # paths of parameters by name
     starts: dict[str, str] = field(
@@ -40,6 +41,7 @@ class Emission:
         default_factory=dict
     )  # parameters of modules that are applied here
     rules: list[Any] = field(default_factory=list)  # `init` rules
+    copies: list[Any] = field(default_factory=list)  # instances that are copies of others, in a train block
     hosted: list[tuple[str, list[Any]]] = field(
         default_factory=list
     )  # those of bodies that were put into this one, by the path that their own parts lie below
