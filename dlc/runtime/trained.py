@@ -5,7 +5,7 @@ So what stands between the batch and the network (a scale, a shift of tokens) is
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,8 @@ class Answers:
 
 
 def answers(main: Function, networks: frozenset[str]) -> Answers | None:
-    """Of a block's program: what its loss compares, or else what the last of its networks gives; None where it calls none."""
+    """Of a block's program: what its loss compares, or else what the last of its networks gives that is given something of the
+    batch; None where there is none."""
     types = main.types()
     for op in main.body:
         if op.op in _LOSSES:
@@ -65,7 +66,16 @@ def answers(main: Function, networks: frozenset[str]) -> Answers | None:
                 ignore if isinstance(ignore, int) else None,
             )
     calls = [op for op in main.body if op.path.split(".")[0] in networks and op.outputs]
-    return Answers(VALUES, calls[-1].outputs[0]) if calls else None
+    found = (op.outputs[0] for op in reversed(calls) if cut(main, (op.outputs[0],)).inputs)
+    return next((Answers(VALUES, each) for each in found), None)
+
+
+def cut(main: Function, values: Sequence[Value]) -> Function:
+    """What some values are computed by: `scores`, and `target` where there are two. It takes the inputs that they need."""
+    outputs = tuple(zip(("scores", "target"), (each.name for each in values), strict=False))
+    found = only(replace(main, outputs=outputs), [each.name for each in values])
+    used = live(found)
+    return replace(found, inputs=tuple(each for each in found.inputs if each.name in used))
 
 
 def _field(main: Function, name: str) -> str:
@@ -113,7 +123,7 @@ class Trained:
         plan = self.block.plan
         found = answers(plan.evaluation.main, frozenset(each.path for each in plan.networks))
         if found is None:
-            message = f"the train block `{plan.name}` calls no network whose outputs could be shown"
+            message = f"the train block `{plan.name}` gives no network anything of its batch"
             raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
         return found
 
@@ -144,11 +154,7 @@ class Trained:
 
     def _program(self, *values: Value) -> Program:
         program = self.block.plan.evaluation
-        names = ("scores", "target")
-        outputs = tuple(zip(names, (each.name for each in values), strict=False))
-        main = only(replace(program.main, outputs=outputs), [each.name for each in values])
-        used = live(main)
-        main = replace(main, inputs=tuple(each for each in main.inputs if each.name in used))
+        main = cut(program.main, values)
         return program.with_functions({**program.functions, main.name: main})
 
 

@@ -97,6 +97,25 @@ train two {
     settings { steps = 1 }
 }
 """
+SPEC += """
+model Make()(z: [B, 4]) -> [B, 2] { return z |> linear(2) }
+model Judge()(features: [B, 2]) -> [B] { return features |> linear(1) |> squeeze(axis=-1) }
+
+train gan {
+    G = Make()
+    D = Judge()
+    batch (features: [B, 2]) from csv("rows.csv", features=["x", "y"], batch=16)
+    evaluate from csv("rows.csv", features=["x", "y"])
+    fake = G(normal([B, 4]))
+    step critic updates D with adam() {
+        minimize mean(softplus(-D(features))) + mean(softplus(D(stop_gradient(fake))))
+    }
+    step generator updates G with adam() {
+        minimize mean(softplus(-D(fake)))
+    }
+    settings { steps = 2 }
+}
+"""
 CENTRES = {"cat": (0, 0), "dog": (4, 0), "eel": (0, 4)}
 
 
@@ -199,6 +218,17 @@ def test_yes_and_no_and_numbers(folder: Path, tmp_path: Path) -> None:
     assert top(folder, "yes", tmp_path / "r.csv") == ["yes", "no"]
     first, _ = dlc.predict(block(folder, "size"), weights=folder / "size", inputs=[tmp_path / "r.csv"])
     assert not first.guesses and len(first.values) == 3 and first.to_json()["shape"] == [3]
+
+
+def test_of_several_steps(folder: Path, tmp_path: Path) -> None:
+    """What is asked is the network that is given something of the batch: here the critic, of what is no fake."""
+    np.save(tmp_path / "r.npy", np.ones((3, 2), np.float32))
+    said = dlc.predict(block(folder, "gan"), weights=folder / "gan", inputs=[tmp_path / "r.npy"])
+    weights = Trained.of(block(folder, "gan"), folder / "gan").weights
+    (bias, weight) = (value for path, value in sorted(weights.items()) if path.startswith("D."))
+    assert [each.values for each in said] == [pytest.approx((weight.sum() + bias.sum(),), rel=1e-5)] * 3
+    found = dlc.evaluate(block(folder, "gan"), weights=folder / "gan")
+    assert found.metrics.keys() == {"critic", "generator"} and found.confusion is None
 
 
 def test_weights(folder: Path, tmp_path: Path) -> None:
