@@ -8,7 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, Span, SpecError
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.sources import REST
 from dlc.elaborate.checks.plan import Named
@@ -20,7 +23,7 @@ from dlc.runtime.data import check, memory
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.digest import digest
 from dlc.runtime.data.memory import Given
-from dlc.runtime.data.parts import part
+from dlc.runtime.data.parts import chances, part
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
@@ -90,7 +93,7 @@ def _source(named: Named, given: Given | None) -> Named:
     """What data is read from. What is given keeps the size of batches and the share that the block says."""
     if given is None:
         return named
-    kept = {"batch": named.args["batch"]}
+    kept = {"batch": named.args["batch"], "sample_by": named.args.get("sample_by")}
     if is_split(named.args.get("split")):
         kept |= {"split": named.args["split"], "seed": named.args.get("seed", 0)}
     return Named(memory.NAME, kept)
@@ -115,6 +118,7 @@ class _Opening:
         try:
             rows = self._rows()
             fields = rows.fields
+            drawn = self._chances(rows)
         except SourceError as error:
             raise self._error([self._problem(self._span(), error)]) from None
         held = index_limits(self.program, every=True)
@@ -133,7 +137,14 @@ class _Opening:
         settings = self.block.plan.settings
         names = tuple(self.fields)
         return Batches(
-            rows, size, int(settings["seed"]), names, indices, int(settings["accumulate"]), self._refused
+            rows,
+            size,
+            int(settings["seed"]),
+            names,
+            indices,
+            int(settings["accumulate"]),
+            self._refused,
+            drawn,
         )
 
     def _refused(self, error: SourceError) -> SpecError:
@@ -150,6 +161,23 @@ class _Opening:
         if self.rest_of is not None:
             return self.rest_of.shared(rest=True)
         return self.shared()
+
+    def _chances(self, rows: Rows) -> NDArray[np.float64] | None:
+        """How likely rows are drawn, where they are not all taken. Raises SourceError."""
+        by = self.source.args.get("sample_by")
+        if by is None:
+            return None
+        if self.statement is ast.Evaluate:
+            raise SourceError(
+                "rows are drawn in training only: all held-out ones count", "leave out `sample_by`"
+            )
+        if by not in rows.fields:
+            known = [*rows.fields]
+            raise SourceError(
+                f"rows can't be drawn by `{by}`: there is no such field",
+                did_you_mean(by, known) or f"it has {', '.join(known)}",
+            )
+        return chances(rows, by)
 
     def shared(self, *, rest: bool = False) -> Rows:
         """The share of all rows that the source says, or the rest. Raises SourceError."""

@@ -220,7 +220,7 @@ def _place(step: TrainStep, rule: OptimizerRule) -> str:
 def _shared(source: Named) -> Named:
     """A source without what does nothing where rows are not shared out, as in runs of before there was a choice."""
     split = source.args.get("split")
-    idle = {"split"} if split is None else set()
+    idle = {each for each in ("split", "sample_by") if source.args.get(each) is None}
     if not is_split(split) and source.name != "synthetic":  # which draws from its seed
         idle.add("seed")
     return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})

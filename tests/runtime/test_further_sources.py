@@ -15,6 +15,7 @@ import dlc
 from dlc.diagnostics import SpecError
 from dlc.runtime import data
 from dlc.runtime.data import images
+from dlc.runtime.data.digest import digest
 from dlc.runtime.data.parts import part
 from dlc.runtime.training_data import open_data
 from dlc.source import Request, Rows, SourceError
@@ -87,6 +88,9 @@ def test_pictures_are_the_same_whether_held_or_not(pets: Path, monkeypatch: pyte
     lazy = opened("images", pets, fields, path="pets")
     assert held.held is not None and lazy.held is None  # type: ignore[attr-defined]
     np.testing.assert_array_equal(everything(held)["image"], everything(lazy)["image"])
+    before = digest(lazy)
+    (pets / "pets/cat/0.png").write_bytes((pets / "pets/cat/0.png").read_bytes() + b"more")
+    assert before != digest(opened("images", pets, fields, path="pets"))
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])
@@ -334,3 +338,60 @@ def test_nothing_is_left_of_all() -> None:
     ]:
         with pytest.raises(SpecError, match=said):
             _ = loaded(DIGITS.replace("SOURCE", source)).plan
+
+
+# --- drawing -----------------------------------------------------------------------------------------------------
+
+
+def drawn(source: str, data: Any = None) -> Any:
+    return open_data(loaded(DIGITS.replace("SOURCE", source)), data).training
+
+
+def test_rows_are_drawn_by_class() -> None:
+    """Of a class that is rare as many as of the others, also of a share; the same in every run."""
+    arrays = {"image": np.zeros((2000, 1, 28, 28), np.float32), "label": np.repeat([0, 1], [1900, 100])}
+    batches = drawn('arrays(batch=50, split=0.9, sample_by="label")', arrays)
+    labels = np.concatenate([batches.training(i)["label"] for i in range(batches.per_epoch)])
+    assert len(labels) == 1800 and abs(labels.mean() - 0.5) < 6 * 0.5 / 1800**0.5
+    again = drawn('arrays(batch=50, split=0.9, sample_by="label")', arrays)
+    assert [again.training(i)["label"].tolist() for i in (40, 3)] == [
+        batches.training(i)["label"].tolist() for i in (40, 3)
+    ]
+
+
+def test_rows_are_drawn_by_weight() -> None:
+    from dlc.runtime.data.arrays import ArrayRows
+    from dlc.runtime.data.parts import chances
+
+    rows = ArrayRows(
+        {"w": np.array([0.0, 1.0, 3.0]), "ok": np.array([True, False, True]), "x": np.zeros((3, 2))}
+    )
+    assert chances(rows, "w").tolist() == [0, 0.25, 0.75]
+    assert chances(part(rows, (0.3, 1.0), None), "w").tolist() == [0.25, 0.75]
+    assert chances(rows, "ok").tolist() == [0.25, 0.5, 0.25]
+    for array, said in (
+        (np.array([1.0, -1.0]), "it is -1.0 in row 2"),
+        (np.zeros(2), "which is 0 in all of them"),
+    ):
+        with pytest.raises(SourceError, match=said):
+            chances(ArrayRows({"w": array}), "w")
+    with pytest.raises(SourceError, match="no single value"):
+        chances(rows, "x")
+
+
+def test_rows_of_a_source_without_arrays_are_drawn() -> None:
+    batches = drawn('synthetic(count=300, batch=30, split=0.5, sample_by="label")')
+    assert batches.chances is not None and batches.chances.sum() == pytest.approx(1)
+
+
+def test_wrong_drawing() -> None:
+    for source, said in [
+        ('digits(split=0.5, sample_by="labels")', "did you mean `label`"),
+        ('digits(split=0.5, sample_by="image")', "no single value"),
+        ("digits(split=0.5, sample_by=3)", "the name of a field or none"),
+    ]:
+        with pytest.raises(SpecError, match=said):
+            drawn(source)
+    text = DIGITS.replace("SOURCE", "digits()").replace("rest(batch=100)", 'digits(sample_by="label")')
+    with pytest.raises(SpecError, match="rows are drawn in training only"):
+        open_data(loaded(text))

@@ -161,6 +161,7 @@ PAIR = Expected(
     "two numbers from 0 to below 1",
     lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(BELOW_ONE.holds(each) for each in v),
 )
+FIELD = Expected("the name of a field or none", lambda v: v is None or (isinstance(v, str) and v != ""))
 _WORDS = Expected(
     "a list of names",
     lambda v: isinstance(v, list | tuple) and len(v) > 0 and all(isinstance(each, str) for each in v),
@@ -201,7 +202,7 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
     "length": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
     "split": _optional(SPLIT), "tokenizer": _optional(_tokenizer("byte")), ("text", "tokenizer"): _tokenizer("char", "byte"), "features": WORDS, "classes": WORDS,
-    "columns": WORDS, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
+    "columns": WORDS, "sample_by": FIELD, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
     ("images", "size"): _SIZE, "arguments": Expected("a list", lambda v: isinstance(v, list | tuple)),
     ("digits", "split"): Expected(f'"train" or "test", or {SPLIT.text}', lambda v: v in ("train", "test") or _is_split(v), ("train", "test")),
     "labels": _optional(FILE), "start": INDEX, "stop": _optional(INDEX), ("text", "start"): SHARE,

@@ -20,7 +20,7 @@ Batch = Mapping[str, Array]
 class Batches:
     """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch. So many
     batches as an update takes `together` are of one pass, if it has them. `refused` makes the error of rows that
-    can't be read, after all."""
+    can't be read, after all. With `chances` an epoch draws its rows, each as likely as they say."""
 
     rows: Rows
     size: int
@@ -29,6 +29,7 @@ class Batches:
     check: Callable[[Batch], None] = lambda batch: None
     together: int = 1
     refused: Callable[[SourceError], Exception] = lambda error: error
+    chances: NDArray[np.float64] | None = None
     _order: tuple[int, NDArray[np.int64]] | None = None
 
     @property
@@ -59,7 +60,11 @@ class Batches:
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            self._order = epoch, rng.permutation(len(self.rows))
+            count = len(self.rows)
+            drawn = (
+                rng.permutation(count) if self.chances is None else rng.choice(count, count, p=self.chances)
+            )
+            self._order = epoch, drawn
         return self._order[1]
 
     def _wanted(self, batch: Batch) -> Batch:

@@ -89,8 +89,9 @@ class Pictures:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """What the digest of the data is made of."""
-        pixels = {} if self.held is None else {"image": self.held}
+        """What the digest of the data is made of: pixels, or of pictures that are read later the sizes of their files."""
+        sizes = {"their files": np.array([each.stat().st_size for each in self.files])}
+        pixels = sizes if self.held is None else {"image": self.held}
         return pixels if self.labels is None else {**pixels, "label": self.labels}
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dlc.source import Field, Rows, SourceError
 
 Array = NDArray[Any]
+_TOGETHER = 1024  # rows that are taken at once
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,37 @@ def _stretch(rows: Any, low: float, high: float, rest: bool) -> Rows:
         low, high = (high, 1.0) if low == 0.0 else (0.0, low)
     found: Rows = rows.share(low, high)
     return found
+
+
+def values_of(rows: Rows, field: str) -> Array:
+    """A field of all rows, without what else a row has where the rows say it."""
+    if isinstance(rows, Part):
+        return values_of(rows.rows, field)[rows.numbers]
+    held: Mapping[str, Array] = getattr(rows, "arrays", {})
+    if field in held and len(held[field]) == len(rows):
+        return held[field]
+    starts = range(0, len(rows), _TOGETHER)
+    index = (np.arange(start, min(start + _TOGETHER, len(rows))) for start in starts)
+    return np.concatenate([rows.take(each, None)[field] for each in index])
+
+
+def chances(rows: Rows, field: str) -> NDArray[np.float64]:
+    """How likely each row is drawn: in proportion to a field of floats; by one of integers or flags so that all its values come
+    equally often. Raises SourceError for a field that says nothing of the kind."""
+    values = values_of(rows, field)
+    if values.ndim != 1:
+        raise SourceError(f"rows can't be drawn by `{field}`, which is no single value")
+    if values.dtype.kind in "iub":
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        found = 1.0 / counts[place]
+    else:
+        found = values.astype(np.float64)
+        wrong = np.flatnonzero(~np.isfinite(found) | (found < 0))
+        if len(wrong):
+            raise SourceError(
+                f"rows can't be drawn by `{field}`: it is {values[wrong[0]]} in row {wrong[0] + 1:,}"
+            )
+    if not found.sum():
+        raise SourceError(f"rows can't be drawn by `{field}`, which is 0 in all of them")
+    shares: NDArray[np.float64] = found / found.sum()
+    return shares
