@@ -163,6 +163,26 @@ def test_classes_keep_their_numbers(tmp_path: Path) -> None:
     assert told.help == "did you mean `eels`?"
 
 
+def test_columns_with_odd_names(tmp_path: Path) -> None:
+    """What is no word of the language is found by what it reads like; of two that do, none is meant."""
+    path = csv(tmp_path / "t", {"petal length (cm)": [1, 2], "Kind": ["a", "b"], "x": [5, 6]})
+    fields = {"petal_length_cm": NUMBER, "kind": CLASS, "features": FEATURES}
+    found = everything(opened("csv", path, fields))
+    assert found["petal_length_cm"].tolist() == [1, 2] and found["kind"].tolist() == [0, 1]
+    assert found["features"].tolist() == [[5], [6]]
+    twice = csv(tmp_path / "u", {"a b": [1], "a-b": [2]})
+    assert "has no column `a_b`" in str(refused("csv", twice, {"a_b": NUMBER}))
+
+
+def test_a_number_is_no_class(tmp_path: Path) -> None:
+    """`missing=0` fills numbers, and no names of classes."""
+    path = csv(tmp_path / "t", {"x": ["", 2], "y": ["a", ""], "n": [1, ""]})
+    told = refused("csv", path, {"x": NUMBER, "y": CLASS}, missing=0)
+    assert "row 2 (line 3), column `y`: the value is missing" in str(told) and not told.notes
+    found = everything(opened("csv", path, {"x": NUMBER, "n": CLASS}, missing=-1))
+    assert found["x"].tolist() == [-1, 2] and found["n"].tolist() == [1, -1]
+
+
 def test_what_is_missing(tmp_path: Path) -> None:
     path = csv(tmp_path / "t", {"x": [1, "", 3, "NA"], "y": ["a", "b", "", "a"]})
     fields = {"x": NUMBER, "y": CLASS}

@@ -7,6 +7,7 @@ and column, the first places in full and the number of the others."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -355,8 +356,8 @@ def _arrays(
     for chunk in table.chunks(wanted):
         read = {name: each.read(chunk) for name, each in readers.items()}
         wrong = [*chunk.faults, *(fault for each in read.values() for fault in each.faults)]
-        if missing == "error":
-            wrong += [fault for name, each in read.items() for fault in _gaps(readers[name], each, chunk)]
+        gaps = (name for name, each in readers.items() if missing != "drop" and not _is_filled(each, missing))
+        wrong += [fault for name in gaps for fault in _gaps(readers[name], read[name], chunk)]
         faults += len(wrong)
         for fault in sorted(wrong, key=lambda fault: fault.row)[: TOLD - len(told)]:
             told.append((_place(table, chunk, rows, fault), fault.reason, fault.help))
@@ -373,12 +374,19 @@ def _arrays(
     return arrays
 
 
+def _is_filled(reader: Reader, missing: str | float) -> bool:
+    """Whether a number stands in for what is missing: among numbers, not among names of classes or lists."""
+    numbers = isinstance(reader, Numbers) or (isinstance(reader, Labels) and not reader.is_named)
+    return numbers and not isinstance(missing, str)
+
+
 def _gaps(reader: Reader, values: Values, chunk: Chunk) -> Iterator[Fault]:
     """What is missing, by the columns that lack it."""
     for row in map(int, np.flatnonzero(values.absent)):
         for column in reader.columns:
             if len(reader.columns) == 1 or math.isnan(_float(chunk.columns[column][row]) or 0.0):
-                help = 'leave such rows out: `missing="drop"`; or put a number there: `missing=0.0`'
+                help = 'leave such rows out: `missing="drop"`'
+                help += "; or put a number there: `missing=0.0`" if isinstance(reader, Numbers) else ""
                 yield Fault(row, column, "the value is missing", help)
 
 
@@ -419,19 +427,29 @@ def _wrong(told: Sequence[tuple[str, str, str]], count: int) -> SourceError:
 def _reader(table: Table, request: Request, name: str, type: TensorType) -> Reader:
     if name == FEATURES and name not in table.names:
         return Numbers(_features(table, request), type)
-    if name not in table.names:
-        known = f"it has {_listed(table.names)}"
-        raise SourceError(f"{table.path} has no column `{name}`", did_you_mean(name, table.names) or known)
+    column = _column(table, name)
     if type.rank == 2 and not type.is_float and request.options["tokenizer"] is not None:
-        return Texts((name,), _length(name, type), chosen(request, None))
+        return Texts((column,), _length(name, type), chosen(request, None))
     if type.rank > 1:
-        return Lists((name,), type)
+        return Lists((column,), type)
     if type.dtype == "bool":
-        return Flags((name,))
+        return Flags((column,))
     if type.is_float:
-        return Numbers((name,), type)
+        return Numbers((column,), type)
     known_classes = request.known.get("classes", {}).get(name) or request.options["classes"]
-    return Labels((name,), type, known_classes)
+    return Labels((column,), type, known_classes)
+
+
+def _column(table: Table, name: str) -> str:
+    """The column of a field: of its name, or the one whose name is no word of the language but reads like it, as `petal length (cm)`
+    does like `petal_length_cm`. Raises SourceError."""
+    if name in table.names:
+        return name
+    alike = [each for each in table.names if re.sub(r"\W+", "_", each).strip("_").lower() == name.lower()]
+    if len(alike) == 1:
+        return alike[0]
+    known = f"it has {_listed(table.names)}"
+    raise SourceError(f"{table.path} has no column `{name}`", did_you_mean(name, table.names) or known)
 
 
 def _length(name: str, type: TensorType) -> int:
@@ -447,7 +465,8 @@ def _features(table: Table, request: Request) -> tuple[str, ...]:
     """The columns whose numbers stand side by side: those that the spec lists, those of the training data, or all that no
     other field is."""
     listed = request.options["features"] or request.known.get(FEATURES)
-    found = listed or [each for each in table.names if each not in request.fields]
+    taken = {_column(table, each) for each in request.fields if each != FEATURES}
+    found = listed or [each for each in table.names if each not in taken]
     for each in found:
         if each not in table.names:
             known = f"it has {_listed(table.names)}"
