@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
         check_device(device)
         block = load_trained(target, set, root, weights, allow_python=allow_python)
-        found = look(block, weights=weights, backend=backend, device=device)
+        found = look(block, weights=weights, backend=backend or None, device=device)
         if plot is not None:
             if found.confusion is None:
                 usage("--plot shows what a classifier takes for what, and this block has no classes")

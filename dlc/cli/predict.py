@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
 
         check_device(device)
         block = load_trained(target, set, root, weights, allow_python=allow_python)
-        found = ask(block, weights=weights, inputs=input, backend=backend, device=device, top=top)
+        found = ask(block, weights=weights, inputs=input, backend=backend or None, device=device, top=top)
         if format is Format.json:
             echo_json([each.to_json() for each in found])
             return

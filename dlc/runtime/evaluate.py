@@ -19,6 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.runtime.compile import find_backend
 from dlc.runtime.data import check
 from dlc.runtime.data.batches import Batches
+from dlc.runtime.data.memory import Given
 from dlc.runtime.together import evaluated
 from dlc.runtime.trained import CLASSES, Trained
 from dlc.runtime.trainers import Trainers
@@ -127,17 +128,18 @@ class Evaluation:
 @takes(
     block=TRAIN_BLOCK,
     weights=arguments.path,
-    backend=arguments.text("the name of a backend"),
+    backend=arguments.optional(arguments.BACKEND),
     device=arguments.DEVICE,
 )
 def evaluate(
     block: TrainBlock,
     *,
     weights: str | os.PathLike[str],
-    backend: str = "",
+    backend: str | None = None,
     device: str = "cpu",
+    held_out: Given | None = None,
 ) -> Evaluation:
-    """A trained block on the data of its `evaluate` statement. `weights` is the folder of a run, or a file of its only network.
+    """A trained block on the data of its `evaluate` statement, or on what is given in its place. `weights` is the folder of a run, or a file of its only network.
     Without a `backend` that of the run computes. Raises SpecError."""
     trained = Trained.of(block, weights)
     name = trained.backend_or(backend)
@@ -145,11 +147,11 @@ def evaluate(
     if not found.trains:
         raise lacks_training(found)
     plan = block.plan
-    if plan.evaluate is None:
+    if plan.evaluate is None and held_out is None:
         message = f"the train block `{plan.name}` holds no data out"
         help = "say which: `evaluate from …`; or train on a share, and `evaluate from rest()`"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
-    batches = open_held_out(block, trained.about)
+    batches = open_held_out(block, trained.about, held_out)
     sizes = check.sizes(batches.rows.fields, plan.evaluate_fields or plan.fields, batches.size)
     trainers = Trainers(block, sizes)
     trainer = trainers.of(found, device, _complete(trained))

@@ -62,16 +62,17 @@ class Prediction:
 @takes(
     block=TRAIN_BLOCK,
     weights=arguments.path,
-    backend=arguments.text("the name of a backend"),
+    backend=arguments.optional(arguments.BACKEND),
     device=arguments.DEVICE,
     top=arguments.count,
+    inputs=arguments.files,
 )
 def predict(
     block: TrainBlock,
     *,
     weights: str | os.PathLike[str],
     inputs: Sequence[str | os.PathLike[str]],
-    backend: str = "",
+    backend: str | None = None,
     device: str = "cpu",
     top: int = 5,
 ) -> list[Prediction]:

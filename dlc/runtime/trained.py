@@ -99,7 +99,7 @@ class Trained:
     backend: str = ""
     """That of the run, if it is known."""
 
-    def backend_or(self, given: str) -> str:
+    def backend_or(self, given: str | None) -> str:
         """The name of the backend that is asked: the one that is given, the run's, or the first that can train here."""
         able = (each.name for each in backends.every() if each.trains and not each.absence())
         return given or self.backend or next(able, "")

@@ -76,14 +76,13 @@ def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | No
     return Data(opened, evaluation.open(), sizes, source, is_given)
 
 
-def open_held_out(block: TrainBlock, known: Mapping[str, Any]) -> Batches:
-    """The held-out data alone, of a block that has some; `known` is what the data that were trained on said of themselves.
-    Raises SpecError."""
+def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given | None = None) -> Batches:
+    """The held-out data alone, of a block that has some or what is given in their place; `known` is what the data that were trained
+    on said of themselves. Raises SpecError."""
     plan = block.plan
-    assert plan.evaluate is not None
-    fields = plan.evaluate_fields or plan.fields
-    opening = _Opening(block, plan.evaluate, fields, plan.evaluation, ast.Evaluate, "held_out", None, known)
-    if plan.evaluate.name == REST:
+    fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
+    opening = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out, known)
+    if held.name == REST:
         trained = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
         opening = replace(opening, rest_of=trained)
     return opening.open()

@@ -293,6 +293,13 @@ def test_a_text_has_no_table_of_classes(folder: Path) -> None:
     assert dlc.evaluate(block(folder, "chars"), weights=folder / "chars").confusion is None
 
 
+def test_held_out_data_that_is_given(folder: Path) -> None:
+    """Of a block that holds none out; what the command says where it has neither stands below."""
+    given = {"features": np.array([[4.0, 0.0], [0.0, 4.0]]), "ok": np.array([1.0, 0.0])}
+    found = dlc.evaluate(block(folder, "yes"), weights=folder / "yes", held_out=given)
+    assert found.rows == 2 and found.loss < 0.3 and found.confusion is None
+
+
 def test_nothing_is_held_out(folder: Path) -> None:
     with pytest.raises(SpecError, match="holds no data out"):
         dlc.evaluate(block(folder, "yes"), weights=folder / "yes")
