@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import dlc
 from dlc.diagnostics import SpecError
 from dlc.runtime import data
 from dlc.runtime.data import images
+from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.digest import digest
 from dlc.runtime.data.parts import part
 from dlc.runtime.training_data import open_data
@@ -91,6 +93,27 @@ def test_pictures_are_the_same_whether_held_or_not(pets: Path, monkeypatch: pyte
     before = digest(lazy)
     (pets / "pets/cat/0.png").write_bytes((pets / "pets/cat/0.png").read_bytes() + b"more")
     assert before != digest(opened("images", pets, fields, path="pets"))
+
+
+def test_pictures_are_decoded_beside_the_steps(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another thread, the same batches in whatever order they are asked for; also of a share."""
+    fields = {"image": picture(3), "label": LABEL}
+    held = part(opened("images", pets, fields, path="pets"), 0.9, 0)
+    monkeypatch.setattr(images, "HELD", 10)
+    late = part(opened("images", pets, fields, path="pets"), 0.9, 0)
+    here, threads = threading.get_ident(), set()
+    decoded = images.Pictures._pixels
+
+    def noted(self: images.Pictures, number: int) -> Any:
+        threads.add(threading.get_ident())
+        return decoded(self, number)
+
+    monkeypatch.setattr(images.Pictures, "_pixels", noted)
+    ahead, plain = Batches(late, 2, 3, ("image", "label")), Batches(held, 2, 3, ("image", "label"))
+    for number in (0, 1, 2, 3, 9, 10, 4, 5, 40):
+        for name in ("image", "label"):
+            np.testing.assert_array_equal(ahead.training(number)[name], plain.training(number)[name])
+    assert threads - {here} and plain._worker is None
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch", "pad"])

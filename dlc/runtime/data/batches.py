@@ -4,7 +4,9 @@ run can be continued at any of them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,14 @@ class Batches:
     refused: Callable[[SourceError], Exception] = lambda error: error
     chances: NDArray[np.float64] | None = None
     _order: tuple[int, NDArray[np.int64]] | None = None
+    _ahead: dict[int, Future[Batch]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+        # Rows that are read from files when they are taken are taken beside the step that comes before theirs.
+        self._worker = (
+            ThreadPoolExecutor(1, "dlc-rows") if getattr(self.rows, "is_read_late", False) else None
+        )
 
     @property
     def per_epoch(self) -> int:
@@ -41,6 +51,17 @@ class Batches:
 
     def training(self, number: int) -> Batch:
         """The batch of that number, counted from the start of the run; each epoch has an order of its own."""
+        if self._worker is None:
+            return self._made(number)
+        ready = self._ahead.pop(number, None)
+        for each in range(number + 1, number + 1 + max(2, self.together)):
+            if each not in self._ahead:
+                self._ahead[each] = self._worker.submit(self._made, each)
+        for each in [each for each in self._ahead if each < number]:
+            self._ahead.pop(each).cancel()
+        return self._made(number) if ready is None else ready.result()
+
+    def _made(self, number: int) -> Batch:
         epoch, position = divmod(number, self.per_epoch)
         index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
         return self._wanted(self._taken(index, (self.seed, epoch)))

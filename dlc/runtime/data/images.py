@@ -94,6 +94,11 @@ class Pictures:
         pixels = sizes if self.held is None else {"image": self.held}
         return pixels if self.labels is None else {**pixels, "label": self.labels}
 
+    @property
+    def is_read_late(self) -> bool:
+        """Whether pictures are decoded when a batch has them: then that is done beside the step before."""
+        return self.held is None
+
     def __len__(self) -> int:
         return len(self.files)
 

@@ -38,6 +38,10 @@ class Part:
         """What the digest of the data is made of."""
         return {**getattr(self.rows, "arrays", {}), "its rows": self.numbers}
 
+    @property
+    def is_read_late(self) -> bool:
+        return bool(getattr(self.rows, "is_read_late", False))
+
     def __len__(self) -> int:
         return len(self.numbers)
 
