@@ -218,6 +218,13 @@ def test_more_than_memory(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(array, within[name])
 
 
+def test_no_room_for_more_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing.Growing.__init__, "__defaults__", (50,))
+    monkeypatch.setattr(growing.tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
+    told = refused("csv", csv(tmp_path / "t", TABLE), {"a": NUMBER})
+    assert "No space left on device" in str(told) and "TMPDIR" in told.help
+
+
 def test_npz_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dlc.runtime.data import npz
 

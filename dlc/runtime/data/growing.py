@@ -10,6 +10,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.source import SourceError
+
 Array = NDArray[Any]
 LIMIT = 1 << 30  # bytes of an array that stay in memory
 
@@ -25,11 +27,18 @@ class Growing:
         self._first: Array | None = None
 
     def add(self, rows: Array) -> None:
+        """Raises SourceError where they have no room."""
         self._first = rows[:0] if self._first is None else self._first
         self.length += len(rows)
         self.parts.append(rows)
         if self.file is not None or sum(each.nbytes for each in self.parts) > self.limit:
-            self._spill()
+            try:
+                self._spill()
+            except OSError as error:
+                place = tempfile.gettempdir()
+                help = "TMPDIR=FOLDER names a folder that has room"
+                message = f"the rows don't fit into memory, nor into {place}: {error.strerror or error}"
+                raise SourceError(message, help) from None
 
     def _spill(self) -> None:
         if self.file is None:
@@ -37,6 +46,7 @@ class Growing:
             self.file = tempfile.TemporaryFile(prefix="dlc-rows-")  # noqa: SIM115
         for each in self.parts:
             self.file.write(np.ascontiguousarray(each).data)
+        self.file.flush()
         self.parts = []
 
     def array(self) -> Array:
@@ -45,7 +55,6 @@ class Growing:
             return np.zeros(0)
         if self.file is None:
             return np.concatenate(self.parts)
-        self.file.flush()
         shape = (self.length, *self._first.shape[1:])
         with self.file:
             return np.memmap(self.file, self._first.dtype, "r+", shape=shape)
