@@ -265,7 +265,7 @@ def load_train(target: str, sets: list[str], root: Path | None, allow_python: bo
         usage(f"{spec.unit.path} has no train block")
     found = spec[name or spec.trains[0]]
     if not isinstance(found, TrainBlock):
-        usage(f"`{name}` is a model; `dlc train` takes a train block")
+        usage(f"`{name}` is a model; this command takes a train block")
     return found(**settings(sets)) if sets else found
 
 
@@ -282,9 +282,9 @@ def load_trained(
 
     manifest = manifest_of(weights if weights.is_dir() else weights.parent) or {}
     file, name = split_target(target)
-    before = manifest.get("set", {})
-    name = name or manifest.get("spec", {}).get("train", "")
-    held = [f"{key}={value}" for key, value in before.items()]
+    before, spec = manifest.get("set"), manifest.get("spec")
+    name = name or (str(spec.get("train", "")) if isinstance(spec, dict) else "")
+    held = [f"{key}={value}" for key, value in before.items()] if isinstance(before, dict) else []
     return load_train(f"{file}:{name}" if name else file, [*held, *sets], root, allow_python)
 
 

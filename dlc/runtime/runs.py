@@ -29,33 +29,35 @@ class Run:
 
     @property
     def block(self) -> str:
-        spec = self.manifest.get("spec", {})
+        spec = _mapping(self.manifest.get("spec"))
         return f"{spec.get('file', '?')}:{spec.get('train', '?')}"
 
     @property
     def progress(self) -> str:
         step, steps = self.manifest.get("step", 0), self.manifest.get("steps", 0)
-        return f"{step:,}" if self.manifest.get("finished") else f"{step:,} of {steps:,}"
+        return _count(step) if self.manifest.get("finished") else f"{_count(step)} of {_count(steps)}"
 
     @property
     def seconds(self) -> float:
-        return float(self.manifest.get("seconds") or 0.0)
+        return _number(self.manifest.get("seconds")) or 0.0
 
     @cached_property
     def results(self) -> dict[str, float]:
         """The last loss and metrics: of training by their names, of held-out data as `held-out NAME`."""
         found: dict[str, float] = {}
         for kind, prefix in (("train", ""), ("evaluate", "held-out ")):
-            record = self.manifest.get(kind) or {}
-            values = {"loss": record.get("loss"), **(record.get("metrics") or {})}
-            found |= {f"{prefix}{name}": float(each) for name, each in values.items() if each is not None}
+            record = _mapping(self.manifest.get(kind))
+            values = {"loss": record.get("loss"), **_mapping(record.get("metrics"))}
+            numbers = {f"{prefix}{name}": _number(each) for name, each in values.items()}
+            found |= {name: each for name, each in numbers.items() if each is not None}
         return found
 
     @cached_property
     def settings(self) -> dict[str, str]:
         """Everything that was set, by dotted names: of networks, optimizers, the source, the run."""
-        kept = {key: each for key, each in self.manifest.get("identity", {}).items() if key not in DIGESTS}
-        free = self.manifest.get("settings", {})
+        identity = _mapping(self.manifest.get("identity"))
+        kept = {key: each for key, each in identity.items() if key not in DIGESTS}
+        free = _mapping(self.manifest.get("settings"))
         return dict(_flat({**kept, **{key: each for key, each in free.items() if key not in kept}}))
 
     @cached_property
@@ -64,14 +66,12 @@ class Run:
         found: dict[str, Curve] = {}
         for record in self._records():
             prefix = "" if record.get("kind") == "train" else "held-out "
-            values = {"loss": record.get("loss"), **(record.get("metrics") or {})}
-            if record.get("lr") is not None:
-                values["lr"] = record["lr"]
+            values = {"loss": record.get("loss"), **_mapping(record.get("metrics")), "lr": record.get("lr")}
+            step = record.get("step")
             for name, each in values.items():
-                try:
-                    found.setdefault(f"{prefix}{name}", []).append((int(record["step"]), float(each)))
-                except (KeyError, TypeError, ValueError):
-                    continue
+                number = _number(each)
+                if isinstance(step, int) and number is not None:
+                    found.setdefault(f"{prefix}{name}", []).append((step, number))
         return found
 
     def _records(self) -> Iterator[Mapping[str, Any]]:
@@ -102,6 +102,24 @@ class Run:
             "results": {k: v if math.isfinite(v) else str(v) for k, v in self.results.items()},
             "settings": self.settings,
         }
+
+
+# What lies in a folder may be of another version, or torn: what is not as it should be is left out.
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "?"
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -115,7 +115,8 @@ class Trained:
             raise SpecError([problems.WEIGHTS_FILE.at(NO_SPAN, path=place, reason=reason, help=help)])
         found = _of_run(block, place) if place.is_dir() else _of_file(block, place)
         known = manifest or {}
-        return Trained(block, found, known.get("data", {}), known.get("backend", ""))
+        about = known.get("data", {})
+        return Trained(block, found, about if isinstance(about, dict) else {}, str(known.get("backend", "")))
 
     @cached_property
     def answers(self) -> Answers:

@@ -142,6 +142,22 @@ def test_runs_of_all_sorts(tmp_path: Path) -> None:
     assert bare.curves == {} and "</html>" in runs_page.page([bare], "x")
 
 
+def test_what_is_not_as_it_should_be_is_left_out(tmp_path: Path) -> None:
+    odd = [
+        {"kind": "train", "step": None},
+        [1],
+        {"step": 1, "loss": {"a": 1}},
+        {"step": 2, "loss": "inf", "metrics": [1]},
+    ]
+    found = run(
+        tmp_path, odd, step="x", identity=[1], train={"loss": None, "metrics": 3}, evaluate=[1], settings=None
+    )
+    assert found.results == {} and found.settings == {} and found.progress == "? of 0"
+    assert found.curves == {"held-out loss": [(2, float("inf"))]}
+    code, text = said(tmp_path, "--html", tmp_path / "p.html")
+    assert code == 0 and "? of 0" in text
+
+
 def test_long_curves_are_thinned() -> None:
     curve = [(i, float(i)) for i in range(100_003)]
     thin = runs_page._thinned(curve)

@@ -220,7 +220,8 @@ def test_more_than_memory(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_no_room_for_more_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing.Growing.__init__, "__defaults__", (50,))
-    monkeypatch.setattr(growing.tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
+    full = Path("/dev/full").open("wb")  # noqa: SIM115 - the array closes it
+    monkeypatch.setattr(growing.tempfile, "TemporaryFile", lambda **_: full)
     told = refused("csv", csv(tmp_path / "t", TABLE), {"a": NUMBER})
     assert "No space left on device" in str(told) and "TMPDIR" in told.help
 
