@@ -389,9 +389,17 @@ class TrainBlock:
     @cached_property
     def plan(self) -> TrainPlan:
         """All that training needs to know. Raises SpecError with every diagnostic."""
-        diagnostics: list[Diagnostic] = []
+        return self._plan(traced=False)
+
+    @cached_property
+    def traced_plan(self) -> TrainPlan:
+        """The same for source that is to be read: numbers remember where they come from."""
+        return self._plan(traced=True)
+
+    def _plan(self, *, traced: bool) -> TrainPlan:
+        project, unit, diagnostics = self.spec.project, self.spec.unit, list[Diagnostic]()
         plan = build_plan(
-            self.spec.project, self.spec.unit, self.node, dict(self.overrides), report=diagnostics.append
+            project, unit, self.node, dict(self.overrides), report=diagnostics.append, traced=traced
         )
         if plan is None:
             self.spec.fail(*diagnostics)

@@ -26,6 +26,8 @@ from dlc_torch.rows import GAPS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dlc.backend.script import Script
+
 
 class TorchBackend(Backend):
     """See `dlc.backend.Backend`. Emitting does not import torch; loading does."""
@@ -40,6 +42,7 @@ class TorchBackend(Backend):
     joins_entries = True
     fuses_layers = True
     optimizers = frozenset({"sgd", "adam", "adamw"})
+    script_optimizers = optimizers
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
@@ -53,6 +56,11 @@ class TorchBackend(Backend):
         from dlc_torch.emit import emit
 
         return emit(program, options)
+
+    def script(self, script: Script) -> Artifact:
+        from dlc_torch.script import written
+
+        return written(script)
 
     def load(self, artifact: Artifact, weights: Mapping[str, NDArray[Any]], device: str = "cpu") -> Runnable:
         from dlc_torch.load import load

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dlc.backend.artifact import Artifact, EmitOptions, Runnable
+    from dlc.backend.script import Script
     from dlc.backend.trainer import Setup, Trainer, Workspace
     from dlc.ir.nodes import Op, Program
     from dlc.ops.gaps import Gap
 
 Weights = Mapping[str, "NDArray[Any]"]
-Ability = Literal["gradients", "trainer", "with_weights", "workspace"]
+Ability = Literal["gradients", "script", "trainer", "with_weights", "workspace"]
 LAST = 100
 
 
@@ -69,6 +70,8 @@ class Backend(ABC):
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     optimizers: frozenset[str] = frozenset()
     """Those of the library that its `trainer` knows by name; of the others it is given the library's module, emitted."""
+    script_optimizers: frozenset[str] = frozenset()
+    """Those of the library that its scripts of a training say."""
     gaps: Mapping[str, Gap] = MappingProxyType({})
     """Ops that it can't do, or not in some dtypes. They are refused before `emit`, and `dlc ops` shows them."""
 
@@ -110,6 +113,10 @@ class Backend(ABC):
         has no `trainer` of its own: gradients and optimizers are in the programs then. Raises SpecError for a device that is not
         there."""
         raise self.lacks("does not train")
+
+    def script(self, script: Script) -> Artifact:
+        """A training as source that runs without dlc: model, data, loop, checkpoints. Raises SpecError for what it can't say."""
+        raise self.lacks("writes no scripts of a training")
 
     def with_weights(self, artifact: Artifact, weights: Weights, *, single_file: bool = False) -> Artifact:
         """The artifact with its weights inside, for formats that keep them there; in a `single_file` where asked for."""

@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
         backends = [find_backend(name.strip()).name for name in backend.split(",")]
         block = train_block(targets, root)
         if block is not None:
-            _steps(block(**settings(set)), backends, output, format, force=force, quiet=quiet)
+            _training(block(**settings(set)), backends, output, format, force=force, quiet=quiet)
             return
         models = [load_model(target, set, root, present) for target in targets]
         _apart(models, one=weights is not None or init)
@@ -103,17 +103,19 @@ def register(app: typer.Typer) -> None:
         _told(written, format, quiet=quiet)
 
 
-def _steps(
+def _training(
     block: TrainBlock, backends: Sequence[str], output: Path, format: Format, *, force: bool, quiet: bool
 ) -> None:
+    """A script, of backends that write some; the compiled steps of others."""
+    from dlc.runtime.compile import find_backend
+    from dlc.runtime.scripts import write_script
     from dlc.runtime.write_steps import write_steps
 
     several = len(backends) > 1
-    written = [
-        path
-        for name in backends
-        for path in write_steps(block, name, output / name if several else output, force=force)
-    ]
+    written: list[Path] = []
+    for name in backends:
+        write = write_script if find_backend(name).has("script") else write_steps
+        written += write(block, name, output / name if several else output, force=force)
     _told(written, format, quiet=quiet)
 
 

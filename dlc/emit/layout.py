@@ -54,6 +54,8 @@ def _split(text: str, margin: str, width: int) -> list[str]:
     if _KEY.match(head) and len(parts := _operator_parts(value)) > 1:
         return [line for part in (head + parts[0], *parts[1:]) for line in _operand(part, margin, width)]
     bounds = _brackets(value, width - len(margin + head))
+    if bounds is None and (first := _first_operand(value)) and len(margin + value[first:]) <= width:
+        bounds = 0, first
     if bounds is None:
         return [margin + head + "(", *_operands(value, margin + INDENT, width), margin + ")" + tail]
     start, end = bounds
@@ -179,6 +181,14 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
         return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
     filled = start + 2 < len(value)  # nothing stands in `unbind()` that could be broken
     return (start, len(value) - 1) if filled and isinstance(node, _BRACKETED) else None
+
+
+def _first_operand(value: str) -> int:
+    """The end of the left one of two operands, if it stands in brackets; 0 if not."""
+    if not value.startswith("("):
+        return 0
+    end, parts = _closing(value, 0), _operator_parts(value)
+    return end if len(parts) == 2 and parts[0] == value[: end + 1] else 0
 
 
 _BRACKETED = (

@@ -99,6 +99,28 @@ def phases(program: Program, parts: Sequence[Part], behind: str | None = None) -
     return _Cut(program, tuple(parts), behind).phases()
 
 
+def apart(phase: Phase) -> Phase:
+    """What is computed at the end as a program by itself: of the parameters that it reads, those that it writes are buffers to it."""
+    program, main = phase.program, phase.program.main
+    written = {op.text("path") for op in walk(main.body) if op.op == "update"}
+    read = {op.text("path") for op in walk(main.body) if op.op == "param"}
+    used = [each for each in program.parameters if each.path in read | written]
+    made, inits = zeros(program.functions, (each.type for each in used))
+    parameters = tuple(
+        replace(
+            each,
+            kind="buffer" if each.path in written else each.kind,
+            init=inits[each.type],
+            sources=(),
+        )
+        for each in used
+    )
+    params = tuple(Param(each.path, each.type, each.kind, init=each.init) for each in parameters)
+    main = replace(main, params=params, children=())
+    functions = {**program.functions, **made, main.name: main}
+    return replace(phase, program=drop_orphans(program, Program(functions, main.name, parameters)))
+
+
 def reaches(program: Program, output: str, trained: Collection[str]) -> bool:
     """Whether an output depends on one of these parameters in a way that has a derivative, as far as can be told."""
     return dict(program.main.outputs)[output] in _Cut(program, (), None).active(trained)
@@ -173,30 +195,13 @@ class _Cut:
         return phase
 
     def _behind(self) -> Phase:
-        """Parameters that it writes are buffers to it. What it gives is that it is done."""
+        """What it gives is that it is done."""
         assert self.behind is not None
         phase = self._phase(AFTER, (), frozenset())
         main, mark = phase.program.main, self.main.body[self.made[self.behind]]
         main = replace(main, body=(mark, *main.body), outputs=(("done", self.behind),))
-        known = {each.path: each for each in self.program.parameters}
-        written = {op.text("path") for op in walk(main.body) if op.op == "update"}
-        read = {op.text("path") for op in walk(main.body) if op.op == "param"}
-        made, inits = zeros(phase.program.functions, (known[path].type for path in (*read, *written)))
-        parameters = tuple(
-            replace(
-                each,
-                kind="buffer" if each.path in written else each.kind,
-                init=inits[each.type],
-                sources=(),
-            )
-            for each in self.program.parameters
-            if each.path in read | written
-        )
-        params = tuple(Param(each.path, each.type, each.kind, init=each.init) for each in parameters)
-        main = replace(main, params=params, children=())
-        functions = {**phase.program.functions, **made, main.name: main}
-        program = drop_orphans(phase.program, Program(functions, main.name, parameters))
-        return replace(phase, program=program)
+        functions = {**phase.program.functions, main.name: main}
+        return replace(phase, program=phase.program.with_functions(functions))
 
     def _note(self, by: str, paths: Iterable[str]) -> None:
         for path in paths:

@@ -113,7 +113,10 @@ class _Hoister:
         dims = dict(op.dims)
         passed = [draw.renamed(self.names.fresh(draw.input.name), dims) for draw in inner]
         self.found += passed
-        return replace(op, inputs=(*op.inputs, *(draw.input.name for draw in passed))) if passed else op
+        if not passed:
+            return op
+        names = (*op.names, *(draw.input.name for draw in inner)) if op.names else ()
+        return replace(op, inputs=(*op.inputs, *(draw.input.name for draw in passed)), names=names)
 
     def _each_turn(self, op: Op, drawn: list[Draw]) -> Op:
         """The loop with the draws of its turns as sequences."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dlc.backend import Batch, Trainer
 from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan, TrainStep
 from dlc.ir.nodes import Program
-from dlc.passes.phases import AFTER, LOSS, Phase, phases
+from dlc.passes.phases import AFTER, LOSS, Phase, apart, phases
 from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import totals
 from dlc.records import dataclass
@@ -65,8 +65,9 @@ class Planned:
 class Turns:
     """The turns of a block. Where one has several programs, what is drawn is an input of them, the same of all."""
 
-    def __init__(self, plan: TrainPlan, sizes: Mapping[str, int]) -> None:
+    def __init__(self, plan: TrainPlan, sizes: Mapping[str, int], *, by_itself: bool = True) -> None:
         self.plan = plan
+        self.by_itself = by_itself  # whether what is computed at the end is a program of its own parameters
         self.sizes = sizes
         self.drawn = None if plan.is_single else Drawn.of(plan.program)
         self.is_several = plan.settings["accumulate"] > 1
@@ -77,8 +78,14 @@ class Turns:
             (step,) = self.plan.steps
             return (self._planned(Phase(step.name, self.plan.program), step),)
         steps = {each.name: each for each in self.plan.steps}
+        return tuple(self._planned(each, steps.get(each.name)) for each in self.phases)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What a turn of several programs is cut into."""
+        assert self.drawn is not None
         cut = phases(self.drawn.program, self.plan.parts, self.plan.behind)
-        return tuple(self._planned(each, steps.get(each.name)) for each in cut)
+        return tuple(apart(each) if each.name == AFTER and self.by_itself else each for each in cut)
 
     def _planned(self, phase: Phase, step: TrainStep | None) -> Planned:
         program = phase.program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from functools import partial, reduce
 from pathlib import PurePath
 from typing import Any
@@ -45,13 +46,14 @@ def build_plan(
     overrides: dict[str, Any],
     *,
     report: Callable[[Diagnostic], None],
+    traced: bool = False,
 ) -> TrainPlan | None:
     """The plan of a train block; None if it is in error, which `report` was told. `overrides` sets its
-    parameters, and with `settings.steps` its settings."""
+    parameters, and with `settings.steps` its settings. The numbers of `traced` programs remember where they come from."""
     made = []
     behind = None
     for training in (True, False):
-        session = Elaborator(project, training=training)
+        session = Elaborator(project, training=training, traced=traced)
         state = _elaborate(session, unit, item, overrides)
         for diagnostic in session.diagnostics:
             report(diagnostic)
@@ -256,7 +258,7 @@ def _follow(body: Body, average: Instance) -> None:
                 for each in (average, of)
             )
             if param.type.is_float:
-                new = b.add(b.mul(mine, average.decay), b.mul(new, 1.0 - average.decay))
+                new = b.add(b.mul(mine, average.decay), b.mul(new, float(1 - Decimal(repr(average.decay)))))
             path = f"{average.path}.{local}"
             b.append(Op("update", (new.name,), (), (("path", path),), span=average.span))
 

@@ -1,0 +1,286 @@
+"""A training as a script: the module as everywhere, and the loop that a careful researcher would write around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dlc.backend import Artifact, EmitOptions
+from dlc.backend.script import Call, HeldOut, Rule, Script
+from dlc.emit import script as common
+from dlc.emit.file import imports, names_in
+from dlc.emit.layout import layout
+from dlc.emit.names import field_name, identifier
+from dlc_torch.emit import emit
+
+Lines = list[str]
+SHORT = 50
+# Those that a script says, and PyTorch's own defaults, which go without saying.
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False}),
+    "adam": ("Adam", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}),
+    "adamw": ("AdamW", {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}),
+}
+
+
+def written(script: Script) -> Artifact:
+    """`NAME.py`."""
+    program = script.family.programs()[0]
+    options = EmitOptions(name=script.name, training=True, family=script.family)
+    made = emit(program, options)
+    source = str(made.files[f"{script.name}.py"])
+    model = source[source.index("\n\n\n") + 3 :].rstrip("\n")
+    known = [each.path for each in program.parameters if each.kind == "param"]
+    loop = _Loop(script, str(made.meta["class"]), known)
+    return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
+
+
+def _imports(body: str) -> Lines:
+    used = names_in(body)
+    third = ["import numpy as np", "import torch"]
+    third += ["import torch.nn.functional as F"] if "F" in used else []
+    third += ["from safetensors.torch import load_file, save_file"]
+    named = [name for name in ("Tensor", "nn") if name in used]
+    third += [f"from torch import {', '.join(named)}"] if named else []
+    return imports(used, common.STANDARD, third, common.MODULES)
+
+
+class _Loop:
+    """What stands around the module, which is called `model`."""
+
+    def __init__(self, script: Script, model: str, known: Sequence[str]) -> None:
+        self.script = script
+        self.model = model
+        self.known = known
+        self.updates = [call for call in script.calls if call.rules]
+        self.single = len(script.calls) == 1
+
+    def blocks(self) -> Iterator[Lines]:
+        yield common.drawing(self.script)
+        yield [
+            "def tensors(batch: Rows, device: str) -> dict[str, Tensor]:",
+            "    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}",
+        ]
+        if self.script.held_out is not None:
+            yield self._evaluate(self.script.held_out)
+        if any(self._selection(rule) for rule in self._rules):
+            yield [
+                "def parameters(model: nn.Module, wanted: Callable[[str], bool]) -> list[nn.Parameter]:",
+                '    """Some of the parameters, by the names that checkpoints have."""',
+                "    state = model.state_dict(keep_vars=True)",
+                "    named = {name: each for name, each in state.items() if wanted(name)}",
+                "    return [each for each in named.values() if isinstance(each, nn.Parameter)]",
+            ]
+        if not self.single:
+            yield [
+                "def held(optimizer: torch.optim.Optimizer) -> list[Tensor]:",
+                '    """What an optimizer trains."""',
+                '    return [each for group in optimizer.param_groups for each in group["params"]]',
+            ]
+        yield self._save()
+        yield [
+            "def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:",
+            '    """One network of the state, by its own names."""',
+            "    found = {name: each for name, each in state.items() if name.startswith(prefix)}",
+            "    return {name.removeprefix(prefix): each.contiguous() for name, each in found.items()}",
+        ]
+        yield [*self._beginning(), *self._turns(), *self._end()]
+
+    # --- functions of the script
+
+    def _evaluate(self, held: HeldOut) -> Lines:
+        """Sums over batches, and numbers of these."""
+        rows = "np.ndarray" if common.is_text(held.source) else "Rows"
+        given = ", ".join(f'batch["{name}"]' for name in held.inputs)
+        found = "found._asdict()" if len(held.sums) > 1 else f'{{"{held.sums[0]}": found}}'
+        means = common.literal(tuple(sorted(held.means)))
+        weighed = f" * (size if name in {means} else 1)" if held.means else ""
+        lines = ["@torch.no_grad()"]
+        lines += [f"def evaluate(model: {self.model}, rows: {rows}, device: str) -> dict[str, float]:"]
+        lines += [
+            '    """The loss and the metrics of all held-out rows: sums over batches, and what follows."""'
+        ]
+        lines += ["    model.eval()", "    sums: dict[str, Tensor] = {}", "    count = 0"]
+        lines += layout(
+            f"for batch in map(partial(tensors, device=device), {common.held_out_batches(held)}):", 1
+        )
+        lines += [
+            f'        size = len(batch["{held.inputs[0]}"])',
+            *layout(f"found = model.sums({given})", 2),
+        ]
+        lines += layout(f"for name, value in {found}.items():", 2)
+        lines += [f"            sums[name] = sums.get(name, 0.0) + value.double(){weighed}"]
+        lines += ["        count += size"]
+        if held.means:
+            lines += [f"    for name in {means}:", "        sums[name] = sums[name] / count"]
+        names = [*(f'sums["{name}"]' for name in held.sums), *("count" for _ in held.sizes)]
+        lines += ["    model.train()", *layout(f"numbers = held_out_numbers({', '.join(names)})", 1)]
+        labels = ", ".join(f'"{name}"' for name in held.numbers)
+        if len(held.numbers) == 1:
+            return [*lines, f"    return {{{labels}: float(numbers)}}"]
+        return [*lines, *layout(f"return dict(zip(({labels}), map(float, numbers), strict=True))", 1)]
+
+    def _save(self) -> Lines:
+        named = ", ".join(f"{name}: torch.optim.Optimizer" for name in self._names)
+        states = "".join(f', "{name}": {name}.state_dict()' for name in self._names)
+        state = f'{{"step": step, "model": model.state_dict(){states}}}'
+        return [
+            *layout(f"def save(path: Path, step: int, model: nn.Module, {named}) -> None:"),
+            '    """A checkpoint takes the place of the one before only when it is whole."""',
+            *layout(f'torch.save({state}, path.with_suffix(".new"))', 1),
+            '    os.replace(path.with_suffix(".new"), path)',
+        ]
+
+    # --- before the loop
+
+    def _beginning(self) -> Lines:
+        script, held = self.script, self.script.held_out
+        lines = ["def main() -> None:", *common.arguments(script)]
+        lines += layout(f"rows = {common.opened(script.source, script.fields)}", 1)
+        if held is not None:
+            lines += layout(f"held_out = {common.opened(held.source, held.fields)}", 1)
+        lines += [*common.counted(script), "", f"    model = {self.model}()"]
+        lines += layout('model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))', 1)
+        lines += ["    model.to(args.device)"]
+        for call in self.updates:
+            for i, rule in enumerate(call.rules):
+                lines += self._optimizer(self._name(call, i), rule)
+        lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
+        lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
+        lines += ['        model.load_state_dict(saved["model"])']
+        lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in self._names]
+        return [*lines, '        start = saved["step"]', ""]
+
+    def _optimizer(self, name: str, rule: Rule) -> Lines:
+        kind, defaults = OPTIMIZERS[rule.optimizer.name]
+        args = {
+            key: tuple(each) if isinstance(each, list) else each for key, each in rule.optimizer.args.items()
+        }
+        rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
+        selected, lines = self._selection(rule), list[str]()
+        trained = "model.parameters()"
+        if selected is not None:
+            condition = selected.condition("name")
+            if len(condition) > SHORT:
+                condition = selected.condition("name", f"{name}_names")
+                lines += layout(f"{name}_names = {common.literal(selected.words)}", 1)
+            trained = f"parameters(model, lambda name: {condition})"
+        made = common.called(f"torch.optim.{kind}", (trained,), {**rate, **args}, defaults)
+        return [*lines, *layout(f"{name} = {made}", 1)]
+
+    def _selection(self, rule: Rule) -> common.Selection | None:
+        return common.selection(rule.paths, self.known)
+
+    @property
+    def _rules(self) -> list[Rule]:
+        return [rule for call in self.updates for rule in call.rules]
+
+    @property
+    def _names(self) -> list[str]:
+        """The optimizers."""
+        return [self._name(call, i) for call in self.updates for i in range(len(call.rules))]
+
+    def _name(self, call: Call, i: int) -> str:
+        base = "optimizer" if self.single else f"{identifier(call.entry)}_optimizer"
+        return base if i == 0 else f"{base}_{i + 1}"
+
+    # --- the loop
+
+    def _turns(self) -> Lines:
+        script = self.script
+        lines = ["    begun = time.perf_counter()", "    for step in range(start, total):"]
+        lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 2)
+        if script.draws:
+            lines += ["        batch |= tensors(drawn(step), args.device)"]
+        elif script.is_random:
+            lines += ["        # What a step draws hangs on the seed and the step alone."]
+            lines += ["        seed = np.random.SeedSequence([SEED, step, 0]).generate_state(1, np.uint64)"]
+            lines += ["        torch.manual_seed(int(seed[0] >> 1))"]
+        if not self.single:
+            lines += ["        values: dict[str, Tensor] = {}"]
+        for call in script.calls:
+            lines += self._update(call) if call.rules else self._computed(call)
+        return lines
+
+    def _computed(self, call: Call) -> Lines:
+        """What is computed before the steps, and behind them."""
+        run = _run(call)
+        if not call.outputs:
+            return layout(run, 2)
+        lines, gives = layout(f"{_result(call)} = {run}", 2), dict(call.kept)
+        for outer, inner in gives.items():
+            lines += [f'        batch["{inner}"] = {_read(call, outer)}.detach()']
+        others = [name for name in call.outputs if name not in gives]
+        return [*lines, *(layout(f"values |= {_values(call, others)}", 2) if others else [])]
+
+    def _update(self, call: Call) -> Lines:
+        lines, indent, count, total = common.pace(call, 2)
+        if call.draws_anew:
+            names = common.literal(tuple(sorted(call.draws_anew)))
+            lines += [f"{'    ' * indent}if turn:"]
+            lines += layout("again = tensors(drawn(step, turn), args.device)", indent + 1)
+            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        optimizers = [self._name(call, i) for i in range(len(call.rules))]
+        steps = [f"{_result(call)} = {_run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
+        trained = " + ".join(f"held({name})" for name in optimizers)
+        only = "" if self.single else f"inputs={trained}"
+        steps += [f"{_read(call, 'loss')}.backward({only})"]
+        if self.script.settings["clip_norm"] is not None:
+            steps += [
+                f"nn.utils.clip_grad_norm_({'model.parameters()' if self.single else trained}, CLIP_NORM)"
+            ]
+        for name, rule in zip(optimizers, call.rules, strict=True):
+            if rule.lr is not None and not isinstance(rule.lr, float | int):
+                steps += [f"for group in {name}.param_groups:"]
+                steps += [f'    group["lr"] = {common.rate(rule, count, total)}']
+            steps += [f"{name}.step()"]
+        steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
+        for each in steps:
+            deeper = len(each) - len(each.lstrip())
+            lines += layout(each.strip(), indent + deeper // 4)
+        return lines
+
+    def _end(self) -> Lines:
+        script = self.script
+        shown = "values" if not self.single else _values(self.updates[0], self.updates[0].outputs)
+        lines = ["        done = step + 1", "        if done % LOG_EVERY == 0 or done in (1, total):"]
+        lines += [] if not self.single else layout(f"values = {shown}", 3)
+        lines += [
+            '            shown = "".join(f"  {name} {value.item():.4f}" for name, value in values.items())'
+        ]
+        lines += ['            print(f"step {done}/{total}{shown}", flush=True)']
+        if script.held_out is not None:
+            lines += [f"        if {common.due(script, 'eval_every', 'EVALUATE_EVERY')}:"]
+            lines += ["            measured = evaluate(model, held_out, args.device)"]
+            lines += [
+                '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
+            ]
+            lines += ['            print(f"held out{shown}", flush=True)']
+        lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
+        lines += layout(f"save(checkpoint, done, model, {', '.join(self._names)})", 3)
+        for name, path in script.networks:
+            file = f'args.out / "{name}.safetensors"'
+            lines += layout(f'save_file(below("{path}.", model.state_dict()), {file})', 1)
+        return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
+
+
+def _run(call: Call) -> str:
+    method = f"model.{identifier(call.entry)}" if call.entry else "model"
+    given = ", ".join(f'batch["{name}"]' for name in call.inputs)
+    return f"{method}({given})"
+
+
+def _result(call: Call) -> str:
+    return "loss" if call.outputs == ("loss",) else "found"
+
+
+def _read(call: Call, name: str) -> str:
+    """How one of the outputs is read."""
+    return _result(call) if len(call.outputs) == 1 else f"found.{field_name(name)}"
+
+
+def _values(call: Call, names: Sequence[str]) -> str:
+    """What is reported, by the spec's names."""
+    pairs = ((call.loss if name == "loss" else name, _read(call, name)) for name in names)
+    listed = ", ".join(f'"{name}": {value}' for name, value in pairs)
+    return f"{{{listed}}}"

@@ -1,0 +1,94 @@
+"""A training as source that runs without dlc: what a backend that writes such scripts is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlc.backend.artifact import Family
+from dlc.records import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A source, a schedule or an optimizer by name, with its arguments."""
+
+    name: str
+    args: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An optimizer and the paths that it trains; `lr` is None where it has a rate of its own. `comment` is how the spec selects them."""
+
+    optimizer: Chosen
+    lr: float | Chosen | None
+    paths: tuple[str, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An input that is drawn at random, by an op with attributes: the one of that `number` among all of a turn."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    attrs: Mapping[str, Any]
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One program of a turn: a way into the module, what it takes by name, what it gives, and how often it is called.
+
+    `rules` are the optimizers of an update; without any it is computed for its outputs and what it changes. `kept` are outputs that later
+    calls take, and what these call them."""
+
+    entry: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    rules: tuple[Rule, ...] = ()
+    every: int = 1
+    turns: int = 1
+    kept: tuple[tuple[str, str], ...] = ()
+    loss: str = "loss"
+    draws_anew: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """How held-out data are measured: `sums` of each batch by one way into the module, added up (those in `means` weighed by rows), and
+    numbers of these by a function, which takes the `sizes` that count rows besides. `batch` is the size of batches."""
+
+    source: Chosen
+    fields: Mapping[str, str]
+    batch: int
+    inputs: tuple[str, ...]
+    sums: tuple[str, ...]
+    means: frozenset[str]
+    sizes: tuple[str, ...]
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """All that a script says. `family` has the programs of the module: every call of a turn and those of `held_out` are entries of it.
+
+    `fields` are the dtypes of the batch's fields; `settings` those of the block; `trainable` the paths that some call trains; `draws` are inputs of the
+    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `networks` are the files that
+    are written, and the paths of what lies in them. Initial values lie beside it in `NAME.safetensors`."""
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    family: Family
+    calls: tuple[Call, ...]
+    held_out: HeldOut | None
+    source: Chosen
+    fields: Mapping[str, str]
+    batch: int
+    settings: Mapping[str, Any]
+    networks: tuple[tuple[str, str], ...]
+    draws: tuple[Drawn, ...] = ()
+    is_random: bool = False

@@ -1,0 +1,293 @@
+"""What scripts of a training say whatever the framework: settings, data, schedules, draws, and which optimizer trains what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
+from dlc.emit import script_library
+from dlc.emit.file import Library
+from dlc.emit.layout import layout
+from dlc.emit.python import wrapped
+from dlc.records import dataclass, replace
+
+Lines = list[str]
+LIBRARY = Library(Path(script_library.__file__))
+STANDARD = {
+    "collections.abc": ("Callable", "Iterator"),
+    "functools": ("partial",),
+    "pathlib": ("Path",),
+    "typing": ("Any", "NamedTuple", "Self"),
+}
+MODULES = ("argparse", "gzip", "math", "os", "time")
+SOURCES = ("digits", "idx", "npz", "text", "synthetic")
+_NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "u8": "uint8", "bool": "bool"}
+
+
+def pascal(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+def literal(value: Any) -> str:
+    """A static value as Python has it."""
+    if isinstance(value, list | tuple):
+        items = ", ".join(map(literal, value))
+        return f"[{items}]" if isinstance(value, list) else f"({items}{',' * (len(value) == 1)})"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)
+
+
+def called(name: str, first: Sequence[str], args: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """A call with those arguments that differ from what the function takes for granted."""
+    given = (
+        f"{key}={literal(value)}"
+        for key, value in args.items()
+        if key not in defaults or defaults[key] != value
+    )
+    return f"{name}({', '.join((*first, *given))})"
+
+
+# --- the file
+
+
+def assembled(script: Script, model: str, blocks: Iterable[Lines], imports: Callable[[str], Lines]) -> str:
+    """The whole file: the module's source, functions that the loop uses, the loop."""
+    own = "\n\n\n".join("\n".join(block) for block in blocks if block)
+    copied = ["\n".join(lines) for lines in LIBRARY.copied(own)]
+    rows = ["Rows = dict[str, np.ndarray]"] if "Rows" in "".join((own, *copied)) else []
+    body = "\n\n\n".join(("\n".join(constants(script)), model, *rows, *copied, own))
+    end = ["", "", 'if __name__ == "__main__":', "    main()", ""]
+    return "\n".join((*docstring(script), "", *imports(body), "", body, *end))
+
+
+def docstring(script: Script) -> Lines:
+    lines = [f'"""{script.title}', "", *wrapped(script.header[0], 98), ""]
+    lines += [
+        f"    python {script.name}.py             trains; what it writes is in the folder `{script.name}`"
+    ]
+    return [*lines, f"    python {script.name}.py --resume    goes on where a run was stopped", '"""']
+
+
+def constants(script: Script) -> Lines:
+    settings = script.settings
+    lines = [f"BATCH = {script.batch:_}" if script.batch >= 10_000 else f"BATCH = {script.batch}"]
+    if is_text(script.source):
+        lines.append(f"LENGTH = {script.source.args['length']}")
+    if settings["epochs"] is not None:
+        lines.append(f"EPOCHS = {settings['epochs']}")
+    if settings["steps"] is not None:
+        lines.append(f"STEPS = {settings['steps']:_}")
+    lines.append(f"SEED = {settings['seed']}")
+    if settings["clip_norm"] is not None:
+        lines.append(f"CLIP_NORM = {literal(settings['clip_norm'])}")
+    lines.append(f"LOG_EVERY = {settings['log']}")
+    if settings["eval_every"] is not None and script.held_out is not None:
+        lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
+    if settings["checkpoint_every"] is not None:
+        lines.append(f"SAVE_EVERY = {settings['checkpoint_every']}")
+    return lines
+
+
+def counted(script: Script) -> Lines:
+    """How many steps there are."""
+    epochs, steps = script.settings["epochs"], script.settings["steps"]
+    if epochs is None:
+        return ["    total = STEPS"]
+    by_epochs = f"EPOCHS * ({per_epoch(script)})"
+    return layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)
+
+
+def arguments(script: Script) -> Lines:
+    """The command line."""
+    lines = layout(
+        "parser = argparse.ArgumentParser(description='Trains.')".replace("'Trains.'", literal(script.title)),
+        1,
+    )
+    out = f'parser.add_argument("--out", type=Path, default=Path("{script.name}"), help="the folder to write into")'
+    lines += layout(out, 1)
+    if reads_files(script):
+        lines += layout(
+            'parser.add_argument("--data", type=Path, default=Path(), help="the folder that data files lie in")',
+            1,
+        )
+    lines += ['    parser.add_argument("--device", default="cpu")']
+    lines += layout(
+        'parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")', 1
+    )
+    return [*lines, "    args = parser.parse_args()", "    args.out.mkdir(parents=True, exist_ok=True)", ""]
+
+
+def due(script: Script, setting: str, constant: str) -> str:
+    """When something is done that comes at the end in any case."""
+    return "done == total" if script.settings[setting] is None else f"done == total or done % {constant} == 0"
+
+
+def pace(call: Call, indent: int) -> tuple[Lines, int, str, str]:
+    """The beginning of an update that is not done once in every turn; how far in it stands, its number, and how many there are."""
+    lines: Lines = []
+    count, total = "step", "total"
+    if call.every > 1:
+        lines += [f"{'    ' * indent}if (step + 1) % {call.every} == 0:"]
+        indent, count, total = indent + 1, f"step // {call.every}", f"total // {call.every}"
+    if call.turns > 1:
+        lines += [f"{'    ' * indent}for turn in range({call.turns}):"]
+        count = f"{count} * {call.turns} + turn"
+        indent, total = indent + 1, f"{total} * {call.turns}"
+    return lines, indent, count, total
+
+
+# --- data
+
+
+def is_text(source: Chosen) -> bool:
+    return source.name == "text"
+
+
+def unsaid(source: Chosen) -> str:
+    """What of a source a script can't say; empty if it can."""
+    return "" if source.name in SOURCES else f"data from `{source.name}`"
+
+
+def opened(source: Chosen, fields: Mapping[str, str]) -> str:
+    """The expression that reads a source."""
+    args = dict(source.args)
+    if source.name == "digits":
+        return called("digits", (), args, {"split": "train"})
+    if source.name == "synthetic":
+        return called("synthetic", (literal_kinds(args.pop("kinds")),), args, {"count": 1024, "seed": 0})
+    if source.name == "npz":
+        path = literal(args.pop("path"))
+        return called("npz", ("args.data", path, literal(tuple(fields))), args, {"start": 0, "stop": None})
+    if source.name == "text":
+        path = literal(args.pop("path"))
+        args.pop("length")
+        return called("text", ("args.data", path), args, {"tokenizer": "char", "start": 0.0, "stop": 1.0})
+    images = literal(args.pop("images"))
+    args["scaled"] = fields.get("image") != "u8"
+    return called(
+        "idx", ("args.data", images), args, dict[str, Any](labels=None, start=0, stop=None, scaled=True)
+    )
+
+
+def literal_kinds(kinds: dict[str, tuple[str, tuple[int, ...], int]]) -> str:
+    items = (
+        f'"{name}": ("{_NUMPY.get(dtype) or dtype.replace("i", "int").replace("u", "uint")}", {literal(shape)}, {limit})'
+        for name, (dtype, shape, limit) in kinds.items()
+    )
+    return "{" + ", ".join(items) + "}"
+
+
+def reads_files(script: Script) -> bool:
+    sources = (script.source, *([script.held_out.source] if script.held_out else ()))
+    return any(each.name in ("idx", "npz", "text") for each in sources)
+
+
+def per_epoch(script: Script) -> str:
+    if is_text(script.source):
+        return "windows(rows, LENGTH) // BATCH"
+    return "len(next(iter(rows.values()))) // BATCH"
+
+
+def batch(script: Script) -> str:
+    if is_text(script.source):
+        return "text_batch_of(rows, step, BATCH, LENGTH, SEED)"
+    return "batch_of(rows, step, BATCH, SEED)"
+
+
+def held_out_batches(held: HeldOut) -> str:
+    if is_text(held.source):
+        return f"text_in_order(rows, {held.batch}, {held.source.args['length']})"
+    return f"in_order(rows, {held.batch})"
+
+
+# --- optimizers
+
+
+def rate(rule: Rule, step: str, total: str) -> str:
+    """The expression for a learning rate; empty for an optimizer that has one of its own."""
+    if rule.lr is None:
+        return ""
+    if not isinstance(rule.lr, Chosen):
+        return literal(float(rule.lr))
+    args = dict(rule.lr.args)
+    known: dict[str, dict[str, Any]] = {
+        "constant": {"warmup": 0},
+        "cosine": {"warmup": 0, "end": 0.0},
+        "linear": {"warmup": 0, "end": 0.0},
+        "step_decay": {"factor": 0.1, "warmup": 0},
+        "one_cycle": {"warmup": 0.3, "start": 0.04, "end": 1e-4},
+    }
+    return called(rule.lr.name, (step, total), args, known[rule.lr.name])
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Some of the parameters by their names: those that begin or end with one of these words, or are one of them; or all others."""
+
+    how: str
+    words: tuple[str, ...]
+    negated: bool = False
+
+    def condition(self, name: str, words: str = "") -> str:
+        """It as an expression; `words` is what they are called, if anything."""
+        listed = words or literal(self.words[0] if len(self.words) == 1 and self.how != "in" else self.words)
+        said = f"{name} in {listed}" if self.how == "in" else f"{name}.{self.how}({listed})"
+        return f"not {said}" if self.negated else said
+
+
+def selection(paths: Collection[str], known: Collection[str]) -> Selection | None:
+    """What holds of these of the known paths and of no others; None if of all."""
+    wanted, others = set(paths), set(known) - set(paths)
+    if not others:
+        return None
+    for depth in range(1, 4):
+        starts = tuple(sorted({_start(path, depth) for path in wanted}))
+        if len(starts) <= 4 and not any(other.startswith(starts) for other in others):
+            return Selection("startswith", starts)
+    for depth in range(1, 3):
+        ends = tuple(sorted({f".{'.'.join(path.split('.')[-depth:])}" for path in wanted}))
+        whole = all(path.endswith(ends) for path in wanted)
+        if whole and len(ends) <= 8 and not any(other.endswith(ends) for other in others):
+            return Selection("endswith", ends)
+    inverse = selection(others, known) if len(others) < len(wanted) else None
+    if inverse is not None and len(inverse.words) <= 8:
+        return replace(inverse, negated=not inverse.negated)
+    return Selection("in", tuple(sorted(wanted)))
+
+
+def _start(path: str, depth: int) -> str:
+    parts = path.split(".")
+    return path if len(parts) <= depth else f"{'.'.join(parts[:depth])}."
+
+
+# --- draws
+
+
+def drawing(script: Script) -> Lines:
+    """The function that draws what a turn takes; nothing where there is nothing."""
+    if not script.draws:
+        return []
+    anew = any(call.draws_anew for call in script.calls)
+    place = "SEED, step, 0, *turn" if anew else "SEED, step, 0"
+    lines = [f"def drawn(step: int{', *turn: int' if anew else ''}) -> Rows:"]
+    lines += ['    """What a step draws: it hangs on the seed and the step alone."""']
+    lines += ["", "    def rng(number: int) -> np.random.Generator:"]
+    lines += [f"        return np.random.default_rng([0xD7A5, {place}, number])", "", "    return {"]
+    for each in script.draws:
+        lines += layout(f'"{each.name}": {_draw(each)},', 2)
+    return [*lines, "    }"]
+
+
+def _draw(each: Any) -> str:
+    shape, rng = literal(each.shape), f"rng({each.number})"
+    if each.op == "normal":
+        return f"{rng}.standard_normal({shape}).astype(np.float32)"
+    if each.op == "uniform":
+        return f"({rng}.integers(0, 1 << 24, {shape}) / (1 << 24)).astype(np.float32)"
+    return f"{rng}.integers({each.attrs['low']}, {each.attrs['high']}, {shape})"
+
+
+DRAWN = ("normal", "uniform", "randint")

@@ -1,0 +1,232 @@
+"""What scripts of a training are made of besides their model: data, the order of its rows,
+schedules. Scripts copy the functions that they use, which need NumPy alone."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+Rows = dict[str, np.ndarray]
+
+# --- data: arrays by the names of fields, rows first
+
+
+def digits(split: str = "train") -> Rows:
+    """The 1,797 digits of scikit-learn, resized to 28 x 28 and standardised.
+
+    In a fixed order, the first 1,437 are for training."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    matrix = bilinear(8, 28)
+    images = (matrix @ (found.images[order] / 16.0) @ matrix.T)[:, None]
+    trained = images[:1437]
+    images = ((images - trained.mean()) / trained.std()).astype(np.float32)
+    part = slice(None, 1437) if split == "train" else slice(1437, None)
+    return {"image": images[part], "label": found.target[order][part].astype(np.int64)}
+
+
+def bilinear(old: int, new: int) -> np.ndarray:
+    """[new, old]: how much of each old pixel a new one holds."""
+    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    low = np.floor(at).astype(np.int64)
+    weights = np.zeros((new, old))
+    weights[np.arange(new), low] += 1 - (at - low)
+    weights[np.arange(new), np.minimum(low + 1, old - 1)] += at - low
+    return weights
+
+
+def idx(
+    folder: Path,
+    images: str,
+    labels: str | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    scaled: bool = True,
+) -> Rows:
+    """Files in MNIST's format: images in 0 to 1, or their bytes."""
+    found = read_idx(folder / images)
+    rows = {"image": found[:, None] if found.ndim == 3 else found}
+    if labels is not None:
+        rows["label"] = read_idx(folder / labels).astype(np.int64)
+    rows = {name: array[start:stop] for name, array in rows.items()}
+    if scaled and rows["image"].dtype == np.uint8:
+        rows["image"] = rows["image"].astype(np.float32) / 255
+    return rows
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Two zero bytes, a code of the dtype, the number of axes, the sizes, then the values."""
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    kinds = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+    dtype, rank = np.dtype(kinds[content[2]]), content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4)
+    values = np.frombuffer(content, dtype, offset=4 + 4 * rank)
+    return values.reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def npz(
+    folder: Path,
+    path: str,
+    names: tuple[str, ...],
+    start: int = 0,
+    stop: int | None = None,
+) -> Rows:
+    """Arrays of an archive."""
+    with np.load(folder / path, allow_pickle=False) as archive:
+        return {name: archive[name][start:stop] for name in names}
+
+
+def text(
+    folder: Path,
+    path: str,
+    tokenizer: str = "char",
+    start: float = 0.0,
+    stop: float = 1.0,
+) -> np.ndarray:
+    """The tokens of a stretch of a text: its characters, numbered in their order, or its bytes."""
+    content = (folder / path).read_bytes()
+    if tokenizer == "byte":
+        tokens: np.ndarray = np.frombuffer(content, np.uint8)
+    else:
+        codes = np.frombuffer(content.decode("utf-8").encode("utf-32-le"), np.uint32)
+        tokens = np.unique(codes, return_inverse=True)[1].reshape(-1)
+    return tokens[round(start * len(tokens)) : round(stop * len(tokens))].astype(np.int64)
+
+
+def synthetic(
+    kinds: dict[str, tuple[str, tuple[int, ...], int]],
+    count: int = 1024,
+    seed: int = 0,
+) -> Rows:
+    """Random rows: of each field the dtype, the shape, and what integers stay below."""
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    for row in range(count):
+        rng = np.random.default_rng([seed, row])
+        for name, (dtype, shape, limit) in kinds.items():
+            if dtype == "bool":
+                rows[name].append(rng.random(shape) < 0.5)
+            elif "int" in dtype:
+                rows[name].append(np.asarray(rng.integers(0, limit, shape)).astype(dtype))
+            else:
+                rows[name].append(np.asarray(rng.standard_normal(shape)).astype(dtype))
+    return {name: np.stack(each) for name, each in rows.items()}
+
+
+# --- batches
+
+
+def order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The rows of an epoch in the order in which they are taken."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def batch_of(rows: Rows, step: int, size: int, seed: int) -> Rows:
+    """The batch of a step: which rows it holds depends on the seed and the step alone."""
+    count = len(next(iter(rows.values())))
+    epoch, place = divmod(step, count // size)
+    index = order(seed, epoch, count)[place * size : (place + 1) * size]
+    return {name: array[index] for name, array in rows.items()}
+
+
+def windows(tokens: np.ndarray, length: int) -> int:
+    """How many windows there are: each begins with the last token of the one before."""
+    return max(1, (len(tokens) - length + 1) // max(1, length - 1))
+
+
+def windows_of(tokens: np.ndarray, index: np.ndarray, length: int, shift: int = 0) -> Rows:
+    starts = index * max(1, length - 1) + shift
+    return {"tokens": tokens[starts[:, None] + np.arange(length)]}
+
+
+def text_batch_of(tokens: np.ndarray, step: int, size: int, length: int, seed: int) -> Rows:
+    """The batch of a step: windows of the text, which begin somewhere else in each epoch."""
+    count, stride = windows(tokens, length), max(1, length - 1)
+    epoch, place = divmod(step, count // size)
+    room = min(len(tokens) - length - (count - 1) * stride, stride - 1)
+    shift = int(np.random.default_rng([seed, epoch]).integers(0, room + 1))
+    index = order(seed, epoch, count)[place * size : (place + 1) * size]
+    return windows_of(tokens, index, length, shift)
+
+
+def in_order(rows: Rows, size: int) -> Iterator[Rows]:
+    """All rows in batches; the last one may be short."""
+    count = len(next(iter(rows.values())))
+    for start in range(0, count, size):
+        yield {name: array[start : start + size] for name, array in rows.items()}
+
+
+def text_in_order(tokens: np.ndarray, size: int, length: int) -> Iterator[Rows]:
+    """All windows in batches; the last one may be short."""
+    count = windows(tokens, length)
+    for start in range(0, count, size):
+        yield windows_of(tokens, np.arange(start, min(start + size, count)), length)
+
+
+# --- schedules: the rate of a step, from 0, of so many
+
+
+def constant(step: int, total: int, lr: float, warmup: int = 0) -> float:
+    return lr * warm(step, warmup)
+
+
+def cosine(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
+    """Half a cosine from `lr` to `end` (Loshchilov and Hutter, "SGDR", 2017)."""
+    share = 0.5 * (1 + math.cos(math.pi * progress(step, total, warmup)))
+    return (end + (lr - end) * share) * warm(step, warmup)
+
+
+def linear(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
+    """A straight line from `lr` to `end`."""
+    return (end + (lr - end) * (1 - progress(step, total, warmup))) * warm(step, warmup)
+
+
+def step_decay(
+    step: int,
+    total: int,
+    lr: float,
+    every: int,
+    factor: float = 0.1,
+    warmup: int = 0,
+) -> float:
+    """Times `factor` every so many steps, the warm-up's among them, as PyTorch's StepLR."""
+    return lr * factor ** (step // every) * warm(step, warmup)
+
+
+def one_cycle(
+    step: int,
+    total: int,
+    lr: float,
+    warmup: float = 0.3,
+    start: float = 0.04,
+    end: float = 1e-4,
+) -> float:
+    """Up to `lr` and down again along cosines, as PyTorch's OneCycleLR (Smith and Topin,
+    "Super-convergence", 2018): `warmup` is the share of steps that go up, `start` the first rate
+    as a share of `lr`, `end` the last as a share of the first."""
+    first, peak = lr * start, warmup * total - 1
+    if step <= peak:
+        return between(first, lr, step / peak if peak > 0 else 1.0)
+    length = total - 1 - peak
+    return between(lr, first * end, min(1.0, (step - peak) / length) if length > 0 else 1.0)
+
+
+def warm(step: int, warmup: int) -> float:
+    """The share of the rate that the warm-up allows."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def progress(step: int, total: int, warmup: int) -> float:
+    """How much of the way after the warm-up is done, from 0 to 1."""
+    return min(1.0, max(0, step - warmup) / max(1, total - warmup))
+
+
+def between(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))

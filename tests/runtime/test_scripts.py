@@ -1,0 +1,214 @@
+"""Emitted training scripts: they run by themselves, and their losses are those of `dlc train`, step by step."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import dlc
+from dlc.diagnostics import SpecError
+from dlc.runtime.scripts import write_script
+from dlc.spec import TrainBlock
+
+HERE = Path(__file__).parent
+SPEC = """
+model Net(classes: int = 10)(image: [B, 1, 28, 28]) -> logits: [B, classes] {
+    x = image |> conv2d(4, 5, stride=3, bias=false) as conv |> batch_norm as norm |> relu
+    return x |> flatten |> dropout(0.1) |> linear(classes) as head
+}
+
+train digits {
+    net = Net()
+    batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=64)
+    evaluate from digits(split="test", batch=100)
+    logits = net(image)
+    minimize cross_entropy(logits, label)
+    metric accuracy = mean(argmax(logits, axis=-1) == label)
+    zeros = cast(label == 0, float)
+    metric recall = sum(cast(argmax(logits, axis=-1) == 0, float) * zeros) / sum(zeros)
+    optimizer = adamw(lr=cosine(2e-3, warmup=5), weight_decay=0.05)
+    optimizer batch_norm, linear.bias = adamw(lr=1e-3, weight_decay=0.0)
+    settings { steps = 12, clip_norm = 1.0, log = 1, eval_every = 5, checkpoint_every = 5, seed = 3 }
+}
+
+model CharGPT(d: int = 16, layers: int = 2, vocab: int = 12)(tokens: i64[B, T]) -> logits: [B, T, vocab] {
+    x = tokens |> embedding(vocab, d) as wte
+    for i in range(layers) as h {
+        x = x + (x |> layer_norm as norm |> linear(4 * d) as up |> gelu |> linear(d) as down)
+    }
+    return x |> linear(vocab) as head
+}
+
+train characters {
+    net = CharGPT()
+    batch (tokens: i64[B, 9]) from text("input.txt", length=9, batch=8, stop=0.9)
+    evaluate from text("input.txt", length=9, batch=16, start=0.9)
+    minimize cross_entropy(net(tokens[:, :-1]), tokens[:, 1:])
+    optimizer = sgd(lr=step_decay(0.1, every=4), momentum=0.9, nesterov=true)
+    settings { epochs = 1, log = 1 }
+}
+
+model Auto()(x: [B, 4]) -> (y: [B, 4], mu: [B, 2]) {
+    mu = x |> linear(8) as enc |> tanh |> linear(2) as mu
+    return mu + normal_like(mu) |> linear(4) as out, mu
+}
+
+train drawn {
+    net = Auto()
+    batch (x: [B, 4], keep: bool[B]) from synthetic(batch=16, count=64)
+    y, mu = net(x)
+    minimize mean(sum((x - y) ** 2, axis=-1) * cast(keep, float)) + 0.1 * mean(mu * mu)
+    optimizer = adam(lr=linear(1e-2), betas=(0.8, 0.99))
+    freeze "net.enc.bias"
+    settings { steps = 10, log = 1 }
+}
+
+model Generator(d: int = 8)(z: [B, 4]) -> x: [B, 3] {
+    return z |> linear(d) as a |> batch_norm as norm |> relu |> linear(3) as b
+}
+
+model Critic(d: int = 8)(x: [B, 3]) -> score: [B] {
+    return x |> linear(d) as a |> leaky_relu(0.2) |> linear(1) as b |> squeeze(axis=-1)
+}
+
+train gan {
+    G = Generator()
+    D = Critic()
+    smooth = ema(G, decay=0.9)
+    batch (x: [B, 3]) from npz("points.npz", batch=16)
+    z = normal([B, 4])
+    fake = G(z)
+    step critic updates D with adam(lr=constant(1e-3, warmup=3), betas=(0.5, 0.9)) repeat 2 {
+        share = uniform([B, 1])
+        between = x * share + stop_gradient(fake) * (1.0 - share)
+        slope = gradient(sum(D(between)), between)
+        minimize mean(D(stop_gradient(fake))) - mean(D(x)) + mean((norm(slope, axis=-1) - 1.0) ** 2)
+        metric sure = mean(D(x) > 0.0)
+    }
+    step generator updates G with sgd(lr=1e-2) every 2 {
+        minimize -mean(D(fake))
+    }
+    metric size = mean(abs(smooth(z)))
+    update D.b.bias = clamp(D.b.bias, min=-0.01, max=0.01)
+    settings { steps = 11, log = 1 }
+}
+"""
+BLOCKS = ("digits", "characters", "drawn", "gan")
+BACKENDS = ("torch",)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "spec.dl").write_text(SPEC, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    letters = rng.choice(list("abcdefghij \n"), 2000)
+    (tmp_path / "input.txt").write_text("".join(letters), encoding="utf-8")
+    np.savez(tmp_path / "points.npz", x=rng.normal(size=(100, 3)).astype(np.float32))
+    return tmp_path
+
+
+def block(folder: Path, name: str) -> TrainBlock:
+    found: TrainBlock = dlc.load(folder / "spec.dl")[name]
+    return found
+
+
+def run(script: Path, *options: str) -> list[str]:
+    data = ["--data", str(script.parents[1])] if "--data" in script.read_text(encoding="utf-8") else []
+    command = [sys.executable, "-W", "error::UserWarning", str(script), *data, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=script.parent)
+    assert not done.returncode, done.stderr
+    return done.stdout.splitlines()
+
+
+def reported(line: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"  (\w+) (-?[\d.]+(?:e-?\d+)?)", line)}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) -> None:
+    tried = block(folder, name)
+    write_script(tried, backend, folder / "script")
+    script = folder / "script" / f"{name}.py"
+    assert "import dlc" not in script.read_text(encoding="utf-8")
+    lines = run(script, "--out", "found")
+    dlc.train(tried, backend=backend, out=folder / "run")
+    with (folder / "run/metrics.jsonl").open(encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    assert len(lines) == len(records) + 1
+    for line, record in zip(lines, records, strict=False):
+        assert line.startswith("step" if record["kind"] == "train" else "held out")
+        values = {**record["metrics"], "loss": record["loss"]}
+        for key, value in reported(line).items():
+            assert value == pytest.approx(values[key], abs=2e-4), f"{key} of `{line}`"
+    for weights in (folder / "run").glob("*.safetensors"):
+        mine = load_file(folder / "script/found" / weights.name)
+        for path, value in load_file(weights).items():
+            np.testing.assert_allclose(
+                mine[path], value, rtol=2e-3, atol=2e-5, err_msg=f"{weights.stem}.{path}"
+            )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_scripts_lint_clean(name: str, backend: str, folder: Path) -> None:
+    script = write_script(block(folder, name), backend, folder / "script")[0]
+    options = ["--isolated", "--line-length", "100"]
+    rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
+    for command in (["check", *options, *rules], ["format", "--check", *options]):
+        found = subprocess.run(["ruff", *command, str(script)], capture_output=True, text=True, check=False)
+        assert not found.returncode, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["characters", "gan"])
+def test_goes_on_where_it_was_stopped(name: str, backend: str, folder: Path) -> None:
+    script = write_script(block(folder, name), backend, folder / "script")[0]
+    whole = run(script, "--out", "whole")
+    text = script.read_text(encoding="utf-8")
+    loop = "    for step in range(start, total):\n"
+    assert loop in text
+    stops = text.replace(loop, f"{loop}        if step == 6:\n            sys.exit()\n")
+    stopped = script.with_name(f"{script.stem}_stopped.py")
+    stopped.write_text(
+        stops.replace("done == total:", "done == total or done == 6:").replace(
+            "import time", "import sys\nimport time"
+        ),
+        encoding="utf-8",
+    )
+    script.with_suffix(".safetensors").with_name(f"{stopped.stem}.safetensors").write_bytes(
+        script.with_suffix(".safetensors").read_bytes()
+    )
+    first = run(stopped, "--out", "parts")
+    second = run(script, "--out", "parts", "--resume")
+    assert [each for each in (*first, *second) if each.startswith("step")] == [
+        each for each in whole if each.startswith("step")
+    ]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_golden_script(backend: str, folder: Path, golden: Callable[[Path, str], None]) -> None:
+    script = write_script(block(folder, "digits"), backend, folder / "script")[0]
+    text = re.sub(r"dlc [\d.]+ of spec.dl; sha256 \w+", "dlc of spec.dl", script.read_text(encoding="utf-8"))
+    golden(HERE / f"scripts/digits_{backend}.txt", text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"accumulate": 2}, "several batches"),
+        ({"precision": "bf16"}, "precision = bf16"),
+    ],
+)
+def test_what_is_refused(settings: dict[str, object], what: str, folder: Path) -> None:
+    with pytest.raises(SpecError, match=what):
+        write_script(block(folder, "digits").with_settings(**settings), "torch", folder / "script")
+    assert not (folder / "script").exists()
