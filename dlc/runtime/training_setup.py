@@ -19,7 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan, TrainStep
-from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS, is_split
+from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS, without_idle
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.elaborate.programs.update import update_program
 from dlc.ir.nodes import Parameter
@@ -177,7 +177,7 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
             for each in plan.steps
             if each.name
         },
-        "source": _arguments(_shared(data.source), "name"),
+        "source": _arguments(without_idle(data.source), "name"),
         **held,
         **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),
@@ -215,15 +215,6 @@ def _place(step: TrainStep, rule: OptimizerRule) -> str:
         for how, what, of in rule.selectors
     )
     return f"optimizer {', '.join(words)}{f' of {step.name}' if step.name else ''}"
-
-
-def _shared(source: Named) -> Named:
-    """A source without what does nothing where rows are not shared out, as in runs of before there was a choice."""
-    split = source.args.get("split")
-    idle = {each for each in ("split", "sample_by") if source.args.get(each) is None}
-    if not is_split(split) and source.name != "synthetic":  # which draws from its seed
-        idle.add("seed")
-    return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})
 
 
 def _arguments(chosen: Named, kind: str) -> dict[str, str]:

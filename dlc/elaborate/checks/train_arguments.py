@@ -59,6 +59,14 @@ def is_split(value: Any) -> bool:
     return SPLIT.holds(value)
 
 
+def without_idle(source: Named) -> Named:
+    """A source without options that do nothing as they are: of shares where all rows are taken, of draws where none is drawn."""
+    idle = {each for each in ("split", "sample_by") if source.args.get(each) is None}
+    if not is_split(source.args.get("split")) and source.name != "synthetic":  # which draws from its seed
+        idle.add("seed")
+    return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})
+
+
 # --- settings ----------------------------------------------------------------------------------------------
 
 SETTINGS: dict[str, tuple[type, ...]] = {
