@@ -11,6 +11,7 @@ from dlc.backend import Artifact, Backend
 from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
 from dlc.diagnostics import SpecError
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
@@ -118,9 +119,15 @@ class _Making:
         )
 
     def _source(self, named: Named, batches: Batches) -> Chosen:
-        args = {key: value for key, value in named.args.items() if key != "batch"}
+        args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
+        if is_split(args.get("split")) or "sample_by" in args:
+            raise self._lacks(
+                f"rows of `{named.name}` by `{'sample_by' if 'sample_by' in args else 'split'}`"
+            )
+        if named.name == "text" and not self._says_tokens(args):
+            raise self._lacks(f"tokens of `{args['path']}`, which are numbered by another file")
         if named.name == "synthetic":
             fields = batches.rows.fields
             args["kinds"] = {
@@ -128,6 +135,11 @@ class _Making:
                 for name in batches.names
             }
         return Chosen(named.name, args)
+
+    def _says_tokens(self, args: dict[str, Any]) -> bool:
+        """Whether a text is numbered by its bytes, or by its own characters: held-out ones have the numbers of the training data."""
+        trained = self.data.source.args.get("path")
+        return bool(args["tokenizer"] == "byte" or (args["tokenizer"] == "char" and args["path"] == trained))
 
     def _lacks(self, what: str) -> SpecError:
         return self.backend.lacks(f"a script says no {what} yet", "`dlc train` runs the block")

@@ -218,3 +218,27 @@ def test_what_is_refused(
     with pytest.raises(SpecError, match=what):
         write_script(block(folder, name).with_settings(**settings), backend, folder / "script")
     assert not (folder / "script").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("digits(batch=64)", "digits(split=0.8, batch=64)", "rows of `digits` by `split`"),
+        ("digits(batch=64)", 'digits(sample_by="label", batch=64)', "rows of `digits` by `sample_by`"),
+        (
+            'evaluate from text("input.txt"',
+            'evaluate from text("other.txt"',
+            "tokens of `other.txt`, which are numbered by another file",
+        ),
+    ],
+)
+def test_data_that_a_script_does_not_say(old: str, new: str, what: str, folder: Path) -> None:
+    """Shares and draws of rows, tokens that are numbered elsewhere: refused, and never left out."""
+    (folder / "other.txt").write_bytes((folder / "input.txt").read_bytes())
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    assert old in text
+    (folder / "spec.dl").write_text(text.replace(old, new), encoding="utf-8")
+    name = "digits" if "digits" in old else "characters"
+    with pytest.raises(SpecError, match=what):
+        write_script(block(folder, name), "torch", folder / "script")
+    assert not (folder / "script").exists()
