@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from dlc.api import Model, Spec, TrainBlock, load, loads
     from dlc.backend import Artifact
     from dlc.diagnostics import Diagnostic, SpecError
+    from dlc.runtime.evaluate import evaluate
+    from dlc.runtime.predict import predict
     from dlc.runtime.training import train
     from dlc.runtime.verify import verify
     from dlc.runtime.verify_training import verify_training
@@ -32,6 +34,8 @@ _PLACES = {
     "Diagnostic": "dlc.diagnostics",
     "SpecError": "dlc.diagnostics",
     "train": "dlc.runtime.training",
+    "predict": "dlc.runtime.predict",
+    "evaluate": "dlc.runtime.evaluate",
     "verify": "dlc.runtime.verify",
     "verify_training": "dlc.runtime.verify_training",
 }
@@ -43,8 +47,10 @@ __all__ = [
     "Spec",
     "SpecError",
     "TrainBlock",
+    "evaluate",
     "load",
     "loads",
+    "predict",
     "train",
     "verify",
     "verify_training",

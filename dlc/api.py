@@ -27,22 +27,37 @@ if TYPE_CHECKING:
 __all__ = ["Model", "Spec", "TrainBlock", "load", "loads"]
 
 
-@takes(path=arguments.path, root=arguments.optional(arguments.path))
-def load(path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Spec:
+@takes(path=arguments.path, root=arguments.optional(arguments.path), allow_python=arguments.flag)
+def load(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    allow_python: bool = False,
+) -> Spec:
     """Read a spec and what it imports. Raises SpecError with every diagnostic of its text and imports.
 
-    `root` is the folder that imports may not leave; by default the file's own."""
-    project = Project(Path(root) if root else None)
+    `root` is the folder that imports may not leave; by default the file's own. With `allow_python` the functions that
+    its train blocks name as their data, `python("file.py:function")`, may be called."""
+    project = Project(Path(root) if root else None, allow_python=allow_python)
     unit = project.load(Path(path))
     return _spec(project, unit)
 
 
 @takes(
-    text=arguments.text("the text of a spec"), name=arguments.path, root=arguments.optional(arguments.path)
+    text=arguments.text("the text of a spec"),
+    name=arguments.path,
+    root=arguments.optional(arguments.path),
+    allow_python=arguments.flag,
 )
-def loads(text: str, name: str = "spec.dl", *, root: str | os.PathLike[str] | None = None) -> Spec:
+def loads(
+    text: str,
+    name: str = "spec.dl",
+    *,
+    root: str | os.PathLike[str] | None = None,
+    allow_python: bool = False,
+) -> Spec:
     """The same for a text in memory; `name` is what diagnostics call it."""
-    project = Project(Path(root) if root else None)
+    project = Project(Path(root) if root else None, allow_python=allow_python)
     unit = project.loads(text, os.fspath(name))
     return _spec(project, unit)
 

@@ -181,6 +181,23 @@ def sizes(name: str, value: Any) -> dict[str, int]:
     return {key: natural(key, each) for key, each in value.items()}
 
 
+def files(name: str, value: Any) -> tuple[str, ...]:
+    """Several files or texts, in a list or the like; a single one is not taken apart."""
+    wanted = "a list or tuple of files or texts"
+    if isinstance(value, str | bytes | os.PathLike | Mapping) or not hasattr(value, "__iter__"):
+        wrong(name, wanted, value)
+    try:
+        found = tuple(value)
+    except TypeError:  # an array without axes
+        wrong(name, wanted, value)
+    for each in found:
+        if not isinstance(each, str | os.PathLike):
+            raise TypeError(f"`{name}` must be {wanted}; {shown(each)} is in it")
+        if "\0" in os.fspath(each):
+            raise ValueError(f"`{name}` must be {wanted}, and {os.fspath(each)!r} is none")
+    return tuple(map(os.fspath, found)) or wrong(name, f"{wanted}, and some", value, ValueError)
+
+
 def names(what: str) -> Kind:
     """Several names, in a list or the like; a single str is not taken apart into its letters."""
     wanted = f"a list or tuple of {what}"

@@ -25,3 +25,8 @@ def specs_path() -> Path:
 def library_path() -> Path:
     """The folder of the standard library. A plain path: `importlib.resources` takes longer to import than the library to read."""
     return _PACKAGE / "std"
+
+
+def projects_path() -> Path:
+    """The folder of the specs that projects start with."""
+    return _PACKAGE / "projects"

@@ -6,7 +6,7 @@ and are used in a spec by their entry point's name: `batch (…) from spirals(tu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,13 +39,17 @@ class Field:
 class Request:
     """What a train block asks of a source: the options written there (defaults filled in), the types of the
     batch's fields, for integer fields the size of the smallest table that the network looks them up in, the
-    folder that paths are relative to, and the one that they may not leave (None: any)."""
+    folder that paths are relative to, and the one that they may not leave (None: any). `known` is what the
+    rows that are trained on say of themselves, where these are others: held-out data, or what a prediction is
+    asked of. `allow_python`: whether code that a spec names may be run."""
 
     options: Mapping[str, Any]
     fields: Mapping[str, TensorType]
     limits: Mapping[str, int] = field(default_factory=dict)
     folder: Path = Path()
     root: Path | None = None
+    known: Mapping[str, Any] = field(default_factory=dict)
+    allow_python: bool = False
 
     def path(self, option: str) -> Path:
         """The file that an option names. Raises SourceError if it lies outside the root."""
@@ -67,11 +71,12 @@ def inside(root: Path | None, folder: Path, written: str) -> Path | None:
 
 
 class SourceError(Exception):
-    """Data that can't be opened: the message says why, `help` what to do."""
+    """Data that can't be opened: the message says why, `help` what to do, `notes` what else is wrong."""
 
-    def __init__(self, message: str, help: str = "") -> None:
+    def __init__(self, message: str, help: str = "", notes: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.help = help
+        self.notes = tuple(notes)
 
 
 class Rows(Protocol):
@@ -95,7 +100,7 @@ class Rows(Protocol):
 
 class Source(Protocol):
     """A plug-in. `options` are its arguments by name with their defaults, `REQUIRED` for one that must be
-    given; `batch` is there for every source."""
+    given; `batch`, `split`, `seed` and `sample_by` are there for every source."""
 
     options: Mapping[str, Any]
 

@@ -49,6 +49,8 @@ RIGHT: dict[Callable[..., Any], dict[str, Any]] = {
     dlc.verify: {"model": MODEL, "backends": ("torch",)},
     dlc.train: {"block": BLOCK, "backend": "torch", "out": "runs/wrong"},
     ARTIFACT.write: {"directory": "emitted"},
+    dlc.predict: {"block": BLOCK, "weights": "none.npz", "inputs": ["x.npy"], "backend": "torch"},
+    dlc.evaluate: {"block": BLOCK, "weights": "none.npz", "backend": "torch"},
     dlc.verify_training: {"block": BLOCK, "backends": ("torch",), "steps": 1, "data": DATA},
 }
 CHECKED_BY_THE_SOURCE = {"data", "held_out"}  # with E0710, as rows of any other source

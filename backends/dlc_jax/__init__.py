@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dlc.backend import Artifact, EmitOptions, Runnable, Setup, Trainer
+    from dlc.backend.script import Script
     from dlc.ir.nodes import Op, Program
 
 
@@ -30,6 +31,7 @@ class JaxBackend(Backend):
     precisions = ("f32", "bf16", "f16", "f64")
     parametric = True
     prepares = True
+    script_optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     gaps = GAPS
 
@@ -42,6 +44,11 @@ class JaxBackend(Backend):
         from dlc_jax.emit import emit
 
         return emit(program, options)
+
+    def script(self, script: Script) -> Artifact:
+        from dlc_jax.script import written
+
+        return written(script)
 
     def load(self, artifact: Artifact, weights: Mapping[str, np.ndarray], device: str = "") -> Runnable:
         from dlc_jax.load import load

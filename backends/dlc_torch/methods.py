@@ -333,6 +333,8 @@ def classified(d: TorchDrafter, op: Op) -> Expr | None:
     if rank > 2:
         operands = [method(operands[0], "flatten", Word("0"), Word("-2")), method(operands[1], "flatten")]
     keywords: list[Expr] = []
+    if given.get("weight"):
+        keywords.append(Keyword("weight", d.tensor(given["weight"])))
     if op.attr("ignore") is not None:
         keywords.append(Keyword("ignore_index", d.attribute(op, "ignore", op.attr("ignore"))))
     else:

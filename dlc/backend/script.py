@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlc.backend.artifact import Family
 from dlc.records import dataclass
+
+if TYPE_CHECKING:
+    from dlc.ir.nodes import Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ class Script:
     """All that a script says. `family` has the programs of the module: every call of a turn and those of `held_out` are entries of it.
 
     `fields` are the dtypes of the batch's fields; `settings` those of the block; `trainable` the paths that some call trains; `draws` are inputs of the
-    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `networks` are the files that
-    are written, and the paths of what lies in them. Initial values lie beside it in `NAME.safetensors`."""
+    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `counterparts` are programs of the family in
+    the other mode, by their entries. `networks` are the files that are written, and the paths of what lies in them. Initial values lie beside it in `NAME.safetensors`."""
 
     name: str
     title: str
@@ -90,5 +93,6 @@ class Script:
     batch: int
     settings: Mapping[str, Any]
     networks: tuple[tuple[str, str], ...]
+    counterparts: Mapping[str, Program]
     draws: tuple[Drawn, ...] = ()
     is_random: bool = False

@@ -7,7 +7,7 @@ import importlib
 import typer
 
 COMMANDS = (
-    "check", "summary", "show", "compile", "run", "verify", "train", "test", "weights", "ops", "explain", "list", "new",
+    "check", "summary", "show", "compile", "run", "verify", "train", "predict", "evaluate", "runs", "tokenizer", "test", "weights", "ops", "explain", "list", "new",
     "format", "doctor",
 )  # fmt: skip
 

@@ -47,6 +47,10 @@ Inputs = Annotated[
 Output = Annotated[Format, typer.Option("--format", help="text for people, json for tools.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only what is wrong.")]
 Root = Annotated[Path | None, typer.Option("--root", help="The folder that imports may not leave.")]
+AllowPython = Annotated[
+    bool,
+    typer.Option("--allow-python", help="Run the functions that a train block names as its data."),
+]
 Optimize = Annotated[int, typer.Option("-O", min=0, max=3, help="Optimization level.")]
 Precision = Annotated[str, typer.Option("--precision", help="What `float` means: f32, bf16, f16, f64.")]
 TargetName = Annotated[
@@ -191,11 +195,11 @@ def shipped_spec(name: str) -> Path:
     return found
 
 
-def load_spec(target: str, root: Path | None) -> tuple[Spec, str]:
+def load_spec(target: str, root: Path | None, allow_python: bool = False) -> tuple[Spec, str]:
     from dlc.api import load
 
     file, name = split_target(target)
-    return load(file, root=root), name
+    return load(file, root=root, allow_python=allow_python), name
 
 
 def load_model(target: str, sets: list[str], root: Path | None, present: str = "") -> Model:
@@ -252,17 +256,36 @@ def default_model(spec: Spec) -> str:
     return spec.models[0]
 
 
-def load_train(target: str, sets: list[str], root: Path | None) -> TrainBlock:
+def load_train(target: str, sets: list[str], root: Path | None, allow_python: bool = False) -> TrainBlock:
     """The train block that a target names; without a name the file's only one, or its first."""
     from dlc.api import TrainBlock
 
-    spec, name = load_spec(target, root)
+    spec, name = load_spec(target, root, allow_python)
     if not name and not spec.trains:
         usage(f"{spec.unit.path} has no train block")
     found = spec[name or spec.trains[0]]
     if not isinstance(found, TrainBlock):
-        usage(f"`{name}` is a model; `dlc train` takes a train block")
+        usage(f"`{name}` is a model; this command takes a train block")
     return found(**settings(sets)) if sets else found
+
+
+def load_trained(
+    target: str,
+    sets: list[str],
+    root: Path | None,
+    weights: Path,
+    *,
+    allow_python: bool = False,
+) -> TrainBlock:
+    """The train block of a run, at the settings that it had but for those that are given."""
+    from dlc.runtime.run_folder import manifest_of
+
+    manifest = manifest_of(weights if weights.is_dir() else weights.parent) or {}
+    file, name = split_target(target)
+    before, spec = manifest.get("set"), manifest.get("spec")
+    name = name or (str(spec.get("train", "")) if isinstance(spec, dict) else "")
+    held = [f"{key}={value}" for key, value in before.items()] if isinstance(before, dict) else []
+    return load_train(f"{file}:{name}" if name else file, [*held, *sets], root, allow_python)
 
 
 def settings(sets: list[str]) -> dict[str, Any]:
@@ -314,10 +337,10 @@ def sizes(text: str) -> dict[str, int]:
     return result
 
 
-def train_block(targets: list[str], root: Path | None) -> TrainBlock | None:
+def train_block(targets: list[str], root: Path | None, allow_python: bool = False) -> TrainBlock | None:
     """The train block that is asked for, if one is."""
     if len(targets) != 1 or ":" not in targets[0]:
         return None
-    spec, name = load_spec(targets[0], root)
+    spec, name = load_spec(targets[0], root, allow_python)
     found: TrainBlock | None = spec[name] if name in spec.trains else None
     return found

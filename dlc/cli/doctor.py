@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from dlc.backend import Backend
 
 
+EXTRAS = {"data": ("scikit-learn", "pyarrow", "pillow", "tokenizers"), "plots": ("matplotlib",)}
+"""What data sources and pictures of results need, by the extra of the package that brings it."""
+
+
 def register(app: typer.Typer) -> None:
     @app.command()
     def doctor(format: Output = Format.text) -> None:
@@ -33,6 +37,12 @@ def register(app: typer.Typer) -> None:
                 typer.echo(f"       {each['reason']}")
             if each["install"]:
                 typer.echo(f"       install it: {each['install']}")
+        for extra, packages in found["extras"].items():
+            there = [f"{package} {version}" for package, version in packages.items() if version]
+            lacking = [package for package, version in packages.items() if not version]
+            typer.echo(f"{extra:6} {'missing' if lacking else 'ok':8} {', '.join(there) or '-'}")
+            if lacking:
+                typer.echo(f"       {', '.join(lacking)} missing; install it: pip install 'dlc[{extra}]'")
         for tool, path in found["tools"].items():
             typer.echo(f"{tool:6} {path or 'not found'}")
 
@@ -46,6 +56,7 @@ def report() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "backends": {each.name: _backend(each) for each in every()},
+        "extras": {name: {each: _version(each) for each in packages} for name, packages in EXTRAS.items()},
         "tools": {tool: shutil.which(tool) or "" for tool in ("nvcc", "nvidia-smi")},
     }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dlc.cli.common import (
+    AllowPython,
     Backend,
     Device,
     Format,
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--force", help="Replace files in the folder that no run wrote.")
         ] = False,
         device: Device = "cpu",
+        allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -48,7 +50,7 @@ def register(app: typer.Typer) -> None:
         from dlc.runtime.training import train as run
 
         check_device(device)
-        block = load_train(target, set, root)
+        block = load_train(target, set, root, allow_python)
         show_warnings([block.spec], block)
         watch = Progress(quiet=quiet or format is Format.json)
         result = run(block, backend=backend, out=out, resume=resume, force=force, device=device, watch=watch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlc.cli.common import (
+    AllowPython,
     Dims,
     Format,
     Inputs,
@@ -81,6 +82,7 @@ def register(app: typer.Typer) -> None:
         dims: Dims = "",
         optimize: Optimize = 1,
         present: Present = "",
+        allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -89,7 +91,7 @@ def register(app: typer.Typer) -> None:
         """Run every backend on the same weights and inputs and compare. Exit 1 past the tolerance."""
         from dlc.runtime.verify import verify as compare
 
-        block = None if small else train_block(targets, root)
+        block = None if small else train_block(targets, root, allow_python)
         if block is not None:
             _training(block, set, tuple(filter(None, backends.split(","))), steps, tolerance, format, quiet)
             return

@@ -118,7 +118,7 @@ BAD_SOURCE = Problem(
     "E0705",
     "a data source that can't be used",
     "{message}",
-    "Sources are digits, idx, npz, text, synthetic, arrays.",
+    "Sources are digits, idx, npz, csv, parquet, json, images, text, synthetic, python, arrays; `rest` is what the batch leaves of its own.",
     wrong=_train(
         "net = Net()\nbatch (image: [B, 1, 28, 28], label: i64[B]) from digit(batch=64)\n" + _LOSS + _REST
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from dlc.records import dataclass, replace
 Lines = list[str]
 LIBRARY = Library(Path(script_library.__file__))
 STANDARD = {
-    "collections.abc": ("Callable", "Iterator"),
+    "collections.abc": ("Callable", "Iterable", "Iterator", "Mapping", "Sequence"),
+    "dataclasses": ("dataclass", "field"),
     "functools": ("partial",),
     "pathlib": ("Path",),
     "typing": ("Any", "NamedTuple", "Self"),
 }
-MODULES = ("argparse", "gzip", "math", "os", "time")
+MODULES = ("argparse", "gzip", "itertools", "math", "os", "time")
 SOURCES = ("digits", "idx", "npz", "text", "synthetic")
 _NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "u8": "uint8", "bool": "bool"}
 
@@ -57,10 +59,21 @@ def assembled(script: Script, model: str, blocks: Iterable[Lines], imports: Call
     """The whole file: the module's source, functions that the loop uses, the loop."""
     own = "\n\n\n".join("\n".join(block) for block in blocks if block)
     copied = ["\n".join(lines) for lines in LIBRARY.copied(own)]
+    if twice := defined(model) & (defined(own) | {name for each in copied for name in defined(each)}):
+        raise NameTaken(min(twice))
     rows = ["Rows = dict[str, np.ndarray]"] if "Rows" in "".join((own, *copied)) else []
     body = "\n\n\n".join(("\n".join(constants(script)), model, *rows, *copied, own))
     end = ["", "", 'if __name__ == "__main__":', "    main()", ""]
     return "\n".join((*docstring(script), "", *imports(body), "", body, *end))
+
+
+class NameTaken(Exception):
+    """A module of the spec has the name of a function that a script needs for itself."""
+
+
+def defined(source: str) -> set[str]:
+    """The functions and classes of a file."""
+    return {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 def docstring(script: Script) -> Lines:
@@ -155,20 +168,27 @@ def opened(source: Chosen, fields: Mapping[str, str]) -> str:
     """The expression that reads a source."""
     args = dict(source.args)
     if source.name == "digits":
-        return called("digits", (), args, {"split": "train"})
+        return called("read_digits", (), args, {"split": "train"})
     if source.name == "synthetic":
-        return called("synthetic", (literal_kinds(args.pop("kinds")),), args, {"count": 1024, "seed": 0})
+        return called("random_rows", (literal_kinds(args.pop("kinds")),), args, {"count": 1024, "seed": 0})
     if source.name == "npz":
         path = literal(args.pop("path"))
-        return called("npz", ("args.data", path, literal(tuple(fields))), args, {"start": 0, "stop": None})
+        return called(
+            "read_npz", ("args.data", path, literal(tuple(fields))), args, {"start": 0, "stop": None}
+        )
     if source.name == "text":
         path = literal(args.pop("path"))
         args.pop("length")
-        return called("text", ("args.data", path), args, {"tokenizer": "char", "start": 0.0, "stop": 1.0})
+        return called(
+            "read_text", ("args.data", path), args, {"tokenizer": "char", "start": 0.0, "stop": 1.0}
+        )
     images = literal(args.pop("images"))
     args["scaled"] = fields.get("image") != "u8"
     return called(
-        "idx", ("args.data", images), args, dict[str, Any](labels=None, start=0, stop=None, scaled=True)
+        "read_images",
+        ("args.data", images),
+        args,
+        dict[str, Any](labels=None, start=0, stop=None, scaled=True),
     )
 
 
@@ -220,7 +240,7 @@ def rate(rule: Rule, step: str, total: str) -> str:
         "step_decay": {"factor": 0.1, "warmup": 0},
         "one_cycle": {"warmup": 0.3, "start": 0.04, "end": 1e-4},
     }
-    return called(rule.lr.name, (step, total), args, known[rule.lr.name])
+    return called(f"{rule.lr.name}_rate", (step, total), args, known[rule.lr.name])
 
 
 @dataclass(frozen=True, slots=True)

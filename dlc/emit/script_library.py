@@ -15,7 +15,7 @@ Rows = dict[str, np.ndarray]
 # --- data: arrays by the names of fields, rows first
 
 
-def digits(split: str = "train") -> Rows:
+def read_digits(split: str = "train") -> Rows:
     """The 1,797 digits of scikit-learn, resized to 28 x 28 and standardised.
 
     In a fixed order, the first 1,437 are for training."""
@@ -41,7 +41,7 @@ def bilinear(old: int, new: int) -> np.ndarray:
     return weights
 
 
-def idx(
+def read_images(
     folder: Path,
     images: str,
     labels: str | None = None,
@@ -71,7 +71,7 @@ def read_idx(path: Path) -> np.ndarray:
     return values.reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def npz(
+def read_npz(
     folder: Path,
     path: str,
     names: tuple[str, ...],
@@ -83,7 +83,7 @@ def npz(
         return {name: archive[name][start:stop] for name in names}
 
 
-def text(
+def read_text(
     folder: Path,
     path: str,
     tokenizer: str = "char",
@@ -100,7 +100,7 @@ def text(
     return tokens[round(start * len(tokens)) : round(stop * len(tokens))].astype(np.int64)
 
 
-def synthetic(
+def random_rows(
     kinds: dict[str, tuple[str, tuple[int, ...], int]],
     count: int = 1024,
     seed: int = 0,
@@ -172,22 +172,22 @@ def text_in_order(tokens: np.ndarray, size: int, length: int) -> Iterator[Rows]:
 # --- schedules: the rate of a step, from 0, of so many
 
 
-def constant(step: int, total: int, lr: float, warmup: int = 0) -> float:
+def constant_rate(step: int, total: int, lr: float, warmup: int = 0) -> float:
     return lr * warm(step, warmup)
 
 
-def cosine(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
+def cosine_rate(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
     """Half a cosine from `lr` to `end` (Loshchilov and Hutter, "SGDR", 2017)."""
     share = 0.5 * (1 + math.cos(math.pi * progress(step, total, warmup)))
     return (end + (lr - end) * share) * warm(step, warmup)
 
 
-def linear(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
+def linear_rate(step: int, total: int, lr: float, warmup: int = 0, end: float = 0.0) -> float:
     """A straight line from `lr` to `end`."""
     return (end + (lr - end) * (1 - progress(step, total, warmup))) * warm(step, warmup)
 
 
-def step_decay(
+def step_decay_rate(
     step: int,
     total: int,
     lr: float,
@@ -199,7 +199,7 @@ def step_decay(
     return lr * factor ** (step // every) * warm(step, warmup)
 
 
-def one_cycle(
+def one_cycle_rate(
     step: int,
     total: int,
     lr: float,

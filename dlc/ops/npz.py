@@ -23,6 +23,7 @@ else:
 LARGE = 1 << 26  # bytes that are read without a question
 TIGHTEST = 200  # of what is larger: times that weights are packed smaller by, at most
 _SUFFIX = ".npy"
+_LOCAL = 30  # bytes before the name of an entry, the last four of which say how long name and extras are
 
 
 class NpzFile(Mapping[str, "NDArray[Any]"]):
@@ -57,6 +58,24 @@ class NpzFile(Mapping[str, "NDArray[Any]"]):
             known = _meant(info, dtype)
             data = bytearray(file.read(info.file_size))
             return np.frombuffer(data, dtype=dtype).reshape(shape, order=order).view(known)
+
+    def mapped(self, name: str) -> NDArray[Any]:
+        """The same array without reading it, where the archive holds it as it is: the system reads what is looked at."""
+        info = self._entries[name]
+        if info.compress_type != zipfile.ZIP_STORED or not info.file_size:
+            return self[name]
+        with self._opened() as archive, _told(name), archive.open(info) as file:
+            shape, order, dtype = _header(file, info)
+            known, header = _meant(info, dtype), file.tell()
+        with open(self.path, "rb") as whole:
+            whole.seek(info.header_offset)
+            names = whole.read(_LOCAL)[_LOCAL - 4 :]
+        lengths = int.from_bytes(names[:2], "little") + int.from_bytes(names[2:], "little")
+        start = info.header_offset + _LOCAL + lengths + header
+        if not prod(shape):
+            return np.zeros(shape, known)
+        array = np.memmap(self.path, dtype, "r", start, shape, "F" if order == "F" else "C")
+        return array.view(known)
 
     def _opened(self) -> zipfile.ZipFile:
         try:

@@ -12,11 +12,11 @@ from dlc.elaborate.checks.plan import Named
 from dlc.emit import script_library as library
 
 _SCHEDULES: Mapping[str, Callable[..., float]] = {
-    "constant": library.constant,
-    "cosine": library.cosine,
-    "linear": library.linear,
-    "step_decay": library.step_decay,
-    "one_cycle": library.one_cycle,
+    "constant": library.constant_rate,
+    "cosine": library.cosine_rate,
+    "linear": library.linear_rate,
+    "step_decay": library.step_decay_rate,
+    "one_cycle": library.one_cycle_rate,
 }
 
 

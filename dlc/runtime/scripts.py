@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from dlc.backend import Artifact, Backend
 from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
 from dlc.diagnostics import SpecError
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
-from dlc.emit.script import DRAWN, SOURCES, pascal
+from dlc.elaborate.checks.train_arguments import is_split, without_idle
+from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
@@ -54,7 +55,11 @@ def script(block: TrainBlock, backend: Backend) -> Artifact:
     """The script, in memory. Raises SpecError."""
     if not backend.has("script"):
         raise backend.lacks("writes no scripts of a training")
-    return backend.script(_Making(block, backend, open_data(block)).script())
+    try:
+        return backend.script(_Making(block, backend, open_data(block)).script())
+    except NameTaken as taken:
+        what = f"says no module called `{taken}` in a script: a function of it has that name"
+        raise backend.lacks(what, "call the module otherwise") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,21 @@ class _Making:
             batch=int(self.data.source.args["batch"]),
             settings=plan.settings,
             networks=tuple((each.name, each.path) for each in networks(plan)),
+            counterparts=dict(self._counterparts()),
             draws=self._draws(),
             is_random=self.turns.drawn is None and _draws(plan.program),
         )
 
     def _source(self, named: Named, batches: Batches) -> Chosen:
-        args = {key: value for key, value in named.args.items() if key != "batch"}
+        args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
+        if is_split(args.get("split")) or "sample_by" in args:
+            raise self._lacks(
+                f"rows of `{named.name}` by `{'sample_by' if 'sample_by' in args else 'split'}`"
+            )
+        if named.name == "text" and not self._says_tokens(args):
+            raise self._lacks(f"tokens of `{args['path']}`, which are numbered by another file")
         if named.name == "synthetic":
             fields = batches.rows.fields
             args["kinds"] = {
@@ -123,6 +135,11 @@ class _Making:
                 for name in batches.names
             }
         return Chosen(named.name, args)
+
+    def _says_tokens(self, args: dict[str, Any]) -> bool:
+        """Whether a text is numbered by its bytes, or by its own characters: held-out ones have the numbers of the training data."""
+        trained = self.data.source.args.get("path")
+        return bool(args["tokenizer"] == "byte" or (args["tokenizer"] == "char" and args["path"] == trained))
 
     def _lacks(self, what: str) -> SpecError:
         return self.backend.lacks(f"a script says no {what} yet", "`dlc train` runs the block")
@@ -166,6 +183,15 @@ class _Making:
         shape = tuple(int(size) for size in attrs.pop("shape"))
         return Drawn(each.input.name, each.op, shape, attrs, number)
 
+    def _counterparts(self) -> Iterator[tuple[str, Program]]:
+        """The update of a block that has one, and the sums of held-out data, in the other mode."""
+        plan = self.plan
+        if plan.is_single:
+            yield "", self._entered(plan.evaluation, "")
+            sums = [_called_for_numbers(totals(each)).sums for each in (plan.evaluation, plan.program)]
+            if plan.evaluate is not None and sums[0].main.outputs == sums[1].main.outputs:
+                yield SUMS, self._entered(sums[1], SUMS)
+
     # --- held-out data
 
     def _held_out(self) -> tuple[HeldOut | None, list[Program]]:
@@ -176,7 +202,10 @@ class _Making:
         fixed = {name: size for name, size in self.data.sizes.items() if name not in found.rows}
         rest = with_sizes(found.rest, fixed) if fixed else found.rest
         sizes = tuple(each for each in found.rest.main.given_sizes if each not in fixed)
-        programs = [self._entered(found.sums, SUMS), self._entered(rest, NUMBERS, "held_out")]
+        programs = [
+            self._entered(found.sums, SUMS),
+            self._entered(_without_parameters(rest), NUMBERS, "held_out"),
+        ]
         if _draws(found.sums):
             raise self._lacks("draws in what is measured on held-out data")
         held = HeldOut(
@@ -215,6 +244,11 @@ def _called_for_numbers(found: Totals) -> Totals:
         rest=found.rest.with_functions({**found.rest.functions, main.name: main}),
         how={now.get(name, name): how for name, how in found.how.items()},
     )
+
+
+def _without_parameters(program: Program) -> Program:
+    main = replace(program.main, params=(), children=())
+    return Program({**program.functions, main.name: main}, program.entry)
 
 
 def _means(found: Totals) -> frozenset[str]:

@@ -339,7 +339,8 @@ class _Run:
 
     def _step(self, step: int) -> None:
         count = self.settings["accumulate"]
-        batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
+        with self._cancellable(step):  # rows that can't be read end the run, and lose nothing
+            batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
         values, rates = self.trainers.turns.turn(self.trainer, step, batches, self.total)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
@@ -420,6 +421,7 @@ class _Run:
             "format": 1,
             "dlc": __version__,
             "spec": {"file": self.plan.file, "digest": self.block.spec.digest, "train": self.plan.name},
+            "set": {name: show(value) for name, value in self.block.overrides.items()},
             "backend": self.backend.name,
             "step": done,
             "steps": self.total,

@@ -4,19 +4,26 @@ there."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, Span, SpecError
+import numpy as np
+from numpy.typing import NDArray
+
+from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
+from dlc.elaborate.base.sources import REST
 from dlc.elaborate.checks.plan import Named
 from dlc.elaborate.checks.single_values import single_values
+from dlc.elaborate.checks.train_arguments import is_split
 from dlc.ir.nodes import Program
 from dlc.runtime import data
 from dlc.runtime.data import check, memory
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.digest import digest
 from dlc.runtime.data.memory import Given
+from dlc.runtime.data.parts import chances, part
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.source import Request, Rows, SourceError
@@ -52,7 +59,8 @@ def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | No
     does not fit the types of the batch."""
     plan = block.plan
     source = _source(plan.source, data)
-    opened = _Opening(block, source, plan.fields, plan.program, ast.BatchStmt, "data", data).open()
+    opening = _Opening(block, source, plan.fields, plan.program, ast.BatchStmt, "data", data)
+    opened = opening.open()
     sizes = check.sizes(opened.rows.fields, plan.fields, opened.size)
     single = [*single_values(plan.program, sizes, plan.name)]
     if single:
@@ -61,13 +69,33 @@ def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | No
     if plan.evaluate is None and held_out is None:
         return Data(opened, None, sizes, source, is_given)
     fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
-    evaluation = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out)
+    about = opened.rows.about
+    evaluation = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out, about)
+    if held.name == REST:
+        evaluation = replace(evaluation, rest_of=opening)
     return Data(opened, evaluation.open(), sizes, source, is_given)
 
 
+def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given | None = None) -> Batches:
+    """The held-out data alone, of a block that has some or what is given in their place; `known` is what the data that were trained
+    on said of themselves. Raises SpecError."""
+    plan = block.plan
+    fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
+    opening = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out, known)
+    if held.name == REST:
+        trained = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
+        opening = replace(opening, rest_of=trained)
+    return opening.open()
+
+
 def _source(named: Named, given: Given | None) -> Named:
-    """What data is read from. What is given keeps the size of batches that the block says."""
-    return named if given is None else Named(memory.NAME, {"batch": named.args["batch"]})
+    """What data is read from. What is given keeps the size of batches and the share that the block says."""
+    if given is None:
+        return named
+    kept = {"batch": named.args["batch"], "sample_by": named.args.get("sample_by")}
+    if is_split(named.args.get("split")):
+        kept |= {"split": named.args["split"], "seed": named.args.get("seed", 0)}
+    return Named(memory.NAME, kept)
 
 
 @dataclass(frozen=True)
@@ -81,12 +109,15 @@ class _Opening:
     statement: type[ast.BatchStmt] | type[ast.Evaluate]
     argument: str
     given: Given | None
+    known: Mapping[str, Any] = field(default_factory=dict)
+    rest_of: _Opening | None = None
+    """Whose rows are shared out, where these are what is left of them."""
 
     def open(self) -> Batches:
-        limits = index_limits(self.program)
         try:
-            rows = self._rows(limits)
+            rows = self._rows()
             fields = rows.fields
+            drawn = self._chances(rows)
         except SourceError as error:
             raise self._error([self._problem(self._span(), error)]) from None
         held = index_limits(self.program, every=True)
@@ -104,17 +135,63 @@ class _Opening:
         indices = IndexCheck(self.program, sources=all_sources(self.block.spec.project))
         settings = self.block.plan.settings
         names = tuple(self.fields)
-        return Batches(rows, size, int(settings["seed"]), names, indices, int(settings["accumulate"]))
+        return Batches(
+            rows,
+            size,
+            int(settings["seed"]),
+            names,
+            indices,
+            int(settings["accumulate"]),
+            self._refused,
+            drawn,
+        )
+
+    def _refused(self, error: SourceError) -> SpecError:
+        """Rows that can't be read, told where the source is named."""
+        return self._error([self._problem(self._span(), error)])
 
     @property
     def _name(self) -> str:
         """What messages call the data."""
         return self.source.name if self.given is None else self.argument
 
-    def _rows(self, limits: Mapping[str, int]) -> Rows:
+    def _rows(self) -> Rows:
+        """The rows that are wanted. Raises SourceError."""
+        if self.rest_of is not None:
+            return self.rest_of.shared(rest=True)
+        return self.shared()
+
+    def _chances(self, rows: Rows) -> NDArray[np.float64] | None:
+        """How likely rows are drawn, where they are not all taken. Raises SourceError."""
+        by = self.source.args.get("sample_by")
+        if by is None:
+            return None
+        if self.statement is ast.Evaluate:
+            raise SourceError(
+                "rows are drawn in training only: all held-out ones count", "leave out `sample_by`"
+            )
+        if by not in rows.fields:
+            known = [*rows.fields]
+            raise SourceError(
+                f"rows can't be drawn by `{by}`: there is no such field",
+                did_you_mean(by, known) or f"it has {', '.join(known)}",
+            )
+        return chances(rows, by)
+
+    def shared(self, *, rest: bool = False) -> Rows:
+        """The share of all rows that the source says, or the rest. Raises SourceError."""
+        split = self.source.args.get("split")
+        if not is_split(split):
+            return self.whole
+        seed = self.source.args.get("seed", 0)
+        return part(self.whole, split, seed if seed is None or isinstance(seed, int) else 0, rest=rest)
+
+    @cached_property
+    def whole(self) -> Rows:
+        """All rows. Raises SourceError."""
         if self.given is not None:
             return memory.rows_of(self.argument, self.given, self.fields)
-        return data.open_rows(self.source.name, self._request(limits))
+        return data.open_rows(self.source.name, self._request(index_limits(self.program)))
 
     def _sizes(self, rows: Rows, size: int) -> list[int]:
         """The batch sizes that will occur: in evaluation the last one may be smaller."""
@@ -124,7 +201,9 @@ class _Opening:
         return sorted(sizes)
 
     def _request(self, limits: Mapping[str, int]) -> Request:
-        return Request(self.source.args, self.fields, limits, self.block.folder, self.block.root)
+        block = self.block
+        allowed = block.spec.project.allow_python
+        return Request(self.source.args, self.fields, limits, block.folder, block.root, self.known, allowed)
 
     def _span(self, field: str = "") -> Span:
         """Where the field is declared, else where the source is named."""
@@ -135,7 +214,8 @@ class _Opening:
         return self.block.node.span
 
     def _problem(self, span: Span, error: SourceError, notes: tuple[str, ...] = ()) -> Diagnostic:
-        return problems.DATA.at(span, message=str(error), help=error.help, notes=notes)
+        told = (*notes, *error.notes)
+        return problems.DATA.at(span, message=str(error), help=error.help, notes=told)
 
     def _error(self, found: list[Diagnostic]) -> SpecError:
         return SpecError(found, all_sources(self.block.spec.project))

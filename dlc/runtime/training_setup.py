@@ -19,7 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.values import Instance, show
 from dlc.elaborate.checks.plan import Load, Named, Network, OptimizerRule, TrainPlan, TrainStep
-from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS
+from dlc.elaborate.checks.train_arguments import DEFAULT_SETTINGS, without_idle
 from dlc.elaborate.programs.build import EntryPoint
 from dlc.elaborate.programs.update import update_program
 from dlc.ir.nodes import Parameter
@@ -177,7 +177,7 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
             for each in plan.steps
             if each.name
         },
-        "source": _arguments(data.source, "name"),
+        "source": _arguments(without_idle(data.source), "name"),
         **held,
         **_written_rules(block),
         **({"accumulated": "as one batch"} if plan.settings["accumulate"] > 1 else {}),

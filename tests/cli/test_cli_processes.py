@@ -19,6 +19,7 @@ import typer
 from haste import as_usual
 
 from dlc.cli import build
+from dlc.runtime.data.tokens import trained
 
 NET = """
 model Net(d: int = 4)(x: [B, d]) -> y: [B, 2] {
@@ -41,6 +42,17 @@ test "counts" {
     require parameters(Net()) == 10
 }
 """.lstrip()
+
+HELD = NET.replace("    minimize", '    evaluate from npz("rows.npz")\n    minimize')
+RUN = {
+    "format": 1,
+    "dlc": "0",
+    "step": 2,
+    "steps": 2,
+    "finished": True,
+    "identity": {"lr": "0.1"},
+    "train": {"loss": 0.25},
+}
 
 WRONG = "model Net()(x: [B, 4]) -> [B, 5] {\n    return x\n}\n"
 FAILS = NET.replace("== 10", "== 11")
@@ -123,6 +135,36 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("net.dl:fit -b torch --device nowhere --out run", 1, "there is no device `nowhere`"),
         Case("net.dl:Net -b torch --out run", 2, "is a model"),
     ),
+    "predict": (
+        Case("net.dl --weights w.npz --input x.npy -b torch", says="x.npy, row 1: 5, 5", slow=True),
+        Case("net.dl --weights w.npz --input x.npy --format json", says='"values"', slow=True),
+        Case("net.dl --weights w.npz --input y.npy", 1, "there is no such file"),
+        Case("net.dl --weights w.npz", 2, "--input"),
+    ),
+    "evaluate": (
+        Case("held.dl --weights w.npz -b torch", says="fit: 8 rows  loss 16.0000", slow=True),
+        Case("held.dl --weights w.npz --format json", says='"loss": 16.0', slow=True),
+        Case("net.dl --weights w.npz", 1, "holds no data out"),
+        Case("held.dl", 2, "--weights"),
+    ),
+    "runs": (
+        Case("done --html page.html", says="0.25", writes=("page.html",)),
+        Case("done --format json", says='"loss": 0.25'),
+        Case("missing", 1, "is no folder"),
+        Case("", 2, "Missing argument"),
+    ),
+    "tokenizer train": (
+        Case("net.dl --vocab 300 -o t.json", says="t.json: 300 tokens", writes=("t.json",)),
+        Case("net.dl -o t.json --format json", says='"vocabulary"', writes=("t.json",)),
+        Case("missing.txt -o t.json", 1, "there is no such file"),
+        Case("net.dl -o t.txt", 2, "a .json file"),
+    ),
+    "tokenizer encode": (
+        Case("bytes.json ab", says="a"),
+        Case("bytes.json ab --format json", says='"token": "a"'),
+        Case("net.dl ab", 1, "is no tokenizer file"),
+        Case("bytes.json", 2, "Missing argument"),
+    ),
     "test": (
         Case("net.dl", says="counts"),
         Case("net.dl --format json", says='"passed": true'),
@@ -158,6 +200,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("E9999", 2, "there is no code"),
     ),
     "list": (
+        Case("--train", says="dlc:vision/lenet5:digits"),
         Case("", says="vision/lenet5"),
         Case("--format json", says='"vision/lenet5"'),
         Case("more", 2, "unexpected extra argument"),
@@ -166,6 +209,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         Case("mine --from vision/mlp", says="mine.dl", writes=("mine.dl",)),
         Case("missing/net --from vision/mlp", 1, "missing/net.dl"),
         Case("mine --from nothing", 2, "nothing"),
+        Case("mine", says="README.md", writes=("mine/mine.dl", "mine/README.md")),
     ),
     "format": (
         Case("net.dl --check"),
@@ -218,7 +262,10 @@ def folder(tmp_path: Path) -> Path:
     np.save(tmp_path / "x.npy", rows["x"])
     np.savez(tmp_path / "w.npz", **{"fc.weight": weight, "fc.bias": bias})
     np.savez(tmp_path / "published.npz", **{"dense.weight": weight, "dense.bias": bias})
-    texts = {"net": NET, "wrong": WRONG, "fails": FAILS, "crooked": NET.replace("    ", " ")}
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done/manifest.json").write_text(json.dumps(RUN), encoding="utf-8")
+    (tmp_path / "bytes.json").write_text(trained([Path(__file__)], "bpe", 257, ["<end>"]), encoding="utf-8")
+    texts = {"net": NET, "held": HELD, "wrong": WRONG, "fails": FAILS, "crooked": NET.replace("    ", " ")}
     for name, text in texts.items():
         (tmp_path / f"{name}.dl").write_text(text, encoding="utf-8")
     return tmp_path

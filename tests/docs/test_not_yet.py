@@ -30,10 +30,6 @@ def training(body: str = "", source: str = "synthetic(batch=8)") -> str:
 
 REFUSED = {
     "associative_scan": (wrapped("return associative_scan(x)"), "E0116"),
-    "csv": (training(source='csv("a.csv")'), "E0705"),
-    "parquet": (training(source='parquet("a.parquet")'), "E0705"),
-    "images": (training(source='images("faces")'), "E0705"),
-    "python": (training(source='python("a.py:rows")'), "E0705"),
 }
 
 

@@ -299,7 +299,15 @@ def test_sources_are_checked_with_the_spec() -> None:
         ('text("x")', "E0713", "`text` needs `length`"),
         ('text("x", length=8, stop=1.5)', "E0703", "it must be a share from 0 to 1"),
         ("digist()", "E0705", "there is no source `digist`"),
-        ("parquet()", "E0705", "is not there yet"),
+        ("parquet()", "E0713", "`parquet` needs `path`"),
+        ('csv("x", split=0.0)', "E0703", "`split` can't be 0.0: it must be a share of the rows"),
+        ('csv("x", split=(0.8, 0.2))', "E0703", "`split` can't be"),
+        ('csv("x", missing="skip")', "E0703", '"error", "drop", or a number to put there'),
+        ('csv("x", delimiter="||")', "E0703", "it must be one character"),
+        ('csv("x", features="a")', "E0703", "it must be a list of names or none"),
+        ('images("x", size=0)', "E0703", "it must be an int above 0, a height and a width, or none"),
+        ('images("x", fit="croop")', "E0703", "`fit` can't be"),
+        ("rest()", "E0705", "`rest` is what is trained on leaves of its data"),
     ]:
         with pytest.raises(SpecError) as caught:
             _ = loaded(block_of("image: [B, 1, 28, 28]", source)).plan

@@ -74,8 +74,9 @@ class Project:
     `diagnostics` collects what is wrong with texts, imports and doubled names. Raises SpecError from `load` if the first
     file can't be read."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, allow_python: bool = False) -> None:
         self.root = root.resolve() if root else None
+        self.allow_python = allow_python  # whether code that a train block names as its data may be run
         self.units: dict[str, Unit] = {}
         self.instantiated: dict[Definition, dict[str, Any]] = {}  # with the static values of the first time
         self.reached: set[Definition] = set()  # what some model or train block of the file called

@@ -7,7 +7,6 @@ from typing import Any
 
 from dlc.diagnostics import did_you_mean, suggestion
 from dlc.diagnostics import training as problems
-from dlc.elaborate.base.sources import LATER_SOURCES
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Tensor, show, type_name
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments
@@ -35,8 +34,6 @@ def source(body: Body, node: ast.Expr) -> Named:
     if not isinstance(node, ast.Call) or not isinstance(node.callee, ast.Name):
         body.report.fail(problems.BAD_SOURCE, node.span, message="a source is called: `digits(batch=64)`")
     name = node.callee.id
-    if name in LATER_SOURCES:
-        body.report.fail(problems.BAD_SOURCE, node.span, message=f"the source `{name}` is not there yet")
     try:
         options = source_options(name)
     except Unloadable as error:

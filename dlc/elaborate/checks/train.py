@@ -13,6 +13,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.depth import deep
 from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.base.project import Project
+from dlc.elaborate.base.sources import REST
 from dlc.elaborate.base.units import Definition, Unit
 from dlc.elaborate.base.values import Instance, PresetRef, Tensor
 from dlc.elaborate.bodies.expressions import read_path
@@ -21,6 +22,7 @@ from dlc.elaborate.calls.arguments import Given, bind_static_arguments
 from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.checks.plan import Copy, Network, OptimizerRule, TrainPlan, TrainStep
 from dlc.elaborate.checks.single_values import single_values
+from dlc.elaborate.checks.train_arguments import is_split
 from dlc.elaborate.checks.train_statements import State, dotted, run_statement, set_setting
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.programs.update import update_program
@@ -165,6 +167,7 @@ def _complete(state: State, item: ast.Train) -> bool:
     body = state.body
     if body.context.session.diagnostics:
         raise Silent
+    _check_rest(state, item)
     endless = state.settings["steps"] is None and state.settings["epochs"] is None
     outside = state.outside
     missing = [
@@ -190,6 +193,24 @@ def _complete(state: State, item: ast.Train) -> bool:
             problems.STEP, outside.rules[0].span, message=message, help="write it into the steps"
         )
     return True
+
+
+def _check_rest(state: State, item: ast.Train) -> None:
+    """What is left of the data needs a share that is trained on, and to be evaluated on. Raises ElabError."""
+    report, trained, held = state.body.report, state.source, state.evaluate
+    for node in item.body:
+        if isinstance(node, ast.BatchStmt) and trained is not None and trained.name == REST:
+            message, help = (
+                "`rest` is what is trained on leaves of its data",
+                "write it behind `evaluate from`",
+            )
+            report.fail(problems.BAD_SOURCE, node.source.span, message=message, help=help)
+        if isinstance(node, ast.Evaluate) and held is not None and held.name == REST and trained is not None:
+            if is_split(trained.args.get("split")):
+                continue
+            message = f"nothing is left: all rows of `{trained.name}` are trained on"
+            help = f"train on a share of them: `{trained.name}(…, split=0.8)`"
+            report.fail(problems.BAD_SOURCE, node.source.span, message=message, help=help)
 
 
 # --- the programs ------------------------------------------------------------------------------------------

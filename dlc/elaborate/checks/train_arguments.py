@@ -9,7 +9,7 @@ from typing import Any
 from dlc import source as sources
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.elaborate.base.sources import SOURCES
+from dlc.elaborate.base.sources import COMMON, REST, SOURCES
 from dlc.elaborate.base.values import Dtype, show
 from dlc.elaborate.checks.plan import Named
 from dlc.elaborate.reports.report import Report
@@ -34,8 +34,9 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "step_decay": {"lr": None, "every": None, "factor": 0.1, "warmup": 0},
     "one_cycle": {"lr": None, "warmup": 0.3, "start": 0.04, "end": 1e-4},
 }
-REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("npz", "path"), ("text", "path"), ("text", "length"),
-                      ("step_decay", "every"), *((name, "lr") for name in SCHEDULES)}  # fmt: skip
+REQUIRED_ARGUMENTS = {("sgd", "lr"), ("idx", "images"), ("text", "length"), ("step_decay", "every"),
+                      *((name, "path") for name, options in SOURCES.items() if "path" in options),
+                      *((name, "lr") for name in SCHEDULES)}  # fmt: skip
 
 
 def source_options(name: str) -> dict[str, Any] | None:
@@ -43,12 +44,27 @@ def source_options(name: str) -> dict[str, Any] | None:
     is none of that name. Those of other packages are found by the entry points of `dlc.sources`."""
     if name in SOURCES:
         return SOURCES[name]
+    if name == REST:
+        return {"batch": COMMON["batch"]}
     found = sources.find(name)
-    return None if found is None else {"batch": 64, **found.options}
+    return None if found is None else {**COMMON, **found.options}
 
 
 def source_names() -> tuple[str, ...]:
     return (*SOURCES, *sources.names())
+
+
+def is_split(value: Any) -> bool:
+    """Whether a source's `split` is a share of the rows, and no name that means something to the source alone."""
+    return SPLIT.holds(value)
+
+
+def without_idle(source: Named) -> Named:
+    """A source without options that do nothing as they are: of shares where all rows are taken, of draws where none is drawn."""
+    idle = {each for each in ("split", "sample_by") if source.args.get(each) is None}
+    if not is_split(source.args.get("split")) and source.name != "synthetic":  # which draws from its seed
+        idle.add("seed")
+    return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})
 
 
 # --- settings ----------------------------------------------------------------------------------------------
@@ -128,6 +144,15 @@ def _one_of(*choices: str) -> Expected:
     return Expected(text, lambda value: value in choices, choices)
 
 
+def _tokenizer(*names: str) -> Expected:
+    text = ", ".join(f'"{each}"' for each in names)
+    return Expected(
+        f'{text} or a tokenizer file, such as "tokenizer.json"',
+        lambda value: isinstance(value, str) and (value in names or value.endswith(".json")),
+        names,
+    )
+
+
 def _optional(expected: Expected) -> Expected:
     return Expected(f"{expected.text} or none", lambda value: value is None or expected.holds(value))
 
@@ -144,6 +169,38 @@ PAIR = Expected(
     "two numbers from 0 to below 1",
     lambda v: isinstance(v, list | tuple) and len(v) == 2 and all(BELOW_ONE.holds(each) for each in v),
 )
+FIELD = Expected("the name of a field or none", lambda v: v is None or (isinstance(v, str) and v != ""))
+_WORDS = Expected(
+    "a list of names",
+    lambda v: isinstance(v, list | tuple) and len(v) > 0 and all(isinstance(each, str) for each in v),
+)
+WORDS = Expected("a list of names or none", lambda v: v is None or _WORDS.holds(v))
+
+
+def _is_split(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) == 2 and all(map(SHARE.holds, value)) and value[0] < value[1]
+    return SHARE.holds(value) and value > 0
+
+
+SPLIT = Expected(
+    "a share of the rows, such as 0.8, or two that it lies between, such as (0.8, 1.0)",
+    _is_split,
+)
+MISSING = Expected(
+    '"error", "drop", or a number to put there',
+    lambda v: v in ("error", "drop") if isinstance(v, str) else _is_number(v),
+    ("error", "drop"),
+)
+_SIZE = Expected(
+    "an int above 0, a height and a width, or none",
+    lambda v: (
+        v is None
+        or COUNT.holds(v)
+        or (isinstance(v, list | tuple) and len(v) == 2 and all(map(COUNT.holds, v)))
+    ),
+)
+DELIMITER = Expected("one character", lambda v: isinstance(v, str) and len(v) == 1)
 RATE = Expected("a positive number or a schedule", POSITIVE.holds)
 
 # By argument, or by (callee, argument) where the same word means something else.
@@ -151,8 +208,11 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     "lr": POSITIVE, "betas": PAIR, "eps": POSITIVE, "momentum": BELOW_ONE, "weight_decay": NOT_NEGATIVE,
     "nesterov": BOOL, "decay": BELOW_ONE, "clip": POSITIVE, "steps": COUNT, "warmup": INDEX,
     "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
-    "length": COUNT, "seed": INDEX, "path": FILE, "images": FILE,
-    "split": _one_of("train", "test"), "tokenizer": _one_of("char", "byte"),
+    "length": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
+    "split": _optional(SPLIT), "tokenizer": _optional(_tokenizer("byte")), ("text", "tokenizer"): _tokenizer("char", "byte"), "features": WORDS, "classes": WORDS,
+    "columns": WORDS, "sample_by": FIELD, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
+    ("images", "size"): _SIZE, "arguments": Expected("a list", lambda v: isinstance(v, list | tuple)),
+    ("digits", "split"): Expected(f'"train" or "test", or {SPLIT.text}', lambda v: v in ("train", "test") or _is_split(v), ("train", "test")),
     "labels": _optional(FILE), "start": INDEX, "stop": _optional(INDEX), ("text", "start"): SHARE,
     ("text", "stop"): SHARE, ("one_cycle", "warmup"): SHARE, ("one_cycle", "start"): POSITIVE,
     **{(name, "lr"): RATE for name in OPTIMIZERS}, ("adafactor", "lr"): _optional(RATE),

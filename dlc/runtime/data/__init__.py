@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 
 from dlc import source as sources
 from dlc.plugins import Unloadable
-from dlc.runtime.data import digits, idx, memory, npz, synthetic, text
+from dlc.runtime.data import (
+    csv_rows,
+    digits,
+    idx,
+    images,
+    json_rows,
+    memory,
+    npz,
+    own_python,
+    parquet_rows,
+    synthetic,
+    text,
+)
 from dlc.runtime.data.promised import Promised
 from dlc.source import Request, Rows
 
@@ -15,14 +27,20 @@ OPENERS: Mapping[str, Callable[[Request], Rows]] = {
     "digits": digits.open_rows,
     "idx": idx.open_rows,
     "npz": npz.open_rows,
+    "csv": csv_rows.open_rows,
+    "parquet": parquet_rows.open_rows,
+    "json": json_rows.open_rows,
+    "images": images.open_rows,
     "text": text.open_rows,
     "synthetic": synthetic.open_rows,
+    "python": own_python.open_rows,
     memory.NAME: memory.open_rows,
 }
 
 
 def open_rows(name: str, request: Request) -> Rows:
-    """The rows of the source of that name. Raises SourceError for data that can't be opened."""
+    """All rows of the source of that name, whatever share of them is wanted. Raises SourceError for data that can't be
+    opened."""
     if name in OPENERS:
         return OPENERS[name](request)
     try:

@@ -4,13 +4,15 @@ run can be continued at any of them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.source import Rows
+from dlc.source import Rows, SourceError
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
@@ -19,7 +21,8 @@ Batch = Mapping[str, Array]
 @dataclass
 class Batches:
     """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch. So many
-    batches as an update takes `together` are of one pass, if it has them."""
+    batches as an update takes `together` are of one pass, if it has them. `refused` makes the error of rows that
+    can't be read, after all. With `chances` an epoch draws its rows, each as likely as they say."""
 
     rows: Rows
     size: int
@@ -27,7 +30,17 @@ class Batches:
     names: tuple[str, ...]
     check: Callable[[Batch], None] = lambda batch: None
     together: int = 1
+    refused: Callable[[SourceError], Exception] = lambda error: error
+    chances: NDArray[np.float64] | None = None
     _order: tuple[int, NDArray[np.int64]] | None = None
+    _ahead: dict[int, Future[Batch]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+        # Rows that are read from files when they are taken are taken beside the step that comes before theirs.
+        self._worker = (
+            ThreadPoolExecutor(1, "dlc-rows") if getattr(self.rows, "is_read_late", False) else None
+        )
 
     @property
     def per_epoch(self) -> int:
@@ -38,20 +51,41 @@ class Batches:
 
     def training(self, number: int) -> Batch:
         """The batch of that number, counted from the start of the run; each epoch has an order of its own."""
+        if self._worker is None:
+            return self._made(number)
+        ready = self._ahead.pop(number, None)
+        for each in range(number + 1, number + 1 + max(2, self.together)):
+            if each not in self._ahead:
+                self._ahead[each] = self._worker.submit(self._made, each)
+        for each in [each for each in self._ahead if each < number]:
+            self._ahead.pop(each).cancel()
+        return self._made(number) if ready is None else ready.result()
+
+    def _made(self, number: int) -> Batch:
         epoch, position = divmod(number, self.per_epoch)
         index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
-        return self._wanted(self.rows.take(index, (self.seed, epoch)))
+        return self._wanted(self._taken(index, (self.seed, epoch)))
 
     def evaluation(self) -> Iterator[Batch]:
         """All rows in order, in batches; the last one may be short."""
         for start in range(0, len(self.rows), self.size):
             index = np.arange(start, min(start + self.size, len(self.rows)))
-            yield self._wanted(self.rows.take(index, None))
+            yield self._wanted(self._taken(index, None))
+
+    def _taken(self, index: NDArray[np.int64], epoch: tuple[int, int] | None) -> Batch:
+        try:
+            return self.rows.take(index, epoch)
+        except SourceError as error:
+            raise self.refused(error) from None
 
     def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
         if self._order is None or self._order[0] != epoch:
             rng = np.random.default_rng([self.seed, epoch])
-            self._order = epoch, rng.permutation(len(self.rows))
+            count = len(self.rows)
+            drawn = (
+                rng.permutation(count) if self.chances is None else rng.choice(count, count, p=self.chances)
+            )
+            self._order = epoch, drawn
         return self._order[1]
 
     def _wanted(self, batch: Batch) -> Batch:

@@ -1,7 +1,8 @@
 """`digits`: the 1,797 handwritten digits that scikit-learn ships (UCI, Alpaydin and Kaynak 1998).
 
 They are 8x8 pixels of 0 to 16; here they are resized to the 28x28 of MNIST, so that networks for it fit, and
-standardised by the training images' mean and deviation. `split` is a fixed, shuffled 80 to 20."""
+standardised by the training images' mean and deviation. `split` is a fixed, shuffled 80 to 20 by its names,
+"train" and "test"; as a number it is a share of all of them, as of other sources."""
 
 from __future__ import annotations
 
@@ -17,18 +18,30 @@ from dlc.source import Request, SourceError
 Array = NDArray[Any]
 SIDE = 28
 TRAINED = 1437  # of 1,797: four fifths
+PARTS = {"train": slice(None, TRAINED), "test": slice(TRAINED, None)}
 
 
 def open_rows(request: Request) -> ArrayRows:
     """image: f32[_, 1, 28, 28], label: i64[_]. Raises SourceError without scikit-learn."""
     images, labels = _digits()
-    part = slice(TRAINED, None) if request.options["split"] == "test" else slice(None, TRAINED)
-    return ArrayRows({"image": images[part], "label": labels[part]})
+    part = PARTS.get(str(request.options["split"]), slice(None))
+    about = {"image": {"size": [SIDE, SIDE], **_scale()}}
+    return ArrayRows({"image": images[part], "label": labels[part]}, about)
+
+
+def _scale() -> dict[str, float]:
+    """What is taken from pixels of 0 to 1, and what they are divided by then."""
+    _, _, mean, deviation = _read()
+    return {"mean": mean, "deviation": deviation}
+
+
+def _digits() -> tuple[Array, Array]:
+    """All images and labels, shuffled, standardised."""
+    return _read()[:2]
 
 
 @cache
-def _digits() -> tuple[Array, Array]:
-    """All images and labels, shuffled, standardised."""
+def _read() -> tuple[Array, Array, float, float]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -42,7 +55,7 @@ def _digits() -> tuple[Array, Array]:
     labels = found.target[order].astype(np.int64)
     for array in (standard, labels):
         array.setflags(write=False)
-    return standard, labels
+    return standard, labels, float(mean), float(deviation)
 
 
 def resized(images: Array, side: int) -> Array:

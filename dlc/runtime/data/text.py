@@ -1,6 +1,7 @@
 """`text`: windows of `length` tokens of a text file.
 
-Tokens are the characters, numbered in their sorted order over the whole file, or the bytes. A window
+Tokens are the characters, numbered in their sorted order over the whole file (of held-out data as in the
+training data), the bytes, or those of a tokenizer file. A window
 begins with the last token of the one before, so that of each the next tokens are predicted once. In
 training the first window begins somewhere else in every epoch."""
 
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.runtime.data.files import can_t_read
+from dlc.runtime.data.tokens import Bytes, chosen
 from dlc.source import Field, Request, SourceError
 
 Array = NDArray[Any]
@@ -48,6 +51,16 @@ class Windows:
         starts = index * self.stride + (0 if epoch is None else self._shift(epoch))
         return {"tokens": self.tokens[starts[:, None] + np.arange(self.length)]}
 
+    def share(self, low: float, high: float) -> Windows:
+        """A share of the tokens in their order: windows overlap, and those of one part must not reach into another. Raises
+        SourceError where it is shorter than a window."""
+        start, stop = (round(each * len(self.tokens)) for each in (low, high))
+        part = self.tokens[start:stop]
+        if len(part) < self.length:
+            found = f"the share from {low:g} to {high:g} has {len(part):,} tokens"
+            raise SourceError(f"{found}, fewer than one window of {self.length}")
+        return Windows(part, self.length, self.vocabulary, self.about)
+
     def _shift(self, epoch: tuple[int, int]) -> int:
         room = len(self.tokens) - self.length - (len(self) - 1) * self.stride
         return int(np.random.default_rng(epoch).integers(0, min(room, self.stride - 1) + 1))
@@ -58,7 +71,7 @@ def open_rows(request: Request) -> Windows:
     window."""
     options = request.options
     path = request.path("path")
-    tokens, about = _TOKENIZERS[options["tokenizer"]](_content(path))
+    tokens, about = _tokens(path, _content(path), request)
     start, stop = (round(options[name] * len(tokens)) for name in ("start", "stop"))
     part = tokens[start:stop]
     if len(part) < options["length"]:
@@ -71,26 +84,19 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise SourceError(f"can't read {path}: {reason}") from None
+        raise can_t_read(path, error) from None
 
 
-def _characters(content: bytes) -> tuple[Array, dict[str, Any]]:
+def _tokens(path: Path, content: bytes, request: Request) -> tuple[Array, dict[str, Any]]:
+    if request.options["tokenizer"] == "byte":  # of any file
+        return np.frombuffer(content, np.uint8).astype(np.int64), Bytes().about
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         help = 'tokenizer="byte" takes any file'
         raise SourceError(f"the text is no UTF-8: {error.reason} at byte {error.start:,}", help) from None
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    known, tokens = np.unique(codes, return_inverse=True)
-    letters = "".join(map(chr, known))
-    about = {"tokenizer": "char", "characters": letters, "vocabulary": len(known)}
-    return tokens.reshape(-1).astype(np.int64), about
-
-
-def _bytes(content: bytes) -> tuple[Array, dict[str, Any]]:
-    about = {"tokenizer": "byte", "vocabulary": 256}
-    return np.frombuffer(content, np.uint8).astype(np.int64), about
-
-
-_TOKENIZERS = {"char": _characters, "byte": _bytes}
+    tokenizer = chosen(request, text)
+    try:
+        return tokenizer.encode(text), tokenizer.about
+    except SourceError as error:
+        raise SourceError(f"{path}, {error}", error.help) from None
