@@ -78,9 +78,13 @@ def owned(function: Function) -> Function:
 
 
 def renumbered(
-    function: Function, number: Callable[[Any], Any], term: Callable[[Term], Term | None]
+    function: Function,
+    number: Callable[[Any], Any],
+    term: Callable[[Term], Term | None],
+    size: Callable[[Dim], Dim] = lambda size: size,
 ) -> Function:
-    """The function with other expressions for its numbers, and for what its calls give; None for none."""
+    """The function with other expressions for its numbers, and for what its calls give, None for none; `size` is for the callees'
+    dims."""
 
     def deep(value: Any) -> Any:
         return tuple(map(deep, value)) if isinstance(value, tuple) else number(value)
@@ -101,6 +105,7 @@ def renumbered(
             attrs=tuple((name, deep(value)) for name, value in each.attrs),
             known=tuple((name, number(value)) for name, value in each.known),
             given=tuple((name, told) for name, told in given if told is not None),
+            dims=tuple((name, size(value)) for name, value in each.dims),
             outputs=tuple(map(plain, each.outputs)),
             region=region(each.region),
             otherwise=region(each.otherwise),

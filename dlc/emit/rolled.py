@@ -15,6 +15,7 @@ from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import sayable
+from dlc.emit.exact import exact
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
@@ -384,7 +385,7 @@ def merged(
     )
     names = {name: found.names[0, name] for name in first.functions}
     functions = {
-        name: owned(replace(each, requires=(*each.requires, *dict.fromkeys(_bounds(each)))))
+        name: owned(replace(exact(each), requires=(*each.requires, *dict.fromkeys(_bounds(each)))))
         for name, each in found.functions.items()
     }
     main, *others = found.entries

@@ -161,8 +161,7 @@ def attention(
     k = linear(params["k_proj"], x).reshape(B, T, kv_heads, d // heads).swapaxes(1, 2)
     v = linear(params["v_proj"], x).reshape(B, T, kv_heads, d // heads).swapaxes(1, 2)
     y = dot_product_attention(apply_rope(q, cos, sin), apply_rope(k, cos, sin), v, causal_mask)
-    y = y.swapaxes(1, 2).reshape(B, T, heads * (d // heads))  # [B, T, heads * (d // heads)]
-    return linear(params["o_proj"], y)
+    return linear(params["o_proj"], y.swapaxes(1, 2).reshape(B, T, d))
 
 
 def mlp(params: Params, x: Array) -> Array:
@@ -228,7 +227,7 @@ def init_attention(key: Array, *, d: int, heads: int, kv_heads: int, dtype: DTyp
         "q_proj": init_linear(keys[0], d, d, dtype, std=0.02),
         "k_proj": init_linear(keys[1], d, kv_heads * (d // heads), dtype, std=0.02),
         "v_proj": init_linear(keys[2], d, kv_heads * (d // heads), dtype, std=0.02),
-        "o_proj": init_linear(keys[3], heads * (d // heads), d, dtype, std=0.02),
+        "o_proj": init_linear(keys[3], d, d, dtype, std=0.02),
     }
 
 

@@ -64,7 +64,7 @@ class Attention(nn.Module):
         self.q_proj = nn.Linear(d, d, bias=False)
         self.k_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
         self.v_proj = nn.Linear(d, kv_heads * (d // heads), bias=False)
-        self.o_proj = nn.Linear(heads * (d // heads), d, bias=False)
+        self.o_proj = nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         # x: [B, T, d], cos: [T, d // (2 * heads)], sin: [T, d // (2 * heads)] -> [B, T, d]
