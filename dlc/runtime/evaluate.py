@@ -20,10 +20,11 @@ from dlc.runtime.compile import find_backend
 from dlc.runtime.data import check
 from dlc.runtime.data.batches import Batches
 from dlc.runtime.data.memory import Given
+from dlc.runtime.reported import number
 from dlc.runtime.together import evaluated
 from dlc.runtime.trained import CLASSES, Trained
 from dlc.runtime.trainers import Trainers
-from dlc.runtime.training import lacks_training, number
+from dlc.runtime.training import lacks_training
 from dlc.runtime.training_data import open_held_out
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 

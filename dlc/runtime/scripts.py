@@ -89,6 +89,8 @@ class _Making:
         settings = self.plan.settings
         if settings["accumulate"] > 1:
             raise self._lacks("steps over several batches (`accumulate`)")
+        if self.plan.best is not None:
+            raise self._lacks("best weights (`best`, `patience`)")
         if settings["precision"] != "f32":
             raise self._lacks(f"`precision = {settings['precision']}`")
         for step in self.plan.steps:

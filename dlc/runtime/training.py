@@ -30,47 +30,14 @@ from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
+from dlc.runtime.reported import Best
+from dlc.runtime.reported import Record as Record
 from dlc.runtime.together import evaluated
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import Data, open_data
+from dlc.runtime.weight_files import write_file
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 from dlc.version import __version__
-
-
-def number(value: float) -> float | str:
-    """A number for JSON, which has no others than finite ones: "nan", "inf" and "-inf" are strings."""
-    return value if math.isfinite(value) else str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A line of metrics.jsonl: a step (with its learning rate) or an evaluation after it. `step` counts
-    updates from 1, `epoch` passes over the data from 0; `seconds` is the run's time so far."""
-
-    kind: str  # "train" or "evaluate"
-    step: int
-    epoch: int
-    loss: float
-    metrics: Mapping[str, float]
-    seconds: float
-    lr: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        head = {"kind": self.kind, "step": self.step, "epoch": self.epoch, "loss": number(self.loss)}
-        rate = {"lr": self.lr} if self.kind == "train" else {}
-        metrics = {name: number(value) for name, value in self.metrics.items()}
-        return {**head, **rate, "metrics": metrics, "seconds": round(self.seconds, 3)}
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any] | None) -> Record | None:
-        if not data:
-            return None
-        metrics = {name: float(value) for name, value in data["metrics"].items()}
-        return Record(**{**data, "loss": float(data["loss"]), "metrics": metrics})
-
-    def text(self) -> str:
-        metrics = "".join(f"  {name} {value:.4f}" for name, value in self.metrics.items())
-        return f"loss {self.loss:.4f}{metrics}"
 
 
 class Watch:
@@ -103,6 +70,7 @@ class Result:
     evaluation: Record | None
     seconds: float
     weights: Mapping[str, Path]
+    best: Best | None = None
 
     def __repr__(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4f}"
@@ -131,12 +99,15 @@ class Result:
             "train": self.training.to_json() if self.training else None,
             "evaluate": self.evaluation.to_json() if self.evaluation else None,
             "weights": {name: str(path) for name, path in self.weights.items()},
+            **({"best": self.best.to_json()} if self.best else {}),
         }
 
     def text(self) -> str:
         lines = [f"{self.name}: {self.steps:,} steps in {self.seconds:.1f} s with {self.backend}"]
         lines += [f"train     {self.training.text()}"] if self.training else []
         lines += [f"evaluate  {self.evaluation.text()}"] if self.evaluation else []
+        if self.best is not None:
+            lines += [f"best      {self.best.name} {self.best.value:.4f} after step {self.best.step:,}"]
         lines += [f"weights   {path}" for path in self.weights.values()]
         return "\n".join(lines)
 
@@ -244,6 +215,7 @@ class _Run:
     last: Record | None = field(init=False)
     evaluated: Record | None = field(init=False)
     saved: int | None = None
+    kept: dict[str, Any] = field(default_factory=dict)  # the best weights so far, by path
 
     def __post_init__(self) -> None:
         self.plan = self.block.plan
@@ -253,6 +225,7 @@ class _Run:
         before = self.checkpoint.manifest if self.checkpoint else {}
         self.start = int(before.get("step", 0))
         self.seconds_before = float(before.get("seconds", 0.0))
+        self.best = Best.of(self.plan, before.get("best"))
         self.last = Record.from_json(before.get("train"))
         self.evaluated = Record.from_json(before.get("evaluate"))
         self.trainers = Trainers(self.block, self.data.sizes)
@@ -275,6 +248,7 @@ class _Run:
             for name, content in artifact.files.items():
                 if self.checkpoint is None or not (self.out / name).exists():
                     checkpoints.write_text(self.out / name, str(content))
+        self._show_best()
 
     def _trainer(self) -> Trainer:
         weights, state = self._held()
@@ -290,20 +264,23 @@ class _Run:
         """Weights and optimizer state of the checkpoint."""
         if self.checkpoint is None:
             return None, {}
-        parts: dict[str, dict[str, Any]] = {"weights": {}, "optimizers": {}}
+        parts: dict[str, dict[str, Any]] = {"weights": {}, "optimizers": {}, "best": {}}
         for key, value in self.checkpoint.state.items():
             part, _, name = key.partition(":")
             parts.setdefault(part, {})[name] = value
         self.saved = self.checkpoint.step
+        self.kept = parts["best"] if self.best.step else {}
         return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
 
     def go(self, stop: Stop) -> Result:
         self.watch.start(self.plan.name, self.start, self.total)
-        for step in range(self.start, self.total):
+        for step in range(self.start, self.start if self.best.is_over else self.total):
             self._step(step)
             done = step + 1
             if done < self.total and _due(self.settings["eval_every"], done):
                 self._evaluate(done)
+                if self.best.is_over:
+                    break
             if done < self.total and (_due(self.settings["checkpoint_every"], done) or stop.asked):
                 self._save(done)
             if done < self.total and stop.asked:
@@ -312,12 +289,18 @@ class _Run:
         return self._result()
 
     def _finish(self) -> None:
-        done = max(self.start, self.total)
+        done = self.done
         fresh = self.evaluated is None or self.evaluated.step != done
         if fresh:
             self._evaluate(done)
         if self.saved != done or (fresh and self.data.evaluation is not None):
             self._save(done)
+
+    @property
+    def done(self) -> int:
+        """The steps of the run when it is over: all, or those until it stopped getting better."""
+        stopped = self.evaluated.step if self.best.is_over and self.evaluated is not None else None
+        return max(self.start, self.total) if stopped is None else stopped
 
     @contextmanager
     def _cancellable(self, done: int) -> Iterator[None]:
@@ -377,6 +360,8 @@ class _Run:
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)
+        if self.best.measured(self.evaluated):
+            self.kept = self.trainer.weights()
         with self._cancellable(done):
             self.watch.evaluation(self.evaluated)
 
@@ -393,9 +378,17 @@ class _Run:
         by_network, rest = setups.split(self.plan, weights)
         state = {f"optimizers:{name}": each for name, each in self.trainer.state().items()}
         state.update((f"weights:{path}", each) for path, each in rest.items())
+        state.update((f"best:{path}", each) for path, each in self.kept.items())
         with self._writing(done):
             checkpoints.save(self.out, Checkpoint(self._manifest(done), by_network, state))
+            self._show_best()
         self.saved = done
+
+    def _show_best(self) -> None:
+        """The best weights so far are the ones beside the checkpoints, which have the latest."""
+        if self.kept:
+            for name, tensors in setups.split(self.plan, self.kept)[0].items():
+                write_file(self.out / f"{name}.safetensors", tensors)
 
     @contextmanager
     def _writing(self, step: int) -> Iterator[None]:
@@ -425,7 +418,7 @@ class _Run:
             "backend": self.backend.name,
             "step": done,
             "steps": self.total,
-            "finished": done >= self.total,
+            "finished": done >= self.total or self.best.is_over,
             "next": {"epoch": epoch, "batch": batch},
             "seed": self.settings["seed"],
             "settings": self.settings,
@@ -434,6 +427,7 @@ class _Run:
             "data": dict(self.data.about),
             "train": self.last.to_json() if self.last else None,
             "evaluate": self.evaluated.to_json() if self.evaluated else None,
+            **({"best": self.best.to_json()} if self.best.name else {}),
             "seconds": round(self.seconds, 3),
         }
 
@@ -467,9 +461,10 @@ class _Run:
 
     def _result(self) -> Result:
         files = {each.name: self.out / f"{each.name}.safetensors" for each in setups.networks(self.plan)}
-        steps = max(self.start, self.total)
+        steps = self.done
         name, backend = self.plan.name, self.backend.name
-        return Result(name, backend, self.out, steps, self.last, self.evaluated, self.seconds, files)
+        best = self.best if self.best.step else None
+        return Result(name, backend, self.out, steps, self.last, self.evaluated, self.seconds, files, best)
 
 
 def _due(every: int | None, step: int) -> bool:

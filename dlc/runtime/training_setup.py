@@ -155,7 +155,7 @@ def _model(block: TrainBlock, network: Network) -> Model:
 # --------------------------------------------------------------------------------------------------
 
 # Settings that may change when a run is continued: they say how long and how often, not what is computed.
-FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every"})
+FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every", "best", "patience"})
 
 
 def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:

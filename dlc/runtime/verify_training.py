@@ -18,8 +18,9 @@ from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.runtime.compile import find_backend
 from dlc.runtime.data.memory import Given
+from dlc.runtime.reported import number
 from dlc.runtime.trainers import Trainers
-from dlc.runtime.training import lacks_training, number, total_steps
+from dlc.runtime.training import lacks_training, total_steps
 from dlc.runtime.training_data import open_data
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 

@@ -130,6 +130,16 @@ class TrainPlan:
     behind: str | None = None
 
     @property
+    def best(self) -> tuple[str, bool] | None:
+        """What the best weights are the best by, and whether high is good; None where the last ones are kept."""
+        written = self.settings["best"] or ("loss" if self.settings["patience"] is not None else None)
+        if written is None:
+            return None
+        how, _, name = written.rpartition(" ")
+        losses = {"loss", *(each.loss for each in self.steps)}
+        return name, how == "max" if how else name not in losses
+
+    @property
     def is_single(self) -> bool:
         """Whether a turn is one update and nothing else."""
         return len(self.steps) == 1 and not self.steps[0].name and self.behind is None

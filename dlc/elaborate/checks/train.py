@@ -76,7 +76,11 @@ def build_plan(
         state.evaluate_fields, tuple(state.metrics), _steps(state), tuple(state.loads),
         tuple(state.frozen), state.settings, unit.path, _copies(state), behind,
     )  # fmt: skip
-    good = _check_norms(plan, report) and _check_optimizers(plan, item, report)
+    good = (
+        _check_best(plan, item, report)
+        and _check_norms(plan, report)
+        and _check_optimizers(plan, item, report)
+    )
     good = good and _check_own(project, plan, report)
     return plan if good and _check_phases(plan, report) else None
 
@@ -345,6 +349,31 @@ def _check_loads(state: State, unit: Unit, program: Program, report: Callable[[D
     for diagnostic in found:
         report(diagnostic)
     return not found
+
+
+def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
+    """What weights are the best by is measured on held-out data."""
+    if plan.best is None:
+        return True
+    asked = "best" if plan.settings["best"] is not None else "patience"
+    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
+    span = next((each.value.span for each in items if str(each.name) == asked), item.name_span)
+    name, _ = plan.best
+    known = ("loss", *(each.name for each in plan.steps if each.name), *plan.metrics)
+    how = str(plan.settings["best"] or "").rpartition(" ")[0]
+    shown = f'"{plan.settings["best"] or name}"'
+    if how not in ("", "min", "max") or name not in known:
+        expected = "the loss or a metric, such as " + ", ".join(f'"{each}"' for each in known)
+        near = did_you_mean(name, known) if how in ("", "min", "max") else ""
+        help = near or '"min NAME" takes the lowest, "max NAME" the highest'
+        report(problems.BAD_SETTING.at(span, name="best", found=shown, expected=expected, help=help))
+        return False
+    lacking = "held-out data: `evaluate from …`" if plan.evaluate is None else ""
+    if not lacking and plan.settings["patience"] is not None and plan.settings["eval_every"] is None:
+        lacking = "evaluations before the end: `eval_every = …`"
+    if lacking:
+        report(problems.INCOMPLETE.at(span, name=plan.name, what=f"{lacking}, which `{asked}` needs"))
+    return not lacking
 
 
 def _check_norms(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:

@@ -72,10 +72,12 @@ def without_idle(source: Named) -> Named:
 SETTINGS: dict[str, tuple[type, ...]] = {
     "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
     "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,), "draws": (str,),
+    "best": (str,), "patience": (int,),
 }  # fmt: skip
 DEFAULT_SETTINGS: dict[str, Any] = {
     "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
     "eval_every": None, "checkpoint_every": None, "log": 10, "draws": "native",
+    "best": None, "patience": None,
 }  # fmt: skip
 PRECISIONS = ("f32", "bf16")
 DRAWS = ("native", "portable")
@@ -88,6 +90,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("weight_decay", "momentum"), "the optimizer says it: `optimizer = sgd(lr=0.1, momentum=0.9)`"),
     **dict.fromkeys(("device", "gpu"), "the command says it: `dlc train FILE --device cuda`"),
     **dict.fromkeys(("clip", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
+    **dict.fromkeys(("early_stopping", "early_stop", "monitor"), "did you mean `patience` or `best`?"),
     **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
 }  # fmt: skip
@@ -111,7 +114,7 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if value == math.inf:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="finite")
-    if isinstance(value, str) and value not in DRAWS:
+    if name == "draws" and isinstance(value, str) and value not in DRAWS:
         expected = " or ".join(f'"{each}"' for each in DRAWS)
         help = did_you_mean(value, DRAWS)
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected, help=help)
