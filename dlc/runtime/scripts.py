@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import SUM, Totals, totals
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
-from dlc.runtime.data.batches import Batches
 from dlc.runtime.drawn import Drawn as Hoisted
 from dlc.runtime.interpret import evaluated
 from dlc.runtime.training_data import Data, open_data
@@ -30,6 +30,7 @@ from dlc.runtime.training_setup import networks, starting_weights
 from dlc.runtime.turns import Planned, Turns
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
+from dlc.types.dim_solve import bind
 
 SUMS, NUMBERS = "sums", "numbers"
 """The ways into a script's module by which held-out data are measured."""
@@ -56,7 +57,7 @@ def script(block: TrainBlock, backend: Backend) -> Artifact:
     if not backend.has("script"):
         raise backend.lacks("writes no scripts of a training")
     try:
-        return backend.script(_Making(block, backend, open_data(block)).script())
+        return backend.script(_Making(block, backend).script())
     except NameTaken as taken:
         what = f"says no module called `{taken}` in a script: a function of it has that name"
         raise backend.lacks(what, "call the module otherwise") from None
@@ -80,12 +81,12 @@ class BlockFamily:
 
 
 class _Making:
-    def __init__(self, block: TrainBlock, backend: Backend, data: Data) -> None:
+    def __init__(self, block: TrainBlock, backend: Backend) -> None:
         self.block = block
         self.plan: TrainPlan = block.traced_plan
         self.backend = backend
-        self.data = data
-        self.turns = Turns(self.plan, data.sizes, by_itself=False)
+        self.sizes = self._sizes()
+        self.turns = Turns(self.plan, self.sizes, by_itself=False)
         settings = self.plan.settings
         if settings["accumulate"] > 1:
             raise self._lacks("steps over several batches (`accumulate`)")
@@ -97,6 +98,20 @@ class _Making:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
                     raise self._lacks(f"optimizer `{rule.optimizer.name}`")
+
+    @cached_property
+    def _data(self) -> Data:
+        """What the sources give: looked at only where the types of the fields don't tell enough."""
+        return open_data(self.block)
+
+    def _sizes(self) -> Mapping[str, int]:
+        """Those of a batch."""
+        sizes: dict[str, int] = {}
+        for type in self.plan.fields.values():
+            for axis in type.axes[:1]:
+                bind(axis, int(self.plan.source.args["batch"]), sizes)
+        told = {name for type in self.plan.fields.values() for name in type.symbols}
+        return sizes if told <= sizes.keys() else self._data.sizes
 
     def script(self) -> Script:
         plan = self.plan
@@ -110,9 +125,9 @@ class _Making:
             family=BlockFamily((*programs, *measured)),
             calls=tuple(map(self._call, self.turns.planned)),
             held_out=held_out,
-            source=self._source(self.data.source, self.data.training),
+            source=self._source(plan.source, training=True),
             fields=_dtypes(plan.fields),
-            batch=int(self.data.source.args["batch"]),
+            batch=int(plan.source.args["batch"]),
             settings=plan.settings,
             networks=tuple((each.name, each.path) for each in networks(plan)),
             counterparts=dict(self._counterparts()),
@@ -120,7 +135,7 @@ class _Making:
             is_random=self.turns.drawn is None and _draws(plan.program),
         )
 
-    def _source(self, named: Named, batches: Batches) -> Chosen:
+    def _source(self, named: Named, *, training: bool) -> Chosen:
         args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
@@ -131,6 +146,8 @@ class _Making:
         if named.name == "text" and not self._says_tokens(args):
             raise self._lacks(f"tokens of `{args['path']}`, which are numbered by another file")
         if named.name == "synthetic":
+            batches = self._data.training if training else self._data.evaluation
+            assert batches is not None
             fields = batches.rows.fields
             args["kinds"] = {
                 name: (fields[name].dtype, fields[name].shape, fields[name].limit or 2)
@@ -140,7 +157,7 @@ class _Making:
 
     def _says_tokens(self, args: dict[str, Any]) -> bool:
         """Whether a text is numbered by its bytes, or by its own characters: held-out ones have the numbers of the training data."""
-        trained = self.data.source.args.get("path")
+        trained = self.plan.source.args.get("path")
         return bool(args["tokenizer"] == "byte" or (args["tokenizer"] == "char" and args["path"] == trained))
 
     def _lacks(self, what: str) -> SpecError:
@@ -181,7 +198,7 @@ class _Making:
         each = hoisted.draws[number]
         if each.op not in DRAWN:
             raise self._lacks(f"draws by `{each.op}`")
-        attrs = {name: evaluated(value, self.data.sizes) for name, value in each.attrs}
+        attrs = {name: evaluated(value, self.sizes) for name, value in each.attrs}
         shape = tuple(int(size) for size in attrs.pop("shape"))
         return Drawn(each.input.name, each.op, shape, attrs, number)
 
@@ -198,10 +215,10 @@ class _Making:
 
     def _held_out(self) -> tuple[HeldOut | None, list[Program]]:
         plan = self.plan
-        if self.data.evaluation is None or plan.evaluate is None:
+        if plan.evaluate is None:
             return None, []
         found = _called_for_numbers(totals(plan.evaluation))
-        fixed = {name: size for name, size in self.data.sizes.items() if name not in found.rows}
+        fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
         rest = with_sizes(found.rest, fixed) if fixed else found.rest
         sizes = tuple(each for each in found.rest.main.given_sizes if each not in fixed)
         programs = [
@@ -211,7 +228,7 @@ class _Making:
         if _draws(found.sums):
             raise self._lacks("draws in what is measured on held-out data")
         held = HeldOut(
-            source=self._source(plan.evaluate, self.data.evaluation),
+            source=self._source(plan.evaluate, training=False),
             fields=_dtypes(plan.evaluate_fields or plan.fields),
             batch=int(plan.evaluate.args["batch"]),
             inputs=tuple(each.name for each in found.sums.main.inputs),
@@ -261,7 +278,7 @@ def _header(block: TrainBlock) -> tuple[str, ...]:
     from dlc.version import __version__
 
     return (
-        f"Written by dlc {__version__} of {Path(block.plan.file).name}; sha256 {block.spec.digest[:16]}.",
+        f"{block.plan.name} of {Path(block.plan.file).name} (digest {block.spec.digest}), written by dlc {__version__}.",
     )
 
 
