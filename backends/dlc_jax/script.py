@@ -51,7 +51,10 @@ class _Emitted:
     """A program as functions, with the names that a script has for its `apply` and its outputs."""
 
     def __init__(self, programs: Sequence[Program], main: Program, name: str, script: Script) -> None:
-        options = EmitOptions(name=script.name, training=True, family=_Family(tuple(programs)))
+        precision = script.settings["precision"] if name != NUMBERS else "f32"
+        options = EmitOptions(
+            name=script.name, training=True, precision=precision, family=_Family(tuple(programs))
+        )
         made = emit(main, options)
         self.meta = made.meta
         if made.meta["x64"]:
@@ -106,6 +109,9 @@ class _Loop:
             self.parts += [_Emitted((numbers,), numbers, NUMBERS, script)]
         self.meta = self.parts[0].meta
         self.state = bool(self.meta["state"])
+        self.is_narrow = script.settings["precision"] != "f32"
+        if self.is_narrow and "f32" in self.meta["dtypes"].values():
+            raise _unsaid("parameters in f32 beside others in bf16")
         self.known = [each.path for each in main.parameters if each.kind == "param"]
 
     def functions(self) -> str:
@@ -124,6 +130,16 @@ class _Loop:
     # --- functions of the script
 
     def blocks(self) -> Iterator[Lines]:
+        if self.is_narrow:
+            yield [
+                "def narrow(tree: Any) -> Any:",
+                '    """What is kept in f32, as it is computed with: in bf16."""',
+                "",
+                "    def narrowed(each: Array) -> Array:",
+                "        return each.astype(jnp.bfloat16) if each.dtype == jnp.float32 else each",
+                "",
+                "    return jax.tree.map(narrowed, tree)",
+            ]
         if self.script.held_out is not None:
             yield self._evaluate(self.script.held_out)
         if self._labels:
@@ -165,7 +181,7 @@ class _Loop:
         means = common.literal(tuple(sorted(held.means)))
         weighed = f" * (size if name in {means} else 1)" if held.means else ""
         measure = self.parts[1].meta
-        given = ", ".join([*self._trees, *(f'batch["{name}"]' for name in measure["given"])])
+        given = self._given(measure)
         called = f"jax.jit(sums)({given})"
         found = "found, _" if measure["state"] and measure["training"] else "found"
         named = "found._asdict()" if len(held.sums) > 1 else f'{{"{held.sums[0]}": found}}'
@@ -194,6 +210,16 @@ class _Loop:
         if len(held.numbers) == 1:
             return [*lines, f"    return {{{labels}: float(found)}}"]
         return [*lines, *layout(f"return dict(zip(({labels}), map(float, found), strict=True))", 1)]
+
+    def _given(self, meta: Mapping[str, Any]) -> str:
+        """What a function takes by place: parameters in bf16 where it computes in that, and fields that are floats."""
+        floats = {name for name, type in meta["inputs"] if type["dtype"] == "float"}
+        fields = (
+            f'narrow(batch["{name}"])' if self.is_narrow and name in floats else f'batch["{name}"]'
+            for name in meta["given"]
+        )
+        trees = (f"narrow({name})" if self.is_narrow else name for name in self._trees)
+        return ", ".join((*trees, *fields))
 
     @property
     def _trees(self) -> tuple[str, ...]:
@@ -281,7 +307,7 @@ class _Loop:
         rate, trees = ("rates" if self._labels else "rate"), ", ".join(self._trees)
         key = ["key"] if "key" in self.meta["arguments"] else []
         arguments = ", ".join((*self._trees, "memory", "batch", rate, *key))
-        given = ", ".join([*self._trees, *(f'batch["{name}"]' for name in self.meta["given"])])
+        given = self._given(self.meta)
         named = [f"{name}={'True' if name == 'training' else name}" for name in self.meta["arguments"]]
         lines = ["    @jax.jit", f"    def update({arguments}):"]
         lines += ["        def loss_of(params):"]
@@ -289,6 +315,10 @@ class _Loop:
         loss = "outputs" if len(self.call.outputs) == 1 else f"outputs.{field_name('loss')}"
         result = "outputs, new" if self.state else "outputs"
         lines += layout(f"{result} = {call}", 3)
+        if self.is_narrow:
+            loss = f"{loss}.astype(jnp.float32)"
+            if self.state:
+                lines += ["            new = jax.tree.map(lambda n, old: n.astype(old.dtype), new, state)"]
         lines += [f"            return {loss}, {'(outputs, new)' if self.state else 'outputs'}", ""]
         aux = "(outputs, state)" if self.state else "outputs"
         lines += layout(f"(_, {aux}), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)", 2)

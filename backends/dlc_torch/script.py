@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from dlc.backend import Artifact, EmitOptions
@@ -26,12 +26,14 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 def written(script: Script) -> Artifact:
     """`NAME.py`."""
     program = script.family.programs()[0]
-    options = EmitOptions(name=script.name, training=True, family=script.family)
+    precision = script.settings["precision"]
+    options = EmitOptions(name=script.name, training=True, precision=precision, family=script.family)
     made = emit(program, options)
     source = str(made.files[f"{script.name}.py"])
     model = source[source.index("\n\n\n") + 3 :].rstrip("\n")
     known = [each.path for each in program.parameters if each.kind == "param"]
-    loop = _Loop(script, str(made.meta["class"]), known)
+    inputs = {name for name, dtype in made.meta["inputs"] if dtype == precision != "f32"}
+    loop = _Loop(script, str(made.meta["class"]), known, inputs)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
 
@@ -45,13 +47,53 @@ def _imports(body: str) -> Lines:
     return imports(used, common.STANDARD, third, common.MODULES)
 
 
+CHOSEN = [
+    "def parameters(model: nn.Module, wanted: Callable[[str], bool]) -> list[nn.Parameter]:",
+    '    """Some of the parameters, by the names that checkpoints have."""',
+    "    state = model.state_dict(keep_vars=True)",
+    "    chosen = {name: each for name, each in state.items() if wanted(name)}",
+    "    return [each for each in chosen.values() if isinstance(each, nn.Parameter)]",
+]
+CHOSEN_NARROW = [
+    "def parameters(kept: dict[str, Tensor], wanted: Callable[[str], bool]) -> list[Tensor]:",
+    '    """Some of the parameters, by the names that checkpoints have."""',
+    "    return [each for name, each in kept.items() if wanted(name)]",
+]
+# Parameters are kept in f32; the model computes with copies of them in bf16.
+NARROW = [
+    [
+        "def named(model: nn.Module) -> dict[str, nn.Parameter]:",
+        '    """The parameters that the model computes with, by the names that checkpoints have."""',
+        "    state = model.state_dict(keep_vars=True)",
+        "    return {name: each for name, each in state.items() if isinstance(each, nn.Parameter)}",
+    ],
+    [
+        "def take_gradients(model: nn.Module, kept: dict[str, Tensor]) -> None:",
+        '    """The gradients of the model in bf16, for the parameters that are kept in f32."""',
+        "    for name, each in named(model).items():",
+        "        grad = torch.zeros_like(each) if each.grad is None else each.grad",
+        "        kept[name].grad = grad.float()",
+    ],
+    [
+        "@torch.no_grad()",
+        "def give_values(model: nn.Module, kept: dict[str, Tensor]) -> None:",
+        '    """What the model computes with: the parameters that are kept, rounded to bf16."""',
+        "    for name, each in named(model).items():",
+        "        each.copy_(kept[name])",
+    ],
+]
+
+
 class _Loop:
     """What stands around the module, which is called `model`."""
 
-    def __init__(self, script: Script, model: str, known: Sequence[str]) -> None:
+    def __init__(self, script: Script, model: str, known: Sequence[str], narrow: Collection[str]) -> None:
         self.script = script
+        self.narrow = narrow  # the fields that are computed with in bf16
+        self.is_narrow = script.settings["precision"] != "f32"
         self.model = model
         self.known = known
+        self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
         self.updates = [call for call in script.calls if call.rules]
         self.single = len(script.calls) == 1
 
@@ -63,15 +105,11 @@ class _Loop:
         ]
         if self.script.held_out is not None:
             yield self._evaluate(self.script.held_out)
+        if self.is_narrow:
+            yield from NARROW
         if any(self._selection(rule) for rule in self._rules):
-            yield [
-                "def parameters(model: nn.Module, wanted: Callable[[str], bool]) -> list[nn.Parameter]:",
-                '    """Some of the parameters, by the names that checkpoints have."""',
-                "    state = model.state_dict(keep_vars=True)",
-                "    named = {name: each for name, each in state.items() if wanted(name)}",
-                "    return [each for each in named.values() if isinstance(each, nn.Parameter)]",
-            ]
-        if not self.single:
+            yield CHOSEN_NARROW if self.is_narrow else CHOSEN
+        if not self.single or (self.script.settings["clip_norm"] is not None and not self._trains_all):
             yield [
                 "def held(optimizer: torch.optim.Optimizer) -> list[Tensor]:",
                 '    """What an optimizer trains."""',
@@ -91,7 +129,7 @@ class _Loop:
     def _evaluate(self, held: HeldOut) -> Lines:
         """Sums over batches, and numbers of these."""
         rows = "np.ndarray" if common.is_text(held.source) else "Rows"
-        given = ", ".join(f'batch["{name}"]' for name in held.inputs)
+        given = self._given(held.inputs)
         found = "found._asdict()" if len(held.sums) > 1 else f'{{"{held.sums[0]}": found}}'
         means = common.literal(tuple(sorted(held.means)))
         weighed = f" * (size if name in {means} else 1)" if held.means else ""
@@ -123,6 +161,8 @@ class _Loop:
     def _save(self) -> Lines:
         named = ", ".join(f"{name}: torch.optim.Optimizer" for name in self._names)
         states = "".join(f', "{name}": {name}.state_dict()' for name in self._names)
+        if self.is_narrow:
+            named, states = f"kept: dict[str, Tensor], {named}", f', "kept": kept{states}'
         state = f'{{"step": step, "model": model.state_dict(){states}}}'
         return [
             *layout(f"def save(path: Path, step: int, model: nn.Module, {named}) -> None:"),
@@ -140,14 +180,24 @@ class _Loop:
         if held is not None:
             lines += layout(f"held_out = {common.opened(held.source, held.fields)}", 1)
         lines += [*common.counted(script), "", f"    model = {self.model}()"]
-        lines += layout('model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))', 1)
-        lines += ["    model.to(args.device)"]
+        if self.is_narrow:
+            lines += ['    state = load_file(Path(__file__).with_suffix(".safetensors"))']
+            lines += ["    model.load_state_dict(state)", "    model.to(args.device)"]
+            lines += ["    kept = {name: state[name].to(args.device) for name in named(model)}"]
+        else:
+            begun = 'model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))'
+            lines += [*layout(begun, 1), "    model.to(args.device)"]
         for call in self.updates:
             for i, rule in enumerate(call.rules):
                 lines += self._optimizer(self._name(call, i), rule)
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
         lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
         lines += ['        model.load_state_dict(saved["model"])']
+        if self.is_narrow:
+            lines += [
+                "        for name, each in kept.items():",
+                '            each.copy_(saved["kept"][name])',
+            ]
         lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in self._names]
         return [*lines, '        start = saved["step"]', ""]
 
@@ -158,13 +208,17 @@ class _Loop:
         }
         rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
         selected, lines = self._selection(rule), list[str]()
-        trained = "model.parameters()"
+        whole = "kept" if self.is_narrow else "model"
+        trained = "kept.values()" if self.is_narrow else "model.parameters()"
         if selected is not None:
             condition = selected.condition("name")
             if len(condition) > SHORT:
-                condition = selected.condition("name", f"{name}_names")
-                lines += layout(f"{name}_names = {common.literal(selected.words)}", 1)
-            trained = f"parameters(model, lambda name: {condition})"
+                words = self.words.get(selected.words)
+                if words is None:
+                    words = self.words[selected.words] = f"{name}_names"
+                    lines += layout(f"{words} = {common.literal(selected.words)}", 1)
+                condition = selected.condition("name", words)
+            trained = f"parameters({whole}, lambda name: {condition})"
         made = common.called(f"torch.optim.{kind}", (trained,), {**rate, **args}, defaults)
         return [*lines, *layout(f"{name} = {made}", 1)]
 
@@ -204,7 +258,7 @@ class _Loop:
 
     def _computed(self, call: Call) -> Lines:
         """What is computed before the steps, and behind them."""
-        run = _run(call)
+        run = self._run(call)
         if not call.outputs:
             return layout(run, 2)
         lines, gives = layout(f"{_result(call)} = {run}", 2), dict(call.kept)
@@ -221,7 +275,9 @@ class _Loop:
             lines += layout("again = tensors(drawn(step, turn), args.device)", indent + 1)
             lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
         optimizers = [self._name(call, i) for i in range(len(call.rules))]
-        steps = [f"{_result(call)} = {_run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
+        if self.is_narrow:
+            return [*lines, *self._narrow_update(call, optimizers)]
+        steps = [f"{_result(call)} = {self._run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
         trained = " + ".join(f"held({name})" for name in optimizers)
         only = "" if self.single else f"inputs={trained}"
         steps += [f"{_read(call, 'loss')}.backward({only})"]
@@ -229,16 +285,43 @@ class _Loop:
             steps += [
                 f"nn.utils.clip_grad_norm_({'model.parameters()' if self.single else trained}, CLIP_NORM)"
             ]
+        steps += self._stepped(call, optimizers, count, total)
+        steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
+        return [*lines, *_laid_out(steps, indent)]
+
+    def _stepped(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> Lines:
+        """Rates, and the optimizers' steps."""
+        steps = []
         for name, rule in zip(optimizers, call.rules, strict=True):
             if rule.lr is not None and not isinstance(rule.lr, float | int):
                 steps += [f"for group in {name}.param_groups:"]
                 steps += [f'    group["lr"] = {common.rate(rule, count, total)}']
             steps += [f"{name}.step()"]
-        steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
-        for each in steps:
-            deeper = len(each) - len(each.lstrip())
-            lines += layout(each.strip(), indent + deeper // 4)
-        return lines
+        return steps
+
+    def _narrow_update(self, call: Call, optimizers: Sequence[str]) -> Lines:
+        """Gradients in bf16, steps in f32."""
+        steps = [f"{_result(call)} = {self._run(call)}", "model.zero_grad()"]
+        steps += [f"{_read(call, 'loss')}.float().backward()", "take_gradients(model, kept)"]
+        if self.script.settings["clip_norm"] is not None:
+            held = " + ".join(f"held({name})" for name in optimizers)
+            whole = "kept.values()" if self._trains_all else held
+            steps += [f"nn.utils.clip_grad_norm_({whole}, CLIP_NORM)"]
+        steps += [*self._stepped(call, optimizers, "step", "total"), "give_values(model, kept)"]
+        return _laid_out(steps, 2)
+
+    @property
+    def _trains_all(self) -> bool:
+        return {path for rule in self._rules for path in rule.paths} == set(self.known)
+
+    def _given(self, names: Sequence[str]) -> str:
+        return ", ".join(
+            f'batch["{name}"]' + (".bfloat16()" if name in self.narrow else "") for name in names
+        )
+
+    def _run(self, call: Call) -> str:
+        method = f"model.{identifier(call.entry)}" if call.entry else "model"
+        return f"{method}({self._given(call.inputs)})"
 
     def _end(self) -> Lines:
         script = self.script
@@ -257,17 +340,21 @@ class _Loop:
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
         lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
-        lines += layout(f"save(checkpoint, done, model, {', '.join(self._names)})", 3)
+        saved = ["model", *(["kept"] if self.is_narrow else []), *self._names]
+        lines += layout(f"save(checkpoint, done, {', '.join(saved)})", 3)
+        state = "model.state_dict() | kept" if self.is_narrow else "model.state_dict()"
         for name, path in script.networks:
             file = f'args.out / "{name}.safetensors"'
-            lines += layout(f'save_file(below("{path}.", model.state_dict()), {file})', 1)
+            lines += layout(f'save_file(below("{path}.", {state}), {file})', 1)
         return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
 
 
-def _run(call: Call) -> str:
-    method = f"model.{identifier(call.entry)}" if call.entry else "model"
-    given = ", ".join(f'batch["{name}"]' for name in call.inputs)
-    return f"{method}({given})"
+def _laid_out(steps: Sequence[str], indent: int) -> Lines:
+    """Statements, some of them inside the one before."""
+    lines: Lines = []
+    for each in steps:
+        lines += layout(each.lstrip(), indent + (len(each) - len(each.lstrip())) // 4)
+    return lines
 
 
 def _result(call: Call) -> str:

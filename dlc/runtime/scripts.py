@@ -92,8 +92,11 @@ class _Making:
             raise self._lacks("steps over several batches (`accumulate`)")
         if self.plan.best is not None:
             raise self._lacks("best weights (`best`, `patience`)")
-        if settings["precision"] != "f32":
+        if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
+        self.is_narrow = settings["precision"] != "f32"
+        if self.is_narrow and not self.plan.is_single:
+            raise self._lacks("bf16 in several steps")
         for step in self.plan.steps:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
@@ -161,7 +164,9 @@ class _Making:
         return bool(args["tokenizer"] == "byte" or (args["tokenizer"] == "char" and args["path"] == trained))
 
     def _lacks(self, what: str) -> SpecError:
-        return self.backend.lacks(f"a script says no {what} yet", "`dlc train` runs the block")
+        return self.backend.lacks(
+            f"says no {what} in a script of a training yet", "`dlc train` runs the block"
+        )
 
     def _entered(self, program: Program, entry: str, source: str = "") -> Program:
         main = replace(program.main, entry=entry, source=source or pascal(self.plan.name))
@@ -207,7 +212,10 @@ class _Making:
         plan = self.plan
         if plan.is_single:
             yield "", self._entered(plan.evaluation, "")
-            sums = [_called_for_numbers(totals(each)).sums for each in (plan.evaluation, plan.program)]
+            sums = [
+                _called_for_numbers(totals(each, wide=self.is_narrow)).sums
+                for each in (plan.evaluation, plan.program)
+            ]
             if plan.evaluate is not None and sums[0].main.outputs == sums[1].main.outputs:
                 yield SUMS, self._entered(sums[1], SUMS)
 
@@ -217,7 +225,7 @@ class _Making:
         plan = self.plan
         if plan.evaluate is None:
             return None, []
-        found = _called_for_numbers(totals(plan.evaluation))
+        found = _called_for_numbers(totals(plan.evaluation, wide=self.is_narrow))
         fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
         rest = with_sizes(found.rest, fixed) if fixed else found.rest
         sizes = tuple(each for each in found.rest.main.given_sizes if each not in fixed)

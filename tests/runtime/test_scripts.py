@@ -137,7 +137,21 @@ def reported(line: str) -> dict[str, float]:
 
 @pytest.mark.parametrize(("name", "backend"), WRITTEN)
 def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) -> None:
-    tried = block(folder, name)
+    _compared(block(folder, name), backend, folder)
+
+
+@pytest.mark.parametrize(("name", "backend"), [(name, backend) for name, backend in WRITTEN if name != "gan"])
+def test_in_bf16_too(name: str, backend: str, folder: Path) -> None:
+    settings = (
+        {"precision": "bf16"}
+        if (name, backend) == ("drawn", "jax")
+        else {"precision": "bf16", "clip_norm": 0.5}
+    )
+    _compared(block(folder, name).with_settings(**settings), backend, folder)
+
+
+def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
+    name = tried.name
     write_script(tried, backend, folder / "script")
     script = folder / "script" / f"{name}.py"
     assert "import dlc" not in script.read_text(encoding="utf-8")
@@ -160,8 +174,12 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
 
 
 @pytest.mark.parametrize(("name", "backend"), WRITTEN)
-def test_scripts_lint_clean(name: str, backend: str, folder: Path) -> None:
-    script = write_script(block(folder, name), backend, folder / "script")[0]
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Path) -> None:
+    tried = block(folder, name)
+    if name != "gan":
+        tried = tried.with_settings(precision=precision)
+    script = write_script(tried, backend, folder / "script")[0]
     options = ["--isolated", "--line-length", "100"]
     rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
     for command in (["check", *options, *rules], ["format", "--check", *options]):
@@ -218,8 +236,10 @@ def test_data_may_come_later(backend: str, folder: Path) -> None:
     ("name", "backend", "settings", "what"),
     [
         ("digits", "torch", {"accumulate": 2}, "several batches"),
-        ("digits", "torch", {"precision": "bf16"}, "precision = bf16"),
+        ("digits", "torch", {"best": "accuracy"}, "best weights"),
+        ("gan", "torch", {"precision": "bf16"}, "bf16 in several steps"),
         ("gan", "jax", {}, "several steps"),
+        ("drawn", "jax", {"clip_norm": 1.0}, "clip_norm"),
         ("digits", "onnx", {}, "no scripts"),
     ],
 )
