@@ -110,7 +110,7 @@ BAD_SCHEDULE = Problem(
     "E0719",
     "an unknown schedule",
     "there is no schedule `{name}`",
-    "Schedules are constant, cosine, linear, step_decay, one_cycle; a plain number is a constant learning rate.",
+    "Schedules are constant, cosine, linear, step_decay, one_cycle, and fns of the spec that take a `step`; a plain number is a constant learning rate.",
     wrong=_train(_BATCH + _LOSS + "optimizer = adam(lr=cosin(1e-3))\nsettings { steps = 100 }"),
     right=_train(_BATCH + _LOSS + "optimizer = adam(lr=cosine(1e-3))\nsettings { steps = 100 }"),
 )

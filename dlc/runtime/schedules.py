@@ -6,8 +6,11 @@ scripts of a training copy."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
+from dlc.diagnostics import NO_SPAN, SpecError
+from dlc.diagnostics import training as problems
 from dlc.elaborate.checks.plan import Named
 from dlc.emit import script_library as library
 
@@ -24,4 +27,10 @@ def rate(lr: float | Named, step: int, total: int) -> float:
     """The learning rate of an update: a number stays what it is."""
     if not isinstance(lr, Named):
         return float(lr)
+    if lr.function is not None:
+        found = lr.function(step, total)
+        if not (math.isfinite(found) and found >= 0):
+            message = f"the schedule `{lr.name}` gives {found:g} for step {step:,} of {total:,}, which is no learning rate"
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
+        return found
     return float(_SCHEDULES[lr.name](step, total, **lr.args))

@@ -101,6 +101,9 @@ class _Making:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
                     raise self._lacks(f"optimizer `{rule.optimizer.name}`")
+                rate = rule.optimizer.args["lr"]
+                if isinstance(rate, Named) and rate.function is not None:
+                    raise self._lacks(f"schedule of the spec's own (`{rate.name}`)")
 
     @cached_property
     def _data(self) -> Data:

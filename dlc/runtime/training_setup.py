@@ -225,4 +225,5 @@ def _written(value: Any) -> str:
     """A value, or a choice by name, as the spec writes it."""
     if not isinstance(value, Named):
         return json.dumps(value, default=str)
-    return f"{value.name}({', '.join(f'{key}={_written(each)}' for key, each in value.args.items())})"
+    said = f"{value.name}({', '.join(f'{key}={_written(each)}' for key, each in value.args.items())})"
+    return f"{said}, whose text is {value.digest}" if value.digest else said

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from dlc.diagnostics import did_you_mean, suggestion
+from dlc.diagnostics import SpecError, did_you_mean, suggestion
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Tensor, show, type_name
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments, match_arguments
+from dlc.elaborate.calls.functions import call_fn
 from dlc.elaborate.checks.plan import Named, OptimizerRule
 from dlc.elaborate.checks.train_arguments import (
     OPTIMIZER_INPUTS,
@@ -23,7 +25,8 @@ from dlc.elaborate.checks.train_arguments import (
     source_options,
 )
 from dlc.elaborate.names import lookup as names
-from dlc.elaborate.state.body import Body
+from dlc.elaborate.programs.elaborator import Elaborator
+from dlc.elaborate.state.body import Body, static_body
 from dlc.elaborate.types.static import plain
 from dlc.plugins import Unloadable
 from dlc.source import REQUIRED
@@ -68,11 +71,55 @@ def _schedule(body: Body, node: ast.Expr) -> Named | None:
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) and node.callee.id in SCHEDULES:
         return named(body, node, SCHEDULES[node.callee.id])
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name):
+        if (own := _own_schedule(body, node, node.callee)) is not None:
+            return own
         name, known = node.callee.id, {*SCHEDULES, *names.visible(body)}
         if name not in known:
             help = did_you_mean(name, SCHEDULES) or f"schedules are {', '.join(SCHEDULES)}"
             body.report.fail(problems.BAD_SCHEDULE, node.callee.span, name=name, help=help)
     return None
+
+
+STEP, TOTAL = "step", "total"
+"""What an fn of the spec that is a schedule takes: the step, from 0, and how many there are."""
+
+
+def _own_schedule(body: Body, node: ast.Call, callee: ast.Name) -> Named | None:
+    """An fn of the spec with a `step` that the call does not give: the rate by step."""
+    definition = names.named(body, body.context.unit, callee.id, callee.span)
+    if not isinstance(definition, Definition) or not isinstance(definition.node, ast.FnDef):
+        return None
+    takes = [str(each.name) for each in definition.node.params]
+    if STEP not in takes or any(arg.name == STEP for arg in node.args):
+        return None
+    names.note_item(body, body.context.unit, callee.id, callee.span)
+    place = next((arg.value.span for arg in node.args if arg.name is None), None)
+    if place is not None:
+        help = f"write `{callee.id}(NAME=…)`: the step is given by the training"
+        message = f"arguments of `{callee.id}` are given by name"
+        body.report.fail(problems.BAD_OPTIMIZER, place, message=message, help=help)
+    args = {str(arg.name): plain(body.evaluate(arg.value)) for arg in node.args}
+
+    def value(here: Body, step: int, total: int) -> Any:
+        turn = {STEP: step, **({TOTAL: total} if TOTAL in takes else {})}
+        given = Given(named={name: (each, node.span) for name, each in {**args, **turn}.items()})
+        return plain(call_fn(here, definition, given, node))
+
+    def rate(step: int, total: int) -> float:
+        session = Elaborator(body.context.session.project)
+        here = static_body(session, definition.unit, kind="train", name=callee.id)
+        found = here.report.guarded(lambda: value(here, step, total))
+        if session.diagnostics:
+            raise SpecError(session.diagnostics)
+        return float(found)
+
+    first = value(body, 0, 1)
+    if isinstance(first, bool) or not isinstance(first, int | float):
+        found = type_name(first)
+        body.report.fail(problems.BAD_SETTING, node.span, name="lr", found=found, expected="a number by step")
+    text = "\n".join(definition.unit.lines[definition.node.span.line - 1 : definition.node.span.end_line])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Named(callee.id, args, rate, digest)
 
 
 def _arguments(body: Body, args: Iterable[ast.Arg], scheduled: tuple[str | None, ...]) -> Given:

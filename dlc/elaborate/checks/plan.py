@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from dlc.diagnostics import NO_SPAN, Span
@@ -16,10 +17,13 @@ from dlc.types.tensor import TensorType
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Something chosen by name with arguments: an optimizer, a schedule, a source."""
+    """Something chosen by name with arguments: an optimizer, a schedule, a source. A schedule that is an fn of the spec has its
+    `function`, from a step, from 0, and how many there are to a rate, and a `digest` of its text."""
 
     name: str
     args: dict[str, Any] = field(default_factory=dict)
+    function: Callable[[int, int], float] | None = field(default=None, compare=False, repr=False)
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
