@@ -346,6 +346,15 @@ def classified(d: TorchDrafter, op: Op) -> Expr | None:
     return d.without_defaults(Call(Word(function), (*operands, *keywords)))
 
 
+def divergence(d: TorchDrafter, op: Op) -> Expr | None:
+    """`F.kl_div`, whose own mean PyTorch warns of: it is one over elements, not over rows."""
+    given = d.operands(op)
+    operands = d.tensor(given["logs"]), d.tensor(given["target"])
+    each = Call(Word("F.kl_div"), (*operands, Keyword("reduction", Text("none"))))
+    how = str(op.attr("reduction", "mean"))
+    return each if how == "none" else method(each, how)
+
+
 def norm(d: TorchDrafter, op: Op) -> Expr | None:
     """`x.norm(dim=-1)`, the 2-norm, and others by name."""
     found = reduction(d, op)
@@ -542,6 +551,7 @@ SAY: Mapping[str, Say] = {
     "norm": norm,
     "cross_entropy": classified,
     "nll": classified,
+    "kl_div": divergence,
 }
 
 DIALECT = Dialect(

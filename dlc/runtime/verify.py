@@ -33,6 +33,7 @@ from dlc.runtime.compile import (
     model_weights,
     others,
 )
+from dlc.runtime.drawn import Drawn
 from dlc.runtime.gradients import backend_gradients, cotangents, meant_gradients
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import random_inputs
@@ -210,7 +211,7 @@ def verify(
     `precision` is what the backends compute in. `expect` are the outputs of the published model for these weights and inputs, which
     the meaning of the ops is compared with. Without a `tolerance` it is that of the precision, and of the dtype of what is expected.
 
-    Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
+    What the model draws at random is drawn once, from the seed, and given to all. Without `weights` they are the seeded initial ones, constants among them disturbed, so that no branch is dead.
 
     Raises SpecError for a backend that is not there, weights that do not fit, or a `require` that the inputs violate, or an index outside its
     axis."""
@@ -228,6 +229,10 @@ def verify(
     )
     wanted = {} if expect is None else expectation.read(program, expect, weights, inputs)
     given = {**random_inputs(program, dims, seed, inputs), **inputs}
+    drawn = Drawn.of(program)
+    if drawn.draws:  # the same everywhere: inputs, made from the seed
+        model, program = model.with_program(drawn.program), drawn.program
+        given = dict(drawn.completed(given, (seed,)))
     given = InputCheck(program, IndexCheck(program, values, "f64", all_sources(model.spec.project)))(given)
     expected = _meaning(program, values, given)
     most = TOLERANCES[precision] if tolerance is None else tolerance
@@ -248,7 +253,8 @@ def verify(
             parted[name] = first_difference(model, name, values, given, most, precision)
     if gradients:
         found += _gradients(model, able, values, given, seed, most)
-    sizes = {name: tuple(np.shape(value)) for name, value in given.items()}
+    draws = {each.input.name for each in drawn.draws}
+    sizes = {name: tuple(np.shape(value)) for name, value in given.items() if name not in draws}
     of_file = max((TOLERANCES[expectation.precision_of(each)] for each in wanted.values()), default=0.0)
     return Report(model.name, most, tuple(found), parted, sizes, of_file if tolerance is None else tolerance)
 

@@ -203,3 +203,31 @@ def test_every_spec_that_ships_has_small_settings() -> None:
         small = {each.point.definition for each in models if each.name.startswith(("Tiny", "Smallest"))}
         large = {each.point.definition.name for each in models if each.point.definition not in small}
         assert large <= SMALL_BY_THEMSELVES, path
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return x + uniform([B, d])",
+        "return x * cast(categorical(x), float)[:, none]",
+        "return x |> linear(d) as fc |> Noisy(d) as noisy",
+    ],
+)
+def test_what_a_model_draws_is_the_same_for_all(body: str) -> None:
+    text = f"""
+module Noisy(d: int)(x: [B, d]) -> [B, d] {{
+    param scale: [d] = ones
+    for i in range(2) {{
+        x = tanh(x * scale + normal([B, d]))
+    }}
+    return x
+}}
+
+model M(d: int = 3)(x: [B, d]) -> [B, d] {{
+    {body}
+}}
+"""
+    model = dlc.loads(text)["M"]
+    report = dlc.verify(model, gradients="param" in text and "linear" in body, backends=None)
+    assert report.agree, str(report)
+    assert set(report.sizes) == {"x"}
