@@ -108,7 +108,7 @@ class _Making:
     @cached_property
     def _data(self) -> Data:
         """What the sources give: looked at only where the types of the fields don't tell enough."""
-        return open_data(self.block)
+        return open_data(self.block, evaluating=self.plan.evaluate is not None)
 
     def _sizes(self) -> Mapping[str, int]:
         """Those of a batch."""

@@ -54,9 +54,15 @@ class Data:
         return found if self.evaluation is None else {**found, "held-out data": digest(self.evaluation.rows)}
 
 
-def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | None = None) -> Data:
-    """What the block's sources give, or what is given in their place. Raises SpecError for data that can't be opened or
-    does not fit the types of the batch."""
+def open_data(
+    block: TrainBlock,
+    data: Given | None = None,
+    held_out: Given | None = None,
+    *,
+    evaluating: bool = True,
+) -> Data:
+    """What the block's sources give, or what is given in their place; only what is trained on where nothing is to be evaluated. Raises
+    SpecError for data that can't be opened or does not fit the types of the batch."""
     plan = block.plan
     source = _source(plan.source, data)
     opening = _Opening(block, source, plan.fields, plan.program, ast.BatchStmt, "data", data)
@@ -66,7 +72,7 @@ def open_data(block: TrainBlock, data: Given | None = None, held_out: Given | No
     if single:
         raise SpecError(single, all_sources(block.spec.project))
     is_given = data is not None or held_out is not None
-    if plan.evaluate is None and held_out is None:
+    if not evaluating or (plan.evaluate is None and held_out is None):
         return Data(opened, None, sizes, source, is_given)
     fields, held = plan.evaluate_fields or plan.fields, _source(plan.evaluate or plan.source, held_out)
     about = opened.rows.about

@@ -131,7 +131,7 @@ def verify_training(
 
     Raises SpecError if the block or its data is wrong, or a backend can't train it."""
     plan = block.plan
-    opened = open_data(block, data)
+    opened = open_data(block, data, evaluating=False)
     trainers = Trainers(block, opened.sizes)
     settings = plan.settings
     total = total_steps(settings, opened.training.per_epoch)

@@ -34,7 +34,7 @@ def write_steps(
     backend = find_backend(backend_name)
     if not backend.has("workspace"):
         raise lacks_steps(backend)
-    sizes = open_data(block).sizes
+    sizes = open_data(block, evaluating=False).sizes
     trainers = Trainers(block, sizes)
     made = trainers.compiled(backend)
     name, folder = block.plan.name, Path(directory)

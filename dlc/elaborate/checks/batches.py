@@ -27,8 +27,14 @@ def not_one_batch(plan: TrainPlan, item: ast.Train) -> Found:
         yield from doubt.told(
             plan, _setting(item, "accumulate"), what, f"`batch={count * size}` takes as many rows at once"
         )
-    if plan.evaluate is not None:
+    if plan.evaluate is not None and not _is_row_by_row(plan):
         yield from _held_out(plan, item)
+
+
+def _is_row_by_row(plan: TrainPlan) -> bool:
+    """Whether a batch is written as one row, such as a whole graph: numbers are those of a row then, and their mean is one over rows."""
+    fields = (plan.evaluate_fields or plan.fields).values()
+    return all(type.rank and type.axes[0].constant == 1 for type in fields)
 
 
 def _held_out(plan: TrainPlan, item: ast.Train) -> Found:

@@ -1,0 +1,42 @@
+"""Train blocks of the specs that ship, at small settings: backends agree on their first steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.resources import specs_path
+
+GRAPH = {"nodes": 12, "links": 20, "words": 6, "classes": 3, "hidden": 4}
+BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
+    ("vision/lenet5", "digits"): {},
+    ("generative/gan", "digits"): {"noise": 4, "hidden": 16, "units": 8},
+    ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
+    ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
+    ("graph/gcn", "cora"): GRAPH,
+    ("graph/gat", "cora"): {**GRAPH, "heads": 2},
+}
+
+
+def graph() -> dict[str, np.ndarray]:
+    """One row: a graph by chance, each of its links both ways."""
+    rng = np.random.default_rng(0)
+    links = rng.integers(0, 12, (2, 10))
+    return {
+        "x": rng.random((1, 12, 6)).astype(np.float32),
+        "edges": np.concatenate([links, links[::-1]], axis=1)[None],
+        "label": rng.integers(0, 3, (1, 12)),
+        "counts": rng.random((1, 12)) < 0.5,
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "name"), BLOCKS)
+def test_backends_agree(spec: str, name: str) -> None:
+    block = dlc.load(specs_path() / f"{spec}.dl")[name](**BLOCKS[spec, name])
+    data = graph() if spec.startswith("graph") else None
+    report = dlc.verify_training(block, steps=3, backends=["torch", "jax", "onnx"], data=data)
+    assert report.agree, str(report)
