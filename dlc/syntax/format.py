@@ -284,7 +284,12 @@ class _Writer:
     def _train(self, item: ast.Train, indent: int) -> list[str]:
         static = f"({self._flat_fields(item.static)})" if item.static else ""
         after = item.static[-1].span if item.static else item.name_span
-        return self._braces([f"train {item.name}{static}"], item.body, item.span, after, indent)
+        head = [f"train {item.name}{static}"]
+        broken = bool(static) and self._was_broken(item.static, item.span)
+        if len(head[0]) + 2 > MAX_WIDTH or broken:
+            head = self._fields([f"train {item.name}"], item.static, item.span.line, item.span, indent)
+            head.append("")  # the brace stands alone
+        return self._braces(head, item.body, item.span, after, indent)
 
     def _test(self, item: ast.Test, indent: int) -> list[str]:
         return self._braces([f'test "{item.name.raw}"'], item.body, item.span, item.name.span, indent)

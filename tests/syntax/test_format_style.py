@@ -231,3 +231,13 @@ def test_format_of_a_tree_without_text() -> None:
         "5000",
         "}",
     ]
+
+
+def test_a_long_head_of_a_train_block_has_several_lines() -> None:
+    fields = ", ".join(f"setting_{i}: int = {i}" for i in range(8))
+    text = f"train t({fields}) {{\n    settings {{ steps = 1 }}\n}}\n"
+    found = tidy(text)
+    assert max(map(len, found.splitlines())) <= 120 and "\n{\n" in found
+    assert tidy(found) == found
+    short = "train t(a: int = 1) {\n    settings { steps = 1 }\n}\n"
+    assert tidy(short) == short
