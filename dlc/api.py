@@ -38,7 +38,7 @@ def load(
 
     `root` is the folder that imports may not leave; by default the file's own. With `allow_python` the functions that
     its train blocks name as their data, `python("file.py:function")`, may be called."""
-    project = Project(Path(root) if root else None, allow_python=allow_python)
+    project = Project(Path(root) if root is not None else None, allow_python=allow_python)
     unit = project.load(Path(path))
     return _spec(project, unit)
 
@@ -57,7 +57,7 @@ def loads(
     allow_python: bool = False,
 ) -> Spec:
     """The same for a text in memory; `name` is what diagnostics call it."""
-    project = Project(Path(root) if root else None, allow_python=allow_python)
+    project = Project(Path(root) if root is not None else None, allow_python=allow_python)
     unit = project.loads(text, os.fspath(name))
     return _spec(project, unit)
 

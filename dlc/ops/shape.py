@@ -423,8 +423,8 @@ OPS: tuple[OpDef, ...] = (
         call=form(
             X,
             Arg("axis", "axis"),
-            Arg("before", "dim"),
-            Arg("after", "dim"),
+            Arg("before", "dim", 0),
+            Arg("after", "dim", 0),
             Arg("value", "float", 0.0),
             attrs=_padded,
         ),

@@ -208,3 +208,8 @@ def test_a_watch_that_raises_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(Cancelled) as caught:
         train(tmp_path, watch=Cancel("step", 1))
     assert "step 1 was not saved" in caught.value.__notes__[0]
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is no folder"):
+        dlc.loads("model M()(x: [B]) -> [B] {\n    return x\n}\n", root=tmp_path / "nowhere")

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dlc.diagnostics import Diagnostic, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Diagnostic, SpecError, did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.diagnostics.catalogue import TOO_LONG
 from dlc.diagnostics.follow import is_syntax, without_echoes
+from dlc.diagnostics.training import BAD_OPTION
 from dlc.elaborate.base.budget import Budget
 from dlc.elaborate.base.knowledge import Knowledge, note_definitions
 from dlc.elaborate.base.units import Definition, Item, Unit
@@ -71,11 +72,13 @@ def _line(named: Item | Unit) -> int:
 class Project:
     """The file that a command was given, and all that it imports.
 
-    `diagnostics` collects what is wrong with texts, imports and doubled names. Raises SpecError from `load` if the first
-    file can't be read."""
+    `diagnostics` collects what is wrong with texts, imports and doubled names. Raises SpecError for a `root` that is no folder, and
+    from `load` if the first file can't be read."""
 
     def __init__(self, root: Path | None = None, *, allow_python: bool = False) -> None:
-        self.root = root.resolve() if root else None
+        if root is not None and not root.is_dir():
+            raise SpecError([BAD_OPTION.at(NO_SPAN, message=f"the root {root} is no folder")])
+        self.root = root.resolve() if root is not None else None
         self.allow_python = allow_python  # whether code that a train block names as its data may be run
         self.units: dict[str, Unit] = {}
         self.instantiated: dict[Definition, dict[str, Any]] = {}  # with the static values of the first time
