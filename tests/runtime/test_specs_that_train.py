@@ -16,6 +16,8 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/gan", "digits"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
+    ("language/dpo", "pairs"): {"vocab": 6, "length": 5, "layers": 1, "d": 8, "rows": 8},
+    ("vision/simclr", "digits"): {"widths": [4, 8], "d": 4, "rows": 8},
     ("graph/gcn", "cora"): GRAPH,
     ("graph/gat", "cora"): {**GRAPH, "heads": 2},
 }
