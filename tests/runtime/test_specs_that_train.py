@@ -18,6 +18,7 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("language/dpo", "pairs"): {"vocab": 6, "length": 5, "layers": 1, "d": 8, "rows": 8},
     ("vision/moco_v2", "digits"): {"widths": [4, 8], "hidden": 8, "d": 4, "length": 16, "rows": 8},
+    ("language/grpo", "grpo"): {"vocab": 6, "length": 4, "group": 4, "layers": 1, "d": 8},
     ("vision/simclr", "digits"): {"widths": [4, 8], "d": 4, "rows": 8},
     ("graph/gcn", "cora"): GRAPH,
     ("graph/gat", "cora"): {**GRAPH, "heads": 2},
