@@ -253,7 +253,7 @@ class _Cut:
         op = self.main.body[i]
         changed = next((path for path in self._paths(op) if path in self.changed), None)
         if value not in active:
-            return not any(reads(op)) and changed is None and not is_random(op) and not op.callee
+            return value in self._constant or (op.op == "param" and changed is None)
         if changed is not None:
             raise Stale(value, name, changed, self.changed[changed], op.span)
         return True
@@ -315,6 +315,19 @@ class _Cut:
             parts = each.path.split(".")
             if not path or any(_fits(path, ".".join(parts[:n])) for n in range(1, len(parts))):
                 yield each.path
+
+    @cached_property
+    def _constant(self) -> set[str]:
+        """The values that hang on nothing but sizes."""
+        drawing = functions_with(self.program, is_random)
+        found: set[str] = set()
+        for op in self.main.body:
+            plain = not (
+                op.op == "param" or is_random(op) or self._acts(op) or op.callee in self._stateful | drawing
+            )
+            if plain and op.region is None and all(name in found for name in reads(op)):
+                found.update(value.name for value in op.outputs)
+        return found
 
     @cached_property
     def _acting(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dlc.backend import Batch, Trainer
 from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan, TrainStep
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Program, sizes_in, walk
 from dlc.passes.phases import AFTER, LOSS, Phase, apart, phases
 from dlc.passes.sizes import with_sizes
 from dlc.passes.totals import totals
@@ -89,7 +89,7 @@ class Turns:
 
     def _planned(self, phase: Phase, step: TrainStep | None) -> Planned:
         program = phase.program
-        if lost := {name: self.sizes[name] for name in program.main.given_sizes if name in self.sizes}:
+        if lost := {name: self.sizes[name] for name in _untold(program) if name in self.sizes}:
             program = with_sizes(program, lost)
         if step is None:
             return Planned(phase.name, program, None, gives=phase.gives)
@@ -173,6 +173,16 @@ class Turns:
                 else:
                     sums[name] = sums.get(name, 0.0) + float(value) / len(batches)
         return sums
+
+
+def _untold(program: Program) -> set[str]:
+    """The sizes that a program computes with and no input of it carries."""
+    main = program.main
+    named = {symbol for type in main.types().values() for symbol in type.symbols}
+    for op in walk(main.body):
+        attrs = (*(value for _, value in op.attrs), *(dim for _, dim in op.dims))
+        named |= {symbol for size in sizes_in(attrs) for symbol in size.symbols}
+    return named - {symbol for value in main.inputs for symbol in value.type.symbols}
 
 
 def step_values(program: Program, step: TrainStep) -> list[str]:

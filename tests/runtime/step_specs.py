@@ -22,6 +22,13 @@ model Scaled()(x: [B, 4]) -> [B, 3] {
     param scale: [] = 3.0
     return (x |> linear(3) as fc) * exp(scale)
 }
+
+module slowing(beta: float = 0.9)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
+    buffer mean: [*S] = zeros
+    new = mean * beta + g
+    update mean = new
+    return p - lr * new / cast(t, float)
+}
 """
 DATA = "batch (x: [B, 4], label: i64[B]) from synthetic(batch=8)"
 BLOCKS = {
@@ -103,6 +110,51 @@ BLOCKS = {
         minimize cross_entropy(a(x) * b(x), label)
         metric hits = mean(argmax(b(x), axis=-1) == label)
     }
+    """,
+    "optimizers of the library and the spec": """
+    a = Net()
+    b = Scaled()
+    step one updates a with lion(lr=1e-3) {
+        minimize cross_entropy(a(x), label)
+    }
+    step two updates b.fc with slowing(lr=1e-2) repeat 2 {
+        minimize cross_entropy(b(x), label)
+    }
+    step three updates a, b with adafactor() {
+        minimize cross_entropy(a(x) + b(x), label)
+    }
+    """,
+    "copies of copies": """
+    a = Scaled()
+    first = frozen(a)
+    second = frozen(first)
+    follows = ema(a, decay=0.5)
+    minimize cross_entropy(a(x) + eval(follows)(x) * 0.1, label)
+    metric apart = mean(abs(first(x) - second(x))) + mean(abs(a(x)))
+    optimizer = adam()
+    """,
+    "buffers in and out of steps": """
+    a = Scaled()
+    buffer turns: [] = zeros
+    buffer level: [3] = zeros
+    update turns = turns + 1.0
+    step one updates a with sgd(lr=0.1) repeat 2 {
+        y = a(x)
+        minimize cross_entropy(y, label) * (1.0 + 0.01 * turns) + 0.01 * mean(y * level)
+        update level = mean(y, axis=0)
+    }
+    metric count = turns
+    """,
+    "constants of the batch's size": """
+    a = Scaled()
+    weight = cast(arange(B), float) / cast(B, float)
+    step one updates a with sgd(lr=0.1) {
+        minimize mean(weight * a(x)[:, 0])
+    }
+    step two updates a with sgd(lr=0.1) {
+        minimize mean(weight[:, none] * square(a(x)))
+    }
+    metric first = x[0, 0]
     """,
     "a penalty on a slope": """
     net = Scaled()
