@@ -12,9 +12,10 @@ from dlc.emit.arguments import Argument, arguments, given, passed, reads, rename
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.names import identifier, unique
-from dlc.emit.origins import expression, forgotten, numbered
+from dlc.emit.origins import expression, forgotten, numbered, size
 from dlc.emit.own import Own
 from dlc.emit.requirements import words
+from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft
 from dlc.emit.tree import (
     Arg,
@@ -26,6 +27,7 @@ from dlc.emit.tree import (
     Num,
     Path,
     Seq,
+    Size,
     Text,
     Word,
     transform,
@@ -37,6 +39,7 @@ from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.paths import turn_paths
 from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
 from dlc.types.terms import names as names_in
 from dlc.types.terms import rooted
 from dlc.types.traced import Term
@@ -214,39 +217,52 @@ class Grouping:
         groups: dict[str, list[str]] = {}
         for name in names:
             groups.setdefault(joined.find(name), []).append(name)
-        if forms := {name: way for group in groups.values() for name, way in self._forms(group)}:
-            known = {name: replace(self.functions[name], entry=way) for name, way in forms.items()}
-            self.program = self.program.with_functions({**self.functions, **known})
-            self.drafts.clear()  # they call the methods by their names
 
         def below(group: str) -> Iterator[str]:
             found = (joined.find(each) for name in groups[group] for each in self._callees(name))
             return (each for each in found if each != group)
 
         for group in callees_first(map(joined.find, names), below):
+            while forms := dict(self._forms(groups[group])):
+                known = {name: replace(self.functions[name], entry=way) for name, way in forms.items()}
+                self.program = self.program.with_functions({**self.functions, **known})
+                self.drafts.clear()  # they call the methods by their names
+        for group in callees_first(map(joined.find, names), below):
             yield self._unit(groups[group])
 
     def _joined(self, names: Sequence[str]) -> _Joined:
         joined = _Joined()
-        for name in names:
-            self._join(self.functions[name], names, joined)
         methods = [name for name in self.entries if stateful(self.functions[name])]
         for name in methods[1:]:
             joined.join(methods[0], name)
+        count = -1
+        while count != len(
+            joined.parents
+        ):  # what one instance holds in two of its methods is one instance too
+            count, at = len(joined.parents), dict[tuple[str, str], str]()
+            for name in names:
+                self._join(self.functions[name], names, joined, at)
         return joined
 
     def _forms(self, group: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Names for the further methods that an entry becomes where its own static arguments make it another computation, which no
-        argument says."""
-        ways: dict[str, dict[Any, str]] = {}
-        for name in self._in_order(group):
+        """Names for the further methods that a computation becomes which is another one from call to call of an instance: at another
+        fixed size, without an optional input, with an entry's own static arguments that no argument says."""
+        ways: dict[str, list[tuple[Any, str]]] = {}
+        taken = {self.functions[name].entry for name in group}
+        for name in self._in_order(group) if len(group) > 1 else ():
             function = self.functions[name]
-            forms = ways.setdefault(function.entry, {})
-            value = tuple((key, origin_key(value)) for key, value in function.static)
-            if value not in forms:
-                forms[value] = unique(function.entry, {*ways, *forms.values()}) if forms else function.entry
-            if function.entry and forms[value] != function.entry:
-                yield name, forms[value]
+            if not stateful(function):
+                continue
+            static = tuple((key, origin_key(value)) for key, value in function.static if function.entry)
+            value = static, self.draft(name).rewritten(numbered).computation
+            forms = ways.setdefault(function.entry, [])
+            way = next((way for other, way in forms if other == value), None)
+            if way is None:
+                way = unique(function.entry or "forward", taken) if forms else function.entry
+                forms.append((value, way))
+                taken.add(way)
+            if way != function.entry:
+                yield name, way
 
     def _methods(self, names: Iterable[str]) -> list[str]:
         """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module
@@ -268,13 +284,14 @@ class Grouping:
         """Those by which the model is entered first."""
         return sorted(names, key=lambda name: (self.functions[name].kind != "model", name))
 
-    def _join(self, function: Function, names: Sequence[str], joined: _Joined) -> None:
-        at: dict[str, str] = {}
+    def _join(
+        self, function: Function, names: Sequence[str], joined: _Joined, at: dict[tuple[str, str], str]
+    ) -> None:
         held = ((path, child.function) for child in function.children for path in child.paths())
         for path, callee in (*_calls(function.body), *held):
             if callee not in names or not stateful(self.functions[callee]):
                 continue
-            key = f"{self.functions[callee].source}:{path}"
+            key = joined.find(function.name), f"{self.functions[callee].source}:{path}"
             first = function.name if not path else at.setdefault(key, callee)
             joined.join(first, callee)
 
@@ -494,6 +511,8 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
             each.own[draft.function.name] = grouping.own(draft.function.name)
         if main:
             weights = weights.rewritten(partial(_settled, grouping, own))
+        else:
+            _measure(each)
         exprs = [*each.expressions(), *(weights.reads() if main else ())]
         checked = set(reads(map(expression, each.function.requires)))
         used = {*reads(exprs), *(checked if main else checked & set(_passed(grouping.program, each.names)))}
@@ -506,6 +525,34 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
         if main:
             weights = weights.rewritten(partial(renamed, names))
     return weights
+
+
+def _measure(made: Class) -> None:
+    """Methods read the sizes of their inputs there, as long as the constructor needs none: one instance may be called
+    at several."""
+    needed = set(reads((*(each.expr for each in made.inits), *(made.layers or ()), *made.asked())))
+    for i, draft in enumerate(made.drafts):
+        function = draft.function
+        free = {name for name, _ in function.sizes} - needed
+
+        def measured(each: Dim, free: set[str] = free) -> Dim:
+            told = size(each)
+            return Dim.symbol(told.name) if isinstance(told, Arg) and told.name in free else each
+
+        inputs = tuple(
+            replace(each, type=replace(each.type, axes=tuple(map(measured, each.type.axes))))
+            for each in function.inputs
+        )
+        found = readable(replace(function, inputs=inputs)).keys() & free
+        if found:
+            draft = draft.rewritten(partial(_as_sizes, found))
+            made.drafts[i] = replace(draft, function=replace(function, inputs=inputs))
+
+
+def _as_sizes(names: Container[str], expr: Expr) -> Expr:
+    return transform(
+        expr, lambda node: Size(node.name) if isinstance(node, Arg) and node.name in names else node
+    )
 
 
 def _words(function: Function, *, own: bool) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from dlc.emit.checks import Check
 from dlc.emit.tree import Expr, Word, walk
@@ -114,6 +116,12 @@ class Draft:
         """The draft with every expression changed, in the order of `expressions`."""
         body = rewritten(self.body, change)
         return replace(self, body=body, results=tuple(map(change, self.results)))
+
+    @property
+    def computation(self) -> Any:
+        """What is computed: equal for drafts that differ in the shapes of their values alone."""
+        plain = self.reshaped(itertools.repeat(()))
+        return plain.inputs, plain.body, plain.results, plain.needs
 
     def reshaped(self, shapes: Iterator[tuple[Expr, ...]]) -> Draft:
         """The draft with the axes of its values replaced, in the order of `targets`."""

@@ -1,0 +1,88 @@
+"""One instance called in several ways: at two lengths that are numbers, with an optional input and without. It has the
+same parameters each time, and computes what each call asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.emit.file import loaded
+from dlc.runtime.interpret import run
+
+ONES = """
+model M(d: int = 4)(x: [B, 3, d]) -> (a: [B, 1, _], b: [B, 3, _]) {
+    p = Part(d)
+    return p(x[:, :1]), p(x)
+}
+"""
+PARTS = {
+    "a length of which tensors are made": """
+module Part(d: int)(x: [B, T, d]) -> [B, T, d] { return linear(d)(x) + (arange(T) |> embedding(4, d)) }
+""",
+    "a mask of that length": """
+module Part(d: int)(x: [B, T, d]) -> [B, T, T] {
+    h = x |> linear(d)
+    return (h @ transpose(h, -1, -2)) * tril(ones([T, T]))
+}
+""",
+    "a choice by the length": """
+module Part(d: int)(x: [B, T, d]) -> [B, T, d] {
+    h = x |> linear(d)
+    if T > 1 { h = relu(h) }
+    return h
+}
+""",
+    "a part's part": """
+module Inner(d: int)(x: [B, T, d]) -> [B, T, d] { return linear(d)(x) * T }
+module Part(d: int)(x: [B, T, d]) -> [B, T, d] { return x |> Inner(d) |> relu |> Inner(d) }
+""",
+    "layers in a loop": """
+module Inner(d: int)(x: [B, T, d]) -> [B, T, d] { return linear(d)(x) + mean(x, -2, keepdims=true) * T }
+module Part(d: int)(x: [B, T, d]) -> [B, T, d] {
+    for i in range(3) as h { x = x |> Inner(d) }
+    return x
+}
+""",
+    "a number of turns": """
+module Part(d: int)(x: [B, T, d]) -> [B, T, d] {
+    layer = linear(d)
+    for i in range(T) { x = layer(x) }
+    return x
+}
+""",
+}
+ABSENT = """
+module Part(d: int)(x: [B, T, d], m: [B, T, d] = none) -> [B, T, d] {
+    h = x |> linear(d)
+    if m != none { h = h * m }
+    return h |> linear(d)
+}
+model M(d: int = 4)(x: [B, 3, d]) -> (a: [B, 3, d], b: [B, 3, d]) {
+    p = Part(d)
+    return p(x), p(x, x)
+}
+"""
+SPECS = {**{name: part + ONES for name, part in PARTS.items()}, "an input that may be absent": ABSENT}
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_backends_agree(case: str) -> None:
+    found = dlc.verify(dlc.loads(SPECS[case])["M"], gradients=True)
+    assert found.agree, str(found)
+
+
+@pytest.mark.parametrize("case", SPECS)
+def test_source_that_is_written_for_readers_does_too(case: str) -> None:
+    torch = pytest.importorskip("torch")
+    model = dlc.loads(SPECS[case])["M"]
+    (source,) = model.emit("torch").files.values()
+    torch.manual_seed(0)
+    module = loaded("written.py", source).M()
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("float32")
+    with torch.no_grad():
+        a, b = module(torch.from_numpy(x))
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    expected = run(model.program, weights, {"x": x})
+    np.testing.assert_allclose(a.numpy(), expected["a"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(b.numpy(), expected["b"], rtol=1e-4, atol=1e-5)
