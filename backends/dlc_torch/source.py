@@ -258,7 +258,8 @@ class Source:
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lines += lengths(taken_apart(made.arguments, made.function, made.expressions()))
         for condition in _conditions(made):
-            lines += required(expression(condition), names)
+            first, *rest = required(expression(condition), names)
+            lines += [first, *rest] if first not in lines else []  # a list's length is asked once
         return lines
 
     # --- methods and functions ------------------------------------------------------------------------------
