@@ -41,11 +41,10 @@ def config(
     fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
     asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
-    checks = [
-        *_computed(arguments),
-        *lengths(taken_apart(arguments, function, read), "self."),
-        *(line for lines in asked_once for line in lines),
-    ]
+    long = list(lengths(taken_apart(arguments, function, read), "self."))
+    # A list's length is asked once.
+    further = (line for lines in asked_once if lines[0] not in long for line in lines)
+    checks = [*_computed(arguments), *long, *further]
     init = ["", f"{INDENT}def __post_init__(self) -> None:", *checks] if checks else []
     return [
         "@dataclass(frozen=True)",

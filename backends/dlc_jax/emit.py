@@ -18,6 +18,7 @@ from dlc.emit import helpers as helping
 from dlc.emit.arguments import Argument, arguments, with_defaults
 from dlc.emit.canonical import Canonical, from_zero
 from dlc.emit.file import imports, names_in
+from dlc.emit.layout import layout
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, forgotten
 from dlc.emit.own import Own
@@ -243,7 +244,7 @@ class _Writing:
             doc += ["", f"    {held} = init(jax.random.key(0))"]
             taken = held if prepare.takes_state(main.name) else "params"
             doc += [f"    params = prepare({taken})"] if prepare.is_needed else []
-            doc.append(f"    {'outputs, state' if state else 'outputs'} = apply({given})")
+            doc += layout(f"{'outputs, state' if state else 'outputs'} = apply({given})", 1)
         if self.program.parameters and not static:
             doc += ["", "It can be compiled with `jax.jit`."]
         if static:

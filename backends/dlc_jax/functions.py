@@ -11,7 +11,7 @@ from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.names import camel, field_names, identifier
 from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
-from dlc.emit.statements import Assign, If, Loop, Stmt, Store, absent
+from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Store, absent
 from dlc.emit.tree import At, Expr, Ref, Seq, walk
 from dlc.ir.nodes import Function
 from dlc.records import dataclass, field
@@ -57,7 +57,8 @@ class Written:
     def lines(self) -> Lines:
         """The function's source."""
         writer = partial(Statements, updates=self.unit.traits.updates, outputs=self.named)
-        body = Body(self.unit.draft, DIALECT, 1, self._taken(), self.words, writer)
+        told = {*self.config, *(each.spec for each in (*self.unit.arguments, *self.own.arguments))}
+        body = Body(self.unit.draft, DIALECT, 1, self._taken(), self.words, writer, told)
         if isinstance(body.writer, Statements):
             body.writer.fields = list(fields(self.function))
             body.writer.usual = [
@@ -70,7 +71,7 @@ class Written:
         inside = body.lines()
         return [
             *self._signature(body),
-            *self._docstring(),
+            *self._docstring(body.draft),
             *self.own.lines(1, self.words),
             *self._lead(),
             *inside,
@@ -124,12 +125,12 @@ class Written:
             return whole
         return f"tuple[{whole}, State]" if self.named or len(outputs) == 1 else f"tuple[{whole[6:-1]}, State]"
 
-    def _docstring(self) -> Lines:
+    def _docstring(self, draft: Draft) -> Lines:
         if self.function.kind == "prepare":  # of any layer: the sizes of one say nothing
             return []
         doc = self.unit.doc.strip()
         names = self.inputs or [identifier(each.name) for each in self.function.inputs]
-        shapes = shapes_text(self.unit.draft, names, always=True)
+        shapes = shapes_text(draft, names, always=True)
         if not doc:
             return docstring(_broken(shapes, WIDTH - 10), 4)
         one = f"{doc if doc.endswith('.') else doc + '.'} {shapes}"

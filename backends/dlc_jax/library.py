@@ -435,7 +435,7 @@ def interpolate(
 
 
 def cubic_weights(t: Array) -> tuple[Array, ...]:
-    """The weights of four elements for a place that is t behind the second (Keys, 1981), a = -0.75."""
+    """The weights of four elements for a place t behind the second (Keys, 1981), a = -0.75."""
 
     def near(d: Array) -> Array:
         return (1.25 * d - 2.25) * d * d + 1

@@ -258,7 +258,8 @@ class Source:
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lines += lengths(taken_apart(made.arguments, made.function, made.expressions()))
         for condition in _conditions(made):
-            lines += required(expression(condition), names)
+            first, *rest = required(expression(condition), names)
+            lines += [first, *rest] if first not in lines else []  # a list's length is asked once
         return lines
 
     # --- methods and functions ------------------------------------------------------------------------------
@@ -273,7 +274,8 @@ class Source:
         doc = _doc(draft.function, 2) if draft.function.entry else []
         own = made.own.get(draft.function.name, Own())
         taken = self._names() | {each.name for each in own.arguments}
-        body = Body(draft, DIALECT, 2, taken, words, Statements)
+        told = {each.spec for each in (*made.arguments, *own.arguments)}
+        body = Body(draft, DIALECT, 2, taken, words, Statements, told)
         sizes = sorted(draft.needs.intersection(draft.function.dims))
         more = [*(f"{identifier(each)}: int" for each in sizes), *own.signature(self.defaults)]
         lead = own.apart(draft.function, draft.expressions()).lines(2, words)
@@ -293,7 +295,8 @@ class Source:
             leaves[Device] = "device"
         draft = draft.rewritten(lambda expr: _settled(self._reached(expr, made), leaves))
         taken = self._names() | {each.name for each in made.arguments}
-        body = Body(draft, DIALECT, 1, taken, writer=Statements)
+        told = {each.spec for each in made.arguments}
+        body = Body(draft, DIALECT, 1, taken, writer=Statements, told=told)
         needs = sorted(draft.needs, key=lambda need: (need == "device", need))
         more = [f"{identifier(part_of(need) or need)}: {self._need(need, made)}" for need in needs]
         if draft.function.name == self.entry:  # nothing else calls it

@@ -21,7 +21,7 @@ Lines = list[str]
 
 class Body:
     """The lines of a body, and the names of its inputs. `taken` are names that the body can't use; `words` tell
-    how a static argument is read, where not by its name."""
+    how a static argument is read, where not by its name; `told` are those that there are, of which comments may speak."""
 
     def __init__(
         self,
@@ -31,7 +31,9 @@ class Body:
         taken: Iterable[str] = (),
         words: Mapping[str, str] | None = None,
         writer: Callable[..., Writer] = Writer,
+        told: Iterable[str] = (),
     ) -> None:
+        draft = _telling(draft, set(told))
         if words:
             draft = draft.rewritten(lambda expr: with_words(expr, words))
         self.draft, self.dialect = draft, dialect
@@ -198,6 +200,20 @@ def _hints(draft: Draft) -> dict[str, list[str]]:
     names = {value.name for value in draft.function.inputs} | set(draft.function.types())
     numbered = names | {"y"}  # which results of calls have until the spec names them
     return {name: [*draft.roles.get(name, ()), base(name, numbered)] for name in (*names, *draft.roles)}
+
+
+def _telling(draft: Draft, told: set[str]) -> Draft:
+    """The draft whose comments compute with arguments that are `told`, and with sizes that a comment introduces; `_` is what
+    depends on another, which the source doesn't have."""
+    shapes = [target.axes for target in draft.targets()]
+    told |= {axis.name for axes in shapes for axis in axes if isinstance(axis, Arg)}
+
+    def axis(size: Expr) -> Expr:
+        return (
+            Word("_") if any(isinstance(node, Arg) and node.name not in told for node in walk(size)) else size
+        )
+
+    return draft.reshaped(iter([tuple(map(axis, axes)) for axes in shapes]))
 
 
 def tensors(draft: Draft, names: Sequence[str], type: str) -> list[str]:

@@ -91,14 +91,35 @@ def check_lines(check: Check, say: Callable[[Expr], str], indent: int) -> list[s
 
 def raised(message: str, indent: int, *, with_values: bool) -> list[str]:
     """The statement that raises ValueError, its message the inside of an f-string where it has values; one that is too long for a line
-    goes on behind its last comma."""
+    goes on behind a comma: the last one if that will do, else the last that fits."""
     whole = layout(f"raise ValueError({_literal(message, with_values)})", indent)
-    head, comma, tail = message.rpartition(", ")
-    if not comma or max(map(len, whole)) <= WIDTH:
+    pieces = _pieces(message)
+    if len(pieces) < 2 or max(map(len, whole)) <= WIDTH:
         return whole
-    parts = (_literal(each, with_values) for each in (head + comma, tail))
     margin = INDENT * indent
-    return [f"{margin}raise ValueError(", *(f"{margin}{INDENT}{each}" for each in parts), f"{margin})"]
+
+    def line(part: str) -> str:
+        return f"{margin}{INDENT}{_literal(part, with_values)}"
+
+    parts = ["".join(pieces[:-1]), pieces[-1]]
+    if max(len(line(each)) for each in parts) > WIDTH:
+        parts = [""]
+        for piece in pieces:
+            if parts[-1] and len(line(parts[-1] + piece)) > WIDTH:
+                parts.append("")
+            parts[-1] += piece
+    return [f"{margin}raise ValueError(", *map(line, parts), f"{margin})"]
+
+
+def _pieces(message: str) -> list[str]:
+    """A message up to each of its commas, but for those inside of braces."""
+    pieces, start, depth = [], 0, 0
+    for i, letter in enumerate(message):
+        depth += (letter == "{") - (letter == "}")
+        if depth == 0 and message.startswith(", ", i):
+            pieces.append(message[start : i + 2])
+            start = i + 2
+    return [*pieces, message[start:]]
 
 
 def _literal(message: str, with_values: bool) -> str:

@@ -43,6 +43,8 @@ from dlc.types.tensor import TensorType
 from dlc.types.terms import names, untraced
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
+OPEN = Dim.symbol("_")
+"""A size that a function's instances have in no common expression."""
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _ARITHMETIC = frozenset(("+", "-", "*", "/", "//", "%", "**"))
 
@@ -71,7 +73,8 @@ def owned(function: Function) -> Function:
 
     def number(value: Any) -> Any:
         if isinstance(value, Dim):
-            return value if value.origin is None or names(value) - value.symbols <= own else Dim(value.terms)
+            told = value.origin is None or value.origin == OPEN or names(value) - value.symbols <= own
+            return value if told else Dim(value.terms)
         return value if names(value) <= own else untraced(value)
 
     return renumbered(function, number, lambda term: term if names(term) <= own else None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from dlc.diagnostics import NO_SPAN
 from dlc.emit.alike import op_key, origin_key, said_axes, signature
+from dlc.emit.origins import OPEN
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Child, Function, Op, Param, Region, Value, walk
 from dlc.ir.splice import Names, with_values
@@ -449,9 +450,6 @@ def _interleaved(left: Sequence[str], right: Sequence[str]) -> list[str]:
             before = next((order.index(each) for each in right[i + 1 :] if each in order), len(order))
             order.insert(before, name)
     return order
-
-
-OPEN = Dim.symbol("_")
 
 
 def _union(yes: Sequence[Any], no: Sequence[Any], condition: Term) -> tuple[Any, ...]:

@@ -449,9 +449,12 @@ def _compound(node: Expr) -> tuple[str, int]:
             return f"{operator}{_at(operand, level)}", level
         case Binary("**", left, right):
             return _power(left, right), _POWER
+        case Binary("and", left, right) if chain := _chain(left, right):
+            low, first, middle, second, high = chain
+            return f"{_at(low, 5)} {first} {_at(middle, 5)} {second} {_at(high, 5)}", _LEVELS["<="]
         case Binary(operator, left, right):
             level = _LEVELS[operator]
-            # Comparisons do not chain here, so both sides need brackets.
+            # A comparison of comparisons is no chain, so both sides need brackets.
             return f"{_at(left, level + (level == 4))} {operator} {_at(right, level + 1)}", level
         case Conditional(condition, then, otherwise):
             return f"{_at(then, 1)} if {_at(condition, 1)} else {_at(otherwise, 0)}", 0
@@ -472,6 +475,30 @@ def _compound(node: Expr) -> tuple[str, int]:
         case Cut(start, stop, step):
             return _cut(start, stop, step), 0
     raise TypeError(f"no expression: {node!r}")
+
+
+_RISING: Mapping[str, str] = {">=": "<=", ">": "<"}
+
+
+def _chain(left: Expr, right: Expr) -> tuple[Expr, str, Expr, str, Expr] | None:
+    """Two bounds of one value as Python chains them: `1 <= up and up <= 2` is `1 <= up <= 2`."""
+    if not isinstance(left, Binary) or not isinstance(right, Binary):
+        return None
+    low, high = _rising(left), _rising(right)
+    if (
+        low.operator not in _RISING.values()
+        or high.operator not in _RISING.values()
+        or low.right != high.left
+    ):
+        return None
+    return low.left, low.operator, low.right, high.operator, high.right
+
+
+def _rising(node: Binary) -> Binary:
+    """The comparison with the greater side on the right."""
+    if node.operator not in _RISING:
+        return node
+    return Binary(_RISING[node.operator], node.right, node.left)
 
 
 def _joined(items: tuple[Expr, ...], alone: bool = False) -> str:

@@ -39,8 +39,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.ff is None:
             object.__setattr__(self, "ff", 4 * self.d)
-        if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"0.0 <= p <= 1.0 must hold, but p is {self.p}")
         if self.d % self.heads != 0:
             raise ValueError(
                 f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"

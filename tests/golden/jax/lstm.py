@@ -31,8 +31,8 @@ class Config:
     p: float = 0.2
 
     def __post_init__(self) -> None:
-        if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"0.0 <= p <= 1.0 must hold, but p is {self.p}")
         if self.hidden < 1:
             raise ValueError(f"hidden >= 1 must hold, but hidden is {self.hidden}")
 

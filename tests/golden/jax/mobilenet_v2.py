@@ -43,8 +43,8 @@ class Config:
                 "divisible(32 * width) != divisible(16 * width) must hold, "
                 f"but width is {self.width}"
             )
-        if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"0.0 <= p <= 1.0 must hold, but p is {self.p}")
 
 
 CONFIG = Config()

@@ -41,8 +41,8 @@ class Config:
             object.__setattr__(self, "ff", 4 * self.d)
         if self.d % 2 != 0:
             raise ValueError(f"d % 2 == 0 must hold, but d is {self.d}")
-        if not (self.p >= 0.0 and self.p <= 1.0):
-            raise ValueError(f"p >= 0.0 and p <= 1.0 must hold, but p is {self.p}")
+        if not 0.0 <= self.p <= 1.0:
+            raise ValueError(f"0.0 <= p <= 1.0 must hold, but p is {self.p}")
         if self.d % self.heads != 0:
             raise ValueError(
                 f"d % heads == 0 must hold, but d is {self.d} and heads is {self.heads}"
