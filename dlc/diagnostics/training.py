@@ -314,6 +314,12 @@ PLUGIN = Problem(
     "Backends, ops and data sources of other packages are found by their entry points. What one of them raises is told with its name, its "
     "package and the line of its code, and is for the package's authors to mend.",
 )
+MEMORY = Problem(
+    "E0905",
+    "more memory than there is",
+    "this needs more memory than there is: {reason}",
+    "Nothing is allocated by `dlc check` and `dlc summary`, whose bytes tell what a model needs at given sizes.",
+)
 INTERNAL = Problem(
     "E0999",
     "a fault of dlc itself",
