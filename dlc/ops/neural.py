@@ -83,7 +83,7 @@ def _room(
 def _stated(least: Dim, size: Dim) -> str:
     """The fact that is missing; of a size that was divided, as halved images have it, that of the whole."""
     (term, *others) = size.atoms()
-    if not others and isinstance(term, Atom) and term.op == "//" and size == apply_op("//", term.args):
+    if not others and isinstance(term, Atom) and term.op == "//" and size == apply_op("//", [*term.args]):
         whole, by = term.args
         also = f", or `where {whole} % {least * by} == 0`" if str(whole) in whole.symbols else ""
         return f"state it: `where {least * by} <= {whole}`{also}"
