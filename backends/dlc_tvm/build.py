@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import IRModule, relax, tirx
 from tvm.error import InternalError
 from tvm.ir.transform import Pass, PassContext, Sequential, module_pass
@@ -141,9 +142,27 @@ def _to_kernels(*, fuse: bool) -> list[Any]:
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         *fusion,
+        without_scopes,
         plain_floats,
         transform.DeadCodeElimination(),
     ]
+
+
+@module_pass(opt_level=0, name="dlc.WithoutScopes")
+def without_scopes(mod: IRModule, _: Any) -> IRModule:
+    """Kernels without the mark that TVM's own builder leaves around statements in a row: its code generator does not know it, and says
+    so on stderr."""
+
+    def inside(statement: Any) -> Any:
+        return statement.body if statement.attr_key == "pragma_scope" else statement
+
+    functions = {
+        var: func.with_body(tvm_ffi.structural_map(func.body, (tirx.AttrStmt, inside), order="post"))
+        if isinstance(func, tirx.PrimFunc)
+        else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 def _to_machine(guards: Sequence[Pass] = ()) -> list[Any]:

@@ -424,7 +424,7 @@ OPS: tuple[OpDef, ...] = (
             X,
             Arg("axis", "axis"),
             Arg("before", "dim"),
-            Arg("after", "dim"),
+            Arg("after", "dim", 0),
             Arg("value", "float", 0.0),
             attrs=_padded,
         ),

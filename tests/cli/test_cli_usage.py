@@ -18,6 +18,7 @@ CASES = [
     (("check", "dlc:vision/lenet"), 2, "did you mean `vision/lenet5`"),
     (("check", "missing.dl"), 1, "E0008"),
     (("check", "."), 1, "E0008"),
+    (("check", LENET, "--root", "missing"), 1, "the root missing is no folder"),
     (("format", "missing.dl"), 1, "E0008"),
     (("summary", f"{LENET}:LeNet"), 1, "did you mean `LeNet5`"),
     (("summary", f"{LENET}:digits"), 2, "train block"),
