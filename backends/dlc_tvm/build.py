@@ -26,6 +26,7 @@ from dlc_tvm.guard import Guard
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.loops import with_loops
+from dlc_tvm.running import RUNNING
 from dlc_tvm.schedule import schedule, unscheduled
 from dlc_tvm.schedule.machine import machine_of
 from dlc_tvm.schedule.nest import TVM_ERRORS, log
@@ -114,7 +115,7 @@ def cpu_kernels(
 ) -> IRModule:
     """The module as calls of kernels, scheduled from `opt` 1 on; each says by which rule (`schedule.RULE`)."""
     machine = machine_of(target)
-    mod = expand(mod)
+    mod = expand(mod, RUNNING)
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
     scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else unscheduled(kernels)
