@@ -207,3 +207,16 @@ def test_masked_weights_are_refused() -> None:
     masked = np.ma.masked_array(weights["fc.weight"], mask=np.eye(4, dtype=bool))
     with pytest.raises(ValueError, match=r"'fc\.weight' of `weights` has masked elements"):
         MODEL.compile("torch", weights={**weights, "fc.weight": masked})
+
+
+def test_a_root_is_a_folder(tmp_path: pathlib.Path) -> None:
+    spec = tmp_path / "m.dl"
+    spec.write_text(TEXT)
+    for root in (tmp_path / "missing", spec):
+        for load in (
+            lambda root=root: dlc.load(spec, root=root),
+            lambda root=root: dlc.loads(TEXT, root=root),
+        ):
+            with pytest.raises(SpecError, match="is no folder"):
+                load()
+    assert dlc.load(spec, root=tmp_path).models == ("M",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,9 +142,11 @@ def module(artifact: Artifact) -> types.ModuleType:
 
 @contextlib.contextmanager
 def requirements() -> Iterator[None]:
-    """A `require` that fails within `jit` as the ValueError that it raised."""
+    """A `require` that fails within `jit` as the ValueError that it raised, which JAX would log with its traceback besides."""
     import jax
 
+    log, unlogged = logging.getLogger("jax._src.debugging"), _Unlogged()
+    log.addFilter(unlogged)
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -151,6 +154,15 @@ def requirements() -> Iterator[None]:
         if told is None:
             raise
         raise ValueError(told[1]) from None
+    finally:
+        log.removeFilter(unlogged)
+
+
+class _Unlogged(logging.Filter):
+    """One for each call, as threads may be at work at once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and record.exc_info[0] is ValueError)
 
 
 @contextlib.contextmanager

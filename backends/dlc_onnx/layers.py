@@ -11,7 +11,7 @@ from dlc.ir.nodes import Attr, Op
 from dlc.ir.splice import prefixed
 from dlc.ops.axes import axes_from_zero
 from dlc.types.dims import Dim
-from dlc_onnx.methods import ints, spatial
+from dlc_onnx.methods import ints, rows_by_matrix, spatial
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref
 
@@ -67,7 +67,8 @@ def linear(w: Writer, op: Op) -> Ref:
     weight, *bias = weights(w, op, "weight", "bias")
     if w.type(op.inputs[0]).rank == 2:
         return w.body.one("Gemm", x, weight, *bias, transB=1)
-    product = w.body.one("MatMul", x, w.body.one("Transpose", weight, perm=[1, 0]))
+    turned = w.body.one("Transpose", weight, perm=[1, 0])
+    product = rows_by_matrix(w, op, x, turned)
     return w.body.one("Add", product, *bias) if bias else product
 
 
@@ -242,7 +243,7 @@ EXACT_TIMES = 40
 
 def attention(w: Writer, op: Op) -> Ref | None:
     """Attention over [B, heads, T, e], as far as it means the same: ONNX counts a causal query's place from the start, so
-    queries and keys must be as many; a window, and a bias beside a mask, it does not know.
+    queries and keys must be as many; a window, and a bias beside a mask, it does not know. onnxruntime takes no empty operand.
 
     A query whose mask lets it see no key at all gets 0 from onnxruntime, too."""
     q, k, v, mask, bias = op.inputs
@@ -251,6 +252,8 @@ def attention(w: Writer, op: Op) -> Ref | None:
     square = types[0].axes[-2] == types[1].axes[-2]
     other = op.attr("window") is not None or op.attr("softcap") is not None or (mask and bias)
     if any(type.rank != 4 for type in types) or other or (causal and not square):
+        return None
+    if not all(is_filled(w, name) for name in (q, k, v)):
         return None
     operands = [w.value(name) for name in (q, k, v)]
     if mask or bias:

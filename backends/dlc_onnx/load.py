@@ -41,7 +41,7 @@ def session_of(artifact: Artifact, values: Mapping[str, Any], device: str) -> An
 
     name, _ = parsed(artifact)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what goes wrong is raised, and needs no second telling on stderr
     options.intra_op_num_threads = _threads()
     if values:
         options.add_external_initializers(list(values), list(values.values()))

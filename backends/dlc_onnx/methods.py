@@ -173,10 +173,26 @@ def einsum(w: Writer, op: Op) -> Ref:
 def matmul(w: Writer, op: Op) -> Ref:
     """Of matrices with axes before them that broadcast onnxruntime takes none to be 0, and makes no zeros of a sum of nothing."""
     a, b = (w.type(name).axes for name in op.inputs)
-    same = a[:-2] == b[:-2] or len(b) == 2
-    sizes = () if same else dict.fromkeys((*a, *b))
     operands = w.operands(op)
+    if len(b) == 2 and len(a) > 2:
+        return rows_by_matrix(w, op, *operands)
+    sizes = () if a[:-2] == b[:-2] else dict.fromkeys((*a, *b))
     return _product(w, op, sizes, lambda body: body.one("MatMul", *operands))
+
+
+def rows_by_matrix(w: Writer, op: Op, x: Ref, matrix: Ref) -> Ref:
+    """The rows of an op's first operand, with axes before them, by one matrix. What is turned before becomes one node with the
+    product in onnxruntime (FusedMatMul), which takes none of these axes to be 0; it doesn't where the product is under an If."""
+    sizes = dict.fromkeys(w.type(op.inputs[0]).axes) if _is_turned(w.body, x) else ()
+    return _product(w, op, sizes, lambda body: body.one("MatMul", x, matrix))
+
+
+def _is_turned(body: Body, name: str) -> bool:
+    """Whether a value is transposed, also before a cast or a factor: onnxruntime moves these out of the way."""
+    made = {output: node for node in body.nodes for output in node.output}
+    while name in made and made[name].op_type in ("Cast", "Mul", "Div"):
+        name = made[name].input[0]
+    return name in made and made[name].op_type == "Transpose"
 
 
 def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Ref]) -> Ref:

@@ -37,11 +37,13 @@ NARROW_INTS: Mapping[str, str] = {"i16": "tensor(int16)", "i8": "tensor(int8)", 
 WIDER_IN: Mapping[str, Mapping[str, str]] = {
     "ArgMax": {"i16": "i32"},
     "ArgMin": {"i16": "i32"},
+    "Clip": {"i16": "i32"},
     "Einsum": {"i16": "i32", "i8": "i32", "u8": "i32"},
     "Max": {"i16": "i32"},
     "Min": {"i16": "i32"},
     "Pad": {"i16": "i32"},
     "ScatterElements": {"f16": "f32"},
+    "Trilu": {"i16": "i32", "i8": "i32", "u8": "i32"},
     "Where": {"i16": "i32"},
 }
 

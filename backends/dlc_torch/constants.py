@@ -29,6 +29,8 @@ from dataclasses import replace
 from dlc.emit.names import unique
 from dlc.ir.nodes import Attr, Function, Op, Param, Program
 from dlc.ir.splice import within
+from dlc.passes.subexpressions import exact
+from dlc.types.tensor import TensorType
 from dlc_torch.drafter import stateful
 from dlc_torch.foreign import Divided
 from dlc_torch.structure import CONSTANT, TAKEN
@@ -56,7 +58,7 @@ class _Holder:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.params: list[Param] = []
-        self.values: dict[str, Attr] = {}
+        self.values: dict[str, tuple[TensorType, Attr]] = {}
         self.made: list[Function] = []
         taken = {each.name.partition(".")[0] for each in function.params}
         taken |= {each.path.partition(".")[0] for each in function.children}
@@ -79,13 +81,13 @@ class _Holder:
     def _label(self, op: Op) -> str:
         """The buffer that holds the table."""
         value = op.attr("value")
-        known = next((label for label, each in self.values.items() if each is value or each == value), None)
-        if known is not None:
-            return known
+        for label, (type, each) in self.values.items():
+            if type == op.out.type and (each is value or exact(each) == exact(value)):
+                return label
         hint = op.out.name if op.out.name != "const" else "table"
         label = unique(f"{hint}_{self.function.entry}" if self.function.entry else hint, self.taken)
         self.taken.add(label)
-        self.values[label] = value
+        self.values[label] = op.out.type, value
         made = Function(f"{self.function.name} {label}", label, "init", (), (("value", op.out.name),), (op,))
         self.made.append(made)
         self.params.append(Param(label, op.out.type, CONSTANT, init=made.name))

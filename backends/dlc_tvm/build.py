@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import IRModule, relax, tirx
 from tvm.error import InternalError
 from tvm.ir.transform import Pass, PassContext, Sequential, module_pass
@@ -25,6 +26,7 @@ from dlc_tvm.guard import Guard
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.loops import with_loops
+from dlc_tvm.running import RUNNING
 from dlc_tvm.schedule import schedule, unscheduled
 from dlc_tvm.schedule.machine import machine_of
 from dlc_tvm.schedule.nest import TVM_ERRORS, log
@@ -113,7 +115,7 @@ def cpu_kernels(
 ) -> IRModule:
     """The module as calls of kernels, scheduled from `opt` 1 on; each says by which rule (`schedule.RULE`)."""
     machine = machine_of(target)
-    mod = expand(mod)
+    mod = expand(mod, RUNNING)
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
     scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else unscheduled(kernels)
@@ -141,9 +143,27 @@ def _to_kernels(*, fuse: bool) -> list[Any]:
         transform.AnnotateTIROpPattern(),
         transform.FoldConstant(),
         *fusion,
+        without_scopes,
         plain_floats,
         transform.DeadCodeElimination(),
     ]
+
+
+@module_pass(opt_level=0, name="dlc.WithoutScopes")
+def without_scopes(mod: IRModule, _: Any) -> IRModule:
+    """Kernels without the mark that TVM's own builder leaves around statements in a row: its code generator does not know it, and says
+    so on stderr."""
+
+    def inside(statement: Any) -> Any:
+        return statement.body if statement.attr_key == "pragma_scope" else statement
+
+    functions = {
+        var: func.with_body(tvm_ffi.structural_map(func.body, (tirx.AttrStmt, inside), order="post"))
+        if isinstance(func, tirx.PrimFunc)
+        else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 def _to_machine(guards: Sequence[Pass] = ()) -> list[Any]:

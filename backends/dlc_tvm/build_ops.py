@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tvm import IRModule, relax, te, tirx
@@ -10,11 +11,13 @@ from tvm.relax import op
 
 from dlc_tvm.layout import relax_functions
 
+Expansion = Callable[[Any, Any], Any]
 
-def expand(mod: IRModule) -> IRModule:
-    """Rewrite every call that `EXPANSIONS` names."""
+
+def expand(mod: IRModule, further: Mapping[str, Expansion] = MappingProxyType({})) -> IRModule:
+    """Rewrite every call that `EXPANSIONS` names, or `further` ones of a target."""
     for var, function in relax_functions(mod):
-        expander = _Expander(mod)
+        expander = _Expander(mod, {**EXPANSIONS, **further})
         expander.builder_.update_func(var, expander.visit_expr(function))
         mod = expander.builder_.get()
     return mod
@@ -22,11 +25,15 @@ def expand(mod: IRModule) -> IRModule:
 
 @relax.expr_functor.mutator
 class _Expander(relax.PyExprMutator):  # type: ignore[misc]
-    """Applies `EXPANSIONS`, operands first."""
+    """Applies expansions, operands first."""
+
+    def __init__(self, mod: IRModule, expansions: Mapping[str, Expansion]) -> None:
+        super().__init__(mod)
+        self.expansions = expansions
 
     def visit_call_(self, call: Any) -> Any:
         call = super().visit_call_(call)
-        expansion = EXPANSIONS.get(getattr(call.op, "name", ""))
+        expansion = self.expansions.get(getattr(call.op, "name", ""))
         return call if expansion is None else expansion(self.builder_, call)
 
 

@@ -88,11 +88,16 @@ def sign(x: Any) -> Any:
 
 
 def divide(e: Emission, a: Any, b: Any) -> Any:
-    """TVM's simplifier stops at a constant 0 below; over it is what times infinity is, nan for 0 too."""
+    """TVM's simplifier stops at a constant 0 below; over it is what times infinity is, nan for 0 too. What has a 0 among several
+    constants TVM leaves as it is."""
     zero = _zero(b)
     if zero is None:
-        return broadcasting(R.divide)(e, a, b)
-    return broadcasting(R.multiply)(e, a, e.const(math.copysign(math.inf, zero)))
+        several = isinstance(b, Constant) and not b.value.numpy().astype(bool).all()
+        return (_quotient if several else broadcasting(R.divide))(e, a, b)
+    return broadcasting(R.multiply)(e, e.broadcast(a), e.const(math.copysign(math.inf, zero)))
+
+
+_quotient = pointwise("divide", lambda a, b: a / b)
 
 
 def _zero(x: Any) -> float | None:

@@ -9,6 +9,7 @@ by what it could not prove, give up vectors for that, and take five times as lon
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tvm.sym import Analyzer
 
 from dlc_tvm.emission import equal
 from dlc_tvm.layout import relax_functions
+from dlc_tvm.schedule.loops import product
 
 QUOTIENTS = (tirx.FloorDiv, tirx.FloorMod, tirx.Min, tirx.Max)
 SUMS = (tirx.Add, tirx.Sub)
@@ -52,25 +54,38 @@ class _Kernel:
 
 
 def with_own_sizes(kernel: Any) -> tuple[Any, list[int]]:
-    """The kernel in sizes of its own, and the positions of the parameters that it keeps."""
-    everything = list(range(len(kernel.params)))
+    """The kernel in sizes of its own, and the positions of the parameters that it keeps, in its order."""
     own = _own(kernel.params)
-    if not own:
-        return kernel, everything
-    renamed = tvm_ffi.structural_map(kernel, (ARITHMETIC, _Renaming(own)), order="pre")
-    used = set(_variables(renamed.body))
-    for parameter in renamed.params:
-        used.update(_variables(_shape(parameter)))
-    keeps = [i for i in everything if tirx.is_buffer_var(renamed.params[i]) or renamed.params[i] in used]
+    renamed = tvm_ffi.structural_map(kernel, (ARITHMETIC, _Renaming(own)), order="pre") if own else kernel
+    keeps = _in_order_of_use(renamed)
+    if keeps == list(range(len(kernel.params))):
+        return renamed, keeps
     params = [renamed.params[i] for i in keeps]
     return tirx.PrimFunc(params, renamed.body, renamed.ret_type, renamed.attrs), keeps
 
 
+def _in_order_of_use(kernel: Any) -> list[int]:
+    """The positions of the parameters that a kernel needs, sizes among them in the order of their first use: TVM hands them over in
+    that of their addresses, and kernels that differ in it only would be two."""
+    shapes = [size for parameter in kernel.params for axis in _shape(parameter) for size in _variables(axis)]
+    rank = {variable: i for i, variable in enumerate(dict.fromkeys([*shapes, *_variables(kernel.body)]))}
+    buffers = [tirx.is_buffer_var(parameter) for parameter in kernel.params]
+    sizes = [i for i, parameter in enumerate(kernel.params) if not buffers[i] and parameter in rank]
+    sizes.sort(key=lambda i: rank[kernel.params[i]])
+    first = next((i for i, is_buffer in enumerate(buffers) if not is_buffer), len(buffers))
+    inputs, results = (
+        [i for i in range(first) if buffers[i]],
+        [i for i in range(first, len(buffers)) if buffers[i]],
+    )
+    return [*inputs, *sizes, *results]
+
+
 def sums_of(sizes: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """A variable for every size that is a sum of others. Of what is kept from one kernel to the next TVM asks how much of it is read,
-    and loses its way where a position is divided by a sum: it makes the memory as large as says the index of a loop further inside."""
+    """A variable for every size that is a sum of others, and no multiple of such a one. Of what is kept from one kernel to the next TVM
+    asks how much of it is read, and loses its way where a position is divided by a sum: it makes the memory as large as says the
+    index of a loop further inside."""
     found: list[tuple[Any, Any]] = []
-    for size in sizes:
+    for size in sorted(sizes, key=lambda size: len(list(_nodes(size)))):
         if isinstance(size, SUMS) and not _has_quotient(size) and _standing_for(size, found) is None:
             found.append((size, tirx.Var(f"n{len(found)}", "int64")))
     return found
@@ -89,9 +104,37 @@ def with_sums(function: Any, sums: Sequence[tuple[Any, Any]]) -> Any:
 
 
 def _standing_for(size: Any, sums: Sequence[tuple[Any, Any]]) -> Any:
-    """The variable of the sum that a size is, if it is one."""
-    same = (variable for total, variable in sums if equal(total, size))
-    return next(same, None)
+    """The variable of the sum that a size is, if it is one; times the rest, if it is a multiple of one."""
+    same = next((variable for total, variable in sums if equal(total, size)), None)
+    if same is not None:
+        return same
+    return next((variable * rest for total, variable in sums for rest in _shares(size, total)), None)
+
+
+def _shares(size: Any, total: Any) -> Iterator[Any]:
+    """What a sum is to be multiplied with to give a size, a product: of `B*E*R + B*S*R` and `S + E` it is B*R. (Products in another
+    order are not equal to TVM.)"""
+    terms, wanted = [_factors(term) for term in _terms(size)], [_factors(term) for term in _terms(total)]
+    if len(terms) != len(wanted):
+        return
+    for share in (term - wanted[0] for term in terms if wanted[0] <= term):
+        if Counter(_frozen(each + share) for each in wanted) == Counter(map(_frozen, terms)):
+            yield product(list(share.elements()))
+
+
+def _terms(size: Any) -> list[Any]:
+    return [*_terms(size.a), *_terms(size.b)] if isinstance(size, tirx.Add) else [size]
+
+
+def _factors(term: Any) -> Counter[Any]:
+    """The factors of a product, each with its power."""
+    if isinstance(term, tirx.Mul):
+        return _factors(term.a) + _factors(term.b)
+    return Counter([int(term) if isinstance(term, tirx.IntImm) else term])
+
+
+def _frozen(factors: Counter[Any]) -> frozenset[Any]:
+    return frozenset(factors.items())
 
 
 def _own(params: Any) -> dict[Any, Any]:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -15,9 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from dlc.cli import quick
-from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, render
-from dlc.diagnostics.training import BAD_OPTION, INTERNAL
+from dlc.cli import faults, quick
+from dlc.diagnostics import Diagnostic, Span, SpecError, render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,46 +86,17 @@ def reports(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             os._exit(0)
         except OSError as error:
-            show([_of_files(error)], {}, kwargs.get("format", Format.text))
+            show([faults.of_files(error)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
         except KeyboardInterrupt as error:
             raise typer.Exit(128 + getattr(error, "signal", 2)) from None
         except Exception as error:
             if os.environ.get("DLC_TRACEBACK"):
                 raise
-            show([fault(error)], {}, kwargs.get("format", Format.text))
+            show([faults.of_any(error)], {}, kwargs.get("format", Format.text))
             raise typer.Exit(1) from None
 
     return wrapped
-
-
-def _of_files(error: OSError) -> Diagnostic:
-    from dlc import plugins
-
-    message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    return plugins.blamed(error) or BAD_OPTION.at(NO_SPAN, message=message)
-
-
-def fault(error: Exception) -> Diagnostic:
-    """An error that no command expects as a diagnostic: a plug-in's as the plug-in's, else as dlc's own."""
-    from dlc import plugins
-
-    return plugins.blamed(error) or internal(error)
-
-
-def internal(error: Exception) -> Diagnostic:
-    """A fault of dlc's own as a diagnostic: what was raised, and where in its code."""
-    frames = [
-        each for each in traceback.extract_tb(error.__traceback__) if "dlc" in Path(each.filename).parts
-    ]
-    places = [
-        f"{'/'.join(Path(each.filename).parts[-3:])}:{each.lineno}, in {each.name}" for each in frames[-1:]
-    ]
-    told = f"{type(error).__name__}: {error}".split("\n")[0][:200]
-    return INTERNAL.at(NO_SPAN, notes=[told, *places], help=INTERNAL_HELP)
-
-
-INTERNAL_HELP = "please report it together with the spec; DLC_TRACEBACK=1 shows where it comes from"
 
 
 def show(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], format: Format) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlc.cli import faults
 from dlc.cli.common import (
     AllowPython,
     Dims,
@@ -25,7 +26,6 @@ from dlc.cli.common import (
     Through,
     WeightsFile,
     echo_json,
-    fault,
     load_model,
     load_spec,
     reports,
@@ -186,7 +186,7 @@ def _outcomes(
             except Exception as error:
                 if os.environ.get("DLC_TRACEBACK"):
                     raise
-                yield target, SpecError([fault(error)])
+                yield target, SpecError([faults.of_any(error)])
 
 
 def _all(outcomes: Iterator[tuple[str, Report | SpecError]], format: Format, *, quiet: bool) -> None:

@@ -253,6 +253,14 @@ ONE_VALUE = Problem(
     "train t {\n    net = Net()\n    batch (x: [B, 64], label: i64[B]) from synthetic(batch=16)\n"
     "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 100 }\n}\n",
 )
+METRIC_APART = Problem(
+    "E0721",
+    "a metric that the held-out data has no number of",
+    "{message}",
+    "A metric is one number of all held-out rows, however they are cut into batches: sums over rows are added up, and what is computed of "
+    "the sums is computed once. What is no sum over rows (W0109) has no such number: the spread about the mean of a batch, or its largest "
+    "element. Write it of sums, or evaluate all rows in one batch. `# allow W0109` at the metric takes the mean over the batches.",
+)
 
 # --- E08xx: backends -------------------------------------------------------------------------------------------
 
@@ -313,6 +321,12 @@ PLUGIN = Problem(
     "{what} fails: {reason}",
     "Backends, ops and data sources of other packages are found by their entry points. What one of them raises is told with its name, its "
     "package and the line of its code, and is for the package's authors to mend.",
+)
+MEMORY = Problem(
+    "E0905",
+    "more memory than there is",
+    "this needs more memory than there is: {reason}",
+    "Nothing is allocated by `dlc check` and `dlc summary`, whose bytes tell what a model needs at given sizes.",
 )
 INTERNAL = Problem(
     "E0999",

@@ -13,7 +13,7 @@ from dlc.ops.calls import Arg, X, form
 from dlc.ops.definition import OpDef, OpError, Sample, op
 from dlc.ops.neural_derivative import avg_pool_vjp, conv_transpose_vjp, conv_vjp, max_pool_vjp
 from dlc.ops.rules import check_at_least, check_equal, check_length, count, present
-from dlc.types.dims import Dim, dim_min
+from dlc.types.dims import Atom, Dim, apply_op, dim_min
 from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
@@ -74,10 +74,20 @@ def _room(
         least = Dim.of(reach) - border
         raise OpError(
             f"{told}: it covers {reach}, and nothing says that the axis, of size {size}{padded}, is as large",
-            help=f"state it: `where {least} <= {size}`",
+            help=_stated(least, size),
             kind="fact",
         )
     return room
+
+
+def _stated(least: Dim, size: Dim) -> str:
+    """The fact that is missing; of a size that was divided, as halved images have it, that of the whole."""
+    (term, *others) = size.atoms()
+    if not others and isinstance(term, Atom) and term.op == "//" and size == apply_op("//", [*term.args]):
+        whole, by = term.args
+        also = f", or `where {whole} % {least * by} == 0`" if str(whole) in whole.symbols else ""
+        return f"state it: `where {least * by} <= {whole}`{also}"
+    return f"state it: `where {least} <= {size}`"
 
 
 def _slip(reach: Dim | int, size: Dim, space: tuple[Dim, ...]) -> str:

@@ -74,7 +74,7 @@ def totals(program: Program, *, wide: bool = False) -> Totals:
     sizes = batch_sizes(opened.main)
     main = factored(opened.main, sizes)
     opened = opened.with_functions({**opened.functions, main.name: main})
-    parted = _Parting(opened, sizes).parted()
+    parted = _Parting(opened, sizes, main.types()).parted()
     return replace(parted, sums=_widened(parted.sums)) if wide else parted
 
 
@@ -126,6 +126,7 @@ class _Parting:
 
     program: Program
     sizes: frozenset[str]
+    types: Mapping[str, TensorType]
     rows: set[str] = field(default_factory=set)
     late: set[str] = field(default_factory=set)
     plain: set[str] = field(default_factory=set)  # constants, and what is computed of them
@@ -139,12 +140,12 @@ class _Parting:
         for op in main.body if self.sizes else ():
             self._visit(op)
         body, cuts = self._rest()
-        types = main.types()
+        how = {name: self.how.get(name, MEAN) for name in cuts}
         rest = Function(
             name=Names(self.program.functions).fresh(f"{main.name}_of_sums"),
             source=main.source,
             kind="fn",
-            inputs=tuple(Value(name, types[name]) for name in cuts),
+            inputs=tuple(Value(name, self._together(name, how[name])) for name in cuts),
             outputs=main.outputs,
             body=body,
             static=tuple((f"size_{name}", Dim.symbol(name)) for name in main.dims),
@@ -156,10 +157,15 @@ class _Parting:
         return Totals(
             DeadCode().run(self.program.with_functions({**functions, main.name: sums})),
             alone(Program({**functions, rest.name: rest}, rest.name), rest.name),
-            {name: self.how.get(name, MEAN) for name in cuts},
+            how,
             self.sizes,
             self._singles(),
         )
+
+    def _together(self, name: str, how: str) -> TensorType:
+        """The type of a value of several batches: a mean of whole numbers is none."""
+        type = self.types[name]
+        return type if how == SUM or type.is_float else replace(type, dtype="float")
 
     def _visit(self, op: Op) -> None:
         read = set(reads(op))
@@ -167,11 +173,14 @@ class _Parting:
             if out.type.symbols & self.sizes:
                 self.rows.add(out.name)
             elif read & self.rows:
-                adds = self._adds(op, out.type)
-                self.how[out.name] = SUM if adds else MEAN
-                self.late.add(out.name)
+                adds = self._adds(op, read)
                 if not adds:
-                    self.single[out.name] = op
+                    self.single[out.name] = next(filter(None, map(self.single.get, read)), op)
+                if adds or out.type.is_float:
+                    self.how[out.name] = SUM if adds else MEAN
+                    self.late.add(out.name)
+                else:
+                    self.rows.add(out.name)  # has no mean: what is computed of it may have one
             elif read & self.late or _symbols_in(op) & self.sizes:
                 self.late.add(out.name)
                 if any(each.op == "param" or is_acting_or_random(each) for each in walk((op,))):
@@ -184,14 +193,16 @@ class _Parting:
                 if op.op == "full" and op.attr("value") == 0:
                     self.zeros.add(out.name)
 
-    def _adds(self, op: Op, type: TensorType) -> bool:
+    def _adds(self, op: Op, read: set[str]) -> bool:
         """Whether an op's result, which has no axis of the batch, is a sum over its rows."""
+        types = self.types
+        if not any(types[name].symbols & self.sizes for name in read & self.rows):
+            return False
         if op.op in ("sum", "matmul"):
             return True
         if op.op == "scatter_add":
             return op.inputs[0] in self.zeros
         if op.op == "einsum":
-            types = self.program.main.types()
             terms, _ = split_pattern(op.text("pattern"))
             pairs = (
                 (letter, axis)

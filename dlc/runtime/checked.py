@@ -113,6 +113,11 @@ class Checked:
         self._fitting = InputCheck(program, check_indices)
         self._backend = backend
 
+    def __repr__(self) -> str:
+        main = self.program.main
+        given, gives = ", ".join(main.input_names), ", ".join(name for name, _ in main.outputs)
+        return f"<Runnable of {main.source}{f' on {self._backend}' if self._backend else ''}: {given} -> {gives}>"
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runnable, name)
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.sources import REST
+from dlc.elaborate.checks.batches import apart
+from dlc.elaborate.checks.doubts import not_allowed
 from dlc.elaborate.checks.plan import Named
 from dlc.elaborate.checks.single_values import single_values
 from dlc.elaborate.checks.train_arguments import is_split
@@ -79,7 +81,7 @@ def open_data(
     evaluation = _Opening(block, held, fields, plan.evaluation, ast.Evaluate, "held_out", held_out, about)
     if held.name == REST:
         evaluation = replace(evaluation, rest_of=opening)
-    return Data(opened, evaluation.open(), sizes, source, is_given)
+    return Data(opened, _of_all_rows(block, evaluation.open()), sizes, source, is_given)
 
 
 def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given | None = None) -> Batches:
@@ -91,7 +93,27 @@ def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given |
     if held.name == REST:
         trained = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
         opening = replace(opening, rest_of=trained)
-    return opening.open()
+    return _of_all_rows(block, opening.open())
+
+
+def _of_all_rows(block: TrainBlock, held: Batches) -> Batches:
+    """The held-out data, if the block's metrics are numbers of all of it."""
+    rows = len(held.rows)
+    if rows > held.size:
+        project = block.spec.project
+        found = [
+            problems.METRIC_APART.at(
+                each.span,
+                message=each.message,
+                notes=each.notes,
+                help=f"{each.help + '; or ' if each.help else ''}evaluate the {rows:,} rows in one batch: `batch={rows}`",
+                chain=each.chain,
+            )
+            for each in not_allowed(apart(block.plan, block.node), project.units.values())
+        ]
+        if found:
+            raise SpecError(found, all_sources(project))
+    return held
 
 
 def _source(named: Named, given: Given | None) -> Named:

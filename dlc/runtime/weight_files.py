@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -80,7 +81,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
     except safetensors.SafetensorError as error:
         raise ValueError(str(error)) from error
     tensors: dict[str, Array] = {}
-    for name, entry in entries:
+    for name, entry in sorted(entries, key=itemgetter(0)):  # they come in another order each time
         code = _CODES.get(entry["dtype"])
         if code is None:
             raise ValueError(f"`{name}` has the dtype {entry['dtype']}, which dlc does not know")

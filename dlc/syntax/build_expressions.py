@@ -298,8 +298,19 @@ class ExpressionBuilder:
     def typed(self, fields: tuple[ast.Field, ...]) -> tuple[ast.Field, ...]:
         for each in fields:
             if each.type is None:
-                self.syntax(each.span, f"`{each.name}` needs a type", f"write `{each.name}: …`")
+                self.syntax(
+                    each.span, f"`{each.name}` needs a type", f"write `{each.name}: {_type_of(each.default)}`"
+                )
         return fields
+
+
+_STATIC = {ast.Int: "int", ast.Float: "float", ast.Bool: "bool", ast.Str: "str"}
+
+
+def _type_of(default: ast.Expr | None) -> str:
+    """The type that a default tells, with the default as it may be written."""
+    kind = _STATIC.get(type(default))
+    return "…" if kind is None else f"{kind} = …"
 
 
 def joined(names: list[Token]) -> str:

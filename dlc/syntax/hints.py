@@ -101,7 +101,9 @@ def _missing_arrow(failure: Failure, expected: set[str]) -> str:
         return ""
     if failure.token.kind == "STRING":
         return "the new names come after an arrow: `->`"
-    return _ARROW if failure.token.kind in ("{", "where", "NAME", ":", "=", "[", "(") else ""
+    if failure.token.kind == "(":
+        return f"a `fn` has one list, of tensors and static parameters, a module two; {_ARROW}"
+    return _ARROW if failure.token.kind in ("{", "where", "NAME", ":", "=", "[") else ""
 
 
 def _several_outputs(failure: Failure, expected: set[str]) -> str:

@@ -38,6 +38,7 @@ _NUMBER = re.compile(
 )
 _NUMBER_LIKE = re.compile(r"[0-9][A-Za-z0-9_]*+(?:\.[0-9][A-Za-z0-9_]*+)*+")
 _BEFORE = re.compile(r"[A-Za-z0-9_]+\Z")  # a side of `a..b`
+_INDEXED = re.compile(r"[\w\])]\[[^\[\]\n]*\Z")
 _BEHIND = re.compile(r"=?\s*[A-Za-z0-9_]+")
 _LABEL = re.compile(r"[A-Za-z0-9_]++(?:\.[A-Za-z0-9_]++)*+")
 _LABEL_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+")
@@ -219,7 +220,10 @@ class _Scanner:
                 _BEHIND.match(self.text, start + 2),
             )
         )
-        help = f"write `range({first}, {last.removeprefix('=')})`, which ends before its second number"
+        last = last.removeprefix("=")
+        help = f"write `range({first}, {last})`, which ends before its second number"
+        if _INDEXED.search(self.text, max(0, start - 80), start):
+            help = f"a slice is `{first}:{last}`, which ends before its second number"
         self._syntax(start, start + 2, "`..` makes no range in this language", help=help)
         self._add("+", start, start + 2).broken = True
         return start + 2

@@ -42,3 +42,35 @@ def test_sizes_that_may_be_0_may_be_given_so() -> None:
     assert choose_sizes(program, {"T": 0, "N": 1}) == {"T": 0, "N": 1}
     with pytest.raises(dlc.SpecError, match="sizes are 1 or more"):
         choose_sizes(program, {"N": 0})
+
+
+EMPTY_BATCHES = """
+model M()(x: [B, 5, 4], image: [B, 3, 8, 8], q: [B, 2, N, 4]) -> (_, _, _, _, _, _)
+    where 0 <= B, 0 <= N
+{
+    turned = x.T
+    return turned |> linear(3), turned @ ones([5, 2]), (turned * 2.0) @ ones([5, 2]),
+        adaptive_avg_pool(image, 2), attention(q, image[:, :2, :, :4], image[:, :2, :, 4:]),
+        resize(image, scale=2) |> conv2d(2, 3) |> batch_norm |> max_pool(2)
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+@pytest.mark.parametrize(("rows", "queries"), [(0, 3), (2, 0), (2, 3)])
+def test_layers_of_an_empty_batch(backend: str, rows: int, queries: int) -> None:
+    """onnxruntime's own nodes for attention, and for a product with what is transposed before, take none to be empty."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    model = dlc.loads(EMPTY_BATCHES)["M"]
+    rng = np.random.default_rng(0)
+    shapes = {"x": (rows, 5, 4), "image": (rows, 3, 8, 8), "q": (rows, 2, queries, 4)}
+    given = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    expected = run(model.program, model.initial_weights(0), given)
+    found = model.compile(backend, seed=0)(**given)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_convolution_wants_channels() -> None:
+    with pytest.raises(dlc.SpecError, match="`conv1d` needs `i >= 1`"):
+        dlc.loads("model M()(x: [B, 0, 4]) -> _ {\n    return x |> conv1d(3, 1)\n}\n")["M"].summary()

@@ -39,6 +39,10 @@ FOUND = {
     "means of no rows": "mean(e[0], -1)",
     "logsumexp of no rows": "logsumexp(e[0], -1)",
     "no rows in steps": "rows",
+    "a constant that is 0": "1.0 / tensor([-0.0])",
+    "constants, one of them 0": "e / tensor([0.0, 1.0, -0.0])",
+    "running sums along nothing": "cumsum(e, axis=1)",
+    "running sums of nothing in steps": "running",
     "no steps": "e |> rnn(2) as r",
 }
 TEXT = """
@@ -48,6 +52,7 @@ model M()(x: [2, 3], s: [2, 3], i: i64[3], e: [2, N, 3]) -> ({outputs})
     scan each in x along axis 1 with last = zeros([2, N]) {{
         last = last + each[:, none]
         yield rows = last
+        yield running = cumsum(last, axis=0)
     }}
 {lines}
 }}
@@ -152,3 +157,16 @@ def test_initial_values_of_a_layer_that_is_written_out() -> None:
     x = np.ones((1, 3, 2), np.float32)
     found = made.compile("jax", weights=weights)(x=x)
     np.testing.assert_allclose(found["output"], run(made.program, weights, {"x": x})["output"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+@pytest.mark.parametrize("backend", NAMES)
+def test_constants_that_are_equal_in_number_only(backend: str, level: int) -> None:
+    """Of 0, false and 0.0, and 0.0 and -0.0, one is not the other."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    outputs = "arange(1), isnan(arange(1, dtype=float)), tensor([0.0]), tensor([-0.0]), y |> linear(2)"
+    text = f"model M()(y: [N, 3]) -> (_, _, _, _, _) {{\n    return {outputs}\n}}\n"
+    found = dlc.loads(text)["M"].compile(backend, optimize=level)(y=np.ones((1, 3), np.float32))
+    kinds = [found[f"output_{i}"].dtype.kind for i in range(4)]
+    assert kinds == ["i", "b", "f", "f"]
+    assert [bool(np.signbit(found[f"output_{i}"][0])) for i in (2, 3)] == [False, True]

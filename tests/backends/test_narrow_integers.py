@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gaps import failing_at_gaps
 
+import dlc
 from dlc import backend as backends
 from dlc import ops
 from dlc.backend import EmitOptions
@@ -68,3 +69,31 @@ def test_narrow_integers(name: str, dtype: str) -> None:
         for key, value in expected.items():
             assert found[key].dtype == value.dtype, key
             np.testing.assert_allclose(found[key], value, rtol=1e-6, err_msg=key)
+
+
+# What of the library takes integers, some of it a node or function of a backend's own.
+OF_THE_LIBRARY = (
+    "clamp(x, min=-1, max=2)",
+    "clamp(x, min=1)",
+    "clamp(x, max=1)",
+    "tril(x)",
+    "triu(x, diagonal=1)",
+    "square(x)",
+    "segment_sum(x, ids, 3)",
+)
+
+
+@pytest.mark.parametrize("dtype", ["i16", "i8", "u8", "i32"])
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+def test_the_library_on_integers(backend: str, dtype: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    calls = [each.replace("-1", "0") if dtype == "u8" else each for each in OF_THE_LIBRARY]
+    outputs = ", ".join("_" for _ in calls)
+    spec = f"model M()(x: {dtype}[3, 4], ids: i64[3]) -> ({outputs}) {{\n    return {', '.join(calls)}\n}}\n"
+    model = dlc.loads(spec)["M"]
+    given = {"x": np.arange(12).reshape(3, 4).astype(numpy_dtype(dtype)), "ids": np.array([0, 2, 2])}
+    expected = run(model.program, {}, given)
+    found = model.compile(backend)(**given)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        np.testing.assert_array_equal(found[name], value, err_msg=name)

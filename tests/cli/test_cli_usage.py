@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dlc.cli import build
+from dlc.cli import build, faults
 
 LENET = "dlc:vision/lenet5"
 
@@ -18,6 +18,7 @@ CASES = [
     (("check", "dlc:vision/lenet"), 2, "did you mean `vision/lenet5`"),
     (("check", "missing.dl"), 1, "E0008"),
     (("check", "."), 1, "E0008"),
+    (("check", LENET, "--root", "missing"), 1, "the root missing is no folder"),
     (("format", "missing.dl"), 1, "E0008"),
     (("summary", f"{LENET}:LeNet"), 1, "did you mean `LeNet5`"),
     (("summary", f"{LENET}:digits"), 2, "train block"),
@@ -30,6 +31,7 @@ CASES = [
     (("run", LENET, "--backend", "torch", "--input", "x=missing.npy"), 2, "missing.npy"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "tpu"), 1, "torch computes on cpu, cuda"),
     (("run", LENET, "--backend", "torch", "--random", "--device", "cuda:"), 2, "cpu or cuda:1"),
+    (("run", LENET, "--backend", "torch", "--random", "--dims", "B=1000000000000"), 1, "E0905"),
     (("compile", LENET, "--backend", "tensorflow", "--output", "out"), 1, "E0801"),
     (("compile", LENET, "--backend", "torch,tensorflow", "--output", "out"), 1, "E0801"),
     (
@@ -68,6 +70,22 @@ def test_wrong_words(words: tuple[str, ...], status: int, text: str) -> None:
     assert done.exit_code == status, done.output
     assert text in done.output
     assert "internal error" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), "E0905"),
+        (RuntimeError("[enforce fail]\nDefaultCPUAllocator: can't allocate memory: you tried to"), "E0905"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 800 bytes."), "E0905"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "E0905"),
+        (RuntimeError("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 8"), "E0905"),
+        (RuntimeError("std::bad_alloc"), "E0905"),
+        (RuntimeError("the shapes differ"), "E0999"),
+    ],
+)
+def test_what_lacks_memory_is_no_fault_of_dlc(error: Exception, code: str) -> None:
+    assert faults.of_any(error).code == code
 
 
 def test_diagnostics_as_json() -> None:

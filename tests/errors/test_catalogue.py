@@ -21,8 +21,8 @@ PROBLEMS = list(problems().values())
 SHOWN = [each for each in PROBLEMS if each.wrong]
 # What no spec can show: it lies in files, data, the machine, or the command.
 NEED_MORE_THAN_A_SPEC = {
-    "E0006", "E0007", "E0008", "E0009", "E0010", "E0109", "E0114", "E0116", "E0601", "E0602", "E0603", "E0604", "E0607", "E0710", "E0716", "E0717",
-    "E0801", "E0802", "E0803", "E0804", "E0806", "E0901", "E0902", "E0903", "E0904", "E0999",
+    "E0006", "E0007", "E0008", "E0009", "E0010", "E0109", "E0114", "E0116", "E0601", "E0602", "E0603", "E0604", "E0607", "E0710", "E0716", "E0717", "E0721",
+    "E0801", "E0802", "E0803", "E0804", "E0806", "E0901", "E0902", "E0903", "E0904", "E0905", "E0999",
 }  # fmt: skip
 
 

@@ -126,6 +126,16 @@ def test_a_padded_axis(given: dict[str, Any]) -> None:
     ]
 
 
+def test_nothing_behind_by_default() -> None:
+    short, whole = (
+        appended(f"model M()(x: [2, 3]) -> [2, 5] {{\n    return pad(x, {words})\n}}\n", "pad")
+        for words in ("1, 2", "axis=1, before=2, after=0")
+    )
+    assert short is not None
+    assert whole is not None
+    assert short.attributes == whole.attributes
+
+
 def axis_cases() -> Iterator[Any]:
     for definition, form in FORMS:
         for arg in form.args:

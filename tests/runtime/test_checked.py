@@ -137,6 +137,19 @@ model Net()(x: [B]) -> [B] {
 """
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+def test_what_data_violates_is_told_once(
+    backend: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the error: frameworks log it with tracebacks besides."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    net = dlc.loads(ASKING)["Net"].compile(backend)
+    with pytest.raises(SpecError, match="larger, please"):
+        net(x=np.zeros(3, np.float32))
+    assert net(x=np.full(3, 10.0, np.float32))["output"].tolist() == [10.0] * 3
+    assert "larger, please" not in capfd.readouterr().err + caplog.text
+
+
 def test_verify_tells_what_its_inputs_violate() -> None:
     """Inputs are random if none are given: they need not fulfil what a spec asks of its data."""
     model = dlc.loads(ASKING)["Net"]

@@ -31,6 +31,7 @@ def test_a_line_says_what_a_value_is(spec: dlc.Spec) -> None:
     model = spec["Net"](d=8)
     report = dlc.verify(model, backends=("torch",))
     said = [model.spec, model, model.summary(), model.program, model.emit("torch"), spec["fit"], report]
+    said.append(model.compile("torch"))
     assert [*map(repr, said)] == [
         "<Spec net.dl: Net, fit>",
         "<Model Net(d=8) of net.dl>",
@@ -39,6 +40,7 @@ def test_a_line_says_what_a_value_is(spec: dlc.Spec) -> None:
         "<Artifact of torch: net.py>",
         "<TrainBlock fit() of net.dl>",
         "<Report on Net: torch agree>",
+        "<Runnable of Net on torch: x -> y>",
     ]
     assert str(report) == report.text()
 

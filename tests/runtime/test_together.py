@@ -261,3 +261,64 @@ def test_nothing_that_counts(folder: Path, tmp_path: Path) -> None:
     assert journal(tmp_path / "run", "evaluate")[-1]["metrics"] == {"kept": "nan"}
     for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)
+
+
+MEASURED = """
+model Net()(x: [B, 4]) -> [B, 2] {
+    return x |> linear(2)
+}
+
+train fit {
+    net = Net()
+    batch (x: [B, 4]) from arrays(batch=SIZE)
+    y = net(x)
+    minimize mean(square(y))
+    metric m = METRIC
+    optimizer = sgd(lr=1e-9)
+    settings { steps = 1 }
+}
+"""
+APART = {
+    "std(y[:, 0])": "`sqrt(mean(x * x) - mean(x) ** 2)`",
+    "1.0 - mean(square(y[:, 0] - x[:, 0])) / var(x[:, 0])": "`mean(x * x) - mean(x) ** 2`",
+    "1.0 - sum(square(y[:, 0] - x[:, 0])) / sum(square(x[:, 0] - mean(x[:, 0])))": "`sum(x * x) - sum(x) * mean(x)`",
+    "max(y)": "",
+    "mean(softmax(y, axis=0)[0])": "",
+    "cast(any(y > 0.5), float)": "",
+}
+
+
+def measured(metric: str, size: int, folder: Path) -> float:
+    rows = np.random.default_rng(2).normal(size=(37, 4)).astype(np.float32)
+    block = dlc.loads(MEASURED.replace("METRIC", metric).replace("SIZE", str(size)))["fit"]
+    out = folder / f"run{size}"
+    result = dlc.train(block, backend="torch", out=out, data={"x": rows}, held_out={"x": rows})
+    assert result.evaluation is not None
+    return result.evaluation.metrics["m"]
+
+
+@pytest.mark.parametrize("metric", APART)
+def test_a_metric_that_batches_have_no_common_number_of(metric: str, tmp_path: Path) -> None:
+    """It is right in one batch, and refused in several, with the way to write it where there is one."""
+    assert np.isfinite(measured(metric, 37, tmp_path))
+    with pytest.raises(dlc.SpecError) as caught:
+        measured(metric, 5, tmp_path)
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0721"
+    assert APART[metric] in found.help
+    assert found.help.endswith("`batch=37`")
+    assert np.isfinite(measured(f"{metric}    # allow W0109", 5, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("whole", "parts"),
+    [
+        ("std(y[:, 0])", "sqrt(mean(y[:, 0] * y[:, 0]) - mean(y[:, 0]) ** 2)"),
+        (
+            "1.0 - sum(square(y[:, 0] - x[:, 0])) / sum(square(x[:, 0] - mean(x[:, 0])))",
+            "1.0 - sum(square(y[:, 0] - x[:, 0])) / (sum(x[:, 0] * x[:, 0]) - sum(x[:, 0]) * mean(x[:, 0]))",
+        ),
+    ],
+)
+def test_what_the_help_says(whole: str, parts: str, tmp_path: Path) -> None:
+    assert measured(parts, 5, tmp_path) == pytest.approx(measured(whole, 37, tmp_path), rel=1e-4)

@@ -42,6 +42,13 @@ def test_names_and_dtypes_come_back(tmp_path: Path, suffix: str) -> None:
     same(read_file(tmp_path / f"w{suffix}"), tensors)
 
 
+def test_tensors_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    """The package has them in another one in each process."""
+    names = [f"layer.{i}.weight" for i in range(9)]
+    write_file(tmp_path / "w.safetensors", {name: np.zeros(1, np.float32) for name in reversed(names)})
+    assert list(read_file(tmp_path / "w.safetensors")) == names
+
+
 def test_arrays_of_numpy_are_read(tmp_path: Path) -> None:
     tensors = {"a": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "b": np.arange(3, dtype=">i4")}
     np.savez_compressed(tmp_path / "w.npz", **tensors)

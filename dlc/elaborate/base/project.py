@@ -24,6 +24,7 @@ from dlc.syntax.scanner import WORD_LIMIT
 from dlc.syntax.source import read_source
 
 IMPORT_DEPTH = 60
+ROOT_HELP = "it is the folder that imports, data and weights of a spec may not leave"
 
 
 def define_names(unit: Unit) -> Iterator[Diagnostic]:
@@ -90,6 +91,9 @@ class Project:
         self.budget: Budget | None = None  # what all sessions of a check have together
         self.words = 0  # in all files
         self._open: list[str] = []
+        if root is not None and not root.is_dir():
+            message = f"the root {root} is no folder"
+            self.diagnostics.append(BAD_OPTION.at(NO_SPAN, message=message, help=ROOT_HELP))
 
     @property
     def sources(self) -> dict[str, str]:

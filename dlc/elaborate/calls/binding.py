@@ -135,7 +135,7 @@ def _fit(
     try:
         binding.match(written.axes, value.type.axes)
     except AxisError as error:
-        _shape_error(body, callee, item, written, value, error, span)
+        _shape_error(body, callee, item, written, value, binding, error, span)
     return value
 
 
@@ -192,6 +192,7 @@ def _shape_error(
     item: ast.Field,
     written: WrittenType,
     value: Tensor,
+    binding: Binding,
     error: AxisError,
     span: Span,
 ) -> None:
@@ -205,7 +206,7 @@ def _shape_error(
         expected=expected,
         reason=error.message,
         notes=notes,
-        help=error.help or rank_help(written, value.type.rank, spelled(body.scope, value)),
+        help=error.help or rank_help(written, value.type.axes, binding.lookup, spelled(body.scope, value)),
     )
 
 

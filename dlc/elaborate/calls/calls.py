@@ -168,7 +168,8 @@ def make_instance(
     assert isinstance(module, ast.ModuleDef)
     tensor = next((span for each, span in args.values() if isinstance(each, Tensor | GroupValue)), None)
     if tensor is not None:
-        help = f"write `{definition.name}(…)(x)` or `x |> {definition.name}(…)`"
+        made = f"{definition.name}({'…' if module.static else ''})"
+        help = f"write `{made}(x)` or `x |> {made}`"
         bound = node.callee.id if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) else ""
         if bound and body.scope.names.get(bound) is definition:
             help = f"`{bound}` is the module itself; make a part of it: `{bound} = {definition.name}(…)`"

@@ -37,6 +37,23 @@ def _is_row_by_row(plan: TrainPlan) -> bool:
     return all(type.rank and type.axes[0].constant == 1 for type in fields)
 
 
+def apart(plan: TrainPlan, item: ast.Train) -> Found:
+    """The metrics that several batches have no common number of, though they have one of the loss; as warnings, which a file may allow."""
+    loss = _Doubt.of(plan.evaluation, "loss").op
+    for name, span in _measured(item) if not _is_row_by_row(plan) else ():
+        doubt = _Doubt.of(plan.evaluation, name)
+        if name != "loss" and doubt.op is not None and doubt.op is not loss:
+            what = f"`{name}` of several batches is no number of all their rows"
+            yield from doubt.told(plan, span, what, _OF_SUMS.get(doubt.op.op, ""))
+
+
+_OF_SUMS = {
+    "var": "of sums over rows it is `mean(x * x) - mean(x) ** 2`",
+    "std": "of sums over rows it is `sqrt(mean(x * x) - mean(x) ** 2)`",
+    "sub": "of sums over rows `sum((x - mean(x)) ** 2)` is `sum(x * x) - sum(x) * mean(x)`",
+}
+
+
 def _held_out(plan: TrainPlan, item: ast.Train) -> Found:
     """What one operation stands in the way of is told once, at the first number that it concerns."""
     places: dict[tuple[str, Span], list[tuple[str, Span, _Doubt]]] = {}

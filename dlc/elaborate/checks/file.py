@@ -158,7 +158,8 @@ def _without_default(item: ast.ModuleDef) -> Iterator[Diagnostic]:
     for name, static in ways:
         for each in static:
             if each.default is None:
-                yield problems.NO_DEFAULT.at(each.span, name=each.name, model=name)
+                help = f"give it one, `{each.name}: … = …`, or make a `module` of it that a model uses"
+                yield problems.NO_DEFAULT.at(each.span, name=each.name, model=name, help=help)
 
 
 def _check_let(session: Session, unit: Unit, item: ast.Let) -> None:

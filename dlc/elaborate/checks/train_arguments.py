@@ -89,7 +89,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("lr", "learning_rate"), "the optimizer says it: `optimizer = adamw(lr=1e-3)`"),
     **dict.fromkeys(("weight_decay", "momentum"), "the optimizer says it: `optimizer = sgd(lr=0.1, momentum=0.9)`"),
     **dict.fromkeys(("device", "gpu"), "the command says it: `dlc train FILE --device cuda`"),
-    **dict.fromkeys(("clip", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
+    **dict.fromkeys(("clip", "clip_grad", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
     **dict.fromkeys(("early_stopping", "early_stop", "monitor"), "did you mean `patience` or `best`?"),
     **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),

@@ -157,7 +157,9 @@ def _check_output(
             expected=expected,
             found=str(value.type),
             notes=[error.message],
-            help=_reordered(binding, written, value) or error.help or rank_help(written, value.type.rank),
+            help=_reordered(binding, written, value)
+            or error.help
+            or rank_help(written, value.type.axes, binding.lookup),
         )
     return value
 

@@ -28,7 +28,11 @@ def index(body: Body, node: ast.Index, value: Any) -> Any:
 
 def _sequence(body: Body, node: ast.Index, value: Any) -> Any:
     if len(node.items) != 1:
-        body.report.fail(problems.STATIC_ERROR, node.span, message=f"{type_name(value)} takes one index")
+        taken = ", ".join(["first", *("_" for _ in value[1:])])
+        is_apart = 1 < len(value) < 9 and all(isinstance(each, Tensor) for each in value)
+        help = f"it holds {len(value)} tensors; take it apart first: `{taken} = …`" if is_apart else ""
+        message = f"{type_name(value)} takes one index"
+        body.report.fail(problems.STATIC_ERROR, node.span, message=message, help=help)
     item = node.items[0]
     if isinstance(item, ast.Slice):
         parts = [_static_int(body, each) for each in (item.start, item.stop, item.step)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import meaning as problems
@@ -13,6 +14,8 @@ from dlc.elaborate.reports.report import Report
 from dlc.elaborate.types.static import STATIC_TYPES
 from dlc.records import dataclass
 from dlc.syntax import ast
+from dlc.types.axes import Axes, Lookup
+from dlc.types.dims import Dim
 from dlc.types.tensor import DTYPES
 
 
@@ -156,17 +159,32 @@ def _unknown(report: Report, unit: Unit, name: str, span: Span) -> None:
     report.fail(problems.BAD_TYPE, span, message=f"there is no type `{name}`", help=help)
 
 
-def rank_help(written: WrittenType, rank: int, name: str = "x") -> str:
-    """Help with typical slips in the number of axes."""
-    wanted = len(written.axes)
+def rank_help(written: WrittenType, axes: Axes, known: Lookup, name: str = "x") -> str:
+    """Help with typical slips in the number of axes. `known` says what names of the type are bound to."""
+    wanted, rank = len(written.axes), len(axes)
     if any(isinstance(axis, ast.Star) for axis in written.axes):
         return ""
     name = name if name != "…" else "x"
     if wanted == 2 and rank > 2:
+        rows, merged = prod(axes[:-1], start=Dim.of(1)), prod(axes[1:-1], start=Dim.of(1))
+        ends = [_size(axis, known) for axis in written.axes]
+        if ends[1] == axes[-1] and ends[0] != axes[0] and merged != Dim.of(1):
+            return f"make rows of them first: `reshape({name}, [{rows}, {axes[-1]}])`"
         return f"flatten it first: `{name} |> flatten`"
     if rank == wanted - 1:
         return f"add an axis: `{name}[none]` in front, `{name}[:, none]` behind the first"
     return ""
+
+
+def _size(axis: ast.Expr, known: Lookup) -> Dim | None:
+    """The size of an axis that is a number, or a name that has one."""
+    match axis:
+        case ast.Int(value):
+            return Dim.of(value)
+        case ast.Name(id):
+            found = known(id)
+            return found if isinstance(found, Dim) else None
+    return None
 
 
 def declared_dtype(written: WrittenType, float_dtype: str) -> str:

@@ -16,10 +16,11 @@ import tvm_ffi
 from dlc_tvm.build import cpu_kernels, parse_target
 from dlc_tvm.emission import equal
 from dlc_tvm.emit import flattened
-from dlc_tvm.kernel_sizes import QUOTIENTS, _canonical
+from dlc_tvm.kernel_sizes import QUOTIENTS, _canonical, sums_of, with_own_sizes, with_sums
 from dlc_tvm.module import Module
-from tvm import tirx
+from tvm import te, tirx
 from tvm.sym import Analyzer
+from tvm.te import create_prim_func
 
 IMAGES = """
 model Net()(x: [B, 4, H, W]) -> (y: [B, 8, (H - 1) // 4 + 1, (W - 1) // 4 + 1], z: [B, ((H - 1) // 2 + 1) * ((W - 1) // 2 + 1)])
@@ -100,3 +101,27 @@ def test_one_quotient_however_it_is_written() -> None:
     model = dlc.loads(text)["M"]
     for sizes in ({"H": 7, "W": 4}, {"H": 1, "W": 2}):
         assert dlc.verify(model, backends=("tvm",), dims={"B": 2, **sizes}).agree
+
+
+def test_the_order_of_sizes_is_that_of_their_use() -> None:
+    """TVM hands a kernel the sizes that no buffer has in the order of their addresses, another one in each process: kernels that
+    differ in nothing else are one."""
+
+    def kernel(*, turned: bool) -> Any:
+        n, a, b = (tirx.Var(name, "int64") for name in ("n", "a", "b"))
+        x = te.placeholder((n,), name="x")
+        y = te.compute((n,), lambda i: x[tirx.floormod(i * b + a, n)], name="y")
+        return create_prim_func([x, *((b, a) if turned else (a, b)), y], "int64")
+
+    (first, kept), (other, swapped) = (with_own_sizes(kernel(turned=each)) for each in (False, True))
+    assert sorted((kept, swapped)) == [[0, 1, 2, 3], [0, 2, 1, 3]]
+    assert tvm_ffi.structural_equal(first, other, map_free_vars=True)
+
+
+def test_a_size_is_a_multiple_of_a_sum() -> None:
+    """However the product is ordered, of which TVM knows nothing."""
+    a, b, s, t = (tirx.Var(name, "int64") for name in ("a", "b", "s", "t"))
+    ((total, variable),) = sums_of([a * s * b + a * b * t, t + s, a * (t + s)])
+    assert equal(total, t + s)
+    assert str(with_sums(tirx.Evaluate(a * s * b + a * b * t), [(total, variable)])).count("+") == 0
+    assert len(sums_of([t + s, t + s + 1, a * t + b * s])) == 3

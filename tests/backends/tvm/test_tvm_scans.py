@@ -100,6 +100,14 @@ OWN: dict[str, Case] = {
         ),
         {"x": (2, 3)},
     ),
+    "rows of what was put together along an open axis": Case(
+        model(
+            "scan xt in x with h = zeros([B, 3]) {\n    rows = reshape(concat([y + h[:, none, none], z], axis=1), [B * (S + E) * R, 3])\n"
+            "    h = h + xt * sum(softmax(rows), axis=0)\n    yield hs = h\n}\nreturn hs",
+            "x: [B, T, 3], y: [B, S, R, 3], z: [B, E, R, 3]",
+        ),
+        {"x": (2, "T", 3), "y": (2, 3, 2, 3), "z": (2, 1, 2, 3)},
+    ),
 }  # fmt: skip
 
 
