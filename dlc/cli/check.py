@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     @reports
     def check(
-        files: Annotated[list[str], typer.Argument(metavar="FILE…")],
+        files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Specs, or folders of specs.")],
         types: Annotated[bool, typer.Option("--types", help="Print every binding with its type.")] = False,
         format: Output = Format.text,
         quiet: Quiet = False,
@@ -28,9 +28,11 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Check specs: everything that is wrong with them. `-` reads one from standard input."""
         from dlc.spec import all_sources
+        from dlc.syntax.source import specs_in
 
         found: list[Diagnostic] = []
         sources: dict[str, str] = {}
+        files = specs_in(files)
         for file in files:
             project, diagnostics = _checked(file, root)
             found += diagnostics

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
     @app.command(name="format")
     @reports
     def format_files(
-        files: Annotated[list[Path], typer.Argument(metavar="FILE…")],
+        files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Specs, or folders of specs.")],
         check: Annotated[
             bool, typer.Option("--check", help="Write nothing; exit 1 if a file would change.")
         ] = False,
@@ -24,11 +24,11 @@ def register(app: typer.Typer) -> None:
         from dlc.diagnostics import SpecError
         from dlc.syntax.format import format_file
         from dlc.syntax.parser import parse
-        from dlc.syntax.source import read_source
+        from dlc.syntax.source import read_source, specs_in
         from dlc.writing import write
 
         changed = 0
-        for file in files:
+        for file in map(Path, specs_in(map(str, files))):
             text = read_source(file)
             result = parse(text, str(file))
             if result.diagnostics:

@@ -46,7 +46,9 @@ def answer(arguments: Sequence[str]) -> str | None:
 def _check(files: Sequence[str], quiet: bool) -> str | None:
     from dlc.elaborate.base.project import Project
     from dlc.elaborate.checks.file import check_unit
+    from dlc.syntax.source import specs_in
 
+    files = specs_in(files)
     for file in files:
         project = Project(None)
         name = file.partition(":")[0]

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     @reports
     def test(
-        files: Annotated[list[str], typer.Argument(metavar="FILE…")],
+        files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Specs, or folders of specs.")],
         format: Output = Format.text,
         quiet: Quiet = False,
         root: Root = None,
@@ -22,9 +22,10 @@ def register(app: typer.Typer) -> None:
         from dlc.diagnostics import SpecError
         from dlc.runtime.testing import run_tests
         from dlc.spec import all_sources
+        from dlc.syntax.source import specs_in
 
         rows, failed = [], 0
-        for file in files:
+        for file in specs_in(files):
             spec, _ = load_spec(file, root)
             wrong = [each for each in spec.check() if each.severity == "error"]
             if wrong:

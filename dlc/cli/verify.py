@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
     def verify(
         targets: Targets,
         backends: Annotated[
-            str, typer.Option("--backends", metavar="a,b", help="By default all installed.")
+            str, typer.Option("--backends", "-b", metavar="a,b", help="By default all installed.")
         ] = "",
         grad: Annotated[
             bool, typer.Option("--grad", help="Compare the gradients of every parameter too.")

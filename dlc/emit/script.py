@@ -170,6 +170,7 @@ def opened(source: Chosen, fields: Mapping[str, str]) -> str:
     if source.name == "digits":
         return called("read_digits", (), args, {"split": "train"})
     if source.name == "synthetic":
+        args.pop("high", None)  # each kind has its own
         return called("random_rows", (literal_kinds(args.pop("kinds")),), args, {"count": 1024, "seed": 0})
     if source.name == "npz":
         path = literal(args.pop("path"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from dlc.diagnostics import Span, SpecError, did_you_mean
@@ -22,6 +23,26 @@ def read_source(path: str | Path) -> str:
         limit = f"{CHARACTER_LIMIT:,} characters"
         raise SpecError([TOO_LONG.at(Span(str(path), 0, 0), what=str(path), limit=limit)])
     return decode(data, str(path))
+
+
+def specs_in(paths: Iterable[str]) -> list[str]:
+    """The files that `paths` name, of a folder all specs in it and in the folders below it, by their names. Raises SpecError
+    for a folder without one."""
+    found: list[str] = []
+    for path in paths:
+        if not Path(path).is_dir():
+            found.append(path)
+            continue
+        inside = (each for each in Path(path).rglob("*.dl") if each.is_file())
+        specs = sorted(str(each) for each in inside if not _is_hidden(each.relative_to(path)))
+        if not specs:
+            raise SpecError([NO_FILE.at(Span(path, 0, 0), path=path, reason="no .dl file is in this folder")])
+        found += specs
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _near(path: Path) -> str:

@@ -139,3 +139,24 @@ def test_a_file_that_check_refuses_is_not_tested(tmp_path: Path) -> None:
     (tmp_path / "wrong.dl").write_text(text, encoding="utf-8")
     result = CliRunner().invoke(build(), ["test", str(tmp_path / "wrong.dl")])
     assert result.exit_code == 1 and "E0304" in result.stderr and "ok" not in result.stdout
+
+
+def test_a_folder_stands_for_the_specs_in_it() -> None:
+    def said(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(build(words[0]), list(words), prog_name="dlc")
+        return done.exit_code, done.output
+
+    (Path("specs") / "below").mkdir(parents=True)
+    (Path("specs") / ".hidden").mkdir()
+    spec = "model M()(x: [B, 4]) -> [B, 4] {\n    return x\n}\n"
+    for place in ("b.dl", "below/a.dl"):
+        (Path("specs") / place).write_text(spec + 'test "t" { require parameters(M()) == 0 }\n')
+    (Path("specs") / ".hidden" / "c.dl").write_text("no spec")
+    (Path("specs") / "notes.txt").write_text("no spec")
+    assert said("check", "specs") == (0, "2 files checked, nothing wrong\n")
+    assert "2 passed, 0 failed" in said("test", "specs")[1]
+    assert said("format", "--check", "specs")[1].count("would change") == 2
+    assert said("format", "specs")[1].count("changed") == 2
+    assert said("format", "--check", "specs") == (0, "")
+    (Path("specs") / "empty").mkdir()
+    assert "no .dl file is in this folder" in said("check", "specs/empty")[1]

@@ -164,9 +164,11 @@ def test_synthetic() -> None:
         "i": TensorType("i64", (b,)),
         "m": TensorType("bool", (b,)),
     }
-    request = Request({"count": 100, "seed": 1, "batch": 8}, fields, {"i": 7})
+    fields["j"] = TensorType("i64", (b,))
+    request = Request({"count": 100, "seed": 1, "batch": 8, "high": 3}, fields, {"i": 7})
     first, second = (everything(data.open_rows("synthetic", request)) for _ in range(2))
     assert all((first[name] == second[name]).all() for name in fields)
+    assert set(first["j"]) == {0, 1, 2}  # which indexes no table
     assert set(first["i"]) == set(range(7)) and first["x"].shape == (100, 3) and first["m"].dtype == bool
     with pytest.raises(SourceError, match="can't know the sizes of `x`"):
         data.open_rows(

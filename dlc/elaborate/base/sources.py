@@ -23,7 +23,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "json": _TABLE,
     "images": {"path": None, "size": None, "fit": "crop", "classes": None},
     "text": {"path": None, "tokenizer": "char", "length": None, "batch": 64, "start": 0.0, "stop": 1.0},
-    "synthetic": {"count": 1024, "seed": 0},
+    "synthetic": {"count": 1024, "seed": 0, "high": 2},
     "python": {"path": None, "arguments": ()},
     "arrays": {},
 }

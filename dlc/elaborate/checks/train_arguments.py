@@ -211,7 +211,7 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     "lr": POSITIVE, "betas": PAIR, "eps": POSITIVE, "momentum": BELOW_ONE, "weight_decay": NOT_NEGATIVE,
     "nesterov": BOOL, "decay": BELOW_ONE, "clip": POSITIVE, "steps": COUNT, "warmup": INDEX,
     "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
-    "length": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
+    "length": COUNT, "high": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
     "split": _optional(SPLIT), "tokenizer": _optional(_tokenizer("byte")), ("text", "tokenizer"): _tokenizer("char", "byte"), "features": WORDS, "classes": WORDS,
     "columns": WORDS, "sample_by": FIELD, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
     ("images", "size"): _SIZE, "arguments": Expected("a list", lambda v: isinstance(v, list | tuple)),

@@ -47,8 +47,8 @@ def _draw(rng: np.random.Generator, field: Field) -> Array:
 
 
 def open_rows(request: Request) -> RandomRows:
-    """Rows of the declared types: normal numbers, and integers below the tables that they index (else 0
-    and 1).
+    """Rows of the declared types: normal numbers, and integers below the tables that they index, else below
+    `high`.
 
     Raises SourceError for a type with a size that is no number."""
     fields: dict[str, Field] = {}
@@ -58,6 +58,6 @@ def open_rows(request: Request) -> RandomRows:
             help = "write numbers for all sizes but the batch's"
             raise SourceError(f"`synthetic` can't know the sizes of `{name}`: {type}", help)
         dtype = "f32" if type.dtype == "float" else type.dtype
-        limit = request.limits.get(name, 2) if dtype in INTS else None
+        limit = request.limits.get(name, request.options["high"]) if dtype in INTS else None
         fields[name] = Field(dtype, tuple(int(size or 0) for size in shape), limit)
     return RandomRows(fields, request.options["count"], request.options["seed"])
