@@ -199,7 +199,7 @@ class _Making:
             return ()
         made = {each.name for op in self.plan.program.main.body for each in op.outputs}
         if any(each.input.name not in made for each in hoisted.draws):
-            raise self._lacks("draws inside of networks (`dropout`) in several steps")
+            raise self._lacks("draws inside of networks or loops in several steps")
         return tuple(self._drawn(hoisted, number) for number in range(len(hoisted.draws)))
 
     def _drawn(self, hoisted: Hoisted, number: int) -> Drawn:

@@ -131,7 +131,8 @@ def joined(
 
 
 def code(block: TrainBlock, backend: Backend) -> dict[str, Artifact]:
-    """The code of each network, by network. Parts of the standard library that the block uses by themselves have none."""
+    """The code of each network, by network. Parts of the standard library that the block uses by themselves have none, nor have
+    modules that are no network without it: whose sizes follow from the batch."""
     return dict(_code(block, backend))
 
 
@@ -140,10 +141,14 @@ def _code(block: TrainBlock, backend: Backend) -> Iterator[tuple[str, Artifact]]
         if network.definition.library or any(isinstance(each, Instance) for each in network.static.values()):
             continue
         model = _model(block, network)
+        try:
+            program = model.program
+        except SpecError:  # nothing is wrong with the block, which was elaborated as a whole
+            continue
         lowered = partial(lower, backend=backend)
         family = ModelFamily(model, lowered, whole=backend.joins_entries) if backend.parametric else None
         options = EmitOptions(name=network.name, header=header(model), family=family)
-        yield network.name, emitted(lower(model.program, backend), backend, options)
+        yield network.name, emitted(lower(program, backend), backend, options)
 
 
 def _model(block: TrainBlock, network: Network) -> Model:

@@ -450,3 +450,17 @@ def test_json(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["steps"] == 2 and found["evaluate"]["metrics"].keys() == {"accuracy"}
     assert found["weights"] == {"net": str(tmp_path / "o" / "net.safetensors")}
+
+
+def test_a_module_whose_sizes_follow_from_the_batch_trains(tmp_path: Path) -> None:
+    """By itself it is no network, so that the run's folder holds no code of it."""
+    spec = dlc.loads(
+        "module Head(classes: int)(x: [B, d]) -> [B, classes] { return x |> linear(classes) }\n"
+        "train t {\n    net = Head(10)\n"
+        "    batch (x: [B, 64], label: i64[B]) from synthetic(batch=8, high=10)\n"
+        "    minimize cross_entropy(net(x), label)\n    optimizer = adam()\n    settings { steps = 3 }\n}\n"
+    )
+    assert not spec.check()
+    dlc.train(spec["t"], backend="torch", out=tmp_path / "run")
+    assert (tmp_path / "run" / "net.safetensors").is_file()
+    assert not list((tmp_path / "run").glob("*.py"))
