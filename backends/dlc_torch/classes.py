@@ -9,12 +9,13 @@ from typing import Any
 
 from dlc.emit.alike import origin_key
 from dlc.emit.arguments import Argument, arguments, given, passed, reads, renamed
+from dlc.emit.checks import held
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.names import identifier, unique
 from dlc.emit.origins import expression, forgotten, numbered, size
 from dlc.emit.own import Own
-from dlc.emit.requirements import words
+from dlc.emit.requirements import asked_of, words
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft
 from dlc.emit.tree import (
@@ -248,7 +249,7 @@ class Grouping:
         """Names for the further methods that a computation becomes which is another one from call to call of an instance: at another
         fixed size, without an optional input, with an entry's own static arguments that no argument says."""
         ways: dict[str, list[tuple[Any, str]]] = {}
-        taken = {self.functions[name].entry for name in group}
+        taken = {"forward", *(self.functions[name].entry for name in group)}
         for name in self._in_order(group) if len(group) > 1 else ():
             function = self.functions[name]
             if not stateful(function):
@@ -529,8 +530,9 @@ def settle(grouping: Grouping, weights: InitWeights) -> InitWeights:
 
 def _measure(made: Class) -> None:
     """Methods read the sizes of their inputs there, as long as the constructor needs none: one instance may be called
-    at several."""
-    needed = set(reads((*(each.expr for each in made.inits), *(made.layers or ()), *made.asked())))
+    at several. What is asked of them is asked there too."""
+    parts = (part for each in made.inits for part in (each.expr, each.when, each.over) if part is not None)
+    needed = set(reads((*parts, *(made.layers or ()))))
     for i, draft in enumerate(made.drafts):
         function = draft.function
         free = {name for name, _ in function.sizes} - needed
@@ -545,6 +547,8 @@ def _measure(made: Class) -> None:
         )
         found = readable(replace(function, inputs=inputs)).keys() & free
         if found:
+            checks = (held(expression(each)) for each in asked_of(function) if names_in(each) & found)
+            draft = replace(draft, body=(*dict.fromkeys(checks), *draft.body))
             draft = draft.rewritten(partial(_as_sizes, found))
             made.drafts[i] = replace(draft, function=replace(function, inputs=inputs))
 

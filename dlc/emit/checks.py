@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from dlc.emit.arguments import by_name
 from dlc.emit.layout import INDENT, WIDTH, layout
 from dlc.emit.origins import size
 from dlc.emit.python import listed, quoted
@@ -30,6 +31,14 @@ def asked(condition: Expr, op: Op) -> Check:
     """What a `require` of the spec asks for."""
     message = str(op.attr("message") or "a requirement does not hold")
     return Check(condition, message.replace("{", "{{").replace("}", "}}"))
+
+
+def held(condition: Expr) -> Check:
+    """What must hold of static arguments."""
+    speaks_of = tuple(dict.fromkeys(node for node in walk(condition) if isinstance(node, Arg)))
+    said = text(by_name(condition)).replace("{", "{{").replace("}", "}}")
+    given = listed([f"{each.name} is {{}}" for each in speaks_of])
+    return Check(condition, f"{said} must hold, but {given}", speaks_of)
 
 
 _WORDS = {

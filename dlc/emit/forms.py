@@ -171,9 +171,10 @@ def index(items: Sequence[Expr]) -> tuple[Expr, ...]:
 
 
 def _part(start: Dim, stop: Dim, step: int, whole: Dim) -> Cut:
+    # (At other settings too: a size may only happen to be that number in one of several calls.)
     return Cut(
-        None if start == ZERO else _place(start, whole),
-        None if stop == whole else _place(stop, whole),
+        None if said(start) == ZERO else _place(start, whole),
+        None if said(stop) == said(whole) else _place(stop, whole),
         None if step == 1 else Word(str(step)),
     )
 

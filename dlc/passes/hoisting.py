@@ -191,8 +191,9 @@ class _Hoister:
             yield from Splice(names, draws, values, dims_of(op), str, (), statics_of(op)).body(callee.makers)
             self.passed.update(values.values())
             more = tuple(values[name] for name in callee.moved)
-            told = (*op.names, *callee.moved.values()) if op.names else ()
-            yield replace(op, inputs=(*op.inputs, *more), names=told)
+            at = _place(callee.function)
+            told = (*op.names[:at], *callee.moved.values(), *op.names[at:]) if op.names else ()
+            yield replace(op, inputs=(*op.inputs[:at], *more, *op.inputs[at:]), names=told)
 
     # --- what can be taken out ------------------------------------------------------------------------------
 
@@ -291,9 +292,11 @@ class _Hoister:
         now = ((name, self.moved.get(alias.get(name, name))) for name in (*alias, *self.moved))
         names = {name: new for name, new in now if new is not None}
         gone = {value.name for op in self.makers for value in op.outputs} | alias.keys() | self.worth
+        inputs, at = self.function.inputs, _place(self.function)
+        more = (Value(self.moved[name], types[name]) for name in wanted)
         return replace(
             self._renamed(_without(body, gone - again), names),
-            inputs=(*self.function.inputs, *(Value(self.moved[name], types[name]) for name in wanted)),
+            inputs=(*inputs[:at], *more, *inputs[at:]),
             further=tuple(self.moved.values()),
         )
 
@@ -318,6 +321,14 @@ class _Hoister:
     def _renamed(self, body: Iterable[Op], names: Mapping[str, str]) -> Function:
         outputs = tuple((name, names.get(value, value)) for name, value in self.function.outputs)
         return replace(self.function, body=tuple(op.renamed(names) for op in body), outputs=outputs)
+
+
+def _place(function: Function) -> int:
+    """Where further inputs stand: in front of those that may be absent, so that these can be left out."""
+    return next(
+        (i for i, each in enumerate(function.inputs) if each.name.partition(".")[0] in function.optional),
+        len(function.inputs),
+    )
 
 
 def _is_table(op: Op) -> bool:
