@@ -265,9 +265,9 @@ def attention(
     params: Params,
     x: Array,
     memory: Array,
+    causal_mask: Array | None = None,
     bias: Array | None = None,
     mask: Array | None = None,
-    causal_mask: Array | None = None,
     *,
     heads: int,
     head: int,
@@ -275,8 +275,8 @@ def attention(
 ) -> Array:
     """Scores are not divided by the root of the head size; the initial values make up for it.
 
-    x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S],
-    causal_mask: bool[T, S]
+    x: [B, T, d], memory: [B, S, d], causal_mask: bool[T, S], bias: [heads, T, S],
+    mask: bool[B, 1, 1, S]
     -> [B, T, d]
     """
     B, T, _ = x.shape
@@ -323,7 +323,9 @@ def encoder_block(
     """x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]"""
     keys = split(key, 3)
     y = rms_norm(params["layer"]["0"]["layer_norm"], x)
-    y = attention(params["layer"]["0"]["SelfAttention"], y, y, bias, mask, heads=heads, head=head)
+    y = attention(
+        params["layer"]["0"]["SelfAttention"], y, y, bias=bias, mask=mask, heads=heads, head=head
+    )
     x = x + dropout(y, p=p, training=training, key=keys[0])
     y = rms_norm(params["layer"]["1"]["layer_norm"], x)
     y = feed_forward(params["layer"]["1"]["DenseReluDense"], y, p=p, training=training, key=keys[1])
@@ -370,8 +372,8 @@ def decoder_block(
     x: Array,
     memory: Array,
     bias: Array,
-    mask: Array | None,
     causal_mask: Array,
+    mask: Array | None = None,
     *,
     heads: int,
     head: int,
@@ -379,8 +381,8 @@ def decoder_block(
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S],
-    causal_mask: bool[T, T]
+    """x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], causal_mask: bool[T, T],
+    mask: bool[B, 1, 1, S]
     -> [B, T, d]
     """
     keys = split(key, 4)
@@ -389,8 +391,8 @@ def decoder_block(
         params["layer"]["0"]["SelfAttention"],
         y,
         y,
+        causal_mask,
         bias,
-        causal_mask=causal_mask,
         heads=heads,
         head=head,
         causal=True,
@@ -436,8 +438,8 @@ def decoder(
             x,
             memory,
             bias,
-            mask,
             causal_mask,
+            mask,
             heads=heads,
             head=head,
             p=p,

@@ -221,8 +221,8 @@ def decoder_layer(
     params: Params,
     x: Array,
     memory: Array,
-    mask: Array | None,
     causal_mask: Array,
+    mask: Array | None = None,
     *,
     d: int,
     heads: int,
@@ -230,7 +230,7 @@ def decoder_layer(
     training: bool = False,
     key: Array | None = None,
 ) -> Array:
-    """x: [B, T, d], memory: [B, S, d], mask: bool[B, 1, 1, S], causal_mask: bool[T, T]
+    """x: [B, T, d], memory: [B, S, d], causal_mask: bool[T, T], mask: bool[B, 1, 1, S]
     -> [B, T, d]
     """
     keys = split(key, 3)
@@ -265,7 +265,7 @@ def decoder(
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
         layer, key = inputs
         x = decoder_layer(
-            layer, x, memory, mask, causal_mask, d=d, heads=heads, p=p, training=training, key=key
+            layer, x, memory, causal_mask, mask, d=d, heads=heads, p=p, training=training, key=key
         )
         return x, None
 

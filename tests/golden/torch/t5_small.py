@@ -24,12 +24,12 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         memory: Tensor,
+        causal_mask: Tensor | None = None,
         bias: Tensor | None = None,
         mask: Tensor | None = None,
-        causal_mask: Tensor | None = None,
     ) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, S], mask: bool[B, 1, 1, S],
-        # causal_mask: bool[T, S] -> [B, T, d]
+        # x: [B, T, d], memory: [B, S, d], causal_mask: bool[T, S], bias: [heads, T, S],
+        # mask: bool[B, 1, 1, S] -> [B, T, d]
         q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)  # [B, heads, T, head]
         k = self.k(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
         v = self.v(memory).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
@@ -94,7 +94,7 @@ class EncoderBlock(nn.Module):
     def forward(self, x: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
         # x: [B, S, d], bias: [heads, S, S], mask: bool[B, 1, 1, S] -> [B, S, d]
         y = self.layer[0].layer_norm(x)
-        y = self.layer[0].SelfAttention(y, y, bias, mask)
+        y = self.layer[0].SelfAttention(y, y, bias=bias, mask=mask)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer[1].DenseReluDense(self.layer[1].layer_norm(x))
         return x + F.dropout(y, self.p, training=self.training)
@@ -222,12 +222,17 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, memory: Tensor, bias: Tensor, mask: Tensor | None, causal_mask: Tensor
+        self,
+        x: Tensor,
+        memory: Tensor,
+        bias: Tensor,
+        causal_mask: Tensor,
+        mask: Tensor | None = None,
     ) -> Tensor:
-        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], mask: bool[B, 1, 1, S],
-        # causal_mask: bool[T, T] -> [B, T, d]
+        # x: [B, T, d], memory: [B, S, d], bias: [heads, T, T], causal_mask: bool[T, T],
+        # mask: bool[B, 1, 1, S] -> [B, T, d]
         y = self.layer[0].layer_norm(x)
-        y = self.layer[0].SelfAttention(y, y, bias, causal_mask=causal_mask)
+        y = self.layer[0].SelfAttention(y, y, causal_mask, bias)
         x = x + F.dropout(y, self.p, training=self.training)
         y = self.layer[1].layer_norm(x)
         y = self.layer[1].EncDecAttention(y, memory, mask=mask)
@@ -268,7 +273,7 @@ class Decoder(nn.Module):
         )  # [heads, T, T]
         causal_mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril()  # bool[T, T]
         for decoder_block in self.block:
-            x = decoder_block(x, memory, bias, mask, causal_mask)
+            x = decoder_block(x, memory, bias, causal_mask, mask)
         return F.dropout(self.final_layer_norm(x), self.p, training=self.training)
 
 
