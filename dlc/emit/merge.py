@@ -156,6 +156,20 @@ def _of_setting(name: str, value: Any) -> dict[Term, bool]:
 # --- one group ----------------------------------------------------------------------------------------------------
 
 
+def _undecided(members: Sequence[Member]) -> list[Member]:
+    """Functions that are one: what was decided in each another way makes no difference."""
+    common = set.intersection(*(set(each.function.decisions) for each in members))
+    return [
+        replace(
+            each,
+            function=replace(
+                each.function, decisions=tuple(one for one in each.function.decisions if one in common)
+            ),
+        )
+        for each in members
+    ]
+
+
 @dataclass
 class _Merging:
     programs: Sequence[Program]
@@ -176,7 +190,7 @@ class _Merging:
         for k, function in found:
             here = self.whole(self._renamed(k, function))
             same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
-        kinds = [sorted(members, key=_missing) for members in same.values()]
+        kinds = [sorted(_undecided(members), key=_missing) for members in same.values()]
         if first.kind in ("init", "prepare"):
             families = [([each], _tree([each], {})) for each in kinds]
         else:
