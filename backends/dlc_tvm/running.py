@@ -11,6 +11,7 @@ from typing import Any
 from tvm import te, tirx
 
 from dlc_tvm.schedule.loops import integer, loop, loops
+from dlc_tvm.turns import OPAQUE
 
 
 def _running(combined: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -26,7 +27,9 @@ def _running(combined: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
             return te.extern([data.shape], [data], body, dtype=[str(x.ty.dtype)])
 
-        return builder.emit_te(compute, x, primfunc_name_hint=str(call.op.name).removeprefix("relax."))
+        # What TVM would fuse it with it takes apart wrongly: "inconsistent buffers".
+        name, attributes = str(call.op.name).removeprefix("relax."), {"op_pattern": OPAQUE}
+        return builder.emit_te(compute, x, primfunc_name_hint=name, primfunc_attrs=attributes)
 
     return expansion
 

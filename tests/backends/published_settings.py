@@ -95,6 +95,7 @@ FIXED: dict[str, dict[str, str]] = {
     "seq2seq:Seq2Seq": {"layers": "J"},
     "mlp:MLP": {"activation": "TJ"},
     "moco_v2:MoCo": {"bottleneck": "TJ"},
+    "moco_v2:Encoder": {"depths": "TJ"},
     "resnet:ResNet": {"fc": "TJ"},
     "simclr:SimCLR": {"bottleneck": "TJ"},
     "deepseek_v3:DeepSeekV3": {"dense": "J"},

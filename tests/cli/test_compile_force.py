@@ -31,6 +31,6 @@ def test_list_says_which_specs_train() -> None:
         each["name"]: each
         for each in json.loads(CliRunner().invoke(APP, ["list", "--format", "json"]).stdout)
     }
-    assert rows["vision/lenet5"]["train"] == ["digits"]
+    assert rows["vision/lenet5"]["train"][0] == "digits"
     assert rows["language/gpt2"]["train"] == ["shakespeare"]
-    assert "(trains: digits)" in CliRunner().invoke(APP, ["list"]).stdout
+    assert "(trains: digits" in CliRunner().invoke(APP, ["list"]).stdout
