@@ -183,7 +183,9 @@ def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Pat
     options = ["--isolated", "--line-length", "100"]
     rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
     for command in (["check", *options, *rules], ["format", "--check", *options]):
-        found = subprocess.run([sys.executable, "-m", "ruff", *command, str(script)], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, str(script)], capture_output=True, text=True, check=False
+        )
         assert not found.returncode, found.stdout + found.stderr
 
 
