@@ -31,6 +31,6 @@ def test_list_says_which_specs_train() -> None:
         each["name"]: each
         for each in json.loads(CliRunner().invoke(APP, ["list", "--format", "json"]).stdout)
     }
-    assert rows["vision/lenet5"]["train"] == ["digits"]
-    assert rows["language/gpt2"]["train"] == ["shakespeare"]
-    assert "(trains: digits)" in CliRunner().invoke(APP, ["list"]).stdout
+    assert rows["vision/lenet5"]["train"] == ["digits", "mnist", "transfer"]
+    assert rows["language/gpt2"]["train"] == ["shakespeare", "characters"]
+    assert "(trains: digits, mnist, transfer)" in CliRunner().invoke(APP, ["list"]).stdout
