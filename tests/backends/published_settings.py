@@ -89,6 +89,7 @@ FIXED: dict[str, dict[str, str]] = {
     "stylegan2:Discriminator": {"blocks": "TJ"},
     "vae:VAE": {"act": "TJ"},
     "llama4_scout:Llama4": {"dense_hidden": "TJ", "every": "TJ"},
+    "routed_gpt:RoutedGPT": {"layers": "TJ"},
     "rnn_lm:RNN": {"layers": "J", "nonlinearity": "J"},
     "rnn_lm:LSTM": {"layers": "J"},
     "rnn_lm:GRU": {"layers": "J"},

@@ -32,5 +32,5 @@ def test_list_says_which_specs_train() -> None:
         for each in json.loads(CliRunner().invoke(APP, ["list", "--format", "json"]).stdout)
     }
     assert rows["vision/lenet5"]["train"][0] == "digits"
-    assert rows["language/gpt2"]["train"] == ["shakespeare"]
+    assert rows["language/gpt2"]["train"][0] == "shakespeare"
     assert "(trains: digits" in CliRunner().invoke(APP, ["list"]).stdout

@@ -11,6 +11,7 @@ import dlc
 from dlc.resources import specs_path
 
 GRAPH = {"nodes": 12, "links": 20, "words": 6, "classes": 3, "hidden": 4}
+SMALL = {"layers": 1, "d": 8, "rows": 4}
 BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("vision/lenet5", "digits"): {},
     ("generative/gan", "digits"): {"noise": 4, "hidden": 16, "units": 8},
@@ -18,6 +19,10 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("language/dpo", "pairs"): {"vocab": 6, "length": 5, "layers": 1, "d": 8, "rows": 8},
     ("vision/moco_v2", "digits"): {"widths": [4, 8], "hidden": 8, "d": 4, "length": 16, "rows": 8},
+    ("language/gpt2", "characters"): {**SMALL, "heads": 2, "context": 6},
+    ("language/bert", "characters"): {**SMALL, "heads": 2, "length": 7},
+    ("language/rnn_lm", "characters"): {**SMALL, "hidden": 8, "length": 6},
+    ("language/routed_gpt", "characters"): {**SMALL, "heads": 2, "hidden": 4, "experts": 4, "length": 6},
     ("language/grpo", "grpo"): {"vocab": 6, "length": 4, "group": 4, "layers": 1, "d": 8},
     ("vision/simclr", "digits"): {"widths": [4, 8], "d": 4, "rows": 8},
     ("graph/gcn", "cora"): GRAPH,
@@ -37,10 +42,15 @@ def graph() -> dict[str, np.ndarray]:
     }
 
 
+def characters() -> dict[str, np.ndarray]:
+    """Windows of a text by chance."""
+    return {"tokens": np.random.default_rng(0).integers(0, 65, (16, 7))}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("spec", "name"), BLOCKS)
 def test_backends_agree(spec: str, name: str) -> None:
     block = dlc.load(specs_path() / f"{spec}.dl")[name](**BLOCKS[spec, name])
-    data = graph() if spec.startswith("graph") else None
+    data = graph() if spec.startswith("graph") else characters() if name == "characters" else None
     report = dlc.verify_training(block, steps=3, backends=["torch", "jax", "onnx"], data=data)
     assert report.agree, str(report)

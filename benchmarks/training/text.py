@@ -1,0 +1,91 @@
+"""What trains on the characters of a text (tiny Shakespeare): the first nine tenths to learn from, the last tenth held out.
+
+    python benchmarks/training/text.py autoregressive FILE [--backend torch] [--seed 0]
+    python benchmarks/training/text.py masked FILE
+    python benchmarks/training/text.py recurrent FILE
+    python benchmarks/training/text.py experts FILE
+
+Each row is `characters` of a spec; `FILE` is read as UTF-8, and has 65 different characters."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import dlc
+from dlc.runtime.reported import Record
+
+SPECS = Path(__file__).parents[2] / "specs/language"
+USED = ("gpt2.dl", "bert.dl", "rnn_lm.dl", "routed_gpt.dl", "mixtral_8x7b.dl")
+
+
+@dataclass
+class Bench:
+    """A folder with copies of the specs and the text, in which runs are made."""
+
+    folder: Path
+    backend: str
+    seed: int
+
+    def train(self, file: str, out: str, **settings: object) -> Record:
+        """What `characters` of a spec has found at its end of the held-out text."""
+        block = dlc.load(self.folder / file)["characters"](**settings).with_settings(seed=self.seed)
+        found = dlc.train(block, backend=self.backend, out=self.folder / out).evaluation
+        assert found is not None  # all of them have held-out data
+        return found
+
+
+def autoregressive(bench: Bench) -> str:
+    return f"GPT-2 of 4 layers: held-out loss {bench.train('gpt2.dl', 'gpt2').loss:.4f} (goal 1.88)"
+
+
+def masked(bench: Bench) -> str:
+    """Against what each character costs if nothing but how frequent it is in the training part is known."""
+    result = bench.train("bert.dl", "bert")
+    _, number = np.unique(list((bench.folder / "input.txt").read_text(encoding="utf-8")), return_inverse=True)
+    before, held_out = np.split(number, [round(0.9 * len(number))])
+    share = np.bincount(before, minlength=number.max() + 1) / len(before)
+    alone = -np.log(share[held_out]).mean()
+    found = f"held-out loss {result.loss:.4f}, {result.metrics['accuracy']:.1%} of the hidden characters"
+    return f"BERT of 4 layers: {found}; {alone:.4f} by frequencies alone"
+
+
+def recurrent(bench: Bench) -> str:
+    return f"LSTM of 2 layers: held-out loss {bench.train('rnn_lm.dl', 'lstm').loss:.4f} (goal 1.75)"
+
+
+def experts(bench: Bench) -> str:
+    """With eight experts, two for each token, and without, at as much work."""
+    routed = bench.train("routed_gpt.dl", "routed").metrics
+    dense = bench.train("routed_gpt.dl", "dense", experts=1, k=1, hidden=256).metrics
+    shares = f"an expert gets between {routed['least']:.2f} and {routed['most']:.2f} of its even share"
+    return f"held-out loss {routed['bare']:.4f} with experts, {dense['bare']:.4f} without; {shares}"
+
+
+ROWS = {"autoregressive": autoregressive, "masked": masked, "recurrent": recurrent, "experts": experts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("row", choices=ROWS)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--backend", default="torch")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        for each in USED:
+            shutil.copy(SPECS / each, folder)
+        shutil.copy(args.text, Path(folder, "input.txt"))
+        text = ROWS[args.row](Bench(Path(folder), args.backend, args.seed))
+    print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
+
+
+if __name__ == "__main__":
+    main()
