@@ -60,7 +60,7 @@ def painted(bench: Bench, block: str, entry: str) -> str:
     spec = "generative/flow_matching.dl"
     result = bench.train(spec, block)
     model = dlc.load(bench.folder / spec)[f"Painter.{entry}"]
-    run = model.compile(bench.backend, weights=result.out / "smooth.safetensors")
+    run = model.compile(bench.backend, weights=result.weights["net"])
     ordered = np.repeat(np.arange(10), 100)
     noise = np.random.default_rng(0).normal(size=(1000, 784)).astype(np.float32)
     pictures = run(noise=noise, label=ordered)["picture"].clip(-1, 1).reshape(-1, 1, 28, 28) / 2 + 0.5
