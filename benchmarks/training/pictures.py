@@ -43,8 +43,9 @@ class Bench:
         self.labels = read(data / LABELS).astype(np.int64)
 
     def train(self, file: str, name: str) -> Result:
-        """The result of a run, in a folder of the block's name."""
-        return dlc.train(dlc.load(self.folder / file)[name], backend=self.backend, out=self.folder / name)
+        """The result of a run, in a folder of the spec's name and the block's."""
+        out = self.folder / f"{Path(file).stem}_{name}"
+        return dlc.train(dlc.load(self.folder / file)[name], backend=self.backend, out=out)
 
     def judged(self, images: np.ndarray) -> np.ndarray:
         """What a trained LeNet-5 takes pictures for."""
