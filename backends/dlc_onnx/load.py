@@ -27,6 +27,9 @@ from dlc_onnx.weights import embedded, external_values, parsed, with_weights
 
 Array = np.ndarray
 
+# What onnxruntime (1.31) makes of `(1 / a) * (1 / b)` lacks `1 / a` where that is used elsewhere too.
+BROKEN = ["DivMulFusion"]
+
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
     """A session over the model with its weights, on "cpu" or "cuda". Raises SpecError if that can't be had."""
@@ -46,7 +49,9 @@ def session_of(artifact: Artifact, values: Mapping[str, Any], device: str) -> An
     if values:
         options.add_external_initializers(list(values), list(values.values()))
     try:
-        return onnxruntime.InferenceSession(artifact.files[name], options, providers=providers(device))
+        return onnxruntime.InferenceSession(
+            artifact.files[name], options, providers=providers(device), disabled_optimizers=BROKEN
+        )
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise _no_kernel(error) from error
 

@@ -295,6 +295,17 @@ def test_an_op_that_onnx_lacks_is_told() -> None:
         BACKEND.emit(strange, EmitOptions())
 
 
+def test_a_product_of_reciprocals_one_of_which_is_used_again() -> None:
+    """A rewriting of onnxruntime's loses it; `dlc` turns that off."""
+    spec = dlc.loads("""
+model Net()(a: [B], b: [B], c: [B]) -> (one: [B], other: [B]) {
+    inverse = 1.0 / a
+    return inverse * c, inverse * (1.0 / b)
+}
+""")
+    assert dlc.verify(spec["Net"], backends=["onnx"]).agree
+
+
 # Weights and precision
 
 
