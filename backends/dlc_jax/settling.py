@@ -113,7 +113,7 @@ class Settling:
             given = iter(found)
             sides.append((inside, tuple(None if each is None else next(given) for each in results)))
         condition = self._present(stmt) or change(stmt.condition)
-        return If(condition, *sides[0], *sides[1], stmt.outputs)
+        return If(condition, *sides[0], *sides[1], stmt.outputs, stmt.note)
 
     def _present(self, stmt: If) -> Expr | None:
         """A choice on what decides whether there is a part asks for that: `if "downsample" in params`."""

@@ -342,7 +342,10 @@ class Source:
         lines = layout(f"def {name}({signature}) -> {result}:", indent - 1, comment=note)
         if note and not lines[-1].endswith(note):
             doc = [*doc, *_wrapped(note, indent)]
-        return [*lines, *doc, *lead, *body.lines()]
+        before, rest = [*doc, *lead], body.lines()
+        if before and before[-1].lstrip().startswith("#") and rest[0].lstrip().startswith("#"):
+            before.append("")  # what the spec says is not about the shapes
+        return [*lines, *before, *rest]
 
     def _named(self, body: Body, made: Class | None) -> Results:
         """What the body returns: with a class of its own for a module's outputs, and those of the model."""

@@ -38,7 +38,10 @@ class Body:
             draft = draft.rewritten(lambda expr: with_words(expr, words))
         self.draft, self.dialect = draft, dialect
         reads = Counter(name for expr in draft.expressions() for name in refs(expr))
-        body, self.results = Nesting(reads, dialect.is_layer).block(draft.body, draft.results, indent)
+        nesting = Nesting(reads, dialect.is_layer)
+        body, self.results = nesting.block(draft.body, draft.results, indent)
+        self.last_note = "\n".join(nesting.notes)
+        """What the spec says of what is returned."""
         self.body: Sequence[Stmt] = body
         self.variables = Variables(last_reads(body, self.results), _hints(draft), dialect.reserved)
         self.variables.taken |= {*taken, *_loop_variables(body), *draft.needs, *_called(draft)}
@@ -86,6 +89,7 @@ class Body:
             self._early(last)
         returned = self.writer.returned(self.usual)
         if returned:
+            self.writer.remark(self.last_note)
             self.writer.line(f"return {returned}")
         return [line.rstrip() for line in self.writer.lines]
 

@@ -43,7 +43,7 @@ from dlc.emit.tree import (
 )
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
-from dlc.ir.nodes import Attr, Function, Op, Program, Region, Value
+from dlc.ir.nodes import Attr, Function, Op, Program, Region, Remark, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
@@ -114,6 +114,7 @@ class Drafter:
     """Names that the spec gives to values one step later (`c = cast(cos(a), float)`)."""
 
     def __post_init__(self) -> None:
+        self.unsaid: Sequence[Remark] = self.function.remarks
         self.types: dict[str, TensorType] = self.function.types()
         self.producers: dict[str, Op] = {}
         self.readers: dict[str, list[Op]] = {}
@@ -287,7 +288,33 @@ class Drafter:
         return frozenset(needs - {""})
 
     def operation(self, op: Op) -> None:
-        """Append the statements of one operation."""
+        """Append the statements of one operation, with what the spec says of it."""
+        before = len(self.body)
+        said = self._remarks(op)
+        self._operation(op)
+        stmt = self.body[before] if len(self.body) > before else None
+        if stmt is None or isinstance(stmt, Check):
+            self.unsaid = sorted((*self.unsaid, *said), key=lambda each: each.first)
+        elif said:
+            inside = isinstance(stmt, Assign) and stmt.temporary
+            told = [each.text for each in said if not (inside and each.behind)]
+            self.body[before] = replace(stmt, note="\n".join(told))
+
+    def _remarks(self, op: Op) -> list[Remark]:
+        """What is not said yet of an operation, or of all that it holds."""
+        spans = [each.span for each in walk_ops((op,)) if each.region is None and each.span.line]
+        if not self.unsaid or not spans:
+            return []
+        begins = op.span.line if op.region is not None and op.span.file == spans[0].file else 0
+        found = [
+            each
+            for each in self.unsaid
+            if all(map(each.covers, spans)) and (not begins or each.first <= begins)
+        ]
+        self.unsaid = [each for each in self.unsaid if each not in found]
+        return found
+
+    def _operation(self, op: Op) -> None:
         if op.outputs and all(value.name in self.skip for value in op.outputs):
             return
         if op.condition is not None:
@@ -553,7 +580,7 @@ def _pruned(stmt: If, live: set[str]) -> If:
     then = without_dead(stmt.then, [each for each in results if each is not None])
     otherwise = without_dead(stmt.otherwise, [each for each in others if each is not None])
     outputs = tuple(stmt.outputs[i] for i in kept)
-    return If(stmt.condition, then, tuple(results), otherwise, tuple(others), outputs)
+    return If(stmt.condition, then, tuple(results), otherwise, tuple(others), outputs, stmt.note)
 
 
 def _soft(expr: Expr) -> Expr:

@@ -57,8 +57,10 @@ class Nesting:
     reads: Counter[str]
     is_layer: Callable[[Expr], bool]
     inner: dict[str, Assign] = field(default_factory=dict)
-    """For a temporary, the only one that has been put into it, and the expression without (`bare`)."""
-    bare: dict[str, Expr] = field(default_factory=dict)
+    """For a temporary, the only one that has been put into it, and the statement without (`bare`)."""
+    bare: dict[str, Assign] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """What the spec says of the temporaries that were put somewhere last; behind `block`, of what its results hold."""
 
     def block(
         self, body: Sequence[Stmt], results: Sequence[Expr], indent: int
@@ -93,6 +95,7 @@ class Nesting:
             case Assign(expr=expr):
                 waiting = dict(pending)
                 filled = replace(stmt, expr=self._filled(expr, pending, done, indent))
+                filled = replace(filled, note=self._noted(stmt.note))
                 put = [
                     name
                     for name in refs(expr)
@@ -100,14 +103,15 @@ class Nesting:
                 ]
                 if len(put) == 1:
                     self.inner[stmt.targets[0].name] = waiting[put[0]]
-                    self.bare[stmt.targets[0].name] = expr
+                    self.bare[stmt.targets[0].name] = stmt
                 return filled
             case Check(condition=expr):
                 return replace(
                     stmt, condition=self._filled(expr, pending, done, indent)
                 )  # its message reads sizes only
             case Store(value=expr):
-                return replace(stmt, value=self._filled(expr, pending, done, indent))
+                value = self._filled(expr, pending, done, indent)
+                return replace(stmt, value=value, note=self._noted(stmt.note))
             case Loop():
                 inputs = tuple(self._filled(expr, pending, done, indent) for expr in stmt.inputs)
                 source = self._filled(stmt.source, pending, done, indent)
@@ -115,14 +119,14 @@ class Nesting:
                 inside, found = self.block(stmt.body, [*stmt.results, *held], indent + 1)
                 results, items = tuple(found[: len(stmt.results)]), found[len(stmt.results) :]
                 kept = tuple((target, item) for (target, _), item in zip(stmt.kept, items, strict=True))
-                return replace(
-                    stmt, inputs=inputs, source=source, body=tuple(inside), results=results, kept=kept
-                )
+                note = self._noted(stmt.note)
+                stmt = replace(stmt, inputs=inputs, source=source, body=tuple(inside))
+                return replace(stmt, results=results, kept=kept, note=note)
             case If():
                 condition = self._filled(stmt.condition, pending, done, indent)
                 then, given = self._side(stmt.then, stmt.results, indent)
                 otherwise, others = self._side(stmt.otherwise, stmt.others, indent)
-                return If(condition, then, given, otherwise, others, stmt.outputs)
+                return If(condition, then, given, otherwise, others, stmt.outputs, self._noted(stmt.note))
 
     def _side(
         self, body: Sequence[Stmt], results: Sequence[Expr | None], indent: int
@@ -143,8 +147,14 @@ class Nesting:
             if not self._opened(expr, worst, pending, done):
                 nested.remove(worst)
                 done.append(pending.pop(worst))
+        self.notes += [pending[name].note for name in nested if pending[name].note]
         found = {name: pending.pop(name).expr for name in nested}
         return substitute(expr, found)
+
+    def _noted(self, own: str) -> str:
+        """What is said of a statement and of what was put into it."""
+        found, self.notes = [*self.notes, *([own] if own else [])], []
+        return "\n".join(dict.fromkeys(found))
 
     def _opened(self, expr: Expr, name: str, pending: dict[str, Assign], done: list[Stmt]) -> bool:
         """Break a chain between a function and the layer that follows it: `x = F.relu(self.fc1(x))`, and then
@@ -155,7 +165,7 @@ class Nesting:
             return False
         done.append(inner)
         del self.inner[name]
-        pending[name] = replace(outer, expr=self.bare[name])
+        pending[name] = self.bare[name]
         return True
 
     def _returned(
@@ -176,6 +186,7 @@ class Nesting:
         if self.reads[last.targets[0].name] != 1 or (long and not isinstance(last.expr, Call)):
             return result
         done.pop()
+        self.notes += [last.note] if last.note else []
         return last.expr
 
 

@@ -47,7 +47,9 @@ def _present_first(stmt: If) -> If:
     match stmt.condition:
         case Binary("is", left, Word("None") as none) if stmt.then and stmt.otherwise:
             condition = Binary("is not", left, none)
-            return If(condition, stmt.otherwise, stmt.others, stmt.then, stmt.results, stmt.outputs)
+            return If(
+                condition, stmt.otherwise, stmt.others, stmt.then, stmt.results, stmt.outputs, stmt.note
+            )
     return stmt
 
 

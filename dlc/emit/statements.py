@@ -35,6 +35,8 @@ class Assign:
     through: str = ""
     pattern: str = ""
     """How the targets stand to the left of `=`, where not as a list: `{}, ({}, {})`."""
+    note: str = field(default="", compare=False)
+    """What the spec says of it in a comment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Loop:
     slices: tuple[Target, ...] = ()
     kept: tuple[tuple[Target, Expr], ...] = ()
     turns: int | None = None
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class If:
     otherwise: tuple[Stmt, ...]
     others: tuple[Expr | None, ...]
     outputs: tuple[Target, ...]
+    note: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Store:
 
     path: Expr
     value: Expr
+    note: str = field(default="", compare=False)
 
 
 Stmt = Assign | Loop | If | Check | Store
@@ -168,7 +173,7 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
         case Check():
             return Check(change(stmt.condition), stmt.message, tuple(map(change, stmt.shown)))
         case Store():
-            return Store(change(stmt.path), change(stmt.value))
+            return Store(change(stmt.path), change(stmt.value), stmt.note)
         case Loop():
             count, source = change(stmt.count), change(stmt.source)
             inputs = tuple(map(change, stmt.inputs))
@@ -182,7 +187,7 @@ def _rewritten(stmt: Stmt, change: Callable[[Expr], Expr]) -> Stmt:
             condition = change(stmt.condition)
             then, done = rewritten(stmt.then, change), _changed(stmt.results, change)
             otherwise, others = rewritten(stmt.otherwise, change), _changed(stmt.others, change)
-            return If(condition, then, done, otherwise, others, stmt.outputs)
+            return If(condition, then, done, otherwise, others, stmt.outputs, stmt.note)
 
 
 def _changed(results: Iterable[Expr | None], change: Callable[[Expr], Expr]) -> tuple[Expr | None, ...]:

@@ -16,6 +16,7 @@ from dlc.emit.names import Variables
 from dlc.emit.names import base as base_of
 from dlc.emit.names import plain as plain_word
 from dlc.emit.nesting import reads_of
+from dlc.emit.python import wrapped
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, Target
 from dlc.emit.tree import (
     Arg,
@@ -77,6 +78,7 @@ class Writer:
         """`goals` are the variables that values of a loop's body are to end up in."""
         for stmt in body:
             self.at += 1
+            self.remark("" if isinstance(stmt, Check) else stmt.note)
             match stmt:
                 case Assign():
                     self._assign(stmt, goals or {})
@@ -88,6 +90,12 @@ class Writer:
                     self.loop(stmt)
                 case If():
                     self.choice(stmt, goals or {})
+
+    def remark(self, note: str) -> None:
+        """What the spec says in a comment."""
+        margin = len(INDENT) * self.indent
+        for line in wrapped(note, WIDTH - margin - 2):
+            self.lines.append(f"{' ' * margin}# {''.join(filter(str.isprintable, line))}".rstrip())
 
     def check(self, stmt: Check) -> None:
         """Raise an error unless a condition holds."""

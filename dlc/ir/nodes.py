@@ -257,6 +257,22 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """A comment of the spec on the code in lines `first` to `last` of a file."""
+
+    file: str
+    first: int
+    last: int
+    text: str
+    behind: bool = False
+    """Whether it stands behind the code: where that is said within something else, it would be taken for that's."""
+
+    def covers(self, span: Span) -> bool:
+        """Whether it speaks of what stands there."""
+        return span.file == self.file and self.first <= span.line <= self.last
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function of the program.
 
@@ -296,6 +312,8 @@ class Function:
     """What the spec's `where` says of static parameters alone."""
     modal: bool = field(default=False, compare=False, repr=False)
     """Whether it is another one in training than outside of it."""
+    remarks: tuple[Remark, ...] = field(default=(), compare=False, repr=False)
+    """For emission: the comments of the file that it stands in."""
 
     @property
     def dims(self) -> tuple[str, ...]:

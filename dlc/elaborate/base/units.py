@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from dlc.elaborate.base.remarks import remarks
+from dlc.ir.nodes import Remark
 from dlc.records import dataclass, field
 from dlc.syntax import ast
 
@@ -22,6 +24,11 @@ class Unit:
     @cached_property
     def lines(self) -> list[str]:
         return self.text.split("\n")
+
+    @cached_property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What its comments say inside of bodies."""
+        return remarks(self.file, self.path)
 
     def own(self, name: str) -> Unit:
         """The unit in which a name visible here is defined."""

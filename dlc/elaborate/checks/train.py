@@ -287,6 +287,7 @@ def _program(session: Session, state: State, item: ast.Train) -> Program | None:
         training=session.training,
         doc=item.doc,
         span=item.span,
+        remarks=body.context.unit.remarks if session.traced else (),
     )
     session.functions[function.name] = function
     parameters = body.report.guarded(lambda: resolve_parameters(session, function.name))

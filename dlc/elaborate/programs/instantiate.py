@@ -359,6 +359,7 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
         decisions=tuple(body.emission.decisions),
         optional=tuple(str(each.name) for each in callee.inputs if each.default is not None),
         requires=tuple(each for each in asked if each is not None),
+        remarks=callee.definition.unit.remarks,
     )
 
 
