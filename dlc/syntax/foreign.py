@@ -117,8 +117,8 @@ def braces(failure: Failure, expected: set[str]) -> str:
     if token.kind != "{" or before is None:
         return "a file holds items such as `model Name(…)(…) -> … { }`" if token.kind == "{" else ""
     first = failure.near(-4)
-    if before.kind == "LABEL" and adjacent(before, token):
-        return f'a label with a value in it stands in quotes: `as "{before.text}{{i}}"`'
+    if adjacent(before, token) and (label := _label(failure)):
+        return f'a label with a value in it stands in quotes: `as "{label}{{i}}"`'
     if expected == {"("} and before.kind == "=":
         return "members stand in parentheses: `(name: type, …)`"
     if first is not None and first.kind == "preset" and expected >= ITEMS:
@@ -126,6 +126,16 @@ def braces(failure: Failure, expected: set[str]) -> str:
     if expected >= _EXPRESSION:
         return "there are no dictionaries: give each value a name of its own, or use a list of tuples"
     return ""
+
+
+def _label(failure: Failure) -> str:
+    """The label that ends in front of the token, which something follows: `h.` of `as h.{i}`; "" where none does."""
+    text, at = "", failure.index - 1
+    while at >= 0 and failure.tokens[at].kind != "as":
+        if not adjacent(failure.tokens[at], failure.tokens[at + 1]):
+            return ""
+        text, at = failure.tokens[at].text + text, at - 1
+    return text if at >= 0 else ""
 
 
 def types(failure: Failure, expected: set[str]) -> str:

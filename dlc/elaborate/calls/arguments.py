@@ -188,12 +188,16 @@ def match_arguments(
 
 
 def _elsewhere(definition: Definition, name: str) -> str:
-    """Which of a module's lists has a static parameter of that name: its own, or that of an entry."""
+    """Which of a module's lists has a parameter of that name: its own, that of its inputs, or that of an entry."""
     if any(each.name == name for each in static_fields(definition.node)):
         return f"`{name}` is a parameter of `{definition.name}` itself: `{definition.name}({name}=…)`"
     for entry in entries(definition):
         if any(each.name == name for each in own_statics(definition, entry)):
             return f"`{name}` is a parameter of the entry `{entry}`: `{definition.name}.{entry}`"
+    inputs = definition.node.inputs if isinstance(definition.node, ast.ModuleDef) else ()
+    if any(each.name == name for each in inputs):
+        given = str(name) if inputs[0].name == name else f"…, {name}=…"
+        return f"`{name}` is an input: it is given in a second call, `{definition.name}(…)({given})`"
     return ""
 
 
