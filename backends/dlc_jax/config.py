@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, by_name
-from dlc.emit.asked import lengths, required, taken_apart
+from dlc.emit.asked import asked_lines, lengths, taken_apart
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import expression
 from dlc.emit.python import quoted
@@ -32,7 +32,7 @@ Lines = list[str]
 
 def config(
     arguments: Sequence[Argument],
-    asked: Sequence[Term],
+    requirements: Sequence[Term],
     function: Function,
     read: Iterable[Expr],
     defaults: bool,
@@ -40,8 +40,9 @@ def config(
     """The class; `read` are the expressions that read its fields."""
     fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
-    asked_once = dict.fromkeys(tuple(_check(condition, names)) for condition in asked)
-    long = list(lengths(taken_apart(arguments, function, read), "self."))
+    lists = list(taken_apart(arguments, function, read))
+    asked_once = dict.fromkeys(asked_lines((_plain(each, names) for each in requirements), lists, owner="self."))
+    long = list(lengths(lists, "self."))
     # A list's length is asked once.
     further = (line for lines in asked_once if lines[0] not in long for line in lines)
     checks = [*_computed(arguments), *long, *further]
@@ -66,7 +67,7 @@ def _computed(arguments: Sequence[Argument]) -> Iterator[str]:
             )
 
 
-def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
+def _plain(condition: Term, arguments: Mapping[str, str]) -> Expr:
     def plain(node: Expr) -> Expr:
         match node:
             case Arg(name):
@@ -75,4 +76,4 @@ def _check(condition: Term, arguments: Mapping[str, str]) -> Iterator[str]:
                 return Binary(MIRRORED[operator], right, left)  # what is asked about stands on the left
         return node
 
-    yield from required(transform(expression(condition), plain), owner="self.")
+    return transform(expression(condition), plain)

@@ -14,6 +14,7 @@ from dlc.emit.tree import (
     At,
     Binary,
     Call,
+    Conditional,
     Cut,
     Dot,
     Expr,
@@ -186,14 +187,16 @@ class Looping:
         )
 
     def _variable(self, prefix: str) -> str:
-        """`block` for instances of Block; the singular of the container's name for PyTorch's own layers."""
+        """`block` for instances of Block; the singular of the container's name for PyTorch's own layers, and where it depends on an
+        argument of which class they are."""
         labels = prefix.split(".")
         node = locate(self.root, labels, self.roots)
         made = self.classes.get(node.function) if node is not None else None
-        if made is not None and not made.is_holder:
+        is_one = node is not None and not isinstance(node.made, Conditional)
+        if made is not None and is_one and not made.is_holder:
             return plain(snake(made.function.source), rows.RESERVED)
         told = [INDEX.sub("", each).strip("_") for each in reversed(labels) if not each.isdigit()]
-        label = next(filter(None, told), "part")
+        label = next(filter(None, told), "part").rstrip("_0123456789") or "part"
         word = label[:-1] if label.endswith("s") and len(label) > 3 else label
         return plain(word, rows.RESERVED)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import by_name
-from dlc.emit.asked import lengths, required, taken_apart
+from dlc.emit.asked import asked_lines, lengths, taken_apart
 from dlc.emit.body import Body, Lines, shapes_text, tensors, with_words
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
@@ -256,9 +256,9 @@ class Source:
             if each.computed is not None:
                 value = text(by_name(each.computed, names))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
-        lines += lengths(taken_apart(made.arguments, made.function, made.expressions()))
-        for condition in _conditions(made):
-            first, *rest = required(expression(condition), names)
+        lists = list(taken_apart(made.arguments, made.function, made.expressions()))
+        lines += lengths(lists)
+        for first, *rest in asked_lines(map(expression, _conditions(made)), lists, names):
             lines += [first, *rest] if first not in lines else []  # a list's length is asked once
         return lines
 

@@ -7,14 +7,52 @@ from typing import Any
 
 from dlc.emit.arguments import NO_NAMES, Argument, by_name
 from dlc.emit.body import with_words
-from dlc.emit.checks import opposite, raised
+from dlc.emit.checks import WORDS, opposite, raised
 from dlc.emit.layout import layout
 from dlc.emit.python import listed
-from dlc.emit.tree import Arg, At, Expr, text, walk
+from dlc.emit.tree import Arg, At, Binary, Expr, Num, Word, text, walk
 from dlc.ir.nodes import Function
+from dlc.records import replace
 
 Taken = tuple[str, tuple[Any, ...]]
 """A list by its argument's name, and the value that it was taken apart as."""
+
+
+def asked_lines(
+    conditions: Iterable[Expr],
+    lists: Iterable[Taken],
+    names: Mapping[str, str] = NO_NAMES,
+    owner: str = "",
+) -> Iterator[tuple[str, ...]]:
+    """The lines of each condition; one that is asked of all elements of a list is asked of these at once."""
+    left = list(dict.fromkeys(conditions))
+    sizes = {name: len(value) for name, value in lists}
+    while left:
+        first = left.pop(0)
+        of_each = _of_each(first, sizes)
+        if of_each is None or not all(each in left for each in of_each[1:]):
+            yield tuple(required(first, names, owner))
+            continue
+        left = [each for each in left if each not in of_each]
+        yield tuple(_asked_of_each(first, names, owner))
+
+
+def _of_each(condition: Expr, sizes: Mapping[str, int]) -> list[Expr] | None:
+    """The same condition for all elements of a list, of which it is that for the first."""
+    match condition:
+        case Binary(_, At(Arg(name) as base, (Num(0) as first,)), Num()) if sizes.get(name, 0) > 1:
+            places = (At(base, (replace(first, value=k),)) for k in range(sizes[name]))
+            return [replace(condition, left=place) for place in places]
+    return None
+
+
+def _asked_of_each(condition: Expr, names: Mapping[str, str], owner: str) -> Iterator[str]:
+    assert isinstance(condition, Binary) and isinstance(condition.left, At)
+    wrong = opposite(replace(condition, left=Word("each")))
+    here, said = (text(by_name(condition.left.base, names, each)) for each in (owner, ""))
+    yield from layout(f"if any({text(wrong)} for each in {here}):", 2)
+    wanted = f"{WORDS[condition.operator]} {text(condition.right)}"
+    yield from raised(f"each of {said} must be {wanted}, but {said} is {{{here}}}", 3, with_values=True)
 
 
 def required(

@@ -41,7 +41,7 @@ def held(condition: Expr) -> Check:
     return Check(condition, f"{said} must hold, but {given}", speaks_of)
 
 
-_WORDS = {
+WORDS = {
     "<=": "at most",
     "<": "less than",
     ">=": "at least",
@@ -65,10 +65,10 @@ def _check(condition: Expr, fact: str) -> Check:
         case Binary("==", Binary("%", Size(name) as left, right), Num(0)):
             return Check(condition, f"{name} must be a multiple of {{}}, not {{}}", (right, left))
         case Binary(operator, Size(name) as left, right):
-            return Check(condition, f"{name} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+            return Check(condition, f"{name} must be {WORDS[operator]} {{}}, not {{}}", (right, left))
         case Binary(operator, left, right) if any(isinstance(each, Arg) for each in walk(condition)):
             said = text(transform(left, lambda node: Word(node.name) if isinstance(node, Arg) else node))
-            return Check(condition, f"{said} must be {_WORDS[operator]} {{}}, not {{}}", (right, left))
+            return Check(condition, f"{said} must be {WORDS[operator]} {{}}, not {{}}", (right, left))
     shown = tuple(dict.fromkeys(each for each in walk(condition) if isinstance(each, Size)))
     given = ", but " + listed([f"{each.symbol} is {{}}" for each in shown]) if shown else ""
     return Check(condition, f"{fact} must hold{given}", shown)

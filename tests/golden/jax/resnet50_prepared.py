@@ -37,14 +37,8 @@ class Config:
             raise ValueError(f"depths must have length 4, not {len(self.depths)}")
         if len(self.widths) != 4:
             raise ValueError(f"widths must have length 4, not {len(self.widths)}")
-        if self.depths[0] < 1:
-            raise ValueError(f"depths[0] >= 1 must hold, but depths is {self.depths}")
-        if self.depths[1] < 1:
-            raise ValueError(f"depths[1] >= 1 must hold, but depths is {self.depths}")
-        if self.depths[2] < 1:
-            raise ValueError(f"depths[2] >= 1 must hold, but depths is {self.depths}")
-        if self.depths[3] < 1:
-            raise ValueError(f"depths[3] >= 1 must hold, but depths is {self.depths}")
+        if any(each < 1 for each in self.depths):
+            raise ValueError(f"each of depths must be at least 1, but depths is {self.depths}")
 
 
 CONFIG = Config()

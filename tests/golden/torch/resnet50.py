@@ -76,14 +76,8 @@ class ResNet(nn.Module):
             raise ValueError(f"depths must have length 4, not {len(depths)}")
         if len(widths) != 4:
             raise ValueError(f"widths must have length 4, not {len(widths)}")
-        if depths[0] < 1:
-            raise ValueError(f"depths[0] >= 1 must hold, but depths is {depths}")
-        if depths[1] < 1:
-            raise ValueError(f"depths[1] >= 1 must hold, but depths is {depths}")
-        if depths[2] < 1:
-            raise ValueError(f"depths[2] >= 1 must hold, but depths is {depths}")
-        if depths[3] < 1:
-            raise ValueError(f"depths[3] >= 1 must hold, but depths is {depths}")
+        if any(each < 1 for each in depths):
+            raise ValueError(f"each of depths must be at least 1, but depths is {depths}")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = nn.ModuleList(
@@ -161,17 +155,17 @@ class ResNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
         x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
-        for bottleneck in self.layer1[1:]:
-            x = bottleneck(x)
+        for layer in self.layer1[1:]:
+            x = layer(x)
         x = self.layer2[0](x)  # [B, _, (H + 7) // 8, (W + 7) // 8]
-        for bottleneck in self.layer2[1:]:
-            x = bottleneck(x)
+        for layer in self.layer2[1:]:
+            x = layer(x)
         x = self.layer3[0](x)  # [B, _, (H + 15) // 16, (W + 15) // 16]
-        for bottleneck in self.layer3[1:]:
-            x = bottleneck(x)
+        for layer in self.layer3[1:]:
+            x = layer(x)
         x = self.layer4[0](x)  # [B, _, (H + 31) // 32, (W + 31) // 32]
-        for bottleneck in self.layer4[1:]:
-            x = bottleneck(x)
+        for layer in self.layer4[1:]:
+            x = layer(x)
         return self.fc(x.mean(dim=(2, 3)))
 
     def init_weights(self) -> None:

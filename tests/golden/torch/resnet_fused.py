@@ -167,8 +167,8 @@ class ResNet(nn.Module):
         x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
         x = self.layer1[1](x)
         x = self.layer2[0](x)  # [B, _, (H + 7) // 8, (W + 7) // 8]
-        for bottleneck in self.layer2[1:]:
-            x = bottleneck(x)
+        for layer in self.layer2[1:]:
+            x = layer(x)
         return self.fc(x.mean(dim=(2, 3)))
 
     def train(self, mode: bool = True) -> Self:
