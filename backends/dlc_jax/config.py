@@ -41,7 +41,9 @@ def config(
     fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
     lists = list(taken_apart(arguments, function, read))
-    asked_once = dict.fromkeys(asked_lines((_plain(each, names) for each in requirements), lists, owner="self."))
+    asked_once = dict.fromkeys(
+        asked_lines((_plain(each, names) for each in requirements), lists, owner="self.")
+    )
     long = list(lengths(lists, "self."))
     # A list's length is asked once.
     further = (line for lines in asked_once if lines[0] not in long for line in lines)

@@ -3,13 +3,14 @@ or an index where the parts have names of their own."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
 from dlc.emit.forms import over
 from dlc.emit.names import plain, snake, unique
 from dlc.emit.sides import form_of
-from dlc.emit.statements import NOWHERE, Assign, Loop, Stmt, expressions, rewritten
+from dlc.emit.statements import NOWHERE, Assign, Draft, Loop, Stmt, Target, expressions, rewritten, targets
 from dlc.emit.tree import (
     At,
     Binary,
@@ -24,6 +25,8 @@ from dlc.emit.tree import (
     Ref,
     Seq,
     Word,
+    refs,
+    text,
     transform,
     walk,
 )
@@ -264,3 +267,76 @@ def _turn(loop: Loop) -> object:
     """What a turn does, whichever part it is about."""
     alone = replace(loop, inputs=(), start=0, turns=None, count=NOWHERE, source=NOWHERE, outputs=())
     return form_of((alone,), ())
+
+
+def led(draft: Draft, reached: Callable[[Expr], Expr]) -> Draft:
+    """The draft with one loop over all parts of a list where the first of them is applied by a statement of its own, as it takes
+    another size than the others. `reached` says how an expression reads parts."""
+    reads = Counter(name for expr in draft.expressions() for name in refs(expr))
+    known = {each.name: each for each in draft.inputs}
+    done: list[Stmt] = []
+    for stmt in draft.body:
+        last = done[-1] if done else None
+        if (
+            isinstance(last, Assign)
+            and isinstance(stmt, Loop)
+            and (one := _led(last, stmt, known, reads, reached))
+        ):
+            done[-1] = one
+        else:
+            done.append(stmt)
+        known.update((each.name, each) for each in targets((stmt,)))
+    return replace(draft, body=tuple(done))
+
+
+def _led(
+    first: Assign,
+    loop: Loop,
+    known: Mapping[str, Target],
+    reads: Mapping[str, int],
+    reached: Callable[[Expr], Expr],
+) -> Loop | None:
+    """The loop with the statement before it as its first turn."""
+    match loop:
+        case Loop(
+            source=At(base, (Cut(Word(begin), None, None),)), args=(arg,), inputs=(Ref(taken),), slices=()
+        ):
+            element = At(base, (Num(int(begin) - 1),))
+        case _:
+            return None
+    if (
+        [each.name for each in first.targets] != [taken]
+        or reads[taken] != 1
+        or loop.kept
+        or loop.variable == "_"
+    ):
+        return None
+    match loop.body, loop.results:
+        case (), (turn,):
+            pass
+        case (Assign(targets=(made,), expr=turn),), (Ref(given),) if made.name == given:
+            pass
+        case _:
+            return None
+    carried, here = Ref(arg.name), text(reached(first.expr))
+    for name in dict.fromkeys(refs(first.expr)):
+
+        def change(node: Expr, name: str = name) -> Expr:
+            return element if node == Word(loop.variable) else Ref(name) if node == carried else node
+
+        if name in known and text(reached(transform(turn, change))) == here:
+            start = None if int(begin) == 1 else Word(str(int(begin) - 1))
+            source = base if start is None else At(base, (Cut(start, None, None),))
+            turns = None if loop.turns is None else loop.turns + 1
+            arg = replace(arg, axes=known[name].axes)
+            note = "\n".join(filter(None, (first.note, loop.note)))
+            return replace(
+                loop,
+                source=source,
+                args=(arg,),
+                inputs=(Ref(name),),
+                start=loop.start - 1,
+                turns=turns,
+                note=note,
+            )
+    return None

@@ -45,7 +45,7 @@ from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.fused import refusal
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.initial import bounds, put
-from dlc_torch.loops import Looping, joined
+from dlc_torch.loops import Looping, joined, led
 from dlc_torch.methods import DIALECT
 from dlc_torch.neural import native_layer
 from dlc_torch.reach import follow, locate, reach
@@ -200,7 +200,8 @@ class Source:
         def change(stmt: Stmt) -> Stmt:
             return self._looped(_where_present(stmt, parts), made.root)
 
-        return replace(draft, body=joined(collapsed(_within(draft.body, change))))
+        draft = replace(draft, body=joined(collapsed(_within(draft.body, change))))
+        return led(draft, lambda expr: self._reached(expr, made))
 
     def _attributes(self, made: Class, drafts: Sequence[Draft], is_main: bool) -> dict[str, str]:
         """The attributes that hold the constructor's arguments which methods read."""

@@ -335,6 +335,7 @@ class Writer:
         self.at += 1
         for target, name in zip(loop.outputs, carried, strict=True):
             self._holds(name, target)
+            self.shapes[name] = shape_text(target)
 
     def started(self, held: Target, alone: bool) -> str:
         """A list that gains an item at each turn, empty before the first."""

@@ -154,17 +154,13 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, classes]
         x = F.relu(self.bn1(self.conv1(x)))  # [B, stem, (H + 1) // 2, (W + 1) // 2]
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
-        x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
-        for layer in self.layer1[1:]:
+        for layer in self.layer1:
             x = layer(x)
-        x = self.layer2[0](x)  # [B, _, (H + 7) // 8, (W + 7) // 8]
-        for layer in self.layer2[1:]:
+        for layer in self.layer2:
             x = layer(x)
-        x = self.layer3[0](x)  # [B, _, (H + 15) // 16, (W + 15) // 16]
-        for layer in self.layer3[1:]:
+        for layer in self.layer3:
             x = layer(x)
-        x = self.layer4[0](x)  # [B, _, (H + 31) // 32, (W + 31) // 32]
-        for layer in self.layer4[1:]:
+        for layer in self.layer4:
             x = layer(x)
         return self.fc(x.mean(dim=(2, 3)))
 

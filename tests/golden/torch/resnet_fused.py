@@ -166,8 +166,7 @@ class ResNet(nn.Module):
         x = F.max_pool2d(x, 3, stride=2, padding=1)  # [B, stem, (H + 3) // 4, (W + 3) // 4]
         x = self.layer1[0](x)  # [B, _, (H + 3) // 4, (W + 3) // 4]
         x = self.layer1[1](x)
-        x = self.layer2[0](x)  # [B, _, (H + 7) // 8, (W + 7) // 8]
-        for layer in self.layer2[1:]:
+        for layer in self.layer2:
             x = layer(x)
         return self.fc(x.mean(dim=(2, 3)))
 
