@@ -132,7 +132,8 @@ class Writer:
             telling = [*roles, *(hint for hint in own[-1:] if not self.is_generated(hint))]
             return telling or _letters(target, stmt)
         plain = "mask" if target.dtype == "bool" else "index" if target.dtype.startswith(("i", "u")) else "y"
-        return [*own[:-1], *self._reused(target, stmt.expr), plain, *_part_name(stmt.expr), plain]
+        reused = self._reused(target, stmt.expr)
+        return [*own[:-1], *_held_name(stmt.expr), *reused, plain, *_part_name(stmt.expr), plain]
 
     def _reused(self, target: Target, expr: Expr) -> list[str]:
         """The variable that the value is a further form of: `x = F.relu(x)`, `x = x + y`."""
@@ -391,6 +392,14 @@ def _part_name(expr: Expr) -> list[str]:
         case Heavy(Dot(_, name)) | Dot(Word("self"), name):
             return [name]
         case At(_, (Text(name),)) | Heavy(At(_, (Text(name),))):
+            return [name]
+    return []
+
+
+def _held_name(expr: Expr) -> list[str]:
+    """The name of the buffer that is read: `num_batches_tracked`."""
+    match expr:
+        case At(_, (Text(name),)) if name.isidentifier():
             return [name]
     return []
 

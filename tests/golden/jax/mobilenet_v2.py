@@ -173,12 +173,12 @@ def batch_norm(
         m = jnp.mean(x, axis=(0, 2, 3))
         v = jnp.var(x, axis=(0, 2, 3))
         unbiased = v * (B * S0 * S1 / max(B * S0 * S1 - 1.0, 1.0))
-        index = state["num_batches_tracked"]  # i64[]
+        num_batches_tracked = state["num_batches_tracked"]  # i64[]
         state["running_mean"] = lax.stop_gradient(running_mean * (1.0 - momentum) + m * momentum)
         state["running_var"] = lax.stop_gradient(
             running_var * (1.0 - momentum) + unbiased * momentum
         )
-        state["num_batches_tracked"] = index + 1
+        state["num_batches_tracked"] = num_batches_tracked + 1
         running_mean, running_var = m, v
     y = (x - running_mean[:, None, None]) * lax.rsqrt(running_var[:, None, None] + eps)
     return y * params["weight"][:, None, None] + params["bias"][:, None, None], state
