@@ -136,6 +136,21 @@ def test_turns_of_which_every_second_has_parts(name: str) -> None:
     np.testing.assert_allclose(found["output"], run(made.program, weights, {"x": x})["output"], rtol=1e-5)
 
 
+DIVIDED = "model M()(x: i64[B], y: i64[B], u: u8[B]) -> _ {\n    return x // y, x % y, u // u, u % u\n}\n"
+
+
+def test_a_process_outlives_a_division_of_integers() -> None:
+    """What TVM compiles is called without dlc's own look at the divisors, too. Processors stop at 0, and at the least number over -1."""
+    pytest.importorskip("tvm")
+    runnable = dlc.loads(DIVIDED)["M"].compile("tvm").runnable
+    least = np.iinfo(np.int64).min
+    x, y = np.array([least, 7, -7, 7]), np.array([-1, 0, 2, -2])
+    found = runnable(x=x, y=y, u=np.array([0, 1, 2, 255], np.uint8))
+    assert found["output_0"][[0, 2, 3]].tolist() == [least, -4, -4]
+    assert found["output_1"][[0, 2, 3]].tolist() == [0, 1, -1]
+    assert found["output_2"][1:].tolist() == [1, 1, 1]
+
+
 def test_functions_in_scans() -> None:
     """Calls inside the graphs of nodes have the names of functions as well."""
     pytest.importorskip("onnxruntime")
