@@ -22,7 +22,6 @@ from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
 from dlc.types.relations import COMPARISONS
 
-
 CHOOSING = ("max", "min", "argmax", "argmin")
 """Ops that have no value where they have no element to choose."""
 

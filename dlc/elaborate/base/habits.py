@@ -122,7 +122,7 @@ NAMES = {
             "t": "x.T",
             "bincount": "segment_sum(ones([n]), ids, count)",
         }.items()
-    },  # fmt: skip
+    },
     "Identity": "leave it out: what is computed is a value already",
     "nonzero": "a size that hangs on data is none: keep all places, with a mask",
     "unique": "a size that hangs on data is none: keep all places, with a mask",
