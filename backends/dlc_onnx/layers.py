@@ -5,6 +5,7 @@ A saying gives None where ONNX's node means something else than the definition: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 from dlc.ir.nodes import Attr, Op
@@ -120,8 +121,9 @@ def instance_norm(w: Writer, op: Op) -> Ref | None:
 
 
 def normalization(w: Writer, op: Op, kind: str, **attrs: Any) -> Ref | None:
-    """A node whose scale is no option, so that only layers with `affine` are said by it."""
-    if op.attr("affine") is not True:
+    """A node whose scale is no option, so that only layers with `affine` are said by it; onnxruntime has none over nothing."""
+    axis = attrs.get("axis", 2)
+    if op.attr("affine") is not True or not w.sizes.are_positive(w.type(op.inputs[0]).axes[axis:]):
         return None
     return w.body.one(
         kind, *w.operands(op), *weights(w, op, "weight", "bias"), epsilon=op.attr("eps"), **attrs
@@ -155,7 +157,10 @@ def clamp(w: Writer, op: Op) -> Ref | None:
     """Clip; a bound that is none is left out. One that is a size is what the body says."""
     if any(isinstance(op.attr(each), Dim) for each in ("min", "max")):
         return None
-    bounds = ["" if bound is None else number(bound) for bound in (op.attr("min"), op.attr("max"))]
+    # Without a bound, onnxruntime's own is the largest number there is, to which it brings what is infinite.
+    open_ends = (-inf, inf) if w.type(op.inputs[0]).is_float else ("", "")
+    given = zip((op.attr("min"), op.attr("max")), open_ends, strict=True)
+    bounds: list[Any] = [end if bound is None else number(bound) for bound, end in given]
     return w.body.one("Clip", *w.operands(op), *bounds)
 
 

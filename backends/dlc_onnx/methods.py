@@ -11,6 +11,7 @@ import numpy as np
 from dlc.ir.nodes import Attr, Op
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dims import Dim
+from dlc_onnx import rows
 from dlc_onnx.body import Body, tensor
 from dlc_onnx.saying import Say, Writer
 from dlc_onnx.template import Ref, evaluate
@@ -176,7 +177,8 @@ def matmul(w: Writer, op: Op) -> Ref:
     operands = w.operands(op)
     if len(b) == 2 and len(a) > 2:
         return rows_by_matrix(w, op, *operands)
-    sizes = () if a[:-2] == b[:-2] else dict.fromkeys((*a, *b))
+    contracted = a[-1:] if len(a) > 2 else ()  # of several sums of nothing, onnxruntime makes one
+    sizes = contracted if a[:-2] == b[:-2] else dict.fromkeys((*a, *b))
     return _product(w, op, sizes, lambda body: body.one("MatMul", *operands))
 
 
@@ -196,7 +198,7 @@ def _is_turned(body: Body, name: str) -> bool:
 
 
 def _product(w: Writer, op: Op, sizes: Iterable[Dim], write: Callable[[Body], Ref]) -> Ref:
-    """A product; under an If, with zeros on the other side, where one of the sizes may be 0."""
+    """What is made of these sizes; under an If, with zeros on the other side, where one of the sizes may be 0."""
     open_sizes = [size for size in sizes if not w.facts.prove_ge(size, 1)]
     if not open_sizes:
         return write(w.body)
@@ -355,18 +357,46 @@ def pool_attrs(op: Op) -> dict[str, Any]:
 def max_pool(w: Writer, op: Op) -> Ref:
     """onnxruntime passes over nan, and takes -inf for the lowest number that there is: a second pool says where they are."""
     (x,) = w.operands(op)
-    kinds = evaluate(
-        "Cast(Where(IsNaN(x), 2, Where(x == -inf, 0, 1)), to=FLOAT)", {"x": x}.__getitem__, w.body
-    )
-    most, kind = (w.body.one("MaxPool", each, **pool_attrs(op)) for each in (x, kinds))
-    row = "Where(kind == 2.0, nan, Where(kind == 1.0, most, -inf))"
-    found: Ref = evaluate(row, {"most": most, "kind": kind}.__getitem__, w.body)
-    return found
+
+    def pooled(body: Body) -> Ref:
+        kinds = evaluate(
+            "Cast(Where(IsNaN(x), 2, Where(x == -inf, 0, 1)), to=FLOAT)", {"x": x}.__getitem__, body
+        )
+        most, kind = (body.one("MaxPool", each, **pool_attrs(op)) for each in (x, kinds))
+        row = "Where(kind == 2.0, nan, Where(kind == 1.0, most, -inf))"
+        found: Ref = evaluate(row, {"most": most, "kind": kind}.__getitem__, body)
+        return found
+
+    return _product(w, op, _channels(w, op), pooled)
 
 
 def avg_pool(w: Writer, op: Op) -> Ref:
     counted = int(op.attr("count_padding") is True)
-    return w.body.one("AveragePool", *w.operands(op), count_include_pad=counted, **pool_attrs(op))
+    operands = w.operands(op)
+    return _product(
+        w,
+        op,
+        _channels(w, op),
+        lambda body: body.one("AveragePool", *operands, count_include_pad=counted, **pool_attrs(op)),
+    )
+
+
+def _channels(w: Writer, op: Op) -> tuple[Dim, ...]:
+    """Of images, which onnxruntime's pools refuse to be 0."""
+    return w.type(op.inputs[0]).axes[1:2]
+
+
+def over_whole(w: Writer, op: Op) -> Ref:
+    """A quotient or its rest. Of integers onnxruntime refuses a divisor of 0 also where it divides nothing."""
+    a, b = w.operands(op)
+    if op.out.type.is_float:
+        row = rows.ROWS[op.op]
+    else:
+        row = rows.INTEGER_ROWS[op.op]
+        if not any(b in node.output for node in w.body.nodes if node.op_type == "Constant"):
+            b = evaluate("Where(b == 0, 1, b)", {"b": b}.__getitem__, w.body)
+    found: Ref = evaluate(row, {"a": a, "b": b}.__getitem__, w.body)
+    return found
 
 
 METHODS: Mapping[str, Say] = {
@@ -387,6 +417,8 @@ METHODS: Mapping[str, Say] = {
     "cumprod": cumprod,
     "conv": conv,
     "conv_transpose": conv_transpose,
+    "mod": over_whole,
+    "floordiv": over_whole,
     "max_pool": max_pool,
     "avg_pool": avg_pool,
 }

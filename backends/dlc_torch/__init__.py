@@ -43,6 +43,8 @@ class TorchBackend(Backend):
     fuses_layers = True
     optimizers = frozenset({"sgd", "adam", "adamw"})
     script_optimizers = optimizers
+    # F.interpolate and F.unfold refuse what is empty.
+    filled = frozenset({"resize", "unfold"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

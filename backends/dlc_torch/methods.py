@@ -164,6 +164,8 @@ def where(d: TorchDrafter, op: Op) -> Expr:
 def power(d: TorchDrafter, op: Op) -> Expr:
     """`x**2`: a whole exponent needs no point, unless it is a static parameter's."""
     a, b = map(d.value, op.inputs)
+    if all(name in d.host for name in op.inputs):  # what Python is not to compute
+        a = d.tensor(op.inputs[0])
     if isinstance(b, Num) and isinstance(b.value, float) and b.value.is_integer() and not names(b.value):
         b = Num(int(b.value), b.role) if abs(b.value) < 100 else b
     return Binary("**", a, b)

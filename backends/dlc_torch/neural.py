@@ -14,6 +14,7 @@ from dlc.ir.nodes import Function, Op, walk
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
+from dlc.types.terms import moved
 from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
 from dlc_torch.shapes import padded
@@ -35,6 +36,18 @@ def pairs(op: Op) -> Pairs:
 def even(padding: Pairs) -> bool:
     """Whether both ends get the same, which is all that PyTorch's own argument can say."""
     return all(before == after for before, after in padding)
+
+
+def _own(padding: Pairs, space: Sequence[Dim], facts: Facts) -> bool:
+    """Whether PyTorch can put the padding on itself: evenly, and around something. It refuses what is empty, padded or not."""
+    return even(padding) and (
+        not any(map(any, padding)) or all(facts.prove_ge(size, 1) is True for size in space)
+    )
+
+
+def _pads_itself(f: Function) -> bool:
+    """The same of the convolution in a layer's definition."""
+    return _own(pairs(inner(f, "conv")), f.inputs[0].type.axes[2:], Facts(f.facts))
 
 
 def per_axis(values: Sequence[int | Dim], role: str) -> Expr:
@@ -81,8 +94,9 @@ def reaching(d: TorchDrafter, op: Op) -> list[tuple[int, Dim]]:
 def conv(d: TorchDrafter, op: Op) -> Expr:
     padding = pairs(op)
     x, weight = op.inputs
-    first = d.tensor(x) if even(padding) else bordered(d, op, padding, 0.0)
-    own = padding if even(padding) else tuple((0, 0) for _ in padding)
+    itself = _own(padding, d.types[x].axes[2:], Facts(d.function.facts))
+    first = d.tensor(x) if itself else bordered(d, op, padding, 0.0)
+    own = padding if itself else tuple((0, 0) for _ in padding)
     return Call(Word(f"F.conv{len(padding)}d"), (first, d.tensor(weight), *geometry(op, own)))
 
 
@@ -108,8 +122,19 @@ def max_pool(d: TorchDrafter, op: Op) -> Expr:
     kernel = op.sizes("kernel")
     function = Word(f"F.max_pool{len(kernel)}d")
     if _has_native_padding(op):
-        return Call(function, (d.tensor(op.inputs[0]), *_window(op, native=True)))
-    return Call(function, (bordered(d, op, reaching(d, op), float("-inf")), *_window(op, native=False)))
+        return _pooled(d, op, function, d.tensor(op.inputs[0]), _window(op, native=True))
+    x = bordered(d, op, reaching(d, op), float("-inf"))
+    return _pooled(d, op, function, x, _window(op, native=False))
+
+
+def _pooled(d: TorchDrafter, op: Op, function: Expr, x: Expr, rest: Sequence[Expr]) -> Expr:
+    """A pool, which takes no channels at all only as no rows at all: where there may be none, channels become rows."""
+    rows, channels = op.out.type.axes[:2]
+    if Facts(d.function.facts).prove_ge(channels, 1) is True:
+        return Call(function, (x, *rest))
+    flat = method(method(x, "flatten", ZERO, ONE), "unsqueeze", ONE)
+    found = method(Call(function, (flat, *rest)), "squeeze", ONE)
+    return method(found, "unflatten", ZERO, Seq((size(rows), size(channels))))
 
 
 def _has_native_padding(op: Op) -> bool:
@@ -139,13 +164,13 @@ def avg_pool(d: TorchDrafter, op: Op) -> Expr:
     if _has_native_padding(op):
         uncounted = not op.attr("count_padding") and any(map(any, padding))
         more = (Keyword("count_include_pad", Word("False")),) if uncounted else ()
-        return Call(function, (d.tensor(op.inputs[0]), *_window(op, native=True), *more))
+        return _pooled(d, op, function, d.tensor(op.inputs[0]), (*_window(op, native=True), *more))
     window = _window(op, native=False)
     border = reaching(d, op)
-    mean = Call(function, (bordered(d, op, border, 0.0), *window))
+    mean = _pooled(d, op, function, bordered(d, op, border, 0.0), window)
     if op.attr("count_padding") and not op.attr("ceil"):
         return mean
-    return Binary("/", mean, Call(function, (_counted(d, op, border), *window)))
+    return Binary("/", mean, _pooled(d, op, function, _counted(d, op, border), window))
 
 
 def _counted(d: TorchDrafter, op: Op, border: Sequence[tuple[int, Dim]]) -> Expr:
@@ -200,7 +225,7 @@ def convolution(f: Function) -> Expr:
     op = inner(f, "conv")
     padding = pairs(op)
     out, _, *kernel = _axes(f, "weight")
-    own = padding if even(padding) else tuple((0, 0) for _ in padding)
+    own = padding if _pads_itself(f) else tuple((0, 0) for _ in padding)
     return _layer_of(f, "Conv", out, kernel, geometry(op, own))
 
 
@@ -358,8 +383,9 @@ def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
     if op.op in recurrent.LAYERS:
         return recurrent.call(d, op)
     first: Expr = d.tensor(op.inputs[0])
-    if op.op in ("conv1d", "conv2d", "conv3d") and not even(pairs(inner(callee, "conv"))):
-        first = bordered(d, op, pairs(inner(callee, "conv")), 0.0)
+    if op.op in ("conv1d", "conv2d", "conv3d") and not _pads_itself(callee):
+        # The layer says its padding by its own arguments; here they are what the call gives.
+        first = bordered(d, op, moved(pairs(inner(callee, "conv")), dict(op.attrs)), 0.0)
     return Call(Path(op.path), (first,))
 
 

@@ -132,6 +132,27 @@ def float_floordiv(a: Any, b: Any) -> Any:
     return tirx.Select(b == tirx.const(0.0, a.ty.dtype), a / b, whole)
 
 
+def untrapped(name: str, function: Callable[..., Any], scalar: Callable[..., Any]) -> Row:
+    """A division of integers. Processors end a process that divides by 0, or the least number by -1: divisors that are data go round
+    both."""
+    plain = broadcasting(function)
+
+    def one(a: Any, b: Any) -> Any:
+        zero, safe = tirx.const(0, a.ty.dtype), tirx.const(1, a.ty.dtype)
+        if str(a.ty.dtype).startswith("uint"):
+            return scalar(a, tirx.Select(b == zero, safe, b))
+        minus = b == tirx.const(-1, a.ty.dtype)
+        found = scalar(a, tirx.Select(tirx.any(b == zero, minus), safe, b))
+        return tirx.Select(minus, -a if name == "floordiv" else zero, found)
+
+    guarded = pointwise(name, one)
+
+    def row(e: Emission, a: Any, b: Any) -> Any:
+        return (plain if isinstance(b, Constant) else guarded)(e, a, b)
+
+    return row
+
+
 def by_dtype(floats: Row, integers: Row) -> Row:
     """One row for floats, another for integers."""
 
@@ -139,6 +160,10 @@ def by_dtype(floats: Row, integers: Row) -> Row:
         return (integers if "int" in str(operands[0].ty.dtype) else floats)(e, *operands, **attrs)
 
     return row
+
+
+FLOORDIV = untrapped("floordiv", R.floor_divide, tirx.floordiv)
+MOD = untrapped("mod", R.floor_mod, tirx.floormod)
 
 
 def int_pow(e: Emission, x: Any, y: Any) -> Any:

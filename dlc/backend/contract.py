@@ -66,6 +66,8 @@ class Backend(ABC):
     are tensors beside those."""
     prepares: bool = False
     """Whether its files compute by themselves what passes prepare: they are given the spec's own weights."""
+    filled: frozenset[str] = frozenset()
+    """Composites of the library that `is_native` says, but not where an axis behind the first may be 0: these are decomposed."""
     keeps_functions: bool = False
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     optimizers: frozenset[str] = frozenset()

@@ -12,6 +12,11 @@ INTERNAL_HELP = "please report it together with the spec; DLC_TRACEBACK=1 shows 
 MEMORY_HELP = "take smaller sizes or settings; `dlc summary` tells the bytes that a model needs"
 # How frameworks say it, each with an error of its own kind: torch, jax, onnxruntime, tvm.
 NO_MEMORY = ("allocate memory", "out of memory", "resource_exhausted", "bad_alloc")
+# And of sizes that no machine has room for: numpy, the writer of ONNX files, Python, torch.
+NO_SUCH_SIZE = (
+    "array is too big", "maximum allowed dimension", "value out of range", "too large to convert", "too big to convert",
+    "storage size calculation overflowed", "multiplication overflow", "ffi.bigint",
+)  # fmt: skip
 
 
 def of_files(error: OSError) -> Diagnostic:
@@ -31,7 +36,7 @@ def of_any(error: Exception) -> Diagnostic:
 def _of_memory(error: Exception) -> Diagnostic | None:
     """What asks for more memory than there is."""
     told = [f"{type(error).__name__}: {line}" for line in str(error).splitlines() or [""]]
-    saying = [line for line in told if any(each in line.lower() for each in NO_MEMORY)]
+    saying = [line for line in told if any(each in line.lower() for each in (*NO_MEMORY, *NO_SUCH_SIZE))]
     if not saying and not isinstance(error, MemoryError):
         return None
     where = getattr(error, "__notes__", ())

@@ -19,6 +19,7 @@ from dlc.diagnostics import training as problems
 from dlc.emit.axes import axis_slots
 from dlc.emit.checks import Check, checks
 from dlc.emit.names import identifier
+from dlc.emit.numbers import Numbers
 from dlc.emit.origins import expression, size
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Assign, Draft, If, Loop, Stmt, Target, expressions
@@ -121,6 +122,7 @@ class Drafter:
         self.uses: Counter[str] = Counter(value for _, value in self.function.outputs)
         self.block: dict[str, int] = {}
         self._count_uses()
+        self.numbers = Numbers(self.function, self.producers)
         updates = (op for op in walk_ops(self.function.body) if op.op == "update")
         self.updated = frozenset(op.text("path") for op in updates)
 
@@ -487,9 +489,11 @@ class Drafter:
         slots = {name: self.attribute(op, name, value) for name, value in op.attrs}
         slots.update(axis_slots(op, self.types, slots))
         operands = self.operands(op)
-        loose = self.takes_numbers(operands) and any(name not in self.host for name in operands.values())
+        loose = self.takes_numbers(operands)
+        # Of numbers that Python is not to compute with, the last one as a tensor is enough.
+        last = all(value in self.host for value in operands.values()) and [*operands][-1:]
         for name, value in operands.items():
-            slots[name] = self.value(value) if loose else self.tensor(value)
+            slots[name] = self.value(value) if loose and [name] != last else self.tensor(value)
         return self.without_defaults(template(row, {**slots, **self.more_slots(op)}))
 
     def without_defaults(self, expr: Expr) -> Expr:
@@ -529,6 +533,8 @@ class Drafter:
         if op.op == "size":
             return size(dim_of(op.attr("dim")))
         if op.op not in (*self.dialect.host, "cast") or any(name not in self.host for name in op.inputs):
+            return None
+        if not self.numbers.computes(op):
             return None
         slots = {key: self.inline[name] for key, name in self.operands(op).items()}
         if op.op == "cast":

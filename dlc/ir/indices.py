@@ -18,6 +18,8 @@ INDEXED: Mapping[str, int] = {
     "take": 1, "take_along": 1, "scatter": 1, "scatter_add": 1, "scatter_max": 1, "update_slice": 2, ROUTED: 1,
 }  # fmt: skip
 """Ops that read or write at places of an axis, and which operand says them."""
+DIVIDED = {"floordiv": "//", "mod": "%", "pow": "**"}
+"""Ops that divide, of integers, by a second operand that is 0; or that is negative, in a power. And how a spec writes them."""
 BUDGET = 20_000
 """How many operations one question looks at. What lies beyond is not known here; it is told when the network runs."""
 
@@ -55,13 +57,36 @@ class Use:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """A division of integers, whose divisors lie within `found`; or a power, whose exponents do."""
+
+    op: Op
+    calls: tuple[Op, ...]
+    found: Interval
+
+    def safe(self, facts: Facts) -> bool:
+        """Whether none of them is 0, or negative in a power."""
+        low, high = self.found.low, self.found.high
+        if self.op.op == "pow":
+            return low is not None and facts.prove_ge(low, 0) is True
+        above = low is not None and facts.prove_ge(low, 1) is True
+        return above or (high is not None and facts.prove_ge(Dim.of(-1), high) is True)
+
+
+def divides(op: Op) -> bool:
+    """Whether an op divides integers, if only by a negative power."""
+    return op.op in DIVIDED and not op.out.type.is_float
+
+
 class Survey:
-    """Goes through a function with what is known of its inputs, and notes the uses of indices that it meets."""
+    """Goes through a function with what is known of its inputs, and notes the uses of indices that it meets, and the divisions."""
 
     def __init__(self, functions: Mapping[str, Function], facts: Facts, concerns: dict[str, bool]) -> None:
         self.functions = functions
         self.facts = facts
         self.uses: list[Use] = []
+        self.divisions: list[Division] = []
         self._concerns = concerns
         self._left = BUDGET
         self._known: dict[Any, tuple[Interval, ...]] = {}
@@ -73,10 +98,10 @@ class Survey:
         return self.uses
 
     def concerned(self, function: Function) -> bool:
-        """Whether anything is read or written at computed places in a function, or in what it calls."""
+        """Whether anything is read or written at computed places, or divided, in a function or in what it calls."""
         if function.name not in self._concerns:
             self._concerns[function.name] = any(
-                op.op in INDEXED or (op.callee and self.concerned(self.functions[op.callee]))
+                op.op in INDEXED or divides(op) or (op.callee and self.concerned(self.functions[op.callee]))
                 for op in walk(function.body)
             )
         return self._concerns[function.name]
@@ -140,6 +165,8 @@ class _Frame:
     def _results(self, op: Op) -> Sequence[Interval]:
         if op.op in INDEXED:
             self._note(op)
+        elif divides(op):
+            self.survey.divisions.append(Division(op, self.calls, self.found(op.inputs[1])))
         if op.op == ROUTED:
             return ()
         if op.callee:

@@ -135,8 +135,10 @@ def _infer_scatter(name: str) -> Any:
 
 
 def _infer_update_slice(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[TensorType, ...]:
-    x, values, _ = present(inputs)
+    x, values, start = present(inputs)
     axis = attrs["axis"]
+    if start.rank:
+        raise OpError(f"`update_slice` needs `start` to be a scalar: {start} is none")
     _check_alike("update_slice", facts, x, values, axis, "values")
     check_at_least(
         facts, x.axes[axis], values.axes[axis], f"`update_slice` needs `values` to fit along axis {axis}"

@@ -143,6 +143,8 @@ def _infer_conv_transpose(facts: Facts, inputs: Types, attrs: Attrs) -> tuple[Te
             + reach
             + (attrs["output_padding"][i] - sum(attrs["padding"][i]))
         )
+        told = f"`conv_transpose` needs an element along spatial axis {i}"
+        check_at_least(facts, x.axes[2 + i], Dim.of(1), told)
         check_at_least(facts, size, Dim.of(1), f"`conv_transpose` cuts off all of spatial axis {i}")
         space.append(facts.simplify(size))
     return (x.with_axes((x.axes[0], facts.simplify(w.axes[1] * groups), *space)),)
@@ -169,6 +171,8 @@ def _pooled(name: str, facts: Facts, i: int, space: tuple[Dim, ...], attrs: Attr
         )
     size = space[i]
     room = _room(name, facts, i, size, before + after, kernel, space)
+    if before + after >= kernel:  # else there is an element for sure
+        check_at_least(facts, size, Dim.of(1), f"`{name}` needs an element along spatial axis {i}")
     if not attrs["ceil"]:
         return facts.simplify(room // stride + 1)
     return facts.simplify(dim_min((room + (stride - 1)) // stride + 1, (size + (before - 1)) // stride + 1))

@@ -88,7 +88,9 @@ def _image_gradient(b: Builder, conv: _Conv, dy: Value, w: Value, x: Value) -> V
     sizes = zip(x.type.axes[2:], w.type.axes[2:], conv.stride, conv.padding, conv.dilation, strict=True)
     rests = [_rest(b, *each) for each in sizes]
     exact = [rest for rest in rests if rest is not None]
-    if len(exact) == len(rests):
+    # A transpose has an element at least: of an image without any, what it would be is cut off again.
+    filled = all(b.facts.prove_ge(size, 1) is True for size in x.type.axes[2:])
+    if filled and len(exact) == len(rests):
         return conv.transpose(b, dy, w, exact)
     uncut = replace(conv, padding=tuple((0, 0) for _ in conv.padding))
     full = uncut.transpose(b, dy, w, [s - 1 for s in conv.stride])

@@ -81,9 +81,9 @@ def inline_in(program: Program, name: str, keep: Keep) -> Program:
     return drop_orphans(program, program.with_functions({**program.functions, name: opened}))
 
 
-def decompose(program: Program, is_native: Keep) -> Program:
+def decompose(program: Program, is_native: Keep, filled: frozenset[str] = frozenset()) -> Program:
     """Inline the library's composites that a backend does not say itself, and unroll its loops likewise, as far as
-    their count is a number; the spec's own functions stay.
+    their count is a number; the spec's own functions stay. Those of `filled` it says itself where they have elements for sure.
 
     A layer that is used outside of training in a program that trains is inlined, too, if that makes a difference to it: where a backend
     says it itself, it is in the mode of the whole. So is an instance that is used in both modes: it is one class."""
@@ -91,12 +91,19 @@ def decompose(program: Program, is_native: Keep) -> Program:
 
     def keep(op: Op) -> bool:
         callee = program.functions[op.callee]
-        if callee.name in both:
+        if callee.name in both or (callee.source in filled and not _has_elements(callee)):
             return False
         return not callee.library or (is_native(op) and (callee.training == mode or not callee.modal))
 
     # After inlining: only then do the loops inside the library's composites belong to functions that are emitted.
     return unroll(inline(program, keep), lambda loop: not is_native(loop))
+
+
+def _has_elements(function: Function) -> bool:
+    """Whether no axis of what it is given and of what it gives may be 0, the batch aside."""
+    facts, types = Facts(function.facts), function.types()
+    names = (*(value.name for value in function.inputs), *(name for _, name in function.outputs))
+    return all(facts.prove_ge(size, 1) is True for name in names for size in types[name].axes[1:])
 
 
 def in_both_modes(program: Program) -> frozenset[str]:

@@ -63,7 +63,7 @@ def lower(program: Program, backend: Backend, optimize: int = 1) -> Program:
     from dlc.spec import optimized
 
     passed = optimized(program, optimize, as_layers=backend.fuses_layers)
-    lowered = decompose(passed, backend.is_native)
+    lowered = decompose(passed, backend.is_native, backend.filled)
     # One loop of the spec may have become several, in the turns of one around it.
     left = {loop.span: loop for loop in loops_left(lowered, backend.is_native)}
     if left:

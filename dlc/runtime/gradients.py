@@ -24,11 +24,11 @@ def cotangents(
 ) -> dict[str, Array]:
     """A fixed random weight for every element of every float output: the loss is their sum of products."""
     rng = np.random.default_rng([seed, 1])
-    outputs = run(program, values, given)
+    outputs, types = run(program, values, given), program.main.types()
     return {
-        name: rng.standard_normal(np.shape(value)).astype(np.float32)
-        for name, value in outputs.items()
-        if np.issubdtype(np.asarray(value).dtype, np.floating)
+        name: rng.standard_normal(np.shape(outputs[name])).astype(np.float32)
+        for name, value in program.main.outputs
+        if types[value].is_float
     }
 
 

@@ -1,4 +1,5 @@
-"""Indices that depend on data, checked before a backend sees them: backends clamp, wrap, or stop with words of their own.
+"""Indices and divisors that depend on data, checked before a backend sees them: backends clamp, wrap, or stop with words of their
+own, and a division of integers by 0 ends the process of one.
 
 Of a program only what its indices are computed of is kept (`IndexCheck`), and run on the NumPy references: for the tokens of a language
 model a look at their least and greatest. Indices that were proved to be inside (`dlc/ir/indices.py`) cost nothing. What hangs on a draw,
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from dlc import ops
 from dlc.diagnostics import SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.indices import INDEXED, Survey, Use, room
+from dlc.ir.indices import DIVIDED, INDEXED, Division, Survey, Use, divides, room
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program, walk
 from dlc.ir.routing import ROUTED
 from dlc.ops.arrays import numpy_dtype
 from dlc.records import dataclass, field, replace
-from dlc.runtime.interpret import INSIDE, Machine, Outside, bind_dims
+from dlc.runtime.interpret import DIVISOR, INSIDE, Machine, Outside, bind_dims
 from dlc.types.facts import Facts
 
 Array = NDArray[Any]
@@ -66,7 +67,7 @@ class IndexCheck:
         return frozenset() if self.weights is None else frozenset(op.text("path") for op in every) - changed
 
     def __call__(self, inputs: Mapping[str, Any]) -> None:
-        """Raises SpecError (E0710) where an index is outside its axis. Inputs have the names, dtypes and shapes that the program asks
+        """Raises SpecError (E0710) where an index is outside its axis, or integers are divided by 0. Inputs have the names, dtypes and shapes that the program asks
         for."""
         if self.trimmed is None:
             return
@@ -95,11 +96,12 @@ def _here(given: Any) -> Any:
     return given.detach().cpu() if hasattr(given, "detach") else given
 
 
-def _open(program: Program) -> Iterable[Use]:
-    """The uses of indices that are not known to be inside."""
+def _open(program: Program) -> Iterable[Use | Division]:
+    """The uses of indices that are not known to be inside, and the divisions by what is not known to differ from 0."""
     facts = Facts(program.main.facts)
     survey = Survey(program.functions, facts, {})
-    return (use for use in survey.of(program.main) if use.inside(facts) != (True, True))
+    yield from (use for use in survey.of(program.main) if use.inside(facts) != (True, True))
+    yield from (each for each in survey.divisions if not each.safe(facts))
 
 
 def _knowable(program: Program, known: frozenset[str]) -> bool:
@@ -114,7 +116,7 @@ def _knowable(program: Program, known: frozenset[str]) -> bool:
 # --- what is kept of a program ------------------------------------------------------------------------------
 
 
-def _trimmed(program: Program, uses: Iterable[Use]) -> Program:
+def _trimmed(program: Program, uses: Iterable[Use | Division]) -> Program:
     """The program without outputs, checks in it, and what these are computed of."""
     uses = tuple(uses)
     trimming = _Trimming(program, {id(use.op): _told(use) for use in uses})
@@ -122,8 +124,8 @@ def _trimmed(program: Program, uses: Iterable[Use]) -> Program:
     return Program({**trimming.made, main.name: main}, main.name)
 
 
-def _told(use: Use) -> Op:
-    """What reads or writes, as the spec says it: the first call of the library on the way there, or the op."""
+def _told(use: Use | Division) -> Op:
+    """What reads, writes or divides, as the spec says it: the first call of the library on the way there, or the op."""
     return next((each for each in use.calls if each.op != "call"), use.op)
 
 
@@ -165,6 +167,13 @@ class _Trimming:
         if id(op) not in self.checked:
             return []
         told, operands = self.checked[id(op)], [types[name] for name in op.inputs]
+        if divides(op):
+            attrs = (
+                ("of", DIVIDED.get(told.op, told.op)),
+                ("sign", DIVIDED[op.op]),
+                ("axes", op.out.type.axes),
+            )
+            return [Op(DIVISOR, (op.inputs[1],), (), attrs, span=told.span)]
         attrs = (
             ("of", told.op),
             ("writes", not op.op.startswith("take")),

@@ -36,12 +36,17 @@ INSIDE = "inside"
 `room - 1` of an axis of `size`. `of` is what `writes` or reads there."""
 
 
+DIVISOR = "divisor"
+"""The same of divisions: input 0 holds integers that are not 0, or not negative where they are exponents, unless nothing is divided:
+the result has `axes`."""
+
+
 class CheckFailed(Exception):
     """A `require` or a `where` that the data does not meet."""
 
 
 class Outside(Exception):
-    """An index that is outside its axis, found before what reads or writes there."""
+    """An index that is outside its axis, or a divisor that is 0, found before what reads, writes or divides."""
 
     def __init__(self, message: str, span: Span) -> None:
         super().__init__(message)
@@ -266,6 +271,15 @@ class Machine:
             )
         return ()
 
+    def _divisor(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
+        (divisor,) = operands
+        power = op.text("sign") == "**"
+        wrong = divisor is not None and bool(np.any(divisor < 0) if power else not np.all(divisor))
+        if wrong and all(evaluated(op.attr("axes"), frame.dims)):
+            what = "raises integers to a negative power" if power else "divides integers by 0"
+            raise Outside(f"`{op.text('of')}` {what}", op.span)
+        return ()
+
     def _loop(self, op: Op, operands: list[Array | None], frame: _Frame) -> Sequence[Array]:
         loop = Loop.of(op)
         arrays = [each for each in operands if each is not None]
@@ -316,6 +330,7 @@ _STRUCTURAL: Mapping[str, _Step] = {
     "update": Machine._update,
     "require": Machine._require,
     INSIDE: Machine._inside,
+    DIVISOR: Machine._divisor,
     LOOP: Machine._loop,
 }
 

@@ -60,6 +60,11 @@ def claim(out: Path, names: Iterable[str], *, force: bool) -> None:
         raise refused(f"{out} holds {listed}, which no run wrote", help)
 
 
+def is_untouched(out: Path) -> bool:
+    """Whether there is nothing in the folder but what a run had only begun to write."""
+    return all(each.name.startswith(STAGING) for each in out.iterdir())
+
+
 def checkpoints(out: Path) -> list[Path]:
     """The folders of complete checkpoints, the latest one last."""
     found = [each for each in _numbered(out) if manifest_of(each) is not None]

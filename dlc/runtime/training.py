@@ -175,6 +175,8 @@ def _names(block: TrainBlock) -> Iterator[str]:
 def _checkpoint(out: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
     """What to continue from; None for a run that was stopped before its first checkpoint."""
     begun = run_folder.manifest_of(out)
+    if begun is None and run_folder.is_untouched(out):  # killed before it wrote anything
+        return None
     if checkpoints.latest(out) is None and begun is not None and begun["step"] == 0:
         checkpoints.same_run(begun, identity, out)
         return None

@@ -453,7 +453,7 @@ def _agrees_up_to(
     cut = DeadCode().run(cut)
     backend = find_backend(backend_name, usable=True)
     expected = run(cut, values, given, precision="f64")["point"]
-    lowered = decompose(cut, backend.is_native)
+    lowered = decompose(cut, backend.is_native, backend.filled)
     artifact = emitted(lowered, backend, EmitOptions(name=model.identifier, precision=precision))
     runnable = promises.runnable_of(backend_name, backend.load(artifact, values))
     outputs = promises.arrays_of(backend_name, runnable(**given), ["point"], "output")

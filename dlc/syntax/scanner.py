@@ -20,7 +20,7 @@ _TOKEN = re.compile(
   | (?P<number>[0-9])
   | (?P<STRING>"(?:[^"\\\n]++|\\[^\n])*+(?P<close>"?))
   | (?P<single>'(?:[^'\\\n]++|\\[^\n])*+'?)
-  | (?P<foreign>===|!==|&&|\|\|(?!>)|[+\-*/%@]=(?!=)|=>|:=|<>)
+  | (?P<foreign>===|!==|&&|\|\|(?!>)|(?:\*\*|//|[+\-*/%@])=(?!=)|=>|:=|<>)
   | (?P<op>\*\*|//|->|\|>|==|!=|<=|>=|\.\.\.|[-+*/%@<>=.,:()\[\]{}])
   | (?P<other>[^\W\d]\w*|(?P<same>.)(?P=same)*+)
     """,
@@ -207,26 +207,29 @@ class _Scanner:
         if text == "." and self.text[end : end + 1].isdecimal() and not self._after_operand():
             return self._bare_fraction(start)
         if text == "." and self.text[end : end + 1] == ".":
-            return self._range(start)
+            return self._range(start, 2)
+        if text == "..." and self._after_operand():
+            return self._range(start, 3)
         self._add(text, start, end)
         return end
 
-    def _range(self, start: int) -> int:
-        """`0..3`, which other languages have: what stands around it is read as if an operator stood here."""
+    def _range(self, start: int, dots: int) -> int:
+        """`0..3` or `0...3`, which other languages have: what stands around it is read as if an operator stood here."""
+        end = start + dots
         first, last = (
             found.group() if found else "…"
             for found in (
                 _BEFORE.search(self.text, max(0, start - 40), start),
-                _BEHIND.match(self.text, start + 2),
+                _BEHIND.match(self.text, end),
             )
         )
         last = last.removeprefix("=")
         help = f"write `range({first}, {last})`, which ends before its second number"
         if _INDEXED.search(self.text, max(0, start - 80), start):
             help = f"a slice is `{first}:{last}`, which ends before its second number"
-        self._syntax(start, start + 2, "`..` makes no range in this language", help=help)
-        self._add("+", start, start + 2).broken = True
-        return start + 2
+        self._syntax(start, end, f"`{self.text[start:end]}` makes no range in this language", help=help)
+        self._add("+", start, end).broken = True
+        return end
 
     def _after_operand(self) -> bool:
         tokens = self.result.tokens
@@ -303,9 +306,10 @@ class _Scanner:
             self._syntax(start, end, f"`{text}` is no operator of this language", kind, help)
             self._add(kind, start, end).broken = True
         else:
-            self._syntax(
-                start, end, f"`{text}` is no operator of this language", help=f"write `x = x {text[0]} …`"
-            )
+            before = _BEFORE.search(self.text[max(0, start - 40) : start].rstrip())
+            name = before.group() if before else "x"
+            help = f"write `{name} = {name} {text[:-1]} …`"
+            self._syntax(start, end, f"`{text}` is no operator of this language", help=help)
             self._add("=", start, end).broken = True
 
     def _bad_character(self, text: str, start: int, end: int) -> None:

@@ -52,3 +52,20 @@ def _without(model: Any, dim: str) -> dict[str, np.ndarray]:
             if size == Dim.symbol(dim):
                 given[value.name] = np.take(given[value.name], [], axis=axis)
     return given
+
+
+CHOSEN = "model M()(x: [B, T], t: i64[B], G: dim) -> _ {\n    return max(x, 1), segment_sum(x, t, G)\n}\n"
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", "tvm"])
+def test_the_greatest_of_nothing_is_refused(backend: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    compiled = dlc.loads(CHOSEN)["M"].compile(backend)
+
+    def found(rows: int, columns: int, groups: int) -> dict[str, tuple[int, ...]]:
+        x, t = np.ones((rows, columns), np.float32), np.zeros(rows, np.int64)
+        return {name: value.shape for name, value in compiled(x=x, t=t, G=groups).items()}
+
+    assert found(0, 2, 0) == {"output_0": (0,), "output_1": (0, 2)}
+    with pytest.raises(dlc.SpecError, match="T is 0, and `max` of no elements has no value"):
+        found(2, 0, 1)

@@ -43,6 +43,24 @@ FOUND = {
     "constants, one of them 0": "e / tensor([0.0, 1.0, -0.0])",
     "running sums along nothing": "cumsum(e, axis=1)",
     "running sums of nothing in steps": "running",
+    "over a size that may be 0": "x * (1 / N) + x / sqrt(N)",
+    "the logarithm of a size that may be 0": "x * log(N)",
+    "the root of a size less 1": "x + sqrt(N - 1) + (N - 1) ** 0.5",
+    "what Python has no float for": "x + exp(900.0 * N)",
+    "a power of a size": "x * 0.0 ** (-1 * N)",
+    "attention of no features": "attention(e.T, e.T, e.T)",
+    "nothing enlarged": 'resize(e, scale=2, mode="linear")',
+    "nothing unfolded": "unfold(e[none], 2, padding=1)",
+    "nothing rolled": "roll(zeros([0, 3]), 1, 0)",
+    "an even window, padded alike": 'x[none, none] |> conv2d(2, [1, 2], padding="same") as even',
+    "infinities above and below a bound": "clamp(s, min=0.5) + clamp(s, max=0.5)",
+    "sums of nothing, several": "e[:, none] @ e[:, none].T",
+    "the rest of nothing by 0": "(i[:, none] + arange(N)) % N",
+    "nothing over 0": "(i[:, none] + arange(N)) // N",
+    "nothing of each row": "x[:, :0] |> rms_norm as none_of_each",
+    "pools of no channels": "max_pool(e, 2) + avg_pool(e, 2)",
+    "logsumexp of infinities": "logsumexp(stack([x[0], x[0] / tensor([0.0, 1.0, -0.0])]), axis=0) + logsumexp(-1.0 / zeros([1]))",
+    "windows over nothing": "e.T |> conv1d(2, 2, padding=2) as around",
     "no steps": "e |> rnn(2) as r",
 }
 TEXT = """
@@ -116,6 +134,21 @@ def test_turns_of_which_every_second_has_parts(name: str) -> None:
     x = np.array([[1.0, -2.0]], np.float32)
     found = backends.find(name).load(emit(made, name), weights)(x=x)
     np.testing.assert_allclose(found["output"], run(made.program, weights, {"x": x})["output"], rtol=1e-5)
+
+
+DIVIDED = "model M()(x: i64[B], y: i64[B], u: u8[B]) -> _ {\n    return x // y, x % y, u // u, u % u\n}\n"
+
+
+def test_a_process_outlives_a_division_of_integers() -> None:
+    """What TVM compiles is called without dlc's own look at the divisors, too. Processors stop at 0, and at the least number over -1."""
+    pytest.importorskip("tvm")
+    runnable = dlc.loads(DIVIDED)["M"].compile("tvm").runnable
+    least = np.iinfo(np.int64).min
+    x, y = np.array([least, 7, -7, 7]), np.array([-1, 0, 2, -2])
+    found = runnable(x=x, y=y, u=np.array([0, 1, 2, 255], np.uint8))
+    assert found["output_0"][[0, 2, 3]].tolist() == [least, -4, -4]
+    assert found["output_1"][[0, 2, 3]].tolist() == [0, 1, -1]
+    assert found["output_2"][1:].tolist() == [1, 1, 1]
 
 
 def test_functions_in_scans() -> None:

@@ -81,6 +81,9 @@ def test_wrong_words(words: tuple[str, ...], status: int, text: str) -> None:
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "E0905"),
         (RuntimeError("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 8"), "E0905"),
         (RuntimeError("std::bad_alloc"), "E0905"),
+        (ValueError("array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum"), "E0905"),
+        (ValueError("Maximum allowed dimension exceeded"), "E0905"),
+        (OverflowError("Python int too large to convert to C long"), "E0905"),
         (RuntimeError("the shapes differ"), "E0999"),
     ],
 )

@@ -46,7 +46,34 @@ SPECS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"x": X, "start": np.array([0, 0])},
         "`take` reads at index 3 of an axis of size 3",
     ),
+    "divided": (
+        "fn share(t: i64[B], n: i64[B]) -> i64[B] {\n    return t // n\n}\n"
+        "model M()(t: i64[B], n: i64[B]) -> i64[B] {\n    return share(t, n - 1)\n}\n",
+        {"t": np.array([3, 4]), "n": np.array([2, 1])},
+        "`//` divides integers by 0",
+    ),
+    "rest": (
+        "model M()(t: i64[B], n: i64[B]) -> i64[B] {\n    return t % n\n}\n",
+        {"t": np.array([3, 4]), "n": np.array([2, 0])},
+        "`%` divides integers by 0",
+    ),
+    "power": (
+        "model M()(t: i64[B], n: i64[B]) -> i64[B] {\n    return t ** n\n}\n",
+        {"t": np.array([3, 4]), "n": np.array([2, -1])},
+        "`**` raises integers to a negative power",
+    ),
 }  # fmt: skip
+
+
+def test_nothing_may_be_divided_by_0() -> None:
+    """The rest by a size of what has no elements then."""
+    model = dlc.loads("model M()(t: i64[N, 2]) -> _\n    where 0 <= N\n{\n    return t % N\n}\n")["M"]
+    IndexCheck(model.program)({"t": np.zeros((0, 2), np.int64)})
+
+
+def test_divisors_that_are_not_0_are_not_looked_at() -> None:
+    text = "model M()(t: i64[N], n: i64[N]) -> _ {\n    return t % 3, t // N, t % maximum(n, 1), t // -2, t ** 2\n}\n"
+    assert IndexCheck(dlc.loads(text)["M"].program).trimmed is None
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -101,6 +101,13 @@ def test_a_run_that_died_before_its_first_checkpoint_goes_on(tmp_path: Path) -> 
     assert list(tmp_path.rglob(".dlc-*")) == []
 
 
+def test_a_run_that_died_before_it_wrote_anything_goes_on(tmp_path: Path) -> None:
+    (tmp_path / ".dlc-run-half").write_text("{")
+    run(tmp_path, resume=True)
+    assert [line["step"] for line in journal(tmp_path)] == [1, 2, 3]
+    assert list(tmp_path.rglob(".dlc-*")) == []
+
+
 @pytest.mark.parametrize("writer", ["write_file", "write_manifest", "_link"])
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, writer: str, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,6 +120,28 @@ def test_a_gradient_that_is_zero_is_measured_by_the_largest() -> None:
     noise = {path: each + 1e-6 * (path == "k.bias") for path, each in expected.items()}
     rows = {row.name: row.relative for row in gradient_differences("some", noise, expected)}
     assert rows["k.bias"] == pytest.approx(1e-6 / max(np.abs(each).max() for each in expected.values()))
+
+
+EMPTY = """
+model Empty()(x: [B, 2, T]) -> (y: _, z: bf16[_, _, _])
+    where 0 <= T
+{
+    return x |> conv1d(2, 2, stride=2, padding=2) as down, cast(x |> conv1d(3, 3, padding=2) as same, bf16)
+}
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_gradients_over_nothing_and_of_narrow_outputs(steps: int) -> None:
+    pytest.importorskip("torch")
+    backends = ("torch", "jax") if importlib.util.find_spec("jax") else ("torch",)
+    model = dlc.loads(EMPTY)["Empty"]
+    found = dlc.verify(model, backends=backends, gradients=True, dims={"B": 2, "T": steps}, tolerance=1e-2)
+    assert found.agree, found.text()
+    assert {each.name for each in found.differences if each.kind == "gradient"} >= {
+        "down.weight",
+        "same.weight",
+    }
 
 
 @pytest.mark.parametrize("at", [0, 1])

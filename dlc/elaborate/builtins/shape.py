@@ -102,6 +102,8 @@ def _roll(call: Call) -> Tensor:
     x = call.tensor("x")
     axis, shift = call.axis("axis", x.type.rank), call.integer("shift")
     size = x.type.axes[axis]
+    if size == Dim.of(0):
+        return x
     cut = Dim.of(shift) % size if size.constant is not None else Dim.of(shift)
     if shift < 0 and size.constant is None:
         cut = size + shift

@@ -136,11 +136,11 @@ def _listing(name: str, make: Callable[..., Any], most: int = 1) -> Builtin:
 def _len(call: Call) -> Any:
     value = call["x"]
     if isinstance(value, Tensor):
-        call.fail(
-            problems.NOT_ITERABLE, "x", found=f"a tensor {value.type}", help="name its first size in a type"
-        )
+        help = "a size is a name in a type: `x: [B, T, d]`; the number of axes is that of the type"
+        message = f"a tensor {value.type} is no list"
+        call.fail(problems.BAD_VALUE, "x", callee="len", message=message, help=help)
     if not isinstance(value, list | tuple | str | range):
-        call.fail(problems.NOT_ITERABLE, "x", found=type_name(value))
+        call.fail(problems.BAD_VALUE, "x", callee="len", message=f"{type_name(value)} is no list")
     return len(value)
 
 

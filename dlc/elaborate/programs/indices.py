@@ -13,7 +13,7 @@ from dlc.types.dims import Dim
 
 
 def check_indices(body: Body, callee: Callee, function: Function) -> bool:
-    """Report what a user's body reads or writes outside; whether there is anything."""
+    """Report what a user's body reads or writes outside, and what it divides by 0; whether there is anything."""
     session = body.context.session
     survey = Survey(session.functions, body.emission.facts, session.concerned)
     wrong = [
@@ -21,7 +21,12 @@ def check_indices(body: Body, callee: Callee, function: Function) -> bool:
     ]
     for use in wrong:
         _tell(body, callee, use)
-    return bool(wrong)
+    divided = (each for each in survey.divisions if each.op.op != "pow")
+    by_zero = [each for each in divided if each.found.exact and each.found.point == Dim.of(0)]
+    for division in by_zero:
+        place = division.calls[0] if division.calls else division.op
+        body.report.tell(problems.STATIC_ERROR, place.span, message="integers are divided by 0")
+    return bool(wrong or by_zero)
 
 
 def _tell(body: Body, callee: Callee, use: Use) -> None:
