@@ -164,7 +164,7 @@ class _Loop:
             '    """The step of a checkpoint, and trees like these with its values."""',
             "    leaves, structure = jax.tree.flatten(trees)",
             "    with np.load(path, allow_pickle=False) as saved:",
-            '        values = [jnp.asarray(saved[f"arr_{i}"]) for i in range(len(leaves))]',
+            '        values = [saved[f"arr_{i}"] for i in range(len(leaves))]',
             '        return int(saved["step"]), jax.tree.unflatten(structure, values)',
         ]
         yield [
@@ -298,9 +298,19 @@ class _Loop:
         lines += layout(f'{trees} = from_flat(load_file(Path(__file__).with_suffix(".safetensors")))', 1)
         lines += [*self._optimizer(), "    memory = optimizer.init(params)", ""]
         lines += self._step()
+        if script.best is not None:
+            lines += common.best_begun(script, self._flat)
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.npz"', "    if args.resume:"]
-        lines += layout(f"start, ({trees}, memory) = resumed(checkpoint, {trees}, memory)", 2)
+        held = f"{trees}, memory, best" if script.best is not None else f"{trees}, memory"
+        lines += layout(f"start, ({held}) = resumed(checkpoint, {held})", 2)
+        if common.is_over(script):
+            lines += ["    done = start"]
         return [*lines, ""]
+
+    @property
+    def _flat(self) -> str:
+        """All that lies in checkpoints."""
+        return "to_flat(params) | to_flat(state)" if self.state else "to_flat(params)"
 
     def _step(self) -> Lines:
         """One update, compiled."""
@@ -337,7 +347,7 @@ class _Loop:
 
     def _turns(self) -> Lines:
         script, trees = self.script, ", ".join(self._trees)
-        lines = ["    begun = time.perf_counter()", "    for step in range(start, total):"]
+        lines = ["    begun = time.perf_counter()", f"    {common.loop(script)}"]
         lines += layout(f"batch = {common.batch(script)}", 2)
         lines += self._rates()
         key = ""
@@ -366,12 +376,18 @@ class _Loop:
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
-        lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
-        lines += layout(f"save(checkpoint, done, {trees}, memory)", 3)
-        lines += [f"    flat = to_flat(params){' | to_flat(state)' if self.state else ''}"]
+        over, saved = common.is_over(script), f"done, {trees}, memory"
+        if script.best is not None:
+            lines += common.best_kept(script, self._flat)
+            saved += ", best"
+        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
+        lines += layout(f"save(checkpoint, {saved})", 3)
+        if over:
+            lines += [f"        if {over}:", "            break"]
+        lines += layout(f"flat = {common.weights_in_the_end(script, self._flat)}", 1)
         for name, path in script.networks:
             lines += layout(f'save_file(below("{path}.", flat), args.out / "{name}.safetensors")', 1)
-        return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
+        return [*lines, *common.ended(script)]
 
 
 def _modes(program: Program, script: Script) -> tuple[Program, ...]:

@@ -163,6 +163,8 @@ class _Loop:
         states = "".join(f', "{name}": {name}.state_dict()' for name in self._names)
         if self.is_narrow:
             named, states = f"kept: dict[str, Tensor], {named}", f', "kept": kept{states}'
+        if self.script.best is not None:
+            named, states = f"{named}, best: dict[str, Any]", f'{states}, "best": best'
         state = f'{{"step": step, "model": model.state_dict(){states}}}'
         return [
             *layout(f"def save(path: Path, step: int, model: nn.Module, {named}) -> None:"),
@@ -190,6 +192,8 @@ class _Loop:
         for call in self.updates:
             for i, rule in enumerate(call.rules):
                 lines += self._optimizer(self._name(call, i), rule)
+        if script.best is not None:
+            lines += common.best_begun(script, "{}")
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
         lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
         lines += ['        model.load_state_dict(saved["model"])']
@@ -199,7 +203,17 @@ class _Loop:
                 '            each.copy_(saved["kept"][name])',
             ]
         lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in self._names]
-        return [*lines, '        start = saved["step"]', ""]
+        lines += ['        start = saved["step"]']
+        if script.best is not None:
+            lines += ['        best = saved["best"]']
+        if common.is_over(script):
+            lines += ["    done = start"]
+        return [*lines, ""]
+
+    @property
+    def _weights(self) -> str:
+        """All that lies in checkpoints, as it is."""
+        return "model.state_dict() | kept" if self.is_narrow else "model.state_dict()"
 
     def _optimizer(self, name: str, rule: Rule) -> Lines:
         kind, defaults = OPTIMIZERS[rule.optimizer.name]
@@ -242,7 +256,7 @@ class _Loop:
 
     def _turns(self) -> Lines:
         script = self.script
-        lines = ["    begun = time.perf_counter()", "    for step in range(start, total):"]
+        lines = ["    begun = time.perf_counter()", f"    {common.loop(script)}"]
         lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 2)
         if script.draws:
             lines += ["        batch |= tensors(drawn(step), args.device)"]
@@ -339,14 +353,23 @@ class _Loop:
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
-        lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
         saved = ["model", *(["kept"] if self.is_narrow else []), *self._names]
+        weights, over = self._weights, common.is_over(script)
+        if script.best is not None:
+            items = f"({weights}).items()" if self.is_narrow else f"{weights}.items()"
+            lines += common.best_kept(script, f"{{name: each.clone() for name, each in {items}}}")
+            saved += ["best"]
+        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
         lines += layout(f"save(checkpoint, done, {', '.join(saved)})", 3)
-        state = "model.state_dict() | kept" if self.is_narrow else "model.state_dict()"
+        if over:
+            lines += [f"        if {over}:", "            break"]
+        if script.best is not None:
+            lines += layout(f"weights = {common.weights_in_the_end(script, weights)}", 1)
+            weights = "weights"
         for name, path in script.networks:
             file = f'args.out / "{name}.safetensors"'
-            lines += layout(f'save_file(below("{path}.", {state}), {file})', 1)
-        return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
+            lines += layout(f'save_file(below("{path}.", {weights}), {file})', 1)
+        return [*lines, *common.ended(script)]
 
 
 def _laid_out(steps: Sequence[str], indent: int) -> Lines:

@@ -96,3 +96,5 @@ class Script:
     counterparts: Mapping[str, Program]
     draws: tuple[Drawn, ...] = ()
     is_random: bool = False
+    best: tuple[str, bool] | None = None
+    """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""

@@ -10,7 +10,7 @@ from typing import Any
 from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
 from dlc.emit import script_library
 from dlc.emit.file import Library
-from dlc.emit.layout import layout
+from dlc.emit.layout import WIDTH, layout
 from dlc.emit.python import wrapped
 from dlc.records import dataclass, replace
 
@@ -101,6 +101,8 @@ def constants(script: Script) -> Lines:
         lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
     if settings["checkpoint_every"] is not None:
         lines.append(f"SAVE_EVERY = {settings['checkpoint_every']}")
+    if settings["patience"] is not None:
+        lines.append(f"PATIENCE = {settings['patience']}")
     return lines
 
 
@@ -133,9 +135,69 @@ def arguments(script: Script) -> Lines:
     return [*lines, "    args = parser.parse_args()", "    args.out.mkdir(parents=True, exist_ok=True)", ""]
 
 
-def due(script: Script, setting: str, constant: str) -> str:
-    """When something is done that comes at the end in any case."""
-    return "done == total" if script.settings[setting] is None else f"done == total or done % {constant} == 0"
+def due(script: Script, setting: str, constant: str, ends: str = "") -> str:
+    """When something is done that comes at the end in any case; `ends` is what else ends a run."""
+    every = "" if script.settings[setting] is None else f"done % {constant} == 0"
+    return " or ".join(filter(None, ("done == total", ends, every)))
+
+
+# --- the best weights
+
+
+def is_over(script: Script) -> str:
+    """Whether a run ends before its last step; empty where it does not."""
+    return "" if script.settings["patience"] is None else 'best["waited"] >= PATIENCE'
+
+
+def best_begun(script: Script, weights: str) -> Lines:
+    """The best evaluation so far, its weights, and how many evaluations came after it; `weights` stand there before the first."""
+    assert script.best is not None
+    worst = f"{'-' if script.best[1] else ''}math.inf"
+    return _listed(
+        "best: dict[str, Any] = ", {"value": worst, "step": "0", "waited": "0", "weights": weights}, 1
+    )
+
+
+def _listed(head: str, items: Mapping[str, str], indent: int) -> Lines:
+    """A dict on one line where it fits, else an item a line."""
+    pairs, margin = [f'"{name}": {value}' for name, value in items.items()], "    " * indent
+    whole = f"{margin}{head}{{{', '.join(pairs)}}}"
+    if len(whole) <= WIDTH:
+        return [whole]
+    return [f"{margin}{head}{{", *(f"{margin}    {each}," for each in pairs), f"{margin}}}"]
+
+
+def best_kept(script: Script, weights: str) -> Lines:
+    """What is done with numbers that were `measured`; `weights` is a copy of those that they are of."""
+    assert script.best is not None
+    name, high = script.best
+    lines = [f'            if measured["{name}"] {">" if high else "<"} best["value"]:']
+    lines += layout(f"weights = {weights}", 4)
+    value = f'measured["{name}"]'
+    lines += _listed("best = ", {"value": value, "step": "done", "waited": "0", "weights": "weights"}, 4)
+    return [*lines, "            else:", '                best["waited"] += 1']
+
+
+def weights_in_the_end(script: Script, last: str) -> str:
+    """What a run leaves: the best weights, or the last ones where nothing was better than at first."""
+    return last if script.best is None else f'best["weights"] if best["step"] else {last}'
+
+
+def loop(script: Script) -> str:
+    """The head of the loop over steps: a run that was over before goes on with nothing."""
+    over = is_over(script)
+    return f"for step in range(start, {f'start if {over} else total' if over else 'total'}):"
+
+
+def ended(script: Script) -> Lines:
+    """What a run says in the end."""
+    count = "done - start" if is_over(script) else "total - start"
+    lines = [f'    print(f"{{{count}}} steps in {{time.perf_counter() - begun:.1f}} s")']
+    if script.best is None:
+        return lines
+    name = script.best[0]
+    said = f"best  {name} {{best['value']:.4f}} after step {{best['step']}}"
+    return [*lines, f'    print(f"{said}")']
 
 
 def pace(call: Call, indent: int) -> tuple[Lines, int, str, str]:

@@ -90,8 +90,6 @@ class _Making:
         settings = self.plan.settings
         if settings["accumulate"] > 1:
             raise self._lacks("steps over several batches (`accumulate`)")
-        if self.plan.best is not None:
-            raise self._lacks("best weights (`best`, `patience`)")
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
@@ -139,6 +137,7 @@ class _Making:
             counterparts=dict(self._counterparts()),
             draws=self._draws(),
             is_random=self.turns.drawn is None and _draws(plan.program),
+            best=plan.best,
         )
 
     def _source(self, named: Named, *, training: bool) -> Chosen:

@@ -106,6 +106,14 @@ WRITTEN = [
     *((name, "torch") for name in BLOCKS),
     *((name, "jax") for name in BLOCKS if name != "gan"),
 ]
+SETTINGS = [
+    (settings, backend)
+    for settings in (
+        {"best": "accuracy", "eval_every": 2},
+        {"patience": 2, "eval_every": 1, "precision": "bf16"},
+    )
+    for backend in ("torch", "jax")
+]
 
 
 @pytest.fixture
@@ -159,7 +167,7 @@ def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
     dlc.train(tried, backend=backend, out=folder / "run")
     with (folder / "run/metrics.jsonl").open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    assert len(lines) == len(records) + 1
+    assert len(lines) == len(records) + (2 if tried.plan.best is not None else 1)
     for line, record in zip(lines, records, strict=False):
         assert line.startswith("step" if record["kind"] == "train" else "held out")
         values = {**record["metrics"], "loss": record["loss"]}
@@ -173,12 +181,45 @@ def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
             )
 
 
+@pytest.mark.parametrize(("settings", "backend"), SETTINGS)
+def test_settings_mean_what_they_do_in_dlc_train(
+    settings: dict[str, object], backend: str, folder: Path
+) -> None:
+    _compared(block(folder, "digits").with_settings(**settings), backend, folder)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_patience_ends_a_run(backend: str, folder: Path) -> None:
+    """Held-out data that get worse from the first evaluation on: the run ends, and its weights are those of then."""
+    tried = block(folder, "digits").with_settings(best="max loss", patience=2, eval_every=3, steps=40)
+    script = write_script(tried, backend, folder / "script")[0]
+    lines = run(script, "--out", "found")
+    assert [line for line in lines if line.startswith("step 9/40")] and not any(
+        line.startswith("step 10/40") for line in lines
+    )
+    assert lines[-1].endswith("after step 3")
+    before = load_file(folder / "script/found/net.safetensors")
+    again = run(script, "--out", "found", "--resume")
+    assert not any(line.startswith("step") for line in again) and again[-1] == lines[-1]
+    for name, value in load_file(folder / "script/found/net.safetensors").items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 @pytest.mark.parametrize(("name", "backend"), WRITTEN)
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Path) -> None:
     tried = block(folder, name)
     if name != "gan":
         tried = tried.with_settings(precision=precision)
+    _lints(tried, backend, folder)
+
+
+@pytest.mark.parametrize(("settings", "backend"), SETTINGS)
+def test_scripts_of_settings_lint_clean(settings: dict[str, object], backend: str, folder: Path) -> None:
+    _lints(block(folder, "digits").with_settings(**settings), backend, folder)
+
+
+def _lints(tried: TrainBlock, backend: str, folder: Path) -> None:
     script = write_script(tried, backend, folder / "script")[0]
     options = ["--isolated", "--line-length", "100"]
     rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
@@ -190,18 +231,29 @@ def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [("characters", "torch"), ("gan", "torch"), ("characters", "jax")]
+    ("name", "backend", "settings"),
+    [
+        ("characters", "torch", {}),
+        ("gan", "torch", {}),
+        ("characters", "jax", {}),
+        ("digits", "torch", {"patience": 3, "eval_every": 2}),
+        ("digits", "jax", {"patience": 3, "eval_every": 2}),
+    ],
 )
-def test_goes_on_where_it_was_stopped(name: str, backend: str, folder: Path) -> None:
-    script = write_script(block(folder, name), backend, folder / "script")[0]
+def test_goes_on_where_it_was_stopped(
+    name: str, backend: str, settings: dict[str, object], folder: Path
+) -> None:
+    tried = block(folder, name).with_settings(**settings)
+    script = write_script(tried, backend, folder / "script")[0]
     whole = run(script, "--out", "whole")
     text = script.read_text(encoding="utf-8")
-    loop = "    for step in range(start, total):\n"
-    assert loop in text
+    found = re.search(r"    for step in range\(start, .*\):\n", text)
+    assert found
+    loop = found.group()
     stops = text.replace(loop, f"{loop}        if step == 6:\n            sys.exit()\n")
     stopped = script.with_name(f"{script.stem}_stopped.py")
     stopped.write_text(
-        stops.replace("done == total:", "done == total or done == 6:").replace(
+        stops.replace("done == total", "done in (6, total)").replace(
             "import time", "import sys\nimport time"
         ),
         encoding="utf-8",
@@ -211,8 +263,9 @@ def test_goes_on_where_it_was_stopped(name: str, backend: str, folder: Path) -> 
     )
     first = run(stopped, "--out", "parts")
     second = run(script, "--out", "parts", "--resume")
-    assert [each for each in (*first, *second) if each.startswith("step")] == [
-        each for each in whole if each.startswith("step")
+    said = ("step", "best")
+    assert [each for each in (*first, *second) if each.startswith(said)] == [
+        each for each in whole if each.startswith(said)
     ]
 
 
@@ -238,7 +291,6 @@ def test_data_may_come_later(backend: str, folder: Path) -> None:
     ("name", "backend", "settings", "what"),
     [
         ("digits", "torch", {"accumulate": 2}, "several batches"),
-        ("digits", "torch", {"best": "accuracy"}, "best weights"),
         ("gan", "torch", {"precision": "bf16"}, "bf16 in several steps"),
         ("gan", "jax", {}, "several steps"),
         ("drawn", "jax", {"clip_norm": 1.0}, "clip_norm"),
