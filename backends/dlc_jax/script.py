@@ -196,7 +196,7 @@ class _Loop:
         lines += [f"    for batch in {common.held_out_batches(held)}:"]
         lines += [f'        size = len(batch["{held.inputs[0]}"])', *layout(f"{found} = {called}", 2)]
         lines += layout(f"for name, value in {named}.items():", 2)
-        lines += [f"            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64){weighed}"]
+        lines += layout(f"total[name] = total.get(name, 0.0) + np.asarray(value, np.float64){weighed}", 3)
         lines += ["        count += size"]
         if held.means:
             lines += [f"    for name in {means}:", "        total[name] = total[name] / count"]

@@ -11,6 +11,7 @@ from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
 from dlc.emit import script_library
 from dlc.emit.file import Library
 from dlc.emit.layout import WIDTH, layout
+from dlc.emit.names import identifier
 from dlc.emit.python import wrapped
 from dlc.records import dataclass, replace
 
@@ -89,6 +90,8 @@ def constants(script: Script) -> Lines:
     lines = [f"BATCH = {script.batch:_}" if script.batch >= 10_000 else f"BATCH = {script.batch}"]
     if is_text(script.source):
         lines.append(f"LENGTH = {script.source.args['length']}")
+    if is_several(script):
+        lines.append(f"ACCUMULATE = {settings['accumulate']}")
     if settings["epochs"] is not None:
         lines.append(f"EPOCHS = {settings['epochs']}")
     if settings["steps"] is not None:
@@ -109,10 +112,18 @@ def constants(script: Script) -> Lines:
 def counted(script: Script) -> Lines:
     """How many steps there are."""
     epochs, steps = script.settings["epochs"], script.settings["steps"]
+    lines = layout(f"batches = {per_epoch(script)}", 1) if is_several(script) else []
     if epochs is None:
-        return ["    total = STEPS"]
+        return [*lines, "    total = STEPS"]
     by_epochs = f"EPOCHS * ({per_epoch(script)})"
-    return layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)
+    if is_several(script):
+        by_epochs = "steps_in(EPOCHS, ACCUMULATE, batches)"
+    return [*lines, *layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)]
+
+
+def is_several(script: Script) -> bool:
+    """Whether a step is over several batches."""
+    return bool(script.settings["accumulate"] > 1)
 
 
 def arguments(script: Script) -> Lines:
@@ -275,9 +286,26 @@ def per_epoch(script: Script) -> str:
 
 
 def batch(script: Script) -> str:
+    """The batch of a step, or one of several by its number."""
+    number = "number" if is_several(script) else "step"
     if is_text(script.source):
-        return "text_batch_of(rows, step, BATCH, LENGTH, SEED)"
-    return "batch_of(rows, step, BATCH, SEED)"
+        return f"text_batch_of(rows, {number}, BATCH, LENGTH, SEED)"
+    return f"batch_of(rows, {number}, BATCH, SEED)"
+
+
+def numbers_name(call: Call) -> str:
+    """The function of a script that computes the loss and the metrics of sums over several batches."""
+    return f"{identifier(call.entry) if call.rules and call.loss != 'loss' else 'step'}_numbers"
+
+
+def is_measured_alike(script: Script) -> bool:
+    """Whether held-out data are measured as the batches of a step are."""
+    held, together = script.held_out, script.calls[0].together
+    return held is not None and together is not None and held.function == together.function
+
+
+NUMBERS_OF = "numbers_of(step, ACCUMULATE, batches)"
+"""The numbers of a step's batches, where it has several."""
 
 
 def held_out_batches(held: HeldOut) -> str:
@@ -354,9 +382,15 @@ def drawing(script: Script) -> Lines:
     if not script.draws:
         return []
     anew = any(call.draws_anew for call in script.calls)
-    place = "SEED, step, 0, *turn" if anew else "SEED, step, 0"
-    lines = [f"def drawn(step: int{', *turn: int' if anew else ''}) -> Rows:"]
-    lines += ['    """What a step draws: it hangs on the seed and the step alone."""']
+    part, several = ("part", ", part: int") if is_several(script) else ("0", "")
+    place = f"SEED, step, {part}, *turn" if anew else f"SEED, step, {part}"
+    lines = [f"def drawn(step: int{several}{', *turn: int' if anew else ''}) -> Rows:"]
+    what = (
+        "a batch draws: it hangs on the seed, the step and its place in it"
+        if several
+        else "a step draws: it hangs on the seed and the step"
+    )
+    lines += [f'    """What {what} alone."""']
     lines += ["", "    def rng(number: int) -> np.random.Generator:"]
     lines += [f"        return np.random.default_rng([0xD7A5, {place}, number])", "", "    return {"]
     for each in script.draws:

@@ -135,6 +135,22 @@ def batch_of(rows: Rows, step: int, size: int, seed: int) -> Rows:
     return {name: array[index] for name, array in rows.items()}
 
 
+def steps_in(epochs: int, together: int, batches: int) -> int:
+    """The steps of so many epochs; batches that an epoch has left are dropped."""
+    if together <= batches:
+        return epochs * (batches // together)
+    return max(1, epochs * batches // together)
+
+
+def numbers_of(step: int, together: int, batches: int) -> range:
+    """The batches that make a step together: they are all of one epoch, if it has as many."""
+    if together > batches:
+        return range(step * together, (step + 1) * together)
+    epoch, place = divmod(step, batches // together)
+    start = epoch * batches + place * together
+    return range(start, start + together)
+
+
 def windows(tokens: np.ndarray, length: int) -> int:
     """How many windows there are: each begins with the last token of the one before."""
     return max(1, (len(tokens) - length + 1) // max(1, length - 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlc.backend import Artifact, Backend
-from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
+from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Together
 from dlc.diagnostics import SpecError
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
@@ -25,12 +25,14 @@ from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
 from dlc.runtime.drawn import Drawn as Hoisted
 from dlc.runtime.interpret import evaluated
+from dlc.runtime.together import Reckoning
 from dlc.runtime.training_data import Data, open_data
 from dlc.runtime.training_setup import networks, starting_weights
-from dlc.runtime.turns import Planned, Turns
+from dlc.runtime.turns import Planned, Turns, computed_with
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
 from dlc.types.dim_solve import bind
+from dlc.types.dims import Dim
 
 SUMS, NUMBERS = "sums", "numbers"
 """The ways into a script's module by which held-out data are measured."""
@@ -88,8 +90,7 @@ class _Making:
         self.sizes = self._sizes()
         self.turns = Turns(self.plan, self.sizes, by_itself=False)
         settings = self.plan.settings
-        if settings["accumulate"] > 1:
-            raise self._lacks("steps over several batches (`accumulate`)")
+        self.functions: list[Program] = []  # what is computed of several batches that count as one
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
@@ -119,15 +120,16 @@ class _Making:
 
     def script(self) -> Script:
         plan = self.plan
-        programs = [self._entered(each.program, each.name) for each in self.turns.planned]
+        made = [self._made(each) for each in self.turns.planned]
+        programs, calls = [program for program, _ in made], tuple(call for _, call in made)
         held_out, measured = self._held_out()
         models = [each.definition for each in plan.networks]
         return Script(
             name=plan.name,
             title=f"Trains {', '.join(dict.fromkeys(each.name for each in models))}: `{plan.name}` of {Path(plan.file).name}.",
             header=_header(self.block),
-            family=BlockFamily((*programs, *measured)),
-            calls=tuple(map(self._call, self.turns.planned)),
+            family=BlockFamily((*programs, *self.functions, *measured)),
+            calls=calls,
             held_out=held_out,
             source=self._source(plan.source, training=True),
             fields=_dtypes(plan.fields),
@@ -174,15 +176,23 @@ class _Making:
         main = replace(program.main, entry=entry, source=source or pascal(self.plan.name))
         return lower(program.with_functions({**program.functions, program.entry: main}), self.backend)
 
-    def _call(self, planned: Planned) -> Call:
-        main, step = planned.program.main, planned.step
-        outputs = tuple(name for name, _ in main.outputs)
-        inputs = tuple(each.name for each in main.inputs)
+    def _made(self, planned: Planned) -> tuple[Program, Call]:
+        """What is computed of a batch, as one of the script's programs, and how it is called."""
+        program, step, entry = planned.program, planned.step, planned.name
+        together: Together | None = None
+        if planned.reckoning is not None:
+            found = _called_for_numbers(planned.reckoning.totals)
+            program, together = found.sums, self._together(planned, found)
+            entry = SUMS if self._is_measured_alike else entry
+        outputs = tuple(name for name, _ in program.main.outputs)
+        inputs = tuple(each.name for each in program.main.inputs)
+        made = self._entered(program, entry)
         if step is None:
-            return Call(planned.name, inputs, outputs if planned.name == BEFORE else (), kept=planned.gives)
+            given = outputs if entry == BEFORE else ()
+            return made, Call(entry, inputs, given, kept=planned.gives)
         rules = tuple(_rule(rule, paths) for rule, paths in planned.rules)
-        return Call(
-            planned.name,
+        return made, Call(
+            entry,
             inputs,
             outputs,
             rules,
@@ -190,7 +200,49 @@ class _Making:
             step.turns,
             loss=step.loss,
             draws_anew=planned.draws,
+            together=together,
         )
+
+    def _together(self, planned: Planned, found: Totals) -> Together:
+        """How the batches of a step make one."""
+        reckoning, of = Reckoning(found), planned.name or "sums"
+        numbers, sizes = self._rest(found)
+        self.functions.append(self._entered(numbers, f"of_{of}", "numbers"))
+        counts = _of_what_it_reads(reckoning.counts) if reckoning.needed and reckoning.counts else None
+        if counts is not None:
+            self.functions.append(self._entered(counts, f"in_{planned.name or 'batch'}", "counted"))
+        elif reckoning.needed:
+            raise self._lacks("loss over several batches (`accumulate`) that needs them twice")
+        return Together(
+            function=f"numbers_of_{of}",
+            numbers=tuple(name for name, _ in numbers.main.outputs),
+            means=_means(found),
+            sizes=sizes,
+            counted=reckoning.needed,
+            counts="" if counts is None else f"counted_in_{planned.name or 'batch'}",
+            counted_of=() if counts is None else tuple(each.name for each in counts.main.inputs),
+        )
+
+    def _rest(self, found: Totals) -> tuple[Program, tuple[str, ...]]:
+        """What is computed of sums, with numbers for sizes but for those that count rows."""
+        fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
+        rest = with_sizes(found.rest, fixed) if fixed else found.rest
+        sizes = tuple(each for each in found.rest.main.given_sizes if each in computed_with(rest))
+        main = replace(rest.main, static=tuple((f"size_{name}", Dim.symbol(name)) for name in sizes))
+        return _without_parameters(rest.with_functions({**rest.functions, main.name: main})), sizes
+
+    @cached_property
+    def _is_measured_alike(self) -> bool:
+        """Whether what a step over several batches computes of each is what is computed of held-out ones, but for the mode."""
+        plan = self.plan
+        if plan.evaluate is None or not plan.is_single or plan.settings["accumulate"] == 1:
+            return False
+        training, evaluation = (self._totals(each) for each in (plan.program, plan.evaluation))
+        parts = ((each.sums.main.outputs, each.rest.main.body, each.how) for each in (training, evaluation))
+        return next(parts) == next(parts)
+
+    def _totals(self, program: Program) -> Totals:
+        return _called_for_numbers(totals(program, wide=self.is_narrow))
 
     def _draws(self) -> tuple[Drawn, ...]:
         hoisted = self.turns.drawn
@@ -214,10 +266,7 @@ class _Making:
         plan = self.plan
         if plan.is_single:
             yield "", self._entered(plan.evaluation, "")
-            sums = [
-                _called_for_numbers(totals(each, wide=self.is_narrow)).sums
-                for each in (plan.evaluation, plan.program)
-            ]
+            sums = [self._totals(each).sums for each in (plan.evaluation, plan.program)]
             if plan.evaluate is not None and sums[0].main.outputs == sums[1].main.outputs:
                 yield SUMS, self._entered(sums[1], SUMS)
 
@@ -227,17 +276,15 @@ class _Making:
         plan = self.plan
         if plan.evaluate is None:
             return None, []
-        found = _called_for_numbers(totals(plan.evaluation, wide=self.is_narrow))
-        fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
-        rest = with_sizes(found.rest, fixed) if fixed else found.rest
-        sizes = tuple(each for each in found.rest.main.given_sizes if each not in fixed)
-        programs = [
-            self._entered(found.sums, SUMS),
-            self._entered(_without_parameters(rest), NUMBERS, "held_out"),
-        ]
+        found = self._totals(plan.evaluation)
+        rest, sizes = self._rest(found)
+        programs = [self._entered(found.sums, SUMS)]
+        if not self._is_measured_alike:
+            programs.append(self._entered(rest, NUMBERS, "held_out"))
         if _draws(found.sums):
             raise self._lacks("draws in what is measured on held-out data")
         held = HeldOut(
+            function="numbers_of_sums" if self._is_measured_alike else "held_out_numbers",
             source=self._source(plan.evaluate, training=False),
             fields=_dtypes(plan.evaluate_fields or plan.fields),
             batch=int(plan.evaluate.args["batch"]),
@@ -278,6 +325,19 @@ def _called_for_numbers(found: Totals) -> Totals:
 def _without_parameters(program: Program) -> Program:
     main = replace(program.main, params=(), children=())
     return Program({**program.functions, main.name: main}, program.entry)
+
+
+def _of_what_it_reads(program: Program) -> Program:
+    """The program without inputs that it neither reads nor has sizes of."""
+    main = program.main
+    read, told = live(main), set[str]()
+    inputs = []
+    for each in sorted(main.inputs, key=lambda each: each.name not in read):
+        if each.name in read or not each.type.symbols <= told:
+            inputs.append(each)
+            told |= each.type.symbols
+    kept = tuple(each for each in main.inputs if each in inputs)
+    return program.with_functions({**program.functions, main.name: replace(main, inputs=kept)})
 
 
 def _means(found: Totals) -> frozenset[str]:
