@@ -32,7 +32,8 @@ def written(script: Script) -> Artifact:
     source = str(made.files[f"{script.name}.py"])
     model = source[source.index("\n\n\n") + 3 :].rstrip("\n")
     known = [each.path for each in program.parameters if each.kind == "param"]
-    inputs = {name for name, dtype in made.meta["inputs"] if dtype == precision != "f32"}
+    taken = [each for made in script.family.programs() for each in made.main.inputs]
+    inputs = {each.name for each in taken if each.type.dtype == "float" and precision != "f32"}
     loop = _Loop(script, str(made.meta["class"]), known, inputs)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
@@ -104,6 +105,9 @@ class _Loop:
         self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
         self.updates = [call for call in script.calls if call.rules]
         self.single = len(script.calls) == 1
+        if self.is_narrow and any(not call.rules and not call.outputs for call in script.calls):
+            what = "bf16 beside averages or updates of parameters"
+            raise common.unsaid("torch", what)
 
     def blocks(self) -> Iterator[Lines]:
         yield common.drawing(self.script)
@@ -360,12 +364,10 @@ class _Loop:
                 f"{'    ' * indent}# What a batch draws hangs on the seed, the step and its place in it alone."
             ]
             lines += _seeded("part", indent)
-        named = len(call.outputs) > 1
-        steps = [
-            f"found = {self._run(call)}._asdict()"
-            if named
-            else f'found = {{"{call.outputs[0]}": {self._run(call)}}}'
-        ]
+        if len(call.outputs) > 1:
+            steps = [f"found = {self._run(call)}", "found = found._asdict()"]
+        else:
+            steps = [f'found = {{"{call.outputs[0]}": {self._run(call)}}}']
         steps += [
             f'found["{name}"] = found["{name}"] / ACCUMULATE'
             for name in call.outputs
@@ -373,7 +375,7 @@ class _Loop:
         ]
         steps += ["model.zero_grad()"] if self.is_narrow else []
         steps += ["# Its part of the gradient of the loss of all of them."]
-        only = "" if self.single else f"inputs={self._trained(call)}"
+        only = "" if self.single or self.is_narrow else f"inputs={self._trained(call)}"
         steps += [
             f'{self._numbers(call, "found | counted" if together.counts else "found")}["loss"].backward({only})'
         ]
@@ -387,10 +389,7 @@ class _Loop:
         steps += ["give_values(model, kept)"] if self.is_narrow else []
         if not self.single:
             steps += [f"found = {self._numbers(call, 'sums')}"]
-            steps += [
-                f'values["{call.loss}"] = found.pop("loss")',
-                *(["values |= found"] if len(call.together.numbers) > 1 else []),
-            ]
+            steps += [f'values["{call.loss}"] = found.pop("loss")', "values |= found"]
         return _laid_out(steps, indent)
 
     def _numbers(self, call: Call, sums: str) -> str:
@@ -427,7 +426,7 @@ class _Loop:
             lines += [f'            batch["{inner}"] = {_read(call, outer)}.detach()']
         for name in call.outputs:
             if name not in gives:
-                value = f"{_read(call, name)} / ACCUMULATE"
+                value = f"{_read(call, name)}{'.float()' if self.is_narrow else ''} / ACCUMULATE"
                 lines += layout(f'values["{name}"] = values.get("{name}", 0.0) + {value}', 3)
         return lines
 
@@ -453,7 +452,7 @@ class _Loop:
             lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
         optimizers = [self._name(call, i) for i in range(len(call.rules))]
         if self.is_narrow:
-            return [*lines, *self._narrow_update(call, optimizers)]
+            return [*lines, *self._narrow_update(call, optimizers, indent, count, total)]
         steps = [f"{_result(call)} = {self._run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
         only = "" if self.single else f"inputs={self._trained(call)}"
         steps += [f"{_read(call, 'loss')}.backward({only})"]
@@ -483,16 +482,16 @@ class _Loop:
             steps += [f"{name}.step()"]
         return steps
 
-    def _narrow_update(self, call: Call, optimizers: Sequence[str]) -> Lines:
+    def _narrow_update(
+        self, call: Call, optimizers: Sequence[str], indent: int, count: str, total: str
+    ) -> Lines:
         """Gradients in bf16, steps in f32."""
         steps = [f"{_result(call)} = {self._run(call)}", "model.zero_grad()"]
         steps += [f"{_read(call, 'loss')}.float().backward()", "take_gradients(model, kept)"]
-        steps += [
-            *self._clipped(call),
-            *self._stepped(call, optimizers, "step", "total"),
-            "give_values(model, kept)",
-        ]
-        return _laid_out(steps, 2)
+        steps += [*self._clipped(call), *self._stepped(call, optimizers, count, total)]
+        steps += ["give_values(model, kept)"]
+        steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
+        return _laid_out(steps, indent)
 
     @property
     def _trains_all(self) -> bool:

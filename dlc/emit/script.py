@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
+from dlc.diagnostics import NO_SPAN, SpecError
+from dlc.diagnostics import training as problems
 from dlc.emit import script_library
 from dlc.emit.file import Library
 from dlc.emit.layout import WIDTH, layout
@@ -51,6 +53,14 @@ def called(name: str, first: Sequence[str], args: dict[str, Any], defaults: dict
         if key not in defaults or defaults[key] != value
     )
     return f"{name}({', '.join((*first, *given))})"
+
+
+def unsaid(backend: str, what: str) -> SpecError:
+    """What a script can't say."""
+    found = f"says no {what} in a script of a training yet"
+    return SpecError(
+        [problems.LACKS.at(NO_SPAN, name=backend, what=found, help="`dlc train` runs the block")]
+    )
 
 
 # --- the file
@@ -230,11 +240,6 @@ def pace(call: Call, indent: int) -> tuple[Lines, int, str, str]:
 
 def is_text(source: Chosen) -> bool:
     return source.name == "text"
-
-
-def unsaid(source: Chosen) -> str:
-    """What of a source a script can't say; empty if it can."""
-    return "" if source.name in SOURCES else f"data from `{source.name}`"
 
 
 def opened(source: Chosen, fields: Mapping[str, str]) -> str:

@@ -94,8 +94,6 @@ class _Making:
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
-        if self.is_narrow and not self.plan.is_single:
-            raise self._lacks("bf16 in several steps")
         for step in self.plan.steps:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
@@ -208,8 +206,9 @@ class _Making:
         reckoning, of = Reckoning(found), planned.name or "sums"
         numbers, sizes = self._rest(found)
         self.functions.append(self._entered(numbers, f"of_{of}", "numbers"))
-        counts = _of_what_it_reads(reckoning.counts) if reckoning.needed and reckoning.counts else None
+        counts = reckoning.counts if reckoning.needed else None
         if counts is not None:
+            counts = _without_parameters(_of_what_it_reads(counts))
             self.functions.append(self._entered(counts, f"in_{planned.name or 'batch'}", "counted"))
         elif reckoning.needed:
             raise self._lacks("loss over several batches (`accumulate`) that needs them twice")
@@ -264,11 +263,13 @@ class _Making:
     def _counterparts(self) -> Iterator[tuple[str, Program]]:
         """The update of a block that has one, and the sums of held-out data, in the other mode."""
         plan = self.plan
-        if plan.is_single:
+        if not plan.is_single:
+            return
+        if plan.settings["accumulate"] == 1:
             yield "", self._entered(plan.evaluation, "")
-            sums = [self._totals(each).sums for each in (plan.evaluation, plan.program)]
-            if plan.evaluate is not None and sums[0].main.outputs == sums[1].main.outputs:
-                yield SUMS, self._entered(sums[1], SUMS)
+        evaluation, training = (self._totals(each).sums for each in (plan.evaluation, plan.program))
+        if plan.evaluate is not None and evaluation.main.outputs == training.main.outputs:
+            yield SUMS, self._entered(evaluation if self._is_measured_alike else training, SUMS)
 
     # --- held-out data
 
