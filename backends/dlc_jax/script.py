@@ -46,10 +46,12 @@ class _Emitted:
     def __init__(self, programs: Sequence[Program], main: Program, name: str, script: Script) -> None:
         is_plain = not main.parameters or main.main.entry == AFTER
         precision = "f32" if is_plain else script.settings["precision"]
-        options = EmitOptions(
-            name=script.name, training=True, precision=precision, family=_Family(tuple(programs))
-        )
-        made = emit(main, options)
+        # Its outputs are called by its source.
+        whole = common.pascal(script.name)
+        source = whole if name == "minimized" else f"{whole}{common.pascal(name)}"
+        family = _Family(tuple(_sourced(each, source) for each in programs))
+        options = EmitOptions(name=script.name, training=True, precision=precision, family=family)
+        made = emit(_sourced(main, source), options)
         self.meta = made.meta
         if made.meta["x64"]:
             raise unsaid("numbers of 64 bits")
@@ -65,14 +67,10 @@ class _Emitted:
         self.name = name
         if name in self.blocks:
             raise common.NameTaken(name)
-        outputs = next((label for label in self.blocks if label.endswith("Outputs")), "")
-        renamed = {"apply": name, outputs: f"{common.pascal(script.name)}{common.pascal(name)}"}
-        for old, new in renamed.items():
-            if old:
-                self.blocks = {
-                    new if label == old else label: _laid_out(re.sub(rf"\b{old}\b", new, block), new)
-                    for label, block in self.blocks.items()
-                }
+        self.blocks = {
+            name if label == "apply" else label: _laid_out(re.sub(r"\bapply\b", name, block), name)
+            for label, block in self.blocks.items()
+        }
 
 
 class _Family:
@@ -154,6 +152,7 @@ class _Loop:
 
     def blocks(self) -> Iterator[Lines]:
         yield common.drawing(self.script)
+        yield common.drawing_in_evaluation(self.script)
         if self.is_narrow:
             yield [
                 "def narrow(tree: Any) -> Any:",
@@ -209,7 +208,8 @@ class _Loop:
         means = common.literal(tuple(sorted(held.means)))
         weighed = f" * (size if name in {means} else 1)" if held.means else ""
         measure = self.parts["sums"].meta
-        called = f"jax.jit(sums)({given(measure, self._trees, narrow=self.is_narrow)})"
+        key = ", key=key" if held.is_random else ""
+        called = f"jax.jit(sums)({given(measure, self._trees, narrow=self.is_narrow)}{key})"
         found = "found, _" if measure["state"] and measure["training"] else "found"
         named = "found._asdict()" if len(held.sums) > 1 else f'{{"{held.sums[0]}": found}}'
         head = ", ".join(
@@ -220,8 +220,18 @@ class _Loop:
             '    """The loss and the metrics of all held-out rows: sums over batches, and what follows."""'
         ]
         lines += ["    total: dict[str, np.ndarray] = {}", "    count = 0"]
-        lines += [f"    for batch in {common.held_out_batches(held)}:"]
-        lines += [f'        size = len(batch["{held.inputs[0]}"])', *layout(f"{found} = {called}", 2)]
+        if held.is_random:
+            lines += [f"    for number, batch in enumerate({common.held_out_batches(held)}):"]
+            lines += ["        # What is drawn hangs on the seed and the number of the batch alone."]
+            key = "jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), 0xE7A1), number)"
+            lines += layout(f"key = {key}", 2)
+        elif held.draws:
+            lines += [f"    for number, batch in enumerate({common.held_out_batches(held)}):"]
+        else:
+            lines += [f"    for batch in {common.held_out_batches(held)}:"]
+        lines += [f'        size = len(batch["{held.inputs[0]}"])']
+        lines += [f"        batch |= {common.drawn_in_evaluation(held)}"] if held.draws else []
+        lines += layout(f"{found} = {called}", 2)
         lines += layout(f"for name, value in {named}.items():", 2)
         lines += layout(f"total[name] = total.get(name, 0.0) + np.asarray(value, np.float64){weighed}", 3)
         lines += ["        count += size"]
@@ -431,6 +441,11 @@ def _modes(program: Program, script: Script) -> tuple[Program, ...]:
     return tuple(sorted(plain, key=lambda each: each.main.training))
 
 
+def _sourced(program: Program, source: str) -> Program:
+    main = replace(program.main, source=source)
+    return program.with_functions({**program.functions, main.name: main})
+
+
 def _entered(program: Program) -> Program:
     main = replace(program.main, entry="")
     return program.with_functions({**program.functions, main.name: main})
@@ -451,7 +466,8 @@ def _told_apart(found: dict[str, str], others: Mapping[str, str], name: str) -> 
         different |= calling
     renamed = {label: f"{label}_of_{name}" for label in different}
     for old, new in renamed.items():
-        found = {each: re.sub(rf"(?<![\w.\"]){old}(?=\()", new, block) for each, block in found.items()}
+        called = re.compile(rf"(?<![\w.\"]){old}(?=\()")
+        found = {each: _laid_out(called.sub(new, block), new) for each, block in found.items()}
     return {renamed.get(label, label): block for label, block in found.items()}
 
 

@@ -111,6 +111,7 @@ class _Loop:
 
     def blocks(self) -> Iterator[Lines]:
         yield common.drawing(self.script)
+        yield common.drawing_in_evaluation(self.script)
         yield [
             "def tensors(batch: Rows, device: str) -> dict[str, Tensor]:",
             "    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}",
@@ -162,11 +163,22 @@ class _Loop:
             '    """The loss and the metrics of all held-out rows: sums over batches, and what follows."""'
         ]
         lines += ["    model.eval()", "    sums: dict[str, Tensor] = {}", "    count = 0"]
-        lines += layout(
-            f"for batch in map(partial(tensors, device=device), {common.held_out_batches(held)}):", 1
-        )
+        batches = f"map(partial(tensors, device=device), {common.held_out_batches(held)})"
+        if held.is_random:
+            lines += layout(f"for number, batch in enumerate({batches}):", 1)
+            lines += ["        # What is drawn hangs on the seed and the number of the batch alone."]
+            lines += _seeded("0xE7A1, number", 2)
+        elif held.draws:
+            lines += layout(f"for number, batch in enumerate({batches}):", 1)
+        else:
+            lines += layout(f"for batch in {batches}:", 1)
         lines += [
             f'        size = len(batch["{held.inputs[0]}"])',
+            *(
+                [f"        batch |= tensors({common.drawn_in_evaluation(held)}, device)"]
+                if held.draws
+                else []
+            ),
             *layout(f"found = model.sums({given})", 2),
         ]
         lines += layout(f"for name, value in {found}.items():", 2)
@@ -294,7 +306,7 @@ class _Loop:
             lines += ["        batch |= tensors(drawn(step), args.device)"]
         elif script.is_random:
             lines += ["        # What a step draws hangs on the seed and the step alone."]
-            lines += _seeded("0", 2)
+            lines += _seeded("step, 0", 2)
         if not self.single:
             lines += ["        values: dict[str, Tensor] = {}"]
         for call in script.calls:
@@ -363,7 +375,7 @@ class _Loop:
             lines += [
                 f"{'    ' * indent}# What a batch draws hangs on the seed, the step and its place in it alone."
             ]
-            lines += _seeded("part", indent)
+            lines += _seeded("step, part", indent)
         if len(call.outputs) > 1:
             steps = [f"found = {self._run(call)}", "found = found._asdict()"]
         else:
@@ -542,10 +554,10 @@ class _Loop:
         return [*lines, *common.ended(script)]
 
 
-def _seeded(part: str, indent: int) -> Lines:
+def _seeded(place: str, indent: int) -> Lines:
     margin = "    " * indent
     return [
-        f"{margin}seed = np.random.SeedSequence([SEED, step, {part}]).generate_state(1, np.uint64)",
+        f"{margin}seed = np.random.SeedSequence([SEED, {place}]).generate_state(1, np.uint64)",
         f"{margin}torch.manual_seed(int(seed[0] >> 1))",
     ]
 

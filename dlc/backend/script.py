@@ -36,7 +36,7 @@ class Drawn:
 
     name: str
     op: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     attrs: Mapping[str, Any]
     number: int
 
@@ -91,6 +91,10 @@ class HeldOut:
     means: frozenset[str]
     sizes: tuple[str, ...]
     numbers: tuple[str, ...]
+    is_random: bool = False
+    """Whether what is measured draws by the backend's own means."""
+    draws: tuple[Drawn, ...] = ()
+    """What it draws otherwise: inputs, in whose shapes `size` is the number of rows."""
 
 
 @dataclass(frozen=True, slots=True)

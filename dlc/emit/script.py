@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
+from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.emit import script_library
@@ -382,6 +382,24 @@ def _start(path: str, depth: int) -> str:
 # --- draws
 
 
+def drawing_in_evaluation(script: Script) -> Lines:
+    """The function that draws what is measured with; nothing where there is nothing."""
+    held = script.held_out
+    if held is None or not held.draws:
+        return []
+    takes = (
+        "number: int, size: int" if any("size" in str(each.shape) for each in held.draws) else "number: int"
+    )
+    doc = "What a held-out batch draws: it hangs on the seed and its number alone."
+    return _drawing(f"def drawn_in_evaluation({takes}) -> Rows:", doc, "SEED, 0xE7A1, number", held.draws)
+
+
+def drawn_in_evaluation(held: HeldOut) -> str:
+    """A call of it."""
+    size = ", size" if any("size" in str(each.shape) for each in held.draws) else ""
+    return f"drawn_in_evaluation(number{size})"
+
+
 def drawing(script: Script) -> Lines:
     """The function that draws what a turn takes; nothing where there is nothing."""
     if not script.draws:
@@ -389,22 +407,24 @@ def drawing(script: Script) -> Lines:
     anew = any(call.draws_anew for call in script.calls)
     part, several = ("part", ", part: int") if is_several(script) else ("0", "")
     place = f"SEED, step, {part}, *turn" if anew else f"SEED, step, {part}"
-    lines = [f"def drawn(step: int{several}{', *turn: int' if anew else ''}) -> Rows:"]
-    what = (
-        "a batch draws: it hangs on the seed, the step and its place in it"
-        if several
-        else "a step draws: it hangs on the seed and the step"
-    )
-    lines += [f'    """What {what} alone."""']
-    lines += ["", "    def rng(number: int) -> np.random.Generator:"]
-    lines += [f"        return np.random.default_rng([0xD7A5, {place}, number])", "", "    return {"]
-    for each in script.draws:
+    head = f"def drawn(step: int{several}{', *turn: int' if anew else ''}) -> Rows:"
+    doc = "What a step draws: it hangs on the seed and the step alone."
+    if several:
+        doc = "What a batch draws: it hangs on the seed, the step and its place in it alone."
+    return _drawing(head, doc, place, script.draws)
+
+
+def _drawing(head: str, doc: str, place: str, draws: Sequence[Drawn]) -> Lines:
+    lines = [head, f'    """{doc}"""', "", "    def rng(draw: int) -> np.random.Generator:"]
+    lines += [f"        return np.random.default_rng([0xD7A5, {place}, draw])", "", "    return {"]
+    for each in draws:
         lines += layout(f'"{each.name}": {_draw(each)},', 2)
     return [*lines, "    }"]
 
 
-def _draw(each: Any) -> str:
-    shape, rng = literal(each.shape), f"rng({each.number})"
+def _draw(each: Drawn) -> str:
+    shape = f"({', '.join(map(str, each.shape))}{',' * (len(each.shape) == 1)})"
+    rng = f"rng({each.number})"
     if each.op == "normal":
         return f"{rng}.standard_normal({shape}).astype(np.float32)"
     if each.op == "uniform":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
-from dlc.passes.randomness import drawing_functions
+from dlc.passes.randomness import Draw, drawing_functions
 from dlc.passes.sizes import with_sizes
-from dlc.passes.totals import SUM, Totals, totals
+from dlc.passes.totals import SUM, Totals, batch_sizes, totals
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
 from dlc.runtime.drawn import Drawn as Hoisted
@@ -90,6 +90,8 @@ class _Making:
         self.sizes = self._sizes()
         self.turns = Turns(self.plan, self.sizes, by_itself=False)
         settings = self.plan.settings
+        drawn = self.turns.drawn
+        self.draws = () if drawn is None else self._drawn(drawn.draws)
         self.functions: list[Program] = []  # what is computed of several batches that count as one
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
@@ -135,8 +137,8 @@ class _Making:
             settings=plan.settings,
             networks=tuple((each.name, each.path) for each in networks(plan)),
             counterparts=dict(self._counterparts()),
-            draws=self._draws(),
-            is_random=self.turns.drawn is None and _draws(plan.program),
+            draws=self.draws,
+            is_random=not self._is_portable and _draws(plan.program),
             best=plan.best,
         )
 
@@ -182,6 +184,9 @@ class _Making:
             found = _called_for_numbers(planned.reckoning.totals)
             program, together = found.sums, self._together(planned, found)
             entry = SUMS if self._is_measured_alike else entry
+        if self._is_portable and self.plan.is_single:
+            hoisted = Hoisted.of(program)
+            program, self.draws = hoisted.program, self._drawn(hoisted.draws)
         outputs = tuple(name for name, _ in program.main.outputs)
         inputs = tuple(each.name for each in program.main.inputs)
         made = self._entered(program, entry)
@@ -234,7 +239,7 @@ class _Making:
     def _is_measured_alike(self) -> bool:
         """Whether what a step over several batches computes of each is what is computed of held-out ones, but for the mode."""
         plan = self.plan
-        if plan.evaluate is None or not plan.is_single or plan.settings["accumulate"] == 1:
+        if plan.evaluate is None or self._is_portable or plan.settings["accumulate"] == 1:
             return False
         training, evaluation = (self._totals(each) for each in (plan.program, plan.evaluation))
         parts = ((each.sums.main.outputs, each.rest.main.body, each.how) for each in (training, evaluation))
@@ -243,27 +248,43 @@ class _Making:
     def _totals(self, program: Program) -> Totals:
         return _called_for_numbers(totals(program, wide=self.is_narrow))
 
-    def _draws(self) -> tuple[Drawn, ...]:
-        hoisted = self.turns.drawn
-        if hoisted is None:
-            return ()
-        made = {each.name for op in self.plan.program.main.body for each in op.outputs}
-        if any(each.input.name not in made for each in hoisted.draws):
-            raise self._lacks("draws inside of networks or loops in several steps")
-        return tuple(self._drawn(hoisted, number) for number in range(len(hoisted.draws)))
+    @property
+    def _is_portable(self) -> bool:
+        """Whether draws are inputs, the same with every backend."""
+        return not self.plan.is_single or self.plan.settings["draws"] == "portable"
 
-    def _drawn(self, hoisted: Hoisted, number: int) -> Drawn:
-        each = hoisted.draws[number]
+    def _drawn(self, draws: Sequence[Draw], rows: Container[str] = ()) -> tuple[Drawn, ...]:
+        """Draws as a script makes them; `rows` are sizes that count the rows of a batch which may be a short one."""
+        return tuple(self._draw(each, number, rows) for number, each in enumerate(draws))
+
+    def _draw(self, each: Draw, number: int, rows: Container[str]) -> Drawn:
         if each.op not in DRAWN:
             raise self._lacks(f"draws by `{each.op}`")
         attrs = {name: evaluated(value, self.sizes) for name, value in each.attrs}
-        shape = tuple(int(size) for size in attrs.pop("shape"))
-        return Drawn(each.input.name, each.op, shape, attrs, number)
+        attrs.pop("shape")
+        shape = dict(each.attrs)["shape"]
+        assert isinstance(shape, tuple)
+        sizes = (self._counted(size, rows) for size in shape)
+        return Drawn(each.input.name, each.op, tuple(sizes), attrs, number)
+
+    def _counted(self, size: Any, rows: Container[str]) -> int | str:
+        """A size of what is drawn, by the `size` of a batch."""
+        of_rows = [name for name in self.sizes if name in rows]
+
+        def at(count: int) -> int:
+            return int(evaluated((size,), {**self.sizes, **dict.fromkeys(of_rows, count)})[0])
+
+        once, twice, thrice = map(at, (1, 2, 3))
+        if once == twice:
+            return at(int(self.plan.source.args["batch"]))
+        if (twice, thrice) != (2 * once, 3 * once):
+            raise self._lacks("draws of a shape that is no multiple of the rows")
+        return "size" if once == 1 else f"{once} * size"
 
     def _counterparts(self) -> Iterator[tuple[str, Program]]:
         """The update of a block that has one, and the sums of held-out data, in the other mode."""
         plan = self.plan
-        if not plan.is_single:
+        if self._is_portable:
             return
         if plan.settings["accumulate"] == 1:
             yield "", self._entered(plan.evaluation, "")
@@ -279,21 +300,22 @@ class _Making:
             return None, []
         found = self._totals(plan.evaluation)
         rest, sizes = self._rest(found)
-        programs = [self._entered(found.sums, SUMS)]
+        hoisted = Hoisted.of(found.sums) if self._is_portable else Hoisted(found.sums, ())
+        programs = [self._entered(hoisted.program, SUMS)]
         if not self._is_measured_alike:
             programs.append(self._entered(rest, NUMBERS, "held_out"))
-        if _draws(found.sums):
-            raise self._lacks("draws in what is measured on held-out data")
         held = HeldOut(
             function="numbers_of_sums" if self._is_measured_alike else "held_out_numbers",
             source=self._source(plan.evaluate, training=False),
             fields=_dtypes(plan.evaluate_fields or plan.fields),
             batch=int(plan.evaluate.args["batch"]),
-            inputs=tuple(each.name for each in found.sums.main.inputs),
+            inputs=tuple(each.name for each in hoisted.program.main.inputs),
             sums=tuple(name for name, _ in found.sums.main.outputs),
             means=_means(found),
             sizes=sizes,
             numbers=tuple(name for name, _ in found.rest.main.outputs),
+            is_random=not self._is_portable and _draws(found.sums),
+            draws=self._drawn(hoisted.draws, batch_sizes(found.sums.main)),
         )
         return held, programs
 
@@ -314,7 +336,9 @@ def _called_for_numbers(found: Totals) -> Totals:
     sums = found.sums.main
     outputs = tuple((now.get(name, name), value) for name, value in sums.outputs)
     inputs = tuple(replace(each, name=now.get(each.name, each.name)) for each in rest.inputs)
-    main = replace(rest, inputs=inputs, body=tuple(op.renamed(now) for op in rest.body))
+    body = tuple(op.renamed(now) for op in rest.body)
+    numbers = tuple((name, now.get(value, value)) for name, value in rest.outputs)
+    main = replace(rest, inputs=inputs, outputs=numbers, body=body)
     return replace(
         found,
         sums=found.sums.with_functions({**found.sums.functions, sums.name: replace(sums, outputs=outputs)}),
