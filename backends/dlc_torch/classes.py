@@ -305,7 +305,8 @@ class Grouping:
             root = Node() if lent is None else tree(lent.children, [(param, None) for param in lent.params])
             return Class(tuple(names), drafts, root)
         made = Making(self, functions)
-        parts = Divided.of(*self._parts(functions))
+        children, params = self._parts(functions)
+        parts = Divided.of(children, [each for each in params if not self._is_of_layer(each, children)])
         root = tree(parts.children, [(param, None) for param in parts.params], made.child)
         layers = None
         if len(drafts) == 1:
@@ -319,6 +320,14 @@ class Grouping:
             unit.is_list = root.kind == "list"
         unit.inits += hooks((*parts.children, *parts.inside))
         return unit
+
+    def _is_of_layer(self, param: Param, children: Sequence[Child]) -> bool:
+        """Whether a tensor is one of a layer's own, which another method of the class reads by itself."""
+        return any(
+            param.name == f"{child.path}.{own.name}"
+            for child in children
+            for own in self.functions[child.function].params
+        )
 
     def _parts(self, functions: Sequence[Function]) -> tuple[list[Child], list[Param]]:
         """The instances and parameters of one class, whose methods are `functions`."""
