@@ -35,10 +35,12 @@ from dlc.emit.tree import (
     walk,
     without,
 )
+from dlc.ir.index import has_index
 from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
-from dlc.ir.paths import turn_paths
+from dlc.ir.paths import Paths, turn_paths
+from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import names as names_in
@@ -306,7 +308,10 @@ class Grouping:
             return Class(tuple(names), drafts, root)
         made = Making(self, functions)
         children, params = self._parts(functions)
-        parts = Divided.of(children, [each for each in params if not self._is_of_layer(each, children)])
+        parts = Divided.of(
+            [each for each in children if not self._is_there(each.path, children, each.function)],
+            [each for each in params if not self._is_there(each.name, children)],
+        )
         root = tree(parts.children, [(param, None) for param in parts.params], made.child)
         layers = None
         if len(drafts) == 1:
@@ -321,12 +326,17 @@ class Grouping:
         unit.inits += hooks((*parts.children, *parts.inside))
         return unit
 
-    def _is_of_layer(self, param: Param, children: Sequence[Child]) -> bool:
-        """Whether a tensor is one of a layer's own, which another method of the class reads by itself."""
-        return any(
-            param.name == f"{child.path}.{own.name}"
-            for child in children
-            for own in self.functions[child.function].params
+    def _is_there(self, path: str, children: Sequence[Child], function: str = "") -> bool:
+        """Whether a tensor, or all of an instance, is in another instance by itself: a method that computes with what an instance is
+        made of reads it there."""
+        around = [each for each in children if path.startswith(f"{each.path}.") and not has_index(path)]
+        if not around:
+            return False
+        paths = Paths(self.functions)
+        tensors = [prefixed(prefix, own.name) for prefix, own in paths.expand(function)] if function else [""]
+        return bool(tensors) and any(
+            all(paths.param(each.function, prefixed(path[len(each.path) + 1 :], own)) for own in tensors)
+            for each in around
         )
 
     def _parts(self, functions: Sequence[Function]) -> tuple[list[Child], list[Param]]:
