@@ -151,6 +151,7 @@ class _Loop:
     # --- functions of the script
 
     def blocks(self) -> Iterator[Lines]:
+        yield from common.schedules(self.script)
         yield common.drawing(self.script)
         yield common.drawing_in_evaluation(self.script)
         if self.is_narrow:

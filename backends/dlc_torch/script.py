@@ -110,6 +110,7 @@ class _Loop:
             raise common.unsaid("torch", what)
 
     def blocks(self) -> Iterator[Lines]:
+        yield from common.schedules(self.script)
         yield common.drawing(self.script)
         yield common.drawing_in_evaluation(self.script)
         yield [

@@ -13,11 +13,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """From where to where rows are taken, once a seed has shuffled them (None: they are not), or the `rest` of them."""
+
+    low: float
+    high: float
+    seed: int | None
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
-    """A source, a schedule or an optimizer by name, with its arguments."""
+    """A source, a schedule or an optimizer by name, with its arguments. A schedule of the spec's own has its `code`, functions of Python, the
+    first of which is called for a rate. Of a source a `share` is taken where there is one."""
 
     name: str
     args: Mapping[str, Any]
+    code: tuple[str, ...] = ()
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,11 @@ def unsaid(backend: str, what: str) -> SpecError:
 
 def assembled(script: Script, model: str, blocks: Iterable[Lines], imports: Callable[[str], Lines]) -> str:
     """The whole file: the module's source, functions that the loop uses, the loop."""
-    own = "\n\n\n".join("\n".join(block) for block in blocks if block)
+    written = ["\n".join(block) for block in blocks if block]
+    own = "\n\n\n".join(written)
+    names = [name for each in written for name in sorted(defined(each))]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise NameTaken(min(doubled))
     copied = ["\n".join(lines) for lines in LIBRARY.copied(own)]
     if twice := defined(model) & (defined(own) | {name for each in copied for name in defined(each)}):
         raise NameTaken(min(twice))
@@ -243,7 +248,18 @@ def is_text(source: Chosen) -> bool:
 
 
 def opened(source: Chosen, fields: Mapping[str, str]) -> str:
-    """The expression that reads a source."""
+    """The expression that reads a source, or a share of it."""
+    share, whole = source.share, _whole(source, fields)
+    if share is None:
+        return whole
+    low, high = literal(float(share.low)), literal(float(share.high))
+    if is_text(source):
+        return f"stretch_of({whole}, {low}, {high})"
+    args = {"seed": share.seed, "rest": share.rest}
+    return called("share_of", (whole, low, high), args, {"seed": 0, "rest": False})
+
+
+def _whole(source: Chosen, fields: Mapping[str, str]) -> str:
     args = dict(source.args)
     if source.name == "digits":
         return called("read_digits", (), args, {"split": "train"})
@@ -329,6 +345,8 @@ def rate(rule: Rule, step: str, total: str) -> str:
     if not isinstance(rule.lr, Chosen):
         return literal(float(rule.lr))
     args = dict(rule.lr.args)
+    if rule.lr.code:
+        return called(f"{identifier(rule.lr.name)}_rate", _place(rule.lr.code[0], step, total), args, {})
     known: dict[str, dict[str, Any]] = {
         "constant": {"warmup": 0},
         "cosine": {"warmup": 0, "end": 0.0},
@@ -337,6 +355,22 @@ def rate(rule: Rule, step: str, total: str) -> str:
         "one_cycle": {"warmup": 0.3, "start": 0.04, "end": 1e-4},
     }
     return called(f"{rule.lr.name}_rate", (step, total), args, known[rule.lr.name])
+
+
+def _place(code: str, step: str, total: str) -> list[str]:
+    """What a schedule of the spec's own is given by the training: by place where these are its first parameters."""
+    head = code[code.index("(") + 1 :]
+    if head.startswith("step: int, total: int"):
+        return [step, total]
+    found = [step if head.startswith("step: ") else f"step={step}"]
+    return [*found, *([f"total={total}"] if re.search(r"\btotal: ", head.split(" -> ")[0]) else [])]
+
+
+def schedules(script: Script) -> Iterable[Lines]:
+    """The spec's own schedules, each once."""
+    rates = [rule.lr for call in script.calls for rule in call.rules]
+    code = dict.fromkeys(text for lr in rates if isinstance(lr, Chosen) for text in lr.code)
+    return (text.splitlines() for text in code)
 
 
 @dataclass(frozen=True, slots=True)

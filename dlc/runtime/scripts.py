@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from dlc.backend import Artifact, Backend
-from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Together
+from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Share, Together
 from dlc.diagnostics import SpecError
+from dlc.elaborate.base.sources import REST
+from dlc.elaborate.base.units import Definition
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
+from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
+from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
@@ -31,6 +35,7 @@ from dlc.runtime.training_setup import networks, starting_weights
 from dlc.runtime.turns import Planned, Turns, computed_with
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
+from dlc.syntax import ast
 from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
 
@@ -100,9 +105,6 @@ class _Making:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
                     raise self._lacks(f"optimizer `{rule.optimizer.name}`")
-                rate = rule.optimizer.args["lr"]
-                if isinstance(rate, Named) and rate.function is not None:
-                    raise self._lacks(f"schedule of the spec's own (`{rate.name}`)")
 
     @cached_property
     def _data(self) -> Data:
@@ -143,13 +145,20 @@ class _Making:
         )
 
     def _source(self, named: Named, *, training: bool) -> Chosen:
+        is_rest = named.name == REST
+        named = self.plan.source if is_rest else named
         args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
-        if is_split(args.get("split")) or "sample_by" in args:
-            raise self._lacks(
-                f"rows of `{named.name}` by `{'sample_by' if 'sample_by' in args else 'split'}`"
-            )
+        by = args.pop("sample_by", None)
+        if by is not None and not is_rest:
+            raise self._lacks(f"rows of `{named.name}` by `sample_by`")
+        share = self._share(named, is_rest) if is_split(args.get("split")) else None
+        if share is not None:
+            args |= {"split": "all"} if named.name == "digits" else {}
+            for key in ("seed", "split"):
+                if (named.name, key) not in (("digits", "split"), ("synthetic", "seed")):
+                    args.pop(key, None)
         if named.name == "text" and not self._says_tokens(args):
             raise self._lacks(f"tokens of `{args['path']}`, which are numbered by another file")
         if named.name == "synthetic":
@@ -160,7 +169,16 @@ class _Making:
                 name: (fields[name].dtype, fields[name].shape, fields[name].limit or 2)
                 for name in batches.names
             }
-        return Chosen(named.name, args)
+        return Chosen(named.name, args, share=share)
+
+    def _share(self, named: Named, is_rest: bool) -> Share:
+        split, seed = named.args["split"], named.args.get("seed", 0)
+        low, high = (0.0, float(split)) if isinstance(split, int | float) else map(float, split)
+        if is_rest and named.name == "text":  # what is left of a text stands before or behind
+            if low > 0.0 and high < 1.0:
+                raise self._lacks("rest of a share in the middle of a text")
+            return Share(high, 1.0, seed) if low == 0.0 else Share(0.0, low, seed)
+        return Share(low, high, seed, is_rest)
 
     def _says_tokens(self, args: dict[str, Any]) -> bool:
         """Whether a text is numbered by its bytes, or by its own characters: held-out ones have the numbers of the training data."""
@@ -193,7 +211,7 @@ class _Making:
         if step is None:
             given = outputs if entry == BEFORE else ()
             return made, Call(entry, inputs, given, kept=planned.gives)
-        rules = tuple(_rule(rule, paths) for rule, paths in planned.rules)
+        rules = tuple(self._rule(rule, paths) for rule, paths in planned.rules)
         return made, Call(
             entry,
             inputs,
@@ -205,6 +223,31 @@ class _Making:
             draws_anew=planned.draws,
             together=together,
         )
+
+    def _rule(self, rule: OptimizerRule, paths: Iterable[str]) -> Rule:
+        args = dict(rule.optimizer.args)
+        lr = args.pop("lr")
+        rate = Chosen(lr.name, dict(lr.args), self._code(lr)) if isinstance(lr, Named) else lr
+        return Rule(Chosen(rule.optimizer.name, args), rate, tuple(paths))
+
+    def _code(self, schedule: Named) -> tuple[str, ...]:
+        """A schedule that the spec writes, as functions of Python; nothing for one of the library."""
+        definition = schedule.definition
+        if definition is None or not isinstance(definition.node, ast.FnDef):
+            return ()
+        unit = definition.unit
+
+        def find(name: str) -> ast.FnDef | ast.Let | None:
+            item = unit.names.get(name)
+            node = item.node if isinstance(item, Definition) else item
+            if unit.own(name) is not unit:
+                raise Unsaid(f"`{name}` of another file")
+            return node if isinstance(node, ast.FnDef | ast.Let) else None
+
+        try:
+            return python_functions(f"{identifier(schedule.name)}_rate", definition.node, find)
+        except Unsaid as what:
+            raise self._lacks(f"schedule of the spec's own (`{schedule.name}`) with {what}") from None
 
     def _together(self, planned: Planned, found: Totals) -> Together:
         """How the batches of a step make one."""
@@ -379,10 +422,3 @@ def _header(block: TrainBlock) -> tuple[str, ...]:
 
 def _dtypes(fields: Mapping[str, Any]) -> dict[str, str]:
     return {name: "f32" if type.dtype == "float" else type.dtype for name, type in fields.items()}
-
-
-def _rule(rule: OptimizerRule, paths: Iterable[str]) -> Rule:
-    args = dict(rule.optimizer.args)
-    lr = args.pop("lr")
-    rate = Chosen(lr.name, dict(lr.args)) if isinstance(lr, Named) else lr
-    return Rule(Chosen(rule.optimizer.name, args), rate, tuple(paths))

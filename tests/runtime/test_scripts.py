@@ -127,6 +127,40 @@ train masked {
     optimizer = sgd(lr=0.1, momentum=0.9)
     settings { epochs = 3, accumulate = 3, log = 1, clip_norm = 0.1 }
 }
+
+let FLOOR = 1e-4
+
+fn ramp(step: int, over: int) -> float {
+    return min(1.0, (step + 1) / over)
+}
+
+fn stairs(step: int, total: int, high: float = 0.1) -> float {
+    found = high
+    for mark in [2, 5] {
+        if step >= mark {
+            found = found * 0.5 ** (1 + mark % 2)
+        } else if step == 1 and not (total < 4) {
+            found = -(high - 2.0 * found) - (1e-3 - FLOOR)
+        }
+    }
+    turned = found * (0.5 * (1.0 + cos(pi * step / total)))
+    return max(found * ramp(step, 3) if step < total // 2 else turned, FLOOR + 1e-3)
+}
+
+fn late(over: int, step: int) -> float {
+    return 0.0 if step < over else 1e-2
+}
+
+train stairs_down {
+    net = Auto()
+    batch (x: [B, 4]) from synthetic(batch=8)
+    evaluate from synthetic(batch=12, count=30, seed=1)
+    y, mu = net(x)
+    minimize mean((x - y) ** 2)
+    optimizer = sgd(lr=stairs(high=0.06))
+    optimizer linear.bias = adam(lr=late(over=4))
+    settings { steps = 14, log = 1, draws = "portable" }
+}
 """
 BLOCKS = ("digits", "characters", "drawn", "gan")
 WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
@@ -145,6 +179,9 @@ SETTINGS = [
         ("tags", {}),
         ("tags", {"precision": "bf16"}),
         ("masked", {}),
+        ("stairs_down", {}),
+        ("drawn", {"draws": "portable"}),
+        ("drawn", {"draws": "portable", "accumulate": 2}),
     )
     for backend in ("torch", "jax")
 ]
@@ -329,6 +366,26 @@ def test_golden_script(backend: str, folder: Path, golden: Callable[[Path, str],
     golden(HERE / f"scripts/digits_{backend}.txt", text)
 
 
+SHARES = [
+    ("digits(batch=64)", "digits(split=0.6, seed=7, batch=64)"),
+    ('digits(split="test", batch=100)', "rest(batch=100)"),
+    ("batch=8, stop=0.9)", "batch=8, split=0.8)"),
+    ('text("input.txt", length=9, batch=16, start=0.9)', "rest(batch=16)"),
+    ("batch=4, stop=98)", "batch=4, split=(0.2, 0.9), seed=none)"),
+    ("count=64)", "count=64, split=0.5, seed=3)"),
+]
+
+
+@pytest.mark.parametrize("name", ["digits", "characters", "masked", "drawn"])
+def test_shares_of_rows_are_those_of_dlc_train(name: str, folder: Path) -> None:
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    for old, new in SHARES:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "spec.dl").write_text(text, encoding="utf-8")
+    _compared(block(folder, name), "torch", folder)
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_data_may_come_later(backend: str, folder: Path) -> None:
     """A script is written where the data is not, and written anew over one that dlc wrote."""
@@ -356,7 +413,6 @@ def test_what_is_refused(
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("digits(batch=64)", "digits(split=0.8, batch=64)", "rows of `digits` by `split`"),
         ("digits(batch=64)", 'digits(sample_by="label", batch=64)', "rows of `digits` by `sample_by`"),
         (
             'evaluate from text("input.txt"',
