@@ -5,19 +5,19 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from textwrap import dedent
 
 from dlc.backend import Artifact, EmitOptions
-from dlc.backend.script import Call, HeldOut, Rule, Script
-from dlc.diagnostics import NO_SPAN, SpecError
-from dlc.diagnostics import training as problems
+from dlc.backend.script import Call, HeldOut, Script
 from dlc.emit import script as common
 from dlc.emit.file import imports, names_in
-from dlc.emit.layout import layout
+from dlc.emit.layout import WIDTH, layout
 from dlc.emit.names import field_name, identifier
 from dlc.ir.nodes import Program
+from dlc.passes.phases import AFTER
 from dlc.records import replace
 from dlc_jax.emit import emit
+from dlc_jax.script_updates import Update, given, unsaid
 
 Lines = list[str]
 NUMBERS = "numbers"
@@ -25,16 +25,9 @@ NUMBERS = "numbers"
 
 def written(script: Script) -> Artifact:
     """`NAME.py`. Raises SpecError for what a script can't say."""
-    if len(script.calls) > 1:
-        raise _unsaid("several steps in a turn")
     loop = _Loop(script)
     text = common.assembled(script, loop.functions(), loop.blocks(), _imports)
     return Artifact("jax", {f"{script.name}.py": text})
-
-
-def _unsaid(what: str) -> SpecError:
-    found = f"says no {what} in a script of a training yet"
-    return SpecError([problems.LACKS.at(NO_SPAN, name="jax", what=found, help="`dlc train` runs the block")])
 
 
 def _imports(body: str) -> Lines:
@@ -51,14 +44,17 @@ class _Emitted:
     """A program as functions, with the names that a script has for its `apply` and its outputs."""
 
     def __init__(self, programs: Sequence[Program], main: Program, name: str, script: Script) -> None:
-        precision = script.settings["precision"] if name != NUMBERS else "f32"
-        options = EmitOptions(
-            name=script.name, training=True, precision=precision, family=_Family(tuple(programs))
-        )
-        made = emit(main, options)
+        is_plain = not main.parameters or main.main.entry == AFTER
+        precision = "f32" if is_plain else script.settings["precision"]
+        # Its outputs are called by its source.
+        whole = common.pascal(script.name)
+        source = whole if name == "minimized" else f"{whole}{common.pascal(name)}"
+        family = _Family(tuple(_sourced(each, source) for each in programs))
+        options = EmitOptions(name=script.name, training=True, precision=precision, family=family)
+        made = emit(_sourced(main, source), options)
         self.meta = made.meta
         if made.meta["x64"]:
-            raise _unsaid("numbers of 64 bits")
+            raise unsaid("numbers of 64 bits")
         text = str(made.files[f"{script.name}.py"])
         lines = text.splitlines()
         self.blocks: dict[str, str] = {}
@@ -68,14 +64,13 @@ class _Emitted:
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
             label = getattr(node, "name", "") or lines[first - 1].split(" ")[0].rstrip(":")
             self.blocks[label] = "\n".join(lines[first - 1 : node.end_lineno])
-        outputs = next((label for label in self.blocks if label.endswith("Outputs")), "")
-        renamed = {"apply": name, outputs: f"{common.pascal(script.name)}{common.pascal(name)}"}
-        for old, new in renamed.items():
-            if old:
-                self.blocks = {
-                    new if label == old else label: re.sub(rf"\b{old}\b", new, block)
-                    for label, block in self.blocks.items()
-                }
+        self.name = name
+        if name in self.blocks:
+            raise common.NameTaken(name)
+        self.blocks = {
+            name if label == "apply" else label: _laid_out(re.sub(r"\bapply\b", name, block), name)
+            for label, block in self.blocks.items()
+        }
 
 
 class _Family:
@@ -100,36 +95,65 @@ class _Loop:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        (self.call,) = script.calls
-        main, *measured = script.family.programs()
-        self.parts = [_Emitted(_modes(main, script), main, "minimized", script)]
-        if measured:
-            sums, numbers = measured
-            self.parts += [_Emitted(_modes(sums, script), sums, "sums", script)]
-            self.parts += [_Emitted((numbers,), numbers, NUMBERS, script)]
-        self.meta = self.parts[0].meta
-        self.state = bool(self.meta["state"])
         self.is_narrow = script.settings["precision"] != "f32"
+        self.parts: dict[str, _Emitted] = {}
+        for each in script.family.programs():
+            entry = each.main.entry
+            if entry not in self.parts:
+                self.parts[entry] = _Emitted(_modes(each, script), each, self._called(each), script)
+        main = script.family.programs()[0]
+        self.meta = next(iter(self.parts.values())).meta
+        self.state = bool(self.meta["state"])
         if self.is_narrow and "f32" in self.meta["dtypes"].values():
-            raise _unsaid("parameters in f32 beside others in bf16")
-        self.known = [each.path for each in main.parameters if each.kind == "param"]
+            raise unsaid("parameters in f32 beside others in bf16")
+        known = [each.path for each in main.parameters if each.kind == "param"]
+        self.alone = len(script.calls) == 1
+        self.updates = {
+            call.entry: Update(
+                script,
+                call,
+                self.parts[call.entry].name,
+                self.parts[call.entry].meta,
+                known,
+                alone=self.alone,
+            )
+            for call in script.calls
+            if call.rules
+        }
+
+    def _called(self, program: Program) -> str:
+        """What a script calls the function of a program."""
+        main, calls = program.main, {call.entry: call for call in self.script.calls}
+        if not program.parameters:
+            return NUMBERS if main.entry == NUMBERS else f"{main.source}_{main.entry}"
+        if main.entry in ("", "sums"):
+            several = main.entry == "" and calls[""].together is not None
+            return "sums_in_training" if several else main.entry or "minimized"
+        return f"{identifier(main.entry)}_loss" if calls[main.entry].rules else main.entry
 
     def functions(self) -> str:
         """The functions of all programs, each once."""
-        first, *others = self.parts
+        first, *others = self.parts.values()
         blocks = dict(first.blocks)
+        mains = {each.name for each in self.parts.values()}
         own = {"init", "from_flat", "to_flat", "arranged", "Config", "CONFIG"}
         for each in others:
-            for label, block in each.blocks.items():
-                if label in own or label.startswith("init_"):
-                    continue
-                if blocks.setdefault(label, block) != block:
-                    raise _unsaid(f"`{label}` in two forms")
+            found = {
+                label: block
+                for label, block in each.blocks.items()
+                if label not in own and not label.startswith("init_")
+            }
+            if taken := (mains - {each.name}) & found.keys():
+                raise common.NameTaken(min(taken))
+            blocks |= _told_apart(found, blocks, each.name)
         return "\n\n\n".join(_apart(blocks.values()))
 
     # --- functions of the script
 
     def blocks(self) -> Iterator[Lines]:
+        yield from common.schedules(self.script)
+        yield common.drawing(self.script)
+        yield common.drawing_in_evaluation(self.script)
         if self.is_narrow:
             yield [
                 "def narrow(tree: Any) -> Any:",
@@ -140,10 +164,14 @@ class _Loop:
                 "",
                 "    return jax.tree.map(narrowed, tree)",
             ]
+        for each in self.updates.values():
+            if each.call.together is not None:
+                yield each.named_numbers(each.call.together)
         if self.script.held_out is not None:
             yield self._evaluate(self.script.held_out)
-        if self._labels:
-            yield self._labelled()
+        for each in self.updates.values():
+            if each.labels:
+                yield each.labelled()
         if self.script.settings["clip_norm"] is not None:
             yield [
                 "def clipped(gradients: Params) -> Params:",
@@ -164,7 +192,7 @@ class _Loop:
             '    """The step of a checkpoint, and trees like these with its values."""',
             "    leaves, structure = jax.tree.flatten(trees)",
             "    with np.load(path, allow_pickle=False) as saved:",
-            '        values = [jnp.asarray(saved[f"arr_{i}"]) for i in range(len(leaves))]',
+            '        values = [saved[f"arr_{i}"] for i in range(len(leaves))]',
             '        return int(saved["step"]), jax.tree.unflatten(structure, values)',
         ]
         yield [
@@ -180,9 +208,9 @@ class _Loop:
         rows = "np.ndarray" if common.is_text(held.source) else "Rows"
         means = common.literal(tuple(sorted(held.means)))
         weighed = f" * (size if name in {means} else 1)" if held.means else ""
-        measure = self.parts[1].meta
-        given = self._given(measure)
-        called = f"jax.jit(sums)({given})"
+        measure = self.parts["sums"].meta
+        key = ", key=key" if held.is_random else ""
+        called = f"jax.jit(sums)({given(measure, self._trees, narrow=self.is_narrow)}{key})"
         found = "found, _" if measure["state"] and measure["training"] else "found"
         named = "found._asdict()" if len(held.sums) > 1 else f'{{"{held.sums[0]}": found}}'
         head = ", ".join(
@@ -193,13 +221,27 @@ class _Loop:
             '    """The loss and the metrics of all held-out rows: sums over batches, and what follows."""'
         ]
         lines += ["    total: dict[str, np.ndarray] = {}", "    count = 0"]
-        lines += [f"    for batch in {common.held_out_batches(held)}:"]
-        lines += [f'        size = len(batch["{held.inputs[0]}"])', *layout(f"{found} = {called}", 2)]
+        if held.is_random:
+            lines += [f"    for number, batch in enumerate({common.held_out_batches(held)}):"]
+            lines += ["        # What is drawn hangs on the seed and the number of the batch alone."]
+            key = "jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), 0xE7A1), number)"
+            lines += layout(f"key = {key}", 2)
+        elif held.draws:
+            lines += [f"    for number, batch in enumerate({common.held_out_batches(held)}):"]
+        else:
+            lines += [f"    for batch in {common.held_out_batches(held)}:"]
+        lines += [f'        size = len(batch["{held.inputs[0]}"])']
+        lines += [f"        batch |= {common.drawn_in_evaluation(held)}"] if held.draws else []
+        lines += layout(f"{found} = {called}", 2)
         lines += layout(f"for name, value in {named}.items():", 2)
-        lines += [f"            total[name] = total.get(name, 0.0) + np.asarray(value, np.float64){weighed}"]
+        lines += layout(f"total[name] = total.get(name, 0.0) + np.asarray(value, np.float64){weighed}", 3)
         lines += ["        count += size"]
         if held.means:
             lines += [f"    for name in {means}:", "        total[name] = total[name] / count"]
+        if common.is_measured_alike(self.script):
+            numbers = common.numbers_name(self.script.calls[0])
+            lines += [f"    found = {numbers}(total{', count' if held.sizes else ''})"]
+            return [*lines, "    return {name: float(value) for name, value in found.items()}"]
         names = [
             "{}",
             *(f'total["{name}"]' for name in held.sums),
@@ -211,78 +253,9 @@ class _Loop:
             return [*lines, f"    return {{{labels}: float(found)}}"]
         return [*lines, *layout(f"return dict(zip(({labels}), map(float, found), strict=True))", 1)]
 
-    def _given(self, meta: Mapping[str, Any]) -> str:
-        """What a function takes by place: parameters in bf16 where it computes in that, and fields that are floats."""
-        floats = {name for name, type in meta["inputs"] if type["dtype"] == "float"}
-        fields = (
-            f'narrow(batch["{name}"])' if self.is_narrow and name in floats else f'batch["{name}"]'
-            for name in meta["given"]
-        )
-        trees = (f"narrow({name})" if self.is_narrow else name for name in self._trees)
-        return ", ".join((*trees, *fields))
-
     @property
     def _trees(self) -> tuple[str, ...]:
         return ("params", "state") if self.state else ("params",)
-
-    # --- optimizers
-
-    @property
-    def _labels(self) -> list[tuple[str, common.Selection]]:
-        """Which optimizer trains what, where that is not one for all: in the last place stands what all others have."""
-        names = {path: _unnumbered(path) for path in self.known}
-        rules = [tuple(names[path] for path in rule.paths) for rule in self.call.rules]
-        rules += [
-            tuple(
-                names[path] for path in self.known if not any(path in rule.paths for rule in self.call.rules)
-            )
-        ]
-        every = sorted(set(names.values()))
-        found = []
-        for i, paths in enumerate(rules):
-            others = [name for k, each in enumerate(rules) if k != i for name in each]
-            if set(paths) & set(others):
-                raise _unsaid("optimizers that layers of a stack share")
-            selected = common.selection(paths, every) if paths else None
-            if selected is not None:
-                found.append((self._label(i), selected))
-        return found
-
-    def _label(self, i: int) -> str:
-        return "fixed" if i == len(self.call.rules) else f"rule_{i + 1}"
-
-    def _labelled(self) -> Lines:
-        lines = ["def label(path: tuple[Any, ...], _: Array) -> str:"]
-        lines += ['    """Which optimizer trains a parameter, by its name."""']
-        lines += ['    keys = (str(getattr(each, "key", getattr(each, "idx", ""))) for each in path)']
-        lines += ['    name = ".".join(key for key in keys if not key.isdigit())']
-        *most, last = self._labels
-        for name, selected in most:
-            lines += layout(f"if {selected.condition('name')}:", 1)
-            lines += [f'        return "{name}"']
-        return [*lines, f'    return "{last[0]}"']
-
-    def _optimizer(self) -> Lines:
-        made = [_optax(rule) for rule in self.call.rules]
-        if not self._labels:
-            return layout(f"optimizer = {made[0]}", 1)
-        labels = dict.fromkeys(name for name, _ in self._labels)
-        parts = dict(zip((self._label(i) for i in range(len(made))), made, strict=True))
-        parts["fixed"] = "optax.set_to_zero()"
-        lines = ["    labels = jax.tree_util.tree_map_with_path(label, params)", "    optimizers = {"]
-        for name in labels:
-            lines += layout(f'"{name}": {parts[name]},', 2)
-        return [*lines, "    }", "    optimizer = optax.multi_transform(optimizers, labels)"]
-
-    def _rates(self) -> Lines:
-        """The learning rates of a step."""
-        said = [common.rate(rule, "step", "total") or "1.0" for rule in self.call.rules]
-        if not self._labels:
-            return layout(f"rate = {said[0]}", 2)
-        named = dict(zip((self._label(i) for i in range(len(said))), said, strict=True))
-        named["fixed"] = "0.0"
-        pairs = ", ".join(f'"{name}": {named[name]}' for name, _ in self._labels)
-        return layout(f"rates = {{{pairs}}}", 2)
 
     # --- the loop
 
@@ -296,65 +269,107 @@ class _Loop:
         lines += [*common.counted(script), ""]
         trees = ", ".join(self._trees)
         lines += layout(f'{trees} = from_flat(load_file(Path(__file__).with_suffix(".safetensors")))', 1)
-        lines += [*self._optimizer(), "    memory = optimizer.init(params)", ""]
-        lines += self._step()
+        for each in self.updates.values():
+            lines += each.begun()
+        lines += [""]
+        for each in self.updates.values():
+            lines += each.compiled()
+        for call in script.calls:
+            if not call.rules and not call.outputs:
+                lines += self._settled(call)
+        if script.best is not None:
+            lines += common.best_begun(script, self._flat)
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.npz"', "    if args.resume:"]
-        lines += layout(f"start, ({trees}, memory) = resumed(checkpoint, {trees}, memory)", 2)
+        kept = ", ".join(self._held)
+        lines += layout(f"start, ({kept}) = resumed(checkpoint, {kept})", 2)
+        if common.is_over(script):
+            lines += ["    done = start"]
         return [*lines, ""]
 
-    def _step(self) -> Lines:
-        """One update, compiled."""
-        rate, trees = ("rates" if self._labels else "rate"), ", ".join(self._trees)
-        key = ["key"] if "key" in self.meta["arguments"] else []
-        arguments = ", ".join((*self._trees, "memory", "batch", rate, *key))
-        given = self._given(self.meta)
-        named = [f"{name}={'True' if name == 'training' else name}" for name in self.meta["arguments"]]
-        lines = ["    @jax.jit", f"    def update({arguments}):"]
-        lines += ["        def loss_of(params):"]
-        call = f"minimized({', '.join([given, *named])})"
-        loss = "outputs" if len(self.call.outputs) == 1 else f"outputs.{field_name('loss')}"
-        result = "outputs, new" if self.state else "outputs"
-        lines += layout(f"{result} = {call}", 3)
-        if self.is_narrow:
-            loss = f"{loss}.astype(jnp.float32)"
-            if self.state:
-                lines += ["            new = jax.tree.map(lambda n, old: n.astype(old.dtype), new, state)"]
-        lines += [f"            return {loss}, {'(outputs, new)' if self.state else 'outputs'}", ""]
-        aux = "(outputs, state)" if self.state else "outputs"
-        lines += layout(f"(_, {aux}), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)", 2)
-        if self.script.settings["clip_norm"] is not None:
-            fixed = any(name == "fixed" for name, _ in self._labels)
-            if fixed:
-                raise _unsaid("`clip_norm` beside parameters that are not trained")
-            lines += ["        gradients = clipped(gradients)"]
-        lines += ["        steps, memory = optimizer.update(gradients, memory, params)"]
-        if self._labels:
-            lines += ["        scales = jax.tree.map(rates.get, labels)"]
-            lines += ["        params = jax.tree.map(lambda p, s, r: p - r * s, params, steps, scales)"]
-        else:
-            lines += ["        params = jax.tree.map(lambda p, s: p - rate * s, params, steps)"]
-        return [*lines, f"        return {trees}, memory, outputs", ""]
+    @property
+    def _flat(self) -> str:
+        """All that lies in checkpoints."""
+        return "to_flat(params) | to_flat(state)" if self.state else "to_flat(params)"
+
+    @property
+    def _held(self) -> tuple[str, ...]:
+        """All that a run has to have to go on."""
+        best = ("best",) if self.script.best is not None else ()
+        return (*self._trees, *(each.memory for each in self.updates.values()), *best)
+
+    def _settled(self, call: Call) -> Lines:
+        """What is computed when all steps are done, which changes parameters and state."""
+        part, trees = self.parts[call.entry], ", ".join(self._trees)
+        fields = ["batch"] if call.inputs else []
+        lines = ["    @jax.jit", f"    def settled({', '.join((*self._trees, *fields))}):"]
+        lines += [
+            "        # It writes into the trees that it is given: they are copies, as this function is compiled."
+        ]
+        result = "_, state" if self.state else "_"
+        return [
+            *lines,
+            *layout(f"{result} = {part.name}({given(part.meta, self._trees, narrow=False)})", 2),
+            f"        return {trees}",
+            "",
+        ]
 
     def _turns(self) -> Lines:
-        script, trees = self.script, ", ".join(self._trees)
-        lines = ["    begun = time.perf_counter()", "    for step in range(start, total):"]
-        lines += layout(f"batch = {common.batch(script)}", 2)
-        lines += self._rates()
-        key = ""
-        if "key" in self.meta["arguments"]:
-            lines += ["        # What a step draws hangs on the seed and the step alone."]
-            lines += ["        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(SEED), step), 0)"]
-            key = ", key"
-        rate = "rates" if self._labels else "rate"
-        lines += layout(f"{trees}, memory, outputs = update({trees}, memory, batch, {rate}{key})", 2)
+        script = self.script
+        lines = ["    begun = time.perf_counter()", f"    {common.loop(script)}"]
+        if common.is_several(script):
+            batch = common.batch(script)
+            lines += layout(f"parts = [{batch} for number in {common.NUMBERS_OF}]", 2)
+            if script.draws:
+                lines += ["        for part, batch in enumerate(parts):"]
+                lines += ["            batch |= drawn(step, part)"]
+        else:
+            lines += layout(f"batch = {common.batch(script)}", 2)
+            lines += ["        batch |= drawn(step)"] if script.draws else []
+        if not self.alone:
+            lines += ["        values: dict[str, Any] = {}"]
+        for call in script.calls:
+            if not call.rules:
+                lines += self._computed(call)
+            elif common.is_several(script):
+                lines += self.updates[call.entry].several()
+            else:
+                lines += self.updates[call.entry].lines()
+        return lines
+
+    def _computed(self, call: Call) -> Lines:
+        """What is computed before the steps, and behind them."""
+        part, trees = self.parts[call.entry], ", ".join(self._trees)
+        several = common.is_several(self.script)
+        if not call.outputs:
+            first = ["        batch = parts[0]"] if call.inputs and several else []
+            args = ", ".join((*self._trees, *(["batch"] if call.inputs else [])))
+            return [*first, *layout(f"{trees} = settled({args})", 2)]
+        lines, indent = (["        for batch in parts:"], 3) if several else ([], 2)
+        margin, one = "    " * indent, len(call.outputs) == 1
+        args = given(part.meta, self._trees, narrow=self.is_narrow)
+        result = "found, new" if self.state and self.is_narrow else "found, state" if self.state else "found"
+        lines += layout(f"{result} = jax.jit({part.name})({args})", indent)
+        if self.state and self.is_narrow:
+            lines += [f"{margin}state = jax.tree.map(lambda n, old: n.astype(old.dtype), new, state)"]
+        gives = dict(call.kept)
+        for name in call.outputs:
+            read = "found" if one else f"found.{field_name(name)}"
+            if name in gives:
+                lines += [f'{margin}batch["{gives[name]}"] = {read}']
+            elif several:
+                wide = f"{read}.astype(jnp.float32)" if self.is_narrow else read
+                lines += layout(f'values["{name}"] = values.get("{name}", 0.0) + {wide} / ACCUMULATE', indent)
+            else:
+                lines += [f'{margin}values["{name}"] = {read}']
         return lines
 
     def _end(self) -> Lines:
         script, trees = self.script, ", ".join(self._trees)
-        only = len(self.call.outputs) == 1
-        shown = '{"loss": outputs}' if only else _values(self.call)
         lines = ["        done = step + 1", "        if done % LOG_EVERY == 0 or done in (1, total):"]
-        lines += layout(f"values = {shown}", 3)
+        if self.alone:
+            (update,) = self.updates.values()
+            shown = update.summed() if common.is_several(script) else update.values()
+            lines += layout(f"values = {shown}", 3)
         lines += [
             '            shown = "".join(f"  {name} {float(value):.4f}" for name, value in values.items())'
         ]
@@ -366,12 +381,58 @@ class _Loop:
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
-        lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
-        lines += layout(f"save(checkpoint, done, {trees}, memory)", 3)
-        lines += [f"    flat = to_flat(params){' | to_flat(state)' if self.state else ''}"]
+        over, saved = common.is_over(script), ", ".join(("done", *self._held))
+        if script.best is not None:
+            lines += common.best_kept(script, self._flat)
+        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
+        lines += layout(f"save(checkpoint, {saved})", 3)
+        if over:
+            lines += [f"        if {over}:", "            break"]
+        lines += layout(f"flat = {common.weights_in_the_end(script, self._flat)}", 1)
         for name, path in script.networks:
             lines += layout(f'save_file(below("{path}.", flat), args.out / "{name}.safetensors")', 1)
-        return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
+        return [*lines, *common.ended(script)]
+
+
+def _laid_out(block: str, name: str) -> str:
+    """A block in which a name has another length than before: statements with it may need other breaks."""
+    lines = block.splitlines()
+    found: list[tuple[int, int]] = []
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.FunctionDef):
+            found.append((node.lineno, node.body[0].lineno - 1))
+        elif isinstance(node, ast.Return | ast.Assign | ast.Expr) and node.end_lineno:
+            found.append((node.lineno, node.end_lineno))
+    for first, last in sorted(found, reverse=True):
+        old = lines[first - 1 : last]
+        text, indent = _joined(old), (len(old[0]) - len(old[0].lstrip())) // 4
+        is_long = any(len(line) > WIDTH for line in old)
+        is_short = len(old) > 1 and 4 * indent + len(text) <= WIDTH
+        if (is_long or is_short) and re.search(rf"\b{name}\b", text) and _same(text, "\n".join(old)):
+            lines[first - 1 : last] = layout(text, indent)
+    return "\n".join(lines)
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """A statement on one line."""
+    text, *rest = (line.strip() for line in lines)
+    for each in rest:
+        if each[:1] in (")", "]", "}"):
+            text = text.removesuffix(",") + each
+        else:
+            text += each if text.endswith(("(", "[", "{")) else f" {each}"
+    return text
+
+
+def _same(one: str, other: str) -> bool:
+    def dumped(text: str) -> str:
+        body = dedent(text)
+        return ast.dump(ast.parse(f"{body} pass" if body.startswith("def ") else body))
+
+    try:
+        return dumped(one) == dumped(other)
+    except SyntaxError:
+        return False
 
 
 def _modes(program: Program, script: Script) -> tuple[Program, ...]:
@@ -381,9 +442,47 @@ def _modes(program: Program, script: Script) -> tuple[Program, ...]:
     return tuple(sorted(plain, key=lambda each: each.main.training))
 
 
+def _sourced(program: Program, source: str) -> Program:
+    main = replace(program.main, source=source)
+    return program.with_functions({**program.functions, main.name: main})
+
+
 def _entered(program: Program) -> Program:
     main = replace(program.main, entry="")
     return program.with_functions({**program.functions, main.name: main})
+
+
+def _told_apart(found: dict[str, str], others: Mapping[str, str], name: str) -> dict[str, str]:
+    """Functions of a program beside those of others: what has another form here has another name, and so has what calls it."""
+    different = {label for label, block in found.items() if _differs(block, others.get(label))}
+    while True:
+        named = (
+            re.compile(rf"\b({'|'.join(map(re.escape, sorted(different)))})\b(?=\()") if different else None
+        )
+        calling = {
+            label for label, block in found.items() if named and label in others and named.search(block)
+        }
+        if calling <= different:
+            break
+        different |= calling
+    renamed = {label: f"{label}_of_{name}" for label in different}
+    for old, new in renamed.items():
+        called = re.compile(rf"(?<![\w.\"]){old}(?=\()")
+        found = {each: _laid_out(called.sub(new, block), new) for each, block in found.items()}
+    return {renamed.get(label, label): block for label, block in found.items()}
+
+
+def _differs(block: str, other: str | None) -> bool:
+    """Whether two functions are not the same but for what they say of themselves."""
+    return other is not None and _bare(block) != _bare(other)
+
+
+def _bare(block: str) -> str:
+    tree = ast.parse(block)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _apart(blocks: Iterable[str]) -> Iterator[str]:
@@ -399,30 +498,3 @@ def _apart(blocks: Iterable[str]) -> Iterator[str]:
         yield block
     if held:
         yield "\n".join(held)
-
-
-def _unnumbered(path: str) -> str:
-    return ".".join(part for part in path.split(".") if not part.isdigit())
-
-
-def _values(call: Call) -> str:
-    listed = ", ".join(f'"{name}": outputs.{field_name(name)}' for name in call.outputs)
-    return f"{{{listed}}}"
-
-
-def _optax(rule: Rule) -> str:
-    """Steps that are to be scaled by the rate and subtracted, as in PyTorch."""
-    args: Mapping[str, Any] = rule.optimizer.args
-    decay = f"optax.add_decayed_weights({args['weight_decay']!r})" if args["weight_decay"] else ""
-    if rule.optimizer.name == "sgd":
-        nesterov = ", nesterov=True" if args.get("nesterov") else ""
-        trace = f"optax.trace({args['momentum']!r}{nesterov})" if args["momentum"] else ""
-        parts = [decay, trace]
-    elif rule.optimizer.name == "lion":
-        parts = [f"optax.scale_by_lion({', '.join(map(repr, args['betas']))})", decay]
-    else:
-        eps = f", eps={args['eps']!r}" if args["eps"] != 1e-8 else ""
-        adam = f"optax.scale_by_adam({', '.join(map(repr, args['betas']))}{eps})"
-        parts = [decay, adam] if rule.optimizer.name == "adam" else [adam, decay]
-    said = [each for each in parts if each]
-    return said[0] if len(said) == 1 else f"optax.chain({', '.join(said)})" if said else "optax.identity()"

@@ -29,7 +29,8 @@ def _traits(function: Function, places: Places, known: dict[str, Traits]) -> Tra
     return Traits(
         params="params" in kinds or any(each.params for each in callees),
         state="state" in kinds or any(each.state for each in callees),
-        updates=any(op.op == "update" for op in ops) or any(each.updates for each in callees),
+        updates=any(op.op == "update" and "state" in _kind(places, function, op) for op in ops)
+        or any(each.updates for each in callees),
         training=any(each.holds("training") for each in (*conditions, *given))
         or any(each.training for each in callees),
         key=_key(function.body, known),

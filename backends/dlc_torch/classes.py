@@ -35,10 +35,12 @@ from dlc.emit.tree import (
     walk,
     without,
 )
+from dlc.ir.index import has_index
 from dlc.ir.loops import LOOP, Loop, turning
 from dlc.ir.nodes import Child, Function, Op, Param, Program, callees_first
 from dlc.ir.nodes import walk as walk_ops
-from dlc.ir.paths import turn_paths
+from dlc.ir.paths import Paths, turn_paths
+from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import names as names_in
@@ -305,7 +307,11 @@ class Grouping:
             root = Node() if lent is None else tree(lent.children, [(param, None) for param in lent.params])
             return Class(tuple(names), drafts, root)
         made = Making(self, functions)
-        parts = Divided.of(*self._parts(functions))
+        children, params = self._parts(functions)
+        parts = Divided.of(
+            [each for each in children if not self._is_there(each.path, children, each.function)],
+            [each for each in params if not self._is_there(each.name, children)],
+        )
         root = tree(parts.children, [(param, None) for param in parts.params], made.child)
         layers = None
         if len(drafts) == 1:
@@ -319,6 +325,19 @@ class Grouping:
             unit.is_list = root.kind == "list"
         unit.inits += hooks((*parts.children, *parts.inside))
         return unit
+
+    def _is_there(self, path: str, children: Sequence[Child], function: str = "") -> bool:
+        """Whether a tensor, or all of an instance, is in another instance by itself: a method that computes with what an instance is
+        made of reads it there."""
+        around = [each for each in children if path.startswith(f"{each.path}.") and not has_index(path)]
+        if not around:
+            return False
+        paths = Paths(self.functions)
+        tensors = [prefixed(prefix, own.name) for prefix, own in paths.expand(function)] if function else [""]
+        return bool(tensors) and any(
+            all(paths.param(each.function, prefixed(path[len(each.path) + 1 :], own)) for own in tensors)
+            for each in around
+        )
 
     def _parts(self, functions: Sequence[Function]) -> tuple[list[Child], list[Param]]:
         """The instances and parameters of one class, whose methods are `functions`."""

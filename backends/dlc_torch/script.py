@@ -32,7 +32,8 @@ def written(script: Script) -> Artifact:
     source = str(made.files[f"{script.name}.py"])
     model = source[source.index("\n\n\n") + 3 :].rstrip("\n")
     known = [each.path for each in program.parameters if each.kind == "param"]
-    inputs = {name for name, dtype in made.meta["inputs"] if dtype == precision != "f32"}
+    taken = [each for made in script.family.programs() for each in made.main.inputs]
+    inputs = {each.name for each in taken if each.type.dtype == "float" and precision != "f32"}
     loop = _Loop(script, str(made.meta["class"]), known, inputs)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
@@ -60,28 +61,36 @@ CHOSEN_NARROW = [
     "    return [each for name, each in kept.items() if wanted(name)]",
 ]
 # Parameters are kept in f32; the model computes with copies of them in bf16.
-NARROW = [
-    [
+NARROW = {
+    "named": [
         "def named(model: nn.Module) -> dict[str, nn.Parameter]:",
         '    """The parameters that the model computes with, by the names that checkpoints have."""',
         "    state = model.state_dict(keep_vars=True)",
         "    return {name: each for name, each in state.items() if isinstance(each, nn.Parameter)}",
     ],
-    [
+    "take_gradients": [
         "def take_gradients(model: nn.Module, kept: dict[str, Tensor]) -> None:",
         '    """The gradients of the model in bf16, for the parameters that are kept in f32."""',
         "    for name, each in named(model).items():",
         "        grad = torch.zeros_like(each) if each.grad is None else each.grad",
         "        kept[name].grad = grad.float()",
     ],
-    [
+    "add_gradients": [
+        "def add_gradients(model: nn.Module, kept: dict[str, Tensor]) -> None:",
+        '    """The gradients of the model in bf16, beside those of other batches in f32."""',
+        "    for name, each in named(model).items():",
+        "        grad = torch.zeros_like(each) if each.grad is None else each.grad",
+        "        before = kept[name].grad",
+        "        kept[name].grad = grad.float() if before is None else before + grad.float()",
+    ],
+    "give_values": [
         "@torch.no_grad()",
         "def give_values(model: nn.Module, kept: dict[str, Tensor]) -> None:",
         '    """What the model computes with: the parameters that are kept, rounded to bf16."""',
         "    for name, each in named(model).items():",
         "        each.copy_(kept[name])",
     ],
-]
+}
 
 
 class _Loop:
@@ -96,17 +105,26 @@ class _Loop:
         self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
         self.updates = [call for call in script.calls if call.rules]
         self.single = len(script.calls) == 1
+        if self.is_narrow and any(not call.rules and not call.outputs for call in script.calls):
+            what = "bf16 beside averages or updates of parameters"
+            raise common.unsaid("torch", what)
 
     def blocks(self) -> Iterator[Lines]:
+        yield from common.schedules(self.script)
         yield common.drawing(self.script)
+        yield common.drawing_in_evaluation(self.script)
         yield [
             "def tensors(batch: Rows, device: str) -> dict[str, Tensor]:",
             "    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}",
         ]
+        if common.is_several(self.script):
+            yield from map(self._named_numbers, self.updates)
         if self.script.held_out is not None:
             yield self._evaluate(self.script.held_out)
         if self.is_narrow:
-            yield from NARROW
+            yield NARROW["named"]
+            yield NARROW["add_gradients" if common.is_several(self.script) else "take_gradients"]
+            yield NARROW["give_values"]
         if any(self._selection(rule) for rule in self._rules):
             yield CHOSEN_NARROW if self.is_narrow else CHOSEN
         if not self.single or (self.script.settings["clip_norm"] is not None and not self._trains_all):
@@ -114,6 +132,13 @@ class _Loop:
                 "def held(optimizer: torch.optim.Optimizer) -> list[Tensor]:",
                 '    """What an optimizer trains."""',
                 '    return [each for group in optimizer.param_groups for each in group["params"]]',
+            ]
+        if common.is_several(self.script):
+            yield [
+                "def add(sums: dict[str, Tensor], found: dict[str, Tensor]) -> None:",
+                '    """Outputs of a further batch."""',
+                "    for name, value in found.items():",
+                "        sums[name] = sums.get(name, 0.0) + value.detach().double()",
             ]
         yield self._save()
         yield [
@@ -139,20 +164,38 @@ class _Loop:
             '    """The loss and the metrics of all held-out rows: sums over batches, and what follows."""'
         ]
         lines += ["    model.eval()", "    sums: dict[str, Tensor] = {}", "    count = 0"]
-        lines += layout(
-            f"for batch in map(partial(tensors, device=device), {common.held_out_batches(held)}):", 1
-        )
+        batches = f"map(partial(tensors, device=device), {common.held_out_batches(held)})"
+        if held.is_random:
+            lines += layout(f"for number, batch in enumerate({batches}):", 1)
+            lines += ["        # What is drawn hangs on the seed and the number of the batch alone."]
+            lines += _seeded("0xE7A1, number", 2)
+        elif held.draws:
+            lines += layout(f"for number, batch in enumerate({batches}):", 1)
+        else:
+            lines += layout(f"for batch in {batches}:", 1)
         lines += [
             f'        size = len(batch["{held.inputs[0]}"])',
+            *(
+                [f"        batch |= tensors({common.drawn_in_evaluation(held)}, device)"]
+                if held.draws
+                else []
+            ),
             *layout(f"found = model.sums({given})", 2),
         ]
         lines += layout(f"for name, value in {found}.items():", 2)
-        lines += [f"            sums[name] = sums.get(name, 0.0) + value.double(){weighed}"]
+        lines += layout(f"sums[name] = sums.get(name, 0.0) + value.double(){weighed}", 3)
         lines += ["        count += size"]
         if held.means:
             lines += [f"    for name in {means}:", "        sums[name] = sums[name] / count"]
+        if common.is_measured_alike(self.script):
+            rows = ", count" if held.sizes else ""
+            lines += [
+                "    model.train()",
+                f"    numbers = {common.numbers_name(self.updates[0])}(sums{rows})",
+            ]
+            return [*lines, "    return {name: float(value) for name, value in numbers.items()}"]
         names = [*(f'sums["{name}"]' for name in held.sums), *("count" for _ in held.sizes)]
-        lines += ["    model.train()", *layout(f"numbers = held_out_numbers({', '.join(names)})", 1)]
+        lines += ["    model.train()", *layout(f"numbers = {held.function}({', '.join(names)})", 1)]
         labels = ", ".join(f'"{name}"' for name in held.numbers)
         if len(held.numbers) == 1:
             return [*lines, f"    return {{{labels}: float(numbers)}}"]
@@ -163,6 +206,8 @@ class _Loop:
         states = "".join(f', "{name}": {name}.state_dict()' for name in self._names)
         if self.is_narrow:
             named, states = f"kept: dict[str, Tensor], {named}", f', "kept": kept{states}'
+        if self.script.best is not None:
+            named, states = f"{named}, best: dict[str, Any]", f'{states}, "best": best'
         state = f'{{"step": step, "model": model.state_dict(){states}}}'
         return [
             *layout(f"def save(path: Path, step: int, model: nn.Module, {named}) -> None:"),
@@ -190,6 +235,8 @@ class _Loop:
         for call in self.updates:
             for i, rule in enumerate(call.rules):
                 lines += self._optimizer(self._name(call, i), rule)
+        if script.best is not None:
+            lines += common.best_begun(script, "{}")
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
         lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
         lines += ['        model.load_state_dict(saved["model"])']
@@ -199,7 +246,17 @@ class _Loop:
                 '            each.copy_(saved["kept"][name])',
             ]
         lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in self._names]
-        return [*lines, '        start = saved["step"]', ""]
+        lines += ['        start = saved["step"]']
+        if script.best is not None:
+            lines += ['        best = saved["best"]']
+        if common.is_over(script):
+            lines += ["    done = start"]
+        return [*lines, ""]
+
+    @property
+    def _weights(self) -> str:
+        """All that lies in checkpoints, as it is."""
+        return "model.state_dict() | kept" if self.is_narrow else "model.state_dict()"
 
     def _optimizer(self, name: str, rule: Rule) -> Lines:
         kind, defaults = OPTIMIZERS[rule.optimizer.name]
@@ -242,19 +299,151 @@ class _Loop:
 
     def _turns(self) -> Lines:
         script = self.script
-        lines = ["    begun = time.perf_counter()", "    for step in range(start, total):"]
+        lines = ["    begun = time.perf_counter()", f"    {common.loop(script)}"]
+        if common.is_several(script):
+            return [*lines, *self._several()]
         lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 2)
         if script.draws:
             lines += ["        batch |= tensors(drawn(step), args.device)"]
         elif script.is_random:
             lines += ["        # What a step draws hangs on the seed and the step alone."]
-            lines += ["        seed = np.random.SeedSequence([SEED, step, 0]).generate_state(1, np.uint64)"]
-            lines += ["        torch.manual_seed(int(seed[0] >> 1))"]
+            lines += _seeded("step, 0", 2)
         if not self.single:
             lines += ["        values: dict[str, Tensor] = {}"]
         for call in script.calls:
             lines += self._update(call) if call.rules else self._computed(call)
         return lines
+
+    # --- the loop, where several batches are one
+
+    def _several(self) -> Lines:
+        """A step over several batches: one after the other, or where more than one update takes them, or something that is counted in all
+        of them, a list."""
+        script, call = self.script, self.updates[0]
+        drawn = "        batch |= tensors(drawn(step, part), args.device)" if script.draws else ""
+        if self.single and call.together is not None and not call.together.counts:
+            lines = self._begun(call, 2)
+            numbered = f"part, number in enumerate({common.NUMBERS_OF})"
+            lines += [f"        for {numbered if script.is_random else f'number in {common.NUMBERS_OF}'}:"]
+            lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 3)
+            return [*lines, *self._part(call, 3), *self._all_added(call, 2, "step", "total")]
+        made = f"tensors({common.batch(script)}, args.device)"
+        lines = layout(f"parts = [{made} for number in {common.NUMBERS_OF}]", 2)
+        if drawn:
+            lines += ["        for part, batch in enumerate(parts):", f"    {drawn}"]
+        if not self.single:
+            lines += ["        values: dict[str, Tensor] = {}"]
+        for each in script.calls:
+            lines += self._several_of(each) if each.rules else self._several_computed(each)
+        return lines
+
+    def _several_of(self, call: Call) -> Lines:
+        lines, indent, count, total = common.pace(call, 2)
+        if call.draws_anew:
+            names = common.literal(tuple(sorted(call.draws_anew)))
+            lines += [f"{'    ' * indent}for part, batch in enumerate(parts if turn else []):"]
+            lines += layout("again = tensors(drawn(step, part, turn), args.device)", indent + 1)
+            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        lines += self._begun(call, indent)
+        numbered = self.script.is_random and not self.script.draws
+        head = "for part, batch in enumerate(parts):" if numbered else "for batch in parts:"
+        lines += [f"{'    ' * indent}{head}", *self._part(call, indent + 1)]
+        return [*lines, *self._all_added(call, indent, count, total)]
+
+    def _begun(self, call: Call, indent: int) -> Lines:
+        """What stands before the batches of an update."""
+        together = call.together
+        assert together is not None
+        steps = [f"{self._name(call, i)}.zero_grad()" for i in range(len(call.rules))]
+        if together.counts:
+            counted = f"{together.counts}({self._given(together.counted_of)}) for batch in parts"
+            steps += ["# What the loss of all of them is divided by."]
+            if len(together.counted) == 1:
+                steps += [f'counted = {{"{together.counted[0]}": sum({counted})}}']
+            else:
+                steps += [f"counts = zip(*({counted}), strict=True)"]
+                steps += [
+                    f"counted = dict(zip({common.literal(together.counted)}, map(sum, counts), strict=True))"
+                ]
+        return _laid_out([*steps, "sums = dict[str, Tensor]()"], indent)
+
+    def _part(self, call: Call, indent: int) -> Lines:
+        """The gradient of one of the batches of an update."""
+        together = call.together
+        assert together is not None
+        lines: Lines = []
+        if self.script.is_random and not self.script.draws:
+            lines += [
+                f"{'    ' * indent}# What a batch draws hangs on the seed, the step and its place in it alone."
+            ]
+            lines += _seeded("step, part", indent)
+        if len(call.outputs) > 1:
+            steps = [f"found = {self._run(call)}", "found = found._asdict()"]
+        else:
+            steps = [f'found = {{"{call.outputs[0]}": {self._run(call)}}}']
+        steps += [
+            f'found["{name}"] = found["{name}"] / ACCUMULATE'
+            for name in call.outputs
+            if name in together.means
+        ]
+        steps += ["model.zero_grad()"] if self.is_narrow else []
+        steps += ["# Its part of the gradient of the loss of all of them."]
+        only = "" if self.single or self.is_narrow else f"inputs={self._trained(call)}"
+        steps += [
+            f'{self._numbers(call, "found | counted" if together.counts else "found")}["loss"].backward({only})'
+        ]
+        steps += ["add_gradients(model, kept)"] if self.is_narrow else []
+        return [*lines, *_laid_out([*steps, "add(sums, found)"], indent)]
+
+    def _all_added(self, call: Call, indent: int, count: str, total: str) -> Lines:
+        """What is done when all batches of an update are added up."""
+        steps = self._clipped(call)
+        steps += self._stepped(call, [self._name(call, i) for i in range(len(call.rules))], count, total)
+        steps += ["give_values(model, kept)"] if self.is_narrow else []
+        if not self.single:
+            steps += [f"found = {self._numbers(call, 'sums')}"]
+            steps += [f'values["{call.loss}"] = found.pop("loss")', "values |= found"]
+        return _laid_out(steps, indent)
+
+    def _numbers(self, call: Call, sums: str) -> str:
+        """The loss and the metrics of sums."""
+        assert call.together is not None
+        rows = ", ACCUMULATE * BATCH" if call.together.sizes else ""
+        return f"{common.numbers_name(call)}({sums}{rows})"
+
+    def _named_numbers(self, call: Call) -> Lines:
+        """The function that computes the numbers of an update by name."""
+        together = call.together
+        assert together is not None
+        rows = ", rows: int" if together.sizes else ""
+        lines = [f"def {common.numbers_name(call)}(sums: dict[str, Tensor]{rows}) -> dict[str, Tensor]:"]
+        lines += [
+            '    """The loss and the metrics of rows that sums are over, however many batches they were."""'
+        ]
+        given = [*(f'sums["{name}"]' for name in call.outputs), *("rows" for _ in together.sizes)]
+        lines += layout(f"found = {together.function}({', '.join(given)})", 1)
+        if len(together.numbers) == 1:
+            return [*lines, f'    return {{"{together.numbers[0]}": found}}']
+        return [
+            *lines,
+            *layout(f"return dict(zip({common.literal(together.numbers)}, found, strict=True))", 1),
+        ]
+
+    def _several_computed(self, call: Call) -> Lines:
+        """What is computed before the steps of each batch, and behind them of the first."""
+        run, gives = self._run(call), dict(call.kept)
+        if not call.outputs:
+            return [*(["        batch = parts[0]"] if call.inputs else []), *layout(run, 2)]
+        lines = ["        for batch in parts:", *layout(f"{_result(call)} = {run}", 3)]
+        for outer, inner in gives.items():
+            lines += [f'            batch["{inner}"] = {_read(call, outer)}.detach()']
+        for name in call.outputs:
+            if name not in gives:
+                value = f"{_read(call, name)}{'.float()' if self.is_narrow else ''} / ACCUMULATE"
+                lines += layout(f'values["{name}"] = values.get("{name}", 0.0) + {value}', 3)
+        return lines
+
+    # --- the loop, where each batch is a step
 
     def _computed(self, call: Call) -> Lines:
         """What is computed before the steps, and behind them."""
@@ -276,18 +465,25 @@ class _Loop:
             lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
         optimizers = [self._name(call, i) for i in range(len(call.rules))]
         if self.is_narrow:
-            return [*lines, *self._narrow_update(call, optimizers)]
+            return [*lines, *self._narrow_update(call, optimizers, indent, count, total)]
         steps = [f"{_result(call)} = {self._run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
-        trained = " + ".join(f"held({name})" for name in optimizers)
-        only = "" if self.single else f"inputs={trained}"
+        only = "" if self.single else f"inputs={self._trained(call)}"
         steps += [f"{_read(call, 'loss')}.backward({only})"]
-        if self.script.settings["clip_norm"] is not None:
-            steps += [
-                f"nn.utils.clip_grad_norm_({'model.parameters()' if self.single else trained}, CLIP_NORM)"
-            ]
+        steps += self._clipped(call)
         steps += self._stepped(call, optimizers, count, total)
         steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
         return [*lines, *_laid_out(steps, indent)]
+
+    def _trained(self, call: Call) -> str:
+        """What an update trains."""
+        return " + ".join(f"held({self._name(call, i)})" for i in range(len(call.rules)))
+
+    def _clipped(self, call: Call) -> list[str]:
+        if self.script.settings["clip_norm"] is None:
+            return []
+        whole = "kept.values()" if self.is_narrow else "model.parameters()"
+        trained = whole if self.single and self._trains_all else self._trained(call)
+        return [f"nn.utils.clip_grad_norm_({trained}, CLIP_NORM)"]
 
     def _stepped(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> Lines:
         """Rates, and the optimizers' steps."""
@@ -299,16 +495,16 @@ class _Loop:
             steps += [f"{name}.step()"]
         return steps
 
-    def _narrow_update(self, call: Call, optimizers: Sequence[str]) -> Lines:
+    def _narrow_update(
+        self, call: Call, optimizers: Sequence[str], indent: int, count: str, total: str
+    ) -> Lines:
         """Gradients in bf16, steps in f32."""
         steps = [f"{_result(call)} = {self._run(call)}", "model.zero_grad()"]
         steps += [f"{_read(call, 'loss')}.float().backward()", "take_gradients(model, kept)"]
-        if self.script.settings["clip_norm"] is not None:
-            held = " + ".join(f"held({name})" for name in optimizers)
-            whole = "kept.values()" if self._trains_all else held
-            steps += [f"nn.utils.clip_grad_norm_({whole}, CLIP_NORM)"]
-        steps += [*self._stepped(call, optimizers, "step", "total"), "give_values(model, kept)"]
-        return _laid_out(steps, 2)
+        steps += [*self._clipped(call), *self._stepped(call, optimizers, count, total)]
+        steps += ["give_values(model, kept)"]
+        steps += [] if self.single else [f"values |= {_values(call, call.outputs)}"]
+        return _laid_out(steps, indent)
 
     @property
     def _trains_all(self) -> bool:
@@ -325,7 +521,8 @@ class _Loop:
 
     def _end(self) -> Lines:
         script = self.script
-        shown = "values" if not self.single else _values(self.updates[0], self.updates[0].outputs)
+        first = self.updates[0]
+        shown = self._numbers(first, "sums") if first.together is not None else _values(first, first.outputs)
         lines = ["        done = step + 1", "        if done % LOG_EVERY == 0 or done in (1, total):"]
         lines += [] if not self.single else layout(f"values = {shown}", 3)
         lines += [
@@ -339,14 +536,31 @@ class _Loop:
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
-        lines += [f"        if {common.due(script, 'checkpoint_every', 'SAVE_EVERY')}:"]
         saved = ["model", *(["kept"] if self.is_narrow else []), *self._names]
+        weights, over = self._weights, common.is_over(script)
+        if script.best is not None:
+            items = f"({weights}).items()" if self.is_narrow else f"{weights}.items()"
+            lines += common.best_kept(script, f"{{name: each.clone() for name, each in {items}}}")
+            saved += ["best"]
+        lines += layout(f"if {common.due(script, 'checkpoint_every', 'SAVE_EVERY', over)}:", 2)
         lines += layout(f"save(checkpoint, done, {', '.join(saved)})", 3)
-        state = "model.state_dict() | kept" if self.is_narrow else "model.state_dict()"
+        if over:
+            lines += [f"        if {over}:", "            break"]
+        if script.best is not None:
+            lines += layout(f"weights = {common.weights_in_the_end(script, weights)}", 1)
+            weights = "weights"
         for name, path in script.networks:
             file = f'args.out / "{name}.safetensors"'
-            lines += layout(f'save_file(below("{path}.", {state}), {file})', 1)
-        return [*lines, '    print(f"{total - start} steps in {time.perf_counter() - begun:.1f} s")']
+            lines += layout(f'save_file(below("{path}.", {weights}), {file})', 1)
+        return [*lines, *common.ended(script)]
+
+
+def _seeded(place: str, indent: int) -> Lines:
+    margin = "    " * indent
+    return [
+        f"{margin}seed = np.random.SeedSequence([SEED, {place}]).generate_state(1, np.uint64)",
+        f"{margin}torch.manual_seed(int(seed[0] >> 1))",
+    ]
 
 
 def _laid_out(steps: Sequence[str], indent: int) -> Lines:

@@ -13,11 +13,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """From where to where rows are taken, once a seed has shuffled them (None: they are not), or the `rest` of them."""
+
+    low: float
+    high: float
+    seed: int | None
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
-    """A source, a schedule or an optimizer by name, with its arguments."""
+    """A source, a schedule or an optimizer by name, with its arguments. A schedule of the spec's own has its `code`, functions of Python, the
+    first of which is called for a rate. Of a source a `share` is taken where there is one."""
 
     name: str
     args: Mapping[str, Any]
+    code: tuple[str, ...] = ()
+    share: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +49,26 @@ class Drawn:
 
     name: str
     op: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     attrs: Mapping[str, Any]
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How several batches make one update. What a call gives of each batch is added up (those in `means` weighed alike), and a `function`
+    computes `numbers` of that, which takes the `sizes` that count rows besides.
+
+    The loss has the gradient of its parts, added up, where what is `counted` is known of all batches before: the function `counts`
+    computes that of the fields `counted_of`. It is empty where nothing is."""
+
+    function: str
+    numbers: tuple[str, ...]
+    means: frozenset[str]
+    sizes: tuple[str, ...]
+    counted: tuple[str, ...] = ()
+    counts: str = ""
+    counted_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +76,7 @@ class Call:
     """One program of a turn: a way into the module, what it takes by name, what it gives, and how often it is called.
 
     `rules` are the optimizers of an update; without any it is computed for its outputs and what it changes. `kept` are outputs that later
-    calls take, and what these call them."""
+    calls take, and what these call them. `together` is there where the outputs are sums of a batch, of which several make one."""
 
     entry: str
     inputs: tuple[str, ...]
@@ -57,13 +87,15 @@ class Call:
     kept: tuple[tuple[str, str], ...] = ()
     loss: str = "loss"
     draws_anew: frozenset[str] = frozenset()
+    together: Together | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """How held-out data are measured: `sums` of each batch by one way into the module, added up (those in `means` weighed by rows), and
-    numbers of these by a function, which takes the `sizes` that count rows besides. `batch` is the size of batches."""
+    numbers of these by a `function`, which takes the `sizes` that count rows besides. `batch` is the size of batches."""
 
+    function: str
     source: Chosen
     fields: Mapping[str, str]
     batch: int
@@ -72,11 +104,16 @@ class HeldOut:
     means: frozenset[str]
     sizes: tuple[str, ...]
     numbers: tuple[str, ...]
+    is_random: bool = False
+    """Whether what is measured draws by the backend's own means."""
+    draws: tuple[Drawn, ...] = ()
+    """What it draws otherwise: inputs, in whose shapes `size` is the number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All that a script says. `family` has the programs of the module: every call of a turn and those of `held_out` are entries of it.
+    """All that a script says. `family` has the programs of the module: every call of a turn and those of `held_out` are entries of it. Those
+    without parameters are functions, whose names are their source and their entry.
 
     `fields` are the dtypes of the batch's fields; `settings` those of the block; `trainable` the paths that some call trains; `draws` are inputs of the
     programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `counterparts` are programs of the family in
@@ -96,3 +133,5 @@ class Script:
     counterparts: Mapping[str, Program]
     draws: tuple[Drawn, ...] = ()
     is_random: bool = False
+    best: tuple[str, bool] | None = None
+    """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""

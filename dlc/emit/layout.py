@@ -93,7 +93,7 @@ def _inside(inside: str, opening: str, margin: str, width: int) -> list[str]:
 
 def _opens_listing(opening: str) -> bool:
     """Whether a bracket opens a tuple or list, and no call or index: the formatter gives each item of one a line."""
-    return opening[-1] in "([" and not re.search(r"[\w)\]]$", opening[:-1])
+    return opening[-1] in "([{" and not re.search(r"[\w)\]]$", opening[:-1])
 
 
 def _item(item: str, margin: str, width: int) -> list[str]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlc.backend.script import Call, Chosen, HeldOut, Rule, Script
+from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
+from dlc.diagnostics import NO_SPAN, SpecError
+from dlc.diagnostics import training as problems
 from dlc.emit import script_library
 from dlc.emit.file import Library
-from dlc.emit.layout import layout
+from dlc.emit.layout import WIDTH, layout
+from dlc.emit.names import identifier
 from dlc.emit.python import wrapped
 from dlc.records import dataclass, replace
 
@@ -52,12 +56,24 @@ def called(name: str, first: Sequence[str], args: dict[str, Any], defaults: dict
     return f"{name}({', '.join((*first, *given))})"
 
 
+def unsaid(backend: str, what: str) -> SpecError:
+    """What a script can't say."""
+    found = f"says no {what} in a script of a training yet"
+    return SpecError(
+        [problems.LACKS.at(NO_SPAN, name=backend, what=found, help="`dlc train` runs the block")]
+    )
+
+
 # --- the file
 
 
 def assembled(script: Script, model: str, blocks: Iterable[Lines], imports: Callable[[str], Lines]) -> str:
     """The whole file: the module's source, functions that the loop uses, the loop."""
-    own = "\n\n\n".join("\n".join(block) for block in blocks if block)
+    written = ["\n".join(block) for block in blocks if block]
+    own = "\n\n\n".join(written)
+    names = [name for each in written for name in sorted(defined(each))]
+    if doubled := {name for name in names if names.count(name) > 1}:
+        raise NameTaken(min(doubled))
     copied = ["\n".join(lines) for lines in LIBRARY.copied(own)]
     if twice := defined(model) & (defined(own) | {name for each in copied for name in defined(each)}):
         raise NameTaken(min(twice))
@@ -89,6 +105,8 @@ def constants(script: Script) -> Lines:
     lines = [f"BATCH = {script.batch:_}" if script.batch >= 10_000 else f"BATCH = {script.batch}"]
     if is_text(script.source):
         lines.append(f"LENGTH = {script.source.args['length']}")
+    if is_several(script):
+        lines.append(f"ACCUMULATE = {settings['accumulate']}")
     if settings["epochs"] is not None:
         lines.append(f"EPOCHS = {settings['epochs']}")
     if settings["steps"] is not None:
@@ -101,16 +119,26 @@ def constants(script: Script) -> Lines:
         lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
     if settings["checkpoint_every"] is not None:
         lines.append(f"SAVE_EVERY = {settings['checkpoint_every']}")
+    if settings["patience"] is not None:
+        lines.append(f"PATIENCE = {settings['patience']}")
     return lines
 
 
 def counted(script: Script) -> Lines:
     """How many steps there are."""
     epochs, steps = script.settings["epochs"], script.settings["steps"]
+    lines = layout(f"batches = {per_epoch(script)}", 1) if is_several(script) else []
     if epochs is None:
-        return ["    total = STEPS"]
+        return [*lines, "    total = STEPS"]
     by_epochs = f"EPOCHS * ({per_epoch(script)})"
-    return layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)
+    if is_several(script):
+        by_epochs = "steps_in(EPOCHS, ACCUMULATE, batches)"
+    return [*lines, *layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)]
+
+
+def is_several(script: Script) -> bool:
+    """Whether a step is over several batches."""
+    return bool(script.settings["accumulate"] > 1)
 
 
 def arguments(script: Script) -> Lines:
@@ -133,9 +161,69 @@ def arguments(script: Script) -> Lines:
     return [*lines, "    args = parser.parse_args()", "    args.out.mkdir(parents=True, exist_ok=True)", ""]
 
 
-def due(script: Script, setting: str, constant: str) -> str:
-    """When something is done that comes at the end in any case."""
-    return "done == total" if script.settings[setting] is None else f"done == total or done % {constant} == 0"
+def due(script: Script, setting: str, constant: str, ends: str = "") -> str:
+    """When something is done that comes at the end in any case; `ends` is what else ends a run."""
+    every = "" if script.settings[setting] is None else f"done % {constant} == 0"
+    return " or ".join(filter(None, ("done == total", ends, every)))
+
+
+# --- the best weights
+
+
+def is_over(script: Script) -> str:
+    """Whether a run ends before its last step; empty where it does not."""
+    return "" if script.settings["patience"] is None else 'best["waited"] >= PATIENCE'
+
+
+def best_begun(script: Script, weights: str) -> Lines:
+    """The best evaluation so far, its weights, and how many evaluations came after it; `weights` stand there before the first."""
+    assert script.best is not None
+    worst = f"{'-' if script.best[1] else ''}math.inf"
+    return _listed(
+        "best: dict[str, Any] = ", {"value": worst, "step": "0", "waited": "0", "weights": weights}, 1
+    )
+
+
+def _listed(head: str, items: Mapping[str, str], indent: int) -> Lines:
+    """A dict on one line where it fits, else an item a line."""
+    pairs, margin = [f'"{name}": {value}' for name, value in items.items()], "    " * indent
+    whole = f"{margin}{head}{{{', '.join(pairs)}}}"
+    if len(whole) <= WIDTH:
+        return [whole]
+    return [f"{margin}{head}{{", *(f"{margin}    {each}," for each in pairs), f"{margin}}}"]
+
+
+def best_kept(script: Script, weights: str) -> Lines:
+    """What is done with numbers that were `measured`; `weights` is a copy of those that they are of."""
+    assert script.best is not None
+    name, high = script.best
+    lines = [f'            if measured["{name}"] {">" if high else "<"} best["value"]:']
+    lines += layout(f"weights = {weights}", 4)
+    value = f'measured["{name}"]'
+    lines += _listed("best = ", {"value": value, "step": "done", "waited": "0", "weights": "weights"}, 4)
+    return [*lines, "            else:", '                best["waited"] += 1']
+
+
+def weights_in_the_end(script: Script, last: str) -> str:
+    """What a run leaves: the best weights, or the last ones where nothing was better than at first."""
+    return last if script.best is None else f'best["weights"] if best["step"] else {last}'
+
+
+def loop(script: Script) -> str:
+    """The head of the loop over steps: a run that was over before goes on with nothing."""
+    over = is_over(script)
+    return f"for step in range(start, {f'start if {over} else total' if over else 'total'}):"
+
+
+def ended(script: Script) -> Lines:
+    """What a run says in the end."""
+    count = "done - start" if is_over(script) else "total - start"
+    lines = [f'    print(f"{{{count}}} steps in {{time.perf_counter() - begun:.1f}} s")']
+    if script.best is None:
+        return lines
+    name = script.best[0]
+    said = f"best  {name} {{best['value']:.4f}} after step {{best['step']}}"
+    return [*lines, f'    print(f"{said}")']
 
 
 def pace(call: Call, indent: int) -> tuple[Lines, int, str, str]:
@@ -159,13 +247,19 @@ def is_text(source: Chosen) -> bool:
     return source.name == "text"
 
 
-def unsaid(source: Chosen) -> str:
-    """What of a source a script can't say; empty if it can."""
-    return "" if source.name in SOURCES else f"data from `{source.name}`"
-
-
 def opened(source: Chosen, fields: Mapping[str, str]) -> str:
-    """The expression that reads a source."""
+    """The expression that reads a source, or a share of it."""
+    share, whole = source.share, _whole(source, fields)
+    if share is None:
+        return whole
+    low, high = literal(float(share.low)), literal(float(share.high))
+    if is_text(source):
+        return f"stretch_of({whole}, {low}, {high})"
+    args = {"seed": share.seed, "rest": share.rest}
+    return called("share_of", (whole, low, high), args, {"seed": 0, "rest": False})
+
+
+def _whole(source: Chosen, fields: Mapping[str, str]) -> str:
     args = dict(source.args)
     if source.name == "digits":
         return called("read_digits", (), args, {"split": "train"})
@@ -213,9 +307,26 @@ def per_epoch(script: Script) -> str:
 
 
 def batch(script: Script) -> str:
+    """The batch of a step, or one of several by its number."""
+    number = "number" if is_several(script) else "step"
     if is_text(script.source):
-        return "text_batch_of(rows, step, BATCH, LENGTH, SEED)"
-    return "batch_of(rows, step, BATCH, SEED)"
+        return f"text_batch_of(rows, {number}, BATCH, LENGTH, SEED)"
+    return f"batch_of(rows, {number}, BATCH, SEED)"
+
+
+def numbers_name(call: Call) -> str:
+    """The function of a script that computes the loss and the metrics of sums over several batches."""
+    return f"{identifier(call.entry) if call.rules and call.loss != 'loss' else 'step'}_numbers"
+
+
+def is_measured_alike(script: Script) -> bool:
+    """Whether held-out data are measured as the batches of a step are."""
+    held, together = script.held_out, script.calls[0].together
+    return held is not None and together is not None and held.function == together.function
+
+
+NUMBERS_OF = "numbers_of(step, ACCUMULATE, batches)"
+"""The numbers of a step's batches, where it has several."""
 
 
 def held_out_batches(held: HeldOut) -> str:
@@ -234,6 +345,8 @@ def rate(rule: Rule, step: str, total: str) -> str:
     if not isinstance(rule.lr, Chosen):
         return literal(float(rule.lr))
     args = dict(rule.lr.args)
+    if rule.lr.code:
+        return called(f"{identifier(rule.lr.name)}_rate", _place(rule.lr.code[0], step, total), args, {})
     known: dict[str, dict[str, Any]] = {
         "constant": {"warmup": 0},
         "cosine": {"warmup": 0, "end": 0.0},
@@ -242,6 +355,22 @@ def rate(rule: Rule, step: str, total: str) -> str:
         "one_cycle": {"warmup": 0.3, "start": 0.04, "end": 1e-4},
     }
     return called(f"{rule.lr.name}_rate", (step, total), args, known[rule.lr.name])
+
+
+def _place(code: str, step: str, total: str) -> list[str]:
+    """What a schedule of the spec's own is given by the training: by place where these are its first parameters."""
+    head = code[code.index("(") + 1 :]
+    if head.startswith("step: int, total: int"):
+        return [step, total]
+    found = [step if head.startswith("step: ") else f"step={step}"]
+    return [*found, *([f"total={total}"] if re.search(r"\btotal: ", head.split(" -> ")[0]) else [])]
+
+
+def schedules(script: Script) -> Iterable[Lines]:
+    """The spec's own schedules, each once."""
+    rates = [rule.lr for call in script.calls for rule in call.rules]
+    code = dict.fromkeys(text for lr in rates if isinstance(lr, Chosen) for text in lr.code)
+    return (text.splitlines() for text in code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,23 +416,49 @@ def _start(path: str, depth: int) -> str:
 # --- draws
 
 
+def drawing_in_evaluation(script: Script) -> Lines:
+    """The function that draws what is measured with; nothing where there is nothing."""
+    held = script.held_out
+    if held is None or not held.draws:
+        return []
+    takes = (
+        "number: int, size: int" if any("size" in str(each.shape) for each in held.draws) else "number: int"
+    )
+    doc = "What a held-out batch draws: it hangs on the seed and its number alone."
+    return _drawing(f"def drawn_in_evaluation({takes}) -> Rows:", doc, "SEED, 0xE7A1, number", held.draws)
+
+
+def drawn_in_evaluation(held: HeldOut) -> str:
+    """A call of it."""
+    size = ", size" if any("size" in str(each.shape) for each in held.draws) else ""
+    return f"drawn_in_evaluation(number{size})"
+
+
 def drawing(script: Script) -> Lines:
     """The function that draws what a turn takes; nothing where there is nothing."""
     if not script.draws:
         return []
     anew = any(call.draws_anew for call in script.calls)
-    place = "SEED, step, 0, *turn" if anew else "SEED, step, 0"
-    lines = [f"def drawn(step: int{', *turn: int' if anew else ''}) -> Rows:"]
-    lines += ['    """What a step draws: it hangs on the seed and the step alone."""']
-    lines += ["", "    def rng(number: int) -> np.random.Generator:"]
-    lines += [f"        return np.random.default_rng([0xD7A5, {place}, number])", "", "    return {"]
-    for each in script.draws:
+    part, several = ("part", ", part: int") if is_several(script) else ("0", "")
+    place = f"SEED, step, {part}, *turn" if anew else f"SEED, step, {part}"
+    head = f"def drawn(step: int{several}{', *turn: int' if anew else ''}) -> Rows:"
+    doc = "What a step draws: it hangs on the seed and the step alone."
+    if several:
+        doc = "What a batch draws: it hangs on the seed, the step and its place in it alone."
+    return _drawing(head, doc, place, script.draws)
+
+
+def _drawing(head: str, doc: str, place: str, draws: Sequence[Drawn]) -> Lines:
+    lines = [head, f'    """{doc}"""', "", "    def rng(draw: int) -> np.random.Generator:"]
+    lines += [f"        return np.random.default_rng([0xD7A5, {place}, draw])", "", "    return {"]
+    for each in draws:
         lines += layout(f'"{each.name}": {_draw(each)},', 2)
     return [*lines, "    }"]
 
 
-def _draw(each: Any) -> str:
-    shape, rng = literal(each.shape), f"rng({each.number})"
+def _draw(each: Drawn) -> str:
+    shape = f"({', '.join(map(str, each.shape))}{',' * (len(each.shape) == 1)})"
+    rng = f"rng({each.number})"
     if each.op == "normal":
         return f"{rng}.standard_normal({shape}).astype(np.float32)"
     if each.op == "uniform":

@@ -27,7 +27,7 @@ def read_digits(split: str = "train") -> Rows:
     images = (matrix @ (found.images[order] / 16.0) @ matrix.T)[:, None]
     trained = images[:1437]
     images = ((images - trained.mean()) / trained.std()).astype(np.float32)
-    part = slice(None, 1437) if split == "train" else slice(1437, None)
+    part = {"train": slice(None, 1437), "test": slice(1437, None), "all": slice(None)}[split]
     return {"image": images[part], "label": found.target[order][part].astype(np.int64)}
 
 
@@ -119,6 +119,20 @@ def random_rows(
     return {name: np.stack(each) for name, each in rows.items()}
 
 
+def share_of(rows: Rows, low: float, high: float, seed: int | None = 0, rest: bool = False) -> Rows:
+    """A share of the rows in an order that the seed shuffles (none: their own), or the others."""
+    count = len(next(iter(rows.values())))
+    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
+    start, stop = round(low * count), round(high * count)
+    taken = np.concatenate([order[:start], order[stop:]]) if rest else order[start:stop]
+    return {name: array[taken] for name, array in rows.items()}
+
+
+def stretch_of(tokens: np.ndarray, low: float, high: float) -> np.ndarray:
+    """A share of a text, whose windows overlap: it is parted where it stands."""
+    return tokens[round(low * len(tokens)) : round(high * len(tokens))]
+
+
 # --- batches
 
 
@@ -133,6 +147,22 @@ def batch_of(rows: Rows, step: int, size: int, seed: int) -> Rows:
     epoch, place = divmod(step, count // size)
     index = order(seed, epoch, count)[place * size : (place + 1) * size]
     return {name: array[index] for name, array in rows.items()}
+
+
+def steps_in(epochs: int, together: int, batches: int) -> int:
+    """The steps of so many epochs; batches that an epoch has left are dropped."""
+    if together <= batches:
+        return epochs * (batches // together)
+    return max(1, epochs * batches // together)
+
+
+def numbers_of(step: int, together: int, batches: int) -> range:
+    """The batches that make a step together: they are all of one epoch, if it has as many."""
+    if together > batches:
+        return range(step * together, (step + 1) * together)
+    epoch, place = divmod(step, batches // together)
+    start = epoch * batches + place * together
+    return range(start, start + together)
 
 
 def windows(tokens: np.ndarray, length: int) -> int:

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dlc.backend import Artifact, Backend
-from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
+from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Share, Together
 from dlc.diagnostics import SpecError
+from dlc.elaborate.base.sources import REST
+from dlc.elaborate.base.units import Definition
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
+from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
+from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
-from dlc.passes.randomness import drawing_functions
+from dlc.passes.randomness import Draw, drawing_functions
 from dlc.passes.sizes import with_sizes
-from dlc.passes.totals import SUM, Totals, totals
+from dlc.passes.totals import SUM, Totals, batch_sizes, totals
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import check_own, find_backend, lower
 from dlc.runtime.drawn import Drawn as Hoisted
 from dlc.runtime.interpret import evaluated
+from dlc.runtime.together import Reckoning
 from dlc.runtime.training_data import Data, open_data
 from dlc.runtime.training_setup import networks, starting_weights
-from dlc.runtime.turns import Planned, Turns
+from dlc.runtime.turns import Planned, Turns, computed_with
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TrainBlock
+from dlc.syntax import ast
 from dlc.types.dim_solve import bind
+from dlc.types.dims import Dim
 
 SUMS, NUMBERS = "sums", "numbers"
 """The ways into a script's module by which held-out data are measured."""
@@ -88,22 +95,16 @@ class _Making:
         self.sizes = self._sizes()
         self.turns = Turns(self.plan, self.sizes, by_itself=False)
         settings = self.plan.settings
-        if settings["accumulate"] > 1:
-            raise self._lacks("steps over several batches (`accumulate`)")
-        if self.plan.best is not None:
-            raise self._lacks("best weights (`best`, `patience`)")
+        drawn = self.turns.drawn
+        self.draws = () if drawn is None else self._drawn(drawn.draws)
+        self.functions: list[Program] = []  # what is computed of several batches that count as one
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
-        if self.is_narrow and not self.plan.is_single:
-            raise self._lacks("bf16 in several steps")
         for step in self.plan.steps:
             for rule, _ in self.plan.rules(step):
                 if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
                     raise self._lacks(f"optimizer `{rule.optimizer.name}`")
-                rate = rule.optimizer.args["lr"]
-                if isinstance(rate, Named) and rate.function is not None:
-                    raise self._lacks(f"schedule of the spec's own (`{rate.name}`)")
 
     @cached_property
     def _data(self) -> Data:
@@ -121,15 +122,16 @@ class _Making:
 
     def script(self) -> Script:
         plan = self.plan
-        programs = [self._entered(each.program, each.name) for each in self.turns.planned]
+        made = [self._made(each) for each in self.turns.planned]
+        programs, calls = [program for program, _ in made], tuple(call for _, call in made)
         held_out, measured = self._held_out()
         models = [each.definition for each in plan.networks]
         return Script(
             name=plan.name,
             title=f"Trains {', '.join(dict.fromkeys(each.name for each in models))}: `{plan.name}` of {Path(plan.file).name}.",
             header=_header(self.block),
-            family=BlockFamily((*programs, *measured)),
-            calls=tuple(map(self._call, self.turns.planned)),
+            family=BlockFamily((*programs, *self.functions, *measured)),
+            calls=calls,
             held_out=held_out,
             source=self._source(plan.source, training=True),
             fields=_dtypes(plan.fields),
@@ -137,18 +139,26 @@ class _Making:
             settings=plan.settings,
             networks=tuple((each.name, each.path) for each in networks(plan)),
             counterparts=dict(self._counterparts()),
-            draws=self._draws(),
-            is_random=self.turns.drawn is None and _draws(plan.program),
+            draws=self.draws,
+            is_random=not self._is_portable and _draws(plan.program),
+            best=plan.best,
         )
 
     def _source(self, named: Named, *, training: bool) -> Chosen:
+        is_rest = named.name == REST
+        named = self.plan.source if is_rest else named
         args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
-        if is_split(args.get("split")) or "sample_by" in args:
-            raise self._lacks(
-                f"rows of `{named.name}` by `{'sample_by' if 'sample_by' in args else 'split'}`"
-            )
+        by = args.pop("sample_by", None)
+        if by is not None and not is_rest:
+            raise self._lacks(f"rows of `{named.name}` by `sample_by`")
+        share = self._share(named, is_rest) if is_split(args.get("split")) else None
+        if share is not None:
+            args |= {"split": "all"} if named.name == "digits" else {}
+            for key in ("seed", "split"):
+                if (named.name, key) not in (("digits", "split"), ("synthetic", "seed")):
+                    args.pop(key, None)
         if named.name == "text" and not self._says_tokens(args):
             raise self._lacks(f"tokens of `{args['path']}`, which are numbered by another file")
         if named.name == "synthetic":
@@ -159,7 +169,16 @@ class _Making:
                 name: (fields[name].dtype, fields[name].shape, fields[name].limit or 2)
                 for name in batches.names
             }
-        return Chosen(named.name, args)
+        return Chosen(named.name, args, share=share)
+
+    def _share(self, named: Named, is_rest: bool) -> Share:
+        split, seed = named.args["split"], named.args.get("seed", 0)
+        low, high = (0.0, float(split)) if isinstance(split, int | float) else map(float, split)
+        if is_rest and named.name == "text":  # what is left of a text stands before or behind
+            if low > 0.0 and high < 1.0:
+                raise self._lacks("rest of a share in the middle of a text")
+            return Share(high, 1.0, seed) if low == 0.0 else Share(0.0, low, seed)
+        return Share(low, high, seed, is_rest)
 
     def _says_tokens(self, args: dict[str, Any]) -> bool:
         """Whether a text is numbered by its bytes, or by its own characters: held-out ones have the numbers of the training data."""
@@ -175,15 +194,26 @@ class _Making:
         main = replace(program.main, entry=entry, source=source or pascal(self.plan.name))
         return lower(program.with_functions({**program.functions, program.entry: main}), self.backend)
 
-    def _call(self, planned: Planned) -> Call:
-        main, step = planned.program.main, planned.step
-        outputs = tuple(name for name, _ in main.outputs)
-        inputs = tuple(each.name for each in main.inputs)
+    def _made(self, planned: Planned) -> tuple[Program, Call]:
+        """What is computed of a batch, as one of the script's programs, and how it is called."""
+        program, step, entry = planned.program, planned.step, planned.name
+        together: Together | None = None
+        if planned.reckoning is not None:
+            found = _called_for_numbers(planned.reckoning.totals)
+            program, together = found.sums, self._together(planned, found)
+            entry = SUMS if self._is_measured_alike else entry
+        if self._is_portable and self.plan.is_single:
+            hoisted = Hoisted.of(program)
+            program, self.draws = hoisted.program, self._drawn(hoisted.draws)
+        outputs = tuple(name for name, _ in program.main.outputs)
+        inputs = tuple(each.name for each in program.main.inputs)
+        made = self._entered(program, entry)
         if step is None:
-            return Call(planned.name, inputs, outputs if planned.name == BEFORE else (), kept=planned.gives)
-        rules = tuple(_rule(rule, paths) for rule, paths in planned.rules)
-        return Call(
-            planned.name,
+            given = outputs if entry == BEFORE else ()
+            return made, Call(entry, inputs, given, kept=planned.gives)
+        rules = tuple(self._rule(rule, paths) for rule, paths in planned.rules)
+        return made, Call(
+            entry,
             inputs,
             outputs,
             rules,
@@ -191,36 +221,119 @@ class _Making:
             step.turns,
             loss=step.loss,
             draws_anew=planned.draws,
+            together=together,
         )
 
-    def _draws(self) -> tuple[Drawn, ...]:
-        hoisted = self.turns.drawn
-        if hoisted is None:
-            return ()
-        made = {each.name for op in self.plan.program.main.body for each in op.outputs}
-        if any(each.input.name not in made for each in hoisted.draws):
-            raise self._lacks("draws inside of networks or loops in several steps")
-        return tuple(self._drawn(hoisted, number) for number in range(len(hoisted.draws)))
+    def _rule(self, rule: OptimizerRule, paths: Iterable[str]) -> Rule:
+        args = dict(rule.optimizer.args)
+        lr = args.pop("lr")
+        rate = Chosen(lr.name, dict(lr.args), self._code(lr)) if isinstance(lr, Named) else lr
+        return Rule(Chosen(rule.optimizer.name, args), rate, tuple(paths))
 
-    def _drawn(self, hoisted: Hoisted, number: int) -> Drawn:
-        each = hoisted.draws[number]
+    def _code(self, schedule: Named) -> tuple[str, ...]:
+        """A schedule that the spec writes, as functions of Python; nothing for one of the library."""
+        definition = schedule.definition
+        if definition is None or not isinstance(definition.node, ast.FnDef):
+            return ()
+        unit = definition.unit
+
+        def find(name: str) -> ast.FnDef | ast.Let | None:
+            item = unit.names.get(name)
+            node = item.node if isinstance(item, Definition) else item
+            if unit.own(name) is not unit:
+                raise Unsaid(f"`{name}` of another file")
+            return node if isinstance(node, ast.FnDef | ast.Let) else None
+
+        try:
+            return python_functions(f"{identifier(schedule.name)}_rate", definition.node, find)
+        except Unsaid as what:
+            raise self._lacks(f"schedule of the spec's own (`{schedule.name}`) with {what}") from None
+
+    def _together(self, planned: Planned, found: Totals) -> Together:
+        """How the batches of a step make one."""
+        reckoning, of = Reckoning(found), planned.name or "sums"
+        numbers, sizes = self._rest(found)
+        self.functions.append(self._entered(numbers, f"of_{of}", "numbers"))
+        counts = reckoning.counts if reckoning.needed else None
+        if counts is not None:
+            counts = _without_parameters(_of_what_it_reads(counts))
+            self.functions.append(self._entered(counts, f"in_{planned.name or 'batch'}", "counted"))
+        elif reckoning.needed:
+            raise self._lacks("loss over several batches (`accumulate`) that needs them twice")
+        return Together(
+            function=f"numbers_of_{of}",
+            numbers=tuple(name for name, _ in numbers.main.outputs),
+            means=_means(found),
+            sizes=sizes,
+            counted=reckoning.needed,
+            counts="" if counts is None else f"counted_in_{planned.name or 'batch'}",
+            counted_of=() if counts is None else tuple(each.name for each in counts.main.inputs),
+        )
+
+    def _rest(self, found: Totals) -> tuple[Program, tuple[str, ...]]:
+        """What is computed of sums, with numbers for sizes but for those that count rows."""
+        fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
+        rest = with_sizes(found.rest, fixed) if fixed else found.rest
+        sizes = tuple(each for each in found.rest.main.given_sizes if each in computed_with(rest))
+        main = replace(rest.main, static=tuple((f"size_{name}", Dim.symbol(name)) for name in sizes))
+        return _without_parameters(rest.with_functions({**rest.functions, main.name: main})), sizes
+
+    @cached_property
+    def _is_measured_alike(self) -> bool:
+        """Whether what a step over several batches computes of each is what is computed of held-out ones, but for the mode."""
+        plan = self.plan
+        if plan.evaluate is None or self._is_portable or plan.settings["accumulate"] == 1:
+            return False
+        training, evaluation = (self._totals(each) for each in (plan.program, plan.evaluation))
+        parts = ((each.sums.main.outputs, each.rest.main.body, each.how) for each in (training, evaluation))
+        return next(parts) == next(parts)
+
+    def _totals(self, program: Program) -> Totals:
+        return _called_for_numbers(totals(program, wide=self.is_narrow))
+
+    @property
+    def _is_portable(self) -> bool:
+        """Whether draws are inputs, the same with every backend."""
+        return not self.plan.is_single or self.plan.settings["draws"] == "portable"
+
+    def _drawn(self, draws: Sequence[Draw], rows: Container[str] = ()) -> tuple[Drawn, ...]:
+        """Draws as a script makes them; `rows` are sizes that count the rows of a batch which may be a short one."""
+        return tuple(self._draw(each, number, rows) for number, each in enumerate(draws))
+
+    def _draw(self, each: Draw, number: int, rows: Container[str]) -> Drawn:
         if each.op not in DRAWN:
             raise self._lacks(f"draws by `{each.op}`")
         attrs = {name: evaluated(value, self.sizes) for name, value in each.attrs}
-        shape = tuple(int(size) for size in attrs.pop("shape"))
-        return Drawn(each.input.name, each.op, shape, attrs, number)
+        attrs.pop("shape")
+        shape = dict(each.attrs)["shape"]
+        assert isinstance(shape, tuple)
+        sizes = (self._counted(size, rows) for size in shape)
+        return Drawn(each.input.name, each.op, tuple(sizes), attrs, number)
+
+    def _counted(self, size: Any, rows: Container[str]) -> int | str:
+        """A size of what is drawn, by the `size` of a batch."""
+        of_rows = [name for name in self.sizes if name in rows]
+
+        def at(count: int) -> int:
+            return int(evaluated((size,), {**self.sizes, **dict.fromkeys(of_rows, count)})[0])
+
+        once, twice, thrice = map(at, (1, 2, 3))
+        if once == twice:
+            return at(int(self.plan.source.args["batch"]))
+        if (twice, thrice) != (2 * once, 3 * once):
+            raise self._lacks("draws of a shape that is no multiple of the rows")
+        return "size" if once == 1 else f"{once} * size"
 
     def _counterparts(self) -> Iterator[tuple[str, Program]]:
         """The update of a block that has one, and the sums of held-out data, in the other mode."""
         plan = self.plan
-        if plan.is_single:
+        if self._is_portable:
+            return
+        if plan.settings["accumulate"] == 1:
             yield "", self._entered(plan.evaluation, "")
-            sums = [
-                _called_for_numbers(totals(each, wide=self.is_narrow)).sums
-                for each in (plan.evaluation, plan.program)
-            ]
-            if plan.evaluate is not None and sums[0].main.outputs == sums[1].main.outputs:
-                yield SUMS, self._entered(sums[1], SUMS)
+        evaluation, training = (self._totals(each).sums for each in (plan.evaluation, plan.program))
+        if plan.evaluate is not None and evaluation.main.outputs == training.main.outputs:
+            yield SUMS, self._entered(evaluation if self._is_measured_alike else training, SUMS)
 
     # --- held-out data
 
@@ -228,25 +341,24 @@ class _Making:
         plan = self.plan
         if plan.evaluate is None:
             return None, []
-        found = _called_for_numbers(totals(plan.evaluation, wide=self.is_narrow))
-        fixed = {name: size for name, size in self.sizes.items() if name not in found.rows}
-        rest = with_sizes(found.rest, fixed) if fixed else found.rest
-        sizes = tuple(each for each in found.rest.main.given_sizes if each not in fixed)
-        programs = [
-            self._entered(found.sums, SUMS),
-            self._entered(_without_parameters(rest), NUMBERS, "held_out"),
-        ]
-        if _draws(found.sums):
-            raise self._lacks("draws in what is measured on held-out data")
+        found = self._totals(plan.evaluation)
+        rest, sizes = self._rest(found)
+        hoisted = Hoisted.of(found.sums) if self._is_portable else Hoisted(found.sums, ())
+        programs = [self._entered(hoisted.program, SUMS)]
+        if not self._is_measured_alike:
+            programs.append(self._entered(rest, NUMBERS, "held_out"))
         held = HeldOut(
+            function="numbers_of_sums" if self._is_measured_alike else "held_out_numbers",
             source=self._source(plan.evaluate, training=False),
             fields=_dtypes(plan.evaluate_fields or plan.fields),
             batch=int(plan.evaluate.args["batch"]),
-            inputs=tuple(each.name for each in found.sums.main.inputs),
+            inputs=tuple(each.name for each in hoisted.program.main.inputs),
             sums=tuple(name for name, _ in found.sums.main.outputs),
             means=_means(found),
             sizes=sizes,
             numbers=tuple(name for name, _ in found.rest.main.outputs),
+            is_random=not self._is_portable and _draws(found.sums),
+            draws=self._drawn(hoisted.draws, batch_sizes(found.sums.main)),
         )
         return held, programs
 
@@ -267,7 +379,9 @@ def _called_for_numbers(found: Totals) -> Totals:
     sums = found.sums.main
     outputs = tuple((now.get(name, name), value) for name, value in sums.outputs)
     inputs = tuple(replace(each, name=now.get(each.name, each.name)) for each in rest.inputs)
-    main = replace(rest, inputs=inputs, body=tuple(op.renamed(now) for op in rest.body))
+    body = tuple(op.renamed(now) for op in rest.body)
+    numbers = tuple((name, now.get(value, value)) for name, value in rest.outputs)
+    main = replace(rest, inputs=inputs, outputs=numbers, body=body)
     return replace(
         found,
         sums=found.sums.with_functions({**found.sums.functions, sums.name: replace(sums, outputs=outputs)}),
@@ -279,6 +393,19 @@ def _called_for_numbers(found: Totals) -> Totals:
 def _without_parameters(program: Program) -> Program:
     main = replace(program.main, params=(), children=())
     return Program({**program.functions, main.name: main}, program.entry)
+
+
+def _of_what_it_reads(program: Program) -> Program:
+    """The program without inputs that it neither reads nor has sizes of."""
+    main = program.main
+    read, told = live(main), set[str]()
+    inputs = []
+    for each in sorted(main.inputs, key=lambda each: each.name not in read):
+        if each.name in read or not each.type.symbols <= told:
+            inputs.append(each)
+            told |= each.type.symbols
+    kept = tuple(each for each in main.inputs if each in inputs)
+    return program.with_functions({**program.functions, main.name: replace(main, inputs=kept)})
 
 
 def _means(found: Totals) -> frozenset[str]:
@@ -295,10 +422,3 @@ def _header(block: TrainBlock) -> tuple[str, ...]:
 
 def _dtypes(fields: Mapping[str, Any]) -> dict[str, str]:
     return {name: "f32" if type.dtype == "float" else type.dtype for name, type in fields.items()}
-
-
-def _rule(rule: OptimizerRule, paths: Iterable[str]) -> Rule:
-    args = dict(rule.optimizer.args)
-    lr = args.pop("lr")
-    rate = Chosen(lr.name, dict(lr.args)) if isinstance(lr, Named) else lr
-    return Rule(Chosen(rule.optimizer.name, args), rate, tuple(paths))

@@ -92,6 +92,8 @@ class Reckoning:
         rest = _only(self.totals.rest, (LOSS,))
         read = live(rest.main)
         names = [each.name for each in rest.main.inputs if each.type.is_float and each.name in read]
+        # What hangs on data alone has no gradient: a loss that is divided by a sum of weights is as plain as a mean.
+        names = [name for name in names if not _is_of_data(_only(self.totals.sums, (name,)))] or names
         derived = gradient(rest, names, of=LOSS)
         values = dict(derived.main.outputs)
         outputs = tuple((name, values[gradient_name(name)]) for name in names)

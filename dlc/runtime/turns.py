@@ -177,12 +177,17 @@ class Turns:
 
 def _untold(program: Program) -> set[str]:
     """The sizes that a program computes with and no input of it carries."""
+    return computed_with(program) - {symbol for value in program.main.inputs for symbol in value.type.symbols}
+
+
+def computed_with(program: Program) -> set[str]:
+    """The sizes that a program computes with."""
     main = program.main
     named = {symbol for type in main.types().values() for symbol in type.symbols}
     for op in walk(main.body):
         attrs = (*(value for _, value in op.attrs), *(dim for _, dim in op.dims))
         named |= {symbol for size in sizes_in(attrs) for symbol in size.symbols}
-    return named - {symbol for value in main.inputs for symbol in value.type.symbols}
+    return named
 
 
 def step_values(program: Program, step: TrainStep) -> list[str]:

@@ -100,11 +100,90 @@ train gan {
     update D.b.bias = clamp(D.b.bias, min=-0.01, max=0.01)
     settings { steps = 11, log = 1 }
 }
+
+model Tagger(tags: int = 5)(tokens: i64[B, T]) -> scores: [B, T, tags] {
+    return tokens |> embedding(12, 8) as emb |> linear(tags) as head
+}
+
+train tags {
+    net = Tagger()
+    batch (tokens: i64[B, 6], label: i64[B, 6]) from npz("tags.npz", batch=4, stop=100)
+    evaluate from npz("tags.npz", batch=16, start=100)
+    scores = net(tokens)
+    minimize cross_entropy(scores, label, ignore=-100) + 1e-3 * sum(net.head.weight ** 2)
+    metric perplexity = exp(cross_entropy(scores, label, ignore=-100))
+    optimizer = adamw(lr=1e-2)
+    settings { epochs = 3, accumulate = 4, log = 1, clip_norm = 1.0 }
+}
+
+train masked {
+    net = Tagger()
+    batch (tokens: i64[B, 6], mask: bool[B, 6], weight: [B]) from npz("tags.npz", batch=4, stop=98)
+    scores = net(tokens)
+    kept = cast(mask, float) * weight[:, none]
+    minimize sum(kept * logsumexp(scores, axis=-1)) / sum(kept) + 0.1 * mean(abs(scores)) - sum(kept) / sum(weight)
+    metric share = mean(kept)
+    freeze "net.head.bias"
+    optimizer = sgd(lr=0.1, momentum=0.9)
+    settings { epochs = 3, accumulate = 3, log = 1, clip_norm = 0.1 }
+}
+
+let FLOOR = 1e-4
+
+fn ramp(step: int, over: int) -> float {
+    return min(1.0, (step + 1) / over)
+}
+
+fn stairs(step: int, total: int, high: float = 0.1) -> float {
+    found = high
+    for mark in [2, 5] {
+        if step >= mark {
+            found = found * 0.5 ** (1 + mark % 2)
+        } else if step == 1 and not (total < 4) {
+            found = -(high - 2.0 * found) - (1e-3 - FLOOR)
+        }
+    }
+    turned = found * (0.5 * (1.0 + cos(pi * step / total)))
+    return max(found * ramp(step, 3) if step < total // 2 else turned, FLOOR + 1e-3)
+}
+
+fn late(over: int, step: int) -> float {
+    return 0.0 if step < over else 1e-2
+}
+
+train stairs_down {
+    net = Auto()
+    batch (x: [B, 4]) from synthetic(batch=8)
+    evaluate from synthetic(batch=12, count=30, seed=1)
+    y, mu = net(x)
+    minimize mean((x - y) ** 2)
+    optimizer = sgd(lr=stairs(high=0.06))
+    optimizer linear.bias = adam(lr=late(over=4))
+    settings { steps = 14, log = 1, draws = "portable" }
+}
 """
 BLOCKS = ("digits", "characters", "drawn", "gan")
-WRITTEN = [
-    *((name, "torch") for name in BLOCKS),
-    *((name, "jax") for name in BLOCKS if name != "gan"),
+WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
+SETTINGS = [
+    (name, settings, backend)
+    for name, settings in (
+        ("digits", {"best": "accuracy", "eval_every": 2}),
+        ("digits", {"patience": 2, "eval_every": 1, "precision": "bf16"}),
+        ("drawn", {"clip_norm": 0.05}),
+        ("digits", {"accumulate": 3}),
+        ("digits", {"accumulate": 2, "precision": "bf16"}),
+        ("characters", {"accumulate": 4, "epochs": 2}),
+        ("characters", {"accumulate": 40, "epochs": 3}),  # more than an epoch has
+        ("drawn", {"accumulate": 2, "clip_norm": 0.05}),
+        ("gan", {"accumulate": 2, "clip_norm": 1.0}),
+        ("tags", {}),
+        ("tags", {"precision": "bf16"}),
+        ("masked", {}),
+        ("stairs_down", {}),
+        ("drawn", {"draws": "portable"}),
+        ("drawn", {"draws": "portable", "accumulate": 2}),
+    )
+    for backend in ("torch", "jax")
 ]
 
 
@@ -115,6 +194,14 @@ def folder(tmp_path: Path) -> Path:
     letters = rng.choice(list("abcdefghij \n"), 2000)
     (tmp_path / "input.txt").write_text("".join(letters), encoding="utf-8")
     np.savez(tmp_path / "points.npz", x=rng.normal(size=(100, 3)).astype(np.float32))
+    label, mask = rng.integers(0, 5, (130, 6)), rng.random((130, 6)) < 0.4
+    np.savez(
+        tmp_path / "tags.npz",
+        tokens=rng.integers(0, 12, (130, 6)),
+        label=np.where(rng.random((130, 6)) < rng.random((130, 1)), -100, label),
+        mask=mask,
+        weight=rng.random(130).astype(np.float32),
+    )
     return tmp_path
 
 
@@ -140,14 +227,19 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
     _compared(block(folder, name), backend, folder)
 
 
-@pytest.mark.parametrize(("name", "backend"), [(name, backend) for name, backend in WRITTEN if name != "gan"])
+@pytest.mark.parametrize(("name", "backend"), [each for each in WRITTEN if each != ("gan", "torch")])
 def test_in_bf16_too(name: str, backend: str, folder: Path) -> None:
-    settings = (
-        {"precision": "bf16"}
-        if (name, backend) == ("drawn", "jax")
-        else {"precision": "bf16", "clip_norm": 0.5}
-    )
-    _compared(block(folder, name).with_settings(**settings), backend, folder)
+    _compared(block(folder, name).with_settings(precision="bf16", clip_norm=0.5), backend, folder)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_several_steps_in_bf16(accumulate: int, folder: Path) -> None:
+    """Without averages or updates of parameters, which are computed in f32."""
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    kept = (line for line in text.splitlines() if "smooth" not in line and "update D" not in line)
+    (folder / "spec.dl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    tried = block(folder, "gan").with_settings(precision="bf16", accumulate=accumulate)
+    _compared(tried, "torch", folder)
 
 
 def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
@@ -159,7 +251,7 @@ def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
     dlc.train(tried, backend=backend, out=folder / "run")
     with (folder / "run/metrics.jsonl").open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    assert len(lines) == len(records) + 1
+    assert len(lines) == len(records) + (2 if tried.plan.best is not None else 1)
     for line, record in zip(lines, records, strict=False):
         assert line.startswith("step" if record["kind"] == "train" else "held out")
         values = {**record["metrics"], "loss": record["loss"]}
@@ -173,12 +265,47 @@ def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
             )
 
 
+@pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
+def test_settings_mean_what_they_do_in_dlc_train(
+    name: str, settings: dict[str, object], backend: str, folder: Path
+) -> None:
+    _compared(block(folder, name).with_settings(**settings), backend, folder)
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_patience_ends_a_run(backend: str, folder: Path) -> None:
+    """Held-out data that get worse from the first evaluation on: the run ends, and its weights are those of then."""
+    tried = block(folder, "digits").with_settings(best="max loss", patience=2, eval_every=3, steps=40)
+    script = write_script(tried, backend, folder / "script")[0]
+    lines = run(script, "--out", "found")
+    assert [line for line in lines if line.startswith("step 9/40")] and not any(
+        line.startswith("step 10/40") for line in lines
+    )
+    assert lines[-1].endswith("after step 3")
+    before = load_file(folder / "script/found/net.safetensors")
+    again = run(script, "--out", "found", "--resume")
+    assert not any(line.startswith("step") for line in again) and again[-1] == lines[-1]
+    for name, value in load_file(folder / "script/found/net.safetensors").items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 @pytest.mark.parametrize(("name", "backend"), WRITTEN)
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Path) -> None:
     tried = block(folder, name)
-    if name != "gan":
+    if (name, backend) != ("gan", "torch"):
         tried = tried.with_settings(precision=precision)
+    _lints(tried, backend, folder)
+
+
+@pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
+def test_scripts_of_settings_lint_clean(
+    name: str, settings: dict[str, object], backend: str, folder: Path
+) -> None:
+    _lints(block(folder, name).with_settings(**settings), backend, folder)
+
+
+def _lints(tried: TrainBlock, backend: str, folder: Path) -> None:
     script = write_script(tried, backend, folder / "script")[0]
     options = ["--isolated", "--line-length", "100"]
     rules = ["--select", "E,F,I,UP,B,SIM", "--target-version", "py311"]
@@ -190,18 +317,31 @@ def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [("characters", "torch"), ("gan", "torch"), ("characters", "jax")]
+    ("name", "backend", "settings"),
+    [
+        ("characters", "torch", {}),
+        ("gan", "torch", {}),
+        ("characters", "jax", {}),
+        ("gan", "jax", {"accumulate": 2}),
+        ("digits", "torch", {"accumulate": 2}),
+        ("digits", "torch", {"patience": 3, "eval_every": 2}),
+        ("digits", "jax", {"patience": 3, "eval_every": 2}),
+    ],
 )
-def test_goes_on_where_it_was_stopped(name: str, backend: str, folder: Path) -> None:
-    script = write_script(block(folder, name), backend, folder / "script")[0]
+def test_goes_on_where_it_was_stopped(
+    name: str, backend: str, settings: dict[str, object], folder: Path
+) -> None:
+    tried = block(folder, name).with_settings(**settings)
+    script = write_script(tried, backend, folder / "script")[0]
     whole = run(script, "--out", "whole")
     text = script.read_text(encoding="utf-8")
-    loop = "    for step in range(start, total):\n"
-    assert loop in text
+    found = re.search(r"    for step in range\(start, .*\):\n", text)
+    assert found
+    loop = found.group()
     stops = text.replace(loop, f"{loop}        if step == 6:\n            sys.exit()\n")
     stopped = script.with_name(f"{script.stem}_stopped.py")
     stopped.write_text(
-        stops.replace("done == total:", "done == total or done == 6:").replace(
+        stops.replace("done == total", "done in (6, total)").replace(
             "import time", "import sys\nimport time"
         ),
         encoding="utf-8",
@@ -211,8 +351,9 @@ def test_goes_on_where_it_was_stopped(name: str, backend: str, folder: Path) -> 
     )
     first = run(stopped, "--out", "parts")
     second = run(script, "--out", "parts", "--resume")
-    assert [each for each in (*first, *second) if each.startswith("step")] == [
-        each for each in whole if each.startswith("step")
+    said = ("step", "best")
+    assert [each for each in (*first, *second) if each.startswith(said)] == [
+        each for each in whole if each.startswith(said)
     ]
 
 
@@ -223,6 +364,26 @@ def test_golden_script(backend: str, folder: Path, golden: Callable[[Path, str],
         r"\(digest \w+\), written by dlc [\d.]+", "written by dlc", script.read_text(encoding="utf-8")
     )
     golden(HERE / f"scripts/digits_{backend}.txt", text)
+
+
+SHARES = [
+    ("digits(batch=64)", "digits(split=0.6, seed=7, batch=64)"),
+    ('digits(split="test", batch=100)', "rest(batch=100)"),
+    ("batch=8, stop=0.9)", "batch=8, split=0.8)"),
+    ('text("input.txt", length=9, batch=16, start=0.9)', "rest(batch=16)"),
+    ("batch=4, stop=98)", "batch=4, split=(0.2, 0.9), seed=none)"),
+    ("count=64)", "count=64, split=0.5, seed=3)"),
+]
+
+
+@pytest.mark.parametrize("name", ["digits", "characters", "masked", "drawn"])
+def test_shares_of_rows_are_those_of_dlc_train(name: str, folder: Path) -> None:
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    for old, new in SHARES:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "spec.dl").write_text(text, encoding="utf-8")
+    _compared(block(folder, name), "torch", folder)
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
@@ -237,11 +398,7 @@ def test_data_may_come_later(backend: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "backend", "settings", "what"),
     [
-        ("digits", "torch", {"accumulate": 2}, "several batches"),
-        ("digits", "torch", {"best": "accuracy"}, "best weights"),
-        ("gan", "torch", {"precision": "bf16"}, "bf16 in several steps"),
-        ("gan", "jax", {}, "several steps"),
-        ("drawn", "jax", {"clip_norm": 1.0}, "clip_norm"),
+        ("gan", "torch", {"precision": "bf16"}, "bf16 beside averages"),
         ("digits", "onnx", {}, "no scripts"),
     ],
 )
@@ -256,7 +413,6 @@ def test_what_is_refused(
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("digits(batch=64)", "digits(split=0.8, batch=64)", "rows of `digits` by `split`"),
         ("digits(batch=64)", 'digits(sample_by="label", batch=64)', "rows of `digits` by `sample_by`"),
         (
             'evaluate from text("input.txt"',

@@ -119,7 +119,7 @@ def _own_schedule(body: Body, node: ast.Call, callee: ast.Name) -> Named | None:
         body.report.fail(problems.BAD_SETTING, node.span, name="lr", found=found, expected="a number by step")
     text = "\n".join(definition.unit.lines[definition.node.span.line - 1 : definition.node.span.end_line])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return Named(callee.id, args, rate, digest)
+    return Named(callee.id, args, rate, digest, definition)
 
 
 def _arguments(body: Body, args: Iterable[ast.Arg], scheduled: tuple[str | None, ...]) -> Given:

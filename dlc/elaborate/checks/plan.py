@@ -24,6 +24,7 @@ class Named:
     args: dict[str, Any] = field(default_factory=dict)
     function: Callable[[int, int], float] | None = field(default=None, compare=False, repr=False)
     digest: str = ""
+    definition: Definition | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
