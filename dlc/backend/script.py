@@ -79,7 +79,7 @@ class Script:
     """All that a script says. `family` has the programs of the module: every call of a turn and those of `held_out` are entries of it.
 
     `fields` are the dtypes of the batch's fields; `settings` those of the block; `trainable` the paths that some call trains; `draws` are inputs of the
-    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `counterparts` are programs of the family in
+    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. Rows follow each other from batch to batch where they come `in_streams`. `counterparts` are programs of the family in
     the other mode, by their entries. `networks` are the files that are written, and the paths of what lies in them. Initial values lie beside it in `NAME.safetensors`."""
 
     name: str
@@ -96,3 +96,4 @@ class Script:
     counterparts: Mapping[str, Program]
     draws: tuple[Drawn, ...] = ()
     is_random: bool = False
+    in_streams: bool = False

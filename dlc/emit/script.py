@@ -213,6 +213,11 @@ def per_epoch(script: Script) -> str:
 
 
 def batch(script: Script) -> str:
+    if script.in_streams:
+        count = per_epoch(script)
+        if is_text(script.source):
+            return f"windows_of(rows, in_streams(step, BATCH, {count}), LENGTH)"
+        return f"rows_at(rows, in_streams(step, BATCH, {count}))"
     if is_text(script.source):
         return "text_batch_of(rows, step, BATCH, LENGTH, SEED)"
     return "batch_of(rows, step, BATCH, SEED)"

@@ -11,6 +11,7 @@ from typing import Any
 from dlc.backend import Artifact, Backend
 from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script
 from dlc.diagnostics import SpecError
+from dlc.elaborate.base.sources import STREAMS
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
@@ -139,10 +140,13 @@ class _Making:
             counterparts=dict(self._counterparts()),
             draws=self._draws(),
             is_random=self.turns.drawn is None and _draws(plan.program),
+            in_streams=plan.source.args.get("order") == STREAMS,
         )
 
     def _source(self, named: Named, *, training: bool) -> Chosen:
-        args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
+        args = {
+            key: value for key, value in without_idle(named).args.items() if key not in ("batch", "order")
+        }
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
         if is_split(args.get("split")) or "sample_by" in args:
