@@ -1,6 +1,6 @@
 """What translates German image captions into English (Multi30k): 29,000 pairs to learn from, 1,014 held out, 1,000 to translate.
 
-    python benchmarks/training/translation.py FOLDER
+    python benchmarks/training/translation.py FOLDER [--epochs 2]
 
 The folder has `train`, `val` and `test_2016_flickr`, each `.de.gz` and `.en.gz`, a sentence a line. The same network trains twice, from the same weights
 on the same batches: by dlc, and as `torch.nn.Transformer` in a loop of plain PyTorch. Both translate greedily, and BLEU is that of sacrebleu
@@ -233,10 +233,10 @@ def cut(line: str) -> list[str]:
 # --- the row
 
 
-def compared(folder: Path, data: Path, backend: str, seed: int) -> str:
+def compared(folder: Path, data: Path, backend: str, settings: dict[str, int]) -> str:
     pairs = prepared(folder, data)
     spec = dlc.load(folder / SPEC.name)
-    block = spec["translation"].with_settings(seed=seed)
+    block = spec["translation"].with_settings(**settings)
     (network,) = block.plan.networks
     size = dict(network.static)
     tokenizer = FromFile.open(folder / "tokenizer.json")
@@ -271,11 +271,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--backend", default="torch")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--epochs", type=int)
     args = parser.parse_args()
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        text = compared(Path(folder), args.data, args.backend, args.seed)
+        settings = {key: each for key in ("seed", "epochs") if (each := getattr(args, key)) is not None}
+        text = compared(Path(folder), args.data, args.backend, settings)
     print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
 
 
