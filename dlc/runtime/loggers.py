@@ -37,6 +37,8 @@ class About:
 
 
 class Logger(Protocol):
+    """What a run is logged to; what it raises ends the run."""
+
     def log(self, record: Record) -> None: ...
 
     def close(self, *, finished: bool) -> None: ...
@@ -58,21 +60,21 @@ def files(names: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def logging(names: Sequence[str], about: About) -> Iterator[list[Logger]]:
+def logging(names: Sequence[str], about: About) -> Iterator[Sequence[Logging]]:
     """The loggers of these names, for as long as a run lasts. Raises SpecError where one can't log."""
-    opened: list[Logger] = []
+    opened: list[Logging] = []
     finished = False
     try:
         for name in dict.fromkeys(names):
             with _telling(name):
-                opened.append(LOGGERS[name](about))
-        yield [_Told(each) for each in opened]
+                opened.append(Logging(name, LOGGERS[name](about)))
+        yield opened
         finished = True
     finally:
         for each in opened:
             # What has gone wrong before is what is to be told.
-            with _telling(type(each).__name__, silent=not finished):
-                each.close(finished=finished)
+            with _telling(each.name, silent=not finished):
+                each.logger.close(finished=finished)
 
 
 @contextmanager
@@ -90,17 +92,15 @@ def _telling(name: str, *, silent: bool = False) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Told:
+class Logging:
     """A logger whose faults are told as errors of the run."""
 
+    name: str
     logger: Logger
 
     def log(self, record: Record) -> None:
-        with _telling(type(self.logger).__name__):
+        with _telling(self.name):
             self.logger.log(record)
-
-    def close(self, *, finished: bool) -> None:
-        self.logger.close(finished=finished)
 
 
 def values_of(record: Record) -> dict[str, float]:

@@ -30,7 +30,7 @@ from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
-from dlc.runtime.loggers import About, Logger, logging
+from dlc.runtime.loggers import About, Logging, logging
 from dlc.runtime.reported import Best
 from dlc.runtime.reported import Record as Record
 from dlc.runtime.runs import Run
@@ -225,7 +225,7 @@ class _Run:
     evaluated: Record | None = field(init=False)
     saved: int | None = None
     kept: dict[str, Any] = field(default_factory=dict)  # the best weights so far, by path
-    loggers: Sequence[Logger] = ()
+    loggers: Sequence[Logging] = ()
 
     def __post_init__(self) -> None:
         self.plan = self.block.plan

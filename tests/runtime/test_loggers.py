@@ -126,7 +126,7 @@ def test_tensorboard_shows_a_step_once(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loggers.TensorBoard, "log", die)
         patch.setattr("dlc.runtime.training._Run._cancellable", lambda self, done: nullcontext())
-        with pytest.raises(SpecError, match="TensorBoard can't log: Killed"):
+        with pytest.raises(SpecError, match="tensorboard can't log: Killed"):
             trained(out, "tensorboard")
     assert ("train/loss", 5) in of_tensorboard(out)
     trained(out, "tensorboard", resume=True)
