@@ -140,8 +140,8 @@ def rows_at(rows: Rows, index: np.ndarray) -> Rows:
 
 
 def in_streams(step: int, size: int, length: int) -> np.ndarray:
-    """The rows of a step that follow on those of the step before: so many streams of a length, side by
-    side; where one ends the next one begins."""
+    """The rows of a step that follow on those of the step before: so many streams of a length,
+    side by side; where one ends the next one begins."""
     epoch, place = divmod(step, length)
     return (np.arange(size) + epoch) % size * length + place
 
