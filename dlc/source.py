@@ -100,7 +100,7 @@ class Rows(Protocol):
 
 class Source(Protocol):
     """A plug-in. `options` are its arguments by name with their defaults, `REQUIRED` for one that must be
-    given; `batch`, `split`, `seed` and `sample_by` are there for every source."""
+    given; `batch`, `split`, `seed`, `sample_by` and `order` are there for every source."""
 
     options: Mapping[str, Any]
 

@@ -3,9 +3,10 @@
     python benchmarks/training/text.py autoregressive FILE [--backend torch] [--seed 0]
     python benchmarks/training/text.py masked FILE
     python benchmarks/training/text.py recurrent FILE
+    python benchmarks/training/text.py streams FILE
     python benchmarks/training/text.py experts FILE
 
-Each row is `characters` of a spec; `FILE` is read as UTF-8, and has 65 different characters."""
+Each row is `characters` of a spec, but for `streams` of the LSTM's; `FILE` is read as UTF-8, and has 65 different characters."""
 
 from __future__ import annotations
 
@@ -33,9 +34,9 @@ class Bench:
     backend: str
     seed: int
 
-    def train(self, file: str, out: str, **settings: object) -> Record:
-        """What `characters` of a spec has found at its end of the held-out text."""
-        block = dlc.load(self.folder / file)["characters"](**settings).with_settings(seed=self.seed)
+    def train(self, file: str, out: str, name: str = "characters", **settings: object) -> Record:
+        """What a block of a spec has found at its end of the held-out text."""
+        block = dlc.load(self.folder / file)[name](**settings).with_settings(seed=self.seed)
         found = dlc.train(block, backend=self.backend, out=self.folder / out).evaluation
         assert found is not None  # all of them have held-out data
         return found
@@ -60,6 +61,13 @@ def recurrent(bench: Bench) -> str:
     return f"LSTM of 2 layers: held-out loss {bench.train('rnn_lm.dl', 'lstm').loss:.4f} (goal 1.75)"
 
 
+def streams(bench: Bench) -> str:
+    """With a state that is carried from batch to batch, and with an empty one in each, from windows of the same length."""
+    carried = bench.train("rnn_lm.dl", "carried", "streams").loss
+    emptied = bench.train("rnn_lm.dl", "emptied", length=64, rows=32).loss
+    return f"LSTM of 2 layers: held-out loss {carried:.4f} with its state carried on (goal 1.75), {emptied:.4f} without"
+
+
 def experts(bench: Bench) -> str:
     """With eight experts, two for each token, and without, at as much work."""
     routed = bench.train("routed_gpt.dl", "routed").metrics
@@ -68,7 +76,13 @@ def experts(bench: Bench) -> str:
     return f"held-out loss {routed['bare']:.4f} with experts, {dense['bare']:.4f} without; {shares}"
 
 
-ROWS = {"autoregressive": autoregressive, "masked": masked, "recurrent": recurrent, "experts": experts}
+ROWS = {
+    "autoregressive": autoregressive,
+    "masked": masked,
+    "recurrent": recurrent,
+    "streams": streams,
+    "experts": experts,
+}
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ class Script:
     without parameters are functions, whose names are their source and their entry.
 
     `fields` are the dtypes of the batch's fields; `settings` those of the block; `trainable` the paths that some call trains; `draws` are inputs of the
-    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. `counterparts` are programs of the family in
+    programs, empty where these draw by the backend's own means, as they do where it `is_random` all the same. Rows follow each other from batch to batch where they come `in_streams`. `counterparts` are programs of the family in
     the other mode, by their entries. `networks` are the files that are written, and the paths of what lies in them. Initial values lie beside it in `NAME.safetensors`."""
 
     name: str
@@ -135,3 +135,4 @@ class Script:
     is_random: bool = False
     best: tuple[str, bool] | None = None
     """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""
+    in_streams: bool = False

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from dlc.backend import Backend
 
 
-EXTRAS = {"data": ("scikit-learn", "pyarrow", "pillow", "tokenizers"), "plots": ("matplotlib",)}
-"""What data sources and pictures of results need, by the extra of the package that brings it."""
+EXTRAS = {
+    "data": ("scikit-learn", "pyarrow", "pillow", "tokenizers"),
+    "plots": ("matplotlib",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
+}
+"""What data sources, pictures of results and loggers need, by the extra of the package that brings it."""
 
 
 def register(app: typer.Typer) -> None:

@@ -39,6 +39,9 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option("--force", help="Replace files in the folder that no run wrote.")
         ] = False,
         device: Device = "cpu",
+        log: Annotated[
+            list[str], typer.Option("--log", metavar="NAME", help="Log to tensorboard or mlflow, too.")
+        ] = [],  # noqa: B006 - typer copies defaults
         allow_python: AllowPython = False,
         set: Sets = [],  # noqa: B006 - typer copies defaults
         format: Output = Format.text,
@@ -53,7 +56,16 @@ def register(app: typer.Typer) -> None:
         block = load_train(target, set, root, allow_python)
         show_warnings([block.spec], block)
         watch = Progress(quiet=quiet or format is Format.json)
-        result = run(block, backend=backend, out=out, resume=resume, force=force, device=device, watch=watch)
+        result = run(
+            block,
+            backend=backend,
+            out=out,
+            resume=resume,
+            force=force,
+            device=device,
+            watch=watch,
+            log=log or None,
+        )
         if format is Format.json:
             echo_json(result.to_json())
         elif not quiet:

@@ -309,6 +309,11 @@ def per_epoch(script: Script) -> str:
 def batch(script: Script) -> str:
     """The batch of a step, or one of several by its number."""
     number = "number" if is_several(script) else "step"
+    if script.in_streams:
+        count = per_epoch(script)
+        if is_text(script.source):
+            return f"windows_of(rows, in_streams({number}, BATCH, {count}), LENGTH)"
+        return f"rows_at(rows, in_streams({number}, BATCH, {count}))"
     if is_text(script.source):
         return f"text_batch_of(rows, {number}, BATCH, LENGTH, SEED)"
     return f"batch_of(rows, {number}, BATCH, SEED)"

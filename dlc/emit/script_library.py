@@ -165,6 +165,17 @@ def numbers_of(step: int, together: int, batches: int) -> range:
     return range(start, start + together)
 
 
+def rows_at(rows: Rows, index: np.ndarray) -> Rows:
+    return {name: array[index] for name, array in rows.items()}
+
+
+def in_streams(step: int, size: int, length: int) -> np.ndarray:
+    """The rows of a step that follow on those of the step before: so many streams of a length,
+    side by side; where one ends the next one begins."""
+    epoch, place = divmod(step, length)
+    return (np.arange(size) + epoch) % size * length + place
+
+
 def windows(tokens: np.ndarray, length: int) -> int:
     """How many windows there are: each begins with the last token of the one before."""
     return max(1, (len(tokens) - length + 1) // max(1, length - 1))

@@ -11,7 +11,7 @@ from typing import Any
 from dlc.backend import Artifact, Backend
 from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Share, Together
 from dlc.diagnostics import SpecError
-from dlc.elaborate.base.sources import REST
+from dlc.elaborate.base.sources import REST, STREAMS
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
@@ -142,12 +142,15 @@ class _Making:
             draws=self.draws,
             is_random=not self._is_portable and _draws(plan.program),
             best=plan.best,
+            in_streams=plan.source.args.get("order") == STREAMS,
         )
 
     def _source(self, named: Named, *, training: bool) -> Chosen:
         is_rest = named.name == REST
         named = self.plan.source if is_rest else named
-        args = {key: value for key, value in without_idle(named).args.items() if key != "batch"}
+        args = {
+            key: value for key, value in without_idle(named).args.items() if key not in ("batch", "order")
+        }
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
         by = args.pop("sample_by", None)

@@ -24,14 +24,16 @@ from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
-from dlc.runtime import checkpoints, run_folder
+from dlc.runtime import checkpoints, loggers, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
 from dlc.runtime.compile import check_device, find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.interrupts import AtOnce, Interrupted, Stop, interrupts
+from dlc.runtime.loggers import About, Logging, logging
 from dlc.runtime.reported import Best
 from dlc.runtime.reported import Record as Record
+from dlc.runtime.runs import Run
 from dlc.runtime.together import evaluated
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training_data import Data, open_data
@@ -120,6 +122,7 @@ class Result:
     force=arguments.flag,
     device=arguments.DEVICE,
     watch=arguments.optional(arguments.instance("a `dlc.runtime.training.Watch`", Watch)),
+    log=arguments.optional(arguments.names("loggers")),
 )
 def train(
     block: TrainBlock,
@@ -130,11 +133,14 @@ def train(
     force: bool = False,
     device: str = "cpu",
     watch: Watch | None = None,
+    log: Sequence[str] | None = None,
     data: Given | None = None,
     held_out: Given | None = None,
 ) -> Result:
     """Train a block's networks; weights, code, metrics and checkpoints go into the folder `out`, where nothing else is
     touched. `force` replaces files there that have the names of a run's, but never another run.
+
+    `log` names what is told of losses and metrics besides the folder's own log: "tensorboard", "mlflow".
 
     `data` and `held_out` stand in for the block's sources: arrays by the names of the batch's fields, rows first (or
     `dlc.source.Rows`). They are not copied, and have to stay as they are.
@@ -147,6 +153,8 @@ def train(
     if not found.trains:
         raise lacks_training(found)
     check_device(found, device)
+    also = tuple(log or ())
+    loggers.check(also)
     opened = open_data(block, data, held_out)
     if resume and not folder.is_dir():
         raise checkpoints.refused(folder, "there is no checkpoint")
@@ -156,12 +164,13 @@ def train(
         if resume:
             checkpoint = _checkpoint(folder, identity)
         else:
-            run_folder.claim(folder, _names(block), force=force)
+            run_folder.claim(folder, [*_names(block), *loggers.files(also)], force=force)
             checkpoint = None
         run_folder.sweep(folder)
         run = _Run(block, found, folder, opened, identity, checkpoint, device, watch or Watch())
         try:
-            return run.go(stop)
+            with logging(also, run.about) as run.loggers:
+                return run.go(stop)
         finally:
             run.watch.stop()
 
@@ -218,6 +227,7 @@ class _Run:
     evaluated: Record | None = field(init=False)
     saved: int | None = None
     kept: dict[str, Any] = field(default_factory=dict)  # the best weights so far, by path
+    loggers: Sequence[Logging] = ()
 
     def __post_init__(self) -> None:
         self.plan = self.block.plan
@@ -273,6 +283,12 @@ class _Run:
         self.saved = self.checkpoint.step
         self.kept = parts["best"] if self.best.step else {}
         return setups.joined(self.plan, self.checkpoint.networks, parts["weights"]), parts["optimizers"]
+
+    @property
+    def about(self) -> About:
+        """What loggers are told of the run."""
+        settings = Run(self.out.name, self.out, self._manifest(self.start)).settings
+        return About(self.plan.name, self.out, self.start, settings)
 
     def go(self, stop: Stop) -> Result:
         self.watch.start(self.plan.name, self.start, self.total)
@@ -370,6 +386,9 @@ class _Run:
     def _log(self, record: Record) -> None:
         with self._writing(record.step):
             self.journal.add(record.to_json())
+        with self._cancellable(record.step):
+            for each in self.loggers:
+                each.log(record)
 
     # --- checkpoints
     # -------------------------------------------------------------------------------------------

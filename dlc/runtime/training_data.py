@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.elaborate.base.sources import REST
+from dlc.elaborate.base.sources import COMMON, REST, STREAMS
 from dlc.elaborate.checks.batches import apart
 from dlc.elaborate.checks.doubts import not_allowed
 from dlc.elaborate.checks.plan import Named
@@ -120,10 +120,15 @@ def _source(named: Named, given: Given | None) -> Named:
     """What data is read from. What is given keeps the size of batches and the share that the block says."""
     if given is None:
         return named
-    kept = {"batch": named.args["batch"], "sample_by": named.args.get("sample_by")}
+    kept = {"batch": named.args["batch"], **_taking(named)}
     if is_split(named.args.get("split")):
         kept |= {"split": named.args["split"], "seed": named.args.get("seed", 0)}
     return Named(memory.NAME, kept)
+
+
+def _taking(named: Named) -> dict[str, Any]:
+    """Which rows training takes, and in which order."""
+    return {key: named.args.get(key, COMMON[key]) for key in ("sample_by", "order")}
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,7 @@ class _Opening:
         try:
             rows = self._rows()
             fields = rows.fields
+            in_streams = self._in_streams()
             drawn = self._chances(rows)
         except SourceError as error:
             raise self._error([self._problem(self._span(), error)]) from None
@@ -172,6 +178,7 @@ class _Opening:
             int(settings["accumulate"]),
             self._refused,
             drawn,
+            in_streams,
         )
 
     def _refused(self, error: SourceError) -> SpecError:
@@ -205,6 +212,25 @@ class _Opening:
                 did_you_mean(by, known) or f"it has {', '.join(known)}",
             )
         return chances(rows, by)
+
+    def _in_streams(self) -> bool:
+        """Whether rows follow each other from batch to batch. Raises SourceError."""
+        if _taking(self.source)["order"] != STREAMS:
+            return False
+        if self.statement is ast.Evaluate:
+            help = "leave out `order`"
+            raise SourceError(
+                "rows have an order in training only: held-out ones are taken as they stand", help
+            )
+        if self.source.args.get("sample_by") is not None:
+            raise SourceError(
+                "rows that are drawn (`sample_by`) don't follow each other", "leave out one of the two"
+            )
+        split, seed = self.source.args.get("split"), self.source.args.get("seed", 0)
+        if is_split(split) and seed is not None and not hasattr(self.whole, "share"):
+            help = "`seed=none` shares them out in the order of the data"
+            raise SourceError("rows that are shuffled to be shared out don't follow each other", help)
+        return True
 
     def shared(self, *, rest: bool = False) -> Rows:
         """The share of all rows that the source says, or the rest. Raises SourceError."""

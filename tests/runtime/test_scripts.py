@@ -56,6 +56,31 @@ train characters {
     settings { epochs = 1, log = 1 }
 }
 
+model Reader(vocab: int = 12, hidden: int = 6)(tokens: i64[B, T], h: [1, B, hidden]) -> (logits: [B, T, vocab], h: [1, B, hidden]) {
+    y, last = tokens |> embedding(vocab, 4) as table |> gru(hidden, layers=1)(h) as rnn
+    return y |> linear(vocab) as head, last
+}
+
+train streams {
+    net = Reader()
+    batch (tokens: i64[B, 9]) from text("input.txt", length=9, batch=8, stop=0.3, order="streams")
+    buffer h: [1, 8, 6] = zeros
+    require B == 8
+    logits, last = net(tokens[:, :-1], h)
+    update h = last
+    minimize cross_entropy(logits, tokens[:, 1:])
+    optimizer = adam(lr=1e-2)
+    settings { epochs = 2, log = 1 }
+}
+
+train stretches {
+    net = Auto()
+    batch (x: [B, 4]) from synthetic(batch=16, count=75, order="streams")
+    minimize mean(square(x - net(x)[0]))
+    optimizer = sgd(lr=0.1)
+    settings { steps = 9, log = 1 }
+}
+
 model Auto()(x: [B, 4]) -> (y: [B, 4], mu: [B, 2]) {
     mu = x |> linear(8) as enc |> tanh |> linear(2) as mu
     return mu + normal_like(mu) |> linear(4) as out, mu
@@ -162,7 +187,7 @@ train stairs_down {
     settings { steps = 14, log = 1, draws = "portable" }
 }
 """
-BLOCKS = ("digits", "characters", "drawn", "gan")
+BLOCKS = ("digits", "characters", "streams", "stretches", "drawn", "gan")
 WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
 SETTINGS = [
     (name, settings, backend)

@@ -16,17 +16,24 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("vision/lenet5", "digits"): {},
     ("generative/gan", "digits"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
+    ("generative/gan", "mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
+    ("generative/gan", "wasserstein_mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
+    ("generative/dcgan", "mnist"): {"noise": 4, "width": 2, "rows": 4},
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("generative/flow_matching", "mnist"): {"d": 8, "layers": 1, "rows": 8},
     ("generative/flow_matching", "diffusion"): {"d": 8, "layers": 1, "rows": 8},
     ("vision/mae_vit_b", "mnist"): {"d": 8, "layers": 1, "rows": 4},
     ("multimodal/clip_vit_b32", "mnist"): {"d": 8, "layers": 1, "rows": 8},
     ("multimodal/captioner", "mnist"): {"d": 8, "widths": [2, 4], "rows": 8},
+    ("generative/vae", "mnist"): {"hidden": 16, "latent": 2, "rows": 4},
+    ("generative/vqvae", "mnist"): {"width": 4, "hidden": 2, "count": 8, "d": 4, "rows": 4},
     ("language/dpo", "pairs"): {"vocab": 6, "length": 5, "layers": 1, "d": 8, "rows": 8},
     ("vision/moco_v2", "digits"): {"widths": [4, 8], "hidden": 8, "d": 4, "length": 16, "rows": 8},
     ("language/gpt2", "characters"): {**SMALL, "heads": 2, "context": 6},
     ("language/bert", "characters"): {**SMALL, "heads": 2, "length": 7},
     ("language/rnn_lm", "characters"): {**SMALL, "hidden": 8, "length": 6},
+    ("language/rnn_lm", "streams"): {**SMALL, "hidden": 8, "length": 6},
+    ("language/transformer", "translation"): {**SMALL, "heads": 2, "ff": 8, "vocab": 12, "length": 6},
     ("language/routed_gpt", "characters"): {**SMALL, "heads": 2, "hidden": 4, "experts": 4, "length": 6},
     ("language/grpo", "grpo"): {"vocab": 6, "length": 4, "group": 4, "layers": 1, "d": 8},
     ("vision/simclr", "digits"): {"widths": [4, 8], "d": 4, "rows": 8},
@@ -47,32 +54,44 @@ def graph() -> dict[str, np.ndarray]:
     }
 
 
+def pictures() -> dict[str, np.ndarray]:
+    return {"image": np.random.default_rng(0).random((12, 1, 28, 28)).astype(np.float32)}
+
+
+def pairs() -> dict[str, np.ndarray]:
+    """Sentences of 2 to 6 tokens, filled up with 0."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(2, 7, (2, 12, 1))
+    source, target = np.where(np.arange(6) < lengths, rng.integers(1, 12, (2, 12, 6)), 0)
+    return {"source": source, "target": target}
+
+
 def characters() -> dict[str, np.ndarray]:
     """Windows of a text by chance."""
     return {"tokens": np.random.default_rng(0).integers(0, 65, (16, 7))}
 
 
-def pictures() -> dict[str, np.ndarray]:
-    """As many pictures by chance as the longest batch has."""
-    rng = np.random.default_rng(0)
-    return {"image": rng.random((8, 1, 28, 28)).astype(np.float32), "label": rng.integers(0, 10, 8)}
+def labelled() -> dict[str, np.ndarray]:
+    return {**pictures(), "label": np.random.default_rng(1).integers(0, 10, 12)}
 
 
-def rows(spec: str, name: str) -> dict[str, np.ndarray] | None:
-    """What stands for files that don't ship."""
-    if spec.startswith("graph"):
-        return graph()
-    if name == "characters":
-        return characters()
-    if name not in ("mnist", "diffusion"):
-        return None
-    found = pictures()
-    return {"image": found["image"]} if spec == "vision/mae_vit_b" else found
+DATA = {
+    **dict.fromkeys(("gcn", "gat"), graph),
+    **dict.fromkeys(("characters", "streams"), characters),
+    **dict.fromkeys(("mnist", "wasserstein_mnist"), pictures),
+    **dict.fromkeys(
+        ("generative/flow_matching", "multimodal/clip_vit_b32", "multimodal/captioner"), labelled
+    ),
+    "translation": pairs,
+}
+"""What stands in for files, by block or spec."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spec", "name"), BLOCKS)
 def test_backends_agree(spec: str, name: str) -> None:
     block = dlc.load(specs_path() / f"{spec}.dl")[name](**BLOCKS[spec, name])
-    report = dlc.verify_training(block, steps=3, backends=["torch", "jax", "onnx"], data=rows(spec, name))
+    made = DATA.get(spec) or DATA.get(name) or DATA.get(spec.partition("/")[2])
+    data = None if made is None else made()
+    report = dlc.verify_training(block, steps=3, backends=["torch", "jax", "onnx"], data=data)
     assert report.agree, str(report)

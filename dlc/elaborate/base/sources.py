@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 # What every source takes beside its own options. `split` keeps a share of the rows, in an order that `seed` shuffles; by the field
-# `sample_by` rows are drawn in training.
-COMMON: dict[str, Any] = {"batch": 64, "split": None, "seed": 0, "sample_by": None}
+# `sample_by` rows are drawn in training, which takes them in an `order`.
+SHUFFLED, STREAMS = ORDERS = ("shuffled", "streams")
+COMMON: dict[str, Any] = {"batch": 64, "split": None, "seed": 0, "sample_by": None, "order": SHUFFLED}
 _TABLE: dict[str, Any] = {
     "path": None,
     "features": None,

@@ -9,7 +9,7 @@ from typing import Any
 from dlc import source as sources
 from dlc.diagnostics import Span, did_you_mean
 from dlc.diagnostics import training as problems
-from dlc.elaborate.base.sources import COMMON, REST, SOURCES
+from dlc.elaborate.base.sources import COMMON, ORDERS, REST, SOURCES
 from dlc.elaborate.base.values import Dtype, show
 from dlc.elaborate.checks.plan import Named
 from dlc.elaborate.reports.report import Report
@@ -62,6 +62,8 @@ def is_split(value: Any) -> bool:
 def without_idle(source: Named) -> Named:
     """A source without options that do nothing as they are: of shares where all rows are taken, of draws where none is drawn."""
     idle = {each for each in ("split", "sample_by") if source.args.get(each) is None}
+    if source.args.get("order") == COMMON["order"]:
+        idle.add("order")
     if not is_split(source.args.get("split")) and source.name != "synthetic":  # which draws from its seed
         idle.add("seed")
     return Named(source.name, {key: each for key, each in source.args.items() if key not in idle})
@@ -213,7 +215,7 @@ ARGUMENTS: Mapping[str | tuple[str, str], Expected] = {
     "end": NOT_NEGATIVE, "factor": POSITIVE, "every": COUNT, "batch": COUNT, "count": COUNT,
     "length": COUNT, "high": COUNT, "seed": _optional(INDEX), ("synthetic", "seed"): INDEX, "path": FILE, "images": FILE,
     "split": _optional(SPLIT), "tokenizer": _optional(_tokenizer("byte")), ("text", "tokenizer"): _tokenizer("char", "byte"), "features": WORDS, "classes": WORDS,
-    "columns": WORDS, "sample_by": FIELD, "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
+    "columns": WORDS, "sample_by": FIELD, "order": _one_of(*ORDERS), "missing": MISSING, "delimiter": DELIMITER, "fit": _one_of("crop", "stretch", "pad"),
     ("images", "size"): _SIZE, "arguments": Expected("a list", lambda v: isinstance(v, list | tuple)),
     ("digits", "split"): Expected(f'"train" or "test", or {SPLIT.text}', lambda v: v in ("train", "test") or _is_split(v), ("train", "test")),
     "labels": _optional(FILE), "start": INDEX, "stop": _optional(INDEX), ("text", "start"): SHARE,

@@ -131,6 +131,15 @@ def _batch(state: State, node: ast.BatchStmt) -> None:
             continue
         if not _check_field(body.report, state.source.name, item, value.type):
             body.bind(str(item.name), POISON)  # what is wrong with its use follows from this
+    _count_rows(state)
+
+
+def _count_rows(state: State) -> None:
+    """`B` is the number of rows, also where the types of the fields say it as a number."""
+    types = state.fields.values()
+    rows = next((each.axes[0] for each in types if each.axes), None)
+    if rows is not None and not any("B" in each.symbols for each in types):
+        state.body.scope = state.body.scope.with_sizes({"B": rows})
 
 
 def _held_out_fields(body: Body) -> dict[str, ast.Field]:
@@ -249,10 +258,16 @@ def _metric(state: State, node: ast.Metric) -> None:
 
 
 def _evaluate_statement(state: State, node: ast.Evaluate) -> None:
-    state.evaluate = chosen.source(state.body, node.source)
+    body = state.body
+    state.evaluate = chosen.source(body, node.source)
+    scope = body.scope
+    body.scope = scope.with_sizes(
+        {"B": Dim.symbol("B")}
+    )  # as many held-out rows as there are, whatever a batch has
     for item in node.fields:
-        value = _field(state.body, item)
+        value = _field(body, item)
         state.evaluate_fields |= {each.name: each.type for each in flat(value)}
+    body.scope = scope
     missing = [name for name in state.fields if node.fields and name not in state.evaluate_fields]
     if missing:
         message = f"the held-out data lack the field `{missing[0]}` of the batch"

@@ -22,7 +22,11 @@ Batch = Mapping[str, Array]
 class Batches:
     """The rows of a source in batches; `names` are the fields that are wanted, `check` refuses a batch. So many
     batches as an update takes `together` are of one pass, if it has them. `refused` makes the error of rows that
-    can't be read, after all. With `chances` an epoch draws its rows, each as likely as they say."""
+    can't be read, after all. With `chances` an epoch draws its rows, each as likely as they say.
+
+    In `streams` the rows of the data are as many stretches as a batch has rows, side by side: what a batch holds in a
+    place is what follows, in the data, on what the batch before held there. At the end of its stretch a place goes on with
+    the next one's, which is where its own led to; behind the last row comes the first."""
 
     rows: Rows
     size: int
@@ -32,6 +36,7 @@ class Batches:
     together: int = 1
     refused: Callable[[SourceError], Exception] = lambda error: error
     chances: NDArray[np.float64] | None = None
+    streams: bool = False
     _order: tuple[int, NDArray[np.int64]] | None = None
     _ahead: dict[int, Future[Batch]] = field(default_factory=dict)
 
@@ -63,7 +68,10 @@ class Batches:
 
     def _made(self, number: int) -> Batch:
         epoch, position = divmod(number, self.per_epoch)
-        index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
+        if self.streams:
+            index = (np.arange(self.size) + epoch) % self.size * self.per_epoch + position
+        else:
+            index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
         return self._wanted(self._taken(index, (self.seed, epoch)))
 
     def evaluation(self) -> Iterator[Batch]:

@@ -3,18 +3,20 @@
 Tokens are the characters, numbered in their sorted order over the whole file (of held-out data as in the
 training data), the bytes, or those of a tokenizer file. A window
 begins with the last token of the one before, so that of each the next tokens are predicted once. In
-training the first window begins somewhere else in every epoch."""
+training the first window begins somewhere else in every epoch, unless windows follow each other in streams:
+where one epoch ends the next one goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.elaborate.base.sources import STREAMS
 from dlc.runtime.data.files import can_t_read
 from dlc.runtime.data.tokens import Bytes, chosen
 from dlc.source import Field, Request, SourceError
@@ -30,6 +32,7 @@ class Windows:
     length: int
     vocabulary: int
     about: Mapping[str, Any]
+    in_streams: bool = False
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -59,9 +62,11 @@ class Windows:
         if len(part) < self.length:
             found = f"the share from {low:g} to {high:g} has {len(part):,} tokens"
             raise SourceError(f"{found}, fewer than one window of {self.length}")
-        return Windows(part, self.length, self.vocabulary, self.about)
+        return replace(self, tokens=part)
 
     def _shift(self, epoch: tuple[int, int]) -> int:
+        if self.in_streams:
+            return 0
         room = len(self.tokens) - self.length - (len(self) - 1) * self.stride
         return int(np.random.default_rng(epoch).integers(0, min(room, self.stride - 1) + 1))
 
@@ -77,7 +82,8 @@ def open_rows(request: Request) -> Windows:
     if len(part) < options["length"]:
         found = f"{path} has {len(part):,} tokens from start to stop"
         raise SourceError(f"{found}, fewer than one window of {options['length']}")
-    return Windows(part, options["length"], about["vocabulary"], about)
+    in_streams = options["order"] == STREAMS
+    return Windows(part, options["length"], about["vocabulary"], about, in_streams)
 
 
 def _content(path: Path) -> bytes:
