@@ -53,7 +53,9 @@ def working(program: Program, kept: Container[str]) -> Program:
 
 
 def _made_alike(function: Function) -> Function:
-    """The function in which a constant that is only read in the dtype of others is made in it: `x.new_zeros(B, n)`."""
+    """The function in which what is only read in the dtype of others is made in it: constants, `x.new_zeros(B, n)`, and numbers of what
+    holds none yet, `(x > 0).to(x.dtype)`."""
+    types = function.types()
     read: dict[str, list[Op | None]] = {name: [None] for _, name in function.outputs}
     for op in walk(function.body):
         results = (name for part in (op.region, op.otherwise) if part for name in part.results)
@@ -62,16 +64,20 @@ def _made_alike(function: Function) -> Function:
     alone = {
         op.out.name: op
         for op in walk(function.body)
-        if op.op == "full"
+        if (op.op == "full" or (op.op == "cast" and not types[op.inputs[0]].is_float))
         and (found := read.get(op.out.name))
-        and all(_takes_dtype(each, op.out.name) for each in found)
+        and all(_takes_dtype(each, op) for each in found)
     }
 
     def change(body: Sequence[Op]) -> Iterator[Op]:
         for op in body:
             if op.op == LIKE and op.inputs[0] in alone:
-                yield replace(op, op="full", inputs=op.inputs[1:], attrs=alone[op.inputs[0]].attrs)
-            elif op.op != "full" or op.out.name not in alone:
+                made = alone[op.inputs[0]]
+                if made.op == "full":
+                    yield replace(op, op="full", inputs=op.inputs[1:], attrs=made.attrs)
+                else:
+                    yield replace(op, inputs=(*made.inputs, *op.inputs[1:]))
+            elif not op.outputs or op.out.name not in alone:
                 parts = (
                     each and replace(each, body=tuple(change(each.body)))
                     for each in (op.region, op.otherwise)
@@ -82,9 +88,11 @@ def _made_alike(function: Function) -> Function:
     return replace(function, body=tuple(change(function.body))) if alone else function
 
 
-def _takes_dtype(op: Op | None, name: str) -> bool:
-    """Whether an operation only takes the value in the dtype of another."""
-    return op is not None and op.op == LIKE and len(op.inputs) == 2 and op.inputs[0] == name != op.inputs[1]
+def _takes_dtype(op: Op | None, made: Op) -> bool:
+    """Whether an operation only takes the value in the dtype of another; a constant needs a tensor to be made like."""
+    if op is None or op.op != LIKE or op.inputs[0] != made.out.name or made.out.name in op.inputs[1:]:
+        return False
+    return len(op.inputs) == 2 or made.op == "cast"
 
 
 @dataclass
