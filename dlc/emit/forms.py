@@ -109,7 +109,7 @@ def unit_matrix(d: Drafter, name: str) -> Dim | None:
 
 
 def _counts_from_0(op: Op) -> bool:
-    return op.op == "arange" and [Dim.of(dim_of(op.attr(key))).constant for key in ("start", "step")] == [0, 1]
+    return op.op == "arange" and (op.attr("start"), op.attr("step")) in ((ZERO, ONE), (0, 1))
 
 
 def parameter(d: Drafter, op: Op) -> Expr:
