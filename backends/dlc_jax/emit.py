@@ -163,13 +163,11 @@ class _Writing:
         initial = [init.lines()] if self.program.parameters else []
         prepare = Prepare(units, {*taken, *init.names})
         prepared = [prepare.lines()] if prepare.is_needed else []
-        names = frozenset(each.name for each in units.by_name.values())
         others = {unit.name: unit for unit in units.by_name.values() if unit is not entry}
-        functions = [Written(unit, names).lines() for unit in others.values()]
+        functions = [Written(unit).lines() for unit in others.values()]
         outputs = outputs_type(main)
         written = Written(
             entry,
-            names,
             entry=True,
             config=tuple(each.name for each in settings),
             own=own.apart(main, entry.draft.expressions()),

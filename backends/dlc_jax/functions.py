@@ -30,7 +30,6 @@ class Written:
     """A function in the making. The `entry` takes its static parameters from the `config`."""
 
     unit: Unit
-    taken: frozenset[str]
     entry: bool = False
     config: tuple[str, ...] = ()
     """The fields of that."""
@@ -78,7 +77,8 @@ class Written:
         ]
 
     def _taken(self) -> set[str]:
-        own = {"params", "state", "config", "training", "key", "dtype", "layer", *self.taken}
+        """Names that stand for something else in it, besides functions that it calls."""
+        own = {"params", "state", "config", "training", "key", "dtype", "layer"}
         given = self.own.arguments if self.entry else self.unit.arguments
         return own | {each.name for each in given}
 

@@ -182,5 +182,5 @@ DIALECT = Dialect(
     defaults=rows.DEFAULTS,
     reserved=rows.RESERVED,
     is_layer=lambda expr: isinstance(expr, Call) and isinstance(next(iter(expr.args), None), At),
-    generated=rows.FUNCTIONS | rows.PLAIN | LAYERS.keys(),
+    generated=rows.FUNCTIONS | rows.PLAIN | LAYERS.keys() | {"eye"},
 )

@@ -27,7 +27,7 @@ def to_flat(params: Params, place: str = "", path: str = "") -> Params:
         if callable(label):
             count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
             for i in range(count):
-                flat |= to_flat(layer(value, i), here, prefix + label(i))
+                flat |= to_flat(one_layer(value, i), here, prefix + label(i))
         elif isinstance(value, dict):
             flat |= to_flat(value, here, prefix + label)
         else:
@@ -83,7 +83,7 @@ def arranged(like: Params, flat: Params, path: str = "") -> Params:
     return tree
 
 
-def layer(layers: Params, index: int) -> Params:
+def one_layer(layers: Params, index: int) -> Params:
     """One of equal layers, which stand along the first axis of every leaf."""
     one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
     return one

@@ -13,6 +13,7 @@ from dlc.emit.forms import (
     Axes,
     alias,
     alike,
+    between,
     call,
     counted_from_end,
     element,
@@ -22,6 +23,7 @@ from dlc.emit.forms import (
     moved,
     parameter,
     partition,
+    unit_matrix,
     sizes,
     sliced,
     stackable,
@@ -79,6 +81,8 @@ def cast(d: JaxDrafter, op: Op) -> Expr:
         return alias(d, op, name)
     if source is not None and source.op == "arange" and len(d.readers[name]) == 1:
         return arange(d, Op("arange", (), op.outputs, source.attrs))
+    if (n := unit_matrix(d, name)) is not None:
+        return call("jnp.eye", size(n), Keyword("dtype", d.dtype_word(op.out.type.dtype)))
     return method(d.tensor(op.inputs[0]), "astype", d.dtype_word(op.out.type.dtype))
 
 
@@ -300,6 +304,11 @@ def clamp(d: JaxDrafter, op: Op) -> Expr:
     return call("jnp.clip", x, d.attribute(op, "bound", low), d.attribute(op, "bound", high))
 
 
+def extremum(d: JaxDrafter, op: Op) -> Expr | None:
+    found = between(d, op)
+    return None if found is None else call("jnp.clip", d.tensor(found[0]), *map(d.value, found[1:]))
+
+
 def _clamped(d: JaxDrafter, op: Op, x: Expr) -> Expr:
     bounds = {key: op.attr(key) for key in ("min", "max")}
     if None not in bounds.values():
@@ -378,6 +387,8 @@ SAY: Mapping[str, Say] = {
     "where": where,
     "top_k": top_k,
     "abs": absolute,
+    "minimum": extremum,
+    "maximum": extremum,
     "causal_mask": causal_mask,
     "resize": resize,
     **dict.fromkeys(("sum", "prod", "cumsum", "cumprod"), widening),

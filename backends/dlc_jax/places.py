@@ -84,7 +84,7 @@ def at(base: Expr, keys: Keys, *, tensor: bool = False) -> Expr:
         if isinstance(key, str):
             base = At(base, (Text(key),))
         elif not tensor:
-            base = call("layer", base, Word(str(key)))
+            base = call("one_layer", base, Word(str(key)))
     for number in numbers if tensor else ():
         base = At(base, (Word(str(number)),))
     return base

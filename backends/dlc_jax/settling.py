@@ -282,7 +282,8 @@ class Settling:
         alone = len({stem for stem, _ in held}) == 1
         for stem, tree in held:
             word = without_index(stem).rpartition(".")[2]
-            hint = "layer" if alone or not word.isidentifier() else plain(snake(word), rows.RESERVED)
+            plainly = "one" if "layer" in self.taken else "layer"  # a module of the spec may be called so
+            hint = plainly if alone or not word.isidentifier() else plain(snake(word), rows.RESERVED)
             hint = hint if tree == "params" else f"{hint}_state"
             names[stem, tree] = unique(hint, {*names.values(), *self.taken})
         return names
@@ -294,7 +295,7 @@ class Settling:
     def _one(self, stem: str, layers: Expr, number: Expr) -> Expr:
         """One of the layers."""
         apart = self._stack(stem).apart
-        return At(layers, (call("str", number),)) if apart else call("layer", layers, number)
+        return At(layers, (call("str", number),)) if apart else call("one_layer", layers, number)
 
     def _stack(self, stem: str) -> Stack:
         return self.places.layout(self.function.name).stacks[stem]

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 
 from dlc import ops
 from dlc.emit.draft import DONE, Dialect, Say
-from dlc.emit.forms import alias, counted_from_end, layers, method, reduced, require, sizes, told, whole_rows
+from dlc.emit.forms import (
+    alias,
+    between,
+    call,
+    counted_from_end,
+    layers,
+    method,
+    reduced,
+    require,
+    sizes,
+    told,
+    unit_matrix,
+    whole_rows,
+)
 from dlc.emit.names import unique
 from dlc.emit.origins import expression, size
 from dlc.emit.rows import HOST
@@ -35,7 +48,7 @@ from dlc.types.dims import Dim
 from dlc.types.tensor import INTS, TensorType
 from dlc.types.terms import is_always, names
 from dlc_torch import buffers, neural, rows, shapes
-from dlc_torch.drafter import TorchDrafter, Training, covered
+from dlc_torch.drafter import Device, TorchDrafter, Training, covered
 from dlc_torch.routing import routed
 from dlc_torch.steps import TorchSteps
 from dlc_torch.working import LIKE, WIDE
@@ -71,6 +84,8 @@ def cast(d: TorchDrafter, op: Op) -> Expr:
     source, to = d.dtype_of(name), d.dtype_of(op.out.name)
     if source == to:
         return alias(d, op, name)
+    if (n := unit_matrix(d, name)) is not None:
+        return d.create("torch.eye", (size(n),), to, "f32")
     x = d.tensor(name)
     if to in rows.CASTS:
         return template(rows.CASTS[to], {"x": x})
@@ -81,7 +96,10 @@ def like(d: TorchDrafter, op: Op) -> Expr:
     """A value in the dtype of another, or of a layer's weights."""
     name, *others = op.inputs
     lead = d.tensor(others[0]) if others else Path(f"{op.path}.weight", tensor=True)
-    d.better[op.out.name] = name
+    if (n := unit_matrix(d, name)) is not None:
+        return call("torch.eye", size(n), Keyword("dtype", Dot(lead, "dtype")), Keyword("device", Device()))
+    if d.types[name].is_float:
+        d.better[op.out.name] = name
     return method(d.tensor(name), "to", Dot(lead, "dtype"))
 
 
@@ -130,6 +148,8 @@ def _channels(d: TorchDrafter, name: str) -> str:
 def extremum(d: TorchDrafter, op: Op) -> Expr:
     """`torch.maximum` takes no Python number; `clamp` does, but it hands on the whole gradient where both are equal, not a half."""
     a, b = op.inputs
+    if (found := between(d, op)) is not None:
+        return method(d.tensor(found[0]), "clamp", *map(d.value, found[1:]))
     if a in d.host or b in d.host:
         bound, x = (a, b) if a in d.host else (b, a)
         if op.out.type.is_float:
@@ -566,5 +586,5 @@ DIALECT = Dialect(
     defaults=rows.DEFAULTS,
     reserved=rows.RESERVED,
     is_layer=lambda expr: isinstance(expr, Call) and text(expr.function).startswith("self."),
-    generated=frozenset((*rows.LAYERS, "rope")),
+    generated=frozenset((*rows.LAYERS, "eye", "rope")),
 )

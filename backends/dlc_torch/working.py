@@ -34,6 +34,7 @@ LIKE, WIDE = "like", "wide"
 # Ops that take numbers of any precision: they do not compute with them, or keep them where they are.
 PRODUCTS = frozenset(("matmul", "einsum", "conv", "conv_transpose"))
 VIEWS = frozenset(("permute", "reshape", "slice"))
+MOVED = VIEWS | {"broadcast"}
 ANY = frozenset(("cast", "choice", "loop", "require", "stop_gradient", "update"))
 
 
@@ -53,25 +54,29 @@ def working(program: Program, kept: Container[str]) -> Program:
 
 
 def _made_alike(function: Function) -> Function:
-    """The function in which a constant that is only read in the dtype of others is made in it: `x.new_zeros(B, n)`."""
-    read: dict[str, list[Op | None]] = {name: [None] for _, name in function.outputs}
-    for op in walk(function.body):
-        results = (name for part in (op.region, op.otherwise) if part for name in part.results)
-        for name in (*op.inputs, *results):
-            read.setdefault(name, []).append(op)
-    alone = {
-        op.out.name: op
-        for op in walk(function.body)
-        if op.op == "full"
-        and (found := read.get(op.out.name))
-        and all(_takes_dtype(each, op.out.name) for each in found)
-    }
+    """The function in which what is only read in the dtype of others is made in it: constants, `x.new_zeros(B, n)`, and numbers of what
+    holds none yet, `(x > 0).to(x.dtype)`; views of both."""
+    alone = _read_alike(function)
+    names = Names.of(function)
+
+    def made(name: str, like: Op, out: Value) -> Iterator[Op]:
+        """The value as `like` takes it."""
+        op = alone[name]
+        if op.op == "full":
+            yield replace(op, inputs=like.inputs[1:], outputs=(out,), span=like.span)
+        elif op.op == "cast":
+            yield replace(like, inputs=(*op.inputs, *like.inputs[1:]), outputs=(out,))
+        else:
+            source = alone[op.inputs[0]].out
+            inner = Value(names.fresh(source.name), source.type.with_dtype("float"))
+            yield from made(source.name, like, inner)
+            yield replace(op, inputs=(inner.name,), outputs=(out,))
 
     def change(body: Sequence[Op]) -> Iterator[Op]:
         for op in body:
             if op.op == LIKE and op.inputs[0] in alone:
-                yield replace(op, op="full", inputs=op.inputs[1:], attrs=alone[op.inputs[0]].attrs)
-            elif op.op != "full" or op.out.name not in alone:
+                yield from made(op.inputs[0], op, op.out)
+            elif not op.outputs or op.out.name not in alone:
                 parts = (
                     each and replace(each, body=tuple(change(each.body)))
                     for each in (op.region, op.otherwise)
@@ -82,9 +87,39 @@ def _made_alike(function: Function) -> Function:
     return replace(function, body=tuple(change(function.body))) if alone else function
 
 
-def _takes_dtype(op: Op | None, name: str) -> bool:
-    """Whether an operation only takes the value in the dtype of another."""
-    return op is not None and op.op == LIKE and len(op.inputs) == 2 and op.inputs[0] == name != op.inputs[1]
+def _read_alike(function: Function) -> dict[str, Op]:
+    """The values that are only read in the dtype of others, and what makes them."""
+    types = function.types()
+    read: dict[str, list[Op | None]] = {name: [None] for _, name in function.outputs}
+    for op in walk(function.body):
+        results = (name for part in (op.region, op.otherwise) if part for name in part.results)
+        for name in (*op.inputs, *results):
+            read.setdefault(name, []).append(op)
+    found: dict[str, Op] = {}
+    for op in reversed(list(walk(function.body))):
+        seen = op.op in MOVED and len(op.inputs) == 1
+        if not (seen or op.op == "full" or (op.op == "cast" and not types[op.inputs[0]].is_float)):
+            continue
+        readers = read.get(op.out.name, [])
+        if readers and all(_takes_dtype(each, op, found) for each in readers):
+            found[op.out.name] = op
+    kept: dict[str, Op] = {}
+    for name, op in reversed(found.items()):
+        if op.op not in MOVED or op.inputs[0] in kept:
+            kept[name] = op
+    return kept
+
+
+def _takes_dtype(op: Op | None, made: Op, others: Container[str]) -> bool:
+    """Whether an operation only takes the value in the dtype of another, or is one of the others, a view that is only taken so; a
+    constant needs a tensor to be made like."""
+    if op is None or op.inputs[:1] != (made.out.name,) or len(op.outputs) != 1:
+        return False
+    if op.op in MOVED and op.out.name in others:
+        return made.op != "full"
+    if op.op != LIKE or made.out.name in op.inputs[1:]:
+        return False
+    return len(op.inputs) == 2 or made.op != "full"
 
 
 @dataclass

@@ -26,6 +26,7 @@ from dlc_tvm.guard import Guard
 from dlc_tvm.kernel_sizes import own_sizes
 from dlc_tvm.layout import cpu_layouts
 from dlc_tvm.loops import with_loops
+from dlc_tvm.marks import PART
 from dlc_tvm.running import RUNNING
 from dlc_tvm.schedule import schedule, unscheduled
 from dlc_tvm.schedule.machine import machine_of
@@ -183,7 +184,18 @@ def _to_machine(guards: Sequence[Pass] = ()) -> list[Any]:
         transform.VMShapeLower(),
         sort_shape_functions,
         transform.AttachGlobalSymbol(),
+        own_parts,
     ]
+
+
+@module_pass(opt_level=0, name="dlc.OwnParts")
+def own_parts(mod: IRModule, _: Any) -> IRModule:
+    """What only loops of the library call has no symbol: such calls are those of plain functions, not of TVM's packed ones."""
+    functions = {
+        var: func.without_attr("global_symbol") if func.attrs and PART in func.attrs else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 @module_pass(opt_level=0, name="dlc.SortShapeFunctions")

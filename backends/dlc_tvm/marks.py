@@ -21,6 +21,7 @@ from tvm import relax
 from tvm.ir import StringImm
 
 BEGIN, END = "dlc.loop.begin", "dlc.loop.end"
+PART = "dlc.part"  # an attribute of functions that only loops call
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,18 @@ from typing import Any
 
 import tvm_ffi
 from tvm import relax, s_tir, tirx
-from tvm.ir import Constant
+from tvm.ir import Call, Constant, PointerType, PrimType
 
 from dlc_tvm.emission import substituted, variables
 from dlc_tvm.kernel_sizes import sums_of, with_sums
-from dlc_tvm.marks import BEGIN, END, Mark
+from dlc_tvm.marks import BEGIN, END, PART, Mark
 from dlc_tvm.schedule.loops import ceil, decoded, integer, loop, loops, product
 
 OPAQUE = 8  # TVM's kOpaque: nothing may be fused with it
+
+PARTED = 32
+"""Of so many kernels in a turn each is a function, which the loop calls: TVM's passes and LLVM take time with the square of a function's
+length, minutes for AlphaFold's cycle of 340."""
 
 
 class NotSaid(Exception):
@@ -52,6 +56,11 @@ class Turn:
         self.mark, (sizes, *self.given) = begun
         self.gives = ended[1]
         self.count, self.start = self._sizes(sizes.values)
+
+    @property
+    def parted(self) -> bool:
+        """Whether the kernels of the turn are functions."""
+        return not self.threads and len(self.turn) >= PARTED
 
     def bindings(self) -> list[Any]:
         """What stands for the loop: a call of its kernel, its results together."""
@@ -188,7 +197,20 @@ class Turn:
             if tirx.is_buffer_var(parameter):
                 sizes = zip(parameter.ty.shape, argument.ty.shape, strict=True)
                 table.update((mine, theirs) for mine, theirs in sizes if isinstance(mine, tirx.Var))
+        if self.parted:
+            return self._call(f"{call.args[0].name_hint}_part", kernel, table)
         return _apart(_with(kernel.body, table))
+
+    def _call(self, name: str, kernel: Any, table: Mapping[Any, Any]) -> Any:
+        """The call of a kernel that is a function of its own: it takes pointers, and the sizes that the kernel reads off its buffers."""
+        buffers = {each: _pointer(each) for each in table if tirx.is_buffer_var(each)}
+        declared = [tirx.DeclBuffer(each, data=pointer) for each, pointer in buffers.items()]
+        body = tirx.stmt_seq(*declared, kernel.body, tirx.Return(tirx.IntImm("int32", 0)))
+        attributes = {"tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True, PART: True}
+        function = tirx.PrimFunc([buffers.get(each, each) for each in table], body, PrimType("int32"))
+        callee = self.builder.add_func(function.with_attrs(attributes), name)
+        given = [theirs.data if mine in buffers else theirs for mine, theirs in table.items()]
+        return tirx.Evaluate(Call(callee, given, ret_ty=PrimType("int32")))
 
     def _argument(self, expr: Any) -> Any:
         """An operand of a kernel: a tensor, or a size."""
@@ -239,6 +261,10 @@ def _apart(body: Any) -> Any:
     """A kernel whose result TVM does not write over an operand that is read for the last time: tiles overlap at the end of an axis, and
     the second one would read what the first has written. (TVM looks at indices alone, and not into what is marked so.)"""
     return tirx.AttrStmt(integer(0), "extern_scope", integer(0), body)
+
+
+def _pointer(buffer: Any) -> Any:
+    return tirx.Var(buffer.name, PointerType(PrimType(str(buffer.ty.dtype)), "global"))
 
 
 def _with(body: Any, table: Mapping[Any, Any]) -> Any:

@@ -4,9 +4,10 @@ groups of slices that divide a value, other names for a value, parameters, const
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dlc.emit.checks import asked
-from dlc.emit.draft import DONE, Drafter
+from dlc.emit.draft import DONE, Drafter, dim_of
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
 from dlc.ir.index import INDEX, offset_of, split
@@ -62,6 +63,53 @@ def alias(d: Drafter, op: Op, name: str) -> Expr:
     elif isinstance(found, Ref) and d.uses[name] == 1 and not d.temporary(op.out.name):
         d.better[found.value] = op.out.name
     return DONE
+
+
+def between(d: Drafter, op: Op) -> tuple[str, str, str] | None:
+    """x and the bounds of `maximum(minimum(x, high), low)`, of integers: for floats a clamp has another derivative at its bounds."""
+    bounded = _bounded(d, op)
+    if bounded is None or op.out.type.is_float:
+        return None
+    inner = d.producers.get(bounded[0])
+    within = _bounded(d, inner) if inner is not None and inner.op != op.op else None
+    if within is None or d.uses[bounded[0]] != 1:
+        return None
+    low, high = (bounded[1], within[1]) if op.op == "maximum" else (within[1], bounded[1])
+    return (within[0], low, high) if _number(d, low) <= _number(d, high) else None
+
+
+def _bounded(d: Drafter, op: Op) -> tuple[str, str] | None:
+    """What `minimum` or `maximum` compares with a whole number, and that number."""
+    if op.op not in ("minimum", "maximum"):
+        return None
+    numbers = [each for each in op.inputs if isinstance(_number(d, each), int)]
+    others = [each for each in op.inputs if each not in numbers]
+    return (others[0], numbers[0]) if len(numbers) == len(others) == 1 else None
+
+
+def _number(d: Drafter, name: str) -> Any:
+    made = d.producers.get(name)
+    return made.attr("value") if made is not None and made.op == "const" and name in d.host else None
+
+
+def unit_matrix(d: Drafter, name: str) -> Dim | None:
+    """The number of rows of `eye(n)`, if a value is one that has no dtype yet: numbers of rows that are compared with those of columns."""
+    same = d.producers.get(name)
+    if same is None or same.op != "eq":
+        return None
+    rows, columns = (d.producers.get(each) for each in same.inputs)
+    if rows is None or rows.op != "reshape":
+        return None
+    counted = d.producers.get(rows.inputs[0]), columns
+    sizes = [dim_of(each.attr("stop")) for each in counted if each is not None and _counts_from_0(each)]
+    if len(sizes) != 2:
+        return None
+    n, columns_too = map(Dim.of, sizes)
+    return n if told(rows.out.type.axes) == told((n, ONE)) and said(columns_too) == said(n) else None
+
+
+def _counts_from_0(op: Op) -> bool:
+    return op.op == "arange" and (op.attr("start"), op.attr("step")) in ((ZERO, ONE), (0, 1))
 
 
 def parameter(d: Drafter, op: Op) -> Expr:

@@ -6,18 +6,36 @@ line stays short and calls do not nest deeply.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT
 from dlc.emit.statements import Assign, If, Loop, Stmt, Store, expressions
-from dlc.emit.tree import Call, Dot, Expr, Heavy, Make, Ref, Seq, Word, children, refs, text, transform
+from dlc.emit.tree import (
+    Binary,
+    Call,
+    Dot,
+    Expr,
+    Heavy,
+    Make,
+    Ref,
+    Seq,
+    Word,
+    children,
+    refs,
+    text,
+    transform,
+)
 from dlc.records import dataclass, field, replace
 
 WIDTH = 88  # of a line with nested calls; the formatter allows 100
+WIDEST = 96  # of a sum or product, with its names; the longest get some room
 MAX_DEPTH = 3  # calls within calls
 END = 1_000_000_000
+
+_NUMBER = re.compile(r"_\d+$")
 
 
 def depth(expr: Expr) -> int:
@@ -41,7 +59,17 @@ def _plain(expr: Expr) -> str:
     return text(transform(expr, lambda node: Word("x") if isinstance(node, Ref) else node))
 
 
+def _named(expr: Expr) -> str:
+    """The text with the names that the spec gives, or short ones."""
+    return text(
+        transform(expr, lambda node: Word(_NUMBER.sub("", node.value)) if isinstance(node, Ref) else node)
+    )
+
+
 def _fits(expr: Expr, indent: int) -> bool:
+    named = _named(expr) if isinstance(expr, Binary) else ""
+    if named.startswith("(") and len(INDENT) * indent + len("x = ") + len(named) > WIDEST:
+        return False  # the formatter would break it in the brackets of its last call, behind `(a + b).call(`
     match expr:
         case Call(Word(), (Seq(items, "[]"), *_)) if len(items) > 2:
             # Parts that are short each may stand on lines of their own.

@@ -281,6 +281,7 @@ class Writer:
             for each in sides
             if isinstance(each, Ref)
             for base in self.variables.hints.get(each.value, ())
+            if not self.is_generated(base)
         ]
         held = [self.variables.names.get(each.value, "") if isinstance(each, Ref) else "" for each in sides]
         called = {base_of(name, self.variables.holders) for name in held}  # `cos` for `cos` and `cos_2`

@@ -204,10 +204,18 @@ class _Hoister:
             if not self._is_fixed(op):
                 continue
             self.fixed.update((value.name, op) for value in op.outputs)
-            works = op.op not in TRIVIAL and any(value.type.rank for value in op.outputs)
+            works = (
+                op.op not in TRIVIAL and any(value.type.rank for value in op.outputs) and not self._is_eye(op)
+            )
             works = works or (self.function.kind == "fn" and _is_table(op))
             if works or any(name in self.worth for name in op.inputs):
                 self.worth.update(value.name for value in op.outputs)
+
+    def _is_eye(self, op: Op) -> bool:
+        """Whether it is what `eye(n)` is made of, which is said where it is read."""
+        made = [self.fixed[name] for name in op.inputs if name]
+        of = [self.fixed[each.inputs[0]].op if each.op == "reshape" else each.op for each in made]
+        return op.op == "eq" and of == ["arange", "arange"]
 
     def _is_fixed(self, op: Op) -> bool:
         return (

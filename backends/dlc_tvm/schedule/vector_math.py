@@ -22,7 +22,11 @@ from tvm.ir.transform import Sequential, module_pass
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
 
+from dlc_tvm.marks import PART
+
 PIPELINE = "dlc_cpu"  # the name under which TVM knows its lowering passes with this one among them
+
+CPU = 1  # DLPack's number
 
 ROUND = 12582912.0  # 1.5 * 2**23: adding it leaves the nearest integer in the low bits of the sum
 ROUND_BITS = 0x4B400000
@@ -253,10 +257,26 @@ def tiles_on_stack(mod: IRModule, _: Any) -> IRModule:
     return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
+@module_pass(opt_level=0, name="dlc.RoomForParts")
+def room_for_parts(mod: IRModule, _: Any) -> IRModule:
+    """What only loops call is told on which device its temporary memory lies; others are by their arguments."""
+
+    def told(func: Any) -> Any:
+        body = func.body
+        for key, value in (("device_id", 0), ("device_type", CPU)):
+            body = tirx.AttrStmt(tirx.const(0), key, tirx.const(value, "int32"), body)
+        return func.with_body(body)
+
+    functions = {
+        var: told(func) if func.attrs and PART in func.attrs else func for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
 def _pipeline() -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """TVM's passes for scheduled kernels, with `vector_math` where vectors exist and intrinsics aren't lowered yet."""
     lower, host, device = default_s_tir_pipeline()
-    return lower, lambda: Sequential([vector_math, tiles_on_stack, host()]), device
+    return lower, lambda: Sequential([vector_math, tiles_on_stack, room_for_parts, host()]), device
 
 
 register_tir_pipeline(PIPELINE, _pipeline)

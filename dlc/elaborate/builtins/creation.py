@@ -141,7 +141,8 @@ def _eye(call: Call) -> Tensor:
     rows = call.emit("reshape", call.emit("arange", start=Dim.of(0), stop=n), shape=(n, 1))
     columns = call.emit("arange", start=Dim.of(0), stop=n)
     same = call.emit("eq", rows, columns)
-    return cast(call.body, call.node, same, _creation_dtype(call, call.body.context.float_dtype))
+    dtype = _creation_dtype(call, call.body.context.float_dtype)
+    return same if dtype == "bool" else call.emit("cast", same, hints=("eye",), dtype=dtype)
 
 
 def _bernoulli(call: Call) -> Tensor:

@@ -55,12 +55,6 @@ class BERTOutputs(NamedTuple):
     pooler_output: Array
 
 
-def layer(layers: Params, index: int) -> Params:
-    """One of equal layers, which stand along the first axis of every leaf."""
-    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
-    return one
-
-
 def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
     """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
     return jax.vmap(init)(jax.random.split(key, count))
@@ -145,7 +139,7 @@ def self_attention(
     return layer_norm(params["output"]["LayerNorm"], x + y, eps=1e-12)
 
 
-def layer_2(
+def layer(
     params: Params,
     x: Array,
     mask: Array | None = None,
@@ -272,9 +266,9 @@ def apply(
     x = dropout(x, p=config.p, training=training, key=keys[0])
 
     def turn(x: Array, inputs: Any) -> tuple[Array, None]:
-        layer, key = inputs
-        x = layer_2(
-            layer, x, mask, d=config.d, heads=config.heads, p=config.p, training=training, key=key
+        one, key = inputs
+        x = layer(
+            one, x, mask, d=config.d, heads=config.heads, p=config.p, training=training, key=key
         )
         return x, None
 
@@ -314,6 +308,12 @@ def empty(like: Params) -> Params:
     return layers
 
 
+def one_layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
 def stack_layers(layers: Sequence[Params]) -> Params:
     """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
     stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
@@ -335,7 +335,7 @@ def to_flat(params: Params, place: str = "", path: str = "") -> Params:
         if callable(label):
             count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
             for i in range(count):
-                flat |= to_flat(layer(value, i), here, prefix + label(i))
+                flat |= to_flat(one_layer(value, i), here, prefix + label(i))
         elif isinstance(value, dict):
             flat |= to_flat(value, here, prefix + label)
         else:

@@ -52,12 +52,6 @@ class Config:
 CONFIG = Config()
 
 
-def layer(layers: Params, index: int) -> Params:
-    """One of equal layers, which stand along the first axis of every leaf."""
-    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
-    return one
-
-
 def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
     """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
     return jax.vmap(init)(jax.random.split(key, count))
@@ -539,6 +533,12 @@ def empty(like: Params) -> Params:
     return layers
 
 
+def one_layer(layers: Params, index: int) -> Params:
+    """One of equal layers, which stand along the first axis of every leaf."""
+    one: Params = jax.tree.map(lambda leaf: leaf[index], layers)
+    return one
+
+
 def stack_layers(layers: Sequence[Params]) -> Params:
     """Equal layers as one tree for `lax.scan`: they stand along the first axis of every leaf."""
     stacked: Params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
@@ -561,7 +561,7 @@ def to_flat(params: Params, place: str = "", path: str = "") -> Params:
         if callable(label):
             count = max((leaf.shape[0] for leaf in jax.tree.leaves(value)), default=0)
             for i in range(count):
-                flat |= to_flat(layer(value, i), here, prefix + label(i))
+                flat |= to_flat(one_layer(value, i), here, prefix + label(i))
         elif isinstance(value, dict):
             flat |= to_flat(value, here, prefix + label)
         else:
