@@ -46,6 +46,7 @@ class Update:
         self.optimizer, self.memory = f"{prefix}optimizer", f"{prefix}memory"
         self.label, self.labels_name = f"{prefix}label", f"{prefix}labels"
         self.update = "update" if alone else f"update_{identifier(call.entry)}"
+        self.before = f"{prefix}sums_of"
         self.adding = "add_gradients" if alone else f"add_{prefix}gradients"
         # One update has a gradient by all parameters; one of several by the networks that it trains.
         below = {path.partition(".")[0] for rule in call.rules for path in rule.paths}
@@ -184,21 +185,39 @@ class Update:
 
     def _adding(self, together: Together) -> Lines:
         """The gradient of one batch of several."""
-        counted = ["counted"] if together.counts else []
-        arguments = ", ".join(("gradients", *self.trees, "batch", *counted, *self.key))
-        lines = ["    @jax.jit", f"    def {self.adding}({arguments}):"]
-        outputs = self.call.outputs
-        between = [f'found = {{"{outputs[0]}": found}}' if len(outputs) == 1 else "found = found._asdict()"]
-        between += [
-            f'found["{name}"] = found["{name}"] / ACCUMULATE' for name in outputs if name in together.means
-        ]
-        if self.is_narrow:
-            between += ["found = {name: each.astype(jnp.float32) for name, each in found.items()}"]
-        sums = "found | counted" if counted else "found"
+        beside = ["counted"] if together.counts else ["whole"] if together.twice else []
+        arguments = ", ".join(("gradients", *self.trees, "batch", *beside, *self.key))
+        lines = self._found_before(together) if together.twice else []
+        lines += ["    @jax.jit", f"    def {self.adding}({arguments}):"]
+        between, sums = self._found(together), "found | counted" if together.counts else "found"
+        if together.twice:
+            at = "whole[name] + each - jax.lax.stop_gradient(each)"
+            between += [f"at = {{name: {at} for name, each in found.items()}}"]
+            sums = "at"
         lines += self._loss_of("found", f'{self._numbers(together, sums)}["loss"]', "found", between)
         lines += self._differentiated("(found, state)" if self.state else "found", "new")
         back = ", ".join(("jax.tree.map(jnp.add, gradients, new)", *self.trees[1:], "found"))
         return [*lines, f"        return {back}", ""]
+
+    def _found_before(self, together: Together) -> Lines:
+        """What is added up of a batch, without a gradient."""
+        named = [f"{name}={'True' if name == 'training' else name}" for name in self.meta["arguments"]]
+        lines = ["    @jax.jit", f"    def {self.before}({', '.join((*self.trees, 'batch', *self.key))}):"]
+        call = f"{self.function}({', '.join((self.given(), *named))})"
+        lines += layout(f"{'found, _' if self.state else 'found'} = {call}", 2)
+        for each in self._found(together):
+            lines += layout(each, 2)
+        return [*lines, "        return found", ""]
+
+    def _found(self, together: Together) -> list[str]:
+        """What is added up of a batch, by name."""
+        outputs = self.call.outputs
+        lines = [f'found = {{"{outputs[0]}": found}}' if len(outputs) == 1 else "found = found._asdict()"]
+        means = (name for name in outputs if name in together.means)
+        lines += [f'found["{name}"] = found["{name}"] / ACCUMULATE' for name in means]
+        if self.is_narrow:
+            lines += ["found = {name: each.astype(jnp.float32) for name, each in found.items()}"]
+        return lines
 
     def _apart(self) -> Lines:
         """The step along gradients that were added up."""
@@ -266,8 +285,18 @@ class Update:
             lines += [f"{margin}for part, batch in enumerate(parts if turn else []):"]
             lines += [f"{margin}    again = drawn(step, part, turn)"]
             lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
-        counted = ["counted"] if together.counts else []
-        if counted:
+        counted = ["counted"] if together.counts else ["whole"] if together.twice else []
+        if together.twice:
+            lines += [
+                f"{margin}# The gradient hangs on the sums of all batches: they are computed before it."
+            ]
+            lines += [f"{margin}found_in = []"]
+            lines += [f"{margin}for {'part, batch in enumerate(parts)' if self.key else 'batch in parts'}:"]
+            lines += drawing_key("part", indent + 1) if self.key else []
+            args = ", ".join((*self.trees, "batch", *self.key))
+            lines += [f"{margin}    found_in.append({self.before}({args}))"]
+            lines += [f"{margin}whole = jax.tree.map(lambda *each: sum(each), *found_in)"]
+        if together.counts:
             fields = ", ".join(f'batch["{name}"]' for name in together.counted_of)
             found = f"{together.counts}({{}}, {fields}) for batch in parts"
             lines += [f"{margin}# What the loss of all of them is divided by."]

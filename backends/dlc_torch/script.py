@@ -321,7 +321,7 @@ class _Loop:
         of them, a list."""
         script, call = self.script, self.updates[0]
         drawn = "        batch |= tensors(drawn(step, part), args.device)" if script.draws else ""
-        if self.single and call.together is not None and not call.together.counts:
+        if self.single and call.together is not None and not (call.together.counts or call.together.twice):
             lines = self._begun(call, 2)
             numbered = f"part, number in enumerate({common.NUMBERS_OF})"
             lines += [f"        for {numbered if script.is_random else f'number in {common.NUMBERS_OF}'}:"]
@@ -365,7 +365,38 @@ class _Loop:
                 steps += [
                     f"counted = dict(zip({common.literal(together.counted)}, map(sum, counts), strict=True))"
                 ]
+        steps += self._before(call) if together.twice else []
         return _laid_out([*steps, "sums = dict[str, Tensor]()"], indent)
+
+    def _before(self, call: Call) -> list[str]:
+        """The sums of all batches, where the gradient of each hangs on them."""
+        has_buffers = any(each.kind == "buffer" for each in self.script.family.programs()[0].parameters)
+        steps = ["# The gradient hangs on the sums of all batches: they are computed before, without it."]
+        if has_buffers:
+            steps += ["state = {name: each.clone() for name, each in model.state_dict().items()}"]
+        steps += ["whole = dict[str, Tensor]()", "with torch.no_grad():"]
+        numbered = self.script.is_random and not self.script.draws
+        steps += [f"    for {'part, batch in enumerate(parts)' if numbered else 'batch in parts'}:"]
+        steps += [
+            f"        {each}"
+            for each in (*(_seeded("step, part", 0) if numbered else ()), *self._found(call))
+        ]
+        return [
+            *steps,
+            "        add(whole, found)",
+            *(["model.load_state_dict(state)"] if has_buffers else []),
+        ]
+
+    def _found(self, call: Call) -> list[str]:
+        """What is added up of a batch."""
+        together = call.together
+        assert together is not None
+        if len(call.outputs) > 1:
+            steps = [f"found = {self._run(call)}", "found = found._asdict()"]
+        else:
+            steps = [f'found = {{"{call.outputs[0]}": {self._run(call)}}}']
+        means = (name for name in call.outputs if name in together.means)
+        return [*steps, *(f'found["{name}"] = found["{name}"] / ACCUMULATE' for name in means)]
 
     def _part(self, call: Call, indent: int) -> Lines:
         """The gradient of one of the batches of an update."""
@@ -377,21 +408,15 @@ class _Loop:
                 f"{'    ' * indent}# What a batch draws hangs on the seed, the step and its place in it alone."
             ]
             lines += _seeded("step, part", indent)
-        if len(call.outputs) > 1:
-            steps = [f"found = {self._run(call)}", "found = found._asdict()"]
-        else:
-            steps = [f'found = {{"{call.outputs[0]}": {self._run(call)}}}']
-        steps += [
-            f'found["{name}"] = found["{name}"] / ACCUMULATE'
-            for name in call.outputs
-            if name in together.means
-        ]
+        steps = self._found(call)
         steps += ["model.zero_grad()"] if self.is_narrow else []
         steps += ["# Its part of the gradient of the loss of all of them."]
         only = "" if self.single or self.is_narrow else f"inputs={self._trained(call)}"
-        steps += [
-            f'{self._numbers(call, "found | counted" if together.counts else "found")}["loss"].backward({only})'
-        ]
+        sums = "found | counted" if together.counts else "found"
+        if together.twice:
+            steps += ["at = {name: whole[name] + each - each.detach() for name, each in found.items()}"]
+            sums = "at"
+        steps += [f'{self._numbers(call, sums)}["loss"].backward({only})']
         steps += ["add_gradients(model, kept)"] if self.is_narrow else []
         return [*lines, *_laid_out([*steps, "add(sums, found)"], indent)]
 

@@ -60,7 +60,8 @@ class Together:
     computes `numbers` of that, which takes the `sizes` that count rows besides.
 
     The loss has the gradient of its parts, added up, where what is `counted` is known of all batches before: the function `counts`
-    computes that of the fields `counted_of`. It is empty where nothing is."""
+    computes that of the fields `counted_of`. It is empty where nothing is. Where the gradient hangs on sums that have one themselves, all
+    batches are computed `twice`: once for the sums."""
 
     function: str
     numbers: tuple[str, ...]
@@ -69,6 +70,7 @@ class Together:
     counted: tuple[str, ...] = ()
     counts: str = ""
     counted_of: tuple[str, ...] = ()
+    twice: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,8 +261,6 @@ class _Making:
         if counts is not None:
             counts = _without_parameters(_of_what_it_reads(counts))
             self.functions.append(self._entered(counts, f"in_{planned.name or 'batch'}", "counted"))
-        elif reckoning.needed:
-            raise self._lacks("loss over several batches (`accumulate`) that needs them twice")
         return Together(
             function=f"numbers_of_{of}",
             numbers=tuple(name for name, _ in numbers.main.outputs),
@@ -271,6 +269,7 @@ class _Making:
             counted=reckoning.needed,
             counts="" if counts is None else f"counted_in_{planned.name or 'batch'}",
             counted_of=() if counts is None else tuple(each.name for each in counts.main.inputs),
+            twice=bool(reckoning.needed) and counts is None,
         )
 
     def _rest(self, found: Totals) -> tuple[Program, tuple[str, ...]]:

@@ -153,6 +153,17 @@ train masked {
     settings { epochs = 3, accumulate = 3, log = 1, clip_norm = 0.1 }
 }
 
+train twice {
+    net = Net()
+    batch (image: [B, 1, 28, 28], label: i64[B]) from digits(batch=32)
+    each = cross_entropy(net(image), label)
+    spread = logsumexp(net(image), axis=-1)
+    minimize log(mean(exp(spread))) + mean(spread ** 2) / (1.0 + mean(spread)) + each
+    metric wide = mean(spread)
+    optimizer = sgd(lr=0.05)
+    settings { steps = 8, accumulate = 3, log = 1 }
+}
+
 let FLOOR = 1e-4
 
 fn ramp(step: int, over: int) -> float {
@@ -204,6 +215,8 @@ SETTINGS = [
         ("tags", {}),
         ("tags", {"precision": "bf16"}),
         ("masked", {}),
+        ("twice", {}),
+        ("twice", {"precision": "bf16"}),
         ("stairs_down", {}),
         ("drawn", {"draws": "portable"}),
         ("drawn", {"draws": "portable", "accumulate": 2}),
