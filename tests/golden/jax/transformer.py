@@ -1,4 +1,4 @@
-# Transformer of transformer.dl (digest 991f30b36da835a1), written by dlc 0.1.0.
+# Transformer of transformer.dl (digest d19ded5e5d03b06a), written by dlc 0.1.0.
 """One table of words serves as input of both sides and as output. `attention_mask` is 1 at
 words and 0 at padding. The prediction for position t sees the target up to t, so the
 decoder's input is the target shifted by one.
