@@ -1,4 +1,4 @@
-# BERT of bert.dl (digest 5f7d2c227e05c843), written by dlc 0.1.0.
+# BERT of bert.dl (digest d2b9a89893b8277b), written by dlc 0.1.0.
 """A vector per token, and one for the whole text, read off its first token ([CLS]).
 `token_type_ids` tells the first sentence (0) from the second (1); `attention_mask` is 1 at
 tokens and 0 at padding.

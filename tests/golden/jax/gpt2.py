@@ -1,4 +1,4 @@
-# GPT2 of gpt2.dl (digest af3bb782fe1c06bf), written by dlc 0.1.0.
+# GPT2 of gpt2.dl (digest 07d097e8d5473bf3), written by dlc 0.1.0.
 """Scores of the next token at every position.
 
     params = init(jax.random.key(0))
