@@ -33,6 +33,7 @@ class JaxBackend(Backend):
     prepares = True
     script_optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
+    filled = frozenset({"resize"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

@@ -318,12 +318,12 @@ def _clamped(d: JaxDrafter, op: Op, x: Expr) -> Expr:
 
 
 def resize(d: JaxDrafter, op: Op) -> Expr:
-    """`jax.image.resize` where it means the same, else the library's `interpolate`, which counts places as PyTorch does."""
+    """`jax.image.resize` for `antialias`, where it means the same, else the library's `interpolate`: of the places that an element is
+    made of it reads no others, which may be infinite or nan, and it counts them as PyTorch does."""
     x, axes, mode = d.tensor(op.inputs[0]), op.out.type.axes, op.text("mode")
-    if not op.attr("align_corners") and is_whole(op) and (mode.endswith("linear") or op.attr("antialias")):
+    if not op.attr("align_corners") and is_whole(op) and op.attr("antialias"):
         name = Text("cubic" if mode == "bicubic" else "linear")
-        rest = () if op.attr("antialias") else (Keyword("antialias", Word("False")),)
-        return call("jax.image.resize", x, Seq(sizes(axes)), name, *rest)
+        return call("jax.image.resize", x, Seq(sizes(axes)), name)
     scale = op.attr("scale")
     scales = scale if isinstance(scale, tuple) else (scale,) * (len(axes) - 2)
     steps = Seq(tuple(d.attribute(op, "scale", each) for each in scales))

@@ -278,7 +278,10 @@ def flip(d: TorchDrafter, op: Op) -> Expr:
 
 
 def einsum(d: TorchDrafter, op: Op) -> Expr:
-    return Call(Word("torch.einsum"), (Text(op.text("pattern")), *map(d.tensor, op.inputs)))
+    """Of integers PyTorch adds up in i64, where it adds up before it multiplies."""
+    found = Call(Word("torch.einsum"), (Text(op.text("pattern")), *map(d.tensor, op.inputs)))
+    dtype = d.dtype_of(op.out.name)
+    return method(found, "to", d.dtype_word(dtype)) if dtype in INTS and dtype != "i64" else found
 
 
 def scattered(d: TorchDrafter, op: Op) -> Expr | None:

@@ -168,12 +168,12 @@ class _Trimming:
             return []
         told, operands = self.checked[id(op)], [types[name] for name in op.inputs]
         if divides(op):
-            asked = (
+            signs = (
                 ("of", DIVIDED.get(told.op, told.op)),
                 ("sign", DIVIDED[op.op]),
                 ("axes", op.out.type.axes),
             )
-            return [Op(DIVISOR, (op.inputs[1],), (), asked, span=told.span)]
+            return [Op(DIVISOR, (op.inputs[1],), (), signs, span=told.span)]
         attrs = (
             ("of", told.op),
             ("writes", not op.op.startswith("take")),

@@ -61,6 +61,10 @@ FOUND = {
     "pools of no channels": "max_pool(e, 2) + avg_pool(e, 2)",
     "logsumexp of infinities": "logsumexp(stack([x[0], x[0] / tensor([0.0, 1.0, -0.0])]), axis=0) + logsumexp(-1.0 / zeros([1]))",
     "windows over nothing": "e.T |> conv1d(2, 2, padding=2) as around",
+    "enlarged to no size": 'resize(x[none], size=N, mode="linear") + sum(resize(x[none, none], size=[3, N], mode="bicubic"))',
+    "one infinity, enlarged": 'resize(tensor([[[1.0, 2.0, inf, 4.0, -inf]]]), scale=2, mode="linear")',
+    "one infinity among windows": 'resize(stack([x, x])[none] / tensor([0.0, 1.0, 2.0]), size=[4, 4], mode="bilinear")',
+    "narrow integers contracted": 'einsum(cast(i, u8) * 50, cast(i, u8), "a,b->")',
     "no steps": "e |> rnn(2) as r",
 }
 TEXT = """
