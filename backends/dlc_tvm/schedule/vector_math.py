@@ -288,7 +288,11 @@ def room_for_parts(mod: IRModule, _: Any) -> IRModule:
 def _pipeline() -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """TVM's passes for scheduled kernels, with `vector_math` where vectors exist and intrinsics aren't lowered yet."""
     lower, host, device = default_s_tir_pipeline()
-    return lower, lambda: Sequential([vector_math, tiles_on_stack, trusting_loops, room_for_parts, host()]), device
+    return (
+        lower,
+        lambda: Sequential([vector_math, tiles_on_stack, trusting_loops, room_for_parts, host()]),
+        device,
+    )
 
 
 register_tir_pipeline(PIPELINE, _pipeline)
