@@ -98,7 +98,7 @@ def like(d: TorchDrafter, op: Op) -> Expr:
     lead = d.tensor(others[0]) if others else Path(f"{op.path}.weight", tensor=True)
     if (n := unit_matrix(d, name)) is not None:
         return call("torch.eye", size(n), Keyword("dtype", Dot(lead, "dtype")), Keyword("device", Device()))
-    if d.types[name].is_float:
+    if d.types[name].is_float and not d.temporary(name):
         d.better[op.out.name] = name
     return method(d.tensor(name), "to", Dot(lead, "dtype"))
 

@@ -14,7 +14,7 @@ from dlc.ir.nodes import Function, Op, walk
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
-from dlc.types.terms import moved
+from dlc.types.terms import moved, untraced
 from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
 from dlc_torch.shapes import padded
@@ -384,8 +384,9 @@ def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
         return recurrent.call(d, op)
     first: Expr = d.tensor(op.inputs[0])
     if op.op in ("conv1d", "conv2d", "conv3d") and not _pads_itself(callee):
-        # The layer says its padding by its own arguments; here they are what the call gives.
-        first = bordered(d, op, moved(pairs(inner(callee, "conv")), dict(op.attrs)), 0.0)
+        # The layer's numbers speak of its own parameters: a border of `kernel - 1` is 3 here, or what the caller calls it.
+        here = {**{name: untraced(each) for name, each in callee.static}, **dict(op.attrs)}
+        first = bordered(d, op, moved(pairs(inner(callee, "conv")), here), 0.0)
     return Call(Path(op.path), (first,))
 
 

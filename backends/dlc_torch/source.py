@@ -456,7 +456,7 @@ def _conditions(made: Class) -> Iterator[Term]:
     """What the spec asks of the arguments; and what it decides on them and the class does not, since it came out one way: at
     arguments where it would come out otherwise the spec says another network."""
     own = {each.spec for each in made.arguments}
-    yield from (each for each in made.function.requires if names(each) <= own)
+    yield from (each for each in made.function.requires if names(each) and names(each) <= own)
     seen = set(made.function.requires)
     for each in made.function.decisions:
         asked = each.condition if each.answer else negated(each.condition)

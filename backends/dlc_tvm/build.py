@@ -120,7 +120,7 @@ def cpu_kernels(
     mod = cpu_layouts(mod, machine) if opt >= 2 else mod
     kernels = Sequential(_to_kernels(fuse=opt >= 1))(mod)
     scheduled = schedule(own_sizes(kernels), machine, accepts=accepts) if opt >= 1 else unscheduled(kernels)
-    return with_loops(scheduled)
+    return with_loops(scheduled, parted=opt >= 1)
 
 
 def compile_cuda(mod: IRModule, target: Target, *, opt: int, guard: Guard | None = None) -> Any:

@@ -19,13 +19,18 @@ from dlc_tvm.layout import relax_functions
 from dlc_tvm.marks import BEGIN, END, Mark
 from dlc_tvm.turns import Turn
 
+PARTED = 32
+"""Of so many kernels in a turn each is a function, which the loop calls: TVM's passes and LLVM take time with the square of a function's
+length, minutes for AlphaFold's cycle of 340."""
 
-def with_loops(mod: IRModule, *, threads: int = 0) -> IRModule:
+
+def with_loops(mod: IRModule, *, threads: int = 0, parted: bool = False) -> IRModule:
     """The module with every loop between marks as a kernel; on a GPU, what is copied in it is by blocks of so many threads.
+    With `parted` kernels of long turns are functions, which the lowering of scheduled kernels knows (`schedule.vector_math`).
     Raises `turns.NotSaid` if there is something else than kernels in one."""
     builder = relax.BlockBuilder(mod)
     for var, function in relax_functions(mod):
-        blocks = [_without_marks(builder, block, threads) for block in function.body.blocks]
+        blocks = [_without_marks(builder, block, threads, parted) for block in function.body.blocks]
         if not all(new.same_as(old) for new, old in zip(blocks, function.body.blocks, strict=True)):
             body = builder.normalize(relax.SeqExpr(blocks, function.body.body))
             kept = function.params, body, function.ret_ty, function.is_pure, function.attrs
@@ -33,19 +38,19 @@ def with_loops(mod: IRModule, *, threads: int = 0) -> IRModule:
     return builder.get()
 
 
-def _without_marks(builder: Any, block: Any, threads: int) -> Any:
+def _without_marks(builder: Any, block: Any, threads: int, parted: bool) -> Any:
     """The block with its loops as kernels: the innermost first, which begin last."""
     bindings = list(block.bindings)
     begins = [i for i, each in enumerate(bindings) if Mark.of(each.value, BEGIN)]
     if not begins:
         return block
     for at in reversed(begins):
-        bindings = _one_less(builder, bindings, at, threads)
+        bindings = _one_less(builder, bindings, at, threads, parted)
     kind = relax.DataflowBlock if isinstance(block, relax.DataflowBlock) else relax.BindingBlock
     return kind(bindings)
 
 
-def _one_less(builder: Any, bindings: Sequence[Any], at: int, threads: int) -> list[Any]:
+def _one_less(builder: Any, bindings: Sequence[Any], at: int, threads: int, parted: bool) -> list[Any]:
     """The bindings with the loop that begins there as a call of a kernel, where it ended."""
     begin = bindings[at]
     turn: list[Any] = []
@@ -54,7 +59,7 @@ def _one_less(builder: Any, bindings: Sequence[Any], at: int, threads: int) -> l
         if turning.isdisjoint(relax.analysis.free_vars(binding.value)):
             others.append(binding)
         elif _ends(binding, begin):
-            kernel = Turn(builder, begin, turn, binding, threads)
+            kernel = Turn(builder, begin, turn, binding, threads, parted and len(turn) >= PARTED)
             return [*others, *kernel.bindings(), *bindings[i + 1 :]]
         else:
             turning.add(binding.var)

@@ -21,7 +21,10 @@ from tvm import relax
 from tvm.ir import StringImm
 
 BEGIN, END = "dlc.loop.begin", "dlc.loop.end"
-PART = "dlc.part"  # an attribute of functions that only loops call
+PART, WHOLE = (
+    "dlc.part",
+    "dlc.whole",
+)  # attributes of functions that only loops call, and of the loops that call them
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,10 @@ from tvm.ir import Call, Constant, PointerType, PrimType
 
 from dlc_tvm.emission import substituted, variables
 from dlc_tvm.kernel_sizes import sums_of, with_sums
-from dlc_tvm.marks import BEGIN, END, PART, Mark
+from dlc_tvm.marks import BEGIN, END, PART, WHOLE, Mark
 from dlc_tvm.schedule.loops import ceil, decoded, integer, loop, loops, product
 
 OPAQUE = 8  # TVM's kOpaque: nothing may be fused with it
-
-PARTED = 32
-"""Of so many kernels in a turn each is a function, which the loop calls: TVM's passes and LLVM take time with the square of a function's
-length, minutes for AlphaFold's cycle of 340."""
 
 
 class NotSaid(Exception):
@@ -36,13 +32,14 @@ class Turn:
     """The kernel in the making. `begin` and `end` are the bindings of the marks, `turn` those between.
 
     Its buffers are over sizes of its own; `values` says what stands for a value of the turn: a buffer, or a list of what a tuple
-    holds. `operands` are the values from outside and what stands for them."""
+    holds. `operands` are the values from outside and what stands for them. Where it is `parted` kernels are functions that it calls."""
 
     builder: Any
     begin: Any
     turn: Sequence[Any]
     end: Any
     threads: int = 0
+    parted: bool = False
     operands: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     values: dict[Any, Any] = field(default_factory=dict)
     scratch: list[Any] = field(default_factory=list)
@@ -57,11 +54,6 @@ class Turn:
         self.gives = ended[1]
         self.count, self.start = self._sizes(sizes.values)
 
-    @property
-    def parted(self) -> bool:
-        """Whether the kernels of the turn are functions."""
-        return not self.threads and len(self.turn) >= PARTED
-
     def bindings(self) -> list[Any]:
         """What stands for the loop: a call of its kernel, its results together."""
         types, name = list(self.end.var.ty.fields), f"loop{self.mark.key}"
@@ -75,6 +67,7 @@ class Turn:
         parameters = [*buffers, *extra.values(), *(own for _, own in sums), *outs]
         function = with_sums(tirx.PrimFunc(parameters, s_tir.SBlockRealize([], True, root)), sums)
         attributes = {"op_pattern": OPAQUE, "tirx.noalias": True, "s_tir": True, "tirx.is_scheduled": True}
+        attributes |= {WHOLE: True} if self.parted else {}
         kernel = self.builder.add_func(s_tir.renew_defs(function.with_attrs(attributes)), name)
         operands = [value for value, _ in self.operands.values()]
         theirs = {mine: theirs for theirs, mine in self.own.items()}

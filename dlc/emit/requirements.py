@@ -59,7 +59,7 @@ class Requirements:
 def asked_of(function: Function) -> Iterator[Term]:
     """What one function asks of its static parameters, and what was decided on them in it in one way only."""
     own = words(function)
-    yield from (each for each in function.requires if names(each) <= own)
+    yield from (each for each in function.requires if names(each) and names(each) <= own)  # `5 >= 1` holds
     for decision in function.decisions:
         asked = decision.condition if decision.answer else negated(decision.condition)
         if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):

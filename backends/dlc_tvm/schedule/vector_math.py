@@ -21,8 +21,9 @@ from tvm.ir import Call, StringImm
 from tvm.ir.transform import Sequential, module_pass
 from tvm.s_tir.pipeline import default_s_tir_pipeline
 from tvm.tirx.compilation_pipeline import register_tir_pipeline
+from tvm.tirx.transform import SkipAssert
 
-from dlc_tvm.marks import PART
+from dlc_tvm.marks import PART, WHOLE
 
 PIPELINE = "dlc_cpu"  # the name under which TVM knows its lowering passes with this one among them
 
@@ -257,6 +258,17 @@ def tiles_on_stack(mod: IRModule, _: Any) -> IRModule:
     return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
+@module_pass(opt_level=0, name="dlc.TrustingLoops")
+def trusting_loops(mod: IRModule, _: Any) -> IRModule:
+    """A loop of many kernels takes hundreds of tensors, which the virtual machine has made: it does not ask each for its dtype and
+    sizes. TVM's code generator bears all that was asked in mind, and takes time with the square of it."""
+    functions = {
+        var: SkipAssert()(IRModule({var: func}))[var] if func.attrs and WHOLE in func.attrs else func
+        for var, func in mod.functions_items()
+    }
+    return IRModule(functions, attrs=mod.attrs, global_infos=mod.global_infos)
+
+
 @module_pass(opt_level=0, name="dlc.RoomForParts")
 def room_for_parts(mod: IRModule, _: Any) -> IRModule:
     """What only loops call is told on which device its temporary memory lies; others are by their arguments."""
@@ -276,7 +288,11 @@ def room_for_parts(mod: IRModule, _: Any) -> IRModule:
 def _pipeline() -> tuple[Any, Callable[[], Any], Callable[[], Any]]:
     """TVM's passes for scheduled kernels, with `vector_math` where vectors exist and intrinsics aren't lowered yet."""
     lower, host, device = default_s_tir_pipeline()
-    return lower, lambda: Sequential([vector_math, tiles_on_stack, room_for_parts, host()]), device
+    return (
+        lower,
+        lambda: Sequential([vector_math, tiles_on_stack, trusting_loops, room_for_parts, host()]),
+        device,
+    )
 
 
 register_tir_pipeline(PIPELINE, _pipeline)

@@ -104,9 +104,11 @@ def _roll(call: Call) -> Tensor:
     size = x.type.axes[axis]
     if size == Dim.of(0):
         return x
-    cut = Dim.of(shift) % size if size.constant is not None else Dim.of(shift)
-    if shift < 0 and size.constant is None:
-        cut = size + shift
+    known = size.constant is not None and not (abs(shift) == 1 < size.constant)
+    if known:
+        cut = Dim.of(shift) % size
+    else:  # one place is no more than any axis has
+        cut = Dim.of(shift) if shift >= 0 else size + shift
     if cut == Dim.of(0):
         return x
     tail = _slice_axis(call, x, axis, size - cut, size)

@@ -19,7 +19,7 @@ from dlc.runtime.interpret import run
 
 pytest.importorskip("tvm")
 
-from dlc_tvm import BACKEND, build
+from dlc_tvm import BACKEND, build, loops
 from dlc_tvm.emit import flattened
 from dlc_tvm.module import Module
 from tvm import tirx
@@ -125,6 +125,26 @@ def test_what_a_turn_may_hold(name: str) -> None:
     differences(OWN[name], lambda model, weights: model.compile("tvm", weights=weights, target=haste.TVM))
 
 
+@pytest.mark.parametrize("case", [*CASES.values(), *OWN.values()], ids=[*CASES, *OWN])
+def test_kernels_that_the_loop_calls(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of turns with very many of them."""
+    monkeypatch.setattr(loops, "PARTED", 1)
+    differences(case, lambda model, weights: model.compile("tvm", weights=weights, target=haste.TVM))
+
+
+def test_time_grows_with_the_number_of_kernels() -> None:
+    """A turn of many kernels is no function with all of them inside, which TVM and LLVM would take minutes for."""
+    many = "\n".join(f"    h = softmax(h @ w + {i}.0 * xt)" for i in range(40))
+    body = f"param w: [3, 3] = uniform(-1.0, 1.0)\nscan xt in x with h = zeros([B, 3]) {{\n{many}\n    yield hs = h\n}}\nreturn hs"
+    flat, _ = flattened(lowered(Case(model(body), X)), "f32")
+    target = build.parse_target("llvm")
+    with target:
+        kernels = build.cpu_kernels(Module.of(flat).relax, target, opt=2)
+    (loop,) = (func for var, func in kernels.functions_items() if var.name_hint.startswith("loop"))
+    text = loop.script()
+    assert text.count("_part") >= 40 and text.count("exp(") == 0
+
+
 @pytest.mark.parametrize("level", [0, 1])
 def test_without_layouts_or_schedules(level: int) -> None:
     differences(
@@ -151,11 +171,11 @@ def test_a_layer_of_lstm_is_one_kernel_and_its_weights_are_packed_once() -> None
     with target:
         kernels = build.cpu_kernels(Module.of(flat).relax, target, opt=2)
     names = {var.name_hint: func for var, func in kernels.functions_items()}
-    loops = [
+    found = [
         func for name, func in names.items() if name.startswith("loop") and isinstance(func, tirx.PrimFunc)
     ]
-    assert len(loops) == 1
-    assert "transpose" not in loops[0].script()
+    assert len(found) == 1
+    assert "transpose" not in found[0].script()
     prepared = names["main_transform_params"].script()
     assert prepared.count("panels") == 2  # of both weights
     assert "dlc.loop" not in names["main"].script()

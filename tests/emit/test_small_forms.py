@@ -1,0 +1,121 @@
+"""Small things that a reader of emitted source meets: said as a person would, and computing what the spec says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import dlc
+
+NUMBERS = """
+model M(d: int = 4)(x: [B, d], away: i64[B], key: i64[B]) -> (a: [B, d, d], b: i64[d, d], c: [B, d], e: [B, d], f: [B, 9]) {
+    near = cast(maximum(minimum(away, 4), -4), float)
+    unlike = minimum(maximum(away, 3), -3)
+    return x[:, :, none] * eye(d), eye(d, dtype=i64), x * near[:, none], x * cast(unlike[:, none] > 0, float),
+        cast(one_hot(key % 9, 9), float) |> linear(9) as l
+}
+"""
+
+
+def source(text: str, backend: str, name: str = "M", **settings: Any) -> str:
+    (found,) = dlc.loads(text)[name](**settings).emit(backend).files.values()
+    return str(found)
+
+
+def agree(text: str, name: str = "M", **options: Any) -> bool:
+    return bool(dlc.verify(dlc.loads(text)[name], backends=("torch", "jax"), gradients=True, **options).agree)
+
+
+def test_unit_matrices_casts_and_bounds() -> None:
+    torch, jax = (source(NUMBERS, backend) for backend in ("torch", "jax"))
+    assert "torch.eye(self.d, dtype=" in torch and "jnp.eye(config.d, dtype=x.dtype)" in jax
+    assert "away.clamp(-4, 4).to(x.dtype)" in torch and "jnp.clip(away, -4, 4).astype(x.dtype)" in jax
+    assert ".float().to(" not in torch
+    assert "clamp(min=3).clamp(max=-3)" in torch  # no interval: the order counts
+    assert agree(NUMBERS)
+
+
+HOISTED = """
+module Turned(d: int)(x: [B, d, 3]) -> [B, d, 3] {
+    frame = broadcast(eye(3), [B, 3, 3])
+    scan i in range(2) with f = frame { f = tanh(f @ f + x[:, :1] * x[:, 0, :, none]) }
+    return x + x @ f
+}
+
+model M(layers: int = 3)(x: [B, 4, 3]) -> [B, 4, 3] {
+    for i in range(layers) as blocks { x = x |> Turned(4) |> linear(3) as fc }
+    return x
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_a_unit_matrix_is_made_where_it_is_read(backend: str) -> None:
+    """It is no input of what reads it, as a mask is."""
+    text = source(HOISTED, backend)
+    assert "eye: " not in text and text.count(".eye(3") == 1
+    assert agree(HOISTED, dims={"B": 2})
+
+
+CAUSAL = """
+module Inner(reach: int, wide: int = 2)(x: [B, c, T]) -> [B, c, T]
+    where reach >= 2, wide >= 1
+{
+    y = x |> conv1d(c, reach, padding="causal") as first
+    return y |> conv1d(c, 3, padding="causal", dilation=wide) as second
+}
+
+model M(d: int = 4)(x: [B, d, T]) -> [B, d, T] {
+    return x |> Inner(4) as inner |> conv1d(d, 2, padding=[[1, 0]]) as last
+}
+"""
+
+
+def test_uneven_borders_are_said_in_the_callers_words() -> None:
+    """They were said in those of the layer, `dilation * kernel - dilation`, which nobody had bound."""
+    text = source(CAUSAL, "torch")
+    assert "F.pad(x, (self.reach - 1, 0))" in text and "F.pad(x, (1, 0))" in text
+    assert "kernel - " not in text and "dilation * " not in text
+    scope: dict[str, Any] = {}
+    exec(text, scope)
+    module = scope["M"](d=6)
+    import torch
+
+    assert module(torch.ones(2, 6, 5)).shape == (2, 6, 5)
+    assert agree(CAUSAL)
+
+
+def test_what_holds_by_numbers_alone_is_not_asked() -> None:
+    text = source(CAUSAL.replace("Inner(4)", "Inner(4, wide=3)"), "torch")
+    assert not [
+        line for line in text.splitlines() if line.strip().startswith("if ") and line.strip()[3].isdigit()
+    ]
+
+
+LAYERS = """
+module Layer(d: int)(x: [B, d]) -> [B, d] { return x + (x |> linear(d) as fc |> relu) }
+
+module Angles(d: int)(s: [B, d]) -> [B, d] { return s |> linear(d) as out |> tanh }
+
+module Frames()(angles: [B, d]) -> [B, d] { return sin(angles) * 2.0 + cos(angles) }
+
+model M(layers: int = 3, d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(layers) as blocks { x = x |> Layer(d) }
+    return x |> Angles(d) as angles |> Frames
+}
+"""
+
+
+def test_names_of_functions_are_free_for_variables_that_do_not_meet_them() -> None:
+    text = source(LAYERS, "jax")
+    assert "def layer(params: Params, x: Array)" in text and "layer_2" not in text
+    assert "def frames(angles: Array)" in text and "angles_2" not in text
+    assert agree(LAYERS)
+
+
+def test_a_roll_by_one_place() -> None:
+    text = "model M(n: int = 5)(x: [B, n]) -> (a: [B, n], b: [B, n]) { return roll(x, 1, axis=1), roll(x, -1, axis=1) }"
+    emitted = source(text, "torch")
+    assert "%" not in emitted and "- -" not in emitted
+    assert agree(text) and bool(dlc.verify(dlc.loads(text)["M"](n=1), backends=("torch", "jax")).agree)
