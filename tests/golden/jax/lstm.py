@@ -1,4 +1,4 @@
-# LSTM of rnn_lm.dl (digest 8f514bcae547edcd), written by dlc 0.1.0.
+# LSTM of rnn_lm.dl (digest 688d50a9500485d8), written by dlc 0.1.0.
 """An LSTM keeps a second state, the cell, which gates let words be added to and taken from.
 Nothing else touches it, so gradients reach far back.
 
