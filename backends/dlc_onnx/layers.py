@@ -206,9 +206,10 @@ def global_avg_pool(w: Writer, op: Op) -> Ref | None:
 def resize(w: Writer, op: Op) -> Ref | None:
     """Resize, as far as it means the same: its places in mode "nearest" are rounded as PyTorch's only at whole scales, and its
     `antialias` is another filter."""
-    if not w.sizes.are_positive((*w.type(op.inputs[0]).axes, *op.out.type.axes)):
-        return None
     mode, scales = op.text("mode"), _scales(w, op)
+    # onnxruntime takes no size of 0.
+    if not w.sizes.are_positive((*w.type(op.inputs[0]).axes, *(() if scales else op.out.type.axes))):
+        return None
     whole = bool(scales) and all(scale.is_integer() for scale in scales)
     if mode == "nearest" and whole and max(scales) <= EXACT_TIMES:
         how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor", "mode": "nearest"}
