@@ -18,7 +18,6 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/gan", "mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
     ("generative/gan", "wasserstein_mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
-    ("generative/dcgan", "mnist"): {"noise": 4, "width": 2, "rows": 4},
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("generative/vae", "mnist"): {"hidden": 16, "latent": 2, "rows": 4},
     ("generative/vqvae", "mnist"): {"width": 4, "hidden": 2, "count": 8, "d": 4, "rows": 4},
