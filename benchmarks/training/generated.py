@@ -4,7 +4,6 @@
     python benchmarks/training/generated.py vqvae FOLDER
     python benchmarks/training/generated.py gan FOLDER
     python benchmarks/training/generated.py wasserstein FOLDER
-    python benchmarks/training/generated.py dcgan FOLDER
 
 A LeNet-5 (that of `digits.py supervised`) says what it sees in pictures. Its score of many is that of Salimans et al. ("Improved techniques for
 training GANs", 2016) with it in Inception's place: 1 if it is never sure, or always sees the same; 10 if it is sure and sees all digits equally often.
@@ -159,16 +158,7 @@ def by_game(bench: Bench, name: str) -> str:
     return bench.scored(pictures.reshape(-1, 1, 28, 28))
 
 
-def dcgan(bench: Bench) -> str:
-    result = bench.train("generative/dcgan.dl", "mnist")
-    generator = dlc.load(bench.folder / "generative/dcgan.dl")["Generator"](noise=64, width=16, channels=1)
-    z = np.random.default_rng(0).normal(size=(1000, 64, 1, 1)).astype(np.float32)
-    pictures = generator.compile(bench.backend, weights=result.weights["G"])(z=z)["image"] / 2 + 0.5
-    small = pictures.reshape(-1, 1, 32, 2, 32, 2).mean(axis=(3, 5))
-    return bench.scored(small[:, :, 2:-2, 2:-2])
-
-
-ROWS = {"vae": vae, "vqvae": vqvae, "gan": gan, "wasserstein": wasserstein, "dcgan": dcgan}
+ROWS = {"vae": vae, "vqvae": vqvae, "gan": gan, "wasserstein": wasserstein}
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ class Plain:
             self.d, size["heads"], dim_feedforward=size["ff"], dropout=self.p, batch_first=True, **layers
         )
         inner.encoder.norm = inner.decoder.norm = None
-        inner.encoder.enable_nested_tensor = False
+        inner.encoder.use_nested_tensor = False
         for layer in (
             *inner.encoder.layers,
             *inner.decoder.layers,
