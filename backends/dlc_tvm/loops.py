@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import tvm_ffi
 from tvm import IRModule, relax
+from tvm.ir import GlobalVar
 
 from dlc_tvm.layout import relax_functions
 from dlc_tvm.marks import BEGIN, END, Mark
@@ -35,7 +37,22 @@ def with_loops(mod: IRModule, *, threads: int = 0, parted: bool = False) -> IRMo
             body = builder.normalize(relax.SeqExpr(blocks, function.body.body))
             kept = function.params, body, function.ret_ty, function.is_pure, function.attrs
             builder.update_func(var, relax.Function(*kept))
-    return builder.get()
+    return _read(builder.get())
+
+
+def _read(mod: IRModule) -> IRModule:
+    """The module without kernels that loops have taken over, which would be compiled a second time."""
+    functions = dict(mod.functions_items())
+    stack = [var for var, function in functions.items() if isinstance(function, relax.Function)]
+    found = dict.fromkeys(stack)
+    while stack:
+        called: list[Any] = []
+        tvm_ffi.structural_walk(functions[stack.pop()], (GlobalVar, called.append))
+        new = [var for var in dict.fromkeys(called) if var in functions and var not in found]
+        found.update(dict.fromkeys(new))
+        stack += new
+    kept = {var: function for var, function in functions.items() if var in found}
+    return IRModule(kept, attrs=mod.attrs, global_infos=mod.global_infos)
 
 
 def _without_marks(builder: Any, block: Any, threads: int, parted: bool) -> Any:

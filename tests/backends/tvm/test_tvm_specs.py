@@ -8,6 +8,7 @@ from typing import Any
 import haste
 import numpy as np
 import pytest
+from reference.case import SHIPPED
 from reference.cases import CASES
 from reference.small import generic, model_of
 
@@ -92,3 +93,49 @@ def test_precision(name: str, precision: str, bound: float) -> None:
     dtypes = {"bf16": "bfloat16", "f16": "float16", "f64": "float64"}
     assert {str(value.dtype) for value in found.values()} == {dtypes[precision]}
     compare(found, expected, bound)
+
+
+# The whole compiles for minutes (its reference case is for the other backends): these are its parts, and two of them in a scan, as a cycle
+# has them.
+ALPHAFOLD = """
+from "dlc:science/alphafold2" import Block, Confidence, InputEmbedder, RecyclingEmbedder, TemplateEmbedder
+
+model Embedders()
+    (target: [B, N, 22], msa: [B, S, N, 49], index: i64[B, N], place: [B, N, 3], angles: [B, P, N, 57],
+     pairs: [B, P, N, N, 88], mask: [B, N, N])
+    -> (m: [B, S, N, 16], rows: [B, P, N, 16], row: [B, N, 16], z: [B, N, N, 12], confidence: [B, N, 50])
+{
+    m, z = InputEmbedder(16, 12)(target, msa, index) as input_embedder
+    row, z = RecyclingEmbedder()(m[:, 0], z, place) as recycling_embedder
+    rows, z = TemplateEmbedder(16, 12, 1, 6, 2, 4)(z, angles, pairs, mask) as template_embedder
+    return m, rows, row, z, row |> Confidence(8) as confidence
+}
+
+model Cycles(cycles: int = 2)
+    (m: [B, S, N, 16], rows: [B, P, N, 16], z: [B, N, N, 12], m_mask: [B, S, N], p_mask: [B, P, N], z_mask: [B, N, N])
+    -> (m: [B, S, N, 16], z: [B, N, N, 12])
+{
+    global = Block(2, 4, 4, 6, 2, 4, 2, all=true)
+    local = Block(2, 4, 4, 6, 2, 4, 2)
+    scan cycle in range(cycles) with m = m, z = z {
+        more, z = global(concat([m, rows], axis=1), z, concat([m_mask, p_mask], axis=1), z_mask)
+        m, z = local(more[:, :S], z, m_mask, z_mask)
+    }
+    return m, z
+}
+"""
+FOLDED: dict[str, Any] = {
+    "TinyEvoformer": lambda: dlc.load(SHIPPED / "science/alphafold2.dl")["TinyEvoformer"],
+    "TinyStructureModule": lambda: dlc.load(SHIPPED / "science/alphafold2.dl")["TinyStructureModule"],
+    "Embedders": lambda: dlc.loads(ALPHAFOLD)["Embedders"],
+    "Cycles": lambda: dlc.loads(ALPHAFOLD)["Cycles"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FOLDED)
+def test_alphafold(name: str) -> None:
+    model = FOLDED[name]()
+    sizes = ({"B": 2, "N": 5, "S": 3, "P": 2}, {"B": 1, "N": 9, "S": 2, "P": 1})
+    own = tuple({dim: each[dim] for dim in model.program.main.dims} for each in sizes)
+    check(model, 1, own)
