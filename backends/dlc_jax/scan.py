@@ -17,7 +17,7 @@ from dlc.emit.checks import Check
 from dlc.emit.layout import INDENT, fits, layout
 from dlc.emit.names import Variables
 from dlc.emit.statements import Assign, Loop, Stmt, Target, expressions
-from dlc.emit.tree import Call, Expr, Ref, Seq, Word, refs, walk
+from dlc.emit.tree import At, Call, Expr, Ref, Seq, Word, refs, text, walk
 from dlc.emit.write import Writer, shape_text
 from dlc.records import dataclass, field, replace
 from dlc_jax.drafter import STATE, is_stacked
@@ -69,6 +69,17 @@ class Statements(Writer):
             self.line(self.text(stmt.condition))
         else:
             super().check(stmt)
+
+    def store(self, path: Expr, value: Expr) -> None:
+        """Arrays don't change: one layer of a stack gets its value in a new stack."""
+        match self.final(path):
+            case At(stack, (Word(number),)) if number.isdecimal():
+                given, held = self.text(value), text(stack)
+                name = self.variables.give(f"stack {len(self.lines)}", ("stack",), self.at)
+                self.line(f"{name} = {held}")
+                self.line(f"{held} = {name}.at[{number}].set({given})")
+            case _:
+                super().store(path, value)
 
     def named(self, target: Target, stmt: Assign, goals: Mapping[str, str]) -> str:
         return self.text(target.axes[0]) if target.dtype == STATE else super().named(target, stmt, goals)

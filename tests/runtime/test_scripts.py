@@ -96,8 +96,16 @@ train drawn {
     settings { steps = 10, log = 1 }
 }
 
+module Layer(d: int)(x: [B, d]) -> [B, d] {
+    return x |> linear(d) as fc |> tanh
+}
+
 model Generator(d: int = 8)(z: [B, 4]) -> x: [B, 3] {
-    return z |> linear(d) as a |> batch_norm as norm |> relu |> linear(3) as b
+    x = z |> linear(d) as a |> batch_norm as norm |> relu
+    for i in range(2) {
+        x = x |> Layer(d) as "layers.{i}"
+    }
+    return x |> linear(3) as b
 }
 
 model Critic(d: int = 8)(x: [B, 3]) -> score: [B] {

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from step_specs import BLOCKS, spec
 from torch import nn
 
@@ -174,3 +175,41 @@ def test_as_a_loop_in_pytorch_does_it(backend: str) -> None:
         expected = {"critic": float(loss.detach()), "generator": float(second.detach()), "other": shown}
         expected["loss"] = expected["critic"] + expected["generator"]
         assert values == pytest.approx(expected, rel=2e-4, abs=1e-5), f"turn {step}"
+
+
+UNCALLED = """
+module Part(d: int)(x: [B, d]) -> [B, d] {
+    return x |> linear(d) as fc |> tanh
+}
+
+model Net(d: int = 4)(x: [B, d]) -> [B, d] {
+    for i in range(2) {
+        x = x |> Part(d) as "h.{i}"
+    }
+    return x |> batch_norm as norm
+}
+
+train t {
+    net = Net()
+    smooth = ema(net, decay=0.75)
+    batch (x: [B, 4], y: [B, 4]) from synthetic(batch=8)
+    minimize mean((net(x) - y) ** 2)
+    optimizer = sgd(lr=0.5)
+    settings { steps = 4 }
+}
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx", pytest.param("tvm", marks=pytest.mark.slow)])
+def test_an_average_that_nothing_calls_is_kept(backend: str, tmp_path: Path) -> None:
+    """It is there for its file."""
+    called = UNCALLED.replace(
+        "    optimizer", "    metric far = mean(abs(smooth(x)))\n    optimizer"
+    )
+    found, wanted = (
+        load_file(dlc.train(dlc.loads(text)["t"], backend=backend, out=tmp_path / name).weights["smooth"])
+        for name, text in (("uncalled", UNCALLED), ("called", called))
+    )
+    assert found.keys() == wanted.keys() and "h.1.fc.weight" in found
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)

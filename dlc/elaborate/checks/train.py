@@ -19,6 +19,7 @@ from dlc.elaborate.base.values import Instance, PresetRef, Tensor
 from dlc.elaborate.bodies.expressions import read_path
 from dlc.elaborate.bodies.statements import new_value
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
+from dlc.elaborate.calls.placing import place
 from dlc.elaborate.calls.resolve import resolve_parameters
 from dlc.elaborate.checks.plan import Copy, Network, OptimizerRule, TrainPlan, TrainStep
 from dlc.elaborate.checks.single_values import single_values
@@ -223,7 +224,11 @@ def _check_rest(state: State, item: ast.Train) -> None:
 def _behind(state: State) -> str | None:
     """What is computed when the steps of a turn are done: new values of parameters that the block writes, and moving averages of
     networks. Gives the constant that it stands behind; None where there is nothing."""
-    averages = [each for each in state.body.emission.copies if each.standing == "ema" and each.functions]
+    averages = [each for each in state.body.emission.copies if each.standing == "ema"]
+    for each in averages:
+        if not each.functions and each.of is not None and each.of.functions:
+            place(state.body, each, next(iter(each.of.functions)))  # nothing calls it: it is there for its file
+    averages = [each for each in averages if each.functions]
     if not state.later and not averages:
         return None
     body = state.body
