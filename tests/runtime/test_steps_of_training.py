@@ -203,9 +203,7 @@ train t {
 @pytest.mark.parametrize("backend", ["torch", "jax", "onnx", pytest.param("tvm", marks=pytest.mark.slow)])
 def test_an_average_that_nothing_calls_is_kept(backend: str, tmp_path: Path) -> None:
     """It is there for its file."""
-    called = UNCALLED.replace(
-        "    optimizer", "    metric far = mean(abs(smooth(x)))\n    optimizer"
-    )
+    called = UNCALLED.replace("    optimizer", "    metric far = mean(abs(smooth(x)))\n    optimizer")
     found, wanted = (
         load_file(dlc.train(dlc.loads(text)["t"], backend=backend, out=tmp_path / name).weights["smooth"])
         for name, text in (("uncalled", UNCALLED), ("called", called))

@@ -225,9 +225,9 @@ def _behind(state: State) -> str | None:
     """What is computed when the steps of a turn are done: new values of parameters that the block writes, and moving averages of
     networks. Gives the constant that it stands behind; None where there is nothing."""
     averages = [each for each in state.body.emission.copies if each.standing == "ema"]
-    for each in averages:
+    for each in averages:  # one that nothing calls is there for its file
         if not each.functions and each.of is not None and each.of.functions:
-            place(state.body, each, next(iter(each.of.functions)))  # nothing calls it: it is there for its file
+            place(state.body, each, next(iter(each.of.functions)))
     averages = [each for each in averages if each.functions]
     if not state.later and not averages:
         return None
