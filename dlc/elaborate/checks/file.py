@@ -27,7 +27,7 @@ from dlc.elaborate.checks.unread import unread
 from dlc.elaborate.checks.weights import check_weights
 from dlc.elaborate.names.lookup import CONSTANTS, named
 from dlc.elaborate.names.static import let
-from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of, told_at_preset
+from dlc.elaborate.programs.build import build, built, elaborate_fn, point_of, told_at_preset, told_once
 from dlc.elaborate.programs.elaborator import Elaborator
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Session, static_body
@@ -53,7 +53,7 @@ def check_unit(project: Project, unit: Unit) -> tuple[Diagnostic, ...]:
         found += error.diagnostics
     found += check_signatures(unit)
     starts = [item.span.line for item in unit.file.items]
-    told = without_consequences(found, unit.path, unit.text, starts)
+    told = without_consequences(told_once(found), unit.path, unit.text, starts)
     doubted = [] if any(each.severity == "error" for each in told) else unread(unit)
     return limited(_ordered([*told, *_warnings(project, unit, plans, doubted)]))
 

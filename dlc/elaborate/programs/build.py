@@ -106,8 +106,18 @@ def _within(span: Span, whole: Span) -> bool:
 
 def _moved(found: Diagnostic, item: ast.Preset) -> Diagnostic:
     """A problem deep in a model, at the preset whose settings make it."""
-    inside = f"at {found.span.file}:{found.span.line}:{found.span.column}"
-    return replace(found, span=item.value.span, notes=(*found.notes, inside), fixes=())
+    return replace(found, span=item.value.span, notes=_notes(found), fixes=())
+
+
+def _notes(found: Diagnostic) -> tuple[str, ...]:
+    return *found.notes, f"at {found.span.file}:{found.span.line}:{found.span.column}"
+
+
+def told_once(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The problems without those that a preset has told already, where it is used."""
+    found = list(found)
+    told = {(each.code, each.message, each.notes) for each in found}
+    return [each for each in found if (each.code, each.message, _notes(each)) not in told]
 
 
 def built(project: Project) -> list[Program]:
