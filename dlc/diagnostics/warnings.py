@@ -135,3 +135,12 @@ UNREAD = _warning(
     wrong="model Net(d: int = 8, p: float = 0.1)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d) |> dropout(0.1)\n}\n",
     right="model Net(d: int = 8, p: float = 0.1)(x: [B, 4]) -> [B, d] {\n    return x |> linear(d) |> dropout(p)\n}\n",
 )
+CHANNELS_IN = _warning(
+    "W0111",
+    "the input's channels as the first number of a convolution",
+    "`{taker}` makes {out} channels of {out} here, with a kernel of {kernel} and a stride of {stride}",
+    "A convolution takes `out`, `kernel` and `stride`; how many channels come in is known from what it is applied to. PyTorch's "
+    "`Conv2d(3, 16, 3)` is `conv2d(16, 3)` here. Where it is meant as it stands, `# allow W0111` says so.",
+    wrong="model Net()(image: [B, 3, 64, 64]) -> [B, _, _, _] {\n    return image |> conv2d(3, 16, 3)\n}\n",
+    right="model Net()(image: [B, 3, 64, 64]) -> [B, _, _, _] {\n    return image |> conv2d(16, 3)\n}\n",
+)

@@ -212,6 +212,7 @@ def _heads(joined: list[Dim], parted: list[Dim]) -> Dim | None:
 
 
 def _convolution(place: Place) -> Found:
+    yield from _channels_in(place)
     image = place.operand(0)
     if image is None or image.type.rank != 4:
         return
@@ -221,6 +222,22 @@ def _convolution(place: Place) -> Found:
     if place.op.attr("groups", 1) == 1:
         help = "bring the channels forward: `permute(image, [0, 3, 1, 2])`"
         yield place.told(problems.CHANNELS_LAST, help=help, taker=place.op.op, type=str(image.type))
+
+
+def _channels_in(place: Place) -> Found:
+    """As many channels as come in, and a kernel and a stride that nobody pairs: `conv2d(3, 16, 3)`."""
+    image, op = place.operand(0), place.op
+    out, kernel, stride = (op.attr(name) for name in ("out", "kernel", "stride"))
+    if (
+        image is None
+        or not (isinstance(kernel, int) and isinstance(stride, int))
+        or op.attr("groups", 1) != 1
+    ):
+        return
+    if out != image.type.axes[1] or kernel < 6 or stride < 3 or kernel in (stride, 2 * stride):
+        return
+    help = f"leave the first number out: `{op.op}({kernel}, {stride})`"
+    yield place.told(problems.CHANNELS_IN, help=help, taker=op.op, out=out, kernel=kernel, stride=stride)
 
 
 # --- attention -------------------------------------------------------------------------------------------------
@@ -255,6 +272,7 @@ _RULES: Mapping[str, Callable[[Place], Found]] = {
     **dict.fromkeys(("eq", "ne", "sub"), _comparison),
     "reshape": _reshape,
     "conv2d": _convolution,
+    **dict.fromkeys(("conv1d", "conv3d"), _channels_in),
     "attention": _attention,
 }
 
