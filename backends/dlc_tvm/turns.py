@@ -190,7 +190,7 @@ class Turn:
             if tirx.is_buffer_var(parameter):
                 sizes = zip(parameter.ty.shape, argument.ty.shape, strict=True)
                 table.update((mine, theirs) for mine, theirs in sizes if isinstance(mine, tirx.Var))
-        if self.parted:
+        if self.parted and _is_launched(kernel.body):
             return self._call(f"{call.args[0].name_hint}_part", kernel, table)
         return _apart(_with(kernel.body, table))
 
@@ -254,6 +254,20 @@ def _apart(body: Any) -> Any:
     """A kernel whose result TVM does not write over an operand that is read for the last time: tiles overlap at the end of an axis, and
     the second one would read what the first has written. (TVM looks at indices alone, and not into what is marked so.)"""
     return tirx.AttrStmt(integer(0), "extern_scope", integer(0), body)
+
+
+def _is_launched(body: Any) -> bool:
+    """Whether all that a kernel does is done by threads. LLVM takes accesses of two buffers for accesses of two memories, and what is a part
+    has buffers of its own: put into the loop's function, what it writes there would not be seen. What threads do is never put there. (Loops
+    of one turn become none.)"""
+    if isinstance(body, tirx.SeqStmt):
+        return all(map(_is_launched, body.seq))
+    if isinstance(body, s_tir.SBlockRealize):
+        block = body.block
+        return not block.iter_vars and not block.alloc_buffers and block.init is None and _is_launched(block.body)
+    if not isinstance(body, tirx.For) or body.kind != tirx.ForKind.PARALLEL:
+        return False
+    return not isinstance(body.extent, tirx.IntImm) or int(body.extent) > 1
 
 
 def _pointer(buffer: Any) -> Any:
