@@ -324,8 +324,10 @@ class _Loop:
         if self.single and call.together is not None and not (call.together.counts or call.together.twice):
             lines = self._begun(call, 2)
             numbered = f"part, number in enumerate({common.NUMBERS_OF})"
-            lines += [f"        for {numbered if script.is_random else f'number in {common.NUMBERS_OF}'}:"]
+            by_part = script.is_random or script.draws
+            lines += [f"        for {numbered if by_part else f'number in {common.NUMBERS_OF}'}:"]
             lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 3)
+            lines += [f"    {drawn}"] if drawn else []
             return [*lines, *self._part(call, 3), *self._all_added(call, 2, "step", "total")]
         made = f"tensors({common.batch(script)}, args.device)"
         lines = layout(f"parts = [{made} for number in {common.NUMBERS_OF}]", 2)

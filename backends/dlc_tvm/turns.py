@@ -264,7 +264,7 @@ def _is_launched(body: Any) -> bool:
         return all(map(_is_launched, body.seq))
     if isinstance(body, s_tir.SBlockRealize):
         block = body.block
-        return not block.iter_vars and not block.alloc_buffers and block.init is None and _is_launched(block.body)
+        return not block.iter_vars and block.init is None and _is_launched(block.body)
     if not isinstance(body, tirx.For) or body.kind != tirx.ForKind.PARALLEL:
         return False
     return not isinstance(body.extent, tirx.IntImm) or int(body.extent) > 1

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ from dlc.runtime.training import Interrupted
 from dlc.runtime.weights import read_file
 
 TEXT = block(settings="steps = 9, accumulate = 2, clip_norm = 0.5, checkpoint_every = 4, eval_every = 3")
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Ctrl-C works as in a terminal, also where these tests run in the background, with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -93,6 +84,9 @@ def test_what_is_refused(whole: tuple[str, Path], tmp_path: Path) -> None:
     backend, out = whole
     with pytest.raises(SpecError, match="holds a run already"):
         dlc.train(loaded(TEXT), backend=backend, out=out)
+    with pytest.raises(SpecError, match="there is no checkpoint"):
+        dlc.train(loaded(TEXT), backend=backend, out=tmp_path / "none", resume=True)
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(SpecError, match="there is no checkpoint"):
         dlc.train(loaded(TEXT), backend=backend, out=tmp_path, resume=True)
     other = "jax" if backend == "torch" else "torch"

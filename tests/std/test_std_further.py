@@ -56,7 +56,7 @@ def test_backends() -> None:
     ]
     assert dlc.verify(single, backends=("tvm",)).agree
     text = next(iter(model.emit("torch").files.values()))
-    assert "F.unfold(x, k, padding=1)" in text and "F.unfold(x, (1, 2), dilation=2, stride=(2, 1))" in text
+    assert "F.unfold(x, 3, padding=1)" in text and "F.unfold(x, (1, 2), dilation=2, stride=(2, 1))" in text
 
 
 def test_isinf_at_the_edges() -> None:
