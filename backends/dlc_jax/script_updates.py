@@ -262,11 +262,7 @@ class Update:
     def lines(self) -> Lines:
         """The update of one batch."""
         lines, indent, count, total = common.pace(self.call, 2)
-        margin = "    " * indent
-        if self.call.draws_anew:
-            names = common.literal(tuple(sorted(self.call.draws_anew)))
-            lines += [f"{margin}if turn:", f"{margin}    again = drawn(step, turn)"]
-            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        lines += common.drawn_anew(self.call, indent, several=False)
         lines += self.rates(count, total, indent)
         lines += drawing_key("0", indent) if self.key else []
         held = ", ".join((*self.trees, self.memory))
@@ -280,11 +276,7 @@ class Update:
         assert together is not None
         lines, indent, count, total = common.pace(self.call, 2)
         margin = "    " * indent
-        if self.call.draws_anew:
-            names = common.literal(tuple(sorted(self.call.draws_anew)))
-            lines += [f"{margin}for part, batch in enumerate(parts if turn else []):"]
-            lines += [f"{margin}    again = drawn(step, part, turn)"]
-            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        lines += common.drawn_anew(self.call, indent, several=True)
         counted = ["counted"] if together.counts else ["whole"] if together.twice else []
         if together.twice:
             lines += [

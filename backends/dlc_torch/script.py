@@ -304,7 +304,7 @@ class _Loop:
             return [*lines, *self._several()]
         lines += layout(f"batch = tensors({common.batch(script)}, args.device)", 2)
         if script.draws:
-            lines += ["        batch |= tensors(drawn(step), args.device)"]
+            lines += [f"        batch |= {_on_device('drawn(step)')}"]
         elif script.is_random:
             lines += ["        # What a step draws hangs on the seed and the step alone."]
             lines += _seeded("step, 0", 2)
@@ -320,7 +320,7 @@ class _Loop:
         """A step over several batches: one after the other, or where more than one update takes them, or something that is counted in all
         of them, a list."""
         script, call = self.script, self.updates[0]
-        drawn = "        batch |= tensors(drawn(step, part), args.device)" if script.draws else ""
+        drawn = f"        batch |= {_on_device('drawn(step, part)')}" if script.draws else ""
         if self.single and call.together is not None and not (call.together.counts or call.together.twice):
             lines = self._begun(call, 2)
             numbered = f"part, number in enumerate({common.NUMBERS_OF})"
@@ -341,11 +341,7 @@ class _Loop:
 
     def _several_of(self, call: Call) -> Lines:
         lines, indent, count, total = common.pace(call, 2)
-        if call.draws_anew:
-            names = common.literal(tuple(sorted(call.draws_anew)))
-            lines += [f"{'    ' * indent}for part, batch in enumerate(parts if turn else []):"]
-            lines += layout("again = tensors(drawn(step, part, turn), args.device)", indent + 1)
-            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        lines += common.drawn_anew(call, indent, several=True, given=_on_device)
         lines += self._begun(call, indent)
         numbered = self.script.is_random and not self.script.draws
         head = "for part, batch in enumerate(parts):" if numbered else "for batch in parts:"
@@ -485,11 +481,7 @@ class _Loop:
 
     def _update(self, call: Call) -> Lines:
         lines, indent, count, total = common.pace(call, 2)
-        if call.draws_anew:
-            names = common.literal(tuple(sorted(call.draws_anew)))
-            lines += [f"{'    ' * indent}if turn:"]
-            lines += layout("again = tensors(drawn(step, turn), args.device)", indent + 1)
-            lines += layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1)
+        lines += common.drawn_anew(call, indent, several=False, given=_on_device)
         optimizers = [self._name(call, i) for i in range(len(call.rules))]
         if self.is_narrow:
             return [*lines, *self._narrow_update(call, optimizers, indent, count, total)]
@@ -580,6 +572,10 @@ class _Loop:
             file = f'args.out / "{name}.safetensors"'
             lines += layout(f'save_file(below("{path}.", {weights}), {file})', 1)
         return [*lines, *common.ended(script)]
+
+
+def _on_device(rows: str) -> str:
+    return f"tensors({rows}, args.device)"
 
 
 def _seeded(place: str, indent: int) -> Lines:

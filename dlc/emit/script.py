@@ -330,6 +330,24 @@ def is_measured_alike(script: Script) -> bool:
     return held is not None and together is not None and held.function == together.function
 
 
+def drawn_anew(
+    call: Call, indent: int, *, several: bool, given: Callable[[str], str] = lambda drawn: drawn
+) -> Lines:
+    """What a step that is done several times in a turn draws once more, from the second time on: for its batch, or for each of `several`;
+    `given` says how the backend takes it."""
+    if not call.draws_anew:
+        return []
+    head, place = ("if turn:", "step, turn")
+    if several:
+        head, place = ("for part, batch in enumerate(parts if turn else []):", "step, part, turn")
+    names = literal(tuple(sorted(call.draws_anew)))
+    return [
+        f"{'    ' * indent}{head}",
+        *layout(f"again = {given(f'drawn({place})')}", indent + 1),
+        *layout(f"batch |= {{name: again[name] for name in {names}}}", indent + 1),
+    ]
+
+
 NUMBERS_OF = "numbers_of(step, ACCUMULATE, batches)"
 """The numbers of a step's batches, where it has several."""
 

@@ -8,20 +8,20 @@ fn stairs(step: int, total: int, high: float = 0.1) -> float {      def stairs_r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 
 from dlc.emit.layout import layout
 from dlc.emit.names import identifier
+from dlc.emit.tree import At, Binary, Call, Conditional, Expr, Keyword, Seq, Unary, Word, text
 from dlc.records import dataclass, field
 from dlc.syntax import ast
+from dlc.types.functions import FUNCTIONS
 
 Lines = list[str]
-_MATH = frozenset(("sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tan", "tanh", "atan"))
-_SAME = frozenset(("abs", "min", "max", "sum", "len", "range", "int", "float", "bool", "round", "any", "all"))
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "string": "str"}
-# How tight operators bind, loosest first.
-_LEVELS = (("or",), ("and",), ("not",), ("==",), ("+", "-"), ("*", "/", "//", "%"), ("neg",), ("**",))
-_LEVEL = {op: level for level, ops in enumerate(_LEVELS) for op in ops}
-_CONDITIONAL, _COMPARED, _TIGHT = -1, _LEVEL["=="], len(_LEVELS)
+
+
+_OPERATORS = frozenset(("+", "-", "*", "/", "//", "%", "**", "and", "or"))
 
 
 class Unsaid(Exception):
@@ -90,71 +90,62 @@ class _Writer:
 
     # --- expressions
 
-    def _text(self, node: ast.Expr, least: int = _CONDITIONAL) -> str:
-        """An expression, in brackets where it binds less tight than is needed."""
-        text, level = self._leveled(node)
-        return text if level >= least else f"({text})"
+    def _text(self, node: ast.Expr) -> str:
+        return text(self._expr(node))
 
-    def _leveled(self, node: ast.Expr) -> tuple[str, int]:
-        if isinstance(node, ast.Binary) and node.op in _LEVEL:
-            level = _LEVEL[node.op]
-            power = node.op == "**"
-            left = self._text(node.left, level + power)
-            right = self._text(node.right, _LEVEL["neg"] if power else level + 1)
-            return f"{left} {node.op} {right}", level
-        if isinstance(node, ast.Unary):
-            level = _LEVEL["not" if node.op == "not" else "neg"]
-            return f"{node.op}{' ' if node.op == 'not' else ''}{self._text(node.operand, level)}", level
-        if isinstance(node, ast.Compare):
-            operands = [self._text(each, _COMPARED + 1) for each in node.operands]
-            rest = "".join(f" {op} {each}" for op, each in zip(node.ops, operands[1:], strict=True))
-            return operands[0] + rest, _COMPARED
-        if isinstance(node, ast.Conditional):
-            then, condition = self._text(node.then, 0), self._text(node.condition, 0)
-            return f"{then} if {condition} else {self._text(node.otherwise)}", _CONDITIONAL
-        return self._closed(node), _TIGHT
-
-    def _closed(self, node: ast.Expr) -> str:
-        if isinstance(node, ast.Int | ast.Bool):
-            return repr(node.value)
-        if isinstance(node, ast.Float):
-            return node.text
-        if isinstance(node, ast.Name):
-            return self._name(node.id)
-        if isinstance(node, ast.ListExpr):
-            return f"[{', '.join(map(self._text, node.items))}]"
-        if isinstance(node, ast.Index) and len(node.items) == 1 and not isinstance(node.items[0], ast.Slice):
-            return f"{self._text(node.value, _TIGHT)}[{self._text(node.items[0])}]"
-        if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name):
-            args = (
-                f"{'' if each.name is None else f'{identifier(each.name)}='}{self._text(each.value)}"
-                for each in node.args
-            )
-            return f"{self._callee(node.callee.id)}({', '.join(args)})"
+    def _expr(self, node: ast.Expr) -> Expr:
+        match node:
+            case ast.Int(value=value) | ast.Bool(value=value):
+                return Word(repr(value))
+            case ast.Float(text=written):
+                return Word(written)
+            case ast.Name(id=name):
+                return self._name(name)
+            case ast.Unary(op=op, operand=operand):
+                return Unary("not " if op == "not" else op, self._expr(operand))
+            case ast.Binary(op=op, left=left, right=right) if op in _OPERATORS:
+                return Binary(op, self._expr(left), self._expr(right))
+            case ast.Compare(operands=operands, ops=ops):
+                values = [self._expr(each) for each in operands]
+                pairs = zip(ops, values, values[1:], strict=False)
+                return reduce(partial(Binary, "and"), (Binary(op, a, b) for op, a, b in pairs))
+            case ast.Conditional(condition=condition, then=then, otherwise=otherwise):
+                return Conditional(*map(self._expr, (condition, then, otherwise)))
+            case ast.ListExpr(items=items):
+                return Seq(tuple(map(self._expr, items)), "[]")
+            case ast.Index(value=value, items=(item,)) if not isinstance(item, ast.Slice):
+                return At(self._expr(value), (self._expr(item),))
+            case ast.Call(callee=ast.Name(id=name), args=args):
+                return Call(self._callee(name), tuple(map(self._argument, args)))
         raise Unsaid("such an expression")
 
-    def _name(self, name: str) -> str:
+    def _argument(self, each: ast.Arg) -> Expr:
+        value = self._expr(each.value)
+        return value if each.name is None else Keyword(identifier(each.name), value)
+
+    def _name(self, name: str) -> Expr:
         if name in self.local:
-            return identifier(name)
+            return Word(identifier(name))
         found = self.find(name)
         if isinstance(found, ast.Let):  # a constant of the file
             local, self.local = self.local, set()
             try:
-                return self._text(found.value, _TIGHT)
+                return self._expr(found.value)
             finally:
                 self.local = local
         if found is None and name in ("pi", "inf"):
-            return f"math.{name}"
+            return Word(f"math.{name}")
         raise Unsaid(f"`{name}`")
 
-    def _callee(self, name: str) -> str:
+    def _callee(self, name: str) -> Expr:
         found = self.find(name) if name not in self.local else None
         if isinstance(found, ast.FnDef):
             self.called[name] = found
-            return identifier(name)
-        if found is None and name in _MATH | _SAME and name not in self.local:
-            return f"math.{name}" if name in _MATH else name
-        raise Unsaid(f"`{name}`")
+            return Word(identifier(name))
+        known = FUNCTIONS.get(name) if found is None and name not in self.local else None
+        if known is None or known.listed:
+            raise Unsaid(f"`{name}`")
+        return Word(known.python)
 
 
 def _type(each: ast.Field) -> str:

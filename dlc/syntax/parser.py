@@ -11,6 +11,7 @@ from dlc.diagnostics.catalogue import TOO_LONG
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.syntax.builder import TreeBuilder
+from dlc.syntax.comments import comment_above
 from dlc.syntax.lalr import Failure, Parser
 from dlc.syntax.layout import lay_out
 from dlc.syntax.messages import explain
@@ -113,7 +114,7 @@ def _documented(items: Iterable[ast.Item], comments: _Comments) -> tuple[ast.Ite
 
 
 def _with_doc(item: ast.Item, lines: dict[int, str]) -> ast.Item:
-    doc = _doc(item.span.line, lines)
+    doc = comment_above(item.span.line, lines)
     if doc:
         item = replace(item, doc=doc)
     if isinstance(item, ast.ModuleDef) and any(isinstance(stmt, ast.Entry) for stmt in item.body):
@@ -124,12 +125,4 @@ def _with_doc(item: ast.Item, lines: dict[int, str]) -> ast.Item:
 def _entry_with_doc(stmt: ast.Stmt, lines: dict[int, str]) -> ast.Stmt:
     if not isinstance(stmt, ast.Entry):
         return stmt
-    return replace(stmt, doc=_doc(stmt.span.line, lines))
-
-
-def _doc(line: int, lines: dict[int, str]) -> str:
-    """The text of the comment lines directly above `line`."""
-    first = line
-    while first - 1 in lines:
-        first -= 1
-    return "\n".join(lines[each].removeprefix("#").removeprefix(" ") for each in range(first, line))
+    return replace(stmt, doc=comment_above(stmt.span.line, lines))

@@ -29,7 +29,7 @@ def _lists(make: Callable[..., Any]) -> Callable[..., Any]:
 FUNCTIONS: Mapping[str, Function] = {
     **{
         name: _of_math(name)
-        for name in ("sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tan", "tanh", "prod")
+        for name in ("sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tan", "tanh", "atan", "prod")
     },
     **{
         each.__name__: Function(each, each.__name__)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlc.ir.nodes import Remark
 from dlc.syntax import ast
+from dlc.syntax.comments import comment_above, comment_text
 
 # What speaks to dlc, and shapes, which emitted source has anyhow.
 _SILENT = re.compile(r"\s*(allow\s+[EW]\d|[a-z]*\d*\[[^\]]*\]\s*$)")
@@ -16,32 +17,26 @@ _SILENT = re.compile(r"\s*(allow\s+[EW]\d|[a-z]*\d*\[[^\]]*\]\s*$)")
 def remarks(file: ast.File, path: str) -> tuple[Remark, ...]:
     """The comments of a file that stand above a statement, or behind one that has a line for itself. Those above items are no remarks
     but their `doc`."""
-    comments = {line: (text, is_alone) for line, text, is_alone in file.comments}
+    alone = {line: text for line, text, is_alone in file.comments if is_alone}
+    behind = {line: text for line, text, is_alone in file.comments if not is_alone}
     found: list[Remark] = []
-    for statement in _statements(file.items) if comments else ():
+    for statement in _statements(file.items) if file.comments else ():
         line, end = statement.span.line, statement.span.end_line
-        first = line
-        while comments.get(first - 1, ("", False))[1]:
-            first -= 1
-        if first < line and not isinstance(statement, ast.Entry):
-            text = "\n".join(_text(comments[each][0]) for each in range(first, line))
-            found.append(Remark(path, line, end, text))
-        if line == end and line in comments:
-            found.append(Remark(path, line, end, _text(comments[line][0]), behind=True))
+        above = comment_above(line, alone)
+        if above and not isinstance(statement, ast.Entry):
+            found.append(Remark(path, line, end, above))
+        if line == end and line in behind:
+            found.append(Remark(path, line, end, comment_text(behind[line]), behind=True))
     return tuple(
         sorted((each for each in found if not _SILENT.match(each.text)), key=lambda each: each.first)
     )
 
 
-def _text(comment: str) -> str:
-    return comment.removeprefix("#").removeprefix(" ").rstrip()
-
-
-def _statements(nodes: Iterable[Any]) -> Iterator[ast.Stmt]:
+def _statements(items: Sequence[ast.Item]) -> Iterator[ast.Stmt]:
     """All statements in items, those in blocks too."""
-    for node in nodes:
-        if isinstance(node, ast.Stmt):
-            yield node
-        for block in ("body", "then", "otherwise"):
-            inside = getattr(node, block, ())
-            yield from _statements(inside if isinstance(inside, tuple) else ())
+    stack: list[Any] = list(items)
+    while stack:
+        each = stack.pop()
+        if isinstance(each, ast.Stmt):
+            yield each
+        stack += ast.children(each)
