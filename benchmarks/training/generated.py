@@ -12,62 +12,21 @@ The folder has `images-idx3-ubyte.gz` and `labels-idx1-ubyte.gz`."""
 
 from __future__ import annotations
 
-import argparse
-import shutil
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench import HELD_OUT, LEARNT, Array, Digits, play
 
 import dlc
-from dlc.runtime.data.idx import read
-from dlc.runtime.training import Result
 from dlc.runtime.training_setup import starting_weights
 from dlc.runtime.weight_map import WeightMap
 
-SPECS = Path(__file__).parents[2] / "specs"
-IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
-LEARNT, HELD_OUT = slice(0, 9000), slice(9000, None)
-Array = np.ndarray[Any, Any]
 
-
-class Bench:
-    """A folder with copies of the specs and the data, in which runs are made."""
-
-    def __init__(self, folder: Path, data: Path, backend: str, seed: int) -> None:
-        self.folder, self.backend, self.seed = folder, backend, seed
-        for place in ("vision", "generative"):
-            shutil.copytree(SPECS / place, folder / place)
-            for each in (IMAGES, LABELS):
-                shutil.copy(data / each, folder / place)
-        self.images = read(data / IMAGES)[:, None].astype(np.float32) / 255
-        self.labels = read(data / LABELS).astype(np.int64)
-
-    def block(self, file: str, name: str) -> dlc.TrainBlock:
-        return dlc.load(self.folder / file)[name].with_settings(seed=self.seed)
-
-    def train(self, file: str, name: str) -> Result:
-        """The result of a run, in a folder of the spec's name and the block's."""
-        return dlc.train(
-            self.block(file, name), backend=self.backend, out=self.folder / f"{Path(file).stem}_{name}"
-        )
-
-    def seen(self, pictures: Array) -> Array:
-        """How likely a trained LeNet-5 takes each picture for each digit."""
-        weights = self.folder / "lenet5_mnist/net.safetensors"
-        weights = weights if weights.exists() else self.train("vision/lenet5.dl", "mnist").weights["net"]
-        net = dlc.load(self.folder / "vision/lenet5.dl")["LeNet5"].compile(self.backend, weights=weights)
-        logits = net(x=(pictures.astype(np.float32) - 0.1307) / 0.3081)["logits"]
-        found = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return found / found.sum(axis=-1, keepdims=True)
-
-    def scored(self, pictures: Array) -> str:
-        found, real = self.seen(pictures), self.seen(self.images[HELD_OUT])
-        shares = np.bincount(found.argmax(axis=-1), minlength=10) / len(found)
-        rarest = f"the rarest digit is {shares.min():.1%} of {len(found):,} pictures"
-        return f"score {score(found):.2f}, held-out digits {score(real):.2f}; {rarest}"
+def scored(bench: Digits, pictures: Array) -> str:
+    found, real = bench.seen(pictures), bench.seen(bench.images[HELD_OUT])
+    shares = np.bincount(found.argmax(axis=-1), minlength=10) / len(found)
+    rarest = f"the rarest digit is {shares.min():.1%} of {len(found):,} pictures"
+    return f"score {score(found):.2f}, held-out digits {score(real):.2f}; {rarest}"
 
 
 def score(seen: Array) -> float:
@@ -78,7 +37,7 @@ def score(seen: Array) -> float:
 # --- autoencoders
 
 
-def vae(bench: Bench) -> str:
+def vae(bench: Digits) -> str:
     """Beside PyTorch's example, trained by a loop of its own from the same weights on the same batches."""
     result = bench.train("generative/vae.dl", "mnist")
     assert result.evaluation is not None
@@ -88,10 +47,10 @@ def vae(bench: Bench) -> str:
         bench.backend, weights=result.weights["net"]
     )
     pictures = decoder(z=z)["image"].reshape(-1, 1, 28, 28)
-    return f"bound {result.evaluation.loss:.2f} nats, {plain:.2f} by plain PyTorch; of z drawn: {bench.scored(pictures)}"
+    return f"bound {result.evaluation.loss:.2f} nats, {plain:.2f} by plain PyTorch; of z drawn: {scored(bench, pictures)}"
 
 
-def plainly(bench: Bench, block: dlc.TrainBlock) -> float:
+def plainly(bench: Digits, block: dlc.TrainBlock) -> float:
     import torch
     from torch import nn
     from torch.nn import functional
@@ -125,7 +84,7 @@ def plainly(bench: Bench, block: dlc.TrainBlock) -> float:
         return float(bound(pixels[HELD_OUT]))
 
 
-def vqvae(bench: Bench) -> str:
+def vqvae(bench: Digits) -> str:
     """How far pictures are off that come back from their symbols, and whether they can still be read."""
     result = bench.train("generative/vqvae.dl", "mnist")
     assert result.evaluation is not None
@@ -142,37 +101,24 @@ def vqvae(bench: Bench) -> str:
 # --- adversarial networks
 
 
-def gan(bench: Bench) -> str:
+def gan(bench: Digits) -> str:
     return by_game(bench, "mnist")
 
 
-def wasserstein(bench: Bench) -> str:
+def wasserstein(bench: Digits) -> str:
     return by_game(bench, "wasserstein_mnist")
 
 
-def by_game(bench: Bench, name: str) -> str:
+def by_game(bench: Digits, name: str) -> str:
     result = bench.train("generative/gan.dl", name)
     generator = dlc.load(bench.folder / "generative/gan.dl")["Generator"](noise=64, hidden=400)
     z = np.random.default_rng(0).uniform(-(3**0.5), 3**0.5, (2000, 64)).astype(np.float32)
     pictures = generator.compile(bench.backend, weights=result.weights["smooth"])(z=z)["image"]
-    return bench.scored(pictures.reshape(-1, 1, 28, 28))
+    return scored(bench, pictures.reshape(-1, 1, 28, 28))
 
 
 ROWS = {"vae": vae, "vqvae": vqvae, "gan": gan, "wasserstein": wasserstein}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("row", choices=ROWS)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--backend", default="torch")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        text = ROWS[args.row](Bench(Path(folder), args.data, args.backend, args.seed))
-    print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
-
-
 if __name__ == "__main__":
-    main()
+    play(__doc__, ROWS, lambda folder, args: Digits(folder, args.data, args.backend, args.seed), seeded=True)

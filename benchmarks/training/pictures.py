@@ -12,50 +12,13 @@ The folder has `images-idx3-ubyte.gz` and `labels-idx1-ubyte.gz`."""
 
 from __future__ import annotations
 
-import argparse
-import shutil
-import tempfile
-import time
-from pathlib import Path
-
 import numpy as np
+from bench import HELD_OUT, LEARNT, Digits, play
 
 import dlc
-from dlc.runtime.data.idx import read
-from dlc.runtime.training import Result
-
-SPECS = Path(__file__).parents[2] / "specs"
-IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
-HELD_OUT = slice(9000, None)
 
 
-class Bench:
-    """A folder with copies of the specs and the data, in which runs are made."""
-
-    def __init__(self, folder: Path, data: Path, backend: str) -> None:
-        self.folder = folder
-        self.backend = backend
-        shutil.copytree(SPECS, folder, dirs_exist_ok=True)
-        for place in ("vision", "generative", "multimodal"):
-            for each in (IMAGES, LABELS):
-                shutil.copy(data / each, folder / place)
-        self.images = read(data / IMAGES)[:, None].astype(np.float32) / 255
-        self.labels = read(data / LABELS).astype(np.int64)
-
-    def train(self, file: str, name: str) -> Result:
-        """The result of a run, in a folder of the spec's name and the block's."""
-        out = self.folder / f"{Path(file).stem}_{name}"
-        return dlc.train(dlc.load(self.folder / file)[name], backend=self.backend, out=out)
-
-    def judged(self, images: np.ndarray) -> np.ndarray:
-        """What a trained LeNet-5 takes pictures for."""
-        judge = self.train("vision/lenet5.dl", "mnist")
-        net = dlc.load(self.folder / "vision/lenet5.dl")["LeNet5"]
-        run = net.compile(self.backend, weights=judge.weights["net"])
-        return np.argmax(run(x=(images - 0.1307) / 0.3081)["logits"], axis=-1)
-
-
-def painted(bench: Bench, block: str, entry: str) -> str:
+def painted(bench: Digits, block: str, entry: str) -> str:
     """How many of 1,000 pictures are what was ordered, and how much they differ among themselves: to paint one picture
     again and again would be easy."""
     spec = "generative/flow_matching.dl"
@@ -65,7 +28,7 @@ def painted(bench: Bench, block: str, entry: str) -> str:
     ordered = np.repeat(np.arange(10), 100)
     noise = np.random.default_rng(0).normal(size=(1000, 784)).astype(np.float32)
     pictures = run(noise=noise, label=ordered)["picture"].clip(-1, 1).reshape(-1, 1, 28, 28) / 2 + 0.5
-    found = float(np.mean(bench.judged(pictures) == ordered))
+    found = float(np.mean(bench.seen(pictures).argmax(axis=-1) == ordered))
     spread = variety(pictures, ordered) / variety(bench.images[HELD_OUT], bench.labels[HELD_OUT])
     return f"{found:.1%} of 1,000 pictures are what was ordered (goal 90.0 %), with {spread:.0%} of the variance of real ones"
 
@@ -75,25 +38,25 @@ def variety(images: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([images[labels == each].var(axis=0).mean() for each in range(10)]))
 
 
-def flow(bench: Bench) -> str:
+def flow(bench: Digits) -> str:
     return painted(bench, "mnist", "sample")
 
 
-def diffusion(bench: Bench) -> str:
+def diffusion(bench: Digits) -> str:
     return painted(bench, "diffusion", "denoise")
 
 
-def names(bench: Bench) -> str:
+def names(bench: Digits) -> str:
     found = bench.train("multimodal/clip_vit_b32.dl", "mnist").metrics["accuracy"]
     return f"CLIP finds the name of {found:.1%} of 1,000 digits among ten (goal 95.0 %)"
 
 
-def captions(bench: Bench) -> str:
+def captions(bench: Digits) -> str:
     found = bench.train("multimodal/captioner.dl", "mnist").metrics["exact"]
     return f"{found:.1%} of 1,000 captions are right to the letter (goal 95.0 %)"
 
 
-def masked(bench: Bench) -> str:
+def masked(bench: Digits) -> str:
     """The error in hidden patches, and that of the mean of the pictures that were learnt from, in the same patches."""
     spec = "vision/mae_vit_b.dl"
     weights = bench.train(spec, "mnist").weights["net"]
@@ -102,7 +65,7 @@ def masked(bench: Bench) -> str:
     images = bench.images[HELD_OUT].repeat(3, axis=1)
     noise = np.random.default_rng(0).random((len(images), 49)).astype(np.float32)
     found = model.compile(bench.backend, weights=weights)(image=images, noise=noise)
-    guess = np.broadcast_to(bench.images[:9000].mean(axis=0), images.shape)
+    guess = np.broadcast_to(bench.images[LEARNT].mean(axis=0), images.shape)
     hidden = found["hidden"][..., None]
     baseline = np.sum(np.square(patches(images) - patches(guess)) * hidden) / np.sum(hidden) / (3 * 4**2)
     return f"error {float(found['loss']):.4f} in hidden patches, {float(baseline):.4f} of the mean picture (goal: less)"
@@ -117,17 +80,5 @@ def patches(images: np.ndarray) -> np.ndarray:
 ROWS = {"flow": flow, "diffusion": diffusion, "names": names, "captions": captions, "masked": masked}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("row", choices=ROWS)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--backend", default="torch")
-    args = parser.parse_args()
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        text = ROWS[args.row](Bench(Path(folder), args.data, args.backend))
-    print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
-
-
 if __name__ == "__main__":
-    main()
+    play(__doc__, ROWS, lambda folder, args: Digits(folder, args.data, args.backend))

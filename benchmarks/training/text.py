@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench import SPECS, play
 
 import dlc
 from dlc.runtime.reported import Record
 
-SPECS = Path(__file__).parents[2] / "specs/language"
 USED = ("gpt2.dl", "bert.dl", "rnn_lm.dl", "routed_gpt.dl", "mixtral_8x7b.dl")
 
 
@@ -85,21 +83,12 @@ ROWS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("row", choices=ROWS)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--backend", default="torch")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        for each in USED:
-            shutil.copy(SPECS / each, folder)
-        shutil.copy(args.text, Path(folder, "input.txt"))
-        text = ROWS[args.row](Bench(Path(folder), args.backend, args.seed))
-    print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
+def bench(folder: Path, args: argparse.Namespace) -> Bench:
+    for each in USED:
+        shutil.copy(SPECS / "language" / each, folder)
+    shutil.copy(args.data, folder / "input.txt")
+    return Bench(folder, args.backend, args.seed)
 
 
 if __name__ == "__main__":
-    main()
+    play(__doc__, ROWS, bench, seeded=True)
