@@ -1,6 +1,7 @@
 """What source asks of its arguments, as a person writes it: bounds as one chain, a list's length once, no line too long."""
 
 from pathlib import Path
+from typing import Any
 
 import dlc_jax
 import pytest
@@ -53,7 +54,9 @@ def test_checks_of_a_source(backend: str, owner: str) -> None:
         (("!=", Num(1), Word("n")), ("<=", Word("n"), Num(2)), "1 != n and n <= 2"),
     ],
 )
-def test_two_bounds_of_one_value_are_a_chain(left: tuple, right: tuple, wanted: str) -> None:  # type: ignore[type-arg]
+def test_two_bounds_of_one_value_are_a_chain(
+    left: tuple[Any, ...], right: tuple[Any, ...], wanted: str
+) -> None:
     assert text(Binary("and", Binary(*left), Binary(*right))) == wanted
 
 
