@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import Argument, by_name
-from dlc.emit.asked import asked_lines, lengths, taken_apart
+from dlc.emit.asked import Lengths, asked_lines, at_least, lengths, taken_apart
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.origins import expression
 from dlc.emit.python import quoted
@@ -36,15 +36,18 @@ def config(
     function: Function,
     read: Iterable[Expr],
     defaults: bool,
+    known: Lengths,
 ) -> Lines:
-    """The class; `read` are the expressions that read its fields."""
+    """The class; `read` are the expressions that read its fields, `known` the lists that
+    may be of any length."""
     fields = [line for each in arguments for line in layout(each.signature(defaults), 1)]
     names = {each.spec: each.name for each in arguments}
     lists = list(taken_apart(arguments, function, read))
     asked_once = dict.fromkeys(
         asked_lines((_plain(each, names) for each in requirements), lists, owner="self.")
     )
-    long = list(lengths(lists, "self."))
+    long = list(lengths(known.of(lists, True), "self."))
+    long += at_least(known.at_least(lists, True), "self.")
     # A list's length is asked once.
     further = (line for lines in asked_once if lines[0] not in long for line in lines)
     checks = [*_computed(arguments), *long, *further]

@@ -16,11 +16,13 @@ from dlc import ops
 from dlc.backend import Artifact, EmitOptions, Family
 from dlc.emit import helpers as helping
 from dlc.emit.arguments import Argument, arguments, with_defaults
+from dlc.emit.asked import EXACT, Lengths
 from dlc.emit.canonical import Canonical, from_zero
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, forgotten
+from dlc.emit.outline import outline, varies
 from dlc.emit.own import Own
 from dlc.emit.python import comment, docstring, wrapped
 from dlc.emit.requirements import Requirements
@@ -100,7 +102,10 @@ def _module(program: Program, options: EmitOptions) -> Module:
 
 
 def _settled(options: EmitOptions, family: Family, loops: bool) -> Module:
-    return settled(family, lambda programs, defaults: Module.of(programs, options, defaults, loops))
+    return settled(
+        family,
+        lambda programs, defaults, lengths: Module.of(programs, options, defaults, loops, lengths),
+    )
 
 
 def _dtypes(program: Program, precision: str) -> Iterator[tuple[str, str]]:
@@ -124,16 +129,22 @@ class Module:
     """The trees that `prepare` takes; none where nothing is prepared."""
 
     @staticmethod
-    def of(family: Sequence[Program], options: EmitOptions, defaults: bool, loops: bool = True) -> Module:
+    def of(
+        family: Sequence[Program],
+        options: EmitOptions,
+        defaults: bool,
+        loops: bool = True,
+        lengths: Lengths = EXACT,
+    ) -> Module:
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         canonical = Canonical()
         programs = tuple(map(canonical.program, family))
-        common = (
-            merged(programs, NATIVE, rows.FUNCTIONS, loops=loops, begun=True).program
-            if options.family
-            else programs[0]
-        )
-        return _Writing(unturned(from_zero(common)), options, defaults).run()
+        common = programs[0]
+        if options.family:  # what can't be stacked is a function of one turn
+            common = outline(
+                merged(programs, NATIVE, rows.FUNCTIONS, loops=loops, begun=True).program, varies
+            )
+        return _Writing(unturned(from_zero(common)), options, defaults, lengths).run()
 
 
 # What is said by its name in any mode.
@@ -145,6 +156,7 @@ class _Writing:
     program: Program
     options: EmitOptions
     defaults: bool
+    lengths: Lengths = EXACT
 
     def run(self) -> Module:
         main, taken = self.program.main, OWN | LIBRARY.functions.keys()
@@ -192,7 +204,7 @@ class _Writing:
         drafted = (expr for unit in units.by_name.values() for expr in unit.draft.expressions())
         leading = [
             *map(helping.lines, helping.helpers([*read, *drafted])),
-            config(settings, requirements, main, read, self.defaults) if settings else [],
+            config(settings, requirements, main, read, self.defaults, self.lengths) if settings else [],
             ["CONFIG = Config()"] if settings else [],
             outputs_lines(main, outputs, written.optional) if outputs else [],
         ]

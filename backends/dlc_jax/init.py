@@ -40,7 +40,7 @@ from dlc.ir.nodes import Child, Function, Op, Param
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import names, untraced
+from dlc.types.terms import names, term, untraced
 from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
@@ -497,13 +497,15 @@ class _Body:
         arguments = self._arguments(maker, function, inits, op)
         count = Num(child.count, "count")
         number = Word(_variable(op))
-        if not maker.draws or len(maker.trees) > 1:
-            raise ForOneSetting("layers of other parts that have state")
-        split = call("jax.random.split", Word("KEY"), count)
-        made = call(maker.name, Word("each"), *arguments)
-        numbered = call("enumerate", split)
-        layers = DictGen(call("str", number), made, f"{number.text}, each", numbered)
-        return Item(keys, maker.trees, layers, True)
+        made = call(maker.name, *([Word("each")] if maker.draws else []), *arguments)
+        turns, source = number.text, call("range", count)
+        if maker.draws:
+            turns = f"{turns}, each"
+            source = call("enumerate", call("jax.random.split", Word("KEY"), count))
+        layers: Expr = DictGen(call("str", number), made, turns, source)
+        if len(maker.trees) > 1:
+            layers = call("in_two_trees", layers)
+        return Item(keys, maker.trees, layers, maker.draws)
 
     def _turns(self, child: Child, keys: tuple[str, ...], function: Function, op: Op | None) -> Item:
         """The layers of a loop that do not begin alike, one by one."""
@@ -539,9 +541,14 @@ def _call(functions: Sequence[Function], child: Child) -> Op | None:
     return next(iter(same or found), None)
 
 
+def _told(op: Op) -> list[Term]:
+    """What a call gives: static arguments, and sizes that the callee finds in its inputs."""
+    return [each for _, each in op.given] + [term(size) for _, size in op.known]
+
+
 def _variable(op: Op | None) -> str:
     """The variable of the loop that a call reads."""
-    told = (part for _, term in op.given for part in term.parts()) if op is not None else ()
+    told = (part for each in _told(op) for part in each.parts()) if op is not None else ()
     found = (str(part.args[0]) for part in told if isinstance(part, Term) and part.op == "each")
     return identifier(next(found, "i"))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Params = dict[str, Any]
+State = dict[str, Any]
 PATHS: dict[str, Any] = {}
 
 
@@ -103,6 +104,12 @@ def init_layers(init: Callable[[Array], Any], key: Array, count: int) -> Any:
 def repeated(params: Any, count: int) -> Any:
     """The same for layers that all begin alike."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), params)
+
+
+def in_two_trees(layers: dict[str, tuple[Params, State]]) -> tuple[Params, State]:
+    """Parameters of layers by their names, and their state."""
+    params = {name: each for name, (each, _) in layers.items()}
+    return params, {name: each for name, (_, each) in layers.items()}
 
 
 def split(key: Array | None, count: int) -> Sequence[Array | None]:

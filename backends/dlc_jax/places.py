@@ -20,7 +20,7 @@ from dlc.emit.tree import At, Expr, Text, Word
 from dlc.ir.index import INDEX, at_turn, mark, offset_of, split, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
-from dlc.types.terms import names
+from dlc.types.terms import names, term
 from dlc.types.traced import Term
 
 
@@ -201,8 +201,8 @@ class Places:
 
     def varies(self, group: Sequence[Function], child: Child) -> bool:
         """Whether the layers of a loop have other parts, or of other sizes, by the number of the turn: no stack holds them."""
-        given = [term for function in group for name, term in self._given(function, child)]
-        return any(term.holds("each") for term in given)
+        given = [told for function in group for _, told in self._given(function, child)]
+        return any(told.holds("each") for told in given)
 
     def _given(self, function: Function, child: Child) -> Iterator[tuple[str, Term]]:
         """What an instance is given that its parts speak of."""
@@ -210,7 +210,8 @@ class Places:
         spoken = self._spoken(child.function)
         for op in walk(function.body):
             if op.path == child.path and op.callee == child.function:
-                yield from ((name, term) for name, term in op.given if callee.library or name in spoken)
+                told = (*op.given, *((name, term(size)) for name, size in op.known))
+                yield from ((name, each) for name, each in told if callee.library or name in spoken)
 
     def _spoken(self, name: str) -> set[str]:
         """The static parameters of a function that its parameters and instances speak of: which there are, and how large they are."""
@@ -221,7 +222,7 @@ class Places:
                 found.update(names(param.when), *map(names, param.type.axes))
             for child in function.children:
                 found.update(names(child.when), names(child.count))
-                found.update(*(names(term) for _, term in self._given(function, child)))
+                found.update(*(names(told) for _, told in self._given(function, child)))
             self.spoken[name] = found
         return self.spoken[name]
 

@@ -83,6 +83,10 @@ class _Family:
         return self.made
 
     @property
+    def walked(self) -> tuple[()]:
+        return ()
+
+    @property
     def brief(self) -> _Family:
         return self
 

@@ -253,7 +253,7 @@ class Settling:
         change: Callable[[Expr], Expr],
     ) -> Loop:
         """A loop of Python, which takes the layers one by one."""
-        if any(map(has_index, _stored(loop.body))):
+        if any(has_index(path) and not self._stack(upto_index(path)).apart for path in _stored(loop.body)):
             raise ForOneSetting("turns that differ by a static value have state of their own")
         name = loop.variable if loop.variable != "_" else "i"
         inner: Parts = {

@@ -3,7 +3,7 @@
 From a program to a file:
   rows, shapes, neural, methods   how each op is said: tables, and functions for what a row can't say
   draft, statements, checks       a function of the IR as statements over expression trees
-  outline, fold                   loop bodies and chains of layers as classes and `nn.Sequential`s of their own
+  fold                            chains of layers as `nn.Sequential`s
   structure, holders, reach       what paths are: attributes, lists, small classes; how methods reach them
   foreign, lent, loops            parts inside other parts, at their very path, and in loops
   buffers, results                updates in place; what methods return

@@ -7,10 +7,12 @@ from itertools import groupby
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.emit import helpers as helping
+from dlc.emit.asked import EXACT, Lengths
 from dlc.emit.body import Lines
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import INDENT, layout
 from dlc.emit.names import field_name
+from dlc.emit.outline import outline
 from dlc.emit.python import comment, quoted
 from dlc.emit.rolled import Common, merged
 from dlc.emit.settled import settled
@@ -27,7 +29,6 @@ from dlc_torch.fused import bare
 from dlc_torch.init_weights import InitWeights, changed, dependent
 from dlc_torch.methods import KEPT
 from dlc_torch.naming import name_classes
-from dlc_torch.outline import outline
 from dlc_torch.reach import reach
 from dlc_torch.source import Source
 from dlc_torch.structure import Node, method_name, renamed
@@ -51,11 +52,11 @@ def _lacked(family: Sequence[Program]) -> frozenset[str]:
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.py`; `meta` says what `load` needs besides."""
 
-    def write(programs: Sequence[Program], defaults: bool) -> Written:
-        return Written.of(programs, program, options, defaults)
+    def write(programs: Sequence[Program], defaults: bool, lengths: Lengths) -> Written:
+        return Written.of(programs, program, options, defaults, lengths)
 
     family = options.family
-    written = settled(family, write) if family is not None else write((program,), True)
+    written = settled(family, write) if family is not None else write((program,), True, EXACT)
     grouping, content = written.grouping, written.text
     main = program.main
     program_entry = grouping.program.entry
@@ -90,7 +91,9 @@ class Written:
         return [value.name for value in draft.function.inputs]
 
     @staticmethod
-    def of(family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool) -> Written:
+    def of(
+        family: Sequence[Program], program: Program, options: EmitOptions, defaults: bool, lengths: Lengths
+    ) -> Written:
         family = tuple(map(bare, family))
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         lacked = _lacked(family)
@@ -110,6 +113,7 @@ class Written:
         said = [expr for each in classes for expr in (*each.expressions(), *each.asked())]
         helpers = list(helping.helpers([*said, *weights.reads()]))
         source = Source(grouping.by_function, grouping.roots, whole.functions, whole.entry, defaults=defaults)
+        source.lengths = lengths
         source.init_weights = weights if weights.rules else None
         source.is_folded = any(fused.is_folded(each.function) for each in classes)
         root = grouping.roots.get(whole.entry, Node())

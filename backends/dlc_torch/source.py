@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from dlc.emit.arguments import by_name
-from dlc.emit.asked import asked_lines, lengths, taken_apart
+from dlc.emit.asked import EXACT, Lengths, asked_lines, at_least, lengths, taken_apart
 from dlc.emit.body import Body, Lines, shapes_text, tensors, with_words
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, WIDTH, layout
@@ -112,6 +112,7 @@ class Source:
 
     named: list[Results] = field(default_factory=list)
     """The NamedTuples of the class that is being written."""
+    lengths: Lengths = EXACT
     defaults: bool = True
     """Whether a model's defaults are written out: without, the same source comes from other settings."""
 
@@ -258,7 +259,9 @@ class Source:
                 value = text(by_name(each.computed, names))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
         lists = list(taken_apart(made.arguments, made.function, made.expressions()))
-        lines += lengths(lists)
+        is_main = self.entry in made.names
+        lines += lengths(self.lengths.of(lists, is_main))
+        lines += at_least(self.lengths.at_least(lists, is_main))
         for first, *rest in asked_lines(map(expression, _conditions(made)), lists, names):
             lines += [first, *rest] if first not in lines else []  # a list's length is asked once
         return lines

@@ -22,6 +22,7 @@ from dlc.emit.tree import (
     Call,
     Conditional,
     DictGen,
+    Each,
     Expr,
     Gen,
     Keyword,
@@ -448,10 +449,16 @@ def variable(made: Expr) -> str:
 
 
 def variables(made: Expr) -> list[str]:
-    """The variables of loops that constructors of instances read."""
-    terms = (term for node in walk(made) if (op := getattr(node, "op", None)) for _, term in op.given)
+    """The variables of loops that constructors read."""
+    nodes = list(walk(made))
+    bound = {
+        each.strip(" ()") for node in nodes if isinstance(node, Gen) for each in node.variable.split(",")
+    }
+    terms = (term for node in nodes if (op := getattr(node, "op", None)) for _, term in op.given)
     parts = (each for term in terms for each in term.parts() if isinstance(each, Term))
-    return [str(each.args[0]) for each in parts if each.op == "each"]
+    found = [str(each.args[0]) for each in parts if each.op == "each"]
+    found += [node.text for node in nodes if isinstance(node, Each) and node.text not in bound]
+    return found
 
 
 def method_name(entry: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dlc.ir.nodes import Program
 
 
-Which = Literal["together", "each", "switches"]
+Which = Literal["together", "each", "switches", "lengths"]
 
 
 class Family(Protocol):
@@ -31,13 +31,18 @@ class Family(Protocol):
         ...
 
     @property
+    def walked(self) -> tuple[str, ...]:
+        """The lists that loops may go over."""
+        ...
+
+    @property
     def brief(self) -> Family:
         """The same in one mode."""
         ...
 
     def others(self, fixed: frozenset[str], which: Which) -> Iterable[tuple[tuple[str, ...], Family]]:
         """The model at other settings, with the names of the parameters that were changed; none of those that are `fixed`.
-        Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone."""
+        Numbers and lists are changed all "together" or "each" alone; "switches" are changed alone, "lengths" are those of lists."""
         ...
 
 

@@ -5,6 +5,9 @@ names.py, sizes.py      checked identifiers and variables; where a function's di
 tree.py                 expressions as trees: leaves that are settled later, rows (templates) as data
 checks.py, asked.py     what a model asks of its inputs' sizes, and of its arguments
 canonical.py            programs before they are merged: one set of names for sizes of the library, loops from 0
+merge.py, rolled.py     functions of several settings as one; loops that were taken apart, whole again (turning.py, widths.py)
+outline.py              the body of a loop as a function of its own
+settled.py              source that is the same at other settings
 requirements.py         what the source asks of a model's static parameters
 statements.py           a function's body: assignments, loops, checks, new values of buffers, over trees
 draft.py, forms.py      operations as statements, by a backend's dialect: rows, composites, forms

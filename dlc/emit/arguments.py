@@ -192,7 +192,8 @@ def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:
     value = dict(op.attrs).get(argument.spec)
     term = dict(op.given).get(argument.spec)
     if term is not None and not term.holds("turn") and not _is_default(argument, term):
-        return expression(term)
+        found = expression(term)  # (lists are tuples in Python: what is made of them is hashed)
+        return replace(found, brackets="()") if isinstance(found, Seq) else found
     if term is None and isinstance(value, TracedInt | TracedFloat) and names(value):
         return literal(value)  # a static parameter, be it the default here
     if term is None or term.holds("turn"):

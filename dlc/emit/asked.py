@@ -10,12 +10,19 @@ from dlc.emit.body import with_words
 from dlc.emit.checks import WORDS, opposite, raised
 from dlc.emit.layout import layout
 from dlc.emit.python import listed
-from dlc.emit.tree import Arg, At, Binary, Expr, Num, Word, text, walk
+from dlc.emit.tree import Arg, At, Binary, Expr, Num, Splat, Word, text, walk
 from dlc.ir.nodes import Function
-from dlc.records import replace
+from dlc.records import dataclass, replace
 
-Taken = tuple[str, tuple[Any, ...]]
-"""A list by its argument's name, and the value that it was taken apart as."""
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A list by its argument's name, the value that it was taken apart as, how many elements are read by their number."""
+
+    name: str
+    value: tuple[Any, ...]
+    least: int = 0
+    spec: str = ""
 
 
 def asked_lines(
@@ -26,7 +33,7 @@ def asked_lines(
 ) -> Iterator[tuple[str, ...]]:
     """The lines of each condition; one that is asked of all elements of a list is asked of these at once."""
     left = list(dict.fromkeys(conditions))
-    sizes = {name: len(value) for name, value in lists}
+    sizes = {each.name: len(each.value) for each in lists}
     while left:
         first = left.pop(0)
         of_each = _of_each(first, sizes)
@@ -85,19 +92,52 @@ def _must_hold(condition: str, values: Mapping[str, str]) -> str:
     return f"{said} must hold, but {given}"
 
 
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Which lists of a model the source holds for at any length: these, by the spec's names; of those that parts of it are given,
+    all (`within`) or none. `any` is all of the model's."""
+
+    free: frozenset[str] = frozenset()
+    within: bool = False
+    any: bool = False
+
+    def of(self, taken: Iterable[Taken], is_main: bool) -> list[Taken]:
+        """The lists whose length is asked for."""
+        return [
+            each for each in taken if not (self.any or each.spec in self.free if is_main else self.within)
+        ]
+
+    def at_least(self, taken: Iterable[Taken], is_main: bool) -> list[Taken]:
+        """Those of which only the elements that are read have to be there."""
+        asked = self.of(taken, is_main)
+        return [each for each in taken if each.least and each not in asked]
+
+
+EXACT = Lengths()
+ANY_LENGTH = Lengths(any=True, within=True)
+
+
 def taken_apart(arguments: Iterable[Argument], function: Function, read: Iterable[Expr]) -> Iterator[Taken]:
-    """The lists that the expressions `read` take apart."""
-    parts = {node.base for expr in read for node in walk(expr) if isinstance(node, At)}
+    """The lists that the expressions `read` take apart, or go over."""
+    places: dict[Expr, list[int]] = {}
+    for node in (node for expr in read for node in walk(expr)):
+        match node:
+            case At(Arg() as base, items):
+                numbers = (int(each.value) for each in items if isinstance(each, Num))
+                least = (each + 1 if each >= 0 else -each for each in numbers)
+                places.setdefault(base, []).append(max(least, default=0))
+            case At(base) | Splat(base) if isinstance(base, Arg | At):
+                places.setdefault(base, [])
     static = dict(function.static)
     for each in arguments:
         value = static.get(each.spec)
-        if isinstance(value, tuple) and Arg(each.name) in parts:
-            yield each.name, value
+        if isinstance(value, tuple) and Arg(each.name) in places:
+            yield Taken(each.name, value, max(places[Arg(each.name)], default=0), each.spec)
 
 
 def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterator[str]:
     """Lists have the length that they are taken apart to."""
-    for name, value in taken:
+    for name, value in ((each.name, each.value) for each in taken):
         nested = [len(item) if isinstance(item, tuple) else 0 for item in value]
         here = f"{owner}{name}"
         found, wanted = (
@@ -105,4 +145,13 @@ def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterato
         )
         message = f"{name} must have {'lengths' if any(nested) else 'length'} {wanted}, not {{{found}}}"
         yield from layout(f"if {found} != {wanted}:", indent)
+        yield from raised(message, indent + 1, with_values=True)
+
+
+def at_least(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterator[str]:
+    """Lists have the elements that are read by their number."""
+    for each in taken:
+        here, many = f"{owner}{each.name}", "element" if each.least == 1 else "elements"
+        yield from layout(f"if len({here}) < {each.least}:", indent)
+        message = f"{each.name} must have at least {each.least} {many}, not {{len({here})}}"
         yield from raised(message, indent + 1, with_values=True)

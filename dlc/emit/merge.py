@@ -49,10 +49,14 @@ class Merged:
     entries: tuple[str, ...]
 
 
+Whole = Callable[[Function, Mapping[str, Function]], Function]
+"""Makes a function's loops whole, which knows those that it refers to."""
+
+
 def merge(
     programs: Sequence[Program],
     native: Container[str] = (),
-    whole: Callable[[Function], Function] = lambda function: function,
+    whole: Whole = lambda function, _: function,
     written: Container[str] = (),
     *,
     begun: bool = False,
@@ -174,7 +178,7 @@ def _undecided(members: Sequence[Member]) -> list[Member]:
 class _Merging:
     programs: Sequence[Program]
     native: Container[str] = ()
-    whole: Callable[[Function], Function] = lambda function: function
+    whole: Whole = lambda function, _: function
     written: Container[str] = ()
     begun: bool = False
     functions: dict[str, Function] = field(default_factory=dict)
@@ -188,7 +192,7 @@ class _Merging:
             return
         same: dict[Any, list[Member]] = {}
         for k, function in found:
-            here = self.whole(self._renamed(k, function))
+            here = self.whole(self._renamed(k, function), self.functions)
             same.setdefault(function_key(here), []).append(Member(k, here, guards(here)))
         kinds = [sorted(_undecided(members), key=_missing) for members in same.values()]
         if first.kind in ("init", "prepare"):
@@ -202,7 +206,7 @@ class _Merging:
             kind = next(
                 (each.function.kind for each in members if each.function.kind == "model"), function.kind
             )
-            self.functions[name] = replace(function, name=name, kind=kind)
+            self.functions[name] = replace(function, name=name, kind=kind, static=_static(function, members))
             for member in members:
                 self.names[member.program, member.function.name] = name
 
@@ -285,6 +289,16 @@ class _Merging:
 
         whole = replace(function, body=tuple(map(op, function.body)))
         return referring(whole, lambda name: self.names.get((k, name), name))
+
+
+def _static(function: Function, members: Sequence[Member]) -> tuple[tuple[str, Any], ...]:
+    """The static parameters of functions in one, without lists that are of other lengths in some: it holds for any."""
+    lengths: dict[str, set[int]] = {}
+    for each in members:
+        for name, value in each.function.static:
+            if isinstance(value, tuple):
+                lengths.setdefault(name, set()).add(len(value))
+    return tuple((name, value) for name, value in function.static if len(lengths.get(name, ())) < 2)
 
 
 def _type_at(call: Op, type: TensorType) -> TensorType:

@@ -19,6 +19,7 @@ from dlc.emit.tree import (
     Call,
     Conditional,
     Cut,
+    Each,
     Expr,
     Fan,
     Flag,
@@ -28,6 +29,7 @@ from dlc.emit.tree import (
     Ref,
     Seq,
     Size,
+    Splat,
     Text,
     Unary,
     Word,
@@ -179,7 +181,7 @@ def expression(term: Term) -> Expr:
         case Term("param", (name,)):
             return Arg(name)
         case Term("each", (name,)):
-            return Word(identifier(name))
+            return Each(identifier(name))
         case Term("fan", (name,)):
             return Fan(name)
         case Term("input", (name,)):
@@ -197,6 +199,8 @@ def expression(term: Term) -> Expr:
         case Term("cut", (base, *bounds)):
             start, stop, step = (None if each == _NONE else expression(each) for each in bounds)
             return At(expression(base), (Cut(start, stop, step),))
+        case Term("star", (items,)):
+            return Splat(expression(items))
         case Term("list" | "tuple", items):
             return Seq(tuple(map(expression, items)), "[]" if term.op == "list" else "()")
         case Term("for", (element, target, iterable, *condition)):

@@ -5,19 +5,21 @@ are given."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
+from dlc.ir.loops import LOOP
 from dlc.ir.nodes import Function, Op, Program
-from dlc.ir.nodes import walk as walk_ops
 from dlc.ir.splice import statics_of
 from dlc.records import dataclass, field
+from dlc.types.dims import Dim
 from dlc.types.opaque import substituted
-from dlc.types.terms import as_dim, names, negated, settled, term
+from dlc.types.terms import as_dim, changed, names, negated, settled, targets, term, turned
 from dlc.types.traced import Term
 
 # What makes a condition another one from turn to turn, mode to mode, or input to input.
-OPEN = ("training", "input", "turn", "each", "name")
+HOLDS = Term("const", (True,))
+OPEN = ("training", "input", "turn", "name")
 
 
 @dataclass
@@ -40,20 +42,47 @@ class Requirements:
         if function.source in self.native:
             return
         yield from asked_of(function)
-        for op in walk_ops(function.body):
+        for op, turns in _placed(function.body):
             if op.callee:
-                yield from self._below(op, own)
+                yield from self._below(op, own, turns)
 
-    def _below(self, op: Op, own: frozenset[str]) -> Iterator[Term]:
+    def _below(self, op: Op, own: frozenset[str], turns: Term | None) -> Iterator[Term]:
         values = _values(op)
         for each in self.of(op.callee):
             try:
-                here = settled(substituted(each, values))
+                here = settled(substituted(each, _apart(values, each)))
             except TypeError:  # what stands for a size here is said by no size
                 continue
+            free = turned(here)
             read = names(here)
-            if read and read <= own and not any(map(here.holds, OPEN)):
+            if turns is not None and len(free) == 1:
+                here = Term("call", ("all", Term("for", (here, *free, Term("call", ("range", turns))))))
+            if read and read <= own and here != HOLDS and not turned(here) and not any(map(here.holds, OPEN)):
                 yield here
+
+
+def _placed(body: Iterable[Op], turns: Term | None = None) -> Iterator[tuple[Op, Term | None]]:
+    """The operations, and of those in a loop that turns 0, 1, 2, …, how often."""
+    for op in body:
+        yield op, turns
+        inside = turns
+        if op.op == LOOP:
+            count, plain = op.attr("count"), (op.attr("start", 0), op.attr("step", 1)) == (0, 1)
+            inside = term(Dim.of(count)) if isinstance(count, int | Dim) and plain else None
+        for region in (op.region, op.otherwise):
+            if region is not None:
+                yield from _placed(region.body, inside)
+
+
+def _apart(values: Mapping[str, Any], condition: Term) -> Mapping[str, Any]:
+    """Values whose loop's variable is called otherwise than those of a condition's comprehensions."""
+    loops = [each for each in condition.parts() if isinstance(each, Term) and each.op == "for"]
+    bound = set[str]().union(*(targets(each.args[1]) for each in loops))
+
+    def renamed(told: Term) -> Term:
+        return Term("each", (f"{told.args[0]}_",)) if told.op == "each" and told.args[0] in bound else told
+
+    return {name: changed(value, renamed) for name, value in values.items()} if bound else values
 
 
 def asked_of(function: Function) -> Iterator[Term]:
@@ -62,7 +91,7 @@ def asked_of(function: Function) -> Iterator[Term]:
     yield from (each for each in function.requires if names(each) and names(each) <= own)  # `5 >= 1` holds
     for decision in function.decisions:
         asked = decision.condition if decision.answer else negated(decision.condition)
-        if names(asked) and names(asked) <= own and not any(map(asked.holds, OPEN)):
+        if names(asked) and names(asked) <= own and not turned(asked) and not any(map(asked.holds, OPEN)):
             yield asked
 
 

@@ -15,10 +15,12 @@ from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
 from dlc.emit.arguments import sayable
+from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
 from dlc.emit.merge import merge
 from dlc.emit.origins import owned
 from dlc.emit.turning import Carried, Segment, around, carried, read_behind, segments
+from dlc.emit.widths import behind, left_behind, widened
 from dlc.ir.index import INDEX, has_index, mark, offset_of
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Child, Function, Fused, Op, Parameter, Program, Region, Turn, Value, walk
@@ -26,31 +28,38 @@ from dlc.ir.splice import Names, path_of, reached
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
-from dlc.types.terms import as_dim, evaluate, said, term
+from dlc.types.terms import as_dim, changed, evaluate, said, term
+from dlc.types.terms import names as names_in
 from dlc.types.traced import Term, TracedInt
 
 
-def rolled(function: Function) -> Function:
+def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
     """The function with the loops of the spec whole where all their turns do the same to what goes on from one to the next."""
     body: list[Op] = []
     children, names = list(function.children), Names.of(function)
+    last: dict[str, Dim] = {}
     for original in _runs(function.body):
-        run, turn = _completed(original), _turn(original[0])
-        whole = _whole(run, original, turn, function, names) if turn is not None else None
+        turn = _turn(original[0])
+        # A list that the loop itself goes over is told by its turns.
+        own = names_in(turn.over) if turn is not None else set()
+        left = {name: size for name, size in last.items() if name.partition("[")[0] not in own}
+        run = _completed(list(behind(original, function, left)))
+        whole = _whole(run, original, turn, function, names, functions, last) if turn is not None else None
         if whole is None:
             body += run
             continue
-        loop, gone, kept = whole
+        loop, gone, kept, more = whole
+        last.update(more)
         at = next((k for k, child in enumerate(children) if child.path in gone), len(children))
         before = [child for child in children[:at] if child.path not in gone]
-        behind = [child for child in children[at:] if child.path not in gone]
-        children = [*before, *kept, *behind]
+        after = [child for child in children[at:] if child.path not in gone]
+        children = [*before, *kept, *after]
         body.append(loop)
     return replace(function, body=tuple(body), children=tuple(children))
 
 
-def _rolled(function: Function) -> Function:
-    return function if function.library else rolled(function)
+def _rolled(function: Function, functions: Mapping[str, Function]) -> Function:
+    return function if function.library else rolled(function, functions)
 
 
 def _turn(op: Op) -> Turn | None:
@@ -96,9 +105,16 @@ def _completed(run: list[Op]) -> list[Op]:
 
 
 def _whole(
-    run: Sequence[Op], original: Sequence[Op], turn: Turn, function: Function, names: Names
-) -> tuple[Op, set[str], list[Child]] | None:
-    turns = segments(run)
+    run: Sequence[Op],
+    original: Sequence[Op],
+    turn: Turn,
+    function: Function,
+    names: Names,
+    functions: Mapping[str, Function],
+    last: Mapping[str, Dim],
+) -> tuple[Op, set[str], list[Child], Mapping[str, Dim]] | None:
+    found = segments(run)
+    turns = None if found is None else _numbered(found)
     if turns is None or (len(turns) < 2 and not _told_by_turn(turns[0])):
         return None
     total = sum(each.count for each in turns)
@@ -106,11 +122,21 @@ def _whole(
     going = carried(run, turns)
     if count is None or going is None:
         return None
-    first = turns[0]
     told = _told(turns, going, turn.variable, dict(function.static))
-    if told is None or not _goes_on(first, going, function):
-        return None
+    left: Mapping[str, Dim] = {}
+    taken: Sequence[TensorType] = ()
+    if told is None or not _goes_on(turns[0], going, function):
+        if not goes_over_a_list(turn.over):
+            return None
+        wide = widened(turns, going, turn.variable, said(Dim.of(count)), functions, function, last)
+        told = _told(wide.turns, going, turn.variable, dict(function.static)) if wide is not None else None
+        if wide is None or told is None:
+            return None
+        turns, left, taken = list(wide.turns), wide.last, wide.taken
+    first = turns[0]
     outside, out = around(run, turns, going)
+    raw = function.types()
+    out = tuple(replace(each, type=left_behind(raw[each.name], left)) for each in out) if taken else out
     if read_behind(original, function) - {each.name for each in out}:
         return None
     called = {value: name for op in first.ops for name, value in zip(op.names, op.inputs, strict=False)}
@@ -120,7 +146,10 @@ def _whole(
         return None
     own = dict(zip(going.chooses(first), chosen, strict=True))
     ops = (*choices, *(_indexed(op, first).renamed(own) for op in told.ops))
-    args = tuple(replace(each, name=f"{each.name}_in") for each in out)
+    args = tuple(
+        Value(names.fresh(plain_name(each.name) or each.name), type)
+        for each, type in zip(out, taken or [each.type for each in out], strict=True)
+    )
     inner = dict(zip(going.takes(first), (each.name for each in args), strict=True))
     made = Loop.of(
         Op(LOOP, outside, out, (("count", count), ("start", 0), ("step", 1)), span=turn.loop,
@@ -135,7 +164,7 @@ def _whole(
     ]
     if len(kept) != len(placed) or not _covers(function, gone):
         return None
-    return made.op(), gone, kept
+    return made.op(), gone, kept, left
 
 
 def _fused(path: str, segment: Segment, function: Function) -> Fused | None:
@@ -156,11 +185,20 @@ def _covers(function: Function, gone: set[str]) -> bool:
     return gone <= {child.path for child in function.children}
 
 
+def goes_over_a_list(over: Term) -> bool:
+    """Whether a loop goes over the numbers of the elements of a list, or of several."""
+    match over:
+        case Term("call", ("range", Term("call", ("len" | "min", *_)))):
+            return True
+    return False
+
+
 def _count(over: Term, total: int, static: Mapping[str, Any]) -> int | None:
     """How many turns the whole loop has; None if the run is not all of it: what a turn does that nothing reads is gone."""
+    length: Dim | None
     match over:
         case Term("call", ("range", stop)):
-            length = as_dim(stop)
+            length = Dim.opaque(stop) if goes_over_a_list(over) else as_dim(stop)
         case _:
             return None
     if length is None or _known(length, static) not in (total, None):
@@ -329,12 +367,23 @@ def _size(size: Dim) -> object:
 
 
 def _path(path: str, segment: Segment) -> str:
-    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round."""
+    """`h.{i}` for `h.3` in turn 3, and for `h.{i+1}` in the second turn of a round; `conv{i}` for `conv3` where labels end with the
+    number."""
     if not path:
         return path
     if segment.step:
         return INDEX.sub(mark(), path) if has_index(path) else path
-    return re.sub(rf"(?<![^.]){segment.index}(?![^.])", mark(), path)
+    before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
+    return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
+
+
+def _numbered(turns: Sequence[Segment]) -> list[Segment]:
+    """The turns, with what is known of their paths: whether those that differ do so in the end of a label."""
+    first, second = turns[0], turns[-1]
+    pairs = [(a.path, b.path) for a, b in zip(first.ops, second.ops, strict=False) if a.path != b.path]
+    if any(_path(a, first) == a for a, _ in pairs):
+        return [replace(each, is_suffix=True) for each in turns]
+    return list(turns)
 
 
 def _indexed(op: Op, segment: Segment) -> Op:
@@ -343,11 +392,10 @@ def _indexed(op: Op, segment: Segment) -> Op:
     return replace(op, path=_path(op.path, segment), loops=(), given=given)
 
 
-def _each(term: Term) -> Term:
+def _each(told: Term) -> Term:
     """A term in which the loop's variable may be read: the loop goes over it as the spec's does."""
-    if term.op == "turn":
-        return Term("each", term.args)
-    return Term(term.op, tuple(_each(each) if isinstance(each, Term) else each for each in term.args))
+    found: Term = changed(told, lambda each: Term("each", each.args) if each.op == "turn" else each)
+    return found
 
 
 @dataclass(frozen=True)
@@ -379,7 +427,7 @@ def merged(
     found = merge(
         tuple(map(_sayable, programs)),
         native,
-        _rolled if loops else lambda function: function,
+        _rolled if loops else lambda function, _: function,
         written,
         begun=begun,
     )

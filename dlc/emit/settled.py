@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from dlc.backend import Family, Which
+from dlc.emit.asked import ANY_LENGTH, Lengths
 from dlc.ir.nodes import Program
 
 
@@ -22,8 +23,8 @@ class Source(Protocol):
 
 T = TypeVar("T", bound=Source)
 _NUMBER = re.compile(r"(\d+|\b_\b)")
-Write = Callable[[Sequence[Program], bool], T]
-"""Writes the source, with a model's defaults or without."""
+Write = Callable[[Sequence[Program], bool, Lengths], T]
+"""Writes the source, with a model's defaults or without, and asking for the lengths of lists."""
 
 
 def settled(family: Family, write: Write[T]) -> T:
@@ -37,7 +38,7 @@ def settled(family: Family, write: Write[T]) -> T:
         """The source of programs; the model's own are asked for several times."""
         key = tuple(map(id, programs))
         if key not in known:
-            known[key] = programs, write(programs, False).text
+            known[key] = programs, write(programs, False, ANY_LENGTH).text
         return known[key][1]
 
     def changed(family: Family, which: Which, own: Sequence[Program] = ()) -> list[tuple[str, ...]]:
@@ -45,6 +46,21 @@ def settled(family: Family, write: Write[T]) -> T:
         others = list(family.others(fixed, which))
         same = said(own or family.programs(fixed)) if others else ""
         return [names for names, other in others if not alike(same, said(other.programs(fixed)), comments)]
+
+    def lengths() -> Lengths:
+        """The lists at any length of which the source is the same, of each and of all of them together."""
+        walked = frozenset(brief.walked)
+        same = said(brief.programs(fixed)) if walked else ""
+        free, asked = frozenset[str](), walked
+        while asked:  # first all lists, then those that may be of any length
+            others = brief.others(fixed | (walked - asked), "lengths")
+            told = {names: alike(same, said(each.programs(fixed)), comments) for names, each in others}
+            free = frozenset(name for name in asked if told.get((name,)))
+            if free == asked and told.get(tuple(sorted(asked, key=brief.walked.index)), len(asked) == 1):
+                break
+            asked = free if free < asked else frozenset()
+            free = frozenset()
+        return Lengths(free, within=bool(free) and free == walked)
 
     fixed: frozenset[str] = frozenset()
     brief = family.brief
@@ -59,7 +75,7 @@ def settled(family: Family, write: Write[T]) -> T:
             own = family.programs(fixed)
             comments.clear()
         if fixed == before:
-            made = write(own, True)
+            made = write(own, True, lengths())
             made.text = "\n".join(comments.get(line, line) for line in made.text.split("\n"))
             return made
         # What is written out now may have made another source, in which a switch says less than before.

@@ -37,6 +37,17 @@ class Word(Expr):
     text: str
 
 
+class Each(Word):
+    """The variable of a loop over static values, or of a comprehension: a name like any other."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Word) and self.text == other.text
+
+    __hash__ = Word.__hash__
+
+
 @dataclass(frozen=True, slots=True)
 class Text(Expr):
     """A string literal."""

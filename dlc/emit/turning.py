@@ -29,6 +29,8 @@ class Segment:
     ops: tuple[Op, ...]
     step: int = 0
     count: int = 1
+    is_suffix: bool = False
+    """Whether labels end with the turn's number, and are not just that."""
 
     @property
     def indices(self) -> Sequence[int]:

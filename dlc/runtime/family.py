@@ -17,10 +17,11 @@ from dlc.elaborate.base.trees import static_fields
 from dlc.elaborate.base.units import entries, own_statics
 from dlc.elaborate.base.values import default_parts
 from dlc.emit.requirements import Requirements
+from dlc.emit.rolled import goes_over_a_list
 from dlc.ir.nodes import Op, Program, walk
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.terms import evaluate, names
+from dlc.types.terms import as_dim, evaluate, names
 from dlc.types.traced import Term
 
 if TYPE_CHECKING:
@@ -109,18 +110,26 @@ class ModelFamily:
         `kv_heads` are as many as `heads`."""
         program = self._lowered(self.model.traced_program(self.mode or False, self.model.optional, fixed))
         for asked in Requirements(program).of(program.entry):
-            if asked.op in ("==", "!=") and any(each in map(_symbol, names(asked)) for each in asked.args):
+            if asked.op in ("==", "!=") and any(map(_named, asked.args)):
                 changed = (self._at(each, fixed) for each in self._otherwise(asked, fixed))
                 yield from islice((each for each in changed if each is not None), 1)
 
-    def _otherwise(self, asked: Term, fixed: frozenset[str]) -> Iterator[dict[str, int]]:
-        """Settings at which a condition does not hold: with one number changed."""
-        free = [name for name in sorted(names(asked) - fixed) if _is_number(self._settings.get(name))]
-        sides = [evaluate(each, self._settings) for each in asked.args] if free else []
-        for name in free:
-            for value in (*filter(_is_number, sides), *_sizes(self._settings[name])):
-                if not evaluate(asked, {**self._settings, name: value}):
-                    yield {name: value}
+    def _otherwise(self, asked: Term, fixed: frozenset[str]) -> Iterator[dict[str, Any]]:
+        """Settings at which a condition does not hold: with one number changed, which may be one of a list."""
+        read = sorted(name for name in names(asked) if name in self._settings and name not in fixed)
+        if not all(_is_size(self._settings[name]) for name in read):
+            return
+        sides = [evaluate(each, self._settings) for each in asked.args] if read else []
+        places = [(each, place) for each in read for place in _places(each, asked)]
+        for name, place in places:
+            held = self._settings[name]
+            value = _at(held, place)
+            if not _is_number(value):
+                continue
+            for other in (*filter(_is_number, sides), *_sizes(value)):
+                changed = _placed(held, {place: other}) if place else other
+                if not evaluate(asked, {**self._settings, name: changed}):
+                    yield {name: changed}
 
     def _lowered(self, program: Program) -> Program:
         if id(program) not in self.lowered:
@@ -136,11 +145,16 @@ class ModelFamily:
         """The model at other settings that the spec accepts, with the names of those that were changed; none of those that are
         `fixed`. Numbers and lists are changed all "together" (each alone where the spec accepts no more) or "each" alone;
         "switches" are bools, what is left out, and counts of repetitions, by one; and numbers at which turns of a loop
-        may do otherwise, where all of them do the same."""
+        may do otherwise, where all of them do the same. "lengths" are lists with an element more or less, where loops go over lists: each alone, then all
+        together, since `zip` ends with the shortest."""
         free = {name: value for name, value in self._settings.items() if name not in fixed}
         sizes = {name: value for name, value in free.items() if _is_size(value)}
         tried: list[tuple[str, Iterator[Any]]] = []
-        if which == "switches":
+        walked: list[str] = []
+        if which == "lengths":
+            walked += (name for name in self.walked if name in free)
+            tried += ((name, _lengths(free[name])) for name in walked)
+        elif which == "switches":
             tried += ((name, _turned(value, name in self._counts)) for name, value in free.items())
             tried += (
                 (name, iter((each,))) for name, value in free.items() for each in self._turning(name, value)
@@ -157,6 +171,10 @@ class ModelFamily:
             found = next((each for each in made if each is not None), None)
             if found is not None:
                 yield (name,), found
+        if which == "lengths" and len(walked) > 1:
+            ways = zip(*(_lengths(free[name]) for name in walked), strict=False)
+            joint = (self._at(dict(zip(walked, way, strict=True)), fixed) for way in ways)
+            yield from ((tuple(walked), each) for each in islice(filter(None, joint), 1))
 
     def _changes(self, name: str, fixed: frozenset[str]) -> list[Iterator[Any]]:
         """Other values of a number or list. In a list that the spec doesn't accept with all its numbers changed, those that stand at
@@ -231,6 +249,16 @@ class ModelFamily:
         return (*few, 6 * value + 1) if name in counts else few
 
     @cached_property
+    def walked(self) -> tuple[str, ...]:
+        """The lists, if loops over lists are said as such: those of a module inside may be any of the model's."""
+        loops = {turn.over for op in self._ops for turn in op.loops}
+        if not any(map(goes_over_a_list, loops)):
+            return ()
+        return tuple(
+            name for name, value in self._settings.items() if isinstance(value, list | tuple) and value
+        )
+
+    @cached_property
     def _undecided(self) -> tuple[set[str], set[str]]:
         """The static parameters in what was decided on the variable of a loop, alike in all turns, and in how many turns there are."""
         answers: dict[Any, set[bool]] = {}
@@ -272,8 +300,19 @@ class ModelFamily:
         return self.model.spec.point(definition, given, self.model.point.entry).static
 
 
-def _symbol(name: str) -> Term:
-    return Term("dim", (Dim.symbol(name),))
+def _named(side: Term) -> bool:
+    """Whether a side of a condition is a number as a static parameter has it, by itself or in a list."""
+    size = as_dim(side)
+    return size is not None and any(size == Dim.symbol(each) for each in size.symbols)
+
+
+def _places(name: str, asked: Term) -> Iterator[Place]:
+    """Where a condition reads a static parameter: whole, or at a place in its lists."""
+    sizes = (each for each in asked.parts() if isinstance(each, Dim))
+    for symbol in dict.fromkeys(symbol for size in sizes for symbol in sorted(size.symbols)):
+        head, *indices = symbol.replace("]", "").split("[")
+        if head == name:
+            yield tuple(map(int, indices))
 
 
 def _is_number(value: Any) -> bool:
@@ -300,6 +339,14 @@ def _sizes(value: Any) -> Iterator[Any]:
         yield from (1.25 * value, 0.75 * value) if value else (0.25,)
     else:
         yield _more(value)
+
+
+def _lengths(value: Any) -> Iterator[Any]:
+    """A list with an element more, or less."""
+    items = list(value)
+    for changed in ([*items, _more(items[-1])], [*items, items[-1]], items[:-1]):
+        if changed:
+            yield type(value)(changed)
 
 
 Place = tuple[int, ...]  # of a number in nested lists

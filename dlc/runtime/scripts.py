@@ -80,6 +80,10 @@ class BlockFamily:
         return self.made
 
     @property
+    def walked(self) -> tuple[()]:
+        return ()
+
+    @property
     def brief(self) -> BlockFamily:
         return self
 

@@ -7,7 +7,7 @@ with it. (Sizes in terms are met here by their methods only, since they are made
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.types.functions import FUNCTIONS
@@ -151,7 +151,7 @@ def evaluate(term: Term, static: Mapping[str, Any]) -> Any:
         case Term("or", (a, b)):
             return evaluate(a, static) or evaluate(b, static)
         case Term("list" | "tuple", items):
-            return tuple(evaluate(each, static) for each in items)
+            return tuple(_spread(items, static))
         case Term("for", (element, target, iterable, *condition)):
             turns = ({**static, **unpacked(target, each)} for each in evaluate(iterable, static))
             return tuple(
@@ -162,6 +162,15 @@ def evaluate(term: Term, static: Mapping[str, Any]) -> Any:
         case Term("call", (name, *args)):
             return FUNCTIONS[name].compute(*(evaluate(each, static) for each in args))
     return OPERATIONS[term.op](*(evaluate(each, static) for each in term.args))
+
+
+def _spread(items: Sequence[Term], static: Mapping[str, Any]) -> Iterator[Any]:
+    """The elements of a list, those of `*widths` among them."""
+    for each in items:
+        if each.op == "star":
+            yield from evaluate(each.args[0], static)
+        else:
+            yield evaluate(each, static)
 
 
 def _helped(helper: Helper, args: list[Any]) -> Any:

@@ -153,6 +153,48 @@ def evaluate(value: Any, static: Mapping[str, Any]) -> Any:
     return opaque.evaluate(value, static) if isinstance(value, Term) else value
 
 
+def changed(value: Any, change: Callable[[Term], Term]) -> Any:
+    """A term, or a size, in which every term is what `change` makes of it, the inner ones first."""
+    match value:
+        case Term("for", (element, target, *rest)):
+            inner = [changed(each, change) for each in (element, *rest)]
+            return change(Term("for", (inner[0], target, *inner[1:])))
+        case Term(op, args):
+            return change(Term(op, tuple(changed(each, change) for each in args)))
+        case Dim():
+            return value.replace(lambda atom: _changed_atom(atom, change))
+    return value
+
+
+def _changed_atom(atom: Any, change: Callable[[Term], Term]) -> Dim | None:
+    if isinstance(atom, opaque.Opaque):
+        return as_size(changed(atom.term, change))
+    found: Dim | None = None if isinstance(atom, str) else atom.rebuilt(lambda arg: changed(arg, change))
+    return found
+
+
+def turned(told: Term) -> set[str]:
+    """The variables of loops that a term reads, but for those of its own comprehensions."""
+    if told.op == "each":
+        return {str(told.args[0])}
+    inner = [each for each in told.args if isinstance(each, Term)]
+    if told.op == "dim":
+        inner += [each.term for each in told.args[0].opaques()]
+    found = set[str]().union(*map(turned, inner))
+    return found - targets(told.args[1]) if told.op == "for" else found
+
+
+def targets(target: Any) -> set[str]:
+    """The names of a comprehension's target."""
+    return {target} if isinstance(target, str) else set[str]().union(*map(targets, target))
+
+
+def as_size(told: Term) -> Dim:
+    """A whole number as a size."""
+    size = as_dim(told) if told.op in ("param", "dim", "const") else None
+    return Dim.opaque(told) if size is None else size
+
+
 def negated(condition: Term) -> Term:
     """The condition that holds where this one does not."""
     if condition.op in OPPOSITE:
@@ -179,6 +221,11 @@ def settled(condition: Term) -> Term:
 
 def _known(condition: Term) -> bool | None:
     """Whether a condition that speaks of nothing holds, or one that compares something with itself."""
+    match condition:
+        case Term("call", ("all", Term("for", (Term() as each, *_)))):
+            return True if _known(each) else None
+        case Term("==", (Term("%", (_, by)), Term("const", (0,)))) if as_dim(by) == 1:
+            return True
     if condition.op in OPPOSITE and condition.args[0] == condition.args[1]:
         return condition.op in ("==", "<=", ">=")
     if not is_closed(condition):
@@ -241,7 +288,7 @@ def _first(told: Term) -> Term | None:
     return None
 
 
-def length_of(told: Term) -> Term | None:
+def length_of(told: Term) -> Term:
     """How long a list is."""
     match told:
         case Term("list" | "tuple", items):
@@ -253,5 +300,9 @@ def length_of(told: Term) -> Term | None:
         case Term("call", ("range", start, stop)):
             return Term("-", (stop, start))
         case Term("call", ("enumerate" | "reversed", Term() as of)):
+            return length_of(of)
+        case Term(
+            "cut", (Term() as of, Term("const", (None,)), Term("const", (None,)), Term("const", (-1,)))
+        ):
             return length_of(of)
     return Term("call", ("len", told))

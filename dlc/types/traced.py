@@ -27,7 +27,7 @@ class Term:
     """An expression over static parameters: `op` with its `args`.
 
     const value | param name | input name (an optional input) | training | turn name (the variable of a loop) | name text
-    | dim size | + - * / // % ** == != < <= > >= and or not neg in a b | if condition a b | list … | tuple … | index x i
+    | dim size | + - * / // % ** == != < <= > >= and or not neg in a b | if condition a b | list … | tuple … | star list (in them) | index x i
     | cut x start stop step | call function … (`sqrt`, `range`, `len`, …; or a Helper)
     | for element target iterable condition? (a comprehension, whose target's names are each in it) | each name
     | fan name (`fan_in` or `fan_out` of the parameter that an initial value is for)

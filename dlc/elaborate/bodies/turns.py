@@ -11,7 +11,7 @@ from dlc.elaborate.base.handles import flat, holds
 from dlc.elaborate.base.trees import assigned, below, contains, loop_names
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
 from dlc.elaborate.bodies.expressions import bind_static
-from dlc.elaborate.names.origins import origin
+from dlc.elaborate.names.origins import Walk, origin, walk_of, walked
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.needed import reads
@@ -92,9 +92,14 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     saved_decisions, emission.turn_decisions = emission.turn_decisions, []
     unnamed, params = dict(emission.unnamed), len(emission.params)
     emission.builder.body = []
+    walk = walk_of(body, node, {*loop.before, *body.scope.static, *body.scope.dims} - {"training"})
+    if walk is not None:
+        walked(body, walk, index)
     bind_static(body, node.target, item)
+    if walk is not None:
+        body.scope = body.scope.with_origins(walk.elements)
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
-    place = _place(body, node, index)
+    place = _place(body, node, walk, index)
     body.scope = body.scope.inside(LoopContext(loop.names, index, node.label, place=place))
     try:
         body.run(node.body)
@@ -122,8 +127,10 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     return turn
 
 
-def _place(body: Body, node: ast.For, index: int) -> Place | None:
+def _place(body: Body, node: ast.For, walk: Walk | None, index: int) -> Place | None:
     """Where an operation of this turn stands, for emission that says the loop as the spec does."""
+    if walk is not None:
+        return Place(node.span, walk.index, walk.over, index)
     if not body.context.session.traced or not isinstance(node.target, ast.NameTarget):
         return None
     over = origin(body.context, body.scope, node.iterable)

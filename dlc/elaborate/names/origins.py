@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,12 +12,12 @@ from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
 from dlc.ir.nodes import Decision
-from dlc.records import replace
+from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.functions import FUNCTIONS
 from dlc.types.opaque import is_closed
-from dlc.types.terms import as_dim, origin_free, remembered, settled, term, untraced
+from dlc.types.terms import as_dim, length_of, origin_free, remembered, settled, term, untraced
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
 Known = Term | None
@@ -247,6 +248,85 @@ def turned(scope: Scope, name: str) -> Scope:
         if told is not None and any(each == Term("turn", (name,)) for each in told.parts())
     }
     return scope.with_origins({**stale, name: Term("turn", (name,))})
+
+
+INDICES = ("i", "j", "k", "n")
+"""What the number of a turn is called where the spec has no name for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A loop over the elements of a list as one over their numbers: the number's name, what it goes over, and what else is bound in
+    every turn: `width` is `hidden[i]`."""
+
+    index: str
+    over: Term
+    elements: Mapping[str, Term]
+
+
+def walk_of(body: Body, node: ast.For, taken: Container[str]) -> Walk | None:
+    """How a `for` over lists that a static parameter is, or holds, goes over their numbers. None for any other, and where it is not
+    traced; names in `taken` mean something else."""
+    if not body.context.session.traced:
+        return None
+    index, iterable, target = "_", node.iterable, node.target
+    match iterable, target:
+        case (
+            ast.Call(ast.Name("enumerate"), (ast.Arg(value=of, name=None),)),
+            ast.TupleTarget((ast.NameTarget(number), inner)),
+        ):
+            index, iterable, target = number, of, inner
+    lists: Sequence[ast.Expr] = (iterable,)
+    targets: Sequence[ast.Target] = (target,)
+    match iterable, target:
+        case ast.Call(ast.Name("zip"), args), ast.TupleTarget(items) if len(args) == len(items):
+            lists, targets = [each.value for each in args], items
+    told = [_listed(body, each) for each in lists]
+    free = (each for each in (*INDICES, *(f"{each}_" for each in INDICES)) if each not in taken)
+    index = next(free, "_") if index == "_" else index
+    known = [each for each in told if each is not None]
+    if index == "_" or len(known) < len(told):
+        return None
+    elements: dict[str, Term] = {}
+    for part, each in zip(targets, known, strict=True):
+        _elements(part, Term("index", (each, Term("turn", (index,)))), elements)
+    lengths = tuple(map(length_of, known))
+    length = lengths[0] if len(lengths) == 1 else Term("call", ("min", *lengths))
+    return Walk(index, Term("call", ("range", length)), elements)
+
+
+def _listed(body: Body, node: ast.Expr) -> Known:
+    """A list as a static parameter holds it, or one of its lists, or that from its end on."""
+    match node:
+        case ast.Call(ast.Name("reversed"), (ast.Arg(value=of, name=None),)) if (
+            "reversed" not in body.scope.names
+        ):
+            inner = _listed(body, of)
+            none = Term("const", (None,))
+            return None if inner is None else Term("cut", (inner, none, none, Term("const", (-1,))))
+    told = origin(body.context, body.scope, node)
+    return told if told is not None and _is_element(told) else None
+
+
+def _elements(target: ast.Target, told: Term, found: dict[str, Term]) -> None:
+    """What the names of a target stand for in a turn."""
+    match target:
+        case ast.NameTarget(id) if id != "_":
+            found[id] = told
+        case ast.TupleTarget(items):
+            for k, each in enumerate(items):
+                _elements(each, Term("index", (told, Term("const", (k,)))), found)
+
+
+def _is_element(told: Term) -> bool:
+    return told.op == "param" or (told.op == "index" and _is_element(told.args[0]))
+
+
+def walked(body: Body, walk: Walk, number: int) -> None:
+    """Note the next turn of a walk, before the names of its target are bound."""
+    if walk.index not in walk.elements:
+        body.scope = turned(body.scope, walk.index)
+        body.scope = body.scope.bind(walk.index, number, turns=True)
 
 
 def kept(body: Body, node: ast.Expr, value: Any) -> Any:

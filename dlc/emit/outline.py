@@ -9,30 +9,33 @@ loop { layers.{i}.norm, layers.{i}.up }    ->    class Layer: norm, up        fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from dlc.emit.draft import plain_name
 from dlc.emit.names import unique
+from dlc.emit.origins import renumbered
 from dlc.emit.sizes import readable
 from dlc.ir.index import INDEX, split, upto_index
 from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Value, walk
+from dlc.ir.nodes import Attr, Child, Function, Op, Program, Region, Setting, Value, walk
 from dlc.ir.splice import path_of, with_path, with_values
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
-from dlc.types.terms import rooted
-from dlc.types.traced import Term
+from dlc.types.terms import changed, rooted, turned
+from dlc.types.terms import term as as_term
+from dlc.types.traced import Term, TracedFloat, TracedInt
 
 # What a body makes again for itself rather than to be passed it.
 COPIED = frozenset({"const", "size"})
 
 
-def outline(program: Program) -> Program:
-    """The program with the bodies of such loops as functions of their own."""
+def outline(program: Program, wanted: Callable[[Op], bool] = lambda loop: True) -> Program:
+    """The program with the bodies of such loops as functions of their own, of those that are `wanted`."""
     functions: dict[str, Function] = {}
     sources = {each.source for each in program.functions.values()}
     for name, function in program.functions.items():
-        outliner = _Outliner(function, set(program.functions) | set(functions), sources)
+        outliner = _Outliner(function, set(program.functions) | set(functions), sources, wanted)
         functions[name] = outliner.run()
         functions.update(outliner.made)
         functions[name] = functions.pop(name)  # callees stand before callers
@@ -44,8 +47,11 @@ class _Outliner:
     function: Function
     taken: set[str]
     sources: set[str]
+    wanted: Callable[[Op], bool]
     made: dict[str, Function] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
+    turns: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Which arguments of what is made are variables of the loop around it."""
 
     def run(self) -> Function:
         self.children = list(self.function.children)
@@ -62,6 +68,7 @@ class _Outliner:
         if (
             prefix is None
             or parts.shared
+            or not self.wanted(op)
             or not isinstance(parts.count, int)
             or any(param.name.startswith(split(prefix)[0]) for param in self.function.params)
         ):
@@ -105,7 +112,10 @@ class _Outliner:
             settings=tuple(replace(each, default=None) for each in self.function.settings),
             sizes=self.function.sizes,
         )
-        return made if own and _sizes(made.body) <= set(readable(made)) else None
+        if not own or not _sizes(made.body) <= set(readable(made)):
+            return None
+        made, self.turns[name] = _given_turn(made)
+        return made
 
     def _source(self, prefix: str) -> str:
         labels = [label for label in prefix.split(".") if not INDEX.fullmatch(label)]
@@ -124,7 +134,11 @@ class _Outliner:
             taken.add(outputs[-1].name)
         dims = tuple((name, Dim.symbol(name)) for name in made.dims)
         inputs = (*(arg.name for arg in region.args), *passed)
-        given = tuple((each.name, Term("param", (each.name,))) for each in made.settings)
+        own = {each.name for each in self.function.settings}
+        given = [(each.name, Term("param", (each.name,))) for each in made.settings if each.name in own]
+        given += [
+            (name, Term("each", (variable,))) for name, variable in self.turns.get(made.name, {}).items()
+        ]
         known = tuple((name, Dim.of(rooted(name, value))) for name, value in made.sizes)
         call = Op(
             "call",
@@ -134,11 +148,50 @@ class _Outliner:
             callee=made.name,
             path=prefix,
             dims=dims,
-            given=given,
+            given=tuple(given),
             names=tuple(value.name for value in made.inputs),
             known=known,
         )
         return Region(region.args, (call,), tuple(value.name for value in outputs))
+
+
+def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
+    """The body of a turn with the number of the turn, where it reads that, as a static parameter; what that is called, and the
+    variable of the loop that it is."""
+    terms = [told for op in walk(function.body) for told in _terms(op)]
+    variables = dict.fromkeys(each for told in terms for each in sorted(turned(told)))
+    taken = {each.name for each in function.settings}
+    names: dict[str, str] = {}
+    for variable in variables:
+        names[variable] = unique("index", taken | set(names.values()))
+
+    def term(told: Term) -> Term:
+        return Term("param", (names[told.args[0]],)) if told.op == "each" and told.args[0] in names else told
+
+    def number(value: Any) -> Any:
+        match value:
+            case Dim(origin=Dim() as origin):
+                return value.said(changed(origin, term))
+            case TracedInt():
+                return TracedInt(int(value), changed(value.origin, term))
+            case TracedFloat():
+                return TracedFloat(float(value), changed(value.origin, term))
+        return value
+
+    made = renumbered(function, number, lambda told: changed(told, term))
+    more = tuple(Setting(name, "int") for name in names.values())
+    return replace(made, settings=(*made.settings, *more)), {name: each for each, name in names.items()}
+
+
+def varies(loop: Op) -> bool:
+    """Whether parts of a loop's turns are of other sizes, or have other arguments, by the number of the turn."""
+    return any(turned(told) for op in walk((loop,)) if op.path for told in _terms(op))
+
+
+def _terms(op: Op) -> Iterator[Term]:
+    yield from (told for _, told in op.given)
+    yield from (as_term(size) for _, size in op.known)
+    yield from (as_term(size) for value in op.outputs for size in value.type.axes)
 
 
 def _prefix(body: Sequence[Op]) -> str | None:

@@ -1,0 +1,326 @@
+"""Sizes that go on from turn to turn of a loop over a list: what a layer takes is what the one before it gives.
+
+hidden = [512, 256, 128]
+turn 0: linear(784 -> 512)  inputs, hidden[0]
+turn 1: linear(512 -> 256)  hidden[0], hidden[1]     ->     linear((inputs, *hidden)[i] -> hidden[i])
+turn 2: linear(256 -> 128)  hidden[1], hidden[2]            behind the loop: (inputs, *hidden)[-1]
+
+A size is told by the number of the turn from the elements that it speaks of: that this holds at other lengths of the list too is
+for whoever emits to try (`settled.py`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dlc.emit.alike import origin_key
+from dlc.emit.origins import OPEN, renumbered
+from dlc.emit.turning import Carried, Segment
+from dlc.ir.nodes import Function, Op
+from dlc.records import dataclass, field, replace
+from dlc.types.dims import Dim
+from dlc.types.tensor import TensorType
+from dlc.types.terms import changed, evaluate, length_of, moved, said
+from dlc.types.traced import Term
+
+ROW = "row"
+"""What stands for an element in a list that is made of another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """The turns with sizes that are told by the number of the turn, and what elements of lists are behind the loop."""
+
+    turns: tuple[Segment, ...]
+    last: Mapping[str, Dim]
+    taken: tuple[TensorType, ...]
+    """What a turn takes of the one before it."""
+
+
+def widened(
+    turns: Sequence[Segment],
+    going: Carried,
+    variable: str,
+    count: Dim,
+    functions: Mapping[str, Function],
+    function: Function,
+    last: Mapping[str, Dim],
+) -> Widened | None:
+    """The turns of a loop of `function` as one does them all; None where they differ in more than such sizes, or one turn tells
+    nothing. `last` is what loops before it have left."""
+    plain = all(each.count == 1 and not each.step for each in turns)
+    if len(turns) < 2 or not plain or len({len(each.ops) for each in turns}) != 1:
+        return None
+    sizes = Sizes(
+        [each.index for each in turns],
+        variable,
+        count,
+        {**dict(function.sizes), **dict(function.static)},
+        last,
+    )
+    types = function.types()
+    sizes = sizes.going(turns, going, types)
+    rows: list[list[Op]] = []
+    for ops in zip(*(each.ops for each in turns), strict=True):
+        made = _alike(ops, sizes, functions)
+        if made is None:
+            return None
+        rows.append(made)
+    columns = zip(*rows, strict=True)
+    found = [replace(each, ops=tuple(ops)) for each, ops in zip(turns, columns, strict=True)]
+    left = _last(turns, found[-1], going, types, sizes)
+    taken = [sizes.type([types[name] for name in row]) for row in zip(*map(going.takes, turns), strict=True)]
+    told = [each for each in taken if each is not None]
+    if left is None or len(told) < len(taken):
+        return None
+    return Widened(tuple(found), left, tuple(told))
+
+
+def behind(ops: Sequence[Op], function: Function, last: Mapping[str, Dim]) -> tuple[Op, ...]:
+    """The operations behind a loop, with the sizes that it leaves."""
+    if not last:
+        return tuple(ops)
+
+    def number(value: Any) -> Any:
+        return _left(value, last) if isinstance(value, Dim) else moved(value, last)
+
+    alone = replace(function, inputs=(), params=(), body=tuple(ops))
+    return renumbered(alone, number, lambda term: term).body
+
+
+def left_behind(type: TensorType, last: Mapping[str, Dim]) -> TensorType:
+    """A type behind a loop, with the sizes that it leaves."""
+    return type.with_axes(tuple(_left(axis, last) for axis in type.axes))
+
+
+def _left(size: Dim, last: Mapping[str, Dim]) -> Dim:
+    return size if size.origin is None else size.said(size.origin.substitute(last))
+
+
+def _last(
+    turns: Sequence[Segment], told: Segment, going: Carried, types: Mapping[str, TensorType], sizes: Sizes
+) -> dict[str, Dim] | None:
+    """What the elements of lists that the last turn's sizes speak of are behind the loop; None where that can't be said. `told` is
+    the last turn as all are."""
+    found: dict[str, Dim] = {}
+    made = {value.name: value.type for value in told.values}
+    for taken, given in zip(going.takes(turns[0]), going.gives(turns[-1]), strict=True):
+        before, after = types[taken], types[given]
+        if (before.dtype, before.rank) != (after.dtype, after.rank):
+            return None
+        for first, size, common in zip(before.axes, after.axes, made[given].axes, strict=True):
+            raw = said(size)
+            if raw == said(first) or common == OPEN or not any(map(_numbers, raw.symbols)):
+                continue
+            base, name = _series(said(common), sizes.turn), next(iter(raw.symbols))
+            if base is not None and raw == Dim.symbol(name):
+                last = sizes.last_of(said(first), base)
+            elif (
+                base is not None
+                and base.op == "for"
+                and raw.symbols == {name}
+                and sizes.is_whole(base.args[2])
+            ):
+                last = Dim.opaque(
+                    Term("index", (base.args[2], Term("const", (-1,))))
+                )  # (no turn, no network)
+            else:
+                return None
+            now = sizes.at(raw.substitute({name: last}), None)
+            if found.setdefault(name, last) != last or now not in (size.constant, None):
+                return None
+    return found
+
+
+# --- one operation of all turns -----------------------------------------------------------------------------------
+
+
+def _alike(ops: Sequence[Op], sizes: Sizes, functions: Mapping[str, Function]) -> list[Op] | None:
+    """The same operation of all turns, with sizes that are the same expression in each."""
+    first, callee = ops[0], functions.get(ops[0].callee)
+    if any(each.region is not None or each.otherwise is not None or each.op == "param" for each in ops):
+        return None
+    if len({(each.op, len(each.outputs), len(each.known), len(each.dims)) for each in ops}) != 1:
+        return None
+    if not all(_same(ops, key) for key in dict(first.attrs)):
+        return None
+    named: list[tuple[tuple[str, Dim], ...]] = []
+    for row in ([each.known for each in ops], [each.dims for each in ops]):
+        made = [(turn[0][0], sizes.common([size for _, size in turn])) for turn in zip(*row, strict=True)]
+        if not all(size != OPEN or _is_free(name, callee) for name, size in made):
+            return None
+        named.append(tuple(made))
+    types = [sizes.type([op.outputs[k].type for op in ops]) for k in range(len(first.outputs))]
+    told = [each for each in types if each is not None]
+    if len(told) < len(types):
+        return None
+    known, dims = named
+
+    def common(op: Op) -> Op:
+        outputs = (replace(value, type=type) for value, type in zip(op.outputs, told, strict=True))
+        return replace(op, known=known, dims=dims, outputs=tuple(outputs))
+
+    return list(map(common, ops))
+
+
+def _same(ops: Sequence[Op], key: str) -> bool:
+    """Whether an attribute is the same in all turns, or is given by an expression that is."""
+    terms = {dict(each.given).get(key) for each in ops}
+    if len(terms) == 1 and None not in terms:
+        (term,) = terms
+        return term is not None and (not term.holds("turn") or bool(ops[0].path))
+    return key == "draw" or len({origin_key(each.attr(key)) for each in ops}) == 1
+
+
+def _is_free(name: str, callee: Function | None) -> bool:
+    """Whether nothing that a layer holds is as large as one of its inputs' dims: the height of a picture."""
+    if callee is None or not callee.library or callee.children:
+        return False
+    return not any(name in said(axis).symbols for param in callee.params for axis in param.type.axes)
+
+
+# --- sizes --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Tells sizes by the numbers of the turns, which `variable` is and of which there are `count`. `static` are the static parameters,
+    `last` is what loops before have left."""
+
+    indices: Sequence[int]
+    variable: str
+    count: Dim
+    static: Mapping[str, Any]
+    last: Mapping[str, Dim]
+    carried: Mapping[tuple[Dim, ...], Dim] = field(default_factory=dict)
+    """What goes on from turn to turn: the sizes in all turns, and how they are told."""
+
+    def going(self, turns: Sequence[Segment], going: Carried, types: Mapping[str, TensorType]) -> Sizes:
+        """With what a turn takes of the one before it."""
+        found: dict[tuple[Dim, ...], Dim] = {}
+        takes, gives = [going.takes(each) for each in turns], [going.gives(each) for each in turns]
+        for k, first in enumerate(takes[0]):
+            for a in range(types[first].rank):
+                taken = tuple(said(types[each[k]].axes[a]) for each in takes if types[each[k]].rank > a)
+                given = [said(types[each[k]].axes[a]) for each in gives if types[each[k]].rank > a]
+                told = self._told(given) if len(taken) == len(given) == len(turns) else None
+                base = None if told is None else _series(told, self.turn)
+                if base is not None and not self.indices[0]:
+                    row = Dim.opaque(Term("index", (self.with_first(taken[0], base), self.turn)))
+                    found.setdefault(taken, row)
+        return replace(self, carried=found)
+
+    @property
+    def turn(self) -> Term:
+        return Term("each", (self.variable,))
+
+    def common(self, sizes: Sequence[Dim]) -> Dim:
+        """A size of every turn as that of the first, with an expression that holds in all; `OPEN` where there is none."""
+        told = self._told([said(Dim.of(each)) for each in sizes])
+        if told is None or not sizes[0].is_constant:
+            return OPEN if told is None else told
+        found = [self.at(told, turn) for turn in self.indices]
+        return sizes[0].said(told) if found == [each.constant for each in sizes] else OPEN
+
+    def type(self, types: Sequence[TensorType]) -> TensorType | None:
+        """What a value of every turn is; None for tensors of several dtypes or ranks."""
+        if len({(each.dtype, each.rank) for each in types}) != 1:
+            return None
+        axes = zip(*(each.axes for each in types), strict=True)
+        return types[0].with_axes(tuple(map(self.common, axes)))
+
+    def with_first(self, first: Dim, base: Term) -> Term:
+        """A list with a size in front."""
+        return Term("tuple", (Term("dim", (first.substitute(self.last),)), Term("star", (base,))))
+
+    def last_of(self, first: Dim, base: Term) -> Dim:
+        """What goes on behind the loop: its first value where that has no turns."""
+        end = Term("const", (-1,)) if self.is_whole(base) else _alone(self.count)
+        return Dim.opaque(Term("index", (self.with_first(first, base), end)))
+
+    def is_whole(self, base: Term) -> bool:
+        """Whether the loop goes over all elements of a list."""
+        return self.count == Dim.opaque(length_of(base))
+
+    def at(self, told: Dim, turn: int | None) -> int | None:
+        """What a size is in a turn, or behind the loop; None where static parameters do not tell."""
+        try:
+            return int(evaluate(told, self.static if turn is None else {**self.static, self.variable: turn}))
+        except (ArithmeticError, KeyError, LookupError, TypeError, ValueError):
+            return None
+
+    def _told(self, here: Sequence[Dim]) -> Dim | None:
+        """A size of every turn as one expression over the number of the turn; None where there is none. One that holds in all turns
+        is better than one that begins in the second."""
+        if tuple(here) in self.carried:
+            return self.carried[tuple(here)]
+        if len(set(here)) == 1:
+            return here[0]
+        rows = [
+            [self._moved(size, k, *way) for size, k in zip(here, self.indices, strict=True)]
+            for way in self._ways(here)
+        ]
+        whole = (row[0] for row in rows if len(set(row)) == 1)
+        late = (self._led(here[0], row[1]) for row in rows if len(set(row[1:])) == 1)
+        return next(whole, None) or next(filter(None, late), None)
+
+    def _ways(self, sizes: Sequence[Dim]) -> Iterator[tuple[int, bool]]:
+        """How turns may go through lists: at which level of nested ones, and whether from the end."""
+        depth = max((len(_numbers(name)) for size in sizes for name in size.symbols), default=0)
+        yield from ((level, backwards) for backwards in (False, True) for level in range(depth))
+
+    def _moved(self, size: Dim, turn: int, level: int, backwards: bool) -> Dim:
+        """A size in which elements of lists are told by how far they are from the turn's own: `hidden[i - 1]`."""
+        found: dict[str, Dim] = {}
+        for name in size.symbols:
+            head, numbers = name.partition("[")[0], _numbers(name)
+            told = Term("param", (head,))
+            for k, number in enumerate(numbers):
+                place = Term("const", (number,))
+                if k == min(level, len(numbers) - 1):
+                    number = len(self.static.get(head, ())) - 1 - number if backwards else number
+                    told, place = _reversed(told) if backwards else told, self._ahead(number - turn)
+                told = Term("index", (told, place))
+            if numbers:
+                found[name] = Dim.opaque(told)
+        return size.substitute(found)
+
+    def _ahead(self, offset: int) -> Term:
+        if not offset:
+            return self.turn
+        return Term("+" if offset > 0 else "-", (self.turn, Term("const", (abs(offset),))))
+
+    def _led(self, first: Dim, rest: Dim) -> Dim | None:
+        """A size that is `first` in the first turn, and in the others what an element of a list says for the turn before."""
+        base = _series(rest, self._ahead(-1)) if not self.indices[0] else None
+        return None if base is None else Dim.opaque(Term("index", (self.with_first(first, base), self.turn)))
+
+
+def _numbers(name: str) -> list[int]:
+    """The numbers in what a size calls an element of a list: `rows[2][0]`."""
+    return [int(each) for each in re.findall(r"\[(\d+)\]", name)] if "[" in name else []
+
+
+def _series(size: Dim, number: Term) -> Term | None:
+    """The list of which a size is the element of that number: a static parameter's, or one made of it. None for any other size."""
+    parts = [each for opaque in size.opaques() for each in opaque.term.parts() if isinstance(each, Term)]
+    found = {each for each in parts if each.op == "index" and each.args[1] == number}
+    if len(found) != 1:
+        return None
+    (element,) = found
+    base: Term = element.args[0]
+    if size == Dim.opaque(element):
+        return base
+    row = changed(size, lambda told: Term("each", (ROW,)) if told == element else told)
+    return Term("for", (_alone(row), ROW, base))
+
+
+def _alone(size: Dim) -> Term:
+    """A size as a term: what it consists of, if that is one."""
+    return next((each.term for each in size.opaques() if size == Dim.opaque(each.term)), Term("dim", (size,)))
+
+
+def _reversed(told: Term) -> Term:
+    none = Term("const", (None,))
+    return Term("cut", (told, none, none, Term("const", (-1,))))

@@ -1,0 +1,172 @@
+"""Loops over lists are loops in the source: made for a list of one length it is the spec's network at every other, and where the source
+can't be, it refuses."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dlc
+from dlc.runtime.interpret import run
+from dlc.runtime.weights import generic_weights
+
+jax = pytest.importorskip("jax")
+
+SPECS = {
+    "a perceptron": """
+model M(inputs: int = 12, hidden: list[int] = [8, 6, 5], classes: int = 3)(x: [B, inputs]) -> [B, classes] {
+    for i, width in enumerate(hidden) { x = x |> linear(width) as "layers.{i}" |> relu }
+    return x |> linear(classes) as head
+}
+""",
+    "two lists, one from its end on": """
+model M(inputs: int = 12, hidden: list[int] = [8, 6], code: int = 3)(x: [B, inputs]) -> [B, inputs] {
+    for i, width in enumerate(hidden) { x = x |> linear(width) as "encoder.{i}" |> gelu }
+    x = x |> linear(code) as code
+    for i, width in enumerate(reversed(hidden)) { x = x |> linear(width) as "decoder.{i}" |> gelu }
+    return x |> linear(inputs) as out |> sigmoid
+}
+""",
+    "one list behind another": """
+model M(first: list[int] = [8, 6], second: list[int] = [5, 7])(x: [B, 4]) -> [B, 2] {
+    for i in range(len(first)) { x = x |> linear(first[i]) as "a.{i}" |> tanh }
+    for i, width in enumerate(second) { x = x |> linear(2 * width) as "b.{i}" |> tanh }
+    return x |> linear(2) as head
+}
+""",
+    "convolutions, norms and pools": """
+model M(widths: list[int] = [4, 6], classes: int = 3)(x: [B, 2, 16, 16]) -> [B, classes]
+    where len(widths) <= 4
+{
+    x = x |> conv2d(widths[0], 3, padding=1) as stem
+    for i, width in enumerate(widths) {
+        x = x |> conv2d(width, 3, padding=1) as "convs.{i}" |> batch_norm() as "norms.{i}" |> relu
+        x = max_pool(x, 2)
+    }
+    return x |> mean(axis=[2, 3]) |> linear(classes) as head
+}
+""",
+    "modules with a part or without": """
+module Block(out: int)(x: [B, C]) -> [B, out] {
+    y = x |> linear(out) as up |> relu |> linear(out) as down
+    if C != out { x = x |> linear(out) as short }
+    return relu(x + y)
+}
+model M(widths: list[int] = [4, 6, 8], p: float = 0.1)(x: [B, 3]) -> [B, 2] {
+    for width in widths { x = x |> Block(width) |> dropout(p) }
+    return x |> linear(2) as head
+}
+""",
+    "lists side by side": """
+model M(widths: list[int] = [4, 6, 8], kernels: list[int] = [5, 3, 3])(x: [B, 3, 16]) -> [B, 2] {
+    for i, (width, kernel) in enumerate(zip(widths, kernels)) {
+        x = x |> conv1d(width, kernel, padding=kernel // 2) as "convs.{i}" |> relu
+    }
+    return x |> mean(axis=-1) |> linear(2) as head
+}
+""",
+    "rows of a table": """
+model M(rows: list[tuple[int, int]] = [(4, 1), (6, 2), (8, 2)])(x: [B, 3, 16]) -> [B, 2] {
+    for i, (width, stride) in enumerate(rows) {
+        x = x |> conv1d(width, 3, padding=1, stride=stride) as "features.{i}.conv" |> batch_norm() as "features.{i}.norm" |> relu
+    }
+    return x |> mean(axis=-1) |> linear(2) as head
+}
+""",
+    "an element of its own": """
+model M(hidden: list[int] = [8, 6, 5])(x: [B, 4]) -> [B, 3] {
+    for i, width in enumerate(hidden) { x = x |> linear(width) as "layers.{i}" |> relu }
+    return x |> linear(hidden[2]) as third |> linear(3) as head
+}
+""",
+}
+LENGTHS: dict[str, list[dict[str, Any]]] = {
+    "a perceptron": [{"hidden": h} for h in ([5], [], [12, 12], [7, 8, 9, 10, 11])] + [{"inputs": 3}],
+    "two lists, one from its end on": [{"hidden": h} for h in ([5], [], [4, 5, 7, 8], [3, 3, 3])],
+    "one list behind another": [
+        {"first": [3]},
+        {"second": [3, 4, 5]},
+        {"first": [], "second": [4, 4]},
+        {"first": [9, 8, 7, 6], "second": [2]},
+    ],
+    "convolutions, norms and pools": [{"widths": w} for w in ([3], [5, 5, 7], [2, 4, 6, 8], [], [1] * 5)],
+    "modules with a part or without": [{"widths": w} for w in ([3, 3, 7, 7, 5], [3], [], [4, 4])],
+    "lists side by side": [
+        {"widths": [5, 6]},
+        {"widths": [5, 6, 7, 9]},
+        {"kernels": [1]},
+        {"widths": [5, 6, 7, 9], "kernels": [3, 3, 3, 5]},
+        {"widths": [], "kernels": []},
+    ],
+    "rows of a table": [{"rows": r} for r in ([(5, 1)], [(3, 1), (4, 2), (5, 1), (6, 3)], [])],
+    "an element of its own": [{"hidden": h} for h in ([1, 2, 3], [1, 2, 3, 4], [1, 2])],
+}
+# What a backend can't say for other lengths.
+EXACT = {("torch", "an element of its own"), ("jax", "an element of its own")}
+
+
+def emitted(name: str, backend: str) -> ModuleType:
+    (source,) = dlc.loads(SPECS[name])["M"].emit(backend).files.values()
+    module = ModuleType("emitted")
+    sys.modules["emitted"] = module  # dataclasses look their types up there
+    exec(str(source), module.__dict__)
+    return module
+
+
+def torch_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
+    network = module.M(**change).eval()
+    network.load_state_dict({path: torch.from_numpy(value) for path, value in weights.items()})
+    return network(torch.from_numpy(x)).detach().numpy()
+
+
+def jax_outputs(module: ModuleType, change: dict[str, Any], weights: Any, x: Any) -> Any:
+    config = module.Config(**{name: _tuples(value) for name, value in change.items()})
+    made = jax.eval_shape(lambda key: module.init(key, config), jax.random.key(0))
+    trees = made if isinstance(made, tuple) else (made,)
+    shapes = {path: value.shape for tree in trees for path, value in module.to_flat(tree).items()}
+    assert shapes == {path: value.shape for path, value in weights.items()}
+    held = module.from_flat(weights, config)
+    found = module.apply(*(held if isinstance(held, tuple) else (held,)), x, config=config)
+    return found[0] if len(trees) > 1 else found
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+OUTPUTS = {"torch": torch_outputs, "jax": jax_outputs}
+
+
+@pytest.mark.parametrize("backend", OUTPUTS)
+@pytest.mark.parametrize("name", SPECS)
+def test_other_lengths(name: str, backend: str) -> None:
+    module = emitted(name, backend)
+    for change in LENGTHS[name]:
+        model = dlc.loads(SPECS[name])["M"](**change)
+        try:
+            program = model.program
+        except dlc.SpecError:
+            program = None
+        lengths = {len(value) for value in change.values() if isinstance(value, list)}
+        if program is None or ((backend, name) in EXACT and lengths != {3}):
+            with pytest.raises(ValueError, match="must"):
+                OUTPUTS[backend](module, change, {}, None)
+            continue
+        shape = [2 if axis.constant is None else axis.constant for axis in program.main.inputs[0].type.axes]
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        weights = generic_weights(program)
+        (expected,) = run(program, weights, {"x": x}, precision="f64").values()
+        found = OUTPUTS[backend](module, change, weights, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=str(change))
+
+
+@pytest.mark.parametrize("backend", OUTPUTS)
+@pytest.mark.parametrize("name", sorted(set(SPECS) - {"an element of its own"}))
+def test_no_turn_is_written_out(name: str, backend: str) -> None:
+    (source,) = dlc.loads(SPECS[name])["M"].emit(backend).files.values()
+    assert "must have length" not in str(source) and "for i in range(" in str(source)
