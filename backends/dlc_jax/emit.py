@@ -142,7 +142,10 @@ class Module:
         common = programs[0]
         if options.family:  # what can't be stacked is a function of one turn
             common = outline(
-                merged(programs, NATIVE, rows.FUNCTIONS, loops=loops, begun=True).program, varies
+                merged(
+                    programs, NATIVE, rows.FUNCTIONS, loops=loops, begun=True, callables=rows.CALLABLES
+                ).program,
+                varies,
             )
         return _Writing(unturned(from_zero(common)), options, defaults, lengths).run()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlc.emit.rows import OPERATORS
+from dlc.emit.arguments import Functions
+from dlc.emit.rows import OPERATORS, by_name
 from dlc.ops.gaps import Gap
 
 # Integers of the spec are i64; without x64, JAX's own integers are 32 bits wide, which `int` stands for
@@ -167,3 +168,9 @@ RESERVED: frozenset[str] = frozenset(
 
 # What this backend lacks, with the reason.
 GAPS: Mapping[str, Gap] = {}
+
+# Static parameters may be functions: those of the library that JAX has as such.
+CALLABLES = Functions(
+    "Callable[[Array], Array]",
+    {"gelu": "partial(jax.nn.gelu, approximate=False)", **dict(by_name(ROWS, COMPOSITES))},
+)

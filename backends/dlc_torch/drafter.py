@@ -12,7 +12,7 @@ from dlc.emit.origins import size
 from dlc.emit.own import Own
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft, If, Stmt
-from dlc.emit.tree import Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
+from dlc.emit.tree import Arg, Call, Dot, Expr, Flag, Keyword, Leaf, Make, Path, Ref, Word, transform
 from dlc.ir.nodes import Attr, Function, Op
 from dlc.ir.splice import prefixed
 from dlc.records import dataclass, replace
@@ -163,6 +163,8 @@ class TorchDrafter(Drafter):
             return None
         if isinstance(expr.function, Path):
             return expr.function if len(expr.args) == 1 else None
+        if isinstance(expr.function, Arg):  # a function that is given: as an argument, what makes the layer
+            return Call(expr.function)
         name = rows.MODULES.get(expr.function.text) if isinstance(expr.function, Word) else None
         rest = tuple(
             arg for arg in expr.args[1:] if not (isinstance(arg, Keyword) and isinstance(arg.value, Training))

@@ -97,7 +97,11 @@ class Written:
         family = tuple(map(bare, family))
         # A program whose numbers have no expressions can't be said for other settings: every instantiation stands for itself.
         lacked = _lacked(family)
-        common = merged(family, NATIVE - lacked, lacked) if options.family else Common.alone(family[0])
+        common = (
+            merged(family, NATIVE - lacked, lacked, callables=rows.CALLABLES)
+            if options.family
+            else Common.alone(family[0])
+        )
         names = common.names
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))
@@ -144,6 +148,9 @@ def _file(options: EmitOptions, blocks: Sequence[Lines]) -> str:
     return "\n".join(lines) + "\n\n\n" + body + "\n"
 
 
+STANDARD = {"collections.abc": ("Callable",), "typing": ("Any", "NamedTuple", "Self")}
+
+
 def _imports(body: str) -> Lines:
     """The imports that the code needs."""
     used = names_in(body)
@@ -151,7 +158,7 @@ def _imports(body: str) -> Lines:
     torch += ["import torch.nn.functional as F"] if "F" in used else []
     named = [name for name in ("Tensor", "nn") if name in used]
     torch += [f"from torch import {', '.join(named)}"] if named else []
-    return imports(used, {"typing": ("Any", "NamedTuple", "Self")}, torch)
+    return imports(used, STANDARD, torch)
 
 
 # --- precision ------------------------------------------------------------------------------

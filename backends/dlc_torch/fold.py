@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dlc.emit.statements import Assign, Draft, Loop, Stmt
-from dlc.emit.tree import Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
+from dlc.emit.tree import Arg, Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
 from dlc.ir.index import offset_of
 from dlc.records import dataclass, replace
 from dlc_torch.structure import Node, place, variable
@@ -182,7 +182,7 @@ def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
         label = chain[following].labels[-1]
         if label.isdigit() and at >= following - int(label):
             return False
-    return layer.function.text in TRAILING
+    return isinstance(layer.function, Arg) or layer.function.text in TRAILING
 
 
 # --- replacing ----------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlc.emit.rows import OPERATORS
+from dlc.emit.arguments import Functions
+from dlc.emit.rows import OPERATORS, by_name
 from dlc.ops.gaps import Gap
 
 DTYPES: Mapping[str, str] = {
@@ -139,6 +140,15 @@ MODULES: Mapping[str, str] = {
     "F.avg_pool2d": "nn.AvgPool2d",
     "F.avg_pool3d": "nn.AvgPool3d",
 }
+
+# Static parameters that are functions make layers: those of the library that PyTorch has as such.
+CALLABLES = Functions(
+    "Callable[[], nn.Module]",
+    {
+        "gelu": "nn.GELU",
+        **{name: MODULES[each] for name, each in by_name(ROWS, COMPOSITES) if each in MODULES},
+    },
+)
 
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {

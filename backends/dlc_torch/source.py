@@ -187,7 +187,7 @@ class Source:
         inner = ", ".join(text(by_name(_made(layer))) for layer in layers)
         lines += layout(f"super().__init__({inner})", 2)
         attributes = self._attributes(made, [], is_main)
-        lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
+        lines += _held(made, attributes)
         lines += _made_parts(made.inits)
         lines += self._last(is_main)
         return [*lines, *self._own_methods(attributes, is_main)]
@@ -224,7 +224,7 @@ class Source:
         lines += self._asked(made) if not made.is_holder else []
         if made.is_list:
             lines += _made_parts(made.inits[:1])
-        lines += [f"{INDENT * 2}self.{attribute} = {name}" for name, attribute in attributes.items()]
+        lines += _held(made, attributes)
         inits = made.inits[1:] if made.is_list else made.inits
         taken = {each.name for each in made.arguments}
         for bound in dict.fromkeys(bounds(init.expr for init in inits if init.when is None)):
@@ -499,6 +499,13 @@ def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt,
             stmt = replace(stmt, body=_within(stmt.body, change))
         done.append(change(stmt))
     return tuple(done)
+
+
+def _held(made: Class, attributes: Mapping[str, str]) -> Lines:
+    """Arguments as attributes; of what makes a layer, the layer."""
+    makes = {each.name for each in made.arguments if each.type.startswith("Callable")}
+    called = {name: f"{name}()" if name in makes else name for name in attributes}
+    return [f"{INDENT * 2}self.{attribute} = {called[name]}" for name, attribute in attributes.items()]
 
 
 def _settled(expr: Expr, leaves: Mapping[type[Expr], str]) -> Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dlc.ir.nodes import Function, Op
+from dlc.ir.nodes import BY, Function, Op
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.types.terms import origin_of, said, term, untraced
@@ -64,6 +64,9 @@ def op_key(op: Op, names: dict[str, Any]) -> Any:
 
 def signature(op: Op) -> Any:
     """What an operation does, whatever to. An instance's own static arguments count as they are written."""
+    by = dict(op.given).get(BY)
+    if by is not None:  # whatever function is given
+        return BY, op.span, by
     attrs = tuple((key, _attribute(op, key, value)) for key, value in op.attrs if key != "draw")
     by_term = _told_parts(op) or any(is_left_out(op, key) for key in LEFT_OUT)
     own = op.op == "call"  # what a layer of the library calls its sizes depends on how they look here

@@ -13,11 +13,25 @@ from typing import Any
 from dlc.emit.names import identifier
 from dlc.emit.origins import expression, owned, said, size
 from dlc.emit.tree import Arg, Expr, Keyword, Seq, Text, Word, text, transform, walk
-from dlc.ir.nodes import Attr, Function, Op
+from dlc.ir.nodes import Attr, Function, Op, Program
+from dlc.ir.splice import within
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc.types.terms import evaluate, names
 from dlc.types.traced import Term, TracedFloat, TracedInt
+
+
+class Symbol(str):
+    """A name of the source as a static value: a function, which a static parameter is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """What static parameters that are functions are in the source: their type there, and what the library's functions are called."""
+
+    type: str
+    names: Mapping[str, str]
+
 
 NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
@@ -119,6 +133,8 @@ def _main_default(
 def _plain(value: Attr) -> Term:
     if isinstance(value, tuple):
         return Term("tuple", tuple(_plain(each) for each in value))
+    if isinstance(value, Symbol):
+        return Term("word", (str(value),))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Term("const", (float(value) if isinstance(value, float) else int(value),))
     return Term("const", (value,))
@@ -144,6 +160,8 @@ def _value(default: Term) -> Any:
 def python_type(text: str) -> str | None:
     """A static type in Python; None for what no number or word stands for."""
     kind, bracket, rest = text.partition("[")
+    if kind == "Callable":
+        return text
     if bracket:
         inner = [python_type(each) for each in _parts(rest[:-1])]
         if None in inner:
@@ -163,9 +181,10 @@ def _parts(text: str) -> Iterator[str]:
     yield text[start:].strip()
 
 
-def sayable(function: Function) -> Function:
-    """The function with those of its static parameters that can be arguments. A function or a module is none: what comes of it is a
-    plain number, and what is decided on it parts two functions."""
+def sayable(function: Function, program: Program, functions: Functions | None = None) -> Function:
+    """The function with those of its static parameters that can be arguments. A module is none, nor a function that the source has no
+    name for: what comes of it is a plain number, and what is decided on it parts two functions."""
+    function = _with_symbols(function, functions, program) if functions is not None else function
     kept = tuple(
         each for each in function.settings if each.type in _SIZES or python_type(each.type) is not None
     )
@@ -178,6 +197,40 @@ def sayable(function: Function) -> Function:
         decisions=tuple(each for each in plain.decisions if not names(each.condition) & lost),
         requires=tuple(each for each in plain.requires if not names(each) & lost),
     )
+
+
+def _with_symbols(function: Function, functions: Functions, program: Program) -> Function:
+    """The function with the names of the source for functions that its static parameters are, or that it passes on."""
+
+    def symbol(value: Any) -> Any:
+        return Symbol(functions.names[value]) if value in functions.names else value
+
+    def word(told: Term) -> Term:
+        known = told.op == "name" and told.args[0] in functions.names
+        return Term("word", (functions.names[told.args[0]],)) if known else told
+
+    def op(each: Op) -> Op:
+        callee = program.functions.get(each.callee)
+        passed = {setting.name for setting in callee.settings if setting.type == "fn"} if callee else set()
+        given = tuple((name, word(told) if name in passed else told) for name, told in each.given)
+        attrs = tuple((name, symbol(value) if name in passed else value) for name, value in each.attrs)
+        return within(replace(each, given=given, attrs=attrs), op)
+
+    own = {each.name for each in function.settings if each.type == "fn"}
+    static = tuple((name, symbol(value) if name in own else value) for name, value in function.static)
+    held = {name for name, value in static if isinstance(value, Symbol)}
+    settings = tuple(
+        replace(each, type=functions.type, default=_known(each.default and word(each.default)))
+        if each.name in held
+        else each
+        for each in function.settings
+    )
+    return replace(function, static=static, settings=settings, body=tuple(map(op, function.body)))
+
+
+def _known(default: Term | None) -> Term | None:
+    """A default that is a function; None for one that the source has no name for."""
+    return None if default is None or default.op == "name" else default
 
 
 def given(argument: Argument, function: Function, op: Op | None) -> Expr | None:
@@ -224,6 +277,8 @@ def literal(value: Any) -> Expr:
     match value:
         case bool() | None:
             return Word(repr(value))
+        case Symbol():
+            return Word(str(value))
         case str():
             return Text(value)
         case tuple() | list():

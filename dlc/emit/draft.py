@@ -44,7 +44,7 @@ from dlc.emit.tree import (
 )
 from dlc.ir import loops
 from dlc.ir.loops import LOOP
-from dlc.ir.nodes import Attr, Function, Op, Program, Region, Remark, Value
+from dlc.ir.nodes import BY, Attr, Function, Op, Program, Region, Remark, Value
 from dlc.ir.nodes import walk as walk_ops
 from dlc.ops.axes import axis_names
 from dlc.records import dataclass, field, replace
@@ -331,6 +331,9 @@ class Drafter:
     def expression(self, op: Op) -> Expr:
         """The operation as an expression; DONE where it has become statements, or a name for another
         value."""
+        by = dict(op.given).get(BY)
+        if by is not None:
+            return Call(expression(by), tuple(map(self.tensor, op.inputs)))
         say = self.dialect.forms.get(op.op)
         found = say(self, op) if say is not None else None
         if found is not None:

@@ -199,6 +199,8 @@ def expression(term: Term) -> Expr:
         case Term("cut", (base, *bounds)):
             start, stop, step = (None if each == _NONE else expression(each) for each in bounds)
             return At(expression(base), (Cut(start, stop, step),))
+        case Term("word", (name,)):
+            return Word(name)
         case Term("star", (items,)):
             return Splat(expression(items))
         case Term("list" | "tuple", items):

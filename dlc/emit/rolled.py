@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
-from dlc.emit.arguments import sayable
+from dlc.emit.arguments import Functions, sayable
 from dlc.emit.draft import plain_name
 from dlc.emit.exact import exact
 from dlc.emit.merge import merge
@@ -420,12 +420,14 @@ def merged(
     *,
     loops: bool = True,
     begun: bool = False,
+    callables: Functions | None = None,
 ) -> Common:
     """Programs of one model at some settings as one: its modules once each, and with `loops` the spec's loops whole. What of the
-    library is `native`, `written` or `begun` is as in `merge`."""
+    library is `native`, `written` or `begun` is as in `merge`; `callables` are the functions that static parameters may be."""
+    programs = tuple(_sayable(each, callables) for each in programs)
     first = programs[0]
     found = merge(
-        tuple(map(_sayable, programs)),
+        programs,
         native,
         _rolled if loops else lambda function, _: function,
         written,
@@ -458,8 +460,9 @@ def _parameters(programs: Sequence[Program], names: Mapping[tuple[int, str], str
                 yield replace(each, init=names.get((k, each.init), each.init))
 
 
-def _sayable(program: Program) -> Program:
-    return program.with_functions({name: sayable(each) for name, each in program.functions.items()})
+def _sayable(program: Program, callables: Functions | None) -> Program:
+    functions = {name: sayable(each, program, callables) for name, each in program.functions.items()}
+    return program.with_functions(functions)
 
 
 def _applying(entry: Function, main: Function) -> Function:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _ARITHMETIC: Mapping[str, str] = {
     "neg": "-{x}",
@@ -45,3 +45,11 @@ HOST: Mapping[str, str] = {
     "logical_or": "{a} or {b}",
     "logical_not": "not {x}",
 }
+
+
+def by_name(*tables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The rows that are no more than a function of one tensor: what is called, and the function."""
+    for name, row in (each for table in tables for each in table.items()):
+        function = row.removesuffix("({x})")
+        if function != row and function.replace(".", "").replace("_", "").isalnum():
+            yield name, function

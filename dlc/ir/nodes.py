@@ -30,6 +30,8 @@ from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
 from dlc.types.traced import Term
 
+BY = "()"
+"""The name in what a call is `given` of the function that it calls, where that is a static parameter."""
 Attr = Union[int, float, bool, str, None, Dim, tuple["Attr", ...]]  # noqa: UP007 - recursive
 T = TypeVar("T")
 
@@ -117,7 +119,7 @@ class Op:
     region: Region | None = None
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
     given: tuple[tuple[str, Term], ...] = field(default=(), compare=False, repr=False)
-    """Of a call: the static arguments that the spec writes, as expressions over the caller's."""
+    """Of a call: the static arguments that the spec writes, as expressions over the caller's; under `BY` the function itself."""
     names: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """Of a call: which of the callee's inputs each operand is, absent ones included."""
     known: tuple[tuple[str, Dim], ...] = field(default=(), compare=False, repr=False)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.trees import static_fields
-from dlc.elaborate.base.units import entries, own_statics
-from dlc.elaborate.base.values import default_parts
+from dlc.elaborate.base.units import Definition, entries, own_statics
+from dlc.elaborate.base.values import Builtin, default_parts
+from dlc.elaborate.programs.elaborator import VOCABULARY
 from dlc.emit.requirements import Requirements
 from dlc.emit.rolled import goes_over_a_list
 from dlc.ir.nodes import Op, Program, walk
@@ -156,6 +157,7 @@ class ModelFamily:
             tried += ((name, _lengths(free[name])) for name in walked)
         elif which == "switches":
             tried += ((name, _turned(value, name in self._counts)) for name, value in free.items())
+            tried += ((name, _called(value)) for name, value in free.items())
             tried += (
                 (name, iter((each,))) for name, value in free.items() for each in self._turning(name, value)
             )
@@ -389,6 +391,12 @@ def _turned(value: Any, counts: bool) -> Iterator[Any]:
         yield from (1, 0.5)
     elif counts and isinstance(value, int):
         yield from (value + 1, value - 1)
+
+
+def _called(value: Any) -> Iterator[Any]:
+    """Another function in the place of one."""
+    if isinstance(value, Builtin) or (isinstance(value, Definition) and isinstance(value.node, ast.FnDef)):
+        yield from (VOCABULARY.builtins[each] for each in ("tanh", "sigmoid") if each != value.name)
 
 
 def _minds_mode(program: Program) -> bool:

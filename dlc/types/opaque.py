@@ -142,7 +142,7 @@ def evaluate(term: Term, static: Mapping[str, Any]) -> Any:
             return static[name]
         case Term("training"):
             return static["training"]
-        case Term("name", (name,)):
+        case Term("name" | "word", (name,)):
             return name
         case Term("if", (condition, then, otherwise)):
             return evaluate(then if evaluate(condition, static) else otherwise, static)

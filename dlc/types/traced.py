@@ -26,7 +26,7 @@ Dim = Any  # of dims.py, which makes traced numbers
 class Term:
     """An expression over static parameters: `op` with its `args`.
 
-    const value | param name | input name (an optional input) | training | turn name (the variable of a loop) | name text
+    const value | param name | input name (an optional input) | training | turn name (the variable of a loop) | name text | word text (as the source has it)
     | dim size | + - * / // % ** == != < <= > >= and or not neg in a b | if condition a b | list … | tuple … | star list (in them) | index x i
     | cut x start stop step | call function … (`sqrt`, `range`, `len`, …; or a Helper)
     | for element target iterable condition? (a comprehension, whose target's names are each in it) | each name

@@ -22,6 +22,7 @@ from dlc.elaborate.calls.arguments import Given, bind_static_arguments, given, m
 from dlc.elaborate.calls.binding import fit_members
 from dlc.elaborate.calls.placing import no_parameters
 from dlc.elaborate.names import lookup as names
+from dlc.elaborate.names.origins import by_parameter
 from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body
 from dlc.records import replace
@@ -32,7 +33,9 @@ from dlc.syntax import ast
 
 def call(body: Body, node: ast.Call, label: ast.Label | None = None) -> Any:
     callee = _callee(body, node.callee)
-    return apply(body, callee, given(body, _name_of(node.callee, callee), node.args), node, label)
+    args = given(body, _name_of(node.callee, callee), node.args)
+    before = len(body.emission.builder.body)
+    return by_parameter(body, node.callee, before, apply(body, callee, args, node, label))
 
 
 def _callee(body: Body, node: ast.Expr) -> Any:
@@ -129,12 +132,13 @@ def pipe(body: Body, node: ast.Pipe, label: ast.Label | None = None) -> Any:
         stage = stage.value
     value = body.evaluate(node.value)
     first = (value, stage.span if isinstance(node.value, ast.Pipe) else node.value.span)
+    before = len(body.emission.builder.body)
     if not isinstance(stage, ast.Call):
         callee = _callee(body, stage)
-        return _into(body, callee, first, Given(), stage, label)
+        return by_parameter(body, stage, before, _into(body, callee, first, Given(), stage, label))
     callee = _callee(body, stage.callee)
     args = given(body, _name_of(stage.callee, callee), stage.args)
-    return _into(body, callee, first, args, stage, label)
+    return by_parameter(body, stage.callee, before, _into(body, callee, first, args, stage, label))
 
 
 def _is_module(value: Any) -> bool:

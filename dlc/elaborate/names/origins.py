@@ -11,7 +11,7 @@ from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor, is_plai
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import Scope
 from dlc.elaborate.types.static import inner_text
-from dlc.ir.nodes import Decision
+from dlc.ir.nodes import BY, Decision
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
 from dlc.types.dims import Dim
@@ -356,6 +356,23 @@ def _by_text(told: Term) -> bool:
     return isinstance(function, Helper) or (
         len(args) == 1 and function in ("sum", "prod", "len", "min", "max")
     )
+
+
+def by_parameter(body: Body, node: ast.Expr, before: int, value: Any) -> Any:
+    """Note that a function of one tensor that was called is a static parameter: `activation(x)`. `before` is how many operations there
+    were before the call, which made `value`."""
+    told = (
+        body.scope.origins.get(node.id)
+        if body.context.session.traced and isinstance(node, ast.Name)
+        else None
+    )
+    ops = body.emission.builder.body
+    if told is None or told.op != "param" or len(ops) != before + 1 or not isinstance(value, Tensor):
+        return value
+    op = ops[-1]
+    if len(op.inputs) == 1 and not op.path and op.region is None and not op.given:
+        ops[-1] = replace(op, given=((BY, told),))
+    return value
 
 
 def chosen(body: Body, node: ast.Conditional, holds: bool, value: Any) -> Any:

@@ -328,6 +328,13 @@ def _count_parameters(body: Body, function: Function) -> None:
         body.context.session.exhausted(found, body.report.place, body.report)
 
 
+def _default(body: Body, root: Scope, field: ast.Field) -> Term | None:
+    """A static parameter's default as a term; of one that is a function, its name."""
+    if isinstance(field.default, ast.Name) and inner_text(field.type) == "fn":
+        return Term("name", (field.default.id,))
+    return None if field.default is None else origin(body.context, root, field.default)
+
+
 def _with_provenance(function: Function, body: Body, callee: Callee, bound: Bound) -> Function:
     """With what emission needs to say the function for other static arguments."""
     session, node = body.context.session, callee.definition.node
@@ -344,7 +351,7 @@ def _with_provenance(function: Function, body: Body, callee: Callee, bound: Boun
         origins={name: Term("param", (name,)) for name in callee.static if name not in fixed}
         | {name: term(untraced(value)) for name, value in values.items()},
     )
-    defaults = [None if each.default is None else origin(body.context, root, each.default) for each in fields]
+    defaults = [_default(body, root, each) for each in fields]
     asked = [origin(body.context, root, part) for each in callee.where for part in parts(each)]
     return replace(
         function,

@@ -69,7 +69,6 @@ def _values(value: Any) -> Iterator[Any]:
 
 SHORT = "stages of two blocks: of what comes behind the first there is no second to make a loop of"
 NO_ARGUMENTS = {
-    "MLP": {"activation": "a function of the spec, which Python has no value for"},
     **{key: {"depths": SHORT, "fc": "a module of the spec"} for key in ("ResNet", "ResNet18")},
     "Tracked": {"d": "a message has its number"},
 }
