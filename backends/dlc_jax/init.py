@@ -45,7 +45,7 @@ from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import ForOneSetting, Layout, at
+from dlc_jax.places import ForOneSetting, Layout, at, turn_key
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -502,7 +502,7 @@ class _Body:
         if maker.draws:
             turns = f"{turns}, each"
             source = call("enumerate", call("jax.random.split", Word("KEY"), count))
-        layers: Expr = DictGen(call("str", number), made, turns, source)
+        layers: Expr = DictGen(turn_key(child.path.rpartition(".")[2], number.text), made, turns, source)
         if len(maker.trees) > 1:
             layers = call("in_two_trees", layers)
         return Item(keys, maker.trees, layers, maker.draws)

@@ -51,7 +51,7 @@ def written(items: Sequence[Item], trees: Sequence[str], words: Mapping[str, str
     lines = [f"{INDENT}keys = jax.random.split(key, {count})"] if count > 1 else []
     places = [item.keys for item in items]
     plain = all(item.when is None and not item.reads for item in items)
-    simple = len(trees) == 1 and plain and not _nested(places)
+    simple = len(trees) == 1 and plain and not _nested(places) and () not in places
     if simple:
         return (
             [*lines, f"{INDENT}return {{", *_display(_tree(items), 2), f"{INDENT}}}"]
@@ -190,9 +190,18 @@ def _statement(
             for key in reversed(item.keys[depth + 1 :]):
                 made = Pairs(((Text(key), made),))
         places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
-    there = any(_meet(item.when, each) for tree in item.trees for each in done.get((tree, item.keys), ()))
+    there = {
+        tree: any(_meet(item.when, each) for each in done.get((tree, item.keys), ())) or not item.keys
+        for tree in item.trees
+    }
     for tree in item.trees:
         held[tree].update({item.keys[:n] for n in range(len(item.keys))}, item.containers.get(tree, set()))
         done.setdefault((tree, item.keys), []).append(item.when)
-    equals = "|=" if there and len(places) == 1 else "="
-    return layout(f"{', '.join(places)} {equals} {text(made)}", indent)
+    if len(places) == 1 or not any(there.values()):
+        equals = "|=" if len(places) == 1 and any(there.values()) else "="
+        return layout(f"{', '.join(places)} {equals} {text(made)}", indent)
+    names = [f"more_{tree}" for tree in item.trees]  # to be put beside what stands there
+    lines = layout(f"{', '.join(names)} = {text(made)}", indent)
+    for tree, name, place in zip(item.trees, names, places, strict=True):
+        lines += layout(f"{place} {'|=' if there[tree] else '='} {name}", indent)
+    return lines

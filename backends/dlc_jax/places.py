@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
-from dlc.emit.forms import call
+from dlc.emit.forms import call, indexed
 from dlc.emit.names import snake, unique
 from dlc.emit.tree import At, Expr, Text, Word
-from dlc.ir.index import INDEX, at_turn, mark, offset_of, split, upto_index
+from dlc.ir.index import INDEX, at_turn, factor_of, mark, offset_of, split, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
 from dlc.types.terms import names, term
@@ -164,7 +164,8 @@ class Places:
             yield keys
             return
         cut = len(stack.keys)
-        yield from ((*keys[:cut], str(number), *keys[cut:]) for number in stack.numbers)
+        label = stack.stem.rpartition(".")[2]
+        yield from ((*keys[:cut], INDEX.sub(str(number), label), *keys[cut:]) for number in stack.numbers)
 
     def _in_layer(self, function: str, layout: Layout, path: str) -> Found | None:
         """A path into one layer of a loop, by its number."""
@@ -175,7 +176,8 @@ class Places:
                 inside = self.find(function, f"{stack.stem}.{rest}" if rest else stack.stem)
                 if inside is not None:
                     cut = len(stack.keys)
-                    taken = str(number) if stack.apart else number
+                    label = stack.stem.rpartition(".")[2]
+                    taken = INDEX.sub(str(stack.numbers[number]), label) if stack.apart else number
                     keys = (*inside.keys[:cut], taken, *inside.keys[cut:])
                     return Found(keys, inside.param, inside.function)
         return None
@@ -242,11 +244,9 @@ class Places:
             } - {label}
             others = {each for each in others if not _lies_in(each, label, ranges[stem])}
             start, _, step = _numbers(stem, child)
-            key = _key(label, others, start, step, bool(parents))
-            keys = (*parents, key) if key else tuple(parents)
             apart = any(self.varies(group, each) for each in layout.children[child.path])
-            if apart and key:
-                raise ForOneSetting("layers of other parts that stand beside others")
+            key = "" if apart else _key(label, others, start, step, bool(parents))
+            keys = (*parents, key) if key else tuple(parents)
             layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart)
 
     def _move(self, layout: Layout) -> None:
@@ -320,8 +320,14 @@ def _joined(*labels: str) -> str:
 
 def _numbers(stem: str, child: Child) -> tuple[int, int, int]:
     """Start, stop and step of the numbers of a loop's layers."""
-    start = int(child.start) + offset_of(stem)
-    return start, start + child.step * int(child.count), child.step
+    start, step = factor_of(stem) * int(child.start) + offset_of(stem), factor_of(stem) * child.step
+    return start, start + step * int(child.count), step
+
+
+def turn_key(label: str, variable: str) -> Expr:
+    """The key of a layer that stands by itself, in a turn of a loop."""
+    key = indexed(label, variable)
+    return call("str", key) if INDEX.fullmatch(label) else key
 
 
 def _lies_in(label: str, pattern: str, numbers: range) -> bool:

@@ -39,7 +39,7 @@ from dlc.ir.nodes import Function
 from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
-from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at
+from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at, turn_key
 from dlc_jax.steps import Scan
 
 Parts = dict[tuple[str, str], Expr]
@@ -294,8 +294,10 @@ class Settling:
 
     def _one(self, stem: str, layers: Expr, number: Expr) -> Expr:
         """One of the layers."""
-        apart = self._stack(stem).apart
-        return At(layers, (call("str", number),)) if apart else call("one_layer", layers, number)
+        stack = self._stack(stem)
+        if not stack.apart:
+            return call("one_layer", layers, number)
+        return At(layers, (turn_key(stem.rpartition(".")[2], text(number)),))
 
     def _stack(self, stem: str) -> Stack:
         return self.places.layout(self.function.name).stacks[stem]

@@ -18,6 +18,7 @@ from dlc.emit.own import Own
 from dlc.emit.requirements import asked_of, words
 from dlc.emit.sizes import readable
 from dlc.emit.statements import Draft
+from dlc.emit.sums import tidied
 from dlc.emit.tree import (
     Arg,
     Call,
@@ -461,7 +462,7 @@ def _here(native: Expr, function: Function, op: Op) -> Expr:
                 return Keyword(name, _flag(name, op, node.value), default)
         return node
 
-    changed_ = transform(native, change)
+    changed_ = tidied(transform(native, change))
     if isinstance(changed_, Call) and (term := dict(op.given).get("bias")) is not None and term.op != "const":
         missing = not any(isinstance(arg, Keyword) and arg.name == "bias" for arg in changed_.args)
         if missing and "bias" in known:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from dlc.emit.origins import said
 from dlc.emit.statements import Assign, Draft, Loop, Stmt
-from dlc.emit.tree import Arg, Call, Expr, Gen, Num, Path, Ref, Splat, Word, refs
-from dlc.ir.index import offset_of
+from dlc.emit.tree import Arg, Call, Expr, Gen, Num, Path, Ref, Seq, Splat, Word, refs
+from dlc.ir.index import factor_of, offset_of
 from dlc.records import dataclass, replace
 from dlc_torch.structure import Node, place, variable
 
@@ -28,7 +29,7 @@ TRAILING = ("nn.ReLU", "nn.ReLU6", "nn.GELU", "nn.SiLU", "nn.Tanh", "nn.Sigmoid"
 @dataclass(frozen=True, slots=True)
 class Link:
     """A statement that applies one layer, or a loop of layers, to one value: `labels` is the path of the
-    instance, `()` for a function."""
+    instance, `()` for a function. Of a loop whose turns apply several, `parts` are these, each as a link."""
 
     index: int
     source: str
@@ -36,6 +37,12 @@ class Link:
     labels: tuple[str, ...]
     layer: Expr
     turns: tuple[int, int, int] | None = None
+    parts: tuple[Link, ...] = ()
+
+    @property
+    def held(self) -> list[Link]:
+        """The links that are instances."""
+        return [each for each in self.parts or (self,) if each.labels]
 
 
 def fold(draft: Draft, root: Node) -> Draft:
@@ -95,21 +102,42 @@ def _link(index: int, stmt: Stmt) -> Link | None:
         case Assign(targets=(target,), layer=Expr() as layer, through=through):
             return Link(index, through, target.name, (), layer)
         case Loop(
-            count=Num(int() as count),
+            turns=int() as count,
             inputs=(Ref(source),),
             outputs=(target,),
             args=(arg,),
             results=(result,),
-            body=(Assign() as only,),
+            body=body,
         ):
+            turns = (count, stmt.start, stmt.step)
+            parts = _parts(body, arg.name, turns) if result == Ref(_made(body)) else None
+            if parts and len(parts) == 1 and parts[0].labels and isinstance(stmt.count, Num):
+                return replace(parts[0], index=index, source=source, result=target.name)
             if (
-                isinstance(only.layer, Path)
-                and only.through == arg.name
-                and result == Ref(only.targets[0].name)
+                parts
+                and len(parts) > 1
+                and (own := next((each for each in parts if each.labels), None)) is not None
             ):
-                turns = (count, stmt.start, stmt.step)
-                return Link(index, source, target.name, tuple(only.layer.path.split(".")), only.layer, turns)
+                return Link(index, source, target.name, own.labels, own.layer, turns, parts)
     return None
+
+
+def _made(body: Sequence[Stmt]) -> str:
+    """The value that the last statement makes."""
+    last = body[-1] if body else None
+    return last.targets[0].name if isinstance(last, Assign) else ""
+
+
+def _parts(body: Sequence[Stmt], given: str, turns: tuple[int, int, int]) -> tuple[Link, ...] | None:
+    """The layers of a turn, each applied to what the one before gives."""
+    found: list[Link] = []
+    for stmt in body:
+        link = _link(0, stmt) if isinstance(stmt, Assign) else None
+        if link is None or link.source != given:
+            return None
+        found.append(replace(link, turns=turns if link.labels else None))
+        given = link.result
+    return tuple(found)
 
 
 # --- fitting numbers ----------------------------------------------------------------------------------------
@@ -123,7 +151,7 @@ def _fit(chain: Sequence[Link], root: Node) -> tuple[Node, tuple[str, ...], list
         if node is None or node.layers is not None or not _numbered(node):
             continue
         links = _between(chain, labels, node)
-        if links is not None and len(links) > 1:
+        if links and (len(links) > 1 or links[0].parts):
             return node, labels, links
     return None
 
@@ -144,7 +172,8 @@ def _numbered(node: Node) -> bool:
 def _between(chain: Sequence[Link], labels: tuple[str, ...], node: Node) -> list[Link] | None:
     """The stretch of the chain that fills the container; None if the numbers do not fit."""
     own = [i for i, link in enumerate(chain) if link.labels and link.labels[:-1] == labels]
-    if len(own) != len(node.items):
+    held = [part for i in own for part in chain[i].held]
+    if len(held) != len(node.items) or any(part.labels[:-1] != labels for part in held):
         return None
     first, last = own[0] - _first(chain[own[0]]), own[-1]
     if first < 0:
@@ -160,13 +189,25 @@ def _between(chain: Sequence[Link], labels: tuple[str, ...], node: Node) -> list
 
 
 def _first(link: Link) -> int:
-    return link.turns[1] + offset_of(link.labels[-1]) if link.turns else int(link.labels[-1])
+    """The number of the link's first layer; one that fits nowhere where a turn does not apply the layers that it takes numbers for."""
+    if not link.turns:
+        return int(link.labels[-1])
+    parts = link.parts or (link,)
+    factor = factor_of(link.labels[-1])
+    fits = len(parts) == factor * link.turns[2] and all(
+        offset_of(part.labels[-1]) == k and factor_of(part.labels[-1]) == factor
+        for k, part in enumerate(parts)
+        if part.labels and link.parts
+    )
+    start = factor * link.turns[1] + (0 if link.parts else offset_of(link.labels[-1]))
+    return start if fits else NOWHERE
+
+
+NOWHERE = -1_000_000
 
 
 def _length(link: Link) -> int:
-    if link.turns and link.turns[2] != 1:
-        return -1_000_000  # turns that leave numbers out fit nowhere
-    return link.turns[0] if link.turns else 1
+    return link.turns[0] * len(link.parts or (link,)) if link.turns else 1
 
 
 def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
@@ -188,16 +229,30 @@ def _may_trail(chain: Sequence[Link], at: int, *, whole: bool) -> bool:
 # --- replacing ----------------------------------------------------------------------------------------------
 
 
-def _layer(link: Link, root: Node) -> Expr:
+def _layer(link: Link, root: Node, turns: tuple[int, int, int] | None = None) -> Expr:
+    """The constructor of a link's layer; of one of several in the turns of a loop, for a turn."""
     if not link.labels:
         return link.layer
     node = root
     for label in link.labels:
-        node = node.items[place(label, link.turns)]
+        node = node.items[place(label, turns or link.turns)]
     made = node.made
     if link.turns is None:
         return made
+    if link.parts:
+        parts = Seq(tuple(_layer(replace(each, turns=None), root, link.turns) for each in link.parts))
+        over = Call(Word("range"), (_count(link, root),))
+        return Splat(Gen(Word("layer"), variable(parts), over, parts))
     return Splat(Gen(made, variable(made), Call(Word("range"), (Num(link.turns[0], "count"),))))
+
+
+def _count(link: Link, root: Node) -> Expr:
+    """How often a loop turns, as its instances say it."""
+    node = root
+    for label in link.labels:
+        node = node.items[place(label, link.turns)]
+    assert node.turns is not None
+    return said(node.turns[0], "count")
 
 
 def _replaced(draft: Draft, links: Sequence[Link], path: str) -> Draft:

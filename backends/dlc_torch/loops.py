@@ -30,7 +30,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, at_turn, has_index, mark, offset_of, upto_index
+from dlc.ir.index import INDEX, at_turn, factor_of, has_index, mark, offset_of, upto_index
 from dlc.records import dataclass, replace
 from dlc_torch import rows
 from dlc_torch.classes import Class
@@ -62,6 +62,8 @@ class Looping:
             range_ = Call(Word("range"), (self.loop.count,))
             return replace(self.loop, count=NOWHERE, source=range_)
         prefixes = dict.fromkeys(upto_index(node.path) for node in paths)
+        if any(factor_of(each) != 1 for each in prefixes):  # a turn takes several of a list
+            return self._indexed(paths)
         if (chain := self._chain(list(prefixes))) is not None:
             return chain
         sources = {prefix: self._elements(prefix) for prefix in prefixes}

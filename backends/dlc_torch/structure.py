@@ -14,11 +14,13 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
 
 from dlc.emit.alike import origin_key
 from dlc.emit.forms import indexed, over
 from dlc.emit.origins import expression
 from dlc.emit.tree import (
+    Binary,
     Call,
     Conditional,
     DictGen,
@@ -35,7 +37,7 @@ from dlc.emit.tree import (
     transform,
     walk,
 )
-from dlc.ir.index import INDEX, has_index, mark, offset_of
+from dlc.ir.index import INDEX, factor_of, has_index, mark, offset_of
 from dlc.ir.nodes import Child, Op, Param
 from dlc.records import dataclass, field, replace
 from dlc.types.terms import negated, origin_free, said
@@ -270,7 +272,8 @@ def place(label: str, turns: tuple[int, int, int] | None) -> str:
 
 def numbers(label: str, turns: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
     """The numbers that a label with the index of a loop stands for, which it may be ahead of."""
-    return (turns[0], turns[1] + offset_of(label), turns[2]) if turns else None
+    factor = factor_of(label)
+    return (turns[0], factor * turns[1] + offset_of(label), factor * turns[2]) if turns else None
 
 
 def find(root: Node, labels: Iterable[str]) -> Node | None:
@@ -354,9 +357,8 @@ class Builder:
         """`down{i}` directly below the class: one attribute per turn, in a loop where a setting says how many."""
         assert node.turns is not None
         if node.is_open:
-            count, start, step = node.turns
             made = Call(Word("self.add_module"), (indexed(node.label), self.made(node)))
-            yield Init("", made, over=over(Num(count, "count"), start, step))
+            yield Init("", made, over=_turning(node))
             return
         for index in turns_of(node.turns):
             label = INDEX.sub(str(index), node.label)
@@ -407,24 +409,37 @@ class Builder:
             made_each = self.made(nodes[0])
             return Gen(made_each, variable(made_each), Call(Word("range"), (Num(count, "count"),)))
         made = Seq(tuple(map(self.made, nodes)), "()")
+        if factor_of(nodes[0].label) != 1:
+            return Gen(Word("layer"), variable(made), Call(Word("range"), (Num(count, "count"),)), made)
         turns = Call(Word("range"), (Word("0"), Num(count * step, "count"), Word(str(step))))
         return Gen(Word("layer"), "_", turns, made)
 
     def _dict(self, node: Node) -> tuple[Expr, ...]:
+        """The parts by name: those of a loop's turns each by itself, unless they are told by the number of the turn."""
         modules = list(node.items.values())
-        if len(modules) == 1 and modules[0].turns:
-            (only,) = modules
-            assert only.turns is not None
-            key = keyed(INDEX.sub(mark(), only.label))
-            count, start, step = only.turns
-            return (DictGen(key, self.made(only), "i", over(Num(count, "count"), start, step)),)
+        parts: list[Expr] = []
         pairs: list[tuple[Expr, Expr]] = []
         for each in modules:
+            made = self.made(each)
+            if each.turns and (len(modules) == 1 or variables(made)):
+                parts += [Pairs(tuple(pairs))] if pairs else []
+                pairs = []
+                key = keyed(each.label if factor_of(each.label) != 1 else INDEX.sub(mark(), each.label))
+                parts.append(DictGen(key, made, "i", _turning(each)))
+                continue
             labels = [each.label]
             if each.turns:
                 labels = [INDEX.sub(str(index), each.label) for index in turns_of(each.turns)]
-            pairs += ((Text(label), self.made(each)) for label in labels)
-        return (Pairs(tuple(pairs)),)
+            pairs += ((Text(label), made) for label in labels)
+        parts += [Pairs(tuple(pairs))] if pairs or not parts else []
+        return (reduce(lambda one, other: Binary("|", one, other), parts),)
+
+
+def _turning(node: Node) -> Expr:
+    """What `i` goes over in a loop that makes instances: their numbers, or where a turn takes several, the turns."""
+    assert node.turns is not None
+    count, start, step = node.turns
+    return over(Num(count, "count"), *((start, step) if factor_of(node.label) == 1 else (0, 1)))
 
 
 def keyed(label: str) -> Expr:

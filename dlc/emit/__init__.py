@@ -2,7 +2,7 @@
 
 python.py, layout.py    literals and comments that are safe in source; the formatter's line breaks
 names.py, sizes.py      checked identifiers and variables; where a function's dims can be read
-tree.py                 expressions as trees: leaves that are settled later, rows (templates) as data
+tree.py, sums.py        expressions as trees: leaves that are settled later, rows (templates) as data; sums of whole numbers
 checks.py, asked.py     what a model asks of its inputs' sizes, and of its arguments
 canonical.py            programs before they are merged: one set of names for sizes of the library, loops from 0
 merge.py, rolled.py     functions of several settings as one; loops that were taken apart, whole again (turning.py, widths.py)

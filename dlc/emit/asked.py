@@ -17,12 +17,14 @@ from dlc.records import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A list by its argument's name, the value that it was taken apart as, how many elements are read by their number."""
+    """A list by its argument's name, the value that it was taken apart as, how many elements are read by their number, and how long its
+    elements are, if these are lists."""
 
     name: str
     value: tuple[Any, ...]
     least: int = 0
     spec: str = ""
+    rows: int | None = None
 
 
 def asked_lines(
@@ -108,9 +110,9 @@ class Lengths:
         ]
 
     def at_least(self, taken: Iterable[Taken], is_main: bool) -> list[Taken]:
-        """Those of which only the elements that are read have to be there."""
+        """Those of which only the elements that are read have to be there, each as long as it is read."""
         asked = self.of(taken, is_main)
-        return [each for each in taken if each.least and each not in asked]
+        return [each for each in taken if (each.least or each.rows is not None) and each not in asked]
 
 
 EXACT = Lengths()
@@ -124,15 +126,22 @@ def taken_apart(arguments: Iterable[Argument], function: Function, read: Iterabl
         match node:
             case At(Arg() as base, items):
                 numbers = (int(each.value) for each in items if isinstance(each, Num))
-                least = (each + 1 if each >= 0 else -each for each in numbers)
-                places.setdefault(base, []).append(max(least, default=0))
+                needed = (each + 1 if each >= 0 else -each for each in numbers)
+                places.setdefault(base, []).append(max(needed, default=0))
             case At(base) | Splat(base) if isinstance(base, Arg | At):
                 places.setdefault(base, [])
     static = dict(function.static)
     for each in arguments:
         value = static.get(each.spec)
         if isinstance(value, tuple) and Arg(each.name) in places:
-            yield Taken(each.name, value, max(places[Arg(each.name)], default=0), each.spec)
+            rows = {len(row) for row in value if isinstance(row, tuple)} if _has_rows(each.type) else set()
+            least = max(places[Arg(each.name)], default=0)
+            yield Taken(each.name, value, least, each.spec, rows.pop() if len(rows) == 1 else None)
+
+
+def _has_rows(kind: str) -> bool:
+    """Whether the elements of a list are lists themselves, and no tuples whose length their type says."""
+    return kind.startswith("tuple[tuple[") and kind.endswith(", ...], ...]")
 
 
 def lengths(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterator[str]:
@@ -152,6 +161,12 @@ def at_least(taken: Iterable[Taken], owner: str = "", indent: int = 2) -> Iterat
     """Lists have the elements that are read by their number."""
     for each in taken:
         here, many = f"{owner}{each.name}", "element" if each.least == 1 else "elements"
+        if each.rows is not None:
+            yield from layout(f"if any(len(each) != {each.rows} for each in {here}):", indent)
+            message = f"each of {each.name} must have length {each.rows}, but {each.name} is {{{here}}}"
+            yield from raised(message, indent + 1, with_values=True)
+        if not each.least:
+            continue
         yield from layout(f"if len({here}) < {each.least}:", indent)
         message = f"{each.name} must have at least {each.least} {many}, not {{len({here})}}"
         yield from raised(message, indent + 1, with_values=True)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dlc.emit.origins import renumbered
-from dlc.ir.index import INDEX, mark
+from dlc.ir.index import INDEX, factor_of, mark
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Op, Program
 from dlc.ir.splice import substitute, with_path, within
@@ -89,7 +89,9 @@ def _from_zero(function: Function) -> Function:
 
 
 def _ahead(path: str, by: int) -> str:
-    return INDEX.sub(lambda found: mark(int(found[1] or 0) + by), path)
+    return INDEX.sub(
+        lambda found: mark(int(found[1] or 0) + by * factor_of(found[0]), factor_of(found[0])), path
+    )
 
 
 def _shifted(op: Op) -> Op:

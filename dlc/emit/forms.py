@@ -10,7 +10,7 @@ from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Drafter, dim_of
 from dlc.emit.origins import size
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
-from dlc.ir.index import INDEX, offset_of, split
+from dlc.ir.index import INDEX, factor_of, offset_of, split
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
 from dlc.types.terms import origin_free, said
@@ -372,15 +372,16 @@ def whole_rows(d: Drafter, op: Op) -> str:
 # --- turns of a loop over layers ---------------------------------------------------------------------------
 
 
-def indexed(path: str) -> Expr:
-    """A path with the index of a loop, as an f-string over `i`."""
+def indexed(path: str, variable: str = "i") -> Expr:
+    """A path with the index of a loop, as an f-string over the loop's variable."""
+    factor, offset = factor_of(path), offset_of(path)
+    number = (variable if factor == 1 else f"{factor} * {variable}") + (f" + {offset}" if offset else "")
     if INDEX.fullmatch(path):
-        return Word(f"i + {offset_of(path)}" if offset_of(path) else "i")
+        return Word(number)
     parts = (
         ascii(part)[1:-1].replace('"', '\\"').replace("{", "{{").replace("}", "}}") for part in split(path)
     )
-    offset = offset_of(path)
-    return Word('f"' + (f"{{i + {offset}}}" if offset else "{i}").join(parts) + '"')
+    return Word('f"' + f"{{{number}}}".join(parts) + '"')
 
 
 def over(count: Expr, start: int, step: int) -> Expr:

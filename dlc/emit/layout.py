@@ -150,7 +150,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 _OPERATOR = re.compile(
     r"(if|else|and|or|[-+*/%@|&<>=!]+) "
 )  # in front of an operand that has a line of its own
-_KEY = re.compile(r"""(?:f?(["'])(?:(?!\1)[^\\])*\1|str\(\w+\)): """)  # of an item in a dict display
+_KEY = re.compile(r"""(?:f?(["'])(?:(?!\1)[^\\])*\1|str\([\w *+]+\)): """)  # of an item in a dict display
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:
@@ -176,6 +176,8 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
     node = ast.parse(value.removeprefix("*"), mode="eval").body
     if start == 0 and not isinstance(node, _BRACKETED):  # all of it stands in brackets, as an operand
         return (0, len(value) - 1)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):  # dicts: both sides stand in brackets
+        return None
     if isinstance(node, ast.BinOp):
         alone = not (isinstance(node.left, ast.BinOp) and _same(node.left.op, node.op))
         return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None

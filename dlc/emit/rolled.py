@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dlc.emit.alike import as_term, as_written, origin_key
@@ -31,6 +32,8 @@ from dlc.types.tensor import TensorType
 from dlc.types.terms import as_dim, changed, evaluate, said, term
 from dlc.types.terms import names as names_in
 from dlc.types.traced import Term, TracedInt
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def rolled(function: Function, functions: Mapping[str, Function]) -> Function:
@@ -373,28 +376,49 @@ def _path(path: str, segment: Segment) -> str:
         return path
     if segment.step:
         return INDEX.sub(mark(), path) if has_index(path) else path
+    if segment.factor != 1:
+        return ".".join(_ahead_by(label, segment) for label in path.split("."))
     before = r"(?<!\d)" if segment.is_suffix else r"(?<![^.])"
     return re.sub(rf"{before}{segment.index}(?![^.])", mark(), path)
 
 
+def _ahead_by(label: str, segment: Segment) -> str:
+    """`{3*i+1}` for `7` in turn 2 of turns that take three numbers."""
+    offset = int(label) - segment.factor * segment.index if label.isdigit() else -1
+    return mark(offset, segment.factor) if 0 <= offset < segment.factor else label
+
+
 def _numbered(turns: Sequence[Segment]) -> list[Segment]:
-    """The turns, with what is known of their paths: whether those that differ do so in the end of a label."""
-    first, second = turns[0], turns[-1]
+    """The turns, with what is known of their paths: whether those that differ do so in the end of a label, or how many numbers a turn
+    takes."""
+    first, second = turns[0], turns[1] if len(turns) > 1 else turns[0]
     pairs = [(a.path, b.path) for a, b in zip(first.ops, second.ops, strict=False) if a.path != b.path]
+    labels = [each for a, b in pairs for each in zip(a.split("."), b.split("."), strict=False)]
+    numbers = {int(b) - int(a) for a, b in labels if a != b and a.isdigit() and b.isdigit()}
+    if len(numbers) == 1 and (factor := numbers.pop()) > 1 and not first.index:
+        return [replace(each, factor=factor) for each in turns]
     if any(_path(a, first) == a for a, _ in pairs):
         return [replace(each, is_suffix=True) for each in turns]
     return list(turns)
 
 
 def _indexed(op: Op, segment: Segment) -> Op:
-    assert not has_index(op.path) or offset_of(op.path) == 0
-    given = tuple((name, _each(term)) for name, term in op.given)
+    assert segment.factor != 1 or not has_index(op.path) or offset_of(op.path) == 0
+    inner = {each.variable: each.index for each in op.loops[1:]}  # (loops inside are taken apart)
+    given = tuple((name, _each(term, inner)) for name, term in op.given)
     return replace(op, path=_path(op.path, segment), loops=(), given=given)
 
 
-def _each(told: Term) -> Term:
-    """A term in which the loop's variable may be read: the loop goes over it as the spec's does."""
-    found: Term = changed(told, lambda each: Term("each", each.args) if each.op == "turn" else each)
+def _each(told: Term, inner: Mapping[str, int] = NOTHING) -> Term:
+    """A term in which the loop's variable may be read: the loop goes over it as the spec's does. Variables of loops inside are what they
+    are in their turns."""
+
+    def change(each: Term) -> Term:
+        if each.op != "turn":
+            return each
+        return Term("const", (inner[each.args[0]],)) if each.args[0] in inner else Term("each", each.args)
+
+    found: Term = changed(told, change)
     return found
 
 

@@ -31,6 +31,8 @@ class Segment:
     count: int = 1
     is_suffix: bool = False
     """Whether labels end with the turn's number, and are not just that."""
+    factor: int = 1
+    """How many numbers of a list a turn takes."""
 
     @property
     def indices(self) -> Sequence[int]:

@@ -1,15 +1,24 @@
-"""The index of a loop in a path: `{i}`, or `{i+1}` where the path is one ahead of it."""
+"""The index of a loop in a path: `{i}`, or `{i+1}` where the path is one ahead of it; for emission also `{3*i+1}`, where a turn takes
+three numbers."""
 
 from __future__ import annotations
 
 import re
 
-INDEX = re.compile(r"\{i(?:\+(\d+))?\}")
+INDEX = re.compile(r"\{(?:\d+\*)?i(?:\+(\d+))?\}")
+_FACTOR = re.compile(r"\{(\d+)\*i")
 
 
-def mark(offset: int = 0) -> str:
-    """What stands for the index plus an offset."""
-    return f"{{i+{offset}}}" if offset else "{i}"
+def mark(offset: int = 0, factor: int = 1) -> str:
+    """What stands for the index, times a factor, plus an offset."""
+    index = "i" if factor == 1 else f"{factor}*i"
+    return f"{{{index}+{offset}}}" if offset else f"{{{index}}}"
+
+
+def factor_of(path: str) -> int:
+    """How many numbers a turn takes."""
+    found = _FACTOR.search(path)
+    return int(found[1]) if found else 1
 
 
 def has_index(path: str) -> bool:
@@ -25,7 +34,7 @@ def offset_of(path: str) -> int:
 
 def at_turn(path: str, index: int) -> str:
     """The path in the turn with this index."""
-    return INDEX.sub(lambda found: str(index + int(found[1] or 0)), path)
+    return INDEX.sub(lambda found: str(factor_of(found[0]) * index + int(found[1] or 0)), path)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -43,4 +52,4 @@ def upto_index(path: str) -> str:
 
 def without_index(path: str) -> str:
     """The path as a name for the parts of all turns: `h` for `h.{i}`, `h.1` for `h.{i+1}`."""
-    return re.sub(r"\.?\{i(?:\+(\d+))?\}", lambda found: f".{found[1]}" if found[1] else "", path)
+    return re.sub(rf"\.?{INDEX.pattern}", lambda found: f".{found[1]}" if found[1] else "", path)

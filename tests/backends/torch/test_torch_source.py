@@ -98,7 +98,7 @@ def test_source_imports_only_torch_and_a_little_of_python(case: Case) -> None:
     tree = ast.parse(source(case.emitted()))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported <= {"math", "typing", "torch", "torch.nn.functional"}
+    assert imported <= {"collections.abc", "math", "typing", "torch", "torch.nn.functional"}
 
 
 def test_emitting_does_not_import_torch() -> None:
