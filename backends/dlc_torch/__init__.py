@@ -44,7 +44,7 @@ class TorchBackend(Backend):
     optimizers = frozenset({"sgd", "adam", "adamw"})
     script_optimizers = optimizers
     # F.interpolate and F.unfold refuse what is empty.
-    filled = frozenset({"resize", "unfold"})
+    filled = frozenset({"group_norm", "resize", "unfold"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:
