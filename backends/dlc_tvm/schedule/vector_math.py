@@ -171,11 +171,17 @@ def _log(x: Value) -> Value:
     return x.compare("ogt", 0.0).choose(finite, edge)
 
 
-def _rational(bound: float, over: Sequence[float], under: Sequence[float]) -> Callable[[Value], Value]:
+def _rational(
+    bound: float, saturated: float, over: Sequence[float], under: Sequence[float]
+) -> Callable[[Value], Value]:
+    """Up to `bound` a rational; from `saturated` on 1 to the last bit, without which x * (f(x) + 1) would be far from 0 for a large -x."""
+
     def formula(x: Value) -> Value:
-        x = _clamp(x, -bound, bound)
-        square = x * x
-        return x * _horner(square, over) / _horner(square, under)
+        inner = _clamp(x, -bound, bound)
+        square = inner * inner
+        y = inner * _horner(square, over) / _horner(square, under)
+        y = x.compare("olt", -saturated).choose(x.function.float(-1.0), y)
+        return x.compare("ogt", saturated).choose(x.function.float(1.0), y)
 
     return formula
 
@@ -187,8 +193,8 @@ def _sigmoid(x: Value) -> Value:
 FORMULAS: dict[str, Callable[[Value], Value]] = {
     "tirx.exp": _exp,
     "tirx.log": _log,
-    "tirx.tanh": _rational(7.90531110763549805, TANH_OVER, TANH_UNDER),
-    "tirx.erf": _rational(4.0, ERF_OVER, ERF_UNDER),
+    "tirx.tanh": _rational(7.90531110763549805, 9.02, TANH_OVER, TANH_UNDER),
+    "tirx.erf": _rational(4.0, 4.0, ERF_OVER, ERF_UNDER),
     "tirx.sigmoid": _sigmoid,
 }
 

@@ -11,6 +11,7 @@ import haste
 import numpy as np
 import pytest
 
+import dlc
 from dlc import ops
 from dlc.backend import EmitOptions
 from dlc.ir.builder import Builder
@@ -162,3 +163,16 @@ def test_a_guard_on_data_is_kept() -> None:
     )
     for _ in range(12):
         compare(program, inputs, optimize=1)
+
+
+def test_tanh_and_erf_end_at_1() -> None:
+    """A factor of 1 + tanh(x) leaves nothing of a large negative x, as in a gelu: 1e-7 of it would be 1e31."""
+    x = np.array([-np.inf, -3e38, -50.0, -10.0, 10.0, 50.0, 3e38, np.inf, np.nan] * 4, np.float32)
+    model = dlc.loads("model M()(x: [N]) -> (_, _, _) {\n    return tanh(x), erf(x), x * (tanh(x) + 1)\n}\n")[
+        "M"
+    ]
+    found = model.compile("tvm", target=haste.TVM)(x=x)
+    with np.errstate(all="ignore"):
+        expected = run(model.program, {}, {"x": x})
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
