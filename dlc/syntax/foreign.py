@@ -112,6 +112,16 @@ def stars(failure: Failure, expected: set[str]) -> str:
     return "parameters are written out: `d: int, heads: int`" if "NAME" in expected else ""
 
 
+def dots(failure: Failure, expected: set[str]) -> str:
+    """`[...s]` and `[..., d]` for any number of axes."""
+    token, after = failure.token, failure.near(1)
+    if token.kind != "..." or not {"*", "]"} <= expected:
+        return ""
+    name = after.text if after is not None and after.kind == "NAME" else "S"
+    rest = "" if after is not None and after.kind in ("NAME", "]") else ", …"
+    return f"any number of axes is written `[*{name}{rest}]`"
+
+
 def braces(failure: Failure, expected: set[str]) -> str:
     token, before = failure.token, failure.before
     if token.kind != "{" or before is None:
@@ -258,5 +268,5 @@ def quotes(failure: Failure, expected: set[str]) -> str:
 
 
 RULES = (
-    imports, identity, strings, comments, stars, braces, types, arrows, colons, dashes, facts, weights, train, items, quotes,
+    imports, identity, strings, comments, stars, dots, braces, types, arrows, colons, dashes, facts, weights, train, items, quotes,
 )  # fmt: skip

@@ -62,6 +62,9 @@ def _probe(body: Body, callee: ast.Expr, args: tuple[ast.Arg, ...], place: ast.E
         return
     given = _given(body, args)
     if isinstance(found.node, ast.ModuleDef):
+        if any(value is POISON for value, _ in given.positional):
+            # A tensor among static arguments is told as that; how many there are is no error besides.
+            del given.positional[len(found.node.static) :]
         make_instance(body, found, given, place, None)
     elif isinstance(found.node, ast.FnDef):
         parameters = [str(each.name) for each in found.node.params]

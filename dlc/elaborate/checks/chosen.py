@@ -68,6 +68,8 @@ def named(body: Body, node: ast.Call, options: dict[str, Any]) -> Named:
 
 
 def _schedule(body: Body, node: ast.Expr) -> Named | None:
+    if isinstance(node, ast.Name):
+        _refuse_uncalled(body, node)
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name) and node.callee.id in SCHEDULES:
         return named(body, node, SCHEDULES[node.callee.id])
     if isinstance(node, ast.Call) and isinstance(node.callee, ast.Name):
@@ -82,6 +84,21 @@ def _schedule(body: Body, node: ast.Expr) -> Named | None:
 
 STEP, TOTAL = "step", "total"
 """What an fn of the spec that is a schedule takes: the step, from 0, and how many there are."""
+
+
+def _refuse_uncalled(body: Body, node: ast.Name) -> None:
+    """A schedule's name alone."""
+    definition = names.named(body, body.context.unit, node.id, node.span)
+    fn = definition.node if isinstance(definition, Definition) else None
+    if isinstance(fn, ast.FnDef):
+        wants = any(each.default is None and str(each.name) not in (STEP, TOTAL) for each in fn.params)
+    elif node.id in SCHEDULES and node.id not in body.scope.names:
+        wants = True
+    else:
+        return
+    help = f"call it: `{node.id}({'…' if wants else ''})`"
+    found = f"`{node.id}` itself"
+    body.report.fail(problems.BAD_SETTING, node.span, name="lr", found=found, expected=RATE.text, help=help)
 
 
 def _own_schedule(body: Body, node: ast.Call, callee: ast.Name) -> Named | None:
