@@ -41,6 +41,14 @@ class Case:
     def model(self) -> Model:
         return dlc.loads(EXPERTS + self.text)["M"]
 
+    @property
+    def maybe_empty(self) -> Model:
+        """The same for any number of positions: one that may be 0 is stated."""
+        before, head, rest = self.text.partition("model M(")
+        signature, _, body = rest.partition(" {\n")
+        dim = "N" if "[N, " in signature else "B"
+        return dlc.loads(f"{EXPERTS}{before}{head}{signature}\n    where 0 <= {dim}\n{{\n{body}")["M"]
+
     def arrays(self, routing: str) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(len(routing))
         shape = (0, *self.shape[1:]) if routing == "no positions" else self.shape
@@ -106,7 +114,7 @@ def one_by_one(weights: Mapping[str, np.ndarray], expert: Model, given: Mapping[
 
 def differences(case: Case, call: Any, routings: tuple[str, ...] = ROUTINGS) -> None:
     """`call(model, weights)` gives what runs the model; its results must be the reference's for every routing."""
-    found = case.model
+    found = case.model if case.fixed else case.maybe_empty
     weights = found.initial_weights(seed=0)
     runnable = call(found, weights)
     for routing in routings:

@@ -24,7 +24,7 @@ from dlc.emit.sizes import Source, readable
 from dlc.ir.nodes import Function, Value
 from dlc.types.dim_solve import slope_and_rest
 from dlc.types.dims import Atom, Dim
-from dlc.types.facts import Relation
+from dlc.types.facts import Relation, all_facts
 from dlc_tvm.names import TVM
 from dlc_tvm.schedule.loops import loops
 from dlc_tvm.sizes import Sizes
@@ -76,9 +76,13 @@ class Guard:
         return readable(self.entry)
 
     @cached_property
+    def _asked(self) -> tuple[Relation, ...]:
+        return all_facts(self.entry.facts, self.entry.dims)
+
+    @cached_property
     def _axes(self) -> dict[str, Any]:
         """For each dim of the facts, the axis of an input that it is read from, or the size itself, where that is an input."""
-        wanted = {name for fact in self.entry.facts for name in fact.symbols}
+        wanted = {name for fact in self._asked for name in fact.symbols}
         return {
             name: tirx.Var(name, "int64")
             for name in self.entry.dims
@@ -104,7 +108,7 @@ class Guard:
 
     def _facts(self) -> Iterator[Any]:
         sizes = Sizes(self.entry, _symbols={name: self._solved(name) for name in self._axes})
-        for fact in self.entry.facts:
+        for fact in self._asked:
             if fact.symbols and fact.symbols <= self._axes.keys():
                 for divisor in (*_divisors(fact.left), *_divisors(fact.right)):
                     yield _asserted(sizes.one(divisor) != 0, f"{divisor} != 0 must hold")

@@ -15,6 +15,7 @@ from dlc.ops.cost import flops as flops_of_op
 from dlc.passes.dead_code import DeadCode
 from dlc.records import dataclass
 from dlc.types.dims import Dim
+from dlc.types.facts import unmet
 from dlc.types.tensor import TensorType
 
 
@@ -35,6 +36,17 @@ def check_dims(program: Program, sizes: Mapping[str, int]) -> None:
             message = f"`{name}` is no dim of the model's inputs; these are: {', '.join(known) or 'none'}"
             help = did_you_mean(name, known)
             raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help=help)])
+
+
+def check_sizes(program: Program, sizes: Mapping[str, int]) -> None:
+    """Raises SpecError (E0804) for sizes that the program's facts don't allow, alike wherever sizes come from."""
+    broken = unmet(program.main.facts, sizes)
+    if broken is None:
+        return
+    given = ", ".join(f"{name} = {size}" for name, size in sorted(sizes.items()))
+    stated = broken in program.main.facts
+    help = "" if stated else f"a size that may be 0 is stated: `where 0 <= {broken.left}`"
+    raise SpecError([problems.REQUIRE_FAILED.at(NO_SPAN, message=f"{broken} (with {given})", help=help)])
 
 
 def active(program: Program) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dlc.analysis.measure import check_dims, count, turns, work
+from dlc.analysis.measure import check_dims, check_sizes, count, turns, work
 from dlc.analysis.summary_text import summary_html, summary_text
 from dlc.ir.index import INDEX, offset_of
 from dlc.ir.loops import Loop
@@ -92,9 +92,10 @@ class Summary:
 
 def summarize(program: Program, dims: Mapping[str, int] | None = None) -> Summary:
     """The summary of a program at given sizes; dims that are not given stay symbolic. Raises SpecError for a name that
-    is no dim."""
+    is no dim, and for sizes that the facts don't allow."""
     sizes = dict(dims or {})
     check_dims(program, sizes)
+    check_sizes(program, sizes)
     weights = sum(_bytes(each.type).constant or 0 for each in program.parameters)
     trainable = count(program, trainable=True)
     done = work(program, sizes)

@@ -1,7 +1,8 @@
 """What a file that is no source says of its inputs, for whoever runs it without dlc: JSON, whose sizes are Python's arithmetic.
 
 {"inputs": [["tokens", {"dtype": "i64", "axes": ["B", "T"]}]],
- "dims": {"B": "tokens.shape[0]", "T": "tokens.shape[1]"}, "facts": [["T", "<=", "64"]], "limits": {"tokens": 256}}
+ "dims": {"B": "tokens.shape[0]", "T": "tokens.shape[1]"},
+ "facts": [["T", "<=", "64"], ["B", ">=", "1"], ["T", ">=", "1"]], "limits": {"tokens": 256}}
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.tree import text
 from dlc.ir.nodes import Function
+from dlc.types.facts import all_facts
 
 
 def asked(entry: Function, limits: Mapping[str, int]) -> dict[str, Any]:
@@ -23,7 +25,7 @@ def asked(entry: Function, limits: Mapping[str, int]) -> dict[str, Any]:
     }
     return {
         "dims": {name: dims.get(name, name) for name in entry.dims},
-        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in entry.facts],
+        "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in all_facts(entry.facts, entry.dims)],
         "limits": dict(limits),
     }
 

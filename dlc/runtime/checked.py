@@ -10,20 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc import arguments
+from dlc.analysis.measure import check_sizes
 from dlc.backend import Runnable
 from dlc.diagnostics import NO_SPAN, Problem, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
-from dlc.passes.sizes import with_sizes
 from dlc.runtime import promises
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import index_limits
 from dlc.runtime.interpret import CheckFailed, InputError, bind_dims
-from dlc.types.relations import COMPARISONS
-
-CHOOSING = ("max", "min", "argmax", "argmin")
-"""Ops that have no value where they have no element to choose."""
 
 
 class InputCheck:
@@ -35,7 +31,6 @@ class InputCheck:
     def __init__(self, program: Program, check_indices: IndexCheck) -> None:
         self.program = program
         self._check_indices = check_indices
-        self._valueless: dict[tuple[tuple[str, int], ...], str] = {}
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs as every framework takes them."""
@@ -49,8 +44,7 @@ class InputCheck:
             dims = bind_dims(self.program.main, arrays, given)
         except InputError as error:
             _fail(problems.BAD_INPUT, str(error))
-        self._check_facts(dims)
-        self._check_empty(dims)
+        check_sizes(self.program, dims)
         for value, array in zip(wanted, arrays, strict=True):
             self._check_range(value, array)
         self._check_indices(given)
@@ -82,31 +76,6 @@ class InputCheck:
     def _limits(self) -> dict[str, int]:
         """For integer inputs that index tables as they are given, the size of the smallest table."""
         return index_limits(self.program, exact=True)
-
-    def _check_facts(self, dims: Mapping[str, int]) -> None:
-        for fact in self.program.main.facts:
-            if not (fact.left.symbols | fact.right.symbols) <= dims.keys():
-                continue
-            try:
-                holds = COMPARISONS[fact.op](fact.left.evaluate(dims), fact.right.evaluate(dims))
-            except ZeroDivisionError:
-                holds = False
-            if not holds:
-                sizes = ", ".join(f"{name} = {size}" for name, size in sorted(dims.items()))
-                _fail(problems.REQUIRE_FAILED, f"{fact} (with {sizes})")
-
-    def _check_empty(self, dims: Mapping[str, int]) -> None:
-        """Sizes that the spec does not say may be 0 may be so where that leaves something to compute: no rows give no rows, and
-        the greatest of nothing is nothing."""
-        empty = tuple(name for name, size in dims.items() if size == 0)
-        if not empty:
-            return
-        key = tuple(sorted(dims.items()))
-        if key not in self._valueless:
-            self._valueless[key] = valueless(self.program, dims)
-        if self._valueless[key]:
-            sizes = " and ".join(f"{name} is 0" for name in empty)
-            _fail(problems.BAD_INPUT, f"{sizes}, and `{self._valueless[key]}` of no elements has no value")
 
     def _check_range(self, value: Value, array: Any) -> None:
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu" or not array.size:
@@ -168,16 +137,6 @@ class Checked:
     def _messages(self) -> frozenset[str]:
         """What the program says where data does not meet a `require`."""
         return required(self.program)
-
-
-def valueless(program: Program, sizes: Mapping[str, int]) -> str:
-    """An op that has no value at these sizes: what chooses one of no elements. "" where there is none."""
-    main = with_sizes(program, sizes).main
-    types = main.types()
-    types.update((arg.name, arg.type) for op in walk(main.body) if op.region for arg in op.region.args)
-    types.update((value.name, value.type) for op in walk(main.body) for value in op.outputs)
-    choosing = (op for op in walk(main.body) if op.op in CHOOSING)
-    return next((op.op for op in choosing if types[op.inputs[0]].is_empty and not op.out.type.is_empty), "")
 
 
 def required(program: Program) -> frozenset[str]:

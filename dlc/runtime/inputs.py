@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.analysis.measure import check_dims
+from dlc.analysis.measure import check_dims, check_sizes
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.ir.nodes import Function, Op, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
 from dlc.runtime.interpret import given_size
 from dlc.types.dims import Dim
-from dlc.types.facts import Facts
-from dlc.types.relations import COMPARISONS
+from dlc.types.facts import unmet
 
 Array = NDArray[Any]
 LARGEST = 64
@@ -31,37 +30,17 @@ def choose_sizes(program: Program, given: Mapping[str, int] | None = None) -> di
     sizes = dict(given or {})
     unknown = [name for name in main.dims if name not in sizes]
     check_dims(program, sizes)
-    allowed = Facts(main.facts).nonnegative
-    if any(size < (name not in allowed) for name, size in sizes.items()):
-        shown = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        help = "a size that may be 0 is stated: `where 0 <= T`"
-        raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=f"sizes are 1 or more: {shown}", help=help)])
+    check_sizes(program, sizes)
     preferred = {name: 2 + i * 3 for i, name in enumerate(unknown)}
     order = [*range(5, LARGEST), 4, 3, 2, 1, 128, 224, 256, 512, *range(LARGEST, 512)]
     for name in unknown:
         options = [preferred[name], *order]
-        sizes[name] = next((n for n in options if _holds(main, {**sizes, name: n})), -1)
-    if any(size < 0 for size in sizes.values()) or not _holds(main, sizes):
+        sizes[name] = next((n for n in options if unmet(main.facts, {**sizes, name: n}) is None), -1)
+    if any(size < 0 for size in sizes.values()):
         facts = ", ".join(map(str, main.facts))
-        message = (
-            f"no small sizes fulfil {facts}; give them with --dims"
-            if unknown
-            else f"the given sizes violate {facts}: {', '.join(f'{name}={size}' for name, size in sizes.items())}"
-        )
+        message = f"no small sizes fulfil {facts}; give them with --dims"
         raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message)])
     return sizes
-
-
-def _holds(main: Function, sizes: Mapping[str, int]) -> bool:
-    """Whether the facts that speak only of known sizes hold."""
-    for fact in main.facts:
-        if (fact.left.symbols | fact.right.symbols) <= sizes.keys():
-            try:
-                if not COMPARISONS[fact.op](fact.left.evaluate(sizes), fact.right.evaluate(sizes)):
-                    return False
-            except ZeroDivisionError:
-                return False
-    return True
 
 
 def random_inputs(

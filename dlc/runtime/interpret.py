@@ -22,7 +22,7 @@ from dlc.ir.splice import prefixed
 from dlc.ops.arrays import numpy_dtype
 from dlc.types.dim_solve import bind
 from dlc.types.dims import Dim
-from dlc.types.relations import COMPARISONS
+from dlc.types.facts import unmet
 from dlc.types.tensor import COMPUTED_IN, TensorType
 
 Array = NDArray[Any]
@@ -140,13 +140,23 @@ def bind_dims(
             bind(axis, size, dims)
     for value, array in zip(function.inputs, arrays, strict=True):
         for i, (axis, size) in enumerate(zip(value.type.axes, array.shape, strict=True)):
-            wanted = axis.evaluate(dims)
+            wanted = _size_at(axis, dims)
             if wanted != size:
                 known = ", ".join(f"{name} = {dims[name]}" for name in sorted(axis.symbols))
                 told = f" ({known})" if known else ""
-                wrong = f"axis {i} is {size}, not {wanted}{told}"
-                raise InputError(f"`{value.name}` must be {value.type}, not {list(array.shape)}: {wrong}")
+                wrong = f"divides by 0{told}" if wanted is None else f"is {size}, not {wanted}{told}"
+                raise InputError(
+                    f"`{value.name}` must be {value.type}, not {list(array.shape)}: axis {i} {wrong}"
+                )
     return dims
+
+
+def _size_at(axis: Dim, dims: Mapping[str, int]) -> int | None:
+    """None where it divides by 0."""
+    try:
+        return axis.evaluate(dims)
+    except ZeroDivisionError:
+        return None
 
 
 def given_size(name: str, value: Any) -> int:
@@ -158,11 +168,10 @@ def given_size(name: str, value: Any) -> int:
 
 
 def _check_facts(function: Function, dims: Mapping[str, int]) -> None:
-    for fact in function.facts:
-        if fact.left.symbols | fact.right.symbols <= dims.keys():
-            left, right = fact.left.evaluate(dims), fact.right.evaluate(dims)
-            if not COMPARISONS[fact.op](left, right):
-                raise CheckFailed(f"{function.source} needs {fact}: {left} {fact.op} {right} does not hold")
+    broken = unmet(function.facts, dims)
+    if broken is not None:
+        sizes = ", ".join(f"{name} = {dims[name]}" for name in sorted(broken.symbols))
+        raise CheckFailed(f"{function.source} needs {broken}, and {sizes}")
 
 
 # --- execution ----------------------------------------------------------------------------------------------

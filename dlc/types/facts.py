@@ -8,7 +8,7 @@ A proof tries, in this order: normal forms under the facts (`dim_system.py`), li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dlc.records import dataclass
@@ -16,7 +16,7 @@ from dlc.types.dim_cases import Sample, bounds_by_cases, holds_for, negation, pr
 from dlc.types.dim_linear import Bounds
 from dlc.types.dim_system import System
 from dlc.types.dims import Dim, DimTooLarge, sole_atom
-from dlc.types.relations import MIRRORED, OPPOSITE
+from dlc.types.relations import COMPARISONS, MIRRORED, OPPOSITE
 
 SAMPLES = 6
 
@@ -35,6 +35,13 @@ class Relation:
     @property
     def symbols(self) -> frozenset[str]:
         return frozenset(self.left.symbols) | frozenset(self.right.symbols)
+
+    def holds(self, sizes: Mapping[str, int]) -> bool | None:
+        """Whether it does at these sizes; None where it divides by 0."""
+        try:
+            return COMPARISONS[self.op](self.left.evaluate(sizes), self.right.evaluate(sizes))
+        except ZeroDivisionError:
+            return None
 
     def negated(self) -> Relation:
         return Relation(self.left, OPPOSITE[self.op], self.right)
@@ -174,6 +181,28 @@ class Facts:
             return bounds_by_cases(self._system, self._system.normal(Dim.of(d)))
         except (DimTooLarge, ZeroDivisionError):
             return None, None
+
+
+# At given sizes
+
+
+def unmet(relations: Iterable[Relation], sizes: Mapping[str, int]) -> Relation | None:
+    """What does not hold at these sizes: a fact that speaks of them alone, or that a size is 1 or more, where nothing states that it
+    may be 0. None where all holds."""
+    facts = all_facts(relations, sizes)
+    held = {fact: fact.holds(sizes) for fact in facts if fact.symbols <= sizes.keys()}
+    # What divides by 0 says less than the size that is 0.
+    return next((fact for fact in held if held[fact] is False), None) or next(
+        (fact for fact in held if held[fact] is None), None
+    )
+
+
+def all_facts(relations: Iterable[Relation], names: Iterable[str]) -> tuple[Relation, ...]:
+    """The facts, and what is assumed of sizes without being stated: that each is 1 or more."""
+    facts = tuple(relations)
+    free = {_stated_nonnegative(each) for each in facts}
+    unsaid = (Relation(Dim.symbol(name), ">=", Dim.of(1)) for name in names if name not in free)
+    return (*facts, *unsaid)
 
 
 # Facts and goals are `dim op 0` with op one of `==`, `!=`, `>=`

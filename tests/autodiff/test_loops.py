@@ -22,7 +22,7 @@ from dlc.runtime.compile import emitted, lower
 from dlc.runtime.interpret import run
 from dlc.types.dims import Dim
 
-HEADER = "model S(d: int = 3)(x: [B, T, d], h: [B, d]) -> loss: []"
+HEADER = "model S(d: int = 3)(x: [B, T, d], h: [B, d]) -> loss: []\n    where 0 <= T\n"
 BODIES = {
     "carried": """
         param w: [d, d] = normal(0.5)

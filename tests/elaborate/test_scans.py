@@ -253,7 +253,7 @@ def test_steps_in_the_turns_of_a_loop_read_its_index() -> None:
 
 def test_length_zero_gives_the_start_and_empty_yields() -> None:
     body = SUM.format(along="", sizes="B, d").replace("return hs", "return h, hs")
-    h, hs = results(model(body, outputs="(h: [B, d], hs: [B, T, d])"), x=X[:, :0])
+    h, hs = results(model(body, outputs="(h: [B, d], hs: [B, T, d])\n    where 0 <= T"), x=X[:, :0])
     assert h.shape == (2, 3) and not h.any()
     assert hs.shape == (2, 0, 3)
 

@@ -12,6 +12,7 @@ from dlc.ir.index import mark
 from dlc.ir.loops import with_axis
 from dlc.ir.nodes import Function, Op, Param, Program, Value
 from dlc.types.dims import Dim
+from dlc.types.facts import Relation
 from dlc.types.tensor import TensorType
 from ir.programs import ROW, VECTOR, program
 
@@ -19,6 +20,7 @@ from ir.programs import ROW, VECTOR, program
 SCAN = """
 entry Net
 model Net(%x: [B, T, 4], %h0: [B, 4], %bias: [4]) -> (last: %last, all: %all)
+    where T >= 0
     param decay: [4]
 {
     %last: [B, 4], %all: [B, T, 4] = loop(%h0, %x) {count=T, start=0, step=1, sequences=[1], stacked=[1], shared=true}
@@ -139,6 +141,7 @@ class _Maker:
             outputs=tuple((f"y{i}", value.name) for i, value in enumerate(results)),
             body=tuple(b.body),
             params=tuple(self.params.values()),
+            facts=(Relation(Dim.of(self.count), ">=", Dim.of(0)),),
         )
         return Program({"Net": main}, "Net")
 

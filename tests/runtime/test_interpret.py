@@ -113,8 +113,14 @@ def test_floats_are_no_integers() -> None:
 def test_stated_facts_are_checked() -> None:
     program = model("%y: [B, T] = neg(%x)", header="    where T <= 4\n")
     run(program, {}, {"x": np.zeros((2, 4))})
-    with pytest.raises(CheckFailed, match="Net needs T <= 4: 5 <= 4 does not hold"):
+    with pytest.raises(CheckFailed, match="Net needs T <= 4, and T = 5"):
         run(program, {}, {"x": np.zeros((2, 5))})
+
+
+def test_an_axis_that_divides_by_0_is_told() -> None:
+    program = model("%y: [B, T] = neg(%x)", "%x: [B, T], %z: [7 % B]", header="    where B >= 0\n")
+    with pytest.raises(InputError, match=r"`z` must be \[7 % B\], not \[1\]: axis 0 divides by 0 \(B = 0\)"):
+        run(program, {}, {"x": np.zeros((0, 4)), "z": np.zeros(1)})
 
 
 def test_require() -> None:

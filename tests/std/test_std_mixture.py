@@ -22,8 +22,9 @@ ALONE = {
 def test_one_position_after_another(name: str, routing: str) -> None:
     case = CASES[name]
     expert = dlc.loads(f"{EXPERTS}model E()(x: [N, 6]) -> _ {{ e = {ALONE[name]}\n    return e(x) }}")["E"]
-    weights, given = case.model.initial_weights(seed=1), case.arrays(routing)
-    (found,) = run(case.model.program, weights, given).values()
+    model = case.model if case.fixed else case.maybe_empty
+    weights, given = model.initial_weights(seed=1), case.arrays(routing)
+    (found,) = run(model.program, weights, given).values()
     one = {f"experts.{path.partition('.')[2]}": path for path in expert.initial_weights(seed=0)}
     assert weights.keys() == one.keys()
     parts = {f"experts.{one[path]}": value for path, value in weights.items()}

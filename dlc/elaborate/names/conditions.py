@@ -22,7 +22,7 @@ def relations(body: Body, node: ast.Expr) -> list[Relation | bool]:
         case ast.Binary("and", left, right):
             return relations(body, left) + relations(body, right)
         case ast.Compare(operands, ops) if not any(op in ("in", "not in") for op in ops):
-            values = [plain(body.evaluate(operand)) for operand in operands]
+            values = [_claimed(body, operand) for operand in operands]
             if all(_is_size(value) for value in values) and any(isinstance(value, Dim) for value in values):
                 return [
                     Relation(Dim.of(a), op, Dim.of(b))
@@ -36,6 +36,14 @@ def relations(body: Body, node: ast.Expr) -> list[Relation | bool]:
                     help="check data in the body: `require all(x > 0)`",
                 )
     return [answer(body, node)]
+
+
+def _claimed(body: Body, node: ast.Expr) -> Any:
+    before, body.emission.claimed = body.emission.claimed, True
+    try:
+        return plain(body.evaluate(node))
+    finally:
+        body.emission.claimed = before
 
 
 def _is_size(value: Any) -> bool:

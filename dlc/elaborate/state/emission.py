@@ -52,6 +52,7 @@ class Emission:
     decisions: list[Any] = field(default_factory=list)  # what was decided on static values
     turn_decisions: list[Any] = field(default_factory=list)  # the same, on the variable of a loop as well
     yields: dict[str, Any] | None = None  # what a turn of the innermost scan hands out, by name
+    claimed: bool = False  # while a condition is read, which does not hold where it divides by 0
     dead: bool = False  # in the branch of `if training` that is not taken
 
     @property

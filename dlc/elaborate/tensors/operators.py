@@ -168,6 +168,8 @@ def _dim_binary(body: Body, node: ast.Binary, left: Any, right: Any) -> Any:
     if integers and node.op in ("+", "-", "*", "//", "%"):
         if node.op in ("//", "%") and plain(right) == 0:
             body.report.fail(problems.STATIC_ERROR, node.span, message="division by zero")
+        if node.op in ("//", "%") and not body.emission.claimed:
+            _check_divisor(body, node, Dim.of(right))
         return plain(body.emission.facts.simplify(Dim.of(_STATIC_OPS[node.op](left, right))))
     if integers and node.op == "**" and isinstance(right, int) and right >= 0:
         return Dim.of(left) ** right
@@ -177,6 +179,14 @@ def _dim_binary(body: Body, node: ast.Binary, left: Any, right: Any) -> Any:
         a, b = (lift(body, node, each, body.context.float_dtype) for each in (left, right))
         return emit(body, node, TENSOR_OPS[node.op], a, b)
     _refuse(body.report, node, node.op, left, right)
+
+
+def _check_divisor(body: Body, node: ast.Binary, divisor: Dim) -> None:
+    """A size has no value where it is divided by 0."""
+    if body.emission.facts.decide(Relation(divisor, "!=", Dim.of(0))) is not True:
+        message = f"`{node.op}` divides by {divisor}, and nothing says that it is not 0"
+        help = f"state it: `where 1 <= {divisor}`"
+        body.report.fail(problems.UNPROVED_SHAPE, node.span, message=message, help=help)
 
 
 def tensor_binary(body: Body, node: ast.Expr, op: str, left: Any, right: Any) -> Tensor:

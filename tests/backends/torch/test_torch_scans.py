@@ -6,14 +6,14 @@ import pytest
 import torch
 from scan_cases import CASES, LENGTHS, differences
 
-# PyTorch's own layers refuse sequences of length 0.
+# PyTorch's own layers refuse sequences of length 0: they are used where a spec does not say that there may be none.
 NATIVE = ("rnn", "gru", "lstm", "lstm with a projection")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_reference_at_every_length(name: str) -> None:
-    lengths = (5, 1) if name in NATIVE else LENGTHS
-    differences(CASES[name], lambda model, weights: model.compile("torch", weights=weights), lengths)
+    for lengths in (LENGTHS, (5, 1)) if name in NATIVE else (LENGTHS,):
+        differences(CASES[name], lambda model, weights: model.compile("torch", weights=weights), lengths)
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {*NATIVE, "gru with a mask"}))
