@@ -66,20 +66,22 @@ _NUMBER = re.compile(r"_[0-9]+$")
 @dataclass(frozen=True, slots=True)
 class Hoisting:
     """Runs after `decompose`: what a backend says in one piece stays in one piece. Functions of the library and entries keep
-    their inputs; other functions that run more than once get further ones."""
+    their inputs, as do those that the library calls (`copies(Block(d), n)`); other functions that run more than once get further ones."""
 
     name: str = "hoisting"
 
     def run(self, program: Program) -> Program:
         impure = functions_with(program, is_acting_or_random)
-        runs, initial = _runs(program), _initial(program)
+        runs, initial, inner = _runs(program), _initial(program), _called_by_library(program)
         done: dict[str, _Hoister] = {}
         functions: dict[str, Function] = {}
         for name, function in program.functions.items():
             if function.library or name in initial or name not in runs:
                 functions[name] = function
                 continue
-            hoister = _Hoister(function, impure, done, again=runs[name] > 1, main=name == program.entry)
+            hoister = _Hoister(
+                function, impure, done, again=runs[name] > 1, keeps=name in inner | {program.entry}
+            )
             functions[name] = hoister.run()
             if hoister.moved:
                 done[name] = hoister
@@ -93,6 +95,11 @@ def _initial(program: Program) -> frozenset[str]:
         if name in found:
             found.update(callee for callee, _ in _calls(program.functions[name].body))
     return frozenset(found)
+
+
+def _called_by_library(program: Program) -> frozenset[str]:
+    functions = (each for each in program.functions.values() if each.library)
+    return frozenset(callee for each in functions for callee, _ in _calls(each.body))
 
 
 def _runs(program: Program) -> Mapping[str, int]:
@@ -140,7 +147,8 @@ class _Hoister:
     impure: frozenset[str]
     done: Mapping[str, _Hoister]
     again: bool
-    main: bool
+    keeps: bool
+    """Whether its inputs stay as they are: those of the model, and of what the library calls."""
     moved: dict[str, str] = field(default_factory=dict)
     """The values that became inputs, with the inputs' names."""
     makers: list[Op] = field(default_factory=list)
@@ -153,7 +161,7 @@ class _Hoister:
 
     @property
     def extends(self) -> bool:
-        return not (self.main or self.function.entry) and (self.again or self.function.kind == "fn")
+        return not (self.keeps or self.function.entry) and (self.again or self.function.kind == "fn")
 
     def run(self) -> Function:
         body = self._passing(self.function.body)
