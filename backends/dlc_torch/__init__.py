@@ -8,6 +8,7 @@ From a program to a file:
   foreign, lent, loops            parts inside other parts, at their very path, and in loops
   buffers, results                updates in place; what methods return
   classes, solve, naming          functions that differ only in numbers as one class; which numbers are arguments
+  conditions                      what a constructor asks of its arguments
   fused, standing                 layers that stand for others: how they are filled, how they begin
   initial, init_weights           initial values
   write, bodies, source, emit     what is nested, what gets a variable, lines, classes, the file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dlc.emit.arguments import by_name
 from dlc.emit.asked import EXACT, Lengths, asked_lines, at_least, lengths, taken_apart
@@ -37,10 +37,9 @@ from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
 from dlc.ir.paths import Paths
 from dlc.records import dataclass, field, replace
-from dlc.types.terms import names, negated
-from dlc.types.traced import Term
 from dlc_torch.checkpoint_names import renaming
 from dlc_torch.classes import Class
+from dlc_torch.conditions import conditions, said_with_holders
 from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.fused import refusal
 from dlc_torch.init_weights import InitWeights
@@ -258,11 +257,12 @@ class Source:
             if each.computed is not None:
                 value = text(by_name(each.computed, names))
                 lines += layout(f"{each.name} = {value} if {each.name} is None else {each.name}", 2)
-        lists = list(taken_apart(made.arguments, made.function, made.expressions()))
+        lists = list(taken_apart(made.arguments, made.function, said_with_holders(made, self.classes)))
         is_main = self.entry in made.names
         lines += lengths(self.lengths.of(lists, is_main))
         lines += at_least(self.lengths.at_least(lists, is_main))
-        for first, *rest in asked_lines(map(expression, _conditions(made)), lists, names):
+        asked = map(expression, conditions(made, self.functions, self.classes))
+        for first, *rest in asked_lines(asked, lists, names):
             lines += [first, *rest] if first not in lines else []  # a list's length is asked once
         return lines
 
@@ -455,21 +455,6 @@ def _made_part(init: Init, indent: int) -> Lines:
     return layout(f"{target} = {text(expr)}" if init.label else text(expr), indent)
 
 
-def _conditions(made: Class) -> Iterator[Term]:
-    """What the spec asks of the arguments; and what it decides on them and the class does not, since it came out one way: at
-    arguments where it would come out otherwise the spec says another network."""
-    own = {each.spec for each in made.arguments}
-    yield from (each for each in made.function.requires if names(each) and names(each) <= own)
-    seen = set(made.function.requires)
-    for each in made.function.decisions:
-        asked = each.condition if each.answer else negated(each.condition)
-        read = names(asked)
-        known = not any(asked.holds(op) for op in ("training", "input", "turn", "name"))
-        if known and read and read <= own and asked not in seen:
-            seen.add(asked)
-            yield asked
-
-
 def _where_present(stmt: Stmt, parts: Mapping[Expr, str]) -> Stmt:
     """A choice on what decides whether there is a part asks for that: `if self.downsample is not None`."""
     label = parts.get(stmt.condition, "") if isinstance(stmt, If) else ""
@@ -493,11 +478,14 @@ def _within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt,
     for stmt in body:
         if isinstance(stmt, If):
             stmt = replace(stmt, then=_within(stmt.then, change), otherwise=_within(stmt.otherwise, change))
-        if (
-            isinstance(stmt, Loop) and stmt.source != NOWHERE
-        ):  # a scan, whose body has loops over layers of its own
-            stmt = replace(stmt, body=_within(stmt.body, change))
-        done.append(change(stmt))
+        if isinstance(stmt, Loop) and stmt.source != NOWHERE:
+            # a scan, whose body has loops over layers of its own
+            done.append(change(replace(stmt, body=_within(stmt.body, change))))
+            continue
+        stmt = change(stmt)
+        if isinstance(stmt, Loop):  # a loop inside has no parts but those that the turn around it has
+            stmt = replace(stmt, body=_loops_within(stmt.body, change))
+        done.append(stmt)
     return tuple(done)
 
 
@@ -506,6 +494,10 @@ def _held(made: Class, attributes: Mapping[str, str]) -> Lines:
     makes = {each.name for each in made.arguments if each.type.startswith("Callable")}
     called = {name: f"{name}()" if name in makes else name for name in attributes}
     return [f"{INDENT * 2}self.{attribute} = {called[name]}" for name, attribute in attributes.items()]
+
+
+def _loops_within(body: Iterable[Stmt], change: Callable[[Stmt], Stmt]) -> tuple[Stmt, ...]:
+    return _within(body, lambda stmt: change(stmt) if isinstance(stmt, Loop) else stmt)
 
 
 def _settled(expr: Expr, leaves: Mapping[type[Expr], str]) -> Expr:

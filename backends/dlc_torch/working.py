@@ -144,7 +144,22 @@ class _Casting:
         """Parameters that the spec keeps in f32, and views of them: they are moved with the module all the same."""
 
     def run(self) -> Function:
-        return _made_alike(replace(self.function, body=tuple(self._body(self.function.body))))
+        body = tuple(self._body(self.function.body))
+        more, outputs = self._settled_results()
+        return _made_alike(replace(self.function, body=(*body, *more), outputs=outputs))
+
+    def _settled_results(self) -> tuple[list[Op], tuple[tuple[str, str], ...]]:
+        """Casts of results that came out in f32 to the precision of the inputs: callers take a result for one in it."""
+        lead = next((each.name for each in self.function.inputs if self._works(each.name)), "")
+        more: dict[str, Op] = {}
+        for _, value in self.function.outputs if lead else ():
+            if value in self.fixed and self.types[value].dtype == "float" and value not in more:
+                out = Value(self.names.fresh(value), self.types[value])
+                more[value] = Op(LIKE, (value, lead), (out,), span=self.function.span)
+        named = tuple(
+            (name, more[value].out.name if value in more else value) for name, value in self.function.outputs
+        )
+        return list(more.values()), named
 
     def _body(self, body: Sequence[Op]) -> Iterator[Op]:
         known = dict(self.cast)

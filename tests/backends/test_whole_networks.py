@@ -1,0 +1,132 @@
+"""What random networks found: modules of modules, loops in loops, copies, and classes made with other arguments than they were
+emitted for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dlc
+from dlc.runtime.inputs import random_inputs
+from dlc.runtime.interpret import run
+
+torch = pytest.importorskip("torch")
+
+SPECS = {
+    # What all copies compute alike was made an input of theirs that the library did not pass.
+    "copies of a module with a table": """
+module P(d: int)(x: [B, T, d]) -> [B, T, d] {
+    return (x |> linear(d) as f) * cast(arange(T) // 2, float)[:, none]
+}
+model M(d: int = 4)(x: [B, T, d]) -> [B, T, d] {
+    y = stack([x, x * 0.5]) |> copies(P(d), 2) as m
+    return y[1]
+}
+""",
+    # The inner loop had nothing to go over.
+    "loops without parts in loops with some": """
+module N(d: int)(x: [B, T, d]) -> [B, T, d] { return tanh(x) * 2.0 }
+model M(d: int = 4, layers: int = 2)(x: [B, T, d]) -> [B, T, d] {
+    for i in range(layers) as l {
+        x = x |> layer_norm as norm
+        for k in range(3) { x = N(d)(x) }
+    }
+    return x
+}
+""",
+    # The inner loop's variable was read where its turns were written out.
+    "a loop over a list in a loop over numbers": """
+model M(d: int = 4, layers: int = 2, widths: list[int] = [2, 2, 2])(x: [B, T, d]) -> [B, T, d] {
+    for i in range(layers) as l {
+        for w in widths as m { x = x |> linear(w) as up |> relu |> linear(d) as down }
+    }
+    return x
+}
+""",
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
+@pytest.mark.parametrize("name", SPECS)
+def test_all_backends_agree(name: str, backend: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    model = dlc.loads(SPECS[name])["M"]
+    weights, given = model.initial_weights(0), random_inputs(model.program, {"B": 2, "T": 3})
+    expected = run(model.program, weights, given)["output"]
+    found = model.compile(backend, weights=weights)(**given)["output"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def emitted(text: str) -> Any:
+    """The class `M` of emitted PyTorch."""
+    (source,) = map(str, dlc.loads(text)["M"].emit("torch").files.values())
+    exec(source, scope := {"__name__": "emitted"})
+    return scope["M"]
+
+
+def test_lists_in_loops_are_arguments() -> None:
+    model = dlc.loads(SPECS["a loop over a list in a loop over numbers"])["M"]
+    settings = {"d": 3, "layers": 3, "widths": [5, 2, 4]}
+    state = emitted(SPECS["a loop over a list in a loop over numbers"])(**settings).state_dict()
+    assert {path: tuple(value.shape) for path, value in state.items()} == {
+        each.path: each.type.shape for each in model(**settings).parameters
+    }
+
+
+REFUSED = {
+    # What a plain function decides is asked by the class that calls it.
+    "d % 2 == 0 must hold, but d is 5": (
+        """
+module Half(d: int)(x: [B, d]) -> [B, d] {
+    if d % 2 == 0 { x = x * 0.5 }
+    return x
+}
+model M(d: int = 4)(x: [B, d]) -> [B, d] { return x |> linear(d) as f |> Half(d) }
+""",
+        {"d": 5},
+    ),
+    # `k` is no argument of the class: it is what it is.
+    "d % 4 == 0 must hold, but d is 6": (
+        """
+model M(d: int = 4, k: float = 2)(x: [B, d]) -> [B, d] {
+    if k != none and d % 4 == 0 { x = x |> linear(d) as f }
+    return x |> linear(d) as g
+}
+""",
+        {"d": 6},
+    ),
+    # Only a class that holds parts takes the list apart.
+    "widths must have length 1, not 3": (
+        """
+model M(d: int = 4, widths: list[int] = [3])(x: [B, d]) -> [B, d] {
+    for i, w in enumerate(widths) as l { x = x + (x |> linear(w) as up |> linear(d) as down) / (i + 1) }
+    return x
+}
+""",
+        {"widths": (5, 2, 2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_arguments_that_make_another_network_are_refused(message: str) -> None:
+    text, arguments = REFUSED[message]
+    kind = emitted(text)
+    kind()
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)
+
+
+def test_what_is_computed_in_f64_goes_on_in_the_modules_precision() -> None:
+    text = """
+fn halved(x: [*S]) -> [*S] { return x * 0.5 }
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    x = x |> linear(d) as f
+    for i in range(3) { x = halved(cast(cast(x, f64) * 0.5, float)) }
+    return x
+}
+"""
+    module = emitted(text)().to(torch.bfloat16)
+    assert module(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
