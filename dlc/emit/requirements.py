@@ -42,9 +42,10 @@ class Requirements:
         if function.source in self.native:
             return
         yield from asked_of(function)
-        for op, turns in _placed(function.body):
+        for op, turns, cases in _placed(function.body):
             if op.callee:
-                yield from self._below(op, own, turns)
+                told = [each for each in cases if names(each) <= own and not any(map(each.holds, OPEN))]
+                yield from (_where(told, each) for each in self._below(op, own, turns))
 
     def _below(self, op: Op, own: frozenset[str], turns: Term | None) -> Iterator[Term]:
         values = _values(op)
@@ -61,17 +62,27 @@ class Requirements:
                 yield here
 
 
-def _placed(body: Iterable[Op], turns: Term | None = None) -> Iterator[tuple[Op, Term | None]]:
-    """The operations, and of those in a loop that turns 0, 1, 2, …, how often."""
+def _where(cases: Iterable[Term], asked: Term) -> Term:
+    """What is asked where the cases hold: `p is None or p <= 1`."""
+    for each in cases:
+        asked = Term("or", (negated(each), asked))
+    return asked
+
+
+def _placed(
+    body: Iterable[Op], turns: Term | None = None, cases: tuple[Term, ...] = ()
+) -> Iterator[tuple[Op, Term | None, tuple[Term, ...]]]:
+    """The operations; of those in a loop that turns 0, 1, 2, …, how often; and the cases that choices around them are for."""
     for op in body:
-        yield op, turns
+        yield op, turns, cases
         inside = turns
         if op.op == LOOP:
             count, plain = op.attr("count"), (op.attr("start", 0), op.attr("step", 1)) == (0, 1)
             inside = term(Dim.of(count)) if isinstance(count, int | Dim) and plain else None
-        for region in (op.region, op.otherwise):
+        chosen = op.condition
+        for region, case in ((op.region, chosen), (op.otherwise, chosen and negated(chosen))):
             if region is not None:
-                yield from _placed(region.body, inside)
+                yield from _placed(region.body, inside, (case, *cases) if case is not None else cases)
 
 
 def _apart(values: Mapping[str, Any], condition: Term) -> Mapping[str, Any]:

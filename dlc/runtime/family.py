@@ -101,7 +101,10 @@ class ModelFamily:
         for name, value in free.items():
             turned_off = [None] if value is not None and name in self._left_out else []
             if isinstance(value, bool) or value is None or turned_off:
-                found = (self._at({name: each}, fixed) for each in turned_off or _turned(value, False))
+                found = (
+                    self._at({name: each}, fixed)
+                    for each in turned_off or _turned(value, False, name in self._floats)
+                )
                 turned = next((each for each in found if each is not None), None)
                 if turned is not None:
                     yield turned
@@ -383,12 +386,13 @@ def _placed(value: Any, numbers: Mapping[Place, Any], place: Place = ()) -> Any:
     return numbers.get(place, value)
 
 
-def _turned(value: Any, counts: bool) -> Iterator[Any]:
+def _turned(value: Any, counts: bool, is_share: bool = False) -> Iterator[Any]:
     """Other values of what turns something on or off, or counts repetitions."""
     if isinstance(value, bool):
         yield not value
     elif value is None:
-        yield from (1, 0.5)
+        # Of shares, 1 is a case of its own: `dropout(1.0)` leaves nothing.
+        yield from (0.5, 1) if is_share else (1, 0.5)
     elif counts and isinstance(value, int):
         yield from (value + 1, value - 1)
 

@@ -130,3 +130,40 @@ model M(d: int = 4)(x: [B, d]) -> [B, d] {
 """
     module = emitted(text)().to(torch.bfloat16)
     assert module(torch.ones(2, 4, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+OPTIONAL = """
+module Scaled(k: float)(x: [*S]) -> [*S]
+    where k > 0.0
+{
+    return x * k
+}
+model M(d: int = 4, k: float = none, p: float = none)(x: [B, d]) -> [B, d] {
+    x = x |> linear(d) as f
+    if k != none { x = x |> Scaled(k) }
+    if p != none { x = x |> dropout(p) }
+    return x
+}
+"""
+
+
+def test_what_a_part_asks_is_asked_where_there_is_one() -> None:
+    """A `Config` of emitted JAX compared `None` with 0, and its dropout left nothing of what it was given."""
+    jax = pytest.importorskip("jax")
+    from dlc_jax.load import module
+
+    kind, source = emitted(OPTIONAL), module(dlc.loads(OPTIONAL)["M"].emit("jax"))
+    for made in (kind, source.Config):
+        made()
+        made(k=0.5)
+        with pytest.raises(ValueError, match="k is None or k > 0.0 must hold, but k is -1.0"):
+            made(k=-1.0)
+    config = source.Config(p=0.5)
+    params = source.init(jax.random.key(0), config)
+    x = np.ones((8, 4), np.float32)
+    dropped, whole = (
+        source.apply(params, x, config=config, training=True, key=jax.random.key(1)),
+        source.apply(params, x),
+    )
+    ratio = np.asarray(dropped) / np.asarray(whole)
+    assert sorted({round(float(each), 3) for each in ratio.flat}) == [0.0, 2.0]
