@@ -156,7 +156,7 @@ def test_what_a_part_asks_is_asked_where_there_is_one() -> None:
     for made in (kind, source.Config):
         made()
         made(k=0.5)
-        with pytest.raises(ValueError, match="k is None or k > 0.0 must hold, but k is -1.0"):
+        with pytest.raises(ValueError, match=r"k is None or k > 0\.0 must hold, but k is -1\.0"):
             made(k=-1.0)
     config = source.Config(p=0.5)
     params = source.init(jax.random.key(0), config)
