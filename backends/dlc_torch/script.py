@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.backend.script import HeldOut, Rule, Script
 from dlc.emit import script as common
+from dlc.emit import script_rules
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
+from dlc.emit.script_rules import Written
 from dlc_torch.emit import emit
+from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
 
 SHORT = 50
@@ -33,7 +36,10 @@ def written(script: Script) -> Artifact:
     known = [each.path for each in program.parameters if each.kind == "param"]
     taken = [each for made in script.family.programs() for each in made.main.inputs]
     inputs = {each.name for each in taken if each.type.dtype == "float" and precision != "f32"}
-    loop = _Loop(script, str(made.meta["class"]), Turns(script, known, inputs))
+    turns = Turns(script, known, inputs)
+    rules, functions = script_rules.written(turns.rules, emitted, script_rules.blocks_of(model))
+    model = "\n\n\n".join((model, *functions.values()))
+    loop = _Loop(script, str(made.meta["class"]), turns, rules)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
 
@@ -95,10 +101,11 @@ NARROW = {
 class _Loop:
     """What stands around the module, which is called `model`."""
 
-    def __init__(self, script: Script, model: str, turns: Turns) -> None:
+    def __init__(self, script: Script, model: str, turns: Turns, rules: Sequence[Written | None]) -> None:
         self.script = script
         self.turns = turns
         self.model = model
+        self.written = dict(zip(turns.names, rules, strict=True))
         self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
         if turns.is_narrow and any(not call.rules and not call.outputs for call in script.calls):
             what = "bf16 beside averages or updates of parameters"
@@ -137,6 +144,7 @@ class _Loop:
                 "    for name, value in found.items():",
                 "        sums[name] = sums.get(name, 0.0) + value.detach().double()",
             ]
+        yield from definitions([*self.written.values()])
         yield self._save()
         yield [
             "def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:",
@@ -256,10 +264,7 @@ class _Loop:
         return "model.state_dict() | kept" if self.turns.is_narrow else "model.state_dict()"
 
     def _optimizer(self, name: str, rule: Rule) -> Lines:
-        kind, defaults = OPTIMIZERS[rule.optimizer.name]
-        args = {
-            key: tuple(each) if isinstance(each, list) else each for key, each in rule.optimizer.args.items()
-        }
+        kind, args, defaults = self._called(name, rule)
         rate = {"lr": float(rule.lr)} if isinstance(rule.lr, float | int) else {}
         selected, lines = self._selection(rule), list[str]()
         whole = "kept" if self.turns.is_narrow else "model"
@@ -273,8 +278,18 @@ class _Loop:
                     lines += layout(f"{words} = {common.literal(selected.words)}", 1)
                 condition = selected.condition("name", words)
             trained = f"parameters({whole}, lambda name: {condition})"
-        made = common.called(f"torch.optim.{kind}", (trained,), {**rate, **args}, defaults)
+        made = common.called(kind, (trained,), {**rate, **args}, defaults)
         return [*lines, *layout(f"{name} = {made}", 1)]
+
+    def _called(self, name: str, rule: Rule) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """The class of an optimizer, its arguments, and what goes without saying. One that is written out has no arguments but its rate."""
+        written = self.written[name]
+        if written is not None:
+            return common.pascal(written.name), {}, {}
+        kind, defaults = OPTIMIZERS[rule.optimizer.name]
+        given = rule.optimizer.args.items()
+        args = {key: tuple(each) if isinstance(each, list) else each for key, each in given}
+        return f"torch.optim.{kind}", args, defaults
 
     def _selection(self, rule: Rule) -> common.Selection | None:
         return common.selection(rule.paths, self.turns.known)
