@@ -157,7 +157,7 @@ class _Loop:
         first, *others = self.parts.values()
         blocks = dict(first.blocks)
         mains = {each.name for each in self.parts.values()}
-        own = {"init", "from_flat", "to_flat", "arranged", "Config", "CONFIG"}
+        own = {"init", "from_flat", "to_flat", "arranged", "Config", "CONFIG", "PATHS"}
         for each in others:
             found = {
                 label: block

@@ -12,6 +12,7 @@ from dlc.emit import script_rules
 from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
 from dlc.emit.script_rules import Written
+from dlc.ir.nodes import walk
 from dlc_torch.emit import emit
 from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
@@ -27,6 +28,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def written(script: Script) -> Artifact:
     """`NAME.py`."""
+    _check_called(script)
     program = script.family.programs()[0]
     precision = script.settings["precision"]
     options = EmitOptions(name=script.name, training=True, precision=precision, family=script.family)
@@ -41,6 +43,19 @@ def written(script: Script) -> Artifact:
     model = "\n\n\n".join((model, *functions.values()))
     loop = _Loop(script, str(made.meta["class"]), turns, rules)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
+
+
+def _check_called(script: Script) -> None:
+    """Raises SpecError for parts of an opened network that nothing calls: their calls, which tell how they are made, are not of the whole."""
+    mains = [program.main for program in script.family.programs()]
+    called = {op.path for main in mains for op in walk(main.body) if op.callee}
+    parts = (child.path for main in mains for child in main.children)
+    for path in parts:
+        network, _, inner = path.partition(".")
+        if inner and path not in called and not any(each.startswith(f"{network}.") for each in called):
+            raise common.unsaid(
+                "torch", f"network with buffers that nothing calls (`{network}`) beside several steps"
+            )
 
 
 def _imports(body: str) -> Lines:

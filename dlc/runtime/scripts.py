@@ -19,7 +19,7 @@ from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
-from dlc.ir.nodes import Program, walk
+from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
@@ -105,10 +105,6 @@ class _Making:
         self.functions: list[Program] = []  # what is computed of several batches that count as one
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
-        called = {op.path for op in walk(self.plan.program.main.body)}
-        for each in self.plan.copies:
-            if not any(path == each.path or path.startswith(f"{each.path}.") for path in called):
-                raise self._lacks(f"network that nothing calls (`{each.path}`)")
         self.is_narrow = settings["precision"] != "f32"
 
     @cached_property

@@ -421,6 +421,26 @@ def test_they_lint_clean(name: str, backend: str, folder: Path) -> None:
     _lints(with_rules(folder, name), backend, folder)
 
 
+UNCALLED = {
+    "digits": (
+        "    net = Net()\n",
+        "    net = Net()\n    late = ema(net, decay=0.9)\n    first = frozen(net)\n",
+    ),
+    "characters": ("    net = CharGPT()\n", "    net = CharGPT()\n    late = ema(net, decay=0.9)\n"),
+    "gan": ("    D = Critic()\n", "    D = Critic()\n    late = ema(D, decay=0.9)\n"),
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("name", UNCALLED)
+def test_averages_that_nobody_calls(name: str, backend: str, folder: Path) -> None:
+    """They follow their networks, and are written with the others."""
+    head, begun, text = SPEC.partition(f"train {name} {{")
+    (folder / "spec.dl").write_text(head + begun + text.replace(*UNCALLED[name], 1), encoding="utf-8")
+    _compared(block(folder, name), backend, folder)
+    assert (folder / "script/found/late.safetensors").exists()
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_patience_ends_a_run(backend: str, folder: Path) -> None:
     """Held-out data that get worse from the first evaluation on: the run ends, and its weights are those of then."""
@@ -560,6 +580,13 @@ def test_what_is_refused(
     with pytest.raises(SpecError, match=what):
         write_script(block(folder, name).with_settings(**settings), backend, folder / "script")
     assert not (folder / "script").exists()
+
+
+def test_uncalled_averages_that_are_refused(folder: Path) -> None:
+    text = "\n".join(line for line in SPEC.splitlines() if "mean(abs(smooth(z)))" not in line)
+    (folder / "spec.dl").write_text(f"{text}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"nothing calls \(`smooth`\) beside several steps"):
+        write_script(block(folder, "gan"), "torch", folder / "script")
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])
