@@ -13,6 +13,7 @@ from dlc.emit.file import imports, names_in
 from dlc.emit.layout import layout
 from dlc.emit.script_rules import Written
 from dlc.ir.nodes import walk
+from dlc.passes.phases import AFTER
 from dlc_torch.emit import emit
 from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
@@ -41,6 +42,9 @@ def written(script: Script) -> Artifact:
     turns = Turns(script, known, inputs)
     rules, functions = script_rules.written(turns.rules, emitted, script_rules.blocks_of(model))
     model = "\n\n\n".join((model, *functions.values()))
+    after = model.partition("    def after(")[2].partition("\n\n")[0]
+    if turns.has_whole and "bfloat16" in after:
+        raise common.unsaid("torch", "bf16 beside updates of parameters that compute with casts")
     loop = _Loop(script, str(made.meta["class"]), turns, rules)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
@@ -122,9 +126,6 @@ class _Loop:
         self.model = model
         self.written = dict(zip(turns.names, rules, strict=True))
         self.words: dict[tuple[str, ...], str] = {}  # lists of names that have one
-        if turns.is_narrow and any(not call.rules and not call.outputs for call in script.calls):
-            what = "bf16 beside averages or updates of parameters"
-            raise common.unsaid("torch", what)
 
     def blocks(self) -> Iterator[Lines]:
         yield from common.schedules(self.script)
@@ -142,6 +143,8 @@ class _Loop:
             yield NARROW["named"]
             yield NARROW["add_gradients" if common.is_several(self.script) else "take_gradients"]
             yield NARROW["give_values"]
+        if self.turns.has_whole:
+            yield self._settle()
         if any(self._selection(rule) for rule in self.turns.rules):
             yield CHOSEN_NARROW if self.turns.is_narrow else CHOSEN
         if not self.turns.single or (
@@ -221,6 +224,34 @@ class _Loop:
             return [*lines, f"    return {{{labels}: float(numbers)}}"]
         return [*lines, *layout(f"return dict(zip(({labels}), map(float, numbers), strict=True))", 1)]
 
+    def _settle(self) -> Lines:
+        """What is computed behind all steps where the model is in bf16. Buffers that it changes are no others' to change."""
+        programs = self.script.family.programs()
+        buffers = [each.path for each in programs[0].parameters if each.kind == "buffer"]
+        own = {
+            op.text("path")
+            for each in programs
+            if each.main.entry == AFTER
+            for op in walk(each.main.body)
+            if op.op == "update"
+        }
+        taken = [path for path in buffers if path not in own]
+        lines = [f"def settle(model: {self.model}, whole: {self.model}, *given: Tensor) -> None:"]
+        lines += ['    """What is computed behind all steps, of what is kept in f32."""']
+        if taken:
+            selected = common.selection(taken, [each for each in self.names if each not in self.turns.known])
+            lines += ["    state, parameters = whole.state_dict(), named(whole)"]
+            lines += ["    for name, each in model.state_dict().items():"]
+            also = f" and {selected.condition('name')}" if selected is not None else ""
+            lines += layout(f"if name not in parameters{also}:", 2)
+            lines += ["            state[name].copy_(each)"]
+        return [*lines, "    whole.after(*given)", "    model.load_state_dict(whole.state_dict())"]
+
+    @property
+    def names(self) -> list[str]:
+        """All that checkpoints have."""
+        return [each.path for each in self.script.family.programs()[0].parameters]
+
     def _save(self) -> Lines:
         named = ", ".join(f"{name}: torch.optim.Optimizer" for name in self.turns.names)
         states = "".join(f', "{name}": {name}.state_dict()' for name in self.turns.names)
@@ -248,7 +279,12 @@ class _Loop:
         if self.turns.is_narrow:
             lines += ['    state = load_file(Path(__file__).with_suffix(".safetensors"))']
             lines += ["    model.load_state_dict(state)", "    model.to(args.device)"]
-            lines += ["    kept = {name: state[name].to(args.device) for name in named(model)}"]
+            if self.turns.has_whole:
+                lines += ["    # What is kept in f32; the model computes with copies of it in bf16."]
+                lines += [f"    whole = {self.model}().float()", "    whole.load_state_dict(state)"]
+                lines += ["    whole.to(args.device)", "    kept = named(whole)"]
+            else:
+                lines += ["    kept = {name: state[name].to(args.device) for name in named(model)}"]
         else:
             begun = 'model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))'
             lines += [*layout(begun, 1), "    model.to(args.device)"]
@@ -260,7 +296,9 @@ class _Loop:
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
         lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
         lines += ['        model.load_state_dict(saved["model"])']
-        if self.turns.is_narrow:
+        if self.turns.has_whole:
+            lines += ['        whole.load_state_dict(saved["kept"])']
+        elif self.turns.is_narrow:
             lines += [
                 "        for name, each in kept.items():",
                 '            each.copy_(saved["kept"][name])',
@@ -276,6 +314,8 @@ class _Loop:
     @property
     def _weights(self) -> str:
         """All that lies in checkpoints, as it is."""
+        if self.turns.has_whole:
+            return "whole.state_dict()"
         return "model.state_dict() | kept" if self.turns.is_narrow else "model.state_dict()"
 
     def _optimizer(self, name: str, rule: Rule) -> Lines:
@@ -334,7 +374,8 @@ class _Loop:
                 '            shown = "".join(f"  {name} {value:.4f}" for name, value in measured.items())'
             ]
             lines += ['            print(f"held out{shown}", flush=True)']
-        saved = ["model", *(["kept"] if self.turns.is_narrow else []), *self.turns.names]
+        kept = "whole.state_dict()" if self.turns.has_whole else "kept"
+        saved = ["model", *([kept] if self.turns.is_narrow else []), *self.turns.names]
         weights, over = self._weights, common.is_over(script)
         if script.best is not None:
             items = f"({weights}).items()" if self.turns.is_narrow else f"{weights}.items()"

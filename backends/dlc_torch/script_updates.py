@@ -22,6 +22,9 @@ class Turns:
         self.is_narrow = script.settings["precision"] != "f32"
         self.updates = [call for call in script.calls if call.rules]
         self.single = len(script.calls) == 1
+        settled = any(not call.rules and not call.outputs for call in script.calls)
+        # What is computed of parameters behind all steps is computed in f32, by a model that is kept in it.
+        self.has_whole = self.is_narrow and settled
 
     @property
     def rules(self) -> list[Rule]:
@@ -269,6 +272,9 @@ class Turns:
         )
 
     def run(self, call: Call) -> str:
+        if self.has_whole and not call.rules and not call.outputs:
+            given = (f'batch["{name}"]{".float()" if name in self.narrow else ""}' for name in call.inputs)
+            return f"settle({', '.join(('model', 'whole', *given))})"
         method = f"model.{identifier(call.entry)}" if call.entry else "model"
         return f"{method}({self.given(call.inputs)})"
 

@@ -350,7 +350,7 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
     _compared(block(folder, name), backend, folder)
 
 
-@pytest.mark.parametrize(("name", "backend"), [each for each in WRITTEN if each != ("gan", "torch")])
+@pytest.mark.parametrize(("name", "backend"), WRITTEN)
 def test_in_bf16_too(name: str, backend: str, folder: Path) -> None:
     _compared(block(folder, name).with_settings(precision="bf16", clip_norm=0.5), backend, folder)
 
@@ -462,9 +462,7 @@ def test_patience_ends_a_run(backend: str, folder: Path) -> None:
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Path) -> None:
     tried = block(folder, name)
-    if (name, backend) != ("gan", "torch"):
-        tried = tried.with_settings(precision=precision)
-    _lints(tried, backend, folder)
+    _lints(tried.with_settings(precision=precision), backend, folder)
 
 
 @pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
@@ -496,6 +494,7 @@ def _lints(tried: TrainBlock, backend: str, folder: Path) -> None:
         ("digits", "torch", {"patience": 3, "eval_every": 2}),
         ("digits", "jax", {"patience": 3, "eval_every": 2}),
         ("late", "torch", {}),
+        ("gan", "torch", {"precision": "bf16"}),
         ("several", "jax", {}),
     ],
 )
@@ -570,7 +569,6 @@ def test_data_may_come_later(backend: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "backend", "settings", "what"),
     [
-        ("gan", "torch", {"precision": "bf16"}, "bf16 beside averages"),
         ("digits", "onnx", {}, "no scripts"),
     ],
 )
