@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from textwrap import dedent
 
 from dlc.backend import Artifact, EmitOptions
 from dlc.backend.script import Call, HeldOut, Script
 from dlc.emit import script as common
+from dlc.emit import script_rules as shared
 from dlc.emit.file import imports, names_in
-from dlc.emit.layout import WIDTH, layout
+from dlc.emit.layout import layout
 from dlc.emit.names import field_name, identifier
+from dlc.emit.relaid import bare, laid_out
+from dlc.emit.script_rules import Written
 from dlc.ir.nodes import Program
 from dlc.passes.phases import AFTER
 from dlc.records import replace
+from dlc_jax import script_rules
 from dlc_jax.emit import emit
 from dlc_jax.script_updates import Update, given, unsaid
 
@@ -68,7 +71,7 @@ class _Emitted:
         if name in self.blocks:
             raise common.NameTaken(name)
         self.blocks = {
-            name if label == "apply" else label: _laid_out(re.sub(r"\bapply\b", name, block), name)
+            name if label == "apply" else label: laid_out(re.sub(r"\bapply\b", name, block), name)
             for label, block in self.blocks.items()
         }
 
@@ -112,6 +115,10 @@ class _Loop:
             raise unsaid("parameters in f32 beside others in bf16")
         known = [each.path for each in main.parameters if each.kind == "param"]
         self.alone = len(script.calls) == 1
+        self.blocks_of_programs = self._functions()
+        rules, made = [rule for call in script.calls for rule in call.rules], script_rules.Rules()
+        self.rules, self.blocks_of_rules = shared.written(rules, made.emitted, self.blocks_of_programs)
+        self.is_wide = made.wide
         self.updates = {
             call.entry: Update(
                 script,
@@ -119,11 +126,21 @@ class _Loop:
                 self.parts[call.entry].name,
                 self.parts[call.entry].meta,
                 known,
+                self.rules_of(call),
                 alone=self.alone,
             )
             for call in script.calls
             if call.rules
         }
+
+    def rules_of(self, call: Call) -> list[Written | None]:
+        """The optimizers of an update that are written out, None for others."""
+        first = 0
+        for each in self.script.calls:
+            if each is call:
+                break
+            first += len(each.rules)
+        return self.rules[first : first + len(call.rules)]
 
     def _called(self, program: Program) -> str:
         """What a script calls the function of a program."""
@@ -135,12 +152,12 @@ class _Loop:
             return "sums_in_training" if several else main.entry or "minimized"
         return f"{identifier(main.entry)}_loss" if calls[main.entry].rules else main.entry
 
-    def functions(self) -> str:
+    def _functions(self) -> dict[str, str]:
         """The functions of all programs, each once."""
         first, *others = self.parts.values()
         blocks = dict(first.blocks)
         mains = {each.name for each in self.parts.values()}
-        own = {"init", "from_flat", "to_flat", "arranged", "Config", "CONFIG"}
+        own = {"init", "from_flat", "to_flat", "arranged", "Config", "CONFIG", "PATHS"}
         for each in others:
             found = {
                 label: block
@@ -150,7 +167,11 @@ class _Loop:
             if taken := (mains - {each.name}) & found.keys():
                 raise common.NameTaken(min(taken))
             blocks |= _told_apart(found, blocks, each.name)
-        return "\n\n\n".join(_apart(blocks.values()))
+        return blocks
+
+    def functions(self) -> str:
+        """The functions of all programs, and of optimizers that are written out."""
+        return "\n\n\n".join(_apart((*self.blocks_of_programs.values(), *self.blocks_of_rules.values())))
 
     # --- functions of the script
 
@@ -176,6 +197,8 @@ class _Loop:
         for each in self.updates.values():
             if each.labels:
                 yield each.labelled()
+        is_stacked = "PATHS" in self.blocks_of_programs
+        yield from script_rules.definitions(self.rules, wide=self.is_wide, stacked=is_stacked)
         if self.script.settings["clip_norm"] is not None:
             yield [
                 "def clipped(gradients: Params) -> Params:",
@@ -398,47 +421,6 @@ class _Loop:
         return [*lines, *common.ended(script)]
 
 
-def _laid_out(block: str, name: str) -> str:
-    """A block in which a name has another length than before: statements with it may need other breaks."""
-    lines = block.splitlines()
-    found: list[tuple[int, int]] = []
-    for node in ast.walk(ast.parse(block)):
-        if isinstance(node, ast.FunctionDef):
-            found.append((node.lineno, node.body[0].lineno - 1))
-        elif isinstance(node, ast.Return | ast.Assign | ast.Expr) and node.end_lineno:
-            found.append((node.lineno, node.end_lineno))
-    for first, last in sorted(found, reverse=True):
-        old = lines[first - 1 : last]
-        text, indent = _joined(old), (len(old[0]) - len(old[0].lstrip())) // 4
-        is_long = any(len(line) > WIDTH for line in old)
-        is_short = len(old) > 1 and 4 * indent + len(text) <= WIDTH
-        if (is_long or is_short) and re.search(rf"\b{name}\b", text) and _same(text, "\n".join(old)):
-            lines[first - 1 : last] = layout(text, indent)
-    return "\n".join(lines)
-
-
-def _joined(lines: Sequence[str]) -> str:
-    """A statement on one line."""
-    text, *rest = (line.strip() for line in lines)
-    for each in rest:
-        if each[:1] in (")", "]", "}"):
-            text = text.removesuffix(",") + each
-        else:
-            text += each if text.endswith(("(", "[", "{")) else f" {each}"
-    return text
-
-
-def _same(one: str, other: str) -> bool:
-    def dumped(text: str) -> str:
-        body = dedent(text)
-        return ast.dump(ast.parse(f"{body} pass" if body.startswith("def ") else body))
-
-    try:
-        return dumped(one) == dumped(other)
-    except SyntaxError:
-        return False
-
-
 def _modes(program: Program, script: Script) -> tuple[Program, ...]:
     """A program in both modes, outside of training first."""
     other = script.counterparts.get(program.main.entry)
@@ -472,21 +454,13 @@ def _told_apart(found: dict[str, str], others: Mapping[str, str], name: str) -> 
     renamed = {label: f"{label}_of_{name}" for label in different}
     for old, new in renamed.items():
         called = re.compile(rf"(?<![\w.\"]){old}(?=\()")
-        found = {each: _laid_out(called.sub(new, block), new) for each, block in found.items()}
+        found = {each: laid_out(called.sub(new, block), new) for each, block in found.items()}
     return {renamed.get(label, label): block for label, block in found.items()}
 
 
 def _differs(block: str, other: str | None) -> bool:
     """Whether two functions are not the same but for what they say of themselves."""
-    return other is not None and _bare(block) != _bare(other)
-
-
-def _bare(block: str) -> str:
-    tree = ast.parse(block)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return ast.dump(tree)
+    return other is not None and bare(block) != bare(other)
 
 
 def _apart(blocks: Iterable[str]) -> Iterator[str]:

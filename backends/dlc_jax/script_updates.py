@@ -10,6 +10,7 @@ from dlc.diagnostics import SpecError
 from dlc.emit import script as common
 from dlc.emit.layout import layout
 from dlc.emit.names import field_name, identifier
+from dlc.emit.script_rules import Written
 
 Lines = list[str]
 FIXED = "fixed"
@@ -22,7 +23,8 @@ def unsaid(what: str) -> SpecError:
 
 class Update:
     """An update of a turn, which has several where it is not `alone`. `function` computes what it minimizes, or the sums of a batch; `meta` says
-    what that takes; `known` are the paths of all parameters."""
+    what that takes; `known` are the paths of all parameters; `written` its
+    optimizers that are written out."""
 
     def __init__(
         self,
@@ -31,10 +33,12 @@ class Update:
         function: str,
         meta: Mapping[str, Any],
         known: Sequence[str],
+        written: Sequence[Written | None],
         *,
         alone: bool,
     ) -> None:
         self.script = script
+        self.written = written
         self.call = call
         self.function = function
         self.meta = meta
@@ -104,7 +108,7 @@ class Update:
 
     def begun(self) -> Lines:
         """The optimizer, and what it remembers."""
-        made = [_optax(rule) for rule in self.call.rules]
+        made = [self._made(i) for i in range(len(self.call.rules))]
         trained = self._trained
         if not self.labels:
             lines = layout(f"{self.optimizer} = {made[0]}", 1)
@@ -118,6 +122,13 @@ class Update:
         lines += ["    }"]
         lines += layout(f"{self.optimizer} = optax.multi_transform(optimizers, {self.labels_name})", 1)
         return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1)]
+
+    def _made(self, i: int) -> str:
+        """One of the optimizers."""
+        written = self.written[i]
+        if written is None:
+            return _optax(self.call.rules[i])
+        return f'{written.name}_optimizer("{self._label(i) if self.labels else "rate"}")'
 
     def given(self, fields: Sequence[str] | None = None) -> str:
         """What the function takes by place."""
@@ -173,9 +184,18 @@ class Update:
                 lines += ["        # The norm is that of what is trained."]
                 lines += layout(f"gradients = jax.tree.map({zeros}, gradients, {self.labels_name})", 2)
             lines += ["        gradients = clipped(gradients)"]
-        lines += layout(f"steps, memory = {self.optimizer}.update(gradients, memory, {trained})", 2)
-        if self.labels:
-            lines += layout(f"scales = jax.tree.map(rates.get, {self.labels_name})", 2)
+        own = [self._label(i) for i, each in enumerate(self.written) if each is not None]
+        further = (", **rates" if self.labels else ", rate=rate") if own else ""
+        lines += layout(f"steps, memory = {self.optimizer}.update(gradients, memory, {trained}{further})", 2)
+        if not self.labels and own:
+            step = f"jax.tree.map(jnp.subtract, {trained}, steps)"
+        elif self.labels:
+            scales = "rates"
+            if own:
+                lines += ["        # Steps of these are to be subtracted as they are."]
+                ones = ", ".join(f'"{label}": 1.0' for label in own)
+                scales = f"{{**rates, {ones}}}"
+            lines += layout(f"scales = jax.tree.map({scales}.get, {self.labels_name})", 2)
             step = f"jax.tree.map(lambda p, s, r: p - r * s, {trained}, steps, scales)"
         else:
             step = f"jax.tree.map(lambda p, s: p - rate * s, {trained}, steps)"

@@ -270,7 +270,10 @@ class _Program:
 
     def _read(self, tensors: dict[str, Tensor]) -> None:
         for path in self.buffers:
-            new = self.module.get_buffer(self.attributes[path]).detach().to(tensors[path].dtype)
+            now, before = self.module.get_buffer(self.attributes[path]).detach(), tensors[path]
+            if now.dtype != before.dtype and torch.equal(now, before.to(now.dtype)):
+                continue  # read, and not changed: it is kept as it was, not as it was rounded
+            new = now.to(before.dtype)
             if path in self.held:
                 tensors[path].copy_(new)
             else:

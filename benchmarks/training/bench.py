@@ -29,18 +29,21 @@ def play(
     made: Callable[[Path, argparse.Namespace], Bench],
     *,
     seeded: bool = False,
+    numbers: Mapping[str, int | None] | None = None,
 ) -> None:
-    """Run the row that the command line names, in a folder of its own, and print what it found; `made` is what it runs in."""
+    """Run the row that the command line names, or the only one there is, in a folder of its own, and print what it found; `made` is what it runs
+    in. `numbers` are further options with what they are by default."""
     parser = argparse.ArgumentParser(description=doc.split("\n")[0])
-    parser.add_argument("row", choices=rows)
+    if len(rows) > 1:
+        parser.add_argument("row", choices=rows)
     parser.add_argument("data", type=Path)
     parser.add_argument("--backend", default="torch")
-    if seeded:
-        parser.add_argument("--seed", type=int, default=0)
+    for name, default in {**({"seed": 0} if seeded else {}), **(numbers or {})}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
     args = parser.parse_args()
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        text = rows[args.row](made(Path(folder), args))
+        text = rows[args.row if len(rows) > 1 else next(iter(rows))](made(Path(folder), args))
     print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
 
 

@@ -7,12 +7,11 @@ Kipf and Welling, 2017) and 83.0 % (GAT, Veličković et al., 2018)."""
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench import play
 
 import dlc
 
@@ -36,35 +35,39 @@ def accuracy(block: dlc.TrainBlock, run: Path, file: Path) -> float:
     return float(dlc.evaluate(block, weights=run, held_out=rows(file, "test")).metrics["accuracy"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("network", choices=sorted(FIGURES))
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--backend", default="torch")
-    args = parser.parse_args()
-    spec = dlc.load(Path(__file__).parents[2] / f"specs/graph/{args.network}.dl")
-    found, begun = [], time.process_time()
-    for seed in range(args.seeds):
-        block = spec["cora"].with_settings(seed=seed)
-        held = "test" if args.network == "gcn" else "val"
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "run"
-            result = dlc.train(
-                block,
-                backend=args.backend,
-                out=out,
-                data=rows(args.file, "train"),
-                held_out=rows(args.file, held),
-            )
-            found.append(accuracy(block, out, args.file))
+@dataclass(frozen=True)
+class Graph:
+    """Where runs are made, and the file that they are of."""
+
+    folder: Path
+    file: Path
+    backend: str
+    seeds: int
+
+
+def gcn(bench: Graph) -> str:
+    return over_seeds(bench, "gcn", "test")
+
+
+def gat(bench: Graph) -> str:
+    return over_seeds(bench, "gat", "val")
+
+
+def over_seeds(bench: Graph, network: str, held: str) -> str:
+    spec, found = dlc.load(Path(__file__).parents[2] / f"specs/graph/{network}.dl"), []
+    data, held_out = rows(bench.file, "train"), rows(bench.file, held)
+    for seed in range(bench.seeds):
+        block, out = spec["cora"].with_settings(seed=seed), bench.folder / f"seed_{seed}"
+        result = dlc.train(block, backend=bench.backend, out=out, data=data, held_out=held_out)
+        found.append(accuracy(block, out, bench.file))
         print(f"seed {seed}: {found[-1]:.1%} after {result.steps} steps", flush=True)
-    mean, spread = np.mean(found), np.std(found)
-    seconds = (time.process_time() - begun) / args.seeds
-    print(
-        f"{args.network}: {mean:.1%} +- {spread:.1%} (paper {FIGURES[args.network]:.1%}), {seconds:.0f} s of processor time a seed"
-    )
+    return f"{network}: {np.mean(found):.1%} +- {np.std(found):.1%} (paper {FIGURES[network]:.1%})"
 
 
 if __name__ == "__main__":
-    main()
+    play(
+        __doc__,
+        {"gcn": gcn, "gat": gat},
+        lambda folder, args: Graph(folder, args.data, args.backend, args.seeds),
+        numbers={"seeds": 5},
+    )

@@ -4,6 +4,7 @@
     python benchmarks/training/generated.py vqvae FOLDER
     python benchmarks/training/generated.py gan FOLDER
     python benchmarks/training/generated.py wasserstein FOLDER
+    python benchmarks/training/generated.py dcgan FOLDER
 
 A LeNet-5 (that of `digits.py supervised`) says what it sees in pictures. Its score of many is that of Salimans et al. ("Improved techniques for
 training GANs", 2016) with it in Inception's place: 1 if it is never sure, or always sees the same; 10 if it is sure and sees all digits equally often.
@@ -117,7 +118,24 @@ def by_game(bench: Digits, name: str) -> str:
     return scored(bench, pictures.reshape(-1, 1, 28, 28))
 
 
-ROWS = {"vae": vae, "vqvae": vqvae, "gan": gan, "wasserstein": wasserstein}
+SHRUNK = """
+model Shrunk()(image: [B, 1, 64, 64]) -> [B, 1, 28, 28] {
+    return resize((image + 1.0) / 2.0, size=28, mode="bilinear", antialias=true)
+}
+"""
+
+
+def dcgan(bench: Digits) -> str:
+    result = bench.train("generative/dcgan.dl", "mnist")
+    generator = dlc.load(bench.folder / "generative/dcgan.dl")["Generator"](noise=64, width=16, channels=1)
+    painter = generator.compile(bench.backend, weights=result.weights["smooth"])
+    z = np.random.default_rng(0).normal(size=(2000, 64, 1, 1)).astype(np.float32)
+    shrunk = dlc.loads(SHRUNK)["Shrunk"].compile(bench.backend)
+    parts = [shrunk(image=painter(z=each)["image"]) for each in np.split(z, 20)]
+    return scored(bench, np.concatenate([next(iter(each.values())) for each in parts]))
+
+
+ROWS = {"vae": vae, "vqvae": vqvae, "gan": gan, "wasserstein": wasserstein, "dcgan": dcgan}
 
 
 if __name__ == "__main__":

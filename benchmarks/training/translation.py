@@ -13,7 +13,6 @@ import csv
 import gzip
 import math
 import re
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench import play
 
 import dlc
 from dlc.runtime.data.tokens import SPECIAL, FromFile, trained
@@ -267,19 +267,16 @@ def compared(folder: Path, data: Path, backend: str, settings: dict[str, int]) -
     return f'BLEU {scores[0]:.1f} by dlc with {backend} ({ours:.0f} s), {scores[1]:.1f} by plain PyTorch ({theirs:.0f} s); "{said[0]}"'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--backend", default="torch")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--epochs", type=int)
-    args = parser.parse_args()
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {key: each for key in ("seed", "epochs") if (each := getattr(args, key)) is not None}
-        text = compared(Path(folder), args.data, args.backend, settings)
-    print(f"{text}; {time.process_time() - begun:.0f} s of processor time")
+def translation(bench: tuple[Path, argparse.Namespace]) -> str:
+    folder, args = bench
+    settings = {key: each for key in ("seed", "epochs") if (each := getattr(args, key)) is not None}
+    return compared(folder, args.data, args.backend, settings)
 
 
 if __name__ == "__main__":
-    main()
+    play(
+        __doc__,
+        {"translation": translation},
+        lambda folder, args: (folder, args),
+        numbers={"seed": None, "epochs": None},
+    )

@@ -34,13 +34,35 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What an optimizer remembers of a parameter: its name, and the number that all of it begins as."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    value: float | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An optimizer that a script writes out, for parameters of one shape. `program` takes a parameter, its gradient, what it remembers, and what it
+    `takes` besides: `t`, the number of the step from 1, and `lr`. It gives the parameter's new value, and that of what it remembers."""
+
+    program: Program
+    shape: tuple[int, ...]
+    memory: tuple[Memory, ...]
+    takes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """An optimizer and the paths that it trains; `lr` is None where it has a rate of its own. `comment` is how the spec selects them."""
+    """An optimizer and the paths that it trains; `lr` is None where it has a rate of its own. One that the backend does not know by its name
+    comes in `forms`, one for each shape of what it trains."""
 
     optimizer: Chosen
     lr: float | Chosen | None
     paths: tuple[str, ...]
-    comment: str = ""
+    forms: tuple[Form, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

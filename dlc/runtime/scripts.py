@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlc.backend import Artifact, Backend
-from dlc.backend.script import Call, Chosen, Drawn, HeldOut, Rule, Script, Share, Together
+from dlc.backend.script import Call, Chosen, Drawn, Form, HeldOut, Rule, Script, Share, Together
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.sources import REST, STREAMS
 from dlc.elaborate.base.units import Definition
@@ -19,7 +19,7 @@ from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
-from dlc.ir.nodes import Program, walk
+from dlc.ir.nodes import Program
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
@@ -34,6 +34,7 @@ from dlc.runtime.training_data import Data, open_data
 from dlc.runtime.training_setup import networks, starting_weights
 from dlc.runtime.turns import Planned, Turns, computed_with
 from dlc.runtime.weight_files import write_file
+from dlc.runtime.written_rules import Undone, forms
 from dlc.spec import TrainBlock
 from dlc.syntax import ast
 from dlc.types.dim_solve import bind
@@ -104,15 +105,7 @@ class _Making:
         self.functions: list[Program] = []  # what is computed of several batches that count as one
         if settings["precision"] not in ("f32", "bf16"):
             raise self._lacks(f"`precision = {settings['precision']}`")
-        called = {op.path for op in walk(self.plan.program.main.body)}
-        for each in self.plan.copies:
-            if not any(path == each.path or path.startswith(f"{each.path}.") for path in called):
-                raise self._lacks(f"network that nothing calls (`{each.path}`)")
         self.is_narrow = settings["precision"] != "f32"
-        for step in self.plan.steps:
-            for rule, _ in self.plan.rules(step):
-                if rule.optimizer.name not in backend.script_optimizers or rule.definition is not None:
-                    raise self._lacks(f"optimizer `{rule.optimizer.name}`")
 
     @cached_property
     def _data(self) -> Data:
@@ -239,7 +232,17 @@ class _Making:
         args = dict(rule.optimizer.args)
         lr = args.pop("lr")
         rate = Chosen(lr.name, dict(lr.args), self._code(lr)) if isinstance(lr, Named) else lr
-        return Rule(Chosen(rule.optimizer.name, args), rate, tuple(paths))
+        known = rule.definition is None and rule.optimizer.name in self.backend.script_optimizers
+        chosen, trained = Chosen(rule.optimizer.name, args), tuple(paths)
+        return Rule(chosen, rate, trained, () if known else self._forms(rule, trained))
+
+    def _forms(self, rule: OptimizerRule, paths: Sequence[str]) -> tuple[Form, ...]:
+        """An optimizer that is written out."""
+        try:
+            made = forms(self.block.spec.project, self.plan.program.parameters, rule, paths)
+        except Undone as what:
+            raise self._lacks(f"optimizer `{rule.optimizer.name}`, {what},") from None
+        return tuple(replace(each, program=lower(each.program, self.backend)) for each in made)
 
     def _code(self, schedule: Named) -> tuple[str, ...]:
         """A schedule that the spec writes, as functions of Python; nothing for one of the library."""

@@ -206,6 +206,83 @@ train stairs_down {
     settings { steps = 14, log = 1, draws = "portable" }
 }
 """
+OWN = """
+# A momentum that is cut off at a share of the largest gradient so far.
+module bounded(beta: float = 0.9, share: float = 0.1)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
+    buffer mean: [*S] = zeros
+    buffer largest: [] = 0.0
+    new_mean = mean * beta + g * (1.0 - beta)
+    new_largest = maximum(largest * 0.99, max(abs(g)))
+    update mean = new_mean
+    update largest = new_largest
+    unbiased = new_mean / cast(1.0 - beta ** cast(t, f64), float)
+    return p - lr * clamp(unbiased / (share * new_largest + 1e-12), min=-1.0, max=1.0)
+}
+
+# No memory, and a rate of its own.
+module normed()(weight: [*S], slope: [*S]) -> [*S] {
+    return weight - 0.01 * slope / (norm(slope) + 1e-8)
+}
+
+# What is remembered: the parameter itself, one gradient behind another, a number that is counted, and one that does not begin as 0.
+module behind_hand()(p: [*S], g: [*S], lr: []) -> [*S] {
+    buffer before: [*S] = zeros
+    buffer now: [*S] = zeros
+    buffer start: [*S] = zeros
+    buffer step: i64[] = 0
+    buffer scale: [] = 0.5
+    pull = where(step > 1, 0.01, 0.0) * (start - p)
+    update step = step + 1
+    update before = now
+    update now = g
+    update start = p
+    update scale = scale * 0.9 + 0.05
+    return p - lr * (scale * before + 0.5 * g) + pull
+}
+"""
+RULES = {
+    "one of one's own": ("characters", "optimizer = bounded(lr=cosine(0.01, warmup=2), share=0.3)"),
+    "several": (
+        "characters",
+        """optimizer = bounded(lr=0.01)
+    optimizer linear.bias = normed()
+    optimizer linear.weight = bounded(lr=cosine(0.02), beta=0.8)
+    optimizer embedding = adamw(lr=1e-2)
+    optimizer "net.head.*" = behind_hand(lr=0.05)""",
+    ),
+    "late": ("digits", "optimizer = behind_hand(lr=0.05)"),
+    "lion, muon": (
+        "digits",
+        "optimizer = lion(lr=1e-3)\n    optimizer linear.weight, conv2d.weight = muon(weight_decay=0.1)",
+    ),
+    "adafactor": ("digits", "optimizer = adafactor(lr=1e-2)"),
+    "adafactor, muon": (
+        "characters",
+        "optimizer = adafactor()\n    optimizer linear.weight = muon(lr=linear(0.05))",
+    ),
+    "turns": ("gan", ""),
+}
+RULED = [(name, backend) for name in RULES for backend in ("torch", "jax")]
+
+
+def with_rules(folder: Path, name: str) -> TrainBlock:
+    """A block of the spec with other optimizers."""
+    of, rules = RULES[name]
+    head, begun, text = SPEC.partition(f"train {of} {{")
+    own, end, rest = text.partition("\n}\n")
+    if of == "gan":
+        own = own.replace(
+            "adam(lr=constant(1e-3, warmup=3), betas=(0.5, 0.9))", "behind_hand(lr=constant(0.05, warmup=3))"
+        )
+        own = own.replace("sgd(lr=1e-2)", "behind_hand(lr=1e-2)")
+    else:
+        lines = [line for line in own.splitlines() if not line.startswith("    optimizer")]
+        at = next(i for i, line in enumerate(lines) if line.startswith("    settings"))
+        own = "\n".join((*lines[:at], f"    {rules}", *lines[at:]))
+    (folder / "spec.dl").write_text(OWN + head + begun + own + end + rest, encoding="utf-8")
+    return block(folder, of)
+
+
 BLOCKS = ("digits", "characters", "streams", "stretches", "drawn", "gan")
 WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
 SETTINGS = [
@@ -273,7 +350,7 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
     _compared(block(folder, name), backend, folder)
 
 
-@pytest.mark.parametrize(("name", "backend"), [each for each in WRITTEN if each != ("gan", "torch")])
+@pytest.mark.parametrize(("name", "backend"), WRITTEN)
 def test_in_bf16_too(name: str, backend: str, folder: Path) -> None:
     _compared(block(folder, name).with_settings(precision="bf16", clip_norm=0.5), backend, folder)
 
@@ -318,6 +395,52 @@ def test_settings_mean_what_they_do_in_dlc_train(
     _compared(block(folder, name).with_settings(**settings), backend, folder)
 
 
+@pytest.mark.parametrize(("name", "backend"), RULED)
+def test_optimizers_that_are_written_out(name: str, backend: str, folder: Path) -> None:
+    """Those that no framework has: the spec's own, and the library's."""
+    _compared(with_rules(folder, name), backend, folder)
+    assert "optimizer.net" not in load_file(folder / f"script/{RULES[name][0]}.safetensors")
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("late", {"precision": "bf16", "clip_norm": 0.5}),
+        ("several", {"accumulate": 2}),
+        ("late", {"precision": "bf16", "accumulate": 2}),
+        ("turns", {"accumulate": 2}),
+    ],
+)
+def test_they_go_with_settings(name: str, settings: dict[str, object], backend: str, folder: Path) -> None:
+    _compared(with_rules(folder, name).with_settings(**settings), backend, folder)
+
+
+@pytest.mark.parametrize(("name", "backend"), RULED)
+def test_they_lint_clean(name: str, backend: str, folder: Path) -> None:
+    _lints(with_rules(folder, name), backend, folder)
+
+
+UNCALLED = {
+    "digits": (
+        "    net = Net()\n",
+        "    net = Net()\n    late = ema(net, decay=0.9)\n    first = frozen(net)\n",
+    ),
+    "characters": ("    net = CharGPT()\n", "    net = CharGPT()\n    late = ema(net, decay=0.9)\n"),
+    "gan": ("    D = Critic()\n", "    D = Critic()\n    late = ema(D, decay=0.9)\n"),
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("name", UNCALLED)
+def test_averages_that_nobody_calls(name: str, backend: str, folder: Path) -> None:
+    """They follow their networks, and are written with the others."""
+    head, begun, text = SPEC.partition(f"train {name} {{")
+    (folder / "spec.dl").write_text(head + begun + text.replace(*UNCALLED[name], 1), encoding="utf-8")
+    _compared(block(folder, name), backend, folder)
+    assert (folder / "script/found/late.safetensors").exists()
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_patience_ends_a_run(backend: str, folder: Path) -> None:
     """Held-out data that get worse from the first evaluation on: the run ends, and its weights are those of then."""
@@ -339,9 +462,7 @@ def test_patience_ends_a_run(backend: str, folder: Path) -> None:
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
 def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Path) -> None:
     tried = block(folder, name)
-    if (name, backend) != ("gan", "torch"):
-        tried = tried.with_settings(precision=precision)
-    _lints(tried, backend, folder)
+    _lints(tried.with_settings(precision=precision), backend, folder)
 
 
 @pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
@@ -372,12 +493,16 @@ def _lints(tried: TrainBlock, backend: str, folder: Path) -> None:
         ("digits", "torch", {"accumulate": 2}),
         ("digits", "torch", {"patience": 3, "eval_every": 2}),
         ("digits", "jax", {"patience": 3, "eval_every": 2}),
+        ("late", "torch", {}),
+        ("gan", "torch", {"precision": "bf16"}),
+        ("several", "jax", {}),
     ],
 )
 def test_goes_on_where_it_was_stopped(
     name: str, backend: str, settings: dict[str, object], folder: Path
 ) -> None:
-    tried = block(folder, name).with_settings(**settings)
+    made = with_rules(folder, name) if name in RULES else block(folder, name)
+    tried = made.with_settings(**settings)
     script = write_script(tried, backend, folder / "script")[0]
     whole = run(script, "--out", "whole")
     text = script.read_text(encoding="utf-8")
@@ -444,7 +569,6 @@ def test_data_may_come_later(backend: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "backend", "settings", "what"),
     [
-        ("gan", "torch", {"precision": "bf16"}, "bf16 beside averages"),
         ("digits", "onnx", {}, "no scripts"),
     ],
 )
@@ -453,6 +577,36 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=what):
         write_script(block(folder, name).with_settings(**settings), backend, folder / "script")
+    assert not (folder / "script").exists()
+
+
+def test_uncalled_averages_that_are_refused(folder: Path) -> None:
+    text = "\n".join(line for line in SPEC.splitlines() if "mean(abs(smooth(z)))" not in line)
+    (folder / "spec.dl").write_text(f"{text}\n", encoding="utf-8")
+    with pytest.raises(SpecError, match=r"nothing calls \(`smooth`\) beside several steps"):
+        write_script(block(folder, "gan"), "torch", folder / "script")
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        ("return p - lr * (g + normal_like(p))", "optimizer `mine`, that draws,"),
+        (
+            "buffer m: [*S] = uniform(-1.0, 1.0)\n    update m = m * 0.9 + g\n    return p - lr * m",
+            "optimizer `mine`, whose `m` begins as more than one number,",
+        ),
+    ],
+)
+def test_optimizers_that_are_refused(rule: str, what: str, backend: str, folder: Path) -> None:
+    mine = f"module mine()(p: [*S], g: [*S], lr: []) -> [*S] {{\n    {rule}\n}}\n"
+    text = SPEC.replace(
+        "optimizer = sgd(lr=step_decay(0.1, every=4), momentum=0.9, nesterov=true)",
+        "optimizer = mine(lr=0.1)",
+    )
+    (folder / "spec.dl").write_text(mine + text, encoding="utf-8")
+    with pytest.raises(SpecError, match=what):
+        write_script(block(folder, "characters"), backend, folder / "script")
     assert not (folder / "script").exists()
 
 

@@ -18,6 +18,7 @@ BLOCKS: dict[tuple[str, str], dict[str, Any]] = {
     ("generative/gan", "wasserstein"): {"noise": 4, "hidden": 16, "units": 8},
     ("generative/gan", "mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
     ("generative/gan", "wasserstein_mnist"): {"noise": 4, "hidden": 16, "units": 8, "rows": 4},
+    ("generative/dcgan", "mnist"): {"noise": 4, "width": 2, "eyes": 2, "rows": 4},
     ("generative/vae", "digits"): {"hidden": 16, "latent": 2},
     ("generative/flow_matching", "mnist"): {"d": 8, "layers": 1, "rows": 8},
     ("generative/flow_matching", "diffusion"): {"d": 8, "layers": 1, "rows": 8},

@@ -1,0 +1,60 @@
+"""Functions of a file that are changed as text: their lines, broken anew."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from textwrap import dedent
+
+from dlc.emit.layout import WIDTH, layout
+
+
+def laid_out(block: str, name: str) -> str:
+    """A block in which a name has another length than before: statements with it may need other breaks."""
+    lines = block.splitlines()
+    found: list[tuple[int, int]] = []
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.FunctionDef):
+            found.append((node.lineno, node.body[0].lineno - 1))
+        elif isinstance(node, ast.Return | ast.Assign | ast.Expr) and node.end_lineno:
+            found.append((node.lineno, node.end_lineno))
+    for first, last in sorted(found, reverse=True):
+        old = lines[first - 1 : last]
+        text, indent = _joined(old), (len(old[0]) - len(old[0].lstrip())) // 4
+        is_long = any(len(line) > WIDTH for line in old)
+        is_short = len(old) > 1 and 4 * indent + len(text) <= WIDTH
+        if (is_long or is_short) and re.search(rf"\b{name}\b", text) and _same(text, "\n".join(old)):
+            lines[first - 1 : last] = layout(text, indent)
+    return "\n".join(lines)
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """A statement on one line."""
+    text, *rest = (line.strip() for line in lines)
+    for each in rest:
+        if each[:1] in (")", "]", "}"):
+            text = text.removesuffix(",") + each
+        else:
+            text += each if text.endswith(("(", "[", "{")) else f" {each}"
+    return text
+
+
+def _same(one: str, other: str) -> bool:
+    def dumped(text: str) -> str:
+        body = dedent(text)
+        return ast.dump(ast.parse(f"{body} pass" if body.startswith("def ") else body))
+
+    try:
+        return dumped(one) == dumped(other)
+    except SyntaxError:
+        return False
+
+
+def bare(block: str) -> str:
+    """A function without what it says of itself."""
+    tree = ast.parse(block)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
