@@ -286,6 +286,7 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
             tried = loaded(block(more=load), tmp_path)
             dlc.train(tried, backend="torch", out=tmp_path / "out")
         assert caught.value.diagnostics[0].code == code, load
+        assert f"\n{caught.value.diagnostics[0].span.line:2}  |     {load}\n" in str(caught.value), load
 
 
 def test_rules_choose_optimizers(tmp_path: Path) -> None:
