@@ -157,7 +157,7 @@ def train(
     loggers.check(also)
     opened = open_data(block, data, held_out)
     if resume and not folder.is_dir():
-        raise checkpoints.refused(folder, "there is no checkpoint")
+        raise checkpoints.none(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(folder), interrupts() as stop:
         identity = setups.identity(block, found, opened)

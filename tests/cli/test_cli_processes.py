@@ -322,3 +322,10 @@ def test_an_answer_that_can_not_be_written(words: str, folder: Path) -> None:
         1,
         "dlc: the output can't be written: No space left on device\n",
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_answer_that_can_not_be_written_on_the_way(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = dlc(folder, "run dlc:vision/lenet5 --backend onnx --random", full)
+    assert done.returncode == 1 and "the output can't be written: No space left on device\n" in done.stderr

@@ -106,9 +106,16 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
     text = block(settings="steps = 1")
     dlc.train(loaded(text), backend="torch", out=tmp_path)
     (state,) = tmp_path.glob("checkpoints/*/optimizers.state.safetensors")
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(SpecError, match=r"E0601|E0716"):
-        dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
+    manifest = state.with_name("manifest.json")
+    for file, said in ((state, "it is damaged (can't read weights"), (manifest, "its manifest is damaged")):
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(SpecError) as caught:
+            dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
+        (found,) = caught.value.diagnostics
+        assert found.code == "E0716" and found.message.startswith(
+            f"can't continue from {state.parent}: {said}"
+        )
+        assert found.help.startswith("start anew in another folder")
 
 
 def test_more_steps_go_on(tmp_path: Path) -> None:
