@@ -312,7 +312,7 @@ def test_divergence_keeps_the_last_checkpoint(backend: str, tmp_path: Path) -> N
     )
     found = failure(text, tmp_path, backend)
     assert found.code == "E0717"
-    assert "the checkpoint of step" in found.notes[0]
+    assert "the checkpoint of step" in found.notes[0] and "lower `lr`" in found.help
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert 2 <= manifest["step"] < 9
     assert all(np.isfinite(each).all() for each in read_file(tmp_path / "net.safetensors").values())
