@@ -389,3 +389,21 @@ def test_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
         "evaluate", folder / "s.dl", "--weights", folder / "rows", "--plot", tmp_path / "c.png"
     )
     assert code == 1 and "pip install 'dlc[plots]'" in text
+
+
+def test_numbers_that_json_has_not(folder: Path, tmp_path: Path) -> None:
+    """What a network says of nan is a text, in every command that says it."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    np.save(tmp_path / "r.npy", np.array([[np.nan, 1], [np.inf, 0]], np.float32))
+    spec = str(folder / "s.dl")
+    for words in (
+        ["predict", f"{spec}:rows", "--weights", str(folder / "rows"), "--input", str(tmp_path / "r.npy")],
+        ["predict", f"{spec}:size", "--weights", str(folder / "size"), "--input", str(tmp_path / "r.npy")],
+        ["run", f"{spec}:Rows", "--backend", "onnx", "--input", f"features={tmp_path / 'r.npy'}"],
+    ):
+        code, text = command(*words, "--format", "json")
+        assert code == 0 and '"nan"' in text
+        json.loads(text, parse_constant=refuse)
