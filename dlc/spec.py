@@ -215,9 +215,15 @@ class Model:
         """The model with a program of a tool's own making for its own: a pass's result, or one that was read from JSON. It is run,
         compared and compiled as any other; emitted source is for its sizes alone. Raises `dlc.ir.verify.IRError` with every rule
         of the IR that the program breaks."""
-        from dlc.ir.verify import verify
+        from dlc.ir.verify import IRError, IRProblem, verify
 
-        return replace(self, changed=verify(program))
+        changed = verify(program)
+        main = changed.main
+        wrong = "" if main.outputs else "it has no outputs"
+        wrong = wrong if main.kind == "model" else f"it is of the kind {main.kind}, and no model"
+        if wrong:
+            raise IRError([IRProblem(program.entry, wrong, main.span)])
+        return replace(self, changed=changed)
 
     def _unchanged(self, so: str) -> None:
         """Raises SpecError where the program is not that of the spec."""

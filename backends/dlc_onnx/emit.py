@@ -17,7 +17,7 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Op, Program
 from dlc.passes.lower import hoist_randomness, resolve_float, unroll
 from dlc.passes.randomness import Draw
-from dlc.runtime.inputs import index_limits
+from dlc.runtime.inputs import index_rooms
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
 from dlc.version import __version__
@@ -41,7 +41,7 @@ def is_native(op: Op) -> bool:
 def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.onnx`, with what it asks of its inputs beside it as JSON, for readers that don't give out what the file
     says of itself. Raises SpecError for an op that ONNX lacks."""
-    limits = index_limits(program, every=True)
+    limits = index_rooms(program)
     program, draws = hoist_randomness(
         unroll(resolve_float(program, options.precision), lambda op: not op.attr("shared"))
     )

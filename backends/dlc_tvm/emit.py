@@ -25,7 +25,7 @@ from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
 from dlc.passes.randomness import Draw
-from dlc.runtime.inputs import index_limits
+from dlc.runtime.inputs import index_rooms
 from dlc.types.dims import Dim
 from dlc_tvm.build import ToolMissing, build, parse_target
 from dlc_tvm.guard import Guard
@@ -50,7 +50,7 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     target = checked_target(options.target)
     flat, draws = flattened(program, options.precision)
     module = Module.of(flat, prepares=not options.training)
-    limits = index_limits(program, every=True)
+    limits = index_rooms(program)
     has_loops = any(op.op == LOOP for op in flat.main.body)
     library = _built(module.relax, target, options, Guard(flat.main, limits), has_loops=has_loops)
     meta = {

@@ -4,8 +4,8 @@
         assert T <= 64, "T <= 64 must hold"
         for i < B, j < T: assert 0 <= tokens[i, j] < 256, "tokens must be from 0 to 255"
 
-Ranks, dtypes and sizes that must agree are checked by TVM itself. It can't know the spec's facts, nor how large the tables are that
-integers index: beyond those, kernels would make finite numbers of whatever memory holds there. Whoever calls the library, in
+Ranks, dtypes and sizes that must agree are checked by TVM itself. It can't know the spec's facts, nor which axes integers are places
+of: beyond those, kernels would make finite numbers of whatever memory holds there, or write there. Whoever calls the library, in
 whatever language, gets a ValueError instead.
 """
 
@@ -35,10 +35,10 @@ NOTHING = relax.TupleType([])
 
 @dataclass(frozen=True)
 class Guard:
-    """What the entry asks for: its facts, and by the names of integer inputs, the size of the smallest table that they index."""
+    """What the entry asks for: its facts, and by the names of integer inputs, how many places the axis has that they index."""
 
     entry: Function
-    limits: Mapping[str, int]
+    limits: Mapping[str, Dim]
 
     def before(self, *, reads: bool) -> Pass:
         """The pass that has `main` call its checks, in a module whose kernels are called by name already. Without `reads` these
@@ -49,9 +49,9 @@ class Guard:
 
         return module_pass(run, opt_level=0, name="dlc.Guard")
 
-    def _guarded(self, mod: IRModule, limits: Mapping[str, int]) -> IRModule:
+    def _guarded(self, mod: IRModule, limits: Mapping[str, Dim]) -> IRModule:
         read = {each.name: _tensor(each) for each in self.entry.inputs if each.name in limits}
-        checks = [*self._facts(), *(_within(name, tensor, limits[name]) for name, tensor in read.items())]
+        checks = [*self._facts(), *(self._within(tensor, limits[name]) for name, tensor in read.items())]
         if not checks:
             return mod
         builder = relax.BlockBuilder(mod)
@@ -81,8 +81,9 @@ class Guard:
 
     @cached_property
     def _axes(self) -> dict[str, Any]:
-        """For each dim of the facts, the axis of an input that it is read from, or the size itself, where that is an input."""
+        """For each dim of the facts and limits, the axis of an input that it is read from, or the size itself, where that is an input."""
         wanted = {name for fact in self._asked for name in fact.symbols}
+        wanted |= {name for room in self.limits.values() for name in room.symbols}
         return {
             name: tirx.Var(name, "int64")
             for name in self.entry.dims
@@ -106,13 +107,27 @@ class Guard:
         factor, rest = slope_and_rest(self._sources[name].size, name)
         return tirx.floordiv(self._axes[name] - rest, tirx.const(factor, "int64"))
 
+    @cached_property
+    def _sizes(self) -> Sizes:
+        return Sizes(self.entry, _symbols={name: self._solved(name) for name in self._axes})
+
     def _facts(self) -> Iterator[Any]:
-        sizes = Sizes(self.entry, _symbols={name: self._solved(name) for name in self._axes})
+        sizes = self._sizes
         for fact in self._asked:
             if fact.symbols and fact.symbols <= self._axes.keys():
                 for divisor in (*_divisors(fact.left), *_divisors(fact.right)):
                     yield _asserted(sizes.one(divisor) != 0, f"{divisor} != 0 must hold")
                 yield _asserted(_compared(sizes, fact), f"{fact} must hold")
+
+    def _within(self, tensor: Any, room: Dim) -> Any:
+        message = f"{tensor.name} must be from 0 to {room - 1}: it indexes {'an axis' if room.symbols else 'a table'}"
+        limit = self._sizes.one(room)
+
+        def body(index: list[Any]) -> Any:
+            element = tirx.BufferLoad(tensor, index).astype("int64")
+            return _asserted(tirx.all(element >= 0, element < limit), message)
+
+        return loops(list(tensor.ty.shape), body)
 
 
 def _divisors(size: Dim) -> Iterator[Dim]:
@@ -140,16 +155,6 @@ def _tensor(value: Value) -> Any:
     """A parameter of the check for an input: of any sizes, which TVM has seen to."""
     shape = [tirx.Var(f"n{i}", "int64") for i in range(value.type.rank)]
     return tirx.decl_buffer(shape, TVM[value.type.dtype], name=value.name, layout=None)
-
-
-def _within(name: str, tensor: Any, limit: int) -> Any:
-    message = f"{name} must be from 0 to {limit - 1}: it indexes a table"
-
-    def body(index: list[Any]) -> Any:
-        element = tirx.BufferLoad(tensor, index).astype("int64")
-        return _asserted(tirx.all(element >= 0, element < limit), message)
-
-    return loops(list(tensor.ty.shape), body)
 
 
 def _asserted(condition: Any, message: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from dlc.cli.common import Format, Output, Quiet, Root, reports, show
 if TYPE_CHECKING:
     from dlc.diagnostics import Diagnostic
     from dlc.elaborate.base.project import Project
+    from dlc.elaborate.base.units import Unit
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
             if diagnostics:
                 sources.update(all_sources(project))
             if types and not _errors(diagnostics):
-                _print_types(file)
+                _print_types(file, root, project.units)
         if found or format is Format.json:
             show(found, sources, format)
         if _errors(found):
@@ -73,19 +74,31 @@ def _checked(file: str, root: Path | None) -> tuple[Project, tuple[Diagnostic, .
         return quick.checked[name]
     project = Project(root)
     try:
-        unit = project.loads(sys.stdin.read(), "stdin") if name == "-" else project.load(name)
+        unit = project.loads(_given(), STDIN) if name == "-" else project.load(name)
         return project, check_unit(project, unit)
     except SpecError as error:
         return project, error.diagnostics
 
 
-def _print_types(file: str) -> None:
-    """Every value of every function of the spec's own, with its type."""
-    from dlc.api import Model, load
+STDIN = "stdin"
+
+
+def _given() -> str:
+    """What stands on standard input. Raises SpecError."""
+    from dlc.syntax.source import decode
+
+    return decode(sys.stdin.buffer.read(), STDIN)
+
+
+def _print_types(file: str, root: Path | None, units: Mapping[str, Unit]) -> None:
+    """Every value of every function of the spec's own, with its type. Standard input, which can be read once, is in `units`."""
+    from dlc.api import Model, load, loads
     from dlc.cli.common import split_target
     from dlc.ir.nodes import walk
 
-    spec = load(split_target(file)[0])
+    name = split_target(file)[0]
+    text = next((each.text for each in units.values() if each.path == STDIN), "")
+    spec = loads(text, STDIN, root=root) if name == "-" else load(name, root=root)
     for name in spec.models:
         model = spec[name]
         assert isinstance(model, Model)

@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
         from dlc.diagnostics.index import problems
 
         known = problems()
+        if code == "all" and format is Format.json:
+            echo_json([_json(each) for each in known.values()])
+            return
         if code == "all":
             for each in known.values():
                 typer.echo(f"{each.code}  {each.title}")
@@ -31,10 +34,14 @@ def register(app: typer.Typer) -> None:
             near = suggestion(code.upper(), known)
             usage(f"there is no code {code}" + (f"; did you mean {near}?" if near else ""))
         if format is Format.json:
-            keys = ("code", "title", "explanation", "wrong", "right", "severity")
-            echo_json({key: getattr(found, key) for key in keys})
+            echo_json(_json(found))
             return
         typer.echo(page(found))
+
+
+def _json(problem: Problem) -> dict[str, str]:
+    keys = ("code", "title", "explanation", "wrong", "right", "severity")
+    return {key: getattr(problem, key) for key in keys}
 
 
 def page(problem: Problem) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from pathlib import Path
 
@@ -18,11 +19,17 @@ NO_SUCH_SIZE = (
     "storage size calculation overflowed", "multiplication overflow", "ffi.bigint",
 )  # fmt: skip
 
+OUTPUT = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG)
+"""Of what has no name: where it is printed to."""
+
 
 def of_files(error: OSError) -> Diagnostic:
     from dlc import plugins
 
-    message = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    reason = error.strerror or str(error)
+    is_output = error.filename is None and error.errno in OUTPUT
+    message = f"{reason}: {error.filename}" if error.filename else reason
+    message = f"the output can't be written: {reason}" if is_output else message
     return plugins.blamed(error) or BAD_OPTION.at(NO_SPAN, message=message)
 
 

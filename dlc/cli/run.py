@@ -70,7 +70,7 @@ def register(app: typer.Typer) -> None:
         from dlc.runtime.inputs import random_inputs
 
         check_device(device)
-        if output is not None and not output.name:
+        if output is not None and (not output.name or output.suffix not in ("", ".npz")):
             usage("--output takes the name of an npz file")
         model = load_model(target, set, root, present)
         model, given = with_arrays(model, input)

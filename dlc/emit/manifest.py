@@ -2,7 +2,7 @@
 
 {"inputs": [["tokens", {"dtype": "i64", "axes": ["B", "T"]}]],
  "dims": {"B": "tokens.shape[0]", "T": "tokens.shape[1]"},
- "facts": [["T", "<=", "64"], ["B", ">=", "1"], ["T", ">=", "1"]], "limits": {"tokens": 256}}
+ "facts": [["T", "<=", "64"], ["B", ">=", "1"], ["T", ">=", "1"]], "limits": {"tokens": 256, "to": "T"}}
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any
 from dlc.emit.sizes import readable, shape_of, solved
 from dlc.emit.tree import text
 from dlc.ir.nodes import Function
+from dlc.types.dims import Dim
 from dlc.types.facts import all_facts
 
 
-def asked(entry: Function, limits: Mapping[str, int]) -> dict[str, Any]:
-    """Where each dim is read, what must hold of them, and of integer inputs that index tables the size of the smallest."""
+def asked(entry: Function, limits: Mapping[str, Dim]) -> dict[str, Any]:
+    """Where each dim is read, what must hold of them, and of integer inputs that are places of axes how many these have."""
     dims = {
         name: text(solved(source, name, shape_of(entry.inputs[source.input].name, source.axis)))
         for name, source in readable(entry).items()
@@ -26,7 +27,9 @@ def asked(entry: Function, limits: Mapping[str, int]) -> dict[str, Any]:
     return {
         "dims": {name: dims.get(name, name) for name in entry.dims},
         "facts": [[str(fact.left), fact.op, str(fact.right)] for fact in all_facts(entry.facts, entry.dims)],
-        "limits": dict(limits),
+        "limits": {
+            name: room.constant if room.constant is not None else str(room) for name, room in limits.items()
+        },
     }
 
 

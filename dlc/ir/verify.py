@@ -98,10 +98,14 @@ def _parameters(program: Program) -> Iterable[IRProblem]:
         if each.init not in program.functions:
             yield IRProblem(program.entry, f"`{each.path}` has no initial value: no function `{each.init}`")
     if program.parameters:
+        types = {each.path: each.type for each in program.parameters}
         for prefix, param in Paths(program.functions).expand(program.entry):
             path = prefixed(prefix, param.name)
             if param.kind != "prepared" and path not in listed:
                 yield IRProblem(program.entry, f"the program does not list the {param.kind} `{path}`")
+            if path in listed and types[path] != param.type:
+                message = f"`{path}` is listed as {types[path]}, and declared {param.type}"
+                yield IRProblem(program.entry, message)
 
 
 @dataclass
@@ -122,6 +126,9 @@ class _Checker:
         scope: dict[str, TensorType] = {}
         self.define(self.function.inputs, scope, self.function.span)
         self.body(self.function.body, scope, None)
+        names = [name for name, _ in self.function.outputs]
+        for name in sorted({each for each in names if names.count(each) > 1}):
+            self.problem(f"two outputs are called `{name}`", self.function.span)
         for name, value in self.function.outputs:
             if value not in scope:
                 self.problem(f"the output `{name}` is %{value}, which nothing defines", self.function.span)
@@ -157,7 +164,10 @@ class _Checker:
         if op.callee:
             self.call(op, inputs, loop)
         elif op.op in _STRUCTURAL:
-            _STRUCTURAL[op.op](self, op, inputs, loop)
+            try:
+                _STRUCTURAL[op.op](self, op, inputs, loop)
+            except TypeError as error:  # of an attribute that is of another kind
+                self.problem(str(error), op.span)
         elif ops.known(op.op):
             self.primitive(op, ops.get(op.op), inputs)
         else:

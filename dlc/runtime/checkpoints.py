@@ -108,7 +108,8 @@ def load(out: Path) -> Checkpoint:
     """The latest checkpoint. Raises SpecError if there is none, or it can't be read."""
     place = latest(out)
     if place is None:
-        raise refused(out, "there is no checkpoint")
+        damaged = run_folder.damaged(out)
+        raise refused(damaged, "its manifest is damaged", ANEW) if damaged else none(out)
     try:
         manifest = json.loads((place / MANIFEST).read_text(encoding="utf-8"))
         counts = {key: manifest[key] for key in ("step", "seed") if isinstance(manifest.get(key), int)}
@@ -117,7 +118,14 @@ def load(out: Path) -> Checkpoint:
         networks = {name: read_file(place / f"{name}.safetensors") for name in manifest["networks"]}
         return Checkpoint(manifest, networks, read_file(place / STATE))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise refused(place, f"it can't be read ({error})") from None
+        raise refused(place, f"it can't be read ({error})", ANEW) from None
+    except SpecError as error:
+        raise refused(place, f"it is damaged ({error.diagnostics[0].message})", ANEW) from None
+
+
+def none(out: Path) -> SpecError:
+    """What is told where a run is to be continued and there is nothing to continue from."""
+    return refused(out, "there is no checkpoint", "a run begins without --resume")
 
 
 def refused(path: Path, reason: str, help: str = "") -> SpecError:

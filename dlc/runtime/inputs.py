@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 from dlc.analysis.measure import check_dims, check_sizes
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
-from dlc.ir.nodes import Function, Op, Program, Value, walk
+from dlc.emit.sizes import readable
+from dlc.ir.indices import INDEXED, room
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import Function, Program, Value, walk
 from dlc.ops.arrays import numpy_dtype
+from dlc.records import dataclass, field
 from dlc.runtime.interpret import given_size
-from dlc.types.dims import Dim
+from dlc.types.dims import Dim, dim_min
 from dlc.types.facts import unmet
 
 Array = NDArray[Any]
@@ -94,49 +99,79 @@ def index_limits(program: Program, *, every: bool = False, exact: bool = False) 
     input is a place in one, not one that may stand for nothing, such as a label that is ignored; with `exact` where it is
     one by `take`."""
     passing = _PASSING - {"where"} if exact or every else _PASSING
-    reading = frozenset({"take"}) if exact else frozenset({"take", "take_along"})
-    memo: dict[str, dict[str, int]] = {}
-    for name in program.reachable():
-        memo[name] = _limits(program, program.functions[name], memo, passing, reading)
-    return memo[program.entry]
+    found = _rooms(program, passing, frozenset({"take"}) if exact else frozenset(INDEXED))
+    return {
+        name: rooms[0].constant for name, rooms in found.items() if rooms and rooms[0].constant is not None
+    }
+
+
+def index_rooms(program: Program) -> dict[str, Dim]:
+    """For integer inputs of which each element is a place of an axis, how many places that has, in sizes of the program's inputs."""
+    main = program.main
+    known = {*readable(main), *main.given_sizes}
+    found = _rooms(program, _PASSING - {"where"}, frozenset(INDEXED))
+    told = {name: [each for each in rooms if each.symbols <= known] for name, rooms in found.items()}
+    return {name: reduce(dim_min, rooms) for name, rooms in told.items() if rooms}
 
 
 # Ops through which an index passes unchanged, up to a bound.
 _PASSING = frozenset({"reshape", "permute", "broadcast", "slice", "cast", "concat", "where", "flip", "pad"})
 
+_Rooms = dict[str, list[Dim]]
 
-def _limits(
-    program: Program,
-    function: Function,
-    memo: Mapping[str, dict[str, int]],
-    passing: frozenset[str],
-    reading: frozenset[str],
-) -> dict[str, int]:
+
+@dataclass
+class _Places:
+    """Of a function: for inputs that are places, the sizes of what they are places in, a number first; and for each of its results
+    the inputs that it holds elements of."""
+
+    inputs: tuple[str, ...]
+    rooms: _Rooms = field(default_factory=dict)
+    held: list[set[str]] = field(default_factory=list)
+
+
+def _rooms(program: Program, passing: frozenset[str], reading: frozenset[str]) -> _Rooms:
+    memo: dict[str, _Places] = {}
+    for name in program.reachable():
+        memo[name] = _places(program.functions[name], memo, passing, reading)
+    return memo[program.entry].rooms
+
+
+def _places(
+    function: Function, memo: Mapping[str, _Places], passing: frozenset[str], reading: frozenset[str]
+) -> _Places:
     types = function.types()
-    inputs = {value.name for value in function.inputs}
-    origins: dict[str, set[str]] = {name: {name} for name in inputs}
-    limits: dict[str, int] = {}
+    origins: dict[str, set[str]] = {value.name: {value.name} for value in function.inputs}
+    found = _Places(tuple(value.name for value in function.inputs))
 
-    def note(name: str, size: int | None) -> None:
-        for origin in origins.get(name, ()):
-            if size is not None:
-                limits[origin] = min(limits.get(origin, size), size)
+    def held(names: Iterable[str]) -> set[str]:
+        return set().union(*(origins.get(name, set()) for name in names))
+
+    def note(name: str, *sizes: Dim) -> None:
+        for origin in held([name]):
+            found.rooms[origin] = _merged((*found.rooms.get(origin, ()), *sizes))
 
     for op in walk(function.body):
         if op.op in passing:
-            found = set().union(*(origins.get(name, set()) for name in op.inputs))
-            for value in op.outputs:
-                origins[value.name] = found
-        elif op.callee:
-            callee = program.functions[op.callee]
-            for value, name in zip(callee.inputs, filter(None, op.inputs), strict=True):
-                note(name, memo[op.callee].get(value.name))
+            origins.update((value.name, held(op.inputs)) for value in op.outputs)
         elif op.op in reading:
-            note(op.inputs[1], types[op.inputs[0]].axes[_axis(op)].constant)
-    return limits
+            note(op.inputs[INDEXED[op.op]], room(op, [types[name] for name in op.inputs]))
+        elif op.op == LOOP:
+            origins.update((each.arg.name, held([each.source])) for each in Loop.of(op).sequences)
+        elif op.callee:
+            inner, dims = memo[op.callee], dict(op.dims)
+            given = dict(zip(inner.inputs, filter(None, op.inputs), strict=True))
+            for name, sizes in inner.rooms.items():
+                note(given[name], *(each.substitute(dims) for each in sizes if each.symbols <= dims.keys()))
+            for value, names in zip(op.outputs, inner.held, strict=True):
+                origins[value.name] = held(given[name] for name in names)
+    found.held = [held([name]) for _, name in function.outputs]
+    return found
 
 
-def _axis(op: Op) -> int:
-    axis = op.attr("axis")
-    assert isinstance(axis, int)
-    return axis
+def _merged(sizes: Iterable[Dim]) -> list[Dim]:
+    """Each size once, of the numbers among them the smallest, which comes first."""
+    each = dict.fromkeys(sizes)
+    numbers = [size.constant for size in each if size.constant is not None]
+    smallest = [Dim.of(min(numbers))] if numbers else []
+    return [*smallest, *(size for size in each if size.constant is None)]

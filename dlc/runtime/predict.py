@@ -22,6 +22,7 @@ from dlc.runtime import data
 from dlc.runtime.data import images
 from dlc.runtime.data.files import can_t_read, missing_package
 from dlc.runtime.data.tokens import Tokenizer, of_run
+from dlc.runtime.reported import number
 from dlc.runtime.trained import BINARY, CLASSES, Trained
 from dlc.source import Request, SourceError
 from dlc.spec import TRAIN_BLOCK, TrainBlock
@@ -41,7 +42,7 @@ class Guess:
     probability: float
 
     def to_json(self) -> dict[str, Any]:
-        return {"class": self.name, "index": self.index, "probability": round(self.probability, 6)}
+        return {"class": self.name, "index": self.index, "probability": number(round(self.probability, 6))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Prediction:
     def to_json(self) -> dict[str, Any]:
         if self.guesses:
             return {"input": self.input, "top": [each.to_json() for each in self.guesses]}
-        return {"input": self.input, "shape": list(self.shape), "values": list(self.values)}
+        return {"input": self.input, "shape": list(self.shape), "values": list(map(number, self.values))}
 
 
 @takes(
@@ -260,6 +261,7 @@ def _name(index: int, names: Sequence[str] | None, tokenizer: Tokenizer | None) 
 
 
 def _softmax(row: Array) -> Array:
-    shares = np.exp(row - row.max())
+    with np.errstate(invalid="ignore"):  # scores that are no numbers have shares that are none
+        shares = np.exp(row - row.max())
     found: Array = shares / shares.sum()
     return found

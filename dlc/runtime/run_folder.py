@@ -71,6 +71,12 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(found, key=lambda each: int(each.name))
 
 
+def damaged(out: Path) -> Path | None:
+    """The last folder that has the name of a checkpoint and is none."""
+    found = [each for each in _numbered(out) if manifest_of(each) is None]
+    return max(found, key=lambda each: int(each.name), default=None)
+
+
 def _numbered(out: Path) -> list[Path]:
     folder = out / FOLDER
     found = folder.iterdir() if folder.is_dir() else ()

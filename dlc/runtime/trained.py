@@ -122,6 +122,9 @@ class Trained:
     def answers(self) -> Answers:
         """Raises SpecError where the block's networks give nothing that could be shown."""
         plan = self.block.plan
+        if not plan.networks:
+            message = f"the train block `{plan.name}` binds no network"
+            raise SpecError([problems.BAD_OPTION.at(NO_SPAN, message=message, help="bind it: `net = Net()`")])
         found = answers(plan.evaluation.main, frozenset(each.path for each in plan.networks))
         if found is None:
             message = f"the train block `{plan.name}` gives no network anything of its batch"

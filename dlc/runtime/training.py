@@ -9,7 +9,7 @@ import math
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,7 +157,7 @@ def train(
     loggers.check(also)
     opened = open_data(block, data, held_out)
     if resume and not folder.is_dir():
-        raise checkpoints.refused(folder, "there is no checkpoint")
+        raise checkpoints.none(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(folder), interrupts() as stop:
         identity = setups.identity(block, found, opened)
@@ -345,7 +345,7 @@ class _Run:
         values, rates = self.trainers.turns.turn(self.trainer, step, batches, self.total)
         loss, done = values.pop("loss"), step + 1
         if not math.isfinite(loss):
-            self._diverged(str(loss), done, batches)
+            self._diverged(str(loss), done, batches, range(step * count, (step + 1) * count))
         self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
@@ -361,11 +361,19 @@ class _Run:
     def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.begun
 
-    def _diverged(self, value: str, step: int, batches: Sequence[Batch] = ()) -> NoReturn:
+    def _diverged(
+        self, value: str, step: int, batches: Sequence[Batch] = (), numbers: Iterable[int] = ()
+    ) -> NoReturn:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
-        help = ""
-        if batches and self.trainers.turns.is_empty(batches):
+        help = "a lower `lr`, a warm-up or `clip_norm = 1.0` in the settings may help"
+        broken = next(filter(None, map(self.data.training.not_finite, numbers)), None)
+        if broken is not None:
+            notes.insert(
+                0, f"`{broken[0]}` holds nan or infinity in row {broken[1]:,} of the data of this step"
+            )
+            help = "leave such rows out, or put a number there"
+        elif batches and self.trainers.turns.is_empty(batches):
             notes.insert(0, "it is a mean over nothing: no label or row of this step counts")
             help = "take larger batches, or divide by `maximum(count, 1.0)`"
         raise SpecError([problems.DIVERGED.at(NO_SPAN, value=value, step=step, notes=notes, help=help)])

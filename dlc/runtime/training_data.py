@@ -157,8 +157,8 @@ class _Opening:
         held = index_limits(self.program, every=True)
         size = int(self.source.args["batch"])
         if self.statement is ast.BatchStmt and len(rows) < size:
-            few = SourceError(f"`{self._name}` has {len(rows):,} rows, fewer than one batch of {size:,}")
-            raise self._error([self._problem(self._span(), few)])
+            few = f"`{self._name}` has {len(rows):,} rows, fewer than one batch of {size:,}"
+            raise self._error([self._problem(self._span(), SourceError(few, "make it smaller: `batch=…`"))])
         found = {
             name: self._problem(self._span(name), wrong, notes)
             for count in self._sizes(rows, size)

@@ -30,7 +30,7 @@ from dlc.runtime.training_data import Data
 from dlc.runtime.weight_map import WeightMap
 from dlc.runtime.weights import fill, initial_weights, read_file
 from dlc.source import OUTSIDE, inside
-from dlc.spec import Model, TrainBlock
+from dlc.spec import Model, TrainBlock, all_sources
 
 Array = NDArray[Any]
 
@@ -60,6 +60,15 @@ def starting_weights(block: TrainBlock) -> dict[str, Array]:
 
 
 def _loaded(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) -> dict[str, Array]:
+    """Raises SpecError, at the statement where what is wrong has no place of its own."""
+    try:
+        return _read(block, load, parameters)
+    except SpecError as error:
+        found = [each if each.span.line else replace(each, span=load.span) for each in error.diagnostics]
+        raise SpecError(found, all_sources(block.spec.project)) from None
+
+
+def _read(block: TrainBlock, load: Load, parameters: tuple[Parameter, ...]) -> dict[str, Array]:
     below = f"{load.prefix}."
     local = {each.path[len(below) :]: each for each in parameters if each.path.startswith(below)}
     place = inside(block.root, block.folder, load.path)

@@ -38,6 +38,7 @@ from dlc.runtime.gradients import backend_gradients, cotangents, meant_gradients
 from dlc.runtime.indices import IndexCheck
 from dlc.runtime.inputs import random_inputs
 from dlc.runtime.interpret import CheckFailed, run
+from dlc.runtime.reported import number
 from dlc.runtime.weights import generic_weights
 from dlc.spec import MODEL, Model, all_sources
 
@@ -111,11 +112,11 @@ class Report:
                 "backend": d.backend,
                 "name": d.name,
                 "kind": d.kind,
-                "absolute": d.absolute,
-                "relative": d.relative,
+                "absolute": number(d.absolute),
+                "relative": number(d.relative),
                 "precision": d.precision,
                 **({"where": d.where} if d.kind == "expected" else {}),
-                **({"rounding": d.rounding} if d.rounding else {}),
+                **({"rounding": number(d.rounding)} if d.rounding else {}),
             }
             for d in self.differences
         ]

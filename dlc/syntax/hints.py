@@ -139,6 +139,8 @@ def _pipe(failure: Failure, expected: set[str]) -> str:
 
 def _pipe_and_more(failure: Failure, expected: set[str]) -> str:
     if failure.token.kind in _BINARY and "|>" in expected and failure.token.kind not in expected:
+        if failure.token.kind == "//":
+            return "a comment begins with `#`; a division's left side stands in parentheses, `(… |> …) // …`"
         return "`|>` binds loosest: what goes on after a stage stands in parentheses, `(… |> …) * …`"
     if failure.token.kind == "if" and "|>" in expected and failure.token.kind not in expected:
         return "`|>` binds loosest: a choice between pipes has them in parentheses, `(… |> …) if … else …`"

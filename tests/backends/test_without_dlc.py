@@ -238,3 +238,48 @@ def test_a_label_that_is_no_class_is_refused_by_tvm() -> None:
     for label in (-100, -1, 5):
         with pytest.raises(ValueError, match="label"):
             network(x=np.ones((3, 4), np.float32), label=np.array([0, 4, label]))
+
+
+# What is a place in a table or on an axis, through calls, loops and other shapes of it; `maybe` may stand for nothing.
+PLACES = """
+fn shown(i: i64[n]) -> _ { return i[:, none] }
+
+module Sums()(x: [N, 3], to: i64[N], G: dim) -> [G, 3] {
+    return scatter_add(zeros([G, 3]), shown(to), x, axis=0)
+}
+
+model Graph()(x: [N, 3], from: i64[E], to: i64[E], tokens: i64[1, T], maybe: i64[E], G: dim) -> (y: [G, 3], z: [1, T, 2], w: [E, 3]) {
+    sums = Sums()(take(x, from), to, G)
+    table = embedding(7, 2)
+    scan t in tokens along T with h = zeros([1, 2]) {
+        h = h + table(t)
+        yield z = h
+    }
+    return sums, z, take(x, where(maybe >= 0, maybe, 0))
+}
+"""
+
+
+def test_places_on_axes_of_any_size() -> None:
+    """TVM's kernels would read and write beyond them: the process ended by that."""
+    model = dlc.loads(PLACES)["Graph"]
+    onnx, tvm = model.emit("onnx"), model.emit("tvm")
+    wanted = {"from": "N", "to": "G", "tokens": 7}
+    assert json.loads(onnx.files["graph.json"])["limits"] == tvm.meta["limits"] == wanted
+    weights = model.initial_weights()
+    network = backends.find("tvm").load(tvm, weights)
+    given = {
+        "x": np.ones((3, 3), np.float32),
+        "from": np.array([2, 0]),
+        "to": np.array([0, 3]),
+        "tokens": np.array([[6, 0, 1]]),
+        "maybe": np.array([-1, 2]),
+        "G": np.asarray(4),
+    }
+    expected = run(model.program, weights, given)
+    for name, value in network(**given).items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6)
+    for name, size in (("from", 3), ("to", 4), ("tokens", 7)):
+        for wrong in (-1, size, 10**7):
+            with pytest.raises(ValueError, match=f"{name} must be from 0 to"):
+                network(**{**given, name: np.where(given[name] == given[name].max(), wrong, given[name])})

@@ -197,6 +197,8 @@ CASES: dict[str, tuple[Case, ...]] = {
     "explain": (
         Case("E0304", says="E0304"),
         Case("E0304 --format json", says='"E0304"'),
+        Case("all", says="E0304  "),
+        Case("all --format json", says='"E0304"'),
         Case("E9999", 2, "there is no code"),
     ),
     "list": (
@@ -311,6 +313,12 @@ def test_a_spec_from_standard_input(folder: Path) -> None:
     right, wrong = (dlc(folder, "check -", given=text) for text in (NET, WRONG))
     assert (right.returncode, right.stdout) == (0, "1 file checked, nothing wrong\n")
     assert wrong.returncode == 1 and "stdin:2:12" in wrong.stderr
+    types = dlc(folder, "check - --types", given=NET)
+    assert types.returncode == 0 and types.stdout == dlc(folder, "check net.dl --types").stdout
+    text = subprocess.run(
+        [sys.executable, "-m", "dlc", "check", "-"], input=b"# \xe9\n", capture_output=True, check=False
+    )
+    assert text.returncode == 1 and b"error[E0007]" in text.stderr and b"stdin:1:3" in text.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
@@ -322,3 +330,10 @@ def test_an_answer_that_can_not_be_written(words: str, folder: Path) -> None:
         1,
         "dlc: the output can't be written: No space left on device\n",
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_answer_that_can_not_be_written_on_the_way(folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = dlc(folder, "run dlc:vision/lenet5 --backend onnx --random", full)
+    assert done.returncode == 1 and "the output can't be written: No space left on device\n" in done.stderr

@@ -46,6 +46,11 @@ CASES = [
     ),
     (("compile", LENET, "--backend", "torch", "--output", "out", "--precision", "f99"), 1, "E0901"),
     (("compile", LENET, "--backend", "torch", "--output", "taken"), 1, "taken"),
+    (
+        ("run", LENET, "--backend", "torch", "--random", "--output", "out.safetensors"),
+        2,
+        "takes the name of an npz file",
+    ),
     (("train", LENET, "--backend", "onnxx", "--out", "run"), 1, "did you mean `onnx`?"),
     (("verify", f"{LENET}:digits", "--steps", "0"), 2, "--steps"),
     (("train", f"{LENET}:LeNet5", "--backend", "torch", "--out", "run"), 2, "is a model"),

@@ -36,6 +36,12 @@ BROKEN = [
     ("%y: [B, 4] = add(%h, %s)", "%y: [B, 4] = add(%h, %s) {axis=1}", "has the attributes"),
     ("(y: %y, same: %s)", "(y: %z, same: %s)", "the output `y` is %z, which nothing defines"),
     ("(y: %y, same: %s)", "(y: %y_1, same: %s)", "the output `y` is %y_1, which nothing defines"),
+    ("(y: %y, same: %s)", "(y: %y, y: %s)", "two outputs are called `y`"),
+    (
+        '%shift: [4] = param() {path="shift"}',
+        "%shift: [4] = param() {path=3}",
+        "`path` of `param` must be a string",
+    ),
     ("yield %b", "yield %shift", r"the next %z, should be \[B, 4\]"),
     ("yield %b", "yield %b, %b", "carried values without a partner"),
     ('%shift: [4] = param() {path="shift"}', '%shift: [4] = param() {path="shft"}', "no parameter `shft`"),

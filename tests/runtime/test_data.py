@@ -290,7 +290,7 @@ train t {
 """
     (found,) = problems_of(text, tmp_path)
     assert found.message == "`tokens` goes up to 7, and the network looks it up in a table of 5"
-    assert found.help == "a table of 8 would hold it"
+    assert found.help == "a table of 8 would hold it; it is counted from 0"
 
 
 def test_sources_are_checked_with_the_spec() -> None:

@@ -69,6 +69,13 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_file_that_is_no_picture(pets: Path) -> None:
+    (pets / "pets/cat/0.png").write_bytes(b"no picture")
+    with pytest.raises(SourceError) as caught:
+        opened("images", pets, {"image": picture(3), "label": LABEL}, path="pets")
+    assert str(caught.value).endswith("cat/0.png: it is no picture") and caught.value.help
+
+
 def test_images(pets: Path) -> None:
     rows = opened("images", pets, {"image": picture(3), "label": LABEL}, path="pets")
     found = everything(rows)

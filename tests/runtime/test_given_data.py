@@ -118,6 +118,25 @@ def test_a_step_in_which_nothing_counts(tmp_path: Path) -> None:
     assert found.code == "E0717" and found.notes[0].startswith("it is a mean over nothing")
 
 
+@pytest.mark.parametrize("source", ["arrays(batch=8)", "arrays(batch=8, split=0.9)"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_data_that_are_no_numbers(source: str, value: float, tmp_path: Path) -> None:
+    """The row is that of the data, whatever order and share it is drawn from."""
+    for row in range(30):
+        x = DATA["x"].copy()
+        x[row, 0] = value
+        block = dlc.loads(SPEC.replace("SOURCE", source))["t"].with_settings(epochs=1)
+        try:
+            dlc.train(block, backend="onnx", out=tmp_path / str(row), data={**DATA, "x": x})
+        except SpecError as error:
+            (found,) = error.diagnostics
+            assert found.code == "E0717" and found.help == "leave such rows out, or put a number there"
+            assert found.notes[0] == f"`x` holds nan or infinity in row {row + 1} of the data of this step"
+            break
+    else:
+        pytest.fail("no row was trained on")
+
+
 def test_how_to_go_on(tmp_path: Path) -> None:
     """A command can't be given the data."""
 

@@ -43,5 +43,20 @@ def test_what_does_not_go_is_told() -> None:
     for wrong in (lambda: changed(d=5), lambda: changed.with_inputs("z"), lambda: changed.training_program):
         with pytest.raises(SpecError, match="with_program"):
             wrong()
-    with pytest.raises(IRError):
-        model.with_program(replace(model.program, entry="nowhere"))
+    program, main = model.program, model.program.main
+    first, *others = program.parameters
+    wrong_type = replace(first, type=replace(first.type, dtype="floatx"))
+    for bad, said in (
+        (replace(program, entry="nowhere"), "the entry function does not exist"),
+        (replace(program, parameters=(wrong_type, *others)), f"`{first.path}` is listed as floatx"),
+        (
+            program.with_functions({**program.functions, main.name: replace(main, outputs=())}),
+            "has no outputs",
+        ),
+        (
+            program.with_functions({**program.functions, main.name: replace(main, kind="fn")}),
+            "of the kind fn",
+        ),
+    ):
+        with pytest.raises(IRError, match=said):
+            model.with_program(bad)

@@ -292,7 +292,7 @@ train t {
         ("x,x\n1,2\n", {}, "line 1: two columns are called `x`"),
         ("x,\n1,2\n", {}, "line 1: column 2 has no name"),
         ("y\n1\n", {}, "has no column `x`"),
-        ("x\n", {}, "has no rows: it has none"),
+        ("x\n", {}, "has no rows"),
         ("x,y\n1,2\n1\n", {}, "row 2 (line 3): it has 1 values, and there are 2 columns"),
         ('x\n1\n"2\n', {}, "line 3: unexpected end of data"),
         ("x\ninf\n", {}, '"inf" is no number'),
@@ -303,6 +303,21 @@ def test_wrong_csv(text: str, options: Any, said: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     fields = {"features": FEATURES} if options else {"x": NUMBER}
     assert said in str(refused("csv", tmp_path / "t.csv", fields, **options))
+
+
+@pytest.mark.parametrize(
+    ("text", "help"),
+    [
+        ("x;y\n1;2\n", 'its values are parted otherwise: `delimiter=";"`'),
+        ("x\ty\n1\t2\n", 'its values are parted otherwise: `delimiter="\\t"`'),
+        ("1,2\n3,4\n", "it has 1, 2; where its first line is a row, not names: `columns=[…]` names them"),
+        ("a,b\n1,2\n", "it has a, b"),
+        ("x_,b\n1,2\n", "it has x_, b"),
+    ],
+)
+def test_what_a_table_without_the_column_has(text: str, help: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert refused("csv", tmp_path / "t.csv", {"height": NUMBER}).help == help
 
 
 def test_wrong_encodings_and_files(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ train t {
         open_data(loaded(text, folder))
     (found,) = caught.value.diagnostics
     assert found.message == "`tokens` goes up to 279, and the network looks it up in a table of 279"
-    assert found.help == "a table of 280 would hold it"
+    assert found.help == "a table of 280 would hold it; it is counted from 0"
 
 
 def test_texts_of_a_table(folder: Path) -> None:

@@ -98,6 +98,20 @@ train two {
 }
 """
 SPEC += """
+train unnamed {
+    batch (features: [B, 2], kind: i64[B]) from csv("rows.csv", features=["x", "y"], batch=16)
+    minimize cross_entropy(Rows()(features), kind)
+    optimizer = adam(lr=2e-2)
+    settings { steps = 100 }
+}
+
+train nowhere {
+    batch (features: [B, 2], kind: i64[B]) from csv("rows.csv", features=["x", "y"], batch=16)
+    minimize cross_entropy(linear(3)(features) as out.fc, kind)
+    optimizer = adam(lr=2e-2)
+    settings { steps = 1 }
+}
+
 model Make()(z: [B, 4]) -> [B, 2] { return z |> linear(2) }
 model Judge()(features: [B, 2]) -> [B] { return features |> linear(1) |> squeeze(axis=-1) }
 
@@ -229,6 +243,16 @@ def test_of_several_steps(folder: Path, tmp_path: Path) -> None:
     assert [each.values for each in said] == [pytest.approx((weight.sum() + bias.sum(),), rel=1e-5)] * 3
     found = dlc.evaluate(block(folder, "gan"), weights=folder / "gan")
     assert found.metrics.keys() == {"critic", "generator"} and found.confusion is None
+
+
+def test_networks_without_a_name(folder: Path, tmp_path: Path) -> None:
+    """One that the block calls and does not bind goes by its path; what is called by none is no network."""
+    (tmp_path / "r.csv").write_text("x,y\n4,0\n0,4\n")
+    assert (folder / "unnamed/rows.safetensors").is_file() and (folder / "unnamed/rows.py").is_file()
+    assert top(folder, "unnamed", tmp_path / "r.csv") == ["dog", "eel"]
+    assert Trained.of(block(folder, "unnamed"), folder / "unnamed/rows.safetensors").weights
+    told = refused(folder, "nowhere", tmp_path / "r.csv")
+    assert told.code == "E0901" and told.message == "the train block `nowhere` binds no network"
 
 
 def test_weights(folder: Path, tmp_path: Path) -> None:
@@ -365,3 +389,21 @@ def test_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
         "evaluate", folder / "s.dl", "--weights", folder / "rows", "--plot", tmp_path / "c.png"
     )
     assert code == 1 and "pip install 'dlc[plots]'" in text
+
+
+def test_numbers_that_json_has_not(folder: Path, tmp_path: Path) -> None:
+    """What a network says of nan is a text, in every command that says it."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    np.save(tmp_path / "r.npy", np.array([[np.nan, 1], [np.inf, 0]], np.float32))
+    spec = str(folder / "s.dl")
+    for words in (
+        ["predict", f"{spec}:rows", "--weights", str(folder / "rows"), "--input", str(tmp_path / "r.npy")],
+        ["predict", f"{spec}:size", "--weights", str(folder / "size"), "--input", str(tmp_path / "r.npy")],
+        ["run", f"{spec}:Rows", "--backend", "onnx", "--input", f"features={tmp_path / 'r.npy'}"],
+    ):
+        code, text = command(*words, "--format", "json")
+        assert code == 0 and '"nan"' in text
+        json.loads(text, parse_constant=refuse)

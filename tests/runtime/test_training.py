@@ -286,6 +286,7 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
             tried = loaded(block(more=load), tmp_path)
             dlc.train(tried, backend="torch", out=tmp_path / "out")
         assert caught.value.diagnostics[0].code == code, load
+        assert f"\n{caught.value.diagnostics[0].span.line:2}  |     {load}\n" in str(caught.value), load
 
 
 def test_rules_choose_optimizers(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_divergence_keeps_the_last_checkpoint(backend: str, tmp_path: Path) -> N
     )
     found = failure(text, tmp_path, backend)
     assert found.code == "E0717"
-    assert "the checkpoint of step" in found.notes[0]
+    assert "the checkpoint of step" in found.notes[0] and "lower `lr`" in found.help
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert 2 <= manifest["step"] < 9
     assert all(np.isfinite(each).all() for each in read_file(tmp_path / "net.safetensors").values())

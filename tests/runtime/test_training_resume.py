@@ -12,12 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training_specs import BACKENDS, PressCtrlC, block, journal, loaded, power_failure
 
 import dlc
 from dlc.diagnostics import SpecError
-from dlc.runtime.training import Interrupted
+from dlc.runtime.data import npz
+from dlc.runtime.training import Interrupted, Record, Watch
 from dlc.runtime.weights import read_file
 
 TEXT = block(settings="steps = 9, accumulate = 2, clip_norm = 0.5, checkpoint_every = 4, eval_every = 3")
@@ -106,9 +108,43 @@ def test_a_torn_checkpoint_is_refused(tmp_path: Path) -> None:
     text = block(settings="steps = 1")
     dlc.train(loaded(text), backend="torch", out=tmp_path)
     (state,) = tmp_path.glob("checkpoints/*/optimizers.state.safetensors")
-    state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(SpecError, match=r"E0601|E0716"):
-        dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
+    manifest = state.with_name("manifest.json")
+    for file, said in ((state, "it is damaged (can't read weights"), (manifest, "its manifest is damaged")):
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(SpecError) as caught:
+            dlc.train(loaded(text), backend="torch", out=tmp_path, resume=True)
+        (found,) = caught.value.diagnostics
+        assert found.code == "E0716" and found.message.startswith(
+            f"can't continue from {state.parent}: {said}"
+        )
+        assert found.help.startswith("start anew in another folder")
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["shorter", "other rows"])
+def test_data_that_are_written_anew(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large file what is taken is read: the system would end the process where it has become shorter."""
+    monkeypatch.setattr(npz, "MAPPED", 0)
+    rng = np.random.default_rng(0)
+    file, text = tmp_path / "d.npz", block(settings="steps = 6", source='npz("d.npz", batch=8)')
+    rows = {"image": rng.normal(size=(40, 1, 28, 28)).astype(np.float32), "label": rng.integers(0, 10, 40)}
+    np.savez(file, **rows)
+    held = file.read_bytes()
+    dlc.train(loaded(text, tmp_path), backend="torch", out=tmp_path / "whole")
+
+    class Writes(Watch):
+        def step(self, record: Record, *, logged: bool) -> None:
+            if record.step == 3:
+                file.write_bytes(held[:-4096] + bytes(4096) if content is None else content)
+
+    with pytest.raises(SpecError) as caught:
+        dlc.train(loaded(text, tmp_path), backend="torch", out=tmp_path / "parts", watch=Writes())
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0710" and "was written to while it was trained on" in found.message
+    file.write_bytes(held)
+    dlc.train(loaded(text, tmp_path), backend="torch", out=tmp_path / "parts", resume=True)
+    same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_more_steps_go_on(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Load:
     path: str
     weights: str | None
     excluded: tuple[str, ...]
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

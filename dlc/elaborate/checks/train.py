@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from functools import partial, reduce
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, meaning
 from dlc.diagnostics import training as problems
@@ -103,11 +103,25 @@ def _copies(state: State) -> tuple[Copy, ...]:
 
 
 def _networks(state: State) -> tuple[Network, ...]:
-    return tuple(
-        Network(name, value.definition, dict(value.static), value.path or name)
+    """Those that the block binds, and those that it calls without a name, under their paths."""
+    bound = [
+        (name, value)
         for name, value in state.body.scope.names.items()
         if isinstance(value, Instance) and value.functions
+    ]
+    known = {value.path or name for name, value in bound}
+    unnamed = {
+        value.path: value for value in state.body.emission.taken.values() if isinstance(value, Instance)
+    }
+    bound += [(path, value) for path, value in unnamed.items() if path not in known and _is_file(path)]
+    return tuple(
+        Network(name, value.definition, dict(value.static), value.path or name) for name, value in bound
     )
+
+
+def _is_file(path: str | None) -> TypeGuard[str]:
+    """Whether a network can be called by its path: not one of a loop's, or one that reaches into another's."""
+    return path is not None and path.isidentifier()
 
 
 def _elaborate(session: Session, unit: Unit, item: ast.Train, overrides: dict[str, Any]) -> State | None:
@@ -306,20 +320,24 @@ def _check_patterns(state: State, program: Program, report: Callable[[Diagnostic
     paths = [each.path for each in program.parameters]
     owners = {each.owner for each in program.parameters}
     good = True
-    selectors = [(how, str(what)) for rule in _rules(state) for how, what, _ in rule.selectors]
-    patterns = [*state.frozen, *(what for how, what in selectors if how == "path")]
-    kinds = [what for how, what in selectors if how == "kind"]
+    selectors = [(how, str(what), of) for rule in _rules(state) for how, what, of in rule.selectors]
+    patterns = [*state.frozen, *(what for how, what, _ in selectors if how == "path")]
+    kinds = [(what, of) for how, what, of in selectors if how == "kind"]
+    locals = {(each.owner, each.path.rsplit(".", 1)[-1]) for each in program.parameters}
     span = NO_SPAN
     for pattern in patterns:
         if not any(matches(pattern, path) for path in paths):
             at = _span_of(state, pattern) or span
             report(problems.NO_MATCH.at(at, pattern=f'"{pattern}"', help=near(pattern, paths)))
             good = False
-    for kind in kinds:
-        if kind not in owners:
-            at = _span_of(state, kind) or span
-            report(problems.NO_MATCH.at(at, pattern=f"`{kind}`", help=_kind_help(kind, program)))
-            good = False
+    for kind, of in kinds:
+        if kind in owners and (of is None or (kind, of) in locals):
+            continue
+        shown = kind if of is None else f"{kind}.{of}"
+        own = [name for owner, name in sorted(locals) if owner == kind]
+        help = f"it has {', '.join(own)}" if own else _kind_help(kind, program)
+        report(problems.NO_MATCH.at(_span_of(state, kind, of) or span, pattern=f"`{shown}`", help=help))
+        good = False
     return good
 
 
@@ -465,7 +483,8 @@ def _check_phases(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool
     return True
 
 
-def _span_of(state: State, pattern: str) -> Span | None:
+def _span_of(state: State, pattern: str, of: str | None = None) -> Span | None:
+    """Where a pattern stands, or the kind of layer of which `of` is a parameter."""
     for statement in state.body.context.statements:
         match statement:
             case ast.Freeze(patterns):
@@ -474,7 +493,8 @@ def _span_of(state: State, pattern: str) -> Span | None:
                         return each.span
             case ast.Optimizer(selectors):
                 for selector in selectors:
-                    if pattern in (selector.kind, selector.pattern and selector.pattern.value):
+                    text = selector.pattern.value if selector.pattern is not None else selector.kind
+                    if text == pattern and selector.param == of:
                         return selector.span
     return None
 

@@ -109,7 +109,8 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
     if value is None and DEFAULT_SETTINGS[name] is None:
         return
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
-        expected = " or ".join(_KINDS[each] for each in SETTINGS[name])
+        kinds = " or ".join(_KINDS[each] for each in SETTINGS[name])
+        expected = " or ".join(PRECISIONS) if name == "precision" else kinds
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if isinstance(value, int | float) and not (value >= 0 if name == "seed" else value > 0):
         expected = "positive" if name != "seed" else "zero or more"

@@ -287,7 +287,7 @@ def _load(state: State, node: ast.LoadStmt) -> None:
         help = did_you_mean(root, known) or f"networks are {', '.join(known) or 'none'}"
         state.body.report.fail(problems.NO_NETWORK, node.target.span, name=root, help=help)
     excluded = tuple(each.value for each in node.excluded)
-    state.loads.append(Load(prefix, node.path.value, node.weights, excluded))
+    state.loads.append(Load(prefix, node.path.value, node.weights, excluded, node.span))
 
 
 def dotted(node: ast.Expr) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dlc.runtime.data.parts import number_of
 from dlc.source import Rows, SourceError
 
 Array = NDArray[Any]
@@ -67,12 +68,22 @@ class Batches:
         return self._made(number) if ready is None else ready.result()
 
     def _made(self, number: int) -> Batch:
+        return self._wanted(self._taken(self._index(number), (self.seed, number // self.per_epoch)))
+
+    def _index(self, number: int) -> NDArray[np.int64]:
+        """The rows of a batch in training."""
         epoch, position = divmod(number, self.per_epoch)
         if self.streams:
-            index = (np.arange(self.size) + epoch) % self.size * self.per_epoch + position
-        else:
-            index = self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
-        return self._wanted(self._taken(index, (self.seed, epoch)))
+            return (np.arange(self.size) + epoch) % self.size * self.per_epoch + position
+        return self._epoch_order(epoch)[position * self.size : (position + 1) * self.size]
+
+    def not_finite(self, number: int) -> tuple[str, int] | None:
+        """The first field of a batch in training that holds nan or infinity, and the row of the source, from 1."""
+        for name, array in self._made(number).items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                first = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+                return name, number_of(self.rows, int(self._index(number)[first])) + 1
+        return None
 
     def evaluation(self) -> Iterator[Batch]:
         """All rows in order, in batches; the last one may be short."""

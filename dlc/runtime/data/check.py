@@ -84,5 +84,5 @@ def _limit(name: str, field: Field, limits: Mapping[str, int]) -> SourceError | 
     if field.limit is None or limit is None or field.limit <= limit:
         return None
     found = f"`{name}` goes up to {field.limit - 1}"
-    help = f"a table of {field.limit} would hold it"
+    help = f"a table of {field.limit} would hold it; it is counted from 0"
     return SourceError(f"{found}, and the network looks it up in a table of {limit}", help)

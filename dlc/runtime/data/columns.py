@@ -6,6 +6,7 @@ and column, the first places in full and the number of the others."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -369,8 +370,7 @@ def _arrays(
         raise _wrong(told, faults)
     arrays = {name: each.array() for name, each in found.items()}
     if not any(map(len, arrays.values())):
-        reason = "all of them lack a value" if rows else "it has none"
-        raise SourceError(f"{table.path} has no rows: {reason}")
+        raise SourceError(f"{table.path} has no rows" + (": all of them lack a value" if rows else ""))
     return arrays
 
 
@@ -448,8 +448,26 @@ def _column(table: Table, name: str) -> str:
     alike = [each for each in table.names if re.sub(r"\W+", "_", each).strip("_").lower() == name.lower()]
     if len(alike) == 1:
         return alike[0]
-    known = f"it has {_listed(table.names)}"
-    raise SourceError(f"{table.path} has no column `{name}`", did_you_mean(name, table.names) or known)
+    raise _no_column(table, name)
+
+
+def _no_column(table: Table, name: str) -> SourceError:
+    """With what the file has instead: in a CSV file that may be a line in other delimiters, or a first row."""
+    help = did_you_mean(name, table.names) or f"it has {_listed(table.names)}"
+    between = [each for each in ";\t|," if len(table.names) == 1 and each in table.names[0]]
+    if between:
+        help = f"its values are parted otherwise: `delimiter={json.dumps(between[0])}`"
+    elif any(map(_is_number, table.names)):
+        help += "; where its first line is a row, not names: `columns=[…]` names them"
+    return SourceError(f"{table.path} has no column `{name}`", help)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _length(name: str, type: TensorType) -> int:
@@ -469,10 +487,7 @@ def _features(table: Table, request: Request) -> tuple[str, ...]:
     found = listed or [each for each in table.names if each not in taken]
     for each in found:
         if each not in table.names:
-            known = f"it has {_listed(table.names)}"
-            raise SourceError(
-                f"{table.path} has no column `{each}`", did_you_mean(each, table.names) or known
-            )
+            raise _no_column(table, each)
     if not found:
         raise SourceError(f"{table.path} has no column for `{FEATURES}`")
     return tuple(found)

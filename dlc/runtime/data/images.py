@@ -191,7 +191,7 @@ def _looked_at(shaping: Shaping, files: Sequence[Path]) -> tuple[tuple[int, ...]
     try:
         first = shaping.pixels(files[0])
     except OSError as error:
-        raise can_t_read(files[0], error) from None
+        raise _unreadable(files[0], error) from None
     fixed = Shaping(first.shape[0], shaping.size, shaping.fit)
     if first.nbytes * len(files) > HELD:
         _all(files, lambda file: _check_size(fixed, first.shape, file))
@@ -225,10 +225,18 @@ def _decoded(shaping: Shaping, shape: tuple[int, ...], file: Path) -> NDArray[np
     try:
         pixels = shaping.pixels(file)
     except OSError as error:
-        raise can_t_read(file, error) from None
+        raise _unreadable(file, error) from None
     if pixels.shape != shape:
         raise _of_other_size(file, pixels.shape[1:], shape[1:])
     return pixels
+
+
+def _unreadable(file: Path, error: Exception) -> SourceError:
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return SourceError(f"can't read {file}: it is no picture", "take it out of the folder")
+    return can_t_read(file, error)
 
 
 def _check_size(shaping: Shaping, shape: tuple[int, ...], file: Path) -> None:
@@ -240,7 +248,7 @@ def _check_size(shaping: Shaping, shape: tuple[int, ...], file: Path) -> None:
             size = image.size[::-1]
             turned = image.getexif().get(0x0112, 1) > 4
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise can_t_read(file, OSError(str(error))) from None
+        raise _unreadable(file, error) from None
     size = size[::-1] if turned else size
     if shaping.size is None and size != shape[1:]:
         raise _of_other_size(file, size, shape[1:])

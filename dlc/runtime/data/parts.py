@@ -74,6 +74,11 @@ def _stretch(rows: Any, low: float, high: float, rest: bool) -> Rows:
     return found
 
 
+def number_of(rows: Rows, row: int) -> int:
+    """Which row of the source a row of a share is."""
+    return number_of(rows.rows, int(rows.numbers[row])) if isinstance(rows, Part) else row
+
+
 def values_of(rows: Rows, field: str) -> Array:
     """A field of all rows, without what else a row has where the rows say it."""
     if isinstance(rows, Part):
