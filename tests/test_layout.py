@@ -237,7 +237,8 @@ def texts() -> Iterator[Path]:
     return (
         each
         for each in files
-        if "__pycache__" not in each.parts and each.suffix not in (".npz", ".safetensors")
+        if not {"__pycache__", ".ruff_cache", ".mypy_cache"} & {*each.parts}
+        and each.suffix not in (".npz", ".safetensors")
     )
 
 
