@@ -56,7 +56,7 @@ from dlc_torch.holders import Holder, Holders
 from dlc_torch.init_weights import InitWeights
 from dlc_torch.lent import Lending
 from dlc_torch.methods import DIALECT
-from dlc_torch.neural import native_layer
+from dlc_torch.neural import is_same, native_layer
 from dlc_torch.reach import reach
 from dlc_torch.structure import CONSTANT, Builder, Init, Node, tree
 
@@ -462,7 +462,7 @@ def _here(native: Expr, function: Function, op: Op) -> Expr:
                 return Keyword(name, _flag(name, op, node.value), default)
         return node
 
-    changed_ = tidied(transform(native, change))
+    changed_ = _as_wide_as_asked(tidied(transform(native, change)), function, op)
     if isinstance(changed_, Call) and (term := dict(op.given).get("bias")) is not None and term.op != "const":
         missing = not any(isinstance(arg, Keyword) and arg.name == "bias" for arg in changed_.args)
         if missing and "bias" in known:
@@ -470,6 +470,16 @@ def _here(native: Expr, function: Function, op: Op) -> Expr:
                 changed_.function, (*changed_.args, Keyword("bias", _flag("bias", op, Word("True"))))
             )
     return changed_
+
+
+def _as_wide_as_asked(layer: Expr, function: Function, op: Op) -> Expr:
+    """A convolution whose border is as wide as a kernel of any size asks for."""
+    if not isinstance(layer, Call) or not is_same(op, function):
+        return layer
+    same = Keyword("padding", Text("same"))
+    kept = [each for each in layer.args if not (isinstance(each, Keyword) and each.name == "padding")]
+    at = next(k for k, each in enumerate(kept) if isinstance(each, Keyword) and each.name == "kernel_size")
+    return replace(layer, args=(*kept[: at + 1], same, *kept[at + 1 :]))
 
 
 def _placed(

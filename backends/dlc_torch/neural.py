@@ -14,7 +14,7 @@ from dlc.ir.nodes import Function, Op, walk
 from dlc.records import replace
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
-from dlc.types.terms import moved, untraced
+from dlc.types.terms import moved, origin_free, untraced
 from dlc_torch import recurrent
 from dlc_torch.drafter import TorchDrafter
 from dlc_torch.shapes import padded
@@ -48,6 +48,22 @@ def _own(padding: Pairs, space: Sequence[Dim], facts: Facts) -> bool:
 def _pads_itself(f: Function) -> bool:
     """The same of the convolution in a layer's definition."""
     return _own(pairs(inner(f, "conv")), f.inputs[0].type.axes[2:], Facts(f.facts))
+
+
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+
+
+def is_same(op: Op, callee: Function) -> bool:
+    """Whether a convolution's border is as wide as its kernel asks for, of which the source does not know the size: what is as wide on both
+    sides at one is not at the next. PyTorch has the spec's word for it, and pads as it does."""
+    if op.op not in CONVOLUTIONS or dict(callee.static).get("padding") != "same":
+        return False
+    told = not origin_free((op.attr("kernel"), op.attr("dilation")))
+    plain = all(each == 1 for each in inner(callee, "conv").sizes("stride")) and origin_free(
+        op.attr("stride")
+    )
+    space = callee.inputs[0].type.axes[2:]
+    return told and plain and all(Facts(callee.facts).prove_ge(each, 1) is True for each in space)
 
 
 def per_axis(values: Sequence[int | Dim], role: str) -> Expr:
@@ -383,7 +399,7 @@ def layer_call(d: TorchDrafter, op: Op) -> Expr | None:
     if op.op in recurrent.LAYERS:
         return recurrent.call(d, op)
     first: Expr = d.tensor(op.inputs[0])
-    if op.op in ("conv1d", "conv2d", "conv3d") and not _pads_itself(callee):
+    if op.op in CONVOLUTIONS and not (is_same(op, callee) or _pads_itself(callee)):
         # The layer's numbers speak of its own parameters: a border of `kernel - 1` is 3 here, or what the caller calls it.
         here = {**{name: untraced(each) for name, each in callee.static}, **dict(op.attrs)}
         first = bordered(d, op, moved(pairs(inner(callee, "conv")), here), 0.0)

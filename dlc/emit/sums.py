@@ -16,14 +16,16 @@ def tidied(expr: Expr) -> Expr:
 
 def _tidied(node: Expr) -> Expr:
     match node:
+        case Binary("//" | "*" as operator, one, other) if (
+            (a := _number(one)) is not None and (b := _number(other)) is not None and (b or operator == "*")
+        ):
+            return Num(a * b if operator == "*" else a // b)
         case Binary("*", one, other) if _number(one) == 1:
             return other
         case Binary("*" | "//", one, other) if _number(other) == 1:
             return one
         case Binary("+" | "-"):
             return _added(node)
-        case Binary("//", Binary("+" | "-") as sum_, by):
-            return Binary("//", _added(sum_), by)
     return node
 
 
@@ -32,7 +34,7 @@ def _number(expr: Expr) -> int | None:
     match expr:
         case Num(int() as value) if not isinstance(value, bool) and origin_free(value):
             return int(value)
-        case Word(text) if text.isdecimal():
+        case Word(text) if text.removeprefix("-").isdecimal():
             return int(text)
     return None
 
@@ -58,7 +60,9 @@ def _added(expr: Expr) -> Expr:
         match kept[0][1]:
             case Binary("//", dividend, by) if (divisor := _number(by)) and divisor > 0:
                 return Binary("//", _added(Binary("+", dividend, Num(divisor * total))), by)
-    if (len(constants) < 2 and 0 not in constants) or not kept or kept[0][0] != "+":
+    if not kept:
+        return Num(total)
+    if (len(constants) < 2 and 0 not in constants) or kept[0][0] != "+":
         return expr
     made = kept[0][1]
     for operator, part in kept[1:]:
