@@ -7,7 +7,7 @@ From a program to a file:
   structure, holders, reach       what paths are: attributes, lists, small classes; how methods reach them
   foreign, lent, loops            parts inside other parts, at their very path, and in loops
   buffers, results                updates in place; what methods return
-  classes, solve, naming          functions that differ only in numbers as one class; which numbers are arguments
+  classes, making, naming         functions that share instances as one class; its parts' constructors
   conditions                      what a constructor asks of its arguments
   fused, standing                 layers that stand for others: how they are filled, how they begin
   initial, init_weights           initial values
