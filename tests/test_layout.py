@@ -234,10 +234,12 @@ def texts() -> Iterator[Path]:
     # `.git` is a file, with a path in it, where the folder is a worktree.
     files = [each for each in ROOT.iterdir() if each.is_file() and each.name != ".git"]
     files += [each for folder in FOLDERS for each in (ROOT / folder).rglob("*") if each.is_file()]
+    # Tools keep what they know in folders that begin with a dot.
     return (
         each
         for each in files
-        if not {"__pycache__", ".ruff_cache", ".mypy_cache"} & {*each.parts}
+        if not any(part.startswith(".") for part in each.relative_to(ROOT).parent.parts[1:])
+        and "__pycache__" not in each.parts
         and each.suffix not in (".npz", ".safetensors")
     )
 
