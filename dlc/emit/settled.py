@@ -23,6 +23,7 @@ class Source(Protocol):
 
 T = TypeVar("T", bound=Source)
 _NUMBER = re.compile(r"(\d+|\b_\b)")
+_OVER_LISTS = re.compile(r"in range\((min\()?len\(")
 Write = Callable[[Sequence[Program], bool, Lengths], T]
 """Writes the source, with a model's defaults or without, and asking for the lengths of lists."""
 
@@ -51,7 +52,7 @@ def settled(family: Family, write: Write[T]) -> T:
         """The lists at any length of which the source is the same, of each and of all of them together."""
         walked = frozenset(brief.walked)
         same = said(brief.programs(fixed)) if walked else ""
-        free, asked = frozenset[str](), walked
+        free, asked = frozenset[str](), walked if _OVER_LISTS.search(same) else frozenset[str]()
         while asked:  # first all lists, then those that may be of any length
             others = brief.others(fixed | (walked - asked), "lengths")
             told = {names: alike(same, said(each.programs(fixed)), comments) for names, each in others}

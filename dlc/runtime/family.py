@@ -6,6 +6,7 @@ and the same at other settings. A backend makes one source of the first ones; at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,8 @@ from dlc.emit.rolled import goes_over_a_list
 from dlc.ir.nodes import Op, Program, walk
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.terms import as_dim, evaluate, names
+from dlc.types.relations import OPPOSITE
+from dlc.types.terms import as_dim, evaluate, names, negated
 from dlc.types.traced import Term
 
 if TYPE_CHECKING:
@@ -111,12 +113,22 @@ class ModelFamily:
 
     def _told_apart(self, fixed: frozenset[str]) -> Iterator[ModelFamily]:
         """The model with two numbers unlike that are equal here, or equal that are not, where something was decided on that: on whether
-        `kv_heads` are as many as `heads`."""
+        `kv_heads` are as many as `heads`. What was decided on elements of a list is tried on one of them."""
         program = self._lowered(self.model.traced_program(self.mode or False, self.model.optional, fixed))
-        for asked in Requirements(program).of(program.entry):
-            if asked.op in ("==", "!=") and any(map(_named, asked.args)):
-                changed = (self._at(each, fixed) for each in self._otherwise(asked, fixed))
-                yield from islice((each for each in changed if each is not None), 1)
+        asked = [each for each in Requirements(program).of(program.entry) if each.op in OPPOSITE]
+        tried = {_kind(negated(each)) for each in asked}  # some elements are alike and some are not
+        for each in asked:
+            kind = _kind(each)
+            if (
+                each.op not in ("==", "!=")
+                or not any(map(_named, each.args))
+                or ("[]" in kind and kind in tried)
+            ):
+                continue
+            changed = (self._at(other, fixed) for other in self._otherwise(each, fixed))
+            found = list(islice((other for other in changed if other is not None), 1))
+            tried |= {kind} if found else set()
+            yield from found
 
     def _otherwise(self, asked: Term, fixed: frozenset[str]) -> Iterator[dict[str, Any]]:
         """Settings at which a condition does not hold: with one number changed, which may be one of a list."""
@@ -303,6 +315,11 @@ class ModelFamily:
             return tuple(static.items())
         given = {name: value for name, value in static.items() if name not in parts}
         return self.model.spec.point(definition, given, self.model.point.entry).static
+
+
+def _kind(asked: Term) -> str:
+    """A condition, whichever elements of a list it speaks of."""
+    return re.sub(r"\[\d+\]", "[]", str(asked))
 
 
 def _named(side: Term) -> bool:

@@ -35,8 +35,8 @@ class Config:
     def __post_init__(self) -> None:
         if len(self.depths) != 4:
             raise ValueError(f"depths must have length 4, not {len(self.depths)}")
-        if len(self.widths) < 4:
-            raise ValueError(f"widths must have at least 4 elements, not {len(self.widths)}")
+        if len(self.widths) != 4:
+            raise ValueError(f"widths must have length 4, not {len(self.widths)}")
         if any(each < 1 for each in self.depths):
             raise ValueError(f"each of depths must be at least 1, but depths is {self.depths}")
 

@@ -74,8 +74,8 @@ class ResNet(nn.Module):
         super().__init__()
         if len(depths) != 4:
             raise ValueError(f"depths must have length 4, not {len(depths)}")
-        if len(widths) < 4:
-            raise ValueError(f"widths must have at least 4 elements, not {len(widths)}")
+        if len(widths) != 4:
+            raise ValueError(f"widths must have length 4, not {len(widths)}")
         if any(each < 1 for each in depths):
             raise ValueError(f"each of depths must be at least 1, but depths is {depths}")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)

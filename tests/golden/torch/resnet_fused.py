@@ -122,8 +122,8 @@ class ResNet(nn.Module):
         classes: int = 1000,
     ) -> None:
         super().__init__()
-        if len(widths) < 2:
-            raise ValueError(f"widths must have at least 2 elements, not {len(widths)}")
+        if len(widths) != 2:
+            raise ValueError(f"widths must have length 2, not {len(widths)}")
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3)
         self.layer1 = nn.ModuleList(
             [
