@@ -79,6 +79,16 @@ model M(rows: list[tuple[int, int]] = [(4, 1), (6, 2), (8, 2)])(x: [B, 3, 16]) -
     return x |> mean(axis=-1) |> linear(2) as head
 }
 """,
+    "no name for the number": """
+model M(a: list[int] = [4, 5], b: list[int] = [6, 7])(x: [B, 3]) -> [B, 2] {
+    for width in a {
+        i = 2 * width
+        x = x |> linear(i) |> relu
+    }
+    for width in b { x = x |> linear(width) |> tanh }
+    return x |> linear(2) as head
+}
+""",
     "several numbers a turn": """
 model M(widths: list[int] = [4, 6])(x: [B, 3, 16]) -> [B, 2] {
     for i, width in enumerate(widths) {
@@ -142,6 +152,7 @@ LENGTHS: dict[str, list[dict[str, Any]]] = {
         {"widths": [], "kernels": []},
     ],
     "rows of a table": [{"rows": r} for r in ([(5, 1)], [(3, 1), (4, 2), (5, 1), (6, 3)], [])],
+    "no name for the number": [{"a": [3]}, {"b": [4, 5, 6]}, {"a": [4, 4, 4], "b": [2]}],
     "several numbers a turn": [{"widths": w} for w in ([5], [3, 4, 5], [])],
     "numbers that are left out": [{"widths": w} for w in ([5], [3, 4, 5], [])],
     "labels that end with the number": [{"widths": w} for w in ([5], [3, 4, 5], [])],

@@ -92,7 +92,8 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     saved_decisions, emission.turn_decisions = emission.turn_decisions, []
     unnamed, params = dict(emission.unnamed), len(emission.params)
     emission.builder.body = []
-    walk = walk_of(body, node, {*loop.before, *body.scope.static, *body.scope.dims} - {"training"})
+    taken = {*loop.before, *body.scope.static, *body.scope.dims, *assigned(node)}
+    walk = walk_of(body, node, taken - {"training"})
     if walk is not None:
         walked(body, walk, index)
     bind_static(body, node.target, item)

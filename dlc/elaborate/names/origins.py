@@ -250,7 +250,7 @@ def turned(scope: Scope, name: str) -> Scope:
     return scope.with_origins({**stale, name: Term("turn", (name,))})
 
 
-INDICES = ("i", "j", "k", "n")
+INDICES = ("i", "j", "k", "n", "i_", "j_", "k_", "n_")
 """What the number of a turn is called where the spec has no name for it."""
 
 
@@ -282,7 +282,7 @@ def walk_of(body: Body, node: ast.For, taken: Container[str]) -> Walk | None:
         case ast.Call(ast.Name("zip"), args), ast.TupleTarget(items) if len(args) == len(items):
             lists, targets = [each.value for each in args], items
     told = [_listed(body, each) for each in lists]
-    free = (each for each in (*INDICES, *(f"{each}_" for each in INDICES)) if each not in taken)
+    free = (each for each in INDICES if each not in taken)
     index = next(free, "_") if index == "_" else index
     known = [each for each in told if each is not None]
     if index == "_" or len(known) < len(told):
