@@ -149,11 +149,13 @@ class _Casting:
         return _made_alike(replace(self.function, body=(*body, *more), outputs=outputs))
 
     def _settled_results(self) -> tuple[list[Op], tuple[tuple[str, str], ...]]:
-        """Casts of results that came out in f32 to the precision of the inputs: callers take a result for one in it."""
+        """Casts of results that came out in f32 to the precision of the inputs: callers take a result for one in it. A single number
+        stays as exact as it is (a count, a mean of a batch): it changes the precision of nothing that it meets."""
         lead = next((each.name for each in self.function.inputs if self._works(each.name)), "")
         more: dict[str, Op] = {}
         for _, value in self.function.outputs if lead else ():
-            if value in self.fixed and self.types[value].dtype == "float" and value not in more:
+            type = self.types[value]
+            if value in self.fixed and type.dtype == "float" and type.rank and value not in more:
                 out = Value(self.names.fresh(value), self.types[value])
                 more[value] = Op(LIKE, (value, lead), (out,), span=self.function.span)
         named = tuple(
