@@ -350,11 +350,13 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
     _compared(block(folder, name), backend, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backend"), WRITTEN)
 def test_in_bf16_too(name: str, backend: str, folder: Path) -> None:
     _compared(block(folder, name).with_settings(precision="bf16", clip_norm=0.5), backend, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_several_steps_in_bf16(accumulate: int, folder: Path) -> None:
     """Without averages or updates of parameters, which are computed in f32."""
@@ -388,6 +390,7 @@ def _compared(tried: TrainBlock, backend: str, folder: Path) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
 def test_settings_mean_what_they_do_in_dlc_train(
     name: str, settings: dict[str, object], backend: str, folder: Path
@@ -395,6 +398,7 @@ def test_settings_mean_what_they_do_in_dlc_train(
     _compared(block(folder, name).with_settings(**settings), backend, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backend"), RULED)
 def test_optimizers_that_are_written_out(name: str, backend: str, folder: Path) -> None:
     """Those that no framework has: the spec's own, and the library's."""
@@ -402,6 +406,7 @@ def test_optimizers_that_are_written_out(name: str, backend: str, folder: Path) 
     assert "optimizer.net" not in load_file(folder / f"script/{RULES[name][0]}.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 @pytest.mark.parametrize(
     ("name", "settings"),
@@ -416,6 +421,7 @@ def test_they_go_with_settings(name: str, settings: dict[str, object], backend: 
     _compared(with_rules(folder, name).with_settings(**settings), backend, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "backend"), RULED)
 def test_they_lint_clean(name: str, backend: str, folder: Path) -> None:
     _lints(with_rules(folder, name), backend, folder)
@@ -431,6 +437,7 @@ UNCALLED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 @pytest.mark.parametrize("name", UNCALLED)
 def test_averages_that_nobody_calls(name: str, backend: str, folder: Path) -> None:
@@ -441,6 +448,7 @@ def test_averages_that_nobody_calls(name: str, backend: str, folder: Path) -> No
     assert (folder / "script/found/late.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_patience_ends_a_run(backend: str, folder: Path) -> None:
     """Held-out data that get worse from the first evaluation on: the run ends, and its weights are those of then."""
@@ -465,6 +473,7 @@ def test_scripts_lint_clean(name: str, backend: str, precision: str, folder: Pat
     _lints(tried.with_settings(precision=precision), backend, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings", "backend"), SETTINGS)
 def test_scripts_of_settings_lint_clean(
     name: str, settings: dict[str, object], backend: str, folder: Path
@@ -483,6 +492,7 @@ def _lints(tried: TrainBlock, backend: str, folder: Path) -> None:
         assert not found.returncode, found.stdout + found.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "backend", "settings"),
     [
