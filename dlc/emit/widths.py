@@ -21,6 +21,7 @@ from dlc.ir.nodes import Function, Op
 from dlc.records import dataclass, field, replace
 from dlc.types.dims import Dim
 from dlc.types.tensor import TensorType
+from dlc.types.terms import backwards as from_end
 from dlc.types.terms import changed, evaluate, length_of, moved, said
 from dlc.types.traced import Term
 
@@ -280,7 +281,7 @@ class Sizes:
                 place = Term("const", (number,))
                 if k == min(level, len(numbers) - 1):
                     number = len(self.static.get(head, ())) - 1 - number if backwards else number
-                    told, place = _reversed(told) if backwards else told, self._ahead(number - turn)
+                    told, place = from_end(told) if backwards else told, self._ahead(number - turn)
                 told = Term("index", (told, place))
             if numbers:
                 found[name] = Dim.opaque(told)
@@ -319,8 +320,3 @@ def _series(size: Dim, number: Term) -> Term | None:
 def _alone(size: Dim) -> Term:
     """A size as a term: what it consists of, if that is one."""
     return next((each.term for each in size.opaques() if size == Dim.opaque(each.term)), Term("dim", (size,)))
-
-
-def _reversed(told: Term) -> Term:
-    none = Term("const", (None,))
-    return Term("cut", (told, none, none, Term("const", (-1,))))

@@ -288,6 +288,12 @@ def _first(told: Term) -> Term | None:
     return None
 
 
+def backwards(told: Term) -> Term:
+    """A list from its end on: `hidden[::-1]`."""
+    none = Term("const", (None,))
+    return Term("cut", (told, none, none, Term("const", (-1,))))
+
+
 def length_of(told: Term) -> Term:
     """How long a list is."""
     match told:

@@ -13,12 +13,12 @@ from typing import Any
 
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.budget import READ_STEPS
-from dlc.elaborate.base.trees import assigned, bound, labels, mentioned, readings
+from dlc.elaborate.base.trees import bound, labels, mentioned, readings
 from dlc.elaborate.base.values import frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, iterate
 from dlc.elaborate.bodies.rolling import LONGEST_ROUND, Rest, append, plan_of, roll_up
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, fixpoint, one_turn, read_later_of, same
-from dlc.elaborate.names.origins import INDICES
+from dlc.elaborate.names.origins import walk_of
 from dlc.elaborate.reports.report import ElabError, Silent
 from dlc.elaborate.state.body import Body
 from dlc.syntax import ast
@@ -41,10 +41,10 @@ def run_for(body: Body, node: ast.For) -> None:
     iterate(body.report, items, node.iterable)
     if not items:
         return
-    loop = Loop(node, items, before, read_later_of(body.context, node))
+    loop = Loop(node, items, before, read_later_of(body.context, node), walk_of(body, node))
     turns, rest = _unroll(body, loop)
-    if body.context.session.traced:  # the number of a turn, where the spec has no name for it
-        body.scope = body.scope.without(*(set(INDICES) - {*before, *assigned(node)}))
+    if loop.walk is not None and not loop.walk.is_named:
+        body.scope = body.scope.without(loop.walk.index)
     for turn in turns:  # what comes behind the loop counts on
         counts = body.emission.unnamed
         body.emission.unnamed = {**counts, **{k: max(n, counts.get(k, 0)) for k, n in turn.unnamed.items()}}

@@ -11,7 +11,7 @@ from dlc.elaborate.base.handles import flat, holds
 from dlc.elaborate.base.trees import assigned, below, contains, loop_names
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
 from dlc.elaborate.bodies.expressions import bind_static
-from dlc.elaborate.names.origins import Walk, origin, walk_of, walked
+from dlc.elaborate.names.origins import Walk, origin, walked
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
 from dlc.ir.needed import reads
@@ -58,6 +58,7 @@ class Loop:
     items: Sequence[Any]
     before: Mapping[str, Any]
     read_later: frozenset[str]
+    walk: Walk | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -92,8 +93,7 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
     saved_decisions, emission.turn_decisions = emission.turn_decisions, []
     unnamed, params = dict(emission.unnamed), len(emission.params)
     emission.builder.body = []
-    taken = {*loop.before, *body.scope.static, *body.scope.dims, *assigned(node)}
-    walk = walk_of(body, node, taken - {"training"})
+    walk = loop.walk
     if walk is not None:
         walked(body, walk, index)
     bind_static(body, node.target, item)

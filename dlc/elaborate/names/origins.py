@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from dlc.elaborate.base.trees import assigned
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor, is_plain
 from dlc.elaborate.state.body import Body, Context
@@ -17,7 +18,7 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.functions import FUNCTIONS
 from dlc.types.opaque import is_closed
-from dlc.types.terms import as_dim, length_of, origin_free, remembered, settled, term, untraced
+from dlc.types.terms import as_dim, backwards, length_of, origin_free, remembered, settled, term, untraced
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
 Known = Term | None
@@ -256,17 +257,18 @@ INDICES = ("i", "j", "k", "n", "i_", "j_", "k_", "n_")
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """A loop over the elements of a list as one over their numbers: the number's name, what it goes over, and what else is bound in
-    every turn: `width` is `hidden[i]`."""
+    """A loop over the elements of a list as one over their numbers: the number's name, whether the spec has it, what it goes over, and what
+    else is bound in every turn: `width` is `hidden[i]`."""
 
     index: str
+    is_named: bool
     over: Term
     elements: Mapping[str, Term]
 
 
-def walk_of(body: Body, node: ast.For, taken: Container[str]) -> Walk | None:
+def walk_of(body: Body, node: ast.For) -> Walk | None:
     """How a `for` over lists that a static parameter is, or holds, goes over their numbers. None for any other, and where it is not
-    traced; names in `taken` mean something else."""
+    traced."""
     if not body.context.session.traced:
         return None
     index, iterable, target = "_", node.iterable, node.target
@@ -282,8 +284,10 @@ def walk_of(body: Body, node: ast.For, taken: Container[str]) -> Walk | None:
         case ast.Call(ast.Name("zip"), args), ast.TupleTarget(items) if len(args) == len(items):
             lists, targets = [each.value for each in args], items
     told = [_listed(body, each) for each in lists]
-    free = (each for each in INDICES if each not in taken)
-    index = next(free, "_") if index == "_" else index
+    is_named = index != "_"
+    if not is_named:
+        taken = {*body.scope.names, *body.scope.static, *body.scope.dims, *assigned(node)}
+        index = next((each for each in INDICES if each not in taken), "_")
     known = [each for each in told if each is not None]
     if index == "_" or len(known) < len(told):
         return None
@@ -292,7 +296,7 @@ def walk_of(body: Body, node: ast.For, taken: Container[str]) -> Walk | None:
         _elements(part, Term("index", (each, Term("turn", (index,)))), elements)
     lengths = tuple(map(length_of, known))
     length = lengths[0] if len(lengths) == 1 else Term("call", ("min", *lengths))
-    return Walk(index, Term("call", ("range", length)), elements)
+    return Walk(index, is_named, Term("call", ("range", length)), elements)
 
 
 def _listed(body: Body, node: ast.Expr) -> Known:
@@ -302,8 +306,7 @@ def _listed(body: Body, node: ast.Expr) -> Known:
             "reversed" not in body.scope.names
         ):
             inner = _listed(body, of)
-            none = Term("const", (None,))
-            return None if inner is None else Term("cut", (inner, none, none, Term("const", (-1,))))
+            return None if inner is None else backwards(inner)
     told = origin(body.context, body.scope, node)
     return told if told is not None and _is_element(told) else None
 
@@ -324,7 +327,7 @@ def _is_element(told: Term) -> bool:
 
 def walked(body: Body, walk: Walk, number: int) -> None:
     """Note the next turn of a walk, before the names of its target are bound."""
-    if walk.index not in walk.elements:
+    if not walk.is_named:
         body.scope = turned(body.scope, walk.index)
         body.scope = body.scope.bind(walk.index, number, turns=True)
 
