@@ -163,12 +163,8 @@ class Drafter:
         return Num(value, role)
 
     def axes(self, value: Attr, rank: int) -> Expr:
-        """An axis as a person counts it, the last one is -1; or several, the last ones from the end."""
+        """An axis as a person counts it, the last one is -1; or several."""
         if isinstance(value, tuple):
-            axes = [int(str(each)) % rank if rank else int(str(each)) for each in value]
-            if len(axes) > 1:
-                last = 1 < len(axes) < rank and axes == list(range(rank - len(axes), rank))
-                return Seq(tuple(Word(str(each - rank if last else each)) for each in axes))
             return Seq(tuple(self.axes(each, rank) for each in value))
         return Word(repr(value)) if value is None else self.axis(int(str(value)), rank)
 
