@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from training_specs import BOUNDED
 
 import dlc
 from dlc.diagnostics import SpecError
@@ -206,19 +207,9 @@ train stairs_down {
     settings { steps = 14, log = 1, draws = "portable" }
 }
 """
-OWN = """
-# A momentum that is cut off at a share of the largest gradient so far.
-module bounded(beta: float = 0.9, share: float = 0.1)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
-    buffer mean: [*S] = zeros
-    buffer largest: [] = 0.0
-    new_mean = mean * beta + g * (1.0 - beta)
-    new_largest = maximum(largest * 0.99, max(abs(g)))
-    update mean = new_mean
-    update largest = new_largest
-    unbiased = new_mean / cast(1.0 - beta ** cast(t, f64), float)
-    return p - lr * clamp(unbiased / (share * new_largest + 1e-12), min=-1.0, max=1.0)
-}
-
+OWN = (
+    BOUNDED
+    + """
 # No memory, and a rate of its own.
 module normed()(weight: [*S], slope: [*S]) -> [*S] {
     return weight - 0.01 * slope / (norm(slope) + 1e-8)
@@ -240,6 +231,7 @@ module behind_hand()(p: [*S], g: [*S], lr: []) -> [*S] {
     return p - lr * (scale * before + 0.5 * g) + pull
 }
 """
+)
 RULES = {
     "one of one's own": ("characters", "optimizer = bounded(lr=cosine(0.01, warmup=2), share=0.3)"),
     "several": (

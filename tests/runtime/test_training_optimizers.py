@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_specs import BACKENDS, block, loaded
+from training_specs import BACKENDS, BOUNDED, block, loaded
 
 import dlc
 from dlc.backend.installed import find
@@ -107,24 +107,15 @@ def test_a_hundred_steps_are_pytorchs(name: str) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-OWN = """
-# A momentum that is cut off at a share of the largest gradient so far.
-module bounded(beta: float = 0.9, share: float = 0.1)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
-    buffer mean: [*S] = zeros
-    buffer largest: [] = 0.0
-    new_mean = mean * beta + g * (1.0 - beta)
-    new_largest = maximum(largest * 0.99, max(abs(g)))
-    update mean = new_mean
-    update largest = new_largest
-    unbiased = new_mean / cast(1.0 - beta ** cast(t, f64), float)
-    return p - lr * clamp(unbiased / (share * new_largest + 1e-12), min=-1.0, max=1.0)
-}
-
+OWN = (
+    BOUNDED
+    + """
 # No memory, and a rate of its own.
 module normed()(weight: [*S], slope: [*S]) -> [*S] {
     return weight - 0.001 * slope / (norm(slope) + 1e-8)
 }
 """
+)
 RULES = "optimizer = bounded(lr=cosine(lr=0.003, warmup=2), share=0.2)\n    optimizer linear.bias = normed()"
 
 

@@ -105,3 +105,19 @@ def power_failure(step: int) -> Iterator[None]:
         yield
     finally:
         training._Run._step = whole
+
+
+# An optimizer that a spec writes itself.
+BOUNDED = """
+# A momentum that is cut off at a share of the largest gradient so far.
+module bounded(beta: float = 0.9, share: float = 0.1)(p: [*S], g: [*S], t: i64[], lr: []) -> [*S] {
+    buffer mean: [*S] = zeros
+    buffer largest: [] = 0.0
+    new_mean = mean * beta + g * (1.0 - beta)
+    new_largest = maximum(largest * 0.99, max(abs(g)))
+    update mean = new_mean
+    update largest = new_largest
+    unbiased = new_mean / cast(1.0 - beta ** cast(t, f64), float)
+    return p - lr * clamp(unbiased / (share * new_largest + 1e-12), min=-1.0, max=1.0)
+}
+"""
