@@ -38,6 +38,17 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(2_000_000, 20, 20)
 
 
+SLOW = Path(__file__).with_name("slow.txt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {line for line in SLOW.read_text(encoding="utf-8").splitlines() if not line.startswith("#")}
+    for item in items:
+        place = f"tests/{item.path.relative_to(SLOW.parent).as_posix()}::{item.nodeid.partition('::')[2]}"
+        if place in slow or place.partition("[")[0] in slow:
+            item.add_marker("slow")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if properties.RUN.times > 1:
         again = f"--properties {properties.RUN.times} --hypothesis-seed={properties.RUN.seed}"
