@@ -56,7 +56,7 @@ def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said by a row, by a function of `library.py`, or by one that is made
     from its definition."""
     if op.op == LOOP:
-        return Loop.of(op).is_plain or bool(op.attr("shared"))
+        return Loop.of(op).is_layers or bool(op.attr("shared"))
     if op.op == "attention" and (op.attr("causal") or op.attr("window") is not None):
         return False  # of the library's, with a mask that all layers share
     if op.op == "resize":

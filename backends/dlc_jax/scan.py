@@ -139,12 +139,14 @@ class Statements(Writer):
         first = [self.text(expr) for expr in loop.inputs]
         function = self._inline(turn) or self._defined(turn, self.variables.keep("turn", self.at))
         names = [self.named(target, Assign(loop.outputs, loop.source), {}) for target in loop.outputs]
-        new = _tuple([self.text(each) for each in places]) if places else "_"
+        names, stacks = names[: len(first)], names[len(first) :]
+        given = [*(self.text(each) for each in places), *stacks]
+        new = _tuple(given) if given else "_"
         xs = [_tuple([self.text(each) for each in over])] if over else []
         if not over or optional:
             xs.append(f"length={self.text(loop.count)}")
         statement = f"{_tuple(names)}, {new} = lax.scan({function}, {_tuple(first)}, {', '.join(xs)})"
-        self.line(statement, self.comment(loop.outputs, names, ""))
+        self.line(statement, self.comment(loop.outputs, [*names, *stacks], ""))
 
     def _turn(self, loop: Loop, kept: Sequence[str], copied: Sequence[str]) -> Turn:
         slices = tuple(loop.variable.split(", ")) if loop.variable != "_" else ()
@@ -158,9 +160,12 @@ class Statements(Writer):
         results = tuple(writer.text(expr) for expr in loop.results)
         self.at = writer.at + 1
         taken = ("None", "Params", "Any")[min(len(slices), 2)]
+        results, items = results[: len(carried)], results[len(carried) :]
         kind = ("None", "State", "Any")[min(len(kept), 2)]
+        if items:
+            kind = _type(["State"] * len(kept) + ["Array"] * len(items))
         kinds = ("Array",) * len(carried)
-        return Turn(carried, slices, tuple(writer.lines), results, tuple(kept), kinds, taken, kind)
+        return Turn(carried, slices, tuple(writer.lines), results, (*kept, *items), kinds, taken, kind)
 
     def _inside(self, loop: Loop, slices: Sequence[str] = ()) -> Statements:
         """The writer of a body, which has a scope of its own: only what it reads from outside keeps its names."""

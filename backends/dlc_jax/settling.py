@@ -40,7 +40,7 @@ from dlc.records import dataclass, field, replace
 from dlc_jax import rows
 from dlc_jax.drafter import STATE, Held, Key, Traits, Working, working_input
 from dlc_jax.places import ForOneSetting, Found, Keys, Places, Stack, at, turn_key
-from dlc_jax.steps import Scan
+from dlc_jax.steps import STACK, Scan
 
 Parts = dict[tuple[str, str], Expr]
 """What holds the parameters ("params") or the state of a layer, by its stem, in the loops around."""
@@ -86,6 +86,12 @@ class Settling:
                     done.append(self._scan(stmt, parts, keys, change))
                 case Loop():
                     done.append(self._loop(stmt, parts, keys, change))
+                case Assign((target,), Call(Word(function), (Ref(held),))) if (
+                    function == STACK
+                    and (found := next((k for k, each in enumerate(done) if _hands_out(each, held)), None))
+                    is not None
+                ):
+                    done[found] = _handing_out(done[found], held, target)
                 case If():
                     done.append(self._choice(stmt, parts, keys, key))
                 case Assign(targets=targets):
@@ -196,7 +202,10 @@ class Settling:
             over.append(call(function, keys[drawn[0]], change(loop.count)))
         if turn != "_":
             over.append(call("jnp.arange", change(loop.count)))
-        body, results = self._body(loop.body, loop.results, {**parts, **inner}, "key")
+        given = (*loop.results, *(item for _, item in loop.kept))
+        body, results = self._body(loop.body, given, {**parts, **inner}, "key")
+        results, items = results[: len(loop.results)], results[len(loop.results) :]
+        lists = zip((target for target, _ in loop.kept), items, strict=True)
         inputs = tuple(map(change, loop.inputs))
         kept = dict.fromkeys((upto_index(path), STATE) for path in _stored(loop.body))
         places = tuple(change(self._layers(stem, tree)) for stem, tree in kept)
@@ -214,9 +223,15 @@ class Settling:
                 Seq(tuple(Word(variables[stem, STATE]) for stem in copied)),
             )
         )
-        count = change(loop.count)
         return replace(
-            loop, count=count, inputs=inputs, body=body, results=results, variable=variable, source=source
+            loop,
+            count=change(loop.count),
+            inputs=inputs,
+            body=body,
+            results=results,
+            kept=tuple(lists),
+            variable=variable,
+            source=source,
         )
 
     def _selected(self, loop: Loop) -> Loop | None:
@@ -262,11 +277,16 @@ class Settling:
         for index in [index for stmt in loop.body for index in _draws(stmt)]:
             keys = {**keys, index: call("fold_in", keys[_inner_draws(loop)[0]], Word(name))}
         body = tuple(self._settled(loop.body, {**parts, **inner}, keys, "key"))
-        results = tuple(map(self._change({**parts, **inner}, keys), loop.results))
-        source = call("range", change(loop.count))
-        inputs = tuple(map(change, loop.inputs))
+        inside = self._change({**parts, **inner}, keys)
         return replace(
-            loop, count=NOWHERE, inputs=inputs, body=body, results=results, variable=name, source=source
+            loop,
+            count=NOWHERE,
+            inputs=tuple(map(change, loop.inputs)),
+            body=body,
+            results=tuple(map(inside, loop.results)),
+            kept=tuple((held, inside(item)) for held, item in loop.kept),
+            variable=name,
+            source=call("range", change(loop.count)),
         )
 
     def _held(self, body: Sequence[Stmt]) -> list[tuple[str, str]]:
@@ -415,6 +435,22 @@ def _draws(stmt: Stmt) -> list[int]:
         case If():
             return [index for each in (*stmt.then, *stmt.otherwise) for index in _draws(each)]
     return [node.index for expr in expressions((stmt,)) for node in walk(expr) if isinstance(node, Key)]
+
+
+def _hands_out(stmt: Stmt, held: str) -> bool:
+    """Whether a loop is a `lax.scan` that keeps this list: it stacks by itself."""
+    return (
+        isinstance(stmt, Loop)
+        and isinstance(stmt.source, Seq)
+        and any(target.name == held for target, _ in stmt.kept)
+    )
+
+
+def _handing_out(stmt: Stmt, held: str, whole: Target) -> Loop:
+    assert isinstance(stmt, Loop)
+    item = next(item for target, item in stmt.kept if target.name == held)
+    kept = tuple(each for each in stmt.kept if each[0].name != held)
+    return replace(stmt, results=(*stmt.results, item), outputs=(*stmt.outputs, whole), kept=kept)
 
 
 def _inner_draws(loop: Loop) -> list[int]:

@@ -24,6 +24,8 @@ from dlc.types.dims import Dim
 from dlc_jax import methods
 from dlc_jax.drafter import JaxDrafter, stacked_name, working_input
 
+STACK = "jnp.stack"
+
 
 @dataclass(frozen=True, slots=True)
 class Scan(Loop):
@@ -38,7 +40,7 @@ class Scan(Loop):
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
     """Layers one after another, or the steps of a scan; None for a loop that is neither."""
     if not op.attr("shared"):
-        return layers(d, op)
+        return layers(d, op, STACK)
     d.body += steps(d, op)
     return DONE
 

@@ -110,7 +110,7 @@ def _placed(
     for op in body:
         yield op, turns
         inside = turns
-        if op.op == LOOP and (loop := Loop.of(op)).is_plain and isinstance(loop.count, int):
+        if op.op == LOOP and (loop := Loop.of(op)).is_layers and isinstance(loop.count, int):
             inside = (loop.count, int(str(loop.start)), loop.step)
         for region in (each for each in (op.region, op.otherwise) if each is not None):
             yield from _placed(region.body, inside)

@@ -71,7 +71,7 @@ def const(d: TorchDrafter, op: Op) -> Expr:
 
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
     if not op.attr("shared"):
-        return layers(d, op)
+        return layers(d, op, "torch.stack")
     d.body += TorchSteps(d, LoopOp.of(op)).statements()
     return DONE
 
@@ -495,7 +495,7 @@ KEPT = frozenset(
 def is_native(op: Op) -> bool:
     """Whether an op is kept as it is: said natively, or as a class or function of the emitted file."""
     if op.op == LOOP:
-        return LoopOp.of(op).is_plain or LoopOp.of(op).shared
+        return LoopOp.of(op).is_layers or LoopOp.of(op).shared
     if op.op == "attention":
         return _is_attention(op)
     if op.op == "resize":

@@ -17,6 +17,7 @@ from dlc.emit.write import Writer, shape_text
 from dlc.types.dims import Dim
 
 Lines = list[str]
+UNNAMED = re.compile(r"output(_\d+)?")
 
 
 class Body:
@@ -234,7 +235,7 @@ def shapes_text(draft: Draft, names: Sequence[str], *, always: bool = False) -> 
     """`[B, T, d] -> [B, T, d]`, with names where there are several inputs or outputs, or `always`."""
     given = [(name, shape_text(target)) for name, target in zip(names, draft.inputs, strict=True)]
     outputs = zip(draft.function.outputs, draft.outputs, strict=True)
-    made = [(name if name != "output" else "", shape_text(target)) for (name, _), target in outputs]
+    made = [("" if UNNAMED.fullmatch(name) else name, shape_text(target)) for (name, _), target in outputs]
     sides = [_named_shapes(each, always or len(each) > 1) for each in (given, made)]
     return " -> ".join(sides).strip()
 

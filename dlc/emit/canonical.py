@@ -97,7 +97,7 @@ def _ahead(path: str, by: int) -> str:
 def _shifted(op: Op) -> Op:
     """A loop from 0 on; what stands inside of others is changed as well."""
     op = within(op, _shifted)
-    start = op.attr("start") if op.op == LOOP and Loop.of(op).is_plain else 0
+    start = op.attr("start") if op.op == LOOP and Loop.of(op).is_layers else 0
     if not isinstance(start, int) or not start:
         return op
     attrs = tuple((key, 0 if key == "start" else value) for key, value in op.attrs)

@@ -383,13 +383,16 @@ class Drafter:
 
     def loop(self, op: Op) -> Loop | None:
         """A loop over layers; its body is drafted as the function's is. None for any other."""
-        if not loops.Loop.of(op).is_plain or op.region is None:
+        parts = loops.Loop.of(op)
+        if not parts.is_layers or op.region is None:
             return None
         inputs = tuple(map(self.tensor, op.inputs))
         inside = self.drafted(op.region.body)
-        results = tuple(map(self.tensor, op.region.results))
+        results = [self.tensor(each.next) for each in parts.carried]
+        kept = tuple((self.list_of(each.out, "list"), self.tensor(each.item)) for each in parts.stacked)
         turns = Dim.of(dim_of(op.attr("count")))
-        args, outputs = (tuple(map(self.target, each)) for each in (op.region.args, op.outputs))
+        args = tuple(map(self.target, op.region.args))
+        outputs = tuple(self.target(each.out) for each in parts.carried)
         return Loop(
             size(turns, "count"),
             op.integer("start"),
@@ -397,11 +400,17 @@ class Drafter:
             args,
             inputs,
             inside,
-            results,
+            tuple(results),
             outputs,
             self._variable(op.region.body),
+            kept=kept,
             turns=None if turns.constant is None else int(turns.constant),
         )
+
+    def list_of(self, whole: Value, word: str) -> Target:
+        """The list of what each turn of a loop hands out; a `word` of its name tells it from the whole."""
+        item = self.target(whole)
+        return Target(f"{item.name} {word}", item.dtype, ())
 
     def choice(self, op: Op, condition: Term) -> If:
         """Two bodies of which one is done, as the spec's `if` has it."""

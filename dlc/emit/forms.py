@@ -9,6 +9,7 @@ from typing import Any
 from dlc.emit.checks import asked
 from dlc.emit.draft import DONE, Drafter, dim_of
 from dlc.emit.origins import size
+from dlc.emit.statements import Assign
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
 from dlc.ir.index import INDEX, factor_of, offset_of, split
 from dlc.ir.nodes import Op
@@ -142,12 +143,15 @@ def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
     return op.inputs[0] if fits else None
 
 
-def layers(d: Drafter, op: Op) -> Expr | None:
-    """Layers one after another, as a loop; None for a loop that is none of layers."""
+def layers(d: Drafter, op: Op, stack: str) -> Expr | None:
+    """Layers one after another, as a loop, and what is kept of each, which the function `stack` makes one tensor; None for a loop that
+    is none of layers."""
     found = d.loop(op)
     if found is None:
         return None
     d.body.append(found)
+    for value, (held, _) in zip(op.outputs[len(found.outputs) :], found.kept, strict=True):
+        d.body.append(Assign((d.target(value),), call(stack, Ref(held.name))))
     return DONE
 
 

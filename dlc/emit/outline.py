@@ -92,10 +92,8 @@ class _Outliner:
         known = {out.name: op for op in self.function.body for out in op.outputs}
         copied = [known[name] for name in _captured(region) if name not in passed]
         name = unique(f"{self.function.name}_turn", self.taken | set(self.made))
-        outputs = tuple(
-            (f"output_{i}" if len(region.results) > 1 else "output", value)
-            for i, value in enumerate(region.results)
-        )
+        given = _given(region)
+        outputs = tuple((f"output_{i}" if len(given) > 1 else "output", each) for i, each in enumerate(given))
         inputs = (*region.args, *(Value(each, types[each]) for each in passed))
         body = (*copied, *(_stripped(op, prefix) for op in region.body))
         new = _short_names(inputs, body)
@@ -128,10 +126,12 @@ class _Outliner:
 
     def _region(self, region: Region, made: Function, prefix: str, passed: Sequence[str]) -> Region:
         taken = set(self.function.types())
-        outputs: list[Value] = []
-        for arg, type_ in zip(region.args, made.output_types, strict=True):
-            outputs.append(Value(unique(f"{arg.name}_next", taken), type_))
-            taken.add(outputs[-1].name)
+        outputs: dict[str, Value] = {}
+        carried = {name: arg.name for name, arg in zip(region.results, region.args, strict=False)}
+        for name, type_ in zip(_given(region), made.output_types, strict=True):
+            hint = f"{carried[name]}_next" if name in carried else name
+            outputs[name] = Value(unique(hint, taken), type_)
+            taken.add(outputs[name].name)
         dims = tuple((name, Dim.symbol(name)) for name in made.dims)
         inputs = (*(arg.name for arg in region.args), *passed)
         own = {each.name for each in self.function.settings}
@@ -143,7 +143,7 @@ class _Outliner:
         call = Op(
             "call",
             inputs,
-            tuple(outputs),
+            tuple(outputs.values()),
             (),
             callee=made.name,
             path=prefix,
@@ -152,7 +152,8 @@ class _Outliner:
             names=tuple(value.name for value in made.inputs),
             known=known,
         )
-        return Region(region.args, (call,), tuple(value.name for value in outputs))
+        results = (outputs[name].name if name in outputs else name for name in region.results)
+        return Region(region.args, (call,), tuple(results))
 
 
 def _given_turn(function: Function) -> tuple[Function, dict[str, str]]:
@@ -209,6 +210,12 @@ def _stripped(op: Op, prefix: str) -> Op:
     if op.path and not op.callee:  # what takes the precision of a layer's weights
         return replace(op, path=op.path.removeprefix(f"{prefix}."))
     return with_path(op, lambda path: path.removeprefix(f"{prefix}."))
+
+
+def _given(region: Region) -> list[str]:
+    """What a turn makes for the next one, or for what is kept of all turns."""
+    args = {arg.name for arg in region.args}
+    return [name for name in dict.fromkeys(region.results) if name not in args]
 
 
 def _passed(region: Region, function: Function) -> list[str]:

@@ -48,7 +48,7 @@ class Steps:
             d.inline[loop.index.name] = Ref(loop.index.name)
         inside = d.drafted(loop.body)
         results = tuple(d.tensor(each.next) for each in loop.carried)
-        kept = tuple((self._list(each), d.tensor(each.item)) for each in loop.stacked)
+        kept = tuple((d.list_of(each.out, "steps"), d.tensor(each.item)) for each in loop.stacked)
         index = [] if loop.index is None else [loop.index]
         made = Loop(
             count=Num(0),
@@ -68,11 +68,6 @@ class Steps:
             for each, (held, _) in zip(loop.stacked, kept, strict=True)
         ]
         return [made, *whole]
-
-    def _list(self, stacked: loops.Stacked) -> Target:
-        """The list of what every step hands out."""
-        item = self.drafter.target(stacked.out)
-        return Target(f"{item.name} steps", item.dtype, ())
 
     def _source(self) -> Expr:
         """`x.unbind(1)`, `enumerate(x.unbind(1))`, `zip(x.unbind(1), y.unbind(1), strict=True)`, `range(n)`, or these reversed."""

@@ -341,7 +341,8 @@ class Writer:
 
     def started(self, held: Target, alone: bool) -> str:
         """A list that gains an item at each turn, empty before the first."""
-        own = re.sub(r"(_\d+)? steps", "_steps", held.name)
+        own = re.sub(r"(_\d+)? (\w+)$", r"_\2", held.name)
+        alone = alone and own.endswith("_steps")
         name = self.variables.give(held.name, ["steps" if alone else own], self.at)
         self.line(f"{name} = []")
         return name

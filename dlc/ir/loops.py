@@ -137,6 +137,12 @@ class Loop:
         return not (self.sequences or self.stacked or self.index or self.backwards or self.shared)
 
     @property
+    def is_layers(self) -> bool:
+        """Whether it is layers, one after another, of which something may be kept in front of all other axes."""
+        others = self.sequences or self.index or self.backwards or self.shared
+        return not others and all(each.axis == 0 for each in self.stacked)
+
+    @property
     def is_known(self) -> bool:
         """Whether count and start are numbers, as paths with an index want them."""
         return isinstance(self.count, int) and isinstance(self.start, int)

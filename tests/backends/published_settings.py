@@ -88,7 +88,6 @@ FIXED: dict[str, dict[str, str]] = {
     "stylegan2:Generator": {"blocks": "TJ"},
     "stylegan2:Discriminator": {"blocks": "TJ"},
     "llama4_scout:Llama4": {"dense_hidden": "TJ", "every": "TJ"},
-    "routed_gpt:RoutedGPT": {"layers": "TJ"},
     "rnn_lm:RNN": {"layers": "J", "nonlinearity": "J"},
     "rnn_lm:LSTM": {"layers": "J"},
     "rnn_lm:GRU": {"layers": "J"},

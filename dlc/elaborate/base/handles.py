@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from dlc.elaborate.base.values import GroupValue, Tensor
+from dlc.elaborate.base.values import GroupValue, Tensor, Turns
 from dlc.ir.nodes import Value
 from dlc.records import replace
 
@@ -15,6 +15,8 @@ def flat(value: Any) -> list[Tensor]:
     match value:
         case Tensor():
             return [value]
+        case Turns(tensor):
+            return [tensor]
         case GroupValue(_, members):
             return [tensor for _, each in members for tensor in flat(each)]
         case tuple() | list():
@@ -26,6 +28,8 @@ def holds(value: Any, names: set[str]) -> bool:
     match value:
         case Tensor():
             return value.name in names
+        case Turns(tensor):
+            return tensor.name in names
         case list() | tuple():
             return any(holds(each, names) for each in value)
         case GroupValue(_, members):
@@ -37,6 +41,8 @@ def renamed(value: Any, names: dict[str, str]) -> Any:
     match value:
         case Tensor() if value.name in names:
             return replace(value, value=Value(names[value.name], value.type))
+        case Turns(tensor):
+            return Turns(renamed(tensor, names))
         case list() if any(holds(each, set(names)) for each in value):
             return [renamed(each, names) for each in value]
         case tuple() if any(holds(each, set(names)) for each in value):
@@ -49,6 +55,8 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     match value:
         case Tensor():
             return change(value)
+        case Turns(tensor):
+            return Turns(change(tensor))
         case GroupValue(definition, members):
             return GroupValue(definition, tuple((name, mapped(each, change)) for name, each in members))
         case list():
@@ -65,6 +73,8 @@ def tensors_in(value: Any) -> frozenset[str]:
         match stack.pop():
             case Tensor() as each:
                 found.add(each.name)
+            case Turns(tensor):
+                found.add(tensor.name)
             case list() | tuple() as each:
                 stack += each
             case GroupValue(_, members):

@@ -40,6 +40,13 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Turns:
+    """What the turns of a loop have added to a list, one each: along a first axis. Only `stack` is given such a list."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class GroupValue:
     """A group: named tensors that belong together."""
 

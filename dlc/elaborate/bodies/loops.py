@@ -16,6 +16,7 @@ from dlc.elaborate.base.budget import READ_STEPS
 from dlc.elaborate.base.trees import bound, labels, mentioned, readings
 from dlc.elaborate.base.values import frozen, is_plain
 from dlc.elaborate.bodies.expressions import bind_static, iterate
+from dlc.elaborate.bodies.gathering import gathered
 from dlc.elaborate.bodies.rolling import LONGEST_ROUND, Rest, append, plan_of, roll_up
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, fixpoint, one_turn, read_later_of, same
 from dlc.elaborate.names.origins import walk_of
@@ -41,7 +42,8 @@ def run_for(body: Body, node: ast.For) -> None:
     iterate(body.report, items, node.iterable)
     if not items:
         return
-    loop = Loop(node, items, before, read_later_of(body.context, node), walk_of(body, node))
+    later, gathers = read_later_of(body.context, node), gathered(body, node)
+    loop = Loop(node, items, before, later, walk_of(body, node), gathers)
     turns, rest = _unroll(body, loop)
     if loop.walk is not None and not loop.walk.is_named:
         body.scope = body.scope.without(loop.walk.index)

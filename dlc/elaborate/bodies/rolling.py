@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dlc.elaborate.base.handles import renamed
-from dlc.elaborate.base.values import Tensor
+from dlc.elaborate.base.handles import holds, renamed
+from dlc.elaborate.base.values import Tensor, Turns
 from dlc.elaborate.bodies.parting import count_of
 from dlc.elaborate.bodies.turn_paths import PathTemplate, own_paths
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, carried_names, fixpoint, same
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.emission import Emission
 from dlc.ir.index import at_turn
-from dlc.ir.nodes import Child, Op, Region, Value, walk
+from dlc.ir.loops import with_axis
+from dlc.ir.nodes import Attr, Child, Op, Region, Value, walk
 from dlc.ir.splice import with_values
-from dlc.records import dataclass, replace
+from dlc.records import dataclass, field, replace
 
 LONGEST_ROUND = 8  # turns that repeat together: more than any network has been seen to need
 PATIENCE = 8  # runs of equal turns that can't be rolled up, until a whole one is taken as it is
@@ -29,15 +30,24 @@ class Rest:
     count: int = 0
 
 
+@dataclass(slots=True)
+class Taken:
+    """What stands for the values of turns that were dropped, by their names; and for those that they have added to a list, by the
+    list's name and their place in it."""
+
+    names: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, list[tuple[slice, Turns]]] = field(default_factory=dict)
+
+
 def roll_up(body: Body, loop: Loop, turns: list[Turn], rest: Rest) -> None:
     """Append the turns, runs of equal ones as a `loop`."""
-    names: dict[str, str] = {}  # a value of a turn that was dropped -> what stands for it now
+    taken = Taken()
     last = _last(turns, rest) if rest.count else None
-    _append_turns(body, loop, turns, len(turns) if last is None else last.first, names)
+    _append_turns(body, loop, turns, len(turns) if last is None else last.first, taken)
     if last is not None:
-        rolled = _roll(body, loop, turns, last, names)
+        rolled = _roll(body, loop, turns, last, taken)
         assert rolled, "a plan was made"
-    _rename_env(body, names)
+    _rename_env(body, taken)
 
 
 def _last(turns: list[Turn], rest: Rest) -> Run:
@@ -54,20 +64,20 @@ def _last(turns: list[Turn], rest: Rest) -> Run:
     return Run(known, period, 2 + rest.count)
 
 
-def _append_turns(body: Body, loop: Loop, turns: list[Turn], end: int, names: dict[str, str]) -> None:
+def _append_turns(body: Body, loop: Loop, turns: list[Turn], end: int, taken: Taken) -> None:
     """Append the turns up to one, runs of equal ones as a `loop`."""
     k, failures = 0, 0
     while k < end:
         # A run that can't be rolled up may hold a shorter one that can, further on: so go on by one turn. Where that fails again and
         # again, every step would search the same turns anew (quadratic in their number): then the whole run is let go at once.
         run = _longest(turns[:end], k)
-        if run is not None and _roll(body, loop, turns, run, names):
+        if run is not None and _roll(body, loop, turns, run, taken):
             k, failures = k + run.elaborated(turns), 0
             continue
         failures += run is not None
         step = run.elaborated(turns) if run is not None and failures > PATIENCE else 1
         for turn in turns[k : k + step]:
-            append(body.emission, turn, names)
+            append(body.emission, turn, taken.names)
         k += step
 
 
@@ -109,6 +119,8 @@ class Plan:
     template: PathTemplate
     children: list[Child]
     carried: list[str]
+    added: dict[str, list[Tensor]]
+    """What the second adds to each list."""
 
 
 def plan_of(turns: list[Turn], run: Run) -> Plan | None:
@@ -130,9 +142,25 @@ def plan_of(turns: list[Turn], run: Run) -> Plan | None:
     carried = [
         name for name in carried_names(Turn.joined(second)) if isinstance(second[0].before[name], Tensor)
     ]
-    if not carried or None in children:
+    added = _added(second)
+    if not carried or None in children or added is None:
         return None
-    return Plan(first, second, template, [child for child in children if child is not None], carried)
+    return Plan(first, second, template, [child for child in children if child is not None], carried, added)
+
+
+def _added(round: list[Turn]) -> dict[str, list[Tensor]] | None:
+    """The tensors that a round adds to each list that it adds to; None where one has another type or is neither made nor found by it."""
+    found = {name: [each for turn in round for each in turn.added[name]] for name in round[0].added}
+    made = {value.name for turn in round for op in turn.ops for value in op.outputs}
+    made |= {
+        each.name
+        for each in map(round[0].before.get, carried_names(Turn.joined(round)))
+        if isinstance(each, Tensor)
+    }
+    for items in found.values():
+        if len({each.type for each in items}) > 1 or not made.issuperset(each.name for each in items):
+            return None
+    return {name: items for name, items in found.items() if items}
 
 
 def _go_on(turns: list[Turn], run: Run, body: Sequence[Op | None]) -> int:
@@ -148,29 +176,26 @@ def _go_on(turns: list[Turn], run: Run, body: Sequence[Op | None]) -> int:
     return run.count
 
 
-def _reaches_in(turns: list[Turn], run: Run, plan: Plan) -> bool:
-    """Whether a later turn reads a value from inside the run that the run does not carry: of a `loop` only what it carries comes
-    out, so such a run has to stay unrolled."""
+def _reaches_in(loop: Loop, turns: list[Turn], run: Run, plan: Plan) -> bool:
+    """Whether a later turn reads a value from inside the run that the run does not carry, or what is read behind the loop holds
+    one: of a `loop` only what it carries comes out, so such a run has to stay unrolled."""
     end = run.first + run.elaborated(turns)
     made = {value.name for turn in turns[run.first : end] for op in turn.ops for value in op.outputs}
     made -= {turns[end - 1].after[name].name for name in plan.carried}
-    return any(name in made for turn in turns[end:] for op in walk(turn.ops) for name in op.inputs)
+    if any(name in made for turn in turns[end:] for op in walk(turn.ops) for name in op.inputs):
+        return True
+    return any(holds(turns[-1].after.get(name), made) for name in loop.read_later - loop.gathers)
 
 
-def _roll(body: Body, loop: Loop, turns: list[Turn], run: Run, names: dict[str, str]) -> bool:
+def _roll(body: Body, loop: Loop, turns: list[Turn], run: Run, taken: Taken) -> bool:
     """Append a `loop` for a run. False if it can't be one, or a value inside is needed outside."""
     plan = plan_of(turns, run)
-    if (
-        plan is None
-        or run.count < 2
-        or (run.first + run.period * run.count >= len(turns) and loop.is_needed)
-        or _reaches_in(turns, run, plan)
-    ):
+    if plan is None or run.count < 2 or _reaches_in(loop, turns, run, plan):
         return False
     emission = body.emission
     count = count_of(body, loop, turns, run)
     plan.children = [replace(child, count=count) if child.count else child for child in plan.children]
-    _append_repeat(emission, plan, run, names, turns, count)
+    _append_repeat(emission, plan, run, taken, turns, count)
     gone = {key for turn in turns[run.first : run.first + run.period * run.count] for key in turn.children}
     rolled = {f"{child.path}:{child.function}:{plan.template.start}": child for child in plan.children}
     kept = list(emission.children.items())
@@ -181,9 +206,9 @@ def _roll(body: Body, loop: Loop, turns: list[Turn], run: Run, names: dict[str, 
 
 
 def _append_repeat(
-    emission: Emission, plan: Plan, run: Run, names: dict[str, str], turns: list[Turn], count: int
+    emission: Emission, plan: Plan, run: Run, taken: Taken, turns: list[Turn], count: int
 ) -> None:
-    second, template = plan.second, plan.template
+    second, template, names = plan.second, plan.template, taken.names
     unique = _first_by_value(plan.carried, second[0].before)
     inner: dict[str, str] = {}
     args: list[Value] = []
@@ -203,12 +228,48 @@ def _append_repeat(
     exits = [second[-1].after[name].name for name in unique]
     entering_names = tuple(_resolved(plan.first[0].before[name].name, names) for name in unique)
     outputs = tuple(Value(emission.builder.fresh(name), second[0].before[name].type) for name in unique)
-    attrs = (("count", count), ("start", template.start), ("step", template.step))
-    region = Region(tuple(args), inner_ops, tuple(inner.get(name, name) for name in exits))
+    kept, stacking = _kept(emission, plan, inner)
+    stacks = {
+        name: Value(emission.builder.fresh(name), with_axis(each.type, 0, count))
+        for name, each in kept.items()
+    }
+    attrs: tuple[tuple[str, Attr], ...] = (
+        ("count", count),
+        ("start", template.start),
+        ("step", template.step),
+    )
+    attrs += (("stacked", (0,) * len(stacks)),) if stacks else ()
+    results = (*(inner.get(name, name) for name in exits), *(each.name for each in kept.values()))
+    region = Region(tuple(args), (*inner_ops, *stacking), results)
+    outputs = (*outputs, *stacks.values())
     emission.builder.append(Op("loop", entering_names, outputs, attrs, region=region, span=ops[0].span))
     last = turns[min(run.first + run.period * run.count, len(turns)) - 1]
-    for name, out in zip(unique, outputs, strict=True):
+    for name, stack in stacks.items():
+        place = slice(len(plan.first[0].before[name]), len(last.after[name]))
+        whole = _one_by_one(emission, stack) if len(plan.added[name]) > 1 else stack
+        taken.lists.setdefault(name, []).append((place, Turns(Tensor(whole, made_by="loop"))))
+    for name, out in zip(unique, outputs, strict=False):
         names[last.after[name].name] = out.name
+
+
+def _kept(emission: Emission, plan: Plan, inner: Mapping[str, str]) -> tuple[dict[str, Value], list[Op]]:
+    """What a round hands out for each list, and the operations by which several tensors become one."""
+    builder, found = emission.builder, dict[str, Value]()
+    before, builder.body = builder.body, []
+    for name, items in plan.added.items():
+        values = [Value(inner.get(each.name, each.name), each.type) for each in items]
+        if len(values) > 1:
+            rows = [builder.reshape(each, (1, *each.type.axes)) for each in values]
+            values = [builder.op("concat", *rows, axis=0, hint=name)]
+        found[name] = values[0]
+    made, builder.body = builder.body, before
+    return found, made
+
+
+def _one_by_one(emission: Emission, stack: Value) -> Value:
+    """What rounds have handed out together, several tensors each."""
+    rounds, each, *axes = stack.type.axes
+    return emission.builder.reshape(stack, (rounds * each, *axes))
 
 
 def _values(ops: Sequence[Op]) -> Iterator[Value]:
@@ -234,8 +295,16 @@ def append(emission: Emission, turn: Turn, names: dict[str, str] | None = None) 
         emission.builder.append(op.renamed(names) if names else op)
 
 
-def _rename_env(body: Body, names: dict[str, str]) -> None:
+def _rename_env(body: Body, taken: Taken) -> None:
     """Let names bound in the body mean the values that stand for them now."""
-    if names:
+    for name, places in taken.lists.items():
+        items = body.scope.names[name]
+        if not isinstance(items, list):  # an error
+            continue
+        items = list(items)
+        for place, turned in reversed(places):
+            items[place] = [turned]
+        body.scope = body.scope.bind(name, items)
+    if names := taken.names:
         body.scope = body.scope.renamed(lambda value: renamed(value, names))
         body.emission.returned = renamed(body.emission.returned, names)

@@ -11,6 +11,7 @@ from dlc.elaborate.base.handles import flat, holds
 from dlc.elaborate.base.trees import assigned, below, contains, loop_names
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
 from dlc.elaborate.bodies.expressions import bind_static
+from dlc.elaborate.bodies.gathering import added_by
 from dlc.elaborate.names.origins import Walk, origin, walked
 from dlc.elaborate.state.body import Body, Context
 from dlc.elaborate.state.scope import LoopContext
@@ -40,6 +41,8 @@ class Turn:
     """What was decided on the loop's variable."""
     unnamed: Mapping[str, int] = field(default_factory=dict)
     """How many parts without a name there are of a kind behind it."""
+    added: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """What it has added to the lists that the loop gathers."""
     key: Any = None
 
     @staticmethod
@@ -59,6 +62,8 @@ class Loop:
     before: Mapping[str, Any]
     read_later: frozenset[str]
     walk: Walk | None = None
+    gathers: frozenset[str] = frozenset()
+    """Lists that turns add to and that only `stack` reads."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -68,7 +73,7 @@ class Loop:
     def is_needed(self) -> bool:
         """Whether a name that only the loop's body binds is read behind the loop: then the last turn's value is needed, and a
         `loop` gives only what it carries."""
-        return any(not handle(self.before.get(name)) for name in self.read_later)
+        return any(not handle(self.before.get(name)) for name in self.read_later - self.gathers)
 
 
 @dataclass(slots=True)
@@ -123,6 +128,7 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
         loop.read_later,
         decisions,
         unnamed,
+        added_by(loop.gathers, before, body.scope.names),
     )
     turn.key = _key(turn)
     return turn
@@ -211,11 +217,16 @@ def _op_key(op: Op, names: dict[str, Any]) -> Any:
 
 
 def _exits(turn: Turn, names: dict[str, Any], changed: Sequence[str]) -> list[Any]:
-    """What each carried name holds at the end of the turn, and which static values it changed."""
+    """What each name that is carried, or read behind the loop, holds at the end of the turn, and what was added to lists."""
     exits: list[Any] = []
     for name in changed:
         value = turn.after.get(name)
         exits.append((name, names.get(value.name, value.name) if isinstance(value, Tensor) else "?"))
+    for name in sorted(turn.read_later.difference(changed, turn.added)):
+        if (value := turn.after.get(name)) is not turn.before.get(name):
+            exits.append((name, tuple(names.get(each.name, each.name) for each in flat(value))))
+    for name, added in turn.added.items():
+        exits.append((name, tuple(names.get(each.name, each.name) for each in added)))
     return exits
 
 
@@ -240,7 +251,7 @@ def fixpoint(turn: Turn, *, static: bool = True) -> bool:
         elif isinstance(before, GroupValue):
             if after is not before:
                 return False
-        elif static and not _unchanged(before, after):
+        elif static and name not in turn.added and not _unchanged(before, after):
             return False
     return True
 

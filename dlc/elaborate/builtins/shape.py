@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dlc.diagnostics import meaning as problems
-from dlc.elaborate.base.values import Builtin, Tensor, type_name
+from dlc.elaborate.base.values import Builtin, Tensor, Turns, type_name
 from dlc.elaborate.builtins.call import Call, builtin, check_count
 from dlc.elaborate.builtins.reads import tensors
 from dlc.ops.calls import REQUIRED
@@ -42,6 +44,8 @@ def _squeeze(call: Call) -> Tensor:
 
 
 def _stack(call: Call) -> Tensor:
+    if isinstance(xs := call["xs"], list) and any(isinstance(each, Turns) for each in xs):
+        return _stack_of_turns(call, xs)
     parts = tensors(call, "xs")
     axis = call.axis("axis", parts[0].type.rank + 1)
     rows = []
@@ -49,6 +53,22 @@ def _stack(call: Call) -> Tensor:
         shape = (*each.type.axes[:axis], Dim.of(1), *each.type.axes[axis:])
         rows.append(call.emit("reshape", each, shape=shape))
     return rows[0] if len(rows) == 1 else call.emit("concat", *rows, axis=axis)
+
+
+def _stack_of_turns(call: Call, xs: list[Any]) -> Tensor:
+    """What turns of a loop have added to a list is one tensor by then."""
+    rows = [each.tensor if isinstance(each, Turns) else each for each in xs]
+    last = next(each.tensor.type for each in xs if isinstance(each, Turns)).rank - 1
+    axis = call.axis("axis", last + 1)
+    for k, each in enumerate(xs):
+        if isinstance(each, Tensor):
+            rows[k] = call.emit("reshape", each, shape=(Dim.of(1), *each.type.axes))
+    whole: Tensor = rows[0] if len(rows) == 1 else call.emit("concat", *rows, axis=0)
+    return (
+        call.emit("permute", whole, axes=(*range(1, axis + 1), 0, *range(axis + 1, last + 1)))
+        if axis
+        else whole
+    )
 
 
 def _slice_axis(call: Call, x: Tensor, axis: int, start: Dim, stop: Dim) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
+from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Builtin, Dtype, Instance, Method, PresetRef, Tensor, show, type_name
 from dlc.elaborate.reports.report import Report
@@ -73,11 +74,20 @@ def check_static(report: Report, callee: str, item: ast.Field, value: Any, span:
         return value
     if isinstance(value, Dim) and value.constant is not None:
         value = value.constant
+    if tensors := flat(value):
+        what = f"`{item.name}` of `{callee}`"
+        if isinstance(value, Tensor):
+            report.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
+        help = "pass them as one tensor, `stack(xs)`, or each for an input of its own"
+        report.fail(
+            problems.NOT_STATIC,
+            span,
+            what=what,
+            found=f"{type_name(value)} with a tensor {tensors[0].type}",
+            help=help,
+        )
     if not fits(item.type, value):
         expected = type_text(item.type)
-        if isinstance(value, Tensor):
-            what = f"`{item.name}` of `{callee}`"
-            report.fail(problems.NOT_STATIC, span, what=what, found=f"a tensor {value.type}")
         found = (
             f"{type_name(value)} ({show(value)})"
             if isinstance(value, int | float | str)
@@ -113,11 +123,9 @@ def _with_floats(report: Report, node: ast.TypeExpr | None, value: Any, span: Sp
 def fits(node: ast.TypeExpr | None, value: Any) -> bool:
     match node:
         case ast.NamedTypeExpr("list", args):
-            return (
-                isinstance(value, list | tuple) and all(fits(args[0], each) for each in value)
-                if args
-                else True
-            )
+            if not isinstance(value, list | tuple):
+                return False
+            return not args or all(fits(args[0], each) for each in value)
         case ast.NamedTypeExpr("tuple", args):
             if not isinstance(value, list | tuple):
                 return False
