@@ -30,6 +30,12 @@ NETWORKS = [
     ("vision/lenet5", "LeNet5", {}, {"B": 2}),
     ("vision/resnet", "ResNet", {"depths": [1, 1, 1, 1], "bottleneck": False, "classes": 10}, {"B": 1}),
     ("language/gpt2", "GPT2", TEXT, {"B": 2, "T": 7}),
+    (
+        "language/routed_gpt",
+        "RoutedGPT",
+        {"layers": 3, "d": 16, "hidden": 8, "experts": 4, "vocab": 20},
+        {"B": 2, "T": 5},
+    ),
     ("language/rnn_lm", "LSTM", {"d": 16, "hidden": 16, "vocab": 20}, {"B": 2, "T": 5}),
 ]
 CASES = [

@@ -127,7 +127,7 @@ class ArraySteps(Steps):
 
 def loop(d: ArrayDrafter, op: Op) -> Expr | None:
     if not op.attr("shared"):
-        return layers(d, op)
+        return layers(d, op, "np.stack")
     d.body += ArraySteps(d, Loop.of(op)).statements()
     return DONE
 
