@@ -45,7 +45,7 @@ from dlc.types.traced import Term
 from dlc_jax import rows
 from dlc_jax.distributions import SCALES, drawn, draws, number, scale_of
 from dlc_jax.init_source import Item, result_type, trees_of, written
-from dlc_jax.places import ForOneSetting, Layout, at, turn_key
+from dlc_jax.places import ForOneSetting, Layout, at, in_words, turn_key
 from dlc_jax.units import RESERVED, Units
 
 Lines = list[str]
@@ -305,7 +305,7 @@ class _Body:
                     keys, (tree,), numbered(made, own), does_draw, when, reads=bool(self._sources(param))
                 )
             elif child is not None:
-                keys = tuple(map(str, self.init.places.keys(layout, path)))
+                keys = in_words(self.init.places.keys(layout, path))
                 for item in self._child(child, keys):
                     inside = {tree: self._containers(child, keys, item, tree) for tree in item.trees}
                     made = numbered(item.made, own)

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dlc.emit.arguments import by_name
 from dlc.emit.checks import opposite
 from dlc.emit.layout import INDENT, layout, listed
-from dlc.emit.python import quoted
-from dlc.emit.tree import At, Binary, Expr, Pairs, Text, Word, text, transform
+from dlc.emit.tree import At, Binary, Expr, Pairs, Word, text, transform
 from dlc.records import dataclass, field, replace
+from dlc_jax.places import Counted, key_of
 
 Lines = list[str]
 
@@ -71,7 +71,10 @@ def _nested(places: Sequence[tuple[str, ...]]) -> bool:
 
 def _with_words(item: Item, words: Mapping[str, str]) -> Item:
     when = None if item.when is None else by_name(item.when, words)
-    return replace(item, made=by_name(item.made, words), when=when)
+    keys = tuple(
+        Counted.of(key, by_name(key.number, words)) if isinstance(key, Counted) else key for key in item.keys
+    )
+    return replace(item, keys=keys, made=by_name(item.made, words), when=when)
 
 
 def _with_key(item: Item, key: Expr) -> Item:
@@ -97,15 +100,15 @@ def _display(tree: Tree, indent: int) -> Iterator[str]:
     for key, value in tree.items():
         if isinstance(value, dict):
             whole = text(_pairs(value))
-            line = f"{INDENT * indent}{quoted(key)}: {whole},"
+            line = f"{INDENT * indent}{text(key_of(key))}: {whole},"
             if len(line) <= 100 and len(value) == 1:
                 yield line
                 continue
-            yield f"{INDENT * indent}{quoted(key)}: {{"
+            yield f"{INDENT * indent}{text(key_of(key))}: {{"
             yield from _display(value, indent + 1)
             yield f"{INDENT * indent}}},"
         else:
-            yield from _entry(quoted(key), value, indent)
+            yield from _entry(text(key_of(key)), value, indent)
 
 
 def _entry(key: str, value: Expr, indent: int) -> Lines:
@@ -121,7 +124,9 @@ def _entry(key: str, value: Expr, indent: int) -> Lines:
 
 def _pairs(tree: Tree) -> Expr:
     return Pairs(
-        tuple((Text(key), _pairs(value) if isinstance(value, dict) else value) for key, value in tree.items())
+        tuple(
+            (key_of(key), _pairs(value) if isinstance(value, dict) else value) for key, value in tree.items()
+        )
     )
 
 
@@ -188,8 +193,8 @@ def _statement(
         depth = max((n for n in range(len(item.keys)) if item.keys[:n] in held[tree]), default=0)
         if len(item.trees) == 1:
             for key in reversed(item.keys[depth + 1 :]):
-                made = Pairs(((Text(key), made),))
-        places.append(tree + "".join(f"[{quoted(key)}]" for key in item.keys[: depth + 1]))
+                made = Pairs(((key_of(key), made),))
+        places.append(tree + "".join(f"[{text(key_of(key))}]" for key in item.keys[: depth + 1]))
     there = {
         tree: any(_meet(item.when, each) for each in done.get((tree, item.keys), ())) or not item.keys
         for tree in item.trees

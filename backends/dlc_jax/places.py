@@ -16,10 +16,12 @@ from functools import cached_property
 
 from dlc.emit.forms import call, indexed
 from dlc.emit.names import snake, unique
+from dlc.emit.origins import size
 from dlc.emit.tree import At, Expr, Text, Word
 from dlc.ir.index import INDEX, at_turn, factor_of, mark, offset_of, split, upto_index
 from dlc.ir.nodes import Child, Function, Param, Program, walk
 from dlc.records import dataclass, field
+from dlc.types.dims import Dim
 from dlc.types.terms import names, term
 from dlc.types.traced import Term
 
@@ -30,6 +32,18 @@ class ForOneSetting(Exception):
 
 Keys = tuple[str | int, ...]
 """Keys of the tree from the outside in; a number takes one layer of those that stand along the first axis."""
+
+
+class Counted(str):
+    """A key that is a number told by how many layers a loop has: the one behind them."""
+
+    number: Expr
+
+    @staticmethod
+    def of(key: str, number: Expr) -> Counted:
+        made = Counted(key)
+        made.number = number
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,8 @@ class Stack:
     step: int
     count: int
     apart: bool = False
+    ends: Expr | None = None
+    """The number behind them, where it is told by static parameters."""
 
     @property
     def numbers(self) -> range:
@@ -82,12 +98,22 @@ def at(base: Expr, keys: Keys, *, tensor: bool = False) -> Expr:
     numbers = [key for key in keys if isinstance(key, int)]
     for key in keys:
         if isinstance(key, str):
-            base = At(base, (Text(key),))
+            base = At(base, (key_of(key),))
         elif not tensor:
             base = call("one_layer", base, Word(str(key)))
     for number in numbers if tensor else ():
         base = At(base, (Word(str(number)),))
     return base
+
+
+def key_of(key: str) -> Expr:
+    """`"h"`, and `str(len(hidden))` for the number behind a loop's layers."""
+    return call("str", key.number) if isinstance(key, Counted) else Text(key)
+
+
+def in_words(keys: Keys) -> tuple[str, ...]:
+    """The keys with numbers as texts."""
+    return tuple(key if isinstance(key, str) else str(key) for key in keys)
 
 
 @dataclass
@@ -134,7 +160,7 @@ class Places:
                 keys = (layout.moved[name],) if name in layout.moved else tuple(name.split("."))
                 found |= {keys[:n] for n in range(len(keys))}
         for path, same in layout.children.items():
-            own = tuple(map(str, self.keys(layout, path)))
+            own = in_words(self.keys(layout, path))
             for below in (each for child in same for each in self.containers(child.function, tree)):
                 found |= {(*own, *below)[:n] for n in range(len(own) + len(below) + 1)}
         return found
@@ -152,13 +178,30 @@ class Places:
             return (layout.moved[path],)
         stem = upto_index(path)
         if not stem:
-            return tuple(path.split("."))
+            *parents, label = path.split(".")
+            return (*parents, self._counted(layout, parents, label))
         rest = path[len(stem) + 1 :]
         return (*layout.stacks[stem].keys, *(rest.split(".") if rest else ()))
 
+    def _counted(self, layout: Layout, parents: Sequence[str], label: str) -> str:
+        """A label that is the number behind layers which stand by themselves, however many they are. That this is no chance
+        whoever emits finds out: with more layers it is another number then, and the source is the same."""
+        for stack in layout.stacks.values():
+            *beside, own = stack.stem.split(".")
+            end = stack.start + stack.step * stack.count
+            if (
+                stack.apart
+                and beside == parents
+                and INDEX.fullmatch(own)
+                and label == str(end)
+                and stack.ends
+            ):
+                return Counted.of(label, stack.ends)
+        return label
+
     def _each(self, layout: Layout, path: str) -> Iterator[tuple[str, ...]]:
         """Where an instance stands; of layers that stand by themselves, where each does."""
-        keys = tuple(map(str, self.keys(layout, path)))
+        keys = in_words(self.keys(layout, path))
         stack = layout.stacks.get(upto_index(path))
         if stack is None or not stack.apart:
             yield keys
@@ -247,7 +290,7 @@ class Places:
             apart = any(self.varies(group, each) for each in layout.children[child.path])
             key = "" if apart else _key(label, others, start, step, bool(parents))
             keys = (*parents, key) if key else tuple(parents)
-            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart)
+            layout.stacks[stem] = Stack(stem, keys, start, step, int(child.count), apart, _ends(stem, child))
 
     def _move(self, layout: Layout) -> None:
         taken = {path.split(".")[0] for path in (*layout.children, *layout.params)}
@@ -322,6 +365,14 @@ def _numbers(stem: str, child: Child) -> tuple[int, int, int]:
     """Start, stop and step of the numbers of a loop's layers."""
     start, step = factor_of(stem) * int(child.start) + offset_of(stem), factor_of(stem) * child.step
     return start, start + step * int(child.count), step
+
+
+def _ends(stem: str, child: Child) -> Expr | None:
+    """The number behind a loop's layers, of a loop whose length static parameters tell."""
+    count = Dim.of(child.count)
+    if not names(child.count) or child.start:
+        return None
+    return size(count * (factor_of(stem) * child.step) + offset_of(stem))
 
 
 def turn_key(label: str, variable: str) -> Expr:

@@ -225,8 +225,9 @@ def reduction(d: TorchDrafter, op: Op) -> Expr | None:
     keywords: list[Expr] = []
     keepdims = bool(op.attr("keepdims"))
     if len(axes) < rank or keepdims or op.op == "logsumexp":
-        dims = tuple(d.axis(axis, rank) for axis in axes)
-        keywords.append(Keyword("dim", dims[0] if len(dims) == 1 else Seq(dims)))
+        keywords.append(
+            Keyword("dim", d.axis(axes[0], rank) if len(axes) == 1 else d.axes(tuple(axes), rank))
+        )
     if op.op in ("var", "std"):
         keywords.append(Keyword("correction", d.attribute(op, "correction", op.attr("correction", 0))))
     if keepdims:
