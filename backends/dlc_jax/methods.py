@@ -37,6 +37,8 @@ from dlc.emit.statements import Store
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word
 from dlc.ir.nodes import Op
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
+from dlc.types.terms import said
 from dlc_jax import rows
 from dlc_jax.drafter import JaxDrafter
 
@@ -126,7 +128,7 @@ def reshape(d: JaxDrafter, op: Op) -> Expr:
     dropped = _dropped_axis(told(before), told(after))
     if dropped is not None:
         return method(d.tensor(name), "squeeze", Word(str(dropped)))
-    return method(d.tensor(name), "reshape", *_sizes(after))
+    return method(d.tensor(name), "reshape", *_sizes(before, after))
 
 
 def _new_axes(before: Axes, after: Axes) -> tuple[Expr, ...] | None:
@@ -156,12 +158,20 @@ def _dropped_axis(before: Axes, after: Axes) -> int | None:
     return at if at is None or not 0 < len(before) - at <= 2 else at - len(before)
 
 
-def _sizes(after: Axes) -> tuple[Expr, ...]:
-    """The new shape, with -1 where that saves reading a size: for the only one that is open. Beside another one that is 0
-    nothing says what -1 stands for."""
+def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
+    """The new shape, with -1 where that saves reading a size: for the only one that is open. Beside another one that is 0, or may be at
+    other settings (`layers - 2`), nothing says what -1 stands for. Rows stay rows: an image of another size is an error then,
+    and not a batch of another length."""
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
-    free = open_[0] if len(open_) == 1 and ZERO not in after else -1
+    free = open_[0] if len(open_) == 1 and not any(map(_may_be_none, after)) else -1
+    if free == 0 and len(before) > len(after) == 2 and before[0] == after[0]:
+        free = 1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
+
+
+def _may_be_none(axis: Dim) -> bool:
+    low, _ = Facts().bounds(said(axis))
+    return axis == ZERO or (low is not None and low < 0)
 
 
 def permute(d: JaxDrafter, op: Op) -> Expr:

@@ -86,11 +86,9 @@ class Settling:
                     done.append(self._scan(stmt, parts, keys, change))
                 case Loop():
                     done.append(self._loop(stmt, parts, keys, change))
-                case Assign((target,), Call(Word(function), (Ref(held),))) if (
-                    function == STACK
-                    and (found := next((k for k, each in enumerate(done) if _hands_out(each, held)), None))
-                    is not None
-                ):
+                case Assign((target,), whole) if (held := _list_stacked(whole)) and (
+                    found := next((k for k, each in enumerate(done) if _hands_out(each, held)), None)
+                ) is not None:
                     done[found] = _handing_out(done[found], held, target)
                 case If():
                     done.append(self._choice(stmt, parts, keys, key))
@@ -435,6 +433,16 @@ def _draws(stmt: Stmt) -> list[int]:
         case If():
             return [index for each in (*stmt.then, *stmt.otherwise) for index in _draws(each)]
     return [node.index for expr in expressions((stmt,)) for node in walk(expr) if isinstance(node, Key)]
+
+
+def _list_stacked(whole: Expr) -> str:
+    """The list that an expression stacks."""
+    if isinstance(whole, Conditional):  # there may be no layers
+        whole = whole.then
+    match whole:
+        case Call(Word(function), (Ref(held),)) if function == STACK:
+            return held
+    return ""
 
 
 def _hands_out(stmt: Stmt, held: str) -> bool:

@@ -11,14 +11,15 @@ hs = hs.swapaxes(0, 1)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from dlc.emit.draft import DONE
-from dlc.emit.forms import call, layers, method, words
+from dlc.emit.forms import call, layers, method, sizes, words
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Stmt, Target
 from dlc.emit.tree import Dot, Expr, Keyword, Ref, Seq, Word
 from dlc.ir import loops
-from dlc.ir.nodes import Op, walk
+from dlc.ir.nodes import Op, Value, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc_jax import methods
@@ -40,9 +41,14 @@ class Scan(Loop):
 def loop(d: JaxDrafter, op: Op) -> Expr | None:
     """Layers one after another, or the steps of a scan; None for a loop that is neither."""
     if not op.attr("shared"):
-        return layers(d, op, STACK)
+        return layers(d, op, STACK, partial(_empty, d))
     d.body += steps(d, op)
     return DONE
+
+
+def _empty(d: JaxDrafter, whole: Value) -> Expr:
+    """What no layers have handed out."""
+    return call("jnp.zeros", Seq(sizes(whole.type.axes)), d.dtype_word(d.dtype_of(whole.name)))
 
 
 def steps(d: JaxDrafter, op: Op) -> list[Stmt]:

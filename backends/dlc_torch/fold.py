@@ -108,6 +108,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
             args=(arg,),
             results=(result,),
             body=body,
+            kept=(),
         ):
             turns = (count, stmt.start, stmt.step)
             parts = _parts(body, arg.name, turns) if result == Ref(_made(body)) else None

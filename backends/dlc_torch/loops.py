@@ -83,7 +83,12 @@ class Looping:
         steps = [self.loop.start + offset_of(prefix) for prefix in prefixes]
         together = steps == list(range(self.loop.start, self.loop.start + self.loop.step))
         alike = len({INDEX.sub(mark(), prefix) for prefix in prefixes}) == 1
-        if len(prefixes) < 2 or not (together and alike) or self.loop.results != (Ref(held),):
+        if (
+            len(prefixes) < 2
+            or not (together and alike)
+            or self.loop.kept
+            or self.loop.results != (Ref(held),)
+        ):
             return None
         count = Num(int(self.loop.count.value) * self.loop.step) if isinstance(self.loop.count, Num) else None
         assert isinstance(first, Assign) and isinstance(last, Assign)
@@ -257,7 +262,7 @@ def _joined(first: Loop, second: Loop) -> Loop | None:
             place = int(start.text) if isinstance(start, Word) else 0
             follows = stop is not None and first.turns is not None and place + first.turns == int(begin)
             takes = second.inputs == tuple(Ref(each.name) for each in first.outputs)
-            if base != other or not follows or not takes or _turn(first) != _turn(second):
+            if base != other or not follows or not takes or first.kept or _turn(first) != _turn(second):
                 return None
             whole = base if start is None and end is None else At(base, (Cut(start, end, None),))
             turns = None if first.turns is None or second.turns is None else first.turns + second.turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from dlc import ops
 from dlc.emit.draft import DONE, Dialect, Say
@@ -71,9 +72,14 @@ def const(d: TorchDrafter, op: Op) -> Expr:
 
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
     if not op.attr("shared"):
-        return layers(d, op, "torch.stack")
+        return layers(d, op, "torch.stack", partial(_empty, d))
     d.body += TorchSteps(d, LoopOp.of(op)).statements()
     return DONE
+
+
+def _empty(d: TorchDrafter, whole: Value) -> Expr:
+    """What no layers have handed out."""
+    return d.create("torch.zeros", sizes(whole.type.axes), d.dtype_of(whole.name), "f32")
 
 
 # --- elementwise --------------------------------------------------------------------------------------------

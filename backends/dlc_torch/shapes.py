@@ -13,6 +13,7 @@ from dlc.emit.forms import (
     at,
     element,
     entries,
+    list_kept,
     listed,
     method,
     moved,
@@ -155,10 +156,11 @@ def full(d: TorchDrafter, op: Op) -> Expr:
 def concat(d: TorchDrafter, op: Op) -> Expr:
     """`torch.cat`, or `torch.stack` where every part only has the axis for it."""
     axis = op.integer("axis")
-    bare = stackable(d, op)
     dim = Keyword("dim", d.axis(axis, op.out.type.rank))
+    lists = {name: kept for name in op.inputs if (kept := list_kept(d, name, axis)) is not None}
+    bare = stackable(d, op, lists)
     if bare:
-        parts = Seq(tuple(map(d.tensor, bare)), "[]")
+        parts = Seq(tuple(lists.get(name) or d.tensor(name) for name in bare), "[]")
         return Call(Word("torch.stack"), (parts,) if axis == 0 else (parts, dim))
     return Call(
         Word("torch.cat"), (Seq(tuple(map(d.tensor, op.inputs)), "[]"), *(() if axis == 0 else (dim,)))

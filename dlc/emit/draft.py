@@ -62,6 +62,8 @@ Say = Callable[[Any, Op], "Expr | None"]
 has been dealt with."""
 
 DONE = Word("")
+LIST = "list"
+"""What is in the name of a list of what layers hand out."""
 
 
 @dataclass(frozen=True)
@@ -392,7 +394,7 @@ class Drafter:
         inputs = tuple(map(self.tensor, op.inputs))
         inside = self.drafted(op.region.body)
         results = [self.tensor(each.next) for each in parts.carried]
-        kept = tuple((self.list_of(each.out, "list"), self.tensor(each.item)) for each in parts.stacked)
+        kept = tuple((self.list_of(each.out, LIST), self.tensor(each.item)) for each in parts.stacked)
         turns = Dim.of(dim_of(op.attr("count")))
         args = tuple(map(self.target, op.region.args))
         outputs = tuple(self.target(each.out) for each in parts.carried)

@@ -3,17 +3,20 @@ groups of slices that divide a value, other names for a value, parameters, const
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from dlc.emit.checks import asked
-from dlc.emit.draft import DONE, Drafter, dim_of
+from dlc.emit.draft import DONE, LIST, Drafter, dim_of
 from dlc.emit.origins import size
 from dlc.emit.statements import Assign
-from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Num, Path, Ref, Seq, Word
+from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Num, Path, Ref, Seq, Splat, Word
 from dlc.ir.index import INDEX, factor_of, offset_of, split
-from dlc.ir.nodes import Op
+from dlc.ir.loops import LOOP, Loop
+from dlc.ir.nodes import Op, Value
+from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
 from dlc.types.terms import origin_free, said
 
 Axes = tuple[Dim, ...]
@@ -127,10 +130,10 @@ def reduced(op: Op, rank: int) -> tuple[int, ...]:
     return tuple(int(str(each)) % rank for each in (axis if isinstance(axis, tuple) else (axis,)))
 
 
-def stackable(d: Drafter, op: Op) -> list[str]:
-    """What the parts of a concatenation were before each got the axis for it; none if one did not."""
+def stackable(d: Drafter, op: Op, lists: Container[str] = ()) -> list[str]:
+    """What the parts of a concatenation were before each got the axis for it, `lists` as they are; none if one did not."""
     axis = op.integer("axis")
-    found = [_before_unsqueeze(d, name, axis) for name in op.inputs]
+    found = [name if name in lists else _before_unsqueeze(d, name, axis) for name in op.inputs]
     return [name for name in found if name] if all(found) else []
 
 
@@ -143,16 +146,42 @@ def _before_unsqueeze(d: Drafter, name: str, axis: int) -> str | None:
     return op.inputs[0] if fits else None
 
 
-def layers(d: Drafter, op: Op, stack: str) -> Expr | None:
-    """Layers one after another, as a loop, and what is kept of each, which the function `stack` makes one tensor; None for a loop that
-    is none of layers."""
+def list_kept(d: Drafter, name: str, axis: int) -> Expr | None:
+    """`*states_list` for what a loop over layers keeps of each, where nothing else reads it than what puts it in a row with others."""
+    op = d.producers.get(name)
+    if op is None or op.op != LOOP or d.uses[name] != 1 or axis or op.attr("shared"):
+        return None
+    stacked = next((each for each in Loop.of(op).stacked if each.out.name == name), None)
+    return Splat(Ref(d.list_of(stacked.out, LIST).name)) if stacked else None
+
+
+def layers(d: Drafter, op: Op, stack: str, empty: Callable[[Value], Expr] | None = None) -> Expr | None:
+    """Layers one after another, as a loop, and what is kept of each, which the function `stack` makes one tensor, or `empty` where there may
+    be no layers; None for a loop that is none of layers."""
     found = d.loop(op)
     if found is None:
         return None
     d.body.append(found)
     for value, (held, _) in zip(op.outputs[len(found.outputs) :], found.kept, strict=True):
-        d.body.append(Assign((d.target(value),), call(stack, Ref(held.name))))
+        items = Ref(held.name)
+        whole: Expr = call(stack, items)
+        if empty is not None and _stands_beside_others(d, value.name):
+            whole = Conditional(items, whole, empty(value))
+        d.body.append(Assign((d.target(value),), whole))
     return DONE
+
+
+def _stands_beside_others(d: Drafter, name: str) -> bool:
+    """Whether what layers keep is put in a row with something else: then there may be no layers."""
+    rows = {
+        name,
+        *(
+            each.out.name
+            for each in walk_ops(d.function.body)
+            if each.op == "reshape" and name in each.inputs
+        ),
+    }
+    return any(each.op == "concat" and not rows.isdisjoint(each.inputs) for each in walk_ops(d.function.body))
 
 
 def require(d: Drafter, op: Op) -> Expr:
@@ -232,10 +261,12 @@ def _part(start: Dim, stop: Dim, step: int, whole: Dim) -> Cut:
 
 
 def _place(value: Dim, whole: Dim) -> Expr:
-    """A place, counted from the end where that needs no size."""
+    """A place, counted from the end where that needs no size, and where it is before the end at all settings: `[: -0]` is empty."""
     back = (value - whole).constant
     if value.constant is None and back is not None and back < 0:
-        return Num(back, "index")
+        _, most = Facts().bounds(said(value - whole))
+        if most is not None and most < 0:
+            return Num(back, "index")
     return size(value, "index")
 
 

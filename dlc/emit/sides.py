@@ -114,7 +114,7 @@ def _stmt_form(stmt: Stmt, names: dict[str, str]) -> Any:
         )
         _enter(stmt.args, names)
         inner = [_stmt_form(each, names) for each in stmt.body]
-        results = [_named(each, names) for each in stmt.results]
+        results = [_named(each, names) for each in (*stmt.results, *(item for _, item in stmt.kept))]
         _enter(stmt.outputs, names)
         return head, _worded([inner, results], {stmt.variable: "turn"})
     exprs = tuple(_named(each, names) for each in expressions((stmt,)))

@@ -241,7 +241,7 @@ def outline(body: Iterable[Stmt]) -> tuple[object, ...]:
             case Assign():
                 found.append((len(stmt.targets), tuple(each.dtype for each in stmt.targets)))
             case Loop():
-                found.append((stmt.start, stmt.step, len(stmt.args), outline(stmt.body)))
+                found.append((stmt.start, stmt.step, len(stmt.args), len(stmt.kept), outline(stmt.body)))
             case If():
                 there = tuple(each is not None for each in (*stmt.results, *stmt.others))
                 found.append((outline(stmt.then), outline(stmt.otherwise), there))

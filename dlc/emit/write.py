@@ -309,7 +309,7 @@ class Writer:
 
     def loop(self, loop: Loop) -> None:
         source = self.text(loop.source)
-        carried = [self._carry(arg, expr) for arg, expr in zip(loop.args, loop.inputs, strict=True)]
+        carried = self._entering(loop)
         before = len(self.lines)
         lists = [self.started(each, len(loop.kept) == 1) for each, _ in loop.kept]
         variables = [self._sliced(each) for each in loop.slices]
@@ -356,17 +356,35 @@ class Writer:
         self.shapes[name] = shape_text(target)
         return name
 
-    def _carry(self, arg: Target, expr: Expr) -> str:
-        """The variable of a carried value, which holds its first value when the loop begins."""
-        read = self.text(expr)
+    def _entering(self, loop: Loop) -> list[str]:
+        """The variables of what is carried, which hold the first values when the loop begins."""
+        before = dict(self.shapes)
+        reads = [self.text(expr) for expr in loop.inputs]
+        pairs = zip(loop.args, loop.inputs, reads, strict=True)
+        names = [self._carried(arg, expr, read) for arg, expr, read in pairs]
+        moved = [
+            (name, read, arg) for name, read, arg in zip(names, reads, loop.args, strict=True) if name != read
+        ]
+        # One that is set may be what a later one is read from.
+        if any(
+            name in re.findall(r"\w+", read)
+            for k, (name, *_) in enumerate(moved)
+            for _, read, _ in moved[k + 1 :]
+        ):
+            self.line(f"{', '.join(name for name, *_ in moved)} = {', '.join(read for _, read, _ in moved)}")
+            return names
+        for name, read, arg in moved:
+            self.line(f"{name} = {read}", "" if before.get(name) == shape_text(arg) else shape_text(arg))
+        return names
+
+    def _carried(self, arg: Target, expr: Expr, read: str) -> str:
+        """The variable of a carried value."""
         hints = list(self.variables.hints.get(arg.name, ("y",)))
         if isinstance(expr, Ref) and self.variables.free(read, self.at):
             hints.insert(0, read)
         self.dtypes[arg.name] = arg.dtype
         self.variables.last[arg.name] = max(self.variables.last.get(arg.name, 0), self.at + 1)
         name = self.variables.give(arg.name, hints, self.at)
-        if name != read:
-            self.line(f"{name} = {read}", "" if self.shapes.get(name) == shape_text(arg) else shape_text(arg))
         self.shapes[name] = shape_text(arg)
         return name
 

@@ -8,8 +8,11 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.values import Builtin, Tensor, Turns, type_name
 from dlc.elaborate.builtins.call import Call, builtin, check_count
 from dlc.elaborate.builtins.reads import tensors
+from dlc.elaborate.names.origins import noted
 from dlc.ops.calls import REQUIRED
 from dlc.types.dims import Dim
+from dlc.types.terms import term
+from dlc.types.traced import Term
 
 
 def _transpose(call: Call) -> Tensor:
@@ -60,6 +63,9 @@ def _stack_of_turns(call: Call, xs: list[Any]) -> Tensor:
     rows = [each.tensor if isinstance(each, Turns) else each for each in xs]
     last = next(each.tensor.type for each in xs if isinstance(each, Turns)).rank - 1
     axis = call.axis("axis", last + 1)
+    if not any(isinstance(each, Tensor) for each in xs):  # there is no list of nothing
+        count = sum((each.type.axes[0] for each in rows), Dim.of(0))
+        noted(call.body, Term(">=", (term(count), term(1))), True, call.node.span)
     for k, each in enumerate(xs):
         if isinstance(each, Tensor):
             rows[k] = call.emit("reshape", each, shape=(Dim.of(1), *each.type.axes))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from dlc.diagnostics import Span
 from dlc.elaborate.base.trees import assigned
 from dlc.elaborate.base.units import Definition
 from dlc.elaborate.base.values import Builtin, Dtype, PresetRef, Tensor, is_plain
@@ -407,14 +408,17 @@ def _in_turn(scope: Scope, told: Term) -> Known:
 
 def decided(body: Body, node: ast.Expr, answer: bool) -> None:
     """Note a decision that was taken on static values: at others it may fall otherwise."""
-    if not body.context.session.traced:
-        return
-    condition = origin(body.context, body.scope, node)
-    if condition is None or not _open(condition):
+    if body.context.session.traced:
+        noted(body, origin(body.context, body.scope, node), answer, node.span)
+
+
+def noted(body: Body, condition: Known, answer: bool, span: Span) -> None:
+    """Note a decision by its condition."""
+    if not body.context.session.traced or condition is None or not _open(condition):
         return
     emission = body.emission
     found = emission.turn_decisions if condition.holds("turn") else emission.decisions
-    found.append(Decision(condition, answer, node.span))
+    found.append(Decision(condition, answer, span))
 
 
 def _open(condition: Term) -> bool:
