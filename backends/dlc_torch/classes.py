@@ -9,7 +9,7 @@ from typing import Any
 
 from dlc.emit.alike import origin_key
 from dlc.emit.arguments import Argument, arguments, passed, reads, renamed
-from dlc.emit.checks import held
+from dlc.emit.checks import checks, held
 from dlc.emit.forms import method
 from dlc.emit.initial import recognise
 from dlc.emit.names import identifier, unique
@@ -255,7 +255,7 @@ class Grouping:
             if not stateful(function):
                 continue
             static = tuple((key, origin_key(value)) for key, value in function.static if function.entry)
-            value = static, self.draft(name).rewritten(numbered).computation
+            value = static, self._unasked(name).rewritten(numbered).computation
             forms = ways.setdefault(function.entry, [])
             way = next((way for other, way in forms if other == value), None)
             if way is None:
@@ -264,6 +264,12 @@ class Grouping:
                 taken.add(way)
             if way != function.entry:
                 yield name, way
+
+    def _unasked(self, name: str) -> Draft:
+        """The draft without what a model asks of sizes where it begins: a module's own call of it has proved that."""
+        draft = self.draft(name)
+        asked = set(checks(draft.function))
+        return replace(draft, body=tuple(each for each in draft.body if each not in asked))
 
     def _methods(self, names: Iterable[str]) -> list[str]:
         """The methods of a class: the main computation, then entries as the spec has them. What an entry calls of its own module

@@ -15,7 +15,7 @@ from dlc.emit.origins import expression
 from dlc.emit.own import Own
 from dlc.emit.python import docstring, filled, wrapped
 from dlc.emit.sides import collapsed
-from dlc.emit.statements import NOWHERE, Draft, If, Loop, Stmt, expressions
+from dlc.emit.statements import NOWHERE, Assign, Draft, If, Loop, Stmt, expressions
 from dlc.emit.tree import (
     Arg,
     At,
@@ -75,6 +75,17 @@ class Statements(Writer):
     def text(self, expr: Expr) -> str:
         return super().text(transform(expr, _compared))
 
+    def assign(self, stmt: Assign, goals: Mapping[str, str]) -> None:
+        """What nothing is derived of is computed without a graph, where a layer is part of it."""
+        match stmt.expr:
+            case Call(Dot(value, "detach"), ()) if any(map(_is_layer_call, walk(value))):
+                self.line("with torch.no_grad():")
+                self.indent += 1
+                super().assign(replace(stmt, expr=value), goals)
+                self.indent -= 1
+            case _:
+                super().assign(stmt, goals)
+
     def store(self, path: Expr, value: Expr) -> None:
         """Buffers are changed in place, those one after another in one block."""
         if self.stored != (len(self.lines), self.indent):
@@ -83,6 +94,10 @@ class Statements(Writer):
         self.line(self.text(value))
         self.indent -= 1
         self.stored = len(self.lines), self.indent
+
+
+def _is_layer_call(node: Expr) -> bool:
+    return isinstance(node, Call) and (isinstance(node.function, Heavy) or node.function == Word("self"))
 
 
 def _compared(node: Expr) -> Expr:

@@ -81,7 +81,7 @@ class Writer:
             self.remark("" if isinstance(stmt, Check) else stmt.note)
             match stmt:
                 case Assign():
-                    self._assign(stmt, goals or {})
+                    self.assign(stmt, goals or {})
                 case Check():
                     self.check(stmt)
                 case Store(path, value):
@@ -105,7 +105,8 @@ class Writer:
         """Give a buffer its new value."""
         self.line(f"{self.text(path)} = {self.text(value)}")
 
-    def _assign(self, stmt: Assign, goals: Mapping[str, str]) -> None:
+    def assign(self, stmt: Assign, goals: Mapping[str, str]) -> None:
+        """Give a value its variable."""
         read = self.text(stmt.expr)
         first = next(iter(refs(stmt.expr)), "")
         leading = self.shapes.get(self.variables.names.get(first, ""), "")
