@@ -326,7 +326,10 @@ class Settling:
         def leaf(node: Expr) -> Expr:
             match node:
                 case Path(path) | Held(_, path):
-                    return self._reached(path, self._tree(node), parts)
+                    reached = self._reached(path, self._tree(node), parts)
+                    param = self._found(path).param
+                    is_fixed = param is not None and param.kind == "param" and param.frozen
+                    return call("lax.stop_gradient", reached) if is_fixed else reached
                 case Key(index):
                     return keys[index]
                 case Working():

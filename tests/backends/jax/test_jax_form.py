@@ -231,3 +231,17 @@ def test_an_entry_that_calls_the_model_itself_has_its_layers() -> None:
     twice = spec["M.twice"].compile("jax", weights=weights)
     (expected,) = once(x=next(iter(once(x=x).values()))).values()
     np.testing.assert_allclose(next(iter(twice(x=x).values())), expected, rtol=1e-6)
+
+
+def test_frozen_parameters_get_no_gradient() -> None:
+    text = """
+model M(d: int = 4)(x: [B, d]) -> [B, d] {
+    param table: [d] = ones frozen
+    return (x |> linear(d) as fc) + table * x
+}
+"""
+    found = module(dlc.loads(text)["M"].emit("jax"))
+    params = found.init(jax.random.key(0))
+    gradients = jax.grad(lambda params: found.apply(params, jnp.ones((2, 4))).sum())(params)
+    assert not gradients["table"].any()
+    assert gradients["fc"]["weight"].any()
