@@ -32,7 +32,7 @@ from dlc.emit.forms import (
     whole_rows,
     words,
 )
-from dlc.emit.origins import size
+from dlc.emit.origins import expression, size
 from dlc.emit.statements import Store
 from dlc.emit.tree import At, Binary, Call, Cut, Dot, Expr, Keyword, Num, Path, Seq, Text, Unary, Word
 from dlc.ir.nodes import Op
@@ -72,7 +72,9 @@ def const(d: JaxDrafter, op: Op) -> Expr:
     dtype = d.dtype_of(op.out.name)
     if op.out.type.is_empty:  # a nested list of nothing has neither a shape nor a dtype
         return call("jnp.zeros", Seq(sizes(op.out.type.axes)), d.dtype_word(dtype))
-    return call("jnp.array", d.constant(op.attr("value"), dtype), *d.dtype_argument(dtype))
+    written = dict(op.given).get("value")
+    value = d.constant(op.attr("value"), dtype) if written is None else expression(written)
+    return call("jnp.array", value, *d.dtype_argument(dtype))
 
 
 def cast(d: JaxDrafter, op: Op) -> Expr:

@@ -97,7 +97,6 @@ FIXED: dict[str, dict[str, str]] = {
     "resnet:ResNet": {"fc": "TJ"},
     "simclr:SimCLR": {"bottleneck": "TJ"},
     "deepseek_v3:DeepSeekV3": {"dense": "J"},
-    "t5_small:T5": {"buckets": "J"},
     "llava_15_7b:Llava": {"vision_layers": "J"},
     "alexnet:AlexNet": {"size": "J"},
     "googlenet:GoogLeNet": {"size": "J", "aux": "J"},
