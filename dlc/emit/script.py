@@ -114,6 +114,8 @@ def constants(script: Script) -> Lines:
     lines.append(f"SEED = {settings['seed']}")
     if settings["clip_norm"] is not None:
         lines.append(f"CLIP_NORM = {literal(settings['clip_norm'])}")
+    if isinstance(script.loss_scale, float | int):
+        lines.append(f"LOSS_SCALE = {literal(script.loss_scale)}")
     lines.append(f"LOG_EVERY = {settings['log']}")
     if settings["eval_every"] is not None and script.held_out is not None:
         lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
@@ -134,6 +136,16 @@ def counted(script: Script) -> Lines:
     if is_several(script):
         by_epochs = "steps_in(EPOCHS, ACCUMULATE, batches)"
     return [*lines, *layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)]
+
+
+def is_dynamic(script: Script) -> bool:
+    """Whether the scale of the loss follows the gradients, and steps may be left out."""
+    return isinstance(script.loss_scale, str)
+
+
+def has_averages(script: Script) -> bool:
+    """Whether something is computed behind all steps."""
+    return any(not call.rules and not call.outputs for call in script.calls)
 
 
 def is_several(script: Script) -> bool:

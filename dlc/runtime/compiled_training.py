@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.step import Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
+from dlc.autodiff.step import Scale, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
 from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.checks.plan import TrainPlan
-from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
+from dlc.elaborate.programs.update import DYNAMIC, SCALE, STATE, STEP, rate_name, scale_path, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
@@ -57,14 +57,17 @@ class Programs:
             elif each.step is None:
                 steps[each.name] = Step(narrowed(program, precision, kept), {})
             else:
+                state = state_of(each.name)
                 update = update_program(
                     project,
                     plan.program.parameters,
                     plan.update_rules(each.step),
                     plan.settings["clip_norm"],
-                    state_of(each.name),
+                    state,
+                    plan.loss_scale,
                 )
-                steps |= _update(each, program, update, precision, kept)
+                scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
+                steps |= _update(each, program, update, precision, kept, scale)
         return Programs(steps)
 
     def states(self, seed: int) -> dict[str, Array]:
@@ -86,13 +89,15 @@ class Programs:
 
 
 def _update(
-    planned: Planned, program: Program, update: Program, precision: str, kept: str
+    planned: Planned, program: Program, update: Program, precision: str, kept: str, scale: Scale
 ) -> dict[str, Step]:
     name, trained = planned.name, planned.trained
     if planned.reckoning is None:
-        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept)}
+        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept, scale)}
     return {
-        program_name(name, PART): part_of_step(program, trained, planned.reckoning.sloped, precision, kept),
+        program_name(name, PART): part_of_step(
+            program, trained, planned.reckoning.sloped, precision, kept, scale, update
+        ),
         program_name(name, REST): rest_of_step(update, trained, kept),
         program_name(name, OUTPUTS): Step(_without_updates(narrowed(program, precision, kept)), {}),
     }
@@ -122,6 +127,7 @@ class CompiledTrainer:
         self.programs = programs.programs
         self.workspace = workspace
         self.paths = frozenset(paths)
+        self.scaled = self._scales(workspace.values())
 
     def step(
         self,
@@ -137,10 +143,26 @@ class CompiledTrainer:
         }
         whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
         if whole in self.programs:
-            return [self._run(whole, batch, given) for batch in batches]
+            return [self._scaling(whole, update, batch, given) for batch in batches]
         parts = {name: np.asarray(each, np.float32) for name, each in shares.items()}
         found = [self._run(part, batch, parts) for batch in batches]
-        self._run(rest, {}, given)
+        self._scaling(rest, update, {}, given)
+        return found
+
+    def _scaling(self, program: str, update: str, batch: Batch, given: Mapping[str, Any]) -> dict[str, Array]:
+        """Run what may change the scale of a loss, which is no output of the block's."""
+        found = self._run(program, batch, given)
+        name = self.programs[program].names.get(SCALE)
+        if name is not None:
+            self.scaled[update] = float(found.pop(name))
+        return found
+
+    def _scales(self, values: Mapping[str, Array]) -> dict[str, float]:
+        """The scales of losses that follow the gradients, by update, as a workspace or a checkpoint has them."""
+        found = {}
+        for path, each in values.items():
+            if path.startswith(f"{STATE}.") and path.endswith(scale_path("")):
+                found[path[len(STATE) + 1 : -len(scale_path(""))]] = float(each)
         return found
 
     def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> dict[str, Array]:
@@ -162,6 +184,9 @@ class CompiledTrainer:
         held = self.workspace.values()
         return {path: each for path, each in held.items() if path.startswith(f"{STATE}.")}
 
+    def scales(self) -> dict[str, float]:
+        return dict(self.scaled)
+
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         known = {**self.weights(), **self.state()}
         given = {**weights, **state}
@@ -171,6 +196,7 @@ class CompiledTrainer:
             if np.shape(each) != known[path].shape:
                 raise ValueError(f"`{path}` has another shape")
         self.workspace.put(given)
+        self.scaled = self._scales(given)
 
 
 class ReferenceWorkspace:
@@ -182,7 +208,8 @@ class ReferenceWorkspace:
 
     def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
         updates: dict[str, Array] = {}
-        found = run(self.programs[program], self.held, inputs, updates=updates)
+        with np.errstate(all="ignore"):  # what is not finite is seen in the results
+            found = run(self.programs[program], self.held, inputs, updates=updates)
         self.held |= updates
         return found
 

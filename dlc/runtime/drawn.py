@@ -80,6 +80,7 @@ class Drawing:
         self.seed = seed
         self.weights = trainer.weights
         self.state = trainer.state
+        self.scales = getattr(trainer, "scales", dict)
         self.restore = trainer.restore
 
     def step(

@@ -103,8 +103,6 @@ class _Making:
         drawn = self.turns.drawn
         self.draws = () if drawn is None else self._drawn(drawn.draws)
         self.functions: list[Program] = []  # what is computed of several batches that count as one
-        if settings["precision"] not in ("f32", "bf16"):
-            raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
 
     @cached_property
@@ -142,6 +140,7 @@ class _Making:
             counterparts=dict(self._counterparts()),
             draws=self.draws,
             is_random=not self._is_portable and _draws(plan.program),
+            loss_scale=plan.loss_scale,
             best=plan.best,
             in_streams=plan.source.args.get("order") == STREAMS,
         )

@@ -65,6 +65,8 @@ class Trainers:
         `portable`; always so where steps are compiled, or a turn has several. Raises SpecError for a device that is not there, and for
         what has no derivative."""
         own = backend.has("trainer")
+        if own and self.plan.loss_scale is not None and not backend.scales_losses:
+            raise backend.lacks("scales no loss, which training in f16 needs", "train in f32 or bf16")
         if own and not portable and self.settings["draws"] == "native" and self.plan.is_single:
             return backend.trainer(self._setup(backend, device, weights, drawn=False))
         if own:
@@ -121,6 +123,7 @@ class Trainers:
             parameters=plan.program.parameters,
             weights=starting_weights(self.block) if weights is None else weights,
             clip_norm=self.settings["clip_norm"],
+            loss_scale=plan.loss_scale,
             seed=self.settings["seed"],
             device=device,
             flops=flops(plan.program, self.sizes).constant,

@@ -8,7 +8,7 @@ from typing import Any
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.programs.update import Rule
+from dlc.elaborate.programs.update import DYNAMIC, Rule
 from dlc.ir.nodes import Parameter, Program
 from dlc.passes.phases import Part
 from dlc.records import dataclass, field
@@ -144,6 +144,14 @@ class TrainPlan:
         how, _, name = written.rpartition(" ")
         losses = {"loss", *(each.loss for each in self.steps)}
         return name, how == "max" if how else name not in losses
+
+    @property
+    def loss_scale(self) -> float | str | None:
+        """What losses are multiplied by while gradients are taken: a number, or `DYNAMIC`; None where they are not."""
+        if self.settings["precision"] != "f16":
+            return None
+        given = self.settings["loss_scale"]
+        return given if isinstance(given, int | float) else DYNAMIC
 
     @property
     def is_single(self) -> bool:

@@ -15,7 +15,7 @@ from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.sources import REST
 from dlc.elaborate.base.units import Definition, Unit
-from dlc.elaborate.base.values import Instance, PresetRef, Tensor
+from dlc.elaborate.base.values import Instance, PresetRef, Tensor, show
 from dlc.elaborate.bodies.expressions import read_path
 from dlc.elaborate.bodies.statements import new_value
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
@@ -32,6 +32,7 @@ from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Function, Op, Program
 from dlc.passes.phases import LOSS, Stale, phases, reaches
+from dlc.passes.wide_numbers import with_wide_numbers
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dim_solve import bind
@@ -70,6 +71,8 @@ def build_plan(
             return None
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
+    if state.settings["precision"] == "f16":
+        program, evaluation = with_wide_numbers(program), with_wide_numbers(evaluation)
     if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
         return None
     plan = TrainPlan(
@@ -79,6 +82,7 @@ def build_plan(
     )  # fmt: skip
     good = (
         _check_best(plan, item, report)
+        and _check_scale(plan, item, report)
         and _check_norms(plan, report)
         and _check_optimizers(plan, item, report)
     )
@@ -380,8 +384,7 @@ def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic],
     if plan.best is None:
         return True
     asked = "best" if plan.settings["best"] is not None else "patience"
-    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
-    span = next((each.value.span for each in items if str(each.name) == asked), item.name_span)
+    span = _setting_span(item, asked)
     name, _ = plan.best
     known = ("loss", *(each.name for each in plan.steps if each.name), *plan.metrics)
     how = str(plan.settings["best"] or "").rpartition(" ")[0]
@@ -398,6 +401,26 @@ def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic],
     if lacking:
         report(problems.INCOMPLETE.at(span, name=plan.name, what=f"{lacking}, which `{asked}` needs"))
     return not lacking
+
+
+def _check_scale(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
+    """A loss is scaled where small slopes would be 0, and nowhere else."""
+    scale, precision = plan.settings["loss_scale"], plan.settings["precision"]
+    if scale is None or precision == "f16":
+        return True
+    span, expected = (
+        _setting_span(item, "loss_scale"),
+        f"left out in {precision}, which loses no small slopes",
+    )
+    help = "`precision = f16` computes in f16, with its loss scaled"
+    report(problems.BAD_SETTING.at(span, name="loss_scale", found=show(scale), expected=expected, help=help))
+    return False
+
+
+def _setting_span(item: ast.Train, name: str) -> Span:
+    """Where a block says a setting; its name, where a caller set it."""
+    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
+    return next((each.value.span for each in items if str(each.name) == name), item.name_span)
 
 
 def _check_norms(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:
