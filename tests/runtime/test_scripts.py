@@ -87,6 +87,25 @@ model Auto()(x: [B, 4]) -> (y: [B, 4], mu: [B, 2]) {
     return mu + normal_like(mu) |> linear(4) as out, mu
 }
 
+module Spare(d: int)(x: [B, d]) -> (y: [B, d], spare: [B, d]) {
+    return x |> linear(d) as used, x |> linear(d) as unused
+}
+
+model Sparing()(x: [B, 4]) -> [B, 4] {
+    for i in range(2) as layers {
+        x, _ = x |> Spare(4) as part
+    }
+    return x * stop_gradient(x |> linear(4) as gate)
+}
+
+train sparing {
+    net = Sparing()
+    batch (x: [B, 4]) from synthetic(batch=16, count=64)
+    minimize mean((x - net(x)) ** 2)
+    optimizer = adamw(lr=1e-2, weight_decay=0.5)
+    settings { steps = 6, log = 1 }
+}
+
 train drawn {
     net = Auto()
     batch (x: [B, 4], keep: bool[B]) from synthetic(batch=16, count=64)
@@ -275,7 +294,7 @@ def with_rules(folder: Path, name: str) -> TrainBlock:
     return block(folder, of)
 
 
-BLOCKS = ("digits", "characters", "streams", "stretches", "drawn", "gan")
+BLOCKS = ("digits", "characters", "streams", "stretches", "drawn", "sparing", "gan")
 WRITTEN = [(name, backend) for backend in ("torch", "jax") for name in BLOCKS]
 SETTINGS = [
     (name, settings, backend)
