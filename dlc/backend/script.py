@@ -162,3 +162,5 @@ class Script:
     best: tuple[str, bool] | None = None
     """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""
     in_streams: bool = False
+    sample_by: str | None = None
+    """The field by which rows are drawn, where they are not all taken."""

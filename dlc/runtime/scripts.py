@@ -16,7 +16,7 @@ from dlc.elaborate.base.units import Definition
 from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.names import identifier
-from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
+from dlc.emit.script import DRAWN, SOURCES, TABLES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
 from dlc.ir.nodes import Program
@@ -142,6 +142,7 @@ class _Making:
             is_random=not self._is_portable and _draws(plan.program),
             loss_scale=plan.loss_scale,
             best=plan.best,
+            sample_by=self._sampled(),
             in_streams=plan.source.args.get("order") == STREAMS,
         )
 
@@ -153,9 +154,7 @@ class _Making:
         }
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
-        by = args.pop("sample_by", None)
-        if by is not None and not is_rest:
-            raise self._lacks(f"rows of `{named.name}` by `sample_by`")
+        args.pop("sample_by", None)
         share = self._share(named, is_rest) if is_split(args.get("split")) else None
         if share is not None:
             args |= {"split": "all"} if named.name == "digits" else {}
@@ -172,7 +171,40 @@ class _Making:
                 name: (fields[name].dtype, fields[name].shape, fields[name].limit or 2)
                 for name in batches.names
             }
+        if named.name in TABLES or named.name == "images":
+            args = self._of_files(named.name, args, training=training)
         return Chosen(named.name, args, share=share)
+
+    def _sampled(self) -> str | None:
+        """The field by which rows are drawn. Raises SpecError for one that the batch does not have."""
+        by = self.plan.source.args.get("sample_by")
+        if by is not None and by not in self.plan.fields:
+            raise self._lacks(f"rows that are drawn by `{by}`, which the batch does not name,")
+        return None if by is None else str(by)
+
+    def _of_files(self, name: str, args: dict[str, Any], *, training: bool) -> dict[str, Any]:
+        """The arguments of a table or of pictures, with what was found in them: columns, classes, shapes."""
+        batches = self._data.training if training else self._data.evaluation
+        assert batches is not None
+        fields, about = batches.rows.fields, batches.rows.about
+        classes = {field: tuple(names) for field, names in about.get("classes", {}).items()}
+        if name == "images":
+            if getattr(batches.rows, "is_read_late", False):
+                raise self._lacks("pictures that don't fit into a gigabyte")
+            size = args.get("size")
+            given = {"size": (size, size) if isinstance(size, int) else size, "fit": args["fit"]}
+            channels = fields["image"].shape[0]
+            return {"path": args["path"], "channels": channels, **given, "classes": classes.get("label")}
+        if args.pop("tokenizer", None) is not None:
+            raise self._lacks("texts of a table")
+        renamed, several = about.get("columns", {}), about.get("features")
+        columns = {field: renamed.get(field, field) for field in batches.names}
+        if several is not None:
+            columns["features"] = tuple(several) if fields["features"].shape else several[0]
+        kinds = {field: (fields[field].dtype, each) for field, each in columns.items()}
+        told = ("path", "missing", "columns", "delimiter")
+        kept: dict[str, Any] = {key: args[key] for key in told if key in args}
+        return {**kept, "kinds": kinds, **({"classes": classes} if classes else {})}
 
     def _share(self, named: Named, is_rest: bool) -> Share:
         split, seed = named.args["split"], named.args.get("seed", 0)
