@@ -58,6 +58,7 @@ class Update:
         below = {path.partition(".")[0] for rule in call.rules for path in rule.paths}
         self.networks = [] if alone else sorted(below)
         self.known = [path for path in known if alone or path.partition(".")[0] in below]
+        self.is_flat = self._shares_a_stack()
         self.labels = self._labels()
         self.rate = "rates" if self.labels else "rate"
 
@@ -79,20 +80,29 @@ class Update:
 
     def _labels(self) -> list[tuple[str, common.Selection]]:
         """Which optimizer trains what, where that is not one for all: in the last place stands what all others have."""
-        names = {path: _unnumbered(path) for path in self.known}
+        names = {path: path if self.is_flat else _unnumbered(path) for path in self.known}
         trained = {path for rule in self.call.rules for path in rule.paths}
         rules = [tuple(names[path] for path in rule.paths) for rule in self.call.rules]
         rules += [tuple(names[path] for path in self.known if path not in trained)]
         every = sorted(set(names.values()))
         found = []
         for i, paths in enumerate(rules):
-            others = [name for k, each in enumerate(rules) if k != i for name in each]
-            if set(paths) & set(others):
-                raise unsaid("optimizers that layers of a stack share")
             selected = common.selection(paths, every) if paths else None
             if selected is not None:
                 found.append((self._label(i), selected))
         return found
+
+    def _shares_a_stack(self) -> bool:
+        """Whether layers of one stack have several optimizers: then these see each layer by itself."""
+        owners: dict[str, set[int]] = {}
+        for i, rule in enumerate(self.call.rules):
+            for path in rule.paths:
+                owners.setdefault(_unnumbered(path), set()).add(i)
+        trained = {path for rule in self.call.rules for path in rule.paths}
+        for path in self.known:
+            if path not in trained:
+                owners.setdefault(_unnumbered(path), set()).add(len(self.call.rules))
+        return any(len(each) > 1 for each in owners.values())
 
     def _label(self, i: int) -> str:
         return FIXED if i == len(self.call.rules) else f"rule_{i + 1}"
@@ -100,8 +110,11 @@ class Update:
     def labelled(self) -> Lines:
         lines = [f"def {self.label}(path: tuple[Any, ...], _: Array) -> str:"]
         lines += ['    """Which optimizer trains a parameter, by its name."""']
-        lines += ['    keys = (str(getattr(each, "key", getattr(each, "idx", ""))) for each in path)']
-        lines += ['    name = ".".join(key for key in keys if not key.isdigit())']
+        if self.is_flat:
+            lines += ["    name = path[0].key"]
+        else:
+            lines += ['    keys = (str(getattr(each, "key", getattr(each, "idx", ""))) for each in path)']
+            lines += ['    name = ".".join(key for key in keys if not key.isdigit())']
         *most, last = self.labels
         for name, selected in most:
             lines += layout(f"if {selected.condition('name')}:", 1)
@@ -121,7 +134,7 @@ class Update:
     def begun(self) -> Lines:
         """The optimizer, and what it remembers."""
         made = [self._made(i) for i in range(len(self.call.rules))]
-        trained = self._trained
+        trained = f"to_flat({self._trained})" if self.is_flat else self._trained
         scaling = '{"scale": jnp.float32(65_536.0), "in_a_row": jnp.int32(0)}'
         begun = [line for name in self.scaling for line in layout(f"{name} = {scaling}", 1)]
         if not self.labels:
@@ -207,7 +220,11 @@ class Update:
     def _stepped(self) -> Lines:
         """What is trained after a step along the gradients."""
         lines: Lines = []
-        trained = "trained" if self.networks else "params"
+        tree = trained = "trained" if self.networks else "params"
+        if self.is_flat:
+            trained = "layers"
+            lines += ["        # Layers of one stack have optimizers of their own."]
+            lines += [f"        layers, gradients = to_flat({tree}), to_flat(gradients)"]
         clips = self.script.settings["clip_norm"] is not None
         if self.script.loss_scale is not None:
             lines += layout(f"gradients = jax.tree.map(lambda g: g * (1 / {self._scale}), gradients)", 2)
@@ -240,7 +257,7 @@ class Update:
             lines += ["        # A gradient that is not finite leaves the step out."]
             chosen = f"jax.tree.map(partial(jnp.where, is_finite), ({trained}, memory), before)"
             lines += layout(f"{trained}, memory = {chosen}", 2)
-        return lines
+        return [*lines, f"        {tree} = filled({tree}, layers)"] if self.is_flat else lines
 
     # --- over several batches
 

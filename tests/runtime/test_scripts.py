@@ -467,6 +467,28 @@ def test_losses_are_those_of_dlc_train(name: str, backend: str, folder: Path) ->
     _compared(block(folder, name), backend, folder)
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize(
+    ("rules", "settings"),
+    [
+        ('optimizer "net.h.0.*.*" = adamw(lr=1e-2, weight_decay=0.1)', {"precision": "f16"}),
+        ('freeze "net.h.1.up.*"', {"clip_norm": 0.5}),
+        (
+            'optimizer "net.h.0.up.weight" = muon()\n    optimizer "net.h.1.*.*" = adafactor()',
+            {"accumulate": 2},
+        ),
+    ],
+)
+def test_layers_of_a_stack_with_optimizers_of_their_own(
+    rules: str, settings: dict[str, object], backend: str, folder: Path
+) -> None:
+    text = (folder / "spec.dl").read_text(encoding="utf-8")
+    usual = "optimizer = sgd(lr=step_decay(0.1, every=4), momentum=0.9, nesterov=true)"
+    assert usual in text
+    (folder / "spec.dl").write_text(text.replace(usual, f"{usual}\n    {rules}"), encoding="utf-8")
+    _compared(block(folder, "characters").with_settings(**settings), backend, folder)
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_pictures_in_all_ways(fit: str, folder: Path) -> None:
     text = (folder / "spec.dl").read_text(encoding="utf-8").replace('fit="crop"', f'fit="{fit}"')
