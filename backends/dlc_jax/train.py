@@ -77,13 +77,13 @@ class JaxTrainer:
                 found.append(outputs)
             scales = [1.0 if rate is None else rate for rate in rates]
             if gradients is not None:
-                trained = self._applied(now, trained, gradients, scales, step + 1)
+                trained = self._applied(now, trained, gradients, scales, step)
             self.values = {**self.values, **fixed, **trained}
             return [_arrays(each) for each in found]
 
-    def _applied(self, now: _Update, trained: Tree, gradients: Tree, rates: list[float], t: int) -> Tree:
+    def _applied(self, now: _Update, trained: Tree, gradients: Tree, rates: list[float], step: int) -> Tree:
         """What is trained after a step along these gradients, unless one of them is not finite and the step is left out."""
-        scale = now.scale
+        scale, t = now.scale, step + 1
         if scale is not None:
             gradients, finite = _unscaled(gradients, np.float32(scale.factor))
             scale.counted(not scale.is_dynamic or bool(finite))
@@ -91,8 +91,9 @@ class JaxTrainer:
                 if not finite:
                     return trained
                 t = scale.t
+        drawn = [{} if each.draws is None else dict(each.draws(step)) for each in now.recipes]
         with self._wide():
-            trained, now.memory = now.apply(trained, gradients, now.memory, rates, t)
+            trained, now.memory = now.apply(trained, gradients, now.memory, rates, t, drawn)
         return trained
 
     def _wide(self) -> contextlib.AbstractContextManager[None]:
@@ -196,7 +197,7 @@ class _Update:
         return trained, {path: each for path, each in values.items() if path not in self.paths}
 
     def _updated(
-        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any, drawn: list[Tree]
     ) -> tuple[Tree, list[Any]]:
         """Parameters and memory after one step along the gradients."""
         if self.clip_norm is not None:
@@ -205,7 +206,7 @@ class _Update:
         for i, recipe in enumerate(self.recipes):
             own = {path: gradients[path] for path in recipe.paths}
             before = {path: params[path] for path in recipe.paths}
-            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t)
+            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t, drawn[i])
             memories.append(after)
             new.update(updated)
         return new, memories
@@ -218,7 +219,9 @@ class Named:
         self.transformation = transformation
         self.init = transformation.init
 
-    def updated(self, params: Tree, gradients: Tree, memory: Any, rate: Any, t: Any) -> tuple[Tree, Any]:
+    def updated(
+        self, params: Tree, gradients: Tree, memory: Any, rate: Any, t: Any, drawn: Tree
+    ) -> tuple[Tree, Any]:
         """New values of parameters, and what is remembered."""
         steps, after = self.transformation.update(gradients, memory, params)
         return {path: params[path] - rate * each for path, each in steps.items()}, after
@@ -235,8 +238,10 @@ class Written:
     def init(self, params: Tree) -> Tree:
         return {path: jnp.array(value) for path, value in self.recipe.state.items()}
 
-    def updated(self, params: Tree, gradients: Tree, memory: Tree, rate: Any, t: Any) -> tuple[Tree, Tree]:
-        given = {"t": t, "rate": rate}
+    def updated(
+        self, params: Tree, gradients: Tree, memory: Tree, rate: Any, t: Any, drawn: Tree
+    ) -> tuple[Tree, Tree]:
+        given = {"t": t, "rate": rate, **drawn}
         for i, path in enumerate(self.recipe.paths):
             given |= {f"value_{i}": params[path], f"gradient_{i}": gradients[path]}
         outputs, after = self.program.outputs({}, memory, self.program.traced(given), None)

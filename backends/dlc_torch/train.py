@@ -133,6 +133,7 @@ class TorchTrainer:
         for optimizer, rate in zip(update.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
+                group["step"] = step
                 group["t"] = update.scale.t if update.scale and update.scale.is_dynamic else step + 1
             optimizer.step()
             optimizer.zero_grad()
@@ -329,7 +330,7 @@ class Written(torch.optim.Optimizer):  # type: ignore[misc]
     """An optimizer that the spec or the library writes, as emitted; what it remembers of a parameter is in `state`, by name."""
 
     def __init__(self, recipe: Recipe, program: _Program, parameters: Sequence[Tensor]) -> None:
-        super().__init__(parameters, {"lr": None, "t": 0})
+        super().__init__(parameters, {"lr": None, "t": 0, "step": 0})
         self.recipe = recipe
         self.program = program
         for path, parameter in zip(recipe.paths, parameters, strict=True):
@@ -352,6 +353,7 @@ class Written(torch.optim.Optimizer):  # type: ignore[misc]
             "t": np.asarray(group["t"], np.int64),
             "rate": np.asarray(group["lr"] or 0.0, np.float32),
         }
+        given |= self.recipe.draws(group["step"]) if self.recipe.draws is not None else {}
         for i, (_, parameter) in enumerate(pairs):
             given |= {f"value_{i}": parameter, f"gradient_{i}": parameter.grad}
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,13 +25,15 @@ class Recipe:
 
     One that the spec writes itself, or that the backend does not list in `optimizers`, comes as a `program`: for each of the paths, by its
     number, `value_0` and `gradient_0` are inputs and the new `value_0` an output; `t`, the number of the step from 1, and `rate` are
-    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`."""
+    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`. What it draws are
+    further inputs: `draws` gives them for the time of an update, from 0."""
 
     optimizer: str
     args: Mapping[str, Any]
     paths: tuple[str, ...]
     program: Artifact | None = None
     state: Mapping[str, Array] = field(default_factory=dict)
+    draws: Callable[[int], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

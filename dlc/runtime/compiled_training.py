@@ -23,6 +23,7 @@ from dlc.passes.phases import AFTER, LOSS
 from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
+from dlc.runtime.drawn import Drawn
 from dlc.runtime.interpret import run
 from dlc.runtime.turns import Planned
 from dlc.runtime.weights import initial_weights
@@ -36,6 +37,11 @@ class Programs:
     """All that a run computes, by name. An update over one batch is `whole`; over several it has a part for each and a rest."""
 
     programs: Mapping[str, Step]
+    optimizers: Mapping[str, Drawn]
+    """What optimizers draw in each update."""
+    places: Mapping[str, int]
+    """The place of each update in a turn."""
+    seed: int
 
     @staticmethod
     def of(
@@ -50,6 +56,7 @@ class Programs:
         """`planned` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training. The network computes in
         `precision`, on parameters that are `kept` in another. Raises NotDifferentiable."""
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
+        drawn: dict[str, Drawn] = {}
         for each in planned:
             program = with_sizes(each.of_batch, sizes)
             if each.name == AFTER:
@@ -58,7 +65,7 @@ class Programs:
                 steps[each.name] = Step(narrowed(program, precision, kept), {})
             else:
                 state = state_of(each.name)
-                update = update_program(
+                found = update_program(
                     project,
                     plan.program.parameters,
                     plan.update_rules(each.step),
@@ -66,9 +73,12 @@ class Programs:
                     state,
                     plan.loss_scale,
                 )
+                hoisted = drawn[each.name] = Drawn.of(found)
+                update = hoisted.program
                 scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
                 steps |= _update(each, program, update, precision, kept, scale)
-        return Programs(steps)
+        places = {each.name: number for number, each in enumerate(planned)}
+        return Programs(steps, drawn, places, plan.settings["seed"])
 
     def states(self, seed: int) -> dict[str, Array]:
         """What the optimizers remember at first, and the sums of gradients, by path."""
@@ -124,6 +134,7 @@ class CompiledTrainer:
     """See `dlc.backend.Trainer`: a network in training in a workspace."""
 
     def __init__(self, programs: Programs, workspace: Workspace, paths: Sequence[str]) -> None:
+        self.made = programs
         self.programs = programs.programs
         self.workspace = workspace
         self.paths = frozenset(paths)
@@ -141,6 +152,9 @@ class CompiledTrainer:
         given |= {
             rate_name(i): np.asarray(rate, np.float32) for i, rate in enumerate(rates) if rate is not None
         }
+        if update in self.made.optimizers:
+            place = (self.made.seed, self.made.places[update], step)
+            given |= self.made.optimizers[update].of_optimizers(place)
         whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
         if whole in self.programs:
             return [self._scaling(whole, update, batch, given) for batch in batches]
