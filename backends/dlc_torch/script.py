@@ -50,16 +50,14 @@ def written(script: Script) -> Artifact:
 
 
 def _check_called(script: Script) -> None:
-    """Raises SpecError for parts of an opened network that nothing calls: their calls, which tell how they are made, are not of the whole."""
+    """Raises SpecError for parts of an opened network of which no call tells how they are made."""
     mains = [program.main for program in script.family.programs()]
     called = {op.path for main in mains for op in walk(main.body) if op.callee}
-    parts = (child.path for main in mains for child in main.children)
-    for path in parts:
-        network, _, inner = path.partition(".")
-        if inner and path not in called and not any(each.startswith(f"{network}.") for each in called):
-            raise common.unsaid(
-                "torch", f"network with buffers that nothing calls (`{network}`) beside several steps"
-            )
+    for child in (each for main in mains for each in main.children):
+        network, _, inner = child.path.partition(".")
+        is_told = child.call is not None or child.path in called
+        if inner and not is_told and not any(each.startswith(f"{network}.") for each in called):
+            raise common.unsaid("torch", f"network that nothing calls (`{network}`) beside several steps")
 
 
 def _imports(body: str) -> Lines:

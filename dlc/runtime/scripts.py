@@ -13,13 +13,13 @@ from dlc.backend.script import Call, Chosen, Drawn, Form, HeldOut, Rule, Script,
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.sources import REST, STREAMS
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.plan import Copy, Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.names import identifier
 from dlc.emit.script import DRAWN, SOURCES, TABLES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Child, Program, walk
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
@@ -129,7 +129,7 @@ class _Making:
             name=plan.name,
             title=f"Trains {', '.join(dict.fromkeys(each.name for each in models))}: `{plan.name}` of {Path(plan.file).name}.",
             header=_header(self.block),
-            family=BlockFamily((*programs, *self.functions, *measured)),
+            family=BlockFamily(_told((*programs, *self.functions, *measured), plan.copies)),
             calls=calls,
             held_out=held_out,
             source=self._source(plan.source, training=True),
@@ -405,6 +405,25 @@ class _Making:
             draws=self._drawn(hoisted.draws, batch_sizes(found.sums.main)),
         )
         return held, programs
+
+
+def _told(programs: tuple[Program, ...], copies: Sequence[Copy]) -> tuple[Program, ...]:
+    """Copies of networks that nothing calls, with the calls of what they are copies of: these tell how their parts are made, where the
+    calls of whole networks were opened."""
+    calls = {op.path: op for each in programs for op in walk(each.main.body) if op.callee}
+
+    def told(child: Child) -> Child:
+        copy = next((each for each in copies if child.path.startswith(f"{each.path}.")), None)
+        call = None if copy is None else calls.get(f"{copy.of}{child.path[len(copy.path) :]}")
+        if call is None or child.path in calls:
+            return child
+        return replace(child, call=replace(call, path=child.path))
+
+    def with_calls(program: Program) -> Program:
+        main = replace(program.main, children=tuple(map(told, program.main.children)))
+        return program.with_functions({**program.functions, main.name: main})
+
+    return tuple(map(with_calls, programs))
 
 
 def _draws(program: Program) -> bool:
