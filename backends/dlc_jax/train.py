@@ -67,7 +67,7 @@ class JaxTrainer:
             gradients, found = None, []
             trained, fixed = now.parted(self.values)
             for number, batch in enumerate(batches):
-                inputs, key = now.program.inputs(batch), self._key(step, number)
+                inputs, key = now.program.inputs(batch), self._key(now.program, step, number)
                 if not weights:
                     outputs, changed = now.outputs(trained, fixed, inputs, key)
                 else:
@@ -105,15 +105,18 @@ class JaxTrainer:
     def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Tree:
         now = self.updates[update]
         with jax.default_device(self.device), settings(now.program.meta):
-            inputs, key = now.program.inputs(batch), self._key(step, number)
+            inputs, key = now.program.inputs(batch), self._key(now.program, step, number)
             return _arrays(now.outputs(*now.parted(self.values), inputs, key)[0])
 
     def evaluate(self, number: int, batch: Batch) -> Tree:
         with jax.default_device(self.device), settings(self.setup.evaluation.meta):
-            inputs, key = self.evaluation.inputs(batch), self._key(EVALUATION, number)
+            inputs, key = self.evaluation.inputs(batch), self._key(self.evaluation, EVALUATION, number)
             return _arrays(self._evaluate(self.values, {}, inputs, key)[0])
 
-    def _key(self, *place: int) -> Any:
+    def _key(self, program: _Program, *place: int) -> Any:
+        """The key of what a program draws; None where it draws nothing."""
+        if "key" not in program.meta["arguments"]:
+            return None
         key = jax.random.key(self.setup.seed)
         for each in place:
             key = jax.random.fold_in(key, each)
