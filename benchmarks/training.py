@@ -104,7 +104,8 @@ def main() -> None:
         trainers = Trainers(block, data.sizes)
         candidates = {"by hand": by_hand(name, block, batch)}
         candidates |= {each: by_dlc(each, trainers, batch) for each in BACKENDS}
-        print(f"\n{name}\n\n{table(side_by_side(candidates), 'by hand')}", flush=True)
+        timings = side_by_side(candidates)
+        print(f"\n{name}\n\n{table(timings, 'by hand', processor=True)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class JaxBackend(Backend):
     parametric = True
     prepares = True
     script_optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
+    scales_losses = True
     optimizers = frozenset({"sgd", "adam", "adamw", "lion"})
     filled = frozenset({"resize"})
     gaps = GAPS

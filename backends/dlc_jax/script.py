@@ -11,7 +11,7 @@ from dlc.backend.script import Call, HeldOut, Script
 from dlc.emit import script as common
 from dlc.emit import script_rules as shared
 from dlc.emit.file import imports, names_in
-from dlc.emit.layout import layout
+from dlc.emit.layout import WIDTH, layout
 from dlc.emit.names import field_name, identifier
 from dlc.emit.relaid import bare, laid_out
 from dlc.emit.script_rules import Written
@@ -24,6 +24,20 @@ from dlc_jax.script_updates import Update, given, unsaid
 
 Lines = list[str]
 NUMBERS = "numbers"
+SCALING = [
+    [
+        "def all_finite(gradients: Params) -> Array:",
+        "    return jnp.array([jnp.isfinite(each).all() for each in jax.tree.leaves(gradients)]).all()",
+    ],
+    [
+        "def rescaled(scaling: dict[str, Array], is_finite: Array) -> dict[str, Array]:",
+        '    """Half the scale where gradients were not finite, twice after 2,000 steps in a row."""',
+        '    grows = scaling["in_a_row"] + 1 == 2_000',
+        "    factor = jnp.where(is_finite, jnp.where(grows, 2.0, 1.0), 0.5)",
+        '    in_a_row = jnp.where(is_finite & ~grows, scaling["in_a_row"] + 1, 0)',
+        '    return {"scale": scaling["scale"] * factor, "in_a_row": in_a_row}',
+    ],
+]
 
 
 def written(script: Script) -> Artifact:
@@ -112,7 +126,7 @@ class _Loop:
         self.meta = next(iter(self.parts.values())).meta
         self.state = bool(self.meta["state"])
         if self.is_narrow and "f32" in self.meta["dtypes"].values():
-            raise unsaid("parameters in f32 beside others in bf16")
+            raise unsaid(f"parameters in f32 beside others in {script.settings['precision']}")
         known = [each.path for each in main.parameters if each.kind == "param"]
         self.alone = len(script.calls) == 1
         self.blocks_of_programs = self._functions()
@@ -179,13 +193,14 @@ class _Loop:
         yield from common.schedules(self.script)
         yield common.drawing(self.script)
         yield common.drawing_in_evaluation(self.script)
+        precision = self.script.settings["precision"]
         if self.is_narrow:
             yield [
                 "def narrow(tree: Any) -> Any:",
-                '    """What is kept in f32, as it is computed with: in bf16."""',
+                f'    """What is kept in f32, as it is computed with: in {precision}."""',
                 "",
                 "    def narrowed(each: Array) -> Array:",
-                "        return each.astype(jnp.bfloat16) if each.dtype == jnp.float32 else each",
+                f"        return each.astype(jnp.{script_rules.DTYPES[precision]}) if each.dtype == jnp.float32 else each",
                 "",
                 "    return jax.tree.map(narrowed, tree)",
             ]
@@ -207,6 +222,8 @@ class _Loop:
                 "    factor = jnp.minimum(CLIP_NORM / (norm + 1e-6), 1.0)",
                 "    return jax.tree.map(lambda gradient: gradient * factor, gradients)",
             ]
+        if common.is_dynamic(self.script):
+            yield from SCALING
         yield [
             "def save(path: Path, step: int, *trees: Any) -> None:",
             '    """A checkpoint takes the place of the one before only when it is whole."""',
@@ -307,11 +324,19 @@ class _Loop:
         if script.best is not None:
             lines += common.best_begun(script, self._flat)
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.npz"', "    if args.resume:"]
-        kept = ", ".join(self._held)
-        lines += layout(f"start, ({kept}) = resumed(checkpoint, {kept})", 2)
+        lines += self._resumed()
         if common.is_over(script):
             lines += ["    done = start"]
         return [*lines, ""]
+
+    def _resumed(self) -> Lines:
+        kept = ", ".join(self._held)
+        if len(f"        start, ({kept}) = resumed(") <= WIDTH:
+            return layout(f"start, ({kept}) = resumed(checkpoint, {kept})", 2)
+        lines = layout(f"start, held = resumed(checkpoint, {kept})", 2)
+        if len(f"        {kept} = held") <= WIDTH:
+            return [*lines, f"        {kept} = held"]
+        return [*lines, "        (", *(f"            {each}," for each in self._held), "        ) = held"]
 
     @property
     def _flat(self) -> str:
@@ -322,7 +347,7 @@ class _Loop:
     def _held(self) -> tuple[str, ...]:
         """All that a run has to have to go on."""
         best = ("best",) if self.script.best is not None else ()
-        return (*self._trees, *(each.memory for each in self.updates.values()), *best)
+        return (*self._trees, *(name for each in self.updates.values() for name in each.held), *best)
 
     def _settled(self, call: Call) -> Lines:
         """What is computed when all steps are done, which changes parameters and state."""
@@ -354,6 +379,8 @@ class _Loop:
             lines += ["        batch |= drawn(step)"] if script.draws else []
         if not self.alone:
             lines += ["        values: dict[str, Any] = {}"]
+        if common.is_dynamic(script) and common.has_averages(script):
+            lines += ["        left_out = False"]
         for call in script.calls:
             if not call.rules:
                 lines += self._computed(call)
@@ -370,6 +397,8 @@ class _Loop:
         if not call.outputs:
             first = ["        batch = parts[0]"] if call.inputs and several else []
             args = ", ".join((*self._trees, *(["batch"] if call.inputs else [])))
+            if common.is_dynamic(self.script):
+                return [*first, "        if not left_out:", *layout(f"{trees} = settled({args})", 3)]
             return [*first, *layout(f"{trees} = settled({args})", 2)]
         lines, indent = (["        for batch in parts:"], 3) if several else ([], 2)
         margin, one = "    " * indent, len(call.outputs) == 1

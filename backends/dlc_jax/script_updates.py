@@ -44,10 +44,12 @@ class Update:
         self.meta = meta
         self.alone = alone
         self.is_narrow = script.settings["precision"] != "f32"
+        self.is_dynamic = common.is_dynamic(script)
         self.state = bool(meta["state"])
         self.key = ["key"] if "key" in meta["arguments"] else []
         prefix = "" if alone else f"{identifier(call.entry)}_"
         self.optimizer, self.memory = f"{prefix}optimizer", f"{prefix}memory"
+        self.scaling = [f"{prefix}scaling"] if self.is_dynamic else []
         self.label, self.labels_name = f"{prefix}label", f"{prefix}labels"
         self.update = "update" if alone else f"update_{identifier(call.entry)}"
         self.before = f"{prefix}sums_of"
@@ -56,8 +58,19 @@ class Update:
         below = {path.partition(".")[0] for rule in call.rules for path in rule.paths}
         self.networks = [] if alone else sorted(below)
         self.known = [path for path in known if alone or path.partition(".")[0] in below]
+        self.is_flat = self._shares_a_stack()
         self.labels = self._labels()
         self.rate = "rates" if self.labels else "rate"
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """What it has besides trees, from step to step."""
+        return (self.memory, *self.scaling)
+
+    @property
+    def _scaled(self) -> list[str]:
+        """What its functions call the scale of its loss."""
+        return ["scaling"] if self.is_dynamic else []
 
     @property
     def trees(self) -> tuple[str, ...]:
@@ -67,20 +80,29 @@ class Update:
 
     def _labels(self) -> list[tuple[str, common.Selection]]:
         """Which optimizer trains what, where that is not one for all: in the last place stands what all others have."""
-        names = {path: _unnumbered(path) for path in self.known}
+        names = {path: path if self.is_flat else _unnumbered(path) for path in self.known}
         trained = {path for rule in self.call.rules for path in rule.paths}
         rules = [tuple(names[path] for path in rule.paths) for rule in self.call.rules]
         rules += [tuple(names[path] for path in self.known if path not in trained)]
         every = sorted(set(names.values()))
         found = []
         for i, paths in enumerate(rules):
-            others = [name for k, each in enumerate(rules) if k != i for name in each]
-            if set(paths) & set(others):
-                raise unsaid("optimizers that layers of a stack share")
             selected = common.selection(paths, every) if paths else None
             if selected is not None:
                 found.append((self._label(i), selected))
         return found
+
+    def _shares_a_stack(self) -> bool:
+        """Whether layers of one stack have several optimizers: then these see each layer by itself."""
+        owners: dict[str, set[int]] = {}
+        for i, rule in enumerate(self.call.rules):
+            for path in rule.paths:
+                owners.setdefault(_unnumbered(path), set()).add(i)
+        trained = {path for rule in self.call.rules for path in rule.paths}
+        for path in self.known:
+            if path not in trained:
+                owners.setdefault(_unnumbered(path), set()).add(len(self.call.rules))
+        return any(len(each) > 1 for each in owners.values())
 
     def _label(self, i: int) -> str:
         return FIXED if i == len(self.call.rules) else f"rule_{i + 1}"
@@ -88,8 +110,11 @@ class Update:
     def labelled(self) -> Lines:
         lines = [f"def {self.label}(path: tuple[Any, ...], _: Array) -> str:"]
         lines += ['    """Which optimizer trains a parameter, by its name."""']
-        lines += ['    keys = (str(getattr(each, "key", getattr(each, "idx", ""))) for each in path)']
-        lines += ['    name = ".".join(key for key in keys if not key.isdigit())']
+        if self.is_flat:
+            lines += ["    name = path[0].key"]
+        else:
+            lines += ['    keys = (str(getattr(each, "key", getattr(each, "idx", ""))) for each in path)']
+            lines += ['    name = ".".join(key for key in keys if not key.isdigit())']
         *most, last = self.labels
         for name, selected in most:
             lines += layout(f"if {selected.condition('name')}:", 1)
@@ -109,10 +134,12 @@ class Update:
     def begun(self) -> Lines:
         """The optimizer, and what it remembers."""
         made = [self._made(i) for i in range(len(self.call.rules))]
-        trained = self._trained
+        trained = f"to_flat({self._trained})" if self.is_flat else self._trained
+        scaling = '{"scale": jnp.float32(65_536.0), "in_a_row": jnp.int32(0)}'
+        begun = [line for name in self.scaling for line in layout(f"{name} = {scaling}", 1)]
         if not self.labels:
             lines = layout(f"{self.optimizer} = {made[0]}", 1)
-            return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1)]
+            return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1), *begun]
         parts = dict(zip((self._label(i) for i in range(len(made))), made, strict=True))
         parts[FIXED] = "optax.set_to_zero()"
         lines = layout(f"{self.labels_name} = jax.tree_util.tree_map_with_path({self.label}, {trained})", 1)
@@ -121,7 +148,7 @@ class Update:
             lines += layout(f'"{name}": {parts[name]},', 2)
         lines += ["    }"]
         lines += layout(f"{self.optimizer} = optax.multi_transform(optimizers, {self.labels_name})", 1)
-        return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1)]
+        return [*lines, *layout(f"{self.memory} = {self.optimizer}.init({trained})", 1), *begun]
 
     def _made(self, i: int) -> str:
         """One of the optimizers."""
@@ -138,14 +165,14 @@ class Update:
         """The update as compiled functions."""
         if self.call.together is not None:
             return [*self._adding(self.call.together), *self._apart()]
-        arguments = ", ".join((*self.trees, "memory", "batch", self.rate, *self.key))
+        arguments = ", ".join((*self.trees, "memory", *self._scaled, "batch", self.rate, *self.key))
         lines = ["    @jax.jit", f"    def {self.update}({arguments}):"]
         loss = "outputs" if len(self.call.outputs) == 1 else f"outputs.{field_name('loss')}"
         lines += self._loss_of("outputs", loss, "outputs")
         aux = "(outputs, state)" if self.state else "outputs"
         lines += self._differentiated(aux, "gradients")
         result = "{**params, **trained}" if self.networks else "params"
-        given_back = ", ".join((result, *self.trees[1:], "memory", "outputs"))
+        given_back = ", ".join((result, *self.trees[1:], "memory", *self._next_scale, "outputs"))
         return [*lines, *self._stepped(), f"        return {given_back}", ""]
 
     def _loss_of(self, found: str, loss: str, kept: str, between: Sequence[str] = ()) -> Lines:
@@ -163,10 +190,26 @@ class Update:
         for each in between:
             lines += layout(each, 3)
         if self.is_narrow:
-            loss = f"{loss}.astype(jnp.float32)"
+            loss = loss if self._is_wide else f"{loss}.astype(jnp.float32)"
+            loss += "" if self.script.loss_scale is None else f" * {self._scale}"
             if self.state:
                 lines += ["            new = jax.tree.map(lambda n, old: n.astype(old.dtype), new, state)"]
         return [*lines, *layout(f"return {loss}, {f'({kept}, new)' if self.state else kept}", 3), ""]
+
+    @property
+    def _is_wide(self) -> bool:
+        """Whether a loss is f32 by itself: so are those of several batches where it is scaled."""
+        if self.call.together is not None:
+            return self.script.loss_scale is not None
+        return bool(dict(self.meta["outputs"]).get("loss", {}).get("dtype") == "f32")
+
+    @property
+    def _scale(self) -> str:
+        return 'scaling["scale"]' if self.is_dynamic else "LOSS_SCALE"
+
+    @property
+    def _next_scale(self) -> list[str]:
+        return ["rescaled(scaling, is_finite)"] if self.is_dynamic else []
 
     def _differentiated(self, aux: str, gradients: str) -> Lines:
         lines = layout(f"trained = {self._trained}", 2) if self.networks else []
@@ -177,13 +220,23 @@ class Update:
     def _stepped(self) -> Lines:
         """What is trained after a step along the gradients."""
         lines: Lines = []
-        trained = "trained" if self.networks else "params"
-        if self.script.settings["clip_norm"] is not None:
+        tree = trained = "trained" if self.networks else "params"
+        if self.is_flat:
+            trained = "layers"
+            lines += ["        # Layers of one stack have optimizers of their own."]
+            lines += [f"        layers, gradients = to_flat({tree}), to_flat(gradients)"]
+        clips = self.script.settings["clip_norm"] is not None
+        if self.script.loss_scale is not None:
+            lines += layout(f"gradients = jax.tree.map(lambda g: g * (1 / {self._scale}), gradients)", 2)
+        if clips or self.is_dynamic:
             if any(name == FIXED for name, _ in self.labels):
                 zeros = f'lambda g, rule: jnp.zeros_like(g) if rule == "{FIXED}" else g'
-                lines += ["        # The norm is that of what is trained."]
+                what = "The norm is that of" if clips else "What is asked of gradients is asked of those of"
+                lines += [f"        # {what} what is trained."]
                 lines += layout(f"gradients = jax.tree.map({zeros}, gradients, {self.labels_name})", 2)
-            lines += ["        gradients = clipped(gradients)"]
+            lines += ["        is_finite = all_finite(gradients)"] if self.is_dynamic else []
+            lines += ["        gradients = clipped(gradients)"] if clips else []
+        lines += [f"        before = {trained}, memory"] if self.is_dynamic else []
         own = [self._label(i) for i, each in enumerate(self.written) if each is not None]
         further = (", **rates" if self.labels else ", rate=rate") if own else ""
         lines += layout(f"steps, memory = {self.optimizer}.update(gradients, memory, {trained}{further})", 2)
@@ -199,14 +252,19 @@ class Update:
             step = f"jax.tree.map(lambda p, s, r: p - r * s, {trained}, steps, scales)"
         else:
             step = f"jax.tree.map(lambda p, s: p - rate * s, {trained}, steps)"
-        return [*lines, *layout(f"{trained} = {step}", 2)]
+        lines += layout(f"{trained} = {step}", 2)
+        if self.is_dynamic:
+            lines += ["        # A gradient that is not finite leaves the step out."]
+            chosen = f"jax.tree.map(partial(jnp.where, is_finite), ({trained}, memory), before)"
+            lines += layout(f"{trained}, memory = {chosen}", 2)
+        return [*lines, f"        {tree} = filled({tree}, layers)"] if self.is_flat else lines
 
     # --- over several batches
 
     def _adding(self, together: Together) -> Lines:
         """The gradient of one batch of several."""
         beside = ["counted"] if together.counts else ["whole"] if together.twice else []
-        arguments = ", ".join(("gradients", *self.trees, "batch", *beside, *self.key))
+        arguments = ", ".join(("gradients", *self.trees, *self._scaled, "batch", *beside, *self.key))
         lines = self._found_before(together) if together.twice else []
         lines += ["    @jax.jit", f"    def {self.adding}({arguments}):"]
         between, sums = self._found(together), "found | counted" if together.counts else "found"
@@ -214,7 +272,10 @@ class Update:
             at = "whole[name] + each - jax.lax.stop_gradient(each)"
             between += [f"at = {{name: {at} for name, each in found.items()}}"]
             sums = "at"
-        lines += self._loss_of("found", f'{self._numbers(together, sums)}["loss"]', "found", between)
+        loss = f'{self._numbers(together, sums)}["loss"]'
+        if self.script.loss_scale is not None:
+            between, loss = [*between, f"loss = {loss}"], "loss"
+        lines += self._loss_of("found", loss, "found", between)
         lines += self._differentiated("(found, state)" if self.state else "found", "new")
         back = ", ".join(("jax.tree.map(jnp.add, gradients, new)", *self.trees[1:], "found"))
         return [*lines, f"        return {back}", ""]
@@ -241,10 +302,12 @@ class Update:
 
     def _apart(self) -> Lines:
         """The step along gradients that were added up."""
-        lines = ["    @jax.jit", f"    def {self.update}(params, memory, gradients, {self.rate}):"]
+        scaling = "".join(f"{each}, " for each in self._scaled)
+        lines = ["    @jax.jit", f"    def {self.update}(params, memory, {scaling}gradients, {self.rate}):"]
         lines += layout(f"trained = {self._trained}", 2) if self.networks else []
         result = "{**params, **trained}" if self.networks else "params"
-        return [*lines, *self._stepped(), f"        return {result}, memory", ""]
+        given_back = ", ".join((result, "memory", *self._next_scale))
+        return [*lines, *self._stepped(), f"        return {given_back}", ""]
 
     def _numbers(self, together: Together, sums: str) -> str:
         rows = ", ACCUMULATE * BATCH" if together.sizes else ""
@@ -285,9 +348,9 @@ class Update:
         lines += common.drawn_anew(self.call, indent, several=False)
         lines += self.rates(count, total, indent)
         lines += drawing_key("0", indent) if self.key else []
-        held = ", ".join((*self.trees, self.memory))
+        held = ", ".join((*self.trees, *self.held))
         args = ", ".join((held, "batch", self.rate, *self.key))
-        lines += layout(f"{held}, outputs = {self.update}({args})", indent)
+        lines += self._watched(layout(f"{held}, outputs = {self.update}({args})", indent), indent)
         return lines if self.alone else [*lines, *layout(f"values |= {self.values()}", indent)]
 
     def several(self) -> Lines:
@@ -322,16 +385,24 @@ class Update:
         head = "for part, batch in enumerate(parts):" if self.key else "for batch in parts:"
         lines += [f"{margin}{head}", *(drawing_key("part", indent + 1) if self.key else [])]
         given_back = ", ".join(("gradients", *self.trees[1:], "found"))
-        args = ", ".join(("gradients", *self.trees, "batch", *counted, *self.key))
+        args = ", ".join(("gradients", *self.trees, *self.scaling, "batch", *counted, *self.key))
         lines += layout(f"{given_back} = {self.adding}({args})", indent + 1)
         lines += [f"{margin}    found_in.append(found)", *self.rates(count, total, indent)]
-        updated = f"{self.update}(params, {self.memory}, gradients, {self.rate})"
-        lines += layout(f"params, {self.memory} = {updated}", indent)
+        held = ", ".join(("params", *self.held))
+        updated = layout(f"{held} = {self.update}({held}, gradients, {self.rate})", indent)
+        lines += self._watched(updated, indent)
         if self.alone:
             return lines
         lines += layout(f"found = {self.summed()}", indent)
         lines += [f'{margin}values["{self.call.loss}"] = found.pop("loss")']
         return [*lines, f"{margin}values |= found"]
+
+    def _watched(self, lines: Lines, indent: int) -> Lines:
+        """An update, and whether it was left out, where something is computed behind it."""
+        if not (self.scaling and common.has_averages(self.script)):
+            return lines
+        margin, scale = "    " * indent, f'{self.scaling[0]}["scale"]'
+        return [f"{margin}scale = {scale}", *lines, f"{margin}left_out |= bool({scale} < scale)"]
 
     def summed(self) -> str:
         """What is reported of all batches of an update, by name."""

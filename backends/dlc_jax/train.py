@@ -6,7 +6,7 @@ inside the loss. Keys are folded from the run's seed and the step."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.backend import Artifact, Batch, Recipe, Setup, Update, no_device
+from dlc.backend import Artifact, Batch, LossScale, Recipe, Setup, Update, no_device
 from dlc.ops.arrays import numpy_dtype
 from dlc_jax.load import module, results, settings, trees
 
@@ -60,13 +60,14 @@ class JaxTrainer:
         rates: Sequence[float | None],
         update: str = "",
     ) -> list[Tree]:
-        weights = {name: np.asarray(each, np.float32) for name, each in shares.items()}
         now = self.updates[update]
+        scale = np.float32(1.0 if now.scale is None else now.scale.scale)
+        weights = {name: np.asarray(each, np.float32) * scale for name, each in shares.items()}
         with jax.default_device(self.device), settings(now.program.meta):
             gradients, found = None, []
             trained, fixed = now.parted(self.values)
             for number, batch in enumerate(batches):
-                inputs, key = now.program.inputs(batch), self._key(step, number)
+                inputs, key = now.program.inputs(batch), self._key(now.program, step, number)
                 if not weights:
                     outputs, changed = now.outputs(trained, fixed, inputs, key)
                 else:
@@ -76,10 +77,24 @@ class JaxTrainer:
                 found.append(outputs)
             scales = [1.0 if rate is None else rate for rate in rates]
             if gradients is not None:
-                with self._wide():
-                    trained, now.memory = now.apply(trained, gradients, now.memory, scales, step + 1)
+                trained = self._applied(now, trained, gradients, scales, step)
             self.values = {**self.values, **fixed, **trained}
             return [_arrays(each) for each in found]
+
+    def _applied(self, now: _Update, trained: Tree, gradients: Tree, rates: list[float], step: int) -> Tree:
+        """What is trained after a step along these gradients, unless one of them is not finite and the step is left out."""
+        scale, t = now.scale, step + 1
+        if scale is not None:
+            gradients, finite = _unscaled(gradients, np.float32(scale.factor))
+            scale.counted(not scale.is_dynamic or bool(finite))
+            if scale.is_dynamic:
+                if not finite:
+                    return trained
+                t = scale.t
+        drawn = [{} if each.draws is None else dict(each.draws(step)) for each in now.recipes]
+        with self._wide():
+            trained, now.memory = now.apply(trained, gradients, now.memory, rates, t, drawn)
+        return trained
 
     def _wide(self) -> contextlib.AbstractContextManager[None]:
         """The settings of optimizers that are emitted: some of their numbers are f64."""
@@ -90,15 +105,18 @@ class JaxTrainer:
     def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Tree:
         now = self.updates[update]
         with jax.default_device(self.device), settings(now.program.meta):
-            inputs, key = now.program.inputs(batch), self._key(step, number)
+            inputs, key = now.program.inputs(batch), self._key(now.program, step, number)
             return _arrays(now.outputs(*now.parted(self.values), inputs, key)[0])
 
     def evaluate(self, number: int, batch: Batch) -> Tree:
         with jax.default_device(self.device), settings(self.setup.evaluation.meta):
-            inputs, key = self.evaluation.inputs(batch), self._key(EVALUATION, number)
+            inputs, key = self.evaluation.inputs(batch), self._key(self.evaluation, EVALUATION, number)
             return _arrays(self._evaluate(self.values, {}, inputs, key)[0])
 
-    def _key(self, *place: int) -> Any:
+    def _key(self, program: _Program, *place: int) -> Any:
+        """The key of what a program draws; None where it draws nothing."""
+        if "key" not in program.meta["arguments"]:
+            return None
         key = jax.random.key(self.setup.seed)
         for each in place:
             key = jax.random.fold_in(key, each)
@@ -110,9 +128,22 @@ class JaxTrainer:
     def weights(self) -> dict[str, Array]:
         return {path: _kept(self.values[path], self.setup.dtypes[path]) for path in self.setup.weights}
 
+    def scales(self) -> dict[str, float]:
+        each = ((name, update.scale) for name, update in self.updates.items() if update.recipes)
+        return {name: scale.scale for name, scale in each if scale is not None and scale.is_dynamic}
+
     def state(self) -> dict[str, Array]:
         leaves = jax.tree_util.tree_flatten_with_path(self._memory)[0]
-        return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+        found = {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+        for prefix, scale in self._scales():
+            found |= {f"{prefix}{key}": each for key, each in scale.state().items()}
+        return found
+
+    def _scales(self) -> Iterator[tuple[str, LossScale]]:
+        """The scales of losses, with the beginnings of their names in a checkpoint."""
+        for name, update in self.updates.items():
+            if update.scale is not None and update.recipes:
+                yield f"{name}:loss scale/", update.scale
 
     @property
     def _memory(self) -> Any:
@@ -124,6 +155,10 @@ class JaxTrainer:
         if weights.keys() != self.setup.weights.keys():
             raise ValueError("it holds other parameters than the networks have")
         leaves, structure = jax.tree_util.tree_flatten_with_path(self._memory)
+        for prefix, scale in self._scales():
+            own = {key for key in state if key.startswith(prefix)}
+            scale.restore({key.removeprefix(prefix): state[key] for key in own})
+            state = {key: each for key, each in state.items() if key not in own}
         if {jax.tree_util.keystr(path) for path, _ in leaves} != state.keys():
             raise ValueError("it holds the state of other optimizers")
         with jax.default_device(self.device):
@@ -141,6 +176,7 @@ class _Update:
         from dlc_jax import optimizers
 
         self.recipes = update.recipes
+        self.scale = None if setup.loss_scale is None else LossScale(setup.loss_scale)
         self.paths = frozenset(update.paths)
         self.clip_norm = setup.clip_norm
         self.optimizers = [
@@ -164,7 +200,7 @@ class _Update:
         return trained, {path: each for path, each in values.items() if path not in self.paths}
 
     def _updated(
-        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any
+        self, params: Tree, gradients: Tree, memory: list[Any], rates: list[Any], t: Any, drawn: list[Tree]
     ) -> tuple[Tree, list[Any]]:
         """Parameters and memory after one step along the gradients."""
         if self.clip_norm is not None:
@@ -173,7 +209,7 @@ class _Update:
         for i, recipe in enumerate(self.recipes):
             own = {path: gradients[path] for path in recipe.paths}
             before = {path: params[path] for path in recipe.paths}
-            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t)
+            updated, after = self.optimizers[i].updated(before, own, memory[i], rates[i], t, drawn[i])
             memories.append(after)
             new.update(updated)
         return new, memories
@@ -186,7 +222,9 @@ class Named:
         self.transformation = transformation
         self.init = transformation.init
 
-    def updated(self, params: Tree, gradients: Tree, memory: Any, rate: Any, t: Any) -> tuple[Tree, Any]:
+    def updated(
+        self, params: Tree, gradients: Tree, memory: Any, rate: Any, t: Any, drawn: Tree
+    ) -> tuple[Tree, Any]:
         """New values of parameters, and what is remembered."""
         steps, after = self.transformation.update(gradients, memory, params)
         return {path: params[path] - rate * each for path, each in steps.items()}, after
@@ -203,8 +241,10 @@ class Written:
     def init(self, params: Tree) -> Tree:
         return {path: jnp.array(value) for path, value in self.recipe.state.items()}
 
-    def updated(self, params: Tree, gradients: Tree, memory: Tree, rate: Any, t: Any) -> tuple[Tree, Tree]:
-        given = {"t": t, "rate": rate}
+    def updated(
+        self, params: Tree, gradients: Tree, memory: Tree, rate: Any, t: Any, drawn: Tree
+    ) -> tuple[Tree, Tree]:
+        given = {"t": t, "rate": rate, **drawn}
         for i, path in enumerate(self.recipe.paths):
             given |= {f"value_{i}": params[path], f"gradient_{i}": gradients[path]}
         outputs, after = self.program.outputs({}, memory, self.program.traced(given), None)
@@ -275,6 +315,13 @@ def _array(value: Any, dtype: Any) -> Any:
 
 def _kept(value: Any, dtype: str) -> Array:
     return np.asarray(value).astype(numpy_dtype(dtype))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _unscaled(gradients: Tree, factor: Any) -> tuple[Tree, Any]:
+    """Gradients divided by the scale of their loss, and whether all are finite."""
+    finite = [jnp.all(jnp.isfinite(each)) for each in gradients.values()]
+    return {path: each * factor for path, each in gradients.items()}, jnp.all(jnp.array(finite))
 
 
 @partial(jax.jit, donate_argnums=0)

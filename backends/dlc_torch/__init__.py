@@ -42,6 +42,7 @@ class TorchBackend(Backend):
     parametric = True
     joins_entries = True
     fuses_layers = True
+    scales_losses = True
     optimizers = frozenset({"sgd", "adam", "adamw"})
     script_optimizers = optimizers
     # F.interpolate and F.unfold refuse what is empty.

@@ -43,23 +43,21 @@ def written(script: Script) -> Artifact:
     rules, functions = script_rules.written(turns.rules, emitted, script_rules.blocks_of(model))
     model = "\n\n\n".join((model, *functions.values()))
     after = model.partition("    def after(")[2].partition("\n\n")[0]
-    if turns.has_whole and "bfloat16" in after:
-        raise common.unsaid("torch", "bf16 beside updates of parameters that compute with casts")
+    if turns.has_whole and turns.cast in after:
+        raise common.unsaid("torch", f"{precision} beside updates of parameters that compute with casts")
     loop = _Loop(script, str(made.meta["class"]), turns, rules)
     return Artifact("torch", {f"{script.name}.py": common.assembled(script, model, loop.blocks(), _imports)})
 
 
 def _check_called(script: Script) -> None:
-    """Raises SpecError for parts of an opened network that nothing calls: their calls, which tell how they are made, are not of the whole."""
+    """Raises SpecError for parts of an opened network of which no call tells how they are made."""
     mains = [program.main for program in script.family.programs()]
     called = {op.path for main in mains for op in walk(main.body) if op.callee}
-    parts = (child.path for main in mains for child in main.children)
-    for path in parts:
-        network, _, inner = path.partition(".")
-        if inner and path not in called and not any(each.startswith(f"{network}.") for each in called):
-            raise common.unsaid(
-                "torch", f"network with buffers that nothing calls (`{network}`) beside several steps"
-            )
+    for child in (each for main in mains for each in main.children):
+        network, _, inner = child.path.partition(".")
+        is_told = child.call is not None or child.path in called
+        if inner and not is_told and not any(each.startswith(f"{network}.") for each in called):
+            raise common.unsaid("torch", f"network that nothing calls (`{network}`) beside several steps")
 
 
 def _imports(body: str) -> Lines:
@@ -84,7 +82,7 @@ CHOSEN_NARROW = [
     '    """Some of the parameters, by the names that checkpoints have."""',
     "    return [each for name, each in kept.items() if wanted(name)]",
 ]
-# Parameters are kept in f32; the model computes with copies of them in bf16.
+# Parameters are kept in f32; the model computes with copies of them in the narrow dtype.
 NARROW = {
     "named": [
         "def named(model: nn.Module) -> dict[str, nn.Parameter]:",
@@ -141,15 +139,13 @@ class _Loop:
             yield self._evaluate(self.script.held_out)
         if self.turns.is_narrow:
             yield NARROW["named"]
-            yield NARROW["add_gradients" if common.is_several(self.script) else "take_gradients"]
-            yield NARROW["give_values"]
+            yield self._of_dtype("add_gradients" if common.is_several(self.script) else "take_gradients")
+            yield self._of_dtype("give_values")
         if self.turns.has_whole:
             yield self._settle()
         if any(self._selection(rule) for rule in self.turns.rules):
             yield CHOSEN_NARROW if self.turns.is_narrow else CHOSEN
-        if not self.turns.single or (
-            self.script.settings["clip_norm"] is not None and not self.turns.trains_all
-        ):
+        if self.turns.reads_held:
             yield [
                 "def held(optimizer: torch.optim.Optimizer) -> list[Tensor]:",
                 '    """What an optimizer trains."""',
@@ -173,6 +169,9 @@ class _Loop:
         yield [*self._beginning(), *self.turns.lines(), *self._end()]
 
     # --- functions of the script
+
+    def _of_dtype(self, name: str) -> Lines:
+        return [line.replace("bf16", self.turns.precision) for line in NARROW[name]]
 
     def _evaluate(self, held: HeldOut) -> Lines:
         """Sums over batches, and numbers of these."""
@@ -257,6 +256,11 @@ class _Loop:
         states = "".join(f', "{name}": {name}.state_dict()' for name in self.turns.names)
         if self.turns.is_narrow:
             named, states = f"kept: dict[str, Tensor], {named}", f', "kept": kept{states}'
+        for name in self.turns.scalers:
+            named, states = (
+                f"{named}, {name}: torch.amp.GradScaler",
+                f'{states}, "{name}": {name}.state_dict()',
+            )
         if self.script.best is not None:
             named, states = f"{named}, best: dict[str, Any]", f'{states}, "best": best'
         state = f'{{"step": step, "model": model.state_dict(){states}}}'
@@ -280,7 +284,9 @@ class _Loop:
             lines += ['    state = load_file(Path(__file__).with_suffix(".safetensors"))']
             lines += ["    model.load_state_dict(state)", "    model.to(args.device)"]
             if self.turns.has_whole:
-                lines += ["    # What is kept in f32; the model computes with copies of it in bf16."]
+                lines += [
+                    f"    # What is kept in f32; the model computes with copies of it in {self.turns.precision}."
+                ]
                 lines += [f"    whole = {self.model}().float()", "    whole.load_state_dict(state)"]
                 lines += ["    whole.to(args.device)", "    kept = named(whole)"]
             else:
@@ -291,6 +297,8 @@ class _Loop:
         for call in self.turns.updates:
             for i, rule in enumerate(call.rules):
                 lines += self._optimizer(self.turns.name(call, i), rule)
+        for name in self.turns.scalers:
+            lines += layout(f"{name} = torch.amp.GradScaler(torch.device(args.device).type)", 1)
         if script.best is not None:
             lines += common.best_begun(script, "{}")
         lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
@@ -303,7 +311,8 @@ class _Loop:
                 "        for name, each in kept.items():",
                 '            each.copy_(saved["kept"][name])',
             ]
-        lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in self.turns.names]
+        states = (*self.turns.names, *self.turns.scalers)
+        lines += [f'        {name}.load_state_dict(saved["{name}"])' for name in states]
         lines += ['        start = saved["step"]']
         if script.best is not None:
             lines += ['        best = saved["best"]']
@@ -376,6 +385,7 @@ class _Loop:
             lines += ['            print(f"held out{shown}", flush=True)']
         kept = "whole.state_dict()" if self.turns.has_whole else "kept"
         saved = ["model", *([kept] if self.turns.is_narrow else []), *self.turns.names]
+        saved += self.turns.scalers
         weights, over = self._weights, common.is_over(script)
         if script.best is not None:
             items = f"({weights}).items()" if self.turns.is_narrow else f"{weights}.items()"

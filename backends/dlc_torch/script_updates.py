@@ -13,18 +13,20 @@ Lines = list[str]
 
 
 class Turns:
-    """What stands in the loop over steps. `known` are the paths of all parameters, `narrow` the fields that are computed with in bf16."""
+    """What stands in the loop over steps. `known` are the paths of all parameters, `narrow` the fields that are computed with in the narrow dtype."""
 
     def __init__(self, script: Script, known: Sequence[str], narrow: Collection[str]) -> None:
         self.script = script
         self.known = known
         self.narrow = narrow
-        self.is_narrow = script.settings["precision"] != "f32"
+        self.precision = str(script.settings["precision"])
+        self.is_narrow = self.precision != "f32"
+        self.cast = ".half()" if self.precision == "f16" else ".bfloat16()"
+        self.is_dynamic = common.is_dynamic(script)
         self.updates = [call for call in script.calls if call.rules]
         self.single = len(script.calls) == 1
-        settled = any(not call.rules and not call.outputs for call in script.calls)
         # What is computed of parameters behind all steps is computed in f32, by a model that is kept in it.
-        self.has_whole = self.is_narrow and settled
+        self.has_whole = self.is_narrow and common.has_averages(script)
 
     @property
     def rules(self) -> list[Rule]:
@@ -34,6 +36,20 @@ class Turns:
     def names(self) -> list[str]:
         """The optimizers."""
         return [self.name(call, i) for call in self.updates for i in range(len(call.rules))]
+
+    @property
+    def scalers(self) -> list[str]:
+        """What scales the losses."""
+        return [self.scaler(call) for call in self.updates] if self.is_dynamic else []
+
+    def scaler(self, call: Call) -> str:
+        return "scaler" if self.single else f"{identifier(call.entry)}_scaler"
+
+    @property
+    def reads_held(self) -> bool:
+        """Whether the loop asks what an optimizer trains."""
+        together = self.script.settings["clip_norm"] is not None or self.script.loss_scale is not None
+        return not self.single or (together and not self.trains_all)
 
     def name(self, call: Call, i: int) -> str:
         base = "optimizer" if self.single else f"{identifier(call.entry)}_optimizer"
@@ -50,8 +66,7 @@ class Turns:
         elif script.is_random:
             lines += ["        # What a step draws hangs on the seed and the step alone."]
             lines += seeded("step, 0", 2)
-        if not self.single:
-            lines += ["        values: dict[str, Tensor] = {}"]
+        lines += self._turn_begun()
         for call in script.calls:
             lines += self._update(call) if call.rules else self._computed(call)
         return lines
@@ -73,11 +88,17 @@ class Turns:
         lines = layout(f"parts = [{made} for number in {common.NUMBERS_OF}]", 2)
         if drawn:
             lines += ["        for part, batch in enumerate(parts):", f"    {drawn}"]
-        if not self.single:
-            lines += ["        values: dict[str, Tensor] = {}"]
+        lines += self._turn_begun()
         for each in script.calls:
             lines += self._several_of(each) if each.rules else self._several_computed(each)
         return lines
+
+    def _turn_begun(self) -> Lines:
+        lines = [] if self.single else ["        values: dict[str, Tensor] = {}"]
+        return [
+            *lines,
+            *(["        left_out = False"] if self.is_dynamic and common.has_averages(self.script) else []),
+        ]
 
     def _several_of(self, call: Call) -> Lines:
         lines, indent, count, total = common.pace(call, 2)
@@ -153,14 +174,16 @@ class Turns:
         if together.twice:
             steps += ["at = {name: whole[name] + each - each.detach() for name, each in found.items()}"]
             sums = "at"
-        steps += [f'{self.numbers(call, sums)}["loss"].backward({only})']
+        loss = f'{self.numbers(call, sums)}["loss"]'
+        if self.script.loss_scale is not None:
+            steps, loss = [*steps, f"loss = {loss}"], self._scaled(call, "loss")
+        steps += [f"{loss}.backward({only})"]
         steps += ["add_gradients(model, kept)"] if self.is_narrow else []
         return [*lines, *_laid_out([*steps, "add(sums, found)"], indent)]
 
     def _all_added(self, call: Call, indent: int, count: str, total: str) -> Lines:
         """What is done when all batches of an update are added up."""
-        steps = self._clipped(call)
-        steps += self._stepped(call, [self.name(call, i) for i in range(len(call.rules))], count, total)
+        steps = self._moved(call, [self.name(call, i) for i in range(len(call.rules))], count, total)
         steps += ["give_values(model, kept)"] if self.is_narrow else []
         if not self.single:
             steps += [f"found = {self.numbers(call, 'sums')}"]
@@ -195,7 +218,7 @@ class Turns:
         """What is computed before the steps of each batch, and behind them of the first."""
         run, gives = self.run(call), dict(call.kept)
         if not call.outputs:
-            return [*(["        batch = parts[0]"] if call.inputs else []), *layout(run, 2)]
+            return [*(["        batch = parts[0]"] if call.inputs else []), *self._settled(run)]
         lines = ["        for batch in parts:", *layout(f"{_result(call)} = {run}", 3)]
         for outer, inner in gives.items():
             lines += [f'            batch["{inner}"] = {_read(call, outer)}.detach()']
@@ -209,12 +232,16 @@ class Turns:
         """What is computed before the steps, and behind them."""
         run = self.run(call)
         if not call.outputs:
-            return layout(run, 2)
+            return self._settled(run)
         lines, gives = layout(f"{_result(call)} = {run}", 2), dict(call.kept)
         for outer, inner in gives.items():
             lines += [f'        batch["{inner}"] = {_read(call, outer)}.detach()']
         others = [name for name in call.outputs if name not in gives]
         return [*lines, *(layout(f"values |= {values(call, others)}", 2) if others else [])]
+
+    def _settled(self, run: str) -> Lines:
+        """What is computed behind the steps, and left out with them."""
+        return ["        if not left_out:", *layout(run, 3)] if self.is_dynamic else layout(run, 2)
 
     def _update(self, call: Call) -> Lines:
         lines, indent, count, total = common.pace(call, 2)
@@ -225,8 +252,7 @@ class Turns:
         steps = [f"{_result(call)} = {self.run(call)}", *(f"{name}.zero_grad()" for name in optimizers)]
         only = "" if self.single else f"inputs={self._trained(call)}"
         steps += [f"{_read(call, 'loss')}.backward({only})"]
-        steps += self._clipped(call)
-        steps += self._stepped(call, optimizers, count, total)
+        steps += self._moved(call, optimizers, count, total)
         steps += [] if self.single else [f"values |= {values(call, call.outputs)}"]
         return [*lines, *_laid_out(steps, indent)]
 
@@ -234,12 +260,46 @@ class Turns:
         """What an update trains."""
         return " + ".join(f"held({self.name(call, i)})" for i in range(len(call.rules)))
 
+    def _is_wide(self, call: Call) -> bool:
+        """Whether a loss is f32 by itself."""
+        mains = (each.main for each in self.script.family.programs() if each.main.entry == call.entry)
+        return any(main.types()[dict(main.outputs)["loss"]].dtype == "f32" for main in mains)
+
+    def _scaled(self, call: Call, loss: str) -> str:
+        if self.is_dynamic:
+            return f"{self.scaler(call)}.scale({loss})"
+        return loss if self.script.loss_scale is None else f"({loss} * LOSS_SCALE)"
+
+    def _every_trained(self, call: Call) -> str:
+        """What an update trains, all of it."""
+        whole = "kept.values()" if self.is_narrow else "model.parameters()"
+        return whole if self.single and self.trains_all else self._trained(call)
+
+    def _moved(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> list[str]:
+        """What is done with gradients."""
+        steps = self._clipped(call)
+        moved = [*steps, *self._stepped(call, optimizers, count, total)]
+        if not self.is_dynamic:
+            every = self._every_trained(call)
+            divided = [f"for each in {every}:", "    each.grad.mul_(1 / LOSS_SCALE)"]
+            return [*(divided if self.script.loss_scale is not None else []), *moved]
+        scaler = self.scaler(call)
+        if steps or len(optimizers) > 1:
+            unscaled = [f"{scaler}.unscale_({name})" for name in optimizers]
+            if len(optimizers) > 1:
+                finite = f"all(each.grad.isfinite().all() for each in {self._every_trained(call)})"
+                unscaled += ["# A gradient that is not finite leaves out the step of all.", f"if {finite}:"]
+                moved = [f"    {each}" for each in moved]
+            moved = [*unscaled, *moved]
+        if not common.has_averages(self.script):
+            return [*moved, f"{scaler}.update()"]
+        scale = f"{scaler}.get_scale()"
+        return [*moved, f"scale = {scale}", f"{scaler}.update()", f"left_out |= {scale} < scale"]
+
     def _clipped(self, call: Call) -> list[str]:
         if self.script.settings["clip_norm"] is None:
             return []
-        whole = "kept.values()" if self.is_narrow else "model.parameters()"
-        trained = whole if self.single and self.trains_all else self._trained(call)
-        return [f"nn.utils.clip_grad_norm_({trained}, CLIP_NORM)"]
+        return [f"nn.utils.clip_grad_norm_({self._every_trained(call)}, CLIP_NORM)"]
 
     def _stepped(self, call: Call, optimizers: Sequence[str], count: str, total: str) -> Lines:
         """Rates, and the optimizers' steps."""
@@ -248,16 +308,17 @@ class Turns:
             if rule.lr is not None and not isinstance(rule.lr, float | int):
                 steps += [f"for group in {name}.param_groups:"]
                 steps += [f'    group["lr"] = {common.rate(rule, count, total)}']
-            steps += [f"{name}.step()"]
+            steps += [f"{self.scaler(call)}.step({name})" if self.is_dynamic else f"{name}.step()"]
         return steps
 
     def _narrow_update(
         self, call: Call, optimizers: Sequence[str], indent: int, count: str, total: str
     ) -> Lines:
-        """Gradients in bf16, steps in f32."""
+        """Gradients in the narrow dtype, steps in f32."""
         steps = [f"{_result(call)} = {self.run(call)}", "model.zero_grad()"]
-        steps += [f"{_read(call, 'loss')}.float().backward()", "take_gradients(model, kept)"]
-        steps += [*self._clipped(call), *self._stepped(call, optimizers, count, total)]
+        wide = "" if self._is_wide(call) else ".float()"
+        steps += [f"{self._scaled(call, _read(call, 'loss') + wide)}.backward()"]
+        steps += ["take_gradients(model, kept)", *self._moved(call, optimizers, count, total)]
         steps += ["give_values(model, kept)"]
         steps += [] if self.single else [f"values |= {values(call, call.outputs)}"]
         return _laid_out(steps, indent)
@@ -267,9 +328,7 @@ class Turns:
         return {path for rule in self.rules for path in rule.paths} == set(self.known)
 
     def given(self, names: Sequence[str]) -> str:
-        return ", ".join(
-            f'batch["{name}"]' + (".bfloat16()" if name in self.narrow else "") for name in names
-        )
+        return ", ".join(f'batch["{name}"]' + (self.cast if name in self.narrow else "") for name in names)
 
     def run(self, call: Call) -> str:
         if self.has_whole and not call.rules and not call.outputs:

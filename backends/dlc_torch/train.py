@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dlc.backend import Artifact, Batch, Recipe, Setup, Update, no_device
+from dlc.backend import Artifact, Batch, LossScale, Recipe, Setup, Update, no_device
 from dlc_torch.arrays import dtype, to_numpy, to_torch
 from dlc_torch.load import build, by_name, parameters_of
 
 Array = NDArray[Any]
 EVALUATION = 0xE7A1  # sets evaluation's draws apart from those of training
+SCALE = "loss scale"  # no path of a parameter, as it has a space
 SMALL = 200_000_000  # FLOPs of a batch: threads that wait for each other cost more than they save below
 
 
@@ -62,7 +63,8 @@ class TorchTrainer:
     def _update(self, update: Update) -> _Update:
         held = frozenset(path for each in self.setup.updates for path in each.paths)
         program = _Program(update.program, self.device, training=True, held=held)
-        return _Update(update, program, [self._optimizer(recipe) for recipe in update.recipes])
+        scale = None if self.setup.loss_scale is None else LossScale(self.setup.loss_scale)
+        return _Update(update, program, [self._optimizer(recipe) for recipe in update.recipes], scale)
 
     def _optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
         tensors = [self.tensors[path] for path in recipe.paths]
@@ -89,7 +91,8 @@ class TorchTrainer:
                 with self._draws(step, number):
                     outputs = now.program(self.tensors, batch)
                 if weights:
-                    self._minimised(outputs, weights).backward()
+                    loss = self._minimised(outputs, weights)
+                    (loss if now.scale is None else loss * now.scale.scale).backward()
                 found.append(_arrays(outputs))
             self._apply(now, step, rates)
         return found
@@ -121,12 +124,17 @@ class TorchTrainer:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        if update.scale is not None and parameters and not _unscaled(parameters, update.scale):
+            for optimizer in update.optimizers:
+                optimizer.zero_grad()
+            return
         if self.setup.clip_norm is not None and parameters:
             nn.utils.clip_grad_norm_(parameters, self.setup.clip_norm)
         for optimizer, rate in zip(update.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-                group["t"] = step + 1
+                group["step"] = step
+                group["t"] = update.scale.t if update.scale and update.scale.is_dynamic else step + 1
             optimizer.step()
             optimizer.zero_grad()
 
@@ -166,9 +174,15 @@ class TorchTrainer:
     def weights(self) -> dict[str, Array]:
         return {path: to_numpy(tensor).copy() for path, tensor in self.tensors.items()}
 
+    def scales(self) -> dict[str, float]:
+        each = ((name, update.scale) for name, update in self.updates.items() if update.optimizers)
+        return {name: scale.scale for name, scale in each if scale is not None and scale.is_dynamic}
+
     def state(self) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for update in self.updates.values():
+            if update.scale is not None and update.optimizers:
+                found |= {f"{update.prefix}{SCALE}/{key}": each for key, each in update.scale.state().items()}
             for path, optimizer in update.by_path():
                 for name, value in optimizer.state[self.tensors[path]].items():
                     if value is not None:
@@ -186,6 +200,8 @@ class TorchTrainer:
             path, _, name = key.rpartition("/")
             remembered.setdefault(path, {})[name] = value
         for update in self.updates.values():
+            if update.scale is not None and update.optimizers:
+                update.scale.restore(remembered.get(f"{update.prefix}{SCALE}", {}))
             for path, optimizer in update.by_path():
                 tensor, found = self.tensors[path], remembered.get(f"{update.prefix}{path}", {})
                 if isinstance(optimizer, Written) and found.keys() != optimizer.state[tensor].keys():
@@ -202,8 +218,13 @@ class _Update:
     """One update of a turn: its program, and an optimizer for each of its recipes."""
 
     def __init__(
-        self, update: Update, program: _Program, optimizers: Sequence[torch.optim.Optimizer]
+        self,
+        update: Update,
+        program: _Program,
+        optimizers: Sequence[torch.optim.Optimizer],
+        scale: LossScale | None,
     ) -> None:
+        self.scale = scale
         self.program = program
         self.recipes = update.recipes
         self.paths = update.paths
@@ -213,6 +234,16 @@ class _Update:
     def by_path(self) -> Iterator[tuple[str, torch.optim.Optimizer]]:
         for recipe, optimizer in zip(self.recipes, self.optimizers, strict=True):
             yield from ((path, optimizer) for path in recipe.paths)
+
+
+def _unscaled(parameters: Sequence[Tensor], scale: LossScale) -> bool:
+    """Divide gradients by the scale of their loss. False where the step is to be left out, as one of them is not finite."""
+    grads = [each.grad for each in parameters]
+    finite = not scale.is_dynamic or bool(torch.stack([each.isfinite().all() for each in grads]).all())
+    for each in grads:
+        each.mul_(scale.factor)
+    scale.counted(finite)
+    return finite
 
 
 def _arrays(outputs: Mapping[str, Tensor]) -> dict[str, Array]:
@@ -299,7 +330,7 @@ class Written(torch.optim.Optimizer):  # type: ignore[misc]
     """An optimizer that the spec or the library writes, as emitted; what it remembers of a parameter is in `state`, by name."""
 
     def __init__(self, recipe: Recipe, program: _Program, parameters: Sequence[Tensor]) -> None:
-        super().__init__(parameters, {"lr": None, "t": 0})
+        super().__init__(parameters, {"lr": None, "t": 0, "step": 0})
         self.recipe = recipe
         self.program = program
         for path, parameter in zip(recipe.paths, parameters, strict=True):
@@ -322,6 +353,7 @@ class Written(torch.optim.Optimizer):  # type: ignore[misc]
             "t": np.asarray(group["t"], np.int64),
             "rate": np.asarray(group["lr"] or 0.0, np.float32),
         }
+        given |= self.recipe.draws(group["step"]) if self.recipe.draws is not None else {}
         for i, (_, parameter) in enumerate(pairs):
             given |= {f"value_{i}": parameter, f"gradient_{i}": parameter.grad}
         with torch.no_grad():

@@ -88,14 +88,14 @@ def active(body: Iterable[Op], wrt: Collection[str]) -> set[str]:
     """The float values that depend on `wrt` in a way that has a derivative."""
     found = set(wrt)
     for op in body:
-        if not _is_constant(op) and any(name in found for name in reads(op)):
+        if has_derivative(op) and any(name in found for name in reads(op)):
             found.update(value.name for value in op.outputs if value.type.is_float)
     return found
 
 
-def _is_constant(op: Op) -> bool:
-    """Whether an op's results count as constants, whatever its operands are."""
-    return op.op == "stop_gradient" or (ops.known(op.op) and not ops.get(op.op).differentiable)
+def has_derivative(op: Op) -> bool:
+    """Whether an op's results count as depending on its operands, and not as constants."""
+    return op.op != "stop_gradient" and (not ops.known(op.op) or ops.get(op.op).differentiable)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ Where several batches make one step, its first part adds gradients up in buffers
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from dlc.autodiff.reverse import flat_gradients, opened
 from dlc.ir.builder import Builder
@@ -32,12 +33,16 @@ from dlc.types.tensor import TensorType
 KEPT = "f32"
 """What `float` means for parameters and optimizers, whatever the network computes in."""
 SUMS = "gradient"
+WIDE = "f32"
+Scale: TypeAlias = float | str | None
+"""What a loss is multiplied by while gradients are taken: a number, or the buffer at a path."""
+SCALE_TYPE = TensorType(WIDE, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """A program, and what its inputs beside the fields of a batch are called in it: those of the update by their names there, shares
-    by the names of outputs."""
+    by the names of outputs; and outputs of the update."""
 
     program: Program
     names: Mapping[str, str]
@@ -50,10 +55,14 @@ def whole_step(
     loss: str,
     precision: str = KEPT,
     kept: str = KEPT,
+    scale: Scale = None,
 ) -> Step:
     """A step on one batch: it has the program's inputs and outputs, and updates what is trained. The network computes in
-    `precision`, on parameters that are `kept` in one that the optimizers compute in. Raises NotDifferentiable."""
-    derived, grads, _ = flat_gradients(program, trained, {loss: None})
+    `precision`, on parameters that are `kept` in one that the optimizers compute in; gradients are those of the loss times the `scale`,
+    which `update` divides them by. Raises NotDifferentiable."""
+    derived, grads, shares = flat_gradients(program, trained, {loss: None if scale is None else "share"})
+    if scale is not None:
+        derived = _scaled(derived, shares, scale, alone=True)
     return _cleaned(_joined(narrowed(derived, precision, kept), grads, resolve_float(update, kept), kept))
 
 
@@ -63,10 +72,16 @@ def part_of_step(
     outputs: Iterable[str],
     precision: str = KEPT,
     kept: str = KEPT,
+    scale: Scale = None,
+    update: Program | None = None,
 ) -> Step:
     """What a step does with each of several batches: the gradient of these outputs, each times its share, which is an input, is added
-    to the sums. Raises NotDifferentiable."""
+    to the sums. A `scale` that is a buffer begins as in the `update`. Raises NotDifferentiable."""
     derived, grads, shares = flat_gradients(program, trained, dict.fromkeys(outputs, "share"))
+    if scale is not None:
+        derived = _scaled(derived, shares, scale)
+    if isinstance(scale, str) and update is not None:
+        derived = _with_buffer(derived, scale, update)
     narrow = narrowed(derived, precision, kept)
     found = narrow.main.types()
     b = _appending(narrow.main)
@@ -91,7 +106,8 @@ def rest_of_step(update: Program, trained: Sequence[str], kept: str = KEPT) -> S
     inputs = tuple(each for each in main.inputs if each.name not in read)
     body = (*sums, *(op.renamed(read) for op in main.body), *b.body)
     rest = replace(main, inputs=inputs, body=body)
-    return _cleaned(Step(_with_sums(update, rest, types), {each.name: each.name for each in inputs}))
+    names = (*(each.name for each in inputs), *(name for name, _ in main.outputs))
+    return _cleaned(Step(_with_sums(update, rest, types), {name: name for name in names}))
 
 
 def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
@@ -118,6 +134,38 @@ def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
     flat = resolve_float(program, kept)
     narrow = replace(main, body=tuple(body), params=flat.main.params)
     return flat.with_functions({**flat.functions, main.name: narrow})
+
+
+def _scaled(
+    derived: Program, shares: Mapping[str, str], scale: float | str, *, alone: bool = False
+) -> Program:
+    """The program with shares times the `scale`, in f32; `alone` they are 1, and no inputs."""
+    main = derived.main
+    b = _appending(main)
+    factor = b.const(float(scale), WIDE) if isinstance(scale, float | int) else _read(b, scale, SCALE_TYPE)
+    known, seeds = {each.name: each for each in main.inputs}, {}
+    for name in shares.values():
+        share = known[name]
+        seed = factor if alone else b.mul(b.cast(share, WIDE), factor)
+        seeds[name] = b.cast(seed, share.type.dtype)
+    now = {name: each.name for name, each in seeds.items()}
+    inputs = tuple(each for each in main.inputs if not (alone and each.name in now))
+    body = (*b.body, *(op.renamed(now) for op in main.body))
+    return derived.with_functions({**derived.functions, main.name: replace(main, inputs=inputs, body=body)})
+
+
+def _with_buffer(program: Program, path: str, update: Program) -> Program:
+    """The program with a buffer of another, and what it begins as."""
+    taken = Names(program.functions)
+    (found,) = (each for each in update.parameters if each.path == path)
+    init = replace(update.functions[found.init], name=taken.fresh(found.init))
+    main = program.main
+    param = Param(path, found.type, "buffer", init=init.name)
+    functions = {each: function for each, function in program.functions.items() if each != main.name}
+    functions |= {init.name: init, main.name: replace(main, params=(*main.params, param))}
+    return replace(
+        program, functions=functions, parameters=(*program.parameters, replace(found, init=init.name))
+    )
 
 
 def sum_path(path: str) -> str:
@@ -170,11 +218,15 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str
     further = [each for each in last.inputs if each.name not in values]
     inputs = tuple(Value(names.fresh(each.name), each.type) for each in further)
     own = dict(zip((each.name for each in further), (each.name for each in inputs), strict=True))
-    body = Splice(names, Draws.of(main), {**values, **own}, {}, str).body(last.body)
+    splice = Splice(names, Draws.of(main), {**values, **own}, {}, str)
+    body = splice.body(last.body)
+    called = Names(name for name, _ in main.outputs)
+    given = {name: (called.fresh(name), splice.values[value]) for name, value in last.outputs}
     known = {each.name for each in main.params}
     functions[main.name] = replace(
         main,
         inputs=(*main.inputs, *inputs),
+        outputs=(*main.outputs, *given.values()),
         body=(*main.body, *b.body, *body),
         params=(*main.params, *(each for each in last.params if each.name not in known)),
         children=(*main.children, *last.children),
@@ -187,7 +239,8 @@ def _joined(first: Program, grads: Mapping[str, str], update: Program, kept: str
     )
     # Callees stand before callers.
     functions[main.name] = functions.pop(main.name)
-    return Step(Program(functions, main.name, (*first.parameters, *states)), own)
+    told = {name: output for name, (output, _) in given.items()}
+    return Step(Program(functions, main.name, (*first.parameters, *states)), {**own, **told})
 
 
 def _with_sums(program: Program, main: Function, sums: Mapping[str, TensorType]) -> Program:

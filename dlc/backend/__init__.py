@@ -3,7 +3,7 @@
 from dlc.backend.artifact import Artifact, EmitOptions, Family, Runnable, Which
 from dlc.backend.contract import Ability, Backend
 from dlc.backend.installed import GROUP, every, find, names
-from dlc.backend.trainer import Batch, Recipe, Setup, Trainer, Update, Workspace, no_device
+from dlc.backend.trainer import Batch, LossScale, Recipe, Setup, Trainer, Update, Workspace, no_device
 
 __all__ = [
     "GROUP",
@@ -13,6 +13,7 @@ __all__ = [
     "Batch",
     "EmitOptions",
     "Family",
+    "LossScale",
     "Recipe",
     "Runnable",
     "Setup",

@@ -72,6 +72,8 @@ class Backend(ABC):
     """Whether its format can keep modules as functions and is flat otherwise: `EmitOptions.functions` says which."""
     optimizers: frozenset[str] = frozenset()
     """Those of the library that its `trainer` knows by name; of the others it is given the library's module, emitted."""
+    scales_losses: bool = False
+    """Whether its `trainer` follows `Setup.loss_scale`, which training in f16 needs. Compiled steps scale by themselves."""
     script_optimizers: frozenset[str] = frozenset()
     """Those of the library that its scripts of a training say."""
     gaps: Mapping[str, Gap] = MappingProxyType({})

@@ -157,6 +157,10 @@ class Script:
     counterparts: Mapping[str, Program]
     draws: tuple[Drawn, ...] = ()
     is_random: bool = False
+    loss_scale: float | str | None = None
+    """What losses are multiplied by while gradients are taken: a number, or "dynamic"; None where they are not."""
     best: tuple[str, bool] | None = None
     """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""
     in_streams: bool = False
+    sample_by: str | None = None
+    """The field by which rows are drawn, where they are not all taken."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dlc.backend.artifact import Artifact
@@ -24,13 +25,15 @@ class Recipe:
 
     One that the spec writes itself, or that the backend does not list in `optimizers`, comes as a `program`: for each of the paths, by its
     number, `value_0` and `gradient_0` are inputs and the new `value_0` an output; `t`, the number of the step from 1, and `rate` are
-    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`."""
+    inputs too, where it reads them. What it remembers are its buffers, below `optimizer.PATH`, and begins as `state`. What it draws are
+    further inputs: `draws` gives them for the time of an update, from 0."""
 
     optimizer: str
     args: Mapping[str, Any]
     paths: tuple[str, ...]
     program: Artifact | None = None
     state: Mapping[str, Array] = field(default_factory=dict)
+    draws: Callable[[int], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,45 @@ class Update:
         return tuple(path for recipe in self.recipes for path in recipe.paths)
 
 
+class LossScale:
+    """What the loss of one update is multiplied by while its gradients are taken, where `setup.loss_scale` asks for that. A number stays as it is.
+    A dynamic scale follows `_loss_scale` of the library: a step with a gradient that is not finite is left out."""
+
+    START, INTERVAL = 65_536.0, 2_000
+    NAMES = ("scale", "in_a_row", "t")
+
+    def __init__(self, setting: float | str) -> None:
+        self.is_dynamic = isinstance(setting, str)
+        self.scale = self.START if isinstance(setting, str) else float(setting)
+        self.in_a_row = 0
+        self.t = 0
+
+    @property
+    def factor(self) -> float:
+        """What gradients are multiplied by."""
+        return float(np.float32(1.0) / np.float32(self.scale)) if self.is_dynamic else 1.0 / self.scale
+
+    def counted(self, finite: bool) -> None:
+        """Take note of a step, whose gradients were all finite or not."""
+        grows = self.in_a_row + 1 == self.INTERVAL
+        self.in_a_row = self.in_a_row + 1 if finite and not grows else 0
+        self.t += finite
+        if not finite or grows:
+            self.scale *= 2.0 if finite else 0.5
+
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint has of it, by `NAMES`; nothing of a number."""
+        values = (np.float32(self.scale), np.int64(self.in_a_row), np.int64(self.t))
+        return dict(zip(self.NAMES, map(np.asarray, values), strict=True)) if self.is_dynamic else {}
+
+    def restore(self, state: Mapping[str, Array]) -> None:
+        """Take up what `state` gave. Raises ValueError where it is not that."""
+        if state.keys() != self.state().keys():
+            raise ValueError("it holds no scale of the loss, or another kind of one")
+        if self.is_dynamic:
+            self.scale, self.in_a_row, self.t = float(state["scale"]), int(state["in_a_row"]), int(state["t"])
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
     """All that a trainer is made of. `updates` and `evaluation` have emitted programs of the same
@@ -61,6 +103,8 @@ class Setup:
     parameters: tuple[Parameter, ...]
     weights: Mapping[str, Array]
     clip_norm: float | None = None
+    loss_scale: float | str | None = None
+    """What losses are multiplied by while gradients are taken: a number, or "dynamic"; None where they are not."""
     seed: int = 0
     device: str = "cpu"
     flops: int | None = None  # of one batch, forward; None if it is not known
@@ -104,6 +148,10 @@ class Trainer(Protocol):
 
     def state(self) -> dict[str, Array]:
         """What the optimizers remember, by names of the backend's own."""
+        ...
+
+    def scales(self) -> dict[str, float]:
+        """The scale of the loss of each update, by its name, where `setup.loss_scale` is dynamic; asked for only then."""
         ...
 
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:

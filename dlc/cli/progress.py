@@ -40,7 +40,7 @@ class Progress(Watch):
             values = f"{record.text()}{_rate(record)}"
             with suppress(OSError):
                 self.bar.update(self.task, completed=record.step, values=values)
-        elif logged:
+        elif logged or record.left_out:
             self._line(f"step {record.step}/{self.steps}  {record.text()}{_rate(record)}")
 
     def evaluation(self, record: Record) -> None:
@@ -68,4 +68,8 @@ class Progress(Watch):
 
 
 def _rate(record: Record) -> str:
-    return f"  lr {record.lr:.3g}" if record.lr is not None else ""
+    text = f"  lr {record.lr:.3g}" if record.lr is not None else ""
+    if record.left_out:
+        scales = "".join(f"  {name} {each:g}" for name, each in record.scales.items())
+        text += f"  left out{scales}"
+    return text

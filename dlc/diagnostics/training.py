@@ -225,7 +225,8 @@ DIVERGED = Problem(
     "a loss that is no number any more",
     "the loss is {value} at step {step}",
     "Training has diverged: a lower learning rate, `clip_norm`, or a warm-up may help. A mean over nothing is nan, too: the loss of a "
-    "batch all of whose labels are ignored.",
+    "batch all of whose labels are ignored. In f16 a step whose loss or gradient is not finite is left out, and the loss is scaled by half as much, until "
+    "the scale can't be the reason.",
 )
 NO_MATRIX = Problem(
     "E0718",

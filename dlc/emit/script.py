@@ -27,8 +27,9 @@ STANDARD = {
     "pathlib": ("Path",),
     "typing": ("Any", "NamedTuple", "Self"),
 }
-MODULES = ("argparse", "gzip", "itertools", "math", "os", "time")
-SOURCES = ("digits", "idx", "npz", "text", "synthetic")
+MODULES = ("argparse", "csv", "gzip", "itertools", "json", "math", "os", "time")
+TABLES = ("csv", "json", "parquet")
+SOURCES = ("digits", "idx", "npz", "text", "synthetic", "images", *TABLES)
 _NUMPY = {"f32": "float32", "f64": "float64", "f16": "float16", "u8": "uint8", "bool": "bool"}
 
 
@@ -41,6 +42,8 @@ def literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         items = ", ".join(map(literal, value))
         return f"[{items}]" if isinstance(value, list) else f"({items}{',' * (len(value) == 1)})"
+    if isinstance(value, dict):
+        return _mapped(value)
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return repr(value)
@@ -114,6 +117,8 @@ def constants(script: Script) -> Lines:
     lines.append(f"SEED = {settings['seed']}")
     if settings["clip_norm"] is not None:
         lines.append(f"CLIP_NORM = {literal(settings['clip_norm'])}")
+    if isinstance(script.loss_scale, float | int):
+        lines.append(f"LOSS_SCALE = {literal(script.loss_scale)}")
     lines.append(f"LOG_EVERY = {settings['log']}")
     if settings["eval_every"] is not None and script.held_out is not None:
         lines.append(f"EVALUATE_EVERY = {settings['eval_every']}")
@@ -125,8 +130,13 @@ def constants(script: Script) -> Lines:
 
 
 def counted(script: Script) -> Lines:
-    """How many steps there are."""
+    """How many steps there are, and how likely rows are, where they are drawn."""
     epochs, steps = script.settings["epochs"], script.settings["steps"]
+    drawn = [] if script.sample_by is None else [f'    chances = chances_of(rows, "{script.sample_by}")']
+    return [*drawn, *_counted(script, epochs, steps)]
+
+
+def _counted(script: Script, epochs: int | None, steps: int | None) -> Lines:
     lines = layout(f"batches = {per_epoch(script)}", 1) if is_several(script) else []
     if epochs is None:
         return [*lines, "    total = STEPS"]
@@ -134,6 +144,16 @@ def counted(script: Script) -> Lines:
     if is_several(script):
         by_epochs = "steps_in(EPOCHS, ACCUMULATE, batches)"
     return [*lines, *layout(f"total = {by_epochs if steps is None else f'min(STEPS, {by_epochs})'}", 1)]
+
+
+def is_dynamic(script: Script) -> bool:
+    """Whether the scale of the loss follows the gradients, and steps may be left out."""
+    return isinstance(script.loss_scale, str)
+
+
+def has_averages(script: Script) -> bool:
+    """Whether something is computed behind all steps."""
+    return any(not call.rules and not call.outputs for call in script.calls)
 
 
 def is_several(script: Script) -> bool:
@@ -277,6 +297,15 @@ def _whole(source: Chosen, fields: Mapping[str, str]) -> str:
         return called(
             "read_text", ("args.data", path), args, {"tokenizer": "char", "start": 0.0, "stop": 1.0}
         )
+    if source.name in TABLES:
+        path, defaults = literal(args.pop("path")), {"missing": "error", "columns": None, "delimiter": ","}
+        kinds = {name: (_numpy(dtype), columns) for name, (dtype, columns) in args.pop("kinds").items()}
+        return called(f"read_{source.name}", ("args.data", path, _mapped(kinds)), args, defaults)
+    if source.name == "images":
+        path, channels = literal(args.pop("path")), literal(args.pop("channels"))
+        args["scaled"] = fields.get("image") != "u8"
+        usual: dict[str, Any] = {"size": None, "fit": "crop", "classes": None, "scaled": True}
+        return called("read_pictures", ("args.data", path, channels), args, usual)
     images = literal(args.pop("images"))
     args["scaled"] = fields.get("image") != "u8"
     return called(
@@ -288,16 +317,20 @@ def _whole(source: Chosen, fields: Mapping[str, str]) -> str:
 
 
 def literal_kinds(kinds: dict[str, tuple[str, tuple[int, ...], int]]) -> str:
-    items = (
-        f'"{name}": ("{_NUMPY.get(dtype) or dtype.replace("i", "int").replace("u", "uint")}", {literal(shape)}, {limit})'
-        for name, (dtype, shape, limit) in kinds.items()
-    )
-    return "{" + ", ".join(items) + "}"
+    return _mapped({name: (_numpy(dtype), *rest) for name, (dtype, *rest) in kinds.items()})
+
+
+def _numpy(dtype: str) -> str:
+    return _NUMPY.get(dtype) or dtype.replace("i", "int").replace("u", "uint")
+
+
+def _mapped(values: Mapping[str, Any]) -> str:
+    return "{" + ", ".join(f'"{name}": {literal(each)}' for name, each in values.items()) + "}"
 
 
 def reads_files(script: Script) -> bool:
     sources = (script.source, *([script.held_out.source] if script.held_out else ()))
-    return any(each.name in ("idx", "npz", "text") for each in sources)
+    return any(each.name not in ("digits", "synthetic") for each in sources)
 
 
 def per_epoch(script: Script) -> str:
@@ -316,6 +349,8 @@ def batch(script: Script) -> str:
         return f"rows_at(rows, in_streams({number}, BATCH, {count}))"
     if is_text(script.source):
         return f"text_batch_of(rows, {number}, BATCH, LENGTH, SEED)"
+    if script.sample_by is not None:
+        return f"drawn_batch_of(rows, {number}, BATCH, SEED, chances)"
     return f"batch_of(rows, {number}, BATCH, SEED)"
 
 

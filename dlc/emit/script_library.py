@@ -3,10 +3,13 @@ schedules. Scripts copy the functions that they use, which need NumPy alone."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,6 +103,134 @@ def read_text(
     return tokens[round(start * len(tokens)) : round(stop * len(tokens))].astype(np.int64)
 
 
+def read_csv(
+    folder: Path,
+    path: str,
+    fields: dict[str, tuple[str, str | tuple[str, ...]]],
+    classes: dict[str, tuple[str, ...]] | None = None,
+    missing: str | float = "error",
+    columns: tuple[str, ...] | None = None,
+    delimiter: str = ",",
+) -> Rows:
+    """A table of text whose first line names the columns, if these are not given."""
+    with (folder / path).open(encoding="utf-8-sig", newline="") as file:
+        lines = [row for row in csv.reader(file, delimiter=delimiter, strict=True) if row]
+    names = [name.strip() for name in (lines.pop(0) if columns is None else columns)]
+    table = dict(zip(names, zip(*lines, strict=True), strict=True))
+    return fields_of(table, fields, classes, missing)
+
+
+def read_parquet(
+    folder: Path,
+    path: str,
+    fields: dict[str, tuple[str, str | tuple[str, ...]]],
+    classes: dict[str, tuple[str, ...]] | None = None,
+    missing: str | float = "error",
+) -> Rows:
+    """A file of columns."""
+    from pyarrow import parquet
+
+    return fields_of(parquet.read_table(folder / path).to_pydict(), fields, classes, missing)
+
+
+def read_json(
+    folder: Path,
+    path: str,
+    fields: dict[str, tuple[str, str | tuple[str, ...]]],
+    classes: dict[str, tuple[str, ...]] | None = None,
+    missing: str | float = "error",
+) -> Rows:
+    """A list of objects, or one object on each line."""
+    text = (folder / path).read_text(encoding="utf-8-sig")
+    is_list = text.lstrip().startswith("[")
+    lines = text.split("\n")
+    rows = json.loads(text) if is_list else [json.loads(line) for line in lines if line.strip()]
+    table = {name: [row.get(name) for row in rows] for name in rows[0]}
+    return fields_of(table, fields, classes, missing)
+
+
+def fields_of(
+    table: Mapping[str, Sequence[Any]],
+    fields: dict[str, tuple[str, str | tuple[str, ...]]],
+    classes: dict[str, tuple[str, ...]] | None = None,
+    missing: str | float = "error",
+) -> Rows:
+    """Of each field the dtype and its column, or several that stand side by side. Names of classes
+    are numbered as they are listed. Rows that lack a value are left out, or a number stands in."""
+    rows: Rows = {}
+    kept = np.ones(len(next(iter(table.values()))), bool)
+    for name, (dtype, columns) in fields.items():
+        listed = (classes or {}).get(name)
+        fill = 0 if listed is not None or isinstance(missing, str) else missing
+        several = (columns,) if isinstance(columns, str) else columns
+        read = [[value_of(each, dtype, listed) for each in table[column]] for column in several]
+        there = np.array([[each is not None for each in column] for column in read]).all(axis=0)
+        if missing == "drop" or listed is not None or dtype == "bool":
+            kept &= there
+        elif missing == "error" and not there.all():
+            raise ValueError(f"row {int(there.argmin()) + 1} of the table has no `{name}`")
+        filled = [[fill if each is None else each for each in column] for column in read]
+        array = np.array(filled[0] if isinstance(columns, str) else list(zip(*filled, strict=True)))
+        rows[name] = array.astype(dtype)
+    return {name: array[kept] for name, array in rows.items()}
+
+
+def value_of(value: Any, dtype: str, classes: tuple[str, ...] | None) -> Any:
+    """A value of a table as a number; None where it is missing."""
+    if value is None or value == "" or isinstance(value, list):
+        return value or None
+    if classes is not None:
+        return classes.index(str(value))
+    word = str(value).strip()
+    if dtype == "bool":
+        return word.lower() in ("true", "yes", "1")
+    if "int" in dtype and isinstance(value, int):
+        return value
+    if word in ("", "NA", "N/A", "nan", "NaN", "NAN", "null", "NULL"):
+        return None
+    return int(float(value)) if "int" in dtype else float(value)
+
+
+def read_pictures(
+    folder: Path,
+    path: str,
+    channels: int,
+    size: tuple[int, int] | None = None,
+    fit: str = "crop",
+    classes: tuple[str, ...] | None = None,
+    scaled: bool = True,
+) -> Rows:
+    """The pictures in a folder; the folders in it are their classes."""
+    plain = [".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
+    pixels, labels = [], []
+    for number, name in enumerate(classes or (".",)):
+        for file in sorted((folder / path / name).rglob("*")):
+            if file.suffix.lower() in plain and not file.name.startswith("."):
+                pixels.append(picture(file, channels, size, fit))
+                labels.append(number)
+    image = np.stack(pixels)
+    rows = {"image": image.astype(np.float32) / np.float32(255) if scaled else image}
+    return rows if classes is None else {**rows, "label": np.array(labels, np.int64)}
+
+
+def picture(file: Path, channels: int, size: tuple[int, int] | None, fit: str) -> np.ndarray:
+    """[channels, height, width] of bytes: the right way up, and made to fit a size."""
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        image.load()
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if size is not None and image.size != size[::-1]:
+        image = image.convert("RGB") if image.mode in ("P", "1") else image
+        wanted, how = size[::-1], Image.Resampling.BILINEAR
+        ways = {"crop": ImageOps.fit, "pad": ImageOps.pad}
+        image = ways[fit](image, wanted, how) if fit in ways else image.resize(wanted, how)
+    array = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels]), np.uint8)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
 def random_rows(
     kinds: dict[str, tuple[str, tuple[int, ...], int]],
     count: int = 1024,
@@ -146,6 +277,25 @@ def batch_of(rows: Rows, step: int, size: int, seed: int) -> Rows:
     count = len(next(iter(rows.values())))
     epoch, place = divmod(step, count // size)
     index = order(seed, epoch, count)[place * size : (place + 1) * size]
+    return {name: array[index] for name, array in rows.items()}
+
+
+def chances_of(rows: Rows, by: str) -> np.ndarray:
+    """How likely each row is drawn: in proportion to a field of floats, or so that all values of
+    another come equally often."""
+    found: np.ndarray = rows[by].astype(np.float64)
+    if rows[by].dtype.kind != "f":
+        _, place, counts = np.unique(rows[by], return_inverse=True, return_counts=True)
+        found = 1.0 / counts[place]
+    found /= found.sum()
+    return found
+
+
+def drawn_batch_of(rows: Rows, step: int, size: int, seed: int, chances: np.ndarray) -> Rows:
+    """The batch of a step. An epoch draws as many rows as there are, some of them twice."""
+    epoch, place = divmod(step, len(chances) // size)
+    rng = np.random.default_rng([seed, epoch])
+    index = rng.choice(len(chances), len(chances), p=chances)[place * size : (place + 1) * size]
     return {name: array[index] for name, array in rows.items()}
 
 

@@ -53,3 +53,13 @@ def upto_index(path: str) -> str:
 def without_index(path: str) -> str:
     """The path as a name for the parts of all turns: `h` for `h.{i}`, `h.1` for `h.{i+1}`."""
     return re.sub(rf"\.?{INDEX.pattern}", lambda found: f".{found[1]}" if found[1] else "", path)
+
+
+def fits(pattern: str, path: str) -> bool:
+    """Whether a path is one of those that a pattern with `{i}` stands for."""
+    if "{" not in pattern:
+        return pattern == path
+    words, parts = pattern.split("."), path.split(".")
+    return len(words) == len(parts) and all(
+        "{" in word or word == part for word, part in zip(words, parts, strict=True)
+    )

@@ -40,6 +40,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 
 from dlc.diagnostics import Span
+from dlc.ir.index import fits
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Param, Program, Value, walk
 from dlc.ir.splice import Names
@@ -119,11 +120,6 @@ def apart(phase: Phase) -> Phase:
     main = replace(main, params=params, children=())
     functions = {**program.functions, **made, main.name: main}
     return replace(phase, program=drop_orphans(program, Program(functions, main.name, parameters)))
-
-
-def reaches(program: Program, output: str, trained: Collection[str]) -> bool:
-    """Whether an output depends on one of these parameters in a way that has a derivative, as far as can be told."""
-    return dict(program.main.outputs)[output] in _Cut(program, (), None).active(trained)
 
 
 def _with_updates_seen(program: Program) -> Program:
@@ -308,12 +304,12 @@ class _Cut:
 
     def _like(self, path: str) -> Iterator[str]:
         known = (each.path for each in self.program.parameters)
-        yield from (each for each in known if _fits(path, each))
+        yield from (each for each in known if fits(path, each))
 
     def _below(self, path: str) -> Iterator[str]:
         for each in self.program.parameters:
             parts = each.path.split(".")
-            if not path or any(_fits(path, ".".join(parts[:n])) for n in range(1, len(parts))):
+            if not path or any(fits(path, ".".join(parts[:n])) for n in range(1, len(parts))):
                 yield each.path
 
     @cached_property
@@ -346,13 +342,3 @@ class _Cut:
 
     def _program(self, main: Function) -> Program:
         return DeadCode().run(self.program.with_functions({**self.program.functions, main.name: main}))
-
-
-def _fits(pattern: str, path: str) -> bool:
-    """Whether a path is one of those that a pattern with `{i}` stands for."""
-    if "{" not in pattern:
-        return pattern == path
-    words, parts = pattern.split("."), path.split(".")
-    return len(words) == len(parts) and all(
-        "{" in word or word == part for word, part in zip(words, parts, strict=True)
-    )

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.autodiff.step import Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
+from dlc.autodiff.step import Scale, Step, narrowed, part_of_step, rest_of_step, sum_path, whole_step
 from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.checks.plan import TrainPlan
-from dlc.elaborate.programs.update import STATE, STEP, rate_name, update_program
+from dlc.elaborate.programs.update import DYNAMIC, SCALE, STATE, STEP, rate_name, scale_path, update_program
 from dlc.ir.nodes import Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
@@ -23,6 +23,7 @@ from dlc.passes.phases import AFTER, LOSS
 from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
+from dlc.runtime.drawn import Drawn
 from dlc.runtime.interpret import run
 from dlc.runtime.turns import Planned
 from dlc.runtime.weights import initial_weights
@@ -36,6 +37,11 @@ class Programs:
     """All that a run computes, by name. An update over one batch is `whole`; over several it has a part for each and a rest."""
 
     programs: Mapping[str, Step]
+    optimizers: Mapping[str, Drawn]
+    """What optimizers draw in each update."""
+    places: Mapping[str, int]
+    """The place of each update in a turn."""
+    seed: int
 
     @staticmethod
     def of(
@@ -50,6 +56,7 @@ class Programs:
         """`planned` and `evaluation` are what is computed of a batch, `sizes` those of a batch in training. The network computes in
         `precision`, on parameters that are `kept` in another. Raises NotDifferentiable."""
         steps = {EVALUATION: Step(narrowed(evaluation, precision, kept), {})}
+        drawn: dict[str, Drawn] = {}
         for each in planned:
             program = with_sizes(each.of_batch, sizes)
             if each.name == AFTER:
@@ -57,15 +64,21 @@ class Programs:
             elif each.step is None:
                 steps[each.name] = Step(narrowed(program, precision, kept), {})
             else:
-                update = update_program(
+                state = state_of(each.name)
+                found = update_program(
                     project,
                     plan.program.parameters,
                     plan.update_rules(each.step),
                     plan.settings["clip_norm"],
-                    state_of(each.name),
+                    state,
+                    plan.loss_scale,
                 )
-                steps |= _update(each, program, update, precision, kept)
-        return Programs(steps)
+                hoisted = drawn[each.name] = Drawn.of(found)
+                update = hoisted.program
+                scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
+                steps |= _update(each, program, update, precision, kept, scale)
+        places = {each.name: number for number, each in enumerate(planned)}
+        return Programs(steps, drawn, places, plan.settings["seed"])
 
     def states(self, seed: int) -> dict[str, Array]:
         """What the optimizers remember at first, and the sums of gradients, by path."""
@@ -86,13 +99,15 @@ class Programs:
 
 
 def _update(
-    planned: Planned, program: Program, update: Program, precision: str, kept: str
+    planned: Planned, program: Program, update: Program, precision: str, kept: str, scale: Scale
 ) -> dict[str, Step]:
     name, trained = planned.name, planned.trained
     if planned.reckoning is None:
-        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept)}
+        return {program_name(name, WHOLE): whole_step(program, update, trained, LOSS, precision, kept, scale)}
     return {
-        program_name(name, PART): part_of_step(program, trained, planned.reckoning.sloped, precision, kept),
+        program_name(name, PART): part_of_step(
+            program, trained, planned.reckoning.sloped, precision, kept, scale, update
+        ),
         program_name(name, REST): rest_of_step(update, trained, kept),
         program_name(name, OUTPUTS): Step(_without_updates(narrowed(program, precision, kept)), {}),
     }
@@ -119,9 +134,11 @@ class CompiledTrainer:
     """See `dlc.backend.Trainer`: a network in training in a workspace."""
 
     def __init__(self, programs: Programs, workspace: Workspace, paths: Sequence[str]) -> None:
+        self.made = programs
         self.programs = programs.programs
         self.workspace = workspace
         self.paths = frozenset(paths)
+        self.scaled = self._scales(workspace.values())
 
     def step(
         self,
@@ -135,12 +152,31 @@ class CompiledTrainer:
         given |= {
             rate_name(i): np.asarray(rate, np.float32) for i, rate in enumerate(rates) if rate is not None
         }
+        if update in self.made.optimizers:
+            place = (self.made.seed, self.made.places[update], step)
+            given |= self.made.optimizers[update].of_optimizers(place)
         whole, part, rest = (program_name(update, what) for what in (WHOLE, PART, REST))
         if whole in self.programs:
-            return [self._run(whole, batch, given) for batch in batches]
+            return [self._scaling(whole, update, batch, given) for batch in batches]
         parts = {name: np.asarray(each, np.float32) for name, each in shares.items()}
         found = [self._run(part, batch, parts) for batch in batches]
-        self._run(rest, {}, given)
+        self._scaling(rest, update, {}, given)
+        return found
+
+    def _scaling(self, program: str, update: str, batch: Batch, given: Mapping[str, Any]) -> dict[str, Array]:
+        """Run what may change the scale of a loss, which is no output of the block's."""
+        found = self._run(program, batch, given)
+        name = self.programs[program].names.get(SCALE)
+        if name is not None:
+            self.scaled[update] = float(found.pop(name))
+        return found
+
+    def _scales(self, values: Mapping[str, Array]) -> dict[str, float]:
+        """The scales of losses that follow the gradients, by update, as a workspace or a checkpoint has them."""
+        found = {}
+        for path, each in values.items():
+            if path.startswith(f"{STATE}.") and path.endswith(scale_path("")):
+                found[path[len(STATE) + 1 : -len(scale_path(""))]] = float(each)
         return found
 
     def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> dict[str, Array]:
@@ -162,6 +198,9 @@ class CompiledTrainer:
         held = self.workspace.values()
         return {path: each for path, each in held.items() if path.startswith(f"{STATE}.")}
 
+    def scales(self) -> dict[str, float]:
+        return dict(self.scaled)
+
     def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
         known = {**self.weights(), **self.state()}
         given = {**weights, **state}
@@ -171,6 +210,7 @@ class CompiledTrainer:
             if np.shape(each) != known[path].shape:
                 raise ValueError(f"`{path}` has another shape")
         self.workspace.put(given)
+        self.scaled = self._scales(given)
 
 
 class ReferenceWorkspace:
@@ -182,7 +222,8 @@ class ReferenceWorkspace:
 
     def run(self, program: str, inputs: Mapping[str, Any]) -> dict[str, Array]:
         updates: dict[str, Array] = {}
-        found = run(self.programs[program], self.held, inputs, updates=updates)
+        with np.errstate(all="ignore"):  # what is not finite is seen in the results
+            found = run(self.programs[program], self.held, inputs, updates=updates)
         self.held |= updates
         return found
 

@@ -24,6 +24,8 @@ from dlc.runtime.interpret import bind_dims, evaluated
 Array = NDArray[Any]
 HELD_OUT = 0xE7A1
 """The step that draws of an evaluation belong to."""
+OPTIMIZERS = 0x0B71
+"""Sets what optimizers draw apart from draws of steps."""
 APART = 0xD7A5
 """Sets draws apart from those of initial values."""
 
@@ -44,6 +46,16 @@ class Drawn:
         if not self.draws:
             return batch
         return {**batch, **self.drawn(batch, place, {each.input.name for each in self.draws})}
+
+    def of_optimizers(self, place: Sequence[int], first: int = 0) -> dict[str, Array]:
+        """What optimizers draw in an update: the seed, its place in the turn and its number say what, and `first` how much others of it have
+        drawn before."""
+        seed, *where = place
+        whole = (seed, OPTIMIZERS, *where)
+        return {
+            each.input.name: _drawn(each, {}, np.random.default_rng([APART, *whole, first + number]))
+            for number, each in enumerate(self.draws)
+        }
 
     def drawn(self, batch: Batch, place: Sequence[int], wanted: Container[str]) -> dict[str, Array]:
         """Values for some of the draws."""
@@ -80,6 +92,7 @@ class Drawing:
         self.seed = seed
         self.weights = trainer.weights
         self.state = trainer.state
+        self.scales = getattr(trainer, "scales", dict)
         self.restore = trainer.restore
 
     def step(

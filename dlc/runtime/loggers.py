@@ -107,7 +107,8 @@ def values_of(record: Record) -> dict[str, float]:
     """The numbers of a record by the names that loggers show."""
     rate = {} if record.lr is None else {"lr": record.lr}
     return {
-        f"{record.kind}/{key}": each for key, each in {"loss": record.loss, **record.metrics, **rate}.items()
+        f"{record.kind}/{key}": each
+        for key, each in {"loss": record.loss, **record.metrics, **rate, **record.scales}.items()
     }
 
 

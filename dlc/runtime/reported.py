@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dlc.elaborate.checks.plan import TrainPlan
@@ -27,11 +27,18 @@ class Record:
     metrics: Mapping[str, float]
     seconds: float
     lr: float | None = None
+    loss_scale: Mapping[str, float] = field(default_factory=dict)
+    """The next scale of the loss of each step, by its name, where it is dynamic. A block without named steps has one, whose name is empty."""
+    left_out: bool = False
+    """Whether an update was left out, as a gradient was not finite."""
 
     def to_json(self) -> dict[str, Any]:
         head = {"kind": self.kind, "step": self.step, "epoch": self.epoch, "loss": number(self.loss)}
-        rate = {"lr": self.lr} if self.kind == "train" else {}
+        rate: dict[str, Any] = {"lr": self.lr} if self.kind == "train" else {}
         metrics = {name: number(value) for name, value in self.metrics.items()}
+        if self.loss_scale:
+            rate["loss_scale"] = self.loss_scale.get("", dict(self.loss_scale))
+            rate |= {"left_out": True} if self.left_out else {}
         return {**head, **rate, "metrics": metrics, "seconds": round(self.seconds, 3)}
 
     @staticmethod
@@ -39,7 +46,14 @@ class Record:
         if not data:
             return None
         metrics = {name: float(value) for name, value in data["metrics"].items()}
-        return Record(**{**data, "loss": float(data["loss"]), "metrics": metrics})
+        scale = data.get("loss_scale", {})
+        scales = scale if isinstance(scale, Mapping) else {"": scale}
+        return Record(**{**data, "loss": float(data["loss"]), "metrics": metrics, "loss_scale": dict(scales)})
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """The scales of losses as loggers show them: `loss_scale`, or one for each step."""
+        return {"_".join(filter(None, ("loss_scale", name))): each for name, each in self.loss_scale.items()}
 
     def text(self) -> str:
         metrics = "".join(f"  {name} {value:.4f}" for name, value in self.metrics.items())

@@ -67,6 +67,7 @@ class Run:
         for record in self._records():
             prefix = "" if record.get("kind") == "train" else "held-out "
             values = {"loss": record.get("loss"), **_mapping(record.get("metrics")), "lr": record.get("lr")}
+            values |= _scales(record.get("loss_scale"))
             step = record.get("step")
             for name, each in values.items():
                 number = _number(each)
@@ -109,6 +110,15 @@ class Run:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _scales(found: Any) -> dict[str, Any]:
+    """The scale of the loss, or those of several steps."""
+    return (
+        {f"loss_scale_{name}": each for name, each in found.items()}
+        if isinstance(found, Mapping)
+        else {"loss_scale": found}
+    )
 
 
 def _number(value: Any) -> float | None:

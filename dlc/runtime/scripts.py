@@ -13,13 +13,13 @@ from dlc.backend.script import Call, Chosen, Drawn, Form, HeldOut, Rule, Script,
 from dlc.diagnostics import SpecError
 from dlc.elaborate.base.sources import REST, STREAMS
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.checks.plan import Named, OptimizerRule, TrainPlan
+from dlc.elaborate.checks.plan import Copy, Named, OptimizerRule, TrainPlan
 from dlc.elaborate.checks.train_arguments import is_split, without_idle
 from dlc.emit.names import identifier
-from dlc.emit.script import DRAWN, SOURCES, NameTaken, pascal
+from dlc.emit.script import DRAWN, SOURCES, TABLES, NameTaken, pascal
 from dlc.emit.static_functions import Unsaid, python_functions
 from dlc.ir.needed import live, only
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Child, Program, walk
 from dlc.ir.splice import Names
 from dlc.passes.phases import BEFORE
 from dlc.passes.randomness import Draw, drawing_functions
@@ -103,8 +103,6 @@ class _Making:
         drawn = self.turns.drawn
         self.draws = () if drawn is None else self._drawn(drawn.draws)
         self.functions: list[Program] = []  # what is computed of several batches that count as one
-        if settings["precision"] not in ("f32", "bf16"):
-            raise self._lacks(f"`precision = {settings['precision']}`")
         self.is_narrow = settings["precision"] != "f32"
 
     @cached_property
@@ -131,7 +129,7 @@ class _Making:
             name=plan.name,
             title=f"Trains {', '.join(dict.fromkeys(each.name for each in models))}: `{plan.name}` of {Path(plan.file).name}.",
             header=_header(self.block),
-            family=BlockFamily((*programs, *self.functions, *measured)),
+            family=BlockFamily(_told((*programs, *self.functions, *measured), plan.copies)),
             calls=calls,
             held_out=held_out,
             source=self._source(plan.source, training=True),
@@ -142,7 +140,9 @@ class _Making:
             counterparts=dict(self._counterparts()),
             draws=self.draws,
             is_random=not self._is_portable and _draws(plan.program),
+            loss_scale=plan.loss_scale,
             best=plan.best,
+            sample_by=self._sampled(),
             in_streams=plan.source.args.get("order") == STREAMS,
         )
 
@@ -154,9 +154,7 @@ class _Making:
         }
         if named.name not in SOURCES:
             raise self._lacks(f"data from `{named.name}`")
-        by = args.pop("sample_by", None)
-        if by is not None and not is_rest:
-            raise self._lacks(f"rows of `{named.name}` by `sample_by`")
+        args.pop("sample_by", None)
         share = self._share(named, is_rest) if is_split(args.get("split")) else None
         if share is not None:
             args |= {"split": "all"} if named.name == "digits" else {}
@@ -173,7 +171,40 @@ class _Making:
                 name: (fields[name].dtype, fields[name].shape, fields[name].limit or 2)
                 for name in batches.names
             }
+        if named.name in TABLES or named.name == "images":
+            args = self._of_files(named.name, args, training=training)
         return Chosen(named.name, args, share=share)
+
+    def _sampled(self) -> str | None:
+        """The field by which rows are drawn. Raises SpecError for one that the batch does not have."""
+        by = self.plan.source.args.get("sample_by")
+        if by is not None and by not in self.plan.fields:
+            raise self._lacks(f"rows that are drawn by `{by}`, which the batch does not name,")
+        return None if by is None else str(by)
+
+    def _of_files(self, name: str, args: dict[str, Any], *, training: bool) -> dict[str, Any]:
+        """The arguments of a table or of pictures, with what was found in them: columns, classes, shapes."""
+        batches = self._data.training if training else self._data.evaluation
+        assert batches is not None
+        fields, about = batches.rows.fields, batches.rows.about
+        classes = {field: tuple(names) for field, names in about.get("classes", {}).items()}
+        if name == "images":
+            if getattr(batches.rows, "is_read_late", False):
+                raise self._lacks("pictures that don't fit into a gigabyte")
+            size = args.get("size")
+            given = {"size": (size, size) if isinstance(size, int) else size, "fit": args["fit"]}
+            channels = fields["image"].shape[0]
+            return {"path": args["path"], "channels": channels, **given, "classes": classes.get("label")}
+        if args.pop("tokenizer", None) is not None:
+            raise self._lacks("texts of a table")
+        renamed, several = about.get("columns", {}), about.get("features")
+        columns = {field: renamed.get(field, field) for field in batches.names}
+        if several is not None:
+            columns["features"] = tuple(several) if fields["features"].shape else several[0]
+        kinds = {field: (fields[field].dtype, each) for field, each in columns.items()}
+        told = ("path", "missing", "columns", "delimiter")
+        kept: dict[str, Any] = {key: args[key] for key in told if key in args}
+        return {**kept, "kinds": kinds, **({"classes": classes} if classes else {})}
 
     def _share(self, named: Named, is_rest: bool) -> Share:
         split, seed = named.args["split"], named.args.get("seed", 0)
@@ -374,6 +405,25 @@ class _Making:
             draws=self._drawn(hoisted.draws, batch_sizes(found.sums.main)),
         )
         return held, programs
+
+
+def _told(programs: tuple[Program, ...], copies: Sequence[Copy]) -> tuple[Program, ...]:
+    """Copies of networks that nothing calls, with the calls of what they are copies of: these tell how their parts are made, where the
+    calls of whole networks were opened."""
+    calls = {op.path: op for each in programs for op in walk(each.main.body) if op.callee}
+
+    def told(child: Child) -> Child:
+        copy = next((each for each in copies if child.path.startswith(f"{each.path}.")), None)
+        call = None if copy is None else calls.get(f"{copy.of}{child.path[len(copy.path) :]}")
+        if call is None or child.path in calls:
+            return child
+        return replace(child, call=replace(call, path=child.path))
+
+    def with_calls(program: Program) -> Program:
+        main = replace(program.main, children=tuple(map(told, program.main.children)))
+        return program.with_functions({**program.functions, main.name: main})
+
+    return tuple(map(with_calls, programs))
 
 
 def _draws(program: Program) -> bool:

@@ -65,6 +65,8 @@ class Trainers:
         `portable`; always so where steps are compiled, or a turn has several. Raises SpecError for a device that is not there, and for
         what has no derivative."""
         own = backend.has("trainer")
+        if own and self.plan.loss_scale is not None and not backend.scales_losses:
+            raise backend.lacks("scales no loss, which training in f16 needs", "train in f32 or bf16")
         if own and not portable and self.settings["draws"] == "native" and self.plan.is_single:
             return backend.trainer(self._setup(backend, device, weights, drawn=False))
         if own:
@@ -76,8 +78,21 @@ class Trainers:
     def compiled(self, backend: Backend, weights: Weights = None) -> Compiled:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
         steps = self._steps(backend.name, self.settings["precision"])
-        drawn = {name: self.evaluation if name == EVALUATION else self.training for name in steps.programs}
+        drawn = {name: self._drawn_by(steps, name) for name in steps.programs}
         return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), self._values(steps, weights))
+
+    def _drawn_by(self, steps: Programs, name: str) -> Drawn:
+        """The draws of a program: those of a batch, and of its optimizers."""
+        if name == EVALUATION:
+            return self.evaluation
+        inputs, names = set(steps.programs[name].program.main.input_names), steps.programs[name].names
+        own = (
+            replace(draw, input=replace(draw.input, name=names[draw.input.name]))
+            for each in steps.optimizers.values()
+            for draw in each.draws
+            if names.get(draw.input.name) in inputs
+        )
+        return Drawn(self.training.program, (*self.training.draws, *own))
 
     def reference(self, precision: str = "f64", kept: str = "f64") -> Trainer:
         """The interpreter's, which computes in a precision and keeps parameters, and what optimizers remember, in another."""
@@ -116,31 +131,47 @@ class Trainers:
         plan = self.plan
         evaluation = self.evaluation.program if drawn else self.held_out.totals.sums
         return Setup(
-            updates=tuple(self._update(each, backend, drawn=drawn) for each in self.turns.planned),
+            updates=tuple(
+                self._update(each, backend, number, drawn=drawn)
+                for number, each in enumerate(self.turns.planned)
+            ),
             evaluation=self._emitted(evaluation, backend, training=False),
             parameters=plan.program.parameters,
             weights=starting_weights(self.block) if weights is None else weights,
             clip_norm=self.settings["clip_norm"],
+            loss_scale=plan.loss_scale,
             seed=self.settings["seed"],
             device=device,
             flops=flops(plan.program, self.sizes).constant,
         )
 
-    def _update(self, planned: Planned, backend: Backend, *, drawn: bool) -> Update:
+    def _update(self, planned: Planned, backend: Backend, number: int, *, drawn: bool) -> Update:
         program = self.training.program if drawn and self.plan.is_single else planned.of_batch
         precision = "f32" if planned.name == AFTER else self.settings["precision"]
         artifact = self._emitted(program, backend, planned.name, precision, training=True)
-        recipes = (self._recipe(rule.on(paths), backend) for rule, paths in planned.rules)
+        recipes: list[Recipe] = []
+        before = 0
+        for rule, paths in planned.rules:
+            recipe, count = self._recipe(rule.on(paths), backend, number, before)
+            recipes.append(recipe)
+            before += count
         return Update(planned.name, artifact, tuple(recipes))
 
-    def _recipe(self, rule: Rule, backend: Backend) -> Recipe:
+    def _recipe(self, rule: Rule, backend: Backend, update: int, before: int) -> tuple[Recipe, int]:
+        """An optimizer, and how much it draws in an update, `before` which others have drawn so much."""
         args = dict(rule.args)
         if rule.definition is not None or rule.optimizer not in backend.optimizers:
             program = rule_program(self.block.spec.project, self.plan.program.parameters, rule)
             options = EmitOptions(name=f"optimizer_{rule.optimizer}", training=True)
-            artifact = emitted(lower(program, backend), backend, options)
-            return Recipe(rule.optimizer, args, rule.paths, artifact, initial_weights(program))
-        return Recipe(rule.optimizer, args, rule.paths)
+            drawn, seed = Drawn.of(program), self.settings["seed"]
+            artifact = emitted(lower(drawn.program, backend), backend, options)
+
+            def draws(step: int) -> Mapping[str, Array]:
+                return drawn.of_optimizers((seed, update, step), before)
+
+            state, given = initial_weights(program), draws if drawn.draws else None
+            return Recipe(rule.optimizer, args, rule.paths, artifact, state, given), len(drawn.draws)
+        return Recipe(rule.optimizer, args, rule.paths), 0
 
     def _emitted(
         self,

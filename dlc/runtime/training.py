@@ -24,6 +24,7 @@ from dlc.backend import Artifact, Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.values import show
+from dlc.elaborate.programs.update import DYNAMIC
 from dlc.runtime import checkpoints, loggers, run_folder
 from dlc.runtime import training_setup as setups
 from dlc.runtime.checkpoints import Checkpoint, Journal
@@ -40,6 +41,9 @@ from dlc.runtime.training_data import Data, open_data
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 from dlc.version import __version__
+
+SMALLEST_SCALE = 2.0**-10
+"""A scale of the loss below which steps are left out for another reason than the scale."""
 
 
 class Watch:
@@ -342,16 +346,27 @@ class _Run:
         count = self.settings["accumulate"]
         with self._cancellable(step):  # rows that can't be read end the run, and lose nothing
             batches = [self.data.training.training(each) for each in range(step * count, (step + 1) * count)]
+        before = self._scales()
         values, rates = self.trainers.turns.turn(self.trainer, step, batches, self.total)
-        loss, done = values.pop("loss"), step + 1
-        if not math.isfinite(loss):
-            self._diverged(str(loss), done, batches, range(step * count, (step + 1) * count))
-        self.last = Record("train", done, self._epoch(done), loss, values, self.seconds, rates[0])
+        loss, done, scales = values.pop("loss"), step + 1, self._scales()
+        fallen = [each for name, each in scales.items() if each < before[name]]
+        numbers = range(step * count, (step + 1) * count)
+        if fallen and min(fallen) < SMALLEST_SCALE:
+            self._diverged(*_however_scaled(loss, min(fallen)), done, batches, numbers)
+        elif not (fallen or math.isfinite(loss)):
+            self._diverged(str(loss), "", done, batches, numbers)
+        self.last = Record(
+            "train", done, self._epoch(done), loss, values, self.seconds, rates[0], scales, bool(fallen)
+        )
         logged = done in (1, self.total) or _due(self.settings["log"], done)
         if logged:
             self._log(self.last)
         with self._cancellable(done):
             self.watch.step(self.last, logged=logged)
+
+    def _scales(self) -> dict[str, float]:
+        """Scales of losses that follow the gradients."""
+        return self.trainer.scales() if self.plan.loss_scale == DYNAMIC else {}
 
     def _epoch(self, done: int) -> int:
         """The pass over the data to which the last batch of an update belongs."""
@@ -362,11 +377,16 @@ class _Run:
         return self.seconds_before + time.perf_counter() - self.begun
 
     def _diverged(
-        self, value: str, step: int, batches: Sequence[Batch] = (), numbers: Iterable[int] = ()
+        self,
+        value: str,
+        help: str,
+        step: int,
+        batches: Sequence[Batch] = (),
+        numbers: Iterable[int] = (),
     ) -> NoReturn:
         kept = f"the checkpoint of step {self.saved} is kept in {self.out}"
         notes = [kept] if self.saved is not None else []
-        help = "a lower `lr`, a warm-up or `clip_norm = 1.0` in the settings may help"
+        help = help or "a lower `lr`, a warm-up or `clip_norm = 1.0` in the settings may help"
         broken = next(filter(None, map(self.data.training.not_finite, numbers)), None)
         if broken is not None:
             notes.insert(
@@ -435,7 +455,7 @@ class _Run:
         """What is about to replace a good checkpoint must be numbers."""
         for parameter in self.plan.program.parameters:
             if parameter.path in self.plan.trained and not np.isfinite(weights[parameter.path]).all():
-                self._diverged(f"still a number, but `{parameter.path}` is not,", done)
+                self._diverged(f"still a number, but `{parameter.path}` is not,", "", done)
 
     def _manifest(self, done: int) -> dict[str, Any]:
         epoch, batch = divmod(done * self.settings["accumulate"], self.per_epoch)
@@ -494,6 +514,13 @@ class _Run:
         name, backend = self.plan.name, self.backend.name
         best = self.best if self.best.step else None
         return Result(name, backend, self.out, steps, self.last, self.evaluated, self.seconds, files, best)
+
+
+def _however_scaled(loss: float, scale: float) -> tuple[str, str]:
+    """What is said, and what may help, where gradients are not finite though the loss is scaled by next to nothing."""
+    value = "a number, but its gradient is not," if math.isfinite(loss) else str(loss)
+    help = "what overflows in f16 is the network: `precision = bf16` has the range of f32; a lower `lr` or a warm-up may help too"
+    return f"{value} however small its scale, now {scale:g},", help
 
 
 def _due(every: int | None, step: int) -> bool:

@@ -182,6 +182,9 @@ def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:
     held = {key: value for key, value in plan.settings.items() if key not in FREE_SETTINGS}
     if held["draws"] == DEFAULT_SETTINGS["draws"]:
         del held["draws"]  # as in runs of before there was a choice
+    del held["loss_scale"]
+    if plan.loss_scale is not None:
+        held["loss_scale"] = plan.loss_scale
     return {
         "backend": backend.name,
         **{each.name: _settings(each) for each in networks(plan)},

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dlc.backend import Batch, Trainer
 from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan, TrainStep
+from dlc.elaborate.programs.update import DYNAMIC
 from dlc.ir.nodes import Program, sizes_in, walk
 from dlc.passes.phases import AFTER, LOSS, Phase, apart, phases
 from dlc.passes.sizes import with_sizes
@@ -129,9 +130,12 @@ class Turns:
             return only.updates.step(trainer, step, batches, rates), rates
         values: dict[str, float] = {}
         first: Rates | None = None
+        is_scaled, left_out = self.plan.loss_scale == DYNAMIC, False
         given = [self._completed(batch, (step, number)) for number, batch in enumerate(batches)]
         for each in self.planned:
             if each.step is None:
+                if each.name == AFTER and left_out:
+                    continue
                 values |= self._computed(each, trainer, step, given)
                 continue
             if (step + 1) % each.step.every:
@@ -141,7 +145,9 @@ class Turns:
                 rates = each.rates(count, max(1, total // each.step.every) * each.step.turns)
                 first = rates if first is None else first
                 anew = [self._again(each, batch, step, number, turn) for number, batch in enumerate(given)]
+                before = trainer.scales() if is_scaled else {}
                 found = each.updates.step(_Named(trainer, each.name), count, anew, rates)
+                left_out |= is_scaled and trainer.scales()[each.name] < before[each.name]
                 found = {**found, each.step.loss: found[LOSS]}
                 values |= {name: value for name, value in found.items() if name != LOSS or not each.name}
         losses = [values[each.loss] for each in self.plan.steps if each.loss in values]
@@ -208,6 +214,7 @@ class _Named:
         self.evaluate = trainer.evaluate
         self.weights = trainer.weights
         self.state = trainer.state
+        self.scales = trainer.scales
         self.restore = trainer.restore
 
     def step(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from dlc.arguments import takes
 from dlc.backend import Backend, Batch, Trainer
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
+from dlc.elaborate.programs.update import DYNAMIC
 from dlc.runtime.compile import find_backend
 from dlc.runtime.data.memory import Given
 from dlc.runtime.reported import number
@@ -27,7 +28,7 @@ from dlc.spec import TRAIN_BLOCK, TrainBlock
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
 
-TOLERANCE = {"f32": 1e-4, "bf16": 3e-2}
+TOLERANCE = {"f32": 1e-4, "bf16": 3e-2, "f16": 1e-2}
 """How far a loss or a metric may be off, relative to the reference's, by the precision that the block trains in."""
 MOVED = 100.0
 """How much more than that a parameter may be, relative to how far training has moved it: an optimizer that divides by the root of
@@ -136,7 +137,10 @@ def verify_training(
     settings = plan.settings
     total = total_steps(settings, opened.training.per_epoch)
     count = settings["accumulate"]
-    reference = _Following("", trainers.reference(), trainers)
+    exact = trainers.reference()
+    if plan.loss_scale == DYNAMIC:
+        exact = _Led(exact, trainers.reference(settings["precision"], "f32"), plan.trained)
+    reference = _Following("", exact, trainers)
     found = [
         _Following(each.name, trainers.of(each, portable=True), trainers) for each in _training(backends)
     ]
@@ -175,6 +179,40 @@ def _training(names: Sequence[str] | None) -> Iterator[Backend]:
         if not backend.trains:
             raise lacks_training(backend)
         yield backend
+
+
+class _Led:
+    """A training that leaves out the steps that another does: that in f64 those which overflow in f16."""
+
+    def __init__(self, trainer: Trainer, leader: Trainer, trained: Collection[str]) -> None:
+        self.trainer = trainer
+        self.leader = leader
+        self.trained = trained
+        self.scales = leader.scales
+        self.outputs = trainer.outputs
+        self.evaluate = trainer.evaluate
+        self.weights = trainer.weights
+        self.state = trainer.state
+        self.restore = trainer.restore
+
+    def step(
+        self,
+        step: int,
+        batches: Sequence[Batch],
+        shares: Mapping[str, Array],
+        rates: Sequence[float | None],
+        update: str = "",
+    ) -> Sequence[Mapping[str, Array]]:
+        before = self.leader.scales()
+        self.leader.step(step, batches, shares, rates, update)
+        is_left_out = update in before and self.leader.scales()[update] < before[update]
+        held = (self.weights(), self.state()) if is_left_out else None
+        found = self.trainer.step(step, batches, shares, rates, update)
+        if held is not None:
+            weights, state = held
+            kept = {path: each for path, each in weights.items() if path in self.trained}
+            self.restore({**self.weights(), **kept}, state)
+        return found
 
 
 class _Following:

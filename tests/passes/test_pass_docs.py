@@ -18,6 +18,7 @@ from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED
 from dlc.passes.sizes import at_sizes
 from dlc.passes.totals import totals
+from dlc.passes.wide_numbers import with_wide_numbers
 from passes.found import MODULES, PASSES
 
 # What is no pass of a level, but shows what it does; and what passes are made of.
@@ -27,6 +28,7 @@ LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "sizes": lambda program: at_sizes(program, {"T": 3}),
     "factors": lambda program: program.with_functions({"Net": factored(program.main, frozenset("B"))}),
     "totals": lambda program: totals(program).sums,
+    "wide_numbers": with_wide_numbers,
     "phases": lambda program: next(each.program for each in phases(program, STEPS) if each.name == "one"),
 }
 STEPS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_specs import BACKENDS, BOUNDED, block, loaded
+from training_specs import BACKENDS, BOUNDED, block, journal, loaded, power_failure
 
 import dlc
 from dlc.backend.installed import find
@@ -19,6 +20,7 @@ from dlc.elaborate.checks import train_arguments
 from dlc.runtime.interpret import run
 from dlc.runtime.verify_training import verify_training
 from dlc.runtime.weights import initial_weights, read_file
+from dlc.runtime.write_steps import write_steps
 
 OPTIMIZERS = {
     "sgd": "sgd(lr=0.1)",
@@ -258,3 +260,50 @@ def test_refused(optimizer: str, code: str, said: str) -> None:
         _ = loaded(block(optimizer)).plan
     assert caught.value.diagnostics[0].code == code
     assert said in caught.value.diagnostics[0].message
+
+
+# An optimizer that draws (Welling and Teh, 2011), beside another of the same kind.
+LANGEVIN = """
+module langevin(sigma: float = 0.1)(p: [*S], g: [*S], lr: []) -> [*S] {
+    return p - lr * (g + sigma * normal_like(p))
+}
+
+model Net()(x: [B, 8]) -> y: [B, 4] {
+    return x |> linear(6) as up |> dropout(0.2) |> linear(4) as down
+}
+
+train t {
+    net = Net()
+    batch (x: [B, 8], y: [B, 4]) from synthetic(batch=16)
+    minimize mse(net(x), y)
+    optimizer = langevin(lr=0.1)
+    optimizer "net.down.*" = langevin(lr=0.2, sigma=0.5)
+    settings { steps = 5, log = 1, checkpoint_every = 2, draws = "portable" }
+}
+"""
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"precision": "f16"}])
+def test_optimizers_that_draw_are_the_same_everywhere(settings: dict[str, Any]) -> None:
+    report = verify_training(dlc.loads(LANGEVIN)["t"].with_settings(**settings), backends=(*BACKENDS, "tvm"))
+    assert report.agree, report.text()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_an_optimizer_draws_hangs_on_seed_and_step(backend: str, tmp_path: Path) -> None:
+    tried = dlc.loads(LANGEVIN)["t"]
+    dlc.train(tried, backend=backend, out=tmp_path / "whole")
+    with power_failure(3), pytest.raises(RuntimeError, match="power"):
+        dlc.train(tried, backend=backend, out=tmp_path / "parts")
+    dlc.train(tried, backend=backend, out=tmp_path / "parts", resume=True)
+    assert journal(tmp_path / "parts") == journal(tmp_path / "whole")
+    dlc.train(tried.with_settings(seed=1), backend=backend, out=tmp_path / "other")
+    assert journal(tmp_path / "other")[-1]["loss"] != journal(tmp_path / "whole")[-1]["loss"]
+
+
+def test_what_optimizers_draw_is_listed_beside_compiled_steps(tmp_path: Path) -> None:
+    write_steps(dlc.loads(LANGEVIN)["t"], "onnx", tmp_path)
+    facts = json.loads((tmp_path / "t_step.json").read_text(encoding="utf-8"))
+    listed = {each["name"]: each for each in facts["training"]["draws"]}
+    assert sorted(each["op"] for each in listed.values()) == ["normal"] * 4 + ["uniform"]
+    assert listed.keys() <= {name for name, *_ in facts["inputs"]}

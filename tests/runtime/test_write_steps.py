@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from step_specs import spec
-from training_specs import block, loaded, losses
+from training_specs import block, journal, loaded, losses
 
 import dlc
 from dlc.backend import find
@@ -46,6 +46,35 @@ def test_plain_onnxruntime_trains_as_dlc_does(tmp_path: Path) -> None:
     trained = load_file(tmp_path / "run/net.safetensors")
     for path, value in trained.items():
         np.testing.assert_allclose(held[f"net.{path}"], value, rtol=1e-3, atol=1e-5, err_msg=path)
+
+
+def test_plain_onnxruntime_trains_in_f16(tmp_path: Path) -> None:
+    """The program counts its steps itself, and gives the next scale of its loss."""
+    import onnxruntime
+
+    settings = "steps = 7, precision = f16"
+    text = block("optimizer = adam(lr=1e-2)", settings, net="Net(p=0.0)")
+    tried = loaded(text.replace("cross_entropy(logits, label)", "cross_entropy(logits, label) * 3000.0"))
+    write_steps(tried, "onnx", tmp_path / "steps")
+    facts = json.loads((tmp_path / "steps/t_step.json").read_text())
+    session = onnxruntime.InferenceSession(tmp_path / "steps/t_step.onnx")
+    outputs = [each.name for each in session.get_outputs()]
+    held, names = load_file(tmp_path / "steps/t.safetensors"), facts["training"]["names"]
+    assert "t" not in names and held["optimizer.loss_scale.scale"] == 65_536.0
+    data, seen, scales = open_data(tried), [], []
+    for step in range(7):
+        batch = data.training.training(step)
+        feeds = {"image": batch["image"].astype(np.float16), "label": batch["label"]}
+        feeds |= {names["rate"]: np.asarray(1e-2, np.float32)}
+        feeds |= {name: held[path] for path, name in facts["parameters"]}
+        found = dict(zip(outputs, session.run(None, feeds), strict=True))
+        held |= {path: found[name] for path, name in facts["updates"]}
+        seen.append(float(found["loss"]))
+        scales.append(float(found[names["loss_scale"]]))
+    dlc.train(tried, backend="onnx", out=tmp_path / "run")
+    np.testing.assert_allclose(seen, losses(tmp_path / "run"), rtol=1e-5)
+    assert scales == [each["loss_scale"] for each in journal(tmp_path / "run")]
+    assert 1.0 < scales[-1] < 65_536.0
 
 
 def test_draws_and_several_batches(tmp_path: Path) -> None:

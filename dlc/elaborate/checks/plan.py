@@ -8,7 +8,7 @@ from typing import Any
 from dlc.diagnostics import NO_SPAN, Span
 from dlc.elaborate.base.name_patterns import matches
 from dlc.elaborate.base.units import Definition
-from dlc.elaborate.programs.update import Rule
+from dlc.elaborate.programs.update import DYNAMIC, Rule
 from dlc.ir.nodes import Parameter, Program
 from dlc.passes.phases import Part
 from dlc.records import dataclass, field
@@ -134,6 +134,8 @@ class TrainPlan:
     file: str
     copies: tuple[Copy, ...] = ()
     behind: str | None = None
+    reached: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The paths of the parameters that the loss of a step has a gradient by, by the step's name."""
 
     @property
     def best(self) -> tuple[str, bool] | None:
@@ -146,6 +148,14 @@ class TrainPlan:
         return name, how == "max" if how else name not in losses
 
     @property
+    def loss_scale(self) -> float | str | None:
+        """What losses are multiplied by while gradients are taken: a number, or `DYNAMIC`; None where they are not."""
+        if self.settings["precision"] != "f16":
+            return None
+        given = self.settings["loss_scale"]
+        return given if isinstance(given, int | float) else DYNAMIC
+
+    @property
     def is_single(self) -> bool:
         """Whether a turn is one update and nothing else."""
         return len(self.steps) == 1 and not self.steps[0].name and self.behind is None
@@ -155,13 +165,18 @@ class TrainPlan:
         """The paths of all that some step trains."""
         return frozenset().union(*map(self.trained_by, self.steps))
 
-    def is_trained(self, parameter: Parameter, step: TrainStep | None = None) -> bool:
+    def is_trained(self, parameter: Parameter, step: TrainStep) -> bool:
+        """Whether a step updates a parameter: what its loss has no gradient by stays as it is."""
+        return self.is_chosen(parameter, step) and parameter.path in self.reached[step.name]
+
+    def is_chosen(self, parameter: Parameter, step: TrainStep) -> bool:
+        """Whether a step would update a parameter that its loss has a gradient by."""
         path = parameter.path
         return (
             parameter.trainable
             and not any(matches(each, path) for each in self.frozen)
             and not any(path.startswith(f"{each.path}.") for each in self.copies)
-            and any(each.has(path) for each in ([step] if step else self.steps))
+            and step.has(path)
         )
 
     def rule(self, step: TrainStep, parameter: Parameter) -> OptimizerRule | None:

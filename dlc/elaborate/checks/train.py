@@ -8,6 +8,7 @@ from functools import partial, reduce
 from pathlib import PurePath
 from typing import Any, TypeGuard
 
+from dlc.autodiff.reached import with_gradient
 from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean, meaning
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.depth import deep
@@ -15,7 +16,7 @@ from dlc.elaborate.base.name_patterns import matches, near
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.base.sources import REST
 from dlc.elaborate.base.units import Definition, Unit
-from dlc.elaborate.base.values import Instance, PresetRef, Tensor
+from dlc.elaborate.base.values import Instance, PresetRef, Tensor, show
 from dlc.elaborate.bodies.expressions import read_path
 from dlc.elaborate.bodies.statements import new_value
 from dlc.elaborate.calls.arguments import Given, bind_static_arguments
@@ -31,7 +32,8 @@ from dlc.elaborate.reports.report import Silent
 from dlc.elaborate.state.body import Body, Session, static_body
 from dlc.elaborate.state.scope import Scope
 from dlc.ir.nodes import Function, Op, Program
-from dlc.passes.phases import LOSS, Stale, phases, reaches
+from dlc.passes.phases import LOSS, Stale, phases
+from dlc.passes.wide_numbers import with_wide_numbers
 from dlc.records import replace
 from dlc.syntax import ast
 from dlc.types.dim_solve import bind
@@ -70,15 +72,20 @@ def build_plan(
             return None
     (state, program), (_, evaluation) = made
     assert program is not None and evaluation is not None and state.source is not None
+    if state.settings["precision"] == "f16":
+        program, evaluation = with_wide_numbers(program), with_wide_numbers(evaluation)
     if not (_check_patterns(state, program, report) and _check_loads(state, unit, program, report)):
         return None
+    steps = _steps(state)
     plan = TrainPlan(
         item.name, program, evaluation, _networks(state), state.fields, state.source, state.evaluate,
-        state.evaluate_fields, tuple(state.metrics), _steps(state), tuple(state.loads),
+        state.evaluate_fields, tuple(state.metrics), steps, tuple(state.loads),
         tuple(state.frozen), state.settings, unit.path, _copies(state), behind,
+        {each.name: with_gradient(program, each.loss) for each in steps},
     )  # fmt: skip
     good = (
         _check_best(plan, item, report)
+        and _check_scale(plan, item, report)
         and _check_norms(plan, report)
         and _check_optimizers(plan, item, report)
     )
@@ -380,8 +387,7 @@ def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic],
     if plan.best is None:
         return True
     asked = "best" if plan.settings["best"] is not None else "patience"
-    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
-    span = next((each.value.span for each in items if str(each.name) == asked), item.name_span)
+    span = _setting_span(item, asked)
     name, _ = plan.best
     known = ("loss", *(each.name for each in plan.steps if each.name), *plan.metrics)
     how = str(plan.settings["best"] or "").rpartition(" ")[0]
@@ -398,6 +404,26 @@ def _check_best(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic],
     if lacking:
         report(problems.INCOMPLETE.at(span, name=plan.name, what=f"{lacking}, which `{asked}` needs"))
     return not lacking
+
+
+def _check_scale(plan: TrainPlan, item: ast.Train, report: Callable[[Diagnostic], None]) -> bool:
+    """A loss is scaled where small slopes would be 0, and nowhere else."""
+    scale, precision = plan.settings["loss_scale"], plan.settings["precision"]
+    if scale is None or precision == "f16":
+        return True
+    span, expected = (
+        _setting_span(item, "loss_scale"),
+        f"left out in {precision}, which loses no small slopes",
+    )
+    help = "`precision = f16` computes in f16, with its loss scaled"
+    report(problems.BAD_SETTING.at(span, name="loss_scale", found=show(scale), expected=expected, help=help))
+    return False
+
+
+def _setting_span(item: ast.Train, name: str) -> Span:
+    """Where a block says a setting; its name, where a caller set it."""
+    items = (each for part in item.body if isinstance(part, ast.Settings) for each in part.items)
+    return next((each.value.span for each in items if str(each.name) == name), item.name_span)
 
 
 def _check_norms(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:
@@ -425,7 +451,11 @@ def _check_optimizers(plan: TrainPlan, item: ast.Train, report: Callable[[Diagno
         span = step.span if named else item.name_span if item.name_span.line else item.span
         trained = [each for each in plan.program.parameters if plan.is_trained(each, step)]
         name = f"{item.name}, step {step.name}" if step.name else item.name
-        if not trained:
+        if not trained and any(plan.is_chosen(each, step) for each in plan.program.parameters):
+            of = f"of the step `{step.name}` " if step.name else ""
+            message = f"the loss {of}depends on nothing that {'it' if step.name else 'the block'} updates"
+            found.append(problems.STEP.at(span, message=message))
+        elif not trained:
             found.append(problems.INCOMPLETE.at(span, name=name, what="parameter that is trained"))
         for parameter in trained:
             rule = plan.rule(step, parameter)
@@ -457,7 +487,7 @@ def _check_own(project: Project, plan: TrainPlan, report: Callable[[Diagnostic],
 
 
 def _check_phases(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool:
-    """What a step takes from outside of it must still hold when it is done, and its loss must depend on what it trains."""
+    """What a step takes from outside of it must still hold when it is done."""
     if plan.is_single:
         return True
     spans = {each.name: each.span for each in plan.steps}
@@ -475,11 +505,6 @@ def _check_phases(plan: TrainPlan, report: Callable[[Diagnostic], None]) -> bool
         help = "compute it inside of the step, or put `stop_gradient` around it"
         report(problems.STEP.at(spans.get(error.step, error.span), message=message, help=help))
         return False
-    for step in plan.steps:
-        if not reaches(plan.program, step.loss, plan.trained_by(step)):
-            message = f"the loss of the step `{step.name}` depends on nothing that it updates"
-            report(problems.STEP.at(step.span, message=message))
-            return False
     return True
 
 

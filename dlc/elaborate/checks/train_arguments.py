@@ -12,6 +12,7 @@ from dlc.diagnostics import training as problems
 from dlc.elaborate.base.sources import COMMON, ORDERS, REST, SOURCES
 from dlc.elaborate.base.values import Dtype, show
 from dlc.elaborate.checks.plan import Named
+from dlc.elaborate.programs.update import DYNAMIC
 from dlc.elaborate.reports.report import Report
 from dlc.records import dataclass
 
@@ -74,15 +75,16 @@ def without_idle(source: Named) -> Named:
 SETTINGS: dict[str, tuple[type, ...]] = {
     "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
     "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,), "draws": (str,),
-    "best": (str,), "patience": (int,),
+    "best": (str,), "patience": (int,), "loss_scale": (int, float, str),
 }  # fmt: skip
 DEFAULT_SETTINGS: dict[str, Any] = {
     "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
     "eval_every": None, "checkpoint_every": None, "log": 10, "draws": "native",
-    "best": None, "patience": None,
+    "best": None, "patience": None, "loss_scale": None,
 }  # fmt: skip
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "f16")
 DRAWS = ("native", "portable")
+LOSS_SCALES = f'"{DYNAMIC}" or a positive number'
 
 
 # Settings that are said elsewhere in a train block, or to the command.
@@ -94,9 +96,11 @@ _ELSEWHERE = {
     **dict.fromkeys(("clip", "clip_grad", "grad_clip", "max_norm", "max_grad_norm", "gradient_clip"), "did you mean `clip_norm`?"),
     **dict.fromkeys(("early_stopping", "early_stop", "monitor"), "did you mean `patience` or `best`?"),
     **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
+    **dict.fromkeys(("grad_scaler", "grad_scale", "scaler", "scale"), "did you mean `loss_scale`?"),
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
 }  # fmt: skip
 
+_EXPECTED = {"precision": " or ".join(PRECISIONS), "loss_scale": LOSS_SCALES}
 _KINDS: dict[type, str] = {int: "an int", float: "a float", Dtype: "a dtype", str: "a string"}
 
 
@@ -110,7 +114,7 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, SETTINGS[name]):
         kinds = " or ".join(_KINDS[each] for each in SETTINGS[name])
-        expected = " or ".join(PRECISIONS) if name == "precision" else kinds
+        expected = _EXPECTED.get(name, kinds)
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if isinstance(value, int | float) and not (value >= 0 if name == "seed" else value > 0):
         expected = "positive" if name != "seed" else "zero or more"
@@ -121,6 +125,9 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         expected = " or ".join(f'"{each}"' for each in DRAWS)
         help = did_you_mean(value, DRAWS)
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected, help=help)
+    if name == "loss_scale" and isinstance(value, str) and value != DYNAMIC:
+        help = did_you_mean(value, [DYNAMIC])
+        report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=LOSS_SCALES, help=help)
     if isinstance(value, Dtype) and value.name not in PRECISIONS:
         report.fail(problems.BAD_SETTING, span, name=name, found=value.name, expected=" or ".join(PRECISIONS))
 

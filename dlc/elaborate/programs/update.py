@@ -33,13 +33,19 @@ from dlc.elaborate.state.body import Body, static_body
 from dlc.ir.builder import Builder
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
 from dlc.ir.paths import gradient_name
+from dlc.ir.splice import Names
+from dlc.passes.lower import flatten_calls
 from dlc.records import dataclass, replace
 from dlc.syntax import ast
+from dlc.types.facts import Facts
 from dlc.types.tensor import TensorType
 
 STEP, RATE = "t", "lr"
 """What an optimizer calls the number of the step and the rate, if it takes them."""
 STATE = "optimizer"
+SCALE = "loss_scale"
+"""Where below an update's state a scale that follows the gradients lies, and what is counted for it."""
+DYNAMIC = "dynamic"
 TINY = 1e-6
 """Added to a norm that gradients are clipped by, as in PyTorch."""
 
@@ -68,6 +74,11 @@ def rate_name(number: int) -> str:
     return "rate" if number == 0 else f"rate_{number + 1}"
 
 
+def scale_path(state: str = STATE) -> str:
+    """The buffer with the scale of an update's loss, where it is dynamic."""
+    return f"{state}.{SCALE}.scale"
+
+
 def state_path(path: str, state: str = STATE) -> str:
     """Where the optimizer of the parameter at `path` keeps what it remembers."""
     return f"{state}.{path}"
@@ -80,12 +91,15 @@ def update_program(
     rules: Sequence[Rule],
     clip_norm: float | None = None,
     state: str = STATE,
+    scale: float | str | None = None,
 ) -> Program:
     """What a step does with the gradients, which are inputs by `gradient_name`, beside the number of the step, `t`, from 1, and a
-    rate for each rule. It has no outputs: parameters and what optimizers remember are updated.
+    rate for each rule. It has no outputs but a scale: parameters and what optimizers remember are updated.
 
-    What optimizers remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`. Raises SpecError where an optimizer does
-    not fit a parameter."""
+    What optimizers remember lies below `state`. Gradients are clipped so that all of them together have no norm above `clip_norm`.
+
+    Gradients are those of a loss times `scale`, and are divided by it. Where that is `DYNAMIC`, it is a buffer, and nothing but what is counted
+    for it changes where a gradient is not finite; `t` is then counted here, and no input, and the new scale is an output. Raises SpecError where an optimizer does not fit a parameter."""
     types = {each.path: each.type for each in parameters}
     trained = [path for rule in rules for path in rule.paths]
     body = _body(project, rules)
@@ -94,7 +108,16 @@ def update_program(
     step = Value(b.fresh(STEP), TensorType("i64", ()))
     rates = [Value(b.fresh(rate_name(i)), TensorType("float", ())) for i in range(len(rules))]
     wanted = (rate for rate, rule in zip(rates, rules, strict=True) if rule.takes_rate)
-    inputs = (*grads.values(), step, *wanted)
+    inputs = (*grads.values(), *([] if scale == DYNAMIC else [step]), *wanted)
+    finite: Value | None = None
+    outputs: tuple[tuple[str, str], ...] = ()
+    if scale == DYNAMIC:
+        finite = _all_finite(b, grads.values())
+        step, factor, new = _scale_after(body, finite, f"{state}.{SCALE}")
+        outputs = ((SCALE, new.name),)
+        grads = {path: b.mul(grad, factor) for path, grad in grads.items()}
+    elif scale is not None:
+        grads = {path: b.mul(grad, 1.0 / float(scale)) for path, grad in grads.items()}
     if clip_norm is not None:
         grads = _clipped(b, grads, clip_norm)
     for rule, rate in zip(rules, rates, strict=True):
@@ -102,7 +125,8 @@ def update_program(
             place = state_path(path, state)
             work = partial(_updated, body, rule, path, types[path], grads[path], step, rate, place)
             _told(body, path, work)
-    return _program(body, inputs, ())
+    made = _program(body, inputs, outputs)
+    return made if finite is None else _guarded(made, finite, f"{state}.{SCALE}.")
 
 
 @deep
@@ -155,6 +179,44 @@ def _program(body: Body, inputs: tuple[Value, ...], outputs: tuple[tuple[str, st
     )
     session.functions[main.name] = main
     return Program(session.called(), main.name, resolve_parameters(session, main.name))
+
+
+def _all_finite(b: Builder, grads: Iterable[Value]) -> Value:
+    found: Value | None = None
+    for grad in grads:
+        each = b.op("all", b.op("isfinite", grad), axis=tuple(range(grad.type.rank)), keepdims=False)
+        found = each if found is None else b.op("logical_and", found, each)
+    assert found is not None
+    return found
+
+
+def _scale_after(body: Body, finite: Value, place: str) -> tuple[Value, Value, Value]:
+    """The number of the step, without those that were left out, what gradients are multiplied by, and the scale that is next, by the
+    rule of the library."""
+    rule = library_definition("_loss_scale")
+    assert rule is not None
+    node, label = ast.Node(), ast.Label((place,))
+    found = apply_instance(
+        body, make_instance(body, rule, Given(), node, label), Given([(Tensor(finite), NO_SPAN)]), node, label
+    )
+    step, factor, new = (each.value for each in found)
+    return step, body.emission.builder.cast(factor, "float"), new
+
+
+def _guarded(program: Program, finite: Value, own: str) -> Program:
+    """The program, flat, whose updates are made where `finite` holds; those of what lies below `own` in any case."""
+    flat = flatten_calls(program)
+    main, types = flat.main, {each.path: each.type for each in flat.parameters}
+    b = Builder(Facts(main.facts), names=Names.of(main).fresh)
+    for op in main.body:
+        path = op.text("path") if op.op == "update" else own
+        if not path.startswith(own):
+            old = Value(b.fresh("old"), types[path])
+            b.append(Op("param", (), (old,), (("path", path),)))
+            chosen = b.where(finite, Value(op.inputs[0], old.type), old)
+            op = replace(op, inputs=(chosen.name,))
+        b.append(op)
+    return flat.with_functions({**flat.functions, main.name: replace(main, body=tuple(b.body))})
 
 
 def _clipped(b: Builder, grads: Mapping[str, Value], limit: float) -> dict[str, Value]:

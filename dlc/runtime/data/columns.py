@@ -343,6 +343,9 @@ def read_rows(table: Table, request: Request) -> ArrayRows:
     about: dict[str, Any] = {"classes": classes} if classes else {}
     if FEATURES in readers and FEATURES not in table.names:
         about[FEATURES] = list(readers[FEATURES].columns)
+    columns = {name: each.columns[0] for name, each in readers.items() if name not in about}
+    if renamed := {name: column for name, column in columns.items() if column != name}:
+        about["columns"] = renamed
     for each in readers.values():
         about |= each.tokenizer.about if isinstance(each, Texts) else {}
     return ArrayRows({name: each.whole(arrays[name]) for name, each in readers.items()}, about)
