@@ -15,6 +15,7 @@ from dlc.backend import Artifact, EmitOptions
 from dlc.emit.manifest import asked, json_text
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Op, Program
+from dlc.passes.guards import guarded
 from dlc.passes.lower import hoist_randomness, resolve_float, unroll
 from dlc.passes.randomness import Draw
 from dlc.runtime.inputs import index_rooms
@@ -42,9 +43,8 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     """The program as `NAME.onnx`, with what it asks of its inputs beside it as JSON, for readers that don't give out what the file
     says of itself. Raises SpecError for an op that ONNX lacks."""
     limits = index_rooms(program)
-    program, draws = hoist_randomness(
-        unroll(resolve_float(program, options.precision), lambda op: not op.attr("shared"))
-    )
+    program = guarded(resolve_float(program, options.precision), limits, lambda op: known(op.op))
+    program, draws = hoist_randomness(unroll(program, lambda op: not op.attr("shared")))
     # A GPU computes in bf16 itself.
     wider = {k: v for k, v in rows.WIDER.items() if not (k == "bf16" and options.target == "cuda")}
     emission = Emission(program, wider, inline=not options.functions)

@@ -23,6 +23,7 @@ from dlc.emit.manifest import asked, json_text
 from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Attr, Function, Program
 from dlc.passes.dead_code import DeadCode
+from dlc.passes.guards import guarded
 from dlc.passes.lower import hoist_randomness, inline, resolve_float, unroll
 from dlc.passes.randomness import Draw
 from dlc.runtime.inputs import index_rooms
@@ -48,9 +49,9 @@ def emit(program: Program, options: EmitOptions) -> Artifact:
     Raises SpecError for a target that is none, an operation that has no row, a loop that TVM makes no kernel of, and a tool
     that is missing."""
     target = checked_target(options.target)
-    flat, draws = flattened(program, options.precision)
-    module = Module.of(flat, prepares=not options.training)
     limits = index_rooms(program)
+    flat, draws = flattened(guarded(program, limits, lambda op: op.op in ROWS), options.precision)
+    module = Module.of(flat, prepares=not options.training)
     has_loops = any(op.op == LOOP for op in flat.main.body)
     library = _built(module.relax, target, options, Guard(flat.main, limits), has_loops=has_loops)
     meta = {

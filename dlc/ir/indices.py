@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from dlc.ir.loops import LOOP, Loop
@@ -91,10 +92,14 @@ class Survey:
         self._left = BUDGET
         self._known: dict[Any, tuple[Interval, ...]] = {}
 
-    def of(self, function: Function) -> list[Use]:
-        """The uses in a function and all that it calls, nothing known of its inputs."""
+    def of(self, function: Function, limits: Mapping[str, Dim] = MappingProxyType({})) -> list[Use]:
+        """The uses in a function and all that it calls; of its inputs only known that those with `limits` are from 0 to one less."""
         if self.concerned(function):
-            self._function(function, None, [of_dtype(each.type) for each in function.inputs], ())
+            given = (
+                Interval(Dim.of(0), limits[each.name] - 1) if each.name in limits else of_dtype(each.type)
+                for each in function.inputs
+            )
+            self._function(function, None, [*given], ())
         return self.uses
 
     def concerned(self, function: Function) -> bool:

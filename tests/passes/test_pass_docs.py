@@ -13,6 +13,7 @@ from dlc.ir.text import parse_program, print_program
 from dlc.ir.verify import verify
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.factors import factored
+from dlc.passes.guards import guarded
 from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.phases import Part, phases
 from dlc.passes.pipeline import LEVELS, LOWERED
@@ -24,6 +25,7 @@ from passes.found import MODULES, PASSES
 # What is no pass of a level, but shows what it does; and what passes are made of.
 LOWERINGS: dict[str, Callable[[Program], Program]] = {
     "lower": lambda program: inline(program, lambda op: False),
+    "guards": lambda program: guarded(program, {}),
     "randomness": lambda program: hoist_randomness(program)[0],
     "sizes": lambda program: at_sizes(program, {"T": 3}),
     "factors": lambda program: program.with_functions({"Net": factored(program.main, frozenset("B"))}),

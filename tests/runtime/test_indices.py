@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from haste import TVM
 
 import dlc
+from dlc.backend import find
 from dlc.diagnostics import SpecError
+from dlc.passes.guards import guarded
+from dlc.runtime.compile import emit, lower
 from dlc.runtime.indices import IndexCheck
+from dlc.runtime.inputs import index_rooms
+from dlc.runtime.interpret import CheckFailed, run
+from dlc.runtime.prepare import prepare
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 SPECS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -140,3 +147,62 @@ def test_only_what_indices_hang_on_is_computed() -> None:
 def test_draws_are_not_drawn_again() -> None:
     text = "model M()(x: [B, T]) -> [B, 2] {\n    return take(x, randint([2], 0, 3), axis=1)\n}\n"
     assert IndexCheck(dlc.loads(text)["M"].program, {}).trimmed is None
+
+
+@pytest.mark.parametrize("functions", [False, True])
+@pytest.mark.parametrize("name", [name for name in SPECS if name != "label"])
+def test_onnx_models_say_it_themselves(name: str, functions: bool) -> None:
+    """What their limits of inputs can't: of places that are computed."""
+    pytest.importorskip("onnxruntime")
+    outside(name, "onnx", functions=functions)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sum",
+        "update",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("ignored", "loop", "scan", "divided", "rest", "power")
+        ),
+    ],
+)
+def test_libraries_say_it_themselves(name: str) -> None:
+    pytest.importorskip("tvm")
+    outside(name, "tvm", target=TVM)
+
+
+def outside(name: str, backend: str, **options: Any) -> None:
+    """An artifact refuses wrong places, and computes with right ones what the reference does."""
+    text, inputs, _ = SPECS[name]
+    model = dlc.loads(text)["M"]
+    weights = model.initial_weights()
+    found = find(backend)
+    artifact = emit(model, backend, **options)
+    network = found.load(
+        artifact, weights if found.prepares else prepare(lower(model.program, found, 1), weights)
+    )
+    with pytest.raises((CheckFailed, SpecError), match="must"):
+        network(**inputs)
+    fitting = {"n": 2, "start": -1}
+    right = {
+        key: np.full_like(value, fitting.get(key, 0)) if value.dtype.kind == "i" else value
+        for key, value in inputs.items()
+    }
+    (expected,) = run(model.program, weights, right).values()
+    (given,) = network(**right).values()
+    np.testing.assert_allclose(given, expected, rtol=1e-5)
+    assert any("must" in (each if isinstance(each, str) else each[0]) for each in artifact.meta["requires"])
+
+
+def test_what_is_proved_or_an_inputs_limit_costs_nothing() -> None:
+    texts = {
+        "limit": "model M()(t: i64[B]) -> _ {\n    return embedding(10, 2)(concat([t, t[:1]], axis=0))\n}\n",
+        "shifted": "model M()(t: i64[B]) -> _ {\n    return embedding(10, 2)(t), embedding(11, 2)(t + 1)\n}\n",
+        "the library's own": 'model M()(x: [B, 3, H, W]) -> _ {\n    return resize(x, size=[4, W + 3], mode="bilinear")\n}\n',
+        **{name: f"model M(){text}\n}}\n" for name, text in INSIDE.items()},
+    }
+    for name, text in texts.items():
+        program = dlc.loads(text)["M"].program
+        assert guarded(program, index_rooms(program)) is program, name
