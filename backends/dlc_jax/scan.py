@@ -27,6 +27,8 @@ from dlc_jax.steps import Scan
 BRIEF = 20
 """So long may a first value be that stands in the call of a scan."""
 
+MANY = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -321,7 +323,9 @@ def _given(turn: Turn) -> str:
 
 
 def _type(kinds: Sequence[str]) -> str:
-    """The type of one value, of several, or of none."""
+    """The type of one value, of several, or of none; of many that are alike nobody counts how many."""
+    if len(kinds) > MANY and len(set(kinds)) == 1:
+        return f"tuple[{kinds[0]}, ...]"
     return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]" if kinds else "None"
 
 

@@ -143,7 +143,7 @@ def _parts(text: str) -> tuple[str, str, str]:
         return "*", text[1:], ""
     for head, value in _assignments(text):
         return head, value, ""
-    key = _KEY.match(text)
+    key = _KEY.match(text) or _ANNOTATED.match(text)
     return (key[0], text[key.end() :], "") if key else ("", text, "")
 
 
@@ -151,6 +151,8 @@ _OPERATOR = re.compile(
     r"(if|else|and|or|[-+*/%@|&<>=!]+) "
 )  # in front of an operand that has a line of its own
 _KEY = re.compile(r"""(?:f?(["'])(?:(?!\1)[^\\])*\1|str\([\w *+]+\)): """)  # of an item in a dict display
+
+_ANNOTATED = re.compile(r"[A-Za-z_]\w*: (?=tuple\[)")  # an argument of a function
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

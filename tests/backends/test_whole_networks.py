@@ -45,6 +45,32 @@ model M(d: int = 4, layers: int = 2, widths: list[int] = [2, 2, 2])(x: [B, T, d]
     return x
 }
 """,
+    # `d` is no argument, as the copies decide: the entry read it all the same.
+    "an entry beside what is written out": """
+module P(d: int)(x: [B, T, d]) -> [B, T, d] {
+    return x |> rearrange("B T d -> B d T") |> conv1d(d, 3, padding=1) as c |> rearrange("B d T -> B T d")
+}
+model M(d: int = 4)(x: [B, T, d]) -> [B, T, d] {
+    change = linear(d)
+    entry refine(n: int = 2)(x: [B, T, d]) -> [B, T, d] {
+        scan j in range(n) with y = x { y = y - 0.1 * tanh(change(y)) }
+        return y
+    }
+    y = stack([x, x * 0.5]) |> copies(P(d), 2) as m
+    return y[0] + self.refine()(y[1])
+}
+""",
+    # A line too long for the types of all that a turn takes.
+    "copies of many parameters": """
+module P(d: int)(x: [B, T, d]) -> [B, T, d] {
+    for i in range(4) as l { x = x |> linear(d) as up |> relu |> linear(d) as down }
+    return x
+}
+model M(d: int = 4)(x: [B, T, d]) -> [B, T, d] {
+    y = stack([x, x * 0.5]) |> copies(P(d), 2) as m
+    return y[0] + y[1]
+}
+""",
 }
 
 
@@ -64,6 +90,13 @@ def emitted(text: str) -> Any:
     (source,) = map(str, dlc.loads(text)["M"].emit("torch").files.values())
     exec(source, scope := {"__name__": "emitted"})
     return scope["M"]
+
+
+def test_an_entry_is_one_method() -> None:
+    (source,) = map(
+        str, dlc.loads(SPECS["an entry beside what is written out"])["M"].emit("torch").files.values()
+    )
+    assert source.count("def refine") == 1
 
 
 def test_lists_in_loops_are_arguments() -> None:

@@ -21,6 +21,7 @@ LONG, SHORT = "x" * 44, "y" * 30
 STATEMENTS = (
     f"def attention(params: Params, {LONG}: Array, *, heads: int, window: int) -> Array:",
     f"def attention(params: Params, {LONG}: Array, {SHORT}: Array, *, heads: int, window: int) -> Array:",
+    f"def step({SHORT}: Array, inputs: tuple[Array, Array, Array, Array, Array, {SHORT}, {SHORT}]) -> None:",
     f'{SHORT} = lax.conv(x, params["weight"], (1, 1), ((1, 1), (1, 1)), dimension_numbers=NUMBERS)',
     f'{LONG} = lax.conv(x, params["weight"], (1, 1), ((1, 1), (1, 1)), {SHORT}=NUMBERS, groups=32)',
     f"x = {LONG} + {LONG} * {SHORT}",

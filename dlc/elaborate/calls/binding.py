@@ -64,8 +64,10 @@ def bind_inputs(body: Body, callee: Callee, given: dict[str, tuple[Any, Span]], 
     bound.outer = dict(binding.dims)
     _rename(callee, bound)
     bound.static = own_static(callee, bound, body.emission.facts)
+    fixed = body.context.session.fixed_in(callee.definition)
     inside = {
-        name: _dim(rooted(name, value) if bound.traced else value) for name, value in bound.static.items()
+        name: _dim(rooted(name, value) if bound.traced and name not in fixed else value)
+        for name, value in bound.static.items()
     }
     bound.known = lambda name: inside.get(name) or lets(name)
     bound.types = inner_types(bound)

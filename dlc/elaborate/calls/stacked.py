@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from dlc.diagnostics import Span
 from dlc.diagnostics import meaning as problems
+from dlc.elaborate.base.trees import below
 from dlc.elaborate.calls.resolve import inner_parameters
 from dlc.elaborate.state.body import Body, Session
 from dlc.ir.nodes import Function, Parameter, Program, Value
 from dlc.ir.splice import Names, defined_names
 from dlc.passes.lower import alone, inline, unroll
 from dlc.records import dataclass, replace
+from dlc.syntax import ast
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,13 @@ def lifted(body: Body, name: str, span: Span) -> Lifted:
 
 def _lifted(body: Body, name: str, span: Span) -> Lifted:
     session = body.context.session
+    for function in alone(Program(session.functions, name), name).functions.values():
+        if _keeps_state(session, function):
+            message = (
+                f"`{function.source}` updates a buffer, and a module that is copied or changed keeps no state"
+            )
+            body.report.fail(problems.COPIED, span, message=message)
     flat = _flat(session, name)
-    if any(op.op == "update" for op in flat.body):
-        message = f"`{flat.source}` updates a buffer, and a module that is copied or changed keeps no state"
-        body.report.fail(problems.COPIED, span, message=message)
     types = {op.text("path"): op.out.type for op in flat.body if op.op == "param"}
     parameters = tuple(
         replace(each, type=types.get(each.path, each.type)) for each in inner_parameters(session, name)
@@ -67,6 +72,14 @@ def _lifted(body: Body, name: str, span: Span) -> Lifted:
     )
     session.functions[function.name] = function
     return Lifted(function, parameters)
+
+
+def _keeps_state(session: Session, function: Function) -> bool:
+    """Whether a function updates a buffer, if only in training: whoever runs it in evaluation is told as well."""
+    if all(each.kind != "buffer" for each in function.params):
+        return False
+    written = (each.node for each in session.project.reached if each.node.span == function.span)
+    return any(below(node, ast.Update) for node in written)
 
 
 def _flat(session: Session, name: str) -> Function:

@@ -60,8 +60,8 @@ def instantiate(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> I
     if found is not None and _serves(caller, callee, found, bound):
         session.asked(found.kept)
         return _minded(session, found)
-    # (The model's own function minds what is fixed.)
     shares = session.open and session.measure is None and callee.definition not in session.outlining
+    shares = shares and not session.fixed_in(callee.definition)
     for kept in reuse.known(session, key) if shares else ():
         if _serves(caller, callee, kept.made, bound) and (found := reuse.take(session, kept)) is not None:
             session.asked(kept)
@@ -225,7 +225,7 @@ def _body(caller: Body, callee: Callee, bound: Bound, node: ast.Node) -> Body:
 def _root(body: Body, callee: Callee, static: Mapping[str, Any]) -> None:
     """Inside, a static parameter's expression is its name, whatever it is at the call."""
     session = body.context.session
-    fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    fixed = session.fixed_in(callee.definition)
     # The library's lists have an element for each axis: another function where there are others.
     told = {
         name: value
@@ -338,7 +338,7 @@ def _default(body: Body, root: Scope, field: ast.Field) -> Term | None:
 def _with_provenance(function: Function, body: Body, callee: Callee, bound: Bound) -> Function:
     """With what emission needs to say the function for other static arguments."""
     session, node = body.context.session, callee.definition.node
-    fixed = session.fixed if len(session.open) == 1 else frozenset[str]()
+    fixed = session.fixed_in(callee.definition)
     numbers = (each for each in callee.sizes if not isinstance(callee.static[str(each.name)], Dim))
     fields = [
         each

@@ -187,6 +187,11 @@ class Session:
         finally:
             self.training = before
 
+    def fixed_in(self, definition: Definition) -> frozenset[str]:
+        """The static parameters that are plain numbers in a function: in those of the model itself, its ways in among them."""
+        own = not self.open or self.open[0][0][0] is definition
+        return self.fixed if own else frozenset()
+
     def asked(self, part: Kept | Initial | None) -> None:
         """Note that the body that is open depends on this; None for what can't be kept."""
         if self.records:
