@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found. `parted` names, per backend past the tolerance, the first module whose result differs."""
+    """What `verify` found. `parted` names, per backend past the tolerance, the first module whose result differs; `failed` are the
+    backends that could not be compared, and why."""
 
     model: str
     tolerance: float
@@ -85,9 +86,10 @@ class Report:
     parted: Mapping[str, str]
     sizes: Mapping[str, tuple[int, ...]]
     expect_tolerance: float = 0.0
+    failed: Mapping[str, SpecError] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        backends = ", ".join(dict.fromkeys(each.backend for each in self.differences))
+        backends = ", ".join(dict.fromkeys((*(each.backend for each in self.differences), *self.failed)))
         return f"<Report on {self.model}: {backends} {'agree' if self.agree else 'disagree'}>"
 
     def __str__(self) -> str:
@@ -95,7 +97,7 @@ class Report:
 
     @property
     def agree(self) -> bool:
-        return bool(self.differences) and all(map(self._is_small, self.differences))
+        return bool(self.differences) and not self.failed and all(map(self._is_small, self.differences))
 
     def _is_small(self, each: Difference) -> bool:
         return each.relative <= (
@@ -127,7 +129,11 @@ class Report:
             **({"expect_tolerance": self.expect_tolerance} if self._expected else {}),
             "differences": rows,
             "parted": dict(self.parted),
+            **({"failed": self._failures()} if self.failed else {}),
         }
+
+    def _failures(self) -> dict[str, Any]:
+        return {name: [each.to_json() for each in error.diagnostics] for name, error in self.failed.items()}
 
     def text(self) -> str:
         lines = [part for each in self._expected for part in (self._line(each), f"       {each.where}")]
@@ -145,7 +151,11 @@ class Report:
                     lines += [self._line(each) for each in rows]
             if backend in self.parted:
                 lines.append(f"       they part first at {self.parted[backend]}")
+        for name, error in self.failed.items():
+            lines += (f"FAIL {name:6} can't be compared", str(error))
         verdict = "all backends agree" if all(map(self._is_small, own)) else "the backends disagree"
+        if self.failed:
+            verdict = f"{', '.join(self.failed)} can't be compared, " + verdict.replace("all", "the other", 1)
         lines.append(f"{self.model}: {verdict} (tolerance {self.tolerance:g} relative)")
         if self._expected:
             same = all(map(self._is_small, self._expected))
@@ -240,9 +250,14 @@ def verify(
     found = [_expected_difference(name, expected[name], array) for name, array in wanted.items()]
     parted: dict[str, str] = {}
     rounding: dict[str, float] = {}
+    failed: dict[str, SpecError] = {}
     for name in names:
-        runnable = compile_model(model, name, weights=values, optimize=optimize, precision=precision)
-        outputs = runnable(**given)
+        try:
+            runnable = compile_model(model, name, weights=values, optimize=optimize, precision=precision)
+            outputs = runnable(**given)
+        except SpecError as error:
+            _note(failed, name, error, names)
+            continue
         rows = [Difference(name, key, "output", *difference(outputs[key], expected[key])) for key in expected]
         if any(not row.relative <= most for row in rows):
             rounding = rounding or _rounding(program, values, given, expected, precision)
@@ -252,12 +267,21 @@ def verify(
         found += rows
         if any(not row.relative <= _allowed(row, most) for row in rows):
             parted[name] = first_difference(model, name, values, given, most, precision)
-    if gradients:
+    if gradients and (able := [name for name in able if name not in failed]):
         found += _gradients(model, able, values, given, seed, most)
     draws = {each.input.name for each in drawn.draws}
     sizes = {name: tuple(np.shape(value)) for name, value in given.items() if name not in draws}
     of_file = max((TOLERANCES[expectation.precision_of(each)] for each in wanted.values()), default=0.0)
-    return Report(model.name, most, tuple(found), parted, sizes, of_file if tolerance is None else tolerance)
+    return Report(
+        model.name, most, tuple(found), parted, sizes, of_file if tolerance is None else tolerance, failed
+    )
+
+
+def _note(failed: dict[str, SpecError], name: str, error: SpecError, names: Sequence[str]) -> None:
+    """A backend that can't be compared does not keep the others from it; the only one raises what it says."""
+    if len(names) == 1:
+        raise error
+    failed[name] = error
 
 
 def _expected_difference(name: str, found: Array, wanted: Array) -> Difference:

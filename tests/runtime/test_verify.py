@@ -100,6 +100,19 @@ def test_one_backend_is_enough() -> None:
     assert gradients_of(report).keys() == {"step.weight", "step.bias"}
 
 
+def test_a_backend_that_fails_does_not_keep_the_others_from_it() -> None:
+    pytest.importorskip("onnxruntime")
+    model = model_of("model M()(x: f64[B, 2]) -> f64[B, 2] {\n    return tan(x)\n}\n")
+    report = dlc.verify(model, backends=("onnx", "torch"))
+    assert not report.agree
+    assert {each.backend for each in report.differences} == {"torch"}
+    assert report.to_json()["failed"]["onnx"][0]["code"] == "E0802"
+    assert "FAIL onnx   can't be compared\nerror[E0802]" in report.text()
+    assert "M: onnx can't be compared, the other backends agree" in report.text()
+    with pytest.raises(dlc.SpecError, match="E0802"):
+        dlc.verify(model, backends=("onnx",))
+
+
 def test_a_wrong_gradient_is_told_by_its_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     def halved(*given: Any, **options: Any) -> Any:
         return {path: each / 2 for path, each in backend_gradients(*given, **options).items()}
