@@ -13,10 +13,12 @@ from dlc.ir.splice import prefixed
 from dlc.ops.definition import OpDef, OpError
 from dlc.records import dataclass, field
 from dlc.types.dims import Dim
-from dlc.types.facts import Facts
+from dlc.types.facts import Facts, Relation
 from dlc.types.tensor import TensorType
 
 Types = Sequence["TensorType | None"]
+COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+"""Ops that compare two sizes, as facts say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,10 @@ class _Checker:
     returned: Mapping[str, Types]  # the output types of the functions before this one
     problems: list[IRProblem] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    sizes: dict[str, Dim] = field(default_factory=dict)
+    """Values that are sizes, or whole numbers."""
+    said: dict[str, Relation] = field(default_factory=dict)
+    """What a comparison of these says: a fact behind a `require` of it."""
 
     def run(self) -> Types:
         """Check all of it; gives the types of the outputs, None for those that nothing defines."""
@@ -156,9 +162,21 @@ class _Checker:
                 self.problem(f"`{op.op}` reads %{name}, which nothing before it defines", op.span)
             if not missing:
                 self.op(op, [scope[name] if name else None for name in op.inputs], loop)
+                self.remember(op)
             if op.region is not None:
+                before = self.facts
                 self.region(op, op.region, scope, loop)
+                self.facts = before
             self.define(op.outputs, scope, op.span)
+
+    def remember(self, op: Op) -> None:
+        """Of sizes, what is compared."""
+        number = op.attr("dim") if op.op == "size" else op.attr("value") if op.op == "const" else None
+        if isinstance(number, Dim | int) and not isinstance(number, bool) and len(op.outputs) == 1:
+            self.sizes[op.out.name] = Dim.of(number)
+        elif op.op in COMPARED and all(name in self.sizes for name in op.inputs):
+            left, right = (self.sizes[name] for name in op.inputs)
+            self.said[op.out.name] = Relation(left, COMPARED[op.op], right)
 
     def op(self, op: Op, inputs: Types, loop: Op | None) -> None:
         if op.callee:
@@ -254,6 +272,8 @@ class _Checker:
         self.attributes(op, ["message"])
         if len(inputs) != 1 or inputs[0] != TensorType("bool", ()):
             self.problem("`require` takes one bool scalar", op.span)
+        elif op.inputs[0] in self.said:
+            self.facts = self.facts.assume(self.said[op.inputs[0]])
 
     def loop(self, op: Op, inputs: Types, loop: Op | None) -> None:
         """What a loop says of itself and the values outside; `turn` checks what its body makes of them."""

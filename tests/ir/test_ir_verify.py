@@ -8,7 +8,7 @@ from properties import examples
 
 from dlc.ir.nodes import Program
 from dlc.ir.text import parse_program
-from dlc.ir.verify import IRError, verify
+from dlc.ir.verify import IRError, verify, violations
 from ir.programs import EXAMPLES, NESTED, program, programs
 
 
@@ -123,3 +123,22 @@ def test_parameters_of_the_program_are_checked() -> None:
         "`w` has no initial value: no function `ones`",
         "the program does not list the buffer `other`",
     ]
+
+
+REQUIRED = """
+model M(%x: [B, T, 4]) -> (y: %y) {
+    %size: i64[] = size() {dim=T % 4}
+    %zero: i64[] = const() {value=0}
+    %held: bool[] = eq(%size, %zero)
+    require(%held) {message="fours"}
+    %y: [B, T//4, 16] = reshape(%x) {shape=[B, T//4, 16]}
+}
+"""
+
+
+def test_what_a_require_says_of_sizes_counts_behind_it() -> None:
+    text = "entry M\n" + REQUIRED
+    assert violations(parse_program(text)) == []
+    *head, check, reshape, end = text.strip().splitlines()
+    (problem,) = violations(parse_program("\n".join([*head, reshape, check, end])))
+    assert "nothing says that 4*B*T and 16*B*(T//4) are equal" in problem.message

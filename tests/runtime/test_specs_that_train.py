@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 import dlc
+from dlc.ir.verify import verify
+from dlc.records import replace
 from dlc.resources import specs_path
+from dlc.runtime.compiled_training import Programs
+from dlc.runtime.trainers import Trainers
 
 GRAPH = {"nodes": 12, "links": 20, "words": 6, "classes": 3, "hidden": 4}
 SMALL = {"layers": 1, "d": 8, "rows": 4}
@@ -85,6 +90,41 @@ DATA = {
     "translation": pairs,
 }
 """What stands in for files, by block or spec."""
+
+TRAINED = [
+    (str(path.relative_to(specs_path()).with_suffix("")), name)
+    for path in sorted(specs_path().glob("*/*.dl"))
+    if re.search("^train ", path.read_text(encoding="utf-8"), re.MULTILINE)
+    for name in dlc.load(path).trains
+]
+
+
+@pytest.mark.parametrize(("spec", "name"), TRAINED)
+def test_programs_keep_the_rules_of_the_ir(spec: str, name: str) -> None:
+    """What a `require` says of sizes counts behind it: of the rows of a memory that is handed on, of a queue."""
+    plan = dlc.load(specs_path() / f"{spec}.dl")[name].plan
+    verify(plan.program)
+    verify(plan.evaluation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "name"), TRAINED)
+def test_steps_keep_the_rules_of_the_ir(spec: str, name: str) -> None:
+    """What is computed of a batch, its derivative and the optimizers."""
+    block = dlc.load(specs_path() / f"{spec}.dl")[name]
+    rows = block.plan.source.args["batch"]
+    sizes = {size: rows for type in block.plan.fields.values() for size in type.symbols}
+    trainers = Trainers(block, sizes)
+    for planned in trainers.turns.planned:
+        verify(planned.program)
+        verify(planned.of_batch)
+    planned = trainers.turns.planned
+    if block.plan.is_single:
+        planned = (replace(planned[0], drawn=trainers.training.program),)
+    held_out = trainers.evaluation.program
+    made = Programs.of(block.spec.project, block.plan, planned, held_out, sizes, "f32", "f32")
+    for step in made.programs.values():
+        verify(step.program)
 
 
 @pytest.mark.slow
