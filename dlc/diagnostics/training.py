@@ -166,7 +166,7 @@ DATA = Problem(
     "{message}",
     "What a source gives is checked against the types of the batch before the first step. Indices that are computed of data, in training "
     "and wherever dlc runs a model, must be inside the axis that they count along, 0 to its size less 1: labels of a loss too, other than "
-    "those that it is told to `ignore`.",
+    "those that it is told to `ignore`. A loss of held-out data that is no number since they hold none is told with the row.",
 )
 NO_MATCH = Problem(
     "E0711",

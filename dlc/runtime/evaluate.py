@@ -25,7 +25,7 @@ from dlc.runtime.together import evaluated
 from dlc.runtime.trained import CLASSES, Trained
 from dlc.runtime.trainers import Trainers
 from dlc.runtime.training import lacks_training
-from dlc.runtime.training_data import open_held_out
+from dlc.runtime.training_data import check_measured, open_held_out
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 
 Array = NDArray[Any]
@@ -158,6 +158,7 @@ def evaluate(
     trainer = trainers.of(found, device, _complete(trained))
     values = evaluated(trainer, trainers.held_out, batches.evaluation())
     loss = values.pop("loss")
+    check_measured(block, batches, loss)
     return Evaluation(plan.name, len(batches.rows), loss, values, _confusion(trained, batches, name, device))
 
 

@@ -37,7 +37,7 @@ from dlc.runtime.reported import Record as Record
 from dlc.runtime.runs import Run
 from dlc.runtime.together import evaluated
 from dlc.runtime.trainers import Trainers
-from dlc.runtime.training_data import Data, open_data
+from dlc.runtime.training_data import Data, check_measured, open_data
 from dlc.runtime.weight_files import write_file
 from dlc.spec import TRAIN_BLOCK, TrainBlock
 from dlc.version import __version__
@@ -406,6 +406,8 @@ class _Run:
         loss = values.pop("loss")
         self.evaluated = Record("evaluate", done, self._epoch(done), loss, values, self.seconds)
         self._log(self.evaluated)
+        with self._cancellable(done):
+            check_measured(self.block, batches, loss)
         if self.best.measured(self.evaluated):
             self.kept = self.trainer.weights()
         with self._cancellable(done):

@@ -3,6 +3,7 @@ there."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlc.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+from dlc.diagnostics import NO_SPAN, Diagnostic, Span, SpecError, did_you_mean
 from dlc.diagnostics import training as problems
 from dlc.elaborate.base.sources import COMMON, REST, STREAMS
 from dlc.elaborate.checks.batches import apart
@@ -94,6 +95,19 @@ def open_held_out(block: TrainBlock, known: Mapping[str, Any], held_out: Given |
         trained = _Opening(block, plan.source, plan.fields, plan.program, ast.BatchStmt, "data", None, known)
         opening = replace(opening, rest_of=trained)
     return _of_all_rows(block, opening.open())
+
+
+def check_measured(block: TrainBlock, held: Batches, loss: float) -> None:
+    """Raises SpecError where a loss of held-out data is no number since a row of them holds none."""
+    broken = None if math.isfinite(loss) else held.held_out_not_finite()
+    if broken is None:
+        return
+    message = (
+        f"the loss of the held-out data is {loss}: `{broken[0]}` holds nan or infinity in row {broken[1]:,}"
+    )
+    span = next((each.source.span for each in block.node.body if isinstance(each, ast.Evaluate)), NO_SPAN)
+    help = "leave such rows out, or put a number there"
+    raise SpecError([problems.DATA.at(span, message=message, help=help)], all_sources(block.spec.project))
 
 
 def _of_all_rows(block: TrainBlock, held: Batches) -> Batches:

@@ -137,6 +137,22 @@ def test_data_that_are_no_numbers(source: str, value: float, tmp_path: Path) -> 
         pytest.fail("no row was trained on")
 
 
+def test_held_out_data_that_are_no_numbers(tmp_path: Path) -> None:
+    """The row is told, and the steps until then are saved."""
+    text = SPEC.replace("SOURCE", "arrays(batch=8)\n    evaluate from arrays(batch=8)")
+    x = DATA["x"].copy()
+    x[13, 0] = np.nan
+    block = dlc.loads(text)["t"].with_settings(epochs=1)
+    with pytest.raises(SpecError) as caught:
+        dlc.train(block, backend="onnx", out=tmp_path, data=DATA, held_out={**DATA, "x": x})
+    (found,) = caught.value.diagnostics
+    assert found.code == "E0710" and found.span.line
+    assert found.message == "the loss of the held-out data is nan: `x` holds nan or infinity in row 14"
+    assert json.loads((tmp_path / "manifest.json").read_text())["step"] == 3
+    with pytest.raises(SpecError, match="in row 14"):
+        dlc.evaluate(block, weights=tmp_path, held_out={**DATA, "x": x})
+
+
 def test_how_to_go_on(tmp_path: Path) -> None:
     """A command can't be given the data."""
 

@@ -79,10 +79,14 @@ class Batches:
 
     def not_finite(self, number: int) -> tuple[str, int] | None:
         """The first field of a batch in training that holds nan or infinity, and the row of the source, from 1."""
-        for name, array in self._made(number).items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                first = int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-                return name, number_of(self.rows, int(self._index(number)[first])) + 1
+        found = _not_finite(self._made(number))
+        return found and (found[0], number_of(self.rows, int(self._index(number)[found[1]])) + 1)
+
+    def held_out_not_finite(self) -> tuple[str, int] | None:
+        """The same of all rows in order."""
+        for i, batch in enumerate(self.evaluation()):
+            if found := _not_finite(batch):
+                return found[0], number_of(self.rows, i * self.size + found[1]) + 1
         return None
 
     def evaluation(self) -> Iterator[Batch]:
@@ -111,3 +115,11 @@ class Batches:
         wanted = {name: batch[name] for name in self.names}
         self.check(wanted)
         return wanted
+
+
+def _not_finite(batch: Batch) -> tuple[str, int] | None:
+    """The first field that holds nan or infinity, and at which row of the batch."""
+    for name, array in batch.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return name, int(np.argmax(~np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+    return None
