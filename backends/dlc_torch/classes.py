@@ -546,8 +546,15 @@ def _constructed(made: Class, args: tuple[Expr, ...], op: Op | None, own: set[st
         more += (
             [Keyword(each.name, Arg(each.spec), each.default)] if here else passed((each,), made.function, op)
         )
+    if not made.is_class:
+        more = [replace(each, value=as_function(each.value)) for each in more]
     needs = tuple(arg for arg in args if isinstance(arg, Keyword))
     return Call(Word(made.name), (*args[: len(args) - len(needs)], *more, *needs))
+
+
+def as_function(layer: Expr) -> Expr:
+    """What makes a layer of a function, `nn.Tanh`, as the function."""
+    return Word(rows.AS_FUNCTIONS.get(layer.text, layer.text)) if isinstance(layer, Word) else layer
 
 
 def without_numbers(expr: Expr) -> Expr:

@@ -150,6 +150,10 @@ CALLABLES = Functions(
     },
 )
 
+# A plain function is given such a layer that was made, or a function.
+AS_FUNCTIONS: Mapping[str, str] = {layer: function for function, layer in MODULES.items()}
+FUNCTION = "Callable[[Tensor], Tensor]"
+
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {
     "keepdim": "False", "descending": "False", "approximate": '"none"', "reduction": '"mean"',

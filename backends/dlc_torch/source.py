@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from dlc.emit.arguments import by_name
+from dlc.emit.arguments import Argument, by_name
 from dlc.emit.asked import EXACT, Lengths, asked_lines, at_least, lengths, taken_apart
 from dlc.emit.body import Body, Lines, shapes_text, tensors, with_words
 from dlc.emit.checks import opposite
@@ -37,8 +37,9 @@ from dlc.emit.write import Writer
 from dlc.ir.nodes import Function
 from dlc.ir.paths import Paths
 from dlc.records import dataclass, field, replace
+from dlc_torch import rows
 from dlc_torch.checkpoint_names import renaming
-from dlc_torch.classes import Class
+from dlc_torch.classes import Class, as_function
 from dlc_torch.conditions import conditions, said_with_holders
 from dlc_torch.drafter import Device, Instance, Training, part_of
 from dlc_torch.fused import refusal
@@ -98,6 +99,13 @@ class Statements(Writer):
 
 def _is_layer_call(node: Expr) -> bool:
     return isinstance(node, Call) and (isinstance(node.function, Heavy) or node.function == Word("self"))
+
+
+def _given_functions(argument: Argument) -> Argument:
+    """An argument of a plain function, which makes no layers: functions are given as such."""
+    if argument.type != rows.CALLABLES.type:
+        return argument
+    return replace(argument, type=rows.FUNCTION, default=argument.default and as_function(argument.default))
 
 
 def _compared(node: Expr) -> Expr:
@@ -262,7 +270,8 @@ class Source:
 
     def _signature(self, made: Class) -> list[str]:
         defaults = self.defaults or self.entry not in made.names
-        return [each.signature(defaults) for each in made.arguments]
+        taken = made.arguments if made.is_class else map(_given_functions, made.arguments)
+        return [each.signature(defaults) for each in taken]
 
     def _asked(self, made: Class) -> Lines:
         """What the spec asks of the arguments, and defaults that are computed."""

@@ -60,6 +60,14 @@ model M(d: int = 4)(x: [B, T, d]) -> [B, T, d] {
     return y[0] + self.refine()(y[1])
 }
 """,
+    # A plain function was given what makes a layer, as a class is.
+    "functions that a module without parts is given": """
+module P(d: int, act: fn = tanh)(x: [B, T, d]) -> [B, T, d] { return act(x) * 2.0 }
+model M(d: int = 4, act: fn = relu)(x: [B, T, d]) -> [B, T, d] {
+    x = x |> linear(d) as f |> act
+    return x |> P(d, act) |> P(d) |> P(d, gelu)
+}
+""",
     # A line too long for the types of all that a turn takes.
     "copies of many parameters": """
 module P(d: int)(x: [B, T, d]) -> [B, T, d] {
@@ -97,6 +105,14 @@ def test_an_entry_is_one_method() -> None:
         str, dlc.loads(SPECS["an entry beside what is written out"])["M"].emit("torch").files.values()
     )
     assert source.count("def refine") == 1
+
+
+def test_functions_are_given_as_such() -> None:
+    network = emitted(SPECS["functions that a module without parts is given"])(act=torch.nn.SiLU)
+    x = torch.ones(2, 3, 4)
+    silu = torch.nn.functional.silu
+    expected = torch.nn.functional.gelu(torch.tanh(silu(silu(network.f(x))) * 2.0) * 2.0) * 2.0
+    torch.testing.assert_close(network(x), expected)
 
 
 def test_lists_in_loops_are_arguments() -> None:
