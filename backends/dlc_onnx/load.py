@@ -27,8 +27,9 @@ from dlc_onnx.weights import embedded, external_values, parsed, with_weights
 
 Array = np.ndarray
 
-# What onnxruntime (1.31) makes of `(1 / a) * (1 / b)` lacks `1 / a` where that is used elsewhere too.
-BROKEN = ["DivMulFusion"]
+# What onnxruntime (1.31) makes of `(1 / a) * (1 / b)` lacks `1 / a` where that is used elsewhere too, and of products of `(x * 0.5) * 0.5`
+# what `x * 0.5` was, where that is used elsewhere.
+BROKEN = ["DivMulFusion", "MatMulScaleFusion"]
 
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
