@@ -244,12 +244,30 @@ class Parser:
         level = self._block_level(height)
         self._push(row(self.states[-1])[ERROR], self.tokens[index], first, first, 0)
         bodies = not self._is_foreign(index)
+        self.index = self._behind_value(self.index)
         while not self._resumes(self.tokens[self.index], level, bodies):
             self.index += 1
         self.lasts[-1] = max(first, self.index - 1)
         stuck = self.index == self._resumed
         self._resumed = self.index
         return not stuck
+
+    def _behind_value(self, index: int) -> int:
+        """Where what follows a label goes on behind a value in braces, `as h.{i}.fc`, which is no block; else where it is."""
+        first = index
+        while first and _touch(self.tokens[first - 1], self.tokens[first]):
+            first -= 1
+        if self.tokens[index].kind != "{" or first in (0, index) or self.tokens[first - 1].kind != "as":
+            return index
+        depth = 0
+        for at in range(index, len(self.tokens)):
+            kind = self.tokens[at].kind
+            if depth == 0 and at > index and not _touch(self.tokens[at - 1], self.tokens[at]):
+                return at
+            if kind in ("NEWLINE", END):
+                break
+            depth += (kind == "{") - (kind == "}")
+        return index if depth else at
 
     def _finish(self) -> None:
         """Keeps the statement or item that is complete before the wrong token."""
@@ -299,3 +317,8 @@ class Parser:
             return token.starts_item and token.level == 0
         ends_block = token.kind == "}" and token.level < level
         return ends_block or (token.kind == "NEWLINE" and token.level <= level)
+
+
+def _touch(before: Token, token: Token) -> bool:
+    """Whether nothing stands between two words."""
+    return before.line == token.line and before.end == token.column

@@ -217,8 +217,9 @@ _SIZES = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_tran
 
 def argument(name: str, parameters: list[str]) -> str:
     """Help for an argument that the callee does not have."""
-    if RENAMED.get(name) in parameters:
-        return f"did you mean `{RENAMED[name]}`?"
+    own = "axis" if name == "dims" and "axes" not in parameters else RENAMED.get(name)
+    if own in parameters:
+        return f"did you mean `{own}`?"
     near = did_you_mean(name, parameters)
     return near or _NEEDLESS.get(suggestion(name, _NEEDLESS), "")
 

@@ -159,7 +159,7 @@ def _into(
         return apply(body, instance, Given([first]), node, label)
     if not isinstance(callee, Builtin | Definition | Instance | Method):
         body.report.fail(problems.BAD_PIPE, node.span, what=f"`{_text(node)}` is {type_name(callee)}")
-    return apply(body, callee, Given([first, *args.positional], args.named, args.rest), node, label)
+    return apply(body, callee, replace(args, positional=[first, *args.positional]), node, label)
 
 
 # --- instances and static arguments ------------------------------------------------------------------------------
