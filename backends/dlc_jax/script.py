@@ -323,7 +323,7 @@ class _Loop:
                 lines += self._settled(call)
         if script.best is not None:
             lines += common.best_begun(script, self._flat)
-        lines += ['    start, checkpoint = 0, args.out / "checkpoint.npz"', "    if args.resume:"]
+        lines += common.resuming("checkpoint.npz")
         lines += self._resumed()
         if common.is_over(script):
             lines += ["    done = start"]

@@ -301,7 +301,7 @@ class _Loop:
             lines += layout(f"{name} = torch.amp.GradScaler(torch.device(args.device).type)", 1)
         if script.best is not None:
             lines += common.best_begun(script, "{}")
-        lines += ['    start, checkpoint = 0, args.out / "checkpoint.pt"', "    if args.resume:"]
+        lines += common.resuming("checkpoint.pt")
         lines += ["        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)"]
         lines += ['        model.load_state_dict(saved["model"])']
         if self.turns.has_whole:

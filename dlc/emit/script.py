@@ -181,6 +181,16 @@ def arguments(script: Script) -> Lines:
     return [*lines, "    args = parser.parse_args()", "    args.out.mkdir(parents=True, exist_ok=True)", ""]
 
 
+def resuming(file: str) -> Lines:
+    """The beginning of what goes on from a checkpoint; a run that was stopped before its first one has none."""
+    return [
+        f'    start, checkpoint = 0, args.out / "{file}"',
+        "    if args.resume:",
+        "        if not checkpoint.exists():",
+        '            parser.error(f"there is no {checkpoint} to go on from: begin without --resume")',
+    ]
+
+
 def due(script: Script, setting: str, constant: str, ends: str = "") -> str:
     """When something is done that comes at the end in any case; `ends` is what else ends a run."""
     every = "" if script.settings[setting] is None else f"done % {constant} == 0"

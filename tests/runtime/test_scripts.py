@@ -630,6 +630,18 @@ def test_averages_that_nobody_calls(name: str, backend: str, folder: Path) -> No
     assert (folder / "script/found/late.safetensors").exists()
 
 
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_there_is_nothing_to_go_on_from(backend: str, folder: Path) -> None:
+    script = write_script(block(folder, "digits"), backend, folder / "script")[0]
+    command = [sys.executable, str(script), "--data", str(script.parents[1]), "--out", "nowhere", "--resume"]
+    command = command if "--data" in script.read_text(encoding="utf-8") else [*command[:2], *command[4:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=script.parent)
+    assert done.returncode == 2
+    assert re.search(
+        r"error: there is no nowhere/checkpoint\.\w+ to go on from: begin without --resume", done.stderr
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_patience_ends_a_run(backend: str, folder: Path) -> None:
