@@ -98,8 +98,13 @@ def filled(d: JaxDrafter, op: Op, value: Expr) -> Expr:
     """An array that holds one number everywhere."""
     shape = Seq(sizes(op.out.type.axes))
     dtype = (d.dtype_word(op.out.type.dtype),)
-    if isinstance(value, Num) and value.value in (0, 1):
-        return call("jnp.ones" if value.value else "jnp.zeros", shape, *dtype)
+    plain = (
+        {"0.0": "jnp.zeros", "1.0": "jnp.ones"}.get(str(float(value.value)))
+        if isinstance(value, Num)
+        else None
+    )
+    if plain:
+        return call(plain, shape, *dtype)
     return call("jnp.full", shape, value, *dtype)
 
 
@@ -212,7 +217,11 @@ def pad(d: JaxDrafter, op: Op) -> Expr:
     pairs = zip(entries(op, "before"), entries(op, "after"), strict=True)
     widths = Seq(tuple(Seq((size(a, "before"), size(b, "after"))) for a, b in pairs))
     value = d.attribute(op, "value", op.attr("value"))
-    rest = () if value == Num(0.0, "value") else (Keyword("constant_values", value),)
+    rest = (
+        ()
+        if value == Num(0.0, "value") and str(op.attr("value")) != "-0.0"
+        else (Keyword("constant_values", value),)
+    )
     return call("jnp.pad", d.tensor(op.inputs[0]), widths, *rest)
 
 

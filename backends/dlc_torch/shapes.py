@@ -136,7 +136,7 @@ def filled(d: TorchDrafter, op: Op, value: Expr) -> Expr:
     shape = sizes(op.out.type.axes)
     if isinstance(value, Num):
         value = d.constant(value.value, dtype, value.role)
-    plain = {0.0: "zeros", 1.0: "ones"}.get(float(value.value)) if isinstance(value, Num) else None
+    plain = {"0.0": "zeros", "1.0": "ones"}.get(str(float(value.value))) if isinstance(value, Num) else None
     if op.inputs:
         d.better[op.out.name] = op.out.name
         whole = (shape or (Seq(()),)) if plain else (Seq(shape), value)
@@ -182,7 +182,7 @@ def padded(x: Expr, pairs: Sequence[tuple[int | Dim, int | Dim]], value: float) 
         kept.pop(0)
     amounts = tuple(size(each, "padding") for pair in reversed(kept) for each in pair)
     args: list[Expr] = [x, Seq(amounts)]
-    if value:
+    if value or str(value) == "-0.0":
         args.append(Keyword("value", Num(value)))
     return Call(Word("F.pad"), tuple(args))
 

@@ -310,10 +310,18 @@ def literal(node: ast.expr) -> Attr:
 def uniform(op: Op) -> Attr:
     """The number that is every element of a constant, or None."""
     value = op.attr("value") if op.op in ("const", "full") else None
-    while isinstance(value, tuple) and value and all(each == value[0] for each in value):
+    while isinstance(value, tuple) and value and all(_alike(each, value[0]) for each in value):
         value = value[0]
     # A number that came from a static parameter is this one only here: emitted source may be used with others.
     return None if isinstance(value, tuple) or names(value) else value
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two numbers, or tuples of them, are equal, zeros with their signs."""
+    if isinstance(a, tuple) or isinstance(b, tuple):
+        both = isinstance(a, tuple) and isinstance(b, tuple)
+        return both and len(a) == len(b) and all(map(_alike, a, b))
+    return a == b and (not isinstance(a, float) or _same_number(a, b))
 
 
 def _by_chance(x: Dim, y: Dim) -> bool:

@@ -11,7 +11,7 @@ from random_runs import difference
 import dlc
 from dlc import backend as backends
 from dlc.runtime.compile import emit
-from dlc.runtime.interpret import run
+from dlc.runtime.interpret import CheckFailed, run
 
 NAMES = ("torch", "jax", "onnx", "tvm")
 # One model: `N` is 0 and 2, `s` holds nan and infinities.
@@ -143,16 +143,20 @@ def test_turns_of_which_every_second_has_parts(name: str) -> None:
 DIVIDED = "model M()(x: i64[B], y: i64[B], u: u8[B]) -> _ {\n    return x // y, x % y, u // u, u % u\n}\n"
 
 
-def test_a_process_outlives_a_division_of_integers() -> None:
-    """What TVM compiles is called without dlc's own look at the divisors, too. Processors stop at 0, and at the least number over -1."""
-    pytest.importorskip("tvm")
-    runnable = dlc.loads(DIVIDED)["M"].compile("tvm").runnable
-    least = np.iinfo(np.int64).min
-    x, y = np.array([least, 7, -7, 7]), np.array([-1, 0, 2, -2])
-    found = runnable(x=x, y=y, u=np.array([0, 1, 2, 255], np.uint8))
-    assert found["output_0"][[0, 2, 3]].tolist() == [least, -4, -4]
-    assert found["output_1"][[0, 2, 3]].tolist() == [0, 1, -1]
-    assert found["output_2"][1:].tolist() == [1, 1, 1]
+@pytest.mark.parametrize("backend", ["onnx", "tvm"])
+def test_a_process_outlives_a_division_of_integers(backend: str) -> None:
+    """What is compiled is called without dlc's own look at the divisors, too. Processors stop at 0, and at the least number over -1."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    runnable = dlc.loads(DIVIDED)["M"].compile(backend).runnable
+    least = np.iinfo(np.int64).min if backend == "tvm" else -8
+    x, y = np.array([least, 7, -7, 7]), np.array([-1, 1, 2, -2])
+    found = runnable(x=x, y=y, u=np.array([4, 1, 2, 255], np.uint8))
+    assert found["output_0"].tolist() == [least if backend == "tvm" else 8, 7, -4, -4]
+    assert found["output_1"].tolist() == [0, 0, 1, -1]
+    assert found["output_2"].tolist() == [1, 1, 1, 1]
+    for wrong in ({"y": y - 1}, {"u": np.zeros(4, np.uint8)}):
+        with pytest.raises((CheckFailed, dlc.SpecError), match="must not be 0: integers are divided by it"):
+            runnable(**{"x": x, "y": y, "u": np.ones(4, np.uint8), **wrong})
 
 
 def test_functions_in_scans() -> None:
@@ -207,3 +211,21 @@ def test_constants_that_are_equal_in_number_only(backend: str, level: int) -> No
     kinds = [found[f"output_{i}"].dtype.kind for i in range(4)]
     assert kinds == ["i", "b", "f", "f"]
     assert [bool(np.signbit(found[f"output_{i}"][0])) for i in (2, 3)] == [False, True]
+
+
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("backend", NAMES)
+def test_zeros_keep_their_sign(backend: str, level: int) -> None:
+    """What is filled with -0.0 was filled with 0.0, and a constant of both was taken for one that changes nothing."""
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    outputs = "x / full([2], -0.0), full([2], -0.0), x + tensor([-0.0, 0.0]), pad(x, 0, 1, 0, value=-0.0)"
+    made = dlc.loads(f"model M()(x: [2]) -> (_, _, _, _) {{\n    return {outputs}\n}}\n")["M"]
+    given = {"x": np.array([1.0, -0.0], np.float32)}
+    with np.errstate(all="ignore"):
+        expected = run(made.program, {}, given)
+    found = made.compile(backend, optimize=level)(**given)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+        np.testing.assert_array_equal(
+            np.signbit(found[name])[~np.isnan(array)], np.signbit(array)[~np.isnan(array)]
+        )
