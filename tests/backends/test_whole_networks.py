@@ -242,3 +242,23 @@ model M(d: int = 4)(x: [B, T, d], i: i64[B, T]) -> [B, T, d] {
 """
     report = dlc.verify(dlc.loads(text)["M"], backends=("jax",), gradients=True)
     assert report.agree, str(report)
+
+
+def test_a_float_before_a_size_knows_where_it_came_from() -> None:
+    """`0.5 * d` was a plain number, `d * 0.5` was not: so `d` was no argument."""
+    text = """
+fn waves(t: [B], d: int) -> [B, d // 2] {
+    return t[:, none] * exp(arange(d // 2, dtype=float) * (-log(10_000.0) / (d // 2)))
+}
+model M(d: int = 4)(x: [B, d]) -> [B, d // 2] {
+    x = x |> linear(d) as f
+    return waves(x[:, 0], d) * (0.5 * d) - 2.0 ** d
+}
+"""
+    x = np.ones((2, 6), np.float32)
+    wide = dlc.loads(text)["M"](d=6)
+    weights = wide.initial_weights(0)
+    network = emitted(text)(d=6)
+    network.load_state_dict({path: torch.from_numpy(value) for path, value in weights.items()})
+    expected = run(wide.program, weights, {"x": x})["output"]
+    np.testing.assert_allclose(network(torch.from_numpy(x)).detach(), expected, rtol=1e-4)

@@ -18,7 +18,7 @@ from dlc.syntax import ast
 from dlc.types.dims import Dim
 from dlc.types.facts import Relation
 from dlc.types.relations import COMPARISONS
-from dlc.types.traced import as_float
+from dlc.types.traced import TracedInt, as_float
 
 TENSOR_OPS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow",
@@ -117,10 +117,15 @@ def _refuse(report: Report, node: ast.Node, op: str, left: Any, right: Any) -> N
     )
 
 
+def _remembering(left: Any, right: Any) -> Any:
+    """The right side as a float beside one: a float by itself knows what to do with an int, and would not ask where it came from."""
+    return as_float(right) if isinstance(left, float) and isinstance(right, TracedInt) else right
+
+
 def _static_binary(report: Report, node: ast.Binary, left: Any, right: Any) -> Any:
     _check_power(report, node, left, right)
     try:
-        result = _STATIC_OPS[node.op](left, right)
+        result = _STATIC_OPS[node.op](left, _remembering(left, right))
     except ZeroDivisionError:
         report.fail(
             problems.STATIC_ERROR,
