@@ -12,7 +12,7 @@ from random_networks import network
 pytestmark = pytest.mark.draws
 
 
-@pytest.mark.parametrize("seed", seeds(3))
+@pytest.mark.parametrize("seed", seeds(2))
 @pytest.mark.parametrize("backend", ["torch", "jax", "onnx"])
 def test_as_the_interpreter_says(seed: int, backend: str) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
@@ -26,7 +26,7 @@ def test_as_the_interpreter_says_on_tvm(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", seeds(16, 2000))
+@pytest.mark.parametrize("seed", seeds(8, 2000))
 def test_more_of_them(seed: int) -> None:
     for module in ("torch", "jax", "onnxruntime", "tvm"):
         pytest.importorskip(module)
