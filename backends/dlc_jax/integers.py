@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlc.ir.nodes import Attr, Function, Op, Program, walk
+from dlc.ir.nodes import Attr, Function, Op, Program, Value, walk
 
 # Few additions of numbers below this one stay within 32 bits.
 SMALL = 2**28
@@ -16,6 +16,8 @@ SMALL = 2**28
 GROWING = frozenset({"mul", "pow", "sum", "prod", "cumsum", "cumprod", "einsum", "matmul"})
 # What has numbers of its own, whatever it is made of: places, counts, truths.
 BOUNDED = frozenset({"arange", "argmax", "argmin", "argsort", "const", "full", "randint", "size", "top_k"})
+# What has a bound at one end as soon as one of its operands has it.
+CLOSING = {"minimum": "above", "maximum": "below"}
 
 
 def needs_x64(program: Program) -> bool:
@@ -40,26 +42,41 @@ def _large(value: Any) -> bool:
 
 def _leaves(function: Function) -> bool:
     types = function.types()
-    open_ended = {value.name: value.type.dtype == "i64" for value in function.inputs}
+    open_ends = {value.name: _ends(value, BOTH) for value in function.inputs}
     for op in walk(function.body):
         if any(_constants(op.attr(name)) for name in ("value", "low", "high", "start", "stop")):
             return True
-        free = _is_free(op, open_ended) or (op.op == "cast" and types[op.inputs[0]].dtype != "bool")
+        broken = op.op == "cast" and types[op.inputs[0]].dtype != "bool"
+        free = BOTH if broken else _free(op, open_ends)
         if free and op.op in GROWING and op.out.type.dtype == "i64":
             return True
-        open_ended.update((out.name, free and out.type.dtype == "i64") for out in op.outputs)
+        open_ends.update((out.name, _ends(out, free)) for out in op.outputs)
         if op.region:
-            open_ended.update((arg.name, free and arg.type.dtype == "i64") for arg in op.region.args)
+            open_ends.update((arg.name, _ends(arg, free)) for arg in op.region.args)
     return False
 
 
-def _is_free(op: Op, open_ended: Mapping[str, bool]) -> bool:
-    """Whether an operation's integers may be any number: those of data, and of floats that become integers."""
+# The ends at which a number has no bound.
+Ends = frozenset[str]
+NONE, BOTH = Ends(), Ends(("below", "above"))
+
+
+def _ends(value: Value, free: Ends) -> Ends:
+    return free if value.type.dtype == "i64" else NONE
+
+
+def _free(op: Op, open_ends: Mapping[str, Ends]) -> Ends:
+    """At which ends an operation's integers may be any number: those of data, and of floats that become integers. The lesser of two
+    has the bound above that one of them has, the greater the bound below."""
     if op.op in BOUNDED:
-        return False
-    if op.op in ("param", "call") or op.callee:
-        return True
-    return any(open_ended.get(name, True) for name in op.inputs if name) or op.op == "loop"
+        return NONE
+    if op.op in ("param", "call", "loop") or op.callee:
+        return BOTH
+    ends = [open_ends.get(name, BOTH) for name in op.inputs if name]
+    found = NONE.union(*ends)
+    if op.op in CLOSING:
+        return found - {CLOSING[op.op]} | (BOTH.intersection(*ends) & {CLOSING[op.op]})
+    return BOTH if found else NONE
 
 
 def _constants(value: Attr) -> bool:

@@ -124,6 +124,9 @@ FUNCTIONS: frozenset[str] = frozenset(
         "local_response_norm", "multihead_attention", "nll", "pixel_shuffle", "apply_rope",
         "causal_mask", "rope_tables", "linear_scan", "selective_scan", "copies", "mixture", "routed", "spectral_norm", "weight_norm",
         "rnn", "gru", "lstm", "rnn_cell", "gru_cell", "lstm_cell", "_rnn_along", "_gru_along", "_lstm_along",
+        "affine_grid", "grid_sample",
+        "random_horizontal_flip", "random_vertical_flip", "random_crop", "_part", "random_shift", "random_affine", "color_jitter",
+        "random_grayscale", "gaussian_noise", "random_erasing", "cutout", "spec_augment", "token_dropout", "mixup", "cutmix",
     )
 )  # fmt: skip
 

@@ -228,6 +228,17 @@ def resize(w: Writer, op: Op) -> Ref | None:
     return w.body.one("Resize", *w.operands(op), "", "", w.sizes.vector(op.out.type.axes), **how)
 
 
+def grid_sample(w: Writer, op: Op) -> Ref | None:
+    """GridSample, which onnxruntime has in f32 and f64, for what is not empty."""
+    if not all(is_filled(w, name) for name in op.inputs) or w.type(op.inputs[0]).dtype not in ("f32", "f64"):
+        return None
+    how = {"mode": {"bilinear": "linear"}.get(op.text("mode"), op.text("mode"))}
+    aligned = int(bool(op.attr("align_corners")))
+    return w.body.one(
+        "GridSample", *w.operands(op), **how, padding_mode=op.text("padding_mode"), align_corners=aligned
+    )
+
+
 def _scales(w: Writer, op: Op) -> tuple[float, ...]:
     """The scale of each axis; none where sizes are given."""
     scale, axes = op.attr("scale"), w.type(op.inputs[0]).rank - 2
@@ -302,5 +313,6 @@ LAYERS: Mapping[str, Say] = {
     "logsumexp": logsumexp,
     "global_avg_pool": global_avg_pool,
     "resize": resize,
+    "grid_sample": grid_sample,
     "attention": attention,
 }

@@ -45,8 +45,8 @@ class TorchBackend(Backend):
     scales_losses = True
     optimizers = frozenset({"sgd", "adam", "adamw"})
     script_optimizers = optimizers
-    # F.interpolate and F.unfold refuse what is empty.
-    filled = frozenset({"group_norm", "resize", "unfold"})
+    # F.interpolate, F.unfold and F.grid_sample refuse what is empty.
+    filled = frozenset({"grid_sample", "group_norm", "resize", "unfold"})
     gaps = GAPS
 
     def is_native(self, op: Op) -> bool:

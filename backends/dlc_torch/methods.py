@@ -46,6 +46,7 @@ from dlc.ir.loops import Loop as LoopOp
 from dlc.ir.nodes import Op, Value
 from dlc.ir.routing import ROUTED
 from dlc.types.dims import Dim
+from dlc.types.facts import Facts
 from dlc.types.tensor import INTS, TensorType
 from dlc.types.terms import is_always, names
 from dlc_torch import buffers, neural, rows, shapes
@@ -378,6 +379,17 @@ def classified(d: TorchDrafter, op: Op) -> Expr | None:
     return d.without_defaults(Call(Word(function), (*operands, *keywords)))
 
 
+def shared(d: TorchDrafter, op: Op) -> Expr | None:
+    """`F.cross_entropy` takes shares of classes too, with these on axis 1."""
+    operands, rank = [d.tensor(name) for name in op.inputs], d.types[op.inputs[0]].rank
+    if rank > 2:
+        if op.attr("reduction") == "none":
+            return None
+        operands = [method(each, "flatten", Word("0"), Word("-2")) for each in operands]
+    how = Keyword("reduction", Text(str(op.attr("reduction", "mean"))))
+    return d.without_defaults(Call(Word("F.cross_entropy"), (*operands, how)))
+
+
 def divergence(d: TorchDrafter, op: Op) -> Expr | None:
     """`F.kl_div`, whose own mean PyTorch warns of: it is one over elements, not over rows."""
     given = d.operands(op)
@@ -449,6 +461,17 @@ def unfold(d: TorchDrafter, op: Op) -> Expr:
     )
 
 
+def affine_grid(d: TorchDrafter, op: Op) -> Expr | None:
+    """`F.affine_grid(theta, (B, 1, h, w), align_corners=False)`: it asks for the number of channels, and does not read it. It
+    refuses a batch of no rows."""
+    rows, h, w, _ = op.out.type.axes
+    if not Facts(d.function.facts).prove_ge(rows, 1):
+        return None
+    shape = Seq((size(rows), Word("1"), size(h), size(w)))
+    aligned = Keyword("align_corners", d.attribute(op, "align_corners", op.attr("align_corners")))
+    return Call(Word("F.affine_grid"), (d.tensor(op.inputs[0]), shape, aligned))
+
+
 def segment_sum(d: TorchDrafter, op: Op) -> Expr:
     """`x.new_zeros(n, d).index_add(0, ids, x)`."""
     x, ids = map(d.tensor, op.inputs)
@@ -484,6 +507,7 @@ def is_interpolated(op: Op) -> bool:
 # they do.
 KEPT = frozenset(
     {
+        *rows.AUGMENTATIONS,
         "rope_tables",
         "apply_rope",
         "attention",
@@ -577,12 +601,14 @@ SAY: Mapping[str, Say] = {
     "drop_path": drop_path,
     "attention": attention,
     "resize": resize,
+    "affine_grid": affine_grid,
     "segment_sum": segment_sum,
     "unfold": unfold,
     "causal_mask": causal_mask,
     "norm": norm,
     "cross_entropy": classified,
     "nll": classified,
+    "soft_cross_entropy": shared,
     "kl_div": divergence,
 }
 

@@ -96,6 +96,7 @@ COMPOSITES: Mapping[str, str] = {
     # images
     "pixel_shuffle": "F.pixel_shuffle({x}, {r})",
     "local_response_norm": "F.local_response_norm({x}, {size}, alpha={alpha}, beta={beta}, k={k})",
+    "grid_sample": "F.grid_sample({x}, {grid}, mode={mode}, padding_mode={padding_mode}, align_corners={align_corners})",
     # losses
     "bce_with_logits": "F.binary_cross_entropy_with_logits({logits}, {target}, reduction={reduction})",
     "mse": "F.mse_loss({x}, {target}, reduction={reduction})",
@@ -110,6 +111,12 @@ LAYERS = (
     "linear", "embedding", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm",
     "multihead_attention", "spectral_norm",
+)  # fmt: skip
+
+# Functions of the library that change what is seen at random. PyTorch has them in torchvision only, and for one image at a time.
+AUGMENTATIONS = (
+    "random_horizontal_flip", "random_vertical_flip", "random_crop", "_part", "random_shift", "random_affine", "color_jitter",
+    "random_grayscale", "gaussian_noise", "random_erasing", "cutout", "spec_augment", "token_dropout", "mixup", "cutmix",
 )  # fmt: skip
 
 # Functions that are layers as well, for `nn.Sequential`.
@@ -157,7 +164,7 @@ FUNCTION = "Callable[[Tensor], Tensor]"
 # Keyword arguments that are left out where they have these values.
 DEFAULTS: Mapping[str, str] = {
     "keepdim": "False", "descending": "False", "approximate": '"none"', "reduction": '"mean"',
-    "diagonal": "0",
+    "diagonal": "0", "mode": '"bilinear"', "padding_mode": '"zeros"',
 }  # fmt: skip
 
 # Names that are no variables.

@@ -183,6 +183,8 @@ def _brackets(value: str, room: int) -> tuple[int, int] | None:
     if isinstance(node, ast.BinOp):
         alone = not (isinstance(node.left, ast.BinOp) and _same(node.left.op, node.op))
         return (start, len(value) - 1) if alone and start < room and start + 2 < len(value) else None
+    while isinstance(node, ast.UnaryOp) and not isinstance(node.op, ast.Not):  # a sign stays at what it is of
+        node = node.operand
     filled = start + 2 < len(value)  # nothing stands in `unbind()` that could be broken
     return (start, len(value) - 1) if filled and isinstance(node, _BRACKETED) else None
 

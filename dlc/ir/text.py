@@ -27,6 +27,7 @@ from typing import Any
 from dlc.ir.nodes import Attr, Child, Function, Op, Param, Parameter, Program, Region, Value
 from dlc.ir.read import BARE_NAME, BARE_PATH, WORDS, IRSyntaxError, parse_program
 from dlc.types.dims import Dim
+from dlc.types.traced import TracedFloat, TracedInt
 
 __all__ = ["IRSyntaxError", "parse_program", "print_function", "print_op", "print_program"]
 
@@ -166,6 +167,8 @@ _WRITERS: Mapping[type, Callable[[Any], str]] = {
     bool: lambda value: str(value).lower(),
     int: str,
     float: repr,
+    TracedInt: lambda value: str(int(value)),
+    TracedFloat: lambda value: repr(float(value)),  # `pi` is one in every program
     str: json.dumps,
     type(None): lambda value: "none",
     Dim: _dim,

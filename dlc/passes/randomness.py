@@ -43,14 +43,17 @@ class Draw:
 def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
 
-    Library composites that draw are inlined. Each turn of a loop has draws of its own: one whose turns share their
+    Layers of the library that draw are inlined: backends say them by names that take no draws. Each turn of a loop has draws of its own: one whose turns share their
     parameters reads them from a sequence, others are unrolled."""
     from dlc.passes.lower import inline, unroll_function
 
     drawing = drawing_functions(program)
     if not drawing:
         return program, ()
-    program = inline(program, lambda op: not (op.callee in drawing and program.functions[op.callee].library))
+    layers = {
+        name for name in drawing if program.functions[name].library and program.functions[name].kind != "fn"
+    }
+    program = inline(program, lambda op: op.callee not in layers)
     draws: dict[str, tuple[Draw, ...]] = {}
     functions = dict(program.functions)
     for name in program.reachable():

@@ -45,6 +45,7 @@ CALLS: dict[str, str] = {
     "smooth_l1": "smooth_l1(a, b, beta=0.7)",
     "huber": "huber(a, b, delta=0.7)",
     "kl_div": 'kl_div(a, abs(b), reduction="sum")',
+    "grid_sample": 'grid_sample(image, reshape(x[:, :, :4], [1, 4, 4, 2]), mode="nearest", padding_mode="border")',
     "segment_sum": "segment_sum(a, ids, 4)",
     "segment_max": "segment_max(a, ids, 4)",
     "segment_min": "segment_min(a, ids, 4)",

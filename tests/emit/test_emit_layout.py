@@ -14,6 +14,7 @@ from dlc.emit.layout import layout
 from dlc.emit.names import Variables, base, identifier, snake
 from dlc.emit.origins import size
 from dlc.emit.python import comment, docstring, quoted
+from dlc.emit.relaid import laid_out
 from dlc.emit.tree import Num, Word, template, text
 from dlc.types.dims import parse_dim
 
@@ -43,6 +44,7 @@ STATEMENTS = (
     f"if {LONG} and {SHORT} and {LONG}:\n    pass",
     f"return y + ({LONG} + ({SHORT} + a) + ({SHORT} + ({SHORT} + b) + ({LONG} + ({SHORT} + c))))",
     f"x = {LONG} + (b + c) + ({SHORT} + (d + e) + ({SHORT} + {LONG}))",
+    f"{SHORT} = -{SHORT}({LONG} * {SHORT}, axis=-1)",
 )
 
 
@@ -66,6 +68,26 @@ def test_line_breaks_are_those_of_the_formatter() -> None:
 def test_a_long_operand_keeps_its_operator() -> None:
     statement = f"x = f({SHORT}, -({SHORT} / {SHORT}) * a + ({LONG} - -({LONG} / {SHORT})) * {SHORT})"
     assert ast.dump(ast.parse("\n".join(layout(statement)))) == ast.dump(ast.parse(statement))
+
+
+RENAMED = f"""def f(
+    image: Array, {LONG}: Array, b: Array
+) -> Array:  # [B, C, H, W] -> [B, C]
+    # What it is for, in [brackets].
+    y, z = g(image, {LONG})  # [B, C, H, W], [B, C, H, W, 3]
+    return y, z
+"""
+
+
+@pytest.mark.parametrize("name", ["g_of_sums", "g_" + SHORT, "g_of_what_is_not_so_long"])
+def test_lines_of_functions_with_other_names(name: str) -> None:
+    """What stands behind a statement is kept where it fits, and never broken."""
+    block = RENAMED.replace("g(", f"{name}(").replace("def f(", f"def {name}(").rstrip()
+    found = laid_out(block, name)
+    assert formatted(f"{found}\n") == f"{found}\n"
+    assert ast.dump(ast.parse(found)) == ast.dump(ast.parse(block))
+    assert all(len(line) <= 100 for line in found.splitlines())
+    assert "# What it is for, in [brackets]." in found and "# [B, C, H, W] -> [B, C]" in found
 
 
 def test_a_comment_that_does_not_fit_is_left_out() -> None:

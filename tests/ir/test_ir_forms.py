@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import examples
 
+import dlc
 from dlc.diagnostics import Span
 from dlc.ir.nodes import Child, Function, Op, Param, Parameter, Program, Region, Value
 from dlc.ir.schema import from_json, json_schema, to_json
@@ -122,6 +123,13 @@ def test_any_attribute_reads_back(value: object) -> None:
     program = Program({"F": function}, "F")
     round_trips(program)
     assert repr(from_json(to_json(program)).main.body) == repr(function.body)
+
+
+def test_pi_is_a_number_like_any_other() -> None:
+    """It is a traced one in every program, as emitted source says `math.pi`."""
+    text = "model Net()(x: [B, 3]) -> [B, 3] {\n    return x * (pi / 180) + pi\n}\n"
+    again = parse_program(print_program(dlc.loads(text)["Net"].program))
+    assert [op.attr("value") for op in again.main.body if op.op == "const"] == [math.pi / 180, math.pi]
 
 
 def test_spans_and_documentation_are_kept_in_json() -> None:

@@ -5,6 +5,7 @@ The library is walked: an item that has neither a counterpart here nor a word wh
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 import dlc
 from dlc.elaborate.base.project import library_definition, library_index
+from dlc.resources import library_path
 from dlc.runtime.interpret import run
 from dlc.syntax import ast
 
@@ -93,6 +95,7 @@ TWINS: dict[str, Twin] = {
         names={"ignore": "ignore_index", "smoothing": "label_smoothing"},
         differs={"ignore": "no label is ignored unless the spec says so"},
     ),
+    "soft_cross_entropy": Twin(nn.CrossEntropyLoss, inputs=("f32[3, 5]", "positive f32[3, 5]")),
     "nll": Twin(nn.NLLLoss, inputs=("f32[3, 5]", "i64[3]")),
     "bce_with_logits": Twin(nn.BCEWithLogitsLoss, inputs=PAIR),
     "mse": Twin(nn.MSELoss, inputs=PAIR),
@@ -145,6 +148,26 @@ WITHOUT: dict[str, str] = {
     **dict.fromkeys(
         ["sgd", "adam", "adamw", "lion", "adafactor", "muon"], "steps: test_training_optimizers.py"
     ),
+    **dict.fromkeys(["affine_grid", "grid_sample"], "functions of several tensors: test_std_sampling.py"),
+    **dict.fromkeys(
+        [
+            "random_horizontal_flip",
+            "random_vertical_flip",
+            "random_crop",
+            "random_shift",
+            "random_affine",
+            "color_jitter",
+            "random_grayscale",
+            "gaussian_noise",
+            "random_erasing",
+            "cutout",
+            "spec_augment",
+            "token_dropout",
+            "mixup",
+            "cutmix",
+        ],
+        "torchvision's, which a test compares with: reference/test_augmentation.py",
+    ),
     **dict.fromkeys(["var", "std"], "NumPy's: divided by n where PyTorch divides by n - 1"),
 }
 
@@ -155,6 +178,15 @@ def test_every_item_has_a_counterpart_or_a_reason() -> None:
         "items of dlc/std without a line in TWINS or WITHOUT above"
     )
     assert not TWINS.keys() & WITHOUT.keys()
+
+
+def test_no_name_stands_for_two() -> None:
+    """What begins with an underscore is known in every file of the library."""
+    text = "".join(
+        each.read_text(encoding="utf-8") for each in library_path().iterdir() if each.name.endswith(".dl")
+    )
+    names = re.findall(r"^(?:fn|module) (\w+)", text, re.MULTILINE)
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 def ours(name: str) -> dict[str, Any]:

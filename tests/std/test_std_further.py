@@ -1,4 +1,4 @@
-"""`unfold`, `isinf` and `categorical`: against PyTorch, by their statistics, and on every backend."""
+"""`unfold`, `isinf`, `categorical` and `soft_cross_entropy`: against PyTorch, by their statistics, and on every backend."""
 
 from __future__ import annotations
 
@@ -87,3 +87,29 @@ def test_categorical_draws_by_softmax() -> None:
     torch.manual_seed(0)
     assert_shares(model.compile("torch", weights={})(logits=logits)["y"])
     assert_shares(model.compile("jax", weights={})(logits=logits, key=0)["y"].astype(np.int64))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (2, 1, 3, 4)], ids=str)
+def test_shares_of_classes(shape: tuple[int, ...], reduction: str) -> None:
+    """PyTorch's cross-entropy with probabilities, whose classes are the last axis here; of a label it is `cross_entropy`."""
+    axes = ", ".join(map(str, shape))
+    text = f"""model Net()(x: [{axes}], t: [{axes}]) -> (y: [*R], z: [*R]) {{
+    hard = argmax(t, axis=-1)
+    return soft_cross_entropy(x, t, reduction="{reduction}"), cross_entropy(x, hard, reduction="{reduction}")
+}}
+"""
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=shape).astype(np.float32), rng.random(shape).astype(np.float32)
+    net = dlc.loads(text)["Net"]
+    rows = [torch.from_numpy(each).reshape(-1, 4) for each in (x, t)]
+    wanted = F.cross_entropy(*rows, reduction=reduction).numpy()
+    found = run(net.program, {}, {"x": x, "t": t})["y"]
+    np.testing.assert_allclose(found.ravel(), wanted.ravel(), rtol=1e-5)
+    labels = np.eye(4, dtype=np.float32)[t.argmax(axis=-1)]
+    found = run(net.program, {}, {"x": x, "t": labels})
+    np.testing.assert_allclose(found["y"], found["z"], rtol=1e-5)
+    assert dlc.verify(net, backends=("torch", "jax"), gradients=True).agree
+    if reduction == "mean":
+        assert dlc.verify(net, backends=("onnx",)).agree
+        assert "F.cross_entropy(x" in str(next(iter(net.emit("torch").files.values())))

@@ -1,4 +1,4 @@
-# LeNet5 of lenet5.dl (digest 747395b83ed9a9bb), written by dlc 0.1.0.
+# LeNet5 of lenet5.dl (digest b5089771c1627326), written by dlc 0.1.0.
 """Convolutions share their weights over the image, so a stroke is recognised wherever it
 stands; pooling lets it move a little. 28x28 digits are padded by 2, to the 32x32 of the
 paper.
