@@ -172,7 +172,7 @@ def _sizes(before: Axes, after: Axes) -> tuple[Expr, ...]:
     open_ = [i for i, axis in enumerate(after) if axis.constant is None]
     free = open_[0] if len(open_) == 1 and not any(map(_may_be_none, after)) else -1
     if free == 0 and len(before) > len(after) == 2 and before[0] == after[0]:
-        free = 1
+        free = -1
     return tuple(Word("-1") if i == free else size(axis) for i, axis in enumerate(after))
 
 

@@ -245,7 +245,7 @@ def _unknown_names(unit: Unit, item: ast.ModuleDef | ast.FnDef | ast.Test) -> It
     known = {
         *unit.names,
         *BUILTINS,
-        *library_index(),
+        *(each for each in library_index() if not each.startswith("_")),
         *CONSTANTS,
         *DTYPE_VALUES,
         *INITIALS,
