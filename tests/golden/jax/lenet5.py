@@ -120,7 +120,7 @@ def apply(params: Params, x: Array, *, config: Config = CONFIG) -> Array:
     """
     B = x.shape[0]
     x = avg_pool2d(jnp.tanh(conv2d(params["conv1"], x, padding=2)), 2, stride=2)  # [B, 6, 14, 14]
-    x = avg_pool2d(jnp.tanh(conv2d(params["conv2"], x)), 2, stride=2).reshape(B, -1)  # [B, 400]
+    x = avg_pool2d(jnp.tanh(conv2d(params["conv2"], x)), 2, stride=2).reshape(B, 400)  # [B, 400]
     x = jnp.tanh(linear(params["fc1"], x))  # [B, 120]
     return linear(params["fc3"], jnp.tanh(linear(params["fc2"], x)))
 

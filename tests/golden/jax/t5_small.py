@@ -32,6 +32,7 @@ class Config:
     head: int = 64
     ff: int | None = None
     vocab: int = 32128
+    buckets: int = 32
     furthest: int = 128
     p: float = 0.1
 
@@ -40,6 +41,8 @@ class Config:
             object.__setattr__(self, "ff", 4 * self.d)
         if not 0.0 <= self.p <= 1.0:
             raise ValueError(f"0.0 <= p <= 1.0 must hold, but p is {self.p}")
+        if self.buckets % 4 != 0:
+            raise ValueError(f"buckets % 4 == 0 must hold, but buckets is {self.buckets}")
 
 
 CONFIG = Config()
@@ -109,39 +112,11 @@ def relative_bias(
             [
                 math.ceil(
                     buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (1 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (2 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (3 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (4 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (5 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (6 / (buckets // 2 - buckets // 4))
-                ),
-                math.ceil(
-                    buckets
-                    // 4
-                    * (furthest / (buckets // 4)) ** (7 / (buckets // 2 - buckets // 4))
-                ),
+                    // 2
+                    // 2
+                    * (furthest / (buckets // 2 // 2)) ** (k / (buckets // 2 - buckets // 2 // 2))
+                )
+                for k in range(1, buckets // 2 - buckets // 2 // 2)
             ]
         )  # i64[buckets // 2 - buckets // 4 - 1]
         index = bucket(jnp.abs(offset), edges, count=buckets // 2)
@@ -150,50 +125,9 @@ def relative_bias(
         edges = jnp.array(
             [
                 math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (1 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (2 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (3 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (4 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (5 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (6 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (7 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (8 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (9 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (10 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (11 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (12 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (13 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (14 / (buckets - buckets // 2))
-                ),
-                math.ceil(
-                    buckets // 2 * (furthest / (buckets // 2)) ** (15 / (buckets - buckets // 2))
-                ),
+                    buckets // 2 * (furthest / (buckets // 2)) ** (k / (buckets - buckets // 2))
+                )
+                for k in range(1, buckets - buckets // 2)
             ]
         )  # i64[buckets - buckets // 2 - 1]
         index = bucket(jnp.maximum(-offset, 0), edges, count=buckets)
@@ -611,7 +545,7 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
             heads=config.heads,
             head=config.head,
             ff=config.ff,
-            buckets=32,
+            buckets=config.buckets,
             t5_d=config.d,
             dtype=dtype,
         ),
@@ -622,7 +556,7 @@ def init(key: Array, config: Config = CONFIG, dtype: DTypeLike = jnp.float32) ->
             heads=config.heads,
             head=config.head,
             ff=config.ff,
-            buckets=32,
+            buckets=config.buckets,
             t5_d=config.d,
             dtype=dtype,
         ),
@@ -658,7 +592,7 @@ def apply(
         layers=config.layers,
         heads=config.heads,
         head=config.head,
-        buckets=32,
+        buckets=config.buckets,
         furthest=config.furthest,
         p=config.p,
         training=training,
@@ -672,7 +606,7 @@ def apply(
         layers=config.layers,
         heads=config.heads,
         head=config.head,
-        buckets=32,
+        buckets=config.buckets,
         furthest=config.furthest,
         p=config.p,
         training=training,
