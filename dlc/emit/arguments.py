@@ -185,12 +185,8 @@ def sayable(function: Function, program: Program, functions: Functions | None = 
     """The function with those of its static parameters that can be arguments. A module is none, nor a function that the source has no
     name for: what comes of it is a plain number, and what is decided on it parts two functions."""
     function = _with_symbols(function, functions, program) if functions is not None else function
-    static = dict(function.static)
     kept = tuple(
-        each
-        for each in function.settings
-        if python_type(each.type) is not None
-        or (each.type in _SIZES and _may_be_sizes(static.get(each.name)))
+        each for each in function.settings if each.type in _SIZES or python_type(each.type) is not None
     )
     if len(kept) == len(function.settings):
         return function
@@ -201,11 +197,6 @@ def sayable(function: Function, program: Program, functions: Functions | None = 
         decisions=tuple(each for each in plain.decisions if not names(each.condition) & lost),
         requires=tuple(each for each in plain.requires if not names(each) & lost),
     )
-
-
-def _may_be_sizes(value: Any) -> bool:
-    """Whether what may stand for sizes does: `any` takes a float or none as well, which no argument of one type says."""
-    return value is not None and not isinstance(value, bool | float)
 
 
 def _with_symbols(function: Function, functions: Functions, program: Program) -> Function:

@@ -3,7 +3,6 @@ source speaks of them."""
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
 import numpy as np
@@ -113,24 +112,3 @@ def test_layers_that_an_entry_does_not_apply() -> None:
     text, scope = emitted(dlc.loads(DROPPED.replace("    for i in", f"{entry}    for i in"))["Net"], "torch")
     assert "nn.ModuleList(Block(d, rate * i / depth) for i in range(depth))" in text
     assert len(scope["Net"](depth=5).blocks) == 5
-
-
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_what_may_be_anything_is_written_out_where_it_is_no_size(backend: str) -> None:
-    text = """
-fn chosen(x: [*S], limit: any = none) -> [*S] {
-    y = x * 2.0
-    if limit != none { y = limit * tanh(y / limit) }
-    return y
-}
-model M(limit: float = 3.0)(x: [B, d]) -> [B, d] {
-    return chosen(x) + chosen(x, limit=limit) + chosen(x, 2)
-}
-"""
-    (source,) = dlc.loads(text)["M"].emit(backend).files.values()
-    tree = ast.parse(str(source))
-    (chosen,) = (each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == "chosen")
-    read = {each.id for each in ast.walk(chosen) if isinstance(each, ast.Name)}
-    assert "limit" not in read or "limit" in {
-        each.arg for each in (*chosen.args.args, *chosen.args.kwonlyargs)
-    }
