@@ -377,10 +377,8 @@ SETTINGS = [
         ("stairs_down", {}),
         ("drawn", {"draws": "portable"}),
         ("drawn", {"draws": "portable", "accumulate": 2}),
-        ("digits", {"precision": "f16"}),
         ("digits", {"precision": "f16", "accumulate": 2}),
         ("digits", {"precision": "f16", "loss_scale": 512.0, "clip_norm": 0.5}),
-        ("gan", {"precision": "f16"}),
         ("gan", {"precision": "f16", "accumulate": 2}),
     )
     for backend in ("torch", "jax")
