@@ -32,7 +32,9 @@ Arrays = dict[str, np.ndarray]
 Types = list[TensorType | None]
 # What the backend declares that it can't do at all.
 LACKING = {name for name, gap in BACKEND.gaps.items() if gap.dtypes is None}
-NAMES = frozenset(definition.name for definition in ops.all_ops())  # the library's, not what other tests define
+NAMES = frozenset(
+    definition.name for definition in ops.all_ops()
+)  # the library's, not what other tests define
 DEFINITIONS = [definition for definition in ops.all_ops() if not definition.random]
 
 
