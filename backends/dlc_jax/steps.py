@@ -19,7 +19,7 @@ from dlc.emit.origins import size
 from dlc.emit.statements import Assign, Loop, Stmt, Target
 from dlc.emit.tree import Dot, Expr, Keyword, Ref, Seq, Word
 from dlc.ir import loops
-from dlc.ir.nodes import Op, Value, walk
+from dlc.ir.nodes import Op, walk
 from dlc.records import dataclass, replace
 from dlc.types.dims import Dim
 from dlc_jax import methods
@@ -46,8 +46,9 @@ def loop(d: JaxDrafter, op: Op) -> Expr | None:
     return DONE
 
 
-def _empty(d: JaxDrafter, whole: Value) -> Expr:
+def _empty(d: JaxDrafter, stacked: loops.Stacked) -> Expr:
     """What no layers have handed out."""
+    whole = stacked.out
     return call("jnp.zeros", Seq(sizes(whole.type.axes)), d.dtype_word(d.dtype_of(whole.name)))
 
 

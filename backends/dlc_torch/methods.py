@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from dlc import ops
 from dlc.emit.draft import DONE, Dialect, Say
@@ -72,15 +71,11 @@ def const(d: TorchDrafter, op: Op) -> Expr:
 
 
 def loop(d: TorchDrafter, op: Op) -> Expr | None:
+    steps = TorchSteps(d, LoopOp.of(op))
     if not op.attr("shared"):
-        return layers(d, op, "torch.stack", partial(_empty, d))
-    d.body += TorchSteps(d, LoopOp.of(op)).statements()
+        return layers(d, op, "torch.stack", steps.empty)
+    d.body += steps.statements()
     return DONE
-
-
-def _empty(d: TorchDrafter, whole: Value) -> Expr:
-    """What no layers have handed out."""
-    return d.create("torch.zeros", sizes(whole.type.axes), d.dtype_of(whole.name), "f32")
 
 
 # --- elementwise --------------------------------------------------------------------------------------------

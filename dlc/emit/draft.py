@@ -166,11 +166,10 @@ class Drafter:
 
     def axes(self, value: Attr, rank: int) -> Expr:
         """An axis as a person counts it, the last one is -1; or several, all from the front."""
+        if isinstance(value, tuple) and len(value) > 1 and rank:
+            return Seq(tuple(Word(str(int(str(each)) % rank)) for each in value))
         if isinstance(value, tuple):
-            alone = len(value) < 2 or not rank
-            return Seq(
-                tuple(self.axes(each, rank) if alone else Word(str(int(str(each)) % rank)) for each in value)
-            )
+            return Seq(tuple(self.axes(each, rank) for each in value))
         return Word(repr(value)) if value is None else self.axis(int(str(value)), rank)
 
     def more_slots(self, op: Op) -> Mapping[str, Expr]:

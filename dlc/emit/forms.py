@@ -12,8 +12,8 @@ from dlc.emit.origins import size
 from dlc.emit.statements import Assign
 from dlc.emit.tree import At, Binary, Call, Conditional, Cut, Dot, Expr, Num, Path, Ref, Seq, Splat, Word
 from dlc.ir.index import INDEX, factor_of, offset_of, split
-from dlc.ir.loops import LOOP, Loop
-from dlc.ir.nodes import Op, Value
+from dlc.ir.loops import LOOP, Loop, Stacked
+from dlc.ir.nodes import Op
 from dlc.ir.nodes import walk as walk_ops
 from dlc.types.dims import Dim
 from dlc.types.facts import Facts
@@ -155,19 +155,19 @@ def list_kept(d: Drafter, name: str, axis: int) -> Expr | None:
     return Splat(Ref(d.list_of(stacked.out, LIST).name)) if stacked else None
 
 
-def layers(d: Drafter, op: Op, stack: str, empty: Callable[[Value], Expr] | None = None) -> Expr | None:
+def layers(d: Drafter, op: Op, stack: str, empty: Callable[[Stacked], Expr] | None = None) -> Expr | None:
     """Layers one after another, as a loop, and what is kept of each, which the function `stack` makes one tensor, or `empty` where there may
     be no layers; None for a loop that is none of layers."""
     found = d.loop(op)
     if found is None:
         return None
     d.body.append(found)
-    for value, (held, _) in zip(op.outputs[len(found.outputs) :], found.kept, strict=True):
+    for stacked, (held, _) in zip(Loop.of(op).stacked, found.kept, strict=True):
         items = Ref(held.name)
         whole: Expr = call(stack, items)
-        if empty is not None and _stands_beside_others(d, value.name):
-            whole = Conditional(items, whole, empty(value))
-        d.body.append(Assign((d.target(value),), whole))
+        if empty is not None and _stands_beside_others(d, stacked.out.name):
+            whole = Conditional(items, whole, empty(stacked))
+        d.body.append(Assign((d.target(stacked.out),), whole))
     return DONE
 
 

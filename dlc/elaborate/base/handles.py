@@ -41,7 +41,7 @@ def renamed(value: Any, names: dict[str, str]) -> Any:
     match value:
         case Tensor() if value.name in names:
             return replace(value, value=Value(names[value.name], value.type))
-        case Turns(tensor):
+        case Turns(tensor) if tensor.name in names:
             return Turns(renamed(tensor, names))
         case list() if any(holds(each, set(names)) for each in value):
             return [renamed(each, names) for each in value]
