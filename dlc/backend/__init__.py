@@ -3,7 +3,17 @@
 from dlc.backend.artifact import Artifact, EmitOptions, Family, Runnable, Which
 from dlc.backend.contract import Ability, Backend
 from dlc.backend.installed import GROUP, every, find, names
-from dlc.backend.trainer import Batch, LossScale, Recipe, Setup, Trainer, Update, Workspace, no_device
+from dlc.backend.trainer import (
+    Batch,
+    LossScale,
+    Recipe,
+    Setup,
+    Trainer,
+    Update,
+    Workspace,
+    Wrapped,
+    no_device,
+)
 
 __all__ = [
     "GROUP",
@@ -21,6 +31,7 @@ __all__ = [
     "Update",
     "Which",
     "Workspace",
+    "Wrapped",
     "every",
     "find",
     "names",

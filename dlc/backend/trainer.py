@@ -159,6 +159,31 @@ class Trainer(Protocol):
         ...
 
 
+class Wrapped:
+    """A trainer around another one: all but `step` is the other's, unless it is said otherwise."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def outputs(self, step: int, number: int, batch: Batch, update: str = "") -> Mapping[str, Array]:
+        return self.trainer.outputs(step, number, batch, update)
+
+    def evaluate(self, number: int, batch: Batch) -> Mapping[str, Array]:
+        return self.trainer.evaluate(number, batch)
+
+    def weights(self) -> dict[str, Array]:
+        return self.trainer.weights()
+
+    def state(self) -> dict[str, Array]:
+        return self.trainer.state()
+
+    def scales(self) -> dict[str, float]:
+        return self.trainer.scales()
+
+    def restore(self, weights: Mapping[str, Array], state: Mapping[str, Array]) -> None:
+        self.trainer.restore(weights, state)
+
+
 class Workspace(Protocol):
     """Programs at work on the same parameters and buffers: what one of them updates, all read."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlc import ops
-from dlc.backend import Batch, Trainer
+from dlc.backend import Batch, Trainer, Wrapped
 from dlc.ir.nodes import Program
 from dlc.passes.lower import hoist_randomness
 from dlc.passes.randomness import Draw
@@ -82,18 +82,14 @@ def _drawn(draw: Draw, sizes: Mapping[str, int], rng: np.random.Generator) -> Ar
     return np.require(ops.get(draw.op).reference(**attrs, rng=rng), requirements="C")
 
 
-class Drawing:
+class Drawing(Wrapped):
     """A trainer of programs whose draws are inputs, as one of batches alone; without `training`, turns are given their draws."""
 
     def __init__(self, trainer: Trainer, training: Drawn | None, evaluation: Drawn, seed: int) -> None:
-        self.trainer = trainer
+        super().__init__(trainer)
         self.training = training
         self.evaluation = evaluation
         self.seed = seed
-        self.weights = trainer.weights
-        self.state = trainer.state
-        self.scales = getattr(trainer, "scales", dict)
-        self.restore = trainer.restore
 
     def step(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from dlc.backend import Batch, Trainer
+from dlc.backend import Batch, Trainer, Wrapped
 from dlc.elaborate.checks.plan import OptimizerRule, TrainPlan, TrainStep
 from dlc.elaborate.programs.update import DYNAMIC
 from dlc.ir.nodes import Program, sizes_in, walk
@@ -205,17 +205,12 @@ def step_values(program: Program, step: TrainStep) -> list[str]:
     return names[names.index(begin) : names.index(end)]
 
 
-class _Named:
+class _Named(Wrapped):
     """A trainer that makes one of its updates."""
 
     def __init__(self, trainer: Trainer, update: str) -> None:
-        self.trainer = trainer
+        super().__init__(trainer)
         self.update = update
-        self.evaluate = trainer.evaluate
-        self.weights = trainer.weights
-        self.state = trainer.state
-        self.scales = trainer.scales
-        self.restore = trainer.restore
 
     def step(
         self,

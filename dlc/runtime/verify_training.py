@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dlc import arguments
 from dlc import backend as installed
 from dlc.arguments import takes
-from dlc.backend import Backend, Batch, Trainer
+from dlc.backend import Backend, Batch, Trainer, Wrapped
 from dlc.diagnostics import NO_SPAN, SpecError
 from dlc.diagnostics import training as problems
 from dlc.elaborate.programs.update import DYNAMIC
@@ -181,19 +181,16 @@ def _training(names: Sequence[str] | None) -> Iterator[Backend]:
         yield backend
 
 
-class _Led:
+class _Led(Wrapped):
     """A training that leaves out the steps that another does: that in f64 those which overflow in f16."""
 
     def __init__(self, trainer: Trainer, leader: Trainer, trained: Collection[str]) -> None:
-        self.trainer = trainer
+        super().__init__(trainer)
         self.leader = leader
         self.trained = trained
-        self.scales = leader.scales
-        self.outputs = trainer.outputs
-        self.evaluate = trainer.evaluate
-        self.weights = trainer.weights
-        self.state = trainer.state
-        self.restore = trainer.restore
+
+    def scales(self) -> dict[str, float]:
+        return self.leader.scales()
 
     def step(
         self,
