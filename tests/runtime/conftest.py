@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from script_specs import folder as folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
