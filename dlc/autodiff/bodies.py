@@ -21,7 +21,8 @@ After, where `%g` is the gradient of `%last`; the results of the second loop are
         yield %dc, %dxt
     }
 
-What a turn reads from outside, such as the weights of a cell, gets a gradient that is carried along and added to.
+What a turn reads from outside, such as the weights of a cell, gets a gradient that is carried along and added to. What each turn has of
+its own, the parameters of a layer, gets one that is stacked: at position p is that of the turn at p.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dlc import ops
 from dlc.diagnostics import Span
 from dlc.ir.builder import Builder
+from dlc.ir.index import fits, has_index
 from dlc.ir.loops import INDEX_TYPE, LOOP, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Region, Value, walk
@@ -39,8 +41,8 @@ from dlc.types.tensor import TensorType
 
 # Ops without results of their own that a derivative could pass through.
 _SILENT = frozenset({"update", "require", "const", "param"})
-# What is written again where a derivative reads it, instead of kept from the turn: it has no operands.
-_WRITTEN_AGAIN = frozenset({"const", "full", "param", "size"})
+# What is written again where a derivative reads it, instead of kept from the turn: it has no operands. So is a parameter.
+_WRITTEN_AGAIN = frozenset({"const", "full", "size"})
 
 
 class NotDifferentiable(Exception):
@@ -56,17 +58,20 @@ def backward(
     b: Builder, function: Function, seeds: Mapping[str, Value], wrt: Sequence[Value]
 ) -> tuple[tuple[Op, ...], list[Value | None]]:
     """Append to `b` the gradients of `wrt` and give them, None where one is zero, behind the function's body as it has to be then: its
-    loops stack what the gradients read.
+    loops stack what the gradients read. Of a value that every turn of a loop reads for itself, such as a layer's parameter, it is the
+    gradients of all turns, stacked in front by their positions.
 
     `seeds` are the gradients of some of the function's values. Its body must have no calls, and no loops over parameters of their
-    own. `b` must know the function's facts and use fresh names."""
-    reversal = Reversal(b, function.types(), active(function.body, {value.name for value in wrt}))
+    own within other loops. `b` must know the function's facts and use fresh names."""
+    changed = frozenset(op.text("path") for op in walk(function.body) if op.op == "update")
+    dependent = active(function.body, {value.name for value in wrt})
+    reversal = Reversal(b, function.types(), dependent, changed)
     body = reversal.run(function.body, seeds)
     return body, [reversal.grads.get(value.name) for value in wrt]
 
 
 def shared_reads_outside(function: Function) -> Function:
-    """The function with parameters that all turns of a loop share read before it, where their gradients come together."""
+    """The function with parameters that all turns of a loop read alike read before it, where their gradients come together."""
     return replace(function, body=tuple(each for op in function.body for each in _outside(op)))
 
 
@@ -78,7 +83,9 @@ def _outside(op: Op) -> Iterable[Op]:
     out = tuple(
         each
         for each in inner
-        if op.attr("shared") and each.op == "param" and each.text("path") not in changed
+        if each.op == "param"
+        and (op.attr("shared") or not has_index(each.text("path")))
+        and each.text("path") not in changed
     )
     left = tuple(each for each in inner if each not in out)
     return (*out, replace(op, region=Region(op.region.args, left, op.region.results)))
@@ -101,11 +108,12 @@ def has_derivative(op: Op) -> bool:
 @dataclass(slots=True)
 class Reversal:
     """Gradients of the values of one body, appended to `b`. `types` are those of all values of the function, `active` the values whose
-    gradients are wanted."""
+    gradients are wanted, `changed` the paths that the function updates."""
 
     b: Builder
     types: Mapping[str, TensorType]
     active: set[str]
+    changed: Collection[str]
     grads: dict[str, Value] = field(default_factory=dict)
 
     def run(self, body: Sequence[Op], seeds: Mapping[str, Value]) -> tuple[Op, ...]:
@@ -119,7 +127,7 @@ class Reversal:
             if not wanted or all(grad is None for grad in incoming):
                 continue
             self.b.span = op.span
-            if op.op == LOOP and op.attr("shared"):
+            if op.op == LOOP:
                 kept[place] = self._loop(Loop.of(op), incoming)
             else:
                 self._add_all(_apply(self.b, op, incoming, self.types))
@@ -129,6 +137,13 @@ class Reversal:
         for name, grad in found:
             if name in self.active:
                 self.grads[name] = self.b.add(self.grads[name], grad) if name in self.grads else grad
+
+    def writes_again(self, op: Op) -> bool:
+        """Whether what reads an op's result behind the loop that it stands in has the op once more: it gives the same there."""
+        if op.op != "param":
+            return op.op in _WRITTEN_AGAIN
+        path = op.text("path")
+        return not any(fits(path, each) or fits(each, path) for each in self.changed)
 
     def _loop(self, loop: Loop, incoming: Sequence[Value | None]) -> Op:
         """Append the derivative of a loop, and give the loop with what that reads among its stacked results."""
@@ -160,10 +175,10 @@ class _Turn:
         slices = [
             each for each in loop.sequences if each.arg.type.is_float and each.source in self.outer.active
         ]
-        captured = self._captured()
+        captured, own = self._captured(), self._own()
         args = (*(each.arg for each in floats), *(each.arg for each in slices))
-        wrt = {*(each.name for each in args), *captured}
-        turn = Reversal(inner, self.outer.types, active(loop.body, wrt))
+        wrt = {*(each.name for each in (*args, *own)), *captured}
+        turn = replace(self.outer, b=inner, active=active(loop.body, wrt), grads={})
         seeds, held = self._seeds(inner, floats)
         body = turn.run(loop.body, seeds)
         for each, grad in zip(floats, held, strict=True):
@@ -177,9 +192,11 @@ class _Turn:
                 self._carry(name, self._zeros(type), total, inner.add(total, found))
         for slice in slices:
             item = turn.grads.get(slice.arg.name) or _zeros(inner, slice.arg.type)
-            out = Value(b.fresh(f"{slice.source}_grad"), with_axis(slice.arg.type, slice.axis, loop.count))
-            self.stacked.append(Stacked(item.name, slice.axis, out))
-            self.items.append(slice.source)
+            self._stack(slice.source, item, slice.axis)
+        for value in own:
+            found = turn.grads.get(value.name)
+            if found is not None:
+                self._stack(value.name, found, 0)
         forward, written, index = self._residuals(body, inner.body)
         back = Loop(
             count=loop.count,
@@ -191,7 +208,7 @@ class _Turn:
             start=loop.start,
             step=loop.step,
             backwards=not loop.backwards,
-            shared=True,
+            shared=loop.shared,
             span=loop.span,
         )
         return forward, back
@@ -209,6 +226,11 @@ class _Turn:
         read.update(dict.fromkeys(self.loop.region.results))
         names = (name for name in read if name not in own and name in self.outer.active)
         return {name: self.outer.types[name] for name in names}
+
+    def _own(self) -> list[Value]:
+        """The parameters of a turn whose gradients are wanted."""
+        reads = (op.out for op in self.loop.body if op.op == "param")
+        return [value for value in reads if value.name in self.outer.active]
 
     def _seeds(self, inner: Builder, floats: Sequence[Carried]) -> tuple[dict[str, Value], list[Value]]:
         """Gradients of what a turn gives, and those among them that are carried."""
@@ -238,6 +260,11 @@ class _Turn:
         self.carried.append(Carried(first.name, arg, next.name, out))
         self.targets.append(target)
 
+    def _stack(self, target: str, item: Value, axis: int) -> None:
+        out = Value(self.outer.b.fresh(f"{target}_grad"), with_axis(item.type, axis, self.loop.count))
+        self.stacked.append(Stacked(item.name, axis, out))
+        self.items.append(target)
+
     def _residuals(
         self, body: tuple[Op, ...], back: Sequence[Op]
     ) -> tuple[Loop, tuple[Op, ...], Value | None]:
@@ -263,7 +290,7 @@ class _Turn:
                 arg = Value(b.fresh(name), slices[name].arg.type)
                 self.sequences.append(Sliced(slices[name].source, slices[name].axis, arg))
                 names[name] = arg.name
-            elif name in made and made[name][0].op in _WRITTEN_AGAIN:
+            elif name in made and self.outer.writes_again(made[name][0]):
                 op, value = made[name]
                 names[name] = b.fresh(name)
                 again.append(replace(op, outputs=(Value(names[name], value.type),)))
@@ -289,11 +316,6 @@ def _apply(
     """The gradients that an op's rule gives to its operands, by name."""
     if op.op in _SILENT:
         return []
-    if op.op == LOOP:
-        count = op.attr("count")
-        raise NotDifferentiable(
-            f"a loop of {count} turns with parameters of their own has no derivative", op.span
-        )
     if op.callee or op.region is not None or not ops.known(op.op):
         raise NotDifferentiable(f"`{op.op}` must be inlined before derivatives are taken", op.span)
     rule = ops.get(op.op).vjp

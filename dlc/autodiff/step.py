@@ -20,9 +20,10 @@ from typing import TypeAlias
 
 from dlc.autodiff.reverse import flat_gradients, opened
 from dlc.ir.builder import Builder
+from dlc.ir.loops import turning
 from dlc.ir.nodes import Function, Op, Param, Parameter, Program, Value
-from dlc.ir.paths import gradient_name
-from dlc.ir.splice import Draws, Names, Splice, referring
+from dlc.ir.paths import gradient_name, turn_paths
+from dlc.ir.splice import PATH_OPS, Draws, Names, Splice, referring
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
 from dlc.passes.zeros import zeros
@@ -111,29 +112,44 @@ def rest_of_step(update: Program, trained: Sequence[str], kept: str = KEPT) -> S
 
 
 def narrowed(program: Program, precision: str, kept: str = KEPT) -> Program:
-    """The program computing in a precision on parameters that are `kept` in another; flat, where these differ."""
+    """The program computing in a precision on parameters that are `kept` in another; without calls, where these differ."""
     whole = resolve_float(program, kept)
     if precision == kept:
         return whole
-    wide = {each.path for each in program.parameters if each.type.dtype == "float"}
+    wide = {
+        each.path: each.type.with_dtype(kept) for each in program.parameters if each.type.dtype == "float"
+    }
     program = opened(program)
     main = resolve_float(program, precision).main
-    names = Names.of(main)
-    body: list[Op] = []
-    for op in main.body:
-        path = op.text("path") if op.op in ("param", "update") else ""
-        if path not in wide:
-            body.append(op)
-        elif op.op == "param":
-            read = Value(names.fresh(op.out.name), op.out.type.with_dtype(kept))
-            body += (replace(op, outputs=(read,)), _cast(op, (read.name,), op.out))
-        else:
-            type = next(each.type for each in whole.parameters if each.path == path)
-            new = Value(names.fresh(op.inputs[0]), type)
-            body += (_cast(op, op.inputs, new), replace(op, inputs=(new.name,)))
+    body = _Narrowed(wide, Names.of(main)).body(main.body, None)
     flat = resolve_float(program, kept)
-    narrow = replace(main, body=tuple(body), params=flat.main.params)
+    narrow = replace(main, body=body, params=flat.main.params)
     return flat.with_functions({**flat.functions, main.name: narrow})
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrowed:
+    """Reads and updates of parameters, with casts from and to what these are kept in: the types of `wide`, by path."""
+
+    wide: Mapping[str, TensorType]
+    names: Names
+
+    def body(self, body: Iterable[Op], loop: Op | None) -> tuple[Op, ...]:
+        return tuple(each for op in body for each in self._cast(op, loop))
+
+    def _cast(self, op: Op, loop: Op | None) -> tuple[Op, ...]:
+        """The op in the body of the loop whose index is in paths."""
+        if op.region is not None:
+            inner = self.body(op.region.body, turning(op, loop))
+            return (replace(op, region=replace(op.region, body=inner)),)
+        type = self.wide.get(turn_paths(op.text("path"), loop)[0]) if op.op in PATH_OPS else None
+        if type is None:
+            return (op,)
+        if op.op == "param":
+            read = Value(self.names.fresh(op.out.name), type)
+            return (replace(op, outputs=(read,)), _cast(op, (read.name,), op.out))
+        new = Value(self.names.fresh(op.inputs[0]), type)
+        return (_cast(op, op.inputs, new), replace(op, inputs=(new.name,)))
 
 
 def _scaled(

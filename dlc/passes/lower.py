@@ -341,6 +341,7 @@ class _Unroller:
     names: Names
     draws: Draws
     alias: dict[str, str] = field(default_factory=dict)
+    items: dict[tuple[str, int], list[str]] = field(default_factory=dict)  # of what is stacked, along an axis
 
     def body(self, body: Iterable[Op], *, inside: bool = False) -> Iterator[Op]:
         """`inside` a loop that goes, all loops over parameters of their own do: copying a turn puts a number in the
@@ -366,9 +367,8 @@ class _Unroller:
     def _turns(self, loop: Loop) -> Iterator[Op]:
         """One copy of the body a turn, each reading what the one before gave, and what is stacked behind the last."""
         carried = [each.first for each in loop.carried]
-        items: dict[
-            int, list[str]
-        ] = {}  # a turn's items by its position: that is their order, not the turns'
+        # A turn's items by its position: that is their order, not the turns'.
+        items: dict[int, list[str]] = {}
         for position in loop.positions:
             index = loop.index_at(position)
             values = {each.arg.name: name for each, name in zip(loop.carried, carried, strict=True)}
@@ -379,7 +379,9 @@ class _Unroller:
             items[position] = [values.get(each.item, each.item) for each in loop.stacked]
         self.alias.update((each.out.name, name) for each, name in zip(loop.carried, carried, strict=True))
         for i, stacked in enumerate(loop.stacked):
-            yield from self._stacked(loop, stacked, [items[position][i] for position in sorted(items)])
+            made = [items[position][i] for position in sorted(items)]
+            self.items[stacked.out.name, stacked.axis] = made
+            yield from self._stacked(loop, stacked, made)
 
     def _entering(self, loop: Loop, position: int, values: dict[str, str]) -> Iterator[Op]:
         """The index and the slices of one turn; `values` learns their names."""
@@ -388,6 +390,11 @@ class _Unroller:
             index = Dim.of(loop.index_at(position))
             values[loop.index.name] = self._number(b, index, loop.index.name).name
         for each in loop.sequences:
+            # What an unrolled loop stacked needs no slicing; nothing may be left that reads the stack.
+            stack = self.items.get((each.source, each.axis))
+            if stack is not None:
+                values[each.arg.name] = stack[position]
+                continue
             whole = Value(each.source, with_axis(each.arg.type, each.axis, loop.count))
             slice = part(b, whole, each.axis, position, position + 1)
             values[each.arg.name] = b.op("reshape", slice, shape=each.arg.type.axes, hint=each.arg.name).name

@@ -5,7 +5,7 @@ What is drawn at random is an input of the programs (`dlc/runtime/drawn.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from dlc.backend import Artifact, Backend, Batch, EmitOptions, Workspace
 from dlc.elaborate.base.project import Project
 from dlc.elaborate.checks.plan import TrainPlan
 from dlc.elaborate.programs.update import DYNAMIC, SCALE, STATE, STEP, rate_name, scale_path, update_program
-from dlc.ir.nodes import Program
+from dlc.ir.nodes import Op, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
 from dlc.passes.phases import AFTER, LOSS
@@ -124,10 +124,19 @@ def state_of(update: str) -> str:
 
 
 def _without_updates(program: Program) -> Program:
-    """A flat program that changes no buffers."""
+    """A program without calls that changes no buffers."""
     main = program.main
-    body = tuple(op for op in main.body if op.op != "update")
-    return DeadCode().run(program.with_functions({**program.functions, main.name: replace(main, body=body)}))
+    narrow = replace(main, body=_silent(main.body))
+    return DeadCode().run(program.with_functions({**program.functions, main.name: narrow}))
+
+
+def _silent(body: Iterable[Op]) -> tuple[Op, ...]:
+    """The operations without updates, in loops neither."""
+    return tuple(
+        replace(op, region=replace(op.region, body=_silent(op.region.body))) if op.region else op
+        for op in body
+        if op.op != "update"
+    )
 
 
 class CompiledTrainer:

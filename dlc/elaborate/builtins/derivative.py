@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from dlc.autodiff import NotDifferentiable
 from dlc.autodiff.bodies import active, backward
-from dlc.autodiff.reverse import opened
+from dlc.autodiff.reverse import straight
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.handles import flat
 from dlc.elaborate.base.values import Tensor, type_name
@@ -121,7 +121,7 @@ def _replaced(body: Body, op: Op, types: Mapping[str, TensorType]) -> list[Op]:
     outputs = tuple((f"{i}", each.name) for i, each in enumerate(op.outputs))
     name = session.unique("gradient")
     alone = Function(name, "gradient", "fn", inputs, outputs, (op,), training=session.training)
-    flat_ = opened(Program({**session.functions, name: alone}, name)).main
+    flat_ = straight(Program({**session.functions, name: alone}, name)).main
     values = {each.name: each.name for each in inputs}
     values |= {
         inner: each.name
