@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import dlc
@@ -32,18 +33,17 @@ def main() -> None:
         program = model.program
         cells: list[object] = [layers]
         for each in (program, unroll(program)):
-            cells += [seconds(lambda each=each: pullback(each), options.rounds), operations(pullback(each))]
-        for backend in ("torch", "jax"):
-
-            def emit(backend: str = backend) -> None:
-                dlc.load(SPEC)["GPT2"](layers=layers).emit(backend)
-
-            cells.append(seconds(emit, options.rounds))
+            cells += [seconds(partial(pullback, each), options.rounds), operations(pullback(each))]
+        cells += [seconds(partial(emission, layers, backend), options.rounds) for backend in ("torch", "jax")]
         print(
             "| "
             + " | ".join(f"{each:.2f}" if isinstance(each, float) else f"{each:,}" for each in cells)
             + " |"
         )
+
+
+def emission(layers: int, backend: str) -> None:
+    dlc.load(SPEC)["GPT2"](layers=layers).emit(backend)
 
 
 def seconds(work: Callable[[], object], rounds: int) -> float:
