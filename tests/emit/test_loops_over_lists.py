@@ -170,7 +170,12 @@ EXACT = {
 
 
 def emitted(name: str, backend: str) -> ModuleType:
-    (source,) = dlc.loads(SPECS[name])["M"].emit(backend).files.values()
+    return compiled(dlc.loads(SPECS[name])["M"], backend)
+
+
+def compiled(model: Any, backend: str) -> ModuleType:
+    """The source of a model, as a module."""
+    (source,) = model.emit(backend).files.values()
     module = ModuleType("emitted")
     sys.modules["emitted"] = module  # dataclasses look their types up there
     exec(str(source), module.__dict__)

@@ -105,7 +105,8 @@ class PresetRef:
 @dataclass(eq=False)
 class Instance:
     """A part made by calling a module with its static arguments. `path` is set when it is bound or applied; `function` is the
-    name of the IR function of its latest application. `owner` is the body in which it lives. `label` is set by `as`."""
+    name of the IR function of its latest application. `owner` is the body in which it lives. `label` is set by `as`, and means what it does in
+    the `scope` where it was made."""
 
     definition: Definition
     static: dict[str, Any]
@@ -115,6 +116,7 @@ class Instance:
     path: str | None = None
     owner: Any = None
     loops: tuple[Any, ...] = ()
+    scope: Any = None
     functions: dict[str, str] = field(default_factory=dict)
     places: dict[str, Span] = field(default_factory=dict)  # of the static arguments that were written
     terms: dict[str, Any] = field(

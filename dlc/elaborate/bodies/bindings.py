@@ -30,9 +30,11 @@ def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
                 value = _check_binding(body, target, value)
             if isinstance(value, Instance) and value.path is None and value.label is None and not value.name:
                 value.name = id
-                value.owner, value.loops = body, tuple(body.scope.loops)
+                value.owner, value.loops, value.scope = body, tuple(body.scope.loops), body.scope
             elif isinstance(value, Instance) and not value.name:
                 value.name = id
+            elif isinstance(value, list):
+                _name_parts(body, id, value)
             if id != "_":
                 body.bind(id, name_value(body, id, value), target)
                 if written is not None:
@@ -42,6 +44,16 @@ def bind(body: Body, target: ast.Target, value: Any, node: ast.Node) -> None:
             whole = ast.Node(span=node.span)  # the expression is that of none of the parts
             for item, part in zip(items, _parts(body, value, len(items), node), strict=True):
                 bind(body, item, part, whole)
+
+
+def _name_parts(body: Body, name: str, made: list[Any]) -> None:
+    """Let the parts that a comprehension made be called like the list that it is bound to, each with its index behind."""
+    depth = len(body.scope.loops)
+    for each in made:
+        if isinstance(each, list):
+            _name_parts(body, name, each)
+        elif isinstance(each, Instance) and each.path is None and each.label is None and each.owner is body:
+            each.name = each.name or (name if len(each.loops) > depth else "")
 
 
 def name_value(body: Body, name: str, value: Any) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
 from dlc.elaborate.base.budget import weight
+from dlc.elaborate.base.trees import target_names
 from dlc.elaborate.base.units import entries
 from dlc.elaborate.base.values import (
     Archive,
@@ -31,6 +33,7 @@ from dlc.elaborate.reports.report import Report, Silent, too_large
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.callee import flat_statics
 from dlc.elaborate.state.emission import Emission
+from dlc.elaborate.state.scope import LoopContext
 from dlc.elaborate.tensors import indexing, operators
 from dlc.elaborate.tensors.archives import constant
 from dlc.ir.nodes import Op, Value
@@ -105,15 +108,46 @@ def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
     sized = node.condition is None and isinstance(iterable, range | list | tuple)
     if sized and len(iterable) > LIST_LIMIT:  # told before the budget is spent on it
         _too_long(body, node)
-    for item in iterate(body.report, iterable, node.iterable):
+    turning, made = frozenset(target_names(node.target)), list[dict[str, int]]()
+    for k, item in enumerate(iterate(body.report, iterable, node.iterable)):
         bind_static(body, node.target, item)
         if node.condition is None or truth(body, node.condition):
-            result.append(evaluate(body, node.element))
+            with inside_turn(body, LoopContext(turning, turn_index(iterable, k), None)) as found:
+                result.append(evaluate(body, node.element))
+            made.append(found)
         if len(result) > LIST_LIMIT:
             _too_long(body, node)
     body.scope = outside
+    for counts in made:
+        counted_on(body, counts)
     check_size(body.report, result, node)
     return result
+
+
+def turn_index(items: Any, k: int) -> int:
+    """The index in paths of the k-th turn: the value for a range, the position otherwise."""
+    return items[k] if isinstance(items, range) else k
+
+
+@contextmanager
+def inside_turn(body: Body, loop: LoopContext) -> Iterator[dict[str, int]]:
+    """Within a turn of a loop. Parts without a name are counted anew in it, so that their paths differ by its index only, and what comes behind
+    counts on. Gives how many there are, once the turn is over."""
+    counts, found = body.emission.unnamed, dict[str, int]()
+    body.emission.unnamed = dict(counts)
+    body.scope = body.scope.inside(loop)
+    try:
+        yield found
+    finally:
+        body.scope = body.scope.outside()
+        found |= body.emission.unnamed
+        body.emission.unnamed = counts
+
+
+def counted_on(body: Body, found: Mapping[str, int]) -> None:
+    """Let parts without a name count on behind a turn in which there were so many."""
+    counts = body.emission.unnamed
+    body.emission.unnamed = {**counts, **{k: max(n, counts.get(k, 0)) for k, n in found.items()}}
 
 
 def _too_long(body: Body, node: ast.ListComp) -> NoReturn:

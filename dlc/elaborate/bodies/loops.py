@@ -7,7 +7,7 @@ same. Then cost does not grow with the count. Runs of equal turns are rolled up 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base.budget import READ_STEPS
 from dlc.elaborate.base.trees import bound, labels, mentioned, readings
 from dlc.elaborate.base.values import frozen, is_plain
-from dlc.elaborate.bodies.expressions import bind_static, iterate
+from dlc.elaborate.bodies.expressions import bind_static, counted_on, iterate, turn_index
 from dlc.elaborate.bodies.gathering import gathered
 from dlc.elaborate.bodies.rolling import LONGEST_ROUND, Rest, append, plan_of, roll_up
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, fixpoint, one_turn, read_later_of, same
@@ -48,18 +48,12 @@ def run_for(body: Body, node: ast.For) -> None:
     if loop.walk is not None and not loop.walk.is_named:
         body.scope = body.scope.without(loop.walk.index)
     for turn in turns:  # what comes behind the loop counts on
-        counts = body.emission.unnamed
-        body.emission.unnamed = {**counts, **{k: max(n, counts.get(k, 0)) for k, n in turn.unnamed.items()}}
+        counted_on(body, turn.unnamed)
     if len(items) == 1 or body.emission.has_returned:
         for turn in turns:
             append(body.emission, turn)
         return
     roll_up(body, loop, turns, rest)
-
-
-def _index(items: Sequence[Any], k: int) -> int:
-    """The index in paths: the value for a range, the position otherwise."""
-    return items[k] if isinstance(items, range) else k
 
 
 def _unroll(body: Body, loop: Loop) -> tuple[list[Turn], Rest]:
@@ -72,7 +66,7 @@ def _unroll(body: Body, loop: Loop) -> tuple[list[Turn], Rest]:
     since = _since(body, loop)
     turns: list[Turn] = []
     for k, item in enumerate(items):
-        turns.append(one_turn(body, loop, item, _index(items, k)))
+        turns.append(one_turn(body, loop, item, turn_index(items, k)))
         if body.emission.has_returned:
             return turns, Rest()
         if k >= UNROLL_LIMIT and len(items) > 1:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dlc.elaborate.bodies.turns import Loop, Run, Turn
 from dlc.elaborate.calls.module_arguments import all_numbers
+from dlc.elaborate.names.origins import made_for
 from dlc.elaborate.state.body import Body
 from dlc.syntax import ast
 from dlc.types.dims import Dim
-from dlc.types.terms import as_dim
+from dlc.types.terms import as_dim, length_of
 from dlc.types.traced import Term, TracedInt
 
 
@@ -59,9 +60,14 @@ def _parting(body: Body, loop: Loop, condition: Term, place: int) -> Dim | None:
         or loop.items != range(len(loop.items))
     ):
         return None
+    return _sized(body, size + more, place)
+
+
+def _sized(body: Body, size: Dim, number: int) -> Dim | None:
+    """A number as the size that it is here, if it is."""
     sizes = {key: value for key, value in all_numbers(body.scope).items() if isinstance(value, int)}
-    at: int | None = (size + more).substitute(sizes).constant
-    return Dim.of(TracedInt(place, size + more)) if at == place else None
+    at: int | None = size.substitute(sizes).constant
+    return Dim.of(TracedInt(number, size)) if at == number else None
 
 
 def _length(body: Body, loop: Loop) -> Dim | None:
@@ -69,4 +75,6 @@ def _length(body: Body, loop: Loop) -> Dim | None:
         case ast.Call(ast.Name("range"), args) if body.context.session.traced and 1 <= len(args) <= 2:
             bounds = [Dim.of(body.evaluate(each.value)) for each in args]
             return bounds[0] if len(bounds) == 1 else bounds[1] - bounds[0]
-    return None
+    made = made_for(body, loop.node.iterable)
+    length = None if made is None else as_dim(length_of(made))
+    return None if length is None else _sized(body, length, len(loop.items))

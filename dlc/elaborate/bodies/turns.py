@@ -10,7 +10,7 @@ from dlc.elaborate.base.budget import TURN_STEPS
 from dlc.elaborate.base.handles import flat, holds
 from dlc.elaborate.base.trees import assigned, below, contains, loop_names
 from dlc.elaborate.base.values import GroupValue, Poison, Tensor, frozen
-from dlc.elaborate.bodies.expressions import bind_static
+from dlc.elaborate.bodies.expressions import bind_static, inside_turn
 from dlc.elaborate.bodies.gathering import added_by
 from dlc.elaborate.names.origins import Walk, origin, walked
 from dlc.elaborate.state.body import Body, Context
@@ -90,13 +90,12 @@ class Run:
 
 
 def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
-    """Elaborate one turn into operations of its own. Parts without a name are counted anew in every turn, so that their paths
-    differ by the turn's index only."""
+    """Elaborate one turn into operations of its own."""
     emission, node = body.emission, loop.node
     body.context.session.spend(TURN_STEPS, node.span, body.report)
     saved_ops, saved_children = emission.builder.body, dict(emission.children)
     saved_decisions, emission.turn_decisions = emission.turn_decisions, []
-    unnamed, params = dict(emission.unnamed), len(emission.params)
+    params = len(emission.params)
     emission.builder.body = []
     walk = loop.walk
     if walk is not None:
@@ -106,13 +105,11 @@ def one_turn(body: Body, loop: Loop, item: Any, index: int) -> Turn:
         body.scope = body.scope.with_origins(walk.elements)
     before = {name: value for name, value in body.scope.names.items() if name not in loop.names}
     place = _place(body, node, walk, index)
-    body.scope = body.scope.inside(LoopContext(loop.names, index, node.label, place=place))
     try:
-        body.run(node.body)
+        with inside_turn(body, LoopContext(loop.names, index, node.label, place=place)) as unnamed:
+            body.run(node.body)
     finally:
-        body.scope = body.scope.outside()
         ops, emission.builder.body = emission.builder.body, saved_ops
-        unnamed, emission.unnamed = emission.unnamed, unnamed
         decisions, emission.turn_decisions = emission.turn_decisions, saved_decisions
     if place is not None:
         place = replace(place, decisions=tuple(decisions))

@@ -189,6 +189,7 @@ def make_instance(
         label,
         owner=body,
         loops=tuple(body.scope.loops),
+        scope=body.scope,
         places=_places(module.static, args),
         terms=terms,
     )

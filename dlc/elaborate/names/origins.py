@@ -23,6 +23,8 @@ from dlc.types.terms import as_dim, backwards, length_of, origin_free, remembere
 from dlc.types.traced import Helper, Term, TracedFloat, TracedInt
 
 Known = Term | None
+PARTS = "parts"
+"""What a list of instances stands for that a comprehension made, one for each element of its argument. Nothing but a loop over it reads that."""
 
 
 def origin(context: Context, scope: Scope, node: ast.Expr) -> Known:
@@ -208,7 +210,7 @@ def _compared(op: str, left: Known, right: Known) -> Known:
 def _named(context: Context, scope: Scope, name: str) -> Known:
     if name in scope.origins:
         found: Known = scope.origins[name]
-        return found
+        return None if found is not None and found.op == PARTS else found
     value = scope.names.get(name, scope.dims.get(name))
     match value:
         case TracedInt() | TracedFloat() | Dim():
@@ -239,6 +241,9 @@ def remember(body: Body, name: str, node: ast.Node | None, value: Any) -> None:
         found = origin(body.context, body.scope, node) if static and isinstance(node, ast.Expr) else None
         if found is None and isinstance(value, TracedInt | TracedFloat):
             found = term(value)
+        if found is None and isinstance(node, ast.ListComp):
+            made = made_for(body, node)
+            found = None if made is None else Term(PARTS, (made,))
         body.scope = body.scope.with_origins({name: found})
 
 
@@ -264,7 +269,7 @@ class Walk:
     index: str
     is_named: bool
     over: Term
-    elements: Mapping[str, Term]
+    elements: Mapping[str, Known]
 
 
 def walk_of(body: Body, node: ast.For) -> Walk | None:
@@ -292,10 +297,10 @@ def walk_of(body: Body, node: ast.For) -> Walk | None:
     known = [each for each in told if each is not None]
     if index == "_" or len(known) < len(told):
         return None
-    elements: dict[str, Term] = {}
+    elements: dict[str, Known] = {}
     for part, each in zip(targets, known, strict=True):
         _elements(part, Term("index", (each, Term("turn", (index,)))), elements)
-    lengths = tuple(map(length_of, known))
+    lengths = tuple(length_of(each.args[0] if each.op == PARTS else each) for each in known)
     length = lengths[0] if len(lengths) == 1 else Term("call", ("min", *lengths))
     return Walk(index, is_named, Term("call", ("range", length)), elements)
 
@@ -308,15 +313,30 @@ def _listed(body: Body, node: ast.Expr) -> Known:
         ):
             inner = _listed(body, of)
             return None if inner is None else backwards(inner)
+    made = made_for(body, node)
+    if made is not None:
+        return Term(PARTS, (made,))
     told = origin(body.context, body.scope, node)
     return told if told is not None and _is_element(told) else None
 
 
-def _elements(target: ast.Target, told: Term, found: dict[str, Term]) -> None:
+def made_for(body: Body, node: ast.Expr) -> Known:
+    """What each element of a list of instances was made for: of `layers`, or of what it is bound to, `range(n)` in
+    `[Layer() for i in range(n)]`."""
+    match node:
+        case ast.Name(id) if (held := body.scope.origins.get(id)) is not None and held.op == PARTS:
+            over: Term = held.args[0]
+            return over
+        case ast.ListComp(condition=None) if origin(body.context, body.scope, node) is None:
+            return origin(body.context, body.scope, node.iterable)
+    return None
+
+
+def _elements(target: ast.Target, told: Term, found: dict[str, Known]) -> None:
     """What the names of a target stand for in a turn."""
     match target:
         case ast.NameTarget(id) if id != "_":
-            found[id] = told
+            found[id] = None if told.holds(PARTS) else told
         case ast.TupleTarget(items):
             for k, each in enumerate(items):
                 _elements(each, Term("index", (told, Term("const", (k,)))), found)

@@ -52,7 +52,11 @@ def instance_path(body: Body, instance: Instance) -> str:
     """The path of an instance within its function, decided when it is bound or first applied."""
     if instance.path is None:
         owner = instance.owner if instance.owner is not None else body
-        instance.path = _path(owner, instance)
+        now, owner.scope = owner.scope, instance.scope or owner.scope
+        try:
+            instance.path = _path(owner, instance)
+        finally:
+            owner.scope = now
     return instance.path
 
 
