@@ -6,7 +6,7 @@ same program as theirs."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,6 +87,8 @@ class Report:
     sizes: Mapping[str, tuple[int, ...]]
     expect_tolerance: float = 0.0
     failed: Mapping[str, SpecError] = field(default_factory=dict)
+    constant: Mapping[str, float] = field(default_factory=dict)
+    """Outputs of several numbers that are all one: to agree on such shows little."""
 
     def __repr__(self) -> str:
         backends = ", ".join(dict.fromkeys((*(each.backend for each in self.differences), *self.failed)))
@@ -130,6 +132,7 @@ class Report:
             "differences": rows,
             "parted": dict(self.parted),
             **({"failed": self._failures()} if self.failed else {}),
+            **({"constant": dict(self.constant)} if self.constant else {}),
         }
 
     def _failures(self) -> dict[str, Any]:
@@ -153,6 +156,9 @@ class Report:
                 lines.append(f"       they part first at {self.parted[backend]}")
         for name, error in self.failed.items():
             lines += (f"FAIL {name:6} can't be compared", str(error))
+        for name, value in self.constant.items():
+            what = f"every element of `{name}` is {value:g} here, so that to agree on it shows little"
+            lines.append(f"note {what}: other inputs or another --seed may show more")
         verdict = "all backends agree" if all(map(self._is_small, own)) else "the backends disagree"
         if self.failed:
             verdict = f"{', '.join(self.failed)} can't be compared, " + verdict.replace("all", "the other", 1)
@@ -272,9 +278,16 @@ def verify(
     draws = {each.input.name for each in drawn.draws}
     sizes = {name: tuple(np.shape(value)) for name, value in given.items() if name not in draws}
     of_file = max((TOLERANCES[expectation.precision_of(each)] for each in wanted.values()), default=0.0)
-    return Report(
-        model.name, most, tuple(found), parted, sizes, of_file if tolerance is None else tolerance, failed
-    )
+    least = of_file if tolerance is None else tolerance
+    constant = dict(_constant(expected))
+    return Report(model.name, most, tuple(found), parted, sizes, least, failed, constant)
+
+
+def _constant(outputs: Mapping[str, Array]) -> Iterator[tuple[str, float]]:
+    """The outputs of floats of which all are the same number."""
+    for name, array in outputs.items():
+        if array.size > 1 and array.dtype.kind == "f" and np.all(array == array.flat[0]):
+            yield name, float(array.flat[0])
 
 
 def _note(failed: dict[str, SpecError], name: str, error: SpecError, names: Sequence[str]) -> None:

@@ -267,3 +267,15 @@ model M(d: int = 3)(x: [B, d]) -> [B, d] {{
     report = dlc.verify(model, gradients="param" in text and "linear" in body, backends=None)
     assert report.agree, str(report)
     assert set(report.sizes) == {"x"}
+
+
+def test_agreement_on_nothing_is_told() -> None:
+    """Outputs that are one number all over say little of what made them."""
+    model = dlc.loads(
+        "model M(d: int = 4)(x: [B, d]) -> (y: [B, d], z: [B, d]) { return relu(-exp(x)), x + 1.0 }"
+    )["M"]
+    report = module.verify(model, backends=("torch",), dims={"B": 3})
+    assert report.agree
+    assert report.constant == {"y": 0.0}
+    assert "every element of `y` is 0 here" in str(report)
+    assert report.to_json()["constant"] == {"y": 0.0}
