@@ -35,6 +35,7 @@ from dlc.ir.loops import LOOP, Loop
 from dlc.ir.nodes import Function, Op, Program
 from dlc.ir.paths import Paths
 from dlc.ir.splice import prefixed
+from dlc.passes.recompute import Recompute
 from dlc.types.terms import names as in_term
 from dlc.types.traced import Term
 from dlc_jax import methods, rows
@@ -147,7 +148,9 @@ class Module:
                 ).program,
                 varies,
             )
-        return _Writing(unturned(from_zero(common)), options, defaults, lengths).run()
+        common = unturned(from_zero(common))
+        common = Recompute().run(common) if options.recompute else common
+        return _Writing(common, options, defaults, lengths).run()
 
 
 # What is said by its name in any mode.

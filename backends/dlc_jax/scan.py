@@ -140,6 +140,8 @@ class Statements(Writer):
         turn = replace(turn, taken="Array | None") if optional else turn
         first = [self.text(expr) for expr in loop.inputs]
         function = self._inline(turn) or self._defined(turn, self.variables.keep("turn", self.at))
+        if loop.recompute:  # within a scan nothing merges what is computed again with what was
+            function = f"jax.checkpoint({function}, prevent_cse=False)"
         names = [self.named(target, Assign(loop.outputs, loop.source), {}) for target in loop.outputs]
         names, stacks = names[: len(first)], names[len(first) :]
         given = [*(self.text(each) for each in places), *stacks]

@@ -67,7 +67,13 @@ class _Emitted:
         whole = common.pascal(script.name)
         source = whole if name == "minimized" else f"{whole}{common.pascal(name)}"
         family = _Family(tuple(_sourced(each, source) for each in programs))
-        options = EmitOptions(name=script.name, training=True, precision=precision, family=family)
+        options = EmitOptions(
+            name=script.name,
+            training=True,
+            precision=precision,
+            family=family,
+            recompute=script.recomputes,
+        )
         made = emit(_sourced(main, source), options)
         self.meta = made.meta
         if made.meta["x64"]:

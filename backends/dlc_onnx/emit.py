@@ -141,6 +141,7 @@ def _meta(
         "parameters": [[path, name] for path, name in writer.params.items()],
         "requires": [[message, name] for message, name in writer.requires.items()],
         "updates": [[path, name] for path, name in writer.updated.items()],
+        **({"recompute": True} if options.recompute else {}),
     }
 
 

@@ -31,6 +31,9 @@ Array = np.ndarray
 # what `x * 0.5` was, where that is used elsewhere.
 BROKEN = ["DivMulFusion", "MatMulScaleFusion"]
 
+# What would merge what is computed again with what was computed first, and so keep that.
+MERGING = "CommonSubexpressionElimination"
+
 
 def load(artifact: Artifact, weights: Mapping[str, Array], *, device: str = "cpu") -> OnnxRunnable:
     """A session over the model with its weights, on "cpu" or "cuda". Raises SpecError if that can't be had."""
@@ -51,7 +54,10 @@ def session_of(artifact: Artifact, values: Mapping[str, Any], device: str) -> An
         options.add_external_initializers(list(values), list(values.values()))
     try:
         return onnxruntime.InferenceSession(
-            artifact.files[name], options, providers=providers(device), disabled_optimizers=BROKEN
+            artifact.files[name],
+            options,
+            providers=providers(device),
+            disabled_optimizers=[*BROKEN, *([MERGING] if artifact.meta.get("recompute") else [])],
         )
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise _no_kernel(error) from error

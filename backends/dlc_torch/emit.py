@@ -20,6 +20,7 @@ from dlc.emit.tree import text
 from dlc.emit.twins import without_twins
 from dlc.ir.nodes import Parameter, Program
 from dlc.ir.routing import ROUTED
+from dlc.passes.recompute import Recompute
 from dlc.records import dataclass
 from dlc_torch import fused, neural, recurrent, rows
 from dlc_torch.checkpoint_names import definition
@@ -105,6 +106,7 @@ class Written:
         names = common.names
         made = working(common.program, KEPT) if options.precision == "f32" else common.program
         whole = outline(held(made))
+        whole = Recompute().run(whole) if options.recompute else whole
         weights = InitWeights.of(family, names)
         begun = (part for each in changed(family[0])[0] for part in each.parts or (each,))
         copied = {names[each.init]: each.leaf for each in begun if each.form is None}
@@ -148,6 +150,7 @@ def _file(options: EmitOptions, blocks: Sequence[Lines]) -> str:
     return "\n".join(lines) + "\n\n\n" + body + "\n"
 
 
+RECOMPUTED = "from torch.utils.checkpoint import checkpoint as recomputed"
 STANDARD = {"collections.abc": ("Callable",), "typing": ("Any", "NamedTuple", "Self")}
 
 
@@ -158,6 +161,7 @@ def _imports(body: str) -> Lines:
     torch += ["import torch.nn.functional as F"] if "F" in used else []
     named = [name for name in ("Tensor", "nn") if name in used]
     torch += [f"from torch import {', '.join(named)}"] if named else []
+    torch += [RECOMPUTED] if "recomputed" in used else []
     return imports(used, STANDARD, torch)
 
 

@@ -109,6 +109,7 @@ def _link(index: int, stmt: Stmt) -> Link | None:
             results=(result,),
             body=body,
             kept=(),
+            recompute=False,
         ):
             turns = (count, stmt.start, stmt.step)
             parts = _parts(body, arg.name, turns) if result == Ref(_made(body)) else None

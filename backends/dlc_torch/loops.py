@@ -38,6 +38,7 @@ from dlc_torch.reach import Roots, follow, locate, reach
 from dlc_torch.structure import Node, is_attribute
 
 _I = Word("i")
+_RECOMPUTED = Word("recomputed")
 
 
 @dataclass
@@ -52,6 +53,9 @@ class Looping:
     def run(self) -> Loop:
         if self.loop.source != NOWHERE:
             return self.loop
+        if self.loop.recompute:
+            body = tuple(rewritten(self.loop.body, self._again))
+            return replace(self, loop=replace(self.loop, body=body, recompute=False)).run()
         paths = dict.fromkeys(
             node
             for expr in expressions(self.loop.body)
@@ -70,6 +74,21 @@ class Looping:
         if all(sources.values()):
             return self._over({prefix: each for prefix, each in sources.items() if each is not None})
         return self._indexed(paths)
+
+    def _again(self, expr: Expr) -> Expr:
+        """A layer of the turn is computed again on the way back."""
+
+        def change(node: Expr) -> Expr:
+            if isinstance(node, Call) and isinstance(node.function, Path) and self._is_block(node.function):
+                return Call(_RECOMPUTED, (node.function, *node.args, Keyword("use_reentrant", Word("False"))))
+            return node
+
+        return transform(expr, change)
+
+    def _is_block(self, path: Path) -> bool:
+        """Whether a part is an instance of a class of the file, and no layer of PyTorch's."""
+        part = locate(self.root, path.path.split("."), self.roots) if has_index(path.path) else None
+        return part is not None and part.function in self.classes
 
     def _chain(self, prefixes: Sequence[str]) -> Loop | None:
         """A loop whose turns apply several parts of one list, all in order and each to what the last one gave, goes over

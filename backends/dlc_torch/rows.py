@@ -168,7 +168,9 @@ DEFAULTS: Mapping[str, str] = {
 }  # fmt: skip
 
 # Names that are no variables.
-RESERVED = frozenset({"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_"})
+RESERVED = frozenset(
+    {"self", "torch", "nn", "math", "F", "Tensor", "range", "zip", "super", "i", "_", "recomputed"}
+)
 
 # What this backend lacks, with the reason.
 GAPS: Mapping[str, Gap] = {}

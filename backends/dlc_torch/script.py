@@ -14,7 +14,7 @@ from dlc.emit.layout import layout
 from dlc.emit.script_rules import Written
 from dlc.ir.nodes import walk
 from dlc.passes.phases import AFTER
-from dlc_torch.emit import emit
+from dlc_torch.emit import RECOMPUTED, emit
 from dlc_torch.script_rules import definitions, emitted
 from dlc_torch.script_updates import Lines, Turns, seeded, values
 
@@ -32,7 +32,13 @@ def written(script: Script) -> Artifact:
     _check_called(script)
     program = script.family.programs()[0]
     precision = script.settings["precision"]
-    options = EmitOptions(name=script.name, training=True, precision=precision, family=script.family)
+    options = EmitOptions(
+        name=script.name,
+        training=True,
+        precision=precision,
+        family=script.family,
+        recompute=script.recomputes,
+    )
     made = emit(program, options)
     source = str(made.files[f"{script.name}.py"])
     model = source[source.index("\n\n\n") + 3 :].rstrip("\n")
@@ -67,6 +73,7 @@ def _imports(body: str) -> Lines:
     third += ["from safetensors.torch import load_file, save_file"]
     named = [name for name in ("Tensor", "nn") if name in used]
     third += [f"from torch import {', '.join(named)}"] if named else []
+    third += [RECOMPUTED] if "recomputed" in used else []
     return imports(used, common.STANDARD, third, common.MODULES)
 
 

@@ -87,12 +87,14 @@ class TorchTrainer:
         weights = {name: torch.from_numpy(np.array(each, np.float32)) for name, each in shares.items()}
         found, now = [], self.updates[update]
         with self._threads(), self._trained(now):
+
+            def differentiate(outputs: Mapping[str, Tensor]) -> None:
+                loss = self._minimised(outputs, weights)
+                (loss if now.scale is None else loss * now.scale.scale).backward()
+
             for number, batch in enumerate(batches):
                 with self._draws(step, number):
-                    outputs = now.program(self.tensors, batch)
-                if weights:
-                    loss = self._minimised(outputs, weights)
-                    (loss if now.scale is None else loss * now.scale.scale).backward()
+                    outputs = now.program(self.tensors, batch, differentiate if weights else None)
                 found.append(_arrays(outputs))
             self._apply(now, step, rates)
         return found
@@ -265,6 +267,7 @@ class _Program:
         built = build(artifact)
         module = built if isinstance(built, nn.Module) else _Stateless(built)
         self.module = module.to(device).train(training)
+        self.called = _Called(self.module)
         self.inputs = [(name, dtype(kind)) for name, kind in artifact.meta["inputs"]]
         self.meta = artifact.meta
         self.device = device
@@ -281,13 +284,23 @@ class _Program:
         known, names = {name for name, _ in tensors}, {id(each): name for name, each in tensors}
         self.attributes = {path: path if path in known else names[id(each)] for path, each in state.items()}
 
-    def __call__(self, tensors: dict[str, Tensor], batch: Mapping[str, Array | Tensor]) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        tensors: dict[str, Tensor],
+        batch: Mapping[str, Array | Tensor],
+        then: Callable[[Mapping[str, Tensor]], None] | None = None,
+    ) -> dict[str, Tensor]:
+        """The outputs. What is `then` done with them finds the module with the parameters given: layers that are computed again on
+        the way back read them once more."""
         given = {self.attributes[path]: tensors[path].to(kind) for path, kind in self.parameters.items()}
         for each in given.values():
             each._is_param = True  # so that get_parameter takes it for one
         arguments = tuple(_tensor(batch[name]).to(self.device, kind) for name, kind in self.inputs)
         self._write(tensors)
-        results = functional_call(self.module, given, arguments)
+        self.called.then = None if then is None else lambda results: then(by_name(results, self.meta))
+        results = functional_call(
+            self.called, {f"module.{name}": each for name, each in given.items()}, arguments
+        )
         if self.updates:
             self._read(tensors)
         return by_name(results, self.meta)
@@ -309,6 +322,21 @@ class _Program:
                 tensors[path].copy_(new)
             else:
                 tensors[path] = new
+
+
+class _Called(nn.Module):  # type: ignore[misc]
+    """A module, and what is done with its results before it is called otherwise."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.then: Callable[[Any], None] | None = None
+
+    def forward(self, *inputs: Tensor) -> Any:
+        results = self.module(*inputs)
+        if self.then is not None:
+            self.then(results)
+        return results
 
 
 class _Stateless(nn.Module):  # type: ignore[misc]

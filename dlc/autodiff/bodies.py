@@ -28,6 +28,7 @@ its own, the parameters of a layer, gets one that is stacked: at position p is t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import cast
 
 from dlc import ops
 from dlc.diagnostics import Span
@@ -36,6 +37,8 @@ from dlc.ir.index import fits, has_index
 from dlc.ir.loops import INDEX_TYPE, LOOP, Carried, Loop, Sliced, Stacked, with_axis, without_axis
 from dlc.ir.needed import reads
 from dlc.ir.nodes import Function, Op, Region, Value, walk
+from dlc.ir.splice import Draws, Names, Splice
+from dlc.passes.base import is_acting_or_random
 from dlc.records import dataclass, field, replace
 from dlc.types.tensor import TensorType
 
@@ -279,10 +282,11 @@ class _Turn:
         ends = [*(each.next for each in self.carried), *(each.item for each in self.stacked)]
         read.update(dict.fromkeys(name for name in ends if name not in own))
         names: dict[str, str] = {}
-        again: list[Op] = []
+        again: set[tuple[Value, ...]] = set()
         kept: list[Stacked] = []
         index = None
-        for name in read:
+        pending = list(read)
+        for name in pending:
             if loop.index is not None and name == loop.index.name:
                 index = Value(b.fresh(name), INDEX_TYPE)
                 names[name] = index.name
@@ -290,20 +294,29 @@ class _Turn:
                 arg = Value(b.fresh(name), slices[name].arg.type)
                 self.sequences.append(Sliced(slices[name].source, slices[name].axis, arg))
                 names[name] = arg.name
-            elif name in made and self.outer.writes_again(made[name][0]):
-                op, value = made[name]
-                names[name] = b.fresh(name)
-                again.append(replace(op, outputs=(Value(names[name], value.type),)))
+            elif name in made and self._does_again(op := made[name][0]):
+                again.add(op.outputs)
+                pending += (each for each in reads(op) if each not in read)
+                read.update(dict.fromkeys(reads(op)))
             elif name in made or name in args:
                 value = made[name][1] if name in made else args[name]
                 whole = Value(b.fresh(f"{name}_all"), with_axis(value.type, 0, loop.count))
                 kept.append(Stacked(name, 0, whole))
                 names[name] = b.fresh(name)
                 self.sequences.append(Sliced(whole.name, 0, Value(names[name], value.type)))
+        repeated = Splice(cast(Names, b), Draws(), names, {}, str).body(
+            op for op in body if op.outputs in again
+        )
         self.carried = [replace(each, next=names.get(each.next, each.next)) for each in self.carried]
         self.stacked = [replace(each, item=names.get(each.item, each.item)) for each in self.stacked]
         forward = replace(loop, body=body, stacked=(*loop.stacked, *kept))
-        return forward, (*again, *(op.renamed(names) for op in back)), index
+        return forward, (*repeated, *(op.renamed(names) for op in back)), index
+
+    def _does_again(self, op: Op) -> bool:
+        """Whether what reads an op's result on the way back has the op once more: where that is free, or the loop is to be computed
+        again. What was drawn is kept."""
+        is_kept = any(is_acting_or_random(each) for each in walk((op,)))
+        return self.outer.writes_again(op) or (self.loop.recompute and op.op != "param" and not is_kept)
 
 
 def _zeros(b: Builder, type: TensorType) -> Value:

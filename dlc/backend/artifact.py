@@ -53,6 +53,7 @@ class EmitOptions:
     `name` names the emitted package or file (a checked identifier, such as `gpt2`); `optimize` is the -O level the
     program was prepared with; `precision` is what `float` means ("f32", "bf16", "f16", "f64"); `target` is for backends
     that compile, one of their own `targets`; `training` asks for what training needs besides (losses, buffer updates);
+    `recompute` has layers computed again on the way back (`dlc.passes.recompute`), by a backend that differentiates itself;
     `functions` keeps modules as functions of the file, for formats that have them and are written flat otherwise; `header`
     are lines of a comment for emitted source (digest of the spec, version of dlc). `family` gives the same model in other
     modes and at other settings, to a backend whose source takes static parameters as arguments; None where nobody
@@ -64,6 +65,7 @@ class EmitOptions:
     target: str = ""
     training: bool = False
     functions: bool = False
+    recompute: bool = False
     header: tuple[str, ...] = ()
     family: Family | None = None
 

@@ -159,6 +159,8 @@ class Script:
     is_random: bool = False
     loss_scale: float | str | None = None
     """What losses are multiplied by while gradients are taken: a number, or "dynamic"; None where they are not."""
+    recomputes: bool = False
+    """Whether layers are computed again on the way back."""
     best: tuple[str, bool] | None = None
     """The number of held-out data that the best weights are the best by, and whether high is good; None where the last weights are kept."""
     in_streams: bool = False

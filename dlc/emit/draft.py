@@ -409,6 +409,7 @@ class Drafter:
             self._variable(op.region.body),
             kept=kept,
             turns=None if turns.constant is None else int(turns.constant),
+            recompute=parts.recompute,
         )
 
     def list_of(self, whole: Value, word: str) -> Target:

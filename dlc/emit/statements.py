@@ -60,6 +60,8 @@ class Loop:
     slices: tuple[Target, ...] = ()
     kept: tuple[tuple[Target, Expr], ...] = ()
     turns: int | None = None
+    recompute: bool = False
+    """Whether a turn is computed again on the way back, instead of kept."""
     note: str = field(default="", compare=False)
 
 

@@ -10,6 +10,8 @@ A loop visits positions: 0 to count - 1, or from the last to the first where it 
 index is start + step*p, each sequence gives the slice at p, and what is stacked lands at p, so going backwards changes
 the order of the turns and nothing else.
 
+One that is marked `recompute` computes again on the way back what its turns computed, instead of keeping it.
+
 The turns of a loop hold parameters of their own: `{i}` in a path inside is its index, and the count is a number. Where
 it is `shared`, all turns use the same ones and the count may be a size; a `{i}` inside is then that of a loop outside.
 """
@@ -75,6 +77,7 @@ class Loop:
     step: int = 1
     backwards: bool = False
     shared: bool = False
+    recompute: bool = False
     span: Span = NO_SPAN
 
     @staticmethod
@@ -107,6 +110,7 @@ class Loop:
             step=op.integer("step"),
             backwards=bool(op.attr("backwards")),
             shared=bool(op.attr("shared")),
+            recompute=bool(op.attr("recompute")),
             span=op.span,
         )
 
@@ -118,7 +122,12 @@ class Loop:
             "stacked": tuple(each.axis for each in self.stacked),
         }
         attrs += [(key, value) for key, value in axes.items() if value]
-        flags = {"index": self.index is not None, "backwards": self.backwards, "shared": self.shared}
+        flags = {
+            "index": self.index is not None,
+            "backwards": self.backwards,
+            "shared": self.shared,
+            "recompute": self.recompute,
+        }
         attrs += [(key, True) for key, value in flags.items() if value]
         inputs = (*(each.first for each in self.carried), *(each.source for each in self.sequences))
         outputs = (*(each.out for each in self.carried), *(each.out for each in self.stacked))
@@ -258,6 +267,7 @@ _OPTIONAL = {
     "index": _is_bool,
     "backwards": _is_bool,
     "shared": _is_bool,
+    "recompute": _is_bool,
 }
 
 

@@ -106,7 +106,8 @@ class Op:
       loop     region, attrs count (a number or a size), start, step: position k has index start + step*k; inputs are the
                carried values' first ones and the sequences, outputs the carried values' last ones and the stacked results.
                Further attrs, absent where they have their default: sequences, stacked (the axis of each), index (the region
-               takes it as an i64 argument), backwards, shared (all turns have the same parameters, paths hold no index)
+               takes it as an i64 argument), backwards, shared (all turns have the same parameters, paths hold no index),
+               recompute (a derivative computes a turn again, instead of keeping what it computed)
     """
 
     op: str

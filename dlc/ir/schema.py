@@ -78,7 +78,7 @@ class OpModel(_Model):
     and the line and column where it ends.
 
     A `loop` has a region and the attributes `count` (a number or a size), `start` and `step`, and where it is more than a
-    body run on carried values `sequences` and `stacked` (an axis for each), `index`, `backwards`, `shared`. Its inputs are
+    body run on carried values `sequences` and `stacked` (an axis for each), `index`, `backwards`, `shared`, `recompute`. Its inputs are
     the first carried values, then the sequences; its outputs the last carried values, then the stacked results."""
 
     op: str

@@ -25,6 +25,7 @@ from dlc.passes.lengths import EqualLengths
 from dlc.passes.norm_folding import NormFolding
 from dlc.passes.parallel_linears import ParallelLinears
 from dlc.passes.pieces import Pieces
+from dlc.passes.recompute import Recompute
 from dlc.passes.subexpressions import Subexpressions
 from dlc.records import replace
 
@@ -44,6 +45,9 @@ LEVELS: tuple[tuple[Pass, ...], ...] = (O0, O1, O2, O2)
 # From level 1 on, on a program that is lowered for a backend: what a backend has in one piece is not taken apart, so only
 # then is it seen what all layers would compute alike. Results stay the same to the bit, and no line is computed twice.
 LOWERED: tuple[Pass, ...] = (EqualLengths(), Pieces(), Identities(), DeadCode(), Hoisting())
+
+# What a train block asks for.
+TRAINING: tuple[Pass, ...] = (Recompute(),)
 
 
 def passes(level: int, library: Instantiate = no_library, *, as_layers: bool = False) -> tuple[Pass, ...]:

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 
 from dlc.ir.nodes import Function, Program, Value
 from dlc.ir.splice import Draws, Names, Splice
-from dlc.passes.lower import flatten_calls, unroll_function
+from dlc.passes.lower import inline, unroll_function
 from dlc.records import replace
 from dlc.types.dims import Dim
 
@@ -43,8 +43,8 @@ def at_sizes(program: Program, sizes: Mapping[str, int]) -> Program:
 
 
 def with_sizes(program: Program, sizes: Mapping[str, int]) -> Program:
-    """The same with the loops whose turns share their parameters."""
-    flat = flatten_calls(program)
+    """The same with its loops."""
+    flat = inline(program, lambda op: False)
     main = _sized(flat.main, {name: Dim.of(size) for name, size in sizes.items()})
     return flat.with_functions({**flat.functions, main.name: main})
 

@@ -20,6 +20,7 @@ from dlc.ir.nodes import Op, Program
 from dlc.passes.dead_code import DeadCode
 from dlc.passes.lower import resolve_float
 from dlc.passes.phases import AFTER, LOSS
+from dlc.passes.recompute import Recompute
 from dlc.passes.sizes import with_sizes
 from dlc.records import dataclass, replace
 from dlc.runtime.compile import emitted, lower
@@ -75,6 +76,8 @@ class Programs:
                 )
                 hoisted = drawn[each.name] = Drawn.of(found)
                 update = hoisted.program
+                if plan.recomputes:
+                    program = Recompute().run(program)
                 scale = scale_path(state) if plan.loss_scale == DYNAMIC else plan.loss_scale
                 steps |= _update(each, program, update, precision, kept, scale)
         places = {each.name: number for number, each in enumerate(planned)}
@@ -88,14 +91,15 @@ class Programs:
             found |= initial_weights(replace(each.program, parameters=tuple(own)), seed)
         return found
 
-    def emitted(self, backend: Backend, name: str) -> dict[str, Artifact]:
-        """Each program as the backend says it, in files that are called `NAME_PROGRAM`."""
-        return {
-            key: emitted(
-                lower(each.program, backend), backend, EmitOptions(name=f"{name}_{key}", training=True)
-            )
-            for key, each in self.programs.items()
-        }
+    def emitted(self, backend: Backend, plan: TrainPlan) -> dict[str, Artifact]:
+        """Each program as the backend says it, in files that are called `BLOCK_PROGRAM`."""
+
+        def one(key: str, step: Step) -> Artifact:
+            again = plan.recomputes and key != EVALUATION
+            options = EmitOptions(name=f"{plan.name}_{key}", training=True, recompute=again)
+            return emitted(lower(step.program, backend), backend, options)
+
+        return {key: one(key, step) for key, step in self.programs.items()}
 
 
 def _update(

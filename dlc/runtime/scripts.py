@@ -141,6 +141,7 @@ class _Making:
             draws=self.draws,
             is_random=not self._is_portable and _draws(plan.program),
             loss_scale=plan.loss_scale,
+            recomputes=plan.recomputes,
             best=plan.best,
             sample_by=self._sampled(),
             in_streams=plan.source.args.get("order") == STREAMS,

@@ -79,7 +79,7 @@ class Trainers:
         """What a run of a backend that compiles steps is made of. Raises SpecError."""
         steps = self._steps(backend.name, self.settings["precision"])
         drawn = {name: self._drawn_by(steps, name) for name in steps.programs}
-        return Compiled(steps, drawn, steps.emitted(backend, self.plan.name), self._values(steps, weights))
+        return Compiled(steps, drawn, steps.emitted(backend, self.plan), self._values(steps, weights))
 
     def _drawn_by(self, steps: Programs, name: str) -> Drawn:
         """The draws of a program: those of a batch, and of its optimizers."""
@@ -186,6 +186,7 @@ class Trainers:
             name="_".join(filter(None, ("train", self.plan.name, name))),
             precision=precision or self.settings["precision"],
             training=training,
+            recompute=training and self.plan.recomputes,
         )
         return emitted(lower(program, backend), backend, options)
 

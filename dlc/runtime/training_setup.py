@@ -168,8 +168,10 @@ def _model(block: TrainBlock, network: Network) -> Model:
 # --- identity
 # --------------------------------------------------------------------------------------------------
 
-# Settings that may change when a run is continued: they say how long and how often, not what is computed.
-FREE_SETTINGS = frozenset({"steps", "epochs", "log", "eval_every", "checkpoint_every", "best", "patience"})
+# Settings that may change when a run is continued: they say how long and how often, or what is kept, not what is computed.
+FREE_SETTINGS = frozenset(
+    {"steps", "epochs", "log", "eval_every", "checkpoint_every", "best", "patience", "recompute"}
+)
 
 
 def identity(block: TrainBlock, backend: Backend, data: Data) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from dlc.ir.needed import only
 from dlc.ir.nodes import Op, Program, walk
 from dlc.ir.verify import verify
 from dlc.passes.lower import unroll
+from dlc.passes.recompute import Recompute
 from dlc.runtime.interpret import run
 
 BF16 = ml_dtypes.bfloat16
@@ -214,3 +215,51 @@ def test_backends_compile_them(name: str, backend: str) -> None:
     expected = run(derived, weights, given, precision="f64")
     for key, value in ran(derived, weights, given, backend).items():
         np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_computed_again(name: str) -> None:
+    """The same numbers, with nothing kept of a turn but what it was given."""
+    whole, weights = program(name)
+    given = arrays(5)
+    again = Recompute().run(whole)
+    derived = verify(gradient(again, everything(whole)))
+    expected = run(gradient(whole, everything(whole)), weights, given, precision="f64")
+    close(run(derived, weights, given, precision="f64"), expected)
+
+
+def kept(derived: Program) -> list[int]:
+    """How many values each loop keeps of its turns for the way back."""
+    return [len(each.stacked) for each in loops(derived.main.body) if not each.shared and not each.backwards]
+
+
+def test_what_is_kept() -> None:
+    whole, _ = program("layers")
+    plain, again = (kept(gradient(each, everything(whole))) for each in (whole, Recompute().run(whole)))
+    assert again == [1]  # what a layer is given
+    assert plain[0] > 5
+
+
+def test_what_is_drawn_is_kept() -> None:
+    text = """
+        module Layer()(x: [B, d]) -> [B, d] {
+            return exp(x |> linear(d)) * normal([B, d])
+        }
+        model S(d: int = 3)(x: [B, d]) -> loss: [] {
+            for i in range(4) as h { x = x + (x |> Layer()) }
+            return sum(x * x)
+        }"""
+    model = dlc.loads(text)["S"]
+    whole, weights = model.training_program, model.initial_weights(0)
+    given = {"x": arrays(1)["h"]}
+
+    def found(whole: Program) -> dict[str, np.ndarray]:
+        return run(gradient(whole), weights, given, rng=np.random.default_rng(3), precision="f64")
+
+    assert kept(gradient(Recompute().run(whole))) == [2]
+    close(found(Recompute().run(whole)), found(whole))
+
+
+def test_layers_that_change_buffers_are_kept() -> None:
+    whole, _ = program("buffers that change")
+    assert Recompute().run(whole) == whole

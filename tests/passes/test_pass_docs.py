@@ -16,7 +16,7 @@ from dlc.passes.factors import factored
 from dlc.passes.guards import guarded
 from dlc.passes.lower import hoist_randomness, inline
 from dlc.passes.phases import Part, phases
-from dlc.passes.pipeline import LEVELS, LOWERED
+from dlc.passes.pipeline import LEVELS, LOWERED, TRAINING
 from dlc.passes.sizes import at_sizes
 from dlc.passes.totals import totals
 from dlc.passes.wide_numbers import with_wide_numbers
@@ -54,7 +54,7 @@ def test_every_module_is_a_pass_or_known() -> None:
 
 
 def test_every_pass_has_a_level() -> None:
-    placed = {each.name for level in (*LEVELS, LOWERED) for each in level}
+    placed = {each.name for level in (*LEVELS, LOWERED, TRAINING) for each in level}
     assert {each.name for each in PASSES.values()} == placed
 
 

@@ -148,6 +148,11 @@ class TrainPlan:
         return name, how == "max" if how else name not in losses
 
     @property
+    def recomputes(self) -> bool:
+        """Whether layers are computed again on the way back, instead of kept."""
+        return bool(self.settings["recompute"] == "blocks")
+
+    @property
     def loss_scale(self) -> float | str | None:
         """What losses are multiplied by while gradients are taken: a number, or `DYNAMIC`; None where they are not."""
         if self.settings["precision"] != "f16":

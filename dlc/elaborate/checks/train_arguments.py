@@ -75,15 +75,16 @@ def without_idle(source: Named) -> Named:
 SETTINGS: dict[str, tuple[type, ...]] = {
     "steps": (int,), "epochs": (int,), "seed": (int,), "precision": (Dtype,), "clip_norm": (int, float),
     "accumulate": (int,), "eval_every": (int,), "checkpoint_every": (int,), "log": (int,), "draws": (str,),
-    "best": (str,), "patience": (int,), "loss_scale": (int, float, str),
+    "best": (str,), "patience": (int,), "loss_scale": (int, float, str), "recompute": (str,),
 }  # fmt: skip
 DEFAULT_SETTINGS: dict[str, Any] = {
     "steps": None, "epochs": None, "seed": 0, "precision": "f32", "clip_norm": None, "accumulate": 1,
     "eval_every": None, "checkpoint_every": None, "log": 10, "draws": "native",
-    "best": None, "patience": None, "loss_scale": None,
+    "best": None, "patience": None, "loss_scale": None, "recompute": None,
 }  # fmt: skip
 PRECISIONS = ("f32", "bf16", "f16")
-DRAWS = ("native", "portable")
+CHOICES = {"draws": ("native", "portable"), "recompute": ("blocks",)}
+"""What settings that are words may be."""
 LOSS_SCALES = f'"{DYNAMIC}" or a positive number'
 
 
@@ -97,6 +98,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("early_stopping", "early_stop", "monitor"), "did you mean `patience` or `best`?"),
     **dict.fromkeys(("dtype", "amp", "fp16", "bf16"), "did you mean `precision`?"),
     **dict.fromkeys(("grad_scaler", "grad_scale", "scaler", "scale"), "did you mean `loss_scale`?"),
+    **dict.fromkeys(("checkpointing", "gradient_checkpointing", "activation_checkpointing", "remat"), "did you mean `recompute`?"),
     **dict.fromkeys(("iterations", "max_steps", "num_steps", "n_steps"), "did you mean `steps`?"),
 }  # fmt: skip
 
@@ -121,9 +123,10 @@ def check_setting(report: Report, name: str, value: Any, span: Span) -> None:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected)
     if value == math.inf:
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected="finite")
-    if name == "draws" and isinstance(value, str) and value not in DRAWS:
-        expected = " or ".join(f'"{each}"' for each in DRAWS)
-        help = did_you_mean(value, DRAWS)
+    if name in CHOICES and isinstance(value, str) and value not in CHOICES[name]:
+        absent = ["none"] if DEFAULT_SETTINGS[name] is None else []
+        expected = " or ".join([*absent, *(f'"{each}"' for each in CHOICES[name])])
+        help = did_you_mean(value, CHOICES[name])
         report.fail(problems.BAD_SETTING, span, name=name, found=show(value), expected=expected, help=help)
     if name == "loss_scale" and isinstance(value, str) and value != DYNAMIC:
         help = did_you_mean(value, [DYNAMIC])
