@@ -43,9 +43,9 @@ class Draw:
 def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     """The program with every draw that the entry reaches as a further input of it, and these inputs in order.
 
-    Layers of the library that draw are inlined: backends say them by names that take no draws. Each turn of a loop has draws of its own: one whose turns share their
-    parameters reads them from a sequence, others are unrolled."""
-    from dlc.passes.lower import inline, unroll_function
+    Layers of the library that draw are inlined: backends say them by names that take no draws. Each turn of a loop has draws of its own, which it
+    reads from a sequence."""
+    from dlc.passes.lower import inline
 
     drawing = drawing_functions(program)
     if not drawing:
@@ -58,10 +58,7 @@ def hoist_randomness(program: Program) -> tuple[Program, tuple[Draw, ...]]:
     functions = dict(program.functions)
     for name in program.reachable():
         if name in drawing:
-            function = unroll_function(
-                functions[name], lambda op: not op.attr("shared") and _draws_inside(op, drawing)
-            )
-            functions[name], draws[name] = _Hoister(function, draws).run()
+            functions[name], draws[name] = _Hoister(functions[name], draws).run()
     return program.with_functions(functions), draws.get(program.entry, ())
 
 
@@ -76,10 +73,6 @@ def drawing_functions(program: Program) -> set[str]:
         if any(is_random(op) or op.callee in found for op in walk(program.functions[name].body)):
             found.add(name)
     return found
-
-
-def _draws_inside(loop: Op, drawing: set[str]) -> bool:
-    return any(is_random(op) or op.callee in drawing for op in walk((loop,)))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from ir.programs import EXAMPLES, ROW, assert_same, program, programs, random_inputs, random_weights
+from ir.programs import EXAMPLES, ROW, SIZES, assert_same, program, programs, random_inputs, random_weights
 from properties import examples
 
 import dlc
@@ -174,10 +174,13 @@ def test_draws_become_inputs() -> None:
     before = EXAMPLES["random"]
     after, draws = hoist_randomness(before)
     verify(after)
-    assert [draw.op for draw in draws] == ["normal", *["uniform"] * 4, "normal", *["uniform"] * 2, "normal"]
+    found = [(draw.op, str(draw.input.type)) for draw in draws]
+    once = [("normal", "[B]"), ("uniform", "[B]"), ("uniform", "[B]")]
+    each_turn = [("uniform", "[2, B]"), ("uniform", "[2, B]"), ("normal", "[2, B]")]
+    assert found == [*once, *each_turn]
     assert [value.name for value in after.main.inputs] == ["x", *(draw.input.name for draw in draws)]
     assert not [op for each in after.functions.values() for op in walk(each.body) if op.attr("draw")]
-    assert {child.path for child in after.main.children} == {"part", "parts.0", "parts.1"}
+    assert {child.path for child in after.main.children} == {"part", "parts.{i}"}
 
 
 def test_hoisted_draws_compute_what_the_generator_drew() -> None:
@@ -185,7 +188,9 @@ def test_hoisted_draws_compute_what_the_generator_drew() -> None:
     after, draws = hoist_randomness(before)
     rng = np.random.default_rng(3)
     drawn = {
-        draw.input.name: getattr(rng, {"normal": "normal", "uniform": "random"}[draw.op])(size=3)
+        draw.input.name: getattr(rng, {"normal": "normal", "uniform": "random"}[draw.op])(
+            size=[axis.evaluate(SIZES) for axis in draw.input.type.axes]
+        )
         for draw in draws
     }
     weights, x = random_weights(before), random_inputs(before)
