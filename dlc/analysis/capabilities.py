@@ -32,7 +32,7 @@ CALLED = {
     "reduce": 'Takes axes away: `reduce(x, "B T d -> B d", "mean")`; also sum, max, min, prod.',
     "repeat": 'New axes: `repeat(x, "B d -> B n d", n=4)`.',
     "reshape": "The same elements in another shape; one size may be -1: what is left.",
-    "roll": "What leaves at one end of an axis enters at the other.",
+    "roll": "What leaves at one end of an axis enters at the other; along several axes with a list of shifts.",
     "sort": "Sorted along an axis.",
     "split": "Parts of the given sizes along an axis.",
     "squeeze": "Without the axes of size 1, or the given ones.",

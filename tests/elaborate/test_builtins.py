@@ -29,6 +29,8 @@ CASES: Sequence[tuple[str, str, Callable[[Array], Any]]] = (
     ("chunk(x, 2)", "[2, 3, 2], [2, 3, 2]", lambda x: np.split(x, 2, axis=-1)),
     ("roll(x, 1, axis=1)", "[2, 3, 4]", lambda x: np.roll(x, 1, axis=1)),
     ("roll(x, -1, axis=-1)", "[2, 3, 4]", lambda x: np.roll(x, -1, axis=-1)),
+    ("roll(x, [1, -3], axis=[1, 2])", "[2, 3, 4]", lambda x: np.roll(x, (1, -3), axis=(1, 2))),
+    ("roll(x, [1, 1], axis=[-1, 2])", "[2, 3, 4]", lambda x: np.roll(x, 2, axis=2)),
     ("roll(x, 7, axis=2)", "[2, 3, 4]", lambda x: np.roll(x, 7, axis=2)),
     ("roll(x, 4, axis=2)", "[2, 3, 4]", lambda x: x),
     ("tile(x, [2, 1, 3])", "[4, 3, 12]", lambda x: np.tile(x, (2, 1, 3))),
@@ -74,6 +76,8 @@ def test_a_roll_along_a_size_that_is_not_known(shift: int) -> None:
         ("tile(x, [2, 2])", "a count for each axis"),
         ("stack([x, x], axis=4)", "axis"),
         ("roll(x, 1, axis=3)", "axis"),
+        ("roll(x, [1, 2, 3], axis=[1, 2])", "3 shifts for 2 axes"),
+        ("roll(x, 1, axis=[1, 2])", "1 shifts for 2 axes"),
     ],
 )
 def test_what_can_not_be_called(call: str, said: str) -> None:

@@ -63,7 +63,15 @@ class Call:
         return tensor
 
     def integer(self, key: str) -> int:
+        return self._integer(key, self.values[key])
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers, or one."""
         value = self.values[key]
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(self._integer(key, each) for each in items)
+
+    def _integer(self, key: str, value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             self._static(key, "an int", value)
         number: int = value

@@ -125,8 +125,30 @@ def _chunk(call: Call) -> tuple[Tensor, ...]:
 
 
 def _roll(call: Call) -> Tensor:
+    """Along one axis, or along each of several by a shift of its own."""
     x = call.tensor("x")
-    axis, shift = call.axis("axis", x.type.rank), call.integer("shift")
+    axis, shift = call["axis"], call["shift"]
+    if not isinstance(axis, list | tuple) and not isinstance(shift, list | tuple):
+        return _rolled(call, x, call.axis("axis", x.type.rank), call.integer("shift"))
+    shifts, found = call.integers("shift"), [call.axis("axis", x.type.rank, each) for each in _list(axis)]
+    if len(shifts) != len(found):
+        message = f"`roll`: {len(shifts)} shifts for {len(found)} axes"
+        call.fail(
+            problems.AXIS,
+            "axis",
+            message=message,
+            help="one shift for each axis: `roll(x, [1, -1], axis=[1, 2])`",
+        )
+    for at, each in zip(found, shifts, strict=True):
+        x = _rolled(call, x, at, each)
+    return x
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _rolled(call: Call, x: Tensor, axis: int, shift: int) -> Tensor:
     size = x.type.axes[axis]
     if size == Dim.of(0):
         return x
