@@ -22,12 +22,15 @@ from dlc.cli.common import (
     echo_json,
     load_model,
     reports,
+    settings,
     split_target,
+    train_block,
     usage,
 )
 
 if TYPE_CHECKING:
     from dlc.ir.nodes import Program
+    from dlc.spec import TrainBlock
 
 
 class Stage(StrEnum):
@@ -36,6 +39,7 @@ class Stage(StrEnum):
     ast = "ast"
     ir = "ir"
     optimized = "optimized"
+    step = "step"
     source = "source"
 
 
@@ -63,10 +67,16 @@ def register(app: typer.Typer) -> None:
         quiet: Quiet = False,
         root: Root = None,
     ) -> None:
-        """Show a spec as a tree, as IR, as optimized IR, or as a backend's source."""
+        """Show a spec as a tree, as IR, as optimized IR, or as a backend's source; a train block as IR, as its step, or as a script."""
         if stage is Stage.ast:
             _show_tree(target)
             return
+        block = train_block([target], root)
+        if block is not None:
+            _show_training(block(**settings(set)), stage, backend, format)
+            return
+        if stage is Stage.step:
+            usage("a step is one of a train block: name one, FILE:BLOCK")
         model = load_model(target, set, root, present)
         if quiet and model.program:
             return
@@ -98,6 +108,36 @@ def register(app: typer.Typer) -> None:
             echo_json(to_json(program))
             return
         typer.echo(print_program(program))
+
+
+def _show_training(block: TrainBlock, stage: Stage, backend: str, format: Format) -> None:
+    """A train block: what it computes of a batch; with the derivative and the update, at the sizes of its batches; or as a script."""
+    from dlc.ir.schema import to_json
+    from dlc.ir.text import print_program
+
+    if stage is Stage.optimized:
+        usage("of a train block `ir`, `step` and `source` can be shown")
+    if stage is Stage.source:
+        from dlc.runtime.compile import find_backend
+        from dlc.runtime.scripts import script
+
+        texts = script(block, find_backend(backend or _first_backend())).files.values()
+        typer.echo("\n".join(text for text in texts if isinstance(text, str)))
+        return
+    programs = {"": block.plan.program} if stage is Stage.ir else _steps(block)
+    if format is Format.json:
+        found = {name: to_json(each) for name, each in programs.items()}
+        echo_json(found[""] if stage is Stage.ir else found)
+        return
+    parts = ((f"# {name}\n" if name else "") + print_program(each) for name, each in programs.items())
+    typer.echo("\n".join(parts))
+
+
+def _steps(block: TrainBlock) -> dict[str, Program]:
+    from dlc.runtime.trainers import Trainers
+    from dlc.runtime.training_data import open_data
+
+    return Trainers(block, open_data(block).sizes).programs()
 
 
 def _first_backend() -> str:

@@ -81,6 +81,12 @@ class Trainers:
         drawn = {name: self._drawn_by(steps, name) for name in steps.programs}
         return Compiled(steps, drawn, steps.emitted(backend, self.plan), self._values(steps, weights))
 
+    def programs(self) -> dict[str, Program]:
+        """What is computed of a batch and in a step, by name, with what is drawn as inputs: the meaning of a run, and what backends that compile
+        steps are given. Raises SpecError for what has no derivative."""
+        steps = self._steps("the interpreter", self.settings["precision"])
+        return {name: each.program for name, each in steps.programs.items()}
+
     def _drawn_by(self, steps: Programs, name: str) -> Drawn:
         """The draws of a program: those of a batch, and of its optimizers."""
         if name == EVALUATION:
