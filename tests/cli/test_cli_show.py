@@ -49,7 +49,7 @@ def test_a_step_with_its_derivative(spec: str) -> None:
     assert len(loops) == 3  # outside of training; forward and back
     assert "recompute=true" in loops[1] and "backwards=true" in loops[2]
     assert "x: f32[8, 4]" in text  # at the sizes of its batches
-    assert "optimizer.net.h.2.linear.weight" in text
+    assert "optimizer.net.h.2.weight" in text
 
 
 def test_a_step_as_json(spec: str) -> None:
