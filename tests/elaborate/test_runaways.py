@@ -76,6 +76,11 @@ CASES: dict[str, tuple[str, str]] = {
     "lists that are read": (
         "let L = [i for i in range(900)]\nlet N = sum([sum(L) for i in range(900)])\n", "computes"
     ),
+    "lists of parts": (
+        f"module K{HEAD}    return x |> linear(4)\n}}\n"
+        + model("layers = [[K() for i in range(1000)] for j in range(1000)]", "for each in layers[0] { x = each(x) }"),
+        "computes",
+    ),
     "a range": ("let L = sum(range(10**12))\n", "`sum`"),
     "facts": (
         f"model M()(x: [A, B, C, D]) -> [1] where {FACTS} {{\n    return zeros([A % 7 + B % 11])[:1]\n}}\n",

@@ -17,6 +17,7 @@ CHAIN_LIMIT = 100  # of `let`s and presets that need one another
 HELPED = 100  # problems of one program; past them near misses are not looked for any more
 FAULT_STEPS = 200  # what a statement in error costs, which is told and recovered from
 TURN_STEPS = 20  # what a turn of a loop costs beside its statements
+PART_STEPS = 5  # what a part of a list costs beside the expression that makes it
 READ_STEPS = 5  # what finding out takes whether a turn reads what another did
 ROW_STEPS = 8  # what a row of inequalities costs, of those that a proof looks at
 FREE_PARAMETERS = 20  # of a call: each one more is a step beside its value

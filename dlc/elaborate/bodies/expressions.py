@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from dlc.diagnostics import did_you_mean
 from dlc.diagnostics import meaning as problems
 from dlc.elaborate.base import habits
-from dlc.elaborate.base.budget import weight
+from dlc.elaborate.base.budget import PART_STEPS, weight
 from dlc.elaborate.base.trees import target_names
 from dlc.elaborate.base.units import entries
 from dlc.elaborate.base.values import (
@@ -115,6 +115,8 @@ def _comprehension(body: Body, node: ast.ListComp) -> list[Any]:
             with inside_turn(body, LoopContext(turning, turn_index(iterable, k), None)) as found:
                 result.append(evaluate(body, node.element))
             made.append(found)
+            if isinstance(result[-1], Instance):
+                body.context.session.spend(PART_STEPS, node.span, body.report)
         if len(result) > LIST_LIMIT:
             _too_long(body, node)
     body.scope = outside
