@@ -87,7 +87,7 @@ class Looping:
 
     def _is_block(self, path: Path) -> bool:
         """Whether a part is an instance of a class of the file, and no layer of PyTorch's."""
-        part = locate(self.root, path.path.split("."), self.roots) if has_index(path.path) else None
+        part = locate(self.root, path.path.split("."), self.roots)
         return part is not None and part.function in self.classes
 
     def _chain(self, prefixes: Sequence[str]) -> Loop | None:

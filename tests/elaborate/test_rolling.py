@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from emit.test_loops_over_lists import compiled
 
 import dlc
 from dlc.elaborate.programs import instantiate
 from dlc.ir.nodes import Function
 from dlc.ir.verify import verify
 from dlc.runtime.interpret import run
+from elaborate.test_lists_of_parts import outputs_of
 
 TEXT = """
 module Block(d: int, wide: bool)(x: [B, d]) -> [B, d] {{
@@ -274,3 +276,39 @@ def test_a_run_begins_where_it_can_first() -> None:
         """
     )["M"]
     assert repeats(found.program.main) == [(6, 1, 2)]
+
+
+ONE_LAYER = """
+module Layer()(x: [B, d]) -> [B, d] {
+    return x + (x |> linear(d) |> tanh)
+}
+model M(n: int = 3)(x: [B, 4]) -> [B, 4] {
+    layer = Layer()
+    norms = [layer_norm() for _ in range(n)]
+    for norm in norms { x = layer(norm(x)) }
+    return layer(x)
+}
+"""
+
+
+def test_one_layer_again_and_again_beside_others() -> None:
+    """ALBERT's: the first turn, which places the layer, is like the others."""
+    program = dlc.loads(ONE_LAYER)["M"].program
+    loop, _ = program.main.body
+    assert (loop.op, loop.attr("count"), loop.attr("start")) == ("loop", 3, 0)
+    assert [each.path for each in program.main.children] == ["norms.{i}", "layer"]
+    assert [each.path for each in program.parameters][-2:] == ["layer.linear.weight", "layer.linear.bias"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_one_layer_at_other_counts(backend: str) -> None:
+    spec = dlc.loads(ONE_LAYER.replace("    return layer(x)", "    return x"))["M"]
+    module = compiled(spec, backend)
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    for n in (1, 5):
+        weights = spec(n=n).initial_weights()
+        (expected,) = run(spec(n=n).program, weights, {"x": x}, precision="f64").values()
+        found = outputs_of(backend, module, {"n": n}, weights, x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="n >= 1 must hold"):
+        outputs_of(backend, module, {"n": 0}, {}, x)

@@ -10,6 +10,7 @@ from dlc.elaborate.base.values import Tensor, Turns
 from dlc.elaborate.bodies.parting import count_of
 from dlc.elaborate.bodies.turn_paths import PathTemplate, own_paths
 from dlc.elaborate.bodies.turns import Loop, Run, Turn, carried_names, fixpoint, same
+from dlc.elaborate.names.origins import noted
 from dlc.elaborate.state.body import Body
 from dlc.elaborate.state.emission import Emission
 from dlc.ir.index import at_turn
@@ -17,6 +18,8 @@ from dlc.ir.loops import with_axis
 from dlc.ir.nodes import Attr, Child, Op, Region, Value, walk
 from dlc.ir.splice import with_values
 from dlc.records import dataclass, field, replace
+from dlc.types.terms import term
+from dlc.types.traced import Term
 
 LONGEST_ROUND = 8  # turns that repeat together: more than any network has been seen to need
 PATIENCE = 8  # runs of equal turns that can't be rolled up, until a whole one is taken as it is
@@ -121,6 +124,8 @@ class Plan:
     carried: list[str]
     added: dict[str, list[Tensor]]
     """What the second adds to each list."""
+    outer: frozenset[str]
+    """The keys of parts that were made before the loop and first called in it: they are the same in every turn."""
 
 
 def plan_of(turns: list[Turn], run: Run) -> Plan | None:
@@ -130,7 +135,11 @@ def plan_of(turns: list[Turn], run: Run) -> Plan | None:
     before the loop may enter under a name that later rounds set themselves."""
     first, second = (turns[run.first + i * run.period : run.first + (i + 1) * run.period] for i in range(2))
     template = PathTemplate(first[0].index, second[0].index - first[0].index)
-    made = [[child for turn in body for child in turn.children.values()] for body in (first, second)]
+    outer = _outer(first, second)
+    made = [
+        [child for turn in body for key, child in turn.children.items() if key not in outer]
+        for body in (first, second)
+    ]
     ops = [[op for turn in body for op in turn.ops] for body in (first, second)]
     if len(made[0]) != len(made[1]):
         return None
@@ -145,7 +154,19 @@ def plan_of(turns: list[Turn], run: Run) -> Plan | None:
     added = _added(second)
     if not carried or None in children or added is None:
         return None
-    return Plan(first, second, template, [child for child in children if child is not None], carried, added)
+    parts = [child for child in children if child is not None]
+    return Plan(first, second, template, parts, carried, added, outer)
+
+
+def _outer(first: list[Turn], second: list[Turn]) -> frozenset[str]:
+    """The parts that the first round places and the second calls by the same path."""
+    again = {op.path for turn in second for op in walk(turn.ops) if op.path}
+    return frozenset(
+        key
+        for turn in first
+        for key, child in turn.children.items()
+        if not child.count and child.path in again
+    )
 
 
 def _added(round: list[Turn]) -> dict[str, list[Tensor]] | None:
@@ -197,6 +218,9 @@ def _roll(body: Body, loop: Loop, turns: list[Turn], run: Run, taken: Taken) -> 
     plan.children = [replace(child, count=count) if child.count else child for child in plan.children]
     _append_repeat(emission, plan, run, taken, turns, count)
     gone = {key for turn in turns[run.first : run.first + run.period * run.count] for key in turn.children}
+    gone -= plan.outer
+    if plan.outer:  # of no turns these would not be there
+        noted(body, Term(">=", (term(count), Term("const", (1,)))), True, loop.node.span)
     rolled = {f"{child.path}:{child.function}:{plan.template.start}": child for child in plan.children}
     kept = list(emission.children.items())
     at = next((k for k, (key, _) in enumerate(kept) if key in gone), len(kept))
